@@ -1,0 +1,45 @@
+"""What a person is told when something cannot be done: one sentence, with the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+__all__ = ["VariedError", "nearest", "pick"]
+
+T = TypeVar("T")
+
+
+class VariedError(ValueError):
+    """A mistake that the person can mend; its text is one clear sentence with the way out.
+
+    The command prints the text alone and exits with code 2; any other exception is a fault of ours.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return a hint to the nearest known word, or the list of known words where none is near.
+
+    Example:
+        >>> nearest("bernouli", ["bernoulli", "gaussian"])
+        "did you mean 'bernoulli'?"
+        >>> nearest("xyz", ["bernoulli", "gaussian"])
+        'choose from bernoulli, gaussian.'
+    """
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"choose from {', '.join(known)}."
+
+
+def pick(table: Mapping[str, T], name: str, what: str) -> T:
+    """Return the entry of a table by its name.
+
+    Raises:
+        VariedError: If the table has no such name; the message suggests the nearest.
+    """
+    if name not in table:
+        raise VariedError(f"There is no {what} '{name}': {nearest(name, table)}")
+    return table[name]
