@@ -1,0 +1,63 @@
+"""A head turns what a network put out into a distribution.
+
+It states its ``arity`` (parameters for each element) and its ``event`` (the shape of one datum),
+so that the raw shape it needs is ``(arity * C, *rest)``. A leaf writes ``build`` alone.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+__all__ = ["Head"]
+
+
+class Head(nn.Module, ABC):
+    """Raw parameters in, a distribution out.
+
+    To add one, subclass, set ``arity`` and write ``build(*params)``: it gets ``arity`` tensors of
+    shape ``(*, *event)`` and returns an elementwise distribution of that batch shape. Shapes are
+    handled here.
+
+    Arguments:
+        event: The shape of one datum, channels first.
+    """
+
+    arity: int = 1
+    #: What the distributions of this head give, for terms that read it: "density" (a log_prob that
+    #: means something) and "marginals" (independent dimensions in closed form).
+    gives: frozenset[str] = frozenset({"density", "marginals"})
+
+    def __init__(self, event: tuple[int, ...]) -> None:
+        super().__init__()
+        self.event = tuple(event)
+
+    @property
+    def raw(self) -> tuple[int, ...]:
+        """The shape that a network must put out for one datum."""
+        return (self.arity * self.event[0], *self.event[1:])
+
+    @property
+    def size(self) -> int:
+        """The number of elements of one datum."""
+        return math.prod(self.event)
+
+    @abstractmethod
+    def build(self, *params: Any, **others: Any) -> Distribution:
+        """Return an elementwise distribution from ``arity`` tensors of shape (*, *event)."""
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distribution of one datum each.
+
+        Arguments:
+            h: What the network put out, with shape (*, arity * C, *rest).
+
+        Returns:
+            A distribution with batch shape (*) and event shape (C, *rest).
+        """
+        params = h.chunk(self.arity, dim=h.dim() - len(self.event))
+        return Independent(self.build(*params), len(self.event), validate_args=False)

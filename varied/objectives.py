@@ -1,0 +1,129 @@
+"""What is minimised: a sum of weighted terms. A paper's objective is a function that adds them up.
+
+A weight is a number or a schedule, so beta, KL warm-up and cyclical annealing are numbers that move
+and no feature of the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from varied.errors import VariedError
+from varied.schedules import Number
+from varied.terms import Dial, FreeBits, Term, distortion, rate
+from varied.trace import Trace
+
+__all__ = ["OBJECTIVES", "Objective", "Weighted", "elbo", "reconstruction"]
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A term with its name and its weight."""
+
+    name: str
+    term: Term
+    weight: Number = 1.0
+
+
+class Objective(nn.Module):
+    r"""A weighted sum of terms, averaged over the batch.
+
+    .. math:: L = \frac1B \sum_b \sum_i w_i(t) \, f_i(b)
+
+    Reconstruction and KL are reported unweighted and apart whatever the terms are.
+
+    Arguments:
+        terms: The terms with their weights.
+        samples: The number K of draws that the terms want for each datum.
+    """
+
+    def __init__(self, *terms: Weighted, samples: int = 1) -> None:
+        super().__init__()
+        self.names = [weighted.name for weighted in terms]
+        self.terms = [weighted.term for weighted in terms]
+        self.samples = samples
+        self.weights = nn.ModuleList(Dial(weighted.weight) for weighted in terms)
+        self.owned = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
+        self.turn(0)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """All that the terms read of the distributions."""
+        return frozenset().union(*(getattr(term, "reads", ()) for term in self.terms))
+
+    def turn(self, step: int) -> None:
+        """Set every number that moves to its value at a step."""
+        for module in self.modules():
+            if isinstance(module, Dial):
+                module.turn(step)
+
+    def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts.
+
+        Arguments:
+            trace: What a model left.
+            step: Sets the numbers that move; None leaves them as they were last turned.
+
+        Returns:
+            The loss (a scalar), and batch means by name, in nats: each term unweighted, the true
+            ``distortion`` and ``rate`` always among them where they exist, and ``beta``, the weight
+            of the rate.
+        """
+        if step is not None:
+            self.turn(step)
+        values = [term(trace).mean() for term in self.terms]
+        weights = [dial.get_buffer("value") for dial in self.weights]
+        loss = torch.stack([w * value for w, value in zip(weights, values, strict=True)])
+        parts = dict(zip(self.names, values, strict=True))
+        return loss.sum(), {k: v.detach() for k, v in (parts | self._told(trace, parts)).items()}
+
+    def _told(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        told = {}
+        if "distortion" not in parts:
+            told["distortion"] = distortion(trace).mean()
+        if "density" in self.reads and "rate" not in parts:
+            told["rate"] = rate(trace).mean()
+        return told
+
+    def weight(self, name: str) -> float:
+        """Return the present weight of a term by its name."""
+        return float(self.weights[self.names.index(name)].get_buffer("value"))
+
+
+def elbo(beta: Number = 1.0, free_bits: Number = 0.0) -> Objective:
+    r"""The negative evidence lower bound, with a weight on the KL.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
+
+    With ``beta=1`` it is the bound itself; a schedule is KL annealing.
+
+    References:
+        beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
+
+    Arguments:
+        beta: The weight of the KL, a number or a schedule such as linear(0, 1, 2000).
+        free_bits: Nats of each dimension that cost nothing, a number or a schedule.
+    """
+    if isinstance(beta, float | int) and beta < 0:
+        raise VariedError(f"beta={beta} must not be below 0; 0 is an objective='reconstruction'.")
+    free = FreeBits(free_bits) if free_bits else None
+    cost = Weighted("free_rate", free, beta) if free is not None else Weighted("rate", rate, beta)
+    return Objective(Weighted("distortion", distortion), cost)
+
+
+def reconstruction() -> Objective:
+    r"""Reconstruction alone: the objective of an autoencoder.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)]
+    """
+    return Objective(Weighted("distortion", distortion))
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "elbo": elbo,
+    "reconstruction": reconstruction,
+}

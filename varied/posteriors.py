@@ -1,0 +1,54 @@
+"""q(z given x): what the encoder says of a code."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from varied import distributions as d
+from varied.errors import VariedError
+from varied.heads import Head
+
+__all__ = ["POSTERIORS", "Gaussian", "Point", "Posterior"]
+
+
+class Posterior(Head):
+    """A head whose events are latents."""
+
+
+class Gaussian(Posterior):
+    r"""A normal distribution with independent dimensions.
+
+    .. math:: q(z) = \prod_j \mathcal N(z_j; \mu_j, e^{\ell_j}), \qquad \ell = b \tanh(h / b)
+
+    The KL is taken from the same clamped log-variance that is sampled.
+
+    Arguments:
+        event: The shape of a latent.
+        bound: The largest size of the log-variance; 10 lets a scale range from 0.007 to 150.
+    """
+
+    arity = 2
+
+    def __init__(self, event: tuple[int, ...], bound: float = 10.0) -> None:
+        super().__init__(event)
+        if bound <= 0:
+            raise VariedError(f"bound={bound} must be above 0; 10 is the default.")
+        self.bound = bound
+
+    def build(self, mean: Tensor, log_variance: Tensor) -> Distribution:
+        """Return diagonal Gaussians."""
+        return d.Gaussian(mean, d.soft_clamp(log_variance, self.bound))
+
+
+class Point(Posterior):
+    """All mass on one code: the encoder of an autoencoder. It has no density, so no KL."""
+
+    gives: frozenset[str] = frozenset()
+
+    def build(self, value: Tensor) -> Distribution:
+        """Return points."""
+        return d.Point(value)
+
+
+POSTERIORS: dict[str, type[Posterior]] = {"gaussian": Gaussian, "point": Point}

@@ -1,0 +1,152 @@
+"""The only file that knows where it runs: device, precision, threads, compilation, memory.
+
+What is faster is measured on the step itself at the start, never assumed, and what was found is
+kept in the checkpoint, so that a resumed run computes in the same way.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from varied.spec import Plan
+from varied.trace import Given
+
+__all__ = ["Setup", "describe", "keep_memory", "measure", "place"]
+
+#: Seconds of training under which a cold compilation (7 to 23 s) is not repaid.
+WORTH_COMPILING = 240.0
+
+Call = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a run computes."""
+
+    device: str = "cpu"
+    precision: str = "float32"
+    threads: int = 1
+    compile: bool = False
+
+    def __str__(self) -> str:
+        compiled = ", compiled" if self.compile else ""
+        threads = f" on {self.threads} thread{'s' * (self.threads > 1)}" * (self.device == "cpu")
+        return f"{self.device}, {self.precision}{threads}{compiled}"
+
+
+def keep_memory() -> None:
+    """Ask the C library to keep freed memory in the process, where it is glibc.
+
+    A step frees and takes the same megabytes again; giving them back to the system each time costs
+    page faults, measured at 1.4 times the step of a small convolutional VAE.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL("libc.so.6")
+    trim_threshold, mmap_threshold = -1, -3
+    library.mallopt(mmap_threshold, 32 * 1024 * 1024)
+    library.mallopt(trim_threshold, 1024 * 1024 * 1024)
+
+
+def place(step: nn.Module, setup: Setup) -> None:
+    """Put a step where the setup says, in its precision, with its number of threads."""
+    torch.set_num_threads(setup.threads)
+    step.to(setup.device)
+    if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in step.modules()):
+        step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    dtype = getattr(torch, setup.precision)
+    for module in step.modules():
+        if isinstance(module, Given):
+            module.precision = None if dtype == torch.float32 else dtype
+
+
+def measure(
+    step: nn.Module,
+    call: Callable[[], Tensor],
+    plan: Plan,
+    steps: float = 0,
+    patience: float = 3.0,
+) -> Setup:
+    """Return the fastest setup for a step among those that the plan leaves open.
+
+    Arguments:
+        step: The module that is trained; its gradients are cleared afterwards.
+        call: Runs one step forward and returns its loss.
+        plan: Fixed choices for precision, threads and device, and the minutes to train.
+        steps: How many steps the run has, where the plan gives no minutes.
+        patience: Seconds after which no further setup is tried.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        precision = "float32" if plan.precision == "float32" else "bfloat16"
+        return Setup(device, precision, torch.get_num_threads(), plan.compile == "yes")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    most = min(cores or 1, torch.get_num_threads())
+    threads = [plan.threads] if plan.threads else sorted({most, 1}, reverse=True)
+    precisions = ["float32", "bfloat16"] if plan.precision == "auto" else [plan.precision]
+    start = time.perf_counter()
+    timed: list[tuple[float, Setup]] = []
+    for count, precision in itertools.product(threads, precisions):
+        if timed and time.perf_counter() - start > patience:
+            break
+        setup = Setup(device, precision, count)
+        place(step, setup)
+        timed.append((_seconds(call), setup))
+    step.zero_grad(set_to_none=True)
+    seconds, fastest = min(timed, key=lambda pair: pair[0])
+    return replace(fastest, compile=_repays(plan, 60 * plan.minutes or steps * seconds))
+
+
+def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) -> float:
+    call().backward()
+    seen: list[float] = []
+    while len(seen) < 2 or (len(seen) < repeats and sum(seen) < most):
+        start = time.perf_counter()
+        call().backward()
+        seen.append(time.perf_counter() - start)
+    return min(seen)
+
+
+def compiled(step: nn.Module, wanted: bool) -> Call:
+    """Return the step, compiled where that is wanted."""
+    return torch.compile(step) if wanted else step
+
+
+def _repays(plan: Plan, seconds: float) -> bool:
+    if plan.compile != "auto":
+        return plan.compile == "yes"
+    return seconds > WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++", "c++")))
+
+
+def describe() -> dict[str, str]:
+    """Return what machine and versions these are, without names of hosts, people or folders."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "compiler": next((n for n in ("g++", "clang++", "c++") if shutil.which(n)), "none"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = open("/proc/cpuinfo", encoding="utf-8").read().splitlines()  # noqa: PTH123, SIM115
+    except OSError:
+        return platform.processor() or "unknown"
+    return next(
+        (line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown"
+    )

@@ -1,0 +1,228 @@
+"""Numbers that move with the step: everywhere a weight is taken, a number or a schedule will do.
+
+A schedule is a pure function of the step, so a resumed run follows the same curve with nothing to
+save. Its text form, ``"linear(0, 1, 2000)"``, is what TOML files and the command take.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+
+from varied.errors import VariedError, nearest
+
+__all__ = [
+    "SCHEDULES",
+    "Constant",
+    "Cosine",
+    "Cyclical",
+    "Join",
+    "Linear",
+    "Number",
+    "Schedule",
+    "at",
+    "number",
+]
+
+
+class Schedule(ABC):
+    """A number for each step.
+
+    Concrete schedules are frozen dataclasses with plain fields, a length ``steps`` after which they
+    stand still, and ``__call__(step) -> float``.
+    """
+
+    steps: int
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Return the number at a step, counted from 0."""
+
+    def __str__(self) -> str:
+        values = (f"{f.name}={getattr(self, f.name)}" for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__.lower()}({', '.join(values)})"
+
+
+Number = float | Schedule
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same number for ``steps`` steps: a rest inside a `Join`."""
+
+    value: float
+    steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """Return the number."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From ``start`` to ``end`` in a straight line over ``steps`` steps, then ``end``.
+
+    Example:
+        >>> [Linear(0, 1, 4)(step) for step in (0, 1, 4, 9)]
+        [0.0, 0.25, 1.0, 1.0]
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the number at a step."""
+        return self.start + (self.end - self.start) * _share(step, self.steps)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    r"""From ``start`` to ``end`` along half a cosine.
+
+    .. math:: a + (b - a) \, (1 - \cos(\pi t / T)) / 2
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __call__(self, step: int) -> float:
+        """Return the number at a step."""
+        rise = (1 - math.cos(math.pi * _share(step, self.steps))) / 2
+        return self.start + (self.end - self.start) * rise
+
+
+@dataclass(frozen=True)
+class Cyclical(Schedule):
+    """From ``start`` to ``end`` again and again, so many times, then ``end``.
+
+    There are ``cycles`` over ``steps`` steps. The first share ``rise`` of each climbs in a
+    straight line; the rest stays at ``end``.
+
+    References:
+        Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing
+        (Fu et al., 2019), https://arxiv.org/abs/1903.10145
+
+    Example:
+        >>> [Cyclical(0, 1, steps=8, cycles=2)(step) for step in (0, 1, 2, 3, 4, 5, 8)]
+        [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
+    """
+
+    start: float
+    end: float
+    steps: int
+    cycles: int = 4
+    rise: float = 0.5
+
+    def __call__(self, step: int) -> float:
+        """Return the number at a step."""
+        if step >= self.steps:
+            return self.end
+        within = (step * self.cycles / self.steps) % 1.0
+        return self.start + (self.end - self.start) * min(within / self.rise, 1.0)
+
+
+@dataclass(frozen=True)
+class Join(Schedule):
+    """One schedule after another; each runs for its own ``steps``.
+
+    Example:
+        >>> join = number("join(constant(0, 2), linear(0, 1, 4))")
+        >>> [join(step) for step in (0, 2, 4, 6)]
+        [0.0, 0.0, 0.5, 1.0]
+    """
+
+    parts: tuple[Schedule, ...]
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        """The length of all parts together."""
+        return sum(part.steps for part in self.parts)
+
+    def __call__(self, step: int) -> float:
+        """Return the number at a step."""
+        for part in self.parts[:-1]:
+            if step < part.steps:
+                return part(step)
+            step -= part.steps
+        return self.parts[-1](step)
+
+    def __str__(self) -> str:
+        return f"join({', '.join(map(str, self.parts))})"
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "linear": Linear,
+    "cosine": Cosine,
+    "cyclical": Cyclical,
+    "join": Join,
+}
+
+
+def at(value: Number, step: int) -> float:
+    """Return a number, or what a schedule says at a step."""
+    return value(step) if isinstance(value, Schedule) else float(value)
+
+
+def number(value: float | str | Schedule) -> Number:
+    """Read a number or a schedule from its text form.
+
+    Arguments:
+        value: A number, a schedule, or text such as ``"4"`` or ``"linear(0, 1, steps=2000)"``.
+
+    Raises:
+        VariedError: If the text is neither.
+
+    Example:
+        >>> print(number("linear(0, 1, 2000)"))
+        linear(start=0.0, end=1.0, steps=2000)
+        >>> number("4")
+        4.0
+    """
+    if isinstance(value, Schedule):
+        return value
+    try:
+        tree = ast.parse(str(value).strip(), mode="eval").body
+        return _read(tree)
+    except (SyntaxError, TypeError, ValueError) as error:
+        if isinstance(error, VariedError):
+            raise
+        raise VariedError(
+            f"'{value}' is neither a number nor a schedule; write 4, or linear(0, 1, steps=2000)."
+        ) from None
+
+
+def _read(tree: ast.expr) -> Number:
+    if not isinstance(tree, ast.Call):
+        return _finite(ast.literal_eval(tree))
+    name = getattr(tree.func, "id", "")
+    if name not in SCHEDULES:
+        raise VariedError(f"There is no schedule '{name}': {nearest(name, SCHEDULES)}")
+    values = [_read(argument) for argument in tree.args]
+    if name == "join":
+        return Join(tuple(part for part in values if isinstance(part, Schedule)))
+    named = {str(keyword.arg): _read(keyword.value) for keyword in tree.keywords}
+    return _whole(SCHEDULES[name](*values, **named))
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def _whole(schedule: Schedule) -> Schedule:
+    counts = {k: int(v) for k, v in vars(schedule).items() if k in ("steps", "cycles")}
+    if min(counts.values()) < 0 or (
+        not isinstance(schedule, Constant) and min(counts.values()) < 1
+    ):
+        raise VariedError(f"{schedule} has no length; give it at least one step.")
+    return type(schedule)(**{**vars(schedule), **counts})
+
+
+def _share(step: int, steps: int) -> float:
+    return min(max(step / steps, 0.0), 1.0)

@@ -1,0 +1,125 @@
+"""What one pass leaves behind, and the one module that makes distributions out of networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from varied.distributions import closed_kl, each
+from varied.heads import Head
+
+__all__ = ["Given", "Level", "Trace"]
+
+
+class Given(nn.Module):
+    """p(a given b) or p(a given b, c): a network, then a head.
+
+    Encoder and decoder are both one of these. Leading dimensions, precision and context are handled
+    here and nowhere else: the network runs in ``precision`` where one is set, and the head always
+    in float32.
+
+    Arguments:
+        net: A module from (N, *inputs) to (N, *head.raw); with context it takes ``(b, c)``.
+        head: The head that makes the distribution.
+        inputs: The shape of one ``b``.
+    """
+
+    def __init__(self, net: nn.Module, head: Head, inputs: tuple[int, ...]) -> None:
+        super().__init__()
+        self.net, self.head, self.inputs = net, head, tuple(inputs)
+        self.precision: torch.dtype | None = None
+
+    def forward(self, b: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return the distribution of ``a``.
+
+        Arguments:
+            b: What is given, with shape (*, *inputs).
+            c: The context, with shape (B, F), where B is the last of the leading dimensions.
+
+        Returns:
+            A distribution with batch shape (*) and the event shape of the head.
+        """
+        lead = b.shape[: b.dim() - len(self.inputs)]
+        flat = b.reshape(-1, *self.inputs)
+        args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(len(flat), -1))
+        kind = flat.device.type
+        with torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None):
+            h = self.net(*args)
+        with torch.autocast(kind, enabled=False):
+            h = h if h.dtype == torch.float64 else h.float()
+            return self.head(h.reshape(*lead, *self.head.raw))  # type: ignore[no-any-return]
+
+
+@dataclass
+class Level:
+    """One rung of latents: what was drawn, from what, against what.
+
+    Arguments:
+        z: The latents that were drawn, with shape (K, B, *event).
+        q: The posterior, with a batch shape that broadcasts to (K, B).
+        p: The prior, with a batch shape that broadcasts to (K, B).
+    """
+
+    z: Tensor
+    q: Distribution
+    p: Distribution
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log p(z) - log q(z given x) of what was drawn, with shape (K, B), in nats."""
+        return self.p.log_prob(self.z) - self.q.log_prob(self.z)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q, p) with shape (K, B), in nats: closed form if there is one, else from the draws."""
+        exact = closed_kl(self.q, self.p)
+        if exact is None:
+            return -self.log_ratio
+        event = len(self.q.event_shape)
+        return exact.expand(self.z.shape[: self.z.dim() - event])
+
+    @property
+    def kl_each(self) -> Tensor:
+        """KL of each element of the latent, with shape (B, *event), in nats; needs marginals."""
+        exact = closed_kl(each(self.q), each(self.p))
+        assert exact is not None, "read only by terms that read 'marginals'"
+        return exact
+
+
+@dataclass
+class Trace:
+    """What one pass of a model leaves: all that objectives and evaluation read.
+
+    Arguments:
+        x: The data, with shape (B, *event).
+        px: p(x given z), with batch shape (K, B).
+        levels: The rungs of latents, from the datum upwards; a plain VAE has one.
+        mask: 1 where a datum was observed, 0 where it is missing, with shape (B, *event), or None.
+        weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
+    """
+
+    x: Tensor
+    px: Distribution
+    levels: list[Level] = field(default_factory=list)
+    mask: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def log_px(self) -> Tensor:
+        """log p(x given z) of what was observed, with shape (K, B), in nats."""
+        if self.mask is None:
+            return self.px.log_prob(self.x)
+        event = tuple(range(-len(self.px.event_shape), 0))
+        return (each(self.px).log_prob(self.x) * self.mask).sum(event)
+
+    @property
+    def log_w(self) -> Tensor:
+        """log p(x, z) - log q(z given x) of what was drawn, with shape (K, B), in nats."""
+        return self.log_px + torch.stack([level.log_ratio for level in self.levels]).sum(0)
+
+    def expect(self, value: Tensor) -> Tensor:
+        """Return the mean over samples of a (K, B) tensor, with shape (B)."""
+        return value.mean(0) if self.weights is None else (self.weights * value).sum(0)

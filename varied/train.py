@@ -1,0 +1,246 @@
+"""The loop: a generator of events. It never prints, plots, saves or serves.
+
+Everything else is ``for event in train(...)``: progress bars, logs, checkpoints, animation frames.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from varied import runtime
+from varied.data.batches import Batch
+from varied.errors import VariedError
+from varied.objectives import Objective
+from varied.randomness import reseed
+from varied.runtime import Setup
+from varied.spec import Plan
+
+__all__ = ["Event", "State", "Step", "Stream", "train"]
+
+#: Steps in a row without a finite gradient after which a run gives up.
+PATIENCE = 50
+
+
+class Stream(Protocol):
+    """Batches, each a function of its step."""
+
+    steps_per_epoch: int
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        ...
+
+
+class Step(nn.Module):
+    """A model and its objective as one module whose forward is the loss.
+
+    This one module is what is compiled, cast, and wrapped for many processes.
+
+    Arguments:
+        model: From data to a trace.
+        objective: From a trace to a loss and its parts.
+        load: From stored rows to data, on the device: grey levels to numbers, binarization.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        load: Callable[[Tensor], Tensor] = torch.Tensor.float,
+    ) -> None:
+        super().__init__()
+        self.model, self.objective, self.load = model, objective, load
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts, in nats."""
+        trace = self.model(self.load(x), c, mask, self.objective.samples)
+        return self.objective(trace)  # type: ignore[no-any-return]
+
+
+@dataclass
+class State:
+    """All that a run needs to go on as if it had never stopped.
+
+    Noise and batches are functions of the step, so neither is here.
+
+    Arguments:
+        step: Steps done.
+        seconds: Seconds of training done.
+        skipped: Steps whose gradient was not finite, and which changed nothing.
+        total: Steps in all, as far as known; minutes are turned into steps as they are measured.
+        anchor: The (step, progress) at which ``total`` was last set.
+        setup: How the run computes, as measured at its start.
+        moments: The optimizer's tensors by the name of their parameter.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    total: float = math.inf
+    anchor: tuple[int, float] = (0, 0.0)
+    setup: Setup | None = None
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is done, from 0 to 1."""
+        step, share = self.anchor
+        if self.step >= self.total:
+            return 1.0
+        return share + (1 - share) * (self.step - step) / (self.total - step)
+
+    def retime(self, total: float) -> None:
+        """Set how many steps there are in all; progress goes on from where it is."""
+        if abs(total - self.total) > 0.02 * total or math.isinf(self.total):
+            self.anchor, self.total = (self.step, self.progress), total
+
+
+@dataclass
+class Event:
+    """One step was done.
+
+    Arguments:
+        state: The state after the step; its ``moments`` are filled by `snapshot`.
+        epoch: Passes over the rows, with a fraction.
+        parts: The loss and its parts by name, in nats, as scalar tensors.
+        norm: The norm of the gradient before it was clipped.
+        lr: The learning rate of the step.
+        rows: Rows in the batch.
+        snapshot: Puts the optimizer's tensors into the state, for a checkpoint.
+    """
+
+    state: State
+    epoch: float
+    parts: dict[str, Tensor]
+    norm: float
+    lr: float
+    rows: int
+    snapshot: Callable[[], State]
+
+
+def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -> Iterator[Event]:
+    """Train, and yield an event after each step.
+
+    Arguments:
+        step: The model and its objective; trained in place.
+        batches: The data.
+        plan: How, and how long.
+        state: Where an interrupted run stood; None begins.
+
+    Raises:
+        VariedError: If `PATIENCE` steps in a row have no finite gradient.
+    """
+    state = state or State()
+    runtime.keep_memory()
+    state.total = _length(plan, batches.steps_per_epoch) or state.total
+    if state.setup is None:
+        first = _on(batches.at(0), "cpu")
+        state.setup = runtime.measure(step, lambda: step(*first)[0], plan, state.total)
+    runtime.place(step, state.setup)
+    optimizer = _optimizer(step, plan)
+    _recall(optimizer, step, state.moments)
+    call = runtime.compiled(step, state.setup.compile)
+    failed = 0
+    step.train()
+    while state.progress < 1.0:
+        start = time.perf_counter()
+        batch = _on(batches.at(state.step), state.setup.device)
+        lr = _set_rate(optimizer, plan, state)
+        reseed(plan.seed, "step", state.step)
+        step.objective.turn(state.step)
+        optimizer.zero_grad(set_to_none=True)
+        loss, parts = call(*batch)
+        loss.backward()
+        norm = _clip(step, plan.clip)
+        if math.isfinite(norm):
+            optimizer.step()
+        failed = 0 if math.isfinite(norm) else failed + 1
+        state.skipped += failed > 0
+        _give_up(failed, state)
+        state.step += 1
+        state.seconds += time.perf_counter() - start
+        _pace(plan, state)
+        yield Event(
+            state,
+            state.step / batches.steps_per_epoch,
+            {"loss": loss.detach(), **parts},
+            norm,
+            lr,
+            len(batch[0]),
+            lambda: _remember(optimizer, step, state),
+        )
+
+
+def _on(batch: Batch, device: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    c = None if batch.c is None else batch.c.to(device)
+    return batch.x.to(device), c, None if batch.mask is None else batch.mask.to(device)
+
+
+def _length(plan: Plan, steps_per_epoch: int) -> float | None:
+    if plan.minutes:
+        return None
+    return plan.steps or math.ceil((plan.epochs or 20) * steps_per_epoch)
+
+
+def _pace(plan: Plan, state: State) -> None:
+    """Turn minutes into steps, from the speed so far; the first second is warm-up."""
+    budget = 60 * plan.minutes
+    if not budget or state.seconds < min(2.0, budget / 10):
+        return
+    state.retime(max(state.step * budget / state.seconds, state.step))
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, plan: Plan, state: State) -> float:
+    shapes = {
+        "cosine": (1 + math.cos(math.pi * state.progress)) / 2,
+        "linear": 1 - state.progress,
+        "none": 1.0,
+    }
+    lr = plan.lr * shapes[plan.decay] * min(1.0, (state.step + 1) / max(plan.warmup, 1))
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr
+
+
+def _clip(step: nn.Module, most: float) -> float:
+    gradients = [p.grad for p in step.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    if norm > most:
+        torch.nn.utils.clip_grads_with_norm_(step.parameters(), most, norm)
+    return float(norm)
+
+
+def _give_up(failed: int, state: State) -> None:
+    if failed >= PATIENCE:
+        raise VariedError(
+            f"The last {failed} steps (up to step {state.step}) had no finite gradient; lower the "
+            f"learning rate (--lr), or check the data with `varied train --dry`."
+        )
+
+
+def _optimizer(step: Step, plan: Plan) -> torch.optim.Optimizer:
+    return torch.optim.Adam(step.parameters(), lr=plan.lr, fused=True)
+
+
+def _remember(optimizer: torch.optim.Optimizer, step: Step, state: State) -> State:
+    for name, parameter in step.named_parameters():
+        for kind, value in optimizer.state[parameter].items():
+            state.moments[f"{kind}/{name}"] = value
+    return state
+
+
+def _recall(optimizer: torch.optim.Optimizer, step: Step, moments: dict[str, Tensor]) -> None:
+    named: dict[str, Any] = dict(step.named_parameters())
+    for key, value in moments.items():
+        kind, _, name = key.partition("/")
+        place = value.to(named[name].device) if value.dim() else value.clone()
+        optimizer.state[named[name]][kind] = place.clone()

@@ -1,0 +1,131 @@
+"""The names that papers gave, as compositions: a table and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["ZOO", "Entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named variant: the axes that it sets, and what a person should know of it.
+
+    Axes that it does not set are chosen to suit the data.
+    """
+
+    title: str
+    reference: str
+    year: int
+    link: str
+    suits: str
+    reaches: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    conditional: bool = False
+
+
+_VAE = "Auto-Encoding Variational Bayes (Kingma & Welling)"
+_VAE_LINK = "https://arxiv.org/abs/1312.6114"
+
+ZOO: dict[str, Entry] = {
+    "vae": Entry(
+        "Variational autoencoder",
+        _VAE,
+        2013,
+        _VAE_LINK,
+        "anything; the net is chosen to suit the data",
+        "digits: test -ELBO of 92 nats or better in a minute on two cores",
+    ),
+    "linear-vae": Entry(
+        "Linear VAE (fully connected layers)",
+        _VAE,
+        2013,
+        _VAE_LINK,
+        "small pictures, tables, series",
+        "digits: test -ELBO of 92 nats or better in a minute on two cores",
+        {"net": "mlp"},
+    ),
+    "conv-vae": Entry(
+        "Convolutional VAE",
+        "Deep Convolutional Inverse Graphics Network (Kulkarni et al.)",
+        2015,
+        "https://arxiv.org/abs/1503.03167",
+        "pictures of any size",
+        "fewer nats than a linear VAE of as many parameters, given the epochs",
+        {"net": "conv"},
+    ),
+    "resnet-vae": Entry(
+        "Residual VAE",
+        "Identity Mappings in Deep Residual Networks (He et al.)",
+        2016,
+        "https://arxiv.org/abs/1603.05027",
+        "larger pictures, longer runs",
+        "fewer nats than a convolutional VAE after equal epochs",
+        {"net": "resnet"},
+    ),
+    "beta-vae": Entry(
+        "beta-VAE",
+        "beta-VAE: Learning Basic Visual Concepts (Higgins et al.)",
+        2017,
+        "https://openreview.net/forum?id=Sy2fzU9gl",
+        "order in the latent space (beta above 1) or sharpness (below 1)",
+        "fewer active units and blurrier pictures as beta grows",
+        {"objective": {"name": "elbo", "beta": 4.0}},
+    ),
+    "annealed-vae": Entry(
+        "VAE with KL annealing",
+        "Generating Sentences from a Continuous Space (Bowman et al.)",
+        2015,
+        "https://arxiv.org/abs/1511.06349",
+        "posteriors that collapse",
+        "more active units than the plain VAE",
+        {"objective": {"name": "elbo", "beta": "linear(0, 1, steps=2000)"}},
+    ),
+    "cyclical-vae": Entry(
+        "VAE with cyclical KL annealing",
+        "Cyclical Annealing Schedule (Fu et al.)",
+        2019,
+        "https://arxiv.org/abs/1903.10145",
+        "posteriors that collapse",
+        "more active units than the plain VAE",
+        {"objective": {"name": "elbo", "beta": "cyclical(0, 1, steps=8000, cycles=4)"}},
+    ),
+    "free-bits-vae": Entry(
+        "VAE with free bits",
+        "Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al.)",
+        2016,
+        "https://arxiv.org/abs/1606.04934",
+        "posteriors that collapse",
+        "every latent dimension carries at least its free nats",
+        {"objective": {"name": "elbo", "free_bits": 0.25}},
+    ),
+    "conditional-vae": Entry(
+        "Conditional VAE",
+        "Learning Structured Output Representation (Sohn et al.)",
+        2015,
+        "https://papers.nips.cc/paper/5775",
+        "data with labels or numbers to generate by",
+        "digits: test -ELBO some 5 nats below the plain VAE's",
+        conditional=True,
+    ),
+    "ppca": Entry(
+        "Linear maps: probabilistic PCA",
+        "Probabilistic Principal Component Analysis (Tipping & Bishop)",
+        1999,
+        "https://doi.org/10.1111/1467-9868.00196",
+        "tables; a check of the whole machine against a closed form",
+        "the optimum of the closed form within 0.001 nats a dimension",
+        {"net": {"name": "mlp", "depth": 0}, "likelihood": "gaussian"},
+    ),
+    "autoencoder": Entry(
+        "Autoencoder",
+        "Reducing the Dimensionality of Data with Neural Networks (Hinton & Salakhutdinov)",
+        2006,
+        "https://doi.org/10.1126/science.1127647",
+        "compression, or a baseline; it has no density to sample from",
+        "fewer nats of reconstruction than a VAE",
+        {"posterior": "point", "objective": "reconstruction"},
+    ),
+}
