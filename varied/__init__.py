@@ -1,3 +1,54 @@
-"""Varied: variational autoencoders for your own data."""
+"""Varied: variational autoencoders for your own data.
+
+The names below are loaded when they are first used, so that the command answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Given": "varied.trace",
+    "Level": "varied.trace",
+    "Objective": "varied.objectives",
+    "Part": "varied.spec",
+    "Plan": "varied.spec",
+    "Run": "varied.runs",
+    "Spec": "varied.spec",
+    "Step": "varied.train",
+    "Trace": "varied.trace",
+    "VAE": "varied.models",
+    "VariedError": "varied.errors",
+    "ZOO": "varied.zoo",
+    "compose": "varied.spec",
+    "elbo": "varied.objectives",
+    "fit": "varied.jobs",
+    "read": "varied.data",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from varied.data import read
+    from varied.errors import VariedError
+    from varied.jobs import fit
+    from varied.models import VAE
+    from varied.objectives import Objective, elbo
+    from varied.runs import Run
+    from varied.spec import Part, Plan, Spec, compose
+    from varied.trace import Given, Level, Trace
+    from varied.train import Step
+    from varied.zoo import ZOO
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'varied' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

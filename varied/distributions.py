@@ -67,7 +67,7 @@ class Elementwise(Distribution):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw without a gradient; shape (*sample_shape, *batch_shape)."""
         with torch.no_grad():
-            return self.rsample(sample_shape)
+            return self.rsample(sample_shape).detach()  # a view of a leaf keeps its gradient
 
     def _uniform(self, sample_shape: Any) -> Tensor:
         u = torch.rand(self._extended_shape(sample_shape), device=self.params[0].device)
@@ -126,10 +126,11 @@ class Gaussian(Elementwise):
 
 @register_kl(Gaussian, Gaussian)
 def _kl_gaussian_gaussian(q: Gaussian, p: Gaussian) -> Tensor:
-    # expm1 keeps the digits of small rates: exp(l) - 1 - l loses all of them below 1e-4.
-    log_ratio = q.log_variance - p.log_variance
+    # exp(l) - 1 - l is l * l / 2 where l is small: even with expm1, float32 loses the digits of
+    # rates below 1e-6, so this one difference is taken in float64.
+    log_ratio = (q.log_variance - p.log_variance).double()
     square = (q.mean - p.mean).square() * (-p.log_variance).exp()
-    return 0.5 * (square + torch.expm1(log_ratio) - log_ratio)
+    return 0.5 * (square + (torch.expm1(log_ratio) - log_ratio).to(square.dtype))
 
 
 class Point(Elementwise):
@@ -214,7 +215,8 @@ class ContinuousBernoulli(Elementwise):
     def mean(self) -> Tensor:
         """The mean: the derivative of the log-normalizer."""
         near, eta = self._near_zero()
-        far = -1 / torch.expm1(-eta) - 1 / eta
+        # Below -40 the first part is 0; unclamped, its gradient overflows into 0 * inf.
+        far = -1 / torch.expm1(-eta.clamp(min=-40)) - 1 / eta
         h = self.logits
         return torch.where(near, 0.5 + h / 12 - h**3 / 720 + h**5 / 30240, far)
 
@@ -239,8 +241,13 @@ class ContinuousBernoulli(Elementwise):
         mirrored = torch.where(eta > 0, 1 - u, u)
         low = -torch.log1p(mirrored * torch.expm1(-size)) / size
         far = torch.where(eta > 0, 1 - low, low)
-        straight = u + self.logits * u * (u - 1) / 2
-        return torch.where(near, straight, far).clamp(0, 1)
+        return torch.where(near, self._near_half(u), far).clamp(0, 1)
+
+    def _near_half(self, u: Tensor) -> Tensor:
+        # log(1 + u (e^h - 1)) generates the cumulants of a coin of chance u; this is it over h.
+        h, v = self.logits, u * (1 - u)
+        skew = v * (1 - 2 * u)
+        return u + h * v / 2 + h**2 * skew / 6 + h**3 * v * (1 - 6 * v) / 24
 
 
 class DiscretizedLogistic(Elementwise):
@@ -338,7 +345,8 @@ class Levels(Distribution):
 
     @property
     def _values(self) -> Tensor:
-        return torch.linspace(0, 1, self.logits.shape[-1], device=self.logits.device)
+        like = self.logits
+        return torch.linspace(0, 1, like.shape[-1], device=like.device, dtype=like.dtype)
 
     @property
     def mean(self) -> Tensor:

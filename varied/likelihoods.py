@@ -108,7 +108,8 @@ class Spread(nn.Module):
             return like.new_full((), self.fixed)
         raw = self.raw * self.GAIN if self.raw is not None else h
         assert raw is not None
-        return self.floor + F.softplus(raw - self.floor)
+        # A scale of exp(89) is infinite in float32, and so is what follows from it.
+        return self.floor + F.softplus(d.soft_clamp(raw, 30.0) - self.floor)
 
 
 def _positive(scale: float | str) -> float:

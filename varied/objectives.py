@@ -71,7 +71,7 @@ class Objective(nn.Module):
         Returns:
             The loss (a scalar), and batch means by name, in nats: each term unweighted, the true
             ``distortion`` and ``rate`` always among them where they exist, and ``beta``, the weight
-            of the rate.
+            of the rate, where it has one.
         """
         if step is not None:
             self.turn(step)
@@ -87,7 +87,10 @@ class Objective(nn.Module):
             told["distortion"] = distortion(trace).mean()
         if "density" in self.reads and "rate" not in parts:
             told["rate"] = rate(trace).mean()
-        return told
+        dials = dict(zip(self.names, self.weights, strict=True))
+        costs = [dials[name].get_buffer("value") for name in ("rate", "free_rate") if name in dials]
+        # A copy: the buffer itself moves on with the next step.
+        return told | {"beta": cost.clone() for cost in costs}
 
     def weight(self, name: str) -> float:
         """Return the present weight of a term by its name."""

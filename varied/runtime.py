@@ -12,7 +12,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from varied.spec import Plan
 from varied.trace import Given
 
-__all__ = ["Setup", "describe", "keep_memory", "measure", "place"]
+__all__ = ["Setup", "compiled", "describe", "exactly", "keep_memory", "measure", "place"]
 
 #: Seconds of training under which a cold compilation (7 to 23 s) is not repaid.
 WORTH_COMPILING = 240.0
@@ -115,6 +116,24 @@ def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) ->
         call().backward()
         seen.append(time.perf_counter() - start)
     return min(seen)
+
+
+@contextmanager
+def exactly(model: nn.Module) -> Iterator[None]:
+    """Compute in float32, without gradients and in evaluation mode; put all back afterwards."""
+    given = [module for module in model.modules() if isinstance(module, Given)]
+    kept = [module.precision for module in given]
+    training = model.training
+    model.eval()
+    for module in given:
+        module.precision = None
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+        for module, precision in zip(given, kept, strict=True):
+            module.precision = precision
 
 
 def compiled(step: nn.Module, wanted: bool) -> Call:

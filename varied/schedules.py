@@ -57,7 +57,7 @@ class Constant(Schedule):
 
     def __call__(self, step: int) -> float:
         """Return the number."""
-        return self.value
+        return float(self.value)
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,14 @@ class Cyclical(Schedule):
     cycles: int = 4
     rise: float = 0.5
 
+    def __post_init__(self) -> None:
+        if not 0 < self.rise <= 1:
+            raise VariedError(f"rise={self.rise} must be above 0 and at most 1; 0.5 is usual.")
+
     def __call__(self, step: int) -> float:
         """Return the number at a step."""
         if step >= self.steps:
-            return self.end
+            return float(self.end)
         within = (step * self.cycles / self.steps) % 1.0
         return self.start + (self.end - self.start) * min(within / self.rise, 1.0)
 
@@ -204,7 +208,7 @@ def _read(tree: ast.expr) -> Number:
         raise VariedError(f"There is no schedule '{name}': {nearest(name, SCHEDULES)}")
     values = [_read(argument) for argument in tree.args]
     if name == "join":
-        return Join(tuple(part for part in values if isinstance(part, Schedule)))
+        return _joined(values)
     named = {str(keyword.arg): _read(keyword.value) for keyword in tree.keywords}
     return _whole(SCHEDULES[name](*values, **named))
 
@@ -215,7 +219,16 @@ def _finite(value: object) -> float:
     return float(value)
 
 
+def _joined(values: list[Number]) -> Schedule:
+    parts = tuple(part for part in values if isinstance(part, Schedule))
+    if not parts or len(parts) < len(values):
+        raise VariedError("A join is made of schedules; write constant(0, 100) for a number.")
+    return Join(parts)
+
+
 def _whole(schedule: Schedule) -> Schedule:
+    if any(isinstance(value, Schedule) for value in vars(schedule).values()):
+        raise VariedError("Only a join has schedules inside; use join(...), or give a number.")
     counts = {k: int(v) for k, v in vars(schedule).items() if k in ("steps", "cycles")}
     if min(counts.values()) < 0 or (
         not isinstance(schedule, Constant) and min(counts.values()) < 1

@@ -49,6 +49,10 @@ class Part:
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        plain = {name: _plain(value) for name, value in self.settings.items()}
+        object.__setattr__(self, "settings", plain)
+
     @classmethod
     def of(cls, value: str | Mapping[str, Any] | Part) -> Part:
         """Read a part from its plain form: a name, or a table with a name and settings."""
@@ -65,12 +69,14 @@ class Part:
         """The plain form."""
         if not self.settings:
             return self.name
-        return {"name": self.name} | {k: _plain(v) for k, v in self.settings.items()}
+        return {"name": self.name} | self.settings
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
+    if value is None:
+        return "none"
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
@@ -284,8 +290,8 @@ def _missing(spec: Spec, axis: str, what: str, reads: frozenset[str], gives: fro
     free = [key for key, build in OBJECTIVES.items() if build().reads <= gives]
     ways = [f"{axis}='{key}'" for key in others] + [f"objective='{key}'" for key in free]
     return (
-        f"objective='{objective}' reads {_READINGS[what]} of the {axis}; {axis}='{name}' has none. "
-        f"Use {' or '.join(ways)}."
+        f"objective='{objective}' reads {_READINGS[what]} of the {axis}; {axis}='{name}' has none; "
+        f"use {' or '.join(ways)}."
     )
 
 

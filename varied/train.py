@@ -98,10 +98,18 @@ class State:
             return 1.0
         return share + (1 - share) * (self.step - step) / (self.total - step)
 
-    def retime(self, total: float) -> None:
-        """Set how many steps there are in all; progress goes on from where it is."""
-        if abs(total - self.total) > 0.02 * total or math.isinf(self.total):
-            self.anchor, self.total = (self.step, self.progress), total
+    def pace(self, budget: float) -> None:
+        """Turn a budget of seconds into steps, from the speed since it was last done.
+
+        Progress then stands where the time does; between two such moments it follows the steps.
+        """
+        step, share = self.anchor
+        elapsed = self.seconds - share * budget
+        if elapsed < budget / 60:
+            return
+        speed = (self.step - step) / elapsed
+        self.anchor = (self.step, min(self.seconds / budget, 1.0))
+        self.total = self.step + max(budget - self.seconds, 0.0) * speed
 
 
 @dataclass
@@ -168,7 +176,8 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         _give_up(failed, state)
         state.step += 1
         state.seconds += time.perf_counter() - start
-        _pace(plan, state)
+        if plan.minutes:
+            state.pace(60 * plan.minutes)
         yield Event(
             state,
             state.step / batches.steps_per_epoch,
@@ -189,14 +198,6 @@ def _length(plan: Plan, steps_per_epoch: int) -> float | None:
     if plan.minutes:
         return None
     return plan.steps or math.ceil((plan.epochs or 20) * steps_per_epoch)
-
-
-def _pace(plan: Plan, state: State) -> None:
-    """Turn minutes into steps, from the speed so far; the first second is warm-up."""
-    budget = 60 * plan.minutes
-    if not budget or state.seconds < min(2.0, budget / 10):
-        return
-    state.retime(max(state.step * budget / state.seconds, state.step))
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, plan: Plan, state: State) -> float:

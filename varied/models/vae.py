@@ -69,7 +69,9 @@ class VAE(nn.Module):
         Returns:
             A trace whose latents have shape (K, B, *latent).
         """
-        q = self.encoder(x if mask is None else x * mask, c)
+        # Filled, not multiplied: what is missing is often NaN, and NaN times 0 is NaN.
+        x = x if mask is None else x.masked_fill(mask == 0, 0)
+        q = self.encoder(x, c)
         z = q.rsample((samples,))
         return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask)
 

@@ -1,0 +1,61 @@
+"""Varied itself, as a person gets it: `compose`, `Step` and `train` with the defaults of its plan.
+
+How the three systems are held alike, and what `varied_rate` must therefore keep:
+
+- **Data.** `x` is uint8 with shape `(N, C, H, W)`; 0..255 means 0..1, grey levels are not
+  binarized. The others make float32 of it before the clock starts; Varied may keep it as it is.
+- **Networks.** As in `nets.py`, counted in parameters (weights and biases, two outputs for each
+  latent dimension): A is 784-400-20-400-784 with one hidden layer on either side; B and C halve
+  the picture with 4x4 convolutions of stride 2, padding 1 and ReLU (channels 32, 64 and
+  32, 64, 128, 256, 512), then one linear layer to the posterior; the decoder mirrors it with one
+  linear layer and transposed convolutions. No normalisation. `train` returns the number of
+  trained parameters, and the driver says so where the systems differ by more than 1 %.
+- **Loss.** The mean over the batch of the sum over the picture, in nats, and the KL to N(0, I),
+  closed form, one sample: `bce` is a Bernoulli on grey levels, `mse` a Gaussian of scale 1 whose
+  constant does not matter (the others leave it out).
+- **Training.** Adam, learning rate 1e-3, `work.batch` pictures for each step, every epoch in a
+  new order, the smaller last batch kept. Precision, fused steps, memory format and compilation
+  are what is compared: they may differ, as long as `--quality` shows the same ELBO.
+- **Clock.** `clock.tick(samples)` after each step with the pictures of that step (or after
+  several steps with their sum); stop when it returns true. What happens before the first tick is
+  shown as `startup` and not counted; then `warmup` seconds are not counted either.
+- **Quality.** `torch.manual_seed(seed)` or the seed of the plan, `epochs` epochs on all of `x`,
+  then distortion and rate of `test` with one sample for each picture, means over the pictures,
+  float32.
+
+Only `benchmarks.peers.works` and `benchmarks.peers.trial` are needed; `WORKS[letter]` gives
+`shape`, `channels` (empty means the MLP), `latent`, `batch` and `loss`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from benchmarks.peers.trial import Clock, main
+from benchmarks.peers.works import Work
+
+NOT_YET = "Varied's side is not written yet: fill benchmarks/peers/ours.py."
+
+
+def varied_rate(work: Work, x: Tensor, clock: Clock) -> int:
+    """Train until `clock.tick(samples)` is true; return the number of trained parameters."""
+    raise SystemExit(NOT_YET)
+
+
+def varied_quality(
+    work: Work, x: Tensor, test: Tensor, epochs: int, seed: int
+) -> tuple[float, float]:
+    """Train for some epochs; return distortion and rate of the test pictures, nats."""
+    raise SystemExit(NOT_YET)
+
+
+class Ours:
+    """Varied as a system."""
+
+    name = "varied"
+    train = staticmethod(varied_rate)
+    quality = staticmethod(varied_quality)
+
+
+if __name__ == "__main__":
+    main(Ours())

@@ -1,0 +1,205 @@
+"""Films of a training: how the latent space unfolds, and how the samples come clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image, ImageDraw
+
+from varied.plots.embedding import follow
+from varied.plots.maps import (
+    Layer,
+    Legend,
+    bounds,
+    colour_key,
+    draw_layer,
+    dress_map,
+    layers,
+    legend_of,
+)
+from varied.plots.sheet import columns_for, font, sheet
+from varied.plots.style import INK, MUTED, Array, StrPath, keep, plain, swatch
+
+__all__ = ["follow", "latent_gif", "samples_gif"]
+
+Frames: TypeAlias = list[Array]
+
+
+def latent_gif(
+    frames: Sequence[Array],
+    path: StrPath,
+    *,
+    labels: Array | None = None,
+    classes: Sequence[str] = (),
+    captions: Sequence[str] | None = None,
+    method_name: str = "",
+    milliseconds: int = 120,
+    hold_last: int = 1500,
+) -> Path:
+    """Write a film of points that move in the plane, on axes that stand still.
+
+    Arguments:
+        frames: Where each datum lies at each stage, T of shape (N, 2).
+        path: The GIF to write.
+        labels: Class indices or numbers, shape (N,).
+        classes: The names of the classes.
+        captions: A caption for each stage, such as "epoch 3.0".
+        method_name: How the plane was made; written small in the corner.
+        milliseconds: How long each stage is shown.
+        hold_last: How long the last is shown, in milliseconds.
+
+    Returns:
+        The path.
+    """
+    frames = [np.nan_to_num(np.asarray(frame, float)) for frame in frames]
+    legend = legend_of(labels, classes, len(frames[0]))
+    figure, clouds = _stage(frames, legend, method_name, labelled=labels is not None)
+    images = []
+    for index, frame in enumerate(frames):
+        for cloud, layer in clouds:
+            cloud.set_offsets(frame[layer.index])
+        figure.axes[0].set_title(plain(_caption(captions, index)), loc="left", fontsize=11)
+        images.append(_photograph(figure))
+    return _film(_one_palette(images, 160), path, milliseconds, hold_last)
+
+
+def _caption(captions: Sequence[str] | None, index: int) -> str:
+    return captions[index] if captions is not None and index < len(captions) else ""
+
+
+def _stage(
+    frames: Frames, legend: Legend, method_name: str, *, labelled: bool
+) -> tuple[Figure, list[tuple[PathCollection, Layer]]]:
+    named = labelled and not legend.numbers
+    rows = -(-len(legend.names) // 10) if named else 0
+    edges = bounds(np.concatenate(frames))
+    shape = (edges[3] - edges[2]) / (edges[1] - edges[0])
+    beside = (1.9 if legend.names else 0.7) if labelled and not named else 0.0
+    width, height = 5.2 / max(1.0, shape) + beside, 5.2 * min(1.0, shape) + 0.3 + 0.22 * rows
+    figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
+    ax = figure.subplots()
+    plane = method_name == "latent plane"
+    dress_map(ax, " ", ("z0", "z1") if plane else ("", ""))
+    ax.set(xlim=edges[:2], ylim=edges[2:])
+    ax.set_aspect("equal")
+    ax.set_title(plain(method_name), loc="right", fontsize=9, color=MUTED)
+    clouds = [(draw_layer(ax, frames[0], layer), layer) for layer in layers(legend)]
+    if named:
+        _strip(figure, legend)
+    elif labelled:
+        colour_key(figure, ax, legend)
+    figure.tight_layout(rect=(0, 0.045 * rows, 1, 1))
+    return figure, clouds
+
+
+def _strip(figure: Figure, legend: Legend) -> None:
+    marks = []
+    for code, name in enumerate(legend.names):
+        colour, marker = swatch(code)
+        short = name if len(name) <= 14 else f"{name[:13]}…"
+        marks.append(
+            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, label=short)
+        )
+    columns = min(10, len(marks)) if max(map(len, legend.names), default=0) <= 3 else 5
+    figure.legend(
+        handles=marks,
+        loc="lower center",
+        ncols=max(1, columns),
+        frameon=False,
+        fontsize=8.5,
+        handletextpad=0.1,
+        columnspacing=1.0,
+    )
+
+
+def _photograph(figure: Figure) -> Image.Image:
+    canvas: Any = FigureCanvasAgg(figure)  # its methods carry no types
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def samples_gif(
+    frames: Array,
+    path: StrPath,
+    *,
+    captions: Sequence[str] | None = None,
+    columns: int = 8,
+    milliseconds: int = 120,
+    hold_last: int = 1500,
+) -> Path:
+    """Write a film of the same latent draws, decoded at each stage of training.
+
+    Arguments:
+        frames: uint8, shape (T, N, H, W) or (T, N, H, W, 3).
+        path: The GIF to write.
+        captions: A caption for each stage, such as "epoch 3.0".
+        columns: How many pictures stand side by side.
+        milliseconds: How long each stage is shown.
+        hold_last: How long the last is shown, in milliseconds.
+
+    Returns:
+        The path.
+    """
+    columns = min(columns, columns_for(frames.shape[1]) if frames.shape[1] < columns else columns)
+    scale = max(1, 640 // (columns * frames.shape[3]))
+    sheets = [sheet(stage, columns=columns, scale=scale) for stage in frames]
+    images = [
+        _headed(image, _caption(captions, index), (index + 1) / len(sheets))
+        for index, image in enumerate(sheets)
+    ]
+    grey = frames.ndim == 4 or frames.shape[-1] == 1
+    film = [_few_greys(image) for image in images] if grey else _one_palette(images, 255)
+    return _film(film, path, milliseconds, hold_last)
+
+
+def _few_greys(image: Image.Image) -> Image.Image:
+    """Return the image in 64 greys: no eye sees the difference, and the file is much smaller."""
+    return image.convert("L").point([round(level / 255 * 63) * 255 // 63 for level in range(256)])
+
+
+def _headed(image: Image.Image, caption: str, done: float) -> Image.Image:
+    """Return the image under a caption and a thin bar that says how far training has come."""
+    whole = Image.new("RGB", (image.width, image.height + 24), image.getpixel((0, 0)))
+    whole.paste(image, (0, 24))
+    pen = ImageDraw.Draw(whole)
+    pen.text((8, 15), caption, INK, font(13), anchor="lm")
+    pen.rectangle((0, 0, round(done * image.width), 2), fill=MUTED)
+    return whole
+
+
+def _one_palette(images: list[Image.Image], colours: int) -> list[Image.Image]:
+    """Return the images in one palette, since a palette for each would make the colours flicker."""
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
+    some = pixels[:: max(1, len(pixels) // 250_000)]
+    kinds = np.unique(some, axis=0)
+    # White paper outnumbers everything: each colour counts once more beside its number.
+    strip = np.concatenate([kinds, kinds, some])[None]
+    palette = Image.fromarray(strip).quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
+    _keep_white(palette)
+    return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+
+
+def _keep_white(palette: Image.Image) -> None:
+    """Make the entries near white white: a mean of white and greys is a dirty paper."""
+    entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    entries[(entries > 244).all(axis=1)] = 255
+    palette.putpalette(entries.tobytes())
+
+
+def _film(images: list[Image.Image], path: StrPath, milliseconds: int, hold_last: int) -> Path:
+    times = [milliseconds] * (len(images) - 1) + [hold_last]
+    first, *rest = images
+
+    def write(file: BinaryIO) -> None:
+        first.save(
+            file, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=False
+        )
+
+    return keep(path, write)

@@ -1,0 +1,82 @@
+"""What every codec is: fitted once, then a way in and a way out."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy.typing as npt
+from torch import Tensor
+
+from varied.data.advice import advise
+from varied.data.items import Items
+from varied.errors import VariedError
+
+__all__ = ["Array", "Codec", "sound", "within_unit"]
+
+Array = npt.NDArray[Any]
+
+
+class Codec(ABC):
+    """What a run remembers about raw data.
+
+    Attributes:
+        kind: The kind of items that it is for, and its name in a saved run.
+        shape: The shape of a datum as the model sees it, channels first: `(1, 28, 28)`, `(140,)`.
+        domain: What values it has: `"binary"`, `"levels"` (k / 255), `"unit"` ([0, 1]), `"real"`.
+        notes: What was understood when it was fitted, a sentence each.
+    """
+
+    kind: ClassVar[str]
+    shape: tuple[int, ...]
+    domain: str
+    notes: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def fit(cls, items: Items) -> Self:
+        """Fit to the training rows."""
+
+    @abstractmethod
+    def encode(self, items: Items | Array) -> Tensor:
+        """Return the rows as they are stored, with shape `(N, *shape)`."""
+
+    @abstractmethod
+    def load(self, stored: Tensor) -> Tensor:
+        """Return stored rows as the model sees them: float32, with shape `(B, *shape)`."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Array:
+        """Return rows of the model as what the person has."""
+
+    def suggest(self, n: int) -> dict[str, object]:
+        """Return the parts that fit data of `n` training rows: `net`, `likelihood`, `latent`."""
+        return {part: value for part, (value, _) in advise(self.shape, self.domain, n).items()}
+
+    def reasons(self, n: int) -> list[str]:
+        """Return a sentence for each suggestion: why it fits."""
+        advice = advise(self.shape, self.domain, n).items()
+        return [f"{part} = {value}, because {reason}." for part, (value, reason) in advice]
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values that `open_codec` reads."""
+        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields}
+        return {"codec": self.kind, **plain}
+
+
+def sound(shape: tuple[int, ...], rest: bool) -> None:
+    """Refuse the fields of a codec that cannot be: a file was damaged or edited.
+
+    Raises:
+        VariedError: If the shape is none, or `rest` does not hold.
+    """
+    whole = all(isinstance(s, int) and s > 0 for s in shape)
+    if not (shape and whole and rest):
+        raise VariedError(f"A codec of shape {shape} is damaged: train again.")
+
+
+def within_unit(x: Array) -> bool:
+    """Return whether all values lie in [0, 1]."""
+    return bool(x.min() >= 0 and x.max() <= 1)

@@ -1,0 +1,182 @@
+"""The codec of the context: class names and numbers, as `c` for the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from varied.errors import VariedError, nearest
+
+__all__ = ["ContextCodec", "open_context"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ContextCodec:
+    """What a run remembers about labels: one-hot for classes, standardised for numbers.
+
+    A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
+
+    Arguments:
+        classes: The names of the classes; empty for numbers.
+        mean: The training mean of each number.
+        scale: The training standard deviation of each number; 1 where constant.
+
+    Example:
+        >>> codec = ContextCodec.fit(np.array([0, 1, 1]), ("cat", "dog"))
+        >>> codec.encode("dog"), codec.decode(codec.encode(["dog", None]))
+        (tensor([[0., 1.]]), ['dog', None])
+    """
+
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+
+    @classmethod
+    def fit(cls, labels: Array, classes: Iterable[str] = ()) -> Self:
+        """Fit to the labels of the training rows, as `Items` holds them.
+
+        Raises:
+            VariedError: If no row has a label.
+        """
+        classes = tuple(classes)
+        labels = np.asarray(labels)
+        seen = labels >= 0 if classes else np.isfinite(labels)
+        if not seen.any():
+            raise VariedError("No row has a label: train without a context, or give labels.")
+        if classes:
+            return cls(classes)
+        numbers = _columns(labels)
+        if not np.isfinite(numbers).any(0).all():
+            raise VariedError("A label column has no number at all: leave the column out.")
+        low, high = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
+        scale = np.where(low == high, 1.0, np.nanstd(numbers, 0))
+        return cls((), tuple(np.nanmean(numbers, 0).tolist()), tuple(scale.tolist()))
+
+    @property
+    def size(self) -> int:
+        """The number of features of `c`."""
+        return len(self.classes) or len(self.mean)
+
+    def encode(self, values: object) -> Tensor:
+        """Return the context with shape `(N, size)`, float32.
+
+        Arguments:
+            values: One value or several. For classes: names, or indices; a Python integer is a
+                name where a class has that name, an array or tensor of integers always holds
+                indices, as `Items.labels` does. For numbers: one row, or an array of rows.
+
+        Raises:
+            VariedError: If a class is unknown; the message names the nearest.
+        """
+        return self._one_hot(values) if self.classes else self._standard(values)
+
+    def decode(self, c: Tensor) -> list[str | None] | Array:
+        """Return class names (None where missing), or the numbers in their own units."""
+        if not self.classes:
+            numbers: Array = c.detach().cpu().numpy() * np.array(self.scale) + np.array(self.mean)
+            return numbers
+        rows = zip(c.argmax(-1).tolist(), (c != 0).any(-1).tolist(), strict=True)
+        return [self.classes[i] if seen else None for i, seen in rows]
+
+    def index(self, value: object) -> int:
+        """Return the index of a class by its name or number; -1 for None and -1.
+
+        Raises:
+            VariedError: If there is no such class.
+        """
+        whole = isinstance(value, bool | np.bool_) or (isinstance(value, float) and value % 1 == 0)
+        word = str(int(value) if whole else value).strip()  # type: ignore[call-overload]
+        if word in self.classes:
+            return self.classes.index(word)
+        if value is None or word in ("", "-1"):
+            return -1
+        if word.isdecimal() and int(word) < len(self.classes):
+            return int(word)
+        raise VariedError(f"There is no class '{word}': {nearest(word, self.classes[:50])}")
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values that `open_context` reads."""
+        return {k: list(v) for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the codec that `to_json` wrote.
+
+        Raises:
+            VariedError: If a key is unknown; the message names the nearest.
+        """
+        names = list(inspect.signature(cls).parameters)
+        for key in values:
+            if key not in names:
+                raise VariedError(f"The context codec has no '{key}': {nearest(key, names)}")
+        return cls(**{k: tuple(v) for k, v in values.items()})
+
+    def _one_hot(self, values: object) -> Tensor:
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+            indices = self._checked(np.atleast_1d(values).astype(np.int64))
+        else:
+            indices = np.array([self.index(v) for v in _several(values)], dtype=np.int64)
+        c = torch.zeros(len(indices), len(self.classes))
+        rows = torch.from_numpy(np.flatnonzero(indices >= 0))
+        c[rows, torch.from_numpy(indices)[rows]] = 1.0
+        return c
+
+    def _checked(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if indices.ndim > 1 or (
+            len(indices) and not -1 <= indices.min() <= indices.max() < self.size
+        ):
+            raise VariedError(
+                f"Class indices are one for each row, from 0 to {self.size - 1}, or -1 if missing."
+            )
+        return indices
+
+    def _standard(self, values: object) -> Tensor:
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        try:
+            numbers = np.array([float("nan")] if values is None else values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise VariedError(
+                f"The context is {self.size} numbers a row, not {values!r}."
+            ) from error
+        if numbers.ndim < 2:
+            numbers = numbers.reshape(-1, 1) if self.size == 1 else np.atleast_2d(numbers)
+        if numbers.shape == (1, 1):
+            numbers = np.repeat(numbers, self.size, axis=1) if np.isnan(numbers).all() else numbers
+        if numbers.ndim != 2 or numbers.shape[1] != self.size or np.isinf(numbers).any():
+            raise VariedError(
+                f"The context is {self.size} finite numbers a row, not shape {numbers.shape}."
+            )
+        c = (numbers - np.array(self.mean)) / np.array(self.scale)
+        return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))
+
+
+def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
+    """Return the codec that `to_json` wrote; None where there is no context.
+
+    Example:
+        >>> open_context({"classes": ["cat", "dog"]}).size
+        2
+    """
+    return None if values is None else ContextCodec.from_json(values)
+
+
+def _several(values: object) -> list[Any]:
+    if values is None or isinstance(values, str | int | float | np.integer):
+        return [values]
+    return list(values)  # type: ignore[call-overload, no-any-return]
+
+
+def _columns(labels: Array) -> Array:
+    return labels.astype(np.float64).reshape(len(labels), -1)

@@ -1,0 +1,90 @@
+"""What a person has, read but not yet encoded: the value that every source returns."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Items", "Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be read: it costs one line, not the run."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Data as a person has them, read but not yet encoded.
+
+    Arguments:
+        x: Pictures as uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; or arrays as float32 with
+            shape `(N, *shape)`, channels first where they have channels.
+        kind: `"picture"` or `"array"`.
+        labels: int64 `(N,)` indices into `classes`, -1 where missing; or, where `classes` is
+            empty, float32 `(N,)` or `(N, F)` numbers, NaN where missing; or None.
+        classes: The names of the classes.
+        names: A name for each row (file names).
+        test: The row indices of the official test rows, where the set has them.
+        source: How to read the data again: an absolute path or a named set; None if in memory.
+        notes: What was understood, a sentence each.
+        problems: What could not be read.
+
+    Example:
+        >>> items = Items(np.zeros((12, 8, 8), np.uint8), "picture")
+        >>> len(items), len(items.take([0, 1])), items
+        (12, 2, Items(12 pictures, 8x8))
+    """
+
+    x: npt.NDArray[np.generic]
+    kind: str
+    labels: npt.NDArray[np.generic] | None = None
+    classes: tuple[str, ...] = ()
+    names: tuple[str, ...] | None = None
+    test: npt.NDArray[np.int64] | None = None
+    source: str | None = None
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        shape = "x".join(str(s) for s in self.x.shape[1:])
+        classes = f", {len(self.classes)} classes" if self.classes else ""
+        return f"Items({len(self)} {self.kind}s, {shape}{classes})"
+
+    def digest(self) -> str:
+        """Return the SHA-256 over shape, type, contents, labels and classes.
+
+        A run records it, so that another day's data can be compared.
+        """
+        digest = hashlib.sha256(json.dumps([self.kind, self.classes]).encode())
+        for array in (self.x, self.labels):
+            if array is not None:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def take(self, indices: npt.ArrayLike) -> Items:
+        """Return the rows at `indices`, in that order, with their labels and names."""
+        rows = np.asarray(indices, dtype=np.int64)
+        return dataclasses.replace(
+            self,
+            x=self.x[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            names=None if self.names is None else tuple(self.names[i] for i in rows),
+            test=None if self.test is None else np.flatnonzero(np.isin(rows, self.test)),
+        )
+
+    def noting(self, *notes: str) -> Items:
+        """Return the same items with more notes."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes))

@@ -1,0 +1,265 @@
+"""The one door for data: `read` takes what a person has and returns items."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from varied.data.arrays import from_array, from_tensor
+from varied.data.catalog import CATALOG
+from varied.data.datasets import read_dataset
+from varied.data.folders import read_pictures
+from varied.data.idx import idx_folder, is_idx, read_idx, read_idx_folder
+from varied.data.items import Items
+from varied.data.labels import understand
+from varied.data.members import Listing, list_file, list_folder, list_zip
+from varied.data.npy import read_npy, read_npz
+from varied.data.pictures import EXTENSIONS, Size, as_size, resized
+from varied.errors import VariedError, nearest
+
+__all__ = ["read"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".feather", ".json", ".jsonl", ".arff")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
+PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
+
+
+def read(
+    source: Any,
+    *,
+    size: int | Size | None = None,
+    labels: Any = None,
+    classes: Sequence[str] | None = None,
+    at_least: int = 10,
+) -> Items:
+    """Read data from what a person has.
+
+    Arguments:
+        source: The name of a set (`"mnist"`); the path of a folder or a zip of pictures (folders
+            become labels), of one picture, of an `.npy`, `.npz` or idx file, or of a folder of idx
+            files; an array `(N, ...)`; a tensor `(N, C, H, W)` or `(N, ...)`; a tuple of one and
+            its labels; a `torch.utils.data.Dataset`; or items, which come back as they are.
+        size: Height and width that pictures are resized to; chosen from them if None.
+        labels: A label for each row, or for pictures a mapping from file names, or the name of the
+            labels in an `.npz` file; those that the source has if None.
+        classes: The names of the classes, if labels are indices.
+        at_least: The fewest rows that are of use.
+
+    Returns:
+        The items; their `notes` say what was understood, their `problems` what could not be read.
+
+    Raises:
+        VariedError: If nothing useful can be read; the message says what to do.
+
+    Example:
+        >>> read(np.random.default_rng(0).normal(size=(20, 3)))
+        Items(20 arrays, 3)
+    """
+    wanted = as_size(size)
+    if isinstance(source, Items):
+        items = source
+    elif isinstance(source, str | os.PathLike):
+        items = _from_path(os.fspath(source), wanted, labels, classes)
+    else:
+        items = _from_memory(source, labels, classes)
+    items = _at_size(items, wanted)
+    if items is not source:
+        items = dataclasses.replace(items, notes=(_summary(items), *items.notes))
+    if len(items) < at_least:
+        raise VariedError(_too_few(items, at_least))
+    return items
+
+
+def _at_size(items: Items, size: Size | None) -> Items:
+    if size is None or (items.kind == "picture" and items.x.shape[1:3] == size):
+        return items
+    if items.kind != "picture":
+        raise VariedError("`size` resizes pictures, and these are arrays: leave it out.")
+    x = resized(items.x, size)
+    note = f"Resized to {size[0]}x{size[1]}, as asked."
+    return dataclasses.replace(items, x=x, notes=(*items.notes, note))
+
+
+def _from_memory(source: Any, labels: Any, classes: Sequence[str] | None) -> Items:
+    if isinstance(source, tuple):
+        if len(source) != 2 or labels is not None:
+            raise VariedError("A tuple is (x, labels), given once: give two things, or an array.")
+        source, labels = source
+    if isinstance(source, Tensor):
+        return from_tensor(source, labels, classes)
+    if isinstance(source, Dataset):
+        return read_dataset(source, labels, classes)
+    if isinstance(source, np.ndarray):
+        return from_array(source, labels, classes)
+    if isinstance(source, list) or hasattr(source, "__array__"):
+        return from_array(_as_array(source), labels, classes)
+    raise VariedError(
+        f"A {type(source).__name__} cannot be read: give a path, an array, a tensor or a Dataset."
+    )
+
+
+def _as_array(source: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    try:
+        return np.asarray(source)
+    except ValueError as error:
+        raise VariedError("The rows are ragged: make all of them the same shape.") from error
+
+
+def _from_path(source: str, size: Size | None, labels: Any, classes: Sequence[str] | None) -> Items:
+    """A name of the catalogue goes before a path: `./mnist` is the folder."""
+    if source in CATALOG:
+        return dataclasses.replace(_renamed(CATALOG[source].load(labels), classes), source=source)
+    path = Path(source).expanduser()
+    try:
+        if not path.exists():
+            raise VariedError(_missing(path))
+        items = _reader(path)(path, size, labels, classes)
+    except OSError as error:
+        raise VariedError(
+            f"'{path}' cannot be read ({error.strerror}): look at its name and its permissions."
+        ) from error
+    return dataclasses.replace(items, source=str(path.resolve()))
+
+
+def _renamed(items: Items, classes: Sequence[str] | None) -> Items:
+    if classes is None:
+        return items
+    labels, names = understand(items.labels, len(items), classes)
+    return dataclasses.replace(items, labels=labels, classes=names)
+
+
+def _summary(items: Items) -> str:
+    """Say what was understood, on one line."""
+    shape = "x".join(str(s) for s in items.x.shape[1 : 3 if items.kind == "picture" else None])
+    colour = "colour" if items.x.ndim == 4 else "grey"
+    parts = [
+        f"{len(items):,} {colour} pictures, {shape}"
+        if items.kind == "picture"
+        else f"{len(items):,} rows of {shape} numbers",
+        f"{len(items.problems):,} unreadable" if items.problems else "",
+        f"{len(items.classes):,} classes" if items.classes else "",
+        f"{len(items.test):,} official test rows" if items.test is not None else "",
+    ]
+    return "; ".join(part for part in parts if part) + "."
+
+
+Reader = Callable[[Path, Size | None, Any, Sequence[str] | None], Items]
+
+
+def _reader(path: Path) -> Reader:
+    if path.is_dir():
+        return _read_idx_folder if idx_folder(path) else _read_folder
+    if not path.is_file():
+        raise VariedError(f"{path.name} is neither a file nor a folder: give one of these.")
+    suffix = path.suffix.lower()
+    if suffix in READERS:
+        return READERS[suffix]
+    if is_idx(path):
+        return _read_idx
+    raise VariedError(_unknown(path))
+
+
+def _read_folder(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    listing = list_folder(path, EXTENSIONS)
+    if not listing.members and not listing.problems:
+        raise VariedError(_no_pictures(path, listing, "folder"))
+    return read_pictures(listing, path.name, size=size, labels=labels, classes=classes)
+
+
+def _read_zip(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    listing = list_zip(path, EXTENSIONS)
+    if not listing.members and not listing.problems:
+        raise VariedError(_no_pictures(path, listing, "zip"))
+    return read_pictures(listing, path.name, size=size, labels=labels, classes=classes)
+
+
+def _read_picture(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    return read_pictures(list_file(path), path.name, size=size, labels=labels, classes=classes)
+
+
+def _read_npy(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    return read_npy(path, labels, classes)
+
+
+def _read_npz(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    return read_npz(path, labels, classes)
+
+
+def _read_idx(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    return read_idx(path, labels, classes)
+
+
+def _read_idx_folder(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    return read_idx_folder(path, labels, classes)
+
+
+def _missing(path: Path) -> str:
+    if str(path) == path.name and not path.suffix:
+        near = nearest(path.name, [*CATALOG, *_siblings(path)])
+        return f"There is no set and no file called '{path}': {near}"
+    return f"There is no '{path}': {_near(path)}"
+
+
+def _near(path: Path) -> str:
+    siblings = _siblings(path)
+    if not path.parent.is_dir():
+        return f"the folder '{path.parent}' is not there either."
+    return nearest(path.name, siblings[:20]) if siblings else f"'{path.parent}' is empty."
+
+
+def _siblings(path: Path) -> list[str]:
+    try:
+        return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _no_pictures(path: Path, listing: Listing, kind: str) -> str:
+    if not listing.others:
+        return f"The {kind} {path.name} is empty: give one with pictures in it."
+    found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
+    read_ones = ", ".join(sorted(EXTENSIONS))
+    return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}."
+
+
+def _unknown(path: Path) -> str:
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix in TABLES:
+        return (
+            f"{path.name} is a table, and tables are not read yet: load it yourself and give the "
+            "numbers as an array."
+        )
+    if suffix in SOUNDS:
+        return f"{path.name} is a sound, and sounds are not read yet: give an array of samples."
+    if suffix in PICKLES:
+        return (
+            f"{path.name} is a pickle, which can run any code when it is opened: "
+            "save the arrays with numpy.savez."
+        )
+    return (
+        f"{path.name} is not in a format that is read: give a folder or a zip of pictures, "
+        "or an .npy, .npz or idx file."
+    )
+
+
+def _too_few(items: Items, at_least: int) -> str:
+    lost = f" ({len(items.problems):,} more could not be read)" if items.problems else ""
+    return (
+        f"There are {len(items)} rows{lost} and at least {at_least} are needed, to train on some "
+        "and to measure on others: give more."
+    )
+
+
+READERS: dict[str, Reader] = {
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".zip": _read_zip,
+    **dict.fromkeys(EXTENSIONS, _read_picture),
+}

@@ -1,0 +1,116 @@
+"""What to train: from a name, the data and what the person asked for, to a spec."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from varied.data import Codec, ContextCodec, Items, fit_codec
+from varied.errors import VariedError, nearest, pick
+from varied.likelihoods import LIKELIHOODS
+from varied.schema import settings
+from varied.spec import AXES, Part, Plan, Spec
+from varied.zoo import ZOO
+
+__all__ = ["MINUTES", "Choice", "choose"]
+
+#: Minutes of training where a person gives no length.
+MINUTES = 10.0
+
+_DATA = ("binarize", "domain")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What was chosen, with a sentence for each thing that the person did not ask for."""
+
+    spec: Spec
+    codec: Codec
+    context: ContextCodec | None
+    sentences: tuple[str, ...]
+
+
+def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice:
+    """Choose what to train on training rows.
+
+    Arguments:
+        rows: The training rows alone: codecs are fitted to them.
+        model: A name of the zoo, or a whole spec.
+        choices: What the person asked for: axes, settings, ``conditional``, ``binarize``.
+
+    Raises:
+        VariedError: If a choice is unknown, or the data lack what the model needs.
+    """
+    asked = {k: v for k, v in choices.items() if v is not None}
+    data = {k: asked.pop(k) for k in _DATA if k in asked}
+    conditional = bool(asked.pop("conditional", False))
+    if isinstance(model, Spec):
+        parts, conditional = _parts_of(model), conditional or model.context > 0
+    else:
+        entry = pick(ZOO, model, "model")
+        parts, conditional = dict(entry.parts), conditional or entry.conditional
+    named = {axis: asked.pop(axis) for axis in AXES if axis in asked}
+    parts |= named
+    codec = _codec(rows, parts.get("likelihood"), data)
+    reasons = _reasons(codec, len(rows), {*parts, *asked})
+    values: dict[str, Any] = codec.suggest(len(rows)) | parts
+    values["latent"] = asked.pop("latent", values["latent"])
+    context = _context(rows) if conditional else None
+    values["context"] = context.size if context else 0
+    plan = dataclasses.asdict(values.pop("plan", Plan()))
+    values["plan"] = plan | {name: asked.pop(name) for name in settings(Plan) if name in asked}
+    for name, value in asked.items():
+        _set(values, name, value)
+    if not any(values["plan"].get(name) for name in ("minutes", "epochs", "steps")):
+        values["plan"]["minutes"] = MINUTES
+        reasons.append(f"Trains for {MINUTES:g} minutes; --minutes, --epochs or --steps change it.")
+    return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
+
+
+def _parts_of(spec: Spec) -> dict[str, Any]:
+    return {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec) if f.name != "context"}
+
+
+def _codec(rows: Items, likelihood: Any, data: dict[str, Any]) -> Codec:
+    options = {k: v for k, v in data.items() if k != "domain" or rows.kind == "array"}
+    if rows.kind == "picture" and "binarize" not in options and likelihood is not None:
+        accepts = pick(LIKELIHOODS, Part.of(likelihood).name, "likelihood").accepts
+        # Who asks for a likelihood of grey levels wants them kept.
+        options["binarize"] = "none" if "levels" in accepts else "auto"
+    return fit_codec(rows, **options)
+
+
+def _reasons(codec: Codec, n: int, asked: set[str]) -> list[str]:
+    free = [name for name in codec.suggest(n) if name not in asked]
+    return [s for s in codec.reasons(n) if s.partition(" =")[0] in free]
+
+
+def _context(rows: Items) -> ContextCodec:
+    if rows.labels is None:
+        raise VariedError(
+            "A conditional model needs labels, and the data have none; put the pictures into a "
+            "folder for each class, or give labels=."
+        )
+    return ContextCodec.fit(rows.labels, rows.classes)
+
+
+def _set(values: dict[str, Any], name: str, value: Any) -> None:
+    """Give a setting to the one part that has it; ``net.width`` names the part."""
+    axis, _, setting = name.rpartition(".")
+    current = {key: Part.of(values.get(key, getattr(Spec, key))) for key in AXES}
+    known = {key: settings(pick(AXES[key], part.name, key)) for key, part in current.items()}
+    owners = [key for key in known if setting in known[key] and axis in ("", key)]
+    if len(owners) > 1:
+        raise VariedError(
+            f"Several parts have '{name}': write {' or '.join(f'{o}.{name}' for o in owners)}."
+        )
+    if not owners:
+        raise VariedError(f"Nothing here has a setting '{name}': {nearest(setting, _all(known))}")
+    part = current[owners[0]]
+    values[owners[0]] = Part(part.name, {**part.settings, setting: value})
+
+
+def _all(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    own = [name for part in known.values() for name in part]
+    return [*own, "latent", *AXES, *settings(Plan), *_DATA, "size", "conditional"]

@@ -1,0 +1,295 @@
+"""One training with all that surrounds it: logs, checkpoints, moments for the animations."""
+
+from __future__ import annotations
+
+import bisect
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varied import files, uses
+from varied.data import Batch, Batches, Items, chunks, read, split
+from varied.errors import VariedError
+from varied.evaluate.latent import is_active
+from varied.jobs.choose import Choice, choose
+from varied.jobs.look import look
+from varied.randomness import noise, permutation
+from varied.runs import Run, Store
+from varied.runs.store import Frame
+from varied.runtime import exactly
+from varied.spec import Spec, compose
+from varied.train import Event, State, Step, train
+
+__all__ = ["Interrupted", "Job", "prepare"]
+
+#: The shares of a run at which it is looked at: often at first, when most changes.
+STAGES = [(i / 23) ** 2 for i in range(24)]
+LOGGED = 200
+CHECKPOINT_SECONDS = 30.0
+CODES, SAMPLES, VALIDATED = 1000, 36, 2000
+LAST = 10**12
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped from outside; all that was trained is saved."""
+
+
+def prepare(
+    source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
+) -> Job:
+    """Read the data, choose what to train, and open the folder of the run.
+
+    Arguments are those of `varied.fit`.
+    """
+    given = {k: choices.pop(k) for k in ("size", "labels", "classes") if k in choices}
+    reading: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    items = read(source, **reading)
+    seed = int(choices.get("seed") or (model.plan.seed if isinstance(model, Spec) else 0))
+    parts = split(items, seed=seed)
+    choice = choose(items.take(parts.train), model, choices)
+    compose(choice.spec, choice.codec.shape, choice.codec.domain)
+    name = model if isinstance(model, str) else "spec"
+    plain = reading if items.source else {}
+    data = Store("").describe_data(items, parts, plain)
+    store = _place(out, Path(items.source or "arrays").stem, name, choice, data)
+    if not store.exists:
+        store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})
+        store.write_split(parts)
+    return Job(store, items, choice, name)
+
+
+def _place(
+    out: Path | str | None, source: str, name: str, choice: Choice, data: dict[str, Any]
+) -> Store:
+    """Find the run to go on with, or a folder for a new one."""
+    if out is not None:
+        store = Store(out)
+        if not store.exists and store.folder.is_dir() and any(store.folder.iterdir()):
+            raise VariedError(f"{out} holds other files; choose a new folder with --out.")
+        if store.exists and not _same(store, choice, data):
+            raise VariedError(
+                f"{out} holds a run of another model or other data; choose another --out."
+            )
+        if store.finished:
+            raise VariedError(
+                f"{out} holds this very run, finished; look at {store / 'report.html'}, or choose "
+                "another --out."
+            )
+        return store
+    for index in range(1, 10_000):
+        store = Store(Path("runs") / f"{source}-{name}-{index:02d}")
+        if not store.folder.exists() or (not store.finished and _same(store, choice, data)):
+            return store
+    raise VariedError("runs/ is full; choose a folder with --out.")
+
+
+def _same(store: Store, choice: Choice, data: dict[str, Any]) -> bool:
+    if not store.exists or not (store / "split.safetensors").exists():
+        return False
+    return store.read_spec() == choice.spec and store.read_data().get("digest") == data["digest"]
+
+
+class Job:
+    """A training that is ready to begin, or to go on.
+
+    Arguments:
+        store: The folder of the run.
+        items: All data.
+        choice: What to train.
+        name: What the person called the model.
+    """
+
+    def __init__(self, store: Store, items: Items, choice: Choice, name: str) -> None:
+        self.store, self.items, self.choice, self.name = store, items, choice, name
+        self.spec, self.codec = choice.spec, choice.codec
+        self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
+        self.step = Step(self.model, objective, self.codec.load)
+        self.parts = store.read_split()
+        self.state, self.notices = self._resumed()
+        self.stopping = False
+
+    def _resumed(self) -> tuple[State, list[str]]:
+        state, notices = self.store.read_checkpoint(self.model)
+        if state is None:
+            return State(), notices
+        self.store.forget_after(state.step)
+        notices.append(f"Goes on at step {state.step:,} of {self.store.folder}.")
+        return state, notices
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was understood and chosen."""
+        sizes = (len(getattr(self.parts, part)) for part in ("train", "validation", "test"))
+        rows = "Rows: {:,} for training, {:,} for validation, {:,} for the test.".format(*sizes)
+        return [*self.items.notes, rows, *self.choice.sentences, *self.notices]
+
+    def rows(self, part: str, most: int | None = None) -> Batch:
+        """Return stored rows of a part: all, or a fixed random choice of so many."""
+        indices = torch.from_numpy(getattr(self.parts, part))
+        if most is not None and len(indices) > most:
+            indices = indices[permutation(len(indices), self.spec.plan.seed, "look")[:most]]
+        items = self.items.take(indices.numpy())
+        context = self.choice.context
+        c = None if context is None or items.labels is None else context.encode(items.labels)
+        return Batch(self.codec.encode(items), c)
+
+    def train(self) -> Iterator[Event]:
+        """Train to the end, and yield each event after it was logged and, in time, saved.
+
+        Raises:
+            Interrupted: If `stopping` was set, by Ctrl-C or SIGTERM, after saving.
+        """
+        plan = self.spec.plan
+        rows = self.rows("train")
+        batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed)
+        watch = Watch(self)
+        with self.store.lock(), _gracefully(self):
+            if self.state.step == 0:
+                watch.look(0.0, self.state)
+            for event in train(self.step, batches, plan, self.state):
+                watch.see(event)
+                if self.stopping:
+                    self.store.write_checkpoint(self.model, event.snapshot())
+                    raise Interrupted
+                yield event
+                last = event
+            if self.state.step and "last" in locals():
+                self.store.write_checkpoint(self.model, last.snapshot())
+
+    def finish(self) -> Run:
+        """Keep the best weights, measure them, and make the pictures and the report."""
+        kept = self._keep_best()
+        notes = {"step": self.state.step, "skipped": self.state.skipped}
+        self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
+        run = Run(self.store.folder, self.items)
+        look(run, self.state, [*self.sentences, *kept], self.name)
+        self.store.clear()
+        return run
+
+    def _keep_best(self) -> list[str]:
+        path = self.store / "best.safetensors"
+        if not path.exists():
+            return []
+        best = files.read_tensors(path)[1]
+        last = [row for row in self.store.history() if row["split"] == "validation"][-1]
+        if last["loss"] <= best["loss"]:
+            return []
+        self.store.read_weights("best.safetensors", self.model)
+        return [
+            f"Kept the weights of epoch {best['epoch']:.1f}, where the validation loss was lowest "
+            f"({best['loss']:.2f} nats; {last['loss']:.2f} at the end)."
+        ]
+
+
+class Watch:
+    """What is kept of a training while it goes on.
+
+    Arguments:
+        job: The training.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.store = job, job.store
+        self.test = job.rows("test", CODES)
+        self.validation = job.rows("validation", VALIDATED)
+        with noise(job.spec.plan.seed, "frames"):
+            context = job.choice.context
+            c = None if self.test.c is None or context is None else self.test.c[:SAMPLES]
+            self.z, self.c = job.model.latents(SAMPLES if c is None else len(c), c), c
+        self.progress = job.state.progress
+        self.saved = time.monotonic()
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.skipped = 0, 0
+
+    def see(self, event: Event) -> None:
+        """Log, look and save where it is time."""
+        progress = event.state.progress
+        before, self.progress = self.progress, progress
+        self._add(event)
+        if int(progress * LOGGED) > int(before * LOGGED) or self.count == event.state.step == 1:
+            self._log(event)
+        if bisect.bisect(STAGES, progress) > bisect.bisect(STAGES, before) or progress >= 1:
+            self.look(event.epoch, event.state)
+        if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+            self.store.write_checkpoint(self.job.model, event.snapshot())
+            self.saved = time.monotonic()
+
+    def _add(self, event: Event) -> None:
+        if event.state.skipped > self.skipped:
+            self.skipped = event.state.skipped
+            return
+        for name, value in event.parts.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def _log(self, event: Event) -> None:
+        means = {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
+        weights = {
+            "beta": self.job.step.objective.weight(n) for n in ("rate", "free_rate") if n in means
+        }
+        state = event.state
+        more = {"lr": event.lr, "norm": event.norm, "skipped": state.skipped, **weights}
+        self.store.log(self._row("train", event.epoch, state) | means | more)
+        self.sums, self.count = {}, 0
+
+    def _row(self, part: str, epoch: float, state: State) -> dict[str, object]:
+        return {"split": part, "step": state.step, "epoch": epoch, "seconds": state.seconds}
+
+    def look(self, epoch: float, state: State) -> None:
+        """Keep a moment for the animations, and measure the validation rows."""
+        job = self.job
+        codes = uses.encode(job.model, job.codec.load, _chunks(self.test)).mean
+        device = next(job.model.parameters()).device
+        c = None if self.c is None else self.c.to(device)
+        made = job.codec.decode(uses.decode(job.model, self.z.to(device), c))
+        self.store.write_frame(Frame(codes, torch.from_numpy(made), epoch, state.step))
+        parts = self._validate()
+        row = self._row("validation", epoch, state) | parts
+        self.store.log(row | {"active_units": int(is_active(codes).sum())})
+        best = self.store / "best.safetensors"
+        if not best.exists() or parts["loss"] < files.read_tensors(best)[1]["loss"]:
+            notes = {"loss": parts["loss"], "epoch": epoch, "step": state.step}
+            self.store.write_weights(best.name, job.model, **notes)
+
+    def _validate(self) -> dict[str, float]:
+        """Return the objective, with its final weights, on the validation rows."""
+        step, sums, n = self.job.step, dict[str, float](), len(self.validation)
+        step.objective.turn(LAST)
+        with exactly(step.model), noise(self.job.spec.plan.seed, "validate"):
+            for batch in _chunks(self.validation):
+                moved = batch.to(next(step.parameters()).device)
+                loss, parts = step(moved.x, moved.c)
+                for name, value in {"loss": loss, **parts}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
+        return sums
+
+
+def _chunks(rows: Batch) -> Iterator[Batch]:
+    return chunks(rows.x, rows.c, size=500)
+
+
+@contextmanager
+def _gracefully(job: Job) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end training after the step; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        if job.stopping:
+            raise KeyboardInterrupt
+        job.stopping = True
+
+    kept: Mapping[int, Any] = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -1,0 +1,247 @@
+"""What a person looks at when training is done: numbers, pictures, two animations, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from varied import __version__, animate, files, plots, uses
+from varied.evaluate import Evaluation
+from varied.evaluate.latent import THRESHOLD
+from varied.randomness import permutation
+from varied.report import Fact, Figure, Sentence, Table, write_card, write_report
+from varied.runs import Run
+from varied.runs.store import Frame
+from varied.runtime import describe
+from varied.train import State
+from varied.zoo import ZOO
+
+__all__ = ["look"]
+
+Array = npt.NDArray[Any]
+
+
+def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluation:
+    """Measure a finished run on its test rows, and write its pictures, report and card.
+
+    Arguments:
+        run: The run; its folder gets the files.
+        state: How training ended.
+        sentences: What was understood and chosen.
+        name: What the person called the model.
+    """
+    found = run.evaluate()
+    files.write_json(run.store / "evaluation.json", found.to_json())
+    figures = [*_pictures(run, found), *_animations(run)]
+    title = f"{_title(name)} on {_source(run)}"
+    facts = _facts(run, found, state)
+    notes = [Sentence(text) for text in sentences]
+    warnings = [Sentence(text, "warning") for text in [*found.warnings, *_skipped(state)]]
+    table = _table(run, state)
+    write_report(
+        run.folder,
+        title=title,
+        sentences=[*warnings, *notes],
+        facts=facts,
+        tables=[table],
+        figures=figures,
+    )
+    _card(run, title, facts, table, warnings, figures)
+    return found
+
+
+def _title(name: str) -> str:
+    return ZOO[name].title if name in ZOO else "Variational autoencoder"
+
+
+def _source(run: Run) -> str:
+    return Path(run.data["source"]).name if run.data["source"] else "arrays"
+
+
+def _skipped(state: State) -> list[str]:
+    if not state.skipped:
+        return []
+    return [f"{state.skipped} steps had no finite gradient and were left out; try a smaller --lr."]
+
+
+def _facts(run: Run, found: Evaluation, state: State) -> list[Fact]:
+    rows = f"{found.n:,} test rows"
+    facts = []
+    if found.elbo is not None and found.kl is not None:
+        facts.append(Fact("−ELBO", f"{-found.elbo} nats", f"{rows}; lower is better"))
+    facts.append(Fact("reconstruction", f"{found.reconstruction} nats", rows))
+    if found.kl is not None:
+        facts.append(Fact("KL", f"{found.kl} nats", rows))
+    active = f"{found.active_units.value:.0f} of {found.latent}"
+    facts.append(Fact("active units", active, f"variance of the mean above {THRESHOLD}"))
+    minutes = f"{state.seconds / 60:.1f} min" if state.seconds >= 90 else f"{state.seconds:.0f} s"
+    facts.append(Fact("training", minutes, f"{state.step:,} steps; {state.setup}"))
+    return facts
+
+
+def _table(run: Run, state: State) -> Table:
+    spec = run.spec
+    parts = [(axis, _spoken(value)) for axis, value in spec.plain.items() if axis != "plan"]
+    size = sum(p.numel() for p in run.model.parameters())
+    more = [
+        ("parameters", f"{size:,}"),
+        ("batch", str(spec.plan.batch)),
+        ("learning rate", f"{spec.plan.lr:g}, {spec.plan.decay} decay"),
+        ("steps", f"{state.step:,}"),
+        ("seed", str(spec.plan.seed)),
+        ("varied", __version__),
+        ("torch", torch.__version__),
+    ]
+    return Table(
+        "The model", ("part", "value"), [*parts, *more], "The whole of it is in spec.toml."
+    )
+
+
+def _spoken(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    settings = ", ".join(f"{k} = {v}" for k, v in value.items() if k != "name")
+    return f"{value['name']} ({settings})"
+
+
+def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
+    """Make each picture, and yield what to say of it."""
+    folder, history = run.folder, run.store.history()
+    plots.loss_curves(history, folder / "loss.png")
+    yield Figure("loss.png", "Loss", _loss_alt(history), "Reconstruction and KL apart, in nats.")
+    yield _saved(run.sample(64), folder, "samples.png", "Samples", _sampled(run))
+    yield _saved(
+        run.reconstruct(n=32),
+        folder,
+        "reconstructions.png",
+        "Reconstructions",
+        "Test data as the model saw them, each above its reconstruction.",
+    )
+    if found.kl_by_unit is not None:
+        rates = np.array(found.kl_by_unit)
+        active = run.encode_most().mean.var(0).numpy() > THRESHOLD
+        plots.kl_bars(rates, active, folder / "kl.png")
+        text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
+        yield Figure("kl.png", "KL of each latent unit", text, text)
+    yield _map(run)
+    if run.spec.latent == 2 and len(run.codec.shape) == 3:
+        yield _manifold(run)
+    caption = "A row for each latent unit, largest KL first, as it alone moves from left to right."
+    yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
+    caption = (
+        "Straight paths between the codes of two test data each; both ends are reconstructions."
+    )
+    yield _saved(run.interpolate(), folder, "interpolation.png", "Interpolation", caption)
+
+
+def _saved(result: Any, folder: Path, file: str, title: str, caption: str) -> Figure:
+    result.save(folder / file)
+    return Figure(file, title, caption, caption)
+
+
+def _sampled(run: Run) -> str:
+    if "density" not in run.model.encoder.head.gives:
+        return (
+            "Codes drawn from a standard normal and decoded. An autoencoder's codes follow no "
+            "known density, so do not expect good samples: train a VAE for those."
+        )
+    return "New data: codes drawn from the prior, and the mean of p(x given z) for each."
+
+
+def _loss_alt(history: Sequence[dict[str, Any]]) -> str:
+    rows = [row for row in history if row["split"] == "validation"]
+    if not rows:
+        return "The loss while training went on."
+    return f"Validation loss from {rows[0]['loss']:.1f} to {rows[-1]['loss']:.1f} nats."
+
+
+def _labels(run: Run, n: int) -> tuple[Array | None, tuple[str, ...]]:
+    """Return the labels of the test rows that the frames were made of."""
+    rows = run.store.read_split().test
+    if len(rows) > n:
+        rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:n].numpy()]
+    labels = run.items.labels
+    if labels is None or (labels.ndim > 1):
+        return None, ()
+    return labels[rows], run.items.classes
+
+
+def _map(run: Run) -> Figure:
+    codes = run.store.frames()[-1].codes.numpy()
+    points, method = animate.follow([codes], seed=run.spec.plan.seed)
+    labels, classes = _labels(run, len(codes))
+    axes = ("z0", "z1") if codes.shape[1] == 2 else ("", "")
+    title = f"{len(codes):,} test data in the latent space ({method})"
+    path = run.folder / "latent.png"
+    plots.latent_map(points[-1], path, labels=labels, classes=classes, axes=axes, title=title)
+    told = title if labels is None else f"{title}, coloured by {'class' if classes else 'label'}"
+    return Figure("latent.png", "Latent map", told, "Codes are posterior means.")
+
+
+def _manifold(run: Run) -> Figure:
+    made, values = uses.manifold(run.model, 20, run._c(1, None))
+    low, high = float(values[0]), float(values[-1])
+    pictures = run.codec.decode(made)
+    plots.manifold(pictures, 20, run.folder / "manifold.png", (low, high, low, high))
+    caption = "What the latent plane decodes to, at evenly spread quantiles of the prior."
+    return Figure("manifold.png", "Manifold", caption, caption)
+
+
+def _animations(run: Run) -> Iterator[Figure]:
+    frames = run.store.frames()
+    captions = [f"epoch {frame.epoch:.1f}" for frame in frames]
+    yield _latent_gif(run, frames, captions)
+    if len(run.codec.shape) == 3:
+        pictures = np.stack([frame.samples.numpy() for frame in frames])
+        animate.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
+        text = "The same draws from the prior, decoded as training went on."
+        yield Figure("samples.gif", "Samples over training", text, text)
+
+
+def _latent_gif(run: Run, frames: Sequence[Frame], captions: Sequence[str]) -> Figure:
+    codes = [frame.codes.numpy() for frame in frames]
+    points, method = animate.follow(codes, seed=run.spec.plan.seed)
+    labels, classes = _labels(run, len(codes[0]))
+    path = run.folder / "latent.gif"
+    animate.latent_gif(
+        points, path, labels=labels, classes=classes, captions=captions, method_name=method
+    )
+    text = f"{len(codes[0]):,} test data in the latent space as training went on, by {method}."
+    return Figure("latent.gif", "Latent space over training", text, text)
+
+
+def _card(
+    run: Run,
+    title: str,
+    facts: Sequence[Fact],
+    table: Table,
+    warnings: Sequence[Sentence],
+    figures: Sequence[Figure],
+) -> None:
+    data, place = run.data, run.folder.name
+    versions = {k: v for k, v in describe().items() if k in ("python", "torch")}
+    write_card(
+        run.folder,
+        title=title,
+        summary=f"A latent variable model of {_source(run)}, trained with Varied.",
+        data=" ".join(data["notes"])
+        + f" {data['train']:,} rows for training, {data['validation']:,} for validation, "
+        f"{data['test']:,} for the test.",
+        training="The parts and the plan are in spec.toml; every step is in metrics.jsonl.",
+        python=f'import varied\n\nrun = varied.Run("{place}")\nrun.sample(64).save("new.png")',
+        shell=f"varied sample {place}\nvaried evaluate {place}",
+        facts=facts,
+        tables=[table],
+        figures=[figure for figure in figures if figure.file == "samples.png"],
+        limits=[
+            *(warning.text for warning in warnings),
+            "Numbers hold for data like those it was trained on; likelihoods compare only with "
+            "runs of the same likelihood on the same data.",
+        ],
+        versions={"varied": __version__, **versions},
+    )

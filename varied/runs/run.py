@@ -1,0 +1,299 @@
+"""A trained run, and every use of it in the person's own terms."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from varied import plots, uses
+from varied.data import Batch, Codec, Items, chunks, read
+from varied.data.codecs import PictureCodec
+from varied.errors import VariedError, nearest
+from varied.evaluate import Evaluation, evaluate
+from varied.randomness import noise, permutation
+from varied.runs.result import Result
+from varied.runs.store import Store
+from varied.spec import compose
+from varied.uses import Codes
+
+__all__ = ["Run", "list_runs"]
+
+Array = npt.NDArray[Any]
+
+#: Rows that pass through a model at once.
+ROWS = 500
+
+
+class Run:
+    """The folder of a run, opened.
+
+    Arguments:
+        folder: Where the run is.
+        items: The data, where they are at hand already; else they are read again when needed.
+
+    Raises:
+        VariedError: If the folder holds no run.
+    """
+
+    def __init__(self, folder: Path | str, items: Items | None = None) -> None:
+        self.store = Store(folder)
+        self.spec = self.store.read_spec()
+        self.codec, self.context = self.store.read_codecs()
+        self.data = self.store.read_data()
+        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
+        self._items = items
+        if self.store.finished:
+            self.store.read_weights("model.safetensors", self.model)
+        elif self.store.read_checkpoint(self.model)[0] is None:
+            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is."""
+        return self.store.folder
+
+    def __repr__(self) -> str:
+        parts = f"{self.spec.net.name}, {self.spec.likelihood.name}, latent {self.spec.latent}"
+        return f"Run({self.folder.name}: {parts})"
+
+    # Data
+
+    @cached_property
+    def items(self) -> Items:
+        """The data that the run was trained on, read again from where they came.
+
+        Raises:
+            VariedError: If they are gone, or have changed since.
+        """
+        if self._items is not None:
+            return self._items
+        source = self.data["source"]
+        if source is None:
+            raise VariedError("This run was trained on arrays in memory; pass the data again.")
+        items = read(source, **self.data["options"])
+        if items.digest() != self.data["digest"]:
+            raise VariedError(
+                f"{source} has changed since the run was trained, so its test rows are not known; "
+                "restore it, or name other data."
+            )
+        return items
+
+    def part(self, name: str = "test") -> Items:
+        """Return the "train", "validation" or "test" rows."""
+        split = self.store.read_split()
+        if name not in ("train", "validation", "test"):
+            raise VariedError(f"There is no part '{name}': {nearest(name, vars(split))}")
+        return self.items.take(getattr(split, name))
+
+    def read(self, source: Any = None) -> Items:
+        """Read other data as this run takes them; None gives its own test rows."""
+        if source is None:
+            return self.part("test")
+        size = self.codec.size if isinstance(self.codec, PictureCodec) else None
+        return read(source, size=size, at_least=1)
+
+    def stored(self, items: Items) -> Batch:
+        """Return items as the model's stored rows, with their context."""
+        if self.context is None:
+            return Batch(self.codec.encode(items))
+        if items.labels is None:
+            raise VariedError("This run is conditional, so data need their labels.")
+        labels: Any = items.labels
+        if items.classes and items.classes != self.context.classes:
+            labels = [items.classes[i] if i >= 0 else None for i in labels]
+        return Batch(self.codec.encode(items), self.context.encode(labels))
+
+    def _x(self, items: Items) -> tuple[Tensor, Tensor | None]:
+        batch = self.stored(items)
+        with noise(self.spec.plan.seed, "look"):
+            return self.codec.load(batch.x), batch.c
+
+    def _c(self, n: int, of: object) -> Tensor | None:
+        if self.context is None:
+            if of is not None:
+                raise VariedError(
+                    "This run is not conditional: train it with model='conditional-vae'."
+                )
+            return None
+        if of is None:
+            shares = permutation(n, 0, "context") % self.context.size
+            one_hot = torch.eye(self.context.size)
+            return one_hot[shares] if self.context.classes else torch.zeros(n, self.context.size)
+        c = self.context.encode(of)
+        return c.repeat(-(-n // len(c)), 1)[:n]
+
+    def _result(self, x: Tensor, draw: Any, lead: Sequence[int] = ()) -> Result:
+        array = decoded(self.codec, x)
+        kind = "picture" if len(self.codec.shape) == 3 else "array"
+        return Result(array.reshape(*lead, *array.shape[1:]) if lead else array, kind, draw)
+
+    # Uses
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        of: object = None,
+        temperature: float = 1.0,
+        draw: bool = False,
+        seed: int = 0,
+    ) -> Result:
+        """Return new data.
+
+        Arguments:
+            n: How many.
+            of: The context of a conditional run: a class name, a number, or one for each.
+            temperature: Below 1 is more typical, above 1 more varied.
+            draw: Whether to draw from p(x given z) rather than take its mean.
+            seed: Which draws.
+        """
+        c = self._c(n, of)
+        x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
+        return self._result(x, draw_many)
+
+    def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
+        """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
+        x, c = self._x(_first(self.read(source), n))
+        both = torch.cat([x, uses.reconstruct(self.model, x, c)])
+        return self._result(both, draw_pairs, (2, len(x)))
+
+    def interpolate(
+        self, source: Any = None, *, n: int = 6, steps: int = 10, path: str = "linear"
+    ) -> Result:
+        """Return paths between data: the first n items to the next n; shape (n, steps, ...)."""
+        items = _first(self.read(source), 2 * n)
+        if len(items) < 2:
+            raise VariedError("An interpolation needs two items at least.")
+        x, c = self._x(items)
+        half = len(x) // 2
+        start, end = x[:half], x[half : 2 * half]
+        c = None if c is None else c[:half]
+        made = uses.interpolate(self.model, start, end, c, steps=steps, path=path)
+        return self._result(made.flatten(0, 1), draw_paths, (half, steps))
+
+    def traverse(self, source: Any = None, *, dimensions: int = 10, steps: int = 9) -> Result:
+        """Return what the dimensions with the largest KL do; shape (dimensions, steps, ...)."""
+        rates = torch.tensor(self._rates())
+        order = rates.argsort(descending=True)[:dimensions].tolist()
+        z, c = torch.zeros(self.spec.latent), self._c(1, None)
+        if source is not None:
+            x, c = self._x(_first(self.read(source), 1))
+            z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
+        made, values = uses.traverse(self.model, z, order, c, steps=steps)
+        draw = partial(
+            draw_traversals, rates=rates[order].numpy(), values=values.numpy(), dims=order
+        )
+        return self._result(made.flatten(0, 1), draw, (len(order), steps))
+
+    def encode(self, source: Any = None) -> Codes:
+        """Return the codes of data, in order."""
+        batch = self.stored(self.read(source))
+        return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
+
+    def encode_most(self, most: int = 5000) -> Codes:
+        """Return the codes of the test rows, of so many at most."""
+        batch = self.stored(_first(self.part("test"), most))
+        return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
+
+    def evaluate(self, source: Any = None, *, part: str = "test", samples: int = 0) -> Evaluation:
+        """Measure the run on its test rows, another part, or other data.
+
+        Arguments:
+            source: Other data; None for the run's own.
+            part: "test", "validation" or "train", where source is None.
+            samples: Importance samples for the log-likelihood; 0 leaves it out.
+        """
+        items = self.part(part) if source is None else self.read(source)
+        batch = self.stored(items)
+        return evaluate(
+            self.model,
+            self.codec.load,
+            lambda: chunks(batch.x, batch.c, size=ROWS),
+            likelihood=self.spec.likelihood.name,
+            samples=samples,
+        )
+
+    def _rates(self) -> list[float]:
+        path = self.store / "evaluation.json"
+        if path.is_file():
+            from varied.files import read_json
+
+            kept = read_json(path).get("kl_by_unit")
+            if kept:
+                return [float(rate) for rate in kept]
+        by_unit = self.evaluate().kl_by_unit
+        if by_unit is not None:
+            return list(by_unit)
+        return self.encode().mean.var(0).tolist()
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the run to another folder.
+
+        Raises:
+            VariedError: If the folder is there already.
+        """
+        if Path(folder).exists():
+            raise VariedError(f"{folder} is there already; choose a new name.")
+        return Path(shutil.copytree(self.folder, folder))
+
+
+def list_runs(root: Path | str = "runs") -> list[Path]:
+    """Return the folders of all runs below a folder, oldest first."""
+    found = [path.parent for path in Path(root).glob("**/spec.toml")]
+    return sorted(found, key=lambda path: (path / "spec.toml").stat().st_mtime)
+
+
+def decoded(codec: Codec, x: Tensor) -> Array:
+    """Return data in the person's own form."""
+    return codec.decode(x)
+
+
+def _first(items: Items, n: int) -> Items:
+    return items.take(np.arange(min(n, len(items))))
+
+
+def _flat(array: Array) -> Array:
+    return array.reshape(-1, int(np.prod(array.shape[-1:])))
+
+
+def draw_many(array: Array, path: Path) -> Path:
+    """Draw pictures as a grid, and vectors as curves."""
+    if array.dtype == np.uint8:
+        return plots.grid(array, path)
+    return plots.curves(array.reshape(len(array), -1)[:32], path)
+
+
+def draw_pairs(array: Array, path: Path) -> Path:
+    """Draw originals over reconstructions."""
+    if array.dtype == np.uint8:
+        return plots.pairs(array[0], array[1], path)
+    original, made = (half.reshape(len(half), -1)[:32] for half in array)
+    return plots.curves(original, path, other=made)
+
+
+def draw_paths(array: Array, path: Path) -> Path:
+    """Draw a row for each path."""
+    if array.dtype == np.uint8:
+        return plots.interpolations(array, path)
+    return plots.curves(
+        array.reshape(-1, int(np.prod(array.shape[2:]))), path, columns=array.shape[1]
+    )
+
+
+def draw_traversals(
+    array: Array, path: Path, *, rates: Array, values: Array, dims: Sequence[int]
+) -> Path:
+    """Draw a row for each dimension."""
+    if array.dtype == np.uint8:
+        return plots.traversals(array, rates, values, path, dims=dims)
+    titles = [f"z{d}" for d in dims for _ in range(array.shape[1])]
+    rows = array.reshape(-1, int(np.prod(array.shape[2:])))
+    return plots.curves(rows, path, columns=array.shape[1], titles=titles)

@@ -1,0 +1,255 @@
+"""What is in the folder of a run, and how it is kept: weights as safetensors, the rest as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from varied import files
+from varied.data import Codec, ContextCodec, Items, Split, open_codec, open_context
+from varied.errors import VariedError
+from varied.runtime import Setup
+from varied.spec import Spec
+from varied.train import State
+
+__all__ = ["Frame", "Store"]
+
+KEEP = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What the latent space and the samples looked like at one moment of training.
+
+    Arguments:
+        codes: Posterior means of a fixed set of test data, with shape (N, D).
+        samples: What fixed draws from the prior decode to, with shape (M, *event).
+        epoch: Passes over the training rows.
+        step: Steps done.
+    """
+
+    codes: Tensor
+    samples: Tensor
+    epoch: float
+    step: int
+
+
+class Store:
+    """The files of one run.
+
+    Arguments:
+        folder: Where they are; it is made when the first file is written.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self / "spec.toml").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return (self / "model.safetensors").is_file()
+
+    def begin(
+        self, spec: Spec, codec: Codec, context: ContextCodec | None, data: dict[str, Any]
+    ) -> None:
+        """Write what a run is, before it is trained; the spec last, since it marks a run."""
+        context_plain = None if context is None else context.to_json()
+        files.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
+        files.write_json(self / "data.json", data)
+        files.write(self / "spec.toml", spec.to_toml())
+
+    def read_spec(self) -> Spec:
+        """Read the spec.
+
+        Raises:
+            VariedError: If the folder holds no run.
+        """
+        if not self.exists:
+            raise VariedError(f"{self.folder} holds no run; `varied runs` lists those there are.")
+        return Spec.from_toml((self / "spec.toml").read_text(encoding="utf-8"))
+
+    def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
+        """Read the codecs of the data and of the context."""
+        plain = files.read_json(self / "codec.json")
+        return open_codec(plain.get("x") or {}), open_context(plain.get("c"))
+
+    def read_data(self) -> dict[str, Any]:
+        """Read where the data came from."""
+        return files.read_json(self / "data.json")
+
+    def write_split(self, split: Split) -> None:
+        """Write which rows are for training, validation and test."""
+        parts = {k: torch.from_numpy(getattr(split, k)) for k in ("train", "validation", "test")}
+        files.write_tensors(self / "split.safetensors", parts, seed=split.seed)
+
+    def read_split(self) -> Split:
+        """Read which rows are for training, validation and test."""
+        parts, notes = files.read_tensors(self / "split.safetensors")
+        return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
+
+    def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
+        """Write the weights of a model."""
+        files.write_tensors(self / name, model.state_dict(), **notes)
+
+    def read_weights(self, name: str, model: nn.Module) -> dict[str, Any]:
+        """Put weights into a model, and return the notes beside them.
+
+        Raises:
+            VariedError: If the file does not fit the model.
+        """
+        tensors, notes = files.read_tensors(self / name)
+        _load(model, tensors, self / name)
+        return notes
+
+    # Checkpoints
+
+    def write_checkpoint(self, model: nn.Module, state: State) -> Path:
+        """Write a checkpoint; older ones go only after it is safely there."""
+        plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
+        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+        tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
+        path = self / "checkpoints" / f"{state.step:09d}.safetensors"
+        files.write_tensors(path, tensors, state=plain)
+        for old in self._checkpoints()[:-KEEP]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def read_checkpoint(self, model: nn.Module) -> tuple[State | None, list[str]]:
+        """Put the newest good checkpoint into a model.
+
+        Returns:
+            The state, None where there is none; and a sentence for each that was damaged.
+        """
+        notices = []
+        for path in reversed(self._checkpoints()):
+            try:
+                tensors, notes = files.read_tensors(path)
+            except VariedError as error:
+                notices.append(f"{error} The checkpoint before it is used instead.")
+                continue
+            _load(model, _under(tensors, "model/"), path)
+            return _state(notes["state"], _under(tensors, "moments/")), notices
+        return None, notices
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self / "checkpoints").glob("*.safetensors"))
+
+    def clear(self) -> None:
+        """Remove what only an unfinished run needs."""
+        for path in (*self._checkpoints(), self / "best.safetensors"):
+            path.unlink(missing_ok=True)
+
+    # History
+
+    def log(self, row: dict[str, object]) -> None:
+        """Add a row to the metrics."""
+        files.append_rows(self / "metrics.jsonl", [row])
+
+    def history(self) -> list[dict[str, Any]]:
+        """Read the metrics."""
+        return files.rows(self / "metrics.jsonl")
+
+    def forget_after(self, step: int) -> None:
+        """Take back metrics and frames of steps that a resumed run will do again."""
+        kept = [row for row in self.history() if row["step"] <= step]
+        files.write(self / "metrics.jsonl", "")
+        files.append_rows(self / "metrics.jsonl", kept)
+        for path in (self / "frames").glob("*.safetensors"):
+            if int(path.stem) > step:
+                path.unlink()
+
+    def write_frame(self, frame: Frame) -> None:
+        """Write one moment of training."""
+        path = self / "frames" / f"{frame.step:09d}.safetensors"
+        tensors = {"codes": frame.codes, "samples": frame.samples}
+        files.write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
+
+    def frames(self) -> list[Frame]:
+        """Read all moments, in order."""
+        found = []
+        for path in sorted((self / "frames").glob("*.safetensors")):
+            tensors, notes = files.read_tensors(path)
+            found.append(Frame(**tensors, epoch=float(notes["epoch"]), step=int(notes["step"])))
+        return found
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder, so that two trainings do not write to it at once.
+
+        Raises:
+            VariedError: If another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such lock on Windows
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self / ".lock").open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                raise VariedError(
+                    f"{self.folder} is being trained by another process ({file.read().strip()}); "
+                    "wait for it, or choose another --out."
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            file.flush()
+            try:
+                yield
+            finally:
+                (self / ".lock").unlink(missing_ok=True)
+
+    def describe_data(self, items: Items, split: Split, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what a run records of its data."""
+        return {
+            "source": items.source,
+            "options": options,
+            "digest": items.digest(),
+            "n": len(items),
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "test": len(split.test),
+            "split_seed": split.seed,
+            "classes": list(items.classes),
+            "notes": list(items.notes),
+            "problems": [[problem.name, problem.reason] for problem in items.problems],
+        }
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> State:
+    total = float("inf") if plain["total"] is None else plain["total"]
+    step, share = plain["anchor"]
+    setup = Setup(**plain["setup"]) if plain["setup"] else None
+    return State(
+        plain["step"], plain["seconds"], plain["skipped"], total, (step, share), setup, moments
+    )
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise VariedError(f"{path} does not fit spec.toml beside it; restore one of the two.")
+    model.load_state_dict(tensors)

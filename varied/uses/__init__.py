@@ -1,0 +1,20 @@
+"""What people do with a trained model: each a function of a model and tensors."""
+
+from varied.uses.decode import decode
+from varied.uses.encode import Codes, encode
+from varied.uses.interpolate import PATHS, interpolate
+from varied.uses.reconstruct import reconstruct
+from varied.uses.sample import manifold, sample
+from varied.uses.traverse import traverse
+
+__all__ = [
+    "PATHS",
+    "Codes",
+    "decode",
+    "encode",
+    "interpolate",
+    "manifold",
+    "reconstruct",
+    "sample",
+    "traverse",
+]

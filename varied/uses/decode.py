@@ -1,0 +1,29 @@
+"""Data for latents."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from varied.models import VAE
+from varied.runtime import exactly
+
+__all__ = ["decode"]
+
+
+def decode(model: VAE, z: Tensor, c: Tensor | None = None, *, draw: bool = False) -> Tensor:
+    """Return data for latents: the mean of p(x given z), or a draw from it.
+
+    Arguments:
+        model: The model.
+        z: Latents, with shape (N, *latent).
+        c: The context, with shape (N, F), or None.
+        draw: Whether to draw; a mean is smoother than any datum, a draw has the noise of one.
+
+    Returns:
+        Data with shape (N, *event).
+    """
+    with exactly(model):
+        px: Distribution = model.decoder(z, c)
+        x: Tensor = px.sample() if draw else px.mean
+        return x

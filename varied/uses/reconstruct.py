@@ -1,0 +1,23 @@
+"""Data through the code and back."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from varied.models import VAE
+from varied.runtime import exactly
+from varied.uses.decode import decode
+
+__all__ = ["reconstruct"]
+
+
+def reconstruct(model: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """Return the mean reconstruction from the mean code, with the shape of ``x``.
+
+    Arguments:
+        model: The model.
+        x: Data, with shape (N, *event).
+        c: The context, with shape (N, F), or None.
+    """
+    with exactly(model):
+        return decode(model, model.encoder(x, c).mean, c)

@@ -1,0 +1,61 @@
+"""New data from the prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from varied.models import VAE
+from varied.randomness import noise
+from varied.runtime import exactly
+from varied.uses.decode import decode
+
+__all__ = ["manifold", "quantiles", "sample"]
+
+
+def sample(
+    model: VAE,
+    n: int,
+    c: Tensor | None = None,
+    *,
+    temperature: float = 1.0,
+    draw: bool = False,
+    seed: int = 0,
+) -> Tensor:
+    """Return new data, with shape (n, *event); the same seed gives the same.
+
+    Arguments:
+        model: The model.
+        n: How many.
+        c: The context, with shape (n, F), or None.
+        temperature: A factor on the deviation from the prior's mean: below 1 is more typical.
+        draw: Whether to draw from p(x given z) rather than take its mean.
+        seed: Which draws.
+    """
+    with exactly(model), noise(seed, "sample"):
+        return decode(model, model.latents(n, c, temperature), c, draw=draw)
+
+
+def quantiles(count: int, reach: float = 0.99) -> Tensor:
+    """Return quantiles of a standard normal, evenly spread over its central mass; shape (count)."""
+    tail = (1 - reach) / 2
+    places = torch.linspace(tail, 1 - tail, count, dtype=torch.float64)
+    return torch.special.ndtri(places).float()
+
+
+def manifold(model: VAE, side: int = 20, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return what a two-dimensional latent space decodes to, on a grid of prior quantiles.
+
+    Arguments:
+        model: A model with two latent dimensions.
+        side: Rows and columns of the grid.
+        c: The context, with shape (1, F), or None.
+
+    Returns:
+        Data with shape (side * side, *event), the second dimension falling from the top row, and
+        the quantiles, with shape (side).
+    """
+    values = quantiles(side)
+    down, right = torch.meshgrid(values.flip(0), values, indexing="ij")
+    z = torch.stack([right.flatten(), down.flatten()], 1)
+    return decode(model, z, None if c is None else c.expand(len(z), -1)), values
