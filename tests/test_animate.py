@@ -19,22 +19,23 @@ def frames_of(path):
         return found
 
 
-def tables_of(path):
-    """The global colour table of a GIF, and how many frames bring one of their own."""
+def palettes_of(path):
+    """The colour tables of a GIF: the common one, and those that frames bring with them."""
     data = path.read_bytes()
-    size = 3 * 2 ** ((data[10] & 7) + 1)
-    local, at = 0, 13 + size
+    at = 13 + 3 * 2 ** ((data[10] & 7) + 1)
+    tables = {data[13:at]}
     while data[at] != 0x3B:
         if data[at] == 0x21:
             at += 2
         else:
-            flags = data[at + 9]
-            local += flags >> 7
-            at += 11 + (3 * 2 ** ((flags & 7) + 1) if flags >> 7 else 0)
+            flags, at = data[at + 9], at + 10
+            size = 3 * 2 ** ((flags & 7) + 1) if flags >> 7 else 0
+            tables |= {data[at : at + size]} if size else set()
+            at += size + 1
         while data[at]:
             at += data[at] + 1
         at += 1
-    return data[13 : 13 + size], local
+    return tables
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +131,7 @@ def test_a_latent_film(tmp_path, labels):
     )
     shown = frames_of(path)
     assert [duration for duration, _ in shown] == [110, 110, 1400]
-    assert tables_of(path)[1] == 0
+    assert len(palettes_of(path)) == 1
     assert all((picture[3, 3] == 255).all() for _, picture in shown)
     assert path.stat().st_size < 3_000_000
 
@@ -150,7 +151,7 @@ def test_a_film_of_samples(tmp_path, shape):
     path = animate.samples_gif(pictures, tmp_path / "samples.gif", captions=["epoch 0.0"])
     shown = frames_of(path)
     assert [duration for duration, _ in shown] == [120] * (shape[0] - 1) + [1500]
-    assert tables_of(path)[1] == 0
+    assert len(palettes_of(path)) == 1
     assert shown[0][1].shape[1] <= 700
 
 

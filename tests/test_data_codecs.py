@@ -284,3 +284,12 @@ def test_damaged_contexts():
         ContextCodec.fit(np.array([-1, -1]), ("a", "b"))
     with pytest.raises(VariedError, match="no number at all"):
         ContextCodec.fit(np.array([[1, np.nan], [2, np.nan]]))
+
+
+def test_dynamic_binarization_draws_each_level_as_often_as_it_should():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(20_000, 1, 16, 16)
+    with noise(0, "test"):
+        often = PictureCodec((1, 16, 16), "dynamic").load(levels).mean(0).ravel()
+    p = torch.arange(256) / 255
+    assert (often[0], often[255]) == (0.0, 1.0)
+    assert ((often - p).abs() <= 5 * (p * (1 - p) / 20_000).sqrt() + 1e-6).all()

@@ -59,6 +59,7 @@ def test_folder_gives_pictures_labels_and_names(folder):
     assert items.names == tuple(sorted(items.names))
     assert items.source == str(folder.resolve())
     np.testing.assert_array_equal(items.x[0], np.asarray(picture(1)))
+    assert read(folder, classes=["dogs ü", "cats"]).labels[0] == 1
     assert items.notes == ("12 colour pictures, 16x16; 2 classes.",)
 
 

@@ -56,7 +56,7 @@ ROWS = {
     "laplace-each": Row(partial(Laplace, scale="each", floor=0.01), -1),
     "discretized-logistic": Row(DiscretizedLogistic, 256),
     "discretized-logistic-mixture": Row(DiscretizedLogisticMixture, 256),
-    "one-logistic": Row(partial(DiscretizedLogisticMixture, components=1), 256),
+    "two-logistics": Row(partial(DiscretizedLogisticMixture, components=2), 256),
     "categorical": Row(Categorical, 256),
     "two-categories": Row(partial(Categorical, levels=2), 2),
 }
@@ -87,7 +87,7 @@ def law_adds_up_to_one(row: Row) -> None:
         px = head(h)
         x, weight = whole(row, px)
         mass = (px.log_prob(x[:, None]).exp() * weight).sum()
-        assert mass.item() == pytest.approx(1, abs=1e-7)
+        assert mass.item() == pytest.approx(1, abs=1e-9)
 
 
 def law_gradient_reaches_every_parameter(row: Row, event: tuple[int, ...]) -> None:
@@ -137,7 +137,7 @@ def law_rows_do_not_mix(row: Row, event: tuple[int, ...]) -> None:
 def whole(row: Row, px) -> tuple[torch.Tensor, torch.Tensor]:
     """Return points and weights over all the data there can be."""
     if row.grid > 0:
-        return torch.linspace(0, 1, row.grid).double(), torch.ones(row.grid).double()
+        return torch.linspace(0, 1, row.grid, dtype=torch.float64), torch.ones(row.grid)
     low, high, scale = (0, 1, None) if row.grid == 0 else (-25, 25, px.stddev.item())
     node, weight = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, 201)
@@ -180,7 +180,7 @@ def test_mean_is_the_mean_of_draws(row):
     head = row.make((2,))
     px = head(torch.randn(head.raw) * 0.5)
     x = px.sample((100_000,))
-    slack = 0.02 if "Discretized" in type(head).__name__ else 1e-5  # its mean is before the cut
+    slack = 0.05 if "Discretized" in type(head).__name__ else 1e-5  # its mean is before the cut
     assert ((x.mean(0) - px.mean).abs() < 5 * x.std(0) / len(x) ** 0.5 + slack).all()
 
 

@@ -176,3 +176,11 @@ def test_the_card(folder, parts):
         assert part in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3, 4}
+
+
+def test_numbers_stand_at_the_right_and_words_at_the_left(folder):
+    rows = [("a", "91.2 ± 0.3", "too dark"), ("b", "−1,024", "a 2"), ("c", "—", "3")]
+    table = Table("t", ("run", "−ELBO", "why"), rows)
+    text = write_report(folder, title="t", tables=[table]).read_text("utf-8")
+    assert '<td>91.2\u00a0±\u00a00.3</td><td class="words">too dark</td>' in text
+    assert text.count('class="words"') == 4

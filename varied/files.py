@@ -7,6 +7,7 @@ written raises; it is never reported as done.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from varied.errors import VariedError
@@ -96,7 +98,10 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
     """Write tensors as safetensors, with plain notes in its header."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return write(path, safetensors.torch.save(flat, {"varied": json.dumps(notes)}))
+    text = json.dumps(_finite(notes))
+    return write(
+        path, safetensors.torch.save(flat, {"varied": text, "digest": _digest(flat, text)})
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -107,12 +112,24 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            notes = json.loads((file.metadata() or {}).get("varied", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["digest"] != _digest(tensors, header["varied"]):
+            raise ValueError("its contents have changed")
+        return tensors, json.loads(header["varied"])
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this the folder of a run?") from None
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is damaged ({error}); restore it or train again.") from None
+
+
+def _digest(tensors: Mapping[str, Tensor], notes: str) -> str:
+    digest = hashlib.blake2b(notes.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].reshape(-1)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(memoryview(tensor.view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def append_rows(path: Path, new: list[dict[str, object]]) -> None:

@@ -103,9 +103,12 @@ def _members(kind: Any) -> Iterable[Any]:
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
-        raise ValueError(value)
-    return int(float(value))
+    try:
+        return int(str(value))  # as it is: a float would lose the digits of a large seed
+    except ValueError:
+        if not _real(value).is_integer():
+            raise
+        return int(_real(value))
 
 
 def _real(value: Any) -> float:

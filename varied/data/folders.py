@@ -65,7 +65,7 @@ def read_pictures(
     if not good:
         raise VariedError(_nothing(name, [*problems, *failed.values()]))
     names = [members[i].name for i in good]
-    indices, found = _folders(names) if given is None else (given[0][good], given[1])
+    indices, found = _folders(names, classes) if given is None else (given[0][good], given[1])
     notes = _resized(chosen, size, reason, heads) + _oddities(heads)
     return Items(
         x,
@@ -126,12 +126,14 @@ def _given(
     return None if labels is None else understand(labels, len(members), classes)
 
 
-def _folders(names: Iterable[str]) -> tuple[Array | None, tuple[str, ...]]:
+def _folders(
+    names: Iterable[str], classes: Sequence[str] | None
+) -> tuple[Array | None, tuple[str, ...]]:
     """Take the folder that a file lies in as its label; one and the same folder says nothing."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(PARTS):
         return None, ()
-    return understand(parents, len(parents))
+    return understand(parents, len(parents), classes)
 
 
 def _official(names: Sequence[str]) -> npt.NDArray[np.int64] | None:

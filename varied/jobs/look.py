@@ -16,7 +16,6 @@ from varied.evaluate.latent import THRESHOLD
 from varied.randomness import permutation
 from varied.report import Fact, Figure, Sentence, Table, write_card, write_report
 from varied.runs import Run
-from varied.runs.store import Frame
 from varied.runtime import describe
 from varied.train import State
 from varied.zoo import ZOO
@@ -37,7 +36,7 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
     """
     found = run.evaluate()
     files.write_json(run.store / "evaluation.json", found.to_json())
-    figures = [*_pictures(run, found), *_animations(run)]
+    figures = [*_pictures(run, found), *_latent(run), *_samples_gif(run)]
     title = f"{_title(name)} on {_source(run)}"
     facts = _facts(run, found, state)
     notes = [Sentence(text) for text in sentences]
@@ -128,7 +127,6 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
-    yield _map(run)
     if run.spec.latent == 2 and len(run.codec.shape) == 3:
         yield _manifold(run)
     caption = "A row for each latent unit, largest KL first, as it alone moves from left to right."
@@ -171,48 +169,51 @@ def _labels(run: Run, n: int) -> tuple[Array | None, tuple[str, ...]]:
     return labels[rows], run.items.classes
 
 
-def _map(run: Run) -> Figure:
-    codes = run.store.frames()[-1].codes.numpy()
-    points, method = animate.follow([codes], seed=run.spec.plan.seed)
-    labels, classes = _labels(run, len(codes))
-    axes = ("z0", "z1") if codes.shape[1] == 2 else ("", "")
-    title = f"{len(codes):,} test data in the latent space ({method})"
-    path = run.folder / "latent.png"
-    plots.latent_map(points[-1], path, labels=labels, classes=classes, axes=axes, title=title)
-    told = title if labels is None else f"{title}, coloured by {'class' if classes else 'label'}"
-    return Figure("latent.png", "Latent map", told, "Codes are posterior means.")
-
-
 def _manifold(run: Run) -> Figure:
     made, values = uses.manifold(run.model, 20, run._c(1, None))
-    low, high = float(values[0]), float(values[-1])
     pictures = run.codec.decode(made)
-    plots.manifold(pictures, 20, run.folder / "manifold.png", (low, high, low, high))
+    plots.manifold(pictures, len(values), run.folder / "manifold.png", values.tolist())
     caption = "What the latent plane decodes to, at evenly spread quantiles of the prior."
     return Figure("manifold.png", "Manifold", caption, caption)
 
 
-def _animations(run: Run) -> Iterator[Figure]:
+def _latent(run: Run) -> Iterator[Figure]:
+    """Draw the latent space at the end and as training went on, the two alike."""
+    frames = run.store.frames()
+    points, method = animate.follow([f.codes.numpy() for f in frames], seed=run.spec.plan.seed)
+    labels, classes = _labels(run, len(points[0]))
+    what = f"{len(points[0]):,} test data in the latent space"
+    plots.latent_map(
+        points[-1],
+        run.folder / "latent.png",
+        labels=labels,
+        classes=classes,
+        axes=("z0", "z1") if run.spec.latent == 2 else ("", ""),
+        title=f"{what} ({method})",
+    )
+    colours = "" if labels is None else f", coloured by {'class' if classes else 'label'}"
+    yield Figure("latent.png", "Latent map", f"{what}{colours}", "Codes are posterior means.")
+    animate.latent_gif(
+        points,
+        run.folder / "latent.gif",
+        labels=labels,
+        classes=classes,
+        captions=[f"epoch {frame.epoch:.1f}" for frame in frames],
+        method_name=method,
+    )
+    text = f"{what} as training went on, by {method}."
+    yield Figure("latent.gif", "Latent space over training", text, text)
+
+
+def _samples_gif(run: Run) -> Iterator[Figure]:
+    if len(run.codec.shape) != 3:
+        return
     frames = run.store.frames()
     captions = [f"epoch {frame.epoch:.1f}" for frame in frames]
-    yield _latent_gif(run, frames, captions)
-    if len(run.codec.shape) == 3:
-        pictures = np.stack([frame.samples.numpy() for frame in frames])
-        animate.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
-        text = "The same draws from the prior, decoded as training went on."
-        yield Figure("samples.gif", "Samples over training", text, text)
-
-
-def _latent_gif(run: Run, frames: Sequence[Frame], captions: Sequence[str]) -> Figure:
-    codes = [frame.codes.numpy() for frame in frames]
-    points, method = animate.follow(codes, seed=run.spec.plan.seed)
-    labels, classes = _labels(run, len(codes[0]))
-    path = run.folder / "latent.gif"
-    animate.latent_gif(
-        points, path, labels=labels, classes=classes, captions=captions, method_name=method
-    )
-    text = f"{len(codes[0]):,} test data in the latent space as training went on, by {method}."
-    return Figure("latent.gif", "Latent space over training", text, text)
+    pictures = np.stack([frame.samples.numpy() for frame in frames])
+    animate.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
+    text = "The same draws from the prior, decoded as training went on."
+    yield Figure("samples.gif", "Samples over training", text, text)
 
 
 def _card(

@@ -75,7 +75,7 @@ def _up(
     act: type[nn.Module],
 ) -> nn.Module:
     sizes = halvings((outputs[1], outputs[2]), depth)[::-1]
-    maps = widths(width, len(sizes) - 1)[::-1] or [outputs[0]]
+    maps = widths(width, len(sizes) - 1)[::-1] or [width]
     flat = [inputs[0], *([hidden] if hidden else []), maps[0] * math.prod(sizes[0])]
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(flat):

@@ -74,7 +74,8 @@ def _up(
 
 def _norm(channels: int) -> nn.Module:
     # Groups, not batches: a batch of one, and the last short batch, behave like any other.
-    return nn.GroupNorm(math.gcd(channels, 8), channels)
+    # Four channels or more in each: a group of one, on a map of one pixel, is always 0.
+    return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 
 class Residual(nn.Module):

@@ -85,7 +85,7 @@ def _bars(ax: Axes, rate: Array, active: Array, order: Array) -> None:
         ax.bar(place, height, width=0.8, **_face(bool(on)))
         ax.set_xticks(range(len(rate)), [f"z{index}" for index in order])
     for name, on in zip(ax.get_xticklabels(), active, strict=True):
-        name.set_color(INK if on else "#7a7a7a")
+        name.set_color(INK if on else "#757575")
     crowded = len(rate) > 20
     ax.tick_params(axis="x", length=0, rotation=90 * crowded, labelsize=7.5 if crowded else 9)
 

@@ -178,7 +178,7 @@ def manifold(pictures: Array, G: int, path: StrPath, limits: Sequence[float]) ->
     ax.imshow(rows.reshape(G * height, G * width, 3), interpolation="nearest", extent=(0, G, 0, G))
     ax.set_aspect("auto")
     ax.grid(visible=False)
-    chosen = np.unique(np.linspace(0, G - 1, min(G, 7)).round().astype(int))
+    chosen = np.arange(0, G, -(-G // 9))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks(chosen + 0.5, [_signed(values[index]) for index in chosen], fontsize=7)
         axis.label.set_fontsize(8)

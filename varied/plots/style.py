@@ -40,10 +40,11 @@ StrPath: TypeAlias = str | os.PathLike[str]
 INK, MUTED, HAIR = "#1c1c1c", "#5c5c5c", "#dcdcdc"
 BLUE, RUST = "#0072B2", "#BF4E00"  # Okabe-Ito; its vermilion darkened until it can be read as text
 
-# Okabe-Ito without yellow and black, which vanish on white or among text, then Tol's darker hues.
+# Okabe-Ito without yellow and black, which vanish on white or among text, then Tol's darker hues;
+# the pale ones darkened until they stand out from white by 3 to 1.
 PALETTE = (
-    *("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9"),
-    *("#CC79A7", "#882255", "#999933", "#332288", "#6B6B6B"),
+    *("#0072B2", "#C98500", "#009E73", "#D55E00", "#3C9AD3"),
+    *("#C06A98", "#882255", "#8F8F2E", "#332288", "#6B6B6B"),
 )
 MARKERS = ("o", "^")
 

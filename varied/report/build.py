@@ -141,8 +141,13 @@ def _last_frame(content: bytes) -> bytes:
 
 
 def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in table.header)
-    rows = "".join(f"<tr>{_row(row)}</tr>\n" for row in table.rows)
+    columns = [[row[index] for row in table.rows] for index in range(1, len(table.header))]
+    aligned = ["", *map(_aligned, columns)]
+    head = "".join(
+        f'<th scope="col"{side}>{escape(str(name))}</th>'
+        for name, side in zip(table.header, aligned, strict=True)
+    )
+    rows = "".join(f"<tr>{_row(row, aligned)}</tr>\n" for row in table.rows)
     note = f'<p class="aside">{escape(table.note)}</p>\n' if table.note else ""
     title = escape(table.title)
     # A wide table scrolls in a box of its own; the box takes the focus, so that keys can scroll it.
@@ -152,6 +157,13 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(row: Sequence[object]) -> str:
-    first, *rest = [escape(str(cell)) for cell in row]
-    return f'<th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest)
+def _aligned(column: Sequence[object]) -> str:
+    """Return the mark of a column of words: numbers stand at the right, words at the left."""
+    numbers = all(re.match(r"[-−+–—]?[\d.,]*(\W|$)", str(cell)) for cell in column)
+    return "" if numbers else ' class="words"'
+
+
+def _row(row: Sequence[object], aligned: Sequence[str]) -> str:
+    first, *rest = [escape(str(cell)).replace(" ± ", "\u00a0±\u00a0") for cell in row]
+    cells = [f"<td{side}>{cell}</td>" for cell, side in zip(rest, aligned[1:], strict=True)]
+    return f'<th scope="row">{first}</th>{"".join(cells)}'

@@ -18,7 +18,7 @@ from varied.data import Batch, Codec, Items, chunks, read
 from varied.data.codecs import PictureCodec
 from varied.errors import VariedError, nearest
 from varied.evaluate import Evaluation, evaluate
-from varied.randomness import noise, permutation
+from varied.randomness import noise
 from varied.runs.result import Result
 from varied.runs.store import Store
 from varied.spec import compose
@@ -124,9 +124,12 @@ class Run:
                 )
             return None
         if of is None:
-            shares = permutation(n, 0, "context") % self.context.size
-            one_hot = torch.eye(self.context.size)
-            return one_hot[shares] if self.context.classes else torch.zeros(n, self.context.size)
+            size = self.context.size
+            return (
+                torch.eye(size)[torch.arange(n) % size]
+                if self.context.classes
+                else torch.zeros(n, size)
+            )
         c = self.context.encode(of)
         return c.repeat(-(-n // len(c)), 1)[:n]
 
@@ -180,13 +183,20 @@ class Run:
         return self._result(made.flatten(0, 1), draw_paths, (half, steps))
 
     def traverse(self, source: Any = None, *, dimensions: int = 10, steps: int = 9) -> Result:
-        """Return what the dimensions with the largest KL do; shape (dimensions, steps, ...)."""
+        """Return what the dimensions with the largest KL do to a datum, each by itself.
+
+        Arguments:
+            source: Whose first item to start from; None for the first test row.
+            dimensions: How many, largest KL first.
+            steps: Values of each, over the central 99 % of the prior.
+
+        Returns:
+            Data with shape (dimensions, steps, ...).
+        """
         rates = torch.tensor(self._rates())
         order = rates.argsort(descending=True)[:dimensions].tolist()
-        z, c = torch.zeros(self.spec.latent), self._c(1, None)
-        if source is not None:
-            x, c = self._x(_first(self.read(source), 1))
-            z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
+        x, c = self._x(_first(self.read(source), 1))
+        z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
         made, values = uses.traverse(self.model, z, order, c, steps=steps)
         draw = partial(
             draw_traversals, rates=rates[order].numpy(), values=values.numpy(), dims=order

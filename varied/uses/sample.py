@@ -40,7 +40,8 @@ def quantiles(count: int, reach: float = 0.99) -> Tensor:
     """Return quantiles of a standard normal, evenly spread over its central mass; shape (count)."""
     tail = (1 - reach) / 2
     places = torch.linspace(tail, 1 - tail, count, dtype=torch.float64)
-    return torch.special.ndtri(places).float()
+    values: Tensor = torch.special.ndtri(places).float()
+    return values
 
 
 def manifold(model: VAE, side: int = 20, c: Tensor | None = None) -> tuple[Tensor, Tensor]:

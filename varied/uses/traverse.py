@@ -9,9 +9,11 @@ from torch import Tensor
 
 from varied.models import VAE
 from varied.uses.decode import decode
-from varied.uses.sample import quantiles
 
 __all__ = ["traverse"]
+
+#: Standard deviations of the prior on both sides: 99 % of its mass.
+REACH = 2.576
 
 
 def traverse(
@@ -34,10 +36,10 @@ def traverse(
     Returns:
         Data with shape (len(dimensions), steps, *event), and the values, with shape (steps).
     """
-    values = quantiles(steps)
+    values = torch.linspace(-REACH, REACH, steps)
     moved = z.repeat(len(dimensions), steps, 1)
     for row, dimension in enumerate(dimensions):
         moved[row, :, dimension] = values
     flat = moved.flatten(0, 1)
     x = decode(model, flat, None if c is None else c.expand(len(flat), -1))
-    return x.reshape(len(dimensions), steps, *x.shape[1:]), torch.as_tensor(values)
+    return x.reshape(len(dimensions), steps, *x.shape[1:]), values

@@ -93,8 +93,11 @@ class PictureCodec(Codec):
 
     def load(self, stored: Tensor) -> Tensor:
         """Return float32 in [0, 1]; under `"dynamic"` a fresh draw of 0 and 1."""
-        x = stored.to(torch.float32) / 255
-        return torch.bernoulli(x) if self.binarize == "dynamic" else x
+        if self.binarize == "dynamic":
+            # k of the 255 numbers below 255 lie below k: exactly k / 255, and in whole bytes
+            noise = torch.randint(0, 255, stored.shape, dtype=torch.uint8, device=stored.device)
+            return (noise < stored).to(torch.float32)
+        return stored.to(torch.float32) / 255
 
     def decode(self, x: Tensor) -> Array:
         """Return uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; values outside [0, 1] are cut."""
@@ -144,7 +147,9 @@ def _draw_once(stored: Tensor, seed: int) -> Tensor:
     drawn = torch.empty_like(stored)
     for i, row in enumerate(stored):
         noise = generator(seed, "binarize", zlib.crc32(row.numpy().tobytes()))
-        drawn[i] = (torch.rand(row.shape, generator=noise) * 255 < row) * 255
+        drawn[i] = (
+            torch.randint(0, 255, row.shape, dtype=torch.uint8, generator=noise) < row
+        ) * 255
     return drawn
 
 

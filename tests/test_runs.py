@@ -1,0 +1,314 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import varied
+from varied import files
+from varied.errors import VariedError
+from varied.jobs import Interrupted, fit, prepare
+from varied.runs import Run, Store, list_runs
+
+FILES = [
+    "spec.toml",
+    "codec.json",
+    "data.json",
+    "split.safetensors",
+    "metrics.jsonl",
+    "model.safetensors",
+    "evaluation.json",
+    "loss.png",
+    "samples.png",
+    "reconstructions.png",
+    "kl.png",
+    "latent.png",
+    "traversals.png",
+    "interpolation.png",
+    "latent.gif",
+    "samples.gif",
+    "report.html",
+    "README.md",
+]
+SMALL = {"width": 32, "batch": 32, "steps": 30, "threads": 1, "precision": "float32"}
+
+
+def pictures(n=200, side=9, colours=1, seed=0):
+    """Bright bars on black, upright or lying: something to learn, with a label."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 12, (n, side, side), dtype=np.uint8)
+    labels = rng.integers(0, 2, n)
+    for row, label in zip(x, labels, strict=True):
+        place = rng.integers(1, side - 1)
+        row[(place, slice(None)) if label else (slice(None), place)] = 250
+    x = np.repeat(x[..., None], colours, -1) if colours > 1 else x
+    return x, np.array(["upright", "lying"])[labels]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "bars.npz"
+    x, labels = pictures()
+    np.savez(path, x=x, labels=labels)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    return fit(data, "vae", out=tmp_path_factory.mktemp("runs") / "bars", latent=3, **SMALL)
+
+
+def weights(folder):
+    return files.read_tensors(Path(folder) / "model.safetensors")[0]
+
+
+def interrupt(job, step):
+    with pytest.raises(Interrupted):  # noqa: PT012
+        for event in job.train():
+            job.stopping = event.state.step >= step
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_run_folder_holds_all_that_is_promised(run):
+    assert [name for name in FILES if not (run.folder / name).is_file()] == []
+
+
+def test_no_file_of_a_run_is_a_pickle(run):
+    for path in run.folder.rglob("*"):
+        assert not path.is_file() or path.read_bytes()[:2] not in (b"\x80\x04", b"\x80\x05", b"PK")
+
+
+def test_a_run_opens_again_and_measures_the_same(run):
+    again = Run(run.folder)
+    kept = files.read_json(run.folder / "evaluation.json")
+    found = again.evaluate().to_json()
+    assert found["elbo"] == pytest.approx(kept["elbo"], rel=1e-6)
+    assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"], rel=1e-6)
+    assert {"elbo_error", "reconstruction_error", "kl_error", "active_units_error"} <= set(found)
+    assert found["n"] == 20
+
+
+def test_looking_at_a_run_changes_neither_it_nor_the_random_state(run):
+    before = {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+    state = torch.get_rng_state()
+    run.evaluate(samples=3), run.sample(4), run.reconstruct(n=3), run.interpolate(n=2)
+    run.traverse(), run.encode()
+    assert torch.equal(state, torch.get_rng_state())
+    assert before == {p: p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
+
+
+def test_the_same_seed_gives_the_same_samples(run):
+    assert np.array_equal(run.sample(5, seed=3).array, run.sample(5, seed=3).array)
+    assert not np.array_equal(run.sample(5, seed=3).array, run.sample(5, seed=4).array)
+
+
+def test_uses_give_back_pictures_in_the_persons_form(run, tmp_path):
+    assert run.sample(5).array.shape == (5, 9, 9)
+    assert run.sample(5).array.dtype == np.uint8
+    assert run.reconstruct(n=4).array.shape == (2, 4, 9, 9)
+    assert run.interpolate(n=2, steps=5).array.shape == (2, 5, 9, 9)
+    assert run.traverse(dimensions=2, steps=7).array.shape == (2, 7, 9, 9)
+    assert run.encode().mean.shape == (20, 3)
+    assert run.sample(3).save(tmp_path / "a.png").stat().st_size > 100
+    assert len(list(run.sample(3).save(tmp_path / "many").iterdir())) == 3
+    with pytest.raises(VariedError, match="save pictures as"):
+        run.sample(3).save(tmp_path / "a.xyz")
+
+
+def test_interpolation_ends_at_reconstructions(run):
+    path = run.interpolate(n=2, steps=4).array
+    made = run.reconstruct(n=4).array[1]
+    assert np.abs(path[:, 0].astype(int) - made[:2]).max() <= 1
+    assert np.abs(path[:, -1].astype(int) - made[2:]).max() <= 1
+
+
+def test_reconstruction_and_kl_are_logged_apart(run):
+    rows = run.store.history()
+    assert {"train", "validation"} == {row["split"] for row in rows}
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["distortion"] + row["rate"], rel=1e-4)
+
+
+def test_a_changed_source_is_noticed(data, run, tmp_path):
+    copy = tmp_path / "bars.npz"
+    copy.write_bytes(data.read_bytes())
+    again = fit(copy, "vae", out=tmp_path / "r", latent=2, **(SMALL | {"steps": 2}))
+    x, labels = pictures(seed=1)
+    np.savez(copy, x=x, labels=labels)
+    with pytest.raises(VariedError, match="has changed since"):
+        Run(again.folder).evaluate()
+
+
+@pytest.mark.parametrize("stop", [1, 7, 29])
+def test_an_interrupted_run_continues_to_the_same_bits(data, run, tmp_path, stop):
+    interrupt(prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL), stop)
+    again = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    assert "Goes on at step" in again.sentences[-1]
+    for _ in again.train():
+        pass
+    assert same(weights(run.folder), weights(again.finish().folder))
+    kept = [{k: v for k, v in row.items() if k != "seconds"} for row in run.store.history()]
+    redone = [{k: v for k, v in row.items() if k != "seconds"} for row in again.store.history()]
+    assert [row["step"] for row in kept] == sorted(row["step"] for row in redone)
+
+
+def test_a_killed_run_continues_to_the_same_bits(data, run, tmp_path):
+    program = (
+        "import sys; from varied.jobs import prepare, job as j; j.CHECKPOINT_SECONDS = 0.0\n"
+        "job = prepare(sys.argv[1], 'vae', out=sys.argv[2], latent=3, width=32, batch=32, steps=30,"
+        " threads=1, precision='float32')\n"
+        "for event in job.train(): print(event.state.step, flush=True)\n"
+        "job.finish()"
+    )
+    args = [sys.executable, "-c", program, str(data), str(tmp_path / "r")]
+    child = subprocess.Popen(args, stdout=subprocess.PIPE, text=True)
+    for line in child.stdout:
+        if int(line) >= 8:
+            child.send_signal(signal.SIGKILL)
+            break
+    child.wait()
+    assert not Store(tmp_path / "r").finished
+    subprocess.run(args, check=True, stdout=subprocess.DEVNULL, env=os.environ)
+    assert same(weights(run.folder), weights(tmp_path / "r"))
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("varied.jobs.job.CHECKPOINT_SECONDS", 0.0)
+    interrupt(prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL), 9)
+    newest = sorted((tmp_path / "r" / "checkpoints").iterdir())[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    again = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    assert any("damaged" in sentence for sentence in again.sentences)
+    assert 0 < again.state.step < 9 or again.state.step == 9
+    for _ in again.train():
+        pass
+    assert same(weights(run.folder), weights(again.finish().folder))
+
+
+def test_two_trainings_cannot_share_a_folder(data, tmp_path):
+    first = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    second = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    events = first.train()
+    next(events)
+    with pytest.raises(VariedError, match="being trained by another process"):
+        next(second.train())
+    events.close()
+
+
+def test_a_finished_or_foreign_folder_is_refused(data, run, tmp_path):
+    with pytest.raises(VariedError, match="finished"):
+        prepare(data, "vae", out=run.folder, latent=3, **SMALL)
+    with pytest.raises(VariedError, match="another model"):
+        prepare(data, "vae", out=run.folder, latent=4, **SMALL)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(VariedError, match="other files"):
+        prepare(data, "vae", out=tmp_path / "letters", **SMALL)
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize("model", [name for name in varied.ZOO if name != "resnet-vae"])
+def test_every_name_of_the_zoo_trains_on_pictures(data, model, tmp_path):
+    steps = {"steps": 3, "batch": 16, "threads": 1, "precision": "float32", "latent": 2}
+    run = fit(data, model, out=tmp_path / "r", **steps)
+    found = run.evaluate()
+    assert np.isfinite(found.reconstruction.value)
+    assert (found.elbo is None) == (model == "autoencoder")
+    assert (run.folder / "manifold.png").is_file()
+
+
+def test_a_conditional_run_makes_what_is_asked_for(data, tmp_path):
+    run = fit(data, "conditional-vae", out=tmp_path / "r", latent=2, **(SMALL | {"steps": 400}))
+    upright = run.sample(20, of="upright").array.astype(float)
+    lying = run.sample(20, of="lying").array.astype(float)
+    assert (upright.max(1).mean(1) - upright.max(2).mean(1)).mean() != pytest.approx(0, abs=5)
+    assert (upright.std((0, 2)).mean() - lying.std((0, 2)).mean()) != pytest.approx(0, abs=1)
+    with pytest.raises(VariedError, match="did you mean 'lying'"):
+        run.sample(2, of="lyin")
+
+
+def test_colour_pictures_and_vectors_train_too(tmp_path):
+    x, _ = pictures(60, 9, 3)
+    small = SMALL | {"steps": 3}
+    run = fit(x, "conv-vae", out=tmp_path / "a", latent=2, **(small | {"width": 4}))
+    assert run.sample(2).array.shape == (2, 9, 9, 3)
+    vectors = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32) * 100 + 7
+    run = fit(vectors, "vae", out=tmp_path / "b", latent=2, **small)
+    assert run.sample(3).array.shape == (3, 5)
+    assert run.reconstruct(n=2).array[0] == pytest.approx(run.part("test").x[:2], rel=1e-3)
+
+
+def test_a_collapsed_posterior_is_said_in_a_sentence(data, tmp_path):
+    run = fit(data, "beta-vae", beta=1000, out=tmp_path / "r", latent=4, **(SMALL | {"steps": 200}))
+    [warning] = run.evaluate().warnings
+    assert "collapsed" in warning
+    assert "--free-bits" in warning
+    assert "collapsed" in (run.folder / "report.html").read_text()
+
+
+def test_wrong_choices_get_a_sentence(data, tmp_path):
+    cases = {
+        "did you mean 'latent'": {"lattent": 8},
+        "There is no model 'bta-vae': did you mean 'beta-vae'": {"model": "bta-vae"},
+        "There is no net 'cnv'": {"net": "cnv"},
+        "Use posterior='gaussian'": {"posterior": "point"},
+        "one of minutes, epochs and steps": {"minutes": 1, "epochs": 2},
+        "latent='many' is not a whole number": {"latent": "many"},
+        "binarize": {"likelihood": "bernoulli", "binarize": "none"},
+    }
+    for sentence, choices in cases.items():
+        with pytest.raises(VariedError, match=sentence):
+            prepare(data, **({"out": tmp_path / "r"} | choices))
+    assert not (tmp_path / "r").exists()
+
+
+def test_runs_are_listed_oldest_first(data, tmp_path):
+    for name in ("b", "a"):
+        fit(data, "vae", out=tmp_path / name, latent=2, **(SMALL | {"steps": 1}))
+        time.sleep(0.02)
+    assert [path.name for path in list_runs(tmp_path)] == ["b", "a"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = files.write(tmp_path / "a.txt", "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(VariedError, match="No space left"):
+        files.write(path, "new")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_numbers_that_are_not_finite_do_not_reach_json(tmp_path):
+    path = files.write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
+    assert json.loads(path.read_text()) == {"a": None, "b": [None, 1.5]}
+
+
+def test_damaged_tensors_are_noticed(tmp_path):
+    path = files.write_tensors(tmp_path / "a.safetensors", {"w": torch.arange(100.0)}, n=1)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(VariedError):
+            files.read_tensors(path)
+    path.write_bytes(whole[:-3])
+    with pytest.raises(VariedError, match="damaged"):
+        files.read_tensors(path)
+    with pytest.raises(VariedError, match="missing"):
+        files.read_tensors(tmp_path / "none")

@@ -1,0 +1,269 @@
+"""A spec goes to text and back, makes one model from one seed, and refuses what cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from varied.errors import VariedError
+from varied.likelihoods import ANY
+from varied.schedules import Cyclical, Linear
+from varied.spec import AXES, Part, Plan, Spec, compose, owners
+from varied.zoo import ZOO
+
+SPECS = [
+    Spec(),
+    Spec(latent=2, context=10),
+    Spec.of(net={"name": "mlp", "width": 64, "depth": 1, "activation": "silu"}),
+    Spec.of(net={"name": "conv", "depth": None, "width": 8}),
+    Spec.of(objective={"name": "elbo", "beta": 4, "free_bits": "linear(0.5, 0, 100)"}),
+    Spec.of(objective={"name": "elbo", "beta": Linear(0, 1, 2000)}),
+    Spec.of(objective={"name": "elbo", "beta": "join(constant(0, 9), cosine(0, 1, 9))"}),
+    Spec.of(likelihood={"name": "gaussian", "scale": "each", "floor": 0.01}),
+    Spec.of(likelihood={"name": "laplace", "scale": 1.0}, posterior="gaussian"),
+    Spec.of(plan={"minutes": 2, "lr": 1e-4, "compile": "no"}),
+    Spec(plan=Plan(epochs=3.5, batch=7, seed=2**40)),
+    Spec(objective=Part("elbo", {"beta": Cyclical(0, 1, 8), "free_bits": 0.1})),
+]
+
+
+def one_sentence(told: VariedError | str) -> bool:
+    """Whether a message is one sentence on one line."""
+    text = str(told)
+    return text.endswith((".", "?")) and "\n" not in text and not re.search(r"[.?!] [A-Z]", text)
+
+
+def refusal(make) -> str:
+    with pytest.raises(VariedError) as told:
+        make()
+    assert one_sentence(told.value), told.value
+    return str(told.value)
+
+
+# To text and back
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=range(len(SPECS)))
+def test_text_is_the_spec(spec):
+    assert Spec.of(**spec.plain) == spec
+    assert Spec.from_toml(spec.to_toml()) == spec
+    assert Spec.from_toml(spec.to_toml()).to_toml() == spec.to_toml()
+
+
+@given(
+    st.integers(1, 10**6),
+    st.floats(1e-12, 1e6),
+    st.dictionaries(st.sampled_from(["beta", "free_bits"]), st.floats(0, 100)),
+    st.integers(0, 2**62),
+)
+def test_any_numbers_survive_the_text(latent, lr, beta, seed):
+    plan = Plan(lr=lr, seed=seed)
+    spec = Spec(latent=latent, objective=Part("elbo", dict(beta)), plan=plan)
+    assert Spec.from_toml(spec.to_toml()) == spec
+
+
+def test_a_part_is_a_name_or_a_table():
+    assert Part.of("mlp") == Part.of({"name": "mlp"}) == Part.of(Part("mlp")) == Part("mlp")
+    assert Part("mlp").plain == "mlp"
+    assert Part.of({"name": "mlp", "width": 3}).plain == {"name": "mlp", "width": 3}
+
+
+def test_reading_a_part_leaves_the_table_as_it_was():
+    table = {"name": "mlp", "width": 3}
+    Part.of(table).settings["width"] = 4
+    assert table == {"name": "mlp", "width": 3}
+
+
+WRONG = [
+    (lambda: Spec.of(latnet=3), "did you mean 'latent'"),
+    (lambda: Spec.of(likelihood="bernouli"), "did you mean 'bernoulli'"),
+    (lambda: Spec.of(net={"name": "mlp", "widht": 3}), "did you mean 'width'"),
+    (lambda: Spec.of(net={"name": "mlp", "width": "wide"}), "a whole number"),
+    (lambda: Spec.of(latent="many"), "a whole number"),
+    (lambda: Spec.of(net={"width": 3}), "write a name"),
+    (lambda: Spec.of(net=3), "write a name"),
+    (lambda: Spec.of(plan={"epohcs": 3}), "did you mean 'epochs'"),
+    (lambda: Spec.of(plan={"decay": "fast"}), "choose from"),
+    (lambda: Spec.of(plan={"precision": "half"}), "choose from"),
+    (lambda: Spec.of(plan={"minutes": 1, "steps": 1}), "not minutes and steps"),
+    (lambda: Spec.of(plan={"epochs": -1}), "epochs must be above 0"),
+    (lambda: Spec.of(plan={"batch": 0}), "batch=0 must be above 0"),
+    (lambda: Spec.of(plan={"lr": 0}), "must be above 0"),
+    (lambda: Spec.of(objective={"name": "elbo", "beta": "linaer(0, 1, 2)"}), "'linear'"),
+    (lambda: Spec.from_toml("net = "), "not valid TOML"),
+    (lambda: Spec.from_toml("nett = 'mlp'"), "did you mean 'net'"),
+    (lambda: compose(Spec(latent=0), (1, 4, 4)), "latent=0 must be at least 1"),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), WRONG)
+def test_what_is_wrong_is_told_in_one_sentence(make, told):
+    assert told in refusal(make)
+
+
+def test_a_setting_knows_its_owner():
+    assert owners(Spec(), "width") == ["net"]
+    assert owners(Spec(), "beta") == ["objective"]
+    assert owners(Spec(), "lr") == ["plan"]
+    assert owners(Spec(), "scale") == []
+    assert owners(Spec(likelihood=Part("gaussian")), "scale") == ["likelihood"]
+
+
+# To a model
+
+
+def weights(spec, shape=(1, 6, 6)):
+    return list(compose(spec, shape)[0].parameters())
+
+
+def test_one_seed_makes_one_model():
+    torch.manual_seed(1)
+    first = weights(Spec())
+    torch.manual_seed(2)
+    assert all(map(torch.equal, first, weights(Spec())))
+    other = weights(Spec(plan=Plan(seed=1)))
+    assert not any(map(torch.equal, first[::2], other[::2]))
+
+
+def test_composing_leaves_the_generator_as_it_was():
+    before = torch.get_rng_state()
+    compose(Spec(), (1, 6, 6))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_name_of_the_zoo_composes_and_runs(name):
+    entry = ZOO[name]
+    context = 3 * entry.conditional
+    spec = Spec.of(**entry.parts, context=context)
+    model, objective = compose(spec, (1, 12, 12), "binary")
+    x = torch.rand(4, 1, 12, 12).round()
+    loss, _ = objective(model(x, torch.randn(4, 3) if context else None), 0)
+    assert loss.isfinite()
+    assert entry.title
+    assert entry.reference
+    assert entry.link.startswith("https://")
+    assert 1990 < entry.year < 2030
+    assert entry.suits
+    assert entry.reaches
+    assert not set(entry.parts) - {*AXES, "latent"}
+
+
+def test_an_autoencoder_has_no_elbo():
+    told = refusal(lambda: compose(Spec.of(posterior="point"), (1, 6, 6)))
+    assert "use posterior='gaussian' or objective='reconstruction'" in told
+
+
+def test_grey_levels_are_no_coins():
+    told = refusal(lambda: compose(Spec(), (1, 6, 6), "levels"))
+    assert "binarize='dynamic'" in told
+    assert "likelihood='continuous-bernoulli'" in told
+
+
+# The product of all axes
+
+SHAPE = (1, 6, 5)
+SMALL = {"width": 4}
+PRODUCT = {
+    "net": [{"name": name, **SMALL} for name in AXES["net"]],
+    "likelihood": [
+        *(name for name in AXES["likelihood"] if name not in ("gaussian", "laplace")),
+        *(
+            {"name": name, "scale": scale}
+            for name in ("gaussian", "laplace")
+            for scale in ("learned", "each", 1.0)
+        ),
+        {"name": "categorical", "levels": 2},
+        {"name": "discretized-logistic-mixture", "components": 2},
+    ],
+    "posterior": [*AXES["posterior"], {"name": "gaussian", "bound": 3.0}],
+    "prior": list(AXES["prior"]),
+    "objective": [
+        *AXES["objective"],
+        {"name": "elbo", "beta": 4.0},
+        {"name": "elbo", "beta": "linear(0.1, 1, 3)"},
+        {"name": "elbo", "free_bits": 0.1},
+    ],
+    "context": [0, 3],
+    "domain": sorted(ANY),
+}
+ALL = [dict(zip(PRODUCT, row, strict=True)) for row in itertools.product(*PRODUCT.values())]
+SOME = random.Random(0).sample(ALL, 60)
+
+DRAW = {
+    "binary": lambda *shape: torch.rand(shape).round(),
+    "levels": lambda *shape: torch.randint(256, shape) / 255,
+    "unit": torch.rand,
+    "real": torch.randn,
+}
+
+
+def name_of(value):
+    return value if isinstance(value, str) else value["name"]
+
+
+def legal(row) -> bool:
+    """Whether a combination means something, said again in the fewest words."""
+    fits = row["domain"] in AXES["likelihood"][name_of(row["likelihood"])].accepts
+    return fits and (row["posterior"] != "point" or row["objective"] == "reconstruction")
+
+
+def trains(row) -> None:
+    """Two steps: the loss is finite and every parameter has a finite gradient."""
+    axes = {axis: row[axis] for axis in AXES}
+    model, objective = compose(
+        Spec.of(**axes, latent=2, context=row["context"]), SHAPE, row["domain"]
+    )
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = DRAW[row["domain"]](4, *SHAPE)
+    c = torch.randn(4, row["context"]) if row["context"] else None
+    for step in range(2):
+        adam.zero_grad()
+        loss, _ = objective(model(x, c, samples=objective.samples), step)
+        loss.backward()
+        assert loss.isfinite(), row
+        missing = [n for n, p in model.named_parameters() if p.grad is None]
+        assert not missing, (missing, row)
+        assert all(p.grad.isfinite().all() for p in model.parameters()), row
+        adam.step()
+
+
+def held(row) -> None:
+    if legal(row):
+        trains(row)
+    else:
+        axes = {axis: row[axis] for axis in AXES}
+        told = refusal(lambda: compose(Spec.of(**axes, latent=2), SHAPE, row["domain"]))
+        assert re.search(r"\b[Uu]se\b", told), told
+
+
+@pytest.mark.parametrize("row", SOME, ids=map(str, range(len(SOME))))
+def test_a_sample_of_the_product_trains_or_is_refused(row):
+    held(row)
+
+
+def test_the_sample_has_legal_and_illegal_rows_of_every_part():
+    assert {legal(row) for row in SOME} == {True, False}
+    for axis, table in AXES.items():
+        assert {name_of(row[axis]) for row in SOME} == set(table)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("net", PRODUCT["net"], ids=name_of)
+@pytest.mark.parametrize("likelihood", PRODUCT["likelihood"], ids=str)
+def test_the_whole_product_trains_or_is_refused(net, likelihood):
+    for row in ALL:
+        if row["net"] == net and row["likelihood"] == likelihood:
+            held(row)
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet"])
+def test_nets_for_pictures_refuse_vectors(name):
+    assert "use net='mlp'" in refusal(lambda: compose(Spec.of(net=name), (7,)))
