@@ -6,7 +6,7 @@ from PIL import Image
 
 from varied import animate
 from varied.errors import VariedError
-from varied.plots import embedding
+from varied.plots import embedding, maps
 
 
 def frames_of(path):
@@ -163,3 +163,21 @@ def test_a_grey_film_is_true_to_its_pictures(tmp_path):
     seen = shown[24 + 8 : -8 : scale, 8:-8:scale, 0]
     assert np.abs(seen.astype(int) - picture[0, 0]).max() <= 4
     assert (seen[0, 0], seen[-1, -1]) == (0, 255)
+
+
+@pytest.mark.parametrize("method", ["auto", "pca", "tsne"])
+def test_one_dimension_is_always_its_own_plane(method):
+    assert animate.follow([np.zeros((20, 1))], method=method)[1] == "latent plane"
+
+
+@pytest.mark.parametrize("name", ["{}", "shoe {}", "kind of shoe {}", "WWWWWWWWWWWWWWWWWW{}"])
+@pytest.mark.parametrize("count", [3, 10, 20])
+def test_the_names_fit_under_the_map(name, count):
+    points = np.random.default_rng(0).normal(size=(60, 2)) * (1, 3)
+    legend = maps.legend_of(np.arange(60) % count, [name.format(i) for i in range(count)], 60)
+    figure, _ = animate._stage([points], legend, "t-SNE", labelled=True)
+    figure.draw_without_rendering()
+    strip = figure.legends[0].get_window_extent()
+    assert strip.x0 >= 0
+    assert strip.x1 <= figure.bbox.width
+    assert strip.y1 <= figure.axes[0].get_tightbbox().y0 + 1

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "varied"
 FLOORS = (
     {"errors"},
     {"files", "schedules", "randomness"},
-    {"schema"},
+    {"schema", "tensors"},
     {"distributions"},
     {"nets", "heads", "data"},
     {"likelihoods", "posteriors", "priors", "quantizers"},

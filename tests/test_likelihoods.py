@@ -142,7 +142,9 @@ def whole(row: Row, px) -> tuple[torch.Tensor, torch.Tensor]:
     node, weight = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, 201)
     half = np.diff(edges)[:, None] / 2
-    t, w = (torch.from_numpy(a.ravel()) for a in (edges[:-1, None] + half * (node + 1), half * weight))
+    t, w = (
+        torch.from_numpy(a.ravel()) for a in (edges[:-1, None] + half * (node + 1), half * weight)
+    )
     # x = m + s sinh(t) reaches far into a heavy tail, and puts a kink at the middle on an edge.
     return (t, w) if scale is None else (px.mean + scale * t.sinh(), w * scale * t.cosh())
 
@@ -200,7 +202,9 @@ def test_each_likelihood_names_the_data_that_it_is_one_for():
 @pytest.mark.parametrize("make", [Gaussian, Laplace])
 @pytest.mark.parametrize("bad", [0, -1, "0", "wide", math.inf, math.nan, ""])
 def test_a_bad_scale_is_refused(make, bad):
-    with pytest.raises(VariedError, match=r"scale=.* must be a number above 0, 'learned' or 'each'"):
+    with pytest.raises(
+        VariedError, match=r"scale=.* must be a number above 0, 'learned' or 'each'"
+    ):
         make((3,), scale=bad)
 
 

@@ -1,6 +1,5 @@
 """The pictures: exact pixels, whole files, words where a person looks for them."""
 
-import os
 import re
 
 import numpy as np
@@ -241,21 +240,6 @@ def test_numbers_missing_labels_and_far_points(tmp_path):
 
 def test_twenty_classes_look_different():
     assert len({style.swatch(index) for index in range(20)}) == 20
-
-
-def test_a_file_is_whole_or_absent(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"old")
-
-    def fail(file):
-        file.write(b"half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        style.keep(tmp_path / "a.png", fail)
-    assert os.listdir(tmp_path) == ["a.png"]  # noqa: PTH208
-    assert (tmp_path / "a.png").read_bytes() == b"old"
-    style.keep(tmp_path / "new" / "b.txt", lambda file: file.write(b"new"))
-    assert (tmp_path / "new" / "b.txt").read_bytes() == b"new"
 
 
 def test_spreading_keeps_the_gap_and_the_limits():

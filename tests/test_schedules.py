@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 
 import pytest
@@ -59,7 +61,7 @@ def test_one_way_from_start_to_end(kind, start, end, steps):
     sign = 1 if end >= start else -1
     assert values[0] == pytest.approx(start, abs=slack)
     assert values[-1] == pytest.approx(end, abs=slack)
-    assert all(sign * (b - a) >= -slack for a, b in zip(values, values[1:], strict=False))
+    assert all(sign * (b - a) >= -slack for a, b in itertools.pairwise(values))
 
 
 @given(numbers, numbers, st.integers(1, 500), st.integers(1, 9), st.floats(0.01, 1))
@@ -148,7 +150,5 @@ def test_a_misspelt_schedule_is_told_the_nearest():
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_number_or_a_sentence(text):
-    try:
-        at(number(text), 3)
-    except VariedError as told:
-        assert str(told)
+    with contextlib.suppress(VariedError):
+        assert math.isfinite(at(number(text), 3))

@@ -117,7 +117,9 @@ def test_a_wrong_type_is_refused_by_name(name, value, told):
 
 
 def test_an_unknown_setting_is_told_the_nearest():
-    with pytest.raises(VariedError, match="The sample has no setting 'cuont': did you mean 'count'"):
+    with pytest.raises(
+        VariedError, match="The sample has no setting 'cuont': did you mean 'count'"
+    ):
         checked(Sample, {"cuont": 3}, "sample")
     with pytest.raises(VariedError, match="it has no settings"):
         checked(OBJECTIVES["reconstruction"], {"beta": 3}, "objective")

@@ -241,9 +241,7 @@ def test_temperature_scales_the_deviation_from_the_mean():
 
 
 def test_a_vae_of_any_latent_shape():
-    encoder = Given(
-        NETS["mlp"](SHAPE, (4, 3, 3), width=8), posteriors.Gaussian((2, 3, 3)), SHAPE
-    )
+    encoder = Given(NETS["mlp"](SHAPE, (4, 3, 3), width=8), posteriors.Gaussian((2, 3, 3)), SHAPE)
     head = likelihoods.Bernoulli(SHAPE)
     decoder = Given(NETS["mlp"]((2, 3, 3), head.raw, width=8), head, (2, 3, 3))
     trace = VAE(encoder, decoder, StandardNormal((2, 3, 3)))(binary(5, *SHAPE), samples=2)

@@ -29,7 +29,25 @@ _HOMES = {
     "read": "varied.data",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = [
+    "VAE",
+    "ZOO",
+    "Given",
+    "Level",
+    "Objective",
+    "Part",
+    "Plan",
+    "Run",
+    "Spec",
+    "Step",
+    "Trace",
+    "VariedError",
+    "__version__",
+    "compose",
+    "elbo",
+    "fit",
+    "read",
+]
 
 if TYPE_CHECKING:
     from varied.data import read

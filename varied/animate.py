@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw
 
+from varied import files
 from varied.plots.embedding import follow
 from varied.plots.maps import (
     Layer,
@@ -24,12 +25,14 @@ from varied.plots.maps import (
     layers,
     legend_of,
 )
-from varied.plots.sheet import columns_for, font, sheet
-from varied.plots.style import INK, MUTED, Array, StrPath, keep, plain, swatch
+from varied.plots.sheet import clip, columns_for, font, sheet
+from varied.plots.style import INK, MUTED, Array, StrPath, plain, swatch
 
 __all__ = ["follow", "latent_gif", "samples_gif"]
 
 Frames: TypeAlias = list[Array]
+
+LETTER = 14  # pixels: the size of the names of classes
 
 
 def latent_gif(
@@ -78,11 +81,15 @@ def _stage(
     frames: Frames, legend: Legend, method_name: str, *, labelled: bool
 ) -> tuple[Figure, list[tuple[PathCollection, Layer]]]:
     named = labelled and not legend.numbers
-    rows = -(-len(legend.names) // 10) if named else 0
+    names = [clip(name, LETTER, 150) for name in legend.names]
+    cell = 40 + max((font(LETTER).getlength(name) for name in names), default=0)
+    across = min(10, int(600 / cell))
+    rows = -(-len(legend.names) // across) if named else 0
     edges = bounds(np.concatenate(frames))
     shape = (edges[3] - edges[2]) / (edges[1] - edges[0])
     beside = (1.9 if legend.names else 0.7) if labelled and not named else 0.0
     width, height = 5.2 / max(1.0, shape) + beside, 5.2 * min(1.0, shape) + 0.3 + 0.22 * rows
+    width = max(width, 5.2) if named else width  # room for the names
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
     ax = figure.subplots()
     plane = method_name == "latent plane"
@@ -92,28 +99,26 @@ def _stage(
     ax.set_title(plain(method_name), loc="right", fontsize=9, color=MUTED)
     clouds = [(draw_layer(ax, frames[0], layer), layer) for layer in layers(legend)]
     if named:
-        _strip(figure, legend)
+        _strip(figure, names, across)
     elif labelled:
         colour_key(figure, ax, legend)
-    figure.tight_layout(rect=(0, 0.045 * rows, 1, 1))
+    figure.tight_layout(rect=(0, 0.21 * rows / height, 1, 1))
     return figure, clouds
 
 
-def _strip(figure: Figure, legend: Legend) -> None:
+def _strip(figure: Figure, names: Sequence[str], across: int) -> None:
     marks = []
-    for code, name in enumerate(legend.names):
+    for code, name in enumerate(names):
         colour, marker = swatch(code)
-        short = name if len(name) <= 14 else f"{name[:13]}…"
         marks.append(
-            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, label=short)
+            Line2D([], [], color=colour, marker=marker, linestyle="", markersize=6, label=name)
         )
-    columns = min(10, len(marks)) if max(map(len, legend.names), default=0) <= 3 else 5
     figure.legend(
         handles=marks,
         loc="lower center",
-        ncols=max(1, columns),
+        ncols=max(1, min(across, len(marks))),
         frameon=False,
-        fontsize=8.5,
+        fontsize=LETTER * 72 / 120,
         handletextpad=0.1,
         columnspacing=1.0,
     )
@@ -202,4 +207,4 @@ def _film(images: list[Image.Image], path: StrPath, milliseconds: int, hold_last
             file, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=False
         )
 
-    return keep(path, write)
+    return files.write(Path(path), write)

@@ -7,46 +7,35 @@ written raises; it is never reported as done.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+from typing import Any, BinaryIO
 
 from varied.errors import VariedError
 
-__all__ = [
-    "append_rows",
-    "read_json",
-    "read_tensors",
-    "rows",
-    "write",
-    "write_json",
-    "write_tensors",
-]
+__all__ = ["append_rows", "finite", "read_json", "rows", "write", "write_json"]
 
 
-def write(path: Path, content: bytes | str) -> Path:
+def write(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:
     """Write a file atomically and durably.
+
+    Arguments:
+        path: Where; its folder is made where it is missing.
+        content: Bytes, text, or a function that writes to the open file.
 
     Raises:
         VariedError: If the folder cannot be written, with the reason.
     """
-    data = content.encode() if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                _fill(file, content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
@@ -63,6 +52,13 @@ def write(path: Path, content: bytes | str) -> Path:
     return path
 
 
+def _fill(file: BinaryIO, content: bytes | str | Callable[[BinaryIO], object]) -> None:
+    if callable(content):
+        content(file)
+    else:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "nt":
         return
@@ -75,7 +71,7 @@ def _sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: object) -> Path:
     """Write plain values as indented JSON; a number that is not finite becomes null."""
-    return write(path, json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n")
+    return write(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -95,48 +91,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
-    """Write tensors as safetensors, with plain notes in its header."""
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(_finite(notes))
-    return write(
-        path, safetensors.torch.save(flat, {"varied": text, "digest": _digest(flat, text)})
-    )
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and notes.
-
-    Raises:
-        VariedError: If the file is missing, cut short or damaged.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["digest"] != _digest(tensors, header["varied"]):
-            raise ValueError("its contents have changed")
-        return tensors, json.loads(header["varied"])
-    except FileNotFoundError:
-        raise VariedError(f"{path} is missing; is this the folder of a run?") from None
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise VariedError(f"{path} is damaged ({error}); restore it or train again.") from None
-
-
-def _digest(tensors: Mapping[str, Tensor], notes: str) -> str:
-    digest = hashlib.blake2b(notes.encode(), digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name].reshape(-1)
-        digest.update(f"{name} {tensor.dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(memoryview(tensor.view(torch.uint8).numpy()))
-    return digest.hexdigest()
-
-
 def append_rows(path: Path, new: list[dict[str, object]]) -> None:
     """Add rows to a JSON-lines file."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(_finite(row)) + "\n" for row in new)
+            file.writelines(json.dumps(finite(row)) + "\n" for row in new)
     except OSError as error:
         raise VariedError(f"{path} could not be written ({error.strerror}).") from error
 
@@ -152,9 +111,10 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """Return plain values with None for each number that is not finite: JSON has none."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -88,9 +88,10 @@ class Objective(nn.Module):
         if "density" in self.reads and "rate" not in parts:
             told["rate"] = rate(trace).mean()
         dials = dict(zip(self.names, self.weights, strict=True))
-        costs = [dials[name].get_buffer("value") for name in ("rate", "free_rate") if name in dials]
-        # A copy: the buffer itself moves on with the next step.
-        return told | {"beta": cost.clone() for cost in costs}
+        for name in {"rate", "free_rate"} & dials.keys():
+            # A copy: the buffer itself moves on with the next step.
+            told["beta"] = dials[name].get_buffer("value").clone()
+        return told
 
     def weight(self, name: str) -> float:
         """Return the present weight of a term by its name."""

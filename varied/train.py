@@ -243,5 +243,5 @@ def _recall(optimizer: torch.optim.Optimizer, step: Step, moments: dict[str, Ten
     named: dict[str, Any] = dict(step.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition("/")
-        place = value.to(named[name].device) if value.dim() else value.clone()
-        optimizer.state[named[name]][kind] = place.clone()
+        # A fused optimizer keeps even its count of steps beside the parameter.
+        optimizer.state[named[name]][kind] = value.to(named[name].device, copy=True)

@@ -32,21 +32,51 @@ from __future__ import annotations
 from torch import Tensor
 
 from benchmarks.peers.trial import Clock, main
-from benchmarks.peers.works import Work
+from benchmarks.peers.works import LEARNING_RATE, Work
+from varied.data import Batches, chunks
+from varied.data.codecs import PictureCodec
+from varied.evaluate import passed
+from varied.models import VAE
+from varied.spec import Part, Plan, Spec, compose
+from varied.train import Step, train
 
-NOT_YET = "Varied's side is not written yet: fill benchmarks/peers/ours.py."
+#: As a run of ten minutes is trained, compiled where that is repaid.
+PLAN = Plan(lr=LEARNING_RATE, decay="none", warmup=1, minutes=10)
+
+
+def step_of(work: Work, plan: Plan) -> tuple[VAE, Step]:
+    """Return the work's model, and its training step."""
+    layers = {"width": 32, "depth": len(work.channels), "hidden": 0}
+    spec = Spec(
+        net=Part("conv", layers) if work.channels else Part("mlp", {"width": 400, "depth": 1}),
+        likelihood=Part("bernoulli") if work.loss == "bce" else Part("gaussian", {"scale": 1.0}),
+        latent=work.latent,
+        plan=plan,
+    )
+    model, objective = compose(spec, work.shape)
+    return model, Step(model, objective, PictureCodec(work.shape).load)
 
 
 def varied_rate(work: Work, x: Tensor, clock: Clock) -> int:
     """Train until `clock.tick(samples)` is true; return the number of trained parameters."""
-    raise SystemExit(NOT_YET)
+    model, step = step_of(work, PLAN)
+    for event in train(step, Batches(x, size=work.batch, seed=0), PLAN):
+        if clock.tick(event.rows):
+            break
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def varied_quality(
     work: Work, x: Tensor, test: Tensor, epochs: int, seed: int
 ) -> tuple[float, float]:
     """Train for some epochs; return distortion and rate of the test pictures, nats."""
-    raise SystemExit(NOT_YET)
+    plan = Plan(lr=LEARNING_RATE, decay="none", warmup=1, epochs=epochs, seed=seed)
+    model, step = step_of(work, plan)
+    for _ in train(step, Batches(x, size=work.batch, seed=seed), plan):
+        pass
+    found = passed(model, step.load, chunks(test, size=1000), seed=seed)
+    assert found.rate is not None
+    return float(found.distortion.mean()), float(found.rate.mean())
 
 
 class Ours:

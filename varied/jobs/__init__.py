@@ -24,9 +24,9 @@ def fit(
         out: The folder of the run; by default a new one below ``runs/``. An unfinished run there
             goes on where it stopped.
         choices: Any axis by name (``net="conv"``), any setting of a part or of the plan
-            (``beta=4``, ``minutes=1``, ``net.width`` as ``{"net.width": 64}``), and ``size``,
-            ``binarize``, ``labels``, ``classes``, ``conditional`` for the data. What is not given is
-            chosen to suit the data.
+            (``beta=4``, ``minutes=1``, ``**{"net.width": 64}``), and ``size``, ``binarize``,
+            ``labels``, ``classes``, ``conditional`` for the data. What is not given is chosen to
+            suit the data.
 
     Raises:
         VariedError: If something cannot be read, chosen or trained; the message says what to do.

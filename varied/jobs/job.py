@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varied import files, uses
+from varied import uses
 from varied.data import Batch, Batches, Items, chunks, read, split
 from varied.errors import VariedError
 from varied.evaluate.latent import is_active
@@ -25,6 +26,7 @@ from varied.runs import Run, Store
 from varied.runs.store import Frame
 from varied.runtime import exactly
 from varied.spec import Spec, compose
+from varied.tensors import read_tensors
 from varied.train import Event, State, Step, train
 
 __all__ = ["Interrupted", "Job", "prepare"]
@@ -177,7 +179,7 @@ class Job:
         path = self.store / "best.safetensors"
         if not path.exists():
             return []
-        best = files.read_tensors(path)[1]
+        best = read_tensors(path)[1]
         last = [row for row in self.store.history() if row["split"] == "validation"][-1]
         if last["loss"] <= best["loss"]:
             return []
@@ -204,6 +206,8 @@ class Watch:
             c = None if self.test.c is None or context is None else self.test.c[:SAMPLES]
             self.z, self.c = job.model.latents(SAMPLES if c is None else len(c), c), c
         self.progress = job.state.progress
+        best = self.store / "best.safetensors"
+        self.best = read_tensors(best)[1]["loss"] if best.exists() else math.inf
         self.saved = time.monotonic()
         self.sums: dict[str, Tensor] = {}
         self.count, self.skipped = 0, 0
@@ -231,11 +235,8 @@ class Watch:
 
     def _log(self, event: Event) -> None:
         means = {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
-        weights = {
-            "beta": self.job.step.objective.weight(n) for n in ("rate", "free_rate") if n in means
-        }
         state = event.state
-        more = {"lr": event.lr, "norm": event.norm, "skipped": state.skipped, **weights}
+        more = {"lr": event.lr, "norm": event.norm, "skipped": state.skipped}
         self.store.log(self._row("train", event.epoch, state) | means | more)
         self.sums, self.count = {}, 0
 
@@ -253,10 +254,10 @@ class Watch:
         parts = self._validate()
         row = self._row("validation", epoch, state) | parts
         self.store.log(row | {"active_units": int(is_active(codes).sum())})
-        best = self.store / "best.safetensors"
-        if not best.exists() or parts["loss"] < files.read_tensors(best)[1]["loss"]:
-            notes = {"loss": parts["loss"], "epoch": epoch, "step": state.step}
-            self.store.write_weights(best.name, job.model, **notes)
+        if not parts["loss"] >= self.best:
+            self.best = parts["loss"]
+            notes = {"loss": self.best, "epoch": epoch, "step": state.step}
+            self.store.write_weights("best.safetensors", job.model, **notes)
 
     def _validate(self) -> dict[str, float]:
         """Return the objective, with its final weights, on the validation rows."""

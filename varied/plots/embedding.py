@@ -40,7 +40,9 @@ def follow(
     if not len(codes):
         raise VariedError("There is no stage to follow: record at least one.")
     stages = [np.nan_to_num(np.asarray(stage, float).reshape(len(stage), -1)) for stage in codes]
-    way, name = pick(WAYS, _choose(stages) if method == "auto" else method, "way to follow codes")
+    # A single dimension has no other plane than its own.
+    chosen = _choose(stages) if method == "auto" or stages[0].shape[1] < 2 else method
+    way, name = pick(WAYS, chosen, "way to follow codes")
     return way(stages, seed), name
 
 
@@ -92,7 +94,7 @@ def _embed(stage: Array, start: Array, seed: int, *, steps: int, pull: float) ->
         random_state=seed,
         **{longest: steps},
     )
-    # One thread: on cores that something else keeps busy, two take twice the time of one.
+    # One thread: on cores that something else keeps busy, two are slower than one.
     with threadpool_limits(1):
         return np.asarray(method.fit_transform(stage))
 

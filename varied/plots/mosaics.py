@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from varied.files import write
 from varied.plots.sheet import as_image, scale_for, sheet
-from varied.plots.style import Array, StrPath, dress, keep, save, sheet_of
+from varied.plots.style import Array, StrPath, dress, save, sheet_of
 
 __all__ = ["grid", "interpolations", "manifold", "pairs", "side_by_side", "traversals"]
 
@@ -191,4 +192,4 @@ def _signed(value: float) -> str:
 
 
 def _write(image: Image.Image, path: StrPath) -> Path:
-    return keep(path, lambda file: image.save(file, "PNG"))
+    return write(Path(path), lambda file: image.save(file, "PNG"))

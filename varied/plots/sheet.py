@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from varied.plots.style import INK, MUTED, Array
 
-__all__ = ["as_image", "columns_for", "font", "paper_for", "scale_for", "sheet"]
+__all__ = ["as_image", "clip", "columns_for", "font", "paper_for", "scale_for", "sheet"]
 
 GUTTER, MARGIN, BAND = 3, 8, 10  # pixels: between pictures, around the whole, between bands of rows
 TITLE, CAPTION, LONGEST = 13, 12, 190  # pixels: the sizes of text, and the widest title of a row
@@ -72,7 +72,7 @@ def sheet(
     """
     cells = [None if picture is None else as_image(picture) for picture in pictures]
     columns = columns or columns_for(len(cells))
-    titles = [_clip(title, TITLE, LONGEST) for title in row_titles or ()]
+    titles = [clip(title, TITLE, LONGEST) for title in row_titles or ()]
     left = MARGIN + max((round(font(TITLE).getlength(title)) + 10 for title in titles), default=0)
     wide, tall = (max((c.size[axis] for c in cells if c), default=1) for axis in (0, 1))
     scale = scale or scale_for(columns, wide, left)
@@ -104,14 +104,14 @@ def _write(
     half = places.wide // 2
     for index, text in enumerate(captions):
         x, y = places.corner(index)
-        text = _clip(text, CAPTION, places.wide)
+        text = clip(text, CAPTION, places.wide)
         pen.text((x + half, y + places.tall + 2), text, MUTED, font(CAPTION), anchor="ma")
     for row, text in enumerate(row_titles):
         x, y = places.corner(row * places.columns)
         pen.text((x - 10, y + places.tall // 2), text, INK, font(TITLE), anchor="rm")
     for column, text in enumerate(column_titles):
         x = places.corner(column)[0] + half
-        pen.text((x, MARGIN), _clip(text, TITLE, places.wide), INK, font(TITLE), anchor="ma")
+        pen.text((x, MARGIN), clip(text, TITLE, places.wide), INK, font(TITLE), anchor="ma")
 
 
 def as_image(picture: Array) -> Image.Image:
@@ -163,7 +163,8 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def _clip(text: str, size: int, width: float) -> str:
+def clip(text: str, size: int, width: float) -> str:
+    """Return the text on one line, cut where it would be wider than so many pixels."""
     text = " ".join(str(text).split())
     if font(size).getlength(text) <= width:
         return text

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
+
+from varied.files import write
 
 __all__ = [
     "BLUE",
@@ -25,7 +27,6 @@ __all__ = [
     "Array",
     "StrPath",
     "dress",
-    "keep",
     "number",
     "plain",
     "save",
@@ -115,30 +116,8 @@ def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> 
     return [float(place) for place in moved]
 
 
-def keep(path: StrPath, write: Callable[[BinaryIO], object]) -> Path:
-    """Write a file so that a reader sees the old one or the whole new one, never a part.
-
-    Arguments:
-        path: Where the file shall be; its folder is made where it is missing.
-        write: Writes the content to the open binary file.
-
-    Returns:
-        The path.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
 def save(figure: Figure, path: StrPath, *, tight: bool = False) -> Path:
     """Write a figure in the format that the name ends with; tight cuts it to what is drawn."""
     kind = Path(path).suffix.lstrip(".").lower() or "png"
     cut: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}
-    return keep(path, lambda file: figure.savefig(file, format=kind, **cut))
+    return write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))

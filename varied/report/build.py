@@ -14,7 +14,8 @@ from string import Template
 from PIL import Image
 
 from varied.errors import pick
-from varied.plots.style import StrPath, keep
+from varied.files import write
+from varied.plots.style import StrPath
 from varied.report.parts import Fact, Figure, Sentence, Table
 
 __all__ = ["write_report"]
@@ -66,7 +67,7 @@ def write_report(
         figures=_section("Pictures", [_figure(folder, figure) for figure in figures]),
         tables=_section("Numbers", [_table(table) for table in tables]),
     )
-    return keep(folder / path, lambda file: file.write(text.encode("utf-8")))
+    return write(folder / path, text)
 
 
 def _section(title: str, parts: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from varied.plots.style import StrPath, keep
+from varied.files import write
+from varied.plots.style import StrPath
 from varied.report.parts import Fact, Figure, Table
 
 __all__ = ["write_card"]
@@ -63,7 +64,7 @@ def write_card(
         _list("Versions", [f"{name} {version}" for name, version in (versions or {}).items()]),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    return keep(Path(folder) / path, lambda file: file.write(text.encode("utf-8")))
+    return write(Path(folder) / path, text)
 
 
 def _plain(text: object) -> str:

@@ -18,6 +18,7 @@ from varied.data import Codec, ContextCodec, Items, Split, open_codec, open_cont
 from varied.errors import VariedError
 from varied.runtime import Setup
 from varied.spec import Spec
+from varied.tensors import read_tensors, write_tensors
 from varied.train import State
 
 __all__ = ["Frame", "Store"]
@@ -96,16 +97,16 @@ class Store:
     def write_split(self, split: Split) -> None:
         """Write which rows are for training, validation and test."""
         parts = {k: torch.from_numpy(getattr(split, k)) for k in ("train", "validation", "test")}
-        files.write_tensors(self / "split.safetensors", parts, seed=split.seed)
+        write_tensors(self / "split.safetensors", parts, seed=split.seed)
 
     def read_split(self) -> Split:
         """Read which rows are for training, validation and test."""
-        parts, notes = files.read_tensors(self / "split.safetensors")
+        parts, notes = read_tensors(self / "split.safetensors")
         return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
         """Write the weights of a model."""
-        files.write_tensors(self / name, model.state_dict(), **notes)
+        write_tensors(self / name, model.state_dict(), **notes)
 
     def read_weights(self, name: str, model: nn.Module) -> dict[str, Any]:
         """Put weights into a model, and return the notes beside them.
@@ -113,7 +114,7 @@ class Store:
         Raises:
             VariedError: If the file does not fit the model.
         """
-        tensors, notes = files.read_tensors(self / name)
+        tensors, notes = read_tensors(self / name)
         _load(model, tensors, self / name)
         return notes
 
@@ -125,7 +126,7 @@ class Store:
         tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
         tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
         path = self / "checkpoints" / f"{state.step:09d}.safetensors"
-        files.write_tensors(path, tensors, state=plain)
+        write_tensors(path, tensors, state=plain)
         for old in self._checkpoints()[:-KEEP]:
             old.unlink(missing_ok=True)
         return path
@@ -139,7 +140,7 @@ class Store:
         notices = []
         for path in reversed(self._checkpoints()):
             try:
-                tensors, notes = files.read_tensors(path)
+                tensors, notes = read_tensors(path)
             except VariedError as error:
                 notices.append(f"{error} The checkpoint before it is used instead.")
                 continue
@@ -178,13 +179,13 @@ class Store:
         """Write one moment of training."""
         path = self / "frames" / f"{frame.step:09d}.safetensors"
         tensors = {"codes": frame.codes, "samples": frame.samples}
-        files.write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
+        write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
 
     def frames(self) -> list[Frame]:
         """Read all moments, in order."""
         found = []
         for path in sorted((self / "frames").glob("*.safetensors")):
-            tensors, notes = files.read_tensors(path)
+            tensors, notes = read_tensors(path)
             found.append(Frame(**tensors, epoch=float(notes["epoch"]), step=int(notes["step"])))
         return found
 

@@ -1,0 +1,361 @@
+"""The loop: one seed gives one result, whatever stops it, and a bad batch does no harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from varied import runtime
+from varied.data.batches import Batch, Batches
+from varied.errors import VariedError
+from varied.spec import Plan, Spec, compose
+from varied.train import PATIENCE, State, Step, train
+
+STILL = {"precision": "float32", "compile": "no", "threads": 1}
+SHAPE = (1, 6, 5)
+ROWS, SIZE = 50, 16
+
+KINDS = {
+    "mlp": {"net": {"name": "mlp", "width": 16}},
+    "conv": {"net": {"name": "conv", "width": 4}, "likelihood": "gaussian"},
+    "resnet": {"net": {"name": "resnet", "width": 4}, "likelihood": "categorical"},
+    "context": {"net": {"name": "mlp", "width": 16}, "context": 3},
+    "annealed": {
+        "net": {"name": "mlp", "width": 16},
+        "objective": {"name": "elbo", "beta": "linear(0, 1, 9)", "free_bits": "cosine(1, 0, 7)"},
+    },
+    "autoencoder": {
+        "net": {"name": "mlp", "width": 16},
+        "posterior": "point",
+        "objective": "reconstruction",
+    },
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def planned(**plan):
+    return Plan(**(STILL | {"batch": SIZE, "steps": 13, "warmup": 3, "lr": 1e-2} | plan))
+
+
+def fresh(kind="mlp", seed=0, masked=False):
+    """Return a step and its batches; the seed is that of the weights, not of the noise."""
+    spec = Spec.of(**KINDS[kind], latent=3, plan={"seed": seed})
+    step = Step(*compose(spec, SHAPE))
+    draw = torch.Generator().manual_seed(7)
+    x = torch.rand(ROWS, *SHAPE, generator=draw).round()
+    c = torch.randn(ROWS, spec.context, generator=draw) if spec.context else None
+    mask = torch.rand(x.shape, generator=draw).round() if masked else None
+    return step, Batches(x, c, mask, size=SIZE, seed=0)
+
+
+def finish(step, batches, plan, state=None):
+    """Run to the end, and return the last event."""
+    event = None
+    for event in train(step, batches, plan, state):  # noqa: B007
+        pass
+    return event
+
+
+def same(one, other):
+    """Whether two steps have the same weights, bit for bit."""
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def saved(event, step):
+    """Return what a checkpoint holds: copies that later steps do not touch."""
+    state = event.snapshot()
+    moments = {name: tensor.clone() for name, tensor in state.moments.items()}
+    weights = {name: tensor.clone() for name, tensor in step.state_dict().items()}
+    return dataclasses.replace(state, moments=moments), weights
+
+
+# One seed, one result
+
+
+@kinds
+def test_one_seed_gives_one_result(kind):
+    ends = []
+    for before in (1, 2):
+        torch.manual_seed(before)
+        step, batches = fresh(kind)
+        finish(step, batches, planned())
+        ends.append(step)
+    assert same(*ends)
+
+
+def test_another_seed_gives_another():
+    ends = []
+    for seed in (0, 1):
+        step, batches = fresh()
+        finish(step, batches, planned(seed=seed))
+        ends.append(step)
+    assert not same(*ends)
+
+
+def test_looking_between_steps_changes_nothing():
+    (one, batches), (other, _) = fresh(), fresh()
+    finish(one, batches, planned())
+    for event in train(other, batches, planned()):
+        torch.rand(100)
+        event.snapshot()
+    assert same(one, other)
+
+
+@kinds
+@pytest.mark.parametrize("masked", [False, True])
+def test_interrupted_and_resumed_is_the_same_to_the_last_bit(kind, masked):
+    whole, batches = fresh(kind, masked=masked)
+    end = finish(whole, batches, planned())
+    for stop in random.Random(kind).sample(range(1, 13), 3):
+        first, _ = fresh(kind)
+        running = train(first, batches, planned())
+        state, weights = next(saved(e, first) for e in running if e.state.step == stop)
+        next(running)  # goes on a little, as an interrupted process may
+        second, _ = fresh(kind, seed=99)
+        second.load_state_dict(weights)
+        again = finish(second, fresh(kind, masked=masked)[1], planned(), state)
+        assert same(whole, second), stop
+        assert again.state.step == end.state.step == 13
+        assert again.parts["loss"] == end.parts["loss"]
+
+
+def test_a_run_stopped_three_times_is_the_same():
+    whole, batches = fresh()
+    finish(whole, batches, planned(steps=20))
+    step, state = fresh()[0], None
+    for stop in (4, 5, 17, 20):
+        running = train(step, batches, planned(steps=20), state)
+        state, weights = next(saved(e, step) for e in running if e.state.step == stop)
+        step, _ = fresh(seed=stop)
+        step.load_state_dict(weights)
+    assert same(whole, step)
+
+
+def test_resuming_a_finished_run_does_nothing():
+    step, batches = fresh()
+    state, weights = saved(finish(step, batches, planned()), step)
+    assert finish(step, batches, planned(), state) is None
+    assert all(torch.equal(weights[name], value) for name, value in step.state_dict().items())
+
+
+# What goes wrong
+
+
+class Poisoned:
+    """Batches of which some are all NaN."""
+
+    def __init__(self, batches, bad):
+        self.batches, self.bad = batches, bad
+        self.steps_per_epoch = batches.steps_per_epoch
+
+    def at(self, step):
+        batch = self.batches.at(step)
+        return Batch(batch.x * math.nan, batch.c, batch.mask) if step in self.bad else batch
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "autoencoder"])
+def test_a_batch_of_nan_is_skipped_and_counted(kind):
+    step, batches = fresh(kind)
+    bad = {2, 3, 7}
+    before = {}
+    for event in train(step, Poisoned(batches, bad), planned()):
+        now = {name: p.clone() for name, p in step.state_dict().items()}
+        was_bad = event.state.step - 1 in bad
+        if before:
+            assert was_bad == all(torch.equal(before[name], now[name]) for name in now)
+        assert math.isfinite(event.norm) is not was_bad
+        assert all(p.isfinite().all() for p in now.values())
+        before = now
+    assert event.state.skipped == len(bad)
+    assert event.state.step == 13
+
+
+def test_an_infinite_gradient_is_skipped():
+    step, batches = fresh("conv")
+
+    class Huge(Poisoned):
+        def at(self, step):
+            return Batch(super().at(step).x + 1e30 * (step in self.bad))
+
+    event = finish(step, Huge(Batches(batches.rows.x, size=SIZE, seed=0), {}), planned())
+    assert event.state.skipped == 0
+    step, _ = fresh("conv")
+    stream = Huge(batches, {4})
+    stream.at = lambda i: Batch(batches.at(i).x + 1e30 * (i == 4))
+    assert finish(step, stream, planned()).state.skipped == 1
+    assert all(p.isfinite().all() for p in step.parameters())
+
+
+def test_nan_without_end_is_given_up_in_one_sentence():
+    step, batches = fresh()
+    start = {name: p.clone() for name, p in step.state_dict().items()}
+    events = train(step, Poisoned(batches, range(10**6)), planned(steps=1000))
+    for _ in range(PATIENCE - 1):
+        next(events)
+    with pytest.raises(VariedError) as told:
+        next(events)
+    assert "lower the learning rate (--lr)" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert all(torch.equal(start[name], p) for name, p in step.state_dict().items())
+
+
+def test_patience_is_for_bad_steps_in_a_row():
+    step, batches = fresh()
+    bad = set(range(200)) - set(range(0, 200, PATIENCE - 1))
+    event = finish(step, Poisoned(batches, bad), planned(steps=150))
+    assert event.state.skipped == len(bad & set(range(150)))
+
+
+# How long
+
+
+def test_steps_are_steps():
+    step, batches = fresh()
+    assert [event.state.step for event in train(step, batches, planned(steps=5))] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2, 6), (0.5, 2), (0.01, 1)])
+def test_epochs_are_passes_over_the_rows(epochs, steps):
+    step, batches = fresh()
+    event = finish(step, batches, planned(steps=0, epochs=epochs))
+    assert batches.steps_per_epoch == 3
+    assert event.state.step == steps
+    assert event.epoch == pytest.approx(steps / 3)
+
+
+def test_without_a_length_there_are_twenty_epochs():
+    step, batches = fresh()
+    assert finish(step, batches, planned(steps=0)).epoch == 20
+
+
+def test_minutes_are_minutes_of_training():
+    step, batches = fresh()
+    event = finish(step, batches, planned(steps=0, minutes=0.02))
+    assert 1.2 / 1.6 < event.state.seconds < 1.2 * 1.6
+    assert event.lr < 0.05 * planned().lr
+
+
+def paced(budget, durations):
+    """Return the state after each step of a run of so many seconds, given those of each step."""
+    state = State()
+    for seconds in durations:
+        if state.progress >= 1:
+            return
+        state.step += 1
+        state.seconds += seconds
+        state.pace(budget)
+        yield dataclasses.replace(state)
+
+
+@given(st.floats(0.01, 5), st.floats(0, 1))
+def test_at_a_steady_speed_progress_is_the_share_of_the_time(seconds, part):
+    budget = 600 * (seconds + part)
+    states = list(paced(budget, [seconds] * 10**5))
+    assert states[-1].seconds == pytest.approx(budget, abs=1.01 * seconds)
+    assert all(abs(s.progress - s.seconds / budget) < 0.02 for s in states)
+    assert all(a.progress <= b.progress for a, b in itertools.pairwise(states[: len(states) // 2]))
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=40), st.integers(1, 400))
+def test_a_run_of_minutes_keeps_its_time_at_any_speed(speeds, each):
+    durations = itertools.chain.from_iterable(itertools.repeat(s, each) for s in speeds)
+    states = list(paced(900.0, itertools.chain(durations, itertools.repeat(speeds[-1], 10**5))))
+    assert all(0 <= state.progress <= 1 for state in states)
+    assert 900 / 1.1 - 10 <= states[-1].seconds <= 900 * 1.1 + 10
+
+
+def test_progress_of_a_known_length_is_the_share_of_steps():
+    assert [State(step=step, total=8).progress for step in (0, 2, 8, 9)] == [0, 0.25, 1, 1]
+    assert State(step=5).progress == 0
+
+
+# What each step says
+
+
+@pytest.mark.parametrize(("decay", "last"), [("cosine", 0.0), ("linear", 0.0), ("none", 1e-2)])
+def test_the_learning_rate_rises_and_decays(decay, last):
+    step, batches = fresh()
+    plan = planned(decay=decay, steps=200, warmup=10)
+    rates = [event.lr for event in train(step, batches, plan)]
+    assert rates[0] == pytest.approx(plan.lr / 10)
+    assert max(rates) == pytest.approx(plan.lr, rel=0.1)
+    assert rates[-1] == pytest.approx(last, abs=0.01 * plan.lr)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+def test_an_event_tells_the_parts_in_nats():
+    step, batches = fresh("annealed")
+    events = list(train(step, batches, planned()))
+    for i, event in enumerate(events):
+        assert {"loss", "distortion", "rate", "beta"} <= event.parts.keys()
+        assert event.parts["beta"].item() == pytest.approx(min(i / 9, 1))
+        assert not any(value.requires_grad for value in event.parts.values())
+        assert event.rows == SIZE
+        assert event.norm > 0
+
+
+def test_a_gradient_above_the_limit_is_scaled_down():
+    step, batches = fresh()
+    for event in train(step, batches, planned(clip=0.5)):
+        gradients = [p.grad for p in step.parameters()]
+        assert event.norm > 0.5
+        assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_training_lowers_the_loss():
+    step, _ = fresh()
+    black_or_white = (
+        torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1).expand(2, *SHAPE).repeat(20, 1, 1, 1)
+    )
+    batches = Batches(black_or_white, size=SIZE, seed=0)
+    event = finish(step, batches, planned(steps=300))
+    assert event.parts["loss"] < 10  # it begins at 30 coins, 20.8 nats; one bit is 0.7
+
+
+def test_the_loop_does_not_print(capsys):
+    step, batches = fresh()
+    finish(step, batches, planned())
+    assert capsys.readouterr() == ("", "")
+
+
+# How it computes
+
+
+def test_what_the_plan_fixes_is_kept_and_measuring_changes_no_weight():
+    step, batches = fresh()
+    start = {name: p.clone() for name, p in step.state_dict().items()}
+    x = batches.at(0).x
+    setup = runtime.measure(step, lambda: step(x)[0], planned(precision="bfloat16"))
+    assert (setup.device, setup.threads, setup.compile) == (
+        "cpu",
+        1,
+        False,
+    ) or setup.device != "cpu"
+    assert setup.precision == "bfloat16"
+    assert all(torch.equal(start[name], p) for name, p in step.state_dict().items())
+    assert all(p.grad is None for p in step.parameters())
+
+
+@kinds
+def test_half_precision_keeps_float32_weights(kind):
+    step, batches = fresh(kind)
+    event = finish(step, batches, planned(precision="bfloat16"))
+    assert event.parts["loss"].isfinite()
+    assert {p.dtype for p in step.parameters()} == {torch.float32}
+    assert event.state.skipped == 0
+
+
+def test_a_step_makes_numbers_of_stored_bytes():
+    model, objective = compose(Spec.of(**KINDS["mlp"], latent=3), SHAPE)
+    step = Step(model, objective, load=lambda x: x / 255)
+    x = torch.randint(2, (ROWS, *SHAPE), dtype=torch.uint8) * 255
+    event = finish(step, Batches(x, size=SIZE, seed=0), planned())
+    assert event.state.skipped == 0

@@ -1,0 +1,14 @@
+def models() -> None:
+    """x"""
+
+
+def data() -> None:
+    """x"""
+
+
+def runs() -> None:
+    """x"""
+
+
+def doctor() -> None:
+    """x"""

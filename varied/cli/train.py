@@ -1,0 +1,282 @@
+"""`varied train` and `varied demo`: from a person's data to a run with numbers and pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from varied.cli import console
+from varied.cli.flags import SETTINGS, in_flags, size_of
+from varied.cli.numbers import show_numbers
+from varied.cli.progress import progress_stream, spoken_time, watched
+from varied.errors import VariedError
+
+if TYPE_CHECKING:
+    from varied.data import Items
+    from varied.jobs import Job
+    from varied.runs import Run
+
+__all__ = ["demo", "train"]
+
+MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "This command"
+#: Unreadable files that are named; the rest are counted.
+NAMED = 10
+#: The options of `train` that say how to run, and not what to train.
+_OWN = ("source", "model", "spec", "size", "out", "dry", "as_json", "quiet")
+
+
+def _word(panel: str, metavar: str, help: str) -> Any:
+    return typer.Option(metavar=metavar, help=help, rich_help_panel=panel)
+
+
+def train(
+    ctx: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder or zip of pictures, an .npy, .npz or idx file, or a named set "
+            "(`varied data`).",
+        ),
+    ],
+    model: Annotated[
+        str | None, _word(MODEL, "NAME", "A name of `varied models`; vae if not given.")
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        _word(MODEL, "FILE", "A whole model as a TOML file, such as a run's spec.toml."),
+    ] = None,
+    net: Annotated[str | None, _word(MODEL, "NAME", "The network: mlp, conv, resnet.")] = None,
+    likelihood: Annotated[
+        str | None, _word(MODEL, "NAME", "p(x given z): `varied models --parts` lists them.")
+    ] = None,
+    posterior: Annotated[str | None, _word(MODEL, "NAME", "q(z given x).")] = None,
+    prior: Annotated[str | None, _word(MODEL, "NAME", "p(z).")] = None,
+    objective: Annotated[str | None, _word(MODEL, "NAME", "What is minimised.")] = None,
+    latent: Annotated[
+        int | None, typer.Option(metavar="D", help="Latent dimensions.", rich_help_panel=MODEL)
+    ] = None,
+    beta: Annotated[
+        str | None,
+        _word(MODEL, "W", "The weight of the KL: 4, or a schedule such as 'linear(0, 1, 2000)'."),
+    ] = None,
+    free_bits: Annotated[
+        str | None, _word(MODEL, "NATS", "Nats that each latent unit has for free.")
+    ] = None,
+    width: Annotated[str | None, _word(MODEL, "N", "The width of the network.")] = None,
+    conditional: Annotated[
+        bool,
+        typer.Option("--conditional", help="Learn p(x given label).", rich_help_panel=MODEL),
+    ] = False,
+    size: Annotated[
+        str | None, _word(DATA, "N", "Resize pictures to 64, or to 48x64 (height x width).")
+    ] = None,
+    binarize: Annotated[
+        str | None, _word(DATA, "HOW", "Make pictures black and white: none, dynamic, fixed, auto.")
+    ] = None,
+    labels: Annotated[
+        str | None, _word(DATA, "NAME", "The name of the labels in an .npz file.")
+    ] = None,
+    minutes: Annotated[
+        float | None, _word(PLAN, "M", "Train so many minutes; 10 if no length is given.")
+    ] = None,
+    epochs: Annotated[float | None, _word(PLAN, "E", "Or so many passes over the data.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Or so many batches.", rich_help_panel=PLAN),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Rows in a batch.", rich_help_panel=PLAN),
+    ] = None,
+    lr: Annotated[float | None, _word(PLAN, "R", "The learning rate.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="All chance follows from it.", rich_help_panel=PLAN),
+    ] = None,
+    precision: Annotated[
+        str | None, _word(PLAN, "P", "auto (the faster, as measured), float32 or bfloat16.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Processor threads; 0 measures.", rich_help_panel=PLAN
+        ),
+    ] = None,
+    compile: Annotated[str | None, _word(PLAN, "C", "auto (where it repays), yes or no.")] = None,
+    out: Annotated[
+        Path | None, _word(REST, "FOLDER", "The run's folder; a new one below runs/ if not given.")
+    ] = None,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry", help="Show what would be trained, and stop.", rich_help_panel=REST),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REST)
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Print the run's folder alone.", rich_help_panel=REST),
+    ] = False,
+) -> None:
+    """Train a model on your data, measure it, and draw its pictures.
+
+    What you do not choose is chosen to suit the data. Any setting of any part is a flag too:
+    `--components 5`, `--net.depth 3`, `--likelihood.scale each`; `varied models --parts` lists
+    them. Ctrl-C saves, and the same command continues.
+    """
+    choices = {k: v for k, v in ctx.params.items() if k not in _OWN and v not in (None, False)}
+    given = {"size": size_of(size), **choices, **ctx.meta[SETTINGS]}
+    told = Told(as_json=as_json, quiet=quiet)
+    with _in_flags(ctx.params), tempfile.TemporaryDirectory() as nowhere:
+        place = Path(nowhere) / "dry" if dry else out
+        job = _prepared(source, _model(model, spec), place, given, told)
+        if dry:
+            _show_plan(job, told)
+            return
+        _trained(job, told)
+
+
+def demo(
+    minutes: Annotated[float, typer.Option(metavar="M", help="Train so many minutes.")] = 1.0,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The run's folder.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="All chance follows from it.")] = 0,
+) -> None:
+    """Train on handwritten digits for a minute, and show what came of it; nothing is fetched."""
+    told = Told()
+    folder = _free(out)
+    if folder != out:
+        console.say(f"{out} holds a finished demo, so this one goes to {folder}.")
+    with _in_flags({}):
+        _trained(_prepared("mnist", "vae", folder, {"minutes": minutes, "seed": seed}, told), told)
+
+
+def _free(out: Path) -> Path:
+    """Return the first of demo, demo-2, demo-3 ... that holds no finished run."""
+    tried, number = out, 1
+    while (tried / "model.safetensors").exists():
+        number += 1
+        tried = out.with_name(f"{out.name}-{number}")
+    return tried
+
+
+class Told:
+    """To whom a command speaks: a person, a person who wants quiet, or a program."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json, self.quiet = as_json, quiet
+        self.person = not (as_json or quiet)
+
+
+@contextmanager
+def _in_flags(flags: Mapping[str, Any]) -> Iterator[None]:
+    """Say in flags what the library says in settings."""
+    try:
+        yield
+    except VariedError as error:
+        raise VariedError(in_flags(str(error), flags)) from error
+
+
+def _model(name: str | None, spec: Path | None) -> Any:
+    if spec is None:
+        return name or "vae"
+    if name is not None:
+        raise VariedError("Give --model or --spec, not both.")
+    from varied.spec import Spec
+
+    if not spec.is_file():
+        raise VariedError(f"There is no file {spec}; give the spec.toml of a run, or your own.")
+    return Spec.from_toml(spec.read_text(encoding="utf-8"))
+
+
+def _prepared(source: str, model: Any, out: Path | None, given: dict[str, Any], told: Told) -> Job:
+    with console.status(f"Reading {source}", quiet=told.quiet):
+        from varied.jobs import prepare
+
+        job = prepare(source, model, out=out, **given)
+    if told.person:
+        console.heading(source)
+        for sentence in job.sentences:
+            console.say(sentence, 2)
+        _problems(job.items)
+    return job
+
+
+def _problems(items: Items) -> None:
+    for problem in items.problems[:NAMED]:
+        console.say(f"Left out {problem.name}: {problem.reason}", 2)
+    rest = len(items.problems) - NAMED
+    if rest > 0:
+        console.say(f"And {rest:,} more that could not be read.", 2)
+
+
+def _show_plan(job: Job, told: Told) -> None:
+    parameters = sum(p.numel() for p in job.model.parameters())
+    if told.as_json:
+        plan = {"spec": job.spec.plain, "parameters": parameters, "sentences": job.sentences}
+        console.show_json(plan)
+        return
+    console.heading(f"Would train {parameters:,} parameters")
+    print(f"\n{job.spec.to_toml()}", end="")
+
+
+def _trained(job: Job, told: Told) -> None:
+    """Train, measure, draw and say what came of it."""
+    from varied.jobs import Interrupted
+
+    if told.person:
+        console.say(f"The run goes to {job.store.folder}.", 2)
+        print(flush=True)
+    try:
+        stream = progress_stream(quiet=told.quiet, as_json=told.as_json)
+        watched(job.train(), job.spec.plan, stream)
+        with console.status("Measuring and drawing", quiet=told.quiet):
+            run = job.finish()
+    except Interrupted:
+        _stopped(f"Saved at step {job.state.step:,}", told)
+    except KeyboardInterrupt:
+        _stopped("Trained, and saved; stopped before the pictures", told)
+    _show(run, job, told)
+
+
+def _stopped(what: str, told: Told) -> None:
+    sentence = f"{what}; continue with the same command: {console.command_line()}"
+    typer.echo(f"\n{sentence}" if told.person else sentence, err=not told.person)
+    raise typer.Exit(130)
+
+
+def _show(run: Run, job: Job, told: Told) -> None:
+    from varied.files import read_json
+
+    found = read_json(run.store / "evaluation.json")
+    files = sorted(p.name for p in run.folder.iterdir() if p.is_file() and p.name[0] != ".")
+    if told.as_json:
+        problems = [[problem.name, problem.reason] for problem in job.items.problems]
+        state = {"step": job.state.step, "seconds": job.state.seconds, "problems": problems}
+        console.show_json({"run": str(run.folder), **state, "evaluation": found, "files": files})
+    elif told.quiet:
+        print(run.folder)
+    else:
+        seconds = spoken_time(job.state.seconds)
+        show_numbers(found, f"On {found['n']:,} test rows, after {seconds} of training")
+        _show_files(run.folder, files)
+        console.warn(found["warnings"])
+        print()
+        console.say(f"Next: varied sample {run.folder}, or varied evaluate {run.folder}.")
+
+
+def _show_files(folder: Path, files: list[str]) -> None:
+    console.heading(f"In {folder}")
+    kinds = {
+        "report": [name for name in files if name.endswith((".html", ".md"))],
+        "pictures": [name for name in files if name.endswith(".png")],
+        "animations": [name for name in files if name.endswith(".gif")],
+        "model": [name for name in files if name.endswith((".safetensors", ".toml"))],
+        "records": [name for name in files if name.endswith((".json", ".jsonl"))],
+    }
+    console.table(("", ""), [(kind, ", ".join(names)) for kind, names in kinds.items() if names])
