@@ -235,6 +235,13 @@ def test_one_learned_scale_has_one_parameter():
     assert not list(Gaussian((3,), scale="each").parameters())
 
 
+def test_the_components_of_a_mixture_start_apart_over_the_grey_levels():
+    px = DiscretizedLogisticMixture((1,))(torch.zeros(15)).base_dist
+    places = px.component_distribution.loc[0]
+    assert (places.diff() > 0.1).all()
+    assert px.mean.item() == pytest.approx(0.5)
+
+
 def test_a_learned_scale_starts_near_a_third():
     scale = Gaussian((3,))(torch.zeros(3)).stddev
     assert ((scale > 0.2) & (scale < 0.5)).all()

@@ -152,7 +152,7 @@ class Trained:
     """The ppca of the zoo after training, taken apart in float64."""
 
     def __init__(self, x, latent):
-        plan = {"lr": 0.05, "steps": 2000, "batch": len(x)}
+        plan = {"lr": 0.05, "steps": 4000, "batch": len(x)}
         still = {"precision": "float32", "compile": "no", "threads": 1}
         spec = Spec.of(**ZOO["ppca"].parts, latent=latent, plan=plan | still)
         model, objective = compose(spec, x.shape[1:], "real")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from varied import runtime
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
+from varied.randomness import reseed
 from varied.spec import Plan, Spec, compose
 from varied.train import PATIENCE, State, Step, train
 
@@ -98,6 +99,17 @@ def test_another_seed_gives_another():
         finish(step, batches, planned(seed=seed))
         ends.append(step)
     assert not same(*ends)
+
+
+def test_the_noise_of_a_step_is_that_of_seed_and_step():
+    step, batches = fresh()
+    first = batches.at(0)
+    batches.at = lambda _: first
+    told = [e.parts["loss"].item() for e in train(step, batches, planned(lr=1e-30, warmup=0))]
+    assert len(set(told)) == len(told)
+    for i, loss in enumerate(told):
+        reseed(0, "step", i)
+        assert step(batches.at(i).x)[0].item() == pytest.approx(loss, rel=1e-5)
 
 
 def test_looking_between_steps_changes_nothing():

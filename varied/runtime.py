@@ -63,12 +63,16 @@ def place(step: nn.Module, setup: Setup) -> None:
     """Put a step where the setup says, in its precision, with its number of threads."""
     torch.set_num_threads(setup.threads)
     step.to(setup.device)
-    if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in step.modules()):
+    if _convolves(step):
         step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = getattr(torch, setup.precision)
     for module in step.modules():
         if isinstance(module, Given):
             module.precision = None if dtype == torch.float32 else dtype
+
+
+def _convolves(step: nn.Module) -> bool:
+    return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in step.modules())
 
 
 def measure(
@@ -105,7 +109,7 @@ def measure(
         timed.append((_seconds(call), setup))
     step.zero_grad(set_to_none=True)
     seconds, fastest = min(timed, key=lambda pair: pair[0])
-    return replace(fastest, compile=_repays(plan, 60 * plan.minutes or steps * seconds))
+    return replace(fastest, compile=_repays(step, plan, 60 * plan.minutes or steps * seconds))
 
 
 def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) -> float:
@@ -141,9 +145,12 @@ def compiled(step: nn.Module, wanted: bool) -> Call:
     return torch.compile(step) if wanted else step
 
 
-def _repays(plan: Plan, seconds: float) -> bool:
+def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:
     if plan.compile != "auto":
         return plan.compile == "yes"
+    # Compiled convolutions were measured to be no faster, and often slower, than the library's.
+    if _convolves(step):
+        return False
     return seconds > WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++", "c++")))
 
 

@@ -121,7 +121,7 @@ class Plan:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise VariedError(
-                    f"{name}='{getattr(self, name)}' is not known: choose from {known}."
+                    f"{name}='{getattr(self, name)}' is not known: choose from {', '.join(known)}."
                 )
         for name in ("batch", "lr", "clip"):
             if not getattr(self, name) > 0:

@@ -59,8 +59,9 @@ def warn(sentences: Iterable[str]) -> None:
 
 def show_json(value: object) -> None:
     """Print one JSON object; a number that is not finite becomes null."""
-    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    print(json.dumps(plain, indent=2, ensure_ascii=False))
+    from varied.files import finite
+
+    print(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:

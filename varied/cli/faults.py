@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
 import typer
 
+from varied.cli.app import app
 from varied.errors import VariedError
 
 __all__ = ["main"]
@@ -22,21 +24,19 @@ Misuse = typer.BadParameter.__mro__[2]
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    from varied.cli.app import app
-
     args = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        return _run(app, args)
+        return _run(args)
     except Exception as error:
         if _wants_traceback(args):
             raise
         return _told(error)
 
 
-def _run(app: typer.Typer, args: Sequence[str]) -> int:
+def _run(args: Sequence[str]) -> int:
     try:
         command = typer.main.get_command(app)
         code = command.main(list(args), prog_name="varied", standalone_mode=False)
@@ -87,6 +87,7 @@ def _misuse(error: Exception) -> int:
     near = getattr(error, "possibilities", None)
     if near:
         text = f"{getattr(error, 'message', text)}. Did you mean {' or '.join(near)}?"
+    text = re.sub(r"Input should be ([^,]*).*", r"it should be \1", text)
     stop = "" if text.endswith((".", "?")) else "."
     return _fail(f"{text}{stop} `{place} --help` shows what there is.", MISTAKE)
 

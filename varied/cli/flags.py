@@ -150,7 +150,11 @@ def in_flags(text: str, flags: Mapping[str, Any]) -> str:
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)
     known = {*flags, *everywhere}
-    return re.sub(r"\b([a-z][a-z_.]*)=('[^']*'|[-\w.]*\w|)", lambda m: _spoken(m, known), text)
+    return re.sub(
+        r"(?<![(,] )(?<!\()\b([a-z][a-z_.]*)=('[^']*'|[-\w.]*\w|)",
+        lambda m: _spoken(m, known),
+        text,
+    )
 
 
 def _spoken(found: re.Match[str], known: set[str]) -> str:

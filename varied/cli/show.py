@@ -1,18 +1,163 @@
-def sample() -> None:
-    """x"""
+"""`varied sample`, `reconstruct`, `interpolate`, `traverse` and `encode`: a run at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from varied.cli import console
+from varied.cli.find import fresh, opened
+from varied.errors import VariedError
+
+if TYPE_CHECKING:
+    from varied.runs import Result, Run
+
+__all__ = ["encode", "interpolate", "reconstruct", "sample", "traverse"]
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, its name below runs/, or last.")
+]
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="SOURCE", help="Other data; the run's own test rows if not given."),
+]
 
 
-def reconstruct() -> None:
-    """x"""
+def _option(metavar: str, help: str, *names: str, least: int | None = None) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, min=least)
 
 
-def interpolate() -> None:
-    """x"""
+def _out(what: str) -> Any:
+    return _option("FILE", f"{what}; .npy keeps the numbers, a name without ending is a folder.")
 
 
-def traverse() -> None:
-    """x"""
+def sample(
+    run: RunName,
+    n: Annotated[int, _option("N", "How many.", "-n", least=1)] = 64,
+    of: Annotated[
+        str | None,
+        _option("CLASS", "What to make, where the run is conditional: seven, or three,seven."),
+    ] = None,
+    temperature: Annotated[float, _option("T", "Below 1 is more typical, above more varied.")] = 1,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Draw from p(x given z) rather than take its mean.")
+    ] = False,
+    seed: Annotated[int, _option("N", "Which draws.", least=0)] = 0,
+    out: Annotated[Path, _out("The picture to write")] = Path("samples.png"),
+) -> None:
+    """Make new data."""
+    here = opened(run)
+    made = here.sample(n, of=_context(here, of), temperature=temperature, draw=draw, seed=seed)
+    _keep(made, out, f"{n} samples of {here.folder}")
 
 
-def encode() -> None:
-    """x"""
+def _context(run: Run, of: str | None) -> Any:
+    """Return the classes or numbers that a person wrote."""
+    if of is None or run.context is None or of in run.context.classes:
+        return of
+    words = of.split(",")
+    if run.context.classes:
+        return words
+    try:
+        return [[float(word) for word in words]]
+    except ValueError:
+        raise VariedError(f"--of {of}: this run's context is numbers, such as --of 30.") from None
+
+
+def reconstruct(
+    run: RunName,
+    source: Source = None,
+    n: Annotated[int, _option("N", "How many.", "-n", least=1)] = 32,
+    out: Annotated[Path, _out("The picture to write")] = Path("reconstructions.png"),
+) -> None:
+    """Show data above what the model makes of them."""
+    here = opened(run)
+    made = here.reconstruct(source, n=n)
+    _keep(made, out, f"{made.array.shape[1]} originals and their reconstructions")
+
+
+def interpolate(
+    run: RunName,
+    source: Source = None,
+    n: Annotated[int, _option("N", "How many paths.", "-n", least=1)] = 6,
+    steps: Annotated[int, _option("N", "Points on each.", least=2)] = 10,
+    path: Annotated[str, _option("HOW", "linear or spherical.")] = "linear",
+    out: Annotated[Path, _out("The picture to write")] = Path("interpolation.png"),
+) -> None:
+    """Walk from datum to datum through the latent space."""
+    made = opened(run).interpolate(source, n=n, steps=steps, path=path)
+    _keep(made, out, f"{made.array.shape[0]} paths of {steps} points")
+
+
+def traverse(
+    run: RunName,
+    source: Source = None,
+    dimensions: Annotated[int, _option("N", "How many, largest KL first.", least=1)] = 10,
+    steps: Annotated[int, _option("N", "Values of each.", least=2)] = 9,
+    out: Annotated[Path, _out("The picture to write")] = Path("traversals.png"),
+) -> None:
+    """Show what each latent dimension does."""
+    made = opened(run).traverse(source, dimensions=dimensions, steps=steps)
+    _keep(made, out, f"{made.array.shape[0]} latent dimensions, {steps} values of each")
+
+
+def _keep(made: Result, out: Path, what: str) -> None:
+    path = made.save(fresh(out))
+    console.say(f"Wrote {path}: {what}.")
+
+
+def encode(
+    run: RunName,
+    source: Source = None,
+    out: Annotated[
+        Path, _option("FILE", "The file to write: .csv, or .npz with mean, spread, rate and names.")
+    ] = Path("codes.csv"),
+) -> None:
+    """Write the code of each datum: mean, spread and KL."""
+    if out.suffix.lower() not in _WRITERS:
+        raise VariedError(f"--out {out} is of no known kind; write --out codes.csv or codes.npz.")
+    here = opened(run)
+    items = here.read(source)
+    codes = here.encode(items)
+    columns = {"mean": codes.mean.numpy(), "spread": codes.spread.numpy()}
+    if codes.rate is not None:
+        columns["rate"] = codes.rate.numpy()
+    path = fresh(out)
+    _WRITERS[out.suffix.lower()](path, columns, items.names)
+    n, size = codes.mean.shape
+    console.say(f"Wrote {path}: the codes of {n:,} data, {size} dimensions each.")
+
+
+def _write_npz(path: Path, columns: dict[str, Any], names: tuple[str, ...] | None) -> None:
+    import numpy as np
+
+    from varied import files
+
+    more: dict[str, Any] = {} if names is None else {"names": np.array(names)}
+    files.write(path, lambda file: np.savez(file, **columns, **more))
+
+
+def _write_csv(path: Path, columns: dict[str, Any], names: tuple[str, ...] | None) -> None:
+    import csv
+    import io
+
+    import numpy as np
+
+    from varied import files
+
+    heads = [name if a.ndim == 1 else f"{name}_{j}" for name, a in columns.items() for j in _of(a)]
+    rows = np.column_stack(list(columns.values())).tolist()
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["name" if names else "row", *heads])
+    lines.writerows([name, *row] for name, row in zip(names or range(len(rows)), rows, strict=True))
+    files.write(path, text.getvalue())
+
+
+def _of(column: Any) -> range:
+    return range(1 if column.ndim == 1 else column.shape[1])
+
+
+_WRITERS = {".csv": _write_csv, ".npz": _write_npz}

@@ -13,7 +13,7 @@ import typer
 from varied.cli import console
 from varied.cli.flags import SETTINGS, in_flags, size_of
 from varied.cli.numbers import show_numbers
-from varied.cli.progress import progress_stream, spoken_time, watched
+from varied.cli.progress import progress_stream, watched
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
@@ -130,9 +130,13 @@ def train(
     `--components 5`, `--net.depth 3`, `--likelihood.scale each`; `varied models --parts` lists
     them. Ctrl-C saves, and the same command continues.
     """
-    choices = {k: v for k, v in ctx.params.items() if k not in _OWN and v not in (None, False)}
+    choices = {
+        k: v for k, v in ctx.params.items() if k not in _OWN and v is not None and v is not False
+    }
     given = {"size": size_of(size), **choices, **ctx.meta[SETTINGS]}
     told = Told(as_json=as_json, quiet=quiet)
+    if labels and not source.endswith(".npz"):
+        raise VariedError("--labels names the labels in an .npz file; folders name their own.")
     with _in_flags(ctx.params), tempfile.TemporaryDirectory() as nowhere:
         place = Path(nowhere) / "dry" if dry else out
         job = _prepared(source, _model(model, spec), place, given, told)
@@ -209,7 +213,7 @@ def _prepared(source: str, model: Any, out: Path | None, given: dict[str, Any], 
 
 def _problems(items: Items) -> None:
     for problem in items.problems[:NAMED]:
-        console.say(f"Left out {problem.name}: {problem.reason}", 2)
+        console.say(f"Left out {problem.name}: {problem.reason}.", 2)
     rest = len(items.problems) - NAMED
     if rest > 0:
         console.say(f"And {rest:,} more that could not be read.", 2)
@@ -262,18 +266,22 @@ def _show(run: Run, job: Job, told: Told) -> None:
     elif told.quiet:
         print(run.folder)
     else:
-        seconds = spoken_time(job.state.seconds)
-        show_numbers(found, f"On {found['n']:,} test rows, after {seconds} of training")
+        title = f"On {found['n']:,} test rows, after {_length(job.state.seconds)} of training"
+        show_numbers(found, title)
         _show_files(run.folder, files)
         console.warn(found["warnings"])
         print()
         console.say(f"Next: varied sample {run.folder}, or varied evaluate {run.folder}.")
 
 
+def _length(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} minutes"
+
+
 def _show_files(folder: Path, files: list[str]) -> None:
     console.heading(f"In {folder}")
     kinds = {
-        "report": [name for name in files if name.endswith((".html", ".md"))],
+        "report": [name for name in reversed(files) if name.endswith((".html", ".md"))],
         "pictures": [name for name in files if name.endswith(".png")],
         "animations": [name for name in files if name.endswith(".gif")],
         "model": [name for name in files if name.endswith((".safetensors", ".toml"))],

@@ -146,6 +146,7 @@ class Evaluation:
         active_units: Latent units that depend on the data.
         latent: Latent units in all.
         kl_by_unit: The KL of each unit.
+        active_by_unit: Whether each unit is active.
         dimensions: Numbers in one datum.
         log_likelihood: The importance-weighted bound, where it was asked for.
         samples: Its number of importance samples.
@@ -160,6 +161,7 @@ class Evaluation:
     active_units: Estimate
     latent: int
     kl_by_unit: tuple[float, ...] | None
+    active_by_unit: tuple[bool, ...]
     dimensions: int
     log_likelihood: Estimate | None = None
     samples: int = 0
@@ -184,6 +186,7 @@ class Evaluation:
             plain[name] = None if estimate is None else estimate.value
             plain[f"{name}_error"] = None if estimate is None else estimate.error
         plain |= {"latent": self.latent, "kl_by_unit": self.kl_by_unit}
+        plain |= {"active_by_unit": self.active_by_unit}
         plain |= {"dimensions": self.dimensions, "importance_samples": self.samples}
         return plain | {"effective_samples": self.effective, "warnings": self.warnings}
 
@@ -222,6 +225,7 @@ def evaluate(
         active_units=active_units(seen.mean),
         latent=seen.mean.shape[1],
         kl_by_unit=None if rate_each is None else tuple(rate_each.mean(0).tolist()),
+        active_by_unit=tuple(seen.active.tolist()),
         dimensions=model.decoder.head.size,
         log_likelihood=weighted,
         samples=samples if weighted is not None else 0,

@@ -17,6 +17,7 @@ __all__ = ["MINUTES", "Choice", "choose"]
 
 #: Minutes of training where a person gives no length.
 MINUTES = 10.0
+LENGTHS = ("minutes", "epochs", "steps")
 
 _DATA = ("binarize", "domain")
 
@@ -59,10 +60,12 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     context = _context(rows) if conditional else None
     values["context"] = context.size if context else 0
     plan = dataclasses.asdict(values.pop("plan", Plan()))
+    if any(asked.get(name) for name in LENGTHS):
+        plan |= dict.fromkeys(LENGTHS, 0)  # a length that is asked for replaces that of a spec
     values["plan"] = plan | {name: asked.pop(name) for name in settings(Plan) if name in asked}
     for name, value in asked.items():
         _set(values, name, value)
-    if not any(values["plan"].get(name) for name in ("minutes", "epochs", "steps")):
+    if not any(values["plan"].get(name) for name in LENGTHS):
         values["plan"]["minutes"] = MINUTES
         reasons.append(f"Trains for {MINUTES:g} minutes; --minutes, --epochs or --steps change it.")
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))

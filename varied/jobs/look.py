@@ -123,7 +123,7 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
     )
     if found.kl_by_unit is not None:
         rates = np.array(found.kl_by_unit)
-        active = run.encode_most().mean.var(0).numpy() > THRESHOLD
+        active = np.array(found.active_by_unit)
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
@@ -170,7 +170,7 @@ def _labels(run: Run, n: int) -> tuple[Array | None, tuple[str, ...]]:
 
 
 def _manifold(run: Run) -> Figure:
-    made, values = uses.manifold(run.model, 20, run._c(1, None))
+    made, values = uses.manifold(run.model, 20, run.contexts(1))
     pictures = run.codec.decode(made)
     plots.manifold(pictures, len(values), run.folder / "manifold.png", values.tolist())
     caption = "What the latent plane decodes to, at evenly spread quantiles of the prior."

@@ -20,12 +20,14 @@ from varied.plots.style import (
     StrPath,
     dress,
     number,
+    plain,
     save,
     sheet_of,
     spread_out,
+    swatch,
 )
 
-__all__ = ["loss_curves"]
+__all__ = ["loss_curves", "loss_overlay"]
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -77,6 +79,44 @@ def loss_curves(history: Rows, path: StrPath) -> Path:
     ticks = FixedLocator(places.tolist()) if one else MaxNLocator(8, steps=[1, 2, 5, 10])
     axes[2].xaxis.set_major_locator(ticks)
     return save(figure, path)
+
+
+def loss_overlay(histories: Mapping[str, Rows], path: StrPath) -> Path:
+    """Draw the -ELBO of several runs on their validation rows, on the same axes.
+
+    Where a run has no KL, its reconstruction stands for it, and its name says so.
+
+    Arguments:
+        histories: The rows of the metrics log of each run by its name, as for `loss_curves`.
+        path: The picture to write.
+
+    Returns:
+        The path.
+
+    Raises:
+        VariedError: If no run has a validation row.
+    """
+    lines = [
+        _whole(name, _split(rows, "validation"), swatch(index)[0])
+        for index, (name, rows) in enumerate(histories.items())
+    ]
+    if not any(len(line.y) for line in lines):
+        raise VariedError("There is no history to draw yet: train for at least one step.")
+    figure = sheet_of(7.6, 4.2)
+    figure.subplots_adjust(left=0.095, right=0.74, top=0.9, bottom=0.13)
+    ax = figure.subplots()
+    dress(ax, "−ELBO on the validation rows", "epoch")
+    ax.set_title("nats per datum", loc="right", fontsize=9, color=MUTED)
+    _panel(ax, lines, None)
+    return save(figure, path)
+
+
+def _whole(name: str, rows: Rows, colour: str) -> Line:
+    x, d, r = (_column(rows, key) for key in ("epoch", "distortion", "rate"))
+    name = plain(name)
+    if np.isnan(r).all():
+        return Line.of(f"{name} (reconstruction)", x, d, colour)
+    return Line.of(name, x, d + r, colour)
 
 
 def _clock(rows: Rows) -> str:

@@ -116,7 +116,16 @@ class Run:
         with noise(self.spec.plan.seed, "look"):
             return self.codec.load(batch.x), batch.c
 
-    def _c(self, n: int, of: object) -> Tensor | None:
+    def contexts(self, n: int, of: object = None) -> Tensor | None:
+        """Return contexts for n data, with shape (n, F); None for a run without.
+
+        Arguments:
+            n: How many.
+            of: A class name or number, or several; None takes the classes in turn.
+
+        Raises:
+            VariedError: If the run is not conditional, or there is no such class.
+        """
         if self.context is None:
             if of is not None:
                 raise VariedError(
@@ -158,7 +167,7 @@ class Run:
             draw: Whether to draw from p(x given z) rather than take its mean.
             seed: Which draws.
         """
-        c = self._c(n, of)
+        c = self.contexts(n, of)
         x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
         return self._result(x, draw_many)
 
@@ -206,11 +215,6 @@ class Run:
     def encode(self, source: Any = None) -> Codes:
         """Return the codes of data, in order."""
         batch = self.stored(self.read(source))
-        return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
-
-    def encode_most(self, most: int = 5000) -> Codes:
-        """Return the codes of the test rows, of so many at most."""
-        batch = self.stored(_first(self.part("test"), most))
         return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
 
     def evaluate(self, source: Any = None, *, part: str = "test", samples: int = 0) -> Evaluation:

@@ -152,8 +152,8 @@ class Store:
         return sorted((self / "checkpoints").glob("*.safetensors"))
 
     def clear(self) -> None:
-        """Remove what only an unfinished run needs."""
-        for path in (*self._checkpoints(), self / "best.safetensors"):
+        """Remove what a finished run needs no more: all checkpoints but the last."""
+        for path in (*self._checkpoints()[:-1], self / "best.safetensors"):
             path.unlink(missing_ok=True)
 
     # History

@@ -1,0 +1,220 @@
+"""Runs side by side: the same numbers, on the same rows where that is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from varied import plots
+from varied.cli.numbers import active, estimate
+from varied.data import Items
+from varied.evaluate import Estimate
+from varied.report import Figure, Sentence, Table, write_report
+from varied.runs import Run, Store
+
+__all__ = ["HEADER", "Comparison"]
+
+HEADER = ("run", "rows", "-ELBO", "reconstruction", "KL", "active units")
+#: Pictures of each run in a row.
+SHOWN = 10
+
+
+class Comparison:
+    """Runs, measured side by side.
+
+    Arguments:
+        folders: Their folders.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self.names = _names(folders)
+        self.runs = _opened(folders)
+        self.items = [self._shared(run) for run in self.runs]
+        self.found: list[dict[str, Any]] = [
+            run.evaluate(items).to_json() for run, items in zip(self.runs, self.items, strict=True)
+        ]
+
+    @cached_property
+    def differ(self) -> str | None:
+        """Return why the ELBOs cannot be ranked and what to do; None where they can."""
+        checks = (
+            (
+                [run.data["digest"] for run in self.runs],
+                "they were trained on different data; train them on the same, in the same --size",
+            ),
+            (
+                [run.spec.likelihood.plain for run in self.runs],
+                "their likelihoods differ ({}), and so do what their nats count; train them with "
+                "one --likelihood",
+            ),
+            (
+                [_domain(run) for run in self.runs],
+                "they see the data differently ({}); train them with one --binarize",
+            ),
+            (
+                [run.context is not None for run in self.runs],
+                "some were told the labels and some were not; compare conditional runs with "
+                "conditional ones",
+            ),
+        )
+        for values, why in checks:
+            if any(value != values[0] for value in values):
+                told = " and ".join(dict.fromkeys(_spoken(value) for value in values))
+                return why.format(told)
+        if any(found["elbo"] is None for found in self.found):
+            return (
+                "an autoencoder's posterior is a point, which has no density; compare "
+                "reconstructions, or train with --posterior gaussian --objective elbo"
+            )
+        return None if len(self.items[0]) > 1 else "no row is a test row of all; use one --seed"
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return what can be said of which is better."""
+        if self.differ is not None:
+            return [f"The runs cannot be ranked by ELBO: {self.differ}."]
+        order = self._order
+        best, second = order[0], order[1]
+        gap = Estimate.of(self._costs[second] - self._costs[best])
+        first, other = self.names[best], self.names[second]
+        said = f"{first} is best, {gap} nats below {other}, row by row."
+        if gap.value <= 2 * gap.error:
+            said = f"{first} and {other} cannot be told apart: {gap} nats, row by row."
+        return [f"By -ELBO, best first: {', '.join(self.names[i] for i in order)}.", said]
+
+    @cached_property
+    def _costs(self) -> list[Any]:
+        """Return the -ELBO of each row, for each run."""
+        from varied.data import chunks
+        from varied.evaluate import passed
+
+        costs = []
+        for run, items in zip(self.runs, self.items, strict=True):
+            batch = run.stored(items)
+            seen = passed(run.model, run.codec.load, chunks(batch.x, batch.c, size=500))
+            costs.append(seen.distortion + (0 if seen.rate is None else seen.rate))
+        return costs
+
+    @property
+    def _order(self) -> list[int]:
+        return sorted(range(len(self.runs)), key=lambda i: float(self._costs[i].mean()))
+
+    def _shared(self, run: Run) -> Items:
+        """Return the test rows that a run has in common with the others of the same data."""
+        kin = [other for other in self.runs if other.data["digest"] == run.data["digest"]]
+        tests = [set(other.store.read_split().test.tolist()) for other in kin]
+        shared = sorted(set.intersection(*tests))
+        return run.items.take(shared or run.store.read_split().test)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a line of numbers for each run."""
+        return [
+            (
+                name,
+                f"{found['n']:,}",
+                _short(estimate(found, "elbo")),
+                estimate(found, "reconstruction"),
+                _short(estimate(found, "kl")),
+                active(found),
+            )
+            for name, found in zip(self.names, self.found, strict=True)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        ranked = None if self.differ else [self.names[i] for i in self._order]
+        runs = [
+            {"name": name, "run": str(run.folder), "evaluation": found}
+            for name, run, found in zip(self.names, self.runs, self.found, strict=True)
+        ]
+        return {"runs": runs, "ranked": ranked, "sentences": self.sentences}
+
+    def write(self, folder: Path) -> Path:
+        """Write the page with its pictures."""
+        folder.mkdir(parents=True, exist_ok=True)
+        notes = [
+            "none: a point posterior has no density"
+            for found in self.found[:1]
+            if any(one["elbo"] is None for one in self.found)
+        ]
+        note = "; ".join(["In nats, ± the standard error; lower is better", *notes]) + "."
+        return write_report(
+            folder,
+            title=" and ".join(self.names),
+            sentences=[Sentence(text) for text in self.sentences],
+            tables=[Table("Test numbers", HEADER, self.rows(), note)],
+            figures=list(self._figures(folder)),
+            path="compare.html",
+        )
+
+    def _figures(self, folder: Path) -> Iterator[Figure]:
+        histories = {n: r.store.history() for n, r in zip(self.names, self.runs, strict=True)}
+        plots.loss_overlay(histories, folder / "loss.png")
+        text = "-ELBO on the validation rows as training went on (reconstruction, where no KL is)."
+        yield Figure("loss.png", "Loss", text, text)
+        if self.differ is None:
+            points = [
+                (name, one["kl"], one["reconstruction"])
+                for name, one in zip(self.names, self.found, strict=True)
+            ]
+            plots.rate_distortion(points, folder / "rate-distortion.png")
+            text = "What the code costs against what it loses; along a diagonal the -ELBO is equal."
+            yield Figure("rate-distortion.png", "Reconstruction against KL", text, text)
+        if all(len(run.codec.shape) == 3 for run in self.runs):
+            yield from self._pictures(folder)
+
+    def _pictures(self, folder: Path) -> Iterator[Figure]:
+        plots.side_by_side(self._reconstructions(), folder / "reconstructions.png")
+        text = "Test data, and what each run makes of them."
+        yield Figure("reconstructions.png", "Reconstructions", text, text)
+        made = [(n, r.sample(SHOWN).array) for n, r in zip(self.names, self.runs, strict=True)]
+        plots.side_by_side(made, folder / "samples.png")
+        text = "New data of each run."
+        yield Figure("samples.png", "Samples", text, text)
+
+    def _reconstructions(self) -> list[tuple[str, Any]]:
+        """Return a row of originals wherever they differ from those above, and each run's own."""
+        rows: list[tuple[str, Any]] = []
+        above: Any = None
+        for name, run, items in zip(self.names, self.runs, self.items, strict=True):
+            originals, made = run.reconstruct(items, n=SHOWN).array
+            if above is None or not np.array_equal(above, originals):
+                rows.append(("original", originals))
+            above = originals
+            rows.append((name, made))
+        return rows
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    short = [folder.resolve().name for folder in folders]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
+
+
+def _opened(folders: Sequence[Path]) -> list[Run]:
+    """Open runs; data that several share are read once."""
+    read: dict[str, Items] = {}
+    found = []
+    for folder in folders:
+        digest = str(Store(folder).read_data()["digest"])
+        run = Run(folder, read.get(digest))
+        read[digest] = run.items
+        found.append(run)
+    return found
+
+
+def _domain(run: Run) -> str:
+    return f"{run.codec.domain}, {getattr(run.codec, 'binarize', 'as they are')}"
+
+
+def _spoken(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return " ".join([str(value["name"]), *(f"{k} {v}" for k, v in value.items() if k != "name")])
+
+
+def _short(number: str) -> str:
+    return number.partition(":")[0]
