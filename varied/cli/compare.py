@@ -75,6 +75,14 @@ class Comparison:
     @property
     def sentences(self) -> list[str]:
         """Return what can be said of which is better."""
+        pairs = zip(self.names, self.found, strict=True)
+        points = [name for name, found in pairs if found["elbo"] is None]
+        return [
+            *(f"{name} has no ELBO: a point posterior has no density." for name in points),
+            *self._ranking(),
+        ]
+
+    def _ranking(self) -> list[str]:
         if self.differ is not None:
             return [f"The runs cannot be ranked by ELBO: {self.differ}."]
         order = self._order

@@ -59,12 +59,12 @@ def opened(name: str) -> Run:
         return Run(folder)
 
 
-def fresh(path: Path) -> Path:
+def fresh(path: Path, *, quiet: bool = False) -> Path:
     """Return the path, or the first of its kind that is free: samples.png, samples-2.png."""
     tried, number = path, 1
     while tried.exists():
         number += 1
         tried = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    if tried != path:
+    if tried != path and not quiet:
         console.say(f"{path} is there already, so this one is {tried}.")
     return tried

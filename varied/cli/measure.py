@@ -64,9 +64,7 @@ def compare(
         from varied.cli.compare import HEADER, Comparison
 
         found = Comparison(folders)
-        if not as_json:
-            out = fresh(out)
-        page = found.write(out)
+        page = found.write(fresh(out, quiet=as_json))
     if as_json:
         console.show_json(found.to_json() | {"page": str(page)})
         return

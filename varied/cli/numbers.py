@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,8 +28,13 @@ def estimate(found: Mapping[str, Any], name: str) -> str:
     sign = -1 if name in ("elbo", "log_likelihood") else 1
     if error is None:
         return f"{sign * value:.2f}"
-    digits = 2 if not 0 < error < 0.05 else 3
+    digits = _digits(error)
     return f"{sign * value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _digits(error: float) -> int:
+    """Return how many digits show two that count of an error: at least 2, at most 6."""
+    return min(max(2, 1 - math.floor(math.log10(error))), 6) if error > 0 else 2
 
 
 def active(found: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,12 +104,21 @@ def _show_part(axis: str, name: str, given: dict[str, Any]) -> None:
 
     part = AXES[axis][name]
     console.heading(f"--{axis} {name}")
-    console.say(summary(part), 2)
+    console.say(_plainly(summary(part)), 2)
     rows = [
-        (f"--{s.name.replace('_', '-')}", str(given.get(s.name, _default(s.default))), s.help)
+        (f"--{s.name.replace('_', '-')}", _spoken(given.get(s.name, s.default)), _plainly(s.help))
         for s in settings(part).values()
     ]
     console.table(("", "", ""), rows, indent=4)
+
+
+def _plainly(text: str) -> str:
+    """Return a docstring's words without its markup."""
+    return re.sub(r":\w+:`([^`]*)`|``([^`]*)``", lambda found: found[1] or found[2], text)
+
+
+def _spoken(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(_default(value))
 
 
 def _default(value: object) -> Any:

@@ -55,7 +55,13 @@ def sample(
 
 def _context(run: Run, of: str | None) -> Any:
     """Return the classes or numbers that a person wrote."""
-    if of is None or run.context is None or of in run.context.classes:
+    if of is None:
+        return None
+    if run.context is None:
+        raise VariedError(
+            "--of needs a conditional run; train one with --model conditional-vae on labelled data."
+        )
+    if of in run.context.classes:
         return of
     words = of.split(",")
     if run.context.classes:
