@@ -9,6 +9,7 @@ from varied.errors import VariedError
 from varied.nets import NETS, conv, mlp, resnet, with_context
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import halvings, widths
+from varied.nets.strided import Doubled, Halved, gather, scatter
 
 PICTURES = [(1, 1, 1), (1, 2, 3), (1, 28, 28), (3, 64, 64), (2, 17, 31), (4, 5, 9), (1, 1, 40)]
 LATENTS = [(2,), (16,), (512,)]
@@ -135,3 +136,33 @@ def test_sizes_halve_and_channels_double_up_to_a_limit():
     assert halvings((1, 1), 2) == [(1, 1)] * 3
     assert widths(32, 6) == [32, 64, 128, 256, 512, 512]
     assert widths(1000, 2) == [1000, 1000]
+
+
+@pytest.mark.parametrize("channels", [3, 130])
+@pytest.mark.parametrize("build", [Halved, Doubled])
+def test_a_product_of_patches_is_the_convolution(build, channels):
+    shape = (channels, 8, 6) if build is Halved else (5, 4, 3)
+    layer = build(shape[0], 5 if build is Halved else channels, (8, 6))
+    x = torch.randn(2, *shape)
+    plain = [*run_layer(layer, x, layer.conv)]
+    ours = [*run_layer(layer, x, layer)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = [*run_layer(layer, x, layer)]
+    for a, b, c in zip(plain, ours, narrow, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+        assert torch.allclose(a, c, atol=0.03 * float(a.abs().max()))
+
+
+def run_layer(layer, x, call):
+    """Yield the output and the gradients of a layer, by one of two ways to compute it."""
+    x = x.clone().requires_grad_()
+    layer.zero_grad()
+    y = call(x).float()
+    yield y.detach()
+    (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+    yield from (x.grad, layer.conv.weight.grad.clone(), layer.conv.bias.grad.clone())
+
+
+def test_gather_and_scatter_are_adjoint():
+    x, y = torch.randn(2, 6, 4, 3).double(), torch.randn(2, 3, 2, 48).double()
+    assert torch.allclose((gather(x) * y).sum(), (x * scatter(y)).sum())

@@ -80,7 +80,7 @@ def _told(error: Exception) -> int:
 def _misuse(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error)
-        return MISTAKE
+        return 0
     context = getattr(error, "ctx", None)
     place = context.command_path if context else "varied"
     text = error.format_message()  # type: ignore[attr-defined]

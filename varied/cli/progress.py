@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from varied.cli import console
+
 if TYPE_CHECKING:
     from varied.spec import Plan
     from varied.train import Event
@@ -146,13 +148,14 @@ def _bar(meter: Meter, stream: TextIO) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=stream, highlight=False)
+    screen = Console(file=stream, highlight=False)
     live = Live(
-        console=console, refresh_per_second=4, get_renderable=lambda: _drawn(meter), transient=True
+        console=screen, refresh_per_second=4, get_renderable=lambda: _drawn(meter), transient=True
     )
     with live:
         yield
-    stream.write(f"Trained: {meter.pace}; {meter.numbers}.\n" if meter.progress >= 1 else "")
+    if meter.progress >= 1 and stream is sys.stdout:
+        console.say(f"Trained: {meter.pace}; {meter.numbers}.")
 
 
 def _drawn(meter: Meter) -> Any:

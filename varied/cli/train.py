@@ -236,22 +236,28 @@ def _trained(job: Job, told: Told) -> None:
     if told.person:
         console.say(f"The run goes to {job.store.folder}.", 2)
         print(flush=True)
+    said = len(job.notices)
     try:
         stream = progress_stream(quiet=told.quiet, as_json=told.as_json)
         watched(job.train(), job.spec.plan, stream)
         with console.status("Measuring and drawing", quiet=told.quiet):
             run = job.finish()
     except Interrupted:
-        _stopped(f"Saved at step {job.state.step:,}", told)
+        raise _stopped(job, f"Saved at step {job.state.step:,}", told) from None
     except KeyboardInterrupt:
-        _stopped("Trained, and saved; stopped before the pictures", told)
+        raise _stopped(job, "Stopped at once", told) from None
+    for notice in job.notices[said:] if told.person else ():
+        console.say(notice)
     _show(run, job, told)
 
 
-def _stopped(what: str, told: Told) -> None:
+def _stopped(job: Job, what: str, told: Told) -> typer.Exit:
+    """Say how to go on."""
     sentence = f"{what}; continue with the same command: {console.command_line()}"
+    if job.store.finished:
+        sentence = f"{job.store.folder} is trained; its pictures and report are not all there."
     typer.echo(f"\n{sentence}" if told.person else sentence, err=not told.person)
-    raise typer.Exit(130)
+    return typer.Exit(130)
 
 
 def _show(run: Run, job: Job, told: Told) -> None:

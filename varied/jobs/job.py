@@ -167,11 +167,11 @@ class Job:
 
     def finish(self) -> Run:
         """Keep the best weights, measure them, and make the pictures and the report."""
-        kept = self._keep_best()
+        self.notices += self._keep_best()
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
         run = Run(self.store.folder, self.items)
-        look(run, self.state, [*self.sentences, *kept], self.name)
+        look(run, self.state, self.sentences, self.name)
         self.store.clear()
         return run
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from varied.errors import pick
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, halvings, widths
+from varied.nets.strided import Doubled, Halved
 
-__all__ = ["Doubled", "conv"]
+__all__ = ["conv"]
 
 
 def conv(
@@ -55,10 +56,8 @@ def _down(
     sizes = halvings((inputs[1], inputs[2]), depth)
     channels = [inputs[0], *widths(width, len(sizes) - 1)]
     layers: list[nn.Module] = []
-    for (a, b), (high, wide) in zip(itertools.pairwise(channels), sizes[:-1], strict=True):
-        # An even side is halved by a 4-wide kernel, an odd one is rounded up by a 3-wide one.
-        kernel = (4 - high % 2, 4 - wide % 2)
-        layers += [nn.Conv2d(a, b, kernel, stride=2, padding=1), act()]
+    for (a, b), size in zip(itertools.pairwise(channels), sizes[:-1], strict=True):
+        layers += [Halved(a, b, size), act()]
     flat = [channels[-1] * math.prod(sizes[-1]), *([hidden] if hidden else []), outputs[0]]
     layers.append(nn.Flatten())
     for a, b in itertools.pairwise(flat):
@@ -86,23 +85,3 @@ def _up(
     if len(sizes) == 1:
         return nn.Sequential(*layers, nn.Conv2d(maps[0], outputs[0], 3, padding=1))
     return nn.Sequential(*layers[:-1])
-
-
-class Doubled(nn.Module):
-    """A transposed convolution to twice the size, cut to an odd size where one is asked for.
-
-    Arguments:
-        inputs: Channels in.
-        outputs: Channels out.
-        size: Height and width out.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Return the larger map, with shape (N, outputs, *size)."""
-        larger: Tensor = self.conv(h)
-        return larger[..., : self.size[0], : self.size[1]]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.picture import direction, halvings, widths
+from varied.nets.strided import Halved
 
 __all__ = ["Residual", "resnet"]
 
@@ -50,9 +51,8 @@ def _down(
     sizes = halvings((inputs[1], inputs[2]), depth)
     maps = widths(width, len(sizes), most=256)
     layers: list[nn.Module] = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
-    for level, (high, wide) in enumerate(sizes[:-1]):
-        kernel = (4 - high % 2, 4 - wide % 2)
-        layers.append(nn.Conv2d(maps[level], maps[level + 1], kernel, stride=2, padding=1))
+    for level, size in enumerate(sizes[:-1]):
+        layers.append(Halved(maps[level], maps[level + 1], size))
         layers += [Residual(maps[level + 1]) for _ in range(blocks)]
     layers += [_norm(maps[-1]), nn.SiLU(), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(maps[-1] * math.prod(sizes[-1]), outputs[0]))
