@@ -141,8 +141,11 @@ def exactly(model: nn.Module) -> Iterator[None]:
 
 
 def compiled(step: nn.Module, wanted: bool) -> Call:
-    """Return the step, compiled where that is wanted."""
-    return torch.compile(step) if wanted else step
+    """Return the step, compiled where that is wanted; a compiler that fails is done without."""
+    if not wanted:
+        return step
+    torch._dynamo.config.suppress_errors = True
+    return torch.compile(step)
 
 
 def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:

@@ -29,16 +29,17 @@ def place_of(name: str) -> Path:
     """Return the folder of a run.
 
     Arguments:
-        name: A folder, a name below runs/, or "last".
+        name: A folder, a name below runs/, or "last" for the newest that has been trained.
 
     Raises:
         VariedError: If there is no such run; the message names the nearest.
     """
     known = all_runs()
     if name == "last" and not Path(name).exists():
-        if not known:
+        trained = [folder for folder in known if _trained(folder)]
+        if not trained:
             raise VariedError("There are no runs here yet; `varied demo` makes one in a minute.")
-        return known[-1]
+        return trained[-1]
     for folder in (Path(name), ROOT / name):
         if (folder / "spec.toml").is_file():
             return folder
@@ -48,6 +49,10 @@ def place_of(name: str) -> Path:
         raise VariedError(f"There is no run '{name}', nor any other here; `varied demo` makes one.")
     names = [str(folder) for folder in known] if "/" in name else [f.name for f in known]
     raise VariedError(f"There is no run '{name}': {nearest(name, [*names[-10:], 'last'])}")
+
+
+def _trained(folder: Path) -> bool:
+    return (folder / "model.safetensors").exists() or any((folder / "checkpoints").glob("*"))
 
 
 def opened(name: str) -> Run:

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from varied.errors import VariedError, nearest
 
-__all__ = ["SETTINGS", "Group", "Open", "Plain", "in_flags", "size_of"]
+__all__ = ["SETTINGS", "Group", "Open", "Plain", "in_flags", "plain", "size_of"]
 
 #: Where an open command leaves the settings that it has no option for.
 SETTINGS = "varied.settings"
@@ -131,6 +131,12 @@ def _everywhere() -> dict[str, list[str]]:
     return found
 
 
+def _axes() -> list[str]:
+    from varied.spec import AXES
+
+    return list(AXES)
+
+
 def in_flags(text: str, flags: Mapping[str, Any]) -> str:
     """Return a sentence about settings in the words of the command: `--latent 8`, not `latent=8`.
 
@@ -149,7 +155,7 @@ def in_flags(text: str, flags: Mapping[str, Any]) -> str:
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)
-    known = {*flags, *everywhere}
+    known = {*flags, *everywhere, *_axes()}
     return re.sub(
         r"(?<![(,] )(?<!\()\b([a-z][a-z_.]*)=('[^']*'|[-\w.]*\w|)",
         lambda m: _spoken(m, known),
@@ -161,6 +167,21 @@ def _spoken(found: re.Match[str], known: set[str]) -> str:
     if found[1] not in known:
         return found[0]
     return f"{_flag(found[1])} {found[2].strip(chr(39))}".rstrip()
+
+
+def plain(text: str) -> int | float | str:
+    """Read a word as the number that it is, so that a spec reads as if it were written by hand.
+
+    Example:
+        >>> plain("5"), plain("0.5"), plain("each")
+        (5, 0.5, 'each')
+    """
+    for reader in (int, float):
+        try:
+            return reader(text)
+        except ValueError:
+            continue
+    return text
 
 
 def size_of(text: str | None) -> int | tuple[int, int] | None:

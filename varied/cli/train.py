@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.flags import SETTINGS, in_flags, size_of
+from varied.cli.flags import SETTINGS, in_flags, plain, size_of
 from varied.cli.numbers import show_numbers
 from varied.cli.progress import progress_stream, watched
 from varied.errors import VariedError
@@ -133,7 +133,9 @@ def train(
     choices = {
         k: v for k, v in ctx.params.items() if k not in _OWN and v is not None and v is not False
     }
-    given = {"size": size_of(size), **choices, **ctx.meta[SETTINGS]}
+    settings = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
+    settings |= {k: plain(choices.pop(k)) for k in ("beta", "free_bits", "width") if k in choices}
+    given = {"size": size_of(size), **choices, **settings}
     told = Told(as_json=as_json, quiet=quiet)
     if labels and not source.endswith(".npz"):
         raise VariedError("--labels names the labels in an .npz file; folders name their own.")
