@@ -136,7 +136,11 @@ def test_reconstruction_and_kl_are_logged_apart(run):
     rows = run.store.history()
     assert {"train", "validation"} == {row["split"] for row in rows}
     for row in rows:
-        assert row["loss"] == pytest.approx(row["distortion"] + row["rate"], rel=1e-4)
+        if row["split"] == "validation":
+            assert row["loss"] == pytest.approx(row["distortion"] + row["rate"], rel=1e-4)
+    betas = [row["beta"] for row in rows if row["split"] == "train"]
+    assert betas[0] < 1
+    assert betas[-1] == 1
 
 
 def test_a_changed_source_is_noticed(data, run, tmp_path):

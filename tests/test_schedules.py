@@ -152,3 +152,14 @@ def test_a_misspelt_schedule_is_told_the_nearest():
 def test_any_text_is_a_number_or_a_sentence(text):
     with contextlib.suppress(VariedError):
         assert math.isfinite(at(number(text), 3))
+
+
+def test_a_length_below_one_is_a_share_of_the_run():
+    rise = number("linear(0, 2, 0.25)")
+    assert [at(rise, 10**6, share) for share in (0.0, 0.125, 0.25, 1.0)] == [0.0, 1.0, 2.0, 2.0]
+    assert number(str(rise)) == rise
+    both = number("join(constant(0, 0.1), linear(0, 1, 0.2))")
+    assert [at(both, 0, share) for share in (0.05, 0.2, 0.9)] == pytest.approx([0.0, 0.5, 1.0])
+    for text in ("join(constant(0, 0.1), linear(0, 1, 5))", "join(constant(0, 0.5), linear(0,1,0.5))"):
+        with pytest.raises(VariedError, match="join"):
+            number(text)

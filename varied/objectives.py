@@ -48,18 +48,22 @@ class Objective(nn.Module):
         self.samples = samples
         self.weights = nn.ModuleList(Dial(weighted.weight) for weighted in terms)
         self.owned = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
-        self.turn(0)
 
     @property
     def reads(self) -> frozenset[str]:
         """All that the terms read of the distributions."""
         return frozenset().union(*(getattr(term, "reads", ()) for term in self.terms))
 
-    def turn(self, step: int) -> None:
-        """Set every number that moves to its value at a step."""
+    def turn(self, step: int, progress: float = 1.0) -> None:
+        """Set every number that moves.
+
+        Arguments:
+            step: Steps done.
+            progress: The share of the run that is done, for schedules whose length is a share.
+        """
         for module in self.modules():
             if isinstance(module, Dial):
-                module.turn(step)
+                module.turn(step, progress)
 
     def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts.
@@ -109,7 +113,7 @@ def elbo(beta: Number = 1.0, free_bits: Number = 0.0) -> Objective:
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
 
     Arguments:
-        beta: The weight of the KL, a number or a schedule such as linear(0, 1, 2000).
+        beta: The weight of the KL, a number, or a schedule such as linear(0, 1, 2000).
         free_bits: Nats of each dimension that cost nothing, a number or a schedule.
     """
     if isinstance(beta, float | int) and beta < 0:

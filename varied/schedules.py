@@ -1,7 +1,8 @@
 """Numbers that move with the step: everywhere a weight is taken, a number or a schedule will do.
 
 A schedule is a pure function of the step, so a resumed run follows the same curve with nothing to
-save. Its text form, ``"linear(0, 1, 2000)"``, is what TOML files and the command take.
+save. Its text form, ``"linear(0, 1, 2000)"``, is what TOML files and the command take. A length
+below 1 is a share of the run: ``"linear(0, 1, 0.1)"`` rises over its first tenth.
 """
 
 from __future__ import annotations
@@ -31,14 +32,20 @@ class Schedule(ABC):
     """A number for each step.
 
     Concrete schedules are frozen dataclasses with plain fields, a length ``steps`` after which they
-    stand still, and ``__call__(step) -> float``.
+    stand still, and ``__call__(step) -> float``. Where the length is below 1, lengths and what is
+    called with are shares of the run.
     """
 
-    steps: int
+    steps: float
 
     @abstractmethod
-    def __call__(self, step: int) -> float:
-        """Return the number at a step, counted from 0."""
+    def __call__(self, step: float) -> float:
+        """Return the number at a step counted from 0, or at a share of the run."""
+
+    @property
+    def relative(self) -> bool:
+        """Whether the length is a share of the run."""
+        return 0 < self.steps < 1
 
     def __str__(self) -> str:
         values = (f"{f.name}={getattr(self, f.name)}" for f in fields(self))  # type: ignore[arg-type]
@@ -53,9 +60,9 @@ class Constant(Schedule):
     """The same number for ``steps`` steps: a rest inside a `Join`."""
 
     value: float
-    steps: int = 0
+    steps: float = 0
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """Return the number."""
         return float(self.value)
 
@@ -71,9 +78,9 @@ class Linear(Schedule):
 
     start: float
     end: float
-    steps: int
+    steps: float
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """Return the number at a step."""
         return self.start + (self.end - self.start) * _share(step, self.steps)
 
@@ -87,9 +94,9 @@ class Cosine(Schedule):
 
     start: float
     end: float
-    steps: int
+    steps: float
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """Return the number at a step."""
         rise = (1 - math.cos(math.pi * _share(step, self.steps))) / 2
         return self.start + (self.end - self.start) * rise
@@ -113,7 +120,7 @@ class Cyclical(Schedule):
 
     start: float
     end: float
-    steps: int
+    steps: float
     cycles: int = 4
     rise: float = 0.5
 
@@ -121,7 +128,7 @@ class Cyclical(Schedule):
         if not 0 < self.rise <= 1:
             raise VariedError(f"rise={self.rise} must be above 0 and at most 1; 0.5 is usual.")
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """Return the number at a step."""
         if step >= self.steps:
             return float(self.end)
@@ -142,11 +149,11 @@ class Join(Schedule):
     parts: tuple[Schedule, ...]
 
     @property
-    def steps(self) -> int:  # type: ignore[override]
+    def steps(self) -> float:  # type: ignore[override]
         """The length of all parts together."""
         return sum(part.steps for part in self.parts)
 
-    def __call__(self, step: int) -> float:
+    def __call__(self, step: float) -> float:
         """Return the number at a step."""
         for part in self.parts[:-1]:
             if step < part.steps:
@@ -167,9 +174,21 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 
 
-def at(value: Number, step: int) -> float:
-    """Return a number, or what a schedule says at a step."""
-    return value(step) if isinstance(value, Schedule) else float(value)
+def at(value: Number, step: int, progress: float = 1.0) -> float:
+    """Return a number, or what a schedule says.
+
+    Arguments:
+        value: A number or a schedule.
+        step: Steps done.
+        progress: The share of the run that is done; read where lengths are shares.
+
+    Example:
+        >>> at(Linear(0, 1, 0.2), step=7, progress=0.1)
+        0.5
+    """
+    if not isinstance(value, Schedule):
+        return float(value)
+    return value(progress if value.relative else step)
 
 
 def number(value: float | str | Schedule) -> Number:
@@ -223,19 +242,26 @@ def _joined(values: list[Number]) -> Schedule:
     parts = tuple(part for part in values if isinstance(part, Schedule))
     if not parts or len(parts) < len(values):
         raise VariedError("A join is made of schedules; write constant(0, 100) for a number.")
-    return Join(parts)
+    if len({0 < part.steps < 1 for part in parts if part.steps}) > 1:
+        raise VariedError("A join counts in steps or in shares of the run; use one of the two.")
+    if not parts[0].relative or sum(part.steps for part in parts) < 1:
+        return Join(parts)
+    raise VariedError("The shares of a join come to the whole run or more; use smaller ones.")
 
 
 def _whole(schedule: Schedule) -> Schedule:
     if any(isinstance(value, Schedule) for value in vars(schedule).values()):
         raise VariedError("Only a join has schedules inside; use join(...), or give a number.")
-    counts = {k: int(v) for k, v in vars(schedule).items() if k in ("steps", "cycles")}
-    if min(counts.values()) < 0 or (
-        not isinstance(schedule, Constant) and min(counts.values()) < 1
-    ):
+    counts = {k: _count(v) for k, v in vars(schedule).items() if k in ("steps", "cycles")}
+    least = min(counts.values())
+    if least < 0 or (least == 0 and not isinstance(schedule, Constant)):
         raise VariedError(f"{schedule} has no length; give it at least one step.")
     return type(schedule)(**{**vars(schedule), **counts})
 
 
-def _share(step: int, steps: int) -> float:
+def _count(value: float) -> float:
+    return value if 0 < value < 1 else int(value)
+
+
+def _share(step: float, steps: float) -> float:
     return min(max(step / steps, 0.0), 1.0)

@@ -51,12 +51,12 @@ class Dial(nn.Module):
     def __init__(self, value: Number) -> None:
         super().__init__()
         self.schedule = value
-        self.register_buffer("value", torch.tensor(at(value, 0)), persistent=False)
+        self.register_buffer("value", torch.tensor(at(value, 0, 0.0)), persistent=False)
 
-    def turn(self, step: int) -> None:
-        """Set the number for a step."""
+    def turn(self, step: int, progress: float = 1.0) -> None:
+        """Set the number for a step, or a share of the run that is done."""
         if not isinstance(self.schedule, float | int):
-            self.value.fill_(at(self.schedule, step))
+            self.value.fill_(at(self.schedule, step, progress))
 
 
 @reads()

@@ -164,7 +164,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         batch = _on(batches.at(state.step), state.setup.device)
         lr = _set_rate(optimizer, plan, state)
         reseed(plan.seed, "step", state.step)
-        step.objective.turn(state.step)
+        step.objective.turn(state.step, state.progress)
         optimizer.zero_grad(set_to_none=True)
         loss, parts = call(*batch)
         loss.backward()

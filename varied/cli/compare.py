@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from varied import plots
+from varied import plots, uses
 from varied.cli.numbers import active, estimate
 from varied.data import Items
 from varied.evaluate import Estimate
+from varied.randomness import noise
 from varied.report import Figure, Sentence, Table, write_report
 from varied.runs import Run, Store
 
@@ -189,12 +190,20 @@ class Comparison:
         rows: list[tuple[str, Any]] = []
         above: Any = None
         for name, run, items in zip(self.names, self.runs, self.items, strict=True):
-            originals, made = run.reconstruct(items, n=SHOWN).array
+            originals, made = _reconstructed(run, items)
             if above is None or not np.array_equal(above, originals):
                 rows.append(("original", originals))
             above = originals
             rows.append((name, made))
         return rows
+
+
+def _reconstructed(run: Run, items: Items) -> tuple[Any, Any]:
+    """Return the first items and a run's reconstructions; chance is the same for all runs."""
+    batch = run.stored(items.take(np.arange(min(SHOWN, len(items)))))
+    with noise(0, "look"):
+        x = run.codec.load(batch.x)
+    return run.codec.decode(x), run.codec.decode(uses.reconstruct(run.model, x, batch.c))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

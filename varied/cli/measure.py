@@ -69,7 +69,10 @@ def compare(
         console.show_json(found.to_json() | {"page": str(page)})
         return
     console.heading("Test numbers, in nats, each ± its standard error")
-    console.table(HEADER, found.rows())
+    lines = [HEADER, *found.rows()]
+    if len(lines) <= 4:  # a column for each run, where these find room
+        lines = list(zip(*lines, strict=True))
+    console.table(lines[0], lines[1:])
     print()
     for sentence in found.sentences:
         console.say(sentence)

@@ -96,7 +96,8 @@ class Meter:
         if self.event is None:
             return "starting"
         rows = self.speed * self.event.rows
-        speed = f", {self.speed:,.0f} steps/s, {rows:,.0f} rows/s" if self.speed else ""
+        digits = 0 if self.speed >= 10 else 1
+        speed = f", {self.speed:,.{digits}f} steps/s, {rows:,.0f} rows/s" if self.speed else ""
         return f"epoch {self.event.epoch:.1f}{speed}"
 
 

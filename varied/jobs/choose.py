@@ -17,6 +17,9 @@ __all__ = ["MINUTES", "Choice", "choose"]
 
 #: Minutes of training where a person gives no length.
 MINUTES = 10.0
+
+#: The weight of the KL where a person names neither beta nor an objective.
+WARM_UP = "linear(0, 1, 0.1)"
 LENGTHS = ("minutes", "epochs", "steps")
 
 _DATA = ("binarize", "domain")
@@ -55,6 +58,12 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     parts |= named
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
+    if "objective" not in parts and "beta" not in asked:
+        parts["objective"] = {"name": "elbo", "beta": WARM_UP}
+        reasons.append(
+            "beta rises from 0 to 1 over the first tenth of the run, because a latent unit that "
+            "costs too early falls silent."
+        )
     values: dict[str, Any] = codec.suggest(len(rows)) | parts
     values["latent"] = asked.pop("latent", values["latent"])
     context = _context(rows) if conditional else None

@@ -155,15 +155,15 @@ class Job:
         with self.store.lock(), _gracefully(self):
             if self.state.step == 0:
                 watch.look(0.0, self.state)
+            event = None
             for event in train(self.step, batches, plan, self.state):
                 watch.see(event)
                 if self.stopping:
                     self.store.write_checkpoint(self.model, event.snapshot())
                     raise Interrupted
                 yield event
-                last = event
-            if self.state.step and "last" in locals():
-                self.store.write_checkpoint(self.model, last.snapshot())
+            if event is not None:
+                self.store.write_checkpoint(self.model, event.snapshot())
 
     def finish(self) -> Run:
         """Keep the best weights, measure them, and make the pictures and the report."""
