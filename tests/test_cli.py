@@ -414,6 +414,7 @@ def interrupt(process, folder, number):
 def test_stopped_and_continued_is_bit_for_bit(place, tmp_path):
     folder = tmp_path / "stopped"
     words = ("train", *WORDS, "--out", folder)
+    whole = start("train", *WORDS, "--out", tmp_path / "whole", "--quiet", cwd=place)
     code, out = interrupt(start(*words, cwd=place), folder, signal.SIGINT)
     assert code == 130, out
     assert re.search(r"Saved at step \d+; continue with the same command: varied train", out)
@@ -421,7 +422,6 @@ def test_stopped_and_continued_is_bit_for_bit(place, tmp_path):
     more, _ = (again := start(*words, cwd=place)).communicate(timeout=60)
     assert again.returncode == 0, more
     assert "Goes on at step" in more
-    whole = start("train", *WORDS, "--out", tmp_path / "whole", "--quiet", cwd=place)
     assert whole.wait(60) == 0
     one, other = (
         read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("stopped", "whole")

@@ -7,10 +7,10 @@ kept in the checkpoint, so that a resumed run computes in the same way.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import os
 import platform
 import shutil
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from varied.spec import Plan
 from varied.trace import Given
 
-__all__ = ["Setup", "compiled", "describe", "exactly", "keep_memory", "measure", "place"]
+__all__ = ["Crowd", "Setup", "compiled", "describe", "exactly", "keep_memory", "measure", "place"]
 
 #: Seconds of training under which a cold compilation (7 to 23 s) is not repaid.
 WORTH_COMPILING = 240.0
@@ -32,12 +32,23 @@ Call = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Setup:
-    """How a run computes."""
+    """How a run computes.
+
+    Arguments:
+        device: "cpu" or "cuda".
+        precision: Of the networks; all else is float32.
+        threads: Processor threads at the start.
+        compile: Whether the step is compiled.
+        most: Threads to try where nothing else runs; 1 leaves their number alone.
+        alone: Seconds of a step on one thread, as measured.
+    """
 
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
     compile: bool = False
+    most: int = 1
+    alone: float = 0.0
 
     def __str__(self) -> str:
         compiled = ", compiled" if self.compile else ""
@@ -97,19 +108,26 @@ def measure(
         return Setup(device, precision, torch.get_num_threads(), plan.compile == "yes")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = min(cores or 1, torch.get_num_threads())
-    threads = [plan.threads] if plan.threads else sorted({most, 1}, reverse=True)
-    precisions = ["float32", "bfloat16"] if plan.precision == "auto" else [plan.precision]
-    start = time.perf_counter()
-    timed: list[tuple[float, Setup]] = []
-    for count, precision in itertools.product(threads, precisions):
-        if timed and time.perf_counter() - start > patience:
-            break
-        setup = Setup(device, precision, count)
-        place(step, setup)
-        timed.append((_seconds(call), setup))
+    start, timed = time.perf_counter(), dict[Setup, float]()
+
+    def attempt(setup: Setup) -> None:
+        if not timed or time.perf_counter() - start < patience:
+            place(step, setup)
+            timed[setup] = _seconds(call)
+
+    # One thread first: it waits for no other, so a busy machine does not blur what it says.
+    alone = Setup(device, threads=plan.threads or 1)
+    for precision in ("float32", "bfloat16") if plan.precision == "auto" else (plan.precision,):
+        attempt(replace(alone, precision=precision))
+    alone = min(timed, key=timed.__getitem__)
+    if not plan.threads and most > 1:
+        attempt(replace(alone, threads=most))
     step.zero_grad(set_to_none=True)
-    seconds, fastest = min(timed, key=lambda pair: pair[0])
-    return replace(fastest, compile=_repays(step, plan, 60 * plan.minutes or steps * seconds))
+    fastest = min(timed, key=timed.__getitem__)
+    seconds = 60 * plan.minutes or steps * timed[fastest]
+    compiled = _repays(step, plan, seconds)
+    usable = 1 if plan.threads else most
+    return replace(fastest, compile=compiled, most=usable, alone=timed[alone])
 
 
 def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) -> float:
@@ -138,6 +156,42 @@ def exactly(model: nn.Module) -> Iterator[None]:
         model.train(training)
         for module, precision in zip(given, kept, strict=True):
             module.precision = precision
+
+
+class Crowd:
+    """Steps back to one thread while other programs hold the cores, and tries all again later.
+
+    Two threads that wait for each other at every turn can be 40 times slower than one where
+    another program is busy on the same cores.
+
+    Arguments:
+        setup: How the run computes.
+        window: Seconds after which the last steps are judged.
+        patience: Seconds on one thread after which all are tried again.
+    """
+
+    def __init__(self, setup: Setup, window: float = 0.5, patience: float = 10.0) -> None:
+        self.threads, self.most, self.alone = setup.threads, setup.most, setup.alone
+        self.window, self.patience = window, patience
+        self.waited, self.felt = 0.0, list[float]()
+
+    def feel(self, seconds: float) -> None:
+        """Take note of how long a step took, and change the number of threads where that helps."""
+        self.felt.append(seconds)
+        if self.most == 1 or len(self.felt) < 3 or sum(self.felt) < self.window:
+            return
+        usual, passed = statistics.median(self.felt), sum(self.felt)
+        self.felt = []
+        if self.threads > 1 and usual > self.alone:
+            self._take(1)
+        elif self.threads == 1:
+            self.alone, self.waited = usual, self.waited + passed
+            if self.waited > self.patience:
+                self._take(self.most)
+
+    def _take(self, threads: int) -> None:
+        self.threads, self.waited = threads, 0.0
+        torch.set_num_threads(threads)
 
 
 def compiled(step: nn.Module, wanted: bool) -> Call:

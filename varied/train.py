@@ -157,6 +157,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
     optimizer = _optimizer(step, plan)
     _recall(optimizer, step, state.moments)
     call = runtime.compiled(step, state.setup.compile)
+    crowd = runtime.Crowd(state.setup)
     failed = 0
     step.train()
     while state.progress < 1.0:
@@ -175,7 +176,9 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         state.skipped += failed > 0
         _give_up(failed, state)
         state.step += 1
-        state.seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        state.seconds += seconds
+        crowd.feel(seconds)
         if plan.minutes:
             state.pace(60 * plan.minutes)
         yield Event(

@@ -48,7 +48,9 @@ def step_of(work: Work, plan: Plan) -> tuple[VAE, Step]:
     """Return the work's model, and its training step."""
     layers = {"width": 32, "depth": len(work.channels), "hidden": 0}
     spec = Spec(
-        net=Part("conv", layers) if work.channels else Part("mlp", {"width": 400, "depth": 1}),
+        net=Part("conv", layers)
+        if work.channels
+        else Part("mlp", {"width": 400, "depth": 1, "activation": "relu"}),
         likelihood=Part("bernoulli") if work.loss == "bce" else Part("gaussian", {"scale": 1.0}),
         latent=work.latent,
         plan=plan,

@@ -45,4 +45,6 @@ def _latent(shape: tuple[int, ...], n: int) -> tuple[object, str]:
         return max(2, n // 20), f"{n} rows cannot tell more apart"
     if len(shape) == 3 and max(shape[1:]) >= 64:
         return 64, "pictures of 64 pixels and more have many ways to differ"
+    if len(shape) == 3:
+        return 32, "small pictures rarely use more, and units in excess fall silent"
     return 16, "small data rarely use more, and units in excess fall silent"

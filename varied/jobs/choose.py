@@ -18,8 +18,15 @@ __all__ = ["MINUTES", "Choice", "choose"]
 #: Minutes of training where a person gives no length.
 MINUTES = 10.0
 
+#: What fully connected networks are trained with, where a person says nothing: measured on digits.
+PLAIN_LAYERS = Plan(batch=256, lr=4e-3)
+
 #: The weight of the KL where a person names neither beta nor an objective.
-WARM_UP = "linear(0, 1, 0.1)"
+WARM_UP = "linear(0, 1, 0.2)"
+WARMS_UP = (
+    "beta rises from 0 to 1 over the first fifth of the run, because a latent unit that costs too "
+    "early falls silent."
+)
 LENGTHS = ("minutes", "epochs", "steps")
 
 _DATA = ("binarize", "domain")
@@ -54,30 +61,40 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     else:
         entry = pick(ZOO, model, "model")
         parts, conditional = dict(entry.parts), conditional or entry.conditional
-    named = {axis: asked.pop(axis) for axis in AXES if axis in asked}
-    parts |= named
+    parts |= {axis: asked.pop(axis) for axis in AXES if axis in asked}
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
     if "objective" not in parts and "beta" not in asked:
         parts["objective"] = {"name": "elbo", "beta": WARM_UP}
-        reasons.append(
-            "beta rises from 0 to 1 over the first tenth of the run, because a latent unit that "
-            "costs too early falls silent."
-        )
+        reasons.append(WARMS_UP)
     values: dict[str, Any] = codec.suggest(len(rows)) | parts
     values["latent"] = asked.pop("latent", values["latent"])
     context = _context(rows) if conditional else None
     values["context"] = context.size if context else 0
-    plan = dataclasses.asdict(values.pop("plan", Plan()))
-    if any(asked.get(name) for name in LENGTHS):
-        plan |= dict.fromkeys(LENGTHS, 0)  # a length that is asked for replaces that of a spec
-    values["plan"] = plan | {name: asked.pop(name) for name in settings(Plan) if name in asked}
+    values["plan"] = _plan(values, len(rows), asked, reasons)
     for name, value in asked.items():
         _set(values, name, value)
-    if not any(values["plan"].get(name) for name in LENGTHS):
-        values["plan"]["minutes"] = MINUTES
-        reasons.append(f"Trains for {MINUTES:g} minutes; --minutes, --epochs or --steps change it.")
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
+
+
+def _plan(
+    values: Mapping[str, Any], n: int, asked: dict[str, Any], reasons: list[str]
+) -> dict[str, Any]:
+    """Return the plan; what a person asked for is taken out of ``asked``."""
+    plan = dataclasses.asdict(values.get("plan") or _usual_plan(values["net"], n))
+    if any(asked.get(name) for name in LENGTHS):
+        plan |= dict.fromkeys(LENGTHS, 0)  # a length that is asked for replaces that of a spec
+    plan |= {name: asked.pop(name) for name in settings(Plan) if name in asked}
+    if not any(plan[name] for name in LENGTHS):
+        plan["minutes"] = MINUTES
+        reasons.append(f"Trains for {MINUTES:g} minutes; --minutes, --epochs or --steps change it.")
+    return plan
+
+
+def _usual_plan(net: Any, n: int) -> Plan:
+    part = Part.of(net)
+    deep = part.name == "mlp" and part.settings.get("depth") != 0
+    return PLAIN_LAYERS if deep and n >= 5000 else Plan()
 
 
 def _parts_of(spec: Spec) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def mlp(
     *,
     width: int = 512,
     depth: int = 2,
-    activation: str = "relu",
+    activation: str = "silu",
 ) -> nn.Module:
     """Return a fully connected network; any shape to any shape.
 

@@ -1,0 +1,67 @@
+"""Where a run computes: what is measured, and what happens when the machine gets busy."""
+
+import pytest
+import torch
+
+from varied import runtime
+from varied.runtime import Crowd, Setup
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    return taken
+
+
+def test_a_busy_machine_gets_one_thread_and_later_all_again(threads):
+    crowd = Crowd(Setup(threads=2, most=2, alone=0.02))
+    for _ in range(200):
+        crowd.feel(0.01)
+    assert threads == []
+    crowd.feel(0.6)
+    assert threads == []
+    for _ in range(3):
+        crowd.feel(0.4)
+    assert threads[:1] == [1]
+    while len(threads) < 2:
+        crowd.feel(0.1)
+    assert threads == [1, 2]
+    for _ in range(10):
+        crowd.feel(0.09)
+    assert threads == [1, 2]
+
+
+def test_a_slow_compilation_alone_changes_nothing(threads):
+    crowd = Crowd(Setup(threads=2, most=2, alone=0.02))
+    for seconds in (0.011, 0.011, 15.0, 0.011):
+        crowd.felt.append(seconds)
+    crowd.feel(0.011)
+    assert threads == []
+
+
+def test_what_a_plan_fixes_is_left_alone(threads):
+    crowd = Crowd(Setup(threads=2, most=1, alone=0.001))
+    for _ in range(100):
+        crowd.feel(1.0)
+    assert threads == []
+
+
+def test_exactly_puts_everything_back_even_after_a_fault():
+    module = torch.nn.Linear(2, 2).train()
+    with pytest.raises(KeyError), runtime.exactly(module):
+        assert not module.training
+        assert not torch.is_grad_enabled()
+        raise KeyError
+    assert module.training
+    assert torch.is_grad_enabled()
+
+
+def test_the_description_names_no_host_person_or_folder():
+    import getpass
+    import socket
+
+    text = " ".join(runtime.describe().values())
+    assert socket.gethostname() not in text.split()
+    assert getpass.getuser() not in text.split()
+    assert "/home" not in text
