@@ -149,7 +149,7 @@ def test_the_first_free_demo(tmp_path):
 
     for name in ("demo", "demo-2"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").touch()
+        (tmp_path / name / "report.html").touch()
     assert _free(tmp_path / "demo") == tmp_path / "demo-3"
     assert _free(tmp_path / "other") == tmp_path / "other"
 

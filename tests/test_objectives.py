@@ -66,7 +66,11 @@ def oracle(w, x, z, likelihood, latent):
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
 def test_loss_is_minus_the_elbo_of_an_independent_oracle(name):
-    spec = Spec.of(net={"name": "mlp", "width": 32, "depth": 1}, likelihood=name, latent=4)
+    spec = Spec.of(
+        net={"name": "mlp", "width": 32, "depth": 1, "activation": "relu"},
+        likelihood=name,
+        latent=4,
+    )
     model, objective = compose(spec, (1, 5, 5))
     model, objective = model.double(), objective.double()
     x = torch.rand(9, 1, 5, 5).double().round()

@@ -160,6 +160,9 @@ def test_a_length_below_one_is_a_share_of_the_run():
     assert number(str(rise)) == rise
     both = number("join(constant(0, 0.1), linear(0, 1, 0.2))")
     assert [at(both, 0, share) for share in (0.05, 0.2, 0.9)] == pytest.approx([0.0, 0.5, 1.0])
-    for text in ("join(constant(0, 0.1), linear(0, 1, 5))", "join(constant(0, 0.5), linear(0,1,0.5))"):
+    for text in (
+        "join(constant(0, 0.1), linear(0, 1, 5))",
+        "join(constant(0, 0.5), linear(0,1,0.5))",
+    ):
         with pytest.raises(VariedError, match="join"):
             number(text)

@@ -182,7 +182,7 @@ class Crowd:
             return
         usual, passed = statistics.median(self.felt), sum(self.felt)
         self.felt = []
-        if self.threads > 1 and usual > self.alone:
+        if self.threads > 1 and usual > 1.5 * self.alone:
             self._take(1)
         elif self.threads == 1:
             self.alone, self.waited = usual, self.waited + passed

@@ -48,7 +48,7 @@ class Schedule(ABC):
         return 0 < self.steps < 1
 
     def __str__(self) -> str:
-        values = (f"{f.name}={getattr(self, f.name)}" for f in fields(self))  # type: ignore[arg-type]
+        values = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
         return f"{type(self).__name__.lower()}({', '.join(values)})"
 
 
@@ -202,7 +202,7 @@ def number(value: float | str | Schedule) -> Number:
 
     Example:
         >>> print(number("linear(0, 1, 2000)"))
-        linear(start=0.0, end=1.0, steps=2000)
+        linear(start=0, end=1, steps=2000)
         >>> number("4")
         4.0
     """
@@ -257,6 +257,10 @@ def _whole(schedule: Schedule) -> Schedule:
     if least < 0 or (least == 0 and not isinstance(schedule, Constant)):
         raise VariedError(f"{schedule} has no length; give it at least one step.")
     return type(schedule)(**{**vars(schedule), **counts})
+
+
+def _short(value: float) -> float:
+    return int(value) if float(value).is_integer() else value
 
 
 def _count(value: float) -> float:

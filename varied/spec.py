@@ -172,7 +172,9 @@ class Spec:
                 raise VariedError(f"A spec has no key '{name}': {nearest(name, sorted(known))}")
         read: dict[str, Any] = {axis: Part.of(values[axis]) for axis in AXES if axis in values}
         for axis, part in read.items():
-            checked(pick(AXES[axis], part.name, axis), part.settings, f"{axis} '{part.name}'")
+            build = pick(AXES[axis], part.name, axis)
+            kept = checked(build, part.settings, f"{axis} '{part.name}'")
+            read[axis] = Part(part.name, kept)
         read |= checked(
             cls, {k: v for k, v in values.items() if k in ("latent", "context")}, "spec"
         )

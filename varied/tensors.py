@@ -23,9 +23,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) ->
     """Write tensors as safetensors, with plain notes in its header."""
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(finite(notes))
-    return write(
-        path, safetensors.torch.save(flat, {"varied": text, "digest": _digest(flat, text)})
-    )
+    # One entry: the order of several is random, and equal weights would make unequal files.
+    sealed = json.dumps({"notes": text, "digest": _digest(flat, text)})
+    return write(path, safetensors.torch.save(flat, {"varied": sealed}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -36,14 +36,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            sealed = json.loads((file.metadata() or {})["varied"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["digest"] != _digest(tensors, header["varied"]):
+        if sealed["digest"] != _digest(tensors, sealed["notes"]):
             raise ValueError("its contents have changed")
-        return tensors, json.loads(header["varied"])
+        return tensors, json.loads(sealed["notes"])
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this the folder of a run?") from None
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is damaged ({error}); restore it or train again.") from None
 
 

@@ -29,6 +29,10 @@ Only `benchmarks.peers.works` and `benchmarks.peers.trial` are needed; `WORKS[le
 
 from __future__ import annotations
 
+# Before torch, as in a program of its users.
+from varied import VAE, Part, Plan, Spec, Step, compose
+
+# isort: split
 from torch import Tensor
 
 from benchmarks.peers.trial import Clock, main
@@ -36,9 +40,7 @@ from benchmarks.peers.works import LEARNING_RATE, Work
 from varied.data import Batches, chunks
 from varied.data.codecs import PictureCodec
 from varied.evaluate import passed
-from varied.models import VAE
-from varied.spec import Part, Plan, Spec, compose
-from varied.train import Step, train
+from varied.train import train
 
 #: As a run of ten minutes is trained, compiled where that is repaid.
 PLAN = Plan(lr=LEARNING_RATE, decay="none", warmup=1, minutes=10)

@@ -24,7 +24,6 @@ Misuse = typer.BadParameter.__mro__[2]
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    _wait_briefly()
     args = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -35,17 +34,6 @@ def main(args: Sequence[str] | None = None) -> int:
         if _wants_traceback(args):
             raise
         return _told(error)
-
-
-def _wait_briefly() -> None:
-    """Let threads that wait for each other sleep soon; torch reads it when it is imported.
-
-    Where other programs are busy on the same cores, two threads that spin while they wait are
-    slower than one by far: 14 steps of a small net a second, against 342 so. On free cores
-    nothing is lost (614 to 649 and 710, in the same trial).
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def _run(args: Sequence[str]) -> int:

@@ -165,7 +165,7 @@ def demo(
 def _free(out: Path) -> Path:
     """Return the first of demo, demo-2, demo-3 ... that holds no finished run."""
     tried, number = out, 1
-    while (tried / "model.safetensors").exists():
+    while (tried / "report.html").exists():
         number += 1
         tried = out.with_name(f"{out.name}-{number}")
     return tried
@@ -256,8 +256,6 @@ def _trained(job: Job, told: Told) -> None:
 def _stopped(job: Job, what: str, told: Told) -> typer.Exit:
     """Say how to go on."""
     sentence = f"{what}; continue with the same command: {console.command_line()}"
-    if job.store.finished:
-        sentence = f"{job.store.folder} is trained; its pictures and report are not all there."
     typer.echo(f"\n{sentence}" if told.person else sentence, err=not told.person)
     return typer.Exit(130)
 

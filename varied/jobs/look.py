@@ -42,6 +42,7 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
     notes = [Sentence(text) for text in sentences]
     warnings = [Sentence(text, "warning") for text in [*found.warnings, *_skipped(state)]]
     table = _table(run, state)
+    _card(run, title, facts, table, warnings, figures)
     write_report(
         run.folder,
         title=title,
@@ -50,7 +51,6 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
         tables=[table],
         figures=figures,
     )
-    _card(run, title, facts, table, warnings, figures)
     return found
 
 

@@ -50,7 +50,7 @@ class Run:
         self.data = self.store.read_data()
         self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
         self._items = items
-        if self.store.finished:
+        if self.store.trained:
             self.store.read_weights("model.safetensors", self.model)
         elif self.store.read_checkpoint(self.model)[0] is None:
             raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")

@@ -62,9 +62,14 @@ class Store:
         return (self / "spec.toml").is_file()
 
     @property
-    def finished(self) -> bool:
+    def trained(self) -> bool:
         """Whether training came to its end."""
         return (self / "model.safetensors").is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all was written that a run promises; the report comes last."""
+        return self.trained and (self / "report.html").is_file()
 
     def begin(
         self, spec: Spec, codec: Codec, context: ContextCodec | None, data: dict[str, Any]
