@@ -78,6 +78,8 @@ class State:
         skipped: Steps whose gradient was not finite, and which changed nothing.
         total: Steps in all, as far as known; minutes are turned into steps as they are measured.
         anchor: The (step, progress) at which ``total`` was last set.
+        limit: Progress goes no further before ``total`` is set again: one slow step, at which a
+            speed was taken, must not make the next thousand look like half of the run.
         setup: How the run computes, as measured at its start.
         moments: The optimizer's tensors by the name of their parameter.
     """
@@ -87,6 +89,7 @@ class State:
     skipped: int = 0
     total: float = math.inf
     anchor: tuple[int, float] = (0, 0.0)
+    limit: float = 1.0
     setup: Setup | None = None
     moments: dict[str, Tensor] = field(default_factory=dict)
 
@@ -95,8 +98,8 @@ class State:
         """The share of the run that is done, from 0 to 1."""
         step, share = self.anchor
         if self.step >= self.total:
-            return 1.0
-        return share + (1 - share) * (self.step - step) / (self.total - step)
+            return self.limit
+        return min(share + (1 - share) * (self.step - step) / (self.total - step), self.limit)
 
     def pace(self, budget: float) -> None:
         """Turn a budget of seconds into steps, from the speed since it was last done.
@@ -109,6 +112,7 @@ class State:
             return
         speed = (self.step - step) / elapsed
         self.anchor = (self.step, min(self.seconds / budget, 1.0))
+        self.limit = min(self.anchor[1] + 1 / 40, 1.0)
         self.total = self.step + max(budget - self.seconds, 0.0) * speed
 
 

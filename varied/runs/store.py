@@ -249,9 +249,8 @@ def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> State:
     total = float("inf") if plain["total"] is None else plain["total"]
     step, share = plain["anchor"]
     setup = Setup(**plain["setup"]) if plain["setup"] else None
-    return State(
-        plain["step"], plain["seconds"], plain["skipped"], total, (step, share), setup, moments
-    )
+    read = plain | {"total": total, "anchor": (step, share), "setup": setup, "moments": moments}
+    return State(**read)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
