@@ -258,6 +258,26 @@ def test_colour_pictures_and_vectors_train_too(tmp_path):
     assert run.reconstruct(n=2).array[0] == pytest.approx(run.part("test").x[:2], rel=1e-3)
 
 
+def test_pictures_of_any_numbers_are_looked_at_as_pictures(tmp_path):
+    x = np.random.default_rng(0).random((60, 1, 9, 9)).astype(np.float32)
+    for name, data in {"unit": x, "real": x * 7 - 3}.items():
+        run = fit(data, "vae", out=tmp_path / name, latent=2, **(SMALL | {"steps": 3}))
+        made = run.sample(4)
+        assert (made.array.shape, made.array.dtype) == ((4, 1, 9, 9), np.float32)
+        assert (made.shown.shape, made.shown.dtype, made.kind) == ((4, 9, 9), np.uint8, "picture")
+        assert (run.folder / "samples.gif").is_file()
+        assert (run.folder / "manifold.png").is_file()
+
+
+def test_an_autoencoder_claims_no_nats_of_kl(data, tmp_path):
+    run = fit(data, "autoencoder", out=tmp_path / "r", latent=3, **(SMALL | {"steps": 3}))
+    order, rates = run._ranked()
+    assert sorted(order) == [0, 1, 2]
+    assert np.isnan(rates).all()
+    assert files.read_json(run.folder / "evaluation.json")["elbo"] is None
+    assert not (run.folder / "kl.png").exists()
+
+
 def test_a_collapsed_posterior_is_said_in_a_sentence(data, tmp_path):
     run = fit(data, "beta-vae", beta=1000, out=tmp_path / "r", latent=4, **(SMALL | {"steps": 200}))
     [warning] = run.evaluate().warnings

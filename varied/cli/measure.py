@@ -61,7 +61,7 @@ def compare(
             "Give two runs or more: `varied compare RUN RUN`; `varied runs` lists them."
         )
     with console.status("Measuring and drawing", quiet=as_json):
-        from varied.cli.compare import HEADER, Comparison
+        from varied.runs.compare import HEADER, Comparison
 
         found = Comparison(folders)
         page = found.write(fresh(out, quiet=as_json))

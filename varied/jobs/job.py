@@ -249,7 +249,7 @@ class Watch:
         codes = uses.encode(job.model, job.codec.load, _chunks(self.test)).mean
         device = next(job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
-        made = job.codec.decode(uses.decode(job.model, self.z.to(device), c))
+        made = job.codec.looks(uses.decode(job.model, self.z.to(device), c))
         self.store.write_frame(Frame(codes, torch.from_numpy(made), epoch, state.step))
         parts = self._validate()
         row = self._row("validation", epoch, state) | parts

@@ -127,7 +127,7 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
-    if run.spec.latent == 2 and len(run.codec.shape) == 3:
+    if run.spec.latent == 2 and _pictured(run):
         yield _manifold(run)
     caption = "A row for each latent unit, largest KL first, as it alone moves from left to right."
     yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
@@ -140,6 +140,10 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
 def _saved(result: Any, folder: Path, file: str, title: str, caption: str) -> Figure:
     result.save(folder / file)
     return Figure(file, title, caption, caption)
+
+
+def _pictured(run: Run) -> bool:
+    return bool(run.store.frames()[0].samples.dtype == torch.uint8)
 
 
 def _sampled(run: Run) -> str:
@@ -171,7 +175,7 @@ def _labels(run: Run, n: int) -> tuple[Array | None, tuple[str, ...]]:
 
 def _manifold(run: Run) -> Figure:
     made, values = uses.manifold(run.model, 20, run.contexts(1))
-    pictures = run.codec.decode(made)
+    pictures = run.codec.looks(made)
     plots.manifold(pictures, len(values), run.folder / "manifold.png", values.tolist())
     caption = "What the latent plane decodes to, at evenly spread quantiles of the prior."
     return Figure("manifold.png", "Manifold", caption, caption)
@@ -206,7 +210,7 @@ def _latent(run: Run) -> Iterator[Figure]:
 
 
 def _samples_gif(run: Run) -> Iterator[Figure]:
-    if len(run.codec.shape) != 3:
+    if not _pictured(run):
         return
     frames = run.store.frames()
     captions = [f"epoch {frame.epoch:.1f}" for frame in frames]

@@ -101,7 +101,7 @@ def traversals(
 
     Arguments:
         pictures: uint8, shape (D, S, H, W) or (D, S, H, W, 3), in the caller's order (KL, falling).
-        rates: KL of each dimension, in nats, shape (D,).
+        rates: KL of each dimension, in nats, shape (D,); NaN where there is none.
         values: What the dimension was set to, shape (S,).
         path: The picture to write.
         dims: Which dimension each row is; 0 to D-1 where it is not given.
@@ -110,7 +110,8 @@ def traversals(
         The path.
     """
     names = range(len(pictures)) if dims is None else dims
-    titles = [f"z{name} · {_signed(rate)} nats" for name, rate in zip(names, rates, strict=True)]
+    costs = ("" if np.isnan(rate) else f" · {_signed(rate)} nats" for rate in rates)
+    titles = [f"z{name}{cost}" for name, cost in zip(names, costs, strict=True)]
     heads = [_signed(value) for value in values]
     cells = [picture for row in pictures for picture in row]
     whole = sheet(cells, columns=len(heads), row_titles=titles, column_titles=heads)

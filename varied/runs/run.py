@@ -13,13 +13,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied import plots, uses
-from varied.data import Batch, Codec, Items, chunks, read
+from varied import uses
+from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec
 from varied.errors import VariedError, nearest
 from varied.evaluate import Evaluation, evaluate
+from varied.files import read_json
 from varied.randomness import noise
-from varied.runs.result import Result
+from varied.runs.result import (
+    Draw,
+    Result,
+    draw_many,
+    draw_pairs,
+    draw_paths,
+    draw_traversals,
+)
 from varied.runs.store import Store
 from varied.spec import compose
 from varied.uses import Codes
@@ -142,10 +150,12 @@ class Run:
         c = self.context.encode(of)
         return c.repeat(-(-n // len(c)), 1)[:n]
 
-    def _result(self, x: Tensor, draw: Any, lead: Sequence[int] = ()) -> Result:
-        array = decoded(self.codec, x)
-        kind = "picture" if len(self.codec.shape) == 3 else "array"
-        return Result(array.reshape(*lead, *array.shape[1:]) if lead else array, kind, draw)
+    def _result(self, x: Tensor, draw: Draw, lead: Sequence[int] = ()) -> Result:
+        array, shown = self.codec.decode(x), self.codec.looks(x)
+        lead = lead or array.shape[:1]
+        return Result(
+            array.reshape(*lead, *array.shape[1:]), shown.reshape(*lead, *shown.shape[1:]), draw
+        )
 
     # Uses
 
@@ -202,13 +212,13 @@ class Run:
         Returns:
             Data with shape (dimensions, steps, ...).
         """
-        rates = torch.tensor(self._rates())
-        order = rates.argsort(descending=True)[:dimensions].tolist()
+        order, rates = self._ranked()
+        order = order[:dimensions]
         x, c = self._x(_first(self.read(source), 1))
         z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
         made, values = uses.traverse(self.model, z, order, c, steps=steps)
         draw = partial(
-            draw_traversals, rates=rates[order].numpy(), values=values.numpy(), dims=order
+            draw_traversals, rates=rates[: len(order)], values=values.numpy(), dims=order
         )
         return self._result(made.flatten(0, 1), draw, (len(order), steps))
 
@@ -235,18 +245,16 @@ class Run:
             samples=samples,
         )
 
-    def _rates(self) -> list[float]:
+    def _ranked(self) -> tuple[list[int], Array]:
+        """Return the latent units, busiest first, and their KL in nats, NaN where there is none."""
         path = self.store / "evaluation.json"
-        if path.is_file():
-            from varied.files import read_json
-
-            kept = read_json(path).get("kl_by_unit")
-            if kept:
-                return [float(rate) for rate in kept]
-        by_unit = self.evaluate().kl_by_unit
-        if by_unit is not None:
-            return list(by_unit)
-        return self.encode().mean.var(0).tolist()
+        kept = read_json(path).get("kl_by_unit") if path.is_file() else self.evaluate().kl_by_unit
+        if kept is None:
+            order = self.encode().mean.var(0).argsort(descending=True).tolist()
+            return order, np.full(len(order), np.nan)
+        rates = np.array(kept)
+        order = np.argsort(-rates).tolist()
+        return order, rates[order]
 
     def save(self, folder: str | Path) -> Path:
         """Copy the run to another folder.
@@ -265,49 +273,5 @@ def list_runs(root: Path | str = "runs") -> list[Path]:
     return sorted(found, key=lambda path: (path / "spec.toml").stat().st_mtime)
 
 
-def decoded(codec: Codec, x: Tensor) -> Array:
-    """Return data in the person's own form."""
-    return codec.decode(x)
-
-
 def _first(items: Items, n: int) -> Items:
     return items.take(np.arange(min(n, len(items))))
-
-
-def _flat(array: Array) -> Array:
-    return array.reshape(-1, int(np.prod(array.shape[-1:])))
-
-
-def draw_many(array: Array, path: Path) -> Path:
-    """Draw pictures as a grid, and vectors as curves."""
-    if array.dtype == np.uint8:
-        return plots.grid(array, path)
-    return plots.curves(array.reshape(len(array), -1)[:32], path)
-
-
-def draw_pairs(array: Array, path: Path) -> Path:
-    """Draw originals over reconstructions."""
-    if array.dtype == np.uint8:
-        return plots.pairs(array[0], array[1], path)
-    original, made = (half.reshape(len(half), -1)[:32] for half in array)
-    return plots.curves(original, path, other=made)
-
-
-def draw_paths(array: Array, path: Path) -> Path:
-    """Draw a row for each path."""
-    if array.dtype == np.uint8:
-        return plots.interpolations(array, path)
-    return plots.curves(
-        array.reshape(-1, int(np.prod(array.shape[2:]))), path, columns=array.shape[1]
-    )
-
-
-def draw_traversals(
-    array: Array, path: Path, *, rates: Array, values: Array, dims: Sequence[int]
-) -> Path:
-    """Draw a row for each dimension."""
-    if array.dtype == np.uint8:
-        return plots.traversals(array, rates, values, path, dims=dims)
-    titles = [f"z{d}" for d in dims for _ in range(array.shape[1])]
-    rows = array.reshape(-1, int(np.prod(array.shape[2:])))
-    return plots.curves(rows, path, columns=array.shape[1], titles=titles)

@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
@@ -49,6 +50,21 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, x: Tensor) -> Array:
         """Return rows of the model as what the person has."""
+
+    def looks(self, x: Tensor) -> Array:
+        """Return rows of the model as they are looked at: 8-bit pictures where they are pictures.
+
+        Returns:
+            uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; numbers as `decode` gives them if the
+            data have no look.
+        """
+        rows = self.decode(x)
+        if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
+            return rows
+        low, high = (0.0, 1.0) if self.domain != "real" else (rows.min(), rows.max())
+        grey = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
+        shown: Array = np.moveaxis(grey.round().astype(np.uint8), 1, -1)
+        return shown[..., 0] if rows.shape[1] == 1 else shown
 
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit data of `n` training rows: `net`, `likelihood`, `latent`."""

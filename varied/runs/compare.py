@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from varied import plots, uses
-from varied.cli.numbers import active, estimate
-from varied.data import Items
-from varied.evaluate import Estimate
+from varied.data import Items, chunks
+from varied.evaluate import Estimate, passed
+from varied.evaluate.words import active, estimate
 from varied.randomness import noise
 from varied.report import Figure, Sentence, Table, write_report
-from varied.runs import Run, Store
+from varied.runs.run import Run
+from varied.runs.store import Store
 
 __all__ = ["HEADER", "Comparison"]
 
@@ -98,9 +99,6 @@ class Comparison:
     @cached_property
     def _costs(self) -> list[Any]:
         """Return the -ELBO of each row, for each run."""
-        from varied.data import chunks
-        from varied.evaluate import passed
-
         costs = []
         for run, items in zip(self.runs, self.items, strict=True):
             batch = run.stored(items)
@@ -173,14 +171,14 @@ class Comparison:
             plots.rate_distortion(points, folder / "rate-distortion.png")
             text = "What the code costs against what it loses; along a diagonal the -ELBO is equal."
             yield Figure("rate-distortion.png", "Reconstruction against KL", text, text)
-        if all(len(run.codec.shape) == 3 for run in self.runs):
+        if all(run.sample(1).kind == "picture" for run in self.runs):
             yield from self._pictures(folder)
 
     def _pictures(self, folder: Path) -> Iterator[Figure]:
         plots.side_by_side(self._reconstructions(), folder / "reconstructions.png")
         text = "Test data, and what each run makes of them."
         yield Figure("reconstructions.png", "Reconstructions", text, text)
-        made = [(n, r.sample(SHOWN).array) for n, r in zip(self.names, self.runs, strict=True)]
+        made = [(n, r.sample(SHOWN).shown) for n, r in zip(self.names, self.runs, strict=True)]
         plots.side_by_side(made, folder / "samples.png")
         text = "New data of each run."
         yield Figure("samples.png", "Samples", text, text)
@@ -203,7 +201,7 @@ def _reconstructed(run: Run, items: Items) -> tuple[Any, Any]:
     batch = run.stored(items.take(np.arange(min(SHOWN, len(items)))))
     with noise(0, "look"):
         x = run.codec.load(batch.x)
-    return run.codec.decode(x), run.codec.decode(uses.reconstruct(run.model, x, batch.c))
+    return run.codec.looks(x), run.codec.looks(uses.reconstruct(run.model, x, batch.c))
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
