@@ -82,7 +82,7 @@ def _tsne(stages: Frames, seed: int) -> Frames:
 
 def _embed(stage: Array, start: Array, seed: int, *, steps: int, pull: float) -> Array:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # scikit-learn 1.5 gave the argument its new name.
     longest = "max_iter" if "max_iter" in inspect.signature(TSNE).parameters else "n_iter"
