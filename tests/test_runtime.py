@@ -19,17 +19,24 @@ def test_a_busy_machine_gets_one_thread_and_later_all_again(threads):
     for _ in range(200):
         crowd.feel(0.01)
     assert threads == []
-    crowd.feel(0.6)
-    assert threads == []
-    for _ in range(3):
+    for _ in range(6):
         crowd.feel(0.4)
-    assert threads[:1] == [1]
-    while len(threads) < 2:
+    assert threads == [1]
+    waits = []
+    for _ in range(3):
+        waits.append(0)
+        while threads[-1] == 1:
+            crowd.feel(0.1)
+            waits[-1] += 1
+        while threads[-1] == 2:
+            crowd.feel(0.4)
+    assert waits[0] < waits[1] < waits[2]
+    while threads[-1] == 1:
         crowd.feel(0.1)
-    assert threads == [1, 2]
-    for _ in range(10):
+    seen = len(threads)
+    for _ in range(100):
         crowd.feel(0.09)
-    assert threads == [1, 2]
+    assert len(threads) == seen
 
 
 def test_a_slow_compilation_alone_changes_nothing(threads):

@@ -167,13 +167,14 @@ class Crowd:
     Arguments:
         setup: How the run computes.
         window: Seconds after which the last steps are judged.
-        patience: Seconds on one thread after which all are tried again.
+        patience: Seconds on one thread after which all are tried again; doubled each time that
+            this was in vain.
     """
 
-    def __init__(self, setup: Setup, window: float = 0.5, patience: float = 10.0) -> None:
+    def __init__(self, setup: Setup, window: float = 0.5, patience: float = 2.5) -> None:
         self.threads, self.most, self.alone = setup.threads, setup.most, setup.alone
-        self.window, self.patience = window, patience
-        self.waited, self.felt = 0.0, list[float]()
+        self.window, self.first, self.patience = window, patience, patience
+        self.waited, self.felt, self.warm = 0.0, list[float](), False
 
     def feel(self, seconds: float) -> None:
         """Take note of how long a step took, and change the number of threads where that helps."""
@@ -182,12 +183,17 @@ class Crowd:
             return
         usual, passed = statistics.median(self.felt), sum(self.felt)
         self.felt = []
-        if self.threads > 1 and usual > 1.5 * self.alone:
-            self._take(1)
+        if not self.warm:
+            self.warm = True  # the first steps compile, and fill caches
         elif self.threads == 1:
             self.alone, self.waited = usual, self.waited + passed
             if self.waited > self.patience:
                 self._take(self.most)
+        elif usual > 1.5 * self.alone:
+            self.patience = min(2 * self.patience, 16 * self.first)
+            self._take(1)
+        else:
+            self.patience = self.first
 
     def _take(self, threads: int) -> None:
         self.threads, self.waited = threads, 0.0
