@@ -371,3 +371,18 @@ def test_a_step_makes_numbers_of_stored_bytes():
     x = torch.randint(2, (ROWS, *SHAPE), dtype=torch.uint8) * 255
     event = finish(step, Batches(x, size=SIZE, seed=0), planned())
     assert event.state.skipped == 0
+
+
+@pytest.mark.slow
+def test_a_compiled_run_draws_fresh_noise_and_repeats_itself():
+    def weights(seed, compile):
+        step, batches = fresh()
+        plan = planned(steps=12, seed=seed, compile=compile)
+        losses = [float(event.parts["loss"]) for event in train(step, batches, plan)]
+        return losses, torch.cat([p.detach().flatten() for p in step.parameters()])
+
+    (losses, first), (_, again) = weights(0, "yes"), weights(0, "yes")
+    assert torch.equal(first, again)
+    assert not torch.equal(first, weights(1, "yes")[1])
+    plain = weights(0, "no")[0]
+    assert losses == pytest.approx(plain, rel=0.1)
