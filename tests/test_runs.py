@@ -208,7 +208,26 @@ def test_two_trainings_cannot_share_a_folder(data, tmp_path):
     next(events)
     with pytest.raises(VariedError, match="being trained by another process"):
         next(second.train())
+    kept = second.store.history()
+    prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    assert second.store.history() == kept
     events.close()
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_anew(data, run, tmp_path):
+    job = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    events = job.train()
+    for _ in range(4):
+        next(events)
+    events.close()
+    again = prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL)
+    assert again.state.step == 0
+    for _ in again.train():
+        pass
+    again.finish()
+    assert same(weights(run.folder), weights(tmp_path / "r"))
+    steps = [row["step"] for row in again.store.history() if row["split"] == "train"]
+    assert steps == sorted(set(steps))
 
 
 def test_a_finished_or_foreign_folder_is_refused(data, run, tmp_path):

@@ -62,8 +62,8 @@ def prepare(
     data = Store("").describe_data(items, parts, plain)
     store = _place(out, Path(items.source or "arrays").stem, name, choice, data)
     if not store.exists:
-        store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})
         store.write_split(parts)
+        store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})
     return Job(store, items, choice, name)
 
 
@@ -121,7 +121,6 @@ class Job:
         state, notices = self.store.read_checkpoint(self.model)
         if state is None:
             return State(), notices
-        self.store.forget_after(state.step)
         notices.append(f"Goes on at step {state.step:,} of {self.store.folder}.")
         return state, notices
 
@@ -151,8 +150,9 @@ class Job:
         plan = self.spec.plan
         rows = self.rows("train")
         batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed)
-        watch = Watch(self)
         with self.store.lock(), _gracefully(self):
+            self.store.forget_after(self.state.step or -1)
+            watch = Watch(self)
             if self.state.step == 0:
                 watch.look(0.0, self.state)
             event = None

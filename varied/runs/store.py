@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -172,13 +173,15 @@ class Store:
         return files.rows(self / "metrics.jsonl")
 
     def forget_after(self, step: int) -> None:
-        """Take back metrics and frames of steps that a resumed run will do again."""
-        kept = [row for row in self.history() if row["step"] <= step]
-        files.write(self / "metrics.jsonl", "")
-        files.append_rows(self / "metrics.jsonl", kept)
+        """Take back what was kept of steps that a resumed run will do again."""
+        kept = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
+        files.write(self / "metrics.jsonl", "".join(kept))
         for path in (self / "frames").glob("*.safetensors"):
             if int(path.stem) > step:
                 path.unlink()
+        best = self / "best.safetensors"
+        if best.exists() and read_tensors(best)[1]["step"] > step:
+            best.unlink()
 
     def write_frame(self, frame: Frame) -> None:
         """Write one moment of training."""
