@@ -450,3 +450,11 @@ def test_paths_that_cannot_be_read(tmp_path):
     for name, says in cases.items():
         with pytest.raises(VariedError, match=says):
             read(tmp_path / name)
+
+
+def test_the_name_of_a_file_is_told_as_it_is_written(tmp_path):
+    x = np.ones((20, 3), np.float32)
+    x[3, 2] = np.nan
+    np.save(tmp_path / "small.npy", x)
+    with pytest.raises(VariedError, match=r"^small\.npy has NaN in row 3, column 2"):
+        read(tmp_path / "small.npy")

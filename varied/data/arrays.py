@@ -95,7 +95,8 @@ def _usable(x: Array, what: str) -> None:
 
 
 def _start(what: str) -> str:
-    return what[0].upper() + what[1:]
+    # The name of a file is told as it is written.
+    return what if "." in what else what[0].upper() + what[1:]
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
