@@ -328,6 +328,14 @@ def test_compare_says_why_not(run, tmp_path, others, said):
     assert Path(found["page"]).is_file()
 
 
+def test_compare_ranks_the_rest_beside_an_autoencoder(run, tmp_path):
+    code, out, _ = run("compare", "a", "b", "d", "--json", "--out", tmp_path / "c")
+    found = json.loads(out)
+    assert code == 0
+    assert sorted(found["ranked"]) == ["a", "d"]
+    assert "b has no ELBO" in " ".join(found["sentences"])
+
+
 # Look around
 
 

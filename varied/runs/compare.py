@@ -67,7 +67,7 @@ class Comparison:
             if any(value != values[0] for value in values):
                 told = " and ".join(dict.fromkeys(_spoken(value) for value in values))
                 return why.format(told)
-        if any(found["elbo"] is None for found in self.found):
+        if len(self._dense) < 2:
             return (
                 "an autoencoder's posterior is a point, which has no density; compare "
                 "reconstructions, or train with --posterior gaussian --objective elbo"
@@ -83,6 +83,11 @@ class Comparison:
             *(f"{name} has no ELBO: a point posterior has no density." for name in points),
             *self._ranking(),
         ]
+
+    @property
+    def _dense(self) -> list[int]:
+        """The runs that have an ELBO."""
+        return [i for i, found in enumerate(self.found) if found["elbo"] is not None]
 
     def _ranking(self) -> list[str]:
         if self.differ is not None:
@@ -108,7 +113,7 @@ class Comparison:
 
     @property
     def _order(self) -> list[int]:
-        return sorted(range(len(self.runs)), key=lambda i: float(self._costs[i].mean()))
+        return sorted(self._dense, key=lambda i: float(self._costs[i].mean()))
 
     def _shared(self, run: Run) -> Items:
         """Return the test rows that a run has in common with the others of the same data."""
@@ -167,6 +172,7 @@ class Comparison:
             points = [
                 (name, one["kl"], one["reconstruction"])
                 for name, one in zip(self.names, self.found, strict=True)
+                if one["kl"] is not None
             ]
             plots.rate_distortion(points, folder / "rate-distortion.png")
             text = "What the code costs against what it loses; along a diagonal the -ELBO is equal."
