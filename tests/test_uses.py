@@ -82,6 +82,9 @@ def test_the_manifold_is_laid_out_by_prior_quantiles(case):
     assert made.shape == (16, *SHAPE)
     assert torch.allclose(torch.special.ndtr(values).diff(), torch.full((3,), 0.33))
     assert values.tolist() == pytest.approx(quantiles(4).tolist())
+    for i, j in ((0, 0), (0, 3), (2, 1)):
+        z = torch.stack([values[j], values[i]])[None]
+        assert torch.allclose(made[i * 4 + j], uses.decode(model, z, one)[0], atol=1e-6)
 
 
 def test_codes_are_always_the_same(case):

@@ -129,7 +129,8 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         yield Figure("kl.png", "KL of each latent unit", text, text)
     if run.spec.latent == 2 and _pictured(run):
         yield _manifold(run)
-    caption = "A row for each latent unit, largest KL first, as it alone moves from left to right."
+    order = "most varied" if found.kl is None else "largest KL"
+    caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
     yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
     caption = (
         "Straight paths between the codes of two test data each; both ends are reconstructions."

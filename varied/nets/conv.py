@@ -58,11 +58,8 @@ def _down(
     layers: list[nn.Module] = []
     for (a, b), size in zip(itertools.pairwise(channels), sizes[:-1], strict=True):
         layers += [Halved(a, b, size), act()]
-    flat = [channels[-1] * math.prod(sizes[-1]), *([hidden] if hidden else []), outputs[0]]
-    layers.append(nn.Flatten())
-    for a, b in itertools.pairwise(flat):
-        layers += [nn.Linear(a, b), act()]
-    return nn.Sequential(*layers[:-1])
+    flat = channels[-1] * math.prod(sizes[-1])
+    return nn.Sequential(*layers, nn.Flatten(), *_dense(flat, hidden, outputs[0], act)[:-1])
 
 
 def _up(
@@ -75,13 +72,16 @@ def _up(
 ) -> nn.Module:
     sizes = halvings((outputs[1], outputs[2]), depth)[::-1]
     maps = widths(width, len(sizes) - 1)[::-1] or [width]
-    flat = [inputs[0], *([hidden] if hidden else []), maps[0] * math.prod(sizes[0])]
-    layers: list[nn.Module] = []
-    for a, b in itertools.pairwise(flat):
-        layers += [nn.Linear(a, b), act()]
+    layers = _dense(inputs[0], hidden, maps[0] * math.prod(sizes[0]), act)
     layers.append(nn.Unflatten(1, (maps[0], *sizes[0])))
     for (a, b), size in zip(itertools.pairwise([*maps, outputs[0]]), sizes[1:], strict=False):
         layers += [Doubled(a, b, size), act()]
     if len(sizes) == 1:
         return nn.Sequential(*layers, nn.Conv2d(maps[0], outputs[0], 3, padding=1))
     return nn.Sequential(*layers[:-1])
+
+
+def _dense(inputs: int, hidden: int, outputs: int, act: type[nn.Module]) -> list[nn.Module]:
+    """Return linear layers, through a hidden one unless it is 0, each with its activation."""
+    sizes = [inputs, hidden, outputs] if hidden else [inputs, outputs]
+    return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]

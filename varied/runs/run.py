@@ -96,10 +96,10 @@ class Run:
 
     def part(self, name: str = "test") -> Items:
         """Return the "train", "validation" or "test" rows."""
-        split = self.store.read_split()
-        if name not in ("train", "validation", "test"):
-            raise VariedError(f"There is no part '{name}': {nearest(name, vars(split))}")
-        return self.items.take(getattr(split, name))
+        parts = ("train", "validation", "test")
+        if name not in parts:
+            raise VariedError(f"There is no part '{name}': {nearest(name, parts)}")
+        return self.items.take(getattr(self.store.read_split(), name))
 
     def read(self, source: Any = None) -> Items:
         """Read other data as this run takes them; None gives its own test rows."""

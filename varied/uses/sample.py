@@ -53,10 +53,10 @@ def manifold(model: VAE, side: int = 20, c: Tensor | None = None) -> tuple[Tenso
         c: The context, with shape (1, F), or None.
 
     Returns:
-        Data with shape (side * side, *event), the second dimension falling from the top row, and
-        the quantiles, with shape (side).
+        Data with shape (side * side, *event), where number ``i * side + j`` lies at z0 = value j
+        and z1 = value i; and the values, rising, with shape (side).
     """
     values = quantiles(side)
-    down, right = torch.meshgrid(values.flip(0), values, indexing="ij")
-    z = torch.stack([right.flatten(), down.flatten()], 1)
+    z1, z0 = torch.meshgrid(values, values, indexing="ij")
+    z = torch.stack([z0.flatten(), z1.flatten()], 1)
     return decode(model, z, None if c is None else c.expand(len(z), -1)), values
