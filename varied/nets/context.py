@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -11,15 +12,22 @@ __all__ = ["WithContext", "with_context"]
 
 
 class WithContext(nn.Module):
-    """A net that reads its context as further features of a vector, or further planes of a picture.
+    """A net that reads its context as well: as features of a vector, or as one plane of a picture.
+
+    The plane is a learned linear map of the context. A plane for each feature would make the first
+    layer of a fully connected net as many times as large.
 
     Arguments:
-        net: A module whose input has ``context`` more features or channels.
+        net: A module whose input is wider by the context's features, or by one channel.
+        inputs: The shape of one input, without context.
+        context: The number F of features of the context.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, inputs: tuple[int, ...], context: int) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.plane = net, (1, *inputs[1:])
+        size = math.prod(inputs[1:])
+        self.paint = nn.Linear(context, size) if inputs[1:] else None
 
     def forward(self, b: Tensor, c: Tensor) -> Tensor:
         """Return the net's output.
@@ -28,8 +36,8 @@ class WithContext(nn.Module):
             b: The input, with shape (N, C, *rest).
             c: The context, with shape (N, F).
         """
-        spread = c.reshape(*c.shape, *[1] * (b.dim() - 2)).expand(*c.shape, *b.shape[2:])
-        return self.net(torch.cat([b, spread], 1))  # type: ignore[no-any-return]
+        beside = c if self.paint is None else self.paint(c).unflatten(1, self.plane)
+        return self.net(torch.cat([b, beside.to(b.dtype)], 1))  # type: ignore[no-any-return]
 
 
 def with_context(
@@ -44,4 +52,5 @@ def with_context(
     """
     if not context:
         return build(inputs)
-    return WithContext(build((inputs[0] + context, *inputs[1:])))
+    wider = inputs[0] + (1 if inputs[1:] else context)
+    return WithContext(build((wider, *inputs[1:])), inputs, context)
