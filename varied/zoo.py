@@ -53,7 +53,7 @@ ZOO: dict[str, Entry] = {
         2015,
         "https://arxiv.org/abs/1503.03167",
         "pictures of any size",
-        "fewer nats than a linear VAE of as many parameters, given the epochs",
+        "more than a linear VAE only given the epochs (not measured yet)",
         {"net": "conv"},
     ),
     "resnet-vae": Entry(
@@ -62,7 +62,7 @@ ZOO: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1603.05027",
         "larger pictures, longer runs",
-        "fewer nats than a convolutional VAE after equal epochs",
+        "more than a convolutional VAE after equal epochs (not measured yet)",
         {"net": "resnet"},
     ),
     "beta-vae": Entry(
@@ -71,7 +71,7 @@ ZOO: dict[str, Entry] = {
         2017,
         "https://openreview.net/forum?id=Sy2fzU9gl",
         "order in the latent space (beta above 1) or sharpness (below 1)",
-        "fewer active units and blurrier pictures as beta grows",
+        "digits, half a minute: 7 active units at beta 4, 28 at 0.25, 16 at 1",
         {"objective": {"name": "elbo", "beta": 4.0}},
     ),
     "annealed-vae": Entry(
@@ -80,7 +80,7 @@ ZOO: dict[str, Entry] = {
         2015,
         "https://arxiv.org/abs/1511.06349",
         "posteriors that collapse",
-        "more active units than the plain VAE",
+        "digits, 20 epochs: 20 active units, 12 without the rise",
         {"objective": {"name": "elbo", "beta": "linear(0, 1, steps=2000)"}},
     ),
     "cyclical-vae": Entry(
@@ -89,7 +89,7 @@ ZOO: dict[str, Entry] = {
         2019,
         "https://arxiv.org/abs/1903.10145",
         "posteriors that collapse",
-        "more active units than the plain VAE",
+        "more active units than without (not measured yet)",
         {"objective": {"name": "elbo", "beta": "cyclical(0, 1, steps=8000, cycles=4)"}},
     ),
     "free-bits-vae": Entry(
@@ -98,7 +98,7 @@ ZOO: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1606.04934",
         "posteriors that collapse",
-        "every latent dimension carries at least its free nats",
+        "fewer silent latent units (not measured yet)",
         {"objective": {"name": "elbo", "free_bits": 0.25}},
     ),
     "conditional-vae": Entry(
@@ -107,7 +107,7 @@ ZOO: dict[str, Entry] = {
         2015,
         "https://papers.nips.cc/paper/5775",
         "data with labels or numbers to generate by",
-        "digits: test -ELBO some 5 nats below the plain VAE's",
+        "digits: test -ELBO of 88 nats in a minute, 3 below the plain VAE's",
         conditional=True,
     ),
     "ppca": Entry(
@@ -125,7 +125,7 @@ ZOO: dict[str, Entry] = {
         2006,
         "https://doi.org/10.1126/science.1127647",
         "compression, or a baseline; it has no density to sample from",
-        "fewer nats of reconstruction than a VAE",
+        "digits, half a minute: 44 nats of reconstruction, a VAE 72",
         {"posterior": "point", "objective": "reconstruction"},
     ),
 }
