@@ -1,23 +1,17 @@
-"""What is minimised: a sum of weighted terms. A paper's objective is a function that adds them up.
-
-A weight is a number or a schedule, so beta, KL warm-up and cyclical annealing are numbers that move
-and no feature of the loop.
-"""
+"""A sum of weighted terms, averaged over the batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms import Dial, FreeBits, Term, distortion, rate
+from varied.terms import Dial, Term, distortion, rate
 from varied.trace import Trace
 
-__all__ = ["OBJECTIVES", "Objective", "Weighted", "elbo", "reconstruction"]
+__all__ = ["Objective", "Weighted"]
 
 
 @dataclass(frozen=True)
@@ -100,38 +94,3 @@ class Objective(nn.Module):
     def weight(self, name: str) -> float:
         """Return the present weight of a term by its name."""
         return float(self.weights[self.names.index(name)].get_buffer("value"))
-
-
-def elbo(beta: Number = 1.0, free_bits: Number = 0.0) -> Objective:
-    r"""The negative evidence lower bound, with a weight on the KL.
-
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
-
-    With ``beta=1`` it is the bound itself; a schedule is KL annealing.
-
-    References:
-        beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
-
-    Arguments:
-        beta: The weight of the KL, a number, or a schedule such as linear(0, 1, 2000).
-        free_bits: Nats of each dimension that cost nothing, a number or a schedule.
-    """
-    if isinstance(beta, float | int) and beta < 0:
-        raise VariedError(f"beta={beta} must not be below 0; 0 is an objective='reconstruction'.")
-    free = FreeBits(free_bits) if free_bits else None
-    cost = Weighted("free_rate", free, beta) if free is not None else Weighted("rate", rate, beta)
-    return Objective(Weighted("distortion", distortion), cost)
-
-
-def reconstruction() -> Objective:
-    r"""Reconstruction alone: the objective of an autoencoder.
-
-    .. math:: \mathbb E_q[-\log p(x \mid z)]
-    """
-    return Objective(Weighted("distortion", distortion))
-
-
-OBJECTIVES: dict[str, Callable[..., Objective]] = {
-    "elbo": elbo,
-    "reconstruction": reconstruction,
-}

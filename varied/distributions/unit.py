@@ -1,9 +1,4 @@
-"""Distributions that ``torch.distributions`` lacks, or has with weaker numerics.
-
-All are elementwise: their batch shape is the shape of their parameters, and a `varied.heads.Head`
-declares which trailing dimensions make one event. None validates its arguments, since a check in
-each step costs more than the step; finite losses are checked by the loop instead.
-"""
+"""Distributions of numbers in [0, 1], continuous or on a grid of levels."""
 
 from __future__ import annotations
 
@@ -13,163 +8,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints, kl_divergence, register_kl
-from torch.distributions.independent import Independent
+from torch.distributions import Distribution, constraints
 
+from varied.distributions.base import Elementwise
 from varied.errors import VariedError
 
-__all__ = [
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
-    "Gaussian",
-    "Levels",
-    "Point",
-    "closed_kl",
-    "each",
-    "soft_clamp",
-]
-
-LOG_2PI = math.log(2 * math.pi)
-
-
-def soft_clamp(h: Tensor, bound: float) -> Tensor:
-    r"""Keep a number within (-bound, bound), with a gradient everywhere.
-
-    .. math:: b \tanh(h / b)
-
-    A hard clamp has no gradient outside its bounds, so a unit that diverged could never return.
-
-    References:
-        NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020),
-        https://arxiv.org/abs/2007.03898
-    """
-    return bound * torch.tanh(h / bound)
-
-
-class Elementwise(Distribution):
-    """A distribution of numbers whose batch shape is the shape of its first parameter."""
-
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-
-    def __init__(self, *params: Tensor) -> None:
-        params = tuple(torch.broadcast_tensors(*params)) if len(params) > 1 else params
-        self.params = params
-        super().__init__(batch_shape=params[0].shape, validate_args=False)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
-        """Return the same distribution with a larger batch shape."""
-        return self.remade(*(param.expand(batch_shape) for param in self.params))
-
-    def remade(self, *params: Tensor) -> Distribution:
-        """Return one of the same kind with other parameters."""
-        return type(self)(*params)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw without a gradient; shape (*sample_shape, *batch_shape)."""
-        with torch.no_grad():
-            return self.rsample(sample_shape).detach()  # a view of a leaf keeps its gradient
-
-    def _uniform(self, sample_shape: Any) -> Tensor:
-        u = torch.rand(self._extended_shape(sample_shape), device=self.params[0].device)
-        return u.to(self.params[0].dtype).clamp(1e-6, 1 - 1e-6)
-
-
-class Gaussian(Elementwise):
-    r"""A normal distribution in its mean and log-variance.
-
-    .. math:: \log p(x) = -\tfrac12 (\log 2\pi + \ell + (x - \mu)^2 e^{-\ell})
-
-    The log-variance is the parameter since a variance can underflow and its logarithm cannot.
-
-    Arguments:
-        mean: The mean, with shape (*).
-        log_variance: The logarithm of the variance, with shape (*).
-    """
-
-    support = constraints.real
-    has_rsample = True
-
-    def __init__(self, mean: Tensor, log_variance: Tensor) -> None:
-        super().__init__(mean, log_variance)
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean."""
-        return self.params[0]
-
-    @property
-    def log_variance(self) -> Tensor:
-        """The logarithm of the variance."""
-        return self.params[1]
-
-    @property
-    def variance(self) -> Tensor:
-        """The variance."""
-        return self.log_variance.exp()
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw with a gradient; shape (*sample_shape, *batch_shape)."""
-        scale = (0.5 * self.log_variance).exp()
-        shape = self._extended_shape(sample_shape)
-        noise = torch.randn(shape, device=scale.device, dtype=scale.dtype)
-        return torch.addcmul(self.mean, scale, noise)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each number, in nats."""
-        square = (value - self.mean).square() * (-self.log_variance).exp()
-        return -0.5 * (LOG_2PI + self.log_variance + square)
-
-    def entropy(self) -> Tensor:
-        """Return the differential entropy, in nats."""
-        return 0.5 * (LOG_2PI + 1 + self.log_variance)
-
-
-@register_kl(Gaussian, Gaussian)
-def _kl_gaussian_gaussian(q: Gaussian, p: Gaussian) -> Tensor:
-    # exp(l) - 1 - l is l * l / 2 where l is small: even with expm1, float32 loses the digits of
-    # rates below 1e-6, so this one difference is taken in float64.
-    log_ratio = (q.log_variance - p.log_variance).double()
-    square = (q.mean - p.mean).square() * (-p.log_variance).exp()
-    return 0.5 * (square + (torch.expm1(log_ratio) - log_ratio).to(square.dtype))
-
-
-class Point(Elementwise):
-    """All mass on one value: what an autoencoder's encoder says of a code. It has no density.
-
-    Arguments:
-        value: The value, with shape (*).
-    """
-
-    support = constraints.real
-    has_rsample = True
-
-    def __init__(self, value: Tensor) -> None:
-        super().__init__(value)
-
-    @property
-    def mean(self) -> Tensor:
-        """The value."""
-        return self.params[0]
-
-    @property
-    def variance(self) -> Tensor:
-        """Zero."""
-        return torch.zeros_like(self.params[0])
-
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return the value; shape (*sample_shape, *batch_shape)."""
-        return self.params[0].expand(self._extended_shape(sample_shape))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Refuse: a point has no density.
-
-        Raises:
-            VariedError: Always.
-        """
-        raise VariedError(
-            "A point posterior has no density, so KL and ELBO do not exist for it; "
-            "use posterior='gaussian' for a variational autoencoder."
-        )
+__all__ = ["ContinuousBernoulli", "DiscretizedLogistic", "Levels"]
 
 
 class ContinuousBernoulli(Elementwise):
@@ -372,16 +216,3 @@ class Levels(Distribution):
         count = math.prod(sample_shape)
         drawn = torch.multinomial(rows, count, replacement=True).T.reshape(shape)
         return drawn.to(self.logits.dtype) / (self.logits.shape[-1] - 1)
-
-
-def each(d: Distribution) -> Distribution:
-    """Return the distribution of single elements under an event, where there is one."""
-    return d.base_dist if isinstance(d, Independent) else d
-
-
-def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """Return KL(q, p) in nats where a closed form is known, else None."""
-    try:
-        return kl_divergence(q, p)
-    except NotImplementedError:
-        return None

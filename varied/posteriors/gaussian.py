@@ -1,4 +1,4 @@
-"""q(z given x): what the encoder says of a code."""
+"""Independent normal latents, and latents without a spread."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError
-from varied.heads import Head
+from varied.posteriors.base import Posterior
 
-__all__ = ["POSTERIORS", "Gaussian", "Point", "Posterior"]
-
-
-class Posterior(Head):
-    """A head whose events are latents."""
+__all__ = ["Gaussian", "Point"]
 
 
 class Gaussian(Posterior):
@@ -49,6 +45,3 @@ class Point(Posterior):
     def build(self, value: Tensor) -> Distribution:
         """Return points."""
         return d.Point(value)
-
-
-POSTERIORS: dict[str, type[Posterior]] = {"gaussian": Gaussian, "point": Point}

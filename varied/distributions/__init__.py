@@ -1,0 +1,22 @@
+"""Distributions that ``torch.distributions`` lacks, or has with weaker numerics.
+
+Most are elementwise: their batch shape is the shape of their parameters, and a `varied.heads.Head`
+declares which trailing dimensions make one event. None validates its arguments, since a check in
+each step costs more than the step; finite losses are checked by the loop instead.
+"""
+
+from varied.distributions.base import Elementwise, closed_kl, each, soft_clamp
+from varied.distributions.gaussian import Gaussian, Point
+from varied.distributions.unit import ContinuousBernoulli, DiscretizedLogistic, Levels
+
+__all__ = [
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Elementwise",
+    "Gaussian",
+    "Levels",
+    "Point",
+    "closed_kl",
+    "each",
+    "soft_clamp",
+]

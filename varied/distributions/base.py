@@ -1,0 +1,70 @@
+"""What all distributions here share, and the KL of a pair where it is known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints, kl_divergence
+from torch.distributions.independent import Independent
+
+__all__ = ["LOG_2PI", "Elementwise", "closed_kl", "each", "soft_clamp"]
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+def soft_clamp(h: Tensor, bound: float) -> Tensor:
+    r"""Keep a number within (-bound, bound), with a gradient everywhere.
+
+    .. math:: b \tanh(h / b)
+
+    A hard clamp has no gradient outside its bounds, so a unit that diverged could never return.
+
+    References:
+        NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020),
+        https://arxiv.org/abs/2007.03898
+    """
+    return bound * torch.tanh(h / bound)
+
+
+class Elementwise(Distribution):
+    """A distribution of numbers whose batch shape is the shape of its first parameter."""
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, *params: Tensor) -> None:
+        params = tuple(torch.broadcast_tensors(*params)) if len(params) > 1 else params
+        self.params = params
+        super().__init__(batch_shape=params[0].shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """Return the same distribution with a larger batch shape."""
+        return self.remade(*(param.expand(batch_shape) for param in self.params))
+
+    def remade(self, *params: Tensor) -> Distribution:
+        """Return one of the same kind with other parameters."""
+        return type(self)(*params)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw without a gradient; shape (*sample_shape, *batch_shape)."""
+        with torch.no_grad():
+            return self.rsample(sample_shape).detach()  # a view of a leaf keeps its gradient
+
+    def _uniform(self, sample_shape: Any) -> Tensor:
+        u = torch.rand(self._extended_shape(sample_shape), device=self.params[0].device)
+        return u.to(self.params[0].dtype).clamp(1e-6, 1 - 1e-6)
+
+
+def each(d: Distribution) -> Distribution:
+    """Return the distribution of single elements under an event, where there is one."""
+    return d.base_dist if isinstance(d, Independent) else d
+
+
+def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """Return KL(q, p) in nats where a closed form is known, else None."""
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None

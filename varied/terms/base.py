@@ -1,0 +1,54 @@
+"""What a term is, what it may read, and the numbers that move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from varied.schedules import Number, at
+from varied.trace import Trace
+
+__all__ = ["Dial", "Term", "reads"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Term(Protocol):
+    """A function from a trace to one number for each datum, with shape (B), in nats."""
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the term of each datum."""
+        ...
+
+
+def reads(*what: str) -> Callable[[F], F]:
+    """Mark what a term reads of the distributions: "density" or "marginals"."""
+
+    def mark(term: F) -> F:
+        term.reads = frozenset(what)  # type: ignore[attr-defined]
+        return term
+
+    return mark
+
+
+class Dial(nn.Module):
+    """A number that moves with the step, kept in a buffer so that a compiled graph reads it anew.
+
+    Arguments:
+        value: A number or a schedule.
+    """
+
+    value: Tensor
+
+    def __init__(self, value: Number) -> None:
+        super().__init__()
+        self.schedule = value
+        self.register_buffer("value", torch.tensor(at(value, 0, 0.0)), persistent=False)
+
+    def turn(self, step: int, progress: float = 1.0) -> None:
+        """Set the number for a step, or a share of the run that is done."""
+        if not isinstance(self.schedule, float | int):
+            self.value.fill_(at(self.schedule, step, progress))
