@@ -30,6 +30,7 @@ class Counted(torch.nn.Module):
         super().__init__()
         self.model, self.drawn = model, 0
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
+        self.arity = model.arity
 
     def forward(self, x, c=None, mask=None, samples=1):
         self.drawn += samples

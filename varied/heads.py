@@ -29,8 +29,11 @@ class Head(nn.Module, ABC):
 
     arity: int = 1
     #: What the distributions of this head give, for terms that read it: "density" (a log_prob that
-    #: means something) and "marginals" (independent dimensions in closed form).
+    #: means something), "marginals" (independent dimensions in closed form) and "codes" (indices).
     gives: frozenset[str] = frozenset({"density", "marginals"})
+
+    #: Where its events lie; a prior for it lies there too.
+    space: str = "real"
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()
@@ -45,6 +48,9 @@ class Head(nn.Module, ABC):
     def size(self) -> int:
         """The number of elements of one datum."""
         return math.prod(self.event)
+
+    def begin(self, h: Tensor) -> None:
+        """Take what the network puts out for the first rows; for a start that depends on data."""
 
     @abstractmethod
     def build(self, *params: Any, **others: Any) -> Distribution:

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from varied.spec import Plan
-from varied.trace import Given
 
 __all__ = ["Crowd", "Setup", "compiled", "describe", "exactly", "keep_memory", "measure", "place"]
 
@@ -77,9 +77,13 @@ def place(step: nn.Module, setup: Setup) -> None:
     if _convolves(step):
         step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     dtype = getattr(torch, setup.precision)
-    for module in step.modules():
-        if isinstance(module, Given):
-            module.precision = None if dtype == torch.float32 else dtype
+    for module in _casting(step):
+        module.precision = None if dtype == torch.float32 else dtype
+
+
+def _casting(step: nn.Module) -> list[Any]:
+    """Return the modules that choose the precision of their networks."""
+    return [module for module in step.modules() if hasattr(module, "precision")]
 
 
 def _convolves(step: nn.Module) -> bool:
@@ -143,7 +147,7 @@ def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) ->
 @contextmanager
 def exactly(model: nn.Module) -> Iterator[None]:
     """Compute in float32, without gradients and in evaluation mode; put all back afterwards."""
-    given = [module for module in model.modules() if isinstance(module, Given)]
+    given = _casting(model)
     kept = [module.precision for module in given]
     training = model.training
     model.eval()

@@ -10,25 +10,27 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import tomlkit
 
 from varied.errors import VariedError, nearest, pick
-from varied.likelihoods import LIKELIHOODS, Likelihood
-from varied.models import VAE
+from varied.likelihoods import LIKELIHOODS
+from varied.models import STRUCTURES, Bench, LatentModel
 from varied.nets import NETS, with_context
 from varied.objectives import OBJECTIVES, Objective
-from varied.posteriors import POSTERIORS, Posterior
+from varied.posteriors import POSTERIORS
 from varied.priors import PRIORS, Prior
 from varied.randomness import noise
 from varied.schema import checked, settings
 from varied.trace import Given
 
-__all__ = ["AXES", "Part", "Plan", "Spec", "compose"]
+__all__ = ["AXES", "Part", "Plan", "Spec", "compose", "compose_prior"]
 
 #: The axes of the design: each a table from a name to a part.
 AXES: dict[str, Mapping[str, Any]] = {
+    "structure": STRUCTURES,
     "net": NETS,
     "likelihood": LIKELIHOODS,
     "posterior": POSTERIORS,
@@ -140,24 +142,31 @@ class Spec:
     """A whole model in plain values.
 
     Arguments:
+        structure: How levels of latents hang together.
         net: The network of encoder and decoder.
         likelihood: p(x given z).
         posterior: q(z given x).
         prior: p(z).
         objective: What is minimised.
-        latent: The number D of latent dimensions.
+        latent: The number D of latent dimensions, or a shape such as (64, 7, 7), channels first.
         context: The number F of features of the context; 0 for none.
         plan: How to train.
     """
 
+    structure: Part = Part("flat")
     net: Part = Part("mlp")
     likelihood: Part = Part("bernoulli")
     posterior: Part = Part("gaussian")
     prior: Part = Part("standard-normal")
     objective: Part = Part("elbo")
-    latent: int = 16
+    latent: int | tuple[int, ...] = 16
     context: int = 0
     plan: Plan = Plan()
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """The shape of one latent."""
+        return (self.latent,) if isinstance(self.latent, int) else self.latent
 
     @classmethod
     def of(cls, **values: Any) -> Spec:
@@ -186,8 +195,9 @@ class Spec:
     def plain(self) -> dict[str, Any]:
         """The plain form: `Spec.of(**spec.plain) == spec`."""
         axes = {axis: getattr(self, axis).plain for axis in AXES}
+        latent = self.latent if isinstance(self.latent, int) else list(self.latent)
         plan = {k: v for k, v in dataclasses.asdict(self.plan).items() if v != getattr(Plan, k)}
-        return {"latent": self.latent, "context": self.context, **axes, "plan": plan}
+        return {"latent": latent, "context": self.context, **axes, "plan": plan}
 
     def to_toml(self) -> str:
         """Return the spec as TOML text.
@@ -211,7 +221,9 @@ class Spec:
             raise VariedError(f"The spec is not valid TOML: {error}.") from None
 
 
-def compose(spec: Spec, shape: tuple[int, ...], domain: str | None = None) -> tuple[VAE, Objective]:
+def compose(
+    spec: Spec, shape: tuple[int, ...], domain: str | None = None
+) -> tuple[LatentModel, Objective]:
     """Make the model and its objective; the same seed makes the same weights.
 
     Arguments:
@@ -225,18 +237,37 @@ def compose(spec: Spec, shape: tuple[int, ...], domain: str | None = None) -> tu
     Raises:
         VariedError: If the parts cannot go together, in one sentence with the way out.
     """
-    if spec.latent < 1:
+    if min(spec.latent_shape, default=0) < 1:
         raise VariedError(f"latent={spec.latent} must be at least 1; 16 to 64 is a good start.")
-    latent = (spec.latent,)
+    accepts = pick(LIKELIHOODS, spec.likelihood.name, "likelihood").accepts
+    if domain is not None and domain not in accepts:
+        raise VariedError(_wrong_domain(spec.likelihood.name, domain))
     with noise(spec.plan.seed, "weights"):
-        likelihood: Likelihood = _make(spec, "likelihood", shape)
-        posterior: Posterior = _make(spec, "posterior", latent)
-        prior: Prior = _make(spec, "prior", latent)
         objective: Objective = _make(spec, "objective")
-        _refuse(spec, likelihood, posterior, prior, objective, domain)
-        encoder = Given(_net(spec, shape, posterior.raw), posterior, shape)
-        decoder = Given(_net(spec, latent, likelihood.raw), likelihood, latent)
-    return VAE(encoder, decoder, prior), objective
+        _refuse(spec, objective)
+        model: LatentModel = _make(spec, "structure", _bench(spec, shape))
+        objective.attach(model)
+    return model, objective
+
+
+def _bench(spec: Spec, shape: tuple[int, ...]) -> Bench:
+    def net(inputs: tuple[int, ...], outputs: tuple[int, ...], context: int) -> Any:
+        return with_context(lambda wider: _make(spec, "net", wider, outputs), inputs, context)
+
+    def prior(event: tuple[int, ...], context: int) -> Any:
+        reads_context = getattr(PRIORS[spec.prior.name], "reads_context", False)
+        return _make(spec, "prior", event, *([context] if reads_context else []))
+
+    return Bench(
+        shape,
+        spec.latent_shape,
+        spec.context,
+        net,
+        partial(_make, spec, "likelihood"),
+        partial(_make, spec, "posterior"),
+        prior,
+        spec.net.name,
+    )
 
 
 def _make(spec: Spec, axis: str, *nouns: Any) -> Any:
@@ -245,24 +276,41 @@ def _make(spec: Spec, axis: str, *nouns: Any) -> Any:
     return build(*nouns, **checked(build, part.settings, f"{axis} '{part.name}'"))
 
 
-def _net(spec: Spec, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> Any:
-    return with_context(lambda shape: _make(spec, "net", shape, outputs), inputs, spec.context)
-
-
-def _refuse(
-    spec: Spec,
-    likelihood: Likelihood,
-    posterior: Posterior,
-    prior: Prior,
-    objective: Objective,
-    domain: str | None,
-) -> None:
-    if domain is not None and domain not in likelihood.accepts:
-        raise VariedError(_wrong_domain(spec.likelihood.name, domain))
-    for axis, gives in (("posterior", posterior.gives), ("prior", prior.gives)):
-        missing = sorted(objective.reads - gives)
+def _refuse(spec: Spec, objective: Objective) -> None:
+    """Refuse what does not go together, before anything is made."""
+    posterior = pick(POSTERIORS, spec.posterior.name, "posterior")
+    prior = pick(PRIORS, spec.prior.name, "prior")
+    own = getattr(pick(STRUCTURES, spec.structure.name, "structure"), "own", ())
+    for axis in own:
+        if getattr(spec, axis) != getattr(Spec, axis):
+            raise VariedError(
+                f"structure='{spec.structure.name}' has a {axis} of its own: leave {axis} out, or "
+                "use structure='flat'."
+            )
+    if posterior.space != prior.space:
+        fits = [name for name, part in PRIORS.items() if part.space == posterior.space]
+        raise VariedError(
+            f"posterior='{spec.posterior.name}' puts latents {_SPACES[posterior.space]}, where "
+            f"prior='{spec.prior.name}' has none; use prior='{fits[0]}'."
+        )
+    # A prior that is learned later, as that of codes is, takes no part in the training.
+    reads = objective.reads - ({"codes"} if not prior.fitted_later else objective.reads)
+    for axis, gives, read in (
+        ("posterior", posterior.gives, objective.reads),
+        ("prior", prior.gives, reads),
+    ):
+        missing = sorted(read - gives)
         if missing:
             raise VariedError(_missing(spec, axis, missing[0], objective.reads, gives))
+
+
+_SPACES = {
+    "real": "among real numbers",
+    "sphere": "on a sphere",
+    "simplex": "on classes",
+    "real+simplex": "among numbers and on classes",
+    "codes": "on the codes of a codebook",
+}
 
 
 _DOMAINS = {
@@ -283,18 +331,41 @@ def _wrong_domain(name: str, domain: str) -> str:
     )
 
 
-_READINGS = {"density": "the density", "marginals": "independent dimensions"}
+_READINGS = {
+    "density": "the density",
+    "marginals": "independent dimensions",
+    "codes": "the codes",
+}
 
 
 def _missing(spec: Spec, axis: str, what: str, reads: frozenset[str], gives: frozenset[str]) -> str:
     name, objective = getattr(spec, axis).name, spec.objective.name
     others = [key for key, part in AXES[axis].items() if reads <= part.gives]
     free = [key for key, build in OBJECTIVES.items() if build().reads <= gives]
-    ways = [f"{axis}='{key}'" for key in others] + [f"objective='{key}'" for key in free]
+    ways = [f"{axis}='{key}'" for key in others[:1]] + [f"objective='{key}'" for key in free[:1]]
     return (
         f"objective='{objective}' reads {_READINGS[what]} of the {axis}; {axis}='{name}' has none; "
         f"use {' or '.join(ways)}."
     )
+
+
+def compose_prior(spec: Spec, part: Part, encoder: Given) -> Prior:
+    """Make a prior for the latents of a model that is there already.
+
+    Arguments:
+        spec: The parts of the model.
+        part: The prior and its settings.
+        encoder: The encoder of the model.
+
+    Raises:
+        VariedError: If there is no such prior, or it has no such setting.
+    """
+    with noise(spec.plan.seed, "prior"):
+        prior: Prior = _bench(dataclasses.replace(spec, prior=part), encoder.inputs).prior(
+            spec.latent_shape, spec.context
+        )
+        prior.attach(encoder)
+    return prior
 
 
 def owners(spec: Spec, setting: str) -> list[str]:

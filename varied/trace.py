@@ -42,15 +42,19 @@ class Given(nn.Module):
         Returns:
             A distribution with batch shape (*) and the event shape of the head.
         """
+        with torch.autocast(b.device.type, enabled=False):
+            return self.head(self.raw(b, c))  # type: ignore[no-any-return]
+
+    def raw(self, b: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return what the network puts out, with shape (*, *head.raw), in float32 at least."""
         lead = b.shape[: b.dim() - len(self.inputs)]
         flat = b.reshape(-1, *self.inputs)
         args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(len(flat), -1))
-        kind = flat.device.type
-        with torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None):
-            h = self.net(*args)
-        with torch.autocast(kind, enabled=False):
-            h = h if h.dtype == torch.float64 else h.float()
-            return self.head(h.reshape(*lead, *self.head.raw))  # type: ignore[no-any-return]
+        with torch.autocast(
+            flat.device.type, dtype=self.precision, enabled=self.precision is not None
+        ):
+            h: Tensor = self.net(*args)
+        return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.raw)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from varied import runtime
 from varied.data.batches import Batch
 from varied.errors import VariedError
+from varied.models import LatentModel
 from varied.objectives import Objective
 from varied.randomness import reseed
 from varied.runtime import Setup
@@ -26,6 +28,9 @@ __all__ = ["Event", "State", "Step", "Stream", "train"]
 
 #: Steps in a row without a finite gradient after which a run gives up.
 PATIENCE = 50
+
+#: Rows from which codebooks and pseudo-inputs start.
+FIRST = 2048
 
 
 class Stream(Protocol):
@@ -51,7 +56,7 @@ class Step(nn.Module):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: LatentModel,
         objective: Objective,
         load: Callable[[Tensor], Tensor] = torch.Tensor.float,
     ) -> None:
@@ -64,6 +69,11 @@ class Step(nn.Module):
         """Return the loss and its parts, in nats."""
         trace = self.model(self.load(x), c, mask, self.objective.samples)
         return self.objective(trace)  # type: ignore[no-any-return]
+
+    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Let parts whose start depends on data see the first rows."""
+        with runtime.exactly(self):
+            self.model.begin(self.load(x), c)
 
 
 @dataclass
@@ -156,7 +166,9 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
     state.total = _length(plan, batches.steps_per_epoch) or state.total
     if state.setup is None:
         first = _on(batches.at(0), "cpu")
-        state.setup = runtime.measure(step, lambda: step(*first)[0], plan, state.total)
+        _begin(step, batches, plan)
+        with _unchanged(step):
+            state.setup = runtime.measure(step, lambda: step(*first)[0], plan, state.total)
     runtime.place(step, state.setup)
     optimizer = _optimizer(step, plan)
     _recall(optimizer, step, state.moments)
@@ -173,7 +185,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         optimizer.zero_grad(set_to_none=True)
         loss, parts = call(*batch)
         loss.backward()
-        norm = _clip(step, plan.clip)
+        norm = _clip(optimizer, plan.clip)
         if math.isfinite(norm):
             optimizer.step()
         failed = 0 if math.isfinite(norm) else failed + 1
@@ -196,6 +208,23 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         )
 
 
+def _begin(step: Step, batches: Stream, plan: Plan) -> None:
+    """Show the first rows to codebooks and the like."""
+    first = [batches.at(index) for index in range(math.ceil(FIRST / plan.batch))]
+    c = None if first[0].c is None else torch.cat([b.c for b in first if b.c is not None])
+    reseed(plan.seed, "begin", 0)
+    step.begin(torch.cat([b.x for b in first]), c)
+
+
+@contextmanager
+def _unchanged(step: nn.Module) -> Iterator[None]:
+    """Put back what steps that are only timed would leave: moving averages, counts."""
+    kept = {name: buffer.clone() for name, buffer in step.named_buffers()}
+    yield
+    for name, buffer in step.named_buffers():
+        buffer.copy_(kept[name])
+
+
 def _on(batch: Batch, device: str) -> tuple[Tensor, Tensor | None, Tensor | None]:
     c = None if batch.c is None else batch.c.to(device)
     return batch.x.to(device), c, None if batch.mask is None else batch.mask.to(device)
@@ -215,16 +244,23 @@ def _set_rate(optimizer: torch.optim.Optimizer, plan: Plan, state: State) -> flo
     }
     lr = plan.lr * shapes[plan.decay] * min(1.0, (state.step + 1) / max(plan.warmup, 1))
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["share"]
     return lr
 
 
-def _clip(step: nn.Module, most: float) -> float:
-    gradients = [p.grad for p in step.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if norm > most:
-        torch.nn.utils.clip_grads_with_norm_(step.parameters(), most, norm)
-    return float(norm)
+def _clip(optimizer: torch.optim.Optimizer, most: float) -> float:
+    """Scale down the gradients of each group by itself; return the norm of the model's.
+
+    A critic that is torn about must not shrink the steps of the model, nor the other way round.
+    """
+    norms = []
+    for group in optimizer.param_groups:
+        held = [p for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in held])
+        if norm > most:
+            torch.nn.utils.clip_grads_with_norm_(held, most, norm)
+        norms.append(float(norm))
+    return norms[0] if all(map(math.isfinite, norms)) else math.nan
 
 
 def _give_up(failed: int, state: State) -> None:
@@ -236,7 +272,15 @@ def _give_up(failed: int, state: State) -> None:
 
 
 def _optimizer(step: Step, plan: Plan) -> torch.optim.Optimizer:
-    return torch.optim.Adam(step.parameters(), lr=plan.lr, fused=True)
+    critics = list(step.objective.critics.values())
+    theirs = {id(p) for critic in critics for p in critic.parameters()}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in step.parameters() if id(p) not in theirs], "share": 1.0}
+    ]
+    for critic in critics:
+        betas = (critic.momentum, 0.999)
+        groups.append({"params": list(critic.parameters()), "share": critic.lr, "betas": betas})
+    return torch.optim.Adam(groups, lr=plan.lr, fused=True)
 
 
 def _remember(optimizer: torch.optim.Optimizer, step: Step, state: State) -> State:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from varied import __version__
-from varied.cli import measure, shelf, show, train
+from varied.cli import explain, measure, shelf, show, train
 from varied.cli.flags import Group, Open, Plain
 
 __all__ = ["app"]
@@ -53,6 +53,7 @@ for command, kind, panel in (
     (measure.evaluate, Plain, "Measure"),
     (measure.compare, Plain, "Measure"),
     (shelf.models, Plain, "Look around"),
+    (explain.explain, Plain, "Look around"),
     (shelf.data, Plain, "Look around"),
     (shelf.runs, Plain, "Look around"),
     (shelf.doctor, Plain, "Look around"),

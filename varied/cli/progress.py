@@ -78,6 +78,8 @@ class Meter:
     def numbers(self) -> str:
         """The loss and its parts, in nats."""
         means = self.means
+        if "prior" in means:
+            return f"-log p(codes) {means['prior']:.2f} nats"
         if "rate" not in means:
             told = f"reconstruction {means.get('distortion', math.nan):.2f}"
         else:

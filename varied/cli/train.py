@@ -234,6 +234,7 @@ def _show_plan(job: Job, told: Told) -> None:
 def _trained(job: Job, told: Told) -> None:
     """Train, measure, draw and say what came of it."""
     from varied.jobs import Interrupted
+    from varied.jobs.prior import plan_of
 
     if told.person:
         console.say(f"The run goes to {job.store.folder}.", 2)
@@ -242,6 +243,10 @@ def _trained(job: Job, told: Told) -> None:
     try:
         stream = progress_stream(quiet=told.quiet, as_json=told.as_json)
         watched(job.train(), job.spec.plan, stream)
+        if job.later:
+            if told.person:
+                console.say("Now the prior is fitted to the codes of the training rows.", 2)
+            watched(job.fit_prior(), plan_of(job.spec), stream)
         with console.status("Measuring and drawing", quiet=told.quiet):
             run = job.finish()
     except Interrupted:

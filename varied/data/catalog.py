@@ -1,4 +1,4 @@
-"""Sets with a name: one ships with the package, the others are found or fetched."""
+"""Sets with a name: some ship with the package or are drawn by it, others are found or fetched."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from varied.data.download import Remote, cache_folder, check, fetch
 from varied.data.idx import read_idx_folder
 from varied.data.items import Items
 from varied.data.npy import Npz, read_npz
+from varied.data.sprites import COLOUR_ROWS, ROWS, count, sprites
 from varied.errors import VariedError
 
 __all__ = ["CATALOG", "NamedSet", "Row", "catalog_rows"]
@@ -158,6 +159,19 @@ def _omniglot(place: Path, labels: Any) -> Items:
     return read_npz(path, labels, classes)
 
 
+def _sprites(place: Path, labels: Any) -> Items:
+    """Draw the pictures; `labels` may be the name of a factor."""
+    return sprites(labels=labels)
+
+
+def _sprites_colour(place: Path, labels: Any) -> Items:
+    return sprites(labels=labels, colour=True)
+
+
+def _always(place: Path) -> bool:
+    return True
+
+
 def _batches(place: Path) -> list[tuple[bytes, str]]:
     """Read the six parts, unpacked or out of the archive, which is unpacked nowhere."""
     if _CIFAR_UNPACKED(place):
@@ -268,6 +282,38 @@ SETS = (
             "https://github.com/brendenlake/omniglot, put it in a folder 'omniglot', and name the "
             "folder above that in the environment variable VARIED_DATA"
         ),
+    ),
+    NamedSet(
+        name="sprites",
+        title="Sprites",
+        holds=(
+            f"{ROWS:,} black and white pictures, 64x64, of a shape with 5 known factors "
+            f"(of {count():,} settings)"
+        ),
+        reference=(
+            'after the idea of Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '
+            "https://github.com/google-deepmind/dsprites-dataset; drawn anew"
+        ),
+        licence="Apache-2.0",
+        open=_sprites,
+        ready=_always,
+        installed=HERE,
+    ),
+    NamedSet(
+        name="sprites-colour",
+        title="Sprites in colour",
+        holds=(
+            f"{COLOUR_ROWS:,} colour pictures, 64x64, of a shape with 6 known factors "
+            f"(of {count(colour=True):,} settings)"
+        ),
+        reference=(
+            'after the idea of Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '
+            "https://github.com/google-deepmind/dsprites-dataset; drawn anew"
+        ),
+        licence="Apache-2.0",
+        open=_sprites_colour,
+        ready=_always,
+        installed=HERE,
     ),
 )
 CATALOG = {one.name: one for one in SETS}

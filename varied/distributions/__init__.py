@@ -6,17 +6,27 @@ each step costs more than the step; finite losses are checked by the loop instea
 """
 
 from varied.distributions.base import Elementwise, closed_kl, each, soft_clamp
+from varied.distributions.categories import Joint, OneHot, kl_parts
+from varied.distributions.flow import Flow, Gate
 from varied.distributions.gaussian import Gaussian, Point
+from varied.distributions.sphere import HypersphericalUniform, VonMisesFisher
 from varied.distributions.unit import ContinuousBernoulli, DiscretizedLogistic, Levels
 
 __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Elementwise",
+    "Flow",
+    "Gate",
     "Gaussian",
+    "HypersphericalUniform",
+    "Joint",
     "Levels",
+    "OneHot",
     "Point",
+    "VonMisesFisher",
     "closed_kl",
     "each",
+    "kl_parts",
     "soft_clamp",
 ]

@@ -12,11 +12,12 @@ from torch import Tensor
 from varied.data.batches import Batch
 from varied.distributions import closed_kl, each
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.latent import active_units, collapse, is_active
-from varied.models import VAE
+from varied.evaluate.latent import active_units, collapse, dead_codes, is_active, silent
+from varied.models import LatentModel
+from varied.quantizers import code_use
 from varied.randomness import noise
 from varied.runtime import exactly
-from varied.trace import Trace
+from varied.trace import Level, Trace
 
 __all__ = ["Estimate", "Evaluation", "Passed", "evaluate", "log_likelihood", "passed"]
 
@@ -36,6 +37,8 @@ class Passed:
         mean: The mean of the posterior, with shape (N, D).
         spread: Its standard deviation, with shape (N, D).
         rate_each: KL of each latent unit, with shape (N, D); None where there are no marginals.
+        rate_levels: KL of each level, from the datum upwards, with shape (N, L); None for one.
+        index: The code of each site, with shape (N, sites), where the posterior has codes.
     """
 
     distortion: Tensor
@@ -43,6 +46,8 @@ class Passed:
     mean: Tensor
     spread: Tensor
     rate_each: Tensor | None
+    rate_levels: Tensor | None
+    index: Tensor | None
 
     @property
     def active(self) -> Tensor:
@@ -50,7 +55,7 @@ class Passed:
         return is_active(self.mean)
 
 
-def passed(model: VAE, load: Load, rows: Iterable[Batch], *, seed: int = 0) -> Passed:
+def passed(model: LatentModel, load: Load, rows: Iterable[Batch], *, seed: int = 0) -> Passed:
     """Pass over data once, with one draw of each code; the same seed gives the same numbers.
 
     Arguments:
@@ -64,32 +69,46 @@ def passed(model: VAE, load: Load, rows: Iterable[Batch], *, seed: int = 0) -> P
         for index, batch in enumerate(rows):
             with noise(seed, "evaluate", index):
                 x, c, mask = _on(batch, model)
-                found.append(_one(model(load(x), c, mask), model.encoder.head.gives))
+                x = load(x)
+                found.append(_one(model, x, c, model(x, c, mask)))
     columns = list(zip(*found, strict=True))
     return Passed(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
-def _on(batch: Batch, model: VAE) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def _on(batch: Batch, model: LatentModel) -> tuple[Tensor, Tensor | None, Tensor | None]:
     batch = batch.to(next(model.parameters()).device)
     return batch.x, batch.c, batch.mask
 
 
-def _one(trace: Trace, gives: frozenset[str]) -> tuple[Tensor | None, ...]:
-    level = trace.levels[0]
-    exact = closed_kl(each(level.q), each(level.p))
-    dense = "density" in gives
+def _one(
+    model: LatentModel, x: Tensor, c: Tensor | None, trace: Trace
+) -> tuple[Tensor | None, ...]:
+    rates = [_rate(level, model.gives) for level in trace.levels]
+    exact = [closed_kl(each(level.q), each(level.p)) for level in trace.levels]
+    q = trace.levels[0].q if len(trace.levels) == 1 else model.encode(x, c)
+    units = [k.reshape(len(x), -1) for k in exact if k is not None and k.dim() > 1]
+    levels = [rate for rate in rates if rate is not None]
     parts = (
-        -trace.log_px.mean(0),
-        level.kl.mean(0) if dense else None,
-        level.q.mean.flatten(1),
-        level.q.variance.sqrt().flatten(1),
-        None if exact is None else exact.flatten(1),
+        -trace.expect(trace.log_px),
+        torch.stack(levels).sum(0) if levels else None,
+        q.mean.flatten(1),
+        q.variance.sqrt().flatten(1),
+        torch.cat(units, 1) if len(units) == len(exact) else None,
+        torch.stack(levels, 1) if len(levels) > 1 else None,
+        getattr(each(trace.levels[0].q), "index", None),
     )
     return tuple(None if part is None else part.cpu() for part in parts)
 
 
+def _rate(level: Level, gives: frozenset[str]) -> Tensor | None:
+    """Return the KL of a level, with shape (B); None where the posterior is a point."""
+    if "density" not in gives and closed_kl(level.q, level.p) is None:
+        return None
+    return level.kl.mean(0)
+
+
 def log_likelihood(
-    model: VAE, load: Load, rows: Iterable[Batch], *, samples: int, seed: int = 0
+    model: LatentModel, load: Load, rows: Iterable[Batch], *, samples: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     r"""Return the importance-weighted bound of each datum, and its effective sample size.
 
@@ -122,9 +141,9 @@ def log_likelihood(
 
 
 def _importance(
-    model: VAE, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int
+    model: LatentModel, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int
 ) -> tuple[Tensor, Tensor]:
-    at_once = max(1, CHUNK // (x.numel() * model.decoder.head.arity))
+    at_once = max(1, CHUNK // (x.numel() * model.arity))
     first, second = x.new_full((2, len(x)), -math.inf).unbind()
     for start in range(0, samples, at_once):
         log_w = model(x, c, mask, min(at_once, samples - start)).log_w
@@ -147,6 +166,10 @@ class Evaluation:
         latent: Latent units in all.
         kl_by_unit: The KL of each unit.
         active_by_unit: Whether each unit is active.
+        kl_by_level: The KL of each level, from the datum upwards; None where there is one level.
+        codes: The size of the codebook; 0 where there is none.
+        used: The share of the codes that the data used.
+        perplexity: How many codes, used equally often, would say as much.
         dimensions: Numbers in one datum.
         log_likelihood: The importance-weighted bound, where it was asked for.
         samples: Its number of importance samples.
@@ -163,6 +186,10 @@ class Evaluation:
     kl_by_unit: tuple[float, ...] | None
     active_by_unit: tuple[bool, ...]
     dimensions: int
+    kl_by_level: tuple[float, ...] | None = None
+    codes: int = 0
+    used: float = 0.0
+    perplexity: float = 0.0
     log_likelihood: Estimate | None = None
     samples: int = 0
     effective: float = math.nan
@@ -170,7 +197,10 @@ class Evaluation:
     @property
     def warnings(self) -> list[str]:
         """What a person should know before trusting the model, a sentence each."""
-        found = [collapse(self.active_units.value, self.latent)] if self.kl is not None else []
+        found = [dead_codes(self.used, self.codes) if self.codes else None]
+        if self.kl is not None and not self.codes:
+            found.append(collapse(self.active_units.value, self.latent))
+        found.append(silent(self.kl_by_level or ()))
         if self.samples and self.effective < max(2.0, 0.002 * self.samples):
             found.append(
                 f"The importance weights are poor: {self.effective:.1f} effective samples of "
@@ -186,13 +216,14 @@ class Evaluation:
             plain[name] = None if estimate is None else estimate.value
             plain[f"{name}_error"] = None if estimate is None else estimate.error
         plain |= {"latent": self.latent, "kl_by_unit": self.kl_by_unit}
-        plain |= {"active_by_unit": self.active_by_unit}
+        plain |= {"active_by_unit": self.active_by_unit, "kl_by_level": self.kl_by_level}
+        plain |= {"codes": self.codes, "used": self.used, "perplexity": self.perplexity}
         plain |= {"dimensions": self.dimensions, "importance_samples": self.samples}
         return plain | {"effective_samples": self.effective, "warnings": self.warnings}
 
 
 def evaluate(
-    model: VAE,
+    model: LatentModel,
     load: Load,
     rows: Callable[[], Iterable[Batch]],
     *,
@@ -215,7 +246,8 @@ def evaluate(
     if samples and seen.rate is not None:
         bound, sizes = log_likelihood(model, load, rows(), samples=samples, seed=seed)
         weighted, size = Estimate.of(bound), float(sizes.mean())
-    rate_each = seen.rate_each
+    used, perplexity = code_use(seen.index, model.codes) if seen.index is not None else (0.0, 0.0)
+    rate_each, levels = seen.rate_each, seen.rate_levels
     return Evaluation(
         n=len(seen.distortion),
         likelihood=likelihood,
@@ -226,7 +258,11 @@ def evaluate(
         latent=seen.mean.shape[1],
         kl_by_unit=None if rate_each is None else tuple(rate_each.mean(0).tolist()),
         active_by_unit=tuple(seen.active.tolist()),
-        dimensions=model.decoder.head.size,
+        dimensions=math.prod(model.event),
+        kl_by_level=None if levels is None else tuple(levels.mean(0).tolist()),
+        codes=model.codes,
+        used=used,
+        perplexity=perplexity,
         log_likelihood=weighted,
         samples=samples if weighted is not None else 0,
         effective=size,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from varied.evaluate.estimate import Estimate
 from varied.randomness import generator
 
-__all__ = ["THRESHOLD", "active_units", "collapse", "is_active"]
+__all__ = ["THRESHOLD", "active_units", "collapse", "dead_codes", "is_active", "silent"]
 
 #: The variance of a unit's posterior mean, over data, above which it counts as active.
 THRESHOLD = 0.01
@@ -52,4 +54,30 @@ def collapse(active: float, latent: int) -> str | None:
         f"The posterior has collapsed: {int(active)} of {latent} latent units are active, so the "
         "code says next to nothing about the data. Warm the KL up (--beta 'linear(0, 1, 2000)'), "
         "give each unit free bits (--free-bits 0.25), or take a smaller --beta."
+    )
+
+
+def silent(rates: Sequence[float]) -> str | None:
+    """Return a warning that names the levels of a hierarchy which carry under 0.1 nats.
+
+    Arguments:
+        rates: The mean KL of each level, from the datum upwards, in nats.
+    """
+    quiet = [str(level) for level, rate in enumerate(rates, 1) if rate < 0.1]
+    if not quiet:
+        return None
+    levels = f"Level{'s' * (len(quiet) > 1)} {', '.join(quiet)} of {len(rates)}"
+    return (
+        f"{levels} carr{'ies' if len(quiet) == 1 else 'y'} less than 0.1 nats (level 1 is nearest "
+        "to the data); take fewer levels, or let each have free nats (--free-level 1)."
+    )
+
+
+def dead_codes(used: float, codes: int) -> str | None:
+    """Return a warning, with the cures, where less than half of a codebook is in use."""
+    if used >= 0.5:
+        return None
+    return (
+        f"Only {used:.0%} of the {codes} codes are in use; take fewer (--codes {codes // 4}), "
+        "revive dead ones (--revive), or use posterior='fsq', which needs no codebook."
     )

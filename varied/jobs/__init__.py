@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,6 @@ def fit(
         Interrupted: After Ctrl-C, with all that was trained saved.
     """
     job = prepare(source, model, out=out, **choices)
-    for _ in job.train():
+    for _ in itertools.chain(job.train(), job.fit_prior()):
         pass
     return job.finish()

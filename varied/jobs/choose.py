@@ -9,6 +9,7 @@ from typing import Any
 from varied.data import Codec, ContextCodec, Items, fit_codec
 from varied.errors import VariedError, nearest, pick
 from varied.likelihoods import LIKELIHOODS
+from varied.quantizers import QUANTIZERS
 from varied.schema import settings
 from varied.spec import AXES, Part, Plan, Spec
 from varied.zoo import ZOO
@@ -27,6 +28,9 @@ WARMS_UP = (
     "beta rises from 0 to 1 over the first fifth of the run, because a latent unit that costs too "
     "early falls silent."
 )
+#: Numbers in a code of a codebook, where a person says nothing.
+CODE = 32
+
 LENGTHS = ("minutes", "epochs", "steps")
 
 _DATA = ("binarize", "domain")
@@ -67,7 +71,10 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     if "objective" not in parts and "beta" not in asked:
         parts["objective"] = {"name": "elbo", "beta": WARM_UP}
         reasons.append(WARMS_UP)
-    values: dict[str, Any] = codec.suggest(len(rows)) | parts
+    suggested = codec.suggest(len(rows))
+    if Part.of(parts.get("posterior", "gaussian")).name in QUANTIZERS:
+        suggested |= _grid(codec.shape, reasons)
+    values: dict[str, Any] = suggested | parts
     values["latent"] = asked.pop("latent", values["latent"])
     context = _context(rows) if conditional else None
     values["context"] = context.size if context else 0
@@ -75,6 +82,21 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     for name, value in asked.items():
         _set(values, name, value)
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
+
+
+def _grid(shape: tuple[int, ...], reasons: list[str]) -> dict[str, Any]:
+    """Return the net and the latent of a model whose latents are codes."""
+    if len(shape) < 3:
+        reasons[:] = [reason for reason in reasons if not reason.startswith("latent")]
+        reasons.append(f"latent = ({CODE}, 8): each datum becomes 8 codes.")
+        return {"latent": (CODE, 8)}
+    height, width = (-(-side // 4) for side in shape[1:])
+    reasons[:] = [reason for reason in reasons if not reason.startswith(("latent", "net"))]
+    reasons.append(
+        f"net = conv, latent = ({CODE}, {height}, {width}): each picture becomes a map of "
+        f"{height} x {width} codes, a quarter of its height and width."
+    )
+    return {"net": "conv", "latent": (CODE, height, width)}
 
 
 def _plan(

@@ -21,6 +21,7 @@ from varied.errors import VariedError
 from varied.evaluate.latent import is_active
 from varied.jobs.choose import Choice, choose
 from varied.jobs.look import look
+from varied.jobs.prior import fit_later, plan_of
 from varied.randomness import noise, permutation
 from varied.runs import Run, Store
 from varied.runs.store import Frame
@@ -118,7 +119,7 @@ class Job:
         self.stopping = False
 
     def _resumed(self) -> tuple[State, list[str]]:
-        state, notices = self.store.read_checkpoint(self.model)
+        state, notices = self.store.read_checkpoint(self.step)
         if state is None:
             return State(), notices
         notices.append(f"Goes on at step {state.step:,} of {self.store.folder}.")
@@ -159,15 +160,36 @@ class Job:
             for event in train(self.step, batches, plan, self.state):
                 watch.see(event)
                 if self.stopping:
-                    self.store.write_checkpoint(self.model, event.snapshot())
+                    self.store.write_checkpoint(self.step, event.snapshot())
                     raise Interrupted
                 yield event
             if event is not None:
-                self.store.write_checkpoint(self.model, event.snapshot())
+                self.store.write_checkpoint(self.step, event.snapshot())
+
+    @property
+    def later(self) -> bool:
+        """Whether the prior is fitted when the model is trained."""
+        return bool(getattr(self.model, "prior", None) and self.model.prior.fitted_later)
+
+    def fit_prior(self) -> Iterator[Event]:
+        """Fit the prior of a trained model to its codes, where it is fitted later.
+
+        Raises:
+            Interrupted: If `stopping` was set; the same command then fits the prior anew.
+        """
+        if not self.later:
+            return
+        self.notices += self._keep_best()
+        parts = {name: self.rows(name) for name in ("train", "validation")}
+        with self.store.lock(), _gracefully(self):
+            for event in fit_later(self.model, self.codec.load, parts, plan_of(self.spec)):
+                if self.stopping:
+                    raise Interrupted
+                yield event
 
     def finish(self) -> Run:
         """Keep the best weights, measure them, and make the pictures and the report."""
-        self.notices += self._keep_best()
+        self.notices += [] if self.later else self._keep_best()
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
         run = Run(self.store.folder, self.items)
@@ -204,7 +226,9 @@ class Watch:
         with noise(job.spec.plan.seed, "frames"):
             context = job.choice.context
             c = None if self.test.c is None or context is None else self.test.c[:SAMPLES]
-            self.z, self.c = job.model.latents(SAMPLES if c is None else len(c), c), c
+            self.c = c
+            count = SAMPLES if c is None else len(c)
+            self.z = None if job.later else job.model.latents(count, c)
         self.progress = job.state.progress
         best = self.store / "best.safetensors"
         self.best = read_tensors(best)[1]["loss"] if best.exists() else math.inf
@@ -222,7 +246,7 @@ class Watch:
         if bisect.bisect(STAGES, progress) > bisect.bisect(STAGES, before) or progress >= 1:
             self.look(event.epoch, event.state)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
-            self.store.write_checkpoint(self.job.model, event.snapshot())
+            self.store.write_checkpoint(self.job.step, event.snapshot())
             self.saved = time.monotonic()
 
     def _add(self, event: Event) -> None:
@@ -246,10 +270,8 @@ class Watch:
     def look(self, epoch: float, state: State) -> None:
         """Keep a moment for the animations, and measure the validation rows."""
         job = self.job
-        codes = uses.encode(job.model, job.codec.load, _chunks(self.test)).mean
-        device = next(job.model.parameters()).device
-        c = None if self.c is None else self.c.to(device)
-        made = job.codec.looks(uses.decode(job.model, self.z.to(device), c))
+        codes = uses.embed(job.model, job.codec.load, _chunks(self.test))
+        made = job.codec.looks(self._made())
         self.store.write_frame(Frame(codes, torch.from_numpy(made), epoch, state.step))
         parts = self._validate()
         row = self._row("validation", epoch, state) | parts
@@ -258,6 +280,16 @@ class Watch:
             self.best = parts["loss"]
             notes = {"loss": self.best, "epoch": epoch, "step": state.step}
             self.store.write_weights("best.safetensors", job.model, **notes)
+
+    def _made(self) -> Tensor:
+        """Return data from fixed draws of the prior; reconstructions where it is fitted later."""
+        job, device = self.job, next(self.job.model.parameters()).device
+        c = None if self.c is None else self.c.to(device)
+        if self.z is not None:
+            return uses.decode(job.model, self.z.to(device), c)
+        with noise(job.spec.plan.seed, "look"):
+            x = job.codec.load(self.test.x[:SAMPLES].to(device))
+        return uses.reconstruct(job.model, x, c)
 
     def _validate(self) -> dict[str, float]:
         """Return the objective, with its final weights, on the validation rows."""

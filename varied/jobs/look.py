@@ -76,6 +76,9 @@ def _facts(run: Run, found: Evaluation, state: State) -> list[Fact]:
     facts.append(Fact("reconstruction", f"{found.reconstruction} nats", rows))
     if found.kl is not None:
         facts.append(Fact("KL", f"{found.kl} nats", rows))
+    if found.codes:
+        share = f"{found.used:.0%} of {found.codes}"
+        facts.append(Fact("codes in use", share, f"perplexity {found.perplexity:.0f}, on {rows}"))
     active = f"{found.active_units.value:.0f} of {found.latent}"
     facts.append(Fact("active units", active, f"variance of the mean above {THRESHOLD}"))
     minutes = f"{state.seconds / 60:.1f} min" if state.seconds >= 90 else f"{state.seconds:.0f} s"
@@ -127,7 +130,7 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
-    if run.spec.latent == 2 and _pictured(run):
+    if run.spec.latent_shape == (2,) and _pictured(run):
         yield _manifold(run)
     order = "most varied" if found.kl is None else "largest KL"
     caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
@@ -148,7 +151,7 @@ def _pictured(run: Run) -> bool:
 
 
 def _sampled(run: Run) -> str:
-    if "density" not in run.model.encoder.head.gives:
+    if "density" not in run.model.gives:
         return (
             "Codes drawn from a standard normal and decoded. An autoencoder's codes follow no "
             "known density, so do not expect good samples: train a VAE for those."
@@ -193,7 +196,7 @@ def _latent(run: Run) -> Iterator[Figure]:
         run.folder / "latent.png",
         labels=labels,
         classes=classes,
-        axes=("z0", "z1") if run.spec.latent == 2 else ("", ""),
+        axes=("z0", "z1") if run.spec.latent_shape == (2,) else ("", ""),
         title=f"{what} ({method})",
     )
     colours = "" if labels is None else f", coloured by {'class' if classes else 'label'}"
@@ -217,8 +220,10 @@ def _samples_gif(run: Run) -> Iterator[Figure]:
     captions = [f"epoch {frame.epoch:.1f}" for frame in frames]
     pictures = np.stack([frame.samples.numpy() for frame in frames])
     animate.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
-    text = "The same draws from the prior, decoded as training went on."
-    yield Figure("samples.gif", "Samples over training", text, text)
+    title, text = "Samples over training", "The same draws from the prior, decoded as it went on."
+    if getattr(getattr(run.model, "prior", None), "fitted_later", False):
+        title, text = "Reconstructions over training", "The same test data, rebuilt as it went on."
+    yield Figure("samples.gif", title, text, text)
 
 
 def _card(

@@ -1,5 +1,11 @@
-"""Structures of latents: a plain VAE has one rung."""
+"""Latent variable models: structures over the same three kinds of conditional distributions."""
 
-from varied.models.vae import VAE, LatentModel
+from collections.abc import Callable
 
-__all__ = ["VAE", "LatentModel"]
+from varied.models.base import Bench, LatentModel
+from varied.models.ladder import Ladder, ladder
+from varied.models.vae import VAE, flat
+
+__all__ = ["STRUCTURES", "VAE", "Bench", "Ladder", "LatentModel", "flat", "ladder"]
+
+STRUCTURES: dict[str, Callable[..., LatentModel]] = {"flat": flat, "ladder": ladder}

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
+from varied.errors import VariedError
+from varied.models.base import Bench, LatentModel
+from varied.priors import Prior
+from varied.quantizers import Quantizer
 from varied.trace import Given, Level, Trace
 
-__all__ = ["VAE", "LatentModel"]
+__all__ = ["VAE", "drop", "flat", "observed", "tempered"]
 
 
-class LatentModel(Protocol):
-    """What trainers, evaluation and uses ask of a model."""
+def observed(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return data with 0 where a number is missing.
 
-    encoder: Given
-    decoder: Given
-    prior: nn.Module
-
-    def __call__(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
-    ) -> Trace:
-        """Return the trace of one pass with K = ``samples`` draws."""
-        ...
-
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Return draws from the prior."""
-        ...
-
-    def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Return new data."""
-        ...
+    Filled, not multiplied: what is missing is often NaN, and NaN times 0 is NaN.
+    """
+    return x if mask is None else x.masked_fill(mask == 0, 0)
 
 
-class VAE(nn.Module):
+def drop(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
+    """Return a context in which rows are zeros, which stand for "no context", by chance."""
+    if c is None or not chance or not training:
+        return c
+    return c * (torch.rand(len(c), 1, device=c.device) >= chance)
+
+
+def tempered(p: Distribution, n: int, temperature: float) -> Tensor:
+    """Return n draws whose deviation from the mean is scaled; shape (n, *event).
+
+    A distribution with a ``draw`` of its own knows better what a temperature does to it.
+    """
+    if hasattr(p, "draw"):
+        return p.draw((n,) if not p.batch_shape else (), temperature)  # type: ignore[no-any-return]
+    z = p.sample((n,) if not p.batch_shape else ())
+    return z if temperature == 1.0 else p.mean + temperature * (z - p.mean)
+
+
+class VAE(LatentModel):
     r"""A posterior, a likelihood and a prior.
 
     .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} [\log p(x \mid z)] - KL(q(z \mid x), p(z))
 
-    A conditional VAE is this with a context ``c``; an autoencoder is this with a point posterior.
+    A conditional VAE is this with a context ``c``; an autoencoder is this with a point posterior; a
+    VQ-VAE is this with a posterior that is a point on a code.
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2013), https://arxiv.org/abs/1312.6114
@@ -48,46 +56,85 @@ class VAE(nn.Module):
         encoder: q(z given x, c).
         decoder: p(x given z, c).
         prior: A module from a context (or None) to p(z given c).
+        unconditional: The chance that a row's context is dropped in training, so that one model
+            learns to sample with and without.
     """
 
-    def __init__(self, encoder: Given, decoder: Given, prior: nn.Module) -> None:
+    def __init__(
+        self, encoder: Given, decoder: Given, prior: Prior, unconditional: float = 0.0
+    ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.unconditional = unconditional
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        """The shape of one latent."""
+        return self.decoder.inputs
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of one datum."""
+        return self.decoder.head.event
+
+    @property
+    def arity(self) -> int:
+        """Numbers that the decoder puts out for each element of a datum."""
+        return self.decoder.head.arity
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What terms can read of the posterior and the prior."""
+        return self.encoder.head.gives & (self.prior.gives | {"codes"})
+
+    @property
+    def codes(self) -> int:
+        """The size of the codebook, 0 where there is none."""
+        return self.encoder.head.codes if isinstance(self.encoder.head, Quantizer) else 0
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of one pass.
-
-        Arguments:
-            x: The data, with shape (B, *event).
-            c: The context, with shape (B, F), or None.
-            mask: 1 where observed, with the shape of ``x``, or None; what is missing is given to
-                the encoder as 0 and left out of the likelihood.
-            samples: The number K of draws for each datum.
-
-        Returns:
-            A trace whose latents have shape (K, B, *latent).
-        """
-        # Filled, not multiplied: what is missing is often NaN, and NaN times 0 is NaN.
-        x = x if mask is None else x.masked_fill(mask == 0, 0)
+        """Return the trace of one pass, whose latents have shape (K, B, *latent)."""
+        x, c = observed(x, mask), drop(c, self.unconditional, self.training)
         q = self.encoder(x, c)
         z = q.rsample((samples,))
         return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask)
 
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z given x, c), with batch shape (B)."""
+        return self.encoder(x, c)  # type: ignore[no-any-return]
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
+        return self.decoder(z, c)  # type: ignore[no-any-return]
+
     def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Return draws from the prior, with shape (n, *latent).
+        """Return draws from the prior, with shape (n, *latent)."""
+        return tempered(self.prior(c), n, temperature)
 
-        Arguments:
-            n: How many.
-            c: The context, with shape (n, F), or None.
-            temperature: A factor on the deviation from the prior's mean: below 1 is more typical.
-        """
-        p: Distribution = self.prior(c)
-        z = p.sample((n,) if not p.batch_shape else ())
-        return z if temperature == 1.0 else p.mean + temperature * (z - p.mean)
+    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Take the first rows, for codebooks and pseudo-inputs that start from data."""
+        self.prior.begin(x, c)
+        self.encoder.head.begin(self.encoder.raw(x, c))
 
-    def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Return new data drawn from p(x given z), z from the prior; shape (n, *event)."""
-        px: Distribution = self.decoder(self.latents(n, c), c)
-        return px.sample()
+
+def flat(bench: Bench, *, unconditional: float = 0.0) -> VAE:
+    """One rung of latents.
+
+    Arguments:
+        bench: Makes the parts.
+        unconditional: The chance that a row's context is dropped in training, so that a
+            conditional model samples without one too; 0.1 to 0.2 is usual.
+
+    References:
+        Classifier-Free Diffusion Guidance (Ho & Salimans, 2022), https://arxiv.org/abs/2207.12598
+    """
+    posterior, likelihood = bench.posterior(bench.latent), bench.likelihood(bench.shape)
+    prior = bench.prior(bench.latent, bench.context)
+    encoder = bench.given(bench.shape, posterior, bench.context)
+    decoder = bench.given(bench.latent, likelihood, bench.context)
+    if posterior.space != prior.space:
+        raise VariedError("Posterior and prior have other numbers of classes; give both the same.")
+    prior.attach(encoder)
+    return VAE(encoder, decoder, prior, unconditional)

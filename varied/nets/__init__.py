@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from torch import nn
 
-from varied.nets.context import with_context
+from varied.nets.context import CONTEXTS, with_context
 from varied.nets.conv import conv
 from varied.nets.mlp import mlp
-from varied.nets.resnet import resnet
+from varied.nets.resnet import Residual, resnet
 
-__all__ = ["NETS", "conv", "mlp", "resnet", "with_context"]
+__all__ = ["CONTEXTS", "NETS", "Residual", "conv", "mlp", "resnet", "with_context"]
 
 NETS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "conv": conv, "resnet": resnet}

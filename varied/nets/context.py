@@ -1,4 +1,4 @@
-"""Context for any net: a label or a number beside the input."""
+"""Context for any net: a label or a number beside the input, or in every hidden layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WithContext", "with_context"]
+from varied.errors import pick
+from varied.nets.film import modulated
+
+__all__ = ["CONTEXTS", "WithContext", "concatenate", "film", "with_context"]
+
+Shape = tuple[int, ...]
+Build = Callable[[Shape], nn.Module]
 
 
 class WithContext(nn.Module):
@@ -40,17 +46,50 @@ class WithContext(nn.Module):
         return self.net(torch.cat([b, beside.to(b.dtype)], 1))  # type: ignore[no-any-return]
 
 
-def with_context(
-    build: Callable[[tuple[int, ...]], nn.Module], inputs: tuple[int, ...], context: int
-) -> nn.Module:
-    """Return a net for inputs and a context of so many numbers; as it is where there are none.
+def concatenate(build: Build, inputs: Shape, context: int) -> nn.Module:
+    """Put the context beside the input; the net is built wider for it.
 
     Arguments:
         build: A function from the shape of one input to a net.
         inputs: The shape of one input, without context.
         context: The number of features of the context.
     """
-    if not context:
-        return build(inputs)
     wider = inputs[0] + (1 if inputs[1:] else context)
     return WithContext(build((wider, *inputs[1:])), inputs, context)
+
+
+def film(build: Build, inputs: Shape, context: int) -> nn.Module:
+    """Let the context scale and shift each hidden layer; at the start it does nothing.
+
+    References:
+        FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2018),
+        https://arxiv.org/abs/1709.07871
+
+    Arguments:
+        build: A function from the shape of one input to a net.
+        inputs: The shape of one input, without context.
+        context: The number of features of the context.
+    """
+    return modulated(build(inputs), inputs, context)
+
+
+CONTEXTS: dict[str, Callable[[Build, Shape, int], nn.Module]] = {
+    "concatenate": concatenate,
+    "film": film,
+}
+
+
+def with_context(build: Build, inputs: Shape, context: int, how: str = "concatenate") -> nn.Module:
+    """Return a net for inputs and a context of so many numbers; as it is where there are none.
+
+    Arguments:
+        build: A function from the shape of one input to a net.
+        inputs: The shape of one input, without context.
+        context: The number of features of the context.
+        how: concatenate or film.
+
+    Raises:
+        VariedError: If there is no such way, or the net has no place for it.
+    """
+    way = pick(CONTEXTS, how, "way for a context")
+    return way(build, inputs, context) if context else build(inputs)

@@ -9,7 +9,7 @@ from torch import nn
 
 from varied.errors import pick
 from varied.nets.mlp import ACTIVATIONS
-from varied.nets.picture import direction, halvings, widths
+from varied.nets.picture import direction, way, widths
 from varied.nets.strided import Doubled, Halved
 
 __all__ = ["conv"]
@@ -24,40 +24,47 @@ def conv(
     hidden: int = 256,
     activation: str = "relu",
 ) -> nn.Module:
-    """Return a convolutional network from a picture to a vector, or from a vector to a picture.
+    """Return a convolutional network between a picture and a vector, or a smaller map, both ways.
 
-    Each level halves (or doubles) height and width and doubles (or halves) the channels.
+    Each level halves (or doubles) height and width and doubles (or halves) the channels. A map is
+    met by one more convolution, and by no dense layer.
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
         width: The channels at full size; doubled at each level, up to 512.
-        depth: The number of levels; by default until the shorter side is at most 4.
+        depth: The number of levels; by default until the shorter side is at most 4, or the map's.
         hidden: The units of the layer between maps and vector; 0 for none.
         activation: gelu, relu, silu, softplus or tanh.
 
     Raises:
-        VariedError: If neither shape, or each, is a picture.
+        VariedError: If neither shape is a picture, or no halvings lead from one to the other.
     """
     act = pick(ACTIVATIONS, activation, "activation")
-    if direction(inputs, outputs, "conv") == "down":
-        return _down(inputs, outputs, width, depth, hidden, act)
-    return _up(inputs, outputs, width, depth, hidden, act)
+    down = direction(inputs, outputs, "conv") == "down"
+    large, small = (inputs, outputs) if down else (outputs, inputs)
+    sizes = way(large, small, depth, "conv")
+    if down:
+        return _down(inputs, outputs, width, sizes, hidden, act)
+    return _up(inputs, outputs, width, sizes[::-1], hidden, act)
 
 
 def _down(
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
     width: int,
-    depth: int | None,
+    sizes: list[tuple[int, int]],
     hidden: int,
     act: type[nn.Module],
 ) -> nn.Module:
-    sizes = halvings((inputs[1], inputs[2]), depth)
     channels = [inputs[0], *widths(width, len(sizes) - 1)]
     layers: list[nn.Module] = []
     for (a, b), size in zip(itertools.pairwise(channels), sizes[:-1], strict=True):
         layers += [Halved(a, b, size), act()]
+    if len(outputs) == 3:
+        last = channels[-1] if len(sizes) > 1 else width
+        small = [nn.Conv2d(channels[-1], last, 3, padding=1), act()]
+        return nn.Sequential(*layers, *small, nn.Conv2d(last, outputs[0], 1))
     flat = channels[-1] * math.prod(sizes[-1])
     return nn.Sequential(*layers, nn.Flatten(), *_dense(flat, hidden, outputs[0], act)[:-1])
 
@@ -66,14 +73,17 @@ def _up(
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
     width: int,
-    depth: int | None,
+    sizes: list[tuple[int, int]],
     hidden: int,
     act: type[nn.Module],
 ) -> nn.Module:
-    sizes = halvings((outputs[1], outputs[2]), depth)[::-1]
     maps = widths(width, len(sizes) - 1)[::-1] or [width]
-    layers = _dense(inputs[0], hidden, maps[0] * math.prod(sizes[0]), act)
-    layers.append(nn.Unflatten(1, (maps[0], *sizes[0])))
+    layers: list[nn.Module]
+    if len(inputs) == 3:
+        layers = [nn.Conv2d(inputs[0], maps[0], 3, padding=1), act()]
+    else:
+        layers = _dense(inputs[0], hidden, maps[0] * math.prod(sizes[0]), act)
+        layers.append(nn.Unflatten(1, (maps[0], *sizes[0])))
     for (a, b), size in zip(itertools.pairwise([*maps, outputs[0]]), sizes[1:], strict=False):
         layers += [Doubled(a, b, size), act()]
     if len(sizes) == 1:

@@ -27,8 +27,17 @@ def mlp(
     width: int = 512,
     depth: int = 2,
     activation: str = "silu",
+    gated: bool = False,
 ) -> nn.Module:
-    """Return a fully connected network; any shape to any shape.
+    r"""Return a fully connected network; any shape to any shape.
+
+    A gated layer is a linear map times the sigmoid of another:
+
+    .. math:: h' = (A h + a) \odot \sigma(B h + b)
+
+    References:
+        Language Modeling with Gated Convolutional Networks (Dauphin et al., 2017),
+        https://arxiv.org/abs/1612.08083
 
     Arguments:
         inputs: The shape of one input.
@@ -36,14 +45,17 @@ def mlp(
         width: The number of units of each hidden layer.
         depth: The number of hidden layers; 0 is one linear map.
         activation: gelu, relu, silu, softplus or tanh.
+        gated: Whether hidden layers are gated, in place of the activation.
 
     Raises:
         VariedError: If the width is below 1 or the depth below 0.
     """
     if width < 1 or depth < 0:
         raise VariedError(f"width={width} must be at least 1 and depth={depth} at least 0.")
-    sizes = [math.prod(inputs), *[width] * depth, math.prod(outputs)]
+    act = pick(ACTIVATIONS, activation, "activation")
+    sizes = [math.prod(inputs), *[width] * depth]
     layers: list[nn.Module] = [nn.Flatten()]
     for a, b in itertools.pairwise(sizes):
-        layers += [nn.Linear(a, b), pick(ACTIVATIONS, activation, "activation")()]
-    return nn.Sequential(*layers[:-1], nn.Unflatten(1, outputs))
+        layers += [nn.Linear(a, 2 * b), nn.GLU(1)] if gated else [nn.Linear(a, b), act()]
+    last = nn.Linear(sizes[-1], math.prod(outputs))
+    return nn.Sequential(*layers, last, nn.Unflatten(1, outputs))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.errors import VariedError
-from varied.nets.picture import direction, halvings, widths
+from varied.nets.film import Conditional
+from varied.nets.picture import direction, way, widths
 from varied.nets.strided import Halved
 
 __all__ = ["Residual", "resnet"]
@@ -22,52 +24,78 @@ def resnet(
     depth: int | None = None,
     blocks: int = 1,
 ) -> nn.Module:
-    """Return a residual network from a picture to a vector, or from a vector to a picture.
+    """Return a residual network between a picture and a vector, or a smaller map, both ways.
+
+    At a map it has two blocks at least, and no dense layer (van den Oord et al., 2017).
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
         width: The channels at full size; doubled at each level, up to 256.
-        depth: The number of levels; by default until the shorter side is at most 4.
+        depth: The number of levels; by default until the shorter side is at most 4, or the map's.
         blocks: The number of residual blocks at each level.
 
     References:
         Identity Mappings in Deep Residual Networks (He et al., 2016),
-        https://arxiv.org/abs/1603.05027
+        https://arxiv.org/abs/1603.05027;
+        Neural Discrete Representation Learning (van den Oord et al., 2017),
+        https://arxiv.org/abs/1711.00937
 
     Raises:
-        VariedError: If neither shape, or each, is a picture, or there are no blocks.
+        VariedError: If neither shape is a picture, no halvings lead from one to the other, or there
+            are no blocks.
     """
     if blocks < 1:
         raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has none.")
-    if direction(inputs, outputs, "resnet") == "down":
-        return _down(inputs, outputs, width, depth, blocks)
-    return _up(inputs, outputs, width, depth, blocks)
+    down = direction(inputs, outputs, "resnet") == "down"
+    large, small = (inputs, outputs) if down else (outputs, inputs)
+    sizes = way(large, small, depth, "resnet")
+    # None at full size, where a block costs most.
+    counts = [0, *[blocks] * (len(sizes) - 1)]
+    if len(small) == 3:
+        counts[-1] = max(blocks, 2)
+    maps = widths(width, len(sizes), most=256)
+    if down:
+        return _down(inputs, outputs, maps, sizes, counts)
+    return _up(inputs, outputs, maps[::-1], sizes[::-1], counts[::-1])
 
 
 def _down(
-    inputs: tuple[int, ...], outputs: tuple[int, ...], width: int, depth: int | None, blocks: int
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
+    maps: list[int],
+    sizes: list[tuple[int, int]],
+    counts: list[int],
 ) -> nn.Module:
-    sizes = halvings((inputs[1], inputs[2]), depth)
-    maps = widths(width, len(sizes), most=256)
     layers: list[nn.Module] = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
-    for level, size in enumerate(sizes[:-1]):
-        layers.append(Halved(maps[level], maps[level + 1], size))
-        layers += [Residual(maps[level + 1]) for _ in range(blocks)]
-    layers += [_norm(maps[-1]), nn.SiLU(), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(maps[-1] * math.prod(sizes[-1]), outputs[0]))
+    for level, count in enumerate(counts):
+        if level:
+            layers.append(Halved(maps[level - 1], maps[level], sizes[level - 1]))
+        layers += [Residual(maps[level]) for _ in range(count)]
+    layers += [_norm(maps[-1]), nn.SiLU()]
+    if len(outputs) == 3:
+        return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 1))
+    flat = maps[-1] * math.prod(sizes[-1])
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, outputs[0]))
 
 
 def _up(
-    inputs: tuple[int, ...], outputs: tuple[int, ...], width: int, depth: int | None, blocks: int
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
+    maps: list[int],
+    sizes: list[tuple[int, int]],
+    counts: list[int],
 ) -> nn.Module:
-    sizes = halvings((outputs[1], outputs[2]), depth)[::-1]
-    maps = widths(width, len(sizes), most=256)[::-1]
-    flat = maps[0] * math.prod(sizes[0])
-    layers: list[nn.Module] = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (maps[0], *sizes[0]))]
-    for level, size in enumerate(sizes[1:]):
-        layers += [Residual(maps[level]) for _ in range(blocks)]
-        layers.append(Enlarged(maps[level], maps[level + 1], size))
+    layers: list[nn.Module]
+    if len(inputs) == 3:
+        layers = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
+    else:
+        flat = maps[0] * math.prod(sizes[0])
+        layers = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (maps[0], *sizes[0]))]
+    for level, count in enumerate(counts):
+        if level:
+            layers.append(Enlarged(maps[level - 1], maps[level], sizes[level]))
+        layers += [Residual(maps[level]) for _ in range(count)]
     layers += [_norm(maps[-1]), nn.SiLU()]
     return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 3, padding=1))
 
@@ -78,23 +106,41 @@ def _norm(channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 
-class Residual(nn.Module):
-    """h + f(h), with f two normalised convolutions; it starts as the identity.
+class Residual(Conditional):
+    """h + f(h), with f some normalised convolutions; it starts as the identity.
+
+    References:
+        Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images
+        (Child, 2021), https://arxiv.org/abs/2011.10650, for the bottleneck.
 
     Arguments:
         channels: Channels in and out.
+        hidden: Channels of a bottleneck, 1x1, 3x3, 3x3, 1x1, without norms; None for two 3x3.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, hidden: int | None = None) -> None:
         super().__init__()
-        last = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(last.weight)
-        half = [_norm(channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
-        self.branch = nn.Sequential(*half, _norm(channels), nn.SiLU(), last)
+        self.branch = _plain(channels) if hidden is None else _bottleneck(channels, hidden)
+        for parameter in self.branch[-1].parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: Tensor, *c: Tensor) -> Tensor:
         """Return a map of the same shape."""
-        return h + self.branch(h)  # type: ignore[no-any-return]
+        return h + self.branch(h, *c)  # type: ignore[no-any-return]
+
+
+def _plain(channels: int) -> nn.Sequential:
+    last = nn.Conv2d(channels, channels, 3, padding=1)
+    half = [_norm(channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
+    return nn.Sequential(*half, _norm(channels), nn.SiLU(), last)
+
+
+def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+    sizes = [channels, hidden, hidden, hidden, channels]
+    layers: list[nn.Module] = []
+    for (a, b), kernel in zip(itertools.pairwise(sizes), (1, 3, 3, 1), strict=True):
+        layers += [nn.GELU(), nn.Conv2d(a, b, kernel, padding=kernel // 2)]
+    return nn.Sequential(*layers)
 
 
 class Enlarged(nn.Module):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from varied.critics import Adversary
 from varied.schedules import Number
 from varied.terms import Dial, Term, distortion, rate
 from varied.trace import Trace
@@ -16,11 +18,15 @@ __all__ = ["Objective", "Weighted"]
 
 @dataclass(frozen=True)
 class Weighted:
-    """A term with its name and its weight."""
+    """A term with its name and its weight.
+
+    A weight is a number, a schedule, or a module with a buffer ``value``, a method ``turn(step,
+    progress)`` and a method ``feel(value)``, which is told the mean of the term in each step.
+    """
 
     name: str
     term: Term
-    weight: Number = 1.0
+    weight: Number | nn.Module = 1.0
 
 
 class Objective(nn.Module):
@@ -40,13 +46,25 @@ class Objective(nn.Module):
         self.names = [weighted.name for weighted in terms]
         self.terms = [weighted.term for weighted in terms]
         self.samples = samples
-        self.weights = nn.ModuleList(Dial(weighted.weight) for weighted in terms)
+        self.weights = nn.ModuleList(_dial(weighted.weight) for weighted in terms)
         self.owned = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
 
     @property
     def reads(self) -> frozenset[str]:
         """All that the terms read of the distributions."""
         return frozenset().union(*(getattr(term, "reads", ()) for term in self.terms))
+
+    @property
+    def critics(self) -> dict[str, Adversary]:
+        """The terms that own a critic, by name."""
+        pairs = zip(self.names, self.terms, strict=True)
+        return {name: term for name, term in pairs if isinstance(term, Adversary)}
+
+    def attach(self, model: Any) -> None:
+        """Show the model to the terms that need more of it than a trace."""
+        shown: list[Any] = [term for term in self.terms if hasattr(term, "attach")]
+        for term in shown:
+            term.attach(model)
 
     def turn(self, step: int, progress: float = 1.0) -> None:
         """Set every number that moves.
@@ -55,9 +73,9 @@ class Objective(nn.Module):
             step: Steps done.
             progress: The share of the run that is done, for schedules whose length is a share.
         """
-        for module in self.modules():
-            if isinstance(module, Dial):
-                module.turn(step, progress)
+        moving: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "turn")]
+        for module in moving:
+            module.turn(step, progress)
 
     def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts.
@@ -68,16 +86,26 @@ class Objective(nn.Module):
 
         Returns:
             The loss (a scalar), and batch means by name, in nats: each term unweighted, the true
-            ``distortion`` and ``rate`` always among them where they exist, and ``beta``, the weight
-            of the rate, where it has one.
+            ``distortion`` and ``rate`` always among them where they exist, ``beta``, the weight
+            of the rate, where it has one, and what each critic pays. What critics pay is part of
+            the loss, but its gradient reaches no one else.
         """
         if step is not None:
             self.turn(step)
         values = [term(trace).mean() for term in self.terms]
         weights = [dial.get_buffer("value") for dial in self.weights]
-        loss = torch.stack([w * value for w, value in zip(weights, values, strict=True)])
+        loss = torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum()
         parts = dict(zip(self.names, values, strict=True))
-        return loss.sum(), {k: v.detach() for k, v in (parts | self._told(trace, parts)).items()}
+        self._feel(parts)
+        paid = {f"{name}_critic": critic.loss(trace) for name, critic in self.critics.items()}
+        parts |= self._told(trace, parts) | paid
+        return loss + sum(paid.values()), {name: value.detach() for name, value in parts.items()}
+
+    def _feel(self, parts: dict[str, Tensor]) -> None:
+        pairs: list[tuple[str, Any]] = list(zip(self.names, self.weights, strict=True))
+        for name, weight in pairs:
+            if self.training and hasattr(weight, "feel"):
+                weight.feel(parts[name].detach())
 
     def _told(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         told = {}
@@ -94,3 +122,7 @@ class Objective(nn.Module):
     def weight(self, name: str) -> float:
         """Return the present weight of a term by its name."""
         return float(self.weights[self.names.index(name)].get_buffer("value"))
+
+
+def _dial(weight: Number | nn.Module) -> nn.Module:
+    return weight if isinstance(weight, nn.Module) else Dial(weight)

@@ -1,16 +1,16 @@
-"""The evidence lower bound, and reconstruction alone."""
+"""The evidence lower bound and its nearest kin, and reconstruction alone."""
 
 from __future__ import annotations
 
 from varied.errors import VariedError
 from varied.objectives.base import Objective, Weighted
 from varied.schedules import Number
-from varied.terms import FreeBits, distortion, rate
+from varied.terms import Controller, FreeBits, FreeNats, dissimilarity, distortion, rate
 
-__all__ = ["elbo", "reconstruction"]
+__all__ = ["control", "elbo", "perceptual", "reconstruction"]
 
 
-def elbo(beta: Number = 1.0, free_bits: Number = 0.0) -> Objective:
+def elbo(beta: Number = 1.0, free_bits: Number = 0.0, free_level: Number = 0.0) -> Objective:
     r"""The negative evidence lower bound, with a weight on the KL.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
@@ -23,11 +23,16 @@ def elbo(beta: Number = 1.0, free_bits: Number = 0.0) -> Objective:
     Arguments:
         beta: The weight of the KL, a number, or a schedule such as linear(0, 1, 2000).
         free_bits: Nats of each dimension that cost nothing, a number or a schedule.
+        free_level: Nats of each level of latents that cost nothing, a number or a schedule.
     """
-    if isinstance(beta, float | int) and beta < 0:
-        raise VariedError(f"beta={beta} must not be below 0; 0 is an objective='reconstruction'.")
-    free = FreeBits(free_bits) if free_bits else None
-    cost = Weighted("free_rate", free, beta) if free is not None else Weighted("rate", rate, beta)
+    _not_below(beta, "beta", "0 is an objective='reconstruction'")
+    if free_bits and free_level:
+        raise VariedError("Give free nats by dimension (free_bits) or by level (free_level).")
+    cost = Weighted("rate", rate, beta)
+    if free_bits:
+        cost = Weighted("free_rate", FreeBits(free_bits), beta)
+    if free_level:
+        cost = Weighted("free_rate", FreeNats(free_level), beta)
     return Objective(Weighted("distortion", distortion), cost)
 
 
@@ -37,3 +42,61 @@ def reconstruction() -> Objective:
     .. math:: \mathbb E_q[-\log p(x \mid z)]
     """
     return Objective(Weighted("distortion", distortion))
+
+
+def control(
+    kl: Number = 20.0, kp: float = 0.01, ki: float = 1e-4, low: float = 0.0, high: float = 10.0
+) -> Objective:
+    r"""The bound with a weight on the KL that turns itself, so that the KL holds a number of nats.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x), p(z))
+
+    with :math:`\beta_t` from a `varied.terms.Controller`. The defaults suit sums in nats: 20 of
+    them are a little less than digits take at beta 1.
+
+    References:
+        ControlVAE: Controllable Variational Autoencoder (Shao et al., 2020),
+        https://arxiv.org/abs/2004.05988
+
+    Arguments:
+        kl: The nats to hold, a number, or a schedule such as linear(1, 20, 0.3).
+        kp: The share of the weight that follows the present error.
+        ki: The share that follows the sum of all errors, for each nat and step.
+        low: The least weight, with which it starts.
+        high: The largest weight.
+    """
+    _not_below(kl, "kl", "say how many nats to hold, such as 20")
+    weight = Controller(kl, kp=kp, ki=ki, low=low, high=high)
+    return Objective(Weighted("distortion", distortion), Weighted("rate", rate, weight))
+
+
+def perceptual(weight: Number = 100.0, beta: Number = 1.0) -> Objective:
+    r"""The bound, and what the eye sees: how unlike in structure a picture and its mean are.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
+        + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))
+
+    For pictures in [0, 1].
+
+    References:
+        Multiscale structural similarity for image quality assessment (Wang et al., 2003),
+        https://doi.org/10.1109/ACSSC.2003.1292216
+        Learning to Generate Images with Perceptual Similarity Metrics (Snell et al., 2017),
+        https://arxiv.org/abs/1511.06409
+
+    Arguments:
+        weight: Nats for a picture without any likeness, a number or a schedule.
+        beta: The weight of the KL, a number or a schedule.
+    """
+    _not_below(weight, "weight", "0 is an objective='elbo'")
+    _not_below(beta, "beta", "0 leaves the KL out")
+    return Objective(
+        Weighted("distortion", distortion),
+        Weighted("rate", rate, beta),
+        Weighted("dissimilarity", dissimilarity, weight),
+    )
+
+
+def _not_below(value: Number, name: str, way: str) -> None:
+    if isinstance(value, float | int) and value < 0:
+        raise VariedError(f"{name}={value} must not be below 0; {way}.")

@@ -1,8 +1,33 @@
 """q(z given x): what the encoder says of a code."""
 
-from varied.posteriors.base import Posterior
+from varied.heads import Head
+from varied.posteriors.base import Posterior, Whole
+from varied.posteriors.categories import Gumbel, Joint
+from varied.posteriors.flows import IAF, Flow
 from varied.posteriors.gaussian import Gaussian, Point
+from varied.posteriors.sphere import VonMisesFisher
+from varied.quantizers import QUANTIZERS
 
-__all__ = ["POSTERIORS", "Gaussian", "Point", "Posterior"]
+__all__ = [
+    "IAF",
+    "POSTERIORS",
+    "Flow",
+    "Gaussian",
+    "Gumbel",
+    "Joint",
+    "Point",
+    "Posterior",
+    "VonMisesFisher",
+    "Whole",
+]
 
-POSTERIORS: dict[str, type[Posterior]] = {"gaussian": Gaussian, "point": Point}
+POSTERIORS: dict[str, type[Head]] = {
+    "gaussian": Gaussian,
+    "iaf": IAF,
+    "flow": Flow,
+    "vmf": VonMisesFisher,
+    "gumbel": Gumbel,
+    "joint": Joint,
+    "point": Point,
+    **QUANTIZERS,
+}

@@ -18,6 +18,7 @@ from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec
 from varied.errors import VariedError, nearest
 from varied.evaluate import Evaluation, evaluate
+from varied.expost import flat_only
 from varied.files import read_json
 from varied.randomness import noise
 from varied.runs.result import (
@@ -29,7 +30,8 @@ from varied.runs.result import (
     draw_traversals,
 )
 from varied.runs.store import Store
-from varied.spec import compose
+from varied.spec import compose, compose_prior
+from varied.train import Step
 from varied.uses import Codes
 
 __all__ = ["Run", "list_runs"]
@@ -60,8 +62,18 @@ class Run:
         self._items = items
         if self.store.trained:
             self.store.read_weights("model.safetensors", self.model)
-        elif self.store.read_checkpoint(self.model)[0] is None:
+        elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
             raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
+
+        self._take_prior()
+
+    def _take_prior(self) -> None:
+        """Sample from the prior that was fitted afterwards, where one was."""
+        part = self.store.read_prior()
+        if part is not None:
+            model = flat_only(self.model)
+            model.prior = compose_prior(self.spec, part, model.encoder)
+            self.store.read_weights("prior.safetensors", model.prior)
 
     @property
     def folder(self) -> Path:

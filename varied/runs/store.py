@@ -6,11 +6,13 @@ import dataclasses
 import json
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +20,9 @@ from varied import files
 from varied.data import Codec, ContextCodec, Items, Split, open_codec, open_context
 from varied.errors import VariedError
 from varied.runtime import Setup
-from varied.spec import Spec
+from varied.spec import Part, Spec
 from varied.tensors import read_tensors, write_tensors
-from varied.train import State
+from varied.train import State, Step
 
 __all__ = ["Frame", "Store"]
 
@@ -124,12 +126,32 @@ class Store:
         _load(model, tensors, self / name)
         return notes
 
+    # A prior that was fitted afterwards
+
+    def write_prior(self, part: Part, prior: nn.Module) -> None:
+        """Keep a fitted prior beside the run; the weights first, since the name marks it."""
+        self.forget_prior()
+        self.write_weights("prior.safetensors", prior)
+        files.write(self / "prior.toml", tomlkit.dumps({"prior": part.plain}))
+
+    def read_prior(self) -> Part | None:
+        """Read which prior was fitted afterwards, None where there is none."""
+        path = self / "prior.toml"
+        if not path.is_file():
+            return None
+        return Part.of(tomllib.loads(path.read_text(encoding="utf-8"))["prior"])
+
+    def forget_prior(self) -> None:
+        """Go back to the prior that the run was trained with."""
+        for name in ("prior.toml", "prior.safetensors"):
+            (self / name).unlink(missing_ok=True)
+
     # Checkpoints
 
-    def write_checkpoint(self, model: nn.Module, state: State) -> Path:
+    def write_checkpoint(self, step: Step, state: State) -> Path:
         """Write a checkpoint; older ones go only after it is safely there."""
         plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
-        tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+        tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
         tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
         path = self / "checkpoints" / f"{state.step:09d}.safetensors"
         write_tensors(path, tensors, state=plain)
@@ -137,8 +159,8 @@ class Store:
             old.unlink(missing_ok=True)
         return path
 
-    def read_checkpoint(self, model: nn.Module) -> tuple[State | None, list[str]]:
-        """Put the newest good checkpoint into a model.
+    def read_checkpoint(self, step: Step) -> tuple[State | None, list[str]]:
+        """Put the newest good checkpoint into a model and its objective.
 
         Returns:
             The state, None where there is none; and a sentence for each that was damaged.
@@ -150,7 +172,7 @@ class Store:
             except VariedError as error:
                 notices.append(f"{error} The checkpoint before it is used instead.")
                 continue
-            _load(model, _under(tensors, "model/"), path)
+            _load(step, _under(tensors, "step/"), path)
             return _state(notes["state"], _under(tensors, "moments/")), notices
         return None, notices
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from functools import wraps
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from varied.schedules import Number, at
 from varied.trace import Trace
 
-__all__ = ["Dial", "Term", "reads"]
+__all__ = ["Dial", "Term", "precise", "reads"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -32,6 +33,18 @@ def reads(*what: str) -> Callable[[F], F]:
         return term
 
     return mark
+
+
+def precise(term: F) -> F:
+    """Run a term outside autocast: products of small differences are lost in bfloat16."""
+
+    @wraps(term)
+    def outside(*args: Any) -> object:
+        trace: Trace = args[-1]
+        with torch.autocast(trace.x.device.type, enabled=False):
+            return term(*args)
+
+    return cast(F, outside)
 
 
 class Dial(nn.Module):

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from varied.schedules import Number
 from varied.terms.base import Dial, reads
-from varied.trace import Trace
+from varied.trace import Level, Trace
 
-__all__ = ["FreeBits", "distortion", "rate"]
+__all__ = ["FreeBits", "FreeNats", "distortion", "rate"]
 
 
 @reads()
@@ -59,9 +59,48 @@ class FreeBits(nn.Module):
 
     def forward(self, trace: Trace) -> Tensor:
         """Return nats, with shape (B)."""
-        return torch.stack([self._level(level.kl_each) for level in trace.levels]).sum(0)
+        free = [_above(_rows(trace, level), self.nats.value) for level in trace.levels]
+        return torch.stack(free).sum(0)
 
-    def _level(self, kl: Tensor) -> Tensor:
-        kl = kl.flatten(1)
-        paid = kl.mean(0, keepdim=True) > self.nats.value
-        return torch.where(paid, kl, self.nats.value).sum(1)
+
+@reads("density")
+class FreeNats(nn.Module):
+    r"""The KL, with so many nats of each level of latents free.
+
+    .. math:: \sum_l \max(\lambda, \overline{KL}_l)
+
+    where the mean is over the batch. A level below :math:`\lambda` gets no gradient, so the upper
+    rungs of a ladder are not emptied before they are of use. The KL of a level may be taken from
+    draws, so this goes with any posterior.
+
+    References:
+        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
+        https://arxiv.org/abs/1606.04934
+
+    Arguments:
+        nats: The free nats of each level, a number or a schedule.
+    """
+
+    def __init__(self, nats: Number) -> None:
+        super().__init__()
+        self.nats = Dial(nats)
+
+    def forward(self, trace: Trace) -> Tensor:
+        """Return nats, with shape (B)."""
+        kl = torch.stack([trace.expect(level.kl) for level in trace.levels], 1)
+        return _above(kl, self.nats.value)
+
+
+def _above(kl: Tensor, free: Tensor) -> Tensor:
+    """Return the sum of what each column of (B, D) pays: itself, or the free nats."""
+    paid = kl.mean(0, keepdim=True) > free
+    return torch.where(paid, kl, free).sum(1)
+
+
+def _rows(trace: Trace, level: Level) -> Tensor:
+    """Return the KL of each dimension with shape (B, D), whether q has its own for each draw."""
+    event = len(level.q.event_shape)
+    kl = level.kl_each.flatten(-event)
+    if kl.dim() == 2:
+        return kl
+    return torch.stack([trace.expect(column) for column in kl.unbind(-1)], -1)

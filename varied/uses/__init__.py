@@ -1,7 +1,7 @@
 """What people do with a trained model: each a function of a model and tensors."""
 
 from varied.uses.decode import decode
-from varied.uses.encode import Codes, encode
+from varied.uses.encode import Codes, embed, encode
 from varied.uses.interpolate import PATHS, interpolate
 from varied.uses.reconstruct import reconstruct
 from varied.uses.sample import manifold, sample
@@ -11,6 +11,7 @@ __all__ = [
     "PATHS",
     "Codes",
     "decode",
+    "embed",
     "encode",
     "interpolate",
     "manifold",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor
 from torch.distributions import Distribution
 
-from varied.models import VAE
+from varied.models import LatentModel
 from varied.runtime import exactly
 
 __all__ = ["decode"]
 
 
-def decode(model: VAE, z: Tensor, c: Tensor | None = None, *, draw: bool = False) -> Tensor:
+def decode(model: LatentModel, z: Tensor, c: Tensor | None = None, *, draw: bool = False) -> Tensor:
     """Return data for latents: the mean of p(x given z), or a draw from it.
 
     Arguments:
@@ -24,6 +24,6 @@ def decode(model: VAE, z: Tensor, c: Tensor | None = None, *, draw: bool = False
         Data with shape (N, *event).
     """
     with exactly(model):
-        px: Distribution = model.decoder(z, c)
+        px: Distribution = model.decode(z, c)
         x: Tensor = px.sample() if draw else px.mean
         return x

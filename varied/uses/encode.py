@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.evaluate import passed
-from varied.models import VAE
+from varied.models import LatentModel
+from varied.randomness import noise
+from varied.runtime import exactly
 
-__all__ = ["Codes", "encode"]
+__all__ = ["Codes", "embed", "encode"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,18 @@ class Codes:
     rate: Tensor | None
 
 
-def encode(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Codes:
+def encode(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Codes:
     """Return the codes of data, in order; means and no draws, so they are always the same."""
     seen = passed(model, load, rows)
     return Codes(seen.mean, seen.spread, seen.rate)
+
+
+def embed(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Tensor:
+    """Return the mean codes of data alone, with shape (N, D); dearer numbers are not computed."""
+    found = []
+    with exactly(model):
+        for index, batch in enumerate(rows):
+            with noise(0, "evaluate", index):
+                moved = batch.to(next(model.parameters()).device)
+                found.append(model.encode(load(moved.x), moved.c).mean.flatten(1).cpu())
+    return torch.cat(found)

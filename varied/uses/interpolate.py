@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import pick
-from varied.models import VAE
+from varied.models import LatentModel
 from varied.runtime import exactly
 from varied.uses.decode import decode
 
@@ -49,7 +49,7 @@ PATHS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def interpolate(
-    model: VAE,
+    model: LatentModel,
     start: Tensor,
     end: Tensor,
     c: Tensor | None = None,
@@ -71,7 +71,7 @@ def interpolate(
         Data with shape (N, steps, *event).
     """
     with exactly(model):
-        a, b = (model.encoder(x, c).mean for x in (start, end))
+        a, b = (model.encode(x, c).mean for x in (start, end))
         along = torch.linspace(0, 1, steps, device=a.device)
         z = pick(PATHS, path, "path")(a.flatten(1), b.flatten(1), along)
         held = None if c is None else c.repeat_interleave(steps, 0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from varied.models import VAE
+from varied.models import LatentModel
 from varied.runtime import exactly
 from varied.uses.decode import decode
 
 __all__ = ["reconstruct"]
 
 
-def reconstruct(model: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
+def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tensor:
     """Return the mean reconstruction from the mean code, with the shape of ``x``.
 
     Arguments:
@@ -20,4 +20,4 @@ def reconstruct(model: VAE, x: Tensor, c: Tensor | None = None) -> Tensor:
         c: The context, with shape (N, F), or None.
     """
     with exactly(model):
-        return decode(model, model.encoder(x, c).mean, c)
+        return decode(model, model.encode(x, c).mean, c)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from varied.models import VAE
+from varied.models import LatentModel
 from varied.randomness import noise
 from varied.runtime import exactly
 from varied.uses.decode import decode
@@ -14,7 +14,7 @@ __all__ = ["manifold", "quantiles", "sample"]
 
 
 def sample(
-    model: VAE,
+    model: LatentModel,
     n: int,
     c: Tensor | None = None,
     *,
@@ -44,7 +44,7 @@ def quantiles(count: int, reach: float = 0.99) -> Tensor:
     return values
 
 
-def manifold(model: VAE, side: int = 20, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return what a two-dimensional latent space decodes to, on a grid of prior quantiles.
 
     Arguments:

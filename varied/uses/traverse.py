@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varied.models import VAE
+from varied.models import LatentModel
 from varied.uses.decode import decode
 
 __all__ = ["traverse"]
@@ -17,7 +17,7 @@ REACH = 2.576
 
 
 def traverse(
-    model: VAE,
+    model: LatentModel,
     z: Tensor,
     dimensions: Sequence[int],
     c: Tensor | None = None,

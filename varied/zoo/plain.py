@@ -1,35 +1,15 @@
-"""The names that papers gave, as compositions: a table and nothing more."""
+"""The variational autoencoder, its nets, its conditional form, and its neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from varied.zoo.entry import Entry
 
-__all__ = ["ZOO", "Entry"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A named variant: the axes that it sets, and what a person should know of it.
-
-    Axes that it does not set are chosen to suit the data.
-    """
-
-    title: str
-    reference: str
-    year: int
-    link: str
-    suits: str
-    reaches: str
-    parts: Mapping[str, Any] = field(default_factory=dict)
-    conditional: bool = False
-
+__all__ = ["PLAIN"]
 
 _VAE = "Auto-Encoding Variational Bayes (Kingma & Welling)"
 _VAE_LINK = "https://arxiv.org/abs/1312.6114"
 
-ZOO: dict[str, Entry] = {
+PLAIN: dict[str, Entry] = {
     "vae": Entry(
         "Variational autoencoder",
         _VAE,

@@ -1,0 +1,270 @@
+"""The lessons: each fits on a screen, has all that a lesson has, and names only what there is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import unicodedata
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import typer
+
+from varied.cli import app, main
+from varied.cli.explain import page
+from varied.data import read
+from varied.jobs.choose import choose
+from varied.lessons import LESSONS, MODELS, TOPICS, Lesson
+from varied.spec import compose
+from varied.zoo import ZOO, Entry
+
+LINES, COLUMNS = 28, (80, 88)
+LABELS = ("What", "Formula", "Use", "Watch", "Run", "See")
+MODEL_NAMES = [name for names in MODELS.values() for name in names]
+TOPIC_NAMES = [name for names in TOPICS.values() for name in names]
+COMMANDS = typer.main.get_command(app).commands
+#: Commands that lessons name ahead of the program.
+AWAITED = {"fit-prior"}
+
+lessons = pytest.mark.parametrize("name", LESSONS)
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    """Put the names that the zoo awaits into it, each with a reference as long as any."""
+    title = "Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al.)"
+    for name in set(MODEL_NAMES) - set(ZOO):
+        entry = Entry(name, title, 2016, "https://arxiv.org/abs/1606.04934", "x", "x")
+        monkeypatch.setitem(ZOO, name, entry)
+
+
+# What there is
+
+
+def test_every_name_of_the_zoo_has_a_lesson():
+    assert set(ZOO) <= set(MODEL_NAMES)
+
+
+def test_files_and_groups_agree():
+    stored = {f.name for f in files("varied.lessons").iterdir() if f.name.endswith(".toml")}
+    assert stored == {f"{name}.toml" for name in LESSONS}
+    assert len(MODEL_NAMES + TOPIC_NAMES) == len(LESSONS)
+
+
+@lessons
+def test_a_lesson_is_whole(name):
+    lesson = LESSONS[name]
+    assert all((lesson.line, lesson.formula, lesson.watch, lesson.run, lesson.see))
+    for text in (lesson.what, lesson.use, *lesson.watch):
+        assert text.strip().endswith("."), text
+    assert not lesson.line.endswith(".")
+    assert set(lesson.see) <= set(LESSONS) - {name}
+    assert lesson.after in {"", *MODEL_NAMES}
+
+
+@lessons
+def test_what_files_are_named_is_what_the_report_writes(name):
+    lesson = LESSONS[name]
+    text = " ".join([lesson.what, lesson.use, *lesson.watch])
+    written = {"loss.png", "kl.png", "samples.png", "samples.gif", "reconstructions.png"}
+    written |= {"traversals.png", "interpolation.png", "latent.png", "manifold.png"}
+    assert set(re.findall(r"[\w-]+\.(?:png|gif|html)", text)) <= written
+
+
+# How it looks
+
+
+@lessons
+@pytest.mark.parametrize("wide", COLUMNS)
+def test_a_lesson_fits_on_a_screen(name, wide, whole):
+    lines = page(name, wide)
+    assert max(map(len, lines)) <= wide, max(lines, key=len)
+    assert len(lines) + 1 <= LINES  # and the empty line above
+    starts = [line.split()[0] for line in lines[1:] if line[:1].strip()]
+    assert [one for one in starts if one != "After"] == list(LABELS)
+    assert "After" in starts or name in TOPIC_NAMES
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_a_lesson_that_does_not_fit_is_seen(monkeypatch):
+    long = Lesson.of({**vars(LESSONS["vae"]), "formula": "x" * 90, "what": "word " * 400})
+    monkeypatch.setitem(LESSONS, "vae", long)
+    assert max(map(len, page("vae", 80))) > 80
+    assert len(page("vae", 80)) > LINES
+
+
+@lessons
+def test_the_list_fits_beside_the_names(name):
+    assert 2 + max(map(len, LESSONS)) + 2 + len(LESSONS[name].line) <= min(COLUMNS)
+
+
+def unbalanced(text):
+    """Return the first bracket that has no partner, empty where all have."""
+    partner, waiting = {")": "(", "]": "[", "}": "{"}, []
+    for sign in text:
+        if sign in "([{":
+            waiting.append(sign)
+        elif sign in partner and (not waiting or waiting.pop() != partner[sign]):
+            return sign
+    return "".join(waiting[:1])
+
+
+def test_an_unbalanced_bracket_is_seen():
+    assert [unbalanced(text) for text in ("E[f(x)]", "E[f(x]", "f(x))", "Σ_{a")] == [
+        "",
+        "]",
+        ")",
+        "{",
+    ]
+
+
+@lessons
+def test_formulas_are_balanced_and_of_single_columns(name):
+    formula = "\n".join(LESSONS[name].formula)
+    assert not unbalanced(formula)
+    assert "\\" not in formula  # no LaTeX
+    for sign in formula:
+        assert not unicodedata.combining(sign)
+        assert unicodedata.east_asian_width(sign) not in "WF"
+
+
+# What a person is told to type
+
+
+def typed(name):
+    """Return each command of a lesson by itself, and with each of its settings."""
+    found, command = [], ""
+    for text in LESSONS[name].run:
+        command = command if text.startswith("--") else text
+        found.append(text if command == text else f"{command} {text}")
+    return [shlex.split(text) for text in found]
+
+
+def pairs(words):
+    """Return flags with their values: `--latent 8 --conditional` is latent 8, conditional True."""
+    found = {}
+    for index, word in enumerate(words):
+        if word.startswith("--"):
+            after = words[index + 1 : index + 2]
+            value = after[0] if after and not after[0].startswith("--") else True
+            found[word[2:].replace("-", "_")] = value
+    return found
+
+
+def options(verb):
+    return {opt for param in COMMANDS[verb].params for opt in param.opts}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 256, (300, 28, 28), dtype=np.uint8)
+    return read((pictures, np.arange(300) % 10))
+
+
+@lessons
+def test_commands_exist(name):
+    for words in typed(name):
+        assert words[0] == "varied"
+        if words[1] in AWAITED:
+            continue
+        assert words[1] in COMMANDS, words
+        if words[1] != "train":
+            assert {w for w in words if w.startswith("--")} <= options(words[1]), words
+
+
+def test_no_command_is_awaited_that_is_there():
+    assert not AWAITED & set(COMMANDS)
+
+
+@lessons
+def test_what_is_trained_composes(name, rows):
+    trained = [pairs(words) for words in typed(name) if words[1] == "train"]
+    assert trained or name in TOPIC_NAMES
+    for choices in trained:
+        model = choices.pop("model", "vae")
+        if name in MODEL_NAMES:
+            assert model == name
+        if model not in ZOO:
+            pytest.skip(f"{model} is not in the zoo yet")
+        own = {flag for flag in choices if f"--{flag}" in options("train")} & {"size"}
+        choice = choose(rows, model, {k: v for k, v in choices.items() if k not in own})
+        compose(choice.spec, choice.codec.shape)
+
+
+def test_a_wrong_setting_is_seen(rows, monkeypatch):
+    wrong = {**vars(LESSONS["beta-vae"]), "formula": "x"}
+    wrong["run"] = {"varied train DATA --model beta-vae": "", "--betta 4": ""}
+    monkeypatch.setitem(LESSONS, "beta-vae", Lesson.of(wrong))
+    with pytest.raises(ValueError, match="betta"):
+        test_what_is_trained_composes("beta-vae", rows)
+
+
+# The command
+
+
+def said(capsys, *words):
+    code = main(["explain", *words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_list_has_what_can_be_run_and_all_words(capsys):
+    code, out, _ = said(capsys)
+    assert code == 0
+    shown = set(re.findall(r"^  (\S+)  +\S", out, re.M))
+    assert shown == set(ZOO) | set(TOPIC_NAMES)
+    assert max(map(len, out.splitlines())) <= min(COLUMNS)
+    groups = json.loads(said(capsys, "--json")[1])["lessons"]
+    assert {name for names in groups.values() for name in names} == shown
+
+
+@pytest.mark.parametrize("name", ["kl", "KL", " Beta_VAE ", "posterior collapse"])
+def test_a_name_is_known_however_it_is_written(capsys, name):
+    code, out, err = said(capsys, name)
+    assert code == 0, err
+    assert "Watch" in out
+
+
+def test_brackets_stay(capsys):
+    assert "values in [0, 1] " in said(capsys, "likelihood")[1]
+    assert "y[i, j] = Σ_{a,b} w[a, b]" in said(capsys, "conv-vae")[1]
+
+
+def test_a_reference_is_that_of_the_zoo(capsys):
+    out = said(capsys, "beta-vae")[1]
+    assert ZOO["beta-vae"].link in out
+    assert f"beta-vae: {ZOO['beta-vae'].title}\n" in out
+    assert ZOO["vae"].link in said(capsys, "elbo")[1]
+
+
+def test_what_is_not_in_the_zoo_is_said_so(capsys, monkeypatch):
+    monkeypatch.delitem(ZOO, "beta-vae")
+    out = said(capsys, "beta-vae")[1]
+    assert "It is not in the zoo yet." in out
+    assert "varied train" not in out
+
+
+def test_json_is_the_whole_lesson(capsys):
+    found = json.loads(said(capsys, "vae", "--json")[1])
+    assert found["name"] == "vae"
+    assert found["run"] == dict(LESSONS["vae"].run)
+    assert tuple(found["formula"]) == LESSONS["vae"].formula
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("beta-va", "did you mean 'beta-vae'?"),
+        ("warmup", "'warm-up'?"),
+        ("xyz", "`varied explain`"),
+    ],
+)
+def test_an_unknown_name_is_one_sentence(capsys, name, hint):
+    code, out, err = said(capsys, name)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"varied: There is no lesson '{name}': ")
+    assert hint in err
+    assert err.count("\n") == 1

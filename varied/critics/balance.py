@@ -1,0 +1,114 @@
+"""How loudly a critic may speak: as strong as reconstruction is, and less where that suffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from varied.errors import VariedError
+
+__all__ = ["Brake", "numbers", "pull"]
+
+
+class Brake(nn.Module):
+    r"""A factor on a term that is halved while something else gets worse, and recovers slowly.
+
+    It is told an error, positive and the lower the better, and keeps the running mean of it and the
+    lowest running mean ever. Above :math:`(1 + \text{tolerance})` times the lowest, the factor is
+    halved every ``fall`` steps; below, it is doubled every ``rise`` steps, up to 1.
+
+    All of it is in buffers, so a resumed run brakes as if it had never stopped.
+
+    Arguments:
+        tolerance: By how much the error may rise above the lowest, as a share of it.
+        fall: Steps in which the factor is halved.
+        rise: Steps in which it is doubled.
+        window: Steps of the running mean.
+    """
+
+    value: Tensor
+    now: Tensor
+    best: Tensor
+
+    #: The factor never falls below this, so that it can come back.
+    LEAST = 2.0**-10
+
+    def __init__(
+        self, tolerance: float = 0.3, *, fall: int = 25, rise: int = 200, window: int = 50
+    ) -> None:
+        super().__init__()
+        if tolerance <= 0:
+            raise VariedError(f"tolerance={tolerance} must be above 0; 0.3 allows 30 % more error.")
+        self.tolerance, self.window = tolerance, window
+        self.steps = {"fall": fall, "rise": rise}
+        self.register_buffer("value", torch.ones(()))
+        self.register_buffer("now", torch.full((), torch.inf))
+        self.register_buffer("best", torch.full((), torch.inf))
+
+    @torch.no_grad()
+    def feel(self, error: Tensor, *, act: bool = True) -> None:
+        """Take note of the error of a step.
+
+        Arguments:
+            error: A scalar.
+            act: Whether the factor may move; before that only the lowest error is sought.
+        """
+        moved = self.now + (error - self.now) / self.window
+        self.now.copy_(torch.where(self.now.isinf(), error, moved))
+        self.best.copy_(torch.minimum(self.best, self.now))
+        if act:
+            worse = self.now > (1 + self.tolerance) * self.best
+            down, up = 2.0 ** (-1 / self.steps["fall"]), 2.0 ** (1 / self.steps["rise"])
+            self.value.mul_(torch.where(worse, down, up)).clamp_(self.LEAST, 1.0)
+
+
+def numbers(d: Distribution) -> Iterator[Tensor]:
+    """Yield the tensors with a gradient that a distribution was made of, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = [d]
+    while waiting:
+        thing = waiting.pop()
+        if isinstance(thing, Distribution):
+            waiting += vars(thing).values()
+        elif isinstance(thing, tuple | list):
+            waiting += thing
+        elif isinstance(thing, Tensor) and thing.requires_grad and id(thing) not in seen:
+            seen.add(id(thing))
+            yield thing
+
+
+def pull(d: Distribution, cost: Tensor, shown: Tensor, gradient: Tensor, most: float) -> Tensor:
+    r"""Return how much stronger a cost moves a distribution than a picture of it is moved.
+
+    .. math:: \lambda = \|\nabla_h \, \text{cost}\| \, / \, \|\nabla_h \, \text{shown} \cdot g\|
+
+    where :math:`h` are the numbers that the distribution was made of and that both depend on.
+
+    Arguments:
+        d: p(x given z).
+        cost: A scalar.
+        shown: Pictures that were made of the distribution.
+        gradient: What they are moved by, g, of their shape.
+        most: The largest ratio.
+
+    Returns:
+        A scalar without gradient.
+
+    Raises:
+        VariedError: If the pictures depend on nothing that the cost depends on.
+    """
+    roots = list(numbers(d))
+    ours = torch.autograd.grad(cost, roots, retain_graph=True, allow_unused=True)
+    theirs = torch.autograd.grad(shown, roots, gradient, retain_graph=True, allow_unused=True)
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    if not pairs:
+        raise VariedError(
+            "A critic needs a likelihood whose mean has a gradient; use likelihood='gaussian'."
+        )
+    up, down = (torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True))
+    ratio: Tensor = up / down.clamp(min=1e-12)
+    return ratio.clamp(max=most)

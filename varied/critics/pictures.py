@@ -1,0 +1,358 @@
+"""Critics of pictures: the autoencoder beyond pixels, and the one with a patch critic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Distribution
+
+from varied.critics.balance import Brake, pull
+from varied.critics.base import Adversary, frozen
+from varied.critics.nets import PatchCritic
+from varied.distributions import each
+from varied.errors import VariedError
+from varied.models import LatentModel
+from varied.schedules import Constant, Join, Linear
+from varied.terms import Dial, distortion, reads
+from varied.trace import Given, Trace
+
+__all__ = ["FeatureMatch", "HingeGan", "PictureCritic", "looks"]
+
+#: Steps from one gradient penalty to the next; each then counts for as many.
+LAZY = 16
+
+
+def looks(p: Distribution) -> Tensor:
+    r"""Return pictures of a distribution as a critic may see them, with a gradient.
+
+    That is the mean. But where data are black or white, a critic would know every mean by its grey
+    and teach nothing else; there it sees a draw :math:`s`, in the straight-through form
+    :math:`s + \mu - \mu`, whose last part alone has no gradient.
+
+    References:
+        Estimating or Propagating Gradients Through Stochastic Neurons (Bengio et al., 2013),
+        https://arxiv.org/abs/1308.3432
+    """
+    mean = p.mean
+    if not isinstance(each(p), Bernoulli):
+        return mean
+    return p.sample() + mean - mean.detach()
+
+
+class PictureCritic(Adversary):
+    """A term whose critic is convolutional and scores the patches of a picture.
+
+    The critic runs in the precision of the decoder, and does not see a context.
+
+    Arguments:
+        width: The channels of the critic's first layer.
+        depth: The most halvings of the critic.
+        lr: The critic's learning rate as a factor on the model's.
+        spectral: Whether the critic's layers are held at gain 1.
+        r1: The weight of the gradient penalty on real data; 0 for none.
+        momentum: Adam's first coefficient for the critic.
+    """
+
+    critic: PatchCritic
+    count: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        depth: int = 3,
+        lr: float = 1.0,
+        spectral: bool = True,
+        r1: float = 0.0,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__(lr, momentum)
+        if lr <= 0 or r1 < 0:
+            raise VariedError(
+                f"critic_lr={lr} must be above 0 and r1={r1} not below it; 1 and 0 are usual."
+            )
+        self.width, self.depth, self.spectral, self.r1 = width, depth, spectral, r1
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.told: dict[str, Tensor] = {}
+
+    def attach(self, model: LatentModel) -> None:
+        """Make the critic for the pictures of a model, and keep the model in sight.
+
+        In a tuple, the model is no submodule, and its weights are not ours to save or to train.
+        """
+        self.critic = PatchCritic(
+            tuple(model.event), width=self.width, depth=self.depth, spectral=self.spectral
+        )
+        self.seen = (model,)
+
+    @property
+    def model(self) -> LatentModel:
+        """The model."""
+        return self.seen[0]
+
+    @property
+    def moves(self) -> bool:
+        """Whether this is a step of training: only then anything that is kept may change."""
+        return self.training and torch.is_grad_enabled()
+
+    def maps(self, x: Tensor, *, still: bool) -> list[Tensor]:
+        """Return the critic's hidden maps and last its scores, in float32 at least.
+
+        Arguments:
+            x: Pictures, with shape (*, *event).
+            still: Whether the critic only judges; else it also learns.
+
+        Returns:
+            Tensors with shape (N, C, h, w), where N is the product of the leading dimensions.
+        """
+        # Spectral normalisation moves its estimates in each pass of training mode.
+        self.critic.train(self.moves and not still)
+        flat = x.reshape(-1, *self.critic.event)
+        precision = next((m.precision for m in self.model.modules() if isinstance(m, Given)), None)
+        with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
+            seen = frozen(self.critic, flat) if still else self.critic(flat)
+        return [h if h.dtype == torch.float64 else h.float() for h in seen]
+
+    def pairs(self, trace: Trace) -> tuple[Tensor, Tensor]:
+        """Return data and reconstructions as the critic may see them.
+
+        Where a datum has holes so has its reconstruction, or the critic would look for holes.
+
+        Returns:
+            The data with shape (B, *event), and reconstructions with shape (K, B, *event).
+        """
+        x, made = trace.x, looks(trace.px)
+        if trace.mask is None:
+            return x, made
+        return x, made.masked_fill(trace.mask == 0, 0)
+
+    def penalty(self, x: Tensor) -> Tensor:
+        r"""Return the penalty on the critic's gradient at real data, a scalar.
+
+        .. math:: \tfrac{r_1}{2} \, \mathbb E \, \|\nabla_x D(x)\|^2
+
+        It is taken in each 16th step alone and counts 16 times there.
+
+        References:
+            Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),
+            https://arxiv.org/abs/1801.04406
+
+            Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),
+            https://arxiv.org/abs/1912.04958
+        """
+        if not self.r1 or not self.moves:
+            return x.new_zeros(())
+        due = int(self.count) % LAZY == 0
+        self.count += 1
+        if not due:
+            return x.new_zeros(())
+        x = x.detach().requires_grad_()
+        score = self.critic(x)[-1].mean((1, 2, 3)).sum()
+        (slope,) = torch.autograd.grad(score, x, create_graph=True)
+        return LAZY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean()
+
+
+@reads()
+class HingeGan(PictureCritic):
+    r"""What the model pays where a critic of patches tells its reconstructions from data.
+
+    .. math:: -\lambda \, \mathbb E_q D(\mu(z)), \qquad
+        L_D = \mathbb E \max(0, 1 - D(x)) + \mathbb E \max(0, 1 + D(\mu(z)))
+
+    with :math:`\lambda = \|\nabla \text{distortion}\| / \|\nabla D\|`, so that a weight of 1 pulls
+    as hard as reconstruction does. Before ``start`` the critic sleeps. From then on it learns, the
+    model begins to listen, and a `Brake` holds the squared error near the lowest there was.
+
+    What is told is the plain score; :math:`\lambda` and the brake scale its gradient alone, so the
+    loss of one step can be compared with that of another.
+
+    References:
+        Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
+        https://arxiv.org/abs/2012.09841
+
+        High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al., 2022),
+        https://arxiv.org/abs/2112.10752
+
+    Warning:
+        The papers take both gradients with respect to the weights of the decoder's last layer. Here
+        they are taken with respect to what the decoder puts out, which every network has. The
+        gradient of a last linear layer is that of its output times the same activations in both,
+        so the ratios are alike; but it also adds up over places and rows, where the critic's
+        gradient agrees with itself more than residuals do, so the weight here is the smaller one.
+
+    Arguments:
+        start: The share of the run (below 1) or the step from which the critic is awake.
+        rise: Over which further share or steps the model begins to listen, as a share of ``start``.
+        features: The weight of the distance in the critic's hidden maps beside its score.
+        tolerance: By how much the squared error may rise above its lowest before the brake.
+        others: Settings of `PictureCritic`.
+    """
+
+    pulled: Tensor
+
+    #: The largest ratio, for each number of a datum.
+    MOST = 1e4
+
+    def __init__(
+        self,
+        *,
+        start: float = 0.4,
+        rise: float = 0.1,
+        features: float = 0.0,
+        tolerance: float = 0.3,
+        **others: Any,
+    ) -> None:
+        super().__init__(**others)
+        if start < 0 or features < 0:
+            raise VariedError(f"start={start} and features={features} must not be below 0.")
+        self.features = features
+        self.awake = Dial(Join((Constant(0.0, start), Constant(1.0))) if start else 1.0)
+        ramp = Join((Constant(0.0, start), Linear(0.0, 1.0, start * rise)))
+        self.heard = Dial(ramp if start else 1.0)
+        self.brake = Brake(tolerance)
+        self.register_buffer("pulled", torch.zeros(()))
+
+    def forward(self, trace: Trace) -> Tensor:
+        """Return the negative mean score of each datum's reconstructions, with shape (B)."""
+        x, made = self.pairs(trace)
+        self._feel(trace)
+        if not self.awake.value:
+            return made.new_zeros(len(x))
+        shown = made.detach().requires_grad_(torch.is_grad_enabled())
+        cost = trace.expect(self._cost(x, shown))
+        if not (torch.is_grad_enabled() and made.requires_grad):
+            return cost
+        (gradient,) = torch.autograd.grad(cost.sum(), shown)
+        scale = self._scale(trace, made, gradient)
+        # One pass through the critic is enough: its gradient is carried to the model by hand.
+        carried = ((made - shown.detach()) * (scale * gradient)).transpose(0, 1).flatten(1).sum(1)
+        return cost.detach() + carried
+
+    def loss(self, trace: Trace) -> Tensor:
+        """Return the critic's hinge loss, a scalar; 2 is a blind guess."""
+        x, made = self.pairs(trace)
+        if not self.awake.value:
+            return x.new_zeros(())
+        both = torch.cat([x.detach(), made.detach().flatten(0, 1)])
+        score = self.maps(both, still=False)[-1].flatten(1)
+        real, fake = F.relu(1 - score[: len(x)]), F.relu(1 + score[len(x) :])
+        return real.mean() + fake.mean() + self.penalty(x)
+
+    def _cost(self, x: Tensor, shown: Tensor) -> Tensor:
+        *hidden, score = self.maps(shown, still=True)
+        cost = -score.mean((1, 2, 3))
+        if self.features:
+            with torch.no_grad():
+                real = self.maps(x.expand_as(shown), still=True)[:-1]
+            gaps = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(hidden, real, strict=True)]
+            cost = cost + self.features * torch.stack(gaps).sum(0)
+        return cost.reshape(shown.shape[:2])
+
+    def _scale(self, trace: Trace, made: Tensor, gradient: Tensor) -> Tensor:
+        most = self.MOST * math.prod(self.critic.event)
+        ratio = pull(trace.px, distortion(trace).sum(), made, gradient, most)
+        if self.moves:
+            self.pulled.copy_(ratio)
+        return ratio * self.brake.value * self.heard.value
+
+    def _feel(self, trace: Trace) -> None:
+        with torch.no_grad():
+            gap = trace.px.mean - trace.x
+            gap = gap if trace.mask is None else gap * trace.mask
+            error = gap.square().flatten(2).mean(2).mean()
+        if self.moves:
+            self.brake.feel(error, act=bool(self.awake.value))
+        told = {"pull": self.pulled, "brake": self.brake.value}
+        self.told = {"squared_error": error} | {k: v.clone() for k, v in told.items()}
+
+
+@reads()
+class FeatureMatch(PictureCritic):
+    r"""Reconstruction as a critic sees it, and what the decoder pays for being told from data.
+
+    .. math:: -\log \mathcal N(D_l(x); D_l(\mu(z)), s^2)
+        - w N (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
+
+    :math:`D_l` is a hidden map of the critic with N numbers, :math:`\bar z` the codes without a
+    gradient and :math:`z_p` draws of the prior: the encoder learns from the first part alone, as in
+    the paper's algorithm. The critic sees data, reconstructions and decoded draws.
+
+    References:
+        Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016),
+        https://arxiv.org/abs/1512.09300
+
+    Warning:
+        The paper fixes the scale s at 1, where the result depends on how large the critic happens
+        to make its features; here s is the best one for the batch, as in a calibrated decoder. The
+        paper's decoder minimises log (1 - D), which has no gradient where the critic is sure, and
+        weighs the first part by gamma; here it is -log D, and w is 1 / gamma over N. The critic
+        ends in patches, not in a dense layer.
+
+    Arguments:
+        layer: Which hidden map, counted from 0 at the picture; -1 is the last.
+        realism: The weight w of the second part.
+        others: Settings of `PictureCritic`.
+    """
+
+    def __init__(self, *, layer: int = -1, realism: float = 0.05, **others: Any) -> None:
+        super().__init__(**others)
+        if realism < 0:
+            raise VariedError(f"realism={realism} must not be below 0; 0.05 is the default.")
+        self.layer, self.realism = layer, realism
+        self.decoded: tuple[Trace, Tensor] | None = None
+
+    def attach(self, model: LatentModel) -> None:
+        """Make the critic for the pictures of a model, and keep the model in sight."""
+        super().attach(model)
+        hidden = len(self.critic.halved) + 1
+        if not -hidden <= self.layer < hidden:
+            raise VariedError(
+                f"layer={self.layer} is none of the critic's {hidden} hidden maps; -1 is the last."
+            )
+
+    def forward(self, trace: Trace) -> Tensor:
+        """Return what the model pays for each datum, with shape (B), in nats."""
+        x, made = self.pairs(trace)
+        likeness, n = self._likeness(x, made)
+        likeness = trace.expect(likeness)
+        fooled = self._fooled(trace)
+        self.told = {"likeness": likeness.detach().mean(), "fooled": fooled.detach().mean()}
+        return likeness + self.realism * n * fooled
+
+    def loss(self, trace: Trace) -> Tensor:
+        """Return the critic's cross-entropies, a scalar in nats; 3 log 2 is a blind guess."""
+        x = trace.x.detach()
+        fakes = self._fakes(trace).detach()
+        self.decoded = None
+        score = self.maps(torch.cat([x, *fakes]), still=False)[-1].flatten(1)
+        real, fake = F.softplus(-score[: len(x)]), F.softplus(score[len(x) :])
+        return real.mean() + 2 * fake.mean() + self.penalty(x)
+
+    def _likeness(self, x: Tensor, made: Tensor) -> tuple[Tensor, int]:
+        with torch.no_grad():
+            real = self.maps(x, still=True)[:-1][self.layer]
+        seen = self.maps(made, still=True)[:-1][self.layer]
+        gap = (seen.reshape(len(made), *real.shape) - real).square().flatten(2).sum(2)
+        n = real[0].numel()
+        variance = (gap.detach().mean() / n).clamp(min=1e-8)
+        return (gap / variance + n * torch.log(2 * math.pi * variance)) / 2, n
+
+    def _fooled(self, trace: Trace) -> Tensor:
+        fakes = self._fakes(trace)
+        self.decoded = trace, fakes
+        score = self.maps(fakes, still=True)[-1].mean((1, 2, 3))
+        return F.softplus(-score).reshape(2, -1).sum(0)
+
+    def _fakes(self, trace: Trace) -> Tensor:
+        """Return decoded codes and decoded draws of the prior, with shape (2, B, *event)."""
+        if self.decoded is not None and self.decoded[0] is trace:
+            return self.decoded[1]
+        z, c = trace.levels[0].z[0].detach(), getattr(trace, "c", None)
+        with torch.no_grad():
+            draws = self.model.latents(len(z), c)
+        made = looks(self.model.decode(torch.stack([z, draws]), c))
+        return made if trace.mask is None else made.masked_fill(trace.mask == 0, 0)

@@ -1,0 +1,100 @@
+"""A prior fitted to the codes of a run, beside the run or as the last part of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from varied.data import Batch, chunks
+from varied.errors import VariedError, pick
+from varied.expost import codes_of, fit_prior, flat_only
+from varied.priors import PRIORS
+from varied.runs import Run
+from varied.schema import checked, settings
+from varied.spec import Part, Plan, Spec, compose_prior
+from varied.train import Event
+
+__all__ = ["fit_later", "fit_to_run", "plan_of"]
+
+#: Rows whose codes a prior is fitted to, at most.
+MOST = 200_000
+
+
+def plan_of(spec: Spec) -> Plan:
+    """Return how a prior is fitted after a model: half as long as the model was trained."""
+    plan = spec.plan
+    return Plan(
+        lr=1e-3,
+        clip=1.0,
+        seed=plan.seed,
+        threads=plan.threads,
+        minutes=plan.minutes / 2,
+        epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
+        steps=plan.steps,
+        precision="float32",
+        compile="no",
+    )
+
+
+def fit_later(model: Any, load: Any, parts: Mapping[str, Batch], plan: Plan) -> Iterator[Event]:
+    """Fit the prior that a model has to the codes of its training rows.
+
+    Arguments:
+        model: The model; its prior is fitted in place.
+        load: From stored rows to data.
+        parts: The "train" and "validation" rows.
+        plan: How, and how long.
+    """
+    vae = flat_only(model)
+    codes, held = (
+        codes_of(vae, load, chunks(part.x[:MOST], _some(part.c), size=500))
+        for part in (parts["train"], parts["validation"])
+    )
+    yield from fit_prior(vae.prior, codes, plan, held=held if len(held.x) else None)
+
+
+def _some(c: torch.Tensor | None) -> torch.Tensor | None:
+    return None if c is None else c[:MOST]
+
+
+def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
+    """Fit another prior to a run's codes; from then on the run samples from it.
+
+    The run's own weights are not touched: the prior is kept in ``prior.toml`` and
+    ``prior.safetensors`` beside them, and ``name="none"`` takes both away.
+
+    Arguments:
+        run: The run.
+        name: "gmm", "flow", "flow-matching", "transformer", another prior, or "none".
+        choices: Settings of the prior, and ``minutes``, ``epochs``, ``steps``, ``lr``, ``batch``
+            or ``seed``; without a length, two minutes.
+
+    Raises:
+        VariedError: If there is no such prior or setting, or it does not fit the run.
+    """
+    if name == "none":
+        run.store.forget_prior()
+        return
+    pick(PRIORS, name, "prior")
+    plan, rest = _planned(run.spec, choices)
+    part = Part(name, checked(PRIORS[name], rest, f"prior '{name}'"))
+    model = flat_only(run.model)
+    prior = compose_prior(run.spec, part, model.encoder)
+    if not (hasattr(prior, "fit") or any(True for _ in prior.parameters())):
+        raise VariedError(f"prior='{name}' has nothing to fit; take gmm, flow or flow-matching.")
+    model.prior = prior
+    parts = {kind: run.stored(run.part(kind)) for kind in ("train", "validation")}
+    yield from fit_later(model, run.codec.load, parts, plan)
+    run.store.write_prior(part, model.prior)
+
+
+def _planned(spec: Spec, choices: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+    ours = {k: v for k, v in choices.items() if k in settings(Plan) and v is not None}
+    rest = {k: v for k, v in choices.items() if k not in ours and v is not None}
+    known = checked(Plan, ours, "plan")
+    length = {} if {"minutes", "epochs", "steps"} & known.keys() else {"minutes": 2.0}
+    base = dataclasses.asdict(plan_of(spec)) | {"minutes": 0.0, "epochs": 0.0, "steps": 0}
+    return Plan(**(base | length | known)), rest

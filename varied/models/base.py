@@ -1,0 +1,127 @@
+"""What every model offers, and the bench on which structures are put together."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from varied.heads import Head
+from varied.priors import Prior
+from varied.trace import Given, Trace
+
+__all__ = ["Bench", "LatentModel"]
+
+Shape = tuple[int, ...]
+
+
+class LatentModel(nn.Module, ABC):
+    """What trainers, evaluation and uses ask of a model. It knows no loss."""
+
+    #: p(z), from a context or None.
+    prior: Prior
+
+    @property
+    @abstractmethod
+    def latent(self) -> Shape:
+        """The shape of one latent."""
+
+    @property
+    @abstractmethod
+    def event(self) -> Shape:
+        """The shape of one datum."""
+
+    @property
+    @abstractmethod
+    def arity(self) -> int:
+        """Numbers that the decoder puts out for each element of a datum."""
+
+    @property
+    @abstractmethod
+    def gives(self) -> frozenset[str]:
+        """What terms can read of the posterior and the prior."""
+
+    @property
+    def codes(self) -> int:
+        """The size of the codebook, 0 where there is none."""
+        return 0
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return the trace of one pass.
+
+        Arguments:
+            x: The data, with shape (B, *event).
+            c: The context, with shape (B, F), or None.
+            mask: 1 where observed, with the shape of ``x``, or None; what is missing is given to
+                the encoder as 0 and left out of the likelihood.
+            samples: The number K of draws for each datum.
+
+        Returns:
+            A trace whose latents have shape (K, B, *latent).
+        """
+
+    @abstractmethod
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z given x, c), with batch shape (B); its mean is the code of a datum."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
+
+    @abstractmethod
+    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Return draws from the prior, with shape (n, *latent).
+
+        Arguments:
+            n: How many.
+            c: The context, with shape (n, F), or None.
+            temperature: A factor on the deviation from the prior's mean: below 1 is more typical.
+        """
+
+    def sample(self, n: int, c: Tensor | None = None) -> Tensor:
+        """Return new data drawn from p(x given z), z from the prior; shape (n, *event)."""
+        return self.decode(self.latents(n, c), c).sample()
+
+    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Take the first rows, for parts whose start depends on data."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Makes the parts of a model as its spec names them; a structure puts them together.
+
+    Arguments:
+        shape: The shape of one datum.
+        latent: The shape of one latent.
+        context: The number of features of the context.
+        net: From the shapes of an input and an output, and features of context, to a net.
+        likelihood: From the shape of a datum to p(x given z).
+        posterior: From the shape of a latent to q(z given x).
+        prior: From the shape of a latent and features of context to p(z).
+        netted: The name of the net.
+    """
+
+    shape: Shape
+    latent: Shape
+    context: int
+    net: Callable[[Shape, Shape, int], nn.Module]
+    likelihood: Callable[[Shape], Head]
+    posterior: Callable[[Shape], Head]
+    prior: Callable[[Shape, int], Prior]
+    netted: str = "mlp"
+
+    @property
+    def size(self) -> int:
+        """The number of elements of one latent."""
+        return math.prod(self.latent)
+
+    def given(self, inputs: Shape, head: Head, context: int) -> Given:
+        """Return p(a given b, c) with a net between."""
+        return Given(self.net(inputs, head.raw, context), head, inputs)

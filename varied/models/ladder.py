@@ -1,0 +1,260 @@
+"""The hierarchical variational autoencoder: a ladder of latents with top-down inference."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+from varied import distributions as d
+from varied.heads import Head
+from varied.models.base import Bench, LatentModel
+from varied.models.vae import drop, observed
+from varied.nets import with_context
+from varied.nets.rungs import Fabric, Maps, Vectors
+from varied.trace import Level, Trace
+
+__all__ = ["Ladder", "Rung", "ladder"]
+
+#: The largest size of a log-variance, and of what a posterior adds to its prior's.
+BOUND = 10.0
+
+#: From a rung's number (from the datum upwards), its state and its prior to a latent.
+Draw = Callable[[int, Tensor, Distribution], Tensor]
+
+
+class Rung(nn.Module):
+    """One level: its prior given all above, its posterior, and what its latent does to the state.
+
+    Arguments:
+        fabric: What it is built of.
+        level: Which level it is; 1 is nearest to the data.
+        channels: Units of its latent, or channels of each place of a map.
+    """
+
+    def __init__(self, fabric: Fabric, level: int, channels: int) -> None:
+        super().__init__()
+        self.event = (channels, *fabric.rest(level))
+        self.up, self.down = fabric.up(level), fabric.down(level)
+        self.above = fabric.small(fabric.state, 2 * channels)
+        self.both = fabric.small(2 * fabric.state, 2 * channels)
+        self.merge = fabric.merge(channels)
+
+    @property
+    def size(self) -> int:
+        """The number of elements of its latent."""
+        return math.prod(self.event)
+
+    def prior(self, h: Tensor, lead: Sequence[int]) -> Distribution:
+        """Return p(z given all above), with batch shape ``lead``."""
+        mean, log_variance = self._pair(self.above(h), lead)
+        return self._normal(mean, d.soft_clamp(log_variance, BOUND))
+
+    def posterior(self, h: Tensor, seen: Tensor, p: Distribution) -> Distribution:
+        """Return q(z given all above, x): what the data add to the prior."""
+        mean, log_variance = self._pair(self.both(torch.cat([h, seen], 1)), p.batch_shape)
+        base = d.each(p)
+        assert isinstance(base, d.Gaussian)
+        more = d.soft_clamp(log_variance, BOUND)
+        return self._normal(base.mean + mean, base.log_variance + more)
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        """Return the state below, given the state at this level and its latent."""
+        return self.down(h + self.merge(z))  # type: ignore[no-any-return]
+
+    def _pair(self, raw: Tensor, lead: Sequence[int]) -> tuple[Tensor, ...]:
+        raw = raw if raw.dtype == torch.float64 else raw.float()
+        return raw.reshape(*lead, 2 * self.event[0], *self.event[1:]).chunk(2, len(lead))
+
+    def _normal(self, mean: Tensor, log_variance: Tensor) -> Distribution:
+        return Independent(d.Gaussian(mean, log_variance), len(self.event), validate_args=False)
+
+
+class Ladder(LatentModel):
+    r"""Latents above latents, each prior given all that are above it.
+
+    .. math:: p(x, z) = p(x \mid z_{1:L}) \prod_l p(z_l \mid z_{>l}), \qquad
+        q(z \mid x) = \prod_l q(z_l \mid z_{>l}, x)
+
+    A deterministic pass goes up from the data; a state comes down, and at each level prior and
+    posterior read it. The posterior is written as what the data add to the prior, so a level that
+    has nothing to say costs nothing.
+
+    To every use its latent is one vector: the levels side by side, from the datum upwards.
+
+    References:
+        Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282;
+        NVAE (Vahdat & Kautz, 2020), https://arxiv.org/abs/2007.03898;
+        Very Deep VAEs (Child, 2021), https://arxiv.org/abs/2011.10650
+
+    Arguments:
+        fabric: What the rungs are built of.
+        likelihood: The head of p(x given z).
+        channels: Units of each level's latent, or channels of each place of a map.
+        context: The number of features of the context.
+        unconditional: The chance that a row's context is dropped in training.
+    """
+
+    gives = frozenset({"density", "marginals"})
+
+    def __init__(
+        self, fabric: Fabric, likelihood: Head, channels: int, context: int, unconditional: float
+    ) -> None:
+        super().__init__()
+        self.likelihood, self.unconditional = likelihood, unconditional
+        #: The type that matrix products are computed in; None leaves float32.
+        self.precision: torch.dtype | None = None
+        numbers = range(1, fabric.levels + 1)
+        self.rungs = nn.ModuleList(Rung(fabric, level, channels) for level in numbers)
+        self.stem = with_context(fabric.stem, fabric.shape, context)
+        self.out = fabric.out(likelihood.raw)
+        self.top = nn.Parameter(0.1 * torch.randn(fabric.state, *fabric.rest(fabric.levels)))
+        self.told = nn.Linear(context, fabric.state) if context else None
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of elements of each level's latent, from the datum upwards."""
+        return [rung.size for rung in self._up()]
+
+    @property
+    def latent(self) -> tuple[int, ...]:
+        """The shape of all latents side by side."""
+        return (sum(self.sizes),)
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of one datum."""
+        return self.likelihood.event
+
+    @property
+    def arity(self) -> int:
+        """Numbers that the decoder puts out for each element of a datum."""
+        return self.likelihood.arity
+
+    def _up(self) -> list[Rung]:
+        return list(self.rungs)  # type: ignore[arg-type]
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return the trace of one pass; its levels are from the datum upwards."""
+        x, c = observed(x, mask), drop(c, self.unconditional, self.training)
+        levels: list[Level] = []
+
+        def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
+            q = self._up()[index].posterior(h, seen[index], p)
+            levels.insert(0, Level(q.rsample(), q, p))
+            return levels[0].z
+
+        with self._cast(x):
+            seen = [h.repeat(samples, *[1] * (h.dim() - 1)) for h in self._climb(x, c)]
+            h = self._descend(draw, (samples, len(x)), c)
+            return Trace(x, self._px(h, (samples, len(x))), levels, mask)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return the posterior along its means: normal, with batch shape (B) and event (D)."""
+        means, spreads = list[Tensor](), list[Tensor]()
+
+        def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
+            q = d.each(self._up()[index].posterior(h, seen[index], p))
+            assert isinstance(q, d.Gaussian)
+            means.insert(0, q.mean.flatten(1))
+            spreads.insert(0, q.log_variance.flatten(1))
+            return q.mean
+
+        with self._cast(x):
+            seen = self._climb(x, c)
+            self._descend(draw, (len(x),), c)
+        return Independent(
+            d.Gaussian(torch.cat(means, 1), torch.cat(spreads, 1)), 1, validate_args=False
+        )
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given all latents), with the leading dimensions of ``z`` as batch shape."""
+        lead = z.shape[:-1]
+        parts = z.reshape(-1, z.shape[-1]).split(self.sizes, 1)
+
+        def given(index: int, h: Tensor, p: Distribution) -> Tensor:
+            return parts[index].reshape(-1, *self._up()[index].event)
+
+        with self._cast(z):
+            return self._px(self._descend(given, (len(parts[0]),), c), lead)
+
+    def latents(
+        self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0
+    ) -> Tensor:
+        """Return draws from the priors of all levels, side by side, with shape (n, D).
+
+        Arguments:
+            n: How many.
+            c: The context, with shape (n, F), or None.
+            temperature: A factor on the scale of each prior; a list has one for each level, from
+                the datum upwards.
+        """
+        heat = temperature
+        warmth = [heat] * len(self.rungs) if isinstance(heat, float | int) else list(heat)
+        drawn: list[Tensor] = []
+
+        def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
+            z = p.mean + warmth[index] * (p.sample() - p.mean)
+            drawn.insert(0, z.flatten(1))
+            return z
+
+        with self._cast(self.top):
+            self._descend(draw, (n,), c)
+        return torch.cat(drawn, 1)
+
+    def _cast(self, like: Tensor) -> torch.autocast:
+        kind = like.device.type
+        return torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None)
+
+    def _climb(self, x: Tensor, c: Tensor | None) -> list[Tensor]:
+        """Return the states on the way up from the data, one for each level."""
+        h = self.stem(x) if c is None or self.told is None else self.stem(x, c)
+        return list(itertools.accumulate(self._up(), lambda h, rung: rung.up(h), initial=h))[1:]
+
+    def _descend(self, draw: Draw, lead: Sequence[int], c: Tensor | None) -> Tensor:
+        """Come down from the top, a latent at each level; return the state below level 1."""
+        h = self.top.expand(math.prod(lead), *self.top.shape)
+        if self.told is not None and c is not None:
+            told = self.told(c).to(h.dtype).expand(*lead, -1).flatten(0, len(lead) - 1)
+            h = h + told[(..., *[None] * (h.dim() - 2))]
+        for index in reversed(range(len(self.rungs))):
+            rung = self._up()[index]
+            z = draw(index, h, rung.prior(h, lead))
+            h = rung(h, z.reshape(-1, *rung.event))
+        return h
+
+    def _px(self, h: Tensor, lead: Sequence[int]) -> Distribution:
+        raw: Tensor = self.out(h)
+        with torch.autocast(h.device.type, enabled=False):
+            raw = raw if raw.dtype == torch.float64 else raw.float()
+            return self.likelihood(raw.reshape(*lead, *self.likelihood.raw))  # type: ignore[no-any-return]
+
+
+def ladder(
+    bench: Bench, *, levels: int = 5, state: int | None = None, unconditional: float = 0.0
+) -> Ladder:
+    """A ladder of latents with top-down inference; ``latent`` is the width of each level.
+
+    With net='mlp' a level is a vector; with net='conv' or 'resnet' it is a map, smaller the higher
+    it stands.
+
+    Arguments:
+        bench: Makes the parts.
+        levels: How many levels.
+        state: Units of the state that runs through the ladder (256), or channels of maps (48).
+        unconditional: The chance that a row's context is dropped in training.
+    """
+    plain = bench.netted == "mlp"
+    make: type[Fabric] = Vectors if plain else Maps
+    fabric = make(bench.shape, (256 if plain else 48) if state is None else state, levels)
+    likelihood = bench.likelihood(bench.shape)
+    return Ladder(fabric, likelihood, bench.latent[0], bench.context, unconditional)
+
+
+ladder.own = ("posterior", "prior")  # type: ignore[attr-defined]

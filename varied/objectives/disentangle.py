@@ -1,0 +1,98 @@
+"""Objectives that ask for dimensions which mean something each, by itself."""
+
+from __future__ import annotations
+
+from varied.errors import VariedError
+from varied.objectives.base import Objective, Weighted
+from varied.schedules import Linear, Number
+from varied.terms import (
+    Capacity,
+    DimensionRate,
+    IndexCode,
+    Spreads,
+    TotalCorrelation,
+    correlated,
+    distortion,
+    rate,
+)
+
+__all__ = ["beta_tc", "capacity", "dip"]
+
+
+def capacity(gamma: Number = 30.0, capacity: Number = Linear(0, 25, 0.7)) -> Objective:  # noqa: B008
+    r"""Reconstruction, with a KL that is held at a capacity which grows.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \gamma \left| \overline{KL} - C_t \right|
+
+    Factors of variation find their dimensions one after the other, as there is room for them. The
+    defaults suit digits, which take about 25 nats in all.
+
+    References:
+        Understanding disentangling in beta-VAE (Burgess et al., 2018),
+        https://arxiv.org/abs/1804.03599
+
+    Arguments:
+        gamma: Nats that a nat too much or too little costs, a number or a schedule; the paper has
+            1000, which lets nothing else count before the KL is where it should be.
+        capacity: The KL to hold, in nats, a number or a schedule.
+    """
+    return Objective(
+        Weighted("distortion", distortion), Weighted("off_capacity", Capacity(capacity), gamma)
+    )
+
+
+def beta_tc(
+    beta: Number = 6.0, alpha: Number = 1.0, gamma: Number = 1.0, rows: int = 0
+) -> Objective:
+    r"""The bound with its KL in three parts, and a weight on the dependence between dimensions.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \alpha \, I(z; n)
+        + \beta \, KL(q(z), \textstyle\prod_j q(z_j))
+        + \gamma \textstyle\sum_j KL(q(z_j), p(z_j))
+
+    All weights at 1 are the bound. The mixtures over data are read off the batch, so a larger batch
+    tells more of them.
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
+        https://arxiv.org/abs/1802.04942
+
+    Arguments:
+        beta: The weight of the total correlation, a number or a schedule.
+        alpha: The weight of what a code says of which datum it is.
+        gamma: The weight of the KL of each dimension by itself.
+        rows: The number of training rows, which shifts the parts that are shown and not what is
+            learned; 0 takes the batch for the whole.
+    """
+    return Objective(
+        Weighted("distortion", distortion),
+        Weighted("index_code", IndexCode(rows), alpha),
+        Weighted("total_correlation", TotalCorrelation(rows), beta),
+        Weighted("dimension_rate", DimensionRate(rows), gamma),
+    )
+
+
+def dip(kind: int = 1, off: Number = 10.0, diagonal: Number = 10.0) -> Objective:
+    r"""The bound, and codes of all data whose covariance is near that of the prior.
+
+    .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
+        + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2
+
+    References:
+        Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
+        (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
+
+    Arguments:
+        kind: DIP-VAE-I (1) takes the covariance of the means, DIP-VAE-II (2) that of the draws.
+        off: The weight of covariances, a number or a schedule.
+        diagonal: The weight of variances; the paper has 10 times ``off`` for kind 1, which makes
+            every dimension active, and ``off`` for kind 2.
+    """
+    if kind not in (1, 2):
+        raise VariedError(f"kind={kind} must be 1 (DIP-VAE-I) or 2 (DIP-VAE-II).")
+    return Objective(
+        Weighted("distortion", distortion),
+        Weighted("rate", rate),
+        Weighted("correlated", correlated, off),
+        Weighted("spreads", Spreads(kind), diagonal),
+    )

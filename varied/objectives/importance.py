@@ -1,0 +1,95 @@
+"""Importance-weighted bounds."""
+
+from __future__ import annotations
+
+from varied.errors import VariedError, pick
+from varied.objectives.base import Objective, Weighted
+from varied.schedules import Number
+from varied.terms import CIWAE, MIWAE, PIWAE, dreg
+from varied.terms import iwae as weighted
+
+__all__ = ["ciwae", "iwae", "miwae", "piwae"]
+
+ESTIMATORS = {"standard": weighted, "dreg": dreg}
+
+
+def iwae(samples: int = 5, estimator: str = "standard") -> Objective:
+    r"""The negative importance-weighted bound: the tighter, the more draws.
+
+    .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
+
+    One draw is the evidence lower bound, with the KL taken from the draw.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
+        Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
+        https://arxiv.org/abs/1810.04152
+
+    Arguments:
+        samples: The number K of draws for each datum; a step takes about K times as long.
+        estimator: Of the encoder's gradient: "standard", or "dreg", which is less noisy with many
+            draws and costs a second pass backward through the decoder.
+    """
+    _at_least_one(samples=samples)
+    term = pick(ESTIMATORS, estimator, "estimator")
+    return Objective(Weighted("iwae", term), samples=samples)
+
+
+def miwae(groups: int = 8, samples: int = 8) -> Objective:
+    r"""The mean of importance-weighted bounds: an encoder that still learns, a bound less tight.
+
+    .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
+
+    References:
+        Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+
+    Arguments:
+        groups: The number M of bounds.
+        samples: The number K of draws for each; a step takes about M times K times as long.
+    """
+    _at_least_one(groups=groups, samples=samples)
+    return Objective(Weighted("miwae", MIWAE(groups)), samples=groups * samples)
+
+
+def piwae(groups: int = 8, samples: int = 8) -> Objective:
+    r"""The decoder learns by the tight bound of all draws, the encoder by the mean of looser ones.
+
+    .. math:: \theta: -\log \frac1{MK} \sum_{mk} w_{mk}, \qquad
+        \phi: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
+
+    References:
+        Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+
+    Arguments:
+        groups: The number M of the encoder's bounds.
+        samples: The number K of draws for each; a step takes about M times K times as long.
+    """
+    _at_least_one(groups=groups, samples=samples)
+    return Objective(Weighted("piwae", PIWAE(groups)), samples=groups * samples)
+
+
+def ciwae(mix: Number = 0.05, samples: int = 5) -> Objective:
+    r"""A mixture of the evidence lower bound and the importance-weighted one.
+
+    .. math:: -\beta \, \mathrm{ELBO} - (1 - \beta) \log \frac1K \sum_k w_k
+
+    References:
+        Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+
+    Arguments:
+        mix: The share of the evidence lower bound, from 0 to 1, a number or a schedule.
+        samples: The number K of draws for each datum; a step takes about K times as long.
+    """
+    _at_least_one(samples=samples)
+    if isinstance(mix, float | int) and not 0 <= mix <= 1:
+        raise VariedError(f"mix={mix} must be from 0 to 1; 0.05 is usual.")
+    return Objective(Weighted("ciwae", CIWAE(mix)), samples=samples)
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise VariedError(f"{name}={count} must be at least 1; 5 to 8 is usual.")

@@ -1,0 +1,73 @@
+"""Where codes begin: among the outputs of the untrained network."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+__all__ = ["POINTS", "centres", "spread", "whitening"]
+
+#: Vectors that a start looks at.
+POINTS = 20_000
+
+
+def some(rows: Tensor) -> Tensor:
+    """Return at most `POINTS` rows, drawn at random."""
+    return rows[torch.randperm(len(rows))[:POINTS].to(rows.device)]
+
+
+def centres(rows: Tensor, codes: int, steps: int = 10) -> Tensor:
+    """Return the centres of k-means, with shape (codes, C).
+
+    Where there are fewer different rows than codes, the rest are rows a little moved.
+
+    Arguments:
+        rows: Finite vectors, with shape (M, C).
+        codes: How many.
+        steps: The most rounds of Lloyd's algorithm.
+    """
+    few = some(rows).unique(dim=0)
+    k, seed = min(codes, len(few)), int(torch.randint(2**31, ()))
+    # One thread: several add up in any order, and the same seed would give other codes.
+    with threadpool_limits(1):
+        fit = KMeans(k, n_init=1, max_iter=steps, random_state=seed).fit(few.double().cpu())
+    found = torch.from_numpy(fit.cluster_centers_).to(rows)
+    return torch.cat([found, _moved(few, codes - k)])
+
+
+def _moved(rows: Tensor, count: int) -> Tensor:
+    drawn = rows[torch.randint(len(rows), (count,)).to(rows.device)]
+    scale = 0.01 * rows.std(0, correction=0) + 1e-3
+    return drawn + scale * torch.randn(drawn.shape).to(rows)
+
+
+def spread(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return principal axes as rows, scaled by their standard deviation, (C, C), and the mean."""
+    mean = rows.mean(0)
+    away = (rows - mean).double()
+    variance, axes = torch.linalg.eigh(away.T @ away / len(rows))
+    scale = variance.clamp(min=0).sqrt().flip(0)
+    return (scale[:, None] * axes.flip(1).T).to(rows), mean
+
+
+def whitening(rows: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return an affine map to ``size`` numbers of mean 0 and variance 1, and its way back.
+
+    The numbers are the largest principal components; where more are asked for than there are,
+    the others are random mixtures of them.
+
+    Returns:
+        The map with shape (size, C), its pseudo-inverse with shape (C, size), and the mean (C).
+    """
+    axes, mean = spread(rows)
+    length = axes.norm(dim=1, keepdim=True)
+    # An axis along which nothing moves stays nearly so, rather than blow rounding up.
+    down = axes / length.square().clamp(min=1e-6 * length.max().square() + 1e-12)
+    mix = torch.eye(size, len(axes)).to(rows)
+    if size > len(axes):
+        extra = torch.randn(size - len(axes), len(axes)).to(rows)
+        mix[len(axes) :] = extra / extra.norm(dim=1, keepdim=True)
+    down = mix @ down
+    return down, torch.linalg.pinv(down.double()).to(rows), mean

@@ -1,0 +1,52 @@
+"""How much of a codebook is in use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["code_counts", "code_use", "use_of"]
+
+
+def code_counts(index: Tensor, codes: int) -> Tensor:
+    """Return how often each code was taken, int64 with shape (codes).
+
+    Arguments:
+        index: Indices of any shape, int64.
+        codes: The size of the codebook.
+    """
+    return torch.bincount(index.reshape(-1), minlength=codes)
+
+
+def use_of(counts: Tensor) -> tuple[float, float]:
+    r"""Return the share of codes that were taken at all, and the perplexity.
+
+    .. math:: \exp \Big( -\sum_k p_k \log p_k \Big), \qquad p_k = n_k / \sum_j n_j
+
+    It is the number of codes that, taken equally often, would say as much: at most all of them.
+
+    Arguments:
+        counts: How often each code was taken; counts of several batches add up.
+
+    Returns:
+        The share in [0, 1] and the perplexity; both are 0 where nothing was counted.
+    """
+    n = counts.double()
+    if not n.sum():
+        return 0.0, 0.0
+    p = n / n.sum()
+    return float((n > 0).double().mean()), float(torch.special.entr(p).sum().exp())
+
+
+def code_use(index: Tensor, codes: int) -> tuple[float, float]:
+    """Return the share of codes in use, and their perplexity, over all indices given.
+
+    Arguments:
+        index: Indices of any shape, int64.
+        codes: The size of the codebook.
+
+    Example:
+        >>> code_use(torch.tensor([[0, 1], [1, 0]]), codes=4)
+        (0.5, 2.0)
+    """
+    return use_of(code_counts(index, codes))

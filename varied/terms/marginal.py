@@ -1,0 +1,210 @@
+"""Terms about the codes of all data together: how many nats, how dependent, how spread."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from varied.distributions import each
+from varied.errors import VariedError
+from varied.schedules import Number
+from varied.terms.base import Dial, precise, reads
+from varied.terms.bound import rate
+from varied.trace import Level, Trace
+
+__all__ = [
+    "Capacity",
+    "DimensionRate",
+    "IndexCode",
+    "Spreads",
+    "TotalCorrelation",
+    "correlated",
+]
+
+
+@reads("density")
+class Capacity(nn.Module):
+    r"""How far the KL is from a number of nats.
+
+    .. math:: \left| \overline{KL(q(z \mid x), p(z))} - C \right|
+
+    where the mean is over the batch.
+
+    References:
+        Understanding disentangling in beta-VAE (Burgess et al., 2018),
+        https://arxiv.org/abs/1804.03599
+
+    Warning:
+        Code in the wild takes the absolute value for each datum, which makes every datum cost the
+        same number of nats; the paper lets a plain datum cost less and a rare one more.
+
+    Arguments:
+        nats: The capacity C, a number or a schedule.
+    """
+
+    def __init__(self, nats: Number) -> None:
+        super().__init__()
+        self.nats = Dial(nats)
+
+    def forward(self, trace: Trace) -> Tensor:
+        """Return nats, the same for each datum, with shape (B)."""
+        return (rate(trace).mean() - self.nats.value).abs().expand(len(trace.x))
+
+
+class _Aggregate(ABC):
+    r"""What terms on the mixture of the posteriors of all data share.
+
+    .. math:: q(z) = \frac1N \sum_n q(z \mid x_n)
+
+    is read off the batch by weighted sampling, :math:`\frac1{N B} \sum_b q(z \mid x_b)`.
+
+    Arguments:
+        rows: The number N of training rows; it shifts the value and not the gradient. 0 takes the
+            batch for the whole, with :math:`\frac1B \sum_b`, which is exact where it is.
+    """
+
+    def __init__(self, rows: int = 0) -> None:
+        if rows < 0:
+            raise VariedError(f"rows={rows} must not be below 0; 0 takes the batch for the whole.")
+        self.rows = rows
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return nats, with shape (B)."""
+        found = [self._part(level, *self._mixture(level)) for level in trace.levels]
+        return trace.expect(torch.stack(found).sum(0))
+
+    @abstractmethod
+    def _part(self, level: Level, whole: Tensor, alone: Tensor) -> Tensor:
+        """Return the term of each draw, with shape (K, B)."""
+
+    def _mixture(self, level: Level) -> tuple[Tensor, Tensor]:
+        """Return log q(z) with shape (K, B), and the sum of log q(z_j) over dimensions."""
+        _one_a_datum(level)
+        # Draws down, data across: (K, B, B, D).
+        pairs = each(level.q).log_prob(level.z.unsqueeze(2)).flatten(3)
+        size = math.log(pairs.shape[2] * (self.rows or 1))
+        return pairs.sum(3).logsumexp(2) - size, (pairs.logsumexp(2) - size).sum(2)
+
+
+@reads("density", "marginals")
+class IndexCode(_Aggregate):
+    r"""What a code says of which datum it is: their mutual information.
+
+    .. math:: \mathbb E [\log q(z \mid x) - \log q(z)]
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
+        https://arxiv.org/abs/1802.04942
+
+    Arguments:
+        rows: The number of training rows; 0 takes the batch for the whole. It shifts the value.
+    """
+
+    def _part(self, level: Level, whole: Tensor, alone: Tensor) -> Tensor:
+        return level.q.log_prob(level.z) - whole
+
+
+@reads("density", "marginals")
+class TotalCorrelation(_Aggregate):
+    r"""How far the dimensions of the codes of all data are from independent.
+
+    .. math:: \mathbb E [\log q(z) - \textstyle\sum_j \log q(z_j)]
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
+        https://arxiv.org/abs/1802.04942
+
+    Arguments:
+        rows: The number of training rows; 0 takes the batch for the whole. It shifts the value.
+    """
+
+    def _part(self, level: Level, whole: Tensor, alone: Tensor) -> Tensor:
+        return whole - alone
+
+
+@reads("density", "marginals")
+class DimensionRate(_Aggregate):
+    r"""How far each dimension of the codes of all data is from the prior, summed.
+
+    .. math:: \textstyle\sum_j \mathbb E [\log q(z_j) - \log p(z_j)]
+
+    References:
+        Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
+        https://arxiv.org/abs/1802.04942
+
+    Arguments:
+        rows: The number of training rows; 0 takes the batch for the whole. It shifts the value.
+    """
+
+    def _part(self, level: Level, whole: Tensor, alone: Tensor) -> Tensor:
+        return alone - level.p.log_prob(level.z)
+
+
+@reads("marginals")
+@precise
+def correlated(trace: Trace) -> Tensor:
+    r"""The squared covariances between the means of different dimensions, summed.
+
+    .. math:: \textstyle\sum_{i \ne j} \mathrm{Cov}[\mu(x)]_{ij}^2
+
+    References:
+        Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
+        (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
+
+    Returns:
+        The same for each datum, with shape (B).
+    """
+    found = [_covariance(level) for level in trace.levels]
+    parts = [cov.square().sum() - cov.diagonal().square().sum() for cov in found]
+    return torch.stack(parts).sum().expand(len(trace.x))
+
+
+@reads("marginals")
+class Spreads:
+    r"""How far the variance of the codes in each dimension is from 1, squared and summed.
+
+    .. math:: \textstyle\sum_i (\mathrm{Cov}[\mu(x)]_{ii} + [k = 2] \, \mathbb E \sigma_i^2(x)
+        - 1)^2
+
+    References:
+        Variational Inference of Disentangled Latent Concepts from Unlabeled Observations
+        (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
+
+    Arguments:
+        kind: 1 looks at the means alone, 2 at the draws.
+    """
+
+    def __init__(self, kind: int = 1) -> None:
+        if kind not in (1, 2):
+            raise VariedError(f"kind={kind} must be 1 (the means) or 2 (the draws).")
+        self.kind = kind
+
+    @precise
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the same for each datum, with shape (B)."""
+        parts = [(self._variance(level) - 1).square().sum() for level in trace.levels]
+        return torch.stack(parts).sum().expand(len(trace.x))
+
+    def _variance(self, level: Level) -> Tensor:
+        variance = _covariance(level).diagonal()
+        if self.kind == 1:
+            return variance
+        return variance + level.q.variance.flatten(1).mean(0)
+
+
+def _covariance(level: Level) -> Tensor:
+    _one_a_datum(level)
+    mean = level.q.mean.flatten(1)
+    centred = mean - mean.mean(0)
+    return centred.T @ centred / len(mean)
+
+
+def _one_a_datum(level: Level) -> None:
+    if len(level.q.batch_shape) != 1:
+        raise VariedError(
+            "This objective wants one posterior for each datum, and a ladder's depend on the "
+            "levels above; use structure='flat', or objective='elbo'."
+        )

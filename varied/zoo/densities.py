@@ -1,0 +1,91 @@
+"""Variants that are another posterior or prior."""
+
+from __future__ import annotations
+
+from varied.zoo.entry import UNMEASURED, Entry
+
+__all__ = ["DENSITIES"]
+
+DENSITIES: dict[str, Entry] = {
+    "mixture-vae": Entry(
+        "VAE with a mixture for prior",
+        "Variational Deep Embedding (Jiang et al.)",
+        2017,
+        "https://arxiv.org/abs/1611.05148",
+        "data that fall into clusters",
+        UNMEASURED,
+        {"prior": "mixture"},
+    ),
+    "vamp-vae": Entry(
+        "VampPrior VAE",
+        "VAE with a VampPrior (Tomczak & Welling)",
+        2018,
+        "https://arxiv.org/abs/1705.07120",
+        "a better bound, and samples like the data",
+        UNMEASURED,
+        {"prior": "vamp"},
+    ),
+    "flow-prior-vae": Entry(
+        "VAE with a flow for prior",
+        "Variational Lossy Autoencoder (Chen et al.)",
+        2017,
+        "https://arxiv.org/abs/1611.02731",
+        "a better bound",
+        UNMEASURED,
+        {"prior": "flow"},
+    ),
+    "iaf-vae": Entry(
+        "VAE with inverse autoregressive flow",
+        "Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al.)",
+        2016,
+        "https://arxiv.org/abs/1606.04934",
+        "a posterior that is no Gaussian",
+        UNMEASURED,
+        {"posterior": "iaf"},
+    ),
+    "sphere-vae": Entry(
+        "Hyperspherical VAE",
+        "Hyperspherical Variational Auto-Encoders (Davidson et al.)",
+        2018,
+        "https://arxiv.org/abs/1804.00891",
+        "data with directions; codes of up to some 20 dimensions",
+        UNMEASURED,
+        {"posterior": "vmf", "prior": "sphere-uniform"},
+    ),
+    "categorical-vae": Entry(
+        "VAE with categorical latents",
+        "Categorical Reparameterization with Gumbel-Softmax (Jang et al.)",
+        2017,
+        "https://arxiv.org/abs/1611.01144",
+        "codes that are choices",
+        UNMEASURED,
+        {"posterior": "gumbel", "prior": "categorical"},
+    ),
+    "joint-vae": Entry(
+        "Joint continuous and discrete VAE",
+        "Learning Disentangled Joint Continuous and Discrete Representations (Dupont)",
+        2018,
+        "https://arxiv.org/abs/1804.00104",
+        "classes and what varies within them, without labels",
+        UNMEASURED,
+        {"posterior": "joint", "prior": "joint"},
+    ),
+    "delta-vae": Entry(
+        "delta-VAE",
+        "Preventing Posterior Collapse with delta-VAEs (Razavi et al.)",
+        2019,
+        "https://arxiv.org/abs/1901.03416",
+        "decoders that would do without the latent",
+        UNMEASURED,
+        {"posterior": "delta-gaussian"},
+    ),
+    "latent-diffusion": Entry(
+        "VAE with a flow-matching prior on its codes",
+        "High-Resolution Image Synthesis with Latent Diffusion Models (Rombach et al.)",
+        2022,
+        "https://arxiv.org/abs/2112.10752",
+        "the way image generators of today use a VAE",
+        UNMEASURED,
+        {"prior": "flow-matching", "objective": {"name": "elbo", "beta": 0.5}},
+    ),
+}

@@ -1,0 +1,29 @@
+"""What a row of the zoo is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["UNMEASURED", "Entry"]
+
+#: What a row says where no figure was taken yet.
+UNMEASURED = "not measured yet"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named variant: the axes that it sets, and what a person should know of it.
+
+    Axes that it does not set are chosen to suit the data.
+    """
+
+    title: str
+    reference: str
+    year: int
+    link: str
+    suits: str
+    reaches: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    conditional: bool = False
