@@ -20,10 +20,13 @@ from varied.distributions import (
     ContinuousBernoulli,
     DiscretizedLogistic,
     Gaussian,
+    Joint,
     Levels,
+    OneHot,
     Point,
     closed_kl,
     each,
+    kl_parts,
     soft_clamp,
 )
 from varied.errors import VariedError
@@ -374,3 +377,121 @@ def test_rate_after_a_soft_clamp_has_the_gradient_of_finite_differences():
     zero = torch.zeros(4).double()
     prior = Gaussian(zero, zero)
     assert gradcheck(lambda m, h: kl_divergence(Gaussian(m, soft_clamp(h, 5)), prior), (mean, h))
+
+
+# Choices among classes
+
+
+def corners(choices, classes):
+    """Return every one-hot event of so many choices, with shape (classes ** choices, C)."""
+    picks = torch.cartesian_prod(*[torch.arange(classes)] * choices).reshape(-1, choices)
+    return torch.nn.functional.one_hot(picks, classes).double().flatten(1)
+
+
+def choices(*lead, temperature=None, straight=False):
+    """Return two choices among three classes each."""
+    heat = None if temperature is None else torch.tensor(temperature)
+    return OneHot(torch.randn(*lead, 6).double(), 3, 1, heat, straight)
+
+
+def test_choices_add_up_to_one_and_are_those_of_torch():
+    q, p = choices(4), choices()
+    z = corners(2, 3)[:, None]
+    torch.testing.assert_close(q.log_prob(z).exp().sum(0), torch.ones(4).double())
+    theirs, others = (Independent(td.OneHotCategorical(logits=d.logits), 1) for d in (q, p))
+    torch.testing.assert_close(q.log_prob(z), theirs.log_prob(z.unflatten(-1, (2, 3))))
+    torch.testing.assert_close(q.mean, theirs.mean.flatten(-2))
+    torch.testing.assert_close(q.variance, theirs.variance.flatten(-2))
+    torch.testing.assert_close(kl_divergence(q, p), kl_divergence(theirs, others))
+
+
+def test_kl_of_choices_is_the_sum_over_all_of_them():
+    q, p, z = choices(4), choices(), corners(2, 3)[:, None]
+    exact = (q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z))).sum(0)
+    torch.testing.assert_close(kl_divergence(q, p), exact)
+    uniform = OneHot(torch.zeros(6).double(), 3)
+    entropy = -(q.logits.exp() * q.logits).sum((-1, -2))
+    torch.testing.assert_close(kl_divergence(q, uniform), 2 * math.log(3) - entropy)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.1, 5.0])
+@pytest.mark.parametrize("straight", [False, True])
+def test_draws_of_choices_choose_with_their_probabilities(temperature, straight):
+    q = choices(temperature=temperature, straight=straight)
+    z = q.rsample((DRAWS // 10,)).unflatten(-1, (2, 3))
+    torch.testing.assert_close(z.sum(-1), torch.ones(z.shape[:-1]).double())
+    if straight or temperature is None:
+        assert ((z == 0) | (z == 1)).all()
+    else:
+        assert ((z > 0) & (z < 1)).any(-1).any()
+    # The largest of a relaxed draw is the choice, whatever the temperature.
+    chosen = torch.nn.functional.one_hot(z.argmax(-1), 3).double().mean(0)
+    assert ((chosen - q.logits.exp()).abs() < 5 * math.sqrt(0.25 / len(z))).all()
+
+
+def test_relaxed_draws_have_the_moments_of_those_of_torch():
+    q = choices(temperature=0.67)
+    theirs = td.RelaxedOneHotCategorical(torch.tensor(0.67).double(), logits=q.logits)
+    ours, others = q.rsample((40_000,)).unflatten(-1, (2, 3)), theirs.rsample((40_000,))
+    for power in (1, 2, 3):
+        one, other = ours.pow(power), others.pow(power)
+        error = ((one.var(0) + other.var(0)) / 40_000).sqrt()
+        assert ((one.mean(0) - other.mean(0)).abs() < 5 * error).all()
+
+
+def test_straight_draws_have_the_gradient_of_relaxed_ones():
+    logits, lean = torch.randn(5, 6).double(), torch.arange(6).double()
+    grads = []
+    for straight in (False, True):
+        torch.manual_seed(1)
+        h = logits.clone().requires_grad_()
+        z = OneHot(h, 3, 1, torch.tensor(0.7), straight).rsample((8,))
+        grads.append(torch.autograd.grad((z * lean).sum(), h)[0])
+    torch.testing.assert_close(*grads)
+    assert grads[0].abs().sum() > 0
+
+
+def test_choices_over_maps_are_by_channel():
+    logits = torch.randn(4, 6, 2, 2).double()
+    q = OneHot(logits, 3, 3)
+    z = q.sample((5,))
+    assert z.shape == (5, 4, 6, 2, 2)
+    assert (z[:, :, :3].sum(2) == 1).all() and (z[:, :, 3:].sum(2) == 1).all()
+    places = {(i, j): OneHot(logits[:, :, i, j], 3) for i in (0, 1) for j in (0, 1)}
+    alone = sum(place.log_prob(z[..., i, j]) for (i, j), place in places.items())
+    torch.testing.assert_close(q.log_prob(z), alone)
+    torch.testing.assert_close(q.mean[:, :, 1, 0], places[1, 0].mean)
+
+
+def test_far_choices_are_finite_and_so_are_their_gradients():
+    far = torch.tensor([1e4, -1e4, 0.0], requires_grad=True)
+    q, p = OneHot(far, 3, 1, torch.tensor(0.1)), OneHot(torch.zeros(3), 3)
+    (q.rsample((3,)).square().sum() + kl_divergence(q, p)).backward()
+    assert far.grad.isfinite().all()
+    assert kl_divergence(q, p).item() == pytest.approx(math.log(3))
+
+
+def joint(*lead):
+    shape = (*lead, 2)
+    normal = Gaussian(torch.randn(shape).double(), torch.randn(shape).double())
+    return Joint(Independent(normal, 1), OneHot(torch.randn(*lead, 3).double(), 3))
+
+
+def test_joint_is_its_parts_side_by_side():
+    q, p = joint(4), joint()
+    z = q.rsample((7,))
+    assert (q.batch_shape, q.event_shape, z.shape) == ((4,), (5,), (7, 4, 5))
+    normal, choice = q.parts
+    parts = normal.log_prob(z[..., :2]) + choice.log_prob(z[..., 2:])
+    torch.testing.assert_close(q.log_prob(z), parts)
+    torch.testing.assert_close(q.mean, torch.cat([normal.mean, choice.mean], -1))
+    torch.testing.assert_close(q.variance, torch.cat([normal.variance, choice.variance], -1))
+    first, second = kl_parts(q, p)
+    torch.testing.assert_close(first, kl_divergence(normal, p.parts[0]))
+    torch.testing.assert_close(second, kl_divergence(choice, p.parts[1]))
+    torch.testing.assert_close(kl_divergence(q, p), first + second)
+
+
+def test_joint_without_a_closed_form_has_no_closed_kl():
+    laplace = Independent(td.Laplace(torch.zeros(2), torch.ones(2)), 1)
+    assert closed_kl(joint(4), Joint(laplace, joint().parts[1])) is None

@@ -34,7 +34,7 @@ FLOORS = (
     {"critics"},
     {"objectives"},
     {"spec"},
-    {"zoo"},
+    {"zoo", "lessons"},
     {"runtime"},
     {"train"},
     {"expost"},

@@ -135,7 +135,7 @@ def test_objectives_do_not_know_that_it_is_a_ladder(objective):
 
 
 def test_it_trains_and_half_precision_agrees():
-    x = (data((1, 6, 6), 64) * 255).byte()
+    x = (data((1, 6, 6), 4).repeat(16, 1, 1, 1) * 255).byte()
     losses = {}
     for precision in ("float32", "bfloat16"):
         model, objective = made()
@@ -143,7 +143,7 @@ def test_it_trains_and_half_precision_agrees():
         step = Step(model, objective, lambda x: x.float() / 255)
         events = [e.parts["loss"].item() for e in train(step, Batches(x, size=32, seed=0), plan)]
         losses[precision] = sum(events[-10:]) / 10
-        assert losses[precision] < events[0] - 1
+        assert losses[precision] < events[0] - 5
     assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.1)
 
 

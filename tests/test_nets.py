@@ -15,6 +15,7 @@ from varied.nets.context import WithContext
 from varied.nets.film import Chain, Conditional, Film, modulated
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, halvings, way, widths
+from varied.nets.resnet import Enlarged
 from varied.nets.strided import Doubled, Halved, gather, scatter
 
 PICTURES = [(1, 1, 1), (1, 2, 3), (1, 28, 28), (3, 64, 64), (2, 17, 31), (4, 5, 9), (1, 1, 40)]
@@ -404,6 +405,24 @@ def test_a_product_of_patches_is_the_convolution(build, channels):
     for a, b, c in zip(plain, ours, narrow, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
         assert torch.allclose(a, c, atol=0.03 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("channels", [3, 130])
+def test_enlarged_is_a_convolution_of_repeated_pixels(channels):
+    layer, x = Enlarged(5, channels, (8, 6)), torch.randn(2, 5, 4, 3)
+
+    def plain(x):
+        return layer.conv(torch.repeat_interleave(torch.repeat_interleave(x, 2, 2), 2, 3))
+
+    repeated, ours = [*run_layer(layer, x, plain)], [*run_layer(layer, x, layer)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = [*run_layer(layer, x, layer)]
+    for a, b, c in zip(repeated, ours, narrow, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+        assert torch.allclose(a, c, atol=0.03 * float(a.abs().max()))
+    odd = Enlarged(5, channels, (7, 5))
+    odd.load_state_dict(layer.state_dict())
+    assert torch.equal(odd(x), layer(x)[..., :7, :5])
 
 
 def run_layer(layer, x, call):

@@ -9,11 +9,13 @@ from torch.distributions import Independent
 
 from varied.distributions import Gaussian, Point
 from varied.errors import VariedError
-from varied.objectives import OBJECTIVES, Objective, Weighted, elbo, reconstruction
+from varied.data.batches import Batches
+from varied.objectives import OBJECTIVES, Objective, Weighted, elbo, perceptual, reconstruction
 from varied.schedules import Linear
-from varied.spec import Spec, compose
-from varied.terms import Dial, FreeBits, distortion, rate
+from varied.spec import Plan, Spec, compose
+from varied.terms import Dial, FreeBits, FreeNats, distortion, precise, rate
 from varied.trace import Level, Trace
+from varied.train import Step, train
 
 
 def standard(dims):
@@ -189,7 +191,7 @@ def test_twice_the_data_is_twice_the_distortion():
 
 def test_terms_give_one_number_a_row():
     trace = made(*posterior(rows=6))
-    for term in (distortion, rate, FreeBits(0.1), FreeBits(0.0)):
+    for term in (distortion, rate, FreeBits(0.1), FreeBits(0.0), FreeNats(0.1)):
         assert term(trace).shape == (6,)
 
 
@@ -247,17 +249,159 @@ def test_free_bits_may_move():
     assert [objective(trace, step)[1]["free_rate"].item() for step in (0, 5, 10)] == [3, 1.5, 0]
 
 
+# Free nats by level, and ladders
+
+
+def ladder(*scales, rows=4, samples=1):
+    """Return a trace whose levels carry so much, each with a posterior for each draw."""
+    trace, levels = made(torch.zeros(rows, 2), torch.zeros(rows, 2)), []
+    for scale in scales:
+        mean = (scale * torch.ones(samples, rows, 2)).requires_grad_()
+        q = Independent(Gaussian(mean, torch.zeros_like(mean)), 1)
+        levels.append(Level(q.rsample(), q, standard(2)))
+    trace.levels = levels
+    return trace
+
+
+def test_each_level_has_its_free_nats():
+    trace = ladder(0.1, 2.0)  # 0.01 and 4 nats
+    cost = FreeNats(1.0)(trace)
+    torch.testing.assert_close(cost, torch.full((4,), 5.0))
+    low, high = (level.q.mean for level in trace.levels)
+    slopes = torch.autograd.grad(cost.sum(), (low, high), allow_unused=True)
+    assert slopes[0] is None or not slopes[0].any()
+    torch.testing.assert_close(slopes[1], high)
+
+
+def test_free_nats_of_a_level_are_of_the_mean_over_the_batch():
+    mean = torch.tensor([[0.0], [2.0]], requires_grad=True)
+    cost = FreeNats(0.5)(made(mean, torch.zeros(2, 1)))
+    torch.testing.assert_close(cost, torch.tensor([0.0, 2.0]))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_free_bits_of_a_ladder_are_means_over_its_draws(weighted):
+    trace = ladder(1.0, 3.0, samples=2)
+    with torch.no_grad():
+        trace.levels[0].q.mean[1] *= 3  # 0.5 nats a dimension in one draw, 4.5 in the other
+    wanted = 2 * (0.5 + 4.5) / 2
+    if weighted:
+        trace.weights = torch.tensor([[0.75], [0.25]]).expand(2, 4)
+        wanted = 2 * (0.75 * 0.5 + 0.25 * 4.5)
+    free = FreeBits(0.1)(trace)
+    assert free.shape == (4,)
+    torch.testing.assert_close(free, torch.full((4,), wanted + 9.0))
+    torch.testing.assert_close(free, rate(trace))
+    torch.testing.assert_close(FreeNats(0.1)(trace), rate(trace))
+
+
+def test_the_weight_of_free_nats_is_beta():
+    parts = elbo(beta=2.0, free_level=3.0)(made(*posterior()))[1]
+    assert parts["beta"] == 2
+    assert set(parts) == {"distortion", "free_rate", "rate", "beta"}
+
+
 # Refusals, and the table
 
 
-def test_a_negative_beta_is_refused():
-    with pytest.raises(VariedError, match="objective='reconstruction'"):
-        elbo(beta=-1)
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: elbo(beta=-1), "objective='reconstruction'"),
+        (lambda: elbo(free_bits=0.1, free_level=1.0), "by dimension .* or by level"),
+        (lambda: perceptual(weight=-1.0), "weight=-1.0 must not be below 0"),
+        (lambda: perceptual(beta=-1.0), "beta=-1.0 must not be below 0"),
+    ],
+)
+def test_bad_settings_are_refused(make, told):
+    with pytest.raises(VariedError, match=told):
+        make()
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_of_the_table_is_made_without_settings(name):
     objective = OBJECTIVES[name]()
     assert isinstance(objective, Objective)
-    assert objective.reads <= {"density", "marginals"}
+    assert objective.reads <= {"density", "marginals", "codes"}
     assert objective.samples >= 1
+
+
+PICTURE = {"perceptual"}
+#: Settings that take another way through the code.
+OTHERS = [
+    {"name": "elbo", "free_level": 1.0},
+    {"name": "iwae", "estimator": "dreg"},
+    {"name": "dip", "kind": 2},
+    {"name": "beta-tc", "rows": 1000},
+    {"name": "wae-mmd", "kernel": "rbf"},
+    {"name": "rae", "decoder": "gp"},
+    {"name": "capacity", "capacity": 3.0},
+]
+EVERY = [*({"name": name} for name in OBJECTIVES), *OTHERS]
+
+
+def trained(objective, precision="float32", steps=2, **parts):
+    shape = (1, 8, 8) if objective["name"] in PICTURE else (6,)
+    spec = Spec.of(
+        objective=objective,
+        net={"name": "mlp", "width": 16},
+        latent=3,
+        plan=Plan(steps=steps, batch=8, precision=precision, compile="no", threads=1, lr=1e-2),
+        **parts,
+    )
+    model, made_objective = compose(spec, shape)
+    batches = Batches(torch.rand(32, *shape).round(), size=8, seed=0)
+    step = Step(model, made_objective)
+    return step, list(train(step, batches, spec.plan))
+
+
+def of_density(objective):
+    return "codes" not in OBJECTIVES[objective["name"]]().reads
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("objective", [o for o in EVERY if of_density(o)], ids=str)
+def test_every_objective_trains_and_tells(objective, precision):
+    step, events = trained(objective, precision)
+    assert len(events) == 2
+    assert events[-1].state.skipped == 0
+    for event in events:
+        parts = event.parts
+        assert {"loss", "distortion"} <= parts.keys()
+        assert ("rate" in parts) == ("density" in step.objective.reads)
+        assert ("beta" in parts) == bool({"rate", "free_rate"} & set(step.objective.names))
+        assert all(torch.as_tensor(value).isfinite() for value in parts.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in step.model.parameters())
+
+
+NO_RATE = {"reconstruction", "rae", "wae-mmd"}
+
+
+@pytest.mark.parametrize("name", sorted(NO_RATE))
+def test_points_train_with_what_reads_no_density(name):
+    _, events = trained({"name": name}, posterior="point")
+    assert {"rate", "beta"}.isdisjoint(events[-1].parts)
+
+
+@pytest.mark.parametrize("objective", [o for o in EVERY if of_density(o)], ids=str)
+def test_every_objective_has_a_value_without_gradients(objective):
+    step, _ = trained(objective, steps=1)
+    shape = step.model.event
+    with torch.no_grad():
+        loss, parts = step(torch.rand(5, *shape).round())
+    assert loss.isfinite()
+    assert all(torch.as_tensor(value).isfinite() for value in parts.values())
+
+
+def test_a_precise_term_is_itself_and_in_float32():
+    @precise
+    def term(trace):
+        """Multiply."""
+        return (trace.x @ trace.x.T).sum(1)
+
+    assert term.__name__ == "term"
+    trace = made(*posterior())
+    trace.x = torch.rand(6, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (trace.x @ trace.x.T).dtype == torch.bfloat16
+        assert term(trace).dtype == torch.float32

@@ -10,13 +10,18 @@ from typing import Any
 import pytest
 import torch
 
+from varied import likelihoods
 from varied.distributions import closed_kl
 from varied.errors import VariedError
+from varied.models import VAE
+from varied.objectives import elbo, reconstruction
 from varied.posteriors import IAF, POSTERIORS, Flow, Gaussian, Gumbel, Joint, Point, VonMisesFisher
 from varied.posteriors.committed import DeltaGaussian
 from varied.priors import StandardNormal, categorical, sphere
+from varied.quantizers import QUANTIZERS
+from varied.schedules import number
 from varied.tensors import read_tensors, write_tensors
-from varied.trace import Level
+from varied.trace import Given, Level
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,8 @@ def closed(row):
 
 
 def test_every_posterior_is_tried():
-    assert {type(row.head) for row in ROWS.values()} >= set(POSTERIORS.values())
+    tried = {type(row.head) for row in ROWS.values()}
+    assert set(POSTERIORS.values()) - set(QUANTIZERS.values()) <= tried
 
 
 @rows_and_events
@@ -250,3 +256,129 @@ def test_standard_normal_is_the_formula():
     z = torch.randn(8, 5)
     wanted = -(z.square() + math.log(2 * math.pi)).sum(1) / 2
     torch.testing.assert_close(StandardNormal((5,))().log_prob(z), wanted)
+
+
+# Choices among classes
+
+
+@pytest.mark.parametrize("make", [Gumbel, partial(Joint, classes=8)], ids=["gumbel", "joint"])
+def test_choices_are_relaxed_in_training_and_made_in_evaluation(make):
+    head = make((16,))
+    h = torch.randn(50, *head.raw)
+    relaxed, made = head.train()(h).rsample()[:, 8:], head.eval()(h).rsample()[:, 8:]
+    assert ((relaxed > 0) & (relaxed < 1)).any(1).all()
+    assert ((made == 0) | (made == 1)).all()
+    assert (made.sum(1) == 1).all()
+
+
+def test_temperature_may_move_and_is_not_saved():
+    head = Gumbel((8,), temperature=number("linear(2, 0.5, 10)"))
+    assert not head.state_dict()
+    logits, largest = torch.zeros(2000, 8), []
+    for step in (0, 5, 10):
+        head.temperature.turn(step)
+        largest.append(head(logits).rsample().amax(1).mean().item())
+    assert largest == sorted(largest)
+    assert largest[0] + 0.1 < largest[2]
+    head.temperature.turn(99)
+    assert head.temperature.value == 0.5
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0, "linear(1, 0, 10)", "cosine(0, 1, 0.5)"])
+def test_a_temperature_of_zero_is_refused(low):
+    with pytest.raises(VariedError, match="must stay above 0"):
+        Gumbel((8,), temperature=number(low))
+
+
+@pytest.mark.parametrize(
+    ("alone", "both"),
+    [(Gumbel, Joint), (categorical.Categorical, categorical.Joint)],
+    ids=["posterior", "prior"],
+)
+def test_channels_that_do_not_divide_into_choices_are_refused(alone, both):
+    with pytest.raises(VariedError, match="latent=16 does not divide"):
+        alone((16,), classes=10)
+    with pytest.raises(VariedError, match="latent=20"):
+        both((10,), classes=10)
+    with pytest.raises(VariedError, match="classes=1"):
+        alone((16,), classes=1)
+
+
+class Fixed(torch.nn.Module):
+    """A net that puts out the same numbers for every input."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.register_buffer("value", torch.randn(size))
+
+    def forward(self, b):
+        return self.value.expand(len(b), -1)
+
+
+def test_importance_weights_of_choices_are_those_of_every_choice():
+    head, prior = Gumbel((6,), classes=3), categorical.Categorical((6,), classes=3)
+    decoder = Given(torch.nn.Linear(6, 1), likelihoods.Gaussian((1,), scale=0.7), (6,))
+    model = VAE(Given(Fixed(6), head, (1,)), decoder, prior).double().eval()
+    x, eye = torch.tensor([[0.4]]).double(), torch.eye(3).double()
+    with torch.no_grad():
+        every = torch.stack([torch.cat([a, b]) for a in eye for b in eye])[:, None]
+        log_joint = decoder(every).log_prob(x) + prior().log_prob(every)
+        log_q = model.encoder(x).log_prob(every)
+        trace = model(x, samples=400)
+        index = (trace.levels[0].z == every[:, 0]).all(-1).int().argmax(1)
+        torch.testing.assert_close(trace.log_w[:, 0], (log_joint - log_q)[index, 0])
+        # The bound that is reported, as the sum over all nine.
+        elbo = (log_q.exp() * (log_joint - log_q)).sum(0)
+        exact = (log_q.exp() * decoder(every).log_prob(x)).sum(0) - trace.levels[0].kl[0]
+        torch.testing.assert_close(elbo, exact)
+        assert elbo < log_joint.logsumexp(0)
+
+
+def test_importance_weights_of_a_joint_average_to_the_evidence():
+    head, prior = Joint((4,), classes=3), categorical.Joint((4,), classes=3)
+    decoder = Given(torch.nn.Linear(4, 1), likelihoods.Gaussian((1,), scale=0.7), (4,))
+    model = VAE(Given(Fixed(5), head, (1,)), decoder, prior).double().eval()
+    model.encoder.net.value[1] = 1.0
+    x = torch.tensor([[0.4]]).double()
+    with torch.no_grad():
+        line = torch.linspace(-10, 10, 2001, dtype=torch.float64).repeat(3)[:, None]
+        every = torch.cat([line, torch.eye(3).double().repeat_interleave(2001, 0)], 1)[:, None]
+        log_joint = decoder(every).log_prob(x) + prior().log_prob(every)
+        evidence = log_joint.logsumexp(0) + math.log(20 / 2000)
+        weights = (model(x, samples=20_000).log_w - evidence).exp()
+    error = weights.std() / math.sqrt(len(weights))
+    assert error < 0.05
+    assert (weights.mean() - 1).abs() < 4 * error
+
+
+# In a model
+
+
+@rows
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("samples", [1, 5])
+def test_trains_in_a_model(row, precision, samples):
+    event = row.events[1]
+    head, size = row.make(event), math.prod(event)
+    inner = torch.nn.Linear(6, math.prod(head.raw))
+    encoder = torch.nn.Sequential(inner, torch.nn.Unflatten(1, head.raw))
+    decoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 6))
+    given = Given(decoder, likelihoods.Bernoulli((6,)), event)
+    model = VAE(Given(encoder, head, (6,)), given, row.prior(event))
+    model.encoder.precision = model.decoder.precision = precision
+    objective = elbo() if dense(row) else reconstruction()
+    x = torch.tensor([1.0, 0, 1, 0, 1, 0]).repeat(32, 1)
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    losses = []
+    for step in range(8):
+        loss, _ = objective(model(x, samples=samples), step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    trace = model(x, samples=samples)
+    assert trace.log_px.shape == (samples, len(x))
+    if dense(row):
+        assert trace.log_w.shape == trace.levels[0].kl.shape == (samples, len(x))
+        assert trace.log_w.dtype == torch.float32

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from varied import __version__
-from varied.cli import explain, measure, shelf, show, train
+from varied.cli import explain, measure, prior, shelf, show, train
 from varied.cli.flags import Group, Open, Plain
 
 __all__ = ["app"]
@@ -50,6 +50,7 @@ for command, kind, panel in (
     (show.interpolate, Plain, "Use a run"),
     (show.traverse, Plain, "Use a run"),
     (show.encode, Plain, "Use a run"),
+    (prior.fit_prior, Open, "Train"),
     (measure.evaluate, Plain, "Measure"),
     (measure.compare, Plain, "Measure"),
     (shelf.models, Plain, "Look around"),

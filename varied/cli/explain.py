@@ -93,7 +93,7 @@ def page(name: str, wide: int) -> list[str]:
 
     lesson, room = LESSONS[name], wide - LABEL
     runs = name in ZOO or any(name in names for names in TOPICS.values())
-    entry = ZOO.get(name)
+    entry = ZOO.get(lesson.after or name)
     title = f"{name}: {ZOO[name].title if name in ZOO else lesson.line}"
     reference = f"{entry.reference}, {entry.year}: {entry.link}" if entry else ""
     commands = list(_commands(lesson.run, room)) if runs else ["It is not in the zoo yet."]

@@ -51,6 +51,9 @@ def train(
         Path | None,
         _word(MODEL, "FILE", "A whole model as a TOML file, such as a run's spec.toml."),
     ] = None,
+    structure: Annotated[
+        str | None, _word(MODEL, "NAME", "How levels of latents hang together: flat, ladder.")
+    ] = None,
     net: Annotated[str | None, _word(MODEL, "NAME", "The network: mlp, conv, resnet.")] = None,
     likelihood: Annotated[
         str | None, _word(MODEL, "NAME", "p(x given z): `varied models --parts` lists them.")
@@ -59,7 +62,7 @@ def train(
     prior: Annotated[str | None, _word(MODEL, "NAME", "p(z).")] = None,
     objective: Annotated[str | None, _word(MODEL, "NAME", "What is minimised.")] = None,
     latent: Annotated[
-        int | None, typer.Option(metavar="D", help="Latent dimensions.", rich_help_panel=MODEL)
+        str | None, _word(MODEL, "D", "Latent dimensions, or a shape such as 32,7,7.")
     ] = None,
     beta: Annotated[
         str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from varied.errors import VariedError
 
-__all__ = ["Brake", "numbers", "pull"]
+__all__ = ["Brake", "numbers", "pull", "squared_slope"]
 
 
 class Brake(nn.Module):
@@ -112,3 +112,27 @@ def pull(d: Distribution, cost: Tensor, shown: Tensor, gradient: Tensor, most: f
     up, down = (torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True))
     ratio: Tensor = up / down.clamp(min=1e-12)
     return ratio.clamp(max=most)
+
+
+def squared_slope(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    r"""Return the mean squared gradient of a score at data, which itself has a gradient.
+
+    .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
+
+    Half of it times a weight is the penalty R1: a critic that is flat on real data does not chase
+    the model around them, and so both come to rest.
+
+    References:
+        Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),
+        https://arxiv.org/abs/1801.04406
+
+    Arguments:
+        score: From data to one number each, with any shape.
+        x: Data, with shape (N, *event).
+
+    Returns:
+        A scalar.
+    """
+    x = x.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return slope.square().flatten(1).sum(1).mean()

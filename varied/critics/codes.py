@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varied.critics.balance import squared_slope
 from varied.critics.base import Adversary, frozen
 from varied.errors import VariedError
 from varied.nets import mlp
@@ -123,9 +125,11 @@ class PriorMatch(CodeCritic):
         others: Settings of `CodeCritic`.
     """
 
-    def __init__(self, *, density: bool = False, **others: Any) -> None:
+    def __init__(self, *, density: bool = False, r1: float = 1.0, **others: Any) -> None:
         super().__init__(**others)
-        self.density = density
+        if r1 < 0:
+            raise VariedError(f"r1={r1} must not be below 0; 1 is usual.")
+        self.density, self.r1 = density, r1
 
     def forward(self, trace: Trace) -> Tensor:
         """Return what the encoder pays in nats, with shape (B); log 2 where nothing is seen."""
@@ -143,7 +147,10 @@ class PriorMatch(CodeCritic):
             with torch.no_grad():
                 known = self.known(z, trace), self.known(real, trace)
             fakes, reals = fakes + known[0], reals + known[1]
-        return (F.softplus(-reals).mean() + F.softplus(fakes).mean()) / 2
+        cost = (F.softplus(-reals).mean() + F.softplus(fakes).mean()) / 2
+        if not (self.r1 and torch.is_grad_enabled()):
+            return cost
+        return cost + self.r1 / 2 * squared_slope(partial(self.score, still=False), real[0])
 
     def draws(self, trace: Trace) -> Tensor:
         """Return a draw of the prior for each datum, with shape (1, B, *latent)."""

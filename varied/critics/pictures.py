@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 
-from varied.critics.balance import Brake, pull
+from varied.critics.balance import Brake, pull, squared_slope
 from varied.critics.base import Adversary, frozen
 from varied.critics.nets import PatchCritic
 from varied.distributions import each
@@ -138,9 +138,6 @@ class PictureCritic(Adversary):
         It is taken in each 16th step alone and counts 16 times there.
 
         References:
-            Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),
-            https://arxiv.org/abs/1801.04406
-
             Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),
             https://arxiv.org/abs/1912.04958
         """
@@ -150,10 +147,7 @@ class PictureCritic(Adversary):
         self.count += 1
         if not due:
             return x.new_zeros(())
-        x = x.detach().requires_grad_()
-        score = self.critic(x)[-1].mean((1, 2, 3)).sum()
-        (slope,) = torch.autograd.grad(score, x, create_graph=True)
-        return LAZY * self.r1 / 2 * slope.square().flatten(1).sum(1).mean()
+        return LAZY * self.r1 / 2 * squared_slope(lambda x: self.critic(x)[-1].mean((1, 2, 3)), x)
 
 
 @reads()

@@ -17,7 +17,7 @@ from varied.schema import checked, settings
 from varied.spec import Part, Plan, Spec, compose_prior
 from varied.train import Event
 
-__all__ = ["fit_later", "fit_to_run", "plan_of"]
+__all__ = ["fit_later", "fit_to_run", "plan_for", "plan_of"]
 
 #: Rows whose codes a prior is fitted to, at most.
 MOST = 200_000
@@ -79,7 +79,7 @@ def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
         run.store.forget_prior()
         return
     pick(PRIORS, name, "prior")
-    plan, rest = _planned(run.spec, choices)
+    plan, rest = plan_for(run.spec, choices)
     part = Part(name, checked(PRIORS[name], rest, f"prior '{name}'"))
     model = flat_only(run.model)
     prior = compose_prior(run.spec, part, model.encoder)
@@ -91,7 +91,8 @@ def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
     run.store.write_prior(part, model.prior)
 
 
-def _planned(spec: Spec, choices: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+def plan_for(spec: Spec, choices: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
+    """Return how a prior is fitted to a run, and the settings that are the prior's own."""
     ours = {k: v for k, v in choices.items() if k in settings(Plan) and v is not None}
     rest = {k: v for k, v in choices.items() if k not in ours and v is not None}
     known = checked(Plan, ours, "plan")

@@ -34,7 +34,7 @@ MODELS: dict[str, tuple[str, ...]] = {
         "control-vae",
         "delta-vae",
     ),
-    "A tighter bound": ("iwae", "miwae", "piwae", "ciwae"),
+    "A tighter bound": ("iwae", "dreg-iwae", "miwae", "piwae", "ciwae"),
     "Order in the code": ("beta-tc-vae", "factor-vae", "dip-vae-i", "dip-vae-ii", "joint-vae"),
     "Other ways to match the prior": (
         "info-vae",
@@ -48,6 +48,7 @@ MODELS: dict[str, tuple[str, ...]] = {
         "mixture-vae",
         "vamp-vae",
         "flow-prior-vae",
+        "latent-diffusion",
         "iaf-vae",
         "sphere-vae",
         "categorical-vae",

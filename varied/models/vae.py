@@ -24,7 +24,11 @@ def observed(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def drop(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
-    """Return a context in which rows are zeros, which stand for "no context", by chance."""
+    """Return a context in which rows are zeros by chance.
+
+    Zeros stand for "no label" where the context is a class; where it is standardised numbers they
+    are the mean, so a draw without a context is then one at the mean.
+    """
     if c is None or not chance or not training:
         return c
     return c * (torch.rand(len(c), 1, device=c.device) >= chance)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.film import Conditional
 from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Halved
+from varied.nets.strided import Halved, doubled
 
 __all__ = ["Residual", "resnet"]
 
@@ -144,7 +145,10 @@ def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
 
 
 class Enlarged(nn.Module):
-    """Twice the size by repeating pixels (cut where the size is odd), then a convolution.
+    """Twice the size by repeating pixels, then a convolution, cut where the size is odd.
+
+    A convolution of repeated pixels meets each of them twice; with its weights added up it is a
+    transposed convolution of the smaller map, at less than half the cost.
 
     Arguments:
         inputs: Channels in.
@@ -159,5 +163,7 @@ class Enlarged(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the larger map, with shape (N, outputs, *size)."""
-        larger = F.interpolate(h, scale_factor=2.0, mode="nearest")
-        return self.conv(larger[..., : self.size[0], : self.size[1]])  # type: ignore[no-any-return]
+        turned = self.conv.weight.flip(2, 3).transpose(0, 1)
+        shifts = itertools.product((0, 1), repeat=2)
+        weight = torch.stack([F.pad(turned, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
+        return doubled(h, weight, self.conv.bias)[..., : self.size[0], : self.size[1]]

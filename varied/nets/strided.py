@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Doubled", "Halved", "gather", "scatter"]
+__all__ = ["Doubled", "Halved", "doubled", "gather", "scatter"]
 
 #: Channels of the larger map from which on a product was measured to be faster.
 WIDE = 128
@@ -98,7 +98,7 @@ class Halved(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Return the smaller map, with shape (N, outputs, ceil(H / 2), ceil(W / 2))."""
         if not (self.even and _as_product(h, self.conv.in_channels)):
-            return _biased(F.conv2d(h, self.conv.weight, None, 2, 1), self.conv)
+            return _biased(F.conv2d(h, self.conv.weight, None, 2, 1), self.conv.bias)
         weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)
         patches: Tensor = _Gather.apply(h.permute(0, 2, 3, 1))  # type: ignore[no-untyped-call]
         return F.linear(patches, weight, self.conv.bias).permute(0, 3, 1, 2)
@@ -120,16 +120,27 @@ class Doubled(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the larger map, with shape (N, outputs, *size)."""
-        if _as_product(h, self.conv.out_channels):
-            weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-            patches = F.linear(h.permute(0, 2, 3, 1), weight)
-            larger: Tensor = _Scatter.apply(patches)  # type: ignore[no-untyped-call]
-            larger = larger.permute(0, 3, 1, 2)
-        else:
-            larger = F.conv_transpose2d(h, self.conv.weight, None, 2, 1)
-        return _biased(larger, self.conv)[..., : self.size[0], : self.size[1]]
+        larger = doubled(h, self.conv.weight, self.conv.bias)
+        return larger[..., : self.size[0], : self.size[1]]
 
 
-def _biased(h: Tensor, conv: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
-    assert conv.bias is not None
-    return h + conv.bias.to(h.dtype).view(-1, 1, 1)
+def doubled(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the map of twice the size, by a transposed convolution.
+
+    Arguments:
+        h: The smaller map, with shape (N, inputs, H, W).
+        weight: With shape (inputs, outputs, 4, 4).
+        bias: With shape (outputs).
+    """
+    if _as_product(h, weight.shape[1]):
+        patches = F.linear(h.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).flatten(0, 2))
+        larger: Tensor = _Scatter.apply(patches)  # type: ignore[no-untyped-call]
+        larger = larger.permute(0, 3, 1, 2)
+    else:
+        larger = F.conv_transpose2d(h, weight, None, 2, 1)
+    return _biased(larger, bias)
+
+
+def _biased(h: Tensor, bias: Tensor | None) -> Tensor:
+    assert bias is not None
+    return h + bias.to(h.dtype).view(-1, 1, 1)

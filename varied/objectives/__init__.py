@@ -9,6 +9,7 @@ from collections.abc import Callable
 from varied.objectives.adversarial import aae, factor, hinge_gan, vae_gan, wae_gan
 from varied.objectives.base import Objective, Weighted
 from varied.objectives.bound import control, elbo, perceptual, reconstruction
+from varied.objectives.codes import vq
 from varied.objectives.disentangle import beta_tc, capacity, dip
 from varied.objectives.importance import ciwae, iwae, miwae, piwae
 from varied.objectives.matching import info, rae, wae_mmd
@@ -34,6 +35,7 @@ __all__ = [
     "rae",
     "reconstruction",
     "vae_gan",
+    "vq",
     "wae_gan",
     "wae_mmd",
 ]
@@ -53,6 +55,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "rae": rae,
     "control": control,
     "perceptual": perceptual,
+    "vq": vq,
     "factor": factor,
     "aae": aae,
     "wae-gan": wae_gan,

@@ -49,6 +49,7 @@ def aae(
     critic_width: int = 256,
     critic_depth: int = 3,
     critic_lr: float = 1.0,
+    r1: float = 1.0,
 ) -> Objective:
     r"""Reconstruction, and codes that a critic cannot tell from draws of the prior.
 
@@ -65,9 +66,10 @@ def aae(
         critic_width: The units of each hidden layer of the critic.
         critic_depth: The hidden layers of the critic.
         critic_lr: The critic's learning rate as a factor on the model's.
+        r1: The weight of the gradient penalty on draws of the prior; 0 for none.
     """
     _sound(weight=weight)
-    critic = PriorMatch(width=critic_width, depth=critic_depth, lr=critic_lr)
+    critic = PriorMatch(width=critic_width, depth=critic_depth, lr=critic_lr, r1=r1)
     return Objective(Weighted("distortion", distortion), Weighted("mismatch", critic, weight))
 
 
@@ -77,6 +79,7 @@ def wae_gan(
     critic_width: int = 256,
     critic_depth: int = 3,
     critic_lr: float = 1.0,
+    r1: float = 1.0,
 ) -> Objective:
     r"""Optimal transport to the data, with a critic that holds the codes to the prior.
 
@@ -95,9 +98,12 @@ def wae_gan(
         critic_width: The units of each hidden layer of the critic.
         critic_depth: The hidden layers of the critic.
         critic_lr: The critic's learning rate as a factor on the model's.
+        r1: The weight of the gradient penalty on draws of the prior; 0 for none.
     """
     _sound(weight=weight)
-    critic = PriorMatch(density=density, width=critic_width, depth=critic_depth, lr=critic_lr)
+    critic = PriorMatch(
+        density=density, width=critic_width, depth=critic_depth, lr=critic_lr, r1=r1
+    )
     return Objective(Weighted("distortion", distortion), Weighted("mismatch", critic, weight))
 
 

@@ -83,7 +83,8 @@ def rae(decoder: str = "l2", beta: Number = 0.1, weight: Number = 1e-3) -> Objec
     Arguments:
         decoder: "l2" for small weights, or "gp" for small slopes, which takes twice as long.
         beta: The weight of the codes' length, a number or a schedule.
-        weight: The weight of what is asked of the decoder, a number or a schedule.
+        weight: The weight of what is asked of the decoder, a number or a schedule; on digits 0.001
+            is enough for small weights, and 0.1 for small slopes.
     """
     return Objective(
         Weighted("distortion", distortion),

@@ -3,6 +3,7 @@
 from varied.heads import Head
 from varied.posteriors.base import Posterior, Whole
 from varied.posteriors.categories import Gumbel, Joint
+from varied.posteriors.committed import DeltaGaussian
 from varied.posteriors.flows import IAF, Flow
 from varied.posteriors.gaussian import Gaussian, Point
 from varied.posteriors.sphere import VonMisesFisher
@@ -11,6 +12,7 @@ from varied.quantizers import QUANTIZERS
 __all__ = [
     "IAF",
     "POSTERIORS",
+    "DeltaGaussian",
     "Flow",
     "Gaussian",
     "Gumbel",
@@ -23,6 +25,7 @@ __all__ = [
 
 POSTERIORS: dict[str, type[Head]] = {
     "gaussian": Gaussian,
+    "delta-gaussian": DeltaGaussian,
     "iaf": IAF,
     "flow": Flow,
     "vmf": VonMisesFisher,

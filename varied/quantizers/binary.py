@@ -22,7 +22,8 @@ class LFQ(Quantizer):
 
     where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes: each vector is to be
     sure of its code, and all vectors together are to use all codes. Both entropies are exact. A
-    latent of another number of channels is brought to these numbers, and back, by learned maps.
+    latent of another number of channels is brought to these numbers, and back, by learned linear
+    maps; and the numbers to mean 0 and variance 1 before their signs are taken.
 
     References:
         Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2023),
@@ -74,7 +75,7 @@ class LFQ(Quantizer):
         index = ((soft.detach() > 0) * self.basis).sum(1)
         signs = self.points(index)
         if self.training:
-            self.narrow.follow(rows, self._note(rows, index))
+            self._note(rows, index)
         cost = self.commitment * (soft - signs).square().sum(1)
         if self.entropy:
             each, whole = code_entropy(4 * soft / self.temperature)
@@ -89,7 +90,7 @@ class LFQ(Quantizer):
 
     def start(self, rows: Tensor) -> None:
         """Begin with numbers of mean 0 and variance 1."""
-        self.narrow.follow(rows, torch.ones((), dtype=torch.bool, device=rows.device), share=1.0)
+        self.narrow.start(rows)
 
 
 def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,8 @@ class FSQ(Quantizer):
 
     where :math:`o_i` is a half for an even number of levels (else 0), and the shift :math:`s_i`
     keeps 0 at 0. There is no loss of its own, and the gradient goes past the rounding. A latent of
-    another number of channels is brought to these numbers, and back, by learned linear maps.
+    another number of channels is brought to these numbers, and back, by learned linear maps; and
+    the numbers to mean 0 and variance 1 before they are bounded, so that all levels are in reach.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2023),
@@ -80,7 +81,7 @@ class FSQ(Quantizer):
         index = (digits * self.basis).sum(1)
         point = straight(self.points(index), soft / self.width)
         if self.training:
-            self.narrow.follow(rows, self._note(rows, index))
+            self._note(rows, index)
         value = straight(self.book()[index], self.narrow.up(point))
         # The bounds would hide what is not finite from the loop; 0 times that is NaN.
         return Found(value, index[:, None], 0 * rows.detach().sum(1))
@@ -91,4 +92,4 @@ class FSQ(Quantizer):
 
     def start(self, rows: Tensor) -> None:
         """Begin with numbers of mean 0 and variance 1."""
-        self.narrow.follow(rows, torch.ones((), dtype=torch.bool, device=rows.device), share=1.0)
+        self.narrow.start(rows)

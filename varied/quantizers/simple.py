@@ -16,9 +16,11 @@ __all__ = ["SimVQ"]
 class SimVQ(Quantizer):
     r"""Each vector becomes the nearest of random vectors that one learned linear map has moved.
 
-    .. math:: z = W c_k + b, \quad k = \arg\min_j \| h - W c_j - b \|^2, \qquad c_j \sim N(0, I / C)
+    .. math:: z = W c_k + b, \quad k = \arg\min_j \| h - W c_j - b \|^2, \qquad c_j \sim N(0, I)
 
-    A gradient on any code moves all of them, so none is left behind.
+    A gradient on any code moves all of them, so none is left behind. The random vectors have
+    variance 1 where the paper takes 1 / C: the same codes under a smaller W, which steps of one
+    size move faster, as fast as a network that learns.
 
     References:
         Addressing Representation Collapse in Vector Quantized Models with One Linear Layer
@@ -38,15 +40,15 @@ class SimVQ(Quantizer):
         self,
         event: tuple[int, ...],
         codes: int = 512,
-        commitment: float = 0.25,
+        commitment: float = 1.0,
         rotate: bool = False,
     ) -> None:
         super().__init__(event, codes)
         if commitment < 0:
-            raise VariedError(f"commitment={commitment} must not be below 0; 0.25 is usual.")
+            raise VariedError(f"commitment={commitment} must not be below 0; 1 is the default.")
         self.commitment, self.rotate = commitment, rotate
         size = self.event[0]
-        self.register_buffer("points", torch.randn(codes, size) / size**0.5)
+        self.register_buffer("points", torch.randn(codes, size))
         self.map = nn.Linear(size, size)
 
     def book(self) -> Tensor:
@@ -72,5 +74,5 @@ class SimVQ(Quantizer):
     def start(self, rows: Tensor) -> None:
         """Begin with codes of the mean and the covariance of the rows."""
         axes, mean = spread(some(rows))
-        self.map.weight.copy_(axes.T * self.event[0] ** 0.5)
+        self.map.weight.copy_(axes.T)
         self.map.bias.copy_(mean)

@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-__all__ = ["POINTS", "centres", "spread", "whitening"]
+__all__ = ["POINTS", "centres", "some", "spread"]
 
 #: Vectors that a start looks at.
 POINTS = 20_000
@@ -50,24 +50,3 @@ def spread(rows: Tensor) -> tuple[Tensor, Tensor]:
     variance, axes = torch.linalg.eigh(away.T @ away / len(rows))
     scale = variance.clamp(min=0).sqrt().flip(0)
     return (scale[:, None] * axes.flip(1).T).to(rows), mean
-
-
-def whitening(rows: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return an affine map to ``size`` numbers of mean 0 and variance 1, and its way back.
-
-    The numbers are the largest principal components; where more are asked for than there are,
-    the others are random mixtures of them.
-
-    Returns:
-        The map with shape (size, C), its pseudo-inverse with shape (C, size), and the mean (C).
-    """
-    axes, mean = spread(rows)
-    length = axes.norm(dim=1, keepdim=True)
-    # An axis along which nothing moves stays nearly so, rather than blow rounding up.
-    down = axes / length.square().clamp(min=1e-6 * length.max().square() + 1e-12)
-    mix = torch.eye(size, len(axes)).to(rows)
-    if size > len(axes):
-        extra = torch.randn(size - len(axes), len(axes)).to(rows)
-        mix[len(axes) :] = extra / extra.norm(dim=1, keepdim=True)
-    down = mix @ down
-    return down, torch.linalg.pinv(down.double()).to(rows), mean

@@ -9,10 +9,11 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from varied.errors import VariedError
 from varied.schedules import Number, at
 from varied.trace import Trace
 
-__all__ = ["Dial", "Term", "precise", "reads"]
+__all__ = ["Dial", "Term", "eager", "precise", "reads", "slope"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -45,6 +46,34 @@ def precise(term: F) -> F:
             return term(*args)
 
     return cast(F, outside)
+
+
+def eager(term: F) -> F:
+    """Mark a term that takes gradients in the midst of a step: such a step must not be compiled.
+
+    A compiled step is one node to autograd, and what happens within cannot be taken apart.
+    """
+    term.eager = True  # type: ignore[attr-defined]
+    return term
+
+
+def slope(value: Tensor, z: Tensor, *, create_graph: bool = False) -> Tensor:
+    """Return how a scalar changes with the latents, with the shape of ``z``.
+
+    Raises:
+        VariedError: If how it depends on them cannot be seen, as in a compiled step.
+    """
+    if not value.requires_grad:  # a constant, such as the density on a sphere
+        return torch.zeros_like(z)
+    found: Tensor | None = torch.autograd.grad(
+        value, z, retain_graph=True, create_graph=create_graph, allow_unused=True
+    )[0]
+    if found is None:
+        raise VariedError(
+            "This objective takes slopes in z in the midst of a step, and a compiled step hides "
+            "them; train with compile='no'."
+        )
+    return found
 
 
 class Dial(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms.base import Dial, reads
+from varied.terms.base import Dial, eager, reads, slope
 from varied.terms.bound import distortion, rate
 from varied.trace import Trace
 
@@ -85,6 +85,7 @@ class CIWAE(nn.Module):
         return mix * (distortion(trace) + rate(trace)) + (1 - mix) * iwae(trace)
 
 
+@eager
 @reads("density")
 def dreg(trace: Trace) -> Tensor:
     r"""The negative importance-weighted bound, with a steadier gradient of the encoder.
@@ -110,6 +111,7 @@ def dreg(trace: Trace) -> Tensor:
     return _taught(trace, iwae(trace), weights, weights.square(), score=False)
 
 
+@eager
 @reads("density")
 class PIWAE:
     r"""The decoder learns by the bound of all draws, the encoder by the mean over groups of them.
@@ -180,22 +182,22 @@ def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor, *, score: 
             "objective='iwae' or objective='miwae' here."
         )
     level = trace.levels[0]
-    joint = trace.log_px + level.p.log_prob(level.z)
-    surrogate = (whole * joint).sum(0)
+    parts = (trace.log_px, level.p.log_prob(level.z))
+    surrogate = (whole * (parts[0] + parts[1])).sum(0)
     if level.z.requires_grad:
-        found = torch.autograd.grad(((path - whole) * joint).sum(), level.z, retain_graph=True)[0]
+        # One by one: a part that cannot be seen must be told of, and not be left out of a sum.
+        found = sum(slope(((path - whole) * part).sum(), level.z) for part in parts)
         if not score:
-            found = found - _slope(trace, path)
+            found = found - _of_density(trace, path)
         surrogate = surrogate + (found * level.z).flatten(2).sum((0, 2))
     if score:
         surrogate = surrogate - (path * level.q.log_prob(level.z)).sum(0)
     return value.detach() - surrogate + surrogate.detach()
 
 
-def _slope(trace: Trace, path: Tensor) -> Tensor:
+def _of_density(trace: Trace, path: Tensor) -> Tensor:
     """Return how log q changes with z alone, times the weights of the draws; no gradient."""
     # A leaf of its own: a flow that remembers how it drew z would not look at z again.
     level = trace.levels[0]
     z = level.z.detach().requires_grad_()
-    found: Tensor = torch.autograd.grad((path * level.q.log_prob(z)).sum(), z)[0]
-    return found
+    return slope((path * level.q.log_prob(z)).sum(), z)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.errors import VariedError
-from varied.terms.base import reads
+from varied.terms.base import eager, reads, slope
 from varied.trace import Trace
 
 __all__ = ["WeightNorm", "code_norm", "gradient_penalty"]
@@ -67,6 +67,7 @@ class WeightNorm(nn.Module):
         return torch.stack(squares).sum().expand(len(trace.x))
 
 
+@eager
 @reads()
 def gradient_penalty(trace: Trace) -> Tensor:
     r"""How steep the decoder is at a code: the squared slopes of all data in all latents.
@@ -88,5 +89,5 @@ def gradient_penalty(trace: Trace) -> Tensor:
     if not (torch.is_grad_enabled() and z.requires_grad and mean.requires_grad):
         return mean.new_zeros(len(trace.x))
     direction = torch.randn_like(mean)
-    slope = torch.autograd.grad((mean * direction).sum(), z, create_graph=True)[0]
-    return trace.expect(slope.square().flatten(2).sum(2))
+    steepness = slope((mean * direction).sum(), z, create_graph=True)
+    return trace.expect(steepness.square().flatten(2).sum(2))

@@ -59,7 +59,7 @@ DENSITIES: dict[str, Entry] = {
         "https://arxiv.org/abs/1611.01144",
         "codes that are choices",
         UNMEASURED,
-        {"posterior": "gumbel", "prior": "categorical"},
+        {"posterior": "gumbel", "prior": "categorical", "latent": 64},
     ),
     "joint-vae": Entry(
         "Joint continuous and discrete VAE",

@@ -1,0 +1,210 @@
+"""Terms about the codes of all data together, against sums over a grid and NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Independent
+
+from varied.distributions import Gaussian
+from varied.errors import VariedError
+from varied.objectives import beta_tc, capacity, dip
+from varied.schedules import Linear
+from varied.terms import (
+    Capacity,
+    DimensionRate,
+    IndexCode,
+    Spreads,
+    TotalCorrelation,
+    correlated,
+    rate,
+)
+from varied.trace import Level, Trace
+
+PARTS = (IndexCode, TotalCorrelation, DimensionRate)
+
+
+def made(mean, log_variance, samples=1):
+    q = Independent(Gaussian(mean, log_variance), mean.dim() - 1)
+    zero = torch.zeros_like(mean[0])
+    z = q.rsample((samples,))
+    x = torch.zeros(len(mean), 4)
+    px = Independent(Gaussian(x.expand(samples, -1, -1), x), 1)
+    p = Independent(Gaussian(zero, zero), mean.dim() - 1)
+    return Trace(x, px, [Level(z, q, p)])
+
+
+def posterior(rows=6, dims=3):
+    mean = torch.randn(rows, dims).double().requires_grad_()
+    return mean, (0.3 * torch.randn(rows, dims).double()).requires_grad_()
+
+
+# The capacity
+
+
+def test_the_capacity_is_held_by_the_mean_over_the_batch():
+    trace = made(*posterior())
+    mean = rate(trace).mean()
+    for nats in (0.0, 1.0, 50.0):
+        found = Capacity(nats)(trace)
+        torch.testing.assert_close(found, (mean - nats).abs().expand(6))
+    # Taken for each datum, this would be above 0: no datum has just the mean.
+    assert Capacity(mean.item())(trace).mean() < 1e-5
+
+
+def test_below_its_capacity_the_rate_is_pulled_up():
+    mean, log_variance = posterior()
+    plain = torch.autograd.grad(rate(made(mean, log_variance)).mean(), mean)[0]
+    for nats, sign in ((0.0, 1.0), (50.0, -1.0)):
+        loss = Capacity(nats)(made(mean, log_variance)).mean()
+        torch.testing.assert_close(torch.autograd.grad(loss, mean)[0], sign * plain)
+
+
+def test_the_capacity_may_move():
+    objective, trace = capacity(capacity=Linear(0, 10, 5)), made(*posterior())
+    nats = rate(trace).mean()
+    for step, goal in ((0, 0.0), (5, 10.0)):
+        parts = objective(trace, step)[1]
+        torch.testing.assert_close(parts["off_capacity"], (nats - goal).abs())
+
+
+# The KL in three parts
+
+
+def on_a_grid(mean, log_variance):
+    """Return the three parts of two-dimensional codes by sums over a grid, in NumPy alone."""
+    axis, step = np.linspace(-9, 9, 1201, retstep=True)
+
+    def normal(x, mean, variance):
+        return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+    each = normal(axis[:, None, None], mean, np.exp(log_variance))  # (grid, rows, 2)
+    rows = np.einsum("ir,jr->rij", each[:, :, 0], each[:, :, 1])
+    whole, first, second = rows.mean(0), each[:, :, 0].mean(1), each[:, :, 1].mean(1)
+    prior = normal(axis, 0, 1)
+
+    def kl(p, q, area):
+        return (p * np.log(np.maximum(p, 1e-300) / np.maximum(q, 1e-300))).sum() * area
+
+    index = np.mean([kl(row, whole, step**2) for row in rows])
+    total = kl(whole, np.outer(first, second), step**2)
+    return index, total, kl(first, prior, step) + kl(second, prior, step)
+
+
+def test_parts_are_exact_where_the_batch_is_all_data():
+    mean = torch.tensor([[2.0, 1.5], [-2.0, -1.5], [0.5, 0.0]]).double()
+    log_variance = torch.tensor([[-1.0, -0.5], [0.2, -1.5], [-0.3, 0.0]]).double()
+    trace = made(mean, log_variance, samples=20_000)
+    wanted = on_a_grid(mean.numpy(), log_variance.numpy())
+    assert wanted[1] > 0.2
+    for term, exact in zip(PARTS, wanted, strict=True):
+        term = term()
+        draws = term._part(trace.levels[0], *term._mixture(trace.levels[0]))
+        error = float(draws.std()) / math.sqrt(draws.numel())
+        assert float(term(trace).mean()) == pytest.approx(exact, abs=4 * error)
+
+
+@pytest.mark.parametrize("rows", [0, 1000])
+def test_parts_sum_to_the_kl_of_the_draws(rows):
+    trace = made(*posterior(), samples=3)
+    told = sum(term(rows)(trace) for term in PARTS)
+    torch.testing.assert_close(told, -trace.levels[0].log_ratio.mean(0))
+
+
+def test_equal_posteriors_say_nothing_and_are_independent():
+    trace = made(torch.ones(5, 3).double(), torch.zeros(5, 3).double())
+    for term in (IndexCode(), TotalCorrelation()):
+        torch.testing.assert_close(term(trace), torch.zeros(5).double())
+
+
+def test_posteriors_far_apart_tell_which_datum_it_is():
+    mean = 100 * torch.eye(4).double()
+    trace = made(mean, torch.zeros_like(mean), samples=50)
+    torch.testing.assert_close(IndexCode()(trace), torch.full((4,), math.log(4)).double())
+
+
+@pytest.mark.parametrize(("term", "times"), list(zip(PARTS, (1, 2, -3), strict=True)))
+def test_rows_shift_the_value_and_not_the_gradient(term, times):
+    mean, log_variance = posterior()
+    trace = made(mean, log_variance)
+    few, many = term()(trace), term(1000)(trace)
+    torch.testing.assert_close(many - few, torch.full((6,), times * math.log(1000)).double())
+    slopes = [torch.autograd.grad(v.sum(), mean, retain_graph=True)[0] for v in (few, many)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_equal_weights_are_the_bound_of_the_draws():
+    trace = made(*posterior(), samples=2)
+    loss, parts = beta_tc(beta=1.0)(trace)
+    torch.testing.assert_close(loss, -trace.log_w.mean())
+    torch.testing.assert_close(parts["rate"], rate(trace).mean())
+
+
+def test_latents_of_any_shape_are_flat_to_the_parts():
+    mean, log_variance = (t.detach() for t in posterior(dims=8))
+    torch.manual_seed(1)
+    flat = made(mean, log_variance)
+    torch.manual_seed(1)
+    maps = made(mean.reshape(6, 2, 2, 2), log_variance.reshape(6, 2, 2, 2))
+    for term in (*(part() for part in PARTS), correlated, Spreads(2)):
+        torch.testing.assert_close(term(maps), term(flat))
+
+
+# The covariance
+
+
+def by_numpy(mean, variance, kind):
+    cov = np.cov(mean.T, bias=True)
+    cov = cov + (np.diag(variance.mean(0)) if kind == 2 else 0)
+    off = (cov**2).sum() - (np.diag(cov) ** 2).sum()
+    return off, ((np.diag(cov) - 1) ** 2).sum()
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+def test_covariance_is_that_of_numpy(kind):
+    mean, log_variance = posterior(rows=9)
+    trace = made(mean, log_variance)
+    wanted = by_numpy(mean.detach().numpy(), log_variance.exp().detach().numpy(), kind)
+    for term, value in zip((correlated, Spreads(kind)), wanted, strict=True):
+        np.testing.assert_allclose(term(trace).detach(), value)
+    loss, parts = dip(kind, off=2.0, diagonal=3.0)(trace)
+    plain = parts["distortion"] + parts["rate"]
+    torch.testing.assert_close(loss, plain + 2 * float(wanted[0]) + 3 * float(wanted[1]))
+
+
+def test_codes_like_the_prior_cost_nothing():
+    corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).double()
+    still = made(corners, torch.full_like(corners, -100.0))
+    assert correlated(still).abs().max() < 1e-12
+    assert Spreads(1)(still).abs().max() < 1e-12
+    noisy = made(0.6 * corners, torch.full_like(corners, math.log(0.64)))
+    assert Spreads(2)(noisy).abs().max() < 1e-12
+    assert Spreads(1)(noisy).min() > 0.1
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: dip(kind=3), "kind=3 must be 1"),
+        (lambda: Spreads(0), "kind=0 must be 1"),
+        (lambda: beta_tc(rows=-1), "rows=-1 must not be below 0"),
+    ],
+)
+def test_bad_settings_are_refused(make, told):
+    with pytest.raises(VariedError, match=told):
+        make()
+
+
+@pytest.mark.parametrize("term", [*(part() for part in PARTS), correlated, Spreads(2)])
+def test_a_posterior_for_each_draw_is_refused(term):
+    trace = made(*posterior(), samples=2)
+    level = trace.levels[0]
+    trace.levels = [Level(level.z, level.q.expand((2, 6)), level.p)]
+    with pytest.raises(VariedError, match="one posterior for each datum"):
+        term(trace)
