@@ -174,7 +174,7 @@ def test_the_first_free_demo(tmp_path):
         ("train photos --likelihood bernoulli --steps 3", "binarize it with --binarize dynamic"),
         ("train photos --steps 3 --epochs 1", "Give one of --minutes, --epochs and --steps"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
-        ("train photos --latent x", "'--latent': it should be a valid integer"),
+        ("train photos --latent x", "--latent x is not a whole number or a list of whole numbers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --size big", "--size big is no size"),

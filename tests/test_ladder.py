@@ -139,7 +139,9 @@ def test_it_trains_and_half_precision_agrees():
     losses = {}
     for precision in ("float32", "bfloat16"):
         model, objective = made()
-        plan = Spec.of(plan={"precision": precision, "steps": 60, "batch": 32, "lr": 0.01}).plan
+        plan = Spec.of(
+            plan={"precision": precision, "steps": 150, "batch": 32, "lr": 0.01, "warmup": 5}
+        ).plan
         step = Step(model, objective, lambda x: x.float() / 255)
         events = [e.parts["loss"].item() for e in train(step, Batches(x, size=32, seed=0), plan)]
         losses[precision] = sum(events[-10:]) / 10

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.distributions import Independent
 
+from varied.data.batches import Batches
 from varied.distributions import Gaussian, Point
 from varied.errors import VariedError
-from varied.data.batches import Batches
 from varied.objectives import OBJECTIVES, Objective, Weighted, elbo, perceptual, reconstruction
 from varied.schedules import Linear
 from varied.spec import Plan, Spec, compose
@@ -326,7 +326,7 @@ def test_every_objective_of_the_table_is_made_without_settings(name):
     assert objective.samples >= 1
 
 
-PICTURE = {"perceptual"}
+PICTURES = {"perceptual", "vae-gan", "hinge-gan"}
 #: Settings that take another way through the code.
 OTHERS = [
     {"name": "elbo", "free_level": 1.0},
@@ -341,7 +341,7 @@ EVERY = [*({"name": name} for name in OBJECTIVES), *OTHERS]
 
 
 def trained(objective, precision="float32", steps=2, **parts):
-    shape = (1, 8, 8) if objective["name"] in PICTURE else (6,)
+    shape = (1, 16, 16) if objective["name"] in PICTURES else (6,)
     spec = Spec.of(
         objective=objective,
         net={"name": "mlp", "width": 16},

@@ -13,6 +13,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import distributions as td
 from torch import nn
+from torch.autograd import gradcheck
 from torch.distributions import Independent
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,6 +25,7 @@ from varied.nets import with_context
 from varied.posteriors import Gaussian, Posterior
 from varied.priors import PRIORS, Flow, FlowMatching, FullMixture, Mixture, Transformer, VampPrior
 from varied.priors.blend import DiagonalBlend, FullBlend, PosteriorBlend
+from varied.priors.later import Later
 from varied.priors.transported import Transported
 from varied.trace import Given, Level
 
@@ -228,6 +230,8 @@ def test_a_loaded_prior_is_the_same(make):
     prior, other = make((3,)), make((3,))
     if isinstance(prior, VampPrior):
         other.attach(prior._encoder[0])
+    if isinstance(other, Later):
+        other.settled = False
     other.load_state_dict(prior.state_dict())
     torch.manual_seed(3)
     z, once = torch.randn(5, 3), prior().sample((4,))
@@ -661,6 +665,16 @@ def test_an_estimated_trace_is_right_on_average(monkeypatch):
     error = many.std(0) / math.sqrt(len(many))
     assert (error > 0).all()
     assert ((many.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_density_of_what_was_carried_has_the_gradient_of_finite_differences():
+    prior = matching((2,), 2, steps=3).double()
+    p, z = given(prior, 2, batch=3), torch.randn(3, 2).double().requires_grad_()
+    assert gradcheck(p.log_prob, (z,), atol=1e-6, rtol=1e-6)
+    p.log_prob(z).sum().backward()
+    assert all(
+        param.grad.any() for name, param in prior.named_parameters() if "leave.b" not in name
+    )
 
 
 def test_flow_matching_starts_at_the_standard_normal_in_units_of_the_latents():

@@ -44,14 +44,14 @@ class Plant:
 
 @pytest.mark.parametrize("goal", [10.0, 20.0, 40.0])
 def test_the_goal_is_held(goal):
-    said = run(usual(goal), Plant(), 4000)
-    assert all(abs(kl - goal) < 0.02 * goal for kl in said[-500:])
+    said = run(usual(goal), Plant(), 2500)
+    assert all(abs(kl - goal) < 0.02 * goal for kl in said[-200:])
 
 
 def test_a_goal_that_moves_is_followed():
-    controller, plant = usual(Linear(10, 30, 4000), ki=3e-3), Plant()
-    said = run(controller, plant, 6000)
-    assert said[2000] == pytest.approx(20, rel=0.1)
+    controller, plant = usual(Linear(10, 30, 2000), ki=5e-3), Plant()
+    said = run(controller, plant, 3000)
+    assert said[1000] == pytest.approx(20, rel=0.1)
     assert said[-1] == pytest.approx(30, rel=0.02)
 
 
@@ -68,11 +68,11 @@ def test_a_step_is_the_formula():
 
 def test_it_leaves_a_bound_at_once():
     controller = usual(high=1.0)
-    run(controller, lambda beta: 500.0, 3000)
+    run(controller, lambda beta: 500.0, 300)
     assert controller.value == 1
     run(controller, lambda beta: 10.0, 100)
     assert controller.value < 0.1
-    run(controller, lambda beta: 0.0, 3000)
+    run(controller, lambda beta: 0.0, 300)
     assert 0 <= controller.value < 1e-6
 
 

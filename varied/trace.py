@@ -103,6 +103,7 @@ class Trace:
         levels: The rungs of latents, from the datum upwards; a plain VAE has one.
         mask: 1 where a datum was observed, 0 where it is missing, with shape (B, *event), or None.
         weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
+        above: The trace of a model whose data are latents of this one, or None.
     """
 
     x: Tensor
@@ -110,6 +111,7 @@ class Trace:
     levels: list[Level] = field(default_factory=list)
     mask: Tensor | None = None
     weights: Tensor | None = None
+    above: Trace | None = None
 
     @property
     def log_px(self) -> Tensor:

@@ -114,7 +114,9 @@ def pull(d: Distribution, cost: Tensor, shown: Tensor, gradient: Tensor, most: f
     return ratio.clamp(max=most)
 
 
-def squared_slope(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def squared_slope(
+    score: Callable[[Tensor], Tensor], x: Tensor, beside: Tensor | float = 0.0
+) -> Tensor:
     r"""Return the mean squared gradient of a score at data, which itself has a gradient.
 
     .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
@@ -129,10 +131,11 @@ def squared_slope(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Arguments:
         score: From data to one number each, with any shape.
         x: Data, with shape (N, *event).
+        beside: A gradient that is known and added, with the shape of ``x``.
 
     Returns:
         A scalar.
     """
     x = x.detach().requires_grad_()
     (slope,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
-    return slope.square().flatten(1).sum(1).mean()
+    return (slope + beside).square().flatten(1).sum(1).mean()

@@ -148,9 +148,17 @@ class PriorMatch(CodeCritic):
                 known = self.known(z, trace), self.known(real, trace)
             fakes, reals = fakes + known[0], reals + known[1]
         cost = (F.softplus(-reals).mean() + F.softplus(fakes).mean()) / 2
-        if not (self.r1 and torch.is_grad_enabled()):
-            return cost
-        return cost + self.r1 / 2 * squared_slope(partial(self.score, still=False), real[0])
+        return cost + self.penalty(real[0], trace)
+
+    def penalty(self, real: Tensor, trace: Trace) -> Tensor:
+        """Return half the squared slope of the whole logit at draws of the prior, weighted."""
+        if not self.r1 or not torch.is_grad_enabled():
+            return real.new_zeros(())
+        known: Tensor | float = 0.0
+        if self.density:
+            z = real.requires_grad_()
+            (known,) = torch.autograd.grad(self.known(z[None], trace).sum(), z)
+        return self.r1 / 2 * squared_slope(partial(self.score, still=False), real, known)
 
     def draws(self, trace: Trace) -> Tensor:
         """Return a draw of the prior for each datum, with shape (1, B, *latent)."""

@@ -36,12 +36,19 @@ class Batches:
     The rows of an epoch come in the order `permutation(n, seed, "rows", epoch)`. The last, short
     batch of an epoch is left out, unless there are fewer rows than `size`.
 
+    Where labels are few, a batch may hold none: `labelled` gives a share of each batch to rows that
+    have one, which come in the order `permutation(n, seed, "labelled", time)`, over and over. They
+    are extra: all rows come in every epoch as well. A loss then counts labelled rows more often
+    than the data have them.
+
     Arguments:
         x: The stored rows, as `Codec.encode` gives them, with shape `(N, *shape)`.
         c: The context, with shape `(N, F)`.
         mask: 1 where observed, with the shape of `x`.
         size: Rows in a batch.
         seed: Which order is drawn.
+        labelled: The share of each batch that is drawn from the rows with a label, below 1; it is
+            left out where every row has one.
         device: Where the batches are wanted. Rows move there once if they fit, else batchwise.
 
     Example:
@@ -58,23 +65,34 @@ class Batches:
         *,
         size: int,
         seed: int,
+        labelled: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(x, c, mask, size)
+        self.labelled = _labelled(c, labelled)
+        self.extra = round(labelled * size) if len(self.labelled) else 0
+        if self.extra >= size:
+            raise VariedError(
+                f"labelled={labelled} leaves no row of a batch of {size} for all the data; 0.25 is "
+                "usual."
+            )
         self.device = torch.device(device)
         home = self.device if _fits((x, c, mask), self.device) else torch.device("cpu")
         self.rows = Batch(x, c, mask).to(home)
-        self.n, self.size, self.seed = len(x), min(size, len(x)), seed
+        self.n, self.size, self.seed = len(x), min(size - self.extra, len(x)), seed
         self.steps_per_epoch = self.n // self.size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def __repr__(self) -> str:
-        return f"Batches({self.n} rows, size={self.size}, seed={self.seed})"
+        more = f" + {self.extra} labelled" if self.extra else ""
+        return f"Batches({self.n} rows, size={self.size}{more}, seed={self.seed})"
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step, in the stored type."""
         epoch, i = divmod(step, self.steps_per_epoch)
         rows = self._rows(epoch)[i * self.size : (i + 1) * self.size]
+        if self.extra:
+            rows = torch.cat([rows, self._extra(step).to(rows.device)])
         x, c, mask = self.rows.x, self.rows.c, self.rows.mask
         return Batch(
             x.index_select(0, rows),
@@ -91,6 +109,13 @@ class Batches:
             order = permutation(self.n, self.seed, "rows", epoch)
             self._epoch, self._order = epoch, order.to(self.rows.x.device)
         return self._order
+
+    def _extra(self, step: int) -> Tensor:
+        """Return the rows with a label that are added at a step."""
+        n, start = len(self.labelled), step * self.extra
+        times = range(start // n, (start + self.extra - 1) // n + 1)
+        orders = torch.cat([permutation(n, self.seed, "labelled", time) for time in times])
+        return self.labelled[orders[start - times[0] * n :][: self.extra]]
 
 
 def chunks(
@@ -119,6 +144,19 @@ def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
             raise VariedError(
                 f"`{name}` has {len(other):,} rows and `x` has {len(x):,}: give one for each row."
             )
+
+
+def _labelled(c: Tensor | None, share: float) -> Tensor:
+    """Return the indices of the rows with a label, none where a share of them is not wanted."""
+    if not 0 <= share < 1:
+        raise VariedError(f"labelled={share} must be from 0 to below 1; 0.25 is usual.")
+    if not share:
+        return torch.empty(0, dtype=torch.int64)
+    known = torch.empty(0) if c is None else (c != 0).flatten(1).any(1).cpu()
+    if not known.any():
+        raise VariedError("No row has a label: leave labelled out, or give labels.")
+    rows = torch.nonzero(known)[:, 0]
+    return rows if len(rows) < len(known) else rows[:0]
 
 
 def _fits(tensors: tuple[Tensor | None, ...], device: torch.device) -> bool:

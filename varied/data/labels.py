@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.errors import VariedError
+from varied.randomness import permutation
 
-__all__ = ["understand"]
+__all__ = ["keep_few", "understand"]
 
 Array = npt.NDArray[Any]
 Labels = tuple[Array, tuple[str, ...]]
@@ -54,6 +55,45 @@ def understand(labels: Any, n: int, classes: Sequence[str] | None = None) -> Lab
     if values.dtype.kind == "f" or values.ndim > 1:
         return _numbers(values)
     return _integers(values.astype(np.int64), classes)
+
+
+def keep_few(labels: Array, n: int, seed: int) -> Array:
+    """Return the labels of classes with all but so many hidden: what a few labels are worth.
+
+    As many of each class are kept as of the others, as far as there are; which, the seed says.
+
+    Arguments:
+        labels: Indices into classes, -1 where missing, with shape `(N,)`.
+        n: How many labels to keep.
+        seed: Which choice.
+
+    Returns:
+        The indices, -1 where hidden or missing.
+
+    Raises:
+        VariedError: If the labels are numbers, or there would not be one of each class.
+
+    Example:
+        >>> keep_few(np.array([0, 1, 1, 0]), 2, seed=0)
+        array([ 0,  1, -1, -1])
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise VariedError("Only labels that are classes can be hidden; these are numbers.")
+    order = permutation(len(labels), seed, "labels").numpy()
+    order = order[labels[order] >= 0]
+    classes, counts = np.unique(labels[order], return_counts=True)
+    if n < len(classes):
+        raise VariedError(
+            f"{n} labels are fewer than the {len(classes)} classes: keep one of each at least."
+        )
+    by_class = np.argsort(labels[order], kind="stable")
+    turn = np.empty(len(order), np.int64)  # the how manieth of its class a row is
+    turn[by_class] = np.concatenate([np.arange(count) for count in counts])
+    kept = order[np.argsort(turn, kind="stable")[:n]]
+    few = np.full_like(labels, -1)
+    few[kept] = labels[kept]
+    return few
 
 
 def _array(labels: Any) -> Array:

@@ -3,9 +3,27 @@
 from collections.abc import Callable
 
 from varied.models.base import Bench, LatentModel
+from varied.models.classes import ClassVAE, Stacked, classes, stacked
 from varied.models.ladder import Ladder, ladder
 from varied.models.vae import VAE, flat
 
-__all__ = ["STRUCTURES", "VAE", "Bench", "Ladder", "LatentModel", "flat", "ladder"]
+__all__ = [
+    "STRUCTURES",
+    "VAE",
+    "Bench",
+    "ClassVAE",
+    "Ladder",
+    "LatentModel",
+    "Stacked",
+    "classes",
+    "flat",
+    "ladder",
+    "stacked",
+]
 
-STRUCTURES: dict[str, Callable[..., LatentModel]] = {"flat": flat, "ladder": ladder}
+STRUCTURES: dict[str, Callable[..., LatentModel]] = {
+    "flat": flat,
+    "ladder": ladder,
+    "classes": classes,
+    "stacked": stacked,
+}

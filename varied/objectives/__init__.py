@@ -9,6 +9,7 @@ from collections.abc import Callable
 from varied.objectives.adversarial import aae, factor, hinge_gan, vae_gan, wae_gan
 from varied.objectives.base import Objective, Weighted
 from varied.objectives.bound import control, elbo, perceptual, reconstruction
+from varied.objectives.classes import semi, stacked
 from varied.objectives.codes import vq
 from varied.objectives.disentangle import beta_tc, capacity, dip
 from varied.objectives.importance import ciwae, iwae, miwae, piwae
@@ -34,6 +35,8 @@ __all__ = [
     "piwae",
     "rae",
     "reconstruction",
+    "semi",
+    "stacked",
     "vae_gan",
     "vq",
     "wae_gan",
@@ -56,6 +59,8 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "control": control,
     "perceptual": perceptual,
     "vq": vq,
+    "semi": semi,
+    "stacked": stacked,
     "factor": factor,
     "aae": aae,
     "wae-gan": wae_gan,

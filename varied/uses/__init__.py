@@ -1,5 +1,6 @@
 """What people do with a trained model: each a function of a model and tensors."""
 
+from varied.uses.classify import classify
 from varied.uses.decode import decode
 from varied.uses.encode import Codes, embed, encode
 from varied.uses.interpolate import PATHS, interpolate
@@ -10,6 +11,7 @@ from varied.uses.traverse import traverse
 __all__ = [
     "PATHS",
     "Codes",
+    "classify",
     "decode",
     "embed",
     "encode",

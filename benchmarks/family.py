@@ -1,0 +1,264 @@
+"""What each variant of the family promises, measured: ``python -m benchmarks.family WORK ...``.
+
+Each work prints its figures as they come and keeps them in ``benchmarks/results/family.json``;
+``python -m benchmarks.family table`` writes the page from all that were kept. A work runs on one
+thread, so that two can run side by side on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.trained import RESULTS, data, distance, keep, trained
+from varied import uses
+from varied.evaluate.disentanglement import mig
+from varied.evaluate.fidelity import sharpness
+from varied.randomness import noise
+from varied.spec import Plan
+
+FACES = "faces"
+
+
+def plan(**values: Any) -> Plan:
+    return Plan(**({"threads": 1, "compile": "no", "batch": 256, "lr": 2e-3} | values))
+
+
+def told(work: str, name: str, found: dict[str, Any]) -> None:
+    keep("family", f"{work}/{name}", found)
+    print(work, name, json.dumps(found), flush=True)
+
+
+# One stochastic layer, as in the paper on importance weighting
+
+
+TANH = {"name": "mlp", "width": 200, "depth": 2, "activation": "tanh"}
+
+
+def iwae(wanted: argparse.Namespace) -> None:
+    """IWAE with 1, 5 and 50 samples, on the paper's network; log p(x) by 5,000 samples."""
+    for k in wanted.only or ("1", "5", "50"):
+        objective = "elbo" if k == "1" else {"name": "iwae", "samples": int(k)}
+        here = data("mnist", everything=True)
+        how = plan(batch=100, lr=1e-3, minutes=wanted.minutes or 12)
+        one = trained(here, how, net=TANH, latent=50, objective=objective)
+        told("iwae", k, one.numbers(samples=5000, most=wanted.most))
+
+
+# Levels
+
+
+def ladder(wanted: argparse.Namespace) -> None:
+    """Five levels beside one, after the same epochs, with no more parameters."""
+    here, epochs = data("mnist"), wanted.epochs or 16
+    levels = {"name": "ladder", "levels": 5, "state": 160}
+    for name, parts in {
+        "flat": {"latent": 32},
+        "ladder": {"latent": 16, "structure": levels},
+    }.items():
+        lr = 4e-3 if name == "flat" else 2e-3
+        one = trained(here, plan(epochs=epochs, lr=lr), **parts)
+        told("ladder", name, one.numbers(samples=200, most=2000))
+
+
+# Densities
+
+
+def densities(wanted: argparse.Namespace) -> None:
+    """Priors and posteriors beside the plain ones, with the same network for as many epochs."""
+    here, epochs = data("mnist"), wanted.epochs or 16
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {},
+        "vamp-vae": {"prior": "vamp"},
+        "flow-prior-vae": {"prior": "flow"},
+        "iaf-vae": {"posterior": "iaf"},
+        "mixture-vae": {"prior": "mixture"},
+    }
+    for name in wanted.only or variants:
+        one = trained(here, plan(epochs=epochs), latent=32, **variants[name])
+        told("densities", name, one.numbers(samples=200, most=2000))
+
+
+# Samples, by the features of a digit classifier
+
+
+def samples(wanted: argparse.Namespace) -> None:
+    """How far samples are from test digits: codes with a learned prior, WAE, RAE, and the VAE."""
+    here, minutes = data("mnist"), wanted.minutes or 3
+    codes = {"latent": (32, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq"}
+    rae = {"posterior": "point", "prior": "gmm"}
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {"latent": 32},
+        "vq-vae": codes | {"posterior": "vq"},
+        "fsq-vae": codes | {"posterior": "fsq"},
+        "simvq-vae": codes | {"posterior": "simvq"},
+        "wae-mmd": {"latent": 16, "posterior": "point", "objective": "wae-mmd"},
+        "rae-l2": rae | {"latent": 16, "objective": {"name": "rae", "decoder": "l2"}},
+        "rae-gp": rae | {"latent": 16, "objective": {"name": "rae", "decoder": "gp"}},
+        "latent-diffusion": {
+            "latent": 32,
+            "prior": "flow-matching",
+            "objective": {"name": "elbo", "beta": 0.5},
+        },
+    }
+    real = here.seen("test", 10_000)
+    for name in wanted.only or variants:
+        one = trained(here, plan(minutes=minutes), **variants[name])
+        found = one.numbers(most=2000)
+        with noise(0, "draws"):
+            drawn = torch.bernoulli(one.samples(10_000))
+        found["frechet"] = distance(drawn, real)
+        one.strip(RESULTS / "samples" / f"{name}.png")
+        told("samples", name, found)
+
+
+def faces(wanted: argparse.Namespace) -> None:
+    """Codes in use, and sharpness with a critic, on faces of 64 x 64; no picture is kept."""
+    here, minutes = data(wanted.faces), wanted.minutes or 6
+    codes = {"latent": (32, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq"}
+    pixels = {"latent": 64, "net": "conv", "likelihood": "discretized-logistic"}
+    variants: dict[str, dict[str, Any]] = {
+        "vae": pixels,
+        "vae-gan": pixels | {"objective": "vae-gan"},
+        "vae-gan-modern": pixels | {"objective": "hinge-gan"},
+        "vq-vae": codes | {"posterior": "vq", "likelihood": "discretized-logistic"},
+        "fsq-vae": codes | {"posterior": "fsq", "likelihood": "discretized-logistic"},
+        "simvq-vae": codes | {"posterior": "simvq", "likelihood": "discretized-logistic"},
+    }
+    x = here.seen("test", 400)
+    for name in wanted.only or variants:
+        one = trained(here, plan(minutes=minutes, batch=64, lr=1e-3), **variants[name])
+        made = uses.reconstruct(one.model, x)
+        found = one.numbers()
+        found["sharpness"] = sharpness(made).value
+        found["sharpness_of_data"] = sharpness(x).value
+        found["mse"] = float((made - x).square().mean())
+        told("faces", name, found)
+
+
+# Factors
+
+
+def factors(wanted: argparse.Namespace) -> None:
+    """The mutual information gap on sprites with known factors, over three seeds."""
+    here = data("sprites")
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {},
+        "beta-vae": {"objective": {"name": "elbo", "beta": 4.0}},
+        "beta-tc-vae": {"objective": "beta-tc"},
+        "factor-vae": {"objective": "factor"},
+        "dip-vae-i": {"objective": {"name": "dip", "kind": 1}},
+        "dip-vae-ii": {"objective": {"name": "dip", "kind": 2}},
+    }
+    known = here.items.labels[data_rows(here)]
+    for name in wanted.only or variants:
+        gaps = []
+        for seed in range(wanted.seeds):
+            how = plan(minutes=wanted.minutes or 2, batch=128, lr=1e-3, seed=seed)
+            one = trained(here, how, **({"net": "conv", "latent": 10} | variants[name]))
+            codes = uses.embed(one.model, here.codec.load, here.rows("train", 10_000)())
+            gaps.append(mig(codes, known).value)
+            print(name, seed, gaps[-1], flush=True)
+        spread = statistics.stdev(gaps) if len(gaps) > 1 else None
+        mean = statistics.mean(gaps)
+        numbers = one.numbers(most=2000)
+        told("factors", name, numbers | {"mig": mean, "mig_spread": spread, "migs": gaps})
+
+
+def data_rows(here: Any) -> Any:
+    """Return which items the first training rows are."""
+    from varied.data import split
+
+    return split(here.items, seed=0).train[:10_000]
+
+
+WORKS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "iwae": iwae,
+    "ladder": ladder,
+    "densities": densities,
+    "samples": samples,
+    "faces": faces,
+    "factors": factors,
+}
+
+
+def table() -> None:
+    """Write the page from all figures that were kept."""
+    held = json.loads((RESULTS / "family.json").read_text("utf-8"))
+    lines = ["# The family, measured", "", __doc__.split("\n\n")[1].replace("\n", " "), ""]
+    for work, run in WORKS.items():
+        rows = {k.partition("/")[2]: v for k, v in held.items() if k.startswith(f"{work}/")}
+        if rows:
+            lines += [f"## {work}", "", run.__doc__ or "", "", *_rows(rows), ""]
+    (RESULTS / "family.md").write_text("\n".join(lines), "utf-8")
+
+
+_COLUMNS = {
+    "elbo": "-ELBO",
+    "log_likelihood": "-log p(x)",
+    "reconstruction": "reconstruction",
+    "kl": "KL",
+    "active_units": "active units",
+    "levels": "KL of each level",
+    "used": "codes in use",
+    "perplexity": "perplexity",
+    "frechet": "Fréchet distance",
+    "sharpness": "sharpness",
+    "mse": "mean squared error",
+    "mig": "MIG",
+    "mig_spread": "spread over seeds",
+    "parameters": "parameters",
+    "epochs": "epochs",
+    "seconds": "seconds",
+}
+
+
+def _rows(rows: dict[str, dict[str, Any]]) -> list[str]:
+    shown = [key for key in _COLUMNS if any(row.get(key) is not None for row in rows.values())]
+    head = " | ".join(["variant", *(_COLUMNS[key] for key in shown)])
+    lines = [f"| {head} |", "|" + "---|" * (len(shown) + 1)]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(_cell(row, key) for key in shown) + " |")
+    return lines
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if key in ("elbo", "log_likelihood"):
+        return f"{-value:.2f} ± {row[f'{key}_error']:.2f}"
+    if key in ("reconstruction", "kl"):
+        return f"{value:.2f}"
+    if key == "used":
+        return f"{value:.1%} of {row['codes']}"
+    if key == "active_units":
+        return f"{value:.0f} of {row['latent']}"
+    if key in ("parameters", "seconds"):
+        return f"{value:,}"
+    return str(value) if isinstance(value, list) else f"{value:.4g}"
+
+
+def main() -> None:
+    asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    asks.add_argument("works", nargs="+", choices=[*WORKS, "table"])
+    asks.add_argument("--only", nargs="+", help="these variants alone")
+    asks.add_argument("--minutes", type=float, help="minutes of each training")
+    asks.add_argument("--epochs", type=float, help="epochs of each training")
+    asks.add_argument("--most", type=int, help="test rows, at most")
+    asks.add_argument("--seeds", type=int, default=3)
+    asks.add_argument("--faces", default=FACES, help="a folder of faces")
+    wanted = asks.parse_args()
+    torch.set_num_threads(1)
+    for name in wanted.works:
+        table() if name == "table" else WORKS[name](wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

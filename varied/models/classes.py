@@ -1,0 +1,446 @@
+"""Classes from few labels: M2, and M1 with M2 or a classifier alone upon it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from varied import distributions as d
+from varied.errors import VariedError
+from varied.heads import Head
+from varied.likelihoods import Gaussian as GaussianLikelihood
+from varied.models.base import Bench, LatentModel
+from varied.models.vae import VAE, flat, observed, tempered
+from varied.nets import NETS, mlp, with_context
+from varied.nets.mlp import ACTIVATIONS
+from varied.posteriors import Gaussian, Point
+from varied.priors import Prior, StandardNormal
+from varied.trace import Given, Level, Trace
+
+__all__ = ["ClassLevel", "ClassPrior", "ClassVAE", "Readout", "Stacked", "classes", "stacked"]
+
+Shape = tuple[int, ...]
+
+#: A logit that is as good as none: its probability is 0 to the last bit, and 0 times it is 0.
+NEVER = -1e4
+
+#: The least standard deviation of the codes that M2 tells of, in units of M1's prior.
+FLOOR = 0.05
+
+
+def labelled(c: Tensor) -> Tensor:
+    """Return which rows of a context have a class, as bool with shape (*, 1)."""
+    return (c != 0).any(-1, keepdim=True)
+
+
+def settled(logits: Tensor, c: Tensor | None) -> Tensor:
+    """Return logits that are all on the class of a row, where the row has one."""
+    return logits if c is None else torch.where(labelled(c), NEVER * (1 - c), logits)
+
+
+def one_hot(logits: Tensor) -> d.OneHot:
+    """Return one choice among classes."""
+    return d.OneHot(logits, logits.shape[-1])
+
+
+@dataclass
+class ClassLevel(Level):
+    r"""The class of each datum: every one was tried, and q(y given x) weighs them.
+
+    The q of a datum that has a label is all on it, so that its KL is :math:`-\log p(y)`, and that
+    of another is :math:`\sum_y q(y \mid x) \log q(y \mid x) / p(y)`.
+
+    Arguments:
+        z: The classes that were tried, one-hot, with shape (K, B, C).
+        q: q(y given x), settled where there is a label, with batch shape (B).
+        p: p(y), with a batch shape that broadcasts to (B).
+        logits: Those of q(y given x) as the classifier has it, whatever the label, of shape (B, C).
+        c: The labels, with shape (B, C), zeros where there is none; or None.
+    """
+
+    logits: Tensor
+    c: Tensor | None = None
+
+    @property
+    def log_ratio(self) -> Tensor:
+        r"""log p(y) - log r(y) of what was tried, with shape (K, B), in nats.
+
+        Each class was tried once, so it was drawn from a uniform r, whatever q says; and what is
+        not the label of a datum has nothing to do with it. So the log of the mean of
+        :math:`\exp(\mathrm{log\_w})` bounds log p(x), and log p(x, y) where y is known.
+        """
+        value = self.p.log_prob(self.z) + math.log(self.z.shape[-1])
+        if self.c is None:
+            return value
+        other = labelled(self.c)[:, 0] & ((self.z * self.c).sum(-1) == 0)
+        return value.masked_fill(other, -math.inf)
+
+
+class ClassPrior(Prior):
+    r"""A class, each as likely as the others, beside independent normal numbers.
+
+    .. math:: p(y, z) = \frac1C \, \mathcal N(z; 0, I)
+
+    Arguments:
+        classes: The number C of classes.
+        size: The number of normal numbers.
+    """
+
+    uniform: Tensor
+
+    def __init__(self, classes: int, size: int) -> None:
+        super().__init__((classes + size,))
+        self.rest = StandardNormal((size,))
+        self.register_buffer("uniform", torch.zeros(classes), persistent=False)
+
+    def choice(self, c: Tensor | None = None) -> d.OneHot:
+        """Return p(y), all on the class of a row where it has one."""
+        return one_hot(settled(self.uniform, c))
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """Return p(y, z), given the class where ``c`` has one."""
+        y, z = self.choice(c), self.rest()
+        return d.Joint(y, z.expand(y.batch_shape))
+
+
+class ClassVAE(LatentModel):
+    r"""M2: a class and a latent make a datum; a classifier says the class where no one has.
+
+    .. math::
+        p(x, y, z) &= p(y) \, p(z) \, p(x \mid y, z), \qquad
+        q(y, z \mid x) = q(y \mid x) \, q(z \mid x, y) \\
+        L(x, y) &= -\mathbb E_q \log p(x \mid y, z) + KL(q(z \mid x, y), p(z)) - \log p(y) \\
+        U(x) &= \sum_y q(y \mid x) \, L(x, y) - H(q(y \mid x))
+
+    A pass tries every class, and weighs it by q(y given x), or by the label; the ``distortion`` and
+    the ``rate`` of its trace add up to L where there is a label and to U where there is none. No
+    class is drawn, so the sum is exact.
+
+    To every use its latent is one vector: the class, one-hot, and then z. A context that has a
+    class overrides it. The code of a datum holds its most probable class, since the decoder has
+    only ever been shown whole classes; `classify` has the probabilities.
+
+    References:
+        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
+        https://arxiv.org/abs/1406.5298
+
+    Arguments:
+        classifier: The net of q(y given x); its raw output has shape (C).
+        trunk: The net from x to features, of which q(z given x, y) is made for each class.
+        encoder: q(z given features, y).
+        decoder: p(x given z, y).
+    """
+
+    gives = frozenset({"density"})
+
+    def __init__(self, classifier: Given, trunk: Given, encoder: Given, decoder: Given) -> None:
+        super().__init__()
+        self.classifier, self.trunk = classifier, trunk
+        self.encoder, self.decoder = encoder, decoder
+        self.prior: ClassPrior = ClassPrior(self.classes, self.size)
+
+    @property
+    def classes(self) -> int:
+        """The number C of classes."""
+        return self.classifier.head.event[0]
+
+    @property
+    def size(self) -> int:
+        """The number D of elements of z, which is the latent less its class."""
+        return self.decoder.inputs[0]
+
+    @property
+    def latent(self) -> Shape:
+        """The shape of one latent: the class, one-hot, and z."""
+        return (self.classes + self.size,)
+
+    @property
+    def event(self) -> Shape:
+        """The shape of one datum."""
+        return self.decoder.head.event
+
+    @property
+    def arity(self) -> int:
+        """Numbers that a pass puts out for each element of a datum: those of every class."""
+        return self.classes * self.decoder.head.arity
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return the trace of one pass, with K = samples * C: every class for each draw.
+
+        Arguments:
+            x: The data, with shape (B, *event).
+            c: The classes, one-hot, with shape (B, C), zeros where unknown; or None.
+            mask: 1 where observed, with the shape of ``x``, or None.
+            samples: The number of draws of z for each datum and class.
+        """
+        x = observed(x, mask)
+        logits = self.classifier.raw(x)
+        choice = one_hot(settled(logits, c))
+        y = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None]
+        # What does not depend on the class is computed once; draws share their q.
+        h = self.trunk.raw(x).expand(self.classes, -1, -1)
+        raw = self.encoder.raw(h, y).repeat(samples, 1, 1)
+        y = y.expand(-1, len(x), -1).repeat(samples, 1, 1)
+        with torch.autocast(x.device.type, enabled=False):
+            q = self.encoder.head(raw)
+        z = q.rsample()
+        levels = [
+            Level(z, q, self.prior.rest()),
+            ClassLevel(y, choice, self.prior.choice(), logits, c),
+        ]
+        weights = choice.mean.T.repeat(samples, 1) / samples
+        return Trace(x, self.decoder(z, y), levels, mask, weights)
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return q(y given x), with shape (B, C)."""
+        return self.classifier.raw(x).softmax(-1)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return the class, the most probable one where ``c`` has none, and q(z given x, y)."""
+        known = settled(self.classifier.raw(x), c).argmax(-1)
+        y = nn.functional.one_hot(known, self.classes).to(x.dtype)
+        return d.Joint(one_hot(NEVER * (1 - y)), self.encoder(self.trunk.raw(x), y))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given y, z), with the leading dimensions of ``z`` as batch shape."""
+        y, z = z.split([self.classes, self.size], -1)
+        y = y if c is None else torch.where(labelled(c), c, y)
+        return self.decoder(z, y)  # type: ignore[no-any-return]
+
+    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Return draws from the prior, with shape (n, C + D); a temperature is one of z alone."""
+        y = self.prior.choice(c)
+        drawn = y.sample((n,) if not y.batch_shape else ())
+        return torch.cat([drawn, tempered(self.prior.rest(), n, temperature)], -1)
+
+
+class Readout(nn.Module):
+    """A classifier of codes, and no model of them: what M1 has upon it.
+
+    Arguments:
+        classifier: The net of q(y given x); its raw output has shape (C).
+    """
+
+    def __init__(self, classifier: Given) -> None:
+        super().__init__()
+        self.classifier = classifier
+        size, (count,) = classifier.inputs[0], classifier.head.event
+        self.prior: ClassPrior = ClassPrior(count, size)
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return a trace that says of codes that they are normal, whatever their class."""
+        logits = self.classifier.raw(x)
+        choice = one_hot(settled(logits, c))
+        level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits, c)
+        return Trace(x, self.prior.rest().expand((1, len(x))), [level])
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return q(y given x), with shape (B, C)."""
+        return self.classifier.raw(x).softmax(-1)
+
+
+class Stacked(LatentModel):
+    r"""M1+M2: a VAE whose codes have a model of classes; or M1, whose codes have a classifier.
+
+    .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
+
+    The levels of a trace are those of M1, whose prior is the standard normal, and so are its
+    numbers; what lies above, with the codes as its data, is ``trace.above``. No gradient of it
+    reaches M1. To every use the latent is :math:`z_1`; new ones are made by M2, of a class where
+    one is given.
+
+    Kingma et al. train M1 and then M2. Here both are trained at the same time, on the same rows: M2
+    follows codes that move, and settles as the learning rate falls.
+
+    References:
+        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
+        https://arxiv.org/abs/1406.5298
+
+    Arguments:
+        below: M1, from data to codes.
+        above: M2, whose data are codes of M1; or a classifier of them.
+    """
+
+    def __init__(self, below: VAE, above: ClassVAE | Readout) -> None:
+        super().__init__()
+        self.below, self.above = below, above
+        self.prior = below.prior
+
+    @property
+    def classes(self) -> int:
+        """The number C of classes."""
+        return self.above.classifier.head.event[0]
+
+    @property
+    def latent(self) -> Shape:
+        """The shape of one latent."""
+        return self.below.latent
+
+    @property
+    def event(self) -> Shape:
+        """The shape of one datum."""
+        return self.below.event
+
+    @property
+    def arity(self) -> int:
+        """Numbers that the decoder puts out for each element of a datum."""
+        return self.below.arity
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What terms can read of the posterior and the prior."""
+        return self.below.gives
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return the trace of M1, with that of what is above it on every one of its draws."""
+        trace = self.below(x, None, mask, samples)
+        codes = trace.levels[0].z.detach().flatten(0, 1)
+        trace.above = self.above(codes, None if c is None else c.repeat(samples, 1))
+        return trace
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return q(y given the code of x), with shape (B, C)."""
+        return self.above.classify(self.below.encode(x).mean)
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z given x), with batch shape (B); the class does not enter."""
+        return self.below.encode(x)
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given z); the class does not enter."""
+        return self.below.decode(z)
+
+    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Return draws of codes, with shape (n, D), of a class where ``c`` has one."""
+        if isinstance(self.above, Readout):
+            return self.below.latents(n, None, temperature)
+        return tempered(self.above.decode(self.above.latents(n, c, temperature), c), n, temperature)
+
+
+def classes(
+    bench: Bench, *, classifier: str = "same", dropout: float = 0.0, units: int = 256
+) -> ClassVAE:
+    """M2: the classes are part of the model, and most rows may be without one.
+
+    The context is the classes, one-hot; a row of zeros has none.
+
+    Arguments:
+        bench: Makes the parts.
+        classifier: The net of q(y given x): "same" as the other nets, "mlp", "conv" or "resnet".
+        dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
+            where labels are few.
+        units: Hidden units between the features of x and q(z given x, y), computed for each class.
+    """
+    count, size = _sizes(bench, "classes")
+
+    def net(inputs: Shape, outputs: Shape) -> nn.Module:
+        if classifier == "same":
+            return bench.net(inputs, outputs, 0)
+        if classifier not in NETS:
+            known = ", ".join(["same", *NETS])
+            raise VariedError(f"classifier='{classifier}' is no net; choose from {known}.")
+        return NETS[classifier](inputs, outputs)
+
+    told = Given(dropped(net(bench.shape, (count,)), dropout), Point((count,)), bench.shape)
+    trunk = bench.given(bench.shape, Point((units,)), 0)
+    decoder = bench.given((size,), bench.likelihood(bench.shape), count)
+    return ClassVAE(told, trunk, _joint(units, Gaussian((size,)), count), decoder)
+
+
+def stacked(
+    bench: Bench, *, above: int = 50, units: int = 256, depth: int = 1, dropout: float = 0.0
+) -> Stacked:
+    """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
+
+    The context is the classes, one-hot; a row of zeros has none.
+
+    Arguments:
+        bench: Makes the parts.
+        above: The numbers of the latent of M2; 0 leaves M2 out.
+        units: Hidden units of each net of M2, which are fully connected.
+        depth: Hidden layers of each net of M2.
+        dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
+            where labels are few.
+    """
+    count, size = _sizes(bench, "stacked")
+    below = flat(dataclasses.replace(bench, context=0))
+
+    def given(inputs: int, head: Head, context: int = 0) -> Given:
+        def net(shape: Shape) -> nn.Module:
+            return mlp(shape, head.raw, width=units, depth=depth)
+
+        return Given(with_context(net, (inputs,), context), head, (inputs,))
+
+    told = given(size, Point((count,)))
+    told.net = dropped(told.net, dropout)
+    if not above:
+        return Stacked(below, Readout(told))
+    trunk = given(size, Point((units,)))
+    decoder = given(above, GaussianLikelihood((size,), scale="each", floor=FLOOR), count)
+    joint = _joint(units, Gaussian((above,)), count)
+    return Stacked(below, ClassVAE(told, trunk, joint, decoder))
+
+
+classes.own = ("posterior", "prior")  # type: ignore[attr-defined]
+stacked.own = ("posterior", "prior")  # type: ignore[attr-defined]
+
+
+def _sizes(bench: Bench, name: str) -> tuple[int, int]:
+    """Return the number of classes and of latent numbers."""
+    if bench.context < 2:
+        raise VariedError(
+            f"structure='{name}' needs two classes or more as the context; give labels, or use "
+            "structure='flat'."
+        )
+    if len(bench.latent) != 1:
+        raise VariedError(
+            f"structure='{name}' has a latent of one dimension; give a number, such as latent=32."
+        )
+    return bench.context, bench.latent[0]
+
+
+def _joint(units: int, head: Head, count: int) -> Given:
+    """Return q(z given features, y), small, since it is computed for each class."""
+
+    def net(shape: Shape) -> nn.Module:
+        return nn.Sequential(nn.SiLU(), mlp(shape, head.raw, width=units, depth=1))
+
+    return Given(with_context(net, (units,), count), head, (units,))
+
+
+def dropped(net: nn.Module, chance: float) -> nn.Module:
+    """Return a net that loses hidden units by chance in training.
+
+    References:
+        Dropout (Srivastava et al., 2014), https://jmlr.org/papers/v15/srivastava14a.html
+
+    Arguments:
+        net: A net whose activations stand in an ``nn.Sequential``.
+        chance: That of each unit; 0 leaves the net as it is.
+
+    Raises:
+        VariedError: If the chance is none, or the net has no activation.
+    """
+    if not 0 <= chance < 1:
+        raise VariedError(f"dropout={chance} must be from 0 to below 1; 0.2 to 0.5 is usual.")
+    return _wrapped(net, lambda act: nn.Sequential(act, nn.Dropout(chance))) if chance else net
+
+
+def _wrapped(net: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
+    acts = tuple(ACTIVATIONS.values())
+    if not any(isinstance(child, acts) for child in net.children()):
+        raise VariedError("This net has no hidden units to lose; leave dropout out.")
+    layers = (wrap(child) if isinstance(child, acts) else child for child in net.children())
+    return nn.Sequential(*layers)
