@@ -13,7 +13,7 @@ from varied.errors import VariedError
 from varied.heads import Head
 from varied.likelihoods import Gaussian as Likelihood
 from varied.models import VAE
-from varied.posteriors import IAF, Flow
+from varied.posteriors import IAF, Flow, Gaussian
 from varied.posteriors.flows import KINDS
 from varied.priors import StandardNormal
 from varied.trace import Given, Level
@@ -129,6 +129,21 @@ def test_starts_as_a_normal_distribution(make):
     torch.testing.assert_close(z.std(0), torch.full((6,), kept), atol=0.1, rtol=0)
     skew = ((z - z.mean(0)) / z.std(0)).pow(3).mean(0)
     assert skew.abs().max() < 0.15
+
+
+@makers
+def test_with_steps_that_do_nothing_it_is_the_gaussian_posterior(make):
+    head = make((3,)).double()
+    with torch.no_grad():
+        for step in head.steps:
+            step.hyper[-1].weight.zero_()
+        h = torch.randn(2, 9).double()
+        # A gate that does nothing keeps nine tenths.
+        kept = 0.9 ** len(head.steps) if isinstance(head, IAF) else 1.0
+        z = torch.randn(4, 2, 3).double()
+        normal = Gaussian((3,))(h[:, :6]).log_prob(z)
+        found = head(h).log_prob(kept * z) + 3 * math.log(kept)
+    torch.testing.assert_close(found, normal, atol=1e-9, rtol=1e-9)
 
 
 @makers

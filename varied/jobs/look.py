@@ -130,7 +130,7 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
-    if run.spec.latent_shape == (2,) and _pictured(run):
+    if run.model.latent == (2,) and _pictured(run):
         yield _manifold(run)
     order = "most varied" if found.kl is None else "largest KL"
     caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
@@ -196,7 +196,7 @@ def _latent(run: Run) -> Iterator[Figure]:
         run.folder / "latent.png",
         labels=labels,
         classes=classes,
-        axes=("z0", "z1") if run.spec.latent_shape == (2,) else ("", ""),
+        axes=("z0", "z1") if run.model.latent == (2,) else ("", ""),
         title=f"{what} ({method})",
     )
     colours = "" if labels is None else f", coloured by {'class' if classes else 'label'}"

@@ -12,6 +12,9 @@ __all__ = ["POINTS", "centres", "some", "spread"]
 #: Vectors that a start looks at.
 POINTS = 20_000
 
+#: Codes above which k-means starts at random rows.
+CAREFUL = 1024
+
 
 def some(rows: Tensor) -> Tensor:
     """Return at most `POINTS` rows, drawn at random."""
@@ -30,9 +33,12 @@ def centres(rows: Tensor, codes: int, steps: int = 10) -> Tensor:
     """
     few = some(rows).unique(dim=0)
     k, seed = min(codes, len(few)), int(torch.randint(2**31, ()))
+    # The careful start looks at all rows once for each code: minutes where codes are many.
+    first = "k-means++" if k <= CAREFUL else "random"
     # One thread: several add up in any order, and the same seed would give other codes.
     with threadpool_limits(1):
-        fit = KMeans(k, n_init=1, max_iter=steps, random_state=seed).fit(few.double().cpu())
+        means = KMeans(k, init=first, n_init=1, max_iter=steps, random_state=seed)
+        fit = means.fit(few.double().cpu())
     found = torch.from_numpy(fit.cluster_centers_).to(rows)
     return torch.cat([found, _moved(few, codes - k)])
 

@@ -15,7 +15,9 @@ def code_counts(index: Tensor, codes: int) -> Tensor:
         index: Indices of any shape, int64.
         codes: The size of the codebook.
     """
-    return torch.bincount(index.reshape(-1), minlength=codes)
+    # Not torch.bincount: it breaks a compiled graph, and waits for the device.
+    flat = index.reshape(-1)
+    return flat.new_zeros(codes).scatter_add_(0, flat, torch.ones_like(flat))
 
 
 def use_of(counts: Tensor) -> tuple[float, float]:
