@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from varied.zoo import ZOO
+from varied.zoo import ZOO, Entry
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent / "models.md"
 
 
 def zoo() -> str:
     """Return the zoo as a Markdown table."""
     rows = (
-        f"| `{name}` | {one.title} | [{one.reference}, {one.year}]({one.link}) | {one.suits} |\n"
+        f"| `{name}` | {one.title} | [{one.reference}, {one.year}]({one.link}) | {_axes(one)} "
+        f"| {one.suits} | {one.reaches} |\n"
         for name, one in ZOO.items()
     )
-    return "| name | is | after | suits |\n|---|---|---|---|\n" + "".join(rows)
+    head = "| name | is | after | sets | suits | reaches |\n" + "|---" * 6 + "|\n"
+    return head + "".join(rows)
+
+
+def _axes(one: Entry) -> str:
+    """Return the axes that a row sets, with their settings."""
+    said = [f"{axis} {_part(value)}" for axis, value in one.parts.items()]
+    return "; ".join([*said, *["a context"] * one.conditional]) or "nothing"
+
+
+def _part(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    settings = [f"{k} = {v}" for k, v in value.items() if k != "name"]
+    return f"{value['name']} ({', '.join(settings)})"
 
 
 def filled(text: str) -> str:
@@ -27,4 +43,4 @@ def filled(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")

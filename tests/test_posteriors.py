@@ -258,6 +258,15 @@ def test_standard_normal_is_the_formula():
     torch.testing.assert_close(StandardNormal((5,))().log_prob(z), wanted)
 
 
+def test_priors_of_choices_are_the_formula():
+    z = torch.cat([torch.randn(8, 2), torch.eye(3)[torch.arange(8) % 3]], 1)
+    normal = StandardNormal((2,))().log_prob(z[:, :2])
+    both = categorical.Joint((5,), classes=3)().log_prob(z)
+    torch.testing.assert_close(both, normal - math.log(3))
+    two = categorical.Categorical((6,), classes=3)().log_prob(torch.cat([z[:, 2:], z[:, 2:]], 1))
+    torch.testing.assert_close(two, torch.full((8,), -2 * math.log(3)))
+
+
 # Choices among classes
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from varied.distributions import closed_kl, each
+from varied.distributions.code import Code
 from varied.heads import Head
 
 __all__ = ["Given", "Level", "Trace"]
@@ -49,7 +50,7 @@ class Given(nn.Module):
         """Return what the network puts out, with shape (*, *head.raw), in float32 at least."""
         lead = b.shape[: b.dim() - len(self.inputs)]
         flat = b.reshape(-1, *self.inputs)
-        args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(len(flat), -1))
+        args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
         with torch.autocast(
             flat.device.type, dtype=self.precision, enabled=self.precision is not None
         ):
@@ -73,7 +74,12 @@ class Level:
 
     @property
     def log_ratio(self) -> Tensor:
-        """log p(z) - log q(z given x) of what was drawn, with shape (K, B), in nats."""
+        """log p(z) - log q(z given x) of what was drawn, with shape (K, B), in nats.
+
+        A point on a code has probability 1, so there it is the code's log-probability.
+        """
+        if isinstance(each(self.q), Code):
+            return -self.kl
         return self.p.log_prob(self.z) - self.q.log_prob(self.z)
 
     @property

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from varied.errors import VariedError
 
-__all__ = ["Brake", "numbers", "pull", "squared_slope"]
+__all__ = ["Brake", "carried", "numbers", "pull", "squared_slope"]
 
 
 class Brake(nn.Module):
@@ -112,6 +112,23 @@ def pull(d: Distribution, cost: Tensor, shown: Tensor, gradient: Tensor, most: f
     up, down = (torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True))
     ratio: Tensor = up / down.clamp(min=1e-12)
     return ratio.clamp(max=most)
+
+
+def carried(cost: Tensor, made: Tensor, gradient: Tensor) -> Tensor:
+    """Return a cost whose gradient is put in by hand.
+
+    One pass through a critic then serves twice: to weigh its gradient, and to use it.
+
+    Arguments:
+        cost: A number for each datum, with shape (B); its own gradient is dropped.
+        made: What the cost is of, with shape (K, B, *event).
+        gradient: Of ``made``, with its shape.
+
+    Returns:
+        The cost, with shape (B).
+    """
+    moved = (made - made.detach()) * gradient
+    return cost.detach() + moved.transpose(0, 1).flatten(1).sum(1)
 
 
 def squared_slope(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution
 
-from varied.critics.balance import Brake, pull, squared_slope
+from varied.critics.balance import Brake, carried, pull, squared_slope
 from varied.critics.base import Adversary, frozen
 from varied.critics.nets import PatchCritic
 from varied.distributions import each
@@ -221,10 +221,7 @@ class HingeGan(PictureCritic):
         if not (torch.is_grad_enabled() and made.requires_grad):
             return cost
         (gradient,) = torch.autograd.grad(cost.sum(), shown)
-        scale = self._scale(trace, made, gradient)
-        # One pass through the critic is enough: its gradient is carried to the model by hand.
-        carried = ((made - shown.detach()) * (scale * gradient)).transpose(0, 1).flatten(1).sum(1)
-        return cost.detach() + carried
+        return carried(cost, made, self._scale(trace, made, gradient) * gradient)
 
     def loss(self, trace: Trace) -> Tensor:
         """Return the critic's hinge loss, a scalar; 2 is a blind guess."""
@@ -269,11 +266,11 @@ class FeatureMatch(PictureCritic):
     r"""Reconstruction as a critic sees it, and what the decoder pays for being told from data.
 
     .. math:: -\log \mathcal N(D_l(x); D_l(\mu(z)), s^2)
-        - w N (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
+        - w \lambda (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
 
-    :math:`D_l` is a hidden map of the critic with N numbers, :math:`\bar z` the codes without a
-    gradient and :math:`z_p` draws of the prior: the encoder learns from the first part alone, as in
-    the paper's algorithm. The critic sees data, reconstructions and decoded draws.
+    :math:`D_l` is a hidden map of the critic, :math:`\bar z` the codes without a gradient and
+    :math:`z_p` draws of the prior: the encoder learns from the first part alone, as in the paper's
+    algorithm. The critic sees data, reconstructions and decoded draws.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016),
@@ -282,9 +279,11 @@ class FeatureMatch(PictureCritic):
     Warning:
         The paper fixes the scale s at 1, where the result depends on how large the critic happens
         to make its features; here s is the best one for the batch, as in a calibrated decoder. The
-        paper's decoder minimises log (1 - D), which has no gradient where the critic is sure, and
-        weighs the first part by gamma; here it is -log D, and w is 1 / gamma over N. The critic
-        ends in patches, not in a dense layer.
+        paper's decoder minimises log (1 - D), which has no gradient where the critic is sure; here
+        it is -log D, as in nearly all code. The paper weighs the first part by a fixed gamma for
+        the decoder; here :math:`\lambda` is the ratio of the two parts' gradients at the pictures,
+        so that w = 1 pulls as hard as the first part does. The critic ends in patches, not in a
+        dense layer.
 
     Arguments:
         layer: Which hidden map, counted from 0 at the picture; -1 is the last.
@@ -292,10 +291,10 @@ class FeatureMatch(PictureCritic):
         others: Settings of `PictureCritic`.
     """
 
-    def __init__(self, *, layer: int = -1, realism: float = 0.05, **others: Any) -> None:
+    def __init__(self, *, layer: int = 1, realism: float = 0.5, **others: Any) -> None:
         super().__init__(**others)
         if realism < 0:
-            raise VariedError(f"realism={realism} must not be below 0; 0.05 is the default.")
+            raise VariedError(f"realism={realism} must not be below 0; 0.5 is usual.")
         self.layer, self.realism = layer, realism
         self.decoded: tuple[Trace, Tensor] | None = None
 
@@ -311,11 +310,19 @@ class FeatureMatch(PictureCritic):
     def forward(self, trace: Trace) -> Tensor:
         """Return what the model pays for each datum, with shape (B), in nats."""
         x, made = self.pairs(trace)
-        likeness, n = self._likeness(x, made)
-        likeness = trace.expect(likeness)
-        fooled = self._fooled(trace)
+        fakes = self._fakes(trace)
+        self.decoded = trace, fakes
+        learns = torch.is_grad_enabled() and made.requires_grad
+        shown, faked = (t.detach().requires_grad_(learns) for t in (made, fakes))
+        likeness, fooled = trace.expect(self._likeness(x, shown)), self._fooled(faked)
         self.told = {"likeness": likeness.detach().mean(), "fooled": fooled.detach().mean()}
-        return likeness + self.realism * n * fooled
+        if not learns:
+            return likeness + self.realism * fooled
+        (near,) = torch.autograd.grad(likeness.sum(), shown)
+        (real,) = torch.autograd.grad(fooled.sum(), faked)
+        ratio = near.norm() / real[0].norm().clamp(min=1e-12)
+        real = self.realism * ratio * real
+        return carried(likeness, made, near) + carried(self.realism * fooled, fakes, real)
 
     def loss(self, trace: Trace) -> Tensor:
         """Return the critic's cross-entropies, a scalar in nats; 3 log 2 is a blind guess."""
@@ -326,18 +333,17 @@ class FeatureMatch(PictureCritic):
         real, fake = F.softplus(-score[: len(x)]), F.softplus(score[len(x) :])
         return real.mean() + 2 * fake.mean() + self.penalty(x)
 
-    def _likeness(self, x: Tensor, made: Tensor) -> tuple[Tensor, int]:
+    def _likeness(self, x: Tensor, made: Tensor) -> Tensor:
+        """Return what a hidden map says of reconstructions, with shape (K, B), in nats."""
         with torch.no_grad():
             real = self.maps(x, still=True)[:-1][self.layer]
         seen = self.maps(made, still=True)[:-1][self.layer]
-        gap = (seen.reshape(len(made), *real.shape) - real).square().flatten(2).sum(2)
-        n = real[0].numel()
-        variance = (gap.detach().mean() / n).clamp(min=1e-8)
-        return (gap / variance + n * torch.log(2 * math.pi * variance)) / 2, n
+        gap = (seen.reshape(len(made), *real.shape) - real).square().flatten(2)
+        variance = gap.detach().mean().clamp(min=1e-8)
+        return ((gap / variance).sum(2) + gap[0, 0].numel() * (2 * math.pi * variance).log()) / 2
 
-    def _fooled(self, trace: Trace) -> Tensor:
-        fakes = self._fakes(trace)
-        self.decoded = trace, fakes
+    def _fooled(self, fakes: Tensor) -> Tensor:
+        """Return what the decoder pays for both kinds of its pictures, with shape (B), in nats."""
         score = self.maps(fakes, still=True)[-1].mean((1, 2, 3))
         return F.softplus(-score).reshape(2, -1).sum(0)
 

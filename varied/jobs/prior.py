@@ -34,7 +34,6 @@ def plan_of(spec: Spec) -> Plan:
         minutes=plan.minutes / 2,
         epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
         steps=plan.steps,
-        precision="float32",
         compile="no",
     )
 

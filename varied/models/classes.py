@@ -308,7 +308,7 @@ class Stacked(LatentModel):
         trace = self.below(x, None, mask, samples)
         codes = trace.levels[0].z.detach().flatten(0, 1)
         trace.above = self.above(codes, None if c is None else c.repeat(samples, 1))
-        return trace
+        return trace  # type: ignore[no-any-return]
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given the code of x), with shape (B, C)."""

@@ -119,7 +119,8 @@ class VAE(LatentModel):
 
     def begin(self, x: Tensor, c: Tensor | None = None) -> None:
         """Take the first rows, for codebooks and pseudo-inputs that start from data."""
-        self.prior.begin(x, c)
+        if not self.prior.fitted_later:
+            self.prior.begin(x, c)
         self.encoder.head.begin(self.encoder.raw(x, c))
 
 

@@ -111,8 +111,8 @@ def vae_gan(
     features: Number = 1.0,
     pixels: Number = 0.1,
     kl: Number = 1.0,
-    realism: float = 0.05,
-    layer: int = -1,
+    realism: float = 0.5,
+    layer: int = 1,
     critic_width: int = 32,
     critic_depth: int = 3,
     critic_lr: float = 1.0,
@@ -132,7 +132,7 @@ def vae_gan(
         pixels: The weight of the likelihood of pixels; the paper has 0, and then a likelihood's
             scale learns nothing.
         kl: The weight of the KL, a number or a schedule.
-        realism: The weight of fooling the critic beside the likeness of its features.
+        realism: The weight of fooling the critic; 1 pulls as hard as the likeness of features does.
         layer: Which hidden layer of the critic, counted from 0 at the picture; -1 is the last.
         critic_width: The channels of the critic's first layer.
         critic_depth: The most halvings of the critic.

@@ -100,6 +100,8 @@ class Causal(nn.Module):
     ) -> None:
         super().__init__()
         self.sites, self.memory = sites, 2 * depth * sites * width
+        #: The type that matrix products are computed in; None leaves float32.
+        self.precision: torch.dtype | None = None
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
         self.codes = nn.Embedding(codes, width)
@@ -130,11 +132,14 @@ class Causal(nn.Module):
             index: Strings of codes, with shape (N, sites).
             c: The context, with shape (N, F), or None.
         """
-        before = torch.cat([self.first(len(index), c), self.codes(index[:, :-1])], 1)
-        h = self.dropout(before + self.places)
-        for block in self.blocks:
-            h = block(h)
-        return self.out(self.norm(h))  # type: ignore[no-any-return]
+        kind = index.device.type
+        with torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None):
+            before = torch.cat([self.first(len(index), c), self.codes(index[:, :-1])], 1)
+            h = self.dropout(before + self.places)
+            for block in self.blocks:
+                h = block(h)
+            logits: Tensor = self.out(self.norm(h))
+        return logits if logits.dtype == torch.float64 else logits.float()
 
     def spelling(self, rows: int, c: Tensor | None = None) -> Spelling:
         """Return what takes the last codes, first none, and returns logits of the next ones."""

@@ -1,0 +1,457 @@
+"""M2 is Kingma's two equations; what stands on codes leaves M1 alone; few labels go round."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from varied import uses
+from varied.data.batches import Batch, Batches
+from varied.data.labels import keep_few
+from varied.errors import VariedError
+from varied.models import VAE, ClassVAE, Stacked
+from varied.objectives import elbo, iwae, semi
+from varied.spec import Spec, compose
+from varied.terms import distortion, rate
+from varied.terms.classes import Classification
+from varied.train import Step, train
+
+SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
+
+#: Labels of five rows: all kinds of batch.
+LABELS = {"some": [0, -1, 2, -1, -1], "none": [-1] * 5, "all": [2, 1, 0, 0, 1]}
+labels = pytest.mark.parametrize("given", LABELS.values(), ids=LABELS)
+
+M2 = {"structure": {"name": "classes", "units": 4}, "objective": "semi"}
+M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "stacked"}
+M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
+KINDS = {"m2": M2, "m1+m2": M1M2, "m1": M1}
+kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def made(kind, **changes):
+    net = {"name": "mlp", "width": 5, "depth": 1, "activation": "tanh"}
+    values = {"net": net, "latent": LATENT, "context": CLASSES} | kind | changes
+    return compose(Spec.of(**values), SHAPE)
+
+
+def rows(count=5):
+    return torch.rand(count, *SHAPE).round()
+
+
+def one_hot(given):
+    c = torch.zeros(len(given), CLASSES)
+    for row, label in enumerate(given):
+        if label >= 0:
+            c[row, label] = 1
+    return c
+
+
+def whole(log_w):
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+# Against an oracle that shares no code with ours
+
+
+def dense(w, name, h, act):
+    first, second = sorted(n for n in w if n.startswith(name) and n.endswith("weight"))
+    h = act(h @ w[first].T + w[first.replace("weight", "bias")])
+    return h @ w[second].T + w[second.replace("weight", "bias")]
+
+
+def silu(h):
+    return h / (1 + np.exp(-h))
+
+
+def kingma(w, x, label, z):
+    """Return L(x, y) of a datum with a label, U(x) of one without, from its draws in NumPy."""
+    x = x.reshape(-1)
+    logits = dense(w, "classifier", x, np.tanh)
+    q = np.exp(logits) / np.exp(logits).sum()
+    features = silu(dense(w, "trunk", x, np.tanh))
+    costs = []
+    for y in range(CLASSES):
+        hot = np.eye(CLASSES)[y]
+        h = dense(w, "encoder", np.concatenate([features, silu(hot)]), silu)
+        mean, log_variance = h[:LATENT], 10 * np.tanh(h[LATENT:] / 10)
+        kl = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).sum()
+        logit = dense(w, "decoder", np.concatenate([z[y], hot]), np.tanh)
+        chance = 1 / (1 + np.exp(-logit))
+        log_px = (x * np.log(chance) + (1 - x) * np.log(1 - chance)).sum()
+        costs.append(-log_px + kl - math.log(1 / CLASSES))
+    if label >= 0:
+        return costs[label]
+    entropy = -(q * np.log(q)).sum()
+    return (q * np.array(costs)).sum() - entropy
+
+
+@labels
+def test_distortion_and_rate_are_kingmas_equations(given):
+    model = made(M2)[0].double()
+    x = rows().double()
+    trace = model(x, one_hot(given).double())
+    w = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    z = trace.levels[0].z.detach().numpy()
+    wanted = [kingma(w, x[b].numpy(), given[b], z[:, b]) for b in range(len(x))]
+    told = distortion(trace) + rate(trace)
+    assert told.tolist() == pytest.approx(wanted, rel=1e-9)
+    assert elbo()(trace)[0].item() == pytest.approx(np.mean(wanted), rel=1e-9)
+
+
+def test_no_labels_are_as_labels_that_are_all_missing():
+    model, _ = made(M2)
+    x = rows()
+    torch.manual_seed(3)
+    without = rate(model(x))
+    torch.manual_seed(3)
+    assert torch.equal(without, rate(model(x, one_hot(LABELS["none"]))))
+
+
+# Samples and their weights
+
+
+@labels
+@pytest.mark.parametrize("samples", [1, 3])
+def test_every_class_is_tried_and_weighed(given, samples):
+    model, _ = made(M2)
+    trace = model(rows(), one_hot(given), samples=samples)
+    q, weights = model.classify(trace.x), trace.weights
+    assert weights.shape == trace.log_px.shape == (samples * CLASSES, 5)
+    assert trace.levels[0].z.shape == (samples * CLASSES, 5, LATENT)
+    torch.testing.assert_close(weights.sum(0), torch.ones(5))
+    by_class = weights.reshape(samples, CLASSES, 5).sum(0).T
+    wanted = [q[b] if label < 0 else torch.eye(CLASSES)[label] for b, label in enumerate(given)]
+    torch.testing.assert_close(by_class, torch.stack(wanted))
+    tried = (weights[..., None] * trace.levels[1].z).sum(0)
+    torch.testing.assert_close(tried, by_class)
+
+
+def test_more_draws_change_the_noise_and_not_the_mean():
+    model, _ = made(M2)
+    x, c = rows(2), one_hot([1, -1])
+    one, many = (elbo()(model(x, c, samples=k))[0].item() for k in (2000, 4000))
+    assert one == pytest.approx(many, abs=0.05)
+
+
+def test_the_bound_of_a_datum_is_the_sum_of_those_of_its_classes():
+    model = made(M2)[0].double()
+    x = rows().double()
+    found = []
+    for given in ([-1] * 5, *([y] * 5 for y in range(CLASSES))):
+        torch.manual_seed(1)  # the same draws for each
+        found.append(whole(model(x, one_hot(given).double(), samples=4).log_w))
+    torch.testing.assert_close(found[0], torch.stack(found[1:]).logsumexp(0))
+    assert (torch.stack(found[1:]) < found[0]).all()
+
+
+def test_many_draws_of_a_label_give_the_integral():
+    model = made(M2, latent=1)[0].double()
+    x, y = rows(2).double(), torch.eye(CLASSES)[[1, 2]].double()
+    grid = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None, None].expand(-1, 2, 1)
+    log_joint = model.decoder(grid, y).log_prob(x) - 0.5 * (
+        grid[..., 0] ** 2 + math.log(2 * math.pi)
+    )
+    exact = log_joint.logsumexp(0) + math.log(16 / 2000) - math.log(CLASSES)
+    told = whole(model(x, y, samples=20_000).log_w)
+    torch.testing.assert_close(told, exact, atol=0.02, rtol=0)
+
+
+def test_a_bound_is_below_the_likelihood():
+    model, _ = made(M2)
+    x = rows()
+    trace = model(x, one_hot(LABELS["some"]), samples=2000)
+    assert (-(distortion(trace) + rate(trace)) <= whole(trace.log_w) + 0.02).all()
+
+
+def test_importance_weighted_objectives_refuse_weighted_draws():
+    model, _ = made(M2)
+    with pytest.raises(VariedError, match="weights; use objective='elbo'"):
+        iwae()(model(rows()))
+
+
+# What learns from what
+
+
+def reached(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+@kinds
+@pytest.mark.parametrize("net", ["mlp", "conv"])
+def test_gradient_reaches_every_parameter(kind, net):
+    if net == "conv":
+        kind = kind | {"net": {"name": "conv", "width": 2, "hidden": 4, "activation": "silu"}}
+        model, objective = compose(Spec.of(latent=2, context=3, **kind), (1, 8, 8))
+        x = torch.rand(60, 1, 8, 8).round()
+    else:
+        (model, objective), x = made(kind), rows(60)
+    c = one_hot([0, 1, 2, -1] * 15)
+    found = reached(model, Step(model, objective)(x, c)[0])
+    assert found == {n for n, _ in model.named_parameters()}
+
+
+def test_a_label_teaches_the_classifier_by_the_weight_of_its_term_alone():
+    model, _ = made(M2)
+    x, c = rows(), one_hot(LABELS["all"])
+    name = "classifier"
+    assert not [n for n in reached(model, semi(alpha=0.0)(model(x, c))[0]) if n.startswith(name)]
+    assert [n for n in reached(model, semi(alpha=1.0)(model(x, c))[0]) if n.startswith(name)]
+    assert [n for n in reached(model, semi(alpha=0.0)(model(x))[0]) if n.startswith(name)]
+
+
+@labels
+@kinds
+def test_classification_is_a_mean_over_the_rows_with_a_label(kind, given):
+    model, _ = made(kind)
+    x = rows()
+    trace = model(x, one_hot(given), samples=2)
+    told = Classification()(trace)
+    assert told.shape == (5,)
+    level = (trace.above or trace).levels[-1]
+    q = level.logits.softmax(-1).reshape(-1, 5, CLASSES)
+    wanted = [-q[:, b, label].log().mean().item() for b, label in enumerate(given) if label >= 0]
+    assert told.mean().item() == pytest.approx(np.mean(wanted) if wanted else 0.0, rel=1e-5)
+
+
+def test_what_is_above_teaches_nothing_below():
+    model, objective = made(M1M2)
+    x, c = rows(), one_hot(LABELS["some"])
+    trace = model(x, c, samples=2)
+    assert torch.equal(trace.above.x, trace.levels[0].z.flatten(0, 1))
+    above = (
+        distortion(trace.above).mean() + rate(trace.above).mean() + Classification()(trace).mean()
+    )
+    assert all(n.startswith("above.") for n in reached(model, above))
+    assert all(n.startswith("below.") for n in reached(model, elbo()(trace)[0]))
+    loss, parts = objective(trace)
+    wanted = elbo()(trace)[0] + distortion(trace.above).mean() + rate(trace.above).mean()
+    torch.testing.assert_close(loss, wanted + 50 * parts["classification"])
+
+
+def test_m1_alone_says_of_codes_that_they_are_normal():
+    model, _ = made(M1)
+    trace = model(rows(), one_hot(LABELS["some"]))
+    z = trace.levels[0].z[0]
+    normal = torch.distributions.Normal(0, 1).log_prob(z).sum(-1)
+    torch.testing.assert_close(trace.above.log_px[0], normal)
+    assert model.latents(20_000).std(0).tolist() == pytest.approx([1, 1], abs=0.03)
+
+
+def test_dropout_is_of_training_alone():
+    model, _ = made({**M2, "structure": {"name": "classes", "units": 4, "dropout": 0.5}})
+    x = rows()
+    assert not torch.equal(model.classify(x), model.classify(x))
+    model.eval()
+    assert torch.equal(model.classify(x), model.classify(x))
+
+
+# Uses
+
+
+@kinds
+def test_classify_reads_no_label_and_sums_to_one(kind):
+    model, _ = made(kind)
+    x = rows(7)
+    told = uses.classify(model, torch.Tensor.float, [Batch(x[:4], one_hot([0] * 4)), Batch(x[4:])])
+    torch.testing.assert_close(told.sum(1), torch.ones(7))
+    torch.testing.assert_close(told, model.eval().classify(x))
+
+
+@kinds
+@pytest.mark.parametrize("given", [None, [0, -1, 2, -1, -1]])
+def test_every_use_works_with_a_class_and_without(kind, given):
+    model, _ = made(kind)
+    x, c = rows(), None if given is None else one_hot(given)
+    z = model.encode(x, c).mean
+    assert z.shape == (5, *model.latent)
+    assert model.latents(5, c).shape == z.shape
+    assert uses.reconstruct(model, x, c).shape == x.shape
+    assert uses.sample(model, 5, c, temperature=0.7).shape == x.shape
+    assert uses.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
+    assert uses.traverse(model, z[0], [0, 1], None if c is None else c[:1])[0].shape[:2] == (2, 9)
+    codes = uses.encode(model, torch.Tensor.float, [Batch(x, c)])
+    assert codes.mean.shape == codes.spread.shape == (5, *model.latent)
+
+
+def test_a_code_holds_the_label_or_the_most_probable_class():
+    model, _ = made(M2)
+    x = rows()
+    y = model.encode(x, one_hot(LABELS["some"])).mean[:, :CLASSES]
+    guess = torch.eye(CLASSES)[model.classify(x).argmax(-1)]
+    assert torch.equal(y[[0, 2]], torch.eye(CLASSES)[[0, 2]])
+    assert torch.equal(y[[1, 3, 4]], guess[[1, 3, 4]])
+    torch.testing.assert_close(
+        model.encode(x).log_prob(model.encode(x).mean).isfinite().all(), torch.tensor(True)
+    )
+
+
+def test_a_class_overrides_that_of_a_code():
+    model, _ = made(M2)
+    z = torch.cat([torch.eye(CLASSES)[[0, 0]], torch.randn(2, LATENT)], 1)
+    same, other = model.decode(z).mean, model.decode(z, one_hot([2, -1])).mean
+    assert torch.equal(same[1], other[1])
+    assert not torch.equal(same[0], other[0])
+    moved = torch.cat([torch.eye(CLASSES)[[2]], z[:1, CLASSES:]], 1)
+    torch.testing.assert_close(model.decode(moved).mean[0], other[0])
+
+
+def test_draws_are_of_the_class_that_was_asked_for_or_of_all():
+    model, _ = made(M2)
+    drawn = model.latents(3000, one_hot([2, -1, -1] * 1000))[:, :CLASSES]
+    assert (drawn[::3].argmax(1) == 2).all()
+    shares = drawn.reshape(-1, 3, CLASSES)[:, 1:].mean((0, 1))
+    assert shares.tolist() == pytest.approx([1 / CLASSES] * CLASSES, abs=0.04)
+    assert model.prior().batch_shape == () and model.prior(one_hot([1])).batch_shape == (1,)
+
+
+def test_missing_numbers_are_left_out():
+    model, objective = made(M2)
+    x, mask = rows(), torch.ones(5, *SHAPE)
+    x[0, 0, 0, 0], mask[0, 0, 0, 0] = math.nan, 0
+    assert objective(model(x, one_hot(LABELS["some"]), mask))[0].isfinite()
+
+
+# It learns
+
+
+def test_few_labels_and_many_rows_make_a_classifier():
+    torch.manual_seed(0)
+    y = torch.arange(400) % 2
+    c = torch.eye(2)[y]
+    c[4:] = 0  # two labels for each class
+    pattern = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]).float()[y]
+    x = (torch.rand(400, 6) < 0.1 + 0.8 * pattern).float().reshape(-1, *SHAPE)
+    plan = {"batch": 40, "lr": 0.02, "steps": 150, "precision": "float32", "compile": "no"}
+    spec = Spec.of(
+        **M2, net={"name": "mlp", "width": 16, "depth": 1}, latent=1, context=2, plan=plan
+    )
+    model, objective = compose(spec, SHAPE)
+    stream = Batches(x, c, size=40, seed=0, labelled=0.25)
+    for _ in train(Step(model, objective), stream, spec.plan):
+        pass
+    told = uses.classify(model, torch.Tensor.float, [Batch(x)]).argmax(1)
+    assert (told == y).float().mean() > 0.95
+
+
+# What does not go together
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({**M2, "context": 0}, "needs two classes or more"),
+        ({**M1M2, "context": 1}, "needs two classes or more"),
+        ({**M2, "latent": (2, 2, 2)}, "a latent of one dimension"),
+        ({**M2, "posterior": "iaf"}, "has a posterior of its own"),
+        ({**M1M2, "prior": "mixture"}, "has a prior of its own"),
+        ({**M2, "structure": {"name": "classes", "classifier": "none"}}, "is no net; choose from"),
+        ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
+        ({**M2, "objective": {"name": "semi", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
+        ({**M2, "objective": "stacked"}, "use structure='stacked'"),
+        ({**M1M2, "structure": "flat", "objective": "semi"}, "use structure='classes'"),
+    ],
+)
+def test_it_is_refused_in_one_sentence(changes, sentence):
+    with pytest.raises(VariedError, match=sentence):
+        made(changes)
+
+
+def test_a_model_without_classes_is_refused():
+    model, _ = made({"structure": "flat"}, context=0)
+    assert isinstance(model, VAE)
+    with pytest.raises(VariedError, match="knows no classes"):
+        uses.classify(model, torch.Tensor.float, [Batch(rows())])
+    with pytest.raises(VariedError, match="reads the classes"):
+        Classification()(model(rows()))
+
+
+def test_what_is_made():
+    assert isinstance(made(M2)[0], ClassVAE) and made(M2)[0].latent == (CLASSES + LATENT,)
+    assert isinstance(made(M1)[0], Stacked) and made(M1)[0].classes == CLASSES
+
+
+# Labels go round
+
+
+def few(n=50, labelled=(3, 7, 20)):
+    c = torch.zeros(n, 2)
+    c[list(labelled), 0] = 1
+    return torch.arange(float(n))[:, None], c
+
+
+def test_each_batch_has_its_share_of_labels_and_each_epoch_all_rows():
+    x, c = few()
+    stream = Batches(x, c, size=20, seed=0, labelled=0.5)
+    assert stream.steps_per_epoch == 5
+    for epoch in range(2):
+        batches = [stream.at(epoch * 5 + i) for i in range(5)]
+        assert all(len(b) == 20 and b.c[10:].any(1).all() for b in batches)
+        assert sorted(torch.cat([b.x[:10, 0] for b in batches]).tolist()) == list(range(50))
+    extra = torch.cat([stream.at(step).x[10:, 0] for step in range(6)]).tolist()
+    assert all(set(extra[i : i + 3]) == {3, 7, 20} for i in range(0, 60, 3))  # in turn, reordered
+    assert len({tuple(extra[i : i + 3]) for i in range(0, 60, 3)}) > 1
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    x, c = few()
+    a, b, other = (Batches(x, c, size=20, seed=s, labelled=0.25) for s in (0, 0, 1))
+    forth, back = [a.at(i).x for i in range(9)], [b.at(i).x for i in reversed(range(9))][::-1]
+    assert all(torch.equal(p, q) for p, q in zip(forth, back, strict=True))
+    assert not torch.equal(forth[0], other.at(0).x)
+
+
+def test_no_share_changes_nothing():
+    x, c = few()
+    plain, none = Batches(x, c, size=20, seed=0), Batches(x, c, size=20, seed=0, labelled=0.0)
+    every = Batches(x, torch.eye(2)[torch.arange(50) % 2], size=20, seed=0, labelled=0.25)
+    for step in range(5):
+        assert torch.equal(plain.at(step).x, none.at(step).x)
+        assert torch.equal(plain.at(step).x, every.at(step).x)  # all rows have a label already
+    assert repr(plain) == "Batches(50 rows, size=20, seed=0)"
+
+
+@pytest.mark.parametrize(
+    ("c", "share", "sentence"),
+    [
+        (None, 0.25, "No row has a label"),
+        (torch.zeros(50, 2), 0.25, "No row has a label"),
+        (few()[1], 1.0, "from 0 to below 1"),
+        (few()[1], 0.99, "leaves no row"),
+    ],
+)
+def test_a_share_of_no_labels_is_refused(c, share, sentence):
+    with pytest.raises(VariedError, match=sentence):
+        Batches(few()[0], c, size=20, seed=0, labelled=share)
+
+
+def test_few_labels_are_kept_and_balanced():
+    given = np.repeat([0, 1, 2, -1], [500, 40, 3, 100])
+    for n, wanted in ((3, [1, 1, 1]), (9, [3, 3, 3]), (30, [14, 13, 3]), (999, [500, 40, 3])):
+        kept = keep_few(given, n, seed=0)
+        seen = kept >= 0
+        assert np.array_equal(kept[seen], given[seen])
+        counts = np.bincount(kept[seen], minlength=3)
+        assert sorted(counts) == sorted(wanted) or abs(counts - np.array(wanted)).max() <= 1
+        assert counts.sum() == min(n, 543)
+
+
+def test_which_labels_are_kept_follows_from_the_seed():
+    given = np.arange(1000) % 10
+    a, b, c = (keep_few(given, 20, seed) for seed in (0, 0, 1))
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert (given == np.arange(1000) % 10).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "n", "sentence"),
+    [(np.arange(10.0), 5, "these are numbers"), (np.arange(10), 9, "fewer than the 10 classes")],
+)
+def test_labels_that_cannot_be_few_are_refused(given, n, sentence):
+    with pytest.raises(VariedError, match=sentence):
+        keep_few(given, n, seed=0)
