@@ -79,6 +79,19 @@ def test_density_of_own_draws_has_the_gradient_of_that_through_the_inverse(make)
         torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-8)
 
 
+@makers
+def test_density_at_a_copy_has_a_slope_in_the_value(make):
+    head, h = wild(make, (3,))
+    q = head(h)
+    z = q.sample((4,))
+    with torch.no_grad():
+        step = 1e-6 * torch.eye(3).double()
+        wanted = torch.stack([q.log_prob(z + s) - q.log_prob(z - s) for s in step], -1) / 2e-6
+    copy = z.clone().requires_grad_()
+    (found,) = torch.autograd.grad(q.log_prob(copy).sum(), copy)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_what_it_remembers_is_its_last_draw_alone():
     head, h = wild(IAF, (3,))
     q = head(h)

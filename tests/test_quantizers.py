@@ -434,17 +434,16 @@ def test_what_is_not_finite_leaves_no_trace_and_is_not_hidden(make, bad):
     head.begin(data(head))
     before = buffers(head)
     h = data(head)
-    h[0, 1, 2] = bad
-    h.requires_grad_()
-    q = head(h)
-    assert all(value.isfinite().all() for value in head.state_dict().values())
-    if bad != 1e25:
-        assert same(buffers(head), before)
-        loss = (q.base_dist.value.sum() + q.base_dist.cost.sum()).isfinite()
-        assert not loss, "the loop must see it, to skip the step"
-    assert q.base_dist.index.max() < head.codes
-    assert q.base_dist.index.min() >= 0
-    assert head(data(head)).base_dist.value.isfinite().all()
+    h[0, 0, 2] = bad
+    for training in (True, False):
+        code = head.train(training)(h).base_dist
+        assert 0 <= code.index.min() <= code.index.max() < head.codes
+        assert all(value.isfinite().all() for value in head.state_dict().values())
+        if bad != 1e25:  # finite, though its square is not
+            assert same(buffers(head), before)
+            told = code.value.sum() + code.cost.sum()
+            assert not told.isfinite(), "the loop must see it, to skip the step"
+    assert head.train()(data(head)).base_dist.value.isfinite().all()
 
 
 def test_a_start_of_nothing_finite_changes_nothing():

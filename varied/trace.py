@@ -110,6 +110,7 @@ class Trace:
         mask: 1 where a datum was observed, 0 where it is missing, with shape (B, *event), or None.
         weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
         above: The trace of a model whose data are latents of this one, or None.
+        c: The context that the pass was given, with shape (B, F), or None.
     """
 
     x: Tensor
@@ -118,6 +119,14 @@ class Trace:
     mask: Tensor | None = None
     weights: Tensor | None = None
     above: Trace | None = None
+    c: Tensor | None = None
+
+    @property
+    def z(self) -> Tensor:
+        """What was drawn, as `decode` takes it: several levels laid side by side; (K, B, *)."""
+        if len(self.levels) == 1:
+            return self.levels[0].z
+        return torch.cat([level.z.flatten(2) for level in self.levels], 2)
 
     @property
     def log_px(self) -> Tensor:

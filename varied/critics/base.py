@@ -31,6 +31,9 @@ class Adversary(nn.Module, ABC):
         momentum: Adam's first coefficient for the critic; adversaries like it below 0.9.
     """
 
+    #: It runs a net by other parameters than its own, which a compiled step is not tried with.
+    eager = True
+
     def __init__(self, lr: float = 1.0, momentum: float = 0.5) -> None:
         super().__init__()
         self.lr, self.momentum = lr, momentum

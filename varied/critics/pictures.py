@@ -351,7 +351,7 @@ class FeatureMatch(PictureCritic):
         """Return decoded codes and decoded draws of the prior, with shape (2, B, *event)."""
         if self.decoded is not None and self.decoded[0] is trace:
             return self.decoded[1]
-        z, c = trace.levels[0].z[0].detach(), getattr(trace, "c", None)
+        z, c = trace.z[0].detach(), trace.c
         with torch.no_grad():
             draws = self.model.latents(len(z), c)
         made = looks(self.model.decode(torch.stack([z, draws]), c))

@@ -65,7 +65,8 @@ class Flow(Distribution):
 
     The map need be quick in one direction only: the distribution remembers its last draw, by
     identity, with its log-density, and for any other value inverts the map, which may be slow and
-    is exact. A draw must therefore not be changed in place.
+    is exact. So a draw must not be changed in place; and what is remembered is a function of the
+    parameters and the noise, so that a slope in the value itself is taken at a copy of it.
 
     References:
         Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015),

@@ -83,7 +83,7 @@ def _on(batch: Batch, model: LatentModel) -> tuple[Tensor, Tensor | None, Tensor
 def _one(
     model: LatentModel, x: Tensor, c: Tensor | None, trace: Trace
 ) -> tuple[Tensor | None, ...]:
-    rates = [_rate(level, model.gives) for level in trace.levels]
+    rates = [_rate(trace, level, model.gives) for level in trace.levels]
     exact = [closed_kl(each(level.q), each(level.p)) for level in trace.levels]
     q = trace.levels[0].q if len(trace.levels) == 1 else model.encode(x, c)
     units = [k.reshape(len(x), -1) for k in exact if k is not None and k.dim() > 1]
@@ -100,11 +100,11 @@ def _one(
     return tuple(None if part is None else part.cpu() for part in parts)
 
 
-def _rate(level: Level, gives: frozenset[str]) -> Tensor | None:
+def _rate(trace: Trace, level: Level, gives: frozenset[str]) -> Tensor | None:
     """Return the KL of a level, with shape (B); None where the posterior is a point."""
     if "density" not in gives and closed_kl(level.q, level.p) is None:
         return None
-    return level.kl.mean(0)
+    return trace.expect(level.kl)
 
 
 def log_likelihood(

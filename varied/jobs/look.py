@@ -132,9 +132,10 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         yield Figure("kl.png", "KL of each latent unit", text, text)
     if run.model.latent == (2,) and _pictured(run):
         yield _manifold(run)
-    order = "most varied" if found.kl is None else "largest KL"
-    caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
-    yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
+    if not found.codes:  # a number of a code does not move by itself
+        order = "most varied" if found.kl_by_unit is None else "largest KL"
+        caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
+        yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
     caption = (
         "Straight paths between the codes of two test data each; both ends are reconstructions."
     )
@@ -151,12 +152,18 @@ def _pictured(run: Run) -> bool:
 
 
 def _sampled(run: Run) -> str:
+    if _fitted_later(run):
+        return "New data: codes drawn from a prior that was fitted to them, and decoded."
     if "density" not in run.model.gives:
         return (
             "Codes drawn from a standard normal and decoded. An autoencoder's codes follow no "
             "known density, so do not expect good samples: train a VAE for those."
         )
     return "New data: codes drawn from the prior, and the mean of p(x given z) for each."
+
+
+def _fitted_later(run: Run) -> bool:
+    return bool(getattr(getattr(run.model, "prior", None), "fitted_later", False))
 
 
 def _loss_alt(history: Sequence[dict[str, Any]]) -> str:
@@ -221,7 +228,7 @@ def _samples_gif(run: Run) -> Iterator[Figure]:
     pictures = np.stack([frame.samples.numpy() for frame in frames])
     animate.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
     title, text = "Samples over training", "The same draws from the prior, decoded as it went on."
-    if getattr(getattr(run.model, "prior", None), "fitted_later", False):
+    if _fitted_later(run):
         title, text = "Reconstructions over training", "The same test data, rebuilt as it went on."
     yield Figure("samples.gif", title, text, text)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from varied.models.base import Bench, LatentModel
 from varied.models.classes import ClassVAE, Stacked, classes, stacked
+from varied.models.codes import TwoLevels, two_level_codes
 from varied.models.ladder import Ladder, ladder
 from varied.models.vae import VAE, flat
 
@@ -15,10 +16,12 @@ __all__ = [
     "Ladder",
     "LatentModel",
     "Stacked",
+    "TwoLevels",
     "classes",
     "flat",
     "ladder",
     "stacked",
+    "two_level_codes",
 ]
 
 STRUCTURES: dict[str, Callable[..., LatentModel]] = {
@@ -26,4 +29,5 @@ STRUCTURES: dict[str, Callable[..., LatentModel]] = {
     "ladder": ladder,
     "classes": classes,
     "stacked": stacked,
+    "two-level-codes": two_level_codes,
 }

@@ -153,7 +153,7 @@ class Ladder(LatentModel):
         with self._cast(x):
             seen = [h.repeat(samples, *[1] * (h.dim() - 1)) for h in self._climb(x, c)]
             h = self._descend(draw, (samples, len(x)), c)
-            return Trace(x, self._px(h, (samples, len(x))), levels, mask)
+            return Trace(x, self._px(h, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return the posterior along its means: normal, with batch shape (B) and event (D)."""

@@ -103,7 +103,7 @@ class VAE(LatentModel):
         x, c = observed(x, mask), drop(c, self.unconditional, self.training)
         q = self.encoder(x, c)
         z = q.rsample((samples,))
-        return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask)
+        return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z given x, c), with batch shape (B)."""

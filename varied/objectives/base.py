@@ -55,6 +55,11 @@ class Objective(nn.Module):
         return frozenset().union(*(getattr(term, "reads", ()) for term in self.terms))
 
     @property
+    def eager(self) -> bool:
+        """Whether a term takes gradients in the midst of a step, which a compiled one cannot."""
+        return any(getattr(term, "eager", False) for term in self.terms)
+
+    @property
     def critics(self) -> dict[str, Adversary]:
         """The terms that own a critic, by name."""
         pairs = zip(self.names, self.terms, strict=True)

@@ -86,7 +86,7 @@ def gradient_penalty(trace: Trace) -> Tensor:
         Squared units of the data over those of the code, with shape (B).
     """
     z, mean = trace.levels[0].z, trace.px.mean
-    if not (torch.is_grad_enabled() and z.requires_grad and mean.requires_grad):
+    if not (z.requires_grad and mean.requires_grad):
         return mean.new_zeros(len(trace.x))
     direction = torch.randn_like(mean)
     steepness = slope((mean * direction).sum(), z, create_graph=True)

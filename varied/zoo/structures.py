@@ -34,6 +34,21 @@ STRUCTURED: dict[str, Entry] = {
         UNMEASURED,
         {"posterior": "vq", "prior": "transformer", "objective": "vq"},
     ),
+    "vq-vae-2": Entry(
+        "VQ-VAE-2",
+        "Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al.)",
+        2019,
+        "https://arxiv.org/abs/1906.00446",
+        "larger pictures: shape and texture have codes of their own",
+        UNMEASURED,
+        {
+            "structure": "two-level-codes",
+            "net": "conv",
+            "posterior": "vq",
+            "prior": "transformer",
+            "objective": "vq",
+        },
+    ),
     "fsq-vae": Entry(
         "VQ-VAE with finite scalar quantization",
         "Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al.)",
