@@ -23,7 +23,7 @@ PACKAGE = ROOT / "varied"
 FLOORS = (
     {"errors"},
     {"files", "schedules", "randomness"},
-    {"schema", "tensors"},
+    {"schema", "tensors", "dial"},
     {"distributions"},
     {"nets", "heads", "data"},
     {"quantizers"},

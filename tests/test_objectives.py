@@ -8,12 +8,13 @@ import torch
 from torch.distributions import Independent
 
 from varied.data.batches import Batches
+from varied.dial import Dial
 from varied.distributions import Gaussian, Point
 from varied.errors import VariedError
 from varied.objectives import OBJECTIVES, Objective, Weighted, elbo, perceptual, reconstruction
 from varied.schedules import Linear
 from varied.spec import Plan, Spec, compose
-from varied.terms import Dial, FreeBits, FreeNats, distortion, precise, rate
+from varied.terms import FreeBits, FreeNats, distortion, precise, rate
 from varied.trace import Level, Trace
 from varied.train import Step, train
 

@@ -342,6 +342,8 @@ def _missing(spec: Spec, axis: str, what: str, reads: frozenset[str], gives: fro
     name, objective = getattr(spec, axis).name, spec.objective.name
     others = [key for key, part in AXES[axis].items() if reads <= part.gives]
     free = [key for key, build in OBJECTIVES.items() if build().reads <= gives]
+    if objective in free:  # it is a setting that reads more than the objective by itself does
+        free = [f"{objective}' without '{', '.join(spec.objective.settings)}"]
     ways = [f"{axis}='{key}'" for key in others[:1]] + [f"objective='{key}'" for key in free[:1]]
     return (
         f"objective='{objective}' reads {_READINGS[what]} of the {axis}; {axis}='{name}' has none; "

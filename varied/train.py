@@ -70,6 +70,12 @@ class Step(nn.Module):
         trace = self.model(self.load(x), c, mask, self.objective.samples)
         return self.objective(trace)  # type: ignore[no-any-return]
 
+    def turn(self, step: int, progress: float = 1.0) -> None:
+        """Set every number that moves, of the objective and of the model."""
+        moving: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "turn")]
+        for module in moving:
+            module.turn(step, progress)
+
     def begin(self, x: Tensor, c: Tensor | None = None) -> None:
         """Let parts whose start depends on data see the first rows."""
         with runtime.exactly(self):
@@ -181,7 +187,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         batch = _on(batches.at(state.step), state.setup.device)
         lr = _set_rate(optimizer, plan, state)
         reseed(plan.seed, "step", state.step)
-        step.objective.turn(state.step, state.progress)
+        step.turn(state.step, state.progress)
         optimizer.zero_grad(set_to_none=True)
         loss, parts = call(*batch)
         loss.backward()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +45,7 @@ def fit_prior(
     here = opened(run)
     from varied.jobs.prior import fit_to_run, plan_for
 
-    choices = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
+    choices: dict[str, Any] = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}
     stream = progress_stream(quiet=quiet, as_json=False)
     watched(fit_to_run(here, kind, **choices), plan_for(here.spec, choices)[0], stream)

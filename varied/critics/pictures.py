@@ -13,11 +13,12 @@ from torch.distributions import Bernoulli, Distribution
 from varied.critics.balance import Brake, carried, pull, squared_slope
 from varied.critics.base import Adversary, frozen
 from varied.critics.nets import PatchCritic
+from varied.dial import Dial
 from varied.distributions import each
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.schedules import Constant, Join, Linear
-from varied.terms import Dial, distortion, reads
+from varied.terms import distortion, reads
 from varied.trace import Given, Trace
 
 __all__ = ["FeatureMatch", "HingeGan", "PictureCritic", "looks"]

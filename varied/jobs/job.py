@@ -294,7 +294,7 @@ class Watch:
     def _validate(self) -> dict[str, float]:
         """Return the objective, with its final weights, on the validation rows."""
         step, sums, n = self.job.step, dict[str, float](), len(self.validation)
-        step.objective.turn(LAST)
+        step.turn(LAST)
         with exactly(step.model), noise(self.job.spec.plan.seed, "validate"):
             for batch in _chunks(self.validation):
                 moved = batch.to(next(step.parameters()).device)

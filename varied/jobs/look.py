@@ -132,9 +132,9 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         yield Figure("kl.png", "KL of each latent unit", text, text)
     if run.model.latent == (2,) and _pictured(run):
         yield _manifold(run)
-    if not found.codes:  # a number of a code does not move by itself
+    if run.straight:
         order = "most varied" if found.kl_by_unit is None else "largest KL"
-        caption = f"A row for each latent unit, {order} first, as it alone moves from left to right."
+        caption = f"A row for each unit, {order} first, as it alone moves from left to right."
         yield _saved(run.traverse(), folder, "traversals.png", "Traversals", caption)
     caption = (
         "Straight paths between the codes of two test data each; both ends are reconstructions."

@@ -179,7 +179,8 @@ class Ladder(LatentModel):
         parts = z.reshape(-1, z.shape[-1]).split(self.sizes, 1)
 
         def given(index: int, h: Tensor, p: Distribution) -> Tensor:
-            return parts[index].reshape(-1, *self._up()[index].event)
+            z: Tensor = parts[index]
+            return z.reshape(-1, *self._up()[index].event)
 
         with self._cast(z):
             return self._px(self._descend(given, (len(parts[0]),), c), lead)

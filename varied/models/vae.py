@@ -115,6 +115,8 @@ class VAE(LatentModel):
 
     def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Return draws from the prior, with shape (n, *latent)."""
+        if temperature != 1.0 and self.prior.space not in ("real", "codes"):
+            raise VariedError("A temperature needs latents that are real numbers; leave it at 1.")
         return tempered(self.prior(c), n, temperature)
 
     def begin(self, x: Tensor, c: Tensor | None = None) -> None:

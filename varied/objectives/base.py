@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from varied.critics import Adversary
+from varied.dial import Dial
 from varied.schedules import Number
-from varied.terms import Dial, Term, distortion, rate
+from varied.terms import Term, distortion, rate
 from varied.trace import Trace
 
 __all__ = ["Objective", "Weighted"]

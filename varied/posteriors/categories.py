@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from varied import distributions as d
+from varied.dial import Dial
 from varied.errors import VariedError
 from varied.posteriors.base import Whole
-from varied.posteriors.dial import Dial
 from varied.schedules import Number, Schedule
 
 __all__ = ["Gumbel", "Joint"]

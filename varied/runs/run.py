@@ -213,6 +213,11 @@ class Run:
         made = uses.interpolate(self.model, start, end, c, steps=steps, path=path)
         return self._result(made.flatten(0, 1), draw_paths, (half, steps))
 
+    @property
+    def straight(self) -> bool:
+        """Whether a latent unit can move by itself: not on a sphere, among classes or codes."""
+        return getattr(getattr(self.model, "prior", None), "space", "real") == "real"
+
     def traverse(self, source: Any = None, *, dimensions: int = 10, steps: int = 9) -> Result:
         """Return what the dimensions with the largest KL do to a datum, each by itself.
 
@@ -224,6 +229,11 @@ class Run:
         Returns:
             Data with shape (dimensions, steps, ...).
         """
+        if not self.straight:
+            raise VariedError(
+                "No unit of these latents moves by itself: they lie on a sphere, on classes or on "
+                "codes; use interpolate."
+            )
         order, rates = self._ranked()
         order = order[:dimensions]
         x, c = self._x(_first(self.read(source), 1))

@@ -7,7 +7,7 @@ that its mean is itself. What a term ``reads`` ("density", "marginals") is compa
 heads give, before anything is trained.
 """
 
-from varied.terms.base import Dial, Term, eager, precise, reads, slope
+from varied.terms.base import Term, eager, precise, reads, slope
 from varied.terms.bound import FreeBits, FreeNats, distortion, rate
 from varied.terms.control import Controller
 from varied.terms.importance import CIWAE, MIWAE, PIWAE, dreg, iwae
@@ -30,7 +30,6 @@ __all__ = [
     "PIWAE",
     "Capacity",
     "Controller",
-    "Dial",
     "DimensionRate",
     "FreeBits",
     "FreeNats",

@@ -7,13 +7,12 @@ from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from varied.errors import VariedError
-from varied.schedules import Number, at
 from varied.trace import Trace
 
-__all__ = ["Dial", "Term", "eager", "precise", "reads", "slope"]
+__all__ = ["Term", "eager", "precise", "reads", "slope"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -74,23 +73,3 @@ def slope(value: Tensor, z: Tensor, *, create_graph: bool = False) -> Tensor:
             "them; train with compile='no'."
         )
     return found
-
-
-class Dial(nn.Module):
-    """A number that moves with the step, kept in a buffer so that a compiled graph reads it anew.
-
-    Arguments:
-        value: A number or a schedule.
-    """
-
-    value: Tensor
-
-    def __init__(self, value: Number) -> None:
-        super().__init__()
-        self.schedule = value
-        self.register_buffer("value", torch.tensor(at(value, 0, 0.0)), persistent=False)
-
-    def turn(self, step: int, progress: float = 1.0) -> None:
-        """Set the number for a step, or a share of the run that is done."""
-        if not isinstance(self.schedule, float | int):
-            self.value.fill_(at(self.schedule, step, progress))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from varied.dial import Dial
 from varied.schedules import Number
-from varied.terms.base import Dial, reads
+from varied.terms.base import reads
 from varied.trace import Level, Trace
 
 __all__ = ["FreeBits", "FreeNats", "distortion", "rate"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from varied.dial import Dial
 from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms.base import Dial
 
 __all__ = ["Controller"]
 

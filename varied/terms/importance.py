@@ -11,9 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from varied.dial import Dial
 from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms.base import Dial, eager, reads, slope
+from varied.terms.base import eager, reads, slope
 from varied.terms.bound import distortion, rate
 from varied.trace import Trace
 

@@ -8,10 +8,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from varied.dial import Dial
 from varied.distributions import each
 from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms.base import Dial, precise, reads
+from varied.terms.base import precise, reads
 from varied.terms.bound import rate
 from varied.trace import Level, Trace
 

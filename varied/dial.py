@@ -1,4 +1,4 @@
-"""A setting of a posterior that moves while it is trained."""
+"""A number that moves while a model is trained, as a module."""
 
 from __future__ import annotations
 
