@@ -48,10 +48,10 @@ def iwae(wanted: argparse.Namespace) -> None:
     much as 30 steps of one. The epochs are those of each part alone.
     """
     here, one = data("mnist", everything=True), None
-    for k, share in (("1", 1.0), ("5", 1.0), ("50", 2.5)):
+    for k, epochs in (("1", 250), ("5", 70), ("50", 22)):
         objective = "elbo" if k == "1" else {"name": "iwae", "samples": int(k)}
         lr = 1e-3 if k == "1" else 5e-4
-        how = plan(batch=100, lr=lr, minutes=share * (wanted.minutes or 12), decay="cosine")
+        how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1))
         one = trained(here, how, start=one, net=TANH, latent=50, objective=objective)
         print(k, one.seconds, one.epochs, flush=True)
         told("iwae", k, one.numbers(samples=5000, most=wanted.most))

@@ -291,11 +291,15 @@ def test_each_part_of_the_cost_moves_its_own_side():
 
 def test_the_cost_of_a_residual_is_that_of_what_each_codebook_found():
     head = ResidualVQ((4,), codes=9, depth=2).eval()
-    h = data(head)
+    h = data(head).requires_grad_()
     first = head.stages[0](h).base_dist
-    second = head.stages[1](h - first.value).base_dist
-    torch.testing.assert_close(head(h).base_dist.cost, first.cost + second.cost)
-    torch.testing.assert_close(head(h).base_dist.value, first.value + second.value)
+    second = head.stages[1](h - first.value.detach()).base_dist
+    code = head(h).base_dist
+    torch.testing.assert_close(code.cost, first.cost + second.cost)
+    torch.testing.assert_close(code.value, first.value + second.value)
+    code.cost.sum().backward()
+    left = (h - first.value) + (h - first.value - second.value)
+    torch.testing.assert_close(h.grad, 2 * 0.25 * left.detach())
 
 
 def test_fsq_costs_nothing():

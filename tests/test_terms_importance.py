@@ -13,7 +13,7 @@ from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.objectives import Objective, Weighted, ciwae, iwae, miwae, piwae
 from varied.schedules import Linear
-from varied.terms import CIWAE, MIWAE, PIWAE, distortion, dreg, rate
+from varied.terms import CIWAE, MIWAE, PIWAE, distortion, dreg, gradient_penalty, rate
 from varied.terms import iwae as bound
 from varied.trace import Level, Trace
 
@@ -293,3 +293,23 @@ def test_what_cannot_be_seen_is_refused_and_not_left_out(tiny):
     trace.levels = [Level(level.z.clone(), level.q, level.p)]  # as the outputs of a compiled step
     with pytest.raises(VariedError, match="compile='no'"):
         dreg(trace)
+
+
+class Even(Independent):
+    """A density that is the same everywhere, as on a sphere."""
+
+    def log_prob(self, value):
+        return torch.zeros(value.shape[:-1]).double()
+
+
+def test_a_constant_density_has_no_slope(tiny):
+    trace = tiny.trace(4)
+    level = trace.levels[0]
+    trace.levels = [Level(level.z, level.q, Even(level.p.base_dist, 1))]
+    assert flat(of(dreg(trace).sum(), tiny.of_encoder)).isfinite().all()
+
+
+@pytest.mark.parametrize("term", [dreg, PIWAE(2), gradient_penalty])
+def test_terms_that_take_slopes_say_so(term):
+    assert term.eager
+    assert not hasattr(bound, "eager")

@@ -364,7 +364,7 @@ def compose_prior(spec: Spec, part: Part, encoder: Given) -> Prior:
     """
     with noise(spec.plan.seed, "prior"):
         prior: Prior = _bench(dataclasses.replace(spec, prior=part), encoder.inputs).prior(
-            spec.latent_shape, spec.context
+            encoder.head.event, spec.context
         )
         prior.attach(encoder)
     return prior

@@ -52,7 +52,7 @@ def train(
         _word(MODEL, "FILE", "A whole model as a TOML file, such as a run's spec.toml."),
     ] = None,
     structure: Annotated[
-        str | None, _word(MODEL, "NAME", "How levels of latents hang together: flat, ladder.")
+        str | None, _word(MODEL, "NAME", "How latents hang together; flat if not given.")
     ] = None,
     net: Annotated[str | None, _word(MODEL, "NAME", "The network: mlp, conv, resnet.")] = None,
     likelihood: Annotated[

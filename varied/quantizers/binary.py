@@ -43,7 +43,7 @@ class LFQ(Quantizer):
         self,
         event: tuple[int, ...],
         bits: int = 9,
-        entropy: float = 0.1,
+        entropy: float = 0.5,
         temperature: float = 1.0,
         commitment: float = 0.25,
     ) -> None:
@@ -53,7 +53,7 @@ class LFQ(Quantizer):
         if temperature <= 0:
             raise VariedError(f"temperature={temperature} must be above 0; 1 is the default.")
         if min(entropy, commitment) < 0:
-            raise VariedError("entropy and commitment must not be below 0; 0.1 and 0.25 are usual.")
+            raise VariedError("entropy and commitment must not be below 0; 0.5 and 0.25 are usual.")
         self.bits, self.entropy, self.temperature = bits, entropy, temperature
         self.commitment = commitment
         self.register_buffer("basis", 2 ** torch.arange(bits), persistent=False)
