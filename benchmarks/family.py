@@ -97,7 +97,7 @@ def densities(wanted: argparse.Namespace) -> None:
 def samples(wanted: argparse.Namespace) -> None:
     """How far samples are from test digits: codes with a learned prior, WAE, RAE, and the VAE."""
     here, minutes = data("mnist"), wanted.minutes or 3
-    codes = {"latent": (32, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq"}
+    codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq"}
     rae = {"posterior": "point", "prior": "gmm"}
     variants: dict[str, dict[str, Any]] = {
         "vae": {"latent": 32},
@@ -127,7 +127,7 @@ def samples(wanted: argparse.Namespace) -> None:
 def faces(wanted: argparse.Namespace) -> None:
     """Codes in use, and sharpness with a critic, on faces of 64 x 64; no picture is kept."""
     here, minutes = data(wanted.faces), wanted.minutes or 6
-    codes = {"latent": (32, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq"}
+    codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq"}
     pixels = {"latent": 64, "net": "conv", "likelihood": "discretized-logistic"}
     variants: dict[str, dict[str, Any]] = {
         "vae": pixels,

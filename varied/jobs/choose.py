@@ -29,7 +29,7 @@ WARMS_UP = (
     "early falls silent."
 )
 #: Numbers in a code of a codebook, where a person says nothing.
-CODE = 32
+CODE = 16
 
 LENGTHS = ("minutes", "epochs", "steps")
 
