@@ -188,6 +188,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, precision):
     for _ in train(again, batches, plan, state):
         pass
     assert equal(whole.state_dict(), again.state_dict())
+    assert equal(dict(whole.named_buffers()), dict(again.named_buffers()))
 
 
 @every
@@ -462,6 +463,22 @@ def test_a_critic_sleeps_until_its_time():
     assert 0 < critic.heard.value < 1
     critic.heard.turn(0, 0.45)
     assert critic.heard.value == 1
+
+
+@pytest.mark.parametrize("start", [0.0, 0.2, 0.97, 1.0, 300.0])
+def test_waking_is_counted_in_shares_or_in_steps(start):
+    critic = HingeGan(start=start)
+    total, woke = 1000, start * (1000 if 0 < start < 1 else 1)
+    seen = []
+    for step in range(total):
+        for dial in (critic.awake, critic.heard):
+            dial.turn(step, step / total)
+        seen.append((bool(critic.awake.value), critic.heard.value.item()))
+    assert [i for i, (awake, _) in enumerate(seen) if awake] == list(range(int(woke), total))
+    assert all(heard == 0 for awake, heard in seen if not awake)
+    assert seen[-1][1] == pytest.approx(1.0)
+    ramp = [heard for _, heard in seen if 0 < heard < 1]
+    assert ramp == sorted(ramp) and len(ramp) <= 0.1 * woke
 
 
 def test_the_brake_halves_while_it_is_worse_and_lets_go_when_it_is_not():

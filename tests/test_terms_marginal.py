@@ -143,6 +143,13 @@ def test_equal_weights_are_the_bound_of_the_draws():
     torch.testing.assert_close(parts["rate"], rate(trace).mean())
 
 
+def test_each_part_has_its_weight():
+    objective = beta_tc(beta=5.0, alpha=2.0, gamma=3.0)
+    names = ["distortion", "index_code", "total_correlation", "dimension_rate"]
+    assert objective.names == names
+    assert [objective.weight(name) for name in names] == [1, 2, 5, 3]
+
+
 def test_latents_of_any_shape_are_flat_to_the_parts():
     mean, log_variance = (t.detach() for t in posterior(dims=8))
     torch.manual_seed(1)

@@ -205,9 +205,11 @@ class HingeGan(PictureCritic):
         if start < 0 or features < 0:
             raise VariedError(f"start={start} and features={features} must not be below 0.")
         self.features = features
-        self.awake = Dial(Join((Constant(0.0, start), Constant(1.0))) if start else 1.0)
-        ramp = Join((Constant(0.0, start), Linear(0.0, 1.0, start * rise)))
-        self.heard = Dial(ramp if start else 1.0)
+        # A share of the run must stay one: what is left of it bounds the ramp.
+        length = min(start * rise, (1 - start) / 2) if start < 1 else start * rise
+        asleep = Constant(0.0, start)
+        self.awake = Dial(Join((asleep, Constant(1.0))) if start else 1.0)
+        self.heard = Dial(Join((asleep, Linear(0.0, 1.0, length))) if start else 1.0)
         self.brake = Brake(tolerance)
         self.register_buffer("pulled", torch.zeros(()))
 
