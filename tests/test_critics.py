@@ -329,6 +329,20 @@ def test_real_codes_are_draws_of_the_prior_for_each_row():
     assert critic.draws(trace).unique().numel() == 4
 
 
+@pytest.mark.parametrize("name", ["factor", "vae-gan", "hinge-gan"])
+def test_a_ladder_is_judged_as_well(name):
+    net = {"name": "mlp", "width": 8}
+    model, objective, x = made(name, structure="ladder", net=net)
+    objective(model(x))[0].backward()
+    assert len(gradients(objective)) == len(list(objective.parameters()))
+
+
+def test_codes_of_several_priors_are_refused():
+    model, objective, x = made("aae", structure="ladder", net={"name": "mlp", "width": 8})
+    with pytest.raises(VariedError, match="flat"):
+        objective(model(x))
+
+
 # What a critic of pictures sees
 
 

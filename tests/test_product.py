@@ -162,9 +162,8 @@ def test_the_sample_has_legal_and_illegal_rows_of_every_part():
     assert 0.2 < sum(map(legal, rows)) / len(rows) < 0.8
     for axis in PARTS:
         assert {one[axis]["name"] for one in rows} == {named(part) for part in PARTS[axis]}
-        assert {one[axis]["name"] for one in rows if legal(one)} == {
-            named(part) for part in PARTS[axis]
-        }
+        every = {named(part) for part in PARTS[axis]} - {"semi", "stacked"}
+        assert {one[axis]["name"] for one in rows if legal(one)} == every
 
 
 @pytest.mark.slow

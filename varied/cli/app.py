@@ -50,6 +50,7 @@ for command, kind, panel in (
     (show.interpolate, Plain, "Use a run"),
     (show.traverse, Plain, "Use a run"),
     (show.encode, Plain, "Use a run"),
+    (show.classify, Plain, "Use a run"),
     (prior.fit_prior, Open, "Train"),
     (measure.evaluate, Plain, "Measure"),
     (measure.compare, Plain, "Measure"),

@@ -14,7 +14,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs import Result, Run
 
-__all__ = ["encode", "interpolate", "reconstruct", "sample", "traverse"]
+__all__ = ["classify", "encode", "interpolate", "reconstruct", "sample", "traverse"]
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, its name below runs/, or last.")
@@ -134,6 +134,30 @@ def encode(
     _WRITERS[out.suffix.lower()](path, columns, items.names)
     n, size = codes.mean.shape
     console.say(f"Wrote {path}: the codes of {n:,} data, {size} dimensions each.")
+
+
+def classify(
+    run: RunName,
+    source: Source = None,
+    out: Annotated[
+        Path, _option("FILE", "The table to write: the class and the probability of each.")
+    ] = Path("classes.csv"),
+) -> None:
+    """Say which class each datum is of, for a run that learned classes (m1, m2, m1m2)."""
+    import numpy as np
+
+    if out.suffix.lower() not in _WRITERS:
+        raise VariedError(f"--out {out} is of no known kind; write --out classes.csv or .npz.")
+    here = opened(run)
+    items = here.read(source)
+    chances = here.classify(source)
+    assert here.context is not None  # a run that learned classes has their names
+    names = here.context.classes
+    columns = {"class": np.array([names[i] for i in chances.argmax(1).tolist()])}
+    columns |= {f"p({name})": chances[:, i].numpy() for i, name in enumerate(names)}
+    path = fresh(out)
+    _WRITERS[out.suffix.lower()](path, columns, items.names)
+    console.say(f"Wrote {path}: the classes of {len(chances):,} data.")
 
 
 def _write_npz(path: Path, columns: dict[str, Any], names: tuple[str, ...] | None) -> None:

@@ -85,6 +85,12 @@ def train(
     labels: Annotated[
         str | None, _word(DATA, "NAME", "The name of the labels in an .npz file.")
     ] = None,
+    few_labels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Hide all but N training labels.", rich_help_panel=DATA
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, _word(PLAN, "M", "Train so many minutes; 10 if no length is given.")
     ] = None,

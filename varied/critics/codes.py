@@ -89,11 +89,11 @@ class TotalCorrelation(CodeCritic):
 
     def forward(self, trace: Trace) -> Tensor:
         """Return the estimate of the total correlation in nats, with shape (B)."""
-        return trace.expect(self.score(trace.levels[0].z, still=True))
+        return trace.expect(self.score(trace.z, still=True))
 
     def loss(self, trace: Trace) -> Tensor:
         """Return the cross-entropy of the critic, a scalar in nats; log 2 is a blind guess."""
-        z = trace.levels[0].z[0].detach()
+        z = trace.z[0].detach()
         half = len(z) // 2
         if not half:  # one row has nothing to be permuted with
             return z.new_zeros(())
@@ -133,7 +133,7 @@ class PriorMatch(CodeCritic):
 
     def forward(self, trace: Trace) -> Tensor:
         """Return what the encoder pays in nats, with shape (B); log 2 where nothing is seen."""
-        z = trace.levels[0].z
+        z = trace.z
         logits = self.score(z, still=True)
         if self.density:
             logits = logits + self.known(z, trace)
@@ -141,7 +141,7 @@ class PriorMatch(CodeCritic):
 
     def loss(self, trace: Trace) -> Tensor:
         """Return the cross-entropy of the critic, a scalar in nats; log 2 is a blind guess."""
-        z, real = trace.levels[0].z.detach(), self.draws(trace)
+        z, real = trace.z.detach(), self.draws(trace)
         fakes, reals = self.score(z, still=False), self.score(real, still=False)
         if self.density:
             with torch.no_grad():
@@ -162,6 +162,11 @@ class PriorMatch(CodeCritic):
 
     def draws(self, trace: Trace) -> Tensor:
         """Return a draw of the prior for each datum, with shape (1, B, *latent)."""
+        if len(trace.levels) > 1:
+            raise VariedError(
+                "A critic compares the codes with draws of one prior, and this model has a prior "
+                "at each of several levels; use structure='flat'."
+            )
         p, rows = trace.levels[0].p, trace.levels[0].z.shape[1]
         return p.sample((1,) if p.batch_shape else (1, rows)).detach()
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from varied import uses
 from varied.data import Batch, Batches, Items, chunks, read, split
+from varied.data.labels import keep_few
 from varied.errors import VariedError
 from varied.evaluate.latent import is_active
 from varied.jobs.choose import Choice, choose
@@ -38,6 +39,8 @@ LOGGED = 200
 CHECKPOINT_SECONDS = 30.0
 CODES, SAMPLES, VALIDATED = 1000, 36, 2000
 LAST = 10**12
+#: The share of each batch that has a label, where a model learns classes from few.
+LABELLED = 0.25
 
 
 class Interrupted(KeyboardInterrupt):
@@ -52,6 +55,7 @@ def prepare(
     Arguments are those of `varied.fit`.
     """
     given = {k: choices.pop(k) for k in ("size", "labels", "classes") if k in choices}
+    few = int(choices.pop("few_labels", None) or 0)
     reading: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     items = read(source, **reading)
     seed = int(choices.get("seed") or (model.plan.seed if isinstance(model, Spec) else 0))
@@ -60,12 +64,12 @@ def prepare(
     compose(choice.spec, choice.codec.shape, choice.codec.domain)
     name = model if isinstance(model, str) else "spec"
     plain = reading if items.source else {}
-    data = Store("").describe_data(items, parts, plain)
+    data = Store("").describe_data(items, parts, plain) | {"few_labels": few}
     store = _place(out, Path(items.source or "arrays").stem, name, choice, data)
     if not store.exists:
         store.write_split(parts)
         store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})
-    return Job(store, items, choice, name)
+    return Job(store, items, choice, name, few)
 
 
 def _place(
@@ -96,7 +100,9 @@ def _place(
 def _same(store: Store, choice: Choice, data: dict[str, Any]) -> bool:
     if not store.exists or not (store / "split.safetensors").exists():
         return False
-    return store.read_spec() == choice.spec and store.read_data().get("digest") == data["digest"]
+    known = store.read_data()
+    alike = all(known.get(key, 0) == data[key] for key in ("digest", "few_labels"))
+    return alike and store.read_spec() == choice.spec
 
 
 class Job:
@@ -107,9 +113,11 @@ class Job:
         items: All data.
         choice: What to train.
         name: What the person called the model.
+        few: How many training labels are kept; 0 keeps all.
     """
 
-    def __init__(self, store: Store, items: Items, choice: Choice, name: str) -> None:
+    def __init__(self, store: Store, items: Items, choice: Choice, name: str, few: int = 0) -> None:
+        self.few = few
         self.store, self.items, self.choice, self.name = store, items, choice, name
         self.spec, self.codec = choice.spec, choice.codec
         self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
@@ -130,7 +138,8 @@ class Job:
         """What was understood and chosen."""
         sizes = (len(getattr(self.parts, part)) for part in ("train", "validation", "test"))
         rows = "Rows: {:,} for training, {:,} for validation, {:,} for the test.".format(*sizes)
-        return [*self.items.notes, rows, *self.choice.sentences, *self.notices]
+        few = [f"All but {self.few} training labels are hidden."] if self.few else []
+        return [*self.items.notes, rows, *few, *self.choice.sentences, *self.notices]
 
     def rows(self, part: str, most: int | None = None) -> Batch:
         """Return stored rows of a part: all, or a fixed random choice of so many."""
@@ -138,9 +147,17 @@ class Job:
         if most is not None and len(indices) > most:
             indices = indices[permutation(len(indices), self.spec.plan.seed, "look")[:most]]
         items = self.items.take(indices.numpy())
-        context = self.choice.context
-        c = None if context is None or items.labels is None else context.encode(items.labels)
-        return Batch(self.codec.encode(items), c)
+        return Batch(self.codec.encode(items), self._context(items, part))
+
+    def _context(self, items: Items, part: str) -> Tensor | None:
+        context, labels = self.choice.context, items.labels
+        if context is None or labels is None:
+            return None
+        if part == "train" and self.few:
+            labels = keep_few(labels, self.few, self.spec.plan.seed)
+        elif self.model.classes:
+            return None  # what is said of data must not hang on their labels
+        return context.encode(labels)
 
     def train(self) -> Iterator[Event]:
         """Train to the end, and yield each event after it was logged and, in time, saved.
@@ -150,7 +167,8 @@ class Job:
         """
         plan = self.spec.plan
         rows = self.rows("train")
-        batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed)
+        known = LABELLED if self.model.classes else 0.0
+        batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed, labelled=known)
         with self.store.lock(), _gracefully(self):
             self.store.forget_after(self.state.step or -1)
             watch = Watch(self)

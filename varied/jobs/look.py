@@ -76,6 +76,10 @@ def _facts(run: Run, found: Evaluation, state: State) -> list[Fact]:
     facts.append(Fact("reconstruction", f"{found.reconstruction} nats", rows))
     if found.kl is not None:
         facts.append(Fact("KL", f"{found.kl} nats", rows))
+    error = run.error
+    if error is not None:
+        share = f"{100 * error.value:.2f} ± {100 * error.error:.2f} %"
+        facts.append(Fact("class error", share, f"{rows}; their labels were not shown"))
     if found.codes:
         share = f"{found.used:.0%} of {found.codes}"
         facts.append(Fact("codes in use", share, f"perplexity {found.perplexity:.0f}, on {rows}"))
@@ -130,7 +134,7 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         plots.kl_bars(rates, active, folder / "kl.png")
         text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
         yield Figure("kl.png", "KL of each latent unit", text, text)
-    if run.model.latent == (2,) and _pictured(run):
+    if run.model.latent == (2,) and run.straight and _pictured(run):
         yield _manifold(run)
     if run.straight:
         order = "most varied" if found.kl_by_unit is None else "largest KL"

@@ -50,6 +50,11 @@ class LatentModel(nn.Module, ABC):
         """The size of the codebook, 0 where there is none."""
         return 0
 
+    @property
+    def classes(self) -> int:
+        """The number of classes that it tells apart, 0 where it knows none."""
+        return 0
+
     @abstractmethod
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1

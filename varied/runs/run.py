@@ -17,7 +17,7 @@ from varied import uses
 from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec
 from varied.errors import VariedError, nearest
-from varied.evaluate import Evaluation, evaluate
+from varied.evaluate import Estimate, Evaluation, evaluate
 from varied.expost import flat_only
 from varied.files import read_json
 from varied.randomness import noise
@@ -121,8 +121,11 @@ class Run:
         return read(source, size=size, at_least=1)
 
     def stored(self, items: Items) -> Batch:
-        """Return items as the model's stored rows, with their context."""
-        if self.context is None:
+        """Return items as the model's stored rows, with their context.
+
+        A model that learned classes is not told them: what it says must not hang on labels.
+        """
+        if self.context is None or self.model.classes:
             return Batch(self.codec.encode(items))
         if items.labels is None:
             raise VariedError("This run is conditional, so data need their labels.")
@@ -248,6 +251,28 @@ class Run:
         """Return the codes of data, in order."""
         batch = self.stored(self.read(source))
         return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
+
+    def classify(self, source: Any = None) -> Tensor:
+        """Return the probability of each class for each datum, with shape (N, C).
+
+        Arguments:
+            source: The data; None for the run's own test rows. Their labels are not read.
+
+        Raises:
+            VariedError: If the run learned no classes.
+        """
+        batch = Batch(self.codec.encode(self.read(source)))
+        return uses.classify(self.model, self.codec.load, chunks(batch.x, size=ROWS))
+
+    @property
+    def error(self) -> Estimate | None:
+        """The share of the test rows that are classified wrongly; None where it is not known."""
+        labels = self.part("test").labels
+        if not self.model.classes or labels is None:
+            return None
+        known = torch.from_numpy(labels.astype(np.int64)) >= 0
+        wrong = self.classify().argmax(1) != torch.from_numpy(labels.astype(np.int64))
+        return Estimate.of(wrong[known].double())
 
     def evaluate(self, source: Any = None, *, part: str = "test", samples: int = 0) -> Evaluation:
         """Measure the run on its test rows, another part, or other data.

@@ -149,7 +149,11 @@ OBJECTIVES: dict[str, Entry] = {
         "https://arxiv.org/abs/1903.12436",
         "good copies; a prior is fitted to the codes afterwards",
         UNMEASURED,
-        {"posterior": "point", "prior": "gmm", "objective": {"name": "rae", "decoder": "gp", "weight": 0.1}},
+        {
+            "posterior": "point",
+            "prior": "gmm",
+            "objective": {"name": "rae", "decoder": "gp", "weight": 0.1},
+        },
     ),
     "control-vae": Entry(
         "ControlVAE",
