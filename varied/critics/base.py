@@ -37,6 +37,8 @@ class Adversary(nn.Module, ABC):
     def __init__(self, lr: float = 1.0, momentum: float = 0.5) -> None:
         super().__init__()
         self.lr, self.momentum = lr, momentum
+        #: More numbers for the log, by name, as of the last step.
+        self.told: dict[str, Tensor] = {}
 
     @abstractmethod
     def attach(self, model: Any) -> None:

@@ -40,7 +40,10 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
     title = f"{_title(name)} on {_source(run)}"
     facts = _facts(run, found, state)
     notes = [Sentence(text) for text in sentences]
-    warnings = [Sentence(text, "warning") for text in [*found.warnings, *_skipped(state)]]
+    warnings = [
+        Sentence(text, "warning")
+        for text in [*found.warnings, *_skipped(state), *_braked(run.store.history())]
+    ]
     table = _table(run, state)
     _card(run, title, facts, table, warnings, figures)
     write_report(
@@ -66,6 +69,17 @@ def _skipped(state: State) -> list[str]:
     if not state.skipped:
         return []
     return [f"{state.skipped} steps had no finite gradient and were left out; try a smaller --lr."]
+
+
+def _braked(history: Sequence[dict[str, Any]]) -> list[str]:
+    """Say whether a critic was held back."""
+    brakes = [row["brake"] for row in history if row["split"] == "train" and "brake" in row]
+    if not brakes or min(brakes) > 0.9:
+        return []
+    return [
+        "Reconstruction got worse than its tolerance while the critic spoke, so its weight was "
+        f"held back, to {min(brakes):.2g} of itself at the least; a lower --weight needs no brake."
+    ]
 
 
 def _facts(run: Run, found: Evaluation, state: State) -> list[Fact]:

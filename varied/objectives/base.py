@@ -105,6 +105,8 @@ class Objective(nn.Module):
         self._feel(parts)
         paid = {f"{name}_critic": critic.loss(trace) for name, critic in self.critics.items()}
         parts |= self._told(trace, parts) | paid
+        for critic in self.critics.values():
+            parts |= critic.told
         return loss + sum(paid.values()), {name: value.detach() for name, value in parts.items()}
 
     def _feel(self, parts: dict[str, Tensor]) -> None:
