@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.trained import RESULTS, data, distance, keep, trained
+from benchmarks.trained import ELBO, RESULTS, data, distance, keep, trained
 from varied import uses
 from varied.evaluate.disentanglement import mig
 from varied.evaluate.fidelity import sharpness
@@ -28,6 +28,11 @@ FACES = "faces"
 
 def plan(**values: Any) -> Plan:
     return Plan(**({"threads": 1, "compile": "no", "batch": 256, "lr": 2e-3} | values))
+
+
+def length(wanted: argparse.Namespace, minutes: float) -> dict[str, float]:
+    """Return how long to train: the epochs that were asked for, or minutes."""
+    return {"epochs": wanted.epochs} if wanted.epochs else {"minutes": wanted.minutes or minutes}
 
 
 def told(work: str, name: str, found: dict[str, Any]) -> None:
@@ -49,7 +54,7 @@ def iwae(wanted: argparse.Namespace) -> None:
     """
     here, one = data("mnist", everything=True), None
     for k, epochs in (("1", 250), ("5", 70), ("50", 22)):
-        objective = "elbo" if k == "1" else {"name": "iwae", "samples": int(k)}
+        objective = ELBO if k == "1" else {"name": "iwae", "samples": int(k)}
         lr = 1e-3 if k == "1" else 5e-4
         how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1))
         one = trained(here, how, start=one, net=TANH, latent=50, objective=objective)
@@ -96,7 +101,7 @@ def densities(wanted: argparse.Namespace) -> None:
 
 def samples(wanted: argparse.Namespace) -> None:
     """How far samples are from test digits: codes with a learned prior, WAE, RAE, and the VAE."""
-    here, minutes = data("mnist"), wanted.minutes or 3
+    here = data("mnist")
     codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq"}
     rae = {"posterior": "point", "prior": "gmm"}
     variants: dict[str, dict[str, Any]] = {
@@ -115,7 +120,7 @@ def samples(wanted: argparse.Namespace) -> None:
     }
     real = here.seen("test", 10_000)
     for name in wanted.only or variants:
-        one = trained(here, plan(minutes=minutes), **variants[name])
+        one = trained(here, plan(**length(wanted, 3)), **variants[name])
         found = one.numbers(most=2000)
         with noise(0, "draws"):
             drawn = torch.bernoulli(one.samples(10_000))
@@ -126,7 +131,7 @@ def samples(wanted: argparse.Namespace) -> None:
 
 def faces(wanted: argparse.Namespace) -> None:
     """Codes in use, and sharpness with a critic, on faces of 64 x 64; no picture is kept."""
-    here, minutes = data(wanted.faces), wanted.minutes or 6
+    here = data(wanted.faces)
     codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq"}
     pixels = {"latent": 64, "net": "conv", "likelihood": "discretized-logistic"}
     variants: dict[str, dict[str, Any]] = {
@@ -139,7 +144,7 @@ def faces(wanted: argparse.Namespace) -> None:
     }
     x = here.seen("test", 400)
     for name in wanted.only or variants:
-        one = trained(here, plan(minutes=minutes, batch=64, lr=1e-3), **variants[name])
+        one = trained(here, plan(**length(wanted, 6), batch=64, lr=1e-3), **variants[name])
         made = uses.reconstruct(one.model, x)
         found = one.numbers()
         found["sharpness"] = sharpness(made).value

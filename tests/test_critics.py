@@ -32,7 +32,7 @@ ROWS = {
     "factor": SMALL,
     "aae": SMALL,
     "wae-gan": SMALL,
-    "vae-gan": SMALL | {"r1": 1.0, "layer": 0},
+    "vae-gan": SMALL | {"r1": 1.0, "layer": 0, "start": 0.2},
     "hinge-gan": SMALL | {"start": 0.2, "r1": 1.0, "features": 1.0},
 }
 every = pytest.mark.parametrize("name", ROWS)
@@ -403,7 +403,7 @@ def test_the_penalty_is_the_squared_slope_and_comes_lazily():
 
 
 def test_the_likeness_is_the_best_gaussian_in_a_hidden_map():
-    critic = FeatureMatch(realism=0.0)
+    critic = FeatureMatch(realism=0.0, start=0.0)
     critic.attach(Sized())
     critic.eval()
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE)

@@ -47,9 +47,14 @@ def looks(p: Distribution) -> Tensor:
 class PictureCritic(Adversary):
     """A term whose critic is convolutional and scores the patches of a picture.
 
-    The critic runs in the precision of the decoder, and does not see a context.
+    Before ``start`` the critic sleeps and nobody pays. From then on it learns, the model listens
+    more and more, and a `Brake` holds the squared error near the lowest there was. The critic runs
+    in the precision of the decoder, and does not see a context.
 
     Arguments:
+        start: The share of the run (below 1) or the step from which the critic is awake.
+        rise: Over which further share or steps the model begins to listen, as a share of ``start``.
+        tolerance: By how much the squared error may rise above its lowest before the brake.
         width: The channels of the critic's first layer.
         depth: The most halvings of the critic.
         lr: The critic's learning rate as a factor on the model's.
@@ -64,6 +69,9 @@ class PictureCritic(Adversary):
     def __init__(
         self,
         *,
+        start: float = 0.4,
+        rise: float = 0.1,
+        tolerance: float = 0.3,
         width: int = 32,
         depth: int = 3,
         lr: float = 1.0,
@@ -76,7 +84,15 @@ class PictureCritic(Adversary):
             raise VariedError(
                 f"critic_lr={lr} must be above 0 and r1={r1} not below it; 1 and 0 are usual."
             )
+        if start < 0:
+            raise VariedError(f"start={start} must not be below 0; 0 is awake from the first step.")
         self.width, self.depth, self.spectral, self.r1 = width, depth, spectral, r1
+        # A share of the run must stay one: what is left of it bounds the ramp.
+        length = min(start * rise, (1 - start) / 2) if start < 1 else start * rise
+        asleep = Constant(0.0, start)
+        self.awake = Dial(Join((asleep, Constant(1.0))) if start else 1.0)
+        self.heard = Dial(Join((asleep, Linear(0.0, 1.0, length))) if start else 1.0)
+        self.brake = Brake(tolerance)
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.told: dict[str, Tensor] = {}
 
@@ -131,6 +147,17 @@ class PictureCritic(Adversary):
             return x, made
         return x, made.masked_fill(trace.mask == 0, 0)
 
+    def feel(self, trace: Trace, **told: Tensor) -> None:
+        """Take note of the squared error, and of what else is to be told beside it."""
+        with torch.no_grad():
+            gap = trace.px.mean - trace.x
+            gap = gap if trace.mask is None else gap * trace.mask
+            error = gap.square().flatten(2).mean(2).mean()
+        if self.moves:
+            self.brake.feel(error, act=bool(self.awake.value))
+        told = {"squared_error": error, "brake": self.brake.value} | told
+        self.told = {name: value.detach().clone() for name, value in told.items()}
+
     def penalty(self, x: Tensor) -> Tensor:
         r"""Return the penalty on the critic's gradient at real data, a scalar.
 
@@ -159,8 +186,7 @@ class HingeGan(PictureCritic):
         L_D = \mathbb E \max(0, 1 - D(x)) + \mathbb E \max(0, 1 + D(\mu(z)))
 
     with :math:`\lambda = \|\nabla \text{distortion}\| / \|\nabla D\|`, so that a weight of 1 pulls
-    as hard as reconstruction does. Before ``start`` the critic sleeps. From then on it learns, the
-    model begins to listen, and a `Brake` holds the squared error near the lowest there was.
+    as hard as reconstruction does.
 
     What is told is the plain score; :math:`\lambda` and the brake scale its gradient alone, so the
     loss of one step can be compared with that of another.
@@ -180,10 +206,7 @@ class HingeGan(PictureCritic):
         gradient agrees with itself more than residuals do, so the weight here is the smaller one.
 
     Arguments:
-        start: The share of the run (below 1) or the step from which the critic is awake.
-        rise: Over which further share or steps the model begins to listen, as a share of ``start``.
         features: The weight of the distance in the critic's hidden maps beside its score.
-        tolerance: By how much the squared error may rise above its lowest before the brake.
         others: Settings of `PictureCritic`.
     """
 
@@ -192,31 +215,17 @@ class HingeGan(PictureCritic):
     #: The largest ratio, for each number of a datum.
     MOST = 1e4
 
-    def __init__(
-        self,
-        *,
-        start: float = 0.4,
-        rise: float = 0.1,
-        features: float = 0.0,
-        tolerance: float = 0.3,
-        **others: Any,
-    ) -> None:
+    def __init__(self, *, features: float = 0.0, **others: Any) -> None:
         super().__init__(**others)
-        if start < 0 or features < 0:
-            raise VariedError(f"start={start} and features={features} must not be below 0.")
+        if features < 0:
+            raise VariedError(f"features={features} must not be below 0; 0 is the default.")
         self.features = features
-        # A share of the run must stay one: what is left of it bounds the ramp.
-        length = min(start * rise, (1 - start) / 2) if start < 1 else start * rise
-        asleep = Constant(0.0, start)
-        self.awake = Dial(Join((asleep, Constant(1.0))) if start else 1.0)
-        self.heard = Dial(Join((asleep, Linear(0.0, 1.0, length))) if start else 1.0)
-        self.brake = Brake(tolerance)
         self.register_buffer("pulled", torch.zeros(()))
 
     def forward(self, trace: Trace) -> Tensor:
         """Return the negative mean score of each datum's reconstructions, with shape (B)."""
         x, made = self.pairs(trace)
-        self._feel(trace)
+        self.feel(trace, pull=self.pulled)
         if not self.awake.value:
             return made.new_zeros(len(x))
         shown = made.detach().requires_grad_(torch.is_grad_enabled())
@@ -253,16 +262,6 @@ class HingeGan(PictureCritic):
             self.pulled.copy_(ratio)
         return ratio * self.brake.value * self.heard.value
 
-    def _feel(self, trace: Trace) -> None:
-        with torch.no_grad():
-            gap = trace.px.mean - trace.x
-            gap = gap if trace.mask is None else gap * trace.mask
-            error = gap.square().flatten(2).mean(2).mean()
-        if self.moves:
-            self.brake.feel(error, act=bool(self.awake.value))
-        told = {"pull": self.pulled, "brake": self.brake.value}
-        self.told = {"squared_error": error} | {k: v.clone() for k, v in told.items()}
-
 
 @reads()
 class FeatureMatch(PictureCritic):
@@ -285,8 +284,8 @@ class FeatureMatch(PictureCritic):
         paper's decoder minimises log (1 - D), which has no gradient where the critic is sure; here
         it is -log D, as in nearly all code. The paper weighs the first part by a fixed gamma for
         the decoder; here :math:`\lambda` is the ratio of the two parts' gradients at the pictures,
-        so that w = 1 pulls as hard as the first part does. The critic ends in patches, not in a
-        dense layer.
+        so that w = 1 pulls as hard as the first part does. The paper's critic is awake from the
+        first step, and ends in a dense layer; here it wakes late and ends in patches.
 
     Arguments:
         layer: Which hidden map, counted from 0 at the picture; -1 is the last.
@@ -313,23 +312,29 @@ class FeatureMatch(PictureCritic):
     def forward(self, trace: Trace) -> Tensor:
         """Return what the model pays for each datum, with shape (B), in nats."""
         x, made = self.pairs(trace)
+        self.feel(trace)
+        if not self.awake.value:
+            return made.new_zeros(len(x))
         fakes = self._fakes(trace)
         self.decoded = trace, fakes
         learns = torch.is_grad_enabled() and made.requires_grad
         shown, faked = (t.detach().requires_grad_(learns) for t in (made, fakes))
         likeness, fooled = trace.expect(self._likeness(x, shown)), self._fooled(faked)
-        self.told = {"likeness": likeness.detach().mean(), "fooled": fooled.detach().mean()}
+        self.told |= {"likeness": likeness.detach().mean(), "fooled": fooled.detach().mean()}
         if not learns:
             return likeness + self.realism * fooled
         (near,) = torch.autograd.grad(likeness.sum(), shown)
         (real,) = torch.autograd.grad(fooled.sum(), faked)
         ratio = near.norm() / real[0].norm().clamp(min=1e-12)
-        real = self.realism * ratio * real
-        return carried(likeness, made, near) + carried(self.realism * fooled, fakes, real)
+        real = self.brake.value * self.realism * ratio * real
+        likely = carried(likeness, made, self.heard.value * near)
+        return likely + carried(self.realism * fooled, fakes, self.heard.value * real)
 
     def loss(self, trace: Trace) -> Tensor:
         """Return the critic's cross-entropies, a scalar in nats; 3 log 2 is a blind guess."""
         x = trace.x.detach()
+        if not self.awake.value:
+            return x.new_zeros(())
         fakes = self._fakes(trace).detach()
         self.decoded = None
         score = self.maps(torch.cat([x, *fakes]), still=False)[-1].flatten(1)

@@ -109,9 +109,11 @@ def wae_gan(
 
 def vae_gan(
     features: Number = 1.0,
-    pixels: Number = 0.1,
+    pixels: Number = 1.0,
     kl: Number = 1.0,
-    realism: float = 0.5,
+    realism: float = 0.3,
+    start: float = 0.4,
+    tolerance: float = 0.3,
     layer: int = 1,
     critic_width: int = 32,
     critic_depth: int = 3,
@@ -133,6 +135,10 @@ def vae_gan(
             scale learns nothing.
         kl: The weight of the KL, a number or a schedule.
         realism: The weight of fooling the critic; 1 pulls as hard as the likeness of features does.
+        start: The share of the run (below 1) or the step from which the critic is awake; before
+            it, pixels are all there is.
+        tolerance: By how much the squared error may rise above its lowest before the weight of
+            fooling the critic is halved.
         layer: Which hidden layer of the critic, counted from 0 at the picture; -1 is the last.
         critic_width: The channels of the critic's first layer.
         critic_depth: The most halvings of the critic.
@@ -144,6 +150,8 @@ def vae_gan(
     critic = FeatureMatch(
         layer=layer,
         realism=realism,
+        start=start,
+        tolerance=tolerance,
         width=critic_width,
         depth=critic_depth,
         lr=critic_lr,
