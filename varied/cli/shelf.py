@@ -33,7 +33,7 @@ def models(
     if parts:
         _show_parts(as_json)
         return
-    from varied.zoo import ZOO
+    from varied.zoo import UNMEASURED, ZOO
 
     if name is not None:
         _show_model(name, pick(ZOO, name, "model"), as_json)
@@ -41,15 +41,23 @@ def models(
         console.show_json({"models": [_plain(*row) for row in ZOO.items()]})
     else:
         for one, entry in ZOO.items():
-            console.heading(one)
-            _describe(entry)
+            console.say(f"{one}: {entry.title} ({_authors(entry)}, {entry.year})")
+            reaches = "" if entry.reaches == UNMEASURED else f" Reaches: {entry.reaches}."
+            console.say(f"For {entry.suits}.{reaches}", 4)
         print()
-        console.say("`varied models NAME` shows one whole, `varied models --parts` the parts.")
+        console.say(
+            "`varied models NAME` shows one whole, `varied explain NAME` is a lesson on it."
+        )
+        console.say("`varied models --parts` lists the parts that they are made of.")
 
 
 def _plain(name: str, entry: Entry) -> dict[str, Any]:
     keys = ("title", "reference", "year", "link", "suits", "reaches", "conditional")
     return {"name": name} | {k: getattr(entry, k) for k in keys} | {"parts": dict(entry.parts)}
+
+
+def _authors(entry: Entry) -> str:
+    return entry.reference.rpartition("(")[2].rstrip(")")
 
 
 def _describe(entry: Entry) -> None:
