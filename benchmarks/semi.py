@@ -45,17 +45,17 @@ PLAN = {"threads": 1, "compile": "no", "precision": "bfloat16"}
 MODELS: dict[str, dict[str, Any]] = {
     "m2": {
         "structure": {"name": "classes", "classifier": "conv", "dropout": 0.5},
-        "objective": {"name": "semi", "alpha": 20.0, "beta": "linear(5, 1, 0.5)"},
+        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
         "net": LAYERS,
         "latent": 6,
-        "plan": PLAN | {"batch": 128, "lr": 3e-3, "steps": 4000},
+        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
     },
     "m2-mlp": {
-        "structure": {"name": "classes", "dropout": 0.3},
-        "objective": {"name": "semi", "alpha": 20.0, "beta": "linear(5, 1, 0.5)"},
+        "structure": {"name": "classes", "dropout": 0.5},
+        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
         "net": LAYERS,
-        "latent": 10,
-        "plan": PLAN | {"batch": 128, "lr": 2e-3, "steps": 4000},
+        "latent": 6,
+        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
     },
     "m1m2": {
         "structure": {"name": "stacked", "above": 16, "units": 200, "depth": 2, "dropout": 0.3},

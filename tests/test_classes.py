@@ -28,7 +28,8 @@ labels = pytest.mark.parametrize("given", LABELS.values(), ids=LABELS)
 M2 = {"structure": {"name": "classes", "units": 4}, "objective": "semi"}
 M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "stacked"}
 M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
-KINDS = {"m2": M2, "m1+m2": M1M2, "m1": M1}
+JOINT = {"structure": M1M2["structure"] | {"joint": True}, "objective": "semi"}
+KINDS = {"m2": M2, "m1+m2": M1M2, "joint": JOINT, "m1": M1}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -231,7 +232,7 @@ def test_what_is_above_teaches_nothing_below():
     assert all(n.startswith("below.") for n in reached(model, elbo()(trace)[0]))
     loss, parts = objective(trace)
     wanted = elbo()(trace)[0] + distortion(trace.above).mean() + rate(trace.above).mean()
-    torch.testing.assert_close(loss, wanted + 50 * parts["classification"])
+    torch.testing.assert_close(loss, wanted + 5 * parts["classification"])
 
 
 def test_m1_alone_says_of_codes_that_they_are_normal():
@@ -352,7 +353,9 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**M2, "structure": {"name": "classes", "classifier": "none"}}, "is no net; choose from"),
         ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
         ({**M2, "objective": {"name": "semi", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
-        ({**M2, "objective": "stacked"}, "use structure='stacked'"),
+        ({**M2, "objective": "stacked"}, "use a structure='stacked' that is not joint"),
+        ({**JOINT, "objective": "stacked"}, "or objective='semi'"),
+        ({**JOINT, "structure": {**JOINT["structure"], "above": 0}}, "nothing to join"),
         ({**M1M2, "structure": "flat", "objective": "semi"}, "use structure='classes'"),
     ],
 )

@@ -33,7 +33,7 @@ ROWS = {
     "aae": SMALL,
     "wae-gan": SMALL,
     "vae-gan": SMALL | {"r1": 1.0, "layer": 0, "start": 0.2},
-    "hinge-gan": SMALL | {"start": 0.2, "r1": 1.0, "features": 1.0},
+    "hinge-gan": SMALL | {"start": 0.2, "r1": 1.0},
 }
 every = pytest.mark.parametrize("name", ROWS)
 

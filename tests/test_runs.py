@@ -14,6 +14,7 @@ import varied
 from varied import files
 from varied.errors import VariedError
 from varied.jobs import Interrupted, fit, prepare
+from varied.jobs.job import Watch
 from varied.runs import Run, Store, list_runs
 from varied.tensors import read_tensors, write_tensors
 
@@ -370,3 +371,17 @@ def test_damaged_tensors_are_noticed(tmp_path):
         read_tensors(path)
     with pytest.raises(VariedError, match="missing"):
         read_tensors(tmp_path / "none")
+
+
+def test_a_model_with_a_critic_is_delivered_at_most_half_as_bad_again_as_its_best(data, tmp_path):
+    small = {"steps": 4, "batch": 16, "threads": 1, "precision": "float32", "latent": 2, "width": 8}
+    job = prepare(data, "vae-gan-modern", out=tmp_path / "r", critic_depth=1, **small)
+    watch = Watch(job)
+    errors = (1.0, 1.4, 1.6, 0.5, 0.7, 0.8)
+    kept = [watch._worth_keeping({"loss": 9.0, "squared_error": error}) for error in errors]
+    assert kept == [True, True, False, True, True, False]
+    for _ in job.train():
+        pass
+    rows = [row for row in job.store.history() if row["split"] == "validation"]
+    assert all(row["squared_error"] > 0 for row in rows)
+    assert Watch(job).lowest == min(row["squared_error"] for row in rows)

@@ -39,6 +39,8 @@ LOGGED = 200
 CHECKPOINT_SECONDS = 30.0
 CODES, SAMPLES, VALIDATED = 1000, 36, 2000
 LAST = 10**12
+#: How much worse than the best a model with a critic may rebuild data and still be delivered.
+WORSE = 1.5
 #: The share of each batch that has a label, where a model learns classes from few.
 LABELLED = 0.25
 
@@ -221,9 +223,14 @@ class Job:
             return []
         best = read_tensors(path)[1]
         last = [row for row in self.store.history() if row["split"] == "validation"][-1]
-        if last["loss"] <= best["loss"]:
+        if last["step"] == best["step"]:
             return []
         self.store.read_weights("best.safetensors", self.model)
+        if self.step.objective.critics:
+            return [
+                f"Kept the weights of epoch {best['epoch']:.1f}: later ones rebuild the validation "
+                f"rows more than {WORSE} times worse than the best did."
+            ]
         return [
             f"Kept the weights of epoch {best['epoch']:.1f}, where the validation loss was lowest "
             f"({best['loss']:.2f} nats; {last['loss']:.2f} at the end)."
@@ -250,6 +257,8 @@ class Watch:
         self.progress = job.state.progress
         best = self.store / "best.safetensors"
         self.best = read_tensors(best)[1]["loss"] if best.exists() else math.inf
+        errors = [row["squared_error"] for row in self.store.history() if _validated(row)]
+        self.lowest = min(errors, default=math.inf)
         self.saved = time.monotonic()
         self.sums: dict[str, Tensor] = {}
         self.count, self.skipped = 0, 0
@@ -294,10 +303,22 @@ class Watch:
         parts = self._validate()
         row = self._row("validation", epoch, state) | parts
         self.store.log(row | {"active_units": int(is_active(codes).sum())})
-        if not parts["loss"] >= self.best:
+        if self._worth_keeping(parts):
             self.best = parts["loss"]
             notes = {"loss": self.best, "epoch": epoch, "step": state.step}
             self.store.write_weights("best.safetensors", job.model, **notes)
+
+    def _worth_keeping(self, parts: dict[str, float]) -> bool:
+        """Whether weights are the best so far.
+
+        A loss that a critic has a part in moves with the critic, so there the newest weights are
+        the best, as long as they do not rebuild data much worse than any before them.
+        """
+        if not self.job.step.objective.critics:
+            return not parts["loss"] >= self.best
+        error = parts.get("squared_error", 0.0)
+        self.lowest = min(self.lowest, error)
+        return error <= WORSE * self.lowest
 
     def _made(self) -> Tensor:
         """Return data from fixed draws of the prior; reconstructions where it is fitted later."""
@@ -320,6 +341,10 @@ class Watch:
                 for name, value in {"loss": loss, **parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
         return sums
+
+
+def _validated(row: dict[str, Any]) -> bool:
+    return row["split"] == "validation" and "squared_error" in row
 
 
 def _chunks(rows: Batch) -> Iterator[Batch]:

@@ -58,9 +58,10 @@ class ClassLevel(Level):
 
     Arguments:
         z: The classes that were tried, one-hot, with shape (K, B, C).
-        q: q(y given x), settled where there is a label, with batch shape (B).
-        p: p(y), with a batch shape that broadcasts to (B).
-        logits: Those of q(y given x) as the classifier has it, whatever the label, of shape (B, C).
+        q: q(y given x), settled where there is a label, with a batch that broadcasts to (K, B).
+        p: p(y), with a batch shape that broadcasts to (K, B).
+        logits: Those of q(y given x) as the classifier has it, whatever the label, of shape
+            (S, B, C), where S is 1, or the number of codes that it reads of each datum.
         c: The labels, with shape (B, C), zeros where there is none; or None.
     """
 
@@ -182,22 +183,40 @@ class ClassVAE(LatentModel):
             samples: The number of draws of z for each datum and class.
         """
         x = observed(x, mask)
+        px, levels, weights = self.tried(x[None], c, samples)
+        return Trace(x, px, levels, mask, weights)
+
+    def tried(
+        self, x: Tensor, c: Tensor | None, samples: int
+    ) -> tuple[Distribution, list[Level], Tensor]:
+        """Try every class, and return p(x given y, z), the levels and the weights.
+
+        Arguments:
+            x: The data, with shape (S, B, *event), of which each stands for S draws of a datum.
+            c: The classes, with shape (B, C), or None.
+            samples: The number of draws of z for each datum and class; K = samples * C * S.
+        """
         logits = self.classifier.raw(x)
-        choice = one_hot(settled(logits, c))
-        y = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None]
-        # What does not depend on the class is computed once; draws share their q.
-        h = self.trunk.raw(x).expand(self.classes, -1, -1)
-        raw = self.encoder.raw(h, y).repeat(samples, 1, 1)
-        y = y.expand(-1, len(x), -1).repeat(samples, 1, 1)
+        choice = settled(logits, c)
+        y = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None, None]
+
+        def everywhere(h: Tensor) -> Tensor:
+            """Return (C, S, B, n) as (K, B, n)."""
+            lead = (self.classes, *logits.shape[:-1])
+            return h.expand(*lead, -1).flatten(0, 1).repeat(samples, 1, 1)
+
+        # What does not depend on the class is computed once, and draws share their q.
+        h = self.trunk.raw(x)
+        raw = everywhere(self.encoder.raw(h.expand(self.classes, *h.shape), y))
         with torch.autocast(x.device.type, enabled=False):
             q = self.encoder.head(raw)
-        z = q.rsample()
+        z, tried = q.rsample(), everywhere(y)
         levels = [
             Level(z, q, self.prior.rest()),
-            ClassLevel(y, choice, self.prior.choice(), logits, c),
+            ClassLevel(tried, one_hot(everywhere(choice)), self.prior.choice(), logits, c),
         ]
-        weights = choice.mean.T.repeat(samples, 1) / samples
-        return Trace(x, self.decoder(z, y), levels, mask, weights)
+        weights = (everywhere(choice.softmax(-1)) * tried).sum(-1) / (samples * len(x))
+        return self.decoder(z, tried), levels, weights
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given x), with shape (B, C)."""
@@ -241,7 +260,7 @@ class Readout(nn.Module):
         """Return a trace that says of codes that they are normal, whatever their class."""
         logits = self.classifier.raw(x)
         choice = one_hot(settled(logits, c))
-        level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits, c)
+        level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits[None], c)
         return Trace(x, self.prior.rest().expand((1, len(x))), [level])
 
     def classify(self, x: Tensor) -> Tensor:
@@ -254,13 +273,15 @@ class Stacked(LatentModel):
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
 
-    The levels of a trace are those of M1, whose prior is the standard normal, and so are its
-    numbers; what lies above, with the codes as its data, is ``trace.above``. No gradient of it
-    reaches M1. To every use the latent is :math:`z_1`; new ones are made by M2, of a class where
-    one is given.
+    Joint, it is one model with one bound: its levels are :math:`z_1`, :math:`z_2` and y; every
+    class is tried, and x is decoded once.
 
-    Kingma et al. train M1 and then M2. Here both are trained at the same time, on the same rows: M2
-    follows codes that move, and settles as the learning rate falls.
+    Apart, the levels of a trace are those of M1, whose prior is the standard normal, and so are its
+    numbers; what lies above, with the codes as its data, is ``trace.above``, and no gradient of it
+    reaches M1. Kingma et al. train M1 and then M2. Here both are trained at the same time, on the
+    same rows: M2 follows codes that move, and settles as the learning rate falls.
+
+    To every use the latent is :math:`z_1`; new ones are made by M2, of a class where one is given.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -269,11 +290,12 @@ class Stacked(LatentModel):
     Arguments:
         below: M1, from data to codes.
         above: M2, whose data are codes of M1; or a classifier of them.
+        joint: Whether M1 and M2 are one model.
     """
 
-    def __init__(self, below: VAE, above: ClassVAE | Readout) -> None:
+    def __init__(self, below: VAE, above: ClassVAE | Readout, joint: bool = False) -> None:
         super().__init__()
-        self.below, self.above = below, above
+        self.below, self.above, self.joint = below, above, joint
         self.prior = below.prior
 
     @property
@@ -299,16 +321,28 @@ class Stacked(LatentModel):
     @property
     def gives(self) -> frozenset[str]:
         """What terms can read of the posterior and the prior."""
-        return self.below.gives
+        return ClassVAE.gives if self.joint else self.below.gives
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of M1, with that of what is above it on every one of its draws."""
+        """Return the trace of the joint model; or that of M1, with what is above it."""
+        if self.joint:
+            return self._joined(observed(x, mask), c, mask, samples)
         trace = self.below(x, None, mask, samples)
         codes = trace.levels[0].z.detach().flatten(0, 1)
         trace.above = self.above(codes, None if c is None else c.repeat(samples, 1))
         return trace  # type: ignore[no-any-return]
+
+    def _joined(self, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int) -> Trace:
+        assert isinstance(self.above, ClassVAE)
+        q = self.below.encode(x)
+        z = q.rsample((samples,))
+        p, levels, weights = self.above.tried(z, c, 1)
+        # One draw is decoded once, and its p(x given z) broadcasts to all classes.
+        draws = z if samples == 1 else z.repeat(self.classes, 1, 1)
+        level = Level(z.repeat(self.classes, 1, 1), q, p)
+        return Trace(x, self.below.decode(draws), [level, *levels], mask, weights)
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given the code of x), with shape (B, C)."""
@@ -360,7 +394,13 @@ def classes(
 
 
 def stacked(
-    bench: Bench, *, above: int = 50, units: int = 256, depth: int = 1, dropout: float = 0.0
+    bench: Bench,
+    *,
+    above: int = 10,
+    units: int = 200,
+    depth: int = 1,
+    dropout: float = 0.0,
+    joint: bool = False,
 ) -> Stacked:
     """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
 
@@ -373,6 +413,8 @@ def stacked(
         depth: Hidden layers of each net of M2.
         dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
             where labels are few.
+        joint: Whether M1 and M2 are one model, trained with objective='semi'; else M1 does not feel
+            M2, as in the paper, and both are trained with objective='stacked'.
     """
     count, size = _sizes(bench, "stacked")
     below = flat(dataclasses.replace(bench, context=0))
@@ -385,12 +427,14 @@ def stacked(
 
     told = given(size, Point((count,)))
     told.net = dropped(told.net, dropout)
+    if not above and joint:
+        raise VariedError("With above=0 there is nothing to join; leave joint out, or above.")
     if not above:
         return Stacked(below, Readout(told))
     trunk = given(size, Point((units,)))
     decoder = given(above, GaussianLikelihood((size,), scale="each", floor=FLOOR), count)
-    joint = _joint(units, Gaussian((above,)), count)
-    return Stacked(below, ClassVAE(told, trunk, joint, decoder))
+    encoder = _joint(units, Gaussian((above,)), count)
+    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint)
 
 
 classes.own = ("posterior", "prior")  # type: ignore[attr-defined]

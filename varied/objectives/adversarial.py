@@ -111,7 +111,7 @@ def vae_gan(
     features: Number = 1.0,
     pixels: Number = 1.0,
     kl: Number = 1.0,
-    realism: float = 0.3,
+    realism: float = 0.2,
     start: float = 0.4,
     tolerance: float = 0.3,
     layer: int = 1,
@@ -119,7 +119,7 @@ def vae_gan(
     critic_depth: int = 3,
     critic_lr: float = 1.0,
     spectral: bool = True,
-    r1: float = 0.0,
+    r1: float = 1.0,
 ) -> Objective:
     r"""Reconstruction in a hidden layer of a critic, and pictures that it cannot tell from data.
 
@@ -144,7 +144,7 @@ def vae_gan(
         critic_depth: The most halvings of the critic.
         critic_lr: The critic's learning rate as a factor on the model's.
         spectral: Whether the critic's layers are held at gain 1.
-        r1: The weight of the gradient penalty on real data; 0 for none, 1 to 10 is usual.
+        r1: The weight of the gradient penalty on real data; 0 for none.
     """
     _sound(features=features, pixels=pixels, kl=kl)
     critic = FeatureMatch(
@@ -167,9 +167,9 @@ def vae_gan(
 
 def hinge_gan(
     kl: Number = 1.0,
-    weight: Number = 0.5,
+    weight: Number = 0.3,
     start: float = 0.4,
-    features: float = 0.0,
+    features: float = 1.0,
     tolerance: float = 0.3,
     critic_width: int = 32,
     critic_depth: int = 3,

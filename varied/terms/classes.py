@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from varied.errors import VariedError
 from varied.models.classes import ClassLevel, labelled
@@ -20,8 +19,8 @@ _NO_CLASSES = (
     "or structure='stacked', or objective='elbo'."
 )
 _NOTHING_ABOVE = (
-    "This objective reads a model of the codes, and this one has none; use structure='stacked', or "
-    "objective='semi'."
+    "This objective reads a model of the codes that stands apart, and this one has none; use a "
+    "structure='stacked' that is not joint, or objective='semi'."
 )
 
 
@@ -54,9 +53,9 @@ class Classification:
         if level.c is None:
             return level.logits.new_zeros(len(trace.x))
         known = labelled(level.c)[:, 0]
-        cost = cross_entropy(level.logits, level.c, reduction="none")  # 0 for a row of zeros
-        value: Tensor = cost * (len(known) / known.sum().clamp_min(1))
-        return _for_each_datum(value, trace)
+        # 0 for a row of zeros
+        cost = -(level.logits.log_softmax(-1) * level.c).sum(-1)
+        return _for_each_datum(cost * (len(known) / known.sum().clamp_min(1)), trace)
 
     def _level(self, trace: Trace) -> ClassLevel:
         for one in (trace, trace.above):
@@ -84,7 +83,7 @@ class Above:
         Raises:
             VariedError: If there is nothing.
         """
-        if getattr(model, "above", None) is None:
+        if getattr(model, "above", None) is None or model.joint:
             raise VariedError(_NOTHING_ABOVE)
 
     def __call__(self, trace: Trace) -> Tensor:
