@@ -8,6 +8,7 @@ thread, so that two can run side by side on two cores.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import statistics
 import sys
@@ -202,11 +203,12 @@ WORKS: dict[str, Callable[[argparse.Namespace], None]] = {
 def table() -> None:
     """Write the page from all figures that were kept."""
     held = json.loads((RESULTS / "family.json").read_text("utf-8"))
-    lines = ["# The family, measured", "", __doc__.split("\n\n")[1].replace("\n", " "), ""]
+    about = (__doc__ or "").split("\n\n")[1].replace("\n", " ").replace("``", "`")
+    lines = ["# The family, measured", "", about, ""]
     for work, run in WORKS.items():
         rows = {k.partition("/")[2]: v for k, v in held.items() if k.startswith(f"{work}/")}
         if rows:
-            lines += [f"## {work}", "", run.__doc__ or "", "", *_rows(rows), ""]
+            lines += [f"## {work}", "", inspect.getdoc(run) or "", "", *_rows(rows), ""]
     (RESULTS / "family.md").write_text("\n".join(lines), "utf-8")
 
 

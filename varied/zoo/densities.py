@@ -22,7 +22,7 @@ DENSITIES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1705.07120",
         "a better bound, and samples like the data",
-        UNMEASURED,
+        "digits, 14 epochs: -ELBO 95.0, with the standard normal 99.4",
         {"prior": "vamp"},
     ),
     "flow-prior-vae": Entry(
@@ -31,7 +31,7 @@ DENSITIES: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1611.02731",
         "a better bound",
-        UNMEASURED,
+        "digits, 14 epochs: -ELBO 94.9, with the standard normal 99.4",
         {"prior": "flow"},
     ),
     "iaf-vae": Entry(
@@ -40,7 +40,7 @@ DENSITIES: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1606.04934",
         "a posterior that is no Gaussian",
-        UNMEASURED,
+        "digits, 14 epochs: -ELBO 101.7, no gain yet over the plain 99.4",
         {"posterior": "iaf"},
     ),
     "sphere-vae": Entry(

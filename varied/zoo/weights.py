@@ -139,7 +139,7 @@ OBJECTIVES: dict[str, Entry] = {
         2020,
         "https://arxiv.org/abs/1903.12436",
         "good copies; a prior is fitted to the codes afterwards",
-        UNMEASURED,
+        "digits, 6 epochs: Fréchet distance of samples 30, a VAE's 141",
         {"posterior": "point", "prior": "gmm", "objective": {"name": "rae", "decoder": "l2"}},
     ),
     "rae-gp": Entry(
