@@ -338,9 +338,11 @@ def test_a_ladder_is_judged_as_well(name):
 
 
 def test_codes_of_several_priors_are_refused():
-    model, objective, x = made("aae", structure="ladder", net={"name": "mlp", "width": 8})
-    with pytest.raises(VariedError, match="flat"):
-        objective(model(x))
+    with pytest.raises(VariedError, match="use structure='flat'"):
+        made("aae", structure="ladder", net={"name": "mlp", "width": 8})
+    coded = {"posterior": "vq", "prior": "transformer", "latent": 4}
+    with pytest.raises(VariedError, match="use objective='vq'"):
+        made("aae", **coded)
 
 
 # What a critic of pictures sees

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from varied.critics.balance import squared_slope
 from varied.critics.base import Adversary, frozen
 from varied.errors import VariedError
+from varied.models import LatentModel
 from varied.nets import mlp
 from varied.terms import reads
 from varied.trace import Trace
@@ -131,6 +132,25 @@ class PriorMatch(CodeCritic):
             raise VariedError(f"r1={r1} must not be below 0; 1 is usual.")
         self.density, self.r1 = density, r1
 
+    def attach(self, model: Any) -> None:
+        """Make the critic for the latents of a model that has one prior while it is trained.
+
+        Raises:
+            VariedError: If it has a prior at each of several levels, or codes of a codebook, whose
+                prior is learned later.
+        """
+        if isinstance(model, LatentModel) and not hasattr(model, "prior"):
+            raise VariedError(
+                "A critic compares the codes with draws of one prior, and this model has a prior "
+                "at each of several levels; use structure='flat'."
+            )
+        if getattr(model, "codes", 0):
+            raise VariedError(
+                "A critic compares the codes with draws of the prior, and that of a codebook is "
+                "learned later; use objective='vq'."
+            )
+        super().attach(model)
+
     def forward(self, trace: Trace) -> Tensor:
         """Return what the encoder pays in nats, with shape (B); log 2 where nothing is seen."""
         z = trace.z
@@ -162,11 +182,6 @@ class PriorMatch(CodeCritic):
 
     def draws(self, trace: Trace) -> Tensor:
         """Return a draw of the prior for each datum, with shape (1, B, *latent)."""
-        if len(trace.levels) > 1:
-            raise VariedError(
-                "A critic compares the codes with draws of one prior, and this model has a prior "
-                "at each of several levels; use structure='flat'."
-            )
         p, rows = trace.levels[0].p, trace.levels[0].z.shape[1]
         return p.sample((1,) if p.batch_shape else (1, rows)).detach()
 
