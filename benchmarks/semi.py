@@ -184,7 +184,8 @@ def table(trials: list[Trial]) -> str:
     said = [
         "",
         "The paper is Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),",
-        "https://arxiv.org/abs/1406.5298; its plain figures are those that it cites for a net and a",
+        "https://arxiv.org/abs/1406.5298; its plain figures are those that it cites for a net",
+        "and a",
         "convolutional net, and its M1 has a support vector machine upon it.",
         "",
         f"Settings ({SHARE:g} of each batch are labelled rows):",
