@@ -103,6 +103,56 @@ def test_distortion_and_rate_are_kingmas_equations(given):
     assert elbo()(trace)[0].item() == pytest.approx(np.mean(wanted), rel=1e-9)
 
 
+def normal(h):
+    mean, raw = np.split(h, 2)
+    return mean, 10 * np.tanh(raw / 10)
+
+
+def divergence(mean, log_variance, of_mean, of_log_variance):
+    ratio = np.exp(log_variance - of_log_variance)
+    square = (mean - of_mean) ** 2 / np.exp(of_log_variance)
+    return 0.5 * (square + ratio - 1 - np.log(ratio)).sum()
+
+
+def joined(w, x, label, z1, z2):
+    """Return the joint loss of M1+M2 of a datum, from its draws in NumPy."""
+    x = x.reshape(-1)
+    logit = dense(w, "below.decoder", z1, np.tanh)
+    log_px = (x * logit - np.log1p(np.exp(logit))).sum()
+    logits = dense(w, "above.classifier", z1, silu)
+    q = np.exp(logits) / np.exp(logits).sum()
+    features = silu(dense(w, "above.trunk", z1, silu))
+    costs = []
+    for y in range(CLASSES):
+        hot = np.eye(CLASSES)[y]
+        q2 = normal(dense(w, "above.encoder", np.concatenate([features, silu(hot)]), silu))
+        of_mean, raw = np.split(dense(w, "above.decoder", np.concatenate([z2[y], hot]), silu), 2)
+        floor = math.log(0.05)
+        of_log_scale = floor + np.log1p(np.exp(30 * np.tanh(raw / 30) - floor))
+        q1 = normal(dense(w, "below.encoder", x, np.tanh))
+        kl = divergence(*q1, of_mean, 2 * of_log_scale) + divergence(*q2, 0, 0)
+        costs.append(-log_px + kl + math.log(CLASSES))
+    return costs[label] if label >= 0 else (q * (np.array(costs) + np.log(q))).sum()
+
+
+@labels
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_joint_model_has_one_bound(given, samples):
+    model = made(JOINT)[0].double()
+    x, c = rows().double(), one_hot(given).double()
+    trace = model(x, c, samples=samples)
+    w = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    z1, z2 = (trace.levels[i].z.detach().numpy().reshape(CLASSES, samples, 5, -1) for i in (0, 1))
+    each = [
+        [joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b]) for b in range(5)]
+        for s in range(samples)
+    ]
+    told = distortion(trace) + rate(trace)
+    assert told.tolist() == pytest.approx(np.mean(each, 0), rel=1e-9)
+    assert trace.weights.shape == (samples * CLASSES, 5)
+    torch.testing.assert_close(trace.weights.sum(0), torch.ones(5).double())
+
+
 def test_no_labels_are_as_labels_that_are_all_missing():
     model, _ = made(M2)
     x = rows()
@@ -138,8 +188,9 @@ def test_more_draws_change_the_noise_and_not_the_mean():
     assert one == pytest.approx(many, abs=0.05)
 
 
-def test_the_bound_of_a_datum_is_the_sum_of_those_of_its_classes():
-    model = made(M2)[0].double()
+@pytest.mark.parametrize("kind", [M2, JOINT], ids=["m2", "joint"])
+def test_the_bound_of_a_datum_is_the_sum_of_those_of_its_classes(kind):
+    model = made(kind)[0].double()
     x = rows().double()
     found = []
     for given in ([-1] * 5, *([y] * 5 for y in range(CLASSES))):
@@ -161,8 +212,9 @@ def test_many_draws_of_a_label_give_the_integral():
     torch.testing.assert_close(told, exact, atol=0.02, rtol=0)
 
 
-def test_a_bound_is_below_the_likelihood():
-    model, _ = made(M2)
+@pytest.mark.parametrize("kind", [M2, JOINT], ids=["m2", "joint"])
+def test_a_bound_is_below_the_likelihood(kind):
+    model, _ = made(kind)
     x = rows()
     trace = model(x, one_hot(LABELS["some"]), samples=2000)
     assert (-(distortion(trace) + rate(trace)) <= whole(trace.log_w) + 0.02).all()

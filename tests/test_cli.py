@@ -448,7 +448,7 @@ def test_sigterm_saves_too(place, tmp_path):
 
 def test_a_closed_pipe_is_quiet():
     code = "import sys; from varied.cli import main; sys.exit(main(['models']))"
-    line = f'{sys.executable} -c "{code}" | true'
+    line = f'"{sys.executable}" -c "{code}" | true'
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""
 

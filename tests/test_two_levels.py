@@ -329,7 +329,7 @@ def test_a_name_of_the_zoo_takes_a_quarter_of_the_picture(tmp_path):
     job = prepare(x, "vq-vae-2", posterior=small, out=tmp_path / "run", steps=1, threads=1)
     assert job.spec.latent == (16, 7, 5)
     assert job.later
-    assert job.model.latent == (32 * (7 * 5 + 4 * 3),)
+    assert job.model.latent == (16 * (7 * 5 + 4 * 3),)
     assert job.model.encoder.head.codes == CODES
 
 

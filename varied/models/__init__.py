@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from varied.models.base import Bench, LatentModel
-from varied.models.classes import ClassVAE, Stacked, classes, stacked
+from varied.models.classes import ClassVAE, classes
 from varied.models.codes import TwoLevels, two_level_codes
 from varied.models.ladder import Ladder, ladder
+from varied.models.stacked import Stacked, stacked
 from varied.models.vae import VAE, flat
 
 __all__ = [

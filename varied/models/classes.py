@@ -1,8 +1,7 @@
-"""Classes from few labels: M2, and M1 with M2 or a classifier alone upon it."""
+"""Classes from few labels: M2."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +13,31 @@ from torch.distributions import Distribution
 from varied import distributions as d
 from varied.errors import VariedError
 from varied.heads import Head
-from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models.base import Bench, LatentModel
-from varied.models.vae import VAE, flat, observed, tempered
+from varied.models.vae import observed, tempered
 from varied.nets import NETS, mlp, with_context
 from varied.nets.mlp import ACTIVATIONS
 from varied.posteriors import Gaussian, Point
 from varied.priors import Prior, StandardNormal
 from varied.trace import Given, Level, Trace
 
-__all__ = ["ClassLevel", "ClassPrior", "ClassVAE", "Readout", "Stacked", "classes", "stacked"]
+__all__ = [
+    "ClassLevel",
+    "ClassPrior",
+    "ClassVAE",
+    "beside_class",
+    "classes",
+    "dropped",
+    "labelled",
+    "one_hot",
+    "settled",
+    "sizes",
+]
 
 Shape = tuple[int, ...]
 
 #: A logit that is as good as none: its probability is 0 to the last bit, and 0 times it is 0.
 NEVER = -1e4
-
-#: The least standard deviation of the codes that M2 tells of, in units of M1's prior.
-FLOOR = 0.05
 
 
 def labelled(c: Tensor) -> Tensor:
@@ -241,128 +247,6 @@ class ClassVAE(LatentModel):
         return torch.cat([drawn, tempered(self.prior.rest(), n, temperature)], -1)
 
 
-class Readout(nn.Module):
-    """A classifier of codes, and no model of them: what M1 has upon it.
-
-    Arguments:
-        classifier: The net of q(y given x); its raw output has shape (C).
-    """
-
-    def __init__(self, classifier: Given) -> None:
-        super().__init__()
-        self.classifier = classifier
-        size, (count,) = classifier.inputs[0], classifier.head.event
-        self.prior: ClassPrior = ClassPrior(count, size)
-
-    def forward(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
-    ) -> Trace:
-        """Return a trace that says of codes that they are normal, whatever their class."""
-        logits = self.classifier.raw(x)
-        choice = one_hot(settled(logits, c))
-        level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits[None], c)
-        return Trace(x, self.prior.rest().expand((1, len(x))), [level])
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given x), with shape (B, C)."""
-        return self.classifier.raw(x).softmax(-1)
-
-
-class Stacked(LatentModel):
-    r"""M1+M2: a VAE whose codes have a model of classes; or M1, whose codes have a classifier.
-
-    .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
-
-    Joint, it is one model with one bound: its levels are :math:`z_1`, :math:`z_2` and y; every
-    class is tried, and x is decoded once.
-
-    Apart, the levels of a trace are those of M1, whose prior is the standard normal, and so are its
-    numbers; what lies above, with the codes as its data, is ``trace.above``, and no gradient of it
-    reaches M1. Kingma et al. train M1 and then M2. Here both are trained at the same time, on the
-    same rows: M2 follows codes that move, and settles as the learning rate falls.
-
-    To every use the latent is :math:`z_1`; new ones are made by M2, of a class where one is given.
-
-    References:
-        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
-        https://arxiv.org/abs/1406.5298
-
-    Arguments:
-        below: M1, from data to codes.
-        above: M2, whose data are codes of M1; or a classifier of them.
-        joint: Whether M1 and M2 are one model.
-    """
-
-    def __init__(self, below: VAE, above: ClassVAE | Readout, joint: bool = False) -> None:
-        super().__init__()
-        self.below, self.above, self.joint = below, above, joint
-        self.prior = below.prior
-
-    @property
-    def classes(self) -> int:
-        """The number C of classes."""
-        return self.above.classifier.head.event[0]
-
-    @property
-    def latent(self) -> Shape:
-        """The shape of one latent."""
-        return self.below.latent
-
-    @property
-    def event(self) -> Shape:
-        """The shape of one datum."""
-        return self.below.event
-
-    @property
-    def arity(self) -> int:
-        """Numbers that the decoder puts out for each element of a datum."""
-        return self.below.arity
-
-    @property
-    def gives(self) -> frozenset[str]:
-        """What terms can read of the posterior and the prior."""
-        return ClassVAE.gives if self.joint else self.below.gives
-
-    def forward(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
-    ) -> Trace:
-        """Return the trace of the joint model; or that of M1, with what is above it."""
-        if self.joint:
-            return self._joined(observed(x, mask), c, mask, samples)
-        trace = self.below(x, None, mask, samples)
-        codes = trace.levels[0].z.detach().flatten(0, 1)
-        trace.above = self.above(codes, None if c is None else c.repeat(samples, 1))
-        return trace  # type: ignore[no-any-return]
-
-    def _joined(self, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int) -> Trace:
-        assert isinstance(self.above, ClassVAE)
-        q = self.below.encode(x)
-        z = q.rsample((samples,))
-        p, levels, weights = self.above.tried(z, c, 1)
-        # One draw is decoded once, and its p(x given z) broadcasts to all classes.
-        draws = z if samples == 1 else z.repeat(self.classes, 1, 1)
-        level = Level(z.repeat(self.classes, 1, 1), q, p)
-        return Trace(x, self.below.decode(draws), [level, *levels], mask, weights)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given the code of x), with shape (B, C)."""
-        return self.above.classify(self.below.encode(x).mean)
-
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x), with batch shape (B); the class does not enter."""
-        return self.below.encode(x)
-
-    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z); the class does not enter."""
-        return self.below.decode(z)
-
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """Return draws of codes, with shape (n, D), of a class where ``c`` has one."""
-        if isinstance(self.above, Readout):
-            return self.below.latents(n, None, temperature)
-        return tempered(self.above.decode(self.above.latents(n, c, temperature), c), n, temperature)
-
-
 def classes(
     bench: Bench, *, classifier: str = "same", dropout: float = 0.0, units: int = 256
 ) -> ClassVAE:
@@ -377,7 +261,7 @@ def classes(
             where labels are few.
         units: Hidden units between the features of x and q(z given x, y), computed for each class.
     """
-    count, size = _sizes(bench, "classes")
+    count, size = sizes(bench, "classes")
 
     def net(inputs: Shape, outputs: Shape) -> nn.Module:
         if classifier == "same":
@@ -390,58 +274,13 @@ def classes(
     told = Given(dropped(net(bench.shape, (count,)), dropout), Point((count,)), bench.shape)
     trunk = bench.given(bench.shape, Point((units,)), 0)
     decoder = bench.given((size,), bench.likelihood(bench.shape), count)
-    return ClassVAE(told, trunk, _joint(units, Gaussian((size,)), count), decoder)
-
-
-def stacked(
-    bench: Bench,
-    *,
-    above: int = 10,
-    units: int = 200,
-    depth: int = 1,
-    dropout: float = 0.0,
-    joint: bool = False,
-) -> Stacked:
-    """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
-
-    The context is the classes, one-hot; a row of zeros has none.
-
-    Arguments:
-        bench: Makes the parts.
-        above: The numbers of the latent of M2; 0 leaves M2 out.
-        units: Hidden units of each net of M2, which are fully connected.
-        depth: Hidden layers of each net of M2.
-        dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
-            where labels are few.
-        joint: Whether M1 and M2 are one model, trained with objective='semi'; else M1 does not feel
-            M2, as in the paper, and both are trained with objective='stacked'.
-    """
-    count, size = _sizes(bench, "stacked")
-    below = flat(dataclasses.replace(bench, context=0))
-
-    def given(inputs: int, head: Head, context: int = 0) -> Given:
-        def net(shape: Shape) -> nn.Module:
-            return mlp(shape, head.raw, width=units, depth=depth)
-
-        return Given(with_context(net, (inputs,), context), head, (inputs,))
-
-    told = given(size, Point((count,)))
-    told.net = dropped(told.net, dropout)
-    if not above and joint:
-        raise VariedError("With above=0 there is nothing to join; leave joint out, or above.")
-    if not above:
-        return Stacked(below, Readout(told))
-    trunk = given(size, Point((units,)))
-    decoder = given(above, GaussianLikelihood((size,), scale="each", floor=FLOOR), count)
-    encoder = _joint(units, Gaussian((above,)), count)
-    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint)
+    return ClassVAE(told, trunk, beside_class(units, Gaussian((size,)), count), decoder)
 
 
 classes.own = ("posterior", "prior")  # type: ignore[attr-defined]
-stacked.own = ("posterior", "prior")  # type: ignore[attr-defined]
 
 
-def _sizes(bench: Bench, name: str) -> tuple[int, int]:
+def sizes(bench: Bench, name: str) -> tuple[int, int]:
     """Return the number of classes and of latent numbers."""
     if bench.context < 2:
         raise VariedError(
@@ -455,7 +294,7 @@ def _sizes(bench: Bench, name: str) -> tuple[int, int]:
     return bench.context, bench.latent[0]
 
 
-def _joint(units: int, head: Head, count: int) -> Given:
+def beside_class(units: int, head: Head, count: int) -> Given:
     """Return q(z given features, y), small, since it is computed for each class."""
 
     def net(shape: Shape) -> nn.Module:
