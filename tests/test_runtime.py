@@ -5,6 +5,8 @@ import torch
 
 from varied import runtime
 from varied.runtime import Crowd, Setup
+from varied.spec import Plan, Spec, compose
+from varied.train import Step
 
 
 @pytest.fixture
@@ -72,3 +74,14 @@ def test_the_description_names_no_host_person_or_folder():
     assert socket.gethostname() not in text.split()
     assert getpass.getuser() not in text.split()
     assert "/home" not in text
+
+
+@pytest.mark.parametrize(
+    ("objective", "compiled"),
+    [("elbo", True), ({"name": "iwae", "estimator": "dreg"}, False), ("factor", False)],
+)
+def test_a_term_that_takes_gradients_in_the_midst_of_a_step_is_not_compiled(objective, compiled):
+    model, made = compose(Spec.of(objective=objective, latent=3), (6,))
+    step, x = Step(model, made), torch.rand(8, 6).round()
+    plan = Plan(minutes=60, compile="yes", threads=1, precision="float32")
+    assert runtime.measure(step, lambda: step(x)[0], plan).compile == compiled

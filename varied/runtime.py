@@ -214,10 +214,10 @@ def compiled(step: nn.Module, wanted: bool) -> Call:
 
 
 def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:
-    if plan.compile != "auto":
-        return plan.compile == "yes"
     if getattr(getattr(step, "objective", None), "eager", False):
         return False
+    if plan.compile != "auto":
+        return plan.compile == "yes"
     # Compiled convolutions were measured to be no faster, and often slower, than the library's.
     if _convolves(step):
         return False

@@ -132,8 +132,11 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels among many rows without",
-        UNMEASURED,
-        {"structure": "classes", "objective": "semi"},
+        "digits, 100 labels: 5.8 % error in one draw of labels, a plain convolutional net 17.3 %",
+        {
+            "structure": {"name": "classes", "dropout": 0.5},
+            "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
+        },
         conditional=True,
     ),
     "m1m2": Entry(
