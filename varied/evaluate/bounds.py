@@ -84,7 +84,9 @@ def _one(
     model: LatentModel, x: Tensor, c: Tensor | None, trace: Trace
 ) -> tuple[Tensor | None, ...]:
     rates = [_rate(trace, level, model.gives) for level in trace.levels]
-    exact = [closed_kl(each(level.q), each(level.p)) for level in trace.levels]
+    # Draws that have weights are of several classes, each with units of its own.
+    told = trace.levels if trace.weights is None else []
+    exact = [closed_kl(each(level.q), each(level.p)) for level in told]
     q = trace.levels[0].q if len(trace.levels) == 1 else model.encode(x, c)
     units = [k.reshape(len(x), -1) for k in exact if k is not None and k.dim() > 1]
     levels = [rate for rate in rates if rate is not None]
@@ -93,7 +95,7 @@ def _one(
         torch.stack(levels).sum(0) if levels else None,
         q.mean.flatten(1),
         q.variance.sqrt().flatten(1),
-        torch.cat(units, 1) if len(units) == len(exact) else None,
+        torch.cat(units, 1) if len(units) == len(trace.levels) else None,
         torch.stack(levels, 1) if len(levels) > 1 else None,
         getattr(each(trace.levels[0].q), "index", None),
     )

@@ -155,10 +155,10 @@ class Job:
         context, labels = self.choice.context, items.labels
         if context is None or labels is None:
             return None
-        if part == "train" and self.few:
-            labels = keep_few(labels, self.few, self.spec.plan.seed)
-        elif self.model.classes:
+        if self.model.classes and part != "train":
             return None  # what is said of data must not hang on their labels
+        if self.few and part == "train":
+            labels = keep_few(labels, self.few, self.spec.plan.seed)
         return context.encode(labels)
 
     def train(self) -> Iterator[Event]:
