@@ -293,10 +293,10 @@ class FeatureMatch(PictureCritic):
         others: Settings of `PictureCritic`.
     """
 
-    def __init__(self, *, layer: int = 1, realism: float = 0.2, **others: Any) -> None:
+    def __init__(self, *, layer: int = -2, realism: float = 0.1, **others: Any) -> None:
         super().__init__(**others)
         if realism < 0:
-            raise VariedError(f"realism={realism} must not be below 0; 0.2 is usual.")
+            raise VariedError(f"realism={realism} must not be below 0; 0.1 is usual.")
         self.layer, self.realism = layer, realism
         self.decoded: tuple[Trace, Tensor] | None = None
 

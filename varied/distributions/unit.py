@@ -137,8 +137,11 @@ class DiscretizedLogistic(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The centre, kept within the data: the tails are cut at 0 and 1."""
-        return self.loc.clamp(0, 1)
+        """The centre, kept within the data: the tails are cut at 0 and 1.
+
+        The gradient is that of the centre: one that left the data can be pulled back.
+        """
+        return self.loc + (self.loc.clamp(0, 1) - self.loc).detach()
 
     @property
     def variance(self) -> Tensor:

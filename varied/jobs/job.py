@@ -334,12 +334,14 @@ class Watch:
         """Return the objective, with its final weights, on the validation rows."""
         step, sums, n = self.job.step, dict[str, float](), len(self.validation)
         step.turn(LAST)
-        with exactly(step.model), noise(self.job.spec.plan.seed, "validate"):
+        with exactly(step), noise(self.job.spec.plan.seed, "validate"):
             for batch in _chunks(self.validation):
                 moved = batch.to(next(step.parameters()).device)
                 loss, parts = step(moved.x, moved.c)
                 for name, value in {"loss": loss, **parts}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
+        # What a critic pays says how well it learns, and nothing of the model.
+        sums["loss"] -= sum(value for name, value in sums.items() if name.endswith("_critic"))
         return sums
 
 

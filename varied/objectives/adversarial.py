@@ -108,18 +108,18 @@ def wae_gan(
 
 
 def vae_gan(
-    features: Number = 1.0,
+    features: Number = 0.1,
     pixels: Number = 1.0,
     kl: Number = 1.0,
-    realism: float = 0.2,
+    realism: float = 0.1,
     start: float = 0.4,
     tolerance: float = 0.3,
-    layer: int = 1,
+    layer: int = -2,
     critic_width: int = 32,
     critic_depth: int = 3,
     critic_lr: float = 1.0,
     spectral: bool = True,
-    r1: float = 1.0,
+    r1: float = 0.0,
 ) -> Objective:
     r"""Reconstruction in a hidden layer of a critic, and pictures that it cannot tell from data.
 
