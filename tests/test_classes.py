@@ -12,8 +12,10 @@ from varied import uses
 from varied.data.batches import Batch, Batches
 from varied.data.labels import keep_few
 from varied.errors import VariedError
+from varied.evaluate import log_likelihood
 from varied.models import VAE, ClassVAE, Stacked
 from varied.objectives import elbo, iwae, semi
+from varied.randomness import noise
 from varied.spec import Spec, compose
 from varied.terms import distortion, rate
 from varied.terms.classes import Classification
@@ -509,3 +511,15 @@ def test_which_labels_are_kept_follows_from_the_seed():
 def test_labels_that_cannot_be_few_are_refused(given, n, sentence):
     with pytest.raises(VariedError, match=sentence):
         keep_few(given, n, seed=0)
+
+
+def test_an_importance_bound_counts_every_class_that_was_tried():
+    structure = {"name": "classes", "units": 8}
+    small = {"net": {"name": "mlp", "width": 8}, "latent": 2, "context": 3}
+    model, _ = compose(Spec.of(structure=structure, objective="semi", **small), (6,))
+    x = torch.rand(5, 6).round()
+    bound, _ = log_likelihood(model, torch.Tensor.float, [Batch(x)], samples=4, seed=1)
+    with noise(1, "importance", 0), torch.no_grad():
+        log_w = model.eval()(x, samples=4).log_w
+    assert len(log_w) == 4 * 3
+    torch.testing.assert_close(bound, log_w.logsumexp(0) - math.log(12))

@@ -147,11 +147,13 @@ def _importance(
 ) -> tuple[Tensor, Tensor]:
     at_once = max(1, CHUNK // (x.numel() * model.arity))
     first, second = x.new_full((2, len(x)), -math.inf).unbind()
+    drawn = 0
     for start in range(0, samples, at_once):
         log_w = model(x, c, mask, min(at_once, samples - start)).log_w
+        drawn += len(log_w)  # a model of classes tries each of them for every sample
         first = torch.logaddexp(first, log_w.logsumexp(0))
         second = torch.logaddexp(second, (2 * log_w).logsumexp(0))
-    return (first - math.log(samples)).cpu(), (2 * first - second).exp().cpu()
+    return (first - math.log(drawn)).cpu(), (2 * first - second).exp().cpu()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ LAST = 10**12
 #: How much worse than the best a model with a critic may rebuild data and still be delivered.
 WORSE = 1.5
 #: The share of each batch that has a label, where a model learns classes from few.
-LABELLED = 0.25
+LABELLED = 0.125
 
 
 class Interrupted(KeyboardInterrupt):

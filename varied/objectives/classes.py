@@ -20,8 +20,8 @@ def semi(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
     M2. With a structure='stacked' it is M1+M2 where that is joint, else M1 and a classifier on its
     codes.
 
-    A weight of the KL that falls to 1, such as linear(5, 1, 0.5), was measured to cut errors by
-    half: at first only the class is worth its price, and it stays undecided for longer.
+    A weight of the KL that falls to 1, such as linear(5, 1, 0.5), is worth a try: at first only the
+    class is worth its price, and it stays undecided for longer.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),

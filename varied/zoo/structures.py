@@ -132,7 +132,7 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels among many rows without",
-        "digits, 100 labels: 5.8 % error in one draw of labels, a plain convolutional net 17.3 %",
+        "digits, 100 labels, one draw of them: 5.8 % error with a conv classifier and latent 6",
         {
             "structure": {"name": "classes", "dropout": 0.5},
             "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
@@ -145,8 +145,11 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels among many rows without",
-        UNMEASURED,
-        {"structure": "stacked", "objective": "stacked"},
+        "digits, 100 labels, one draw of them: 9.1 % error; the paper has 3.3 %",
+        {
+            "structure": {"name": "stacked", "joint": True, "above": 8, "dropout": 0.5},
+            "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
+        },
         conditional=True,
     ),
 }
