@@ -158,7 +158,7 @@ def test_a_fitted_flow_is_kept_to_the_bit(folder):
 def test_what_cannot_be_fitted_is_refused(folder, name, choices, says):
     with pytest.raises(VariedError, match=says):
         list(fit_to_run(opened(folder), name, **choices))
-    assert not (folder[0] / "prior.toml").exists()
+    assert not (folder[0] / "prior.safetensors").exists()
 
 
 def test_a_ladder_has_priors_of_its_own(tmp_path):

@@ -184,8 +184,6 @@ def test_what_is_trained_composes(name, rows):
         model = choices.pop("model", "vae")
         if name in MODEL_NAMES:
             assert model == name
-        if model not in ZOO:
-            pytest.skip(f"{model} is not in the zoo yet")
         own = {flag for flag in choices if f"--{flag}" in options("train")} & {"size"}
         choice = choose(rows, model, {k: v for k, v in choices.items() if k not in own})
         compose(choice.spec, choice.codec.shape)
@@ -238,7 +236,9 @@ def test_a_reference_is_that_of_the_zoo(capsys):
 
 
 def test_what_is_not_in_the_zoo_is_said_so(capsys, monkeypatch):
-    monkeypatch.delitem(ZOO, "beta-vae")
+    # A copy: a row that is taken out and put back comes last, and other tests read the order.
+    others = {name: entry for name, entry in ZOO.items() if name != "beta-vae"}
+    monkeypatch.setattr("varied.zoo.ZOO", others)
     out = said(capsys, "beta-vae")[1]
     assert "It is not in the zoo yet." in out
     assert "varied train" not in out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from varied.schedules import Number, at
 
-__all__ = ["Dial"]
+__all__ = ["Dial", "turn"]
 
 
 class Dial(nn.Module):
@@ -28,3 +30,16 @@ class Dial(nn.Module):
         """Set the number for a step, or a share of the run that is done."""
         if not isinstance(self.schedule, float | int):
             self.value.fill_(at(self.schedule, step, progress))
+
+
+def turn(parts: nn.Module, step: int, progress: float = 1.0) -> None:
+    """Set every number that moves within a module.
+
+    Arguments:
+        parts: What holds them, at any depth; itself is left out.
+        step: Steps done.
+        progress: The share of the run that is done, for schedules whose length is a share.
+    """
+    moving: list[Any] = [m for m in parts.modules() if m is not parts and hasattr(m, "turn")]
+    for module in moving:
+        module.turn(step, progress)

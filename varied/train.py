@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from varied import runtime
 from varied.data.batches import Batch
+from varied.dial import turn
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.objectives import Objective
@@ -72,9 +73,7 @@ class Step(nn.Module):
 
     def turn(self, step: int, progress: float = 1.0) -> None:
         """Set every number that moves, of the objective and of the model."""
-        moving: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "turn")]
-        for module in moving:
-            module.turn(step, progress)
+        turn(self, step, progress)
 
     def begin(self, x: Tensor, c: Tensor | None = None) -> None:
         """Let parts whose start depends on data see the first rows."""

@@ -62,8 +62,8 @@ def _some(c: torch.Tensor | None) -> torch.Tensor | None:
 def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
     """Fit another prior to a run's codes; from then on the run samples from it.
 
-    The run's own weights are not touched: the prior is kept in ``prior.toml`` and
-    ``prior.safetensors`` beside them, and ``name="none"`` takes both away.
+    The run's own weights are not touched: the prior is kept in ``prior.safetensors`` beside them,
+    and ``name="none"`` takes it away.
 
     Arguments:
         run: The run.

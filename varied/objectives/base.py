@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.critics import Adversary
-from varied.dial import Dial
+from varied.dial import Dial, turn
 from varied.schedules import Number
 from varied.terms import Term, distortion, rate
 from varied.trace import Trace
@@ -79,9 +79,7 @@ class Objective(nn.Module):
             step: Steps done.
             progress: The share of the run that is done, for schedules whose length is a share.
         """
-        moving: list[Any] = [m for m in self.modules() if m is not self and hasattr(m, "turn")]
-        for module in moving:
-            module.turn(step, progress)
+        turn(self, step, progress)
 
     def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts.

@@ -6,13 +6,11 @@ import dataclasses
 import json
 import os
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import tomlkit
 import torch
 from torch import Tensor, nn
 
@@ -129,22 +127,17 @@ class Store:
     # A prior that was fitted afterwards
 
     def write_prior(self, part: Part, prior: nn.Module) -> None:
-        """Keep a fitted prior beside the run; the weights first, since the name marks it."""
-        self.forget_prior()
-        self.write_weights("prior.safetensors", prior)
-        files.write(self / "prior.toml", tomlkit.dumps({"prior": part.plain}))
+        """Keep a fitted prior beside the run: what it is and its weights in one file, at once."""
+        self.write_weights("prior.safetensors", prior, prior=part.plain)
 
     def read_prior(self) -> Part | None:
         """Read which prior was fitted afterwards, None where there is none."""
-        path = self / "prior.toml"
-        if not path.is_file():
-            return None
-        return Part.of(tomllib.loads(path.read_text(encoding="utf-8"))["prior"])
+        path = self / "prior.safetensors"
+        return Part.of(read_tensors(path)[1]["prior"]) if path.is_file() else None
 
     def forget_prior(self) -> None:
         """Go back to the prior that the run was trained with."""
-        for name in ("prior.toml", "prior.safetensors"):
-            (self / name).unlink(missing_ok=True)
+        (self / "prior.safetensors").unlink(missing_ok=True)
 
     # Checkpoints
 
