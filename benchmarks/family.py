@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.pages import markdown
 from benchmarks.trained import ELBO, RESULTS, data, distance, keep, trained
 from varied import uses
 from varied.evaluate.disentanglement import mig
@@ -208,54 +209,8 @@ def table() -> None:
     for work, run in WORKS.items():
         rows = {k.partition("/")[2]: v for k, v in held.items() if k.startswith(f"{work}/")}
         if rows:
-            lines += [f"## {work}", "", inspect.getdoc(run) or "", "", *_rows(rows), ""]
+            lines += [f"## {work}", "", inspect.getdoc(run) or "", "", *markdown(rows), ""]
     (RESULTS / "family.md").write_text("\n".join(lines), "utf-8")
-
-
-_COLUMNS = {
-    "elbo": "-ELBO",
-    "log_likelihood": "-log p(x)",
-    "reconstruction": "reconstruction",
-    "kl": "KL",
-    "active_units": "active units",
-    "levels": "KL of each level",
-    "used": "codes in use",
-    "perplexity": "perplexity",
-    "frechet": "Fréchet distance",
-    "sharpness": "sharpness",
-    "mse": "mean squared error",
-    "mig": "MIG",
-    "mig_spread": "spread over seeds",
-    "parameters": "parameters",
-    "epochs": "epochs",
-    "seconds": "seconds",
-}
-
-
-def _rows(rows: dict[str, dict[str, Any]]) -> list[str]:
-    shown = [key for key in _COLUMNS if any(row.get(key) is not None for row in rows.values())]
-    head = " | ".join(["variant", *(_COLUMNS[key] for key in shown)])
-    lines = [f"| {head} |", "|" + "---|" * (len(shown) + 1)]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(_cell(row, key) for key in shown) + " |")
-    return lines
-
-
-def _cell(row: dict[str, Any], key: str) -> str:
-    value = row.get(key)
-    if value is None:
-        return ""
-    if key in ("elbo", "log_likelihood"):
-        return f"{-value:.2f} ± {row[f'{key}_error']:.2f}"
-    if key in ("reconstruction", "kl"):
-        return f"{value:.2f}"
-    if key == "used":
-        return f"{value:.1%} of {row['codes']}"
-    if key == "active_units":
-        return f"{value:.0f} of {row['latent']}"
-    if key in ("parameters", "seconds"):
-        return f"{value:,}"
-    return str(value) if isinstance(value, list) else f"{value:.4g}"
 
 
 def main() -> None:

@@ -329,6 +329,8 @@ def test_every_use_works_with_a_class_and_without(kind, given):
     assert model.latents(5, c).shape == z.shape
     assert uses.reconstruct(model, x, c).shape == x.shape
     assert uses.sample(model, 5, c, temperature=0.7).shape == x.shape
+    with pytest.raises(VariedError, match="Only a ladder takes a temperature for each level"):
+        uses.sample(model, 5, c, temperature=[0.7, 1.0])
     assert uses.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
     assert uses.traverse(model, z[0], [0, 1], None if c is None else c[:1])[0].shape[:2] == (2, 9)
     codes = uses.encode(model, torch.Tensor.float, [Batch(x, c)])
@@ -411,6 +413,10 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**JOINT, "objective": "stacked"}, "or objective='semi'"),
         ({**JOINT, "structure": {**JOINT["structure"], "above": 0}}, "nothing to join"),
         ({**M1M2, "structure": "flat", "objective": "semi"}, "use structure='classes'"),
+        ({**M2, "objective": "beta-tc"}, "reads independent dimensions of the posterior"),
+        ({**M2, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='semi'"),
+        ({**M1M2, "objective": "elbo"}, "would leave a part of structure='stacked' untrained"),
+        ({**M1, "objective": "elbo"}, "use objective='stacked', or with joint=True"),
     ],
 )
 def test_it_is_refused_in_one_sentence(changes, sentence):

@@ -191,6 +191,8 @@ def test_the_first_free_demo(tmp_path):
         ("sample photos", "holds no run"),
         ("sample rwos", "did you mean 'rows'?"),
         ("sample a --of red", "needs a conditional run"),
+        ("sample a --temperature hot", "give a number such as 0.8"),
+        ("sample a --temperature 0.7,1", "Only a ladder takes a temperature for each level"),
         ("sample c --of rde", "did you mean 'red'?"),
         ("sample a --out a.gif", "save pictures as .png"),
         ("interpolate a --path round", "There is no path 'round'"),

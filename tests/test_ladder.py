@@ -79,6 +79,8 @@ def test_samples_come_from_the_priors_alone(net, shape, latent):
     warm = model.latents(4, temperature=[1.0, 0.0, 0.0]).split(model.sizes, 1)
     assert warm[0].std(0).min() > 0
     torch.testing.assert_close(warm[1], warm[1][:1].expand_as(warm[1]))
+    with pytest.raises(VariedError, match="has 3 levels, and 2 temperatures"):
+        model.latents(4, temperature=[1.0, 1.0])
 
 
 def test_the_bound_is_below_the_likelihood_found_by_brute_force():

@@ -332,6 +332,15 @@ def test_wrong_choices_get_a_sentence(data, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("model", ["m2", "m1m2"])
+def test_a_model_of_classes_refuses_labels_that_are_numbers(model, tmp_path):
+    x, _ = pictures()
+    ages = np.random.default_rng(0).random((len(x), 2))
+    with pytest.raises(VariedError, match="learns classes, and the labels of these data are num"):
+        prepare((x, ages), model, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
 def test_runs_are_listed_oldest_first(data, tmp_path):
     for name in ("b", "a"):
         fit(data, "vae", out=tmp_path / name, latent=2, **(SMALL | {"steps": 1}))

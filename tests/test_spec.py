@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied.errors import VariedError
+from varied.nets.film import Film
 from varied.schedules import Cyclical, Linear
 from varied.spec import AXES, Part, Plan, Spec, compose, owners
 from varied.zoo import ZOO
@@ -156,6 +157,26 @@ def test_every_name_of_the_zoo_composes_and_runs(name):
 def test_an_autoencoder_has_no_elbo():
     told = refusal(lambda: compose(Spec.of(posterior="point"), (1, 6, 6)))
     assert "use posterior='gaussian' or objective='reconstruction'" in told
+
+
+def test_film_modulates_the_hidden_layers_of_encoder_and_decoder():
+    spec = Spec.of(latent=2, context=3, conditioning="film")
+    assert Spec.from_toml(spec.to_toml()) == spec
+    model, _ = compose(spec, (1, 6, 6))
+    for part in (model.encoder, model.decoder):
+        assert any(isinstance(module, Film) for module in part.modules())
+    assert not any(isinstance(m, Film) for m in compose(Spec(context=3), (1, 6, 6))[0].modules())
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"conditioning": "flim"}, "did you mean 'film'"),
+        ({"conditioning": "film", "structure": "ladder"}, "has a conditioning of its own"),
+    ],
+)
+def test_conditioning_is_refused_where_it_does_not_go(values, sentence):
+    assert sentence in refusal(lambda: compose(Spec.of(context=3, **values), (1, 6, 6)))
 
 
 def test_grey_levels_are_no_coins():

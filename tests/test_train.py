@@ -28,6 +28,7 @@ KINDS = {
     "conv": {"net": {"name": "conv", "width": 4}, "likelihood": "gaussian"},
     "resnet": {"net": {"name": "resnet", "width": 4}, "likelihood": "categorical"},
     "context": {"net": {"name": "mlp", "width": 16}, "context": 3},
+    "film": {"net": {"name": "conv", "width": 4}, "context": 3, "conditioning": "film"},
     "annealed": {
         "net": {"name": "mlp", "width": 16},
         "objective": {"name": "elbo", "beta": "linear(0, 1, 9)", "free_bits": "cosine(1, 0, 7)"},

@@ -18,7 +18,7 @@ import tomlkit
 from varied.errors import VariedError, nearest, pick
 from varied.likelihoods import LIKELIHOODS
 from varied.models import STRUCTURES, Bench, LatentModel
-from varied.nets import NETS, with_context
+from varied.nets import CONTEXTS, NETS, with_context
 from varied.objectives import OBJECTIVES, Objective
 from varied.posteriors import POSTERIORS
 from varied.priors import PRIORS, Prior
@@ -137,6 +137,10 @@ class Plan:
             raise VariedError(f"{lengths[0]} must be above 0.")
 
 
+#: What a spec holds besides its parts and its plan.
+_PLAIN = ("latent", "context", "conditioning")
+
+
 @dataclass(frozen=True)
 class Spec:
     """A whole model in plain values.
@@ -150,6 +154,8 @@ class Spec:
         objective: What is minimised.
         latent: The number D of latent dimensions, or a shape such as (64, 7, 7), channels first.
         context: The number F of features of the context; 0 for none.
+        conditioning: How nets read the context: "concatenate" puts it beside the input, "film" lets
+            it scale and shift each hidden layer.
         plan: How to train.
     """
 
@@ -161,6 +167,7 @@ class Spec:
     objective: Part = Part("elbo")
     latent: int | tuple[int, ...] = 16
     context: int = 0
+    conditioning: str = "concatenate"
     plan: Plan = Plan()
 
     @property
@@ -184,9 +191,7 @@ class Spec:
             build = pick(AXES[axis], part.name, axis)
             kept = checked(build, part.settings, f"{axis} '{part.name}'")
             read[axis] = Part(part.name, kept)
-        read |= checked(
-            cls, {k: v for k, v in values.items() if k in ("latent", "context")}, "spec"
-        )
+        read |= checked(cls, {k: v for k, v in values.items() if k in _PLAIN}, "spec")
         plan = values.get("plan", Plan())
         read["plan"] = plan if isinstance(plan, Plan) else Plan(**checked(Plan, plan, "plan"))
         return cls(**read)
@@ -197,7 +202,8 @@ class Spec:
         axes = {axis: getattr(self, axis).plain for axis in AXES}
         latent = self.latent if isinstance(self.latent, int) else list(self.latent)
         plan = {k: v for k, v in dataclasses.asdict(self.plan).items() if v != getattr(Plan, k)}
-        return {"latent": latent, "context": self.context, **axes, "plan": plan}
+        told = {"context": self.context, "conditioning": self.conditioning}
+        return {"latent": latent, **told, **axes, "plan": plan}
 
     def to_toml(self) -> str:
         """Return the spec as TOML text.
@@ -246,13 +252,17 @@ def compose(
         objective: Objective = _make(spec, "objective")
         _refuse(spec, objective)
         model: LatentModel = _make(spec, "structure", _bench(spec, shape))
+        _refuse_model(spec, objective, model)
         objective.attach(model)
     return model, objective
 
 
 def _bench(spec: Spec, shape: tuple[int, ...]) -> Bench:
     def net(inputs: tuple[int, ...], outputs: tuple[int, ...], context: int) -> Any:
-        return with_context(lambda wider: _make(spec, "net", wider, outputs), inputs, context)
+        def build(wider: tuple[int, ...]) -> Any:
+            return _make(spec, "net", wider, outputs)
+
+        return with_context(build, inputs, context, spec.conditioning)
 
     def prior(event: tuple[int, ...], context: int) -> Any:
         reads_context = getattr(PRIORS[spec.prior.name], "reads_context", False)
@@ -280,8 +290,8 @@ def _refuse(spec: Spec, objective: Objective) -> None:
     """Refuse what does not go together, before anything is made."""
     posterior = pick(POSTERIORS, spec.posterior.name, "posterior")
     prior = pick(PRIORS, spec.prior.name, "prior")
-    own = getattr(pick(STRUCTURES, spec.structure.name, "structure"), "own", ())
-    for axis in own:
+    pick(CONTEXTS, spec.conditioning, "conditioning")
+    for axis in _own(spec):
         if getattr(spec, axis) != getattr(Spec, axis):
             raise VariedError(
                 f"structure='{spec.structure.name}' has a {axis} of its own: leave {axis} out, or "
@@ -302,6 +312,27 @@ def _refuse(spec: Spec, objective: Objective) -> None:
         missing = sorted(read - gives)
         if missing:
             raise VariedError(_missing(spec, axis, missing[0], objective.reads, gives))
+
+
+def _own(spec: Spec) -> tuple[str, ...]:
+    """Return what a structure has of its own, so that a spec cannot choose it."""
+    return getattr(pick(STRUCTURES, spec.structure.name, "structure"), "own", ())
+
+
+def _refuse_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
+    """Refuse an objective that reads what a structure has not, or leaves a part of it untrained."""
+    structure, name = spec.structure.name, spec.objective.name
+    missing = sorted(objective.reads - model.gives) if "posterior" in _own(spec) else []
+    if missing:
+        raise VariedError(
+            f"objective='{name}' reads {_READINGS[missing[0]]} of the posterior, and "
+            f"structure='{structure}' has none; use objective='semi', or structure='flat'."
+        )
+    if model.needs and model.needs not in objective.names:
+        raise VariedError(
+            f"objective='{name}' would leave a part of structure='{structure}' untrained; use "
+            "objective='stacked', or with joint=True objective='semi'."
+        )
 
 
 _SPACES = {

@@ -40,7 +40,10 @@ def sample(
         str | None,
         _option("CLASS", "What to make, where the run is conditional: seven, or three,seven."),
     ] = None,
-    temperature: Annotated[float, _option("T", "Below 1 is more typical, above more varied.")] = 1,
+    temperature: Annotated[
+        str,
+        _option("T", "Below 1 is more typical, above more varied; 0.7,1 is for each level."),
+    ] = "1",
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw from p(x given z) rather than take its mean.")
     ] = False,
@@ -49,8 +52,21 @@ def sample(
 ) -> None:
     """Make new data."""
     here = opened(run)
-    made = here.sample(n, of=_context(here, of), temperature=temperature, draw=draw, seed=seed)
+    made = here.sample(
+        n, of=_context(here, of), temperature=_heat(temperature), draw=draw, seed=seed
+    )
     _keep(made, out, f"{n} samples of {here.folder}")
+
+
+def _heat(said: str) -> float | list[float]:
+    """Return the temperature, or one for each level."""
+    try:
+        heat = [float(word) for word in said.split(",")]
+    except ValueError:
+        raise VariedError(
+            f"--temperature {said}: give a number such as 0.8, or one for each level, as 0.7,0.9,1."
+        ) from None
+    return heat if len(heat) > 1 else heat[0]
 
 
 def _context(run: Run, of: str | None) -> Any:

@@ -76,6 +76,10 @@ def train(
         bool,
         typer.Option("--conditional", help="Learn p(x given label).", rich_help_panel=MODEL),
     ] = False,
+    conditioning: Annotated[
+        str | None,
+        _word(MODEL, "HOW", "How nets read the label: concatenate, or film in each layer."),
+    ] = None,
     size: Annotated[
         str | None, _word(DATA, "N", "Resize pictures to 64, or to 48x64 (height x width).")
     ] = None,

@@ -76,6 +76,8 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
         suggested |= _grid(codec.shape, reasons)
     values: dict[str, Any] = suggested | parts
     values["latent"] = asked.pop("latent", values["latent"])
+    if "conditioning" in asked:
+        values["conditioning"] = asked.pop("conditioning")
     context = _context(rows) if conditional else None
     values["context"] = context.size if context else 0
     values["plan"] = _plan(values, len(rows), asked, reasons)
@@ -164,4 +166,5 @@ def _set(values: dict[str, Any], name: str, value: Any) -> None:
 
 def _all(known: Mapping[str, Mapping[str, Any]]) -> list[str]:
     own = [name for part in known.values() for name in part]
-    return [*own, "latent", *AXES, *settings(Plan), *_DATA, "size", "conditional"]
+    more = ("latent", *AXES, *settings(Plan), *_DATA, "size", "conditional", "conditioning")
+    return [*own, *more]

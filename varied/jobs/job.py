@@ -63,7 +63,12 @@ def prepare(
     seed = int(choices.get("seed") or (model.plan.seed if isinstance(model, Spec) else 0))
     parts = split(items, seed=seed)
     choice = choose(items.take(parts.train), model, choices)
-    compose(choice.spec, choice.codec.shape, choice.codec.domain)
+    tried, _ = compose(choice.spec, choice.codec.shape, choice.codec.domain)
+    if tried.classes and choice.context is not None and not choice.context.classes:
+        raise VariedError(
+            f"structure='{choice.spec.structure.name}' learns classes, and the labels of these "
+            "data are numbers; give classes as labels, or use structure='flat'."
+        )
     name = model if isinstance(model, str) else "spec"
     plain = reading if items.source else {}
     data = Store("").describe_data(items, parts, plain) | {"few_labels": few}
@@ -209,13 +214,17 @@ class Job:
 
     def finish(self) -> Run:
         """Keep the best weights, measure them, and make the pictures and the report."""
-        self.notices += [] if self.later else self._keep_best()
-        notes = {"step": self.state.step, "skipped": self.state.skipped}
-        self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
-        run = Run(self.store.folder, self.items)
+        run = self.deliver()
         look(run, self.state, self.sentences, self.name)
         self.store.clear()
         return run
+
+    def deliver(self) -> Run:
+        """Keep the best weights, and open the run."""
+        self.notices += [] if self.later else self._keep_best()
+        notes = {"step": self.state.step, "skipped": self.state.skipped}
+        self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
+        return Run(self.store.folder, self.items)
 
     def _keep_best(self) -> list[str]:
         path = self.store / "best.safetensors"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from varied.models.base import Bench, LatentModel
+from varied.models.base import Bench, Heat, LatentModel
 from varied.models.classes import ClassVAE, classes
 from varied.models.codes import TwoLevels, two_level_codes
 from varied.models.ladder import Ladder, ladder
@@ -14,6 +14,7 @@ __all__ = [
     "VAE",
     "Bench",
     "ClassVAE",
+    "Heat",
     "Ladder",
     "LatentModel",
     "Stacked",

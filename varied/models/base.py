@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -14,9 +14,10 @@ from varied.heads import Head
 from varied.priors import Prior
 from varied.trace import Given, Trace
 
-__all__ = ["Bench", "LatentModel"]
+__all__ = ["Bench", "Heat", "LatentModel"]
 
 Shape = tuple[int, ...]
+Heat = float | Sequence[float]
 
 
 class LatentModel(nn.Module, ABC):
@@ -55,6 +56,11 @@ class LatentModel(nn.Module, ABC):
         """The number of classes that it tells apart, 0 where it knows none."""
         return 0
 
+    @property
+    def needs(self) -> str:
+        """The term without which a part of it would stay untrained; empty where there is none."""
+        return ""
+
     @abstractmethod
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
@@ -81,13 +87,14 @@ class LatentModel(nn.Module, ABC):
         """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
 
     @abstractmethod
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws from the prior, with shape (n, *latent).
 
         Arguments:
             n: How many.
             c: The context, with shape (n, F), or None.
-            temperature: A factor on the deviation from the prior's mean: below 1 is more typical.
+            temperature: A factor on the deviation from the prior's mean: below 1 is more typical;
+                a ladder takes one for each level too, from the datum upwards.
         """
 
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from varied import distributions as d
 from varied.errors import VariedError
 from varied.heads import Head
-from varied.models.base import Bench, LatentModel
+from varied.models.base import Bench, Heat, LatentModel
 from varied.models.vae import observed, tempered
 from varied.nets import NETS, mlp, with_context
 from varied.nets.mlp import ACTIVATIONS
@@ -240,7 +240,7 @@ class ClassVAE(LatentModel):
         y = y if c is None else torch.where(labelled(c), c, y)
         return self.decoder(z, y)  # type: ignore[no-any-return]
 
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws from the prior, with shape (n, C + D); a temperature is one of z alone."""
         y = self.prior.choice(c)
         drawn = y.sample((n,) if not y.batch_shape else ())

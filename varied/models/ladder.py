@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from varied import distributions as d
+from varied.errors import VariedError
 from varied.heads import Head
-from varied.models.base import Bench, LatentModel
+from varied.models.base import Bench, Heat, LatentModel
 from varied.models.vae import drop, observed
 from varied.nets import with_context
 from varied.nets.rungs import Fabric, Maps, Vectors
@@ -185,9 +186,7 @@ class Ladder(LatentModel):
         with self._cast(z):
             return self._px(self._descend(given, (len(parts[0]),), c), lead)
 
-    def latents(
-        self, n: int, c: Tensor | None = None, temperature: float | Sequence[float] = 1.0
-    ) -> Tensor:
+    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws from the priors of all levels, side by side, with shape (n, D).
 
         Arguments:
@@ -196,8 +195,13 @@ class Ladder(LatentModel):
             temperature: A factor on the scale of each prior; a list has one for each level, from
                 the datum upwards.
         """
-        heat = temperature
-        warmth = [heat] * len(self.rungs) if isinstance(heat, float | int) else list(heat)
+        count, heat = len(self.rungs), temperature
+        warmth = [heat] * count if isinstance(heat, float | int) else list(heat)
+        if len(warmth) != count:
+            raise VariedError(
+                f"This ladder has {count} levels, and {len(warmth)} temperatures were given; give "
+                "one, or one for each level from the datum upwards."
+            )
         drawn: list[Tensor] = []
 
         def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
@@ -258,4 +262,4 @@ def ladder(
     return Ladder(fabric, likelihood, bench.latent[0], bench.context, unconditional)
 
 
-ladder.own = ("posterior", "prior")  # type: ignore[attr-defined]
+ladder.own = ("posterior", "prior", "conditioning")  # type: ignore[attr-defined]

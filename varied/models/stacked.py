@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from varied.errors import VariedError
 from varied.heads import Head
 from varied.likelihoods import Gaussian as GaussianLikelihood
-from varied.models.base import Bench, LatentModel
+from varied.models.base import Bench, Heat, LatentModel
 from varied.models.classes import (
     ClassLevel,
     ClassPrior,
@@ -116,6 +116,13 @@ class Stacked(LatentModel):
         """What terms can read of the posterior and the prior."""
         return ClassVAE.gives if self.joint else self.below.gives
 
+    @property
+    def needs(self) -> str:
+        """What trains the part above, where M1 and it are apart."""
+        if self.joint:
+            return ""
+        return "classification" if isinstance(self.above, Readout) else "above_rate"
+
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
@@ -149,7 +156,7 @@ class Stacked(LatentModel):
         """Return p(x given z); the class does not enter."""
         return self.below.decode(z)
 
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws of codes, with shape (n, D), of a class where ``c`` has one."""
         if isinstance(self.above, Readout):
             return self.below.latents(n, None, temperature)

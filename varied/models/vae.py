@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.errors import VariedError
-from varied.models.base import Bench, LatentModel
+from varied.models.base import Bench, Heat, LatentModel
 from varied.priors import Prior
 from varied.quantizers import Quantizer
 from varied.trace import Given, Level, Trace
@@ -34,11 +34,16 @@ def drop(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
     return c * (torch.rand(len(c), 1, device=c.device) >= chance)
 
 
-def tempered(p: Distribution, n: int, temperature: float) -> Tensor:
+def tempered(p: Distribution, n: int, temperature: Heat) -> Tensor:
     """Return n draws whose deviation from the mean is scaled; shape (n, *event).
 
     A distribution with a ``draw`` of its own knows better what a temperature does to it.
+
+    Raises:
+        VariedError: If there is a temperature for each level, and so no ladder.
     """
+    if not isinstance(temperature, float | int):
+        raise VariedError("Only a ladder takes a temperature for each level; give one number.")
     if hasattr(p, "draw"):
         return p.draw((n,) if not p.batch_shape else (), temperature)  # type: ignore[no-any-return]
     z = p.sample((n,) if not p.batch_shape else ())
@@ -113,7 +118,7 @@ class VAE(LatentModel):
         """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
         return self.decoder(z, c)  # type: ignore[no-any-return]
 
-    def latents(self, n: int, c: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws from the prior, with shape (n, *latent)."""
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError("A temperature needs latents that are real numbers; leave it at 1.")

@@ -20,6 +20,7 @@ from varied.errors import VariedError, nearest
 from varied.evaluate import Estimate, Evaluation, evaluate
 from varied.expost import flat_only
 from varied.files import read_json
+from varied.models import Heat
 from varied.randomness import noise
 from varied.runs.result import (
     Draw,
@@ -179,7 +180,7 @@ class Run:
         n: int = 64,
         *,
         of: object = None,
-        temperature: float = 1.0,
+        temperature: Heat = 1.0,
         draw: bool = False,
         seed: int = 0,
     ) -> Result:
@@ -188,7 +189,8 @@ class Run:
         Arguments:
             n: How many.
             of: The context of a conditional run: a class name, a number, or one for each.
-            temperature: Below 1 is more typical, above 1 more varied.
+            temperature: Below 1 is more typical, above 1 more varied; a ladder takes one for each
+                level too, from the datum upwards.
             draw: Whether to draw from p(x given z) rather than take its mean.
             seed: Which draws.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from varied.models import LatentModel
+from varied.models import Heat, LatentModel
 from varied.randomness import noise
 from varied.runtime import exactly
 from varied.uses.decode import decode
@@ -18,7 +18,7 @@ def sample(
     n: int,
     c: Tensor | None = None,
     *,
-    temperature: float = 1.0,
+    temperature: Heat = 1.0,
     draw: bool = False,
     seed: int = 0,
 ) -> Tensor:
@@ -28,7 +28,8 @@ def sample(
         model: The model.
         n: How many.
         c: The context, with shape (n, F), or None.
-        temperature: A factor on the deviation from the prior's mean: below 1 is more typical.
+        temperature: A factor on the deviation from the prior's mean: below 1 is more typical; a
+            ladder takes one for each level too, from the datum upwards.
         draw: Whether to draw from p(x given z) rather than take its mean.
         seed: Which draws.
     """

@@ -1,0 +1,128 @@
+"""Every name of the zoo, trained on digits as `varied train` does it: ``python -m benchmarks.zoo``.
+
+Each has the same time on one thread, with the defaults that a person gets, and is measured on the
+first test rows: in nats, with log p(x) by importance samples. `benchmarks/results/zoo.json` keeps
+the figures as they come, `benchmarks/results/zoo/` a strip of samples of each, and the page
+`benchmarks/results/zoo.md` is written from both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.pages import markdown
+from benchmarks.trained import RESULTS, Data, Trained, keep
+from varied.jobs import prepare
+from varied.plots import grid
+from varied.runs import Run
+from varied.zoo import ZOO
+from varied.zoo.densities import DENSITIES
+from varied.zoo.plain import PLAIN
+from varied.zoo.structures import STRUCTURED
+from varied.zoo.weights import OBJECTIVES
+
+STRIPS = RESULTS / "zoo"
+PARTS = {
+    "Plain": PLAIN,
+    "Structures": STRUCTURED,
+    "Objectives": OBJECTIVES,
+    "Densities": DENSITIES,
+}
+ROWS, SAMPLES, LABELS, COLUMNS = 1000, 100, 100, 16
+#: The structures that learn classes from few labels.
+CLASSES = ("classes", "stacked")
+
+
+def measured(name: str, minutes: float, threads: int) -> dict[str, Any]:
+    """Train a variant, keep its strip of samples, and return its figures."""
+    with TemporaryDirectory() as folder:
+        job = prepare("mnist", name, out=Path(folder) / "run", **asked(name, minutes, threads))
+        *_, event = job.train()
+        for _ in job.fit_prior():
+            pass
+        run = job.deliver()
+        found = numbers(run, event.state.seconds, event.epoch)
+        strip(run, STRIPS / f"{name}.png")
+    return found
+
+
+def asked(name: str, minutes: float, threads: int) -> dict[str, Any]:
+    """Return what a person would add to the name."""
+    few = structure(name) in CLASSES
+    plan = {"minutes": minutes, "threads": threads, "compile": "no"}
+    return plan | ({"few_labels": LABELS} if few else {})
+
+
+def structure(name: str) -> str:
+    """Return the name of a variant's structure."""
+    part = ZOO[name].parts.get("structure", "flat")
+    return part if isinstance(part, str) else part["name"]
+
+
+def numbers(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
+    """Return the figures of a run."""
+    test = run.part("test")
+    items = test.take(range(ROWS))
+    here = Data(items, run.codec, {"test": run.stored(items)})
+    one = Trained(run.spec, run.model, here, seconds, 0, epochs)
+    found = one.numbers(samples=SAMPLES)
+    if run.error is not None:
+        found["error"] = run.error.value
+    return found
+
+
+def strip(run: Run, path: Path) -> None:
+    """Keep sixteen samples in one row, their pixels exact; of each class in turn, if any."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.hstack(run.sample(COLUMNS, seed=1).shown)).save(path)
+
+
+def page() -> None:
+    """Write the page from all that was kept, with a sheet of samples for each part of the zoo."""
+    held = json.loads((RESULTS / "zoo.json").read_text("utf-8"))
+    about = (__doc__ or "").split("\n\n")[1].replace("\n", " ")
+    lines = ["# The zoo, trained", "", about, ""]
+    for title, part in PARTS.items():
+        rows = {name: held[name] for name in part if name in held}
+        if not rows:
+            continue
+        sheet = f"zoo/{title.split()[0].lower()}.png"
+        shown = [_cut(STRIPS / f"{name}.png") for name in rows]
+        grid(np.concatenate(shown), RESULTS / sheet, columns=COLUMNS, row_titles=list(rows))
+        lines += [f"## {title}", "", *markdown(rows), "", f"![Samples of each]({sheet})", ""]
+    (RESULTS / "zoo.md").write_text("\n".join(lines), "utf-8")
+
+
+def _cut(path: Path) -> np.ndarray:
+    """Return the pictures of a strip, with shape (16, H, W)."""
+    return np.stack(np.hsplit(np.asarray(Image.open(path)), COLUMNS))
+
+
+def main() -> None:
+    asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    asks.add_argument("names", nargs="*", metavar="NAME", help="of the zoo; all where none is")
+    asks.add_argument("--minutes", type=float, default=1.0, help="minutes of each training")
+    asks.add_argument("--threads", type=int, default=1)
+    asks.add_argument("--again", action="store_true", help="train also what was measured already")
+    asks.add_argument("--page", action="store_true", help="write the page, and train nothing")
+    wanted = asks.parse_args()
+    held = RESULTS / "zoo.json"
+    done = set(json.loads(held.read_text("utf-8"))) if held.exists() else set()
+    for name in [] if wanted.page else wanted.names or ZOO:
+        if wanted.again or name not in done:
+            found = measured(name, wanted.minutes, wanted.threads)
+            keep("zoo", name, found)
+            print(name, json.dumps(found), flush=True)
+    page()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
