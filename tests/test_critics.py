@@ -236,6 +236,14 @@ def test_points_can_be_matched_to_a_prior(name):
     assert len(gradients(model)) == len(list(model.parameters()))
 
 
+@pytest.mark.parametrize("name", ["aae", "wae-gan"])
+def test_a_density_without_a_slope_is_matched_too(name):
+    """The density of a uniform prior is a constant, which has no gradient."""
+    model, objective, x = made(name, posterior="vmf", prior="sphere-uniform")
+    objective(model(x))[0].backward()
+    assert len(gradients(objective)) == len(list(objective.parameters()))
+
+
 def test_a_hinge_gan_without_kl_takes_points():
     objective = {"name": "hinge-gan", "kl": 0.0} | SMALL
     objective = compose(Spec.of(posterior="point", objective=objective), SHAPE)[1]

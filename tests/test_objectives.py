@@ -323,7 +323,7 @@ def test_bad_settings_are_refused(make, told):
 def test_every_objective_of_the_table_is_made_without_settings(name):
     objective = OBJECTIVES[name]()
     assert isinstance(objective, Objective)
-    assert objective.reads <= {"density", "marginals", "codes"}
+    assert objective.reads <= {"density", "marginals", "codes", "parts"}
     assert objective.samples >= 1
 
 

@@ -341,6 +341,16 @@ def test_a_model_of_classes_refuses_labels_that_are_numbers(model, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "few", "sentence"),
+    [("vae", 9, "hides labels, and this model reads none"), ("m2", 1, "fewer than the 2 classes")],
+)
+def test_few_labels_are_refused_before_a_run_begins(data, model, few, sentence, tmp_path):
+    with pytest.raises(VariedError, match=sentence):
+        prepare(data, model, few_labels=few, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
 def test_runs_are_listed_oldest_first(data, tmp_path):
     for name in ("b", "a"):
         fit(data, "vae", out=tmp_path / name, latent=2, **(SMALL | {"steps": 1}))

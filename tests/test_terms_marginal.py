@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.distributions import Independent
 
-from varied.distributions import Gaussian
+from varied.distributions import Gaussian, kl_parts
 from varied.errors import VariedError
 from varied.objectives import beta_tc, capacity, dip
 from varied.schedules import Linear
+from varied.spec import Spec, compose
 from varied.terms import (
     Capacity,
     DimensionRate,
@@ -69,6 +70,31 @@ def test_the_capacity_may_move():
     for step, goal in ((0, 0.0), (5, 10.0)):
         parts = objective(trace, step)[1]
         torch.testing.assert_close(parts["off_capacity"], (nats - goal).abs())
+
+
+def test_each_part_of_a_latent_has_a_capacity_of_its_own():
+    spec = Spec.of(
+        posterior={"name": "joint", "classes": 4},
+        prior={"name": "joint", "classes": 4},
+        objective={"name": "joint-capacity", "gamma": 2.0, "numbers": 3.0, "choice": 1.0},
+        latent=6,
+    )
+    model, objective = compose(spec, (5,))
+    trace = model(torch.rand(8, 5).round())
+    loss, told = objective(trace)
+    q, p = trace.levels[0].q, trace.levels[0].p
+    numbers, choice = (part.mean() for part in kl_parts(q, p))
+    torch.testing.assert_close(told["off_numbers"], (numbers - 3).abs())
+    torch.testing.assert_close(told["off_choice"], (choice - 1).abs())
+    torch.testing.assert_close(told["rate"], numbers + choice)
+    torch.testing.assert_close(
+        loss.detach(), told["distortion"] + 2 * (told["off_numbers"] + told["off_choice"])
+    )
+
+
+def test_parts_are_refused_where_there_are_none():
+    with pytest.raises(VariedError, match="posterior='joint' or objective="):
+        compose(Spec.of(objective="joint-capacity"), (5,))
 
 
 # The KL in three parts

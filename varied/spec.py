@@ -292,10 +292,11 @@ def _refuse(spec: Spec, objective: Objective) -> None:
     prior = pick(PRIORS, spec.prior.name, "prior")
     pick(CONTEXTS, spec.conditioning, "conditioning")
     for axis in _own(spec):
-        if getattr(spec, axis) != getattr(Spec, axis):
+        chosen = getattr(spec, axis)
+        if chosen != getattr(Spec, axis):
             raise VariedError(
-                f"structure='{spec.structure.name}' has a {axis} of its own: leave {axis} out, or "
-                "use structure='flat'."
+                f"structure='{spec.structure.name}' has a {axis} of its own: leave out "
+                f"{axis}='{getattr(chosen, 'name', chosen)}', or use structure='flat'."
             )
     if posterior.space != prior.space:
         fits = [name for name, part in PRIORS.items() if part.space == posterior.space]
@@ -366,6 +367,7 @@ _READINGS = {
     "density": "the density",
     "marginals": "independent dimensions",
     "codes": "the codes",
+    "parts": "numbers and a choice as parts",
 }
 
 

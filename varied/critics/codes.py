@@ -177,7 +177,9 @@ class PriorMatch(CodeCritic):
         known: Tensor | float = 0.0
         if self.density:
             z = real.requires_grad_()
-            (known,) = torch.autograd.grad(self.known(z[None], trace).sum(), z)
+            value = self.known(z[None], trace).sum()
+            if value.requires_grad:  # a uniform density has no slope
+                (known,) = torch.autograd.grad(value, z)
         return self.r1 / 2 * squared_slope(partial(self.score, still=False), real, known)
 
     def draws(self, trace: Trace) -> Tensor:

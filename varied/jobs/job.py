@@ -69,6 +69,8 @@ def prepare(
             f"structure='{choice.spec.structure.name}' learns classes, and the labels of these "
             "data are numbers; give classes as labels, or use structure='flat'."
         )
+    if few:
+        _refuse_few(items.take(parts.train), choice, few)
     name = model if isinstance(model, str) else "spec"
     plain = reading if items.source else {}
     data = Store("").describe_data(items, parts, plain) | {"few_labels": few}
@@ -77,6 +79,16 @@ def prepare(
         store.write_split(parts)
         store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})
     return Job(store, items, choice, name, few)
+
+
+def _refuse_few(rows: Items, choice: Choice, few: int) -> None:
+    """Refuse few labels that nothing reads, or too few of them, before a run begins."""
+    if choice.context is None or rows.labels is None:
+        raise VariedError(
+            f"few_labels={few} hides labels, and this model reads none; use model='m2', or leave "
+            "it out."
+        )
+    keep_few(rows.labels, few, choice.spec.plan.seed)
 
 
 def _place(

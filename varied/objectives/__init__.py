@@ -11,7 +11,7 @@ from varied.objectives.base import Objective, Weighted
 from varied.objectives.bound import control, elbo, perceptual, reconstruction
 from varied.objectives.classes import semi, stacked
 from varied.objectives.codes import vq
-from varied.objectives.disentangle import beta_tc, capacity, dip
+from varied.objectives.disentangle import beta_tc, capacity, dip, joint_capacity
 from varied.objectives.importance import ciwae, iwae, miwae, piwae
 from varied.objectives.matching import info, rae, wae_mmd
 
@@ -30,6 +30,7 @@ __all__ = [
     "hinge_gan",
     "info",
     "iwae",
+    "joint_capacity",
     "miwae",
     "perceptual",
     "piwae",
@@ -51,6 +52,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "piwae": piwae,
     "ciwae": ciwae,
     "capacity": capacity,
+    "joint-capacity": joint_capacity,
     "beta-tc": beta_tc,
     "dip": dip,
     "info": info,

@@ -9,6 +9,7 @@ from varied.terms import (
     Capacity,
     DimensionRate,
     IndexCode,
+    PartCapacity,
     Spreads,
     TotalCorrelation,
     correlated,
@@ -16,7 +17,7 @@ from varied.terms import (
     rate,
 )
 
-__all__ = ["beta_tc", "capacity", "dip"]
+__all__ = ["beta_tc", "capacity", "dip", "joint_capacity"]
 
 
 def capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)) -> Objective:  # noqa: B008
@@ -39,6 +40,36 @@ def capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)) -> Obje
     """
     return Objective(
         Weighted("distortion", distortion), Weighted("off_capacity", Capacity(capacity), gamma)
+    )
+
+
+def joint_capacity(
+    gamma: Number = 5.0,
+    numbers: Number = Linear(0, 20, 0.7),  # noqa: B008
+    choice: Number = Linear(0, 2.2, 0.7),  # noqa: B008
+) -> Objective:
+    r"""Reconstruction, with one capacity for numbers and one for a choice among classes.
+
+    .. math:: \mathbb E_q[-\log p(x \mid z, y)] + \gamma \left| \overline{KL}_z - C_z \right|
+        + \gamma \left| \overline{KL}_y - C_y \right|
+
+    Without the second, a model tells all by its numbers, and leaves the choice alone. For
+    posterior='joint' and prior='joint'.
+
+    References:
+        Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018),
+        https://arxiv.org/abs/1804.00104
+
+    Arguments:
+        gamma: Nats that a nat too much or too little costs, a number or a schedule.
+        numbers: The KL of the numbers to hold, in nats, a number or a schedule.
+        choice: The KL of the choice to hold, in nats, a number or a schedule; at most the
+            logarithm of the number of classes, which is 2.30 for ten.
+    """
+    return Objective(
+        Weighted("distortion", distortion),
+        Weighted("off_numbers", PartCapacity(numbers, 0), gamma),
+        Weighted("off_choice", PartCapacity(choice, 1), gamma),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.dial import Dial
-from varied.distributions import each
+from varied.distributions import Joint, each, kl_parts
 from varied.errors import VariedError
 from varied.schedules import Number
 from varied.terms.base import precise, reads
@@ -20,6 +20,7 @@ __all__ = [
     "Capacity",
     "DimensionRate",
     "IndexCode",
+    "PartCapacity",
     "Spreads",
     "TotalCorrelation",
     "correlated",
@@ -52,7 +53,34 @@ class Capacity(nn.Module):
 
     def forward(self, trace: Trace) -> Tensor:
         """Return nats, the same for each datum, with shape (B)."""
-        return (rate(trace).mean() - self.nats.value).abs().expand(len(trace.x))
+        return (self._rate(trace).mean() - self.nats.value).abs().expand(len(trace.x))
+
+    def _rate(self, trace: Trace) -> Tensor:
+        return rate(trace)
+
+
+@reads("density", "parts")
+class PartCapacity(Capacity):
+    """How far the KL of one part of a latent of several is from a number of nats.
+
+    References:
+        Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018),
+        https://arxiv.org/abs/1804.00104
+
+    Arguments:
+        nats: The capacity, a number or a schedule.
+        part: Which part: of posterior='joint', 0 is the numbers and 1 the choice.
+    """
+
+    def __init__(self, nats: Number, part: int) -> None:
+        super().__init__(nats)
+        self.part = part
+
+    def _rate(self, trace: Trace) -> Tensor:
+        (level,) = trace.levels
+        assert isinstance(level.q, Joint)
+        assert isinstance(level.p, Joint)
+        return kl_parts(level.q, level.p)[self.part]
 
 
 class _Aggregate(ABC):

@@ -68,7 +68,7 @@ DENSITIES: dict[str, Entry] = {
         "https://arxiv.org/abs/1804.00104",
         "classes and what varies within them, without labels",
         UNMEASURED,
-        {"posterior": "joint", "prior": "joint", "latent": 26},
+        {"posterior": "joint", "prior": "joint", "objective": "joint-capacity", "latent": 26},
     ),
     "delta-vae": Entry(
         "delta-VAE",
