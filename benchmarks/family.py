@@ -85,7 +85,7 @@ def ladder(wanted: argparse.Namespace) -> None:
 
 def densities(wanted: argparse.Namespace) -> None:
     """Priors and posteriors beside the plain ones, with the same network for as many epochs."""
-    here, epochs = data("mnist"), wanted.epochs or 16
+    here, epochs = data("mnist"), wanted.epochs or 40
     variants: dict[str, dict[str, Any]] = {
         "vae": {},
         "vamp-vae": {"prior": "vamp"},
@@ -94,7 +94,7 @@ def densities(wanted: argparse.Namespace) -> None:
         "mixture-vae": {"prior": "mixture"},
     }
     for name in wanted.only or variants:
-        one = trained(here, plan(epochs=epochs), latent=32, **variants[name])
+        one = trained(here, plan(epochs=epochs, lr=4e-3), latent=32, **variants[name])
         told("densities", name, one.numbers(samples=200, most=2000))
 
 
