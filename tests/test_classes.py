@@ -31,7 +31,8 @@ M2 = {"structure": {"name": "classes", "units": 4}, "objective": "semi"}
 M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "stacked"}
 M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
 JOINT = {"structure": M1M2["structure"] | {"joint": True}, "objective": "semi"}
-KINDS = {"m2": M2, "m1+m2": M1M2, "joint": JOINT, "m1": M1}
+SEEING = {"structure": JOINT["structure"] | {"classifier": "same"}, "objective": "semi"}
+KINDS = {"m2": M2, "m1+m2": M1M2, "joint": JOINT, "joint on data": SEEING, "m1": M1}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -116,12 +117,13 @@ def divergence(mean, log_variance, of_mean, of_log_variance):
     return 0.5 * (square + ratio - 1 - np.log(ratio)).sum()
 
 
-def joined(w, x, label, z1, z2):
+def joined(w, x, label, z1, z2, seeing):
     """Return the joint loss of M1+M2 of a datum, from its draws in NumPy."""
     x = x.reshape(-1)
     logit = dense(w, "below.decoder", z1, np.tanh)
     log_px = (x * logit - np.log1p(np.exp(logit))).sum()
-    logits = dense(w, "above.classifier", z1, silu)
+    seen = (x, np.tanh) if seeing else (z1, silu)
+    logits = dense(w, "above.classifier", *seen)
     q = np.exp(logits) / np.exp(logits).sum()
     features = silu(dense(w, "above.trunk", z1, silu))
     costs = []
@@ -139,14 +141,18 @@ def joined(w, x, label, z1, z2):
 
 @labels
 @pytest.mark.parametrize("samples", [1, 2])
-def test_a_joint_model_has_one_bound(given, samples):
-    model = made(JOINT)[0].double()
+@pytest.mark.parametrize("kind", [JOINT, SEEING], ids=["codes", "data"])
+def test_a_joint_model_has_one_bound(given, samples, kind):
+    model = made(kind)[0].double()
     x, c = rows().double(), one_hot(given).double()
     trace = model(x, c, samples=samples)
     w = {name: p.detach().numpy() for name, p in model.named_parameters()}
     z1, z2 = (trace.levels[i].z.detach().numpy().reshape(CLASSES, samples, 5, -1) for i in (0, 1))
     each = [
-        [joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b]) for b in range(5)]
+        [
+            joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b], kind is SEEING)
+            for b in range(5)
+        ]
         for s in range(samples)
     ]
     told = distortion(trace) + rate(trace)
@@ -407,6 +413,8 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**M2, "posterior": "iaf"}, "has a posterior of its own"),
         ({**M1M2, "prior": "mixture"}, "has a prior of its own"),
         ({**M2, "structure": {"name": "classes", "classifier": "none"}}, "is no net; choose from"),
+        ({**M1M2, "structure": {**M1M2["structure"], "classifier": "conv"}}, "shown codes alone"),
+        ({**JOINT, "structure": {**JOINT["structure"], "classifier": "c"}}, "choose from codes"),
         ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
         ({**M2, "objective": {"name": "semi", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
         ({**M2, "objective": "stacked"}, "use a structure='stacked' that is not joint"),

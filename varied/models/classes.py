@@ -30,6 +30,7 @@ __all__ = [
     "dropped",
     "labelled",
     "one_hot",
+    "reader",
     "settled",
     "sizes",
 ]
@@ -193,7 +194,7 @@ class ClassVAE(LatentModel):
         return Trace(x, px, levels, mask, weights)
 
     def tried(
-        self, x: Tensor, c: Tensor | None, samples: int
+        self, x: Tensor, c: Tensor | None, samples: int, logits: Tensor | None = None
     ) -> tuple[Distribution, list[Level], Tensor]:
         """Try every class, and return p(x given y, z), the levels and the weights.
 
@@ -201,8 +202,9 @@ class ClassVAE(LatentModel):
             x: The data, with shape (S, B, *event), of which each stands for S draws of a datum.
             c: The classes, with shape (B, C), or None.
             samples: The number of draws of z for each datum and class; K = samples * C * S.
+            logits: Those of the classes, with shape (S, B, C), where another classifier says them.
         """
-        logits = self.classifier.raw(x)
+        logits = self.classifier.raw(x) if logits is None else logits
         choice = settled(logits, c)
         y = torch.eye(self.classes, dtype=x.dtype, device=x.device)[:, None, None]
 
@@ -262,16 +264,7 @@ def classes(
         units: Hidden units between the features of x and q(z given x, y), computed for each class.
     """
     count, size = sizes(bench, "classes")
-
-    def net(inputs: Shape, outputs: Shape) -> nn.Module:
-        if classifier == "same":
-            return bench.net(inputs, outputs, 0)
-        if classifier not in NETS:
-            known = ", ".join(["same", *NETS])
-            raise VariedError(f"classifier='{classifier}' is no net; choose from {known}.")
-        return NETS[classifier](inputs, outputs)
-
-    told = Given(dropped(net(bench.shape, (count,)), dropout), Point((count,)), bench.shape)
+    told = reader(bench, classifier, count, dropout)
     trunk = bench.given(bench.shape, Point((units,)), 0)
     decoder = bench.given((size,), bench.likelihood(bench.shape), count)
     return ClassVAE(told, trunk, beside_class(units, Gaussian((size,)), count), decoder)
@@ -292,6 +285,29 @@ def sizes(bench: Bench, name: str) -> tuple[int, int]:
             f"structure='{name}' has a latent of one dimension; give a number, such as latent=32."
         )
     return bench.context, bench.latent[0]
+
+
+def reader(
+    bench: Bench, classifier: str, count: int, dropout: float, others: tuple[str, ...] = ()
+) -> Given:
+    """Return q(y given x), whose net reads data.
+
+    Arguments:
+        bench: Makes the parts.
+        classifier: "same" as the other nets, or a net's name.
+        count: The number of classes.
+        dropout: The chance that a hidden unit is lost in training.
+        others: What else may be chosen, for the sentence that refuses.
+
+    Raises:
+        VariedError: If there is no such net.
+    """
+    known = (*others, "same", *NETS)
+    if classifier not in known:
+        raise VariedError(f"classifier='{classifier}' is no net; choose from {', '.join(known)}.")
+    shapes = bench.shape, (count,)
+    net = bench.net(*shapes, 0) if classifier == "same" else NETS[classifier](*shapes)
+    return Given(dropped(net, dropout), Point((count,)), bench.shape)
 
 
 def beside_class(units: int, head: Head, count: int) -> Given:

@@ -18,6 +18,7 @@ from varied.models.classes import (
     beside_class,
     dropped,
     one_hot,
+    reader,
     settled,
     sizes,
 )
@@ -84,11 +85,18 @@ class Stacked(LatentModel):
         below: M1, from data to codes.
         above: M2, whose data are codes of M1; or a classifier of them.
         joint: Whether M1 and M2 are one model.
+        reads: What the classifier of a joint model reads, "codes" or "data".
     """
 
-    def __init__(self, below: VAE, above: ClassVAE | Readout, joint: bool = False) -> None:
+    def __init__(
+        self,
+        below: VAE,
+        above: ClassVAE | Readout,
+        joint: bool = False,
+        reads: str = "codes",
+    ) -> None:
         super().__init__()
-        self.below, self.above, self.joint = below, above, joint
+        self.below, self.above, self.joint, self.reads = below, above, joint, reads
         self.prior = below.prior
 
     @property
@@ -138,15 +146,18 @@ class Stacked(LatentModel):
         assert isinstance(self.above, ClassVAE)
         q = self.below.encode(x)
         z = q.rsample((samples,))
-        p, levels, weights = self.above.tried(z, c, 1)
+        logits = None
+        if self.reads == "data":
+            logits = self.above.classifier.raw(x).expand(samples, -1, -1)
+        p, levels, weights = self.above.tried(z, c, 1, logits)
         # One draw is decoded once, and its p(x given z) broadcasts to all classes.
         draws = z if samples == 1 else z.repeat(self.classes, 1, 1)
         level = Level(z.repeat(self.classes, 1, 1), q, p)
         return Trace(x, self.below.decode(draws), [level, *levels], mask, weights)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given the code of x), with shape (B, C)."""
-        return self.above.classify(self.below.encode(x).mean)
+        """Return q(y given x), with shape (B, C)."""
+        return self.above.classify(x if self.reads == "data" else self.below.encode(x).mean)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z given x), with batch shape (B); the class does not enter."""
@@ -171,6 +182,7 @@ def stacked(
     depth: int = 1,
     dropout: float = 0.0,
     joint: bool = False,
+    classifier: str = "codes",
 ) -> Stacked:
     """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
 
@@ -185,6 +197,8 @@ def stacked(
             where labels are few.
         joint: Whether M1 and M2 are one model, trained with objective='semi'; else M1 does not feel
             M2, as in the paper, and both are trained with objective='stacked'.
+        classifier: What says the class: "codes" reads those of M1, as in the paper; of a joint
+            model a net may read the data, "same" as the other nets, "mlp", "conv" or "resnet".
     """
     count, size = sizes(bench, "stacked")
     below = flat(dataclasses.replace(bench, context=0))
@@ -195,8 +209,17 @@ def stacked(
 
         return Given(with_context(net, (inputs,), context), head, (inputs,))
 
-    told = given(size, Point((count,)))
-    told.net = dropped(told.net, dropout)
+    reads = "codes" if classifier == "codes" else "data"
+    if reads == "data" and not joint:
+        raise VariedError(
+            f"classifier='{classifier}' reads data, and M2 apart from M1 is shown codes alone; use "
+            "joint=True, or classifier='codes'."
+        )
+    if reads == "data":
+        told = reader(bench, classifier, count, dropout, ("codes",))
+    else:
+        told = given(size, Point((count,)))
+        told.net = dropped(told.net, dropout)
     if not above and joint:
         raise VariedError("With above=0 there is nothing to join; leave joint out, or above.")
     if not above:
@@ -204,7 +227,7 @@ def stacked(
     trunk = given(size, Point((units,)))
     decoder = given(above, GaussianLikelihood((size,), scale="each", floor=FLOOR), count)
     encoder = beside_class(units, Gaussian((above,)), count)
-    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint)
+    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint, reads)
 
 
 stacked.own = ("posterior", "prior")  # type: ignore[attr-defined]
