@@ -173,8 +173,9 @@ def factors(wanted: argparse.Namespace) -> None:
     for name in wanted.only or variants:
         gaps = []
         for seed in range(wanted.seeds):
-            how = plan(minutes=wanted.minutes or 2, batch=128, lr=1e-3, seed=seed)
-            one = trained(here, how, **({"net": "conv", "latent": 10} | variants[name]))
+            how = plan(minutes=wanted.minutes or 2, batch=64, lr=1e-3, seed=seed)
+            net = {"name": "conv", "width": 8}
+            one = trained(here, how, **({"net": net, "latent": 10} | variants[name]))
             codes = uses.embed(one.model, here.codec.load, here.rows("train", 10_000)())
             gaps.append(mig(codes, known).value)
             print(name, seed, gaps[-1], flush=True)

@@ -109,7 +109,7 @@ def _cut(path: Path) -> np.ndarray:
 def main() -> None:
     asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     asks.add_argument("names", nargs="*", metavar="NAME", help="of the zoo; all where none is")
-    asks.add_argument("--minutes", type=float, default=1.0, help="minutes of each training")
+    asks.add_argument("--minutes", type=float, default=0.75, help="minutes of each training")
     asks.add_argument("--threads", type=int, default=1)
     asks.add_argument("--again", action="store_true", help="train also what was measured already")
     asks.add_argument("--page", action="store_true", help="write the page, and train nothing")

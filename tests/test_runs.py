@@ -17,6 +17,7 @@ from varied.jobs import Interrupted, fit, prepare
 from varied.jobs.job import Watch
 from varied.runs import Run, Store, list_runs
 from varied.tensors import read_tensors, write_tensors
+from varied.train import State
 
 FILES = [
     "spec.toml",
@@ -200,6 +201,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, run, tmp_path, 
     for _ in again.train():
         pass
     assert same(weights(run.folder), weights(again.finish().folder))
+
+
+@pytest.mark.parametrize(("length", "looks"), [({"minutes": 1.0}, False), ({"steps": 9}, True)])
+def test_a_slow_model_is_looked_at_less_where_minutes_are_given(data, length, looks, tmp_path):
+    job = prepare(data, "vae", out=tmp_path / "r", **(SMALL | {"steps": None} | length))
+    watch = Watch(job)
+    watch.look(0.0, State())
+    assert watch.looked == 0.0, "the first look is owed"
+    watch.look(0.5, State(step=3, seconds=1.0))
+    assert watch.looked > 0.0
+    watch.looked = 0.3
+    assert watch._has_time(State(step=3, seconds=1.0)) == looks
+    assert watch._has_time(State(step=3, seconds=2.0))
 
 
 def test_two_trainings_cannot_share_a_folder(data, tmp_path):

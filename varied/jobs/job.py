@@ -39,6 +39,8 @@ LOGGED = 200
 CHECKPOINT_SECONDS = 30.0
 CODES, SAMPLES, VALIDATED = 1000, 36, 2000
 LAST = 10**12
+#: The share of its minutes that a training looks at itself for, beside the first and last looks.
+SHARE = 0.25
 #: How much worse than the best a model with a critic may rebuild data and still be delivered.
 WORSE = 1.5
 #: The share of each batch that has a label, where a model learns classes from few.
@@ -280,7 +282,7 @@ class Watch:
         self.best = read_tensors(best)[1]["loss"] if best.exists() else math.inf
         errors = [row["squared_error"] for row in self.store.history() if _validated(row)]
         self.lowest = min(errors, default=math.inf)
-        self.saved = time.monotonic()
+        self.saved, self.looked = time.monotonic(), 0.0
         self.sums: dict[str, Tensor] = {}
         self.count, self.skipped = 0, 0
 
@@ -291,11 +293,19 @@ class Watch:
         self._add(event)
         if int(progress * LOGGED) > int(before * LOGGED) or self.count == event.state.step == 1:
             self._log(event)
-        if bisect.bisect(STAGES, progress) > bisect.bisect(STAGES, before) or progress >= 1:
+        due = bisect.bisect(STAGES, progress) > bisect.bisect(STAGES, before)
+        if progress >= 1 or (due and self._has_time(event.state)):
             self.look(event.epoch, event.state)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.store.write_checkpoint(self.job.step, event.snapshot())
             self.saved = time.monotonic()
+
+    def _has_time(self, state: State) -> bool:
+        """Whether looking has taken a small share of the time; where steps are counted, it has.
+
+        Who gives minutes does not want to wait for many more, however slow the model is.
+        """
+        return not self.job.spec.plan.minutes or self.looked < SHARE * state.seconds
 
     def _add(self, event: Event) -> None:
         if event.state.skipped > self.skipped:
@@ -317,7 +327,7 @@ class Watch:
 
     def look(self, epoch: float, state: State) -> None:
         """Keep a moment for the animations, and measure the validation rows."""
-        job = self.job
+        begun, job = time.monotonic(), self.job
         codes = uses.embed(job.model, job.codec.load, _chunks(self.test))
         made = job.codec.looks(self._made())
         self.store.write_frame(Frame(codes, torch.from_numpy(made), epoch, state.step))
@@ -328,6 +338,8 @@ class Watch:
             self.best = parts["loss"]
             notes = {"loss": self.best, "epoch": epoch, "step": state.step}
             self.store.write_weights("best.safetensors", job.model, **notes)
+        if state.step:
+            self.looked += time.monotonic() - begun
 
     def _worth_keeping(self, parts: dict[str, float]) -> bool:
         """Whether weights are the best so far.
