@@ -96,6 +96,19 @@ def test_a_point_posterior_has_no_elbo():
     assert found.warnings == []
 
 
+def test_one_sample_tells_all_of_codes():
+    """Every draw of a point on a code is that code, so the bound of many is the bound of one."""
+    axes = {"posterior": {"name": "vq", "codes": 8}, "prior": "transformer", "objective": "vq"}
+    model = model_of(latent=(4, 2, 2), net="conv", **axes)
+    rows = [Batch(binary())]
+    found = e.evaluate(model, torch.Tensor.float, lambda: rows, samples=50)
+    assert found.samples == 1
+    assert found.log_likelihood.value == pytest.approx(found.elbo.value, rel=1e-5)
+    many, _ = e.log_likelihood(model, torch.Tensor.float, rows, samples=3)
+    assert many.mean().item() == pytest.approx(found.log_likelihood.value, rel=1e-5)
+    assert not any("importance weights" in sentence for sentence in found.warnings)
+
+
 def test_the_standard_error_covers_the_truth():
     torch.manual_seed(0)
     hits = [abs(Estimate.of(torch.randn(200)).value) < 0.0707 * 1.96 for _ in range(300)]

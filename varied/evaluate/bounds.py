@@ -205,7 +205,7 @@ class Evaluation:
         if self.kl is not None and not self.codes:
             found.append(collapse(self.active_units.value, self.latent))
         found.append(silent(self.kl_by_level or ()))
-        if self.samples and self.effective < max(2.0, 0.002 * self.samples):
+        if self.samples and not self.codes and self.effective < max(2.0, 0.002 * self.samples):
             found.append(
                 f"The importance weights are poor: {self.effective:.1f} effective samples of "
                 f"{self.samples}; take more samples, or trust the ELBO alone."
@@ -246,6 +246,7 @@ def evaluate(
         seed: Which draws.
     """
     seen = passed(model, load, rows(), seed=seed)
+    samples = min(samples, 1) if model.codes else samples  # each draw would be the same code
     weighted, size = None, math.nan
     if samples and seen.rate is not None:
         bound, sizes = log_likelihood(model, load, rows(), samples=samples, seed=seed)
