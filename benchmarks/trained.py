@@ -22,6 +22,7 @@ from varied.evaluate import Evaluation, evaluate
 from varied.evaluate.features import classifier
 from varied.evaluate.fidelity import frechet
 from varied.expost import codes_of, fit_prior
+from varied.jobs.prior import plan_of
 from varied.models import LatentModel
 from varied.plots import grid
 from varied.randomness import noise
@@ -128,18 +129,16 @@ def trained(here: Data, plan: Plan, *, start: Trained | None = None, **parts: An
     begun = time.perf_counter()
     event = deque(train(Step(model, objective, here.codec.load), batches, plan), maxlen=1).pop()
     if getattr(getattr(model, "prior", None), "fitted_later", False):
-        later(model, here, plan)
+        later(model, here, plan_of(spec))
     spent = time.perf_counter() - begun
     return Trained(spec, model, here, spent, event.state.step, event.epoch)
 
 
 def later(model: Any, here: Data, plan: Plan, most: int = 30_000) -> None:
-    """Fit the prior of a model to its codes, for half as long as the model was trained."""
+    """Fit the prior of a model to its codes."""
     codes = codes_of(model, here.codec.load, here.rows("train", most)())
-    held = codes_of(model, here.codec.load, here.rows("validation", 2000)())
-    half = {"minutes": plan.minutes / 2, "epochs": plan.epochs / 2, "steps": plan.steps // 2}
-    fitting = Plan(lr=1e-3, clip=1.0, threads=plan.threads, compile="no", seed=plan.seed, **half)
-    for _ in fit_prior(model.prior, codes, fitting, held=held):
+    held = codes_of(model, here.codec.load, here.rows("validation", 1000)())
+    for _ in fit_prior(model.prior, codes, plan, held=held):
         pass
 
 

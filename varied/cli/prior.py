@@ -48,7 +48,7 @@ def fit_prior(
     choices: dict[str, Any] = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}
     stream = progress_stream(quiet=quiet, as_json=False)
-    watched(fit_to_run(here, kind, **choices), plan_for(here.spec, choices)[0], stream)
+    watched(fit_to_run(here, kind, **choices), plan_for(here.spec, kind, choices)[0], stream)
     if quiet:
         return
     if kind == "none":

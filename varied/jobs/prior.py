@@ -21,21 +21,29 @@ __all__ = ["fit_later", "fit_to_run", "plan_for", "plan_of"]
 
 #: Rows whose codes a prior is fitted to, at most.
 MOST = 200_000
+#: Rows on whose codes it is tried, at most.
+HELD = 1000
 
 
-def plan_of(spec: Spec) -> Plan:
-    """Return how a prior is fitted after a model: half as long as the model was trained."""
-    plan = spec.plan
-    return Plan(
-        lr=1e-3,
-        clip=1.0,
-        seed=plan.seed,
-        threads=plan.threads,
-        minutes=plan.minutes / 2,
-        epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
-        steps=plan.steps,
-        compile="no",
-    )
+def plan_of(spec: Spec, name: str | None = None) -> Plan:
+    """Return how a prior is fitted after a model: half as long as the model was trained.
+
+    Arguments:
+        spec: The parts of the model.
+        name: The prior, where it is not the model's own.
+    """
+    plan, prior = spec.plan, pick(PRIORS, name or spec.prior.name, "prior")
+    values: dict[str, Any] = {
+        "lr": 1e-3,
+        "clip": 1.0,
+        "seed": plan.seed,
+        "threads": plan.threads,
+        "minutes": plan.minutes / 2,
+        "epochs": max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
+        "steps": plan.steps,
+        "compile": "no",
+    }
+    return Plan(**(values | dict(prior.usual)))
 
 
 def fit_later(model: Any, load: Any, parts: Mapping[str, Batch], plan: Plan) -> Iterator[Event]:
@@ -49,14 +57,14 @@ def fit_later(model: Any, load: Any, parts: Mapping[str, Batch], plan: Plan) -> 
     """
     vae = flat_only(model)
     codes, held = (
-        codes_of(vae, load, chunks(part.x[:MOST], _some(part.c), size=500))
-        for part in (parts["train"], parts["validation"])
+        codes_of(vae, load, chunks(part.x[:most], _some(part.c, most), size=500))
+        for part, most in ((parts["train"], MOST), (parts["validation"], HELD))
     )
     yield from fit_prior(vae.prior, codes, plan, held=held if len(held.x) else None)
 
 
-def _some(c: torch.Tensor | None) -> torch.Tensor | None:
-    return None if c is None else c[:MOST]
+def _some(c: torch.Tensor | None, most: int) -> torch.Tensor | None:
+    return None if c is None else c[:most]
 
 
 def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
@@ -78,7 +86,7 @@ def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
         run.store.forget_prior()
         return
     pick(PRIORS, name, "prior")
-    plan, rest = plan_for(run.spec, choices)
+    plan, rest = plan_for(run.spec, name, choices)
     part = Part(name, checked(PRIORS[name], rest, f"prior '{name}'"))
     model = flat_only(run.model)
     prior = compose_prior(run.spec, part, model.encoder)
@@ -90,11 +98,12 @@ def fit_to_run(run: Run, name: str, **choices: Any) -> Iterator[Event]:
     run.store.write_prior(part, model.prior)
 
 
-def plan_for(spec: Spec, choices: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
+def plan_for(spec: Spec, name: str, choices: Mapping[str, Any]) -> tuple[Plan, dict[str, Any]]:
     """Return how a prior is fitted to a run, and the settings that are the prior's own."""
     ours = {k: v for k, v in choices.items() if k in settings(Plan) and v is not None}
     rest = {k: v for k, v in choices.items() if k not in ours and v is not None}
     known = checked(Plan, ours, "plan")
-    length = {} if {"minutes", "epochs", "steps"} & known.keys() else {"minutes": 2.0}
-    base = dataclasses.asdict(plan_of(spec)) | {"minutes": 0.0, "epochs": 0.0, "steps": 0}
-    return Plan(**(base | length | known)), rest
+    lengths = {"minutes": 0.0, "epochs": 0.0, "steps": 0}
+    length = {} if lengths.keys() & known.keys() else {"minutes": 2.0}
+    base = dataclasses.asdict(plan_of(spec, None if name == "none" else name))
+    return Plan(**(base | lengths | length | known)), rest

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -42,7 +43,8 @@ class Prior(nn.Module, ABC):
     fitted_later: bool = False
     #: What a prior that is fitted later is trained on: "latents", or "codes" for their indices.
     over: str = "latents"
-
+    #: How a fit of it differs from the usual `varied.spec.Plan` of a fit.
+    usual: Mapping[str, Any] = MappingProxyType({})
     #: Where its latents lie; as the posterior's.
     space: str = "real"
 
