@@ -13,7 +13,7 @@ from varied.data import Batch
 from varied.errors import VariedError
 from varied.expost import codes_of, fit_prior
 from varied.jobs import prepare
-from varied.jobs.prior import fit_to_run, plan_of
+from varied.jobs.prior import fit_to_run, plan_for, plan_of
 from varied.runs import Run
 from varied.spec import Part, Plan, Spec, compose, compose_prior
 
@@ -188,3 +188,14 @@ def test_a_run_of_codes_fits_its_prior_as_the_last_part_of_its_training(tmp_path
     assert found.kl.value == pytest.approx(9 * np.log(8), rel=0.2)
     assert run.sample(3).array.shape == (3, 12, 12)
     assert (tmp_path / "codes" / "report.html").exists()
+
+
+def test_a_prior_says_how_it_is_fitted_and_a_person_may_say_otherwise():
+    spec = Spec.of(posterior="vq", prior="transformer", objective="vq", plan={"minutes": 4.0})
+    plan = plan_of(spec)
+    assert (plan.minutes, plan.batch, plan.lr) == (2.0, 32, 3e-3)
+    assert plan_of(spec, "flow").batch == Plan().batch
+    plan, rest = plan_for(spec, "transformer", {"lr": 1e-4, "epochs": 3.0, "depth": 1})
+    assert (plan.minutes, plan.epochs, plan.batch, plan.lr) == (0.0, 3.0, 32, 1e-4)
+    assert rest == {"depth": 1}
+    assert plan_for(spec, "none", {})[0].minutes == 2.0
