@@ -22,7 +22,7 @@ DENSITIES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1705.07120",
         "a better bound, and samples like the data",
-        "digits, 14 epochs: -ELBO 95.0, with the standard normal 99.4",
+        "digits, 40 epochs: -ELBO 87.6, with the standard normal 90.6",
         {"prior": "vamp"},
     ),
     "flow-prior-vae": Entry(
@@ -31,7 +31,7 @@ DENSITIES: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1611.02731",
         "a better bound",
-        "digits, 14 epochs: -ELBO 94.9, with the standard normal 99.4",
+        "digits, 40 epochs: -ELBO 86.9, with the standard normal 90.6",
         {"prior": "flow"},
     ),
     "iaf-vae": Entry(
@@ -40,7 +40,7 @@ DENSITIES: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1606.04934",
         "a posterior that is no Gaussian",
-        "digits, 14 epochs: -ELBO 101.7, no gain yet over the plain 99.4",
+        "digits, 40 epochs: -ELBO 89.9, with a normal posterior 90.6",
         {"posterior": "iaf"},
     ),
     "sphere-vae": Entry(
@@ -85,7 +85,7 @@ DENSITIES: dict[str, Entry] = {
         2022,
         "https://arxiv.org/abs/2112.10752",
         "the way image generators of today use a VAE",
-        UNMEASURED,
+        "digits, 6 epochs: Fréchet distance of samples 94, a VAE's 141",
         {"prior": "flow-matching", "objective": {"name": "elbo", "beta": 0.5}},
     ),
 }

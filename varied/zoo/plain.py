@@ -33,7 +33,7 @@ PLAIN: dict[str, Entry] = {
         2015,
         "https://arxiv.org/abs/1503.03167",
         "pictures of any size",
-        "more than a linear VAE only given the epochs (not measured yet)",
+        "digits, 45 s on one thread: -ELBO 109 after 3 epochs; it wants more of them",
         {"net": "conv"},
     ),
     "resnet-vae": Entry(
@@ -42,7 +42,7 @@ PLAIN: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1603.05027",
         "larger pictures, longer runs",
-        "more than a convolutional VAE after equal epochs (not measured yet)",
+        "digits, 45 s on one thread: a fifth of an epoch; for longer runs",
         {"net": "resnet"},
     ),
     "beta-vae": Entry(
@@ -69,7 +69,7 @@ PLAIN: dict[str, Entry] = {
         2019,
         "https://arxiv.org/abs/1903.10145",
         "posteriors that collapse",
-        "more active units than without (not measured yet)",
+        "digits, 45 s on one thread: 18 active units, 15 without; -ELBO 92.2 for 92.7",
         {"objective": {"name": "elbo", "beta": "cyclical(0, 1, steps=8000, cycles=4)"}},
     ),
     "free-bits-vae": Entry(
@@ -78,7 +78,7 @@ PLAIN: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1606.04934",
         "posteriors that collapse",
-        "fewer silent latent units (not measured yet)",
+        "digits, 45 s on one thread: all of 32 units active, 15 without; -ELBO 94.2",
         {"objective": {"name": "elbo", "free_bits": 0.25}},
     ),
     "conditional-vae": Entry(

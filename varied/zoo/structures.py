@@ -13,7 +13,7 @@ STRUCTURED: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1602.02282",
         "a better bound than one level gives",
-        "digits, 16 epochs: -ELBO 92.6, a flat VAE of more parameters 94.0",
+        "digits, 16 epochs: -ELBO 93.0, a flat VAE of more parameters 93.9",
         {"structure": {"name": "ladder", "levels": 5}, "net": "mlp", "latent": 16},
     ),
     "deep-vae": Entry(
@@ -22,7 +22,7 @@ STRUCTURED: dict[str, Entry] = {
         2021,
         "https://arxiv.org/abs/2011.10650",
         "pictures; the best bound there is, at the highest price",
-        UNMEASURED,
+        "digits, 45 s on one thread: a fifth of an epoch, -ELBO 165; it wants hours",
         {"structure": {"name": "ladder", "levels": 8}, "net": "conv", "latent": 8},
     ),
     "vq-vae": Entry(
@@ -109,7 +109,7 @@ STRUCTURED: dict[str, Entry] = {
         2022,
         "https://arxiv.org/abs/2207.12598",
         "labelled data, of which some have no label",
-        UNMEASURED,
+        "digits, 45 s on one thread: -ELBO 90.8 given the label",
         {"structure": {"name": "flat", "unconditional": 0.1}},
         conditional=True,
     ),
@@ -119,7 +119,7 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels, as a baseline",
-        UNMEASURED,
+        "digits, 100 labels, 45 s on one thread: 20 % error",
         {
             "structure": {"name": "stacked", "above": 0},
             "objective": {"name": "stacked", "generative": 0.0},
@@ -132,7 +132,7 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels among many rows without",
-        "digits, 100 labels, one draw of them: 5.8 % error with a conv classifier and latent 6",
+        "digits, 100 labels, five draws: 6.4 % error with a conv classifier and latent 6",
         {
             "structure": {"name": "classes", "dropout": 0.5},
             "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
@@ -145,7 +145,7 @@ STRUCTURED: dict[str, Entry] = {
         2014,
         "https://arxiv.org/abs/1406.5298",
         "few labels among many rows without",
-        "digits, 100 labels, one draw of them: 9.1 % error; the paper has 3.3 %",
+        "digits, 100 labels: 10 % error in 45 s on one thread; the paper has 3.3 %",
         {
             "structure": {"name": "stacked", "joint": True, "above": 8, "dropout": 0.5},
             "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},

@@ -13,7 +13,7 @@ OBJECTIVES: dict[str, Entry] = {
         2015,
         "https://arxiv.org/abs/1509.00519",
         "a tighter bound on the likelihood",
-        UNMEASURED,
+        "digits, the paper's network, 384 epochs: log p(x) -87.2 with 5 samples, -88.3 with one",
         {"objective": {"name": "iwae", "samples": 5}},
     ),
     "dreg-iwae": Entry(
@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1810.04152",
         "an importance-weighted bound of many samples",
-        UNMEASURED,
+        "digits, 45 s on one thread: log p(x) -95.4 after 5 epochs",
         {"objective": {"name": "iwae", "samples": 5, "estimator": "dreg"}},
     ),
     "miwae": Entry(
@@ -32,7 +32,7 @@ OBJECTIVES: dict[str, Entry] = {
         "https://arxiv.org/abs/1802.04537",
         "an importance-weighted bound whose encoder still learns",
         UNMEASURED,
-        {"objective": "miwae"},
+        {"objective": {"name": "miwae", "groups": 4, "samples": 4}},
     ),
     "piwae": Entry(
         "Partially importance-weighted autoencoder",
@@ -41,7 +41,7 @@ OBJECTIVES: dict[str, Entry] = {
         "https://arxiv.org/abs/1802.04537",
         "an importance-weighted bound whose encoder still learns",
         UNMEASURED,
-        {"objective": "piwae"},
+        {"objective": {"name": "piwae", "groups": 4, "samples": 4}},
     ),
     "ciwae": Entry(
         "Combination importance-weighted autoencoder",
@@ -49,7 +49,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1802.04537",
         "between the ELBO and the importance-weighted bound",
-        UNMEASURED,
+        "digits, 45 s on one thread: log p(x) -94.2 after 7 epochs",
         {"objective": "ciwae"},
     ),
     "capacity-vae": Entry(
@@ -58,7 +58,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1804.03599",
         "order in the latent space: factors that vary by themselves",
-        UNMEASURED,
+        "digits, 45 s on one thread: a KL of 25.1 nats, 25 were asked for",
         {"objective": "capacity"},
     ),
     "beta-tc-vae": Entry(
@@ -67,7 +67,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1802.04942",
         "order in the latent space: factors that vary by themselves",
-        UNMEASURED,
+        "sprites, 2 minutes, three seeds: MIG 0.18, a VAE's 0.09",
         {"objective": "beta-tc"},
     ),
     "factor-vae": Entry(
@@ -76,7 +76,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1802.05983",
         "order in the latent space: factors that vary by themselves",
-        UNMEASURED,
+        "sprites, 2 minutes, three seeds: MIG 0.13, a VAE's 0.09",
         {"objective": "factor"},
     ),
     "dip-vae-i": Entry(
@@ -85,7 +85,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1711.00848",
         "order in the latent space: factors that vary by themselves",
-        UNMEASURED,
+        "sprites, 2 minutes, three seeds: MIG 0.05, no gain over a VAE's 0.09",
         {"objective": {"name": "dip", "kind": 1}},
     ),
     "dip-vae-ii": Entry(
@@ -94,7 +94,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1711.00848",
         "order in the latent space: factors that vary by themselves",
-        UNMEASURED,
+        "sprites, 2 minutes, three seeds: MIG 0.06, no gain over a VAE's 0.09",
         {"objective": {"name": "dip", "kind": 2}},
     ),
     "info-vae": Entry(
@@ -112,7 +112,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1711.01558",
         "sharper samples than a VAE's, without a bound",
-        UNMEASURED,
+        "digits, 6 epochs: Fréchet distance of samples 133, a VAE's 141",
         {"posterior": "point", "objective": "wae-mmd"},
     ),
     "wae-gan": Entry(
@@ -148,7 +148,7 @@ OBJECTIVES: dict[str, Entry] = {
         2020,
         "https://arxiv.org/abs/1903.12436",
         "good copies; a prior is fitted to the codes afterwards",
-        UNMEASURED,
+        "digits, 6 epochs: Fréchet distance of samples 28, a VAE's 141",
         {
             "posterior": "point",
             "prior": "gmm",
