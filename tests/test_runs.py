@@ -346,6 +346,14 @@ def test_wrong_choices_get_a_sentence(data, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(("model", "waits"), [("vae", True), ("categorical-vae", False)])
+def test_the_kl_of_choices_is_there_from_the_first_step(data, model, waits, tmp_path):
+    """A choice that is free at first settles on one class for all data, and stays there."""
+    job = prepare(data, model, out=tmp_path / "r", **(SMALL | {"steps": 10}))
+    assert ("beta" in job.spec.objective.settings) == waits
+    assert any("rises from 0 to 1" in sentence for sentence in job.sentences) == waits
+
+
 @pytest.mark.parametrize("model", ["m2", "m1m2"])
 def test_a_model_of_classes_refuses_labels_that_are_numbers(model, tmp_path):
     x, _ = pictures()

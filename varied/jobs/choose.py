@@ -9,6 +9,7 @@ from typing import Any
 from varied.data import Codec, ContextCodec, Items, fit_codec
 from varied.errors import VariedError, nearest, pick
 from varied.likelihoods import LIKELIHOODS
+from varied.posteriors import POSTERIORS
 from varied.quantizers import QUANTIZERS
 from varied.schema import settings
 from varied.spec import AXES, Part, Plan, Spec
@@ -68,11 +69,12 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     parts |= {axis: asked.pop(axis) for axis in AXES if axis in asked}
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
-    if "objective" not in parts and "beta" not in asked:
+    posterior = Part.of(parts.get("posterior", "gaussian")).name
+    if "objective" not in parts and "beta" not in asked and _may_wait(posterior):
         parts["objective"] = {"name": "elbo", "beta": WARM_UP}
         reasons.append(WARMS_UP)
     suggested = codec.suggest(len(rows))
-    if Part.of(parts.get("posterior", "gaussian")).name in QUANTIZERS:
+    if posterior in QUANTIZERS:
         suggested |= _grid(codec.shape, reasons)
     values: dict[str, Any] = suggested | parts
     values["latent"] = asked.pop("latent", values["latent"])
@@ -84,6 +86,11 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     for name, value in asked.items():
         _set(values, name, value)
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
+
+
+def _may_wait(posterior: str) -> bool:
+    """Whether the KL may begin at nothing: a choice that is free at first is settled for good."""
+    return "simplex" not in pick(POSTERIORS, posterior, "posterior").space
 
 
 def _grid(shape: tuple[int, ...], reasons: list[str]) -> dict[str, Any]:
