@@ -75,7 +75,7 @@ def ladder(wanted: argparse.Namespace) -> None:
         "flat": {"latent": 32},
         "ladder": {"latent": 16, "structure": levels},
     }.items():
-        lr = 4e-3 if name == "flat" else 2e-3
+        lr = 4e-3 if name == "flat" else 3e-3
         one = trained(here, plan(epochs=epochs, lr=lr), **parts)
         told("ladder", name, one.numbers(samples=200, most=2000))
 

@@ -33,7 +33,7 @@ def models(
     if parts:
         _show_parts(as_json)
         return
-    from varied.zoo import UNMEASURED, ZOO
+    from varied.zoo import ZOO
 
     if name is not None:
         _show_model(name, pick(ZOO, name, "model"), as_json)
@@ -42,8 +42,7 @@ def models(
     else:
         for one, entry in ZOO.items():
             console.say(f"{one}: {entry.title} ({_authors(entry)}, {entry.year})")
-            reaches = "" if entry.reaches == UNMEASURED else f" Reaches: {entry.reaches}."
-            console.say(f"For {entry.suits}.{reaches}", 4)
+            console.say(f"For {entry.suits}. Reaches: {entry.reaches}.", 4)
         print()
         console.say(
             "`varied models NAME` shows one whole, `varied explain NAME` is a lesson on it."

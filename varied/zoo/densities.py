@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from varied.zoo.entry import UNMEASURED, Entry
+from varied.zoo.entry import Entry
 
 __all__ = ["DENSITIES"]
 
@@ -13,7 +13,7 @@ DENSITIES: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1611.05148",
         "data that fall into clusters",
-        UNMEASURED,
+        "digits, 45 s on one thread: -ELBO 95.2 in 10 epochs",
         {"prior": "mixture"},
     ),
     "vamp-vae": Entry(
@@ -49,7 +49,7 @@ DENSITIES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1804.00891",
         "data with directions; codes of up to some 20 dimensions",
-        UNMEASURED,
+        "digits, 45 s on one thread: -ELBO 131 in 8 epochs: 32 dimensions are many for a sphere",
         {"posterior": "vmf", "prior": "sphere-uniform"},
     ),
     "categorical-vae": Entry(
@@ -58,7 +58,7 @@ DENSITIES: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1611.01144",
         "codes that are choices",
-        UNMEASURED,
+        "digits, 45 s on one thread: -ELBO 121 in 10 epochs, from 8 choices of 8",
         {"posterior": "gumbel", "prior": "categorical", "latent": 64},
     ),
     "joint-vae": Entry(
@@ -67,7 +67,7 @@ DENSITIES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1804.00104",
         "classes and what varies within them, without labels",
-        UNMEASURED,
+        "digits, 45 s on one thread: 22.2 nats of KL, 22.2 were asked for",
         {"posterior": "joint", "prior": "joint", "objective": "joint-capacity", "latent": 26},
     ),
     "delta-vae": Entry(
@@ -76,7 +76,7 @@ DENSITIES: dict[str, Entry] = {
         2019,
         "https://arxiv.org/abs/1901.03416",
         "decoders that would do without the latent",
-        UNMEASURED,
+        "digits, 45 s on one thread: -ELBO 96.3 with 24.2 nats of KL",
         {"posterior": "delta-gaussian"},
     ),
     "latent-diffusion": Entry(

@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["UNMEASURED", "Entry"]
-
-#: What a row says where no figure was taken yet.
-UNMEASURED = "not measured yet"
+__all__ = ["Entry"]
 
 
 @dataclass(frozen=True)
