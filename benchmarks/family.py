@@ -55,13 +55,12 @@ def iwae(wanted: argparse.Namespace) -> None:
     much as 30 steps of one. The epochs are those of each part alone.
     """
     here, one = data("mnist", everything=True), None
-    for k, epochs in (("1", 250), ("5", 70), ("50", 22)):
-        objective = ELBO if k == "1" else {"name": "iwae", "samples": int(k)}
-        lr = 1e-3 if k == "1" else 5e-4
+    for k, epochs, lr in ((1, 300, 3e-3), (5, 84, 2e-3), (50, 26, 1e-3)):
+        objective = ELBO if k == 1 else {"name": "iwae", "samples": k}
         how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1))
         one = trained(here, how, start=one, net=TANH, latent=50, objective=objective)
         print(k, one.seconds, one.epochs, flush=True)
-        told("iwae", k, one.numbers(samples=5000, most=wanted.most))
+        told("iwae", str(k), one.numbers(samples=5000, most=wanted.most))
 
 
 # Levels

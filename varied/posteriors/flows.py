@@ -57,11 +57,10 @@ class _Bent(Whole):
             raise VariedError(f"bound={bound} must be above 0; 10 is the default.")
         self.steps, self.bound = steps, bound
 
-    def _flat(self, *params: Tensor) -> tuple[Tensor, ...]:
-        return tuple(param.flatten(-len(self.event)) for param in params)
-
-    def _bent(self, mean: Tensor, log_variance: Tensor, h: Tensor) -> Distribution:
-        mean, log_variance, h = self._flat(mean, log_variance, h)
+    def build(self, mean: Tensor, log_variance: Tensor, h: Tensor) -> Distribution:
+        """Return flows; each parameter has shape (B, *event)."""
+        rank = len(self.event)
+        mean, log_variance, h = (part.flatten(-rank) for part in (mean, log_variance, h))
         # The steps come first, so that they bend a narrow posterior as finely as a wide one.
         scale = (0.5 * d.soft_clamp(log_variance, self.bound)).exp()
         path = ComposedTransform(
@@ -104,10 +103,6 @@ class IAF(_Bent):
         size = torch.Size(event).numel()
         steps = _chain(size, transforms, width, univariate=d.Gate, shapes=[(), ()])
         super().__init__(event, steps, bound)
-
-    def build(self, mean: Tensor, log_variance: Tensor, h: Tensor) -> Distribution:
-        """Return flows."""
-        return self._bent(mean, log_variance, h)
 
 
 def _affine(bins: int) -> dict[str, Any]:
@@ -166,7 +161,3 @@ class Flow(_Bent):
         size = torch.Size(event).numel()
         steps = _chain(size, transforms, width, passes=passes, **each(bins))
         super().__init__(event, steps, bound)
-
-    def build(self, mean: Tensor, log_variance: Tensor, h: Tensor) -> Distribution:
-        """Return flows."""
-        return self._bent(mean, log_variance, h)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+from torch.func import vjp, vmap
 
 from varied.distributions.base import LOG_2PI
 from varied.priors.base import drawn, in_pieces
@@ -108,15 +109,9 @@ class Transported(Distribution):
 
     def _spread(self, z: Tensor, t: Tensor, probes: Tensor, *c: Tensor) -> tuple[Tensor, Tensor]:
         """Return the velocity, and its divergence with shape (N)."""
-        count, kept = len(probes), torch.is_grad_enabled()
-        with torch.enable_grad():
-            at = z.repeat(count, 1) if kept else z.detach().repeat(count, 1)
-            at = at if at.requires_grad else at.requires_grad_()
-            moves = self.velocity(at, t.repeat(count, 1), *(one.repeat(count, 1) for one in c))
-            along = (probes.flatten(0, 1) * moves).sum()
-            bends = torch.autograd.grad(along, at, create_graph=kept)[0]
-        moves = moves if kept else moves.detach()
-        return moves[: len(z)], (probes * bends.reshape(probes.shape)).sum((0, 2))
+        moves, back = vjp(lambda at: self.velocity(at, t, *c), z)
+        (bends,) = vmap(back)(probes)
+        return moves, (probes * bends).sum((0, 2))
 
     # What is asked of it
 
