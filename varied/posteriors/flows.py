@@ -82,9 +82,9 @@ class IAF(_Bent):
     normal distribution. Mean, log-variance and :math:`h` come from the encoder. A draw and its
     density take one pass; the density of another value takes one for each latent dimension.
 
-    The paper shifts and scales first. Here that step is the last, so that the masked networks read
-    noise of unit size however narrow the posterior: after equal epochs on digits the bound is a
-    nat better.
+    The paper shifts and scales first. Here that step is the last, as in the other flows, so that
+    the masked networks read noise of unit size however narrow the posterior. After 40 epochs on
+    digits the two orders came to the same bound, within 0.1 nats.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
