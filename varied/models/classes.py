@@ -226,13 +226,9 @@ class ClassVAE(LatentModel):
         weights = (everywhere(choice.softmax(-1)) * tried).sum(-1) / (samples * len(x))
         return self.decoder(z, tried), levels, weights
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of q(y given x), with shape (B, C)."""
-        return self.classifier.raw(x)
-
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given x), with shape (B, C)."""
-        return self.logits(x).softmax(-1)
+        return self.classifier.raw(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return the class, the most probable one where ``c`` has none, and q(z given x, y)."""

@@ -57,9 +57,9 @@ class Readout(nn.Module):
         level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits[None], c)
         return Trace(x, self.prior.rest().expand((1, len(x))), [level])
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of q(y given x), with shape (B, C)."""
-        return self.classifier.raw(x)
+    def classify(self, x: Tensor) -> Tensor:
+        """Return q(y given x), with shape (B, C)."""
+        return self.classifier.raw(x).softmax(-1)
 
 
 class Stacked(LatentModel):
@@ -155,13 +155,9 @@ class Stacked(LatentModel):
         level = Level(z.repeat(self.classes, 1, 1), q, p)
         return Trace(x, self.below.decode(draws), [level, *levels], mask, weights)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Return the logits of q(y given x), with shape (B, C)."""
-        return self.above.logits(x if self.reads == "data" else self.below.encode(x).mean)
-
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given x), with shape (B, C)."""
-        return self.logits(x).softmax(-1)
+        return self.above.classify(x if self.reads == "data" else self.below.encode(x).mean)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return q(z given x), with batch shape (B); the class does not enter."""

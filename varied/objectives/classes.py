@@ -6,14 +6,12 @@ from varied.errors import VariedError
 from varied.objectives.base import Objective, Weighted
 from varied.schedules import Number
 from varied.terms import distortion, rate
-from varied.terms.classes import Above, Classification, Smoothness
+from varied.terms.classes import Above, Classification
 
 __all__ = ["semi", "stacked"]
 
 
-def semi(
-    alpha: Number = 5.0, beta: Number = 1.0, smooth: Number = 0.0, reach: float = 0.07
-) -> Objective:
+def semi(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
     r"""The bound, and what the classifier pays for the labels.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q, p) - \alpha \log q(y \mid x)
@@ -35,15 +33,11 @@ def semi(
     """
     _above(alpha, "alpha")
     _above(beta, "beta")
-    _above(smooth, "smooth")
-    terms = [
+    return Objective(
         Weighted("distortion", distortion),
         Weighted("rate", rate, beta),
         Weighted("classification", Classification(), alpha),
-    ]
-    if smooth:
-        terms.append(Weighted("smoothness", Smoothness(reach), smooth))
-    return Objective(*terms)
+    )
 
 
 def stacked(alpha: Number = 5.0, generative: Number = 1.0, beta: Number = 1.0) -> Objective:

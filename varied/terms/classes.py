@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, normalize
 
 from varied.errors import VariedError
 from varied.models.classes import ClassLevel, labelled
 from varied.terms.base import Term, reads
 from varied.trace import Trace
 
-__all__ = ["Above", "Classification", "Smoothness"]
+__all__ = ["Above", "Classification"]
 
 _NO_CLASSES = (
     "This objective reads the classes of a model, and this one has none; use structure='classes' "
@@ -66,63 +63,6 @@ class Classification:
                 if isinstance(level, ClassLevel):
                     return level
         raise VariedError(_NO_CLASSES)
-
-
-class Smoothness:
-    r"""How much what is said of the class changes where the datum is moved a little: VAT.
-
-    .. math:: KL\big(q(y \mid x), \, q(y \mid x + r)\big), \qquad
-              r = \arg\max_{\lVert r \rVert \le \epsilon \sqrt n} KL(\dots)
-
-    for data of n elements, where r is found by one step of the power method from a random
-    direction. It needs no label, so every row teaches; the classes are then split where data are
-    few, which a bound alone does not ask for.
-
-    References:
-        Virtual Adversarial Training (Miyato et al., 2017), https://arxiv.org/abs/1704.03976
-
-    Arguments:
-        reach: How far each element is moved, as a root of the mean square, in units of the data.
-    """
-
-    eager = True
-
-    #: How far the first, random move goes, of which only the slope is of interest.
-    PROBE = 1e-2
-
-    def __init__(self, reach: float) -> None:
-        if reach <= 0:
-            raise VariedError(f"reach={reach} must be above 0; 0.07 is usual for pictures.")
-        self.reach = reach
-
-    def attach(self, model: Any) -> None:
-        """Hold on to what says the class.
-
-        Raises:
-            VariedError: If the model has no classes.
-        """
-        if not getattr(model, "classes", 0):
-            raise VariedError(_NO_CLASSES)
-        self.logits: Callable[[Tensor], Tensor] = model.logits
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
-        x = trace.x.detach()
-        said = self.logits(x).detach().float().log_softmax(-1)
-        size = self.reach * math.sqrt(x[0].numel())
-        with torch.enable_grad():
-            probe = (self.PROBE * _unit(torch.randn_like(x))).requires_grad_()
-            worst = torch.autograd.grad(self._moved(said, x + probe).sum(), probe)[0]
-        return self._moved(said, x + size * _unit(worst))
-
-    def _moved(self, said: Tensor, x: Tensor) -> Tensor:
-        other = self.logits(x).float().log_softmax(-1)
-        return kl_div(other, said, reduction="none", log_target=True).sum(-1)
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Return directions: each row has length 1."""
-    return normalize(x.flatten(1), eps=1e-12).view_as(x)
 
 
 class Above:

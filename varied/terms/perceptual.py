@@ -10,7 +10,7 @@ from varied.errors import VariedError
 from varied.terms.base import precise, reads
 from varied.trace import Trace
 
-__all__ = ["dissimilarity", "similarity"]
+__all__ = ["dissimilarity", "likeness", "similarity"]
 
 #: What each scale counts, from the finest: measured with people by Wang et al.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -64,17 +64,34 @@ def similarity(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         With shape (N); 1 is equal.
     """
-    window = _window(min(x.shape[2:]))
     weights = torch.tensor(SCALES[: _scales(min(x.shape[2:]))]).to(x)
     found = []
     for scale in range(len(weights)):
         if scale:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        light, structure = _likeness(x, y, window.to(x))
+        light, structure = likeness(x, y)
         last = scale == len(weights) - 1
         found.append((light * structure if last else structure).mean((1, 2, 3)))
     powers = torch.stack(found, -1).clamp(min=LEAST) ** (weights / weights.sum())
     return powers.prod(-1)
+
+
+def likeness(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the likeness of light, and of contrast and structure, around each pixel.
+
+    Arguments:
+        x: Pictures in [0, 1] with shape (N, C, H, W).
+        y: Others.
+
+    Returns:
+        Two maps, smaller by the window: 11 pixels a side, or the largest odd number that fits.
+    """
+    maps = torch.cat([x, y, x * x, y * y, x * y], 1)
+    window = _window(min(x.shape[2:])).to(x)
+    mean_x, mean_y, square_x, square_y, product = _blurred(maps, window).chunk(5, 1)
+    light = (2 * mean_x * mean_y + LIGHT) / (mean_x**2 + mean_y**2 + LIGHT)
+    both = square_x - mean_x**2 + square_y - mean_y**2
+    return light, (2 * (product - mean_x * mean_y) + CONTRAST) / (both + CONTRAST)
 
 
 def _scales(side: int) -> int:
@@ -86,15 +103,6 @@ def _window(side: int) -> Tensor:
     place = torch.arange(max(size, 1), dtype=torch.float64)
     bell = torch.exp(-((place - place.mean()) ** 2) / (2 * BLUR**2))
     return bell / bell.sum()
-
-
-def _likeness(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the likeness of light, and of contrast and structure, around each pixel."""
-    maps = torch.cat([x, y, x * x, y * y, x * y], 1)
-    mean_x, mean_y, square_x, square_y, product = _blurred(maps, window).chunk(5, 1)
-    light = (2 * mean_x * mean_y + LIGHT) / (mean_x**2 + mean_y**2 + LIGHT)
-    both = square_x - mean_x**2 + square_y - mean_y**2
-    return light, (2 * (product - mean_x * mean_y) + CONTRAST) / (both + CONTRAST)
 
 
 def _blurred(maps: Tensor, window: Tensor) -> Tensor:
