@@ -398,6 +398,12 @@ def test_help_imports_nothing_slow():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_what_few_need_is_loaded_when_it_is_asked_for():
+    slow = "{'sklearn', 'scipy.stats', 'torch._dynamo', 'pandas'} & set(sys.modules)"
+    code = f"import sys, varied, varied.runs, varied.evaluate; sys.exit(bool({slow}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 # Ctrl-C, in real processes
 
 

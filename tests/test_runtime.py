@@ -76,12 +76,21 @@ def test_the_description_names_no_host_person_or_folder():
     assert "/home" not in text
 
 
+SPHERE = {"posterior": "vmf", "prior": "sphere-uniform"}
+
+
 @pytest.mark.parametrize(
-    ("objective", "compiled"),
-    [("elbo", True), ({"name": "iwae", "estimator": "dreg"}, False), ("factor", False)],
+    ("parts", "compiled"),
+    [
+        ({"objective": "elbo"}, True),
+        ({"objective": {"name": "iwae", "estimator": "dreg"}}, False),
+        ({"objective": "factor"}, False),
+        (SPHERE, False),
+    ],
+    ids=["elbo", "a slope in the midst", "a critic", "rounds of rejection"],
 )
-def test_a_term_that_takes_gradients_in_the_midst_of_a_step_is_not_compiled(objective, compiled):
-    model, made = compose(Spec.of(objective=objective, latent=3), (6,))
+def test_what_a_compiled_step_cannot_hold_is_not_compiled(parts, compiled):
+    model, made = compose(Spec.of(latent=3, **parts), (6,))
     step, x = Step(model, made), torch.rand(8, 6).round()
     plan = Plan(minutes=60, compile="yes", threads=1, precision="float32")
     assert runtime.measure(step, lambda: step(x)[0], plan).compile == compiled

@@ -214,7 +214,7 @@ def compiled(step: nn.Module, wanted: bool) -> Call:
 
 
 def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:
-    if getattr(getattr(step, "objective", None), "eager", False):
+    if any(getattr(part, "eager", False) for part in step.modules()):
         return False
     if plan.compile != "auto":
         return plan.compile == "yes"

@@ -82,7 +82,6 @@ class _LogMeanExp(torch.autograd.Function):
         return grads[0] * (bessel_ratio(kappa, ctx.dim) - 1), None
 
 
-@torch.compiler.disable
 def bessel_ratio(kappa: Tensor, dim: int) -> Tensor:
     r"""Return the mean cosine of a von Mises-Fisher distribution, with the shape of ``kappa``.
 
@@ -96,7 +95,6 @@ def bessel_ratio(kappa: Tensor, dim: int) -> Tensor:
     return _Ratio.apply(kappa, dim)  # type: ignore[no-any-return, no-untyped-call]
 
 
-@torch.compiler.disable
 def log_mean_exp(kappa: Tensor, dim: int) -> Tensor:
     r"""Return the normalizer of a von Mises-Fisher distribution, with the shape of ``kappa``.
 
@@ -163,7 +161,6 @@ class VonMisesFisher(Distribution):
         found: Tensor = along[..., None] * square + across[..., None] * (1 - square)
         return found.to(self.dtype)
 
-    @torch.compiler.disable
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw with a gradient; shape (*sample_shape, *batch_shape, D)."""
         shape = self._extended_shape(sample_shape)

@@ -35,6 +35,9 @@ class VonMisesFisher(Whole):
 
     space = "sphere"
 
+    #: Rounds of rejection, and a quadrature: nothing that a compiled step could hold.
+    eager = True
+
     def __init__(self, event: tuple[int, ...], bound: float = 7.0) -> None:
         super().__init__(event)
         if len(event) > 1 or not 2 <= event[0] <= MOST:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -31,6 +30,8 @@ def centres(rows: Tensor, codes: int, steps: int = 10) -> Tensor:
         codes: How many.
         steps: The most rounds of Lloyd's algorithm.
     """
+    from sklearn.cluster import KMeans  # a second of every start, for few of them
+
     few = some(rows).unique(dim=0)
     k, seed = min(codes, len(few)), int(torch.randint(2**31, ()))
     # The careful start looks at all rows once for each code: minutes where codes are many.
