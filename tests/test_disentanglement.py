@@ -106,7 +106,7 @@ def test_a_small_resample_gives_the_error_of_all_rows(monkeypatch):
     v = grid(5, 5, repeats=160)
     codes = v + noise(len(v), 2)
     whole = d.mig(codes, v, resamples=200).error
-    monkeypatch.setattr(d, "RESAMPLED", 1000)
+    monkeypatch.setattr(d.gap, "RESAMPLED", 1000)
     assert d.mig(codes, v, resamples=200).error == pytest.approx(whole, rel=0.35)
 
 

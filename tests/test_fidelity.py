@@ -1,4 +1,4 @@
-"""The Fréchet distance and sharpness against closed forms; the classifier that gives features."""
+"""The Fréchet distance and sharpness against closed forms."""
 
 import warnings
 
@@ -7,9 +7,8 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from varied.data import read, sprites
+from varied.data import sprites
 from varied.errors import VariedError
-from varied.evaluate import features as f
 from varied.evaluate.fidelity import frechet, sharpness
 
 
@@ -129,126 +128,3 @@ def test_a_blur_is_less_sharp():
 def test_what_has_no_sharpness_is_refused(x, message):
     with pytest.raises(VariedError, match=message):
         sharpness(x)
-
-
-# The classifier
-
-
-def bars(n, seed=0):
-    """Noisy pictures with a bar across, or down, or neither."""
-    rng = np.random.default_rng(seed)
-    x, y = rng.integers(0, 120, (n, 1, 10, 12), dtype=np.uint8), rng.integers(0, 3, n)
-    x[y == 0, :, 4:6] = 250
-    x[y == 1, :, :, 4:6] = 250
-    return torch.from_numpy(x), y
-
-
-@pytest.fixture(scope="module")
-def seen():
-    return f.classifier(*bars(900), of="bars", epochs=4)
-
-
-def test_a_classifier_learns_and_says_how_well(seen):
-    x, y = bars(300, seed=1)
-    assert (seen.predict(x).numpy() == y).mean() > 0.95
-    assert seen.accuracy.n == 90
-    wanted = f"classifier trained on bars, {100 * seen.accuracy.value:.1f} % test accuracy"
-    assert seen.name == wanted
-
-
-def test_features_are_what_the_last_layer_reads(seen):
-    x = bars(1100, seed=1)[0]
-    found = seen.features(x)
-    assert (found.shape, found.dtype, found.requires_grad) == ((1100, 128), torch.float32, False)
-    assert found.min() >= 0
-    assert torch.equal(seen.last(found).argmax(1), seen.predict(x))
-    assert torch.allclose(seen.features(x.float() / 255), found, atol=1e-5)
-
-
-def test_the_distance_of_features_tells_real_from_noise(seen):
-    x = bars(800, seed=1)[0]
-    real = seen.features(x)
-    noise = torch.randint(0, 256, x.shape, generator=torch.Generator().manual_seed(0)).byte()
-    blurred = torch.nn.functional.avg_pool2d(x.float() / 255, 3, 1, 1)
-    near = frechet(real[:400], real[400:])
-    assert 10 * near < frechet(real, seen.features(blurred))
-    assert 10 * near < frechet(real, seen.features(noise))
-
-
-def test_the_same_arguments_give_the_same_classifier():
-    state = torch.get_rng_state()
-    one, again = (f.classifier(*bars(200), epochs=1) for _ in range(2))
-    other = f.classifier(*bars(200), epochs=1, seed=1)
-    x = bars(20, seed=1)[0]
-    assert torch.equal(one.features(x), again.features(x))
-    assert not torch.equal(one.features(x), other.features(x))
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_a_classifier_is_kept_as_tensors(seen):
-    again = f.Features(seen.shape, seen.classes, seen.name)
-    again.load_state_dict(seen.state_dict())
-    x = bars(20, seed=1)[0]
-    assert torch.equal(again.features(x), seen.features(x))
-
-
-def test_test_rows_are_not_trained_on_and_the_unlabelled_are_left_out():
-    x, y = bars(300)
-    y[::3] = -1
-    wrong = bars(60, seed=2)
-    one = f.classifier(x, y, test=(wrong[0], (wrong[1] + 1) % 3), epochs=6)
-    assert one.accuracy.n == 60
-    assert one.accuracy.value < 0.2  # what it learnt is right, and these labels are not
-    assert (one.predict(wrong[0]).numpy() == wrong[1]).mean() > 0.8
-    known = y >= 0
-    same = f.classifier(x[known], y[known], test=wrong, epochs=6)
-    assert torch.equal(one.features(x), same.features(x))
-
-
-def test_held_out_rows_are_not_trained_on():
-    rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.integers(0, 2, (200, 1, 10, 12), dtype=np.uint8) * 255)
-    y = rng.integers(0, 2, 200)
-    found = f.classifier(x, y, epochs=40)
-    assert found.accuracy.n == 20
-    assert found.accuracy.value < 0.85  # there is nothing to learn, only to know by heart
-    assert (found.predict(x).numpy() == y).mean() > 0.9
-
-
-def test_no_epochs_leave_it_as_it_began():
-    one, other = (f.classifier(*bars(50), epochs=0, seed=seed) for seed in (0, 1))
-    assert one.accuracy.value < 0.8
-    assert not torch.equal(one.last.weight, other.last.weight)
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (None, "The pictures have no labels"),
-        (np.zeros((30, 5), np.float32), "name a factor"),
-        (np.zeros(30, np.float32), "are no classes"),
-        (np.zeros(29, int), "are no classes of 30"),
-        (np.full(30, -1), "at least two classes"),
-        (np.zeros(30, int), "at least two classes"),
-    ],
-)
-def test_labels_that_are_no_classes_are_refused(labels, message):
-    with pytest.raises(VariedError, match=message):
-        f.classifier(bars(30)[0], labels)
-
-
-@pytest.mark.parametrize("shape", [(4, 3, 10, 12), (4, 10, 12), (4, 1, 12, 10), (0, 1, 10, 12)])
-def test_pictures_of_another_shape_are_refused(seen, shape):
-    with pytest.raises(VariedError, match=r"knows \(N, 1, 10, 12\)"):
-        seen.features(torch.zeros(shape))
-
-
-@pytest.mark.slow
-def test_digits_are_told_apart():
-    items = read("mnist")
-    x, held = torch.from_numpy(items.x)[:, None], np.isin(np.arange(70_000), items.test)
-    y = items.labels
-    found = f.classifier(x[~held], y[~held], of="mnist", test=(x[held], y[held]))
-    assert found.accuracy.value > 0.985
-    seen = found.features(x[held])
-    assert frechet(seen[::2], seen[1::2]) < 5

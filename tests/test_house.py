@@ -43,6 +43,7 @@ FLOORS = (
     {"plots"},
     {"animate", "report"},
     {"runs"},
+    {"measured"},
     {"jobs"},
     {"fit", "estimators", "export"},
     {"cli", "studio"},

@@ -1,25 +1,17 @@
-"""How well single latent units stand for single known factors of the data."""
+"""The mutual information gap: how much more the best unit tells of a factor than the second."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from varied.errors import VariedError
+from varied.evaluate.disentanglement.table import Array, Floats, Whole, pair, spread
 from varied.evaluate.estimate import Estimate
-from varied.randomness import generator
 
-__all__ = ["BINS", "gaps", "information", "mig"]
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
+__all__ = ["BINS", "RESAMPLED", "Counted", "counted", "gaps", "information", "mig"]
 
 #: How many bins of equal width a latent unit is divided into.
 BINS = 20
@@ -68,19 +60,20 @@ def mig(
             or nearly as many as there are rows.
 
     Example:
-        >>> factors = torch.cartesian_prod(torch.arange(4), torch.arange(4)).repeat(8, 1)
+        >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
         >>> mig(factors * 0.1, factors).value
         1.0
     """
-    table = _counted(codes, factors, bins)
-    n, drawn = len(table), []
-    taken = min(n, RESAMPLED)
-    for index in range(resamples):
-        noise = generator(seed, "gap", index)
-        rows = torch.randint(n, (taken,), generator=noise).numpy()
-        drawn.append(table.take(rows).gaps().mean())
-    spread = float(np.std(drawn, ddof=1)) if resamples > 1 else math.nan
-    return Estimate(float(table.gaps().mean()), spread * math.sqrt(taken / n), n)
+    table = counted(codes, factors, bins)
+    error = spread(
+        lambda rows: float(table.take(rows).gaps().mean()),
+        len(table),
+        resamples=resamples,
+        seed=seed,
+        purpose="gap",
+        most=RESAMPLED,
+    )
+    return Estimate(float(table.gaps().mean()), error, len(table))
 
 
 def gaps(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = BINS) -> Floats:
@@ -94,7 +87,7 @@ def gaps(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = BINS) ->
     Raises:
         VariedError: As `mig`.
     """
-    return _counted(codes, factors, bins).gaps()
+    return counted(codes, factors, bins).gaps()
 
 
 def information(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = BINS) -> Floats:
@@ -114,11 +107,11 @@ def information(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = B
     Raises:
         VariedError: As `mig`.
     """
-    return _counted(codes, factors, bins).information()
+    return counted(codes, factors, bins).information()
 
 
 @dataclass(frozen=True)
-class _Counted:
+class Counted:
     """Codes as `bins` bins, and factors as values from 0 up to how many each has."""
 
     binned: Whole
@@ -129,10 +122,12 @@ class _Counted:
     def __len__(self) -> int:
         return len(self.binned)
 
-    def take(self, rows: Whole) -> _Counted:
-        return _Counted(self.binned[rows], self.bins, self.known[rows], self.values)
+    def take(self, rows: Whole) -> Counted:
+        """Return some of the rows."""
+        return Counted(self.binned[rows], self.bins, self.known[rows], self.values)
 
     def information(self) -> Floats:
+        """Return what each unit tells of each factor, with shape (D, F)."""
         return np.stack([self._with(f) for f in range(len(self.values))], axis=1)
 
     def _with(self, factor: int) -> Floats:
@@ -147,6 +142,7 @@ class _Counted:
         return told
 
     def gaps(self) -> Floats:
+        """Return the gap of each factor, with shape (F)."""
         # A single unit has no second beside it: all that it tells is the gap.
         nothing = np.zeros((1, len(self.values)))
         *_, second, best = np.sort(np.vstack([nothing, self.information()]), axis=0)
@@ -158,41 +154,12 @@ class _Counted:
         return gap
 
 
-def _counted(codes: Tensor | Array, factors: Tensor | Array, bins: int) -> _Counted:
+def counted(codes: Tensor | Array, factors: Tensor | Array, bins: int) -> Counted:
+    """Return both, checked, as whole numbers that can be counted."""
     if bins < 2:
         raise VariedError(f"bins={bins} tells nothing apart: give 2 or more; 20 is usual.")
-    z, v = _table(codes, "codes"), _table(factors, "factors")
-    if len(z) != len(v):
-        raise VariedError(
-            f"There are {len(z):,} codes and {len(v):,} rows of factors: give one for each."
-        )
-    columns = [np.unique(column, return_inverse=True) for column in v.T]
-    for index, (values, _) in enumerate(columns):
-        _few(index, len(values), len(v))
-    known = np.stack([inverse.reshape(-1) for _, inverse in columns], axis=1)
-    return _Counted(_binned(z, bins), bins, known, tuple(len(values) for values, _ in columns))
-
-
-def _table(given: Tensor | Array, what: str) -> Floats:
-    rows = given.detach().cpu() if isinstance(given, Tensor) else given
-    table = np.asarray(rows, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise VariedError(
-            f"The {what} have shape {table.shape}: give a table, a row for each datum."
-        )
-    if not np.isfinite(table).all():
-        raise VariedError(f"The {what} hold NaN or infinity: leave those rows out.")
-    return table
-
-
-def _few(index: int, values: int, n: int) -> None:
-    if values < 2:
-        raise VariedError(f"Factor {index} has one value, so nothing tells it: leave it out.")
-    if values > max(n / 5, 2):
-        raise VariedError(
-            f"Factor {index} has {values:,} values in {n:,} rows, too many to count: "
-            "give more rows, or round it to fewer values."
-        )
+    table = pair(codes, factors)
+    return Counted(_binned(table.codes, bins), bins, table.known, table.values)
 
 
 def _binned(z: Floats, bins: int) -> Whole:
