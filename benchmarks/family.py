@@ -55,9 +55,9 @@ def iwae(wanted: argparse.Namespace) -> None:
     much as 30 steps of one. The epochs are those of each part alone.
     """
     here, one = data("mnist", everything=True), None
-    for k, epochs, lr in ((1, 300, 3e-3), (5, 84, 2e-3), (50, 26, 1e-3)):
+    for k, epochs, lr in ((1, 900, 2e-3), (5, 84, 1e-3), (50, 20, 5e-4)):
         objective = ELBO if k == 1 else {"name": "iwae", "samples": k}
-        how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1))
+        how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1), compile="yes")
         one = trained(here, how, start=one, net=TANH, latent=50, objective=objective)
         print(k, one.seconds, one.epochs, flush=True)
         told("iwae", str(k), one.numbers(samples=5000, most=wanted.most))
@@ -166,7 +166,7 @@ def factors(wanted: argparse.Namespace) -> None:
         "beta-tc-vae": {"objective": "beta-tc"},
         "factor-vae": {"objective": "factor"},
         "dip-vae-i": {"objective": {"name": "dip", "kind": 1}},
-        "dip-vae-ii": {"objective": {"name": "dip", "kind": 2}},
+        "dip-vae-ii": {"objective": {"name": "dip", "kind": 2, "off": 200, "diagonal": 200}},
     }
     known = here.items.labels[data_rows(here)]
     for name in wanted.only or variants:
