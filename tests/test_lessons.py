@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+import importlib
+import inspect
 import json
 import re
 import shlex
@@ -12,6 +16,7 @@ import numpy as np
 import pytest
 import typer
 
+import varied
 from varied.cli import app, main
 from varied.cli.explain import page
 from varied.data import read
@@ -97,7 +102,8 @@ def test_a_lesson_that_does_not_fit_is_seen(monkeypatch):
 
 @lessons
 def test_the_list_fits_beside_the_names(name):
-    assert 2 + max(map(len, LESSONS)) + 2 + len(LESSONS[name].line) <= min(COLUMNS)
+    beside = next(names for names in (MODELS | TOPICS).values() if name in names)
+    assert 2 + max(map(len, beside)) + 2 + len(LESSONS[name].line) <= min(COLUMNS)
 
 
 def unbalanced(text):
@@ -133,10 +139,17 @@ def test_formulas_are_balanced_and_of_single_columns(name):
 # What a person is told to type
 
 
+def is_python(text):
+    """Return whether a line is of Python: neither a command nor a setting of one."""
+    return not text.startswith(("varied ", "--"))
+
+
 def typed(name):
     """Return each command of a lesson by itself, and with each of its settings."""
     found, command = [], ""
     for text in LESSONS[name].run:
+        if is_python(text):
+            continue
         command = command if text.startswith("--") else text
         found.append(text if command == text else f"{command} {text}")
     return [shlex.split(text) for text in found]
@@ -195,6 +208,51 @@ def test_a_wrong_setting_is_seen(rows, monkeypatch):
     monkeypatch.setitem(LESSONS, "beta-vae", Lesson.of(wrong))
     with pytest.raises(ValueError, match="betta"):
         test_what_is_trained_composes("beta-vae", rows)
+
+
+def untrue(source):
+    """Yield what lines of Python import, read of the package, or call with, that is not there."""
+    tree, known = ast.parse(source), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            found = {alias.name: getattr(module, alias.name, None) for alias in node.names}
+            yield from (name for name, what in found.items() if not callable(what))
+            known |= {name: what for name, what in found.items() if callable(what)}
+    yield from (
+        name for name in re.findall(r"varied\.(\w+)\(", source) if not hasattr(varied, name)
+    )
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        call = known.get(node.func.id) or getattr(builtins, node.func.id, None)
+        if call is None:
+            yield f"{node.func.id} is not imported"
+        elif call is not range:  # it has no signature
+            try:
+                inspect.signature(call).bind(*node.args, **{k.arg: k for k in node.keywords})
+            except TypeError as error:
+                yield f"{node.func.id}: {error}"
+
+
+@lessons
+def test_lines_of_python_name_what_there_is(name):
+    lines = [text for text in LESSONS[name].run if is_python(text)]
+    assert not list(untrue("\n".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("from varied.evaluate import copys", "copys"),
+        ("from varied.evaluate import copies\ncopies(a, b)", "held_out"),
+        ("from varied.evaluate import copies\ncopies(a, b, c, k=5)", "'k'"),
+        ("copies(a, b, c)", "not imported"),
+        ("varied.Runn(folder).model", "Runn"),
+    ],
+)
+def test_a_wrong_line_of_python_is_seen(source, complaint):
+    assert complaint in " ".join(untrue(source))
 
 
 # The command

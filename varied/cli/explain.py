@@ -73,8 +73,8 @@ def _show_list(as_json: bool) -> None:
     if as_json:
         console.show_json({"lessons": {title: list(names) for title, names in groups.items()}})
         return
-    wide = max(len(name) for names in groups.values() for name in names)
     for title, names in groups.items():
+        wide = max(map(len, names))
         console.heading(title)
         console.table(("", ""), [(name.ljust(wide), LESSONS[name].line) for name in names])
     print()

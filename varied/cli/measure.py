@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from varied.cli import console
 from varied.cli.find import fresh, opened, place_of
 from varied.cli.numbers import show_numbers
 from varied.errors import VariedError
+
+if TYPE_CHECKING:
+    from varied.runs import Run
 
 __all__ = ["compare", "evaluate"]
 
@@ -29,11 +32,22 @@ def evaluate(
         int,
         typer.Option(metavar="K", min=0, help="Importance samples for log p(x); 0 leaves it out."),
     ] = 0,
+    whole: Annotated[
+        bool, typer.Option("--all", help="All that can be measured of its test rows; minutes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print the numbers alone.")] = False,
 ) -> None:
     """Measure a run, each number with its standard error; the run is not changed."""
     here = opened(run)
+    if whole:
+        if source is not None or part != "test" or samples:
+            raise VariedError(
+                "--all measures the run's own test rows in its own way: leave out SOURCE, --part "
+                "and --samples, or leave out --all."
+            )
+        _whole(here, as_json=as_json, quiet=quiet)
+        return
     with console.status("Measuring", quiet=quiet or as_json):
         found = here.evaluate(source, part=part, samples=samples).to_json()
     if as_json:
@@ -45,6 +59,27 @@ def evaluate(
         console.warn(found["warnings"])  # type: ignore[arg-type]
 
 
+def _whole(run: Run, *, as_json: bool, quiet: bool) -> None:
+    """Measure all, and print a table for each part."""
+    from varied.measured import measured
+
+    with console.status("Measuring all of it: a few minutes", quiet=quiet or as_json):
+        sections = measured(run)
+    if as_json:
+        console.show_json({"run": str(run.folder), "sections": [s.to_json() for s in sections]})
+        return
+    for section in sections:
+        console.heading(section.title)
+        console.say(section.note, 2)
+        rows = [(m.name, m.value, m.better, m.lesson, m.beside) for m in section.measures]
+        if rows:
+            console.table(("", "", "better", "explained by", "beside it"), rows)
+        for text in section.warnings:
+            console.say(f"Warning: {text}" if rows else text, 2)
+    print()
+    console.say("± is the standard error; `varied explain NAME` defines a figure.")
+
+
 def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more, as for evaluate.")
@@ -52,6 +87,9 @@ def compare(
     out: Annotated[
         Path, typer.Option(metavar="FOLDER", help="The folder to write compare.html to.")
     ] = Path("compare"),
+    whole: Annotated[
+        bool, typer.Option("--all", help="All that can be measured, side by side; minutes a run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Lay runs side by side, and rank them where their numbers can be compared."""
@@ -63,16 +101,26 @@ def compare(
     with console.status("Measuring and drawing", quiet=as_json):
         from varied.runs.compare import HEADER, Comparison
 
-        found = Comparison(folders)
-        page = found.write(fresh(out, quiet=as_json))
+        found, more, sections = Comparison(folders), [], []
+        if whole:
+            from varied.measured import abreast, all_of
+
+            sections = all_of(found.runs)
+            more = abreast(found.names, sections, found.differ)
+        page = found.write(fresh(out, quiet=as_json), more)
     if as_json:
-        console.show_json(found.to_json() | {"page": str(page)})
+        told = {"sections": [[one.to_json() for one in some] for some in sections]} if whole else {}
+        console.show_json(found.to_json() | told | {"page": str(page)})
         return
     console.heading("Test numbers, in nats, each ± its standard error")
     lines = [HEADER, *found.rows()]
     if len(lines) <= 4:  # a column for each run, where these find room
         lines = list(zip(*lines, strict=True))
     console.table(lines[0], lines[1:])
+    for table in more:
+        console.heading(table.title)
+        console.table(table.header, table.rows)
+        console.say(table.note, 2)
     print()
     for sentence in found.sentences:
         console.say(sentence)

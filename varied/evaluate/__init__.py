@@ -10,7 +10,7 @@ from typing import Any
 
 from varied.evaluate.bounds import Estimate, Evaluation, Passed, evaluate, log_likelihood, passed
 from varied.evaluate.fidelity import frechet, sharpness
-from varied.evaluate.latent import active_units, collapse
+from varied.evaluate.latent import active_units, collapse, is_active
 from varied.evaluate.measure import Measure, Section
 
 #: The modules of what is loaded later.
@@ -70,6 +70,7 @@ __all__ = [
     "collapse",
     "evaluate",
     "frechet",
+    "is_active",
     "log_likelihood",
     "passed",
     "sharpness",

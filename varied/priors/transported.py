@@ -109,7 +109,7 @@ class Transported(Distribution):
 
     def _spread(self, z: Tensor, t: Tensor, probes: Tensor, *c: Tensor) -> tuple[Tensor, Tensor]:
         """Return the velocity, and its divergence with shape (N)."""
-        moves, back = vjp(lambda at: self.velocity(at, t, *c), z)
+        moves, back = vjp(lambda at: self.velocity(at, t, *c), z)  # type: ignore[misc]
         (bends,) = vmap(back)(probes)
         return moves, (probes * bends).sum((0, 2))
 

@@ -145,8 +145,13 @@ class Comparison:
         ]
         return {"runs": runs, "ranked": ranked, "sentences": self.sentences}
 
-    def write(self, folder: Path) -> Path:
-        """Write the page with its pictures."""
+    def write(self, folder: Path, more: Sequence[Table] = ()) -> Path:
+        """Write the page with its pictures.
+
+        Arguments:
+            folder: Where to.
+            more: Further tables, which stand below that of the test numbers.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         notes = [
             "none: a point posterior has no density"
@@ -158,7 +163,7 @@ class Comparison:
             folder,
             title=" and ".join(self.names),
             sentences=[Sentence(text) for text in self.sentences],
-            tables=[Table("Test numbers", HEADER, self.rows(), note)],
+            tables=[Table("Test numbers", HEADER, self.rows(), note), *more],
             figures=list(self._figures(folder)),
             path="compare.html",
         )

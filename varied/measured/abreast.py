@@ -1,0 +1,75 @@
+"""The figures of several runs side by side, where they may be held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from varied.evaluate.measure import Measure, Section
+from varied.measured.here import Here
+from varied.measured.sections import measured
+from varied.report import Table
+from varied.runs import Run
+
+__all__ = ["abreast", "all_of"]
+
+
+def all_of(runs: Sequence[Run], seed: int = 0) -> list[list[Section]]:
+    """Measure all of several runs; runs of the same data are compared by the same features.
+
+    Arguments:
+        runs: The runs.
+        seed: Which rows, draws and samples.
+    """
+    features = {}
+    for run in runs:
+        digest = run.data["digest"]
+        if digest not in features:
+            features[digest] = Here(run, seed=seed).features
+    return [measured(run, features=features[run.data["digest"]], seed=seed) for run in runs]
+
+
+def abreast(
+    names: Sequence[str], found: Sequence[Sequence[Section]], differ: str | None
+) -> list[Table]:
+    """Return a table for each section, with a column for each run.
+
+    Arguments:
+        names: What the runs are called.
+        found: The sections of each run.
+        differ: Why the likelihoods of the runs do not compare, or None.
+    """
+    titles = dict.fromkeys(section.title for sections in found for section in sections)
+    tables = []
+    for title in titles:
+        some = [_of(title, sections) for sections in found]
+        told = [one for one in some if one is not None]
+        rows = _rows(some)
+        if rows:
+            tables.append(Table(title, ("", *names, "better"), rows, _note(told, differ)))
+    return tables
+
+
+def _of(title: str, sections: Sequence[Section]) -> Section | None:
+    return next((one for one in sections if one.title == title), None)
+
+
+def _rows(some: Sequence[Section | None]) -> list[tuple[str, ...]]:
+    columns = [{m.name: m for m in one.measures} if one else {} for one in some]
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = []
+    for name in names:
+        cells: list[Measure | None] = [column.get(name) for column in columns]
+        better = next(one.better for one in cells if one is not None)
+        rows.append((name, *(one.value if one else "none" for one in cells), better))
+    return rows
+
+
+def _note(told: Sequence[Section], differ: str | None) -> str:
+    """Say what figures are from, and which do not compare."""
+    notes = list(dict.fromkeys(one.note for one in told))
+    said = "; ".join(note[0].upper() + note[1:] for note in notes) + "."
+    if len({one.print for one in told}) > 1:
+        said += " By different features: these figures do not compare."
+    if differ is not None and any(m.unit in ("nats", "bits") for one in told for m in one.measures):
+        said += f" Nats and bits of these runs do not compare: {differ}."
+    return said
