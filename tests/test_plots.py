@@ -129,7 +129,7 @@ def test_the_manifold_has_its_first_row_below(tmp_path):
 def test_the_first_steps_do_not_squash_the_curve(tmp_path, history):
     from varied.plots import history as module
 
-    _, distortion, _ = module._panels(history)
+    distortion = module._panels(history)["reconstruction"]
     low, high, top = module._limits(distortion)
     assert top > 5000 > 500 > high > 80 > low
 
@@ -144,6 +144,13 @@ def test_the_panels_keep_reconstruction_and_kl_apart(tmp_path, history):
 def test_the_loss_is_shown_only_where_it_is_not_the_elbo(tmp_path, history):
     plain = [row | {"loss": row["distortion"] + row["rate"]} for row in history]
     assert not any("loss" in word for word in words(plots.loss_curves(plain, tmp_path / "l.svg")))
+
+
+def test_where_there_is_no_kl_there_is_no_panel_of_it(tmp_path, history):
+    plain = [{key: value for key, value in row.items() if key != "rate"} for row in history]
+    text = words(plots.loss_curves(plain, tmp_path / "loss.svg"))
+    assert {"loss", "reconstruction"} <= set(text)
+    assert not {"KL", "−ELBO (reconstruction + KL)"} & set(text)
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(0, 2), slice(-1, None)])

@@ -426,3 +426,10 @@ def test_a_model_with_a_critic_is_delivered_at_most_half_as_bad_again_as_its_bes
     rows = [row for row in job.store.history() if row["split"] == "validation"]
     assert all(row["squared_error"] > 0 for row in rows)
     assert Watch(job).lowest == min(row["squared_error"] for row in rows)
+
+
+def test_a_run_that_saw_few_rows_says_so(data, tmp_path, run):
+    short = fit(data, "vae", out=tmp_path / "short", latent=3, **SMALL | {"steps": 2})
+    page = (short.folder / "report.html").read_text("utf-8")
+    assert "saw 40% of the training rows" in page
+    assert "of the training rows" not in (run.folder / "report.html").read_text("utf-8")

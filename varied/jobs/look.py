@@ -42,7 +42,12 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
     notes = [Sentence(text) for text in sentences]
     warnings = [
         Sentence(text, "warning")
-        for text in [*found.warnings, *_skipped(state), *_braked(run.store.history())]
+        for text in [
+            *_short(run, state),
+            *found.warnings,
+            *_skipped(state),
+            *_braked(run.store.history()),
+        ]
     ]
     table = _table(run, state)
     _card(run, title, facts, table, warnings, figures)
@@ -63,6 +68,17 @@ def _title(name: str) -> str:
 
 def _source(run: Run) -> str:
     return Path(run.data["source"]).name if run.data["source"] else "arrays"
+
+
+def _short(run: Run, state: State) -> list[str]:
+    """Say where most rows were never seen: then no figure tells what the model can do."""
+    epochs = state.step * run.spec.plan.batch / run.data["train"]
+    if epochs >= 0.5:
+        return []
+    return [
+        f"The run saw {epochs:.0%} of the training rows, each once at the most, which is too "
+        "little to judge the model; give it more --minutes, or a smaller net (--width)."
+    ]
 
 
 def _skipped(state: State) -> list[str]:

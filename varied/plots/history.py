@@ -52,6 +52,8 @@ class Line:
 def loss_curves(history: Rows, path: StrPath) -> Path:
     """Draw -ELBO, reconstruction and KL over the epochs, in nats, for training and validation.
 
+    Without a KL, as of an autoencoder or of codes, the loss and the reconstruction are drawn.
+
     Arguments:
         history: Rows of the metrics log: `step`, `epoch`, `split` ("train" or "validation"),
             `loss`, `distortion`, `rate` in nats per datum, and `beta` where the KL has a weight.
@@ -65,19 +67,22 @@ def loss_curves(history: Rows, path: StrPath) -> Path:
     """
     if not history:
         raise VariedError("There is no history to draw yet: train for at least one step.")
-    figure = sheet_of(7.6, 7.4)
-    axes = figure.subplots(3, 1, sharex=True)
-    figure.subplots_adjust(left=0.095, right=0.79, top=0.955, bottom=0.07, hspace=0.24)
-    titles = ("−ELBO (reconstruction + KL)", "reconstruction", "KL")
-    for ax, title, lines in zip(axes, titles, _panels(history), strict=True):
+    panels = _panels(history)
+    deep = len(panels)
+    figure = sheet_of(7.6, 0.5 + 2.3 * deep)
+    axes = figure.subplots(deep, 1, sharex=True)
+    figure.subplots_adjust(
+        left=0.095, right=0.79, top=1 - 0.135 / deep, bottom=0.21 / deep, hspace=0.24
+    )
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
         dress(ax, title)
         ax.set_title("nats per datum", loc="right", fontsize=9, color=MUTED)
         _panel(ax, lines, _weight(history) if title == "KL" else None)
-    axes[2].set_xlabel(_clock(history))
+    axes[-1].set_xlabel(_clock(history))
     places = np.unique(_column(history, _clock(history)))
     one = len(places) == 1 and np.isfinite(places[0])
     ticks = FixedLocator(places.tolist()) if one else MaxNLocator(8, steps=[1, 2, 5, 10])
-    axes[2].xaxis.set_major_locator(ticks)
+    axes[-1].xaxis.set_major_locator(ticks)
     return save(figure, path)
 
 
@@ -131,7 +136,8 @@ def _column(rows: Rows, name: str) -> Array:
     return np.array([np.nan if (v := row.get(name)) is None else v for row in rows], float)
 
 
-def _panels(history: Rows) -> tuple[list[Line], list[Line], list[Line]]:
+def _panels(history: Rows) -> dict[str, list[Line]]:
+    """Return the lines of each panel by its title; where there is no KL, there is no -ELBO."""
     elbo, distortion, rate = [], [], []
     for split, colour in (("train", BLUE), ("validation", RUST)):
         rows = _split(history, split)
@@ -143,7 +149,9 @@ def _panels(history: Rows) -> tuple[list[Line], list[Line], list[Line]]:
         # The loss is shown only where it is something else than -ELBO, and under its own name.
         if split == "train" and not np.allclose(_column(rows, "loss"), d + r, 1e-3, equal_nan=True):
             elbo.insert(0, loss)
-    return elbo, distortion, rate
+    if any(len(line.y) for line in rate):
+        return {"−ELBO (reconstruction + KL)": elbo, "reconstruction": distortion, "KL": rate}
+    return {"loss": elbo, "reconstruction": distortion}
 
 
 def _weight(history: Rows) -> Line | None:
