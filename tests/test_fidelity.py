@@ -43,6 +43,15 @@ def test_the_distance_of_any_gaussians(seed):
     assert found == pytest.approx(float(wanted.real), rel=1e-9)
 
 
+# torchmetrics 1.9, which computes in float32: FrechetInceptionDistance(feature=net, normalize=True,
+# input_img_size=(1, 2, 3)), where the net lays out the picture.
+def test_the_distance_is_that_of_torchmetrics():
+    dice = torch.Generator().manual_seed(0)
+    a = torch.randn(300, 6, generator=dice)
+    b = 1.3 * torch.randn(400, 6, generator=dice) + 0.2
+    assert frechet(a, b) == pytest.approx(0.722119152545929, rel=1e-6)
+
+
 def test_the_distance_is_one():
     a, b = torch.tensor(normal(40, 4)), torch.tensor(normal(50, 4, seed=1))
     turn = torch.linalg.qr(torch.tensor(normal(4, 4, seed=2))).Q

@@ -190,7 +190,7 @@ def test_runs_stand_side_by_side_by_the_same_features(runs):
     wanted = [figure(sections, "-ELBO").value for sections in found]
     assert list(row) == ["-ELBO", *wanted, "lower"]
     taught = tables["Learned from samples, tested on data"]
-    assert all(row[1] == "none" for row in taught.rows)
+    assert all(row[1] == "-" for row in taught.rows)
     assert not any("compare" in table.note for table in tables.values())
 
 

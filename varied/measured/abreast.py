@@ -45,7 +45,8 @@ def abreast(
         told = [one for one in some if one is not None]
         rows = _rows(some)
         if rows:
-            tables.append(Table(title, ("", *names, "better"), rows, _note(told, differ)))
+            why = None if tables else differ  # said once, where the bounds are
+            tables.append(Table(title, ("", *names, "better"), rows, _note(told, why)))
     return tables
 
 
@@ -60,7 +61,7 @@ def _rows(some: Sequence[Section | None]) -> list[tuple[str, ...]]:
     for name in names:
         cells: list[Measure | None] = [column.get(name) for column in columns]
         better = next(one.better for one in cells if one is not None)
-        rows.append((name, *(one.value if one else "none" for one in cells), better))
+        rows.append((name, *(one.value if one else "-" for one in cells), better))
     return rows
 
 
@@ -70,6 +71,6 @@ def _note(told: Sequence[Section], differ: str | None) -> str:
     said = "; ".join(note[0].upper() + note[1:] for note in notes) + "."
     if len({one.print for one in told}) > 1:
         said += " By different features: these figures do not compare."
-    if differ is not None and any(m.unit in ("nats", "bits") for one in told for m in one.measures):
-        said += f" Nats and bits of these runs do not compare: {differ}."
+    if differ is not None:
+        said += f" Bounds and likelihoods of these runs do not compare: {differ}."
     return said
