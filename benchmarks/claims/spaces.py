@@ -75,7 +75,7 @@ def sampled(budget: Budget) -> Outcome:
     that the autoencoder has a fair chance, its codes are also drawn from a normal with the mean
     and covariance of its own codes. Fréchet distance to the test digits, in the features of a
     classifier, by as many pictures; and the share of pictures of whose class it is more than 95 %
-    sure (98 % or so of the test digits).
+    sure.
     """
     n, seeds = budget.rows(10_000), budget.seeds()
     real = grey("test", n)
