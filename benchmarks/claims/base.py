@@ -126,17 +126,17 @@ def over(seeds: range, measure: Callable[[int], float]) -> Spread:
 PLAN = {"threads": 1, "compile": "no", "batch": 256, "lr": 4e-3}
 
 
-def model(of: str, epochs: float, seed: int, parts: dict[str, Any], **plan: Any) -> Trained:
+def model(of: str, epochs: float | None, seed: int, parts: dict[str, Any], **plan: Any) -> Trained:
     """Return a model, trained once however many claims look at it.
 
     Arguments:
         of: The data: "mnist", "sprites".
-        epochs: How long.
+        epochs: How long; None where the plan has minutes.
         seed: Of the weights and the batches.
         parts: The parts of the spec.
         plan: More of the plan.
     """
-    how = PLAN | {"epochs": epochs, "seed": seed} | plan
+    how = PLAN | {"epochs": epochs or 0, "seed": seed} | plan
     return _model(of, json.dumps(parts), json.dumps(how))
 
 

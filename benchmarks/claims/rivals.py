@@ -89,11 +89,11 @@ class GAN:
 class Diffusion:
     """Denoising Diffusion Probabilistic Models (Ho et al., 2020), https://arxiv.org/abs/2006.11239.
 
-    A small U-net says the noise; 400 steps with the cosine schedule of Nichol & Dhariwal (2021),
+    A small U-net says the noise; 100 steps with the cosine schedule of Nichol & Dhariwal (2021),
     https://arxiv.org/abs/2102.09672; samples by the moving average of the weights.
     """
 
-    def __init__(self, seed: int, steps: int = 400, width: int = 32, rate: float = 1e-3) -> None:
+    def __init__(self, seed: int, steps: int = 100, width: int = 32, rate: float = 1e-3) -> None:
         with noise(seed, "diffusion"):
             self.net = UNet(width)
         self.mean = torch.optim.swa_utils.AveragedModel(
@@ -150,7 +150,7 @@ class UNet(nn.Module):
         self.deep = Block(2 * width, 2 * width, 4 * width)
         self.rise = nn.ConvTranspose2d(2 * width, 2 * width, 4, 2, 1)
         self.up = Block(4 * width, 2 * width, 4 * width)
-        self.double = nn.ConvTranspose2d(2 * width, width, 4, 2, 1)
+        self.last_rise = nn.ConvTranspose2d(2 * width, width, 4, 2, 1)
         self.last = Block(2 * width, width, 4 * width)
         self.out = nn.Conv2d(width, 1, 3, padding=1)
 
@@ -162,7 +162,7 @@ class UNet(nn.Module):
         second = self.middle(self.halve(first), told)
         deep = self.deep(self.again(second), told)
         h = self.up(torch.cat([self.rise(deep), second], 1), told)
-        found: Tensor = self.out(self.last(torch.cat([self.double(h), first], 1), told))
+        found: Tensor = self.out(self.last(torch.cat([self.last_rise(h), first], 1), told))
         return found
 
 

@@ -155,7 +155,7 @@ class Strong(Likelihood):
 
     accepts = frozenset({"binary"})
 
-    def __init__(self, event: tuple[int, ...], width: int = 256) -> None:
+    def __init__(self, event: tuple[int, ...], width: int = 512) -> None:
         super().__init__(event)
         self.reads = Before(self.size, width)
 
