@@ -30,7 +30,7 @@ class Budget:
 
     def epochs(self, full: float) -> float:
         """Return the epochs of one training."""
-        return full / 8 if self.quick else full
+        return full / 16 if self.quick else full
 
     def seeds(self, full: int = 3) -> range:
         """Return the seeds of an experiment; two are the fewest that have a spread."""
