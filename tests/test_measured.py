@@ -102,7 +102,7 @@ def test_figures_are_those_of_the_functions(runs, told):
     run, sections = runs["vae"], told["vae"]
     found = run.evaluate()
     assert figure(sections, "-ELBO").estimate == -found.elbo
-    bits = figure(sections, "-ELBO a number").estimate.value
+    bits = figure(sections, "bits per dimension").estimate.value
     assert bits == pytest.approx(-found.elbo.value / 81 / math.log(2))
     seen = run.evaluate(run.part("test"), samples=100)
     value = figure(sections, "-log p(x), 100 importance samples").estimate.value

@@ -42,7 +42,9 @@ def bound(here: Here) -> Iterator[Section]:
             Measure("-ELBO", -found.elbo, "nats", "lower", "", "elbo"),
             *measures,
             Measure("KL", found.kl, "nats", "", "", "kl"),
-            Measure("-ELBO a number", _bits(found), "bits", "lower", counted, "bits-per-dimension"),
+            Measure(
+                "bits per dimension", _bits(found), "bits", "lower", counted, "bits-per-dimension"
+            ),
         ]
     yield Section("The bound", f"{found.n:,} test rows", measures, found.warnings)
 
@@ -87,9 +89,7 @@ def annealing(here: Here) -> Iterator[Section]:
     lesson = "annealed-importance-sampling"
     measures = [
         Measure("-log p(x), annealed", -found.log_likelihood, "nats", "lower", beside, lesson),
-        Measure(
-            "gap of bounds from both sides", both.gap, "nats", "lower", "simulated data", lesson
-        ),
+        Measure("bidirectional gap", both.gap, "nats", "lower", "simulated data", lesson),
     ]
     note = f"{one.n} test rows, {PLAN['chains']} chains, {PLAN['steps']} temperatures"
     yield Section("Closer, by annealing", note, measures)

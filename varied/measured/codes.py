@@ -72,9 +72,9 @@ def _together(here: Here) -> tuple[list[Measure], list[str]]:
     most = f"at most log N = {found.ceiling:.2f}"
     measures = [
         Measure("mutual information with the data", found.information, "nats", "", most, lesson),
-        Measure("KL of all codes together", found.marginal, "nats", "lower", "", lesson),
+        Measure("KL of the aggregate posterior", found.marginal, "nats", "lower", "", lesson),
         Measure("total correlation", found.total_correlation, "nats", "lower", "", lesson),
-        Measure("told from the prior", told, "", "lower", "0.5 where they are alike", lesson),
+        Measure("aggregate told from prior", told, "", "lower", "0.5 where they are alike", lesson),
     ]
     return measures, found.warnings
 
