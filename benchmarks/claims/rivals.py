@@ -93,12 +93,10 @@ class Diffusion:
     https://arxiv.org/abs/2102.09672; samples by the moving average of the weights.
     """
 
-    def __init__(self, seed: int, steps: int = 100, width: int = 32, rate: float = 1e-3) -> None:
+    def __init__(self, seed: int, steps: int = 100, width: int = 16, rate: float = 1e-3) -> None:
         with noise(seed, "diffusion"):
             self.net = UNet(width)
-        self.mean = torch.optim.swa_utils.AveragedModel(
-            self.net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
-        )
+        self.mean = torch.optim.swa_utils.AveragedModel(self.net, avg_fn=_followed)
         self.steps, self.rate = steps, rate
         t = torch.arange(steps + 1) / steps
         level = torch.cos((t + 0.008) / 1.008 * math.pi / 2).square()
@@ -134,6 +132,12 @@ class Diffusion:
             spread = (beta * (1 - before) / (1 - kept)).sqrt()
             x = mean / (1 - kept) + spread * torch.randn_like(x)
         return (x.clamp(-1, 1) + 1) / 2
+
+
+def _followed(mean: Tensor, new: Tensor, seen: Tensor | int) -> Tensor:
+    """Return a moving average that forgets its start, however few steps there are."""
+    keep = min(0.995, (1 + float(seen)) / (10 + float(seen)))
+    return mean + (1 - keep) * (new - mean)
 
 
 class UNet(nn.Module):
