@@ -39,7 +39,7 @@ def abreast(
         differ: Why the likelihoods of the runs do not compare, or None.
     """
     titles = dict.fromkeys(section.title for sections in found for section in sections)
-    tables = []
+    tables: list[Table] = []
     for title in titles:
         some = [_of(title, sections) for sections in found]
         told = [one for one in some if one is not None]
