@@ -141,7 +141,7 @@ def test_features_that_a_person_gives_are_named(runs):
     by = features_by(lambda x: x.flatten(1)[:, :20], "the first twenty pixels")
     found = [s for s in measured(runs["vae"], features=by) if s.title == "Samples"]
     assert "the first twenty pixels" in found[0].note
-    assert found[0].print == by.fingerprint
+    assert found[0].fingerprint == by.fingerprint
 
 
 def test_every_figure_has_a_lesson_and_every_section_a_place(told):
@@ -181,7 +181,7 @@ def test_a_figure_is_told_to_the_digits_that_count(estimate, unit, said):
 
 def test_runs_stand_side_by_side_by_the_same_features(runs):
     found = all_of([runs["vae"], runs["conditional"]])
-    prints = {s.print for sections in found for s in sections if s.title == "Samples"}
+    prints = {s.fingerprint for sections in found for s in sections if s.title == "Samples"}
     assert len(prints) == 1
     tables = {table.title: table for table in abreast(["a", "b"], found, None)}
     bound = tables["The bound"]

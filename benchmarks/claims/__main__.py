@@ -43,8 +43,9 @@ def main() -> None:
         held[str(number)] = tried(CLAIMS[number], budget)
         kept.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", "utf-8")
         print(number, held[str(number)]["verdict"], held[str(number)]["why"], flush=True)
+    said = {number: claim.said for number, claim in CLAIMS.items()}
     pictures = budget.folder.relative_to(written.parent)
-    written.write_text(page(held, pictures.as_posix(), quick=wanted.quick), "utf-8")
+    written.write_text(page(held, said, pictures.as_posix(), quick=wanted.quick), "utf-8")
 
 
 def tried(claim: Claim, budget: Budget) -> dict[str, Any]:

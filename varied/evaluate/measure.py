@@ -65,17 +65,17 @@ class Section:
         note: What they are from: rows, samples, features.
         measures: The figures.
         warnings: What a reader should know first, a sentence each.
-        print: The fingerprint of the features; figures of two prints do not compare.
+        fingerprint: That of the features; figures of two fingerprints do not compare.
     """
 
     title: str
     note: str
     measures: Sequence[Measure]
     warnings: Sequence[str] = field(default_factory=list)
-    print: str = ""
+    fingerprint: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        plain = {"title": self.title, "note": self.note, "features": self.print}
+        plain = {"title": self.title, "note": self.note, "features": self.fingerprint}
         figures = [one.to_json() for one in self.measures]
         return plain | {"measures": figures, "warnings": list(self.warnings)}

@@ -69,7 +69,7 @@ def _note(told: Sequence[Section], differ: str | None) -> str:
     """Say what figures are from, and which do not compare."""
     notes = list(dict.fromkeys(one.note for one in told))
     said = "; ".join(note[0].upper() + note[1:] for note in notes) + "."
-    if len({one.print for one in told}) > 1:
+    if len({one.fingerprint for one in told}) > 1:
         said += " By different features: these figures do not compare."
     if differ is not None:
         said += f" Bounds and likelihoods of these runs do not compare: {differ}."

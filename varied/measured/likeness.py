@@ -60,6 +60,6 @@ def samples(here: Here) -> Iterator[Section]:
     if here.pictures:
         own = f"data {sharpness(here.plain(here.test))}"
         measures.append(Measure("sharpness", sharpness(here.made), "", "", own, "sharpness"))
-    note = f"{len(made):,} samples, as many test rows; by a {here.features.name}"
+    note = f"{len(made):,} samples, as many test rows; by: {here.features.name}"
     warnings = [twins.warning] if twins.warning else []
     yield Section("Samples", note, measures, warnings, here.features.fingerprint)

@@ -58,4 +58,4 @@ def teachers(here: Here) -> Iterator[Section]:
     ]
     rows = f"{found.trained:,} made rows to learn from, {found.tested:,} real ones to test on"
     title = "Learned from samples, tested on data"
-    yield Section(title, f"{rows}; by a {here.features.name}", measures, found.warnings)
+    yield Section(title, f"{rows}; by: {here.features.name}", measures, found.warnings)
