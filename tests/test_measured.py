@@ -207,6 +207,11 @@ def test_the_command_prints_all_and_compares_all(runs, capsys, monkeypatch, tmp_
     assert main(["evaluate", str(runs["vae"].folder), "--all"]) == 0
     out = capsys.readouterr().out
     assert "Fréchet distance" in out and "explained by" in out
+    assert main(["evaluate", str(runs["few"].folder), "--all"]) == 0
+    assert "left out" in capsys.readouterr().out
+    assert main(["evaluate", str(runs["few"].folder), "--all", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "Warning" not in out and "varied explain" not in out and "-ELBO" in out
     assert main(["evaluate", str(runs["vae"].folder), "--all", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sections"][0]["title"] == "The bound"
     assert main(["evaluate", str(runs["vae"].folder), "--all", "--samples", "3"]) != 0

@@ -74,10 +74,11 @@ def _whole(run: Run, *, as_json: bool, quiet: bool) -> None:
         rows = [(m.name, m.value, m.better, m.lesson, m.beside) for m in section.measures]
         if rows:
             console.table(("", "", "better", "explained by", "beside it"), rows)
-        for text in section.warnings:
+        for text in () if quiet else section.warnings:
             console.say(f"Warning: {text}" if rows else text, 2)
-    print()
-    console.say("± is the standard error; `varied explain NAME` defines a figure.")
+    if not quiet:
+        print()
+        console.say("± is the standard error; `varied explain NAME` defines a figure.")
 
 
 def compare(
