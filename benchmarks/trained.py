@@ -118,12 +118,14 @@ class Trained:
         grid(self.data.codec.looks(self.samples(n)), path, columns=n)
 
 
-def trained(here: Data, plan: Plan, *, start: Trained | None = None, **parts: Any) -> Trained:
-    """Train a model, and its prior where that is fitted later; it may start as another ended."""
+def trained(
+    here: Data, plan: Plan, *, start: dict[str, Tensor] | None = None, **parts: Any
+) -> Trained:
+    """Train a model, and its prior where that is fitted later; weights may be given to start at."""
     spec = Spec.of(**({"objective": ELBO} | parts), plan=plan)
     model, objective = compose(spec, here.codec.shape, here.codec.domain)
     if start is not None:
-        model.load_state_dict(start.model.state_dict())
+        model.load_state_dict(start)
     rows = here.parts["train"]
     batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed)
     begun = time.perf_counter()

@@ -178,7 +178,7 @@ def test_the_first_free_demo(tmp_path):
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --size big", "--size big is no size"),
-        ("train photos --labels y", "names the labels in an .npz file"),
+        ("train photos --labels y", "folders name their own labels"),
         ("train photos --spec no.toml", "There is no file no.toml"),
         ("train photos --spec no.toml --model vae", "not both"),
         ("train photos --out photos --steps 3", "holds other files"),

@@ -434,14 +434,14 @@ def test_damaged_idx(tmp_path):
 
 def test_paths_that_cannot_be_read(tmp_path):
     (tmp_path / "photos").mkdir()
-    for name in ("data.csv", "sound.wav", "model.pt", "notes.txt", "bare"):
+    for name in ("data.xlsx", "sound.wav", "model.pt", "notes.md", "bare"):
         (tmp_path / name).write_text("a,b\n1,2\n")
     cases = {
         "phtos": "There is no .*did you mean 'photos'",
-        "data.csv": "data.csv is a table, and tables are not read yet",
+        "data.xlsx": "save it as .csv",
         "sound.wav": "is a sound",
         "model.pt": "is a pickle, which can run any code",
-        "notes.txt": "is not in a format that is read",
+        "notes.md": "is not in a format that is read",
         "bare": "is not in a format that is read",
         "no/such": "is not there either",
         "a\0b": "There is no",

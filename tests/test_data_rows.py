@@ -289,5 +289,8 @@ def test_real_folders_and_tables():
     beats = read(DATA / "ecg5000" / "ecg5000.npz")
     assert (len(beats.test), beats.classes) == (4_500, ("1", "2", "3", "4", "5"))
     assert fit_codec(beats).domain == "real"
-    with pytest.raises(VariedError, match="is a table"):
-        read(DATA / "adult" / "adult_test.csv.gz")
+    adult = read(DATA / "adult" / "adult_test.csv.gz")
+    assert (adult.kind, adult.x.shape) == ("table", (16_281, 15))
+    back = fit_codec(adult).decode(fit_codec(adult).encode(adult))
+    assert (back["fnlwgt"] == adult.x["fnlwgt"]).all()
+    assert back["workclass"].equals(adult.x["workclass"])

@@ -75,6 +75,7 @@ def test_what_files_are_named_is_what_the_report_writes(name):
     text = " ".join([lesson.what, lesson.use, *lesson.watch])
     written = {"loss.png", "kl.png", "samples.png", "samples.gif", "reconstructions.png"}
     written |= {"traversals.png", "interpolation.png", "latent.png", "manifold.png"}
+    written |= {"columns.png", "pairs.png", "costs.png"}
     assert set(re.findall(r"[\w-]+\.(?:png|gif|html)", text)) <= written
 
 

@@ -20,6 +20,7 @@ from varied.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
     Categorical,
+    Columns,
     ContinuousBernoulli,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
@@ -153,7 +154,8 @@ def whole(row: Row, px) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_every_likelihood_is_tried():
-    assert {type(row.make((1,))) for row in ROWS.values()} == set(LIKELIHOODS.values())
+    made = {type(row.make((1,))) for row in ROWS.values()}
+    assert made | {Columns} == set(LIKELIHOODS.values())  # the rows of tables: test_columns.py
 
 
 @rows
@@ -190,7 +192,7 @@ def test_mean_is_the_mean_of_draws(row):
 
 
 def test_each_likelihood_names_the_data_that_it_is_one_for():
-    assert all(part.accepts and part.accepts <= ANY for part in LIKELIHOODS.values())
+    assert all(part.accepts and part.accepts <= ANY | {"table"} for part in LIKELIHOODS.values())
     for domain in ANY:
         assert any(domain in part.accepts for part in LIKELIHOODS.values())
     assert LIKELIHOODS["bernoulli"].accepts == {"binary"}

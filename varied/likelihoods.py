@@ -1,12 +1,14 @@
 """p(x given z): one head for each kind of data.
 
 Every likelihood is a density or a probability that sums to one over its data, in nats; ``accepts``
-names the domains it is one for: "binary" {0, 1}, "levels" the grid k/255, "unit" [0, 1], "real".
+names the domains it is one for: "binary" {0, 1}, "levels" the grid k/255, "unit" [0, 1], "real",
+and "table" the rows of a table.
 """
 
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ __all__ = [
     "LIKELIHOODS",
     "Bernoulli",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
@@ -241,6 +244,89 @@ class Categorical(Likelihood):
         return d.Levels(torch.stack(params, -1))
 
 
+class Columns(Likelihood):
+    """Rows of a table: a mixture of Gaussians for each number, a softmax for each choice.
+
+    See `varied.distributions.Columns` for the formula and its reference. A cell that is missing is
+    one more thing that a row says: nothing is filled in.
+
+    Arguments:
+        event: The shape of one datum, (W,).
+        layout: The columns in order, as the codec of a table writes them: "n" is a number, "n2" one
+            with 2 values of its own, "c5" a choice of 5; "n?" may be missing.
+        components: The size of each mixture.
+        floor: The least standard deviation, where a whole column has about 1.
+        gaps: Whether the model also tells which cells are missing; without, gaps are chance.
+    """
+
+    accepts = frozenset({"table"})
+    #: The logit that a cell is known where a column had no gaps in training, in nats.
+    SURE = 20.0
+
+    def __init__(
+        self,
+        event: tuple[int, ...],
+        layout: str = "n",
+        components: int = 3,
+        floor: float = 0.02,
+        gaps: bool = True,
+    ) -> None:
+        super().__init__(event)
+        self.layout, self.gaps = _layout(layout), gaps
+        if components < 1 or floor <= 0:
+            raise VariedError(
+                f"components={components} must be at least 1, and floor={floor} above 0."
+            )
+        if event != (self.layout.width,):
+            raise VariedError(
+                f"layout='{layout}' has {self.layout.width} numbers in a row, and the data have "
+                f"shape {event}; leave the layout out, and it is taken from the table."
+            )
+        self.components, self.floor = components, math.log(floor)
+        _, numbers, options = self.layout.parts
+        self.parts = (len(self.layout.gaps), *[numbers * components] * 3, options)
+        self.register_buffer("places", torch.linspace(-1, 1, components + 2)[1:-1])
+
+    @property
+    def raw(self) -> tuple[int, ...]:
+        """The shape that a network must put out for one datum."""
+        return (sum(self.parts),)
+
+    def build(self, gaps: Tensor, *params: Tensor) -> Distribution:
+        """Return rows of a table from what each kind of column needs."""
+        *numbers, logits = params
+        # A gap in a column that had none in training costs a lot, and is never drawn.
+        flags = gaps.new_full((*gaps.shape[:-1], self.layout.columns), self.SURE)
+        flags[..., list(self.layout.gaps)] = gaps
+        weights, means, h = (p.unflatten(-1, (-1, self.components)) for p in numbers)
+        # A raw output of 0 is a standard deviation of 1, that of a whole column.
+        log_scales = self.floor + F.softplus(d.soft_clamp(h, 30.0) - self.floor)
+        return d.Columns(
+            self.layout, flags, weights, means + self.places, log_scales, logits, self.gaps
+        )
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distribution of one row each, from a tensor of shape (*, *raw)."""
+        return td.Independent(self.build(*h.split(self.parts, -1)), 1, validate_args=False)
+
+
+def _layout(text: str) -> d.Layout:
+    """Read a layout.
+
+    Raises:
+        VariedError: If it is none.
+    """
+    marked = text.split()
+    if not marked or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in marked):
+        raise VariedError(f"layout='{text}' is none: write n, n2 or c5 for each column.")
+    gaps = tuple(i for i, word in enumerate(marked) if word.endswith("?"))
+    words = [word.rstrip("?") for word in marked]
+    numbers = tuple(i for i, word in enumerate(words) if word[0] == "n")
+    choices = tuple(i for i, word in enumerate(words) if len(word) > 1)
+    sizes = tuple(int(words[i][1:]) + (words[i][0] == "n") for i in choices)
+    return d.Layout(numbers, choices, sizes, len(words), gaps)
+
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "continuous-bernoulli": ContinuousBernoulli,
@@ -249,4 +335,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "discretized-logistic": DiscretizedLogistic,
     "discretized-logistic-mixture": DiscretizedLogisticMixture,
     "categorical": Categorical,
+    "columns": Columns,
 }

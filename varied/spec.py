@@ -235,7 +235,8 @@ def compose(
     Arguments:
         spec: The parts.
         shape: The shape of one datum, channels first.
-        domain: What the data are: "binary", "levels", "unit" or "real"; None leaves it unchecked.
+        domain: What the data are: "binary", "levels", "unit", "real" or "table"; None leaves it
+            unchecked.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
@@ -350,12 +351,14 @@ _DOMAINS = {
     "levels": "grey levels (0 to 255)",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
+    "table": "the rows of a table",
 }
 
 
 def _wrong_domain(name: str, domain: str) -> str:
     fits = [key for key, part in LIKELIHOODS.items() if domain in part.accepts]
-    way = f"use likelihood='{fits[0]}' (or {', '.join(fits[1:])})"
+    others = f" (or {', '.join(fits[1:])})" if fits[1:] else ""
+    way = f"use likelihood='{fits[0]}'{others}"
     if name == "bernoulli" and domain in ("levels", "unit"):
         way = "binarize it with binarize='dynamic', or use likelihood='continuous-bernoulli'"
     return (

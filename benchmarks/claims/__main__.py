@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.claims import anomalies, nets, rivalry, spaces, weights
+from benchmarks.claims import anomalies, collapse, nets, rivalry, spaces, weights
 from benchmarks.claims.base import Budget, Claim
 from benchmarks.claims.page import page
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "benchmarks" / "results" / "claims.json"
 PAGE, PICTURES = ROOT / "docs" / "claims.md", ROOT / "docs" / "images" / "claims"
 
-MODULES = (spaces, weights, nets, rivalry, anomalies)
+MODULES = (spaces, weights, collapse, nets, rivalry, anomalies)
 CLAIMS = {claim.number: claim for module in MODULES for claim in module.CLAIMS}
 
 

@@ -1,23 +1,17 @@
-"""Claims about the weight of the KL: what it trades, and how a latent is kept in use."""
+"""The claim about the weight of the KL, and what it trades."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
-from torch.nn.functional import binary_cross_entropy_with_logits, linear
+from torch import Tensor
 
 from benchmarks.claims.base import Budget, Claim, Outcome, Picture, Spread, Table, model, verdict
 from benchmarks.claims.spaces import looks, spread
 from benchmarks.trained import Trained, data
 from varied import uses
 from varied.data import split
-from varied.distributions import Elementwise
 from varied.evaluate import mig, sharpness
-from varied.likelihoods import LIKELIHOODS, Likelihood
 from varied.plots import rate_distortion, side_by_side
 
 BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
@@ -112,92 +106,6 @@ def rebuilt(one: Trained, n: int) -> Tensor:
     return uses.reconstruct(one.model, one.data.seen("test", n))
 
 
-# Collapse
-
-
-class Before(nn.Module):
-    """A net from pixels to logits, each of those that stand before it alone."""
-
-    def __init__(self, pixels: int, width: int) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(pixels, width), nn.Linear(width, pixels)
-        place, seen = torch.arange(pixels), torch.arange(width) * pixels // width
-        self.register_buffer("into", (place[None] < seen[:, None]).float())
-        self.register_buffer("out_of", (seen[None] <= place[:, None]).float())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits, with the shape of ``x``."""
-        rows = x.flatten(-3)
-        h = linear(rows, self.first.weight * self.into, self.first.bias).relu()
-        return linear(h, self.last.weight * self.out_of, self.last.bias).view_as(x)
-
-
-class Told(Elementwise):
-    """Pixels told one after the other, given those before and what the latent says."""
-
-    def __init__(self, says: Tensor, reads: Before) -> None:
-        super().__init__(says)
-        self.reads = reads
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Return nats, element by element."""
-        logits = self.params[0] + self.reads(value)
-        return -binary_cross_entropy_with_logits(logits, value.expand_as(logits), reduction="none")
-
-    @property
-    def mean(self) -> Tensor:
-        """What the latent says alone."""
-        return self.params[0].sigmoid()
-
-
-class Strong(Likelihood):
-    """A likelihood that reads the pixels before the one that it tells."""
-
-    accepts = frozenset({"binary"})
-
-    def __init__(self, event: tuple[int, ...], width: int = 512) -> None:
-        super().__init__(event)
-        self.reads = Before(self.size, width)
-
-    def build(self, says: Tensor) -> Distribution:
-        """Return pixels told one after the other."""
-        return Told(says, self.reads)
-
-
-CURES: dict[str, dict[str, Any]] = {
-    "nothing done": {},
-    "KL warm-up": {"objective": {"name": "elbo", "beta": "linear(0, 1, 0.5)"}},
-    "free bits": {"objective": {"name": "elbo", "free_bits": 0.5}},
-    "a stronger encoder": {"net": {"name": "mlp", "width": 1024, "depth": 4}},
-    "a set point of 10 nats": {"objective": {"name": "control", "kl": 10.0}},
-    "a rate that cannot be 0": {"posterior": "delta-gaussian"},
-}
-
-
-def cured(budget: Budget) -> Outcome:
-    """A decoder that reads all pixels before the one that it tells, and so needs no code, with 16
-    latents on digits for 10 epochs: the KL is a whole cost from the first step. Then one change at
-    a time. The rate says how much of the code is in use; the -ELBO what it is worth.
-    """
-    seeds, rows, rate = budget.seeds(), [], {}
-    LIKELIHOODS.setdefault("strong", Strong)
-    for name, change in CURES.items():
-        parts = {"latent": 16, "likelihood": "strong", "objective": {"name": "elbo"}} | change
-        some = [model("mnist", budget.epochs(10), seed, parts, lr=2e-3) for seed in seeds]
-        seen = [one.evaluation(most=budget.rows(5000)) for one in some]
-        rate[name] = Spread(tuple(one.kl.value for one in seen if one.kl))
-        cost = Spread(tuple(-one.elbo.value for one in seen if one.elbo))
-        active = Spread(tuple(one.active_units.value for one in seen))
-        rows.append((name, f"{rate[name]:.2f}", f"{active:.1f}", f"{cost:.1f}"))
-    first, warm, free, wide = (rate[name] for name in list(CURES)[:4])
-    return Outcome(
-        verdict(first.mean < 1, *(first.below(one) and one.mean > 1 for one in (warm, free, wide))),
-        f"Where nothing is done the code carries {first:.2f} nats; with warm-up {warm:.2f}, with "
-        f"free bits {free:.2f}, with a stronger encoder {wide:.2f}.",
-        [Table(("cure", "rate, nats", "active units of 16", "-ELBO, nats"), rows, spread(seeds))],
-    )
-
-
 CLAIMS = (
     Claim(
         3,
@@ -205,5 +113,4 @@ CLAIMS = (
         "blurrier and the code more disentangled.",
         traded,
     ),
-    Claim(7, "KL warm-up, free bits and a stronger encoder cure posterior collapse.", cured),
 )

@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from varied.errors import VariedError, nearest
 
-__all__ = ["SETTINGS", "Group", "Open", "Plain", "in_flags", "plain", "size_of"]
+__all__ = ["SETTINGS", "Group", "Open", "Plain", "columns_of", "in_flags", "plain", "size_of"]
 
 #: Where an open command leaves the settings that it has no option for.
 SETTINGS = "varied.settings"
@@ -198,3 +198,22 @@ def size_of(text: str | None) -> int | tuple[int, int] | None:
             f"--size {text} is no size: write --size 64, or --size 48x64 (height x width)."
         )
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+
+
+def columns_of(text: str) -> dict[str, str]:
+    """Read what columns are: zip=category,id=ignore.
+
+    Raises:
+        VariedError: If a word has no equals sign.
+
+    Example:
+        >>> columns_of("zip=category,id=ignore")
+        {'zip': 'category', 'id': 'ignore'}
+    """
+    found = {}
+    for word in text.split(","):
+        name, equals, kind = word.rpartition("=")
+        if not equals:
+            raise VariedError(f"--columns {text}: write NAME=KIND, as in --columns zip=category.")
+        found[name] = kind
+    return found

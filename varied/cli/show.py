@@ -29,8 +29,12 @@ def _option(metavar: str, help: str, *names: str, least: int | None = None) -> A
     return typer.Option(*names, metavar=metavar, help=help, min=least)
 
 
-def _out(what: str) -> Any:
-    return _option("FILE", f"{what}; .npy keeps the numbers, a name without ending is a folder.")
+def _out(stem: str) -> Any:
+    return _option(
+        "FILE",
+        f"What to write: {stem}.png, for a table {stem}.csv; .npy keeps the numbers, a name "
+        "without ending is a folder.",
+    )
 
 
 def sample(
@@ -45,17 +49,20 @@ def sample(
         _option("T", "Below 1 is more typical, above more varied; 0.7,1 is for each level."),
     ] = "1",
     draw: Annotated[
-        bool, typer.Option("--draw", help="Draw from p(x given z) rather than take its mean.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--draw/--mean", help="Draw from p(x given z), or take its mean; rows are drawn."
+        ),
+    ] = None,
     seed: Annotated[int, _option("N", "Which draws.", least=0)] = 0,
-    out: Annotated[Path, _out("The picture to write")] = Path("samples.png"),
+    out: Annotated[Path | None, _out("samples")] = None,
 ) -> None:
     """Make new data."""
     here = opened(run)
     made = here.sample(
         n, of=_context(here, of), temperature=_heat(temperature), draw=draw, seed=seed
     )
-    _keep(made, out, f"{n} samples of {here.folder}")
+    _keep(made, out, "samples", f"{n:,} samples of {here.folder}")
 
 
 def _heat(said: str) -> float | list[float]:
@@ -92,12 +99,13 @@ def reconstruct(
     run: RunName,
     source: Source = None,
     n: Annotated[int, _option("N", "How many.", "-n", least=1)] = 32,
-    out: Annotated[Path, _out("The picture to write")] = Path("reconstructions.png"),
+    out: Annotated[Path | None, _out("reconstructions")] = None,
 ) -> None:
     """Show data above what the model makes of them."""
     here = opened(run)
     made = here.reconstruct(source, n=n)
-    _keep(made, out, f"{made.array.shape[1]} originals and their reconstructions")
+    count = made.array.shape[1] if made.kind != "table" else len(made) // 2
+    _keep(made, out, "reconstructions", f"{count} originals and their reconstructions")
 
 
 def interpolate(
@@ -106,11 +114,12 @@ def interpolate(
     n: Annotated[int, _option("N", "How many paths.", "-n", least=1)] = 6,
     steps: Annotated[int, _option("N", "Points on each.", least=2)] = 10,
     path: Annotated[str, _option("HOW", "linear or spherical.")] = "linear",
-    out: Annotated[Path, _out("The picture to write")] = Path("interpolation.png"),
+    out: Annotated[Path | None, _out("interpolation")] = None,
 ) -> None:
     """Walk from datum to datum through the latent space."""
     made = opened(run).interpolate(source, n=n, steps=steps, path=path)
-    _keep(made, out, f"{made.array.shape[0]} paths of {steps} points")
+    count = len(made) if made.kind != "table" else len(made) // steps
+    _keep(made, out, "interpolation", f"{count} paths of {steps} points")
 
 
 def traverse(
@@ -118,15 +127,18 @@ def traverse(
     source: Source = None,
     dimensions: Annotated[int, _option("N", "How many, largest KL first.", least=1)] = 10,
     steps: Annotated[int, _option("N", "Values of each.", least=2)] = 9,
-    out: Annotated[Path, _out("The picture to write")] = Path("traversals.png"),
+    out: Annotated[Path | None, _out("traversals")] = None,
 ) -> None:
     """Show what each latent dimension does."""
     made = opened(run).traverse(source, dimensions=dimensions, steps=steps)
-    _keep(made, out, f"{made.array.shape[0]} latent dimensions, {steps} values of each")
+    count = len(made) if made.kind != "table" else len(made) // steps
+    _keep(made, out, "traversals", f"{count} latent dimensions, {steps} values of each")
 
 
-def _keep(made: Result, out: Path, what: str) -> None:
-    path = made.save(fresh(out))
+def _keep(made: Result, out: Path | None, stem: str, what: str) -> None:
+    """Write what was made: a picture, or the rows of a table, where no name is given."""
+    usual = Path(f"{stem}.csv" if made.kind == "table" else f"{stem}.png")
+    path = made.save(fresh(out or usual))
     console.say(f"Wrote {path}: {what}.")
 
 

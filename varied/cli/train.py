@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.flags import SETTINGS, in_flags, plain, size_of
+from varied.cli.flags import SETTINGS, columns_of, in_flags, plain, size_of
 from varied.cli.numbers import show_numbers
 from varied.cli.progress import progress_stream, watched
 from varied.errors import VariedError
@@ -40,8 +40,8 @@ def train(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder or zip of pictures, an .npy, .npz or idx file, or a named set "
-            "(`varied data`).",
+            help="A folder or zip of pictures, a table (.csv, .parquet), an .npy, .npz or idx "
+            "file, or a named set (`varied data`).",
         ),
     ],
     model: Annotated[
@@ -87,7 +87,16 @@ def train(
         str | None, _word(DATA, "HOW", "Make pictures black and white: none, dynamic, fixed, auto.")
     ] = None,
     labels: Annotated[
-        str | None, _word(DATA, "NAME", "The name of the labels in an .npz file.")
+        str | None,
+        _word(DATA, "NAME", "The labels: a column of a table, or a name in an .npz file."),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        _word(
+            DATA,
+            "HOW",
+            "What columns of a table are: zip=category,id=ignore; number is the third.",
+        ),
     ] = None,
     few_labels: Annotated[
         int | None,
@@ -149,9 +158,11 @@ def train(
     settings = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
     settings |= {k: plain(choices.pop(k)) for k in ("beta", "free_bits", "width") if k in choices}
     given = {"size": size_of(size), **choices, **settings}
+    if columns:
+        given["columns"] = columns_of(columns)
     told = Told(as_json=as_json, quiet=quiet)
-    if labels and not source.endswith(".npz"):
-        raise VariedError("--labels names the labels in an .npz file; folders name their own.")
+    if labels and Path(source).is_dir():
+        raise VariedError("--labels names a column or an array; folders name their own labels.")
     with _in_flags(ctx.params), tempfile.TemporaryDirectory() as nowhere:
         place = Path(nowhere) / "dry" if dry else out
         job = _prepared(source, _model(model, spec), place, given, told)

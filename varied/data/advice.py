@@ -11,6 +11,7 @@ LIKELIHOODS = {
     "levels": ("discretized-logistic", "the values are 256 levels of brightness"),
     "unit": ("continuous-bernoulli", "the values lie between 0 and 1"),
     "real": ("gaussian", "the values are real numbers; the scale is learned"),
+    "table": ("columns", "each column has a law of its own"),
 }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +29,9 @@ class Items:
 
     Arguments:
         x: Pictures as uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; or arrays as float32 with
-            shape `(N, *shape)`, channels first where they have channels.
-        kind: `"picture"` or `"array"`.
+            shape `(N, *shape)`, channels first where they have channels; or the rows of a table as
+            a `pandas.DataFrame`.
+        kind: `"picture"`, `"array"` or `"table"`.
         labels: int64 `(N,)` indices into `classes`, -1 where missing; or, where `classes` is
             empty, float32 `(N,)` or `(N, F)` numbers, NaN where missing; or None.
         classes: The names of the classes.
@@ -37,6 +40,7 @@ class Items:
         source: How to read the data again: an absolute path or a named set; None if in memory.
         notes: What was understood, a sentence each.
         problems: What could not be read.
+        form: How a table was written, so that it can be given back so.
 
     Example:
         >>> items = Items(np.zeros((12, 8, 8), np.uint8), "picture")
@@ -44,7 +48,7 @@ class Items:
         (12, 2, Items(12 pictures, 8x8))
     """
 
-    x: npt.NDArray[np.generic]
+    x: Any
     kind: str
     labels: npt.NDArray[np.generic] | None = None
     classes: tuple[str, ...] = ()
@@ -53,11 +57,14 @@ class Items:
     source: str | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    form: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
+        if self.kind == "table":
+            return f"Items({len(self):,} rows of {self.x.shape[1]} columns)"
         shape = "x".join(str(s) for s in self.x.shape[1:])
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Items({len(self)} {self.kind}s, {shape}{classes})"
@@ -68,7 +75,9 @@ class Items:
         A run records it, so that another day's data can be compared.
         """
         digest = hashlib.sha256(json.dumps([self.kind, self.classes]).encode())
-        for array in (self.x, self.labels):
+        if self.kind == "table":
+            digest.update(_told(self.x))
+        for array in (None if self.kind == "table" else self.x, self.labels):
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
@@ -79,7 +88,7 @@ class Items:
         rows = np.asarray(indices, dtype=np.int64)
         return dataclasses.replace(
             self,
-            x=self.x[rows],
+            x=self.x.iloc[rows].reset_index(drop=True) if self.kind == "table" else self.x[rows],
             labels=None if self.labels is None else self.labels[rows],
             names=None if self.names is None else tuple(self.names[i] for i in rows),
             test=None if self.test is None else np.flatnonzero(np.isin(rows, self.test)),
@@ -88,3 +97,12 @@ class Items:
     def noting(self, *notes: str) -> Items:
         """Return the same items with more notes."""
         return dataclasses.replace(self, notes=(*self.notes, *notes))
+
+
+def _told(frame: Any) -> bytes:
+    """Return the cells of a table as bytes, each column in its type."""
+    columns = []
+    for name in frame.columns:
+        told = "\x1f".join(map(str, frame[name].tolist()))
+        columns.append(f"{name}\x1e{frame[name].dtype}\x1e{told}".encode())
+    return b"\x1d".join(columns)

@@ -22,11 +22,12 @@ from varied.data.labels import understand
 from varied.data.members import Listing, list_file, list_folder, list_zip
 from varied.data.npy import read_npy, read_npz
 from varied.data.pictures import EXTENSIONS, Size, as_size, resized
+from varied.data.tables import SUFFIXES
 from varied.errors import VariedError, nearest
 
 __all__ = ["read"]
 
-TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".feather", ".json", ".jsonl", ".arff")
+SHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".arff", ".sas7bdat", ".sav", ".dta")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
 PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 
@@ -43,12 +44,15 @@ def read(
 
     Arguments:
         source: The name of a set (`"mnist"`); the path of a folder or a zip of pictures (folders
-            become labels), of one picture, of an `.npy`, `.npz` or idx file, or of a folder of idx
-            files; an array `(N, ...)`; a tensor `(N, C, H, W)` or `(N, ...)`; a tuple of one and
-            its labels; a `torch.utils.data.Dataset`; or items, which come back as they are.
+            become labels), of one picture, of a table (`.csv`, `.tsv`, `.parquet`, `.feather`), of
+            an `.npy`, `.npz` or idx file, or of a folder of idx files; a data frame of pandas,
+            polars or pyarrow; an array `(N, ...)`; a tensor `(N, C, H, W)` or `(N, ...)`; a tuple
+            of one and its labels; a `torch.utils.data.Dataset`; or items, which come back as they
+            are.
         size: Height and width that pictures are resized to; chosen from them if None.
         labels: A label for each row, or for pictures a mapping from file names, or the name of the
-            labels in an `.npz` file; those that the source has if None.
+            labels in an `.npz` file, or of a column of a table, which stays in the table; those
+            that the source has if None.
         classes: The names of the classes, if labels are indices.
         at_least: The fewest rows that are of use.
 
@@ -81,7 +85,7 @@ def _at_size(items: Items, size: Size | None) -> Items:
     if size is None or (items.kind == "picture" and items.x.shape[1:3] == size):
         return items
     if items.kind != "picture":
-        raise VariedError("`size` resizes pictures, and these are arrays: leave it out.")
+        raise VariedError(f"`size` resizes pictures, and these are {items.kind}s: leave it out.")
     x = resized(items.x, size)
     note = f"Resized to {size[0]}x{size[1]}, as asked."
     return dataclasses.replace(items, x=x, notes=(*items.notes, note))
@@ -96,12 +100,17 @@ def _from_memory(source: Any, labels: Any, classes: Sequence[str] | None) -> Ite
         return from_tensor(source, labels, classes)
     if isinstance(source, Dataset):
         return read_dataset(source, labels, classes)
+    if hasattr(source, "columns") or hasattr(source, "__arrow_c_stream__"):
+        from varied.data.tables import from_frame
+
+        return _table(*from_frame(source), labels, classes)
     if isinstance(source, np.ndarray):
         return from_array(source, labels, classes)
     if isinstance(source, list) or hasattr(source, "__array__"):
         return from_array(_as_array(source), labels, classes)
     raise VariedError(
-        f"A {type(source).__name__} cannot be read: give a path, an array, a tensor or a Dataset."
+        f"A {type(source).__name__} cannot be read: give a path, a data frame, an array, a tensor "
+        "or a Dataset."
     )
 
 
@@ -137,6 +146,8 @@ def _renamed(items: Items, classes: Sequence[str] | None) -> Items:
 
 def _summary(items: Items) -> str:
     """Say what was understood, on one line."""
+    if items.kind == "table":
+        return f"{len(items):,} rows of {items.x.shape[1]:,} columns."
     shape = "x".join(str(s) for s in items.x.shape[1 : 3 if items.kind == "picture" else None])
     colour = "colour" if items.x.ndim == 4 else "grey"
     parts = [
@@ -161,6 +172,8 @@ def _reader(path: Path) -> Reader:
     suffix = path.suffix.lower()
     if suffix in READERS:
         return READERS[suffix]
+    if path.name.lower().endswith(SUFFIXES):
+        return _read_table
     if is_idx(path):
         return _read_idx
     raise VariedError(_unknown(path))
@@ -200,6 +213,39 @@ def _read_idx_folder(path: Path, size: Size | None, labels: Any, classes: Any) -
     return read_idx_folder(path, labels, classes)
 
 
+def _read_table(path: Path, size: Size | None, labels: Any, classes: Any) -> Items:
+    from varied.data.tables import read_table
+
+    return _table(*read_table(path), labels, classes)
+
+
+def _table(
+    frame: Any, form: Any, notes: tuple[str, ...], labels: Any, classes: Sequence[str] | None
+) -> Items:
+    """Return the rows of a table; a name as labels is that of a column."""
+    items = Items(frame, "table", notes=notes, form=form.to_json())
+    if labels is None:
+        return items
+    if isinstance(labels, str):
+        if labels not in frame.columns:
+            near = nearest(labels, list(frame.columns))
+            raise VariedError(f"The table has no column '{labels}': {near}")
+        labels = _values(frame[labels])
+    found, names = understand(labels, len(frame), classes)
+    return dataclasses.replace(items, labels=found, classes=names)
+
+
+def _values(cells: Any) -> Any:
+    """Return a column as labels are given: numbers with NaN, or words with None."""
+    if cells.dtype.kind == "M":
+        raise VariedError(
+            f"The column '{cells.name}' holds dates, and labels are names or numbers."
+        )
+    if cells.dtype.kind == "f" or (cells.dtype.kind in "iu" and cells.isna().any()):
+        return cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    return cells.to_numpy(dtype=np.int64) if cells.dtype.kind in "iu" else cells.to_numpy(object)
+
+
 def _missing(path: Path) -> str:
     if str(path) == path.name and not path.suffix:
         near = nearest(path.name, [*CATALOG, *_siblings(path)])
@@ -231,11 +277,8 @@ def _no_pictures(path: Path, listing: Listing, kind: str) -> str:
 
 def _unknown(path: Path) -> str:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix in TABLES:
-        return (
-            f"{path.name} is a table, and tables are not read yet: load it yourself and give the "
-            "numbers as an array."
-        )
+    if suffix in SHEETS:
+        return f"{path.name} is not read: save it as .csv, or give a data frame of pandas."
     if suffix in SOUNDS:
         return f"{path.name} is a sound, and sounds are not read yet: give an array of samples."
     if suffix in PICKLES:
@@ -244,8 +287,8 @@ def _unknown(path: Path) -> str:
             "save the arrays with numpy.savez."
         )
     return (
-        f"{path.name} is not in a format that is read: give a folder or a zip of pictures, "
-        "or an .npy, .npz or idx file."
+        f"{path.name} is not in a format that is read: give a folder or a zip of pictures, a "
+        ".csv, .tsv, .parquet or .feather table, or an .npy, .npz or idx file."
     )
 
 

@@ -7,12 +7,14 @@ each step costs more than the step; finite losses are checked by the loop instea
 
 from varied.distributions.base import Elementwise, closed_kl, each, soft_clamp
 from varied.distributions.categories import Joint, OneHot, kl_parts
+from varied.distributions.columns import Columns, Layout
 from varied.distributions.flow import Flow, Gate
 from varied.distributions.gaussian import Gaussian, Point
 from varied.distributions.sphere import HypersphericalUniform, VonMisesFisher
 from varied.distributions.unit import ContinuousBernoulli, DiscretizedLogistic, Levels
 
 __all__ = [
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Elementwise",
@@ -21,6 +23,7 @@ __all__ = [
     "Gaussian",
     "HypersphericalUniform",
     "Joint",
+    "Layout",
     "Levels",
     "OneHot",
     "Point",

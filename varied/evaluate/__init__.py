@@ -28,7 +28,9 @@ _LATER = {
         "threshold",
     ),
     "chances": ("Calibration", "calibration", "coverage"),
+    "closeness": ("Closeness", "Near", "closest"),
     "copying": ("Copies", "copies"),
+    "costs": ("column_costs",),
     "disentanglement": (
         "DCI",
         "beta_vae",
@@ -49,6 +51,7 @@ _LATER = {
     "likeness": ("psnr", "ssim"),
     "neighbours": ("Neighbours", "prdc"),
     "probes": ("Probe", "probe"),
+    "tables": ("Pairs", "Shape", "Shapes", "column_shapes", "pair_trends"),
     "seeds": (
         "Stability",
         "cka",

@@ -34,7 +34,7 @@ CODE = 16
 
 LENGTHS = ("minutes", "epochs", "steps")
 
-_DATA = ("binarize", "domain")
+_DATA = ("binarize", "domain", "columns")
 
 
 @dataclasses.dataclass(frozen=True)

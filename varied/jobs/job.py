@@ -76,7 +76,8 @@ def prepare(
     name = model if isinstance(model, str) else "spec"
     plain = reading if items.source else {}
     data = Store("").describe_data(items, parts, plain) | {"few_labels": few}
-    store = _place(out, Path(items.source or "arrays").stem, name, choice, data)
+    source = Path(items.source or "arrays").name.partition(".")[0] or "data"
+    store = _place(out, source, name, choice, data)
     if not store.exists:
         store.write_split(parts)
         store.begin(choice.spec, choice.codec, choice.context, data | {"model": name})

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 
 from varied import __version__, animate, files, plots, uses
+from varied.data.codecs import TableCodec
 from varied.evaluate import Evaluation
 from varied.evaluate.latent import THRESHOLD
+from varied.jobs.tables import table_figures
 from varied.randomness import permutation
 from varied.report import Fact, Figure, Sentence, Table, write_card, write_report
 from varied.runs import Run
@@ -36,7 +38,14 @@ def look(run: Run, state: State, sentences: Sequence[str], name: str) -> Evaluat
     """
     found = run.evaluate()
     files.write_json(run.store / "evaluation.json", found.to_json())
-    figures = [*_pictures(run, found), *_latent(run), *_samples_gif(run)]
+    of_data = table_figures if isinstance(run.codec, TableCodec) else _pictures
+    figures = [
+        *_loss(run),
+        *of_data(run, found),
+        *_units(run, found),
+        *_latent(run),
+        *_samples_gif(run),
+    ]
     title = f"{_title(name)} on {_source(run)}"
     facts = _facts(run, found, state)
     notes = [Sentence(text) for text in sentences]
@@ -145,11 +154,24 @@ def _spoken(value: Any) -> str:
     return f"{value['name']} ({settings})"
 
 
+def _loss(run: Run) -> Iterator[Figure]:
+    history = run.store.history()
+    plots.loss_curves(history, run.folder / "loss.png")
+    yield Figure("loss.png", "Loss", _loss_alt(history), "Reconstruction and KL apart, in nats.")
+
+
+def _units(run: Run, found: Evaluation) -> Iterator[Figure]:
+    if found.kl_by_unit is not None:
+        rates = np.array(found.kl_by_unit)
+        active = np.array(found.active_by_unit)
+        plots.kl_bars(rates, active, run.folder / "kl.png")
+        text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
+        yield Figure("kl.png", "KL of each latent unit", text, text)
+
+
 def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
     """Make each picture, and yield what to say of it."""
-    folder, history = run.folder, run.store.history()
-    plots.loss_curves(history, folder / "loss.png")
-    yield Figure("loss.png", "Loss", _loss_alt(history), "Reconstruction and KL apart, in nats.")
+    folder = run.folder
     yield _saved(run.sample(64), folder, "samples.png", "Samples", _sampled(run))
     yield _saved(
         run.reconstruct(n=32),
@@ -158,12 +180,6 @@ def _pictures(run: Run, found: Evaluation) -> Iterator[Figure]:
         "Reconstructions",
         "Test data as the model saw them, each above its reconstruction.",
     )
-    if found.kl_by_unit is not None:
-        rates = np.array(found.kl_by_unit)
-        active = np.array(found.active_by_unit)
-        plots.kl_bars(rates, active, folder / "kl.png")
-        text = f"{active.sum()} of {len(active)} units are active; {rates.sum():.1f} nats in all."
-        yield Figure("kl.png", "KL of each latent unit", text, text)
     if run.model.latent == (2,) and run.straight and _pictured(run):
         yield _manifold(run)
     if run.straight:

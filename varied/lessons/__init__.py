@@ -79,6 +79,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "beta",
         "conditioning",
         "codebook",
+        "table",
     ),
     "What goes wrong": ("posterior-collapse", "warm-up", "blurry"),
     "What is measured of the likelihood": (
@@ -113,6 +114,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "copies",
         "train-on-synthetic",
     ),
+    "What is measured of tables": ("column-shapes", "pair-trends", "closest-row"),
     "What is measured of classes and scores": ("calibration", "detection"),
     "What to do with a run": ("interpolation", "temperature", "ex-post-prior", "anomaly"),
 }

@@ -42,10 +42,10 @@ def bound(here: Here) -> Iterator[Section]:
             Measure("-ELBO", -found.elbo, "nats", "lower", "", "elbo"),
             *measures,
             Measure("KL", found.kl, "nats", "", "", "kl"),
-            Measure(
-                "bits per dimension", _bits(found), "bits", "lower", counted, "bits-per-dimension"
-            ),
         ]
+        if not here.table:  # whose columns are no dimensions of one kind
+            bits, lesson = _bits(found), "bits-per-dimension"
+            measures.append(Measure("bits per dimension", bits, "bits", "lower", counted, lesson))
     yield Section("The bound", f"{found.n:,} test rows", measures, found.warnings)
 
 

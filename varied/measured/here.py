@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied import uses
 from varied.data import Batch, Items, chunks
-from varied.data.codecs import PictureCodec
+from varied.data.codecs import PictureCodec, TableCodec
 from varied.evaluate import Evaluation
 from varied.evaluate.features import Extractor, encoder, plain
 from varied.randomness import noise, permutation
@@ -76,6 +76,11 @@ class Here:
         """Whether the data are pictures."""
         return isinstance(self.run.codec, PictureCodec)
 
+    @property
+    def table(self) -> bool:
+        """Whether the data are rows of a table."""
+        return isinstance(self.run.codec, TableCodec)
+
     # What the model makes of them
 
     @cached_property
@@ -90,11 +95,16 @@ class Here:
 
     @cached_property
     def made(self) -> Tensor:
-        """Samples, as many as test rows, of each class in turn: the means of p(x given z)."""
-        n = len(self.test)
+        """Samples, as many as test rows, of each class in turn: the means of p(x given z).
+
+        Rows of a table are drawn from it.
+        """
+        n, draw = len(self.test), self.run.codec.drawn
         c = self.run.contexts(n)
         parts = [
-            uses.sample(self.run.model, len(rows), None if c is None else c[rows], seed=index)
+            uses.sample(
+                self.run.model, len(rows), None if c is None else c[rows], draw=draw, seed=index
+            )
             for index, rows in enumerate(torch.arange(n).split(ROWS))
         ]
         made = torch.cat(parts)

@@ -9,6 +9,7 @@ from varied.evaluate.features import Extractor
 from varied.evaluate.measure import Section
 from varied.measured.bounds import annealing, bound, weighted
 from varied.measured.codes import factors, labels, latent
+from varied.measured.columns import columns, rows
 from varied.measured.here import Here
 from varied.measured.likeness import reconstructions, samples
 from varied.measured.worth import classes, teachers
@@ -26,6 +27,8 @@ SECTIONS: dict[str, Callable[[Here], Iterator[Section]]] = {
     "Factors, read off single units": factors,
     "Reconstructions": reconstructions,
     "Samples": samples,
+    "Columns": columns,
+    "Made rows": rows,
     "Classes": classes,
     "Learned from samples, tested on data": teachers,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from varied import uses
 from varied.data import Batch, Items, chunks, read
-from varied.data.codecs import PictureCodec
+from varied.data.codecs import PictureCodec, TableCodec
 from varied.errors import VariedError, nearest
 from varied.evaluate import Estimate, Evaluation, evaluate
 from varied.expost import flat_only
@@ -30,6 +30,7 @@ from varied.runs.result import (
     draw_paths,
     draw_traversals,
 )
+from varied.runs.rows import rows_of
 from varied.runs.store import Store
 from varied.spec import compose, compose_prior
 from varied.train import Step
@@ -166,7 +167,15 @@ class Run:
         c = self.context.encode(of)
         return c.repeat(-(-n // len(c)), 1)[:n]
 
-    def _result(self, x: Tensor, draw: Draw, lead: Sequence[int] = ()) -> Result:
+    def _result(
+        self,
+        x: Tensor,
+        draw: Draw,
+        lead: Sequence[int] = (),
+        names: Mapping[str, Sequence[str] | None] | None = None,
+    ) -> Result:
+        if isinstance(self.codec, TableCodec):
+            return rows_of(self.codec.decode(x), self.codec.form, lead, names)
         array, shown = self.codec.decode(x), self.codec.looks(x)
         lead = lead or array.shape[:1]
         return Result(
@@ -181,7 +190,7 @@ class Run:
         *,
         of: object = None,
         temperature: Heat = 1.0,
-        draw: bool = False,
+        draw: bool | None = None,
         seed: int = 0,
     ) -> Result:
         """Return new data.
@@ -191,10 +200,12 @@ class Run:
             of: The context of a conditional run: a class name, a number, or one for each.
             temperature: Below 1 is more typical, above 1 more varied; a ladder takes one for each
                 level too, from the datum upwards.
-            draw: Whether to draw from p(x given z) rather than take its mean.
+            draw: Whether to draw from p(x given z) rather than take its mean; None does so for
+                rows of a table, since a mean of rows is no row.
             seed: Which draws.
         """
         c = self.contexts(n, of)
+        draw = self.codec.drawn if draw is None else draw
         x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
         return self._result(x, draw_many)
 
@@ -202,6 +213,10 @@ class Run:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
         x, c = self._x(_first(self.read(source), n))
         both = torch.cat([x, uses.reconstruct(self.model, x, c)])
+        names = {"row": None, "which": ("original", "reconstruction")}
+        if isinstance(self.codec, TableCodec):  # each under its original
+            both = torch.stack(both.chunk(2), 1).flatten(0, 1)
+            return self._result(both, draw_pairs, (len(x), 2), names)
         return self._result(both, draw_pairs, (2, len(x)))
 
     def interpolate(
@@ -216,7 +231,8 @@ class Run:
         start, end = x[:half], x[half : 2 * half]
         c = None if c is None else c[:half]
         made = uses.interpolate(self.model, start, end, c, steps=steps, path=path)
-        return self._result(made.flatten(0, 1), draw_paths, (half, steps))
+        names = {"path": None, "step": None}
+        return self._result(made.flatten(0, 1), draw_paths, (half, steps), names)
 
     @property
     def straight(self) -> bool:
@@ -247,7 +263,8 @@ class Run:
         draw = partial(
             draw_traversals, rates=rates[: len(order)], values=values.numpy(), dims=order
         )
-        return self._result(made.flatten(0, 1), draw, (len(order), steps))
+        names = {"unit": [f"z{d}" for d in order], "value": [f"{v:+.2f}" for v in values.tolist()]}
+        return self._result(made.flatten(0, 1), draw, (len(order), steps), names)
 
     def encode(self, source: Any = None) -> Codes:
         """Return the codes of data, in order."""

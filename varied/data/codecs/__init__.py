@@ -14,6 +14,7 @@ from typing import Any
 from varied.data.codecs.arrays import ArrayCodec
 from varied.data.codecs.base import Codec
 from varied.data.codecs.pictures import PictureCodec, is_nearly_binary
+from varied.data.codecs.tables import TableCodec
 from varied.data.items import Items
 from varied.errors import VariedError, nearest, pick
 
@@ -22,6 +23,7 @@ __all__ = [
     "ArrayCodec",
     "Codec",
     "PictureCodec",
+    "TableCodec",
     "fit_codec",
     "is_nearly_binary",
     "open_codec",
@@ -33,7 +35,8 @@ def fit_codec(items: Items, **options: Any) -> Codec:
 
     Arguments:
         items: The training rows.
-        options: Options of its `fit`: `binarize`, `seed` for pictures; `domain` for arrays.
+        options: Options of its `fit`: `binarize`, `seed` for pictures; `domain` for arrays;
+            `columns` for tables.
 
     Raises:
         VariedError: If it has no such option.
@@ -69,4 +72,8 @@ def _known(options: Mapping[str, Any], names: list[str], owner: str) -> None:
             raise VariedError(f"The {owner} has no '{name}': {nearest(name, names)}")
 
 
-CODECS: dict[str, type[Codec]] = {"picture": PictureCodec, "array": ArrayCodec}
+CODECS: dict[str, type[Codec]] = {
+    "picture": PictureCodec,
+    "array": ArrayCodec,
+    "table": TableCodec,
+}

@@ -25,11 +25,14 @@ class Codec(ABC):
     Attributes:
         kind: The kind of items that it is for, and its name in a saved run.
         shape: The shape of a datum as the model sees it, channels first: `(1, 28, 28)`, `(140,)`.
-        domain: What values it has: `"binary"`, `"levels"` (k / 255), `"unit"` ([0, 1]), `"real"`.
+        domain: What values it has: `"binary"`, `"levels"` (k / 255), `"unit"` ([0, 1]), `"real"`,
+            `"table"` (its columns).
+        drawn: Whether new data are drawn from p(x given z), since its mean is no datum.
         notes: What was understood when it was fitted, a sentence each.
     """
 
     kind: ClassVar[str]
+    drawn: ClassVar[bool] = False
     shape: tuple[int, ...]
     domain: str
     notes: tuple[str, ...]

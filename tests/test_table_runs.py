@@ -1,0 +1,182 @@
+"""A table from end to end: the person's file in, the person's columns out."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import varied
+from varied.cli import app
+from varied.errors import VariedError
+from varied.jobs import prepare
+from varied.measured.bounds import bound
+from varied.measured.columns import columns, rows
+from varied.measured.here import Here
+
+N = 300
+
+
+def people() -> pd.DataFrame:
+    dice = np.random.default_rng(0)
+    age = dice.integers(18, 80, N)
+    town = dice.choice(["Ulm", "Graz", "Łódź"], N)
+    return pd.DataFrame(
+        {
+            "name": [f"p{i:03d}" for i in range(N)],
+            "age": age,
+            "pay": (age * 31.5 + dice.normal(0, 90, N)).round(2),
+            "town": np.where(dice.random(N) < 0.2, "", town),
+            "old": np.where(age > 48, "yes", "no"),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A table as an office writes it: semicolons, decimal commas, in Windows' letters."""
+    path = tmp_path_factory.mktemp("table") / "people.csv"
+    text = people().to_csv(sep=";", decimal=",", index=False, float_format="%.2f")
+    path.write_bytes(text.replace("\n", "\r\n").replace("Łódź", "Köln").encode("cp1252"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(file, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "people"
+    return varied.fit(str(file), steps=400, lr=4e-3, batch=64, width=64, threads=1, out=out)
+
+
+def trained(*source, **choices):
+    """Train without the pictures."""
+    job = prepare(*source, **choices)
+    for _ in job.train():
+        pass
+    return job.deliver()
+
+
+def test_the_report_shows_columns_rows_and_costs(run):
+    for name in ("columns.png", "pairs.png", "costs.png", "samples.png", "samples.csv"):
+        assert (run.folder / name).stat().st_size > 500
+    page = (run.folder / "report.html").read_text("utf-8")
+    assert "made rows beside" in page
+    assert "Nats by column" in page
+
+
+def test_each_columns_cost_is_told_and_they_add_up(run):
+    told = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
+    assert set(told["columns"]) == {"age", "pay", "town", "old"}
+    total = sum(cost for cost, _ in told["columns"].values())
+    assert total == pytest.approx(run.evaluate().reconstruction.value, rel=1e-4)
+
+
+def test_samples_have_the_persons_columns_and_form(run, file, tmp_path):
+    made = run.sample(40)
+    assert list(made.array.columns) == ["name", "age", "pay", "town", "old"]
+    assert made.array["age"].between(18, 80).all()
+    assert set(made.array["town"].dropna()) <= {"Ulm", "Graz", "Köln"}
+    written = made.save(tmp_path / "new.csv").read_bytes()
+    assert written.startswith(file.read_bytes().split(b"\r\n")[0] + b"\r\n")
+    rows = list(csv.reader(written.decode("cp1252").splitlines(), delimiter=";"))
+    assert len(rows) == 41
+    assert all(
+        row[2].partition(",")[2].isdigit() and len(row[2].partition(",")[2]) == 2
+        for row in rows[1:]
+    )
+
+
+def test_samples_hang_together_as_the_rows_do(run):
+    made = run.sample(2000).array
+    real = people()
+    alike = np.corrcoef(made["age"].astype(float), made["pay"])[0, 1]
+    assert alike > 0.6
+    assert abs((made["old"] == "yes").mean() - (real["old"] == "yes").mean()) < 0.12
+    assert abs(made["town"].isna().mean() - 0.2) < 0.1
+    assert (made.loc[made["old"] == "yes", "age"].mean()) > made["age"].mean()
+
+
+def test_the_same_seed_makes_the_same_rows(run):
+    pd.testing.assert_frame_equal(run.sample(9, seed=3).array, run.sample(9, seed=3).array)
+    assert not run.sample(9, seed=3).array.equals(run.sample(9, seed=4).array)
+
+
+def test_originals_stand_above_their_reconstructions(run, file):
+    made = run.reconstruct(n=3).array
+    assert made.index.tolist() == [
+        (row, which) for row in (1, 2, 3) for which in ("original", "reconstruction")
+    ]
+    test = run.part("test").x
+    originals = made.xs("original", level="which")
+    assert originals["age"].tolist() == test["age"].tolist()[:3]
+    assert originals["town"].tolist() == test["town"].tolist()[:3]
+
+
+def test_paths_and_traversals_say_where_they_are(run, tmp_path):
+    path = run.interpolate(n=2, steps=4).save(tmp_path / "path.csv")
+    assert path.read_text("cp1252").splitlines()[1].startswith("1;1;")
+    assert len(run.traverse(dimensions=2, steps=3).array) == 6
+
+
+def test_a_data_frame_trains_too_and_comes_back_as_one(tmp_path):
+    frame = people().assign(since=pd.Timestamp("2020-02-01"), member=[True, False] * (N // 2))
+    frame["age"] = frame["age"].astype("int16")
+    run = trained(frame, steps=20, batch=64, width=32, threads=1, out=tmp_path / "run")
+    made = run.sample(5).frame
+    assert list(made.columns) == list(frame.columns)
+    assert str(made["age"].dtype) == "int16"
+    assert made["member"].dtype == bool
+    assert (made["since"] == pd.Timestamp("2020-02-01")).all()
+
+
+def test_a_column_gives_the_labels(file, tmp_path):
+    run = trained(
+        str(file),
+        "conditional-vae",
+        labels="old",
+        steps=400,
+        lr=4e-3,
+        batch=64,
+        width=64,
+        threads=1,
+        out=tmp_path / "run",
+    )
+    assert run.context.classes == ("no", "yes")
+    assert (run.sample(200, of="yes").array["old"] == "yes").mean() > 0.8
+    with pytest.raises(VariedError, match="no column 'odl': did you mean 'old'"):
+        varied.read(str(file), labels="odl")
+
+
+def test_what_is_measured_of_a_table(run):
+    here = Here(run)
+    found = [section for part in (bound, columns, rows) for section in part(here)]
+    sections = {section.title: section for section in found}
+    assert [m.name for m in sections["Made rows"].measures][:2] == ["column shapes", "pair trends"]
+    assert {m.name for m in sections["Columns"].measures} == {"age", "pay", "town", "old"}
+    assert "bits per dimension" not in {m.name for m in sections["The bound"].measures}
+
+
+def test_another_table_is_read_or_refused(run, tmp_path):
+    other = tmp_path / "other.csv"
+    people().drop(columns=["pay"]).to_csv(other, index=False)
+    with pytest.raises(VariedError, match="there is no column 'pay'"):
+        run.encode(str(other))
+    people().head(20).to_csv(other, index=False)
+    assert run.encode(str(other)).mean.shape[0] == 20
+
+
+def test_the_command(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    does = CliRunner()
+    found = does.invoke(
+        app, ["train", str(file), "--steps", "20", "--columns", "age=category", "--quiet"]
+    )
+    assert found.exit_code == 0, found.output
+    assert found.output.strip() == "runs/people-vae-01"
+    assert does.invoke(app, ["sample", "last", "-n", "7"]).exit_code == 0
+    assert len((tmp_path / "samples.csv").read_bytes().splitlines()) == 8
+    wrong = does.invoke(app, ["train", str(file), "--columns", "age"])
+    assert wrong.exit_code != 0

@@ -1,0 +1,221 @@
+"""The codec of tables: each column by itself, gaps kept as gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varied.data.codecs.base import Array, Codec, sound
+from varied.data.codecs.columns import Aside, Cells, Choice, Column, Number, column_of, open_column
+from varied.data.items import Items
+from varied.errors import VariedError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TableCodec"]
+
+
+@dataclass(frozen=True)
+class TableCodec(Codec):
+    """Rows of a table: as many numbers as `varied.likelihoods.Columns` reads.
+
+    Arguments:
+        columns: Every column of the table, in its order.
+        form: How the table was written, so that it is given back so.
+    """
+
+    kind: ClassVar[str] = "table"
+    domain: ClassVar[str] = "table"  # type: ignore[misc]
+    drawn: ClassVar[bool] = True
+
+    columns: tuple[Column, ...]
+    form: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
+        object.__setattr__(self, "columns", columns)
+        sound(self.shape, bool(self.learned))
+
+    @classmethod
+    def fit(cls, items: Items, *, columns: Mapping[str, str] | None = None) -> Self:
+        """Fit to the training rows.
+
+        Arguments:
+            items: The rows.
+            columns: What columns are, where the person knows better: "number", "category" or
+                "ignore", by name.
+
+        Raises:
+            VariedError: If a name is unknown, or nothing is left to learn.
+        """
+        frame, asked = _frame(items), dict(columns or {})
+        for name in asked:
+            if name not in frame.columns:
+                raise VariedError(
+                    f"The table has no column '{name}': {nearest(name, list(frame.columns))}"
+                )
+        digits = items.form.get("decimals", {})
+        found = tuple(
+            column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
+        )
+        if not any(column.word for column in found):
+            told = "; ".join(f"{column.name}: {column.kind}" for column in found[:8])
+            raise VariedError(f"The table has no column to learn from ({told}): give another.")
+        return cls(found, dict(items.form), tuple(_notes(found, len(frame))))
+
+    @property
+    def learned(self) -> tuple[Column, ...]:
+        """The columns that a model learns, in order."""
+        return tuple(column for column in self.columns if column.word)
+
+    @property
+    def layout(self) -> str:
+        """What `varied.likelihoods.Columns` is told of them."""
+        return " ".join(column.word for column in self.learned)
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """One row: flags, scores, options."""
+        return (sum(_widths(self.learned)),)
+
+    def suggest(self, n: int) -> dict[str, object]:
+        """Return the parts that fit a table of `n` training rows."""
+        return super().suggest(n) | {"likelihood": {"name": "columns", "layout": self.layout}}
+
+    def encode(self, items: Items | Array) -> Tensor:
+        """Return float32 with shape `(N, W)`.
+
+        Raises:
+            VariedError: If a column is missing, or has another type than the run knows.
+        """
+        frame = self._matched(_frame(items))
+        cells = [column.encode(frame[column.name]) for column in self.learned]
+        known = np.stack([one.known for one in cells], 1)
+        scores = [one.score[:, None] for one in cells if one.score is not None]
+        options = [
+            np.arange(size) == one.option[:, None]
+            for one, size in zip(cells, _sizes(self.learned), strict=True)
+            if one.option is not None
+        ]
+        return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
+
+    def load(self, stored: Tensor) -> Tensor:
+        """Return the stored rows: they are already as the model sees them."""
+        return stored.to(torch.float32)
+
+    def decode(self, x: Tensor) -> pd.DataFrame:
+        """Return rows as the person has them: all columns, in their order and types."""
+        import pandas as pd
+
+        rows = x.detach().double().cpu().numpy()
+        flags, numbers, _ = _widths(self.learned)
+        known, scores, options = np.split(rows, [flags, flags + numbers], 1)
+        found: dict[str, Any] = {}
+        at, start = 0, 0
+        for index, (column, size) in enumerate(
+            zip(self.learned, _sizes(self.learned), strict=True)
+        ):
+            score = scores[:, at] if isinstance(column, Number) else None
+            option = options[:, start : start + size].argmax(1) if size else None
+            found[column.name] = column.decode(Cells(known[:, index] > 0.5, score, option))
+            at, start = at + isinstance(column, Number), start + size
+        for column in self.columns:
+            if isinstance(column, Aside):
+                found[column.name] = column.decode(Cells(np.ones(len(rows))))
+        return pd.DataFrame({column.name: found[column.name] for column in self.columns})
+
+    def looks(self, x: Tensor) -> Array:
+        """Return the numbers of each row: a table has no look."""
+        rows: Array = x.detach().float().cpu().numpy()
+        return rows
+
+    def unseen(self, items: Items) -> list[str]:
+        """Return a sentence for each column that has levels which the training rows have not."""
+        frame, told = _frame(items), []
+        for column in self.learned:
+            new = column.unseen(frame[column.name]) if isinstance(column, Choice) else []
+            if new:
+                some = ", ".join(repr(v) for v in new[:3]) + (", ..." if len(new) > 3 else "")
+                told.append(f"{column.name} has levels that were not there in training: {some}.")
+        return told
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values that `open_codec` reads."""
+        columns = [column.to_json() for column in self.columns]
+        return {
+            "codec": self.kind,
+            "columns": columns,
+            "form": dict(self.form),
+            "notes": list(self.notes),
+        }
+
+    def _matched(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the columns that are learned, in the types that the run knows."""
+        problems = []
+        frame = frame.copy(deep=False)
+        for column in self.learned:
+            if column.name not in frame.columns:
+                problems.append(f"there is no column '{column.name}'")
+            elif str(frame[column.name].dtype) != column.dtype:
+                try:
+                    frame[column.name] = frame[column.name].astype(column.dtype)
+                except (TypeError, ValueError):
+                    problems.append(
+                        f"'{column.name}' is {frame[column.name].dtype} and the run knows "
+                        f"{column.dtype}"
+                    )
+        if problems:
+            raise VariedError(
+                f"This table is not like the one of the run: {'; '.join(problems)}. Give one with "
+                "the same columns."
+            )
+        return frame
+
+
+def _frame(items: Items | Array) -> Any:
+    if isinstance(items, Items) and items.kind == "table":
+        return items.x
+    raise VariedError("This run was trained on a table: give a table with the same columns.")
+
+
+def _sizes(columns: tuple[Column, ...]) -> list[int]:
+    """Return how many options each column has; 0 for a plain number."""
+    sizes = []
+    for column in columns:
+        count = int(column.word[1:].rstrip("?") or 0)
+        sizes.append(count + (isinstance(column, Number) and count > 0))
+    return sizes
+
+
+def _widths(columns: tuple[Column, ...]) -> tuple[int, int, int]:
+    return len(columns), sum(isinstance(c, Number) for c in columns), sum(_sizes(columns))
+
+
+def _notes(columns: tuple[Column, ...], n: int) -> list[str]:
+    """Say what was understood of the columns."""
+    kinds: dict[str, list[str]] = {}
+    for column in columns:
+        kinds.setdefault(column.kind, []).append(column.name)
+    notes = [f"{_several(names)}: {kind}." for kind, names in kinds.items()]
+    for column in columns:
+        if isinstance(column, Number) and column.frequent:
+            some = ", ".join(f"{v:g}" for v in column.frequent)
+            notes.append(f"{column.name}: places of their own for {some}, which came often.")
+        if isinstance(column, Choice) and column.rare:
+            notes.append(
+                f"{column.name}: its {len(column.levels):,} most frequent levels have places of "
+                f"their own, and the other {len(column.rare):,} share one."
+            )
+    return notes
+
+
+def _several(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,63 @@
+"""What a person looks at when a model of a table is trained: rows, and how alike they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from varied import files, plots
+from varied.data import chunks
+from varied.data.codecs import TableCodec
+from varied.evaluate import Evaluation
+from varied.evaluate.costs import column_costs
+from varied.evaluate.estimate import Estimate
+from varied.files import read_json
+from varied.report import Figure
+from varied.runs import Run
+
+__all__ = ["table_figures"]
+
+#: Rows that are made and compared; rows that are drawn as a small table.
+COMPARED, DRAWN = 5000, 10
+
+
+def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
+    """Make each picture of a table's run, and yield what to say of it."""
+    from varied.evaluate.tables import column_shapes, pair_trends  # they load pandas
+
+    codec, folder = run.codec, run.folder
+    assert isinstance(codec, TableCodec)
+    names = [column.name for column in codec.learned]
+    real = run.part("test").x[names]
+    result = run.sample(max(len(real), COMPARED))
+    made = result.array[names]
+    shapes, pairs = column_shapes(real, made), pair_trends(real, made)
+    plots.column_shapes(real, made, folder / "columns.png", scores=shapes.scores)
+    said = f"{len(made):,} made rows beside {len(real):,} test rows; likeness {shapes.mean} of 1."
+    yield Figure("columns.png", "Columns", said, said)
+    if len(names) > 1:
+        plots.pair_trends(pairs.real, pairs.made, pairs.names, folder / "pairs.png")
+        said = f"How columns hang together, in test rows and in made rows; likeness {pairs.mean}."
+        yield Figure("pairs.png", "Pairs of columns", said, said)
+    costs = _costs(run, names)
+    told = read_json(run.store / "evaluation.json")
+    told["columns"] = {name: [cost.value, cost.error] for name, cost in costs.items()}
+    told["likeness"] = {"columns": shapes.mean.value, "pairs": pairs.mean.value}
+    files.write_json(run.store / "evaluation.json", told)
+    nats = np.array([cost.value for cost in costs.values()])
+    plots.shares(names, nats, folder / "costs.png")
+    said = "What each column of the test rows costs, given the code: together the reconstruction."
+    yield Figure("costs.png", "Nats by column", said, said)
+    run.sample(DRAWN).save(folder / "samples.png")
+    yield Figure("samples.png", "Made rows", "Rows drawn from the model.", "New rows.")
+    result.save(folder / "samples.csv")
+    run.reconstruct(n=DRAWN // 2).save(folder / "reconstructions.png")
+    said = "Test rows, each above the likeliest row for its code."
+    yield Figure("reconstructions.png", "Reconstructions", said, said)
+
+
+def _costs(run: Run, names: list[str]) -> dict[str, Estimate]:
+    batch = run.stored(run.part("test"))
+    rows = chunks(batch.x, batch.c, size=500)
+    return column_costs(run.model, run.codec.load, rows, names)
