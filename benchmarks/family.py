@@ -57,7 +57,7 @@ def iwae(wanted: argparse.Namespace) -> None:
     much as ten steps of one. The epochs are those of each part alone.
     """
     here, start = data("mnist", everything=True), None
-    for k, epochs, lr in ((1, 1200, 2e-3), (5, 600, 1e-3), (50, 150, 1e-3)):
+    for k, epochs, lr in ((1, 1200, 2e-3), (5, 400, 1e-3), (50, 60, 1e-3)):
         kept = wanted.weights and wanted.weights / f"iwae-{k}.safetensors"
         if kept and kept.exists():
             start = load_file(kept)

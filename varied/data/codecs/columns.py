@@ -35,6 +35,13 @@ ENOUGH = 20
 FARTHEST = 50.0
 
 KINDS = ("number", "category", "ignore")
+#: Words that say yes or no.
+YES_NO = frozenset("yes no true false y n t f on off ja nein oui non si sí".split()) | {
+    "0",
+    "1",
+    "0.0",
+    "1.0",
+}
 
 
 @dataclass(frozen=True)
@@ -310,7 +317,7 @@ def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | Non
     if asked == "category" and known.dtype.kind == "M":
         raise VariedError(f"The column '{name}' holds dates, so it is no category.")
     if asked == "category" or dtype == "boolean":
-        return Choice.fit(cells, "yes/no" if distinct == 2 else "category")
+        return Choice.fit(cells, _one_of(known, "category"))
     if dtype == "object":
         if asked == "number":
             raise VariedError(f"The column '{name}' holds words, so it is no number.")
@@ -319,7 +326,7 @@ def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | Non
         return Aside(name, dtype, "identifier")
     kind = {"Int64": "whole number", "float64": "number"}.get(dtype, "date")
     if asked is None and kind != "date" and distinct <= FEW and len(known) >= 10 * distinct:
-        return Choice.fit(cells, "yes/no" if distinct == 2 else f"{kind} with few values")
+        return Choice.fit(cells, _one_of(known, f"{kind} with few values"))
     return Number.fit(cells, kind, 0 if dtype == "Int64" else _digits(known, digits))
 
 
@@ -328,7 +335,13 @@ def _words(cells: pd.Series[Any], known: pd.Series[Any], distinct: int) -> Colum
     if len(known) >= ENOUGH and distinct > len(known) / 2:
         long = known.str.contains(" ").mean() > 0.5
         return Aside(name, "object", "text" if long else "identifier")
-    return Choice.fit(cells, "yes/no" if distinct == 2 else "category")
+    return Choice.fit(cells, _one_of(known, "category"))
+
+
+def _one_of(known: pd.Series[Any], kind: str) -> str:
+    """Return the kind of a choice: yes/no, or the one given."""
+    words = {str(level).lower() for level in known.unique()}
+    return "yes/no" if len(words) == 2 and words <= YES_NO else kind
 
 
 def _counts_rows(known: pd.Series[Any], distinct: int, name: str) -> bool:
