@@ -36,12 +36,8 @@ FARTHEST = 50.0
 
 KINDS = ("number", "category", "ignore")
 #: Words that say yes or no.
-YES_NO = frozenset("yes no true false y n t f on off ja nein oui non si sí".split()) | {
-    "0",
-    "1",
-    "0.0",
-    "1.0",
-}
+YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
+YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
 
 
 @dataclass(frozen=True)
