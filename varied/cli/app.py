@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from varied import __version__
-from varied.cli import explain, measure, prior, shelf, show, train
+from varied.cli import explain, judge, measure, prior, shelf, show, train
 from varied.cli.flags import Group, Open, Plain
 
 __all__ = ["app"]
@@ -51,6 +51,8 @@ for command, kind, panel in (
     (show.traverse, Plain, "Use a run"),
     (show.encode, Plain, "Use a run"),
     (show.classify, Plain, "Use a run"),
+    (judge.detect, Plain, "Use a run"),
+    (judge.impute, Plain, "Use a run"),
     (prior.fit_prior, Open, "Train"),
     (measure.evaluate, Plain, "Measure"),
     (measure.compare, Plain, "Measure"),

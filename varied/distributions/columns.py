@@ -58,6 +58,10 @@ class Layout:
         flags, numbers = torch.arange(self.columns), torch.tensor(self.numbers, dtype=torch.int64)
         return torch.cat([flags, numbers, self.option_owner])
 
+    def missing(self, x: Tensor) -> Tensor:
+        """Return which numbers of rows belong to a cell that is missing, as bool."""
+        return x[..., self.owner.to(x.device)] == 0
+
     @cached_property
     def option_owner(self) -> Tensor:
         """The column of each option."""
@@ -125,6 +129,13 @@ class Columns(Elementwise):
         parts = (self.weights, self.means, self.log_scales)
         weights, means, log_scales = (p.expand(*lead, -1, -1) for p in parts)
         return Columns(self.layout, flags, weights, means, log_scales, logits, self.gaps)
+
+    @property
+    def whole(self) -> Columns:
+        """The same law where every cell is known."""
+        sure = torch.full_like(self.flags, 100.0)
+        parts = (self.weights, self.means, self.log_scales, self.logits)
+        return Columns(self.layout, sure, *parts, self.gaps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return nats, with the broadcast shape of a row and the distribution."""

@@ -59,6 +59,7 @@ def pairs(
     path: StrPath,
     *,
     captions: Sequence[str] | None = None,
+    titles: tuple[str, str] = ("original", "reconstruction"),
 ) -> Path:
     """Lay out originals with their reconstructions beneath them.
 
@@ -67,6 +68,7 @@ def pairs(
         reconstructions: The same shape.
         path: The picture to write.
         captions: A short text under each pair.
+        titles: What the two rows are.
 
     Returns:
         The path.
@@ -83,9 +85,9 @@ def pairs(
         if captions is not None:
             under = list(captions[start : start + columns])
             texts += [""] * columns + under + [""] * len(blank)
-    titles = ["original", "reconstruction"] * (len(cells) // (2 * columns))
+    every = [*titles] * (len(cells) // (2 * columns))
     return _write(
-        sheet(cells, columns=columns, captions=texts or None, row_titles=titles, band=2), path
+        sheet(cells, columns=columns, captions=texts or None, row_titles=every, band=2), path
     )
 
 

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied import uses
+from varied import plots, uses
 from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec, TableCodec
 from varied.errors import VariedError, nearest
@@ -35,6 +35,10 @@ from varied.runs.store import Store
 from varied.spec import compose, compose_prior
 from varied.train import Step
 from varied.uses import Codes
+
+if TYPE_CHECKING:
+    from varied.runs.detected import Detected
+    from varied.runs.imputed import Imputed
 
 __all__ = ["Run", "list_runs"]
 
@@ -270,6 +274,83 @@ class Run:
         """Return the codes of data, in order."""
         batch = self.stored(self.read(source))
         return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
+
+    def impute(
+        self,
+        source: Any = None,
+        *,
+        draws: int = 50,
+        samples: int = 100,
+        sweeps: int = 0,
+        seed: int = 0,
+    ) -> Imputed:
+        """Return a table whose missing cells are filled, several times over.
+
+        Arguments:
+            source: The table; None for the run's own test rows.
+            draws: How often each cell is drawn.
+            samples: Codes that each draw is chosen from.
+            sweeps: How often what was drawn is encoded again.
+            seed: Which draws.
+
+        Raises:
+            VariedError: If the run is not of a table.
+        """
+        from varied.runs.imputed import imputed  # it loads pandas
+
+        items, codec = self.read(source), self.codec
+        if not isinstance(codec, TableCodec):
+            raise VariedError(
+                "Cells are filled in tables; for pictures give a mask to varied.uses.impute."
+            )
+        batch = self.stored(items)
+        gaps = (batch.x[:, : len(codec.learned)] == 0).any(1)
+        rows = torch.nonzero(gaps)[:, 0]
+        if not len(rows):
+            return imputed(items.x, codec, rows.numpy(), [], plots.rows)
+        c = None if batch.c is None else batch.c[rows]
+        filled = uses.impute(
+            self.model,
+            codec.load(batch.x[rows]),
+            c,
+            draws=draws,
+            samples=samples,
+            sweeps=sweeps,
+            seed=seed,
+        )
+        return imputed(items.x, codec, rows.numpy(), filled, plots.rows)
+
+    def detect(
+        self,
+        source: Any = None,
+        *,
+        samples: int = 100,
+        false_alarms: float = 0.05,
+        seed: int = 0,
+    ) -> Detected:
+        """Return how strange data are, beside the validation rows, which the run never learned.
+
+        Arguments:
+            source: The data; None for the run's own test rows.
+            samples: Importance samples for each.
+            false_alarms: The share of normal data that may alarm.
+            seed: Which draws; the same datum always gets the same score.
+
+        Raises:
+            VariedError: If the model knows no density.
+        """
+        from varied.runs.detected import detected  # it loads scipy.stats
+
+        if "density" not in self.model.gives:
+            raise VariedError("This model has no density to score data by: train a VAE for that.")
+        items, normal = self.read(source), self.part("validation")
+        score = partial(uses.strangeness, self.model, self.codec.load, samples=samples, seed=seed)
+        found, usual = (
+            score(chunks(batch.x, batch.c, size=ROWS))
+            for batch in (self.stored(items), self.stored(normal))
+        )
+        looks = self.codec.looks(self._x(items)[0])
+        return detected(self.codec, items, found, usual, looks, false_alarms)
 
     def classify(self, source: Any = None) -> Tensor:
         """Return the probability of each class for each datum, with shape (N, C).

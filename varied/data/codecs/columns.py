@@ -164,7 +164,7 @@ class Number(Column):
 
     def encode(self, cells: pd.Series[Any]) -> Cells:
         """Return scores, and which of the frequent values a cell is, or that it is none."""
-        v = _numbers(cells, self.unit)
+        v = self.numbers(cells)
         known = ~np.isnan(v)
         v = np.where(known, v, self.values[0])
         score = np.interp(v, self.values, self.scores)
@@ -186,9 +186,16 @@ class Number(Column):
         if cells.option is not None:
             places = np.array([*self.frequent, 0.0])
             v = np.where(cells.option < len(self.frequent), places[cells.option], v)
-        if self.digits is not None:
-            v = np.round(v, self.digits)
-        return _typed(np.where(cells.known.astype(bool), v * self.unit, np.nan), self)
+        return self.restore(np.where(cells.known.astype(bool), v, np.nan))
+
+    def numbers(self, cells: pd.Series[Any]) -> Array:
+        """Return cells as float64, NaN where missing; dates in units of the column."""
+        return _numbers(cells, self.unit)
+
+    def restore(self, v: Array) -> pd.Series[Any]:
+        """Return such numbers as cells, with the digits of the column."""
+        rounded = v if self.digits is None else np.round(v, self.digits)
+        return _typed(rounded * self.unit, self)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,14 @@ class TableCodec(Codec):
                 found[column.name] = column.decode(Cells(np.ones(len(rows))))
         return pd.DataFrame({column.name: found[column.name] for column in self.columns})
 
+    def by_column(self, values: Tensor) -> Tensor:
+        """Return numbers of rows, with shape (N, W), added up for each column that is learned."""
+        sizes = _sizes(self.learned)
+        numbers = [i for i, column in enumerate(self.learned) if isinstance(column, Number)]
+        options = [i for i, size in enumerate(sizes) for _ in range(size)]
+        owner = torch.tensor([*range(len(sizes)), *numbers, *options])
+        return values.new_zeros(len(values), len(sizes)).index_add_(1, owner, values)
+
     def looks(self, x: Tensor) -> Array:
         """Return the numbers of each row: a table has no look."""
         rows: Array = x.detach().float().cpu().numpy()
