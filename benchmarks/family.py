@@ -54,10 +54,10 @@ def iwae(wanted: argparse.Namespace) -> None:
     """IWAE with 1, 5 and 50 samples, on the paper's network; log p(x) by 5,000 samples.
 
     Each goes on from where the one with fewer samples ended, since a step of 50 samples costs as
-    much as ten steps of one. The epochs are those of each part alone.
+    much as 20 steps of one. The epochs are those of each part alone.
     """
     here, start = data("mnist", everything=True), None
-    for k, epochs, lr in ((1, 1200, 2e-3), (5, 400, 1e-3), (50, 60, 1e-3)):
+    for k, epochs, lr in ((1, 1200, 2e-3), (5, 150, 1e-3), (50, 36, 1e-3)):
         kept = wanted.weights and wanted.weights / f"iwae-{k}.safetensors"
         if kept and kept.exists():
             start = load_file(kept)

@@ -183,6 +183,16 @@ def test_what_does_not_fit_together_is_strange_and_named(run):
     assert list(frame.columns)[5:] == list(whole.columns)
 
 
+def test_a_level_that_was_never_seen_is_strange(run):
+    whole = table()[0].iloc[:50].reset_index(drop=True)
+    before = run.detect(whole).score
+    whole.loc[3, "kind"] = "giant"
+    found = run.detect(whole)
+    assert found.because[3].startswith("kind +")
+    assert found.score[3] > before[3] + 4
+    assert np.allclose(np.delete(found.score, 3), np.delete(before, 3))
+
+
 def test_few_normal_rows_draw_no_line(run):
     found = run.detect(table()[0].iloc[:5], false_alarms=0.001)
     assert found.line is None

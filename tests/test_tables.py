@@ -153,7 +153,10 @@ def test_a_level_that_was_never_seen_is_a_gap_and_is_said():
     other = table.take(range(3))
     other.x["town"] = words(["Ulm", "Atlantis", None])
     assert codec.encode(other)[:, 2].tolist() == [1, 0, 0]
-    assert codec.unseen(other) == ["town has levels that were not there in training: 'Atlantis'."]
+    assert codec.unseen(other).sum() == codec.unseen(other)[1, 2] == 1
+    assert codec.strangers(other) == [
+        "town has levels that were not there in training: 'Atlantis'."
+    ]
 
 
 def test_the_person_knows_better():

@@ -97,7 +97,6 @@ CURES: dict[str, dict[str, Any]] = {
     "KL warm-up": {"objective": {"name": "elbo", "beta": "linear(0, 1, 0.5)"}},
     "free bits": {"objective": {"name": "elbo", "free_bits": 0.5}},
     "a stronger encoder": {"net": {"name": "mlp", "width": 1024, "depth": 3}},
-    "a convolutional encoder": {"net": "conv"},
     "a set point of 5 nats": {"objective": {"name": "control", "kl": 5.0}},
     "a rate that cannot be 0": {"posterior": "delta-gaussian"},
 }
@@ -113,7 +112,7 @@ def cured(budget: Budget) -> Outcome:
     """A decoder that reads the pixels before the one that it tells, and so can do without a code,
     on digits of 14 x 14: nets of three layers of 256, 16 latents, 8 epochs, the KL a whole cost
     from the first step. Then one change at a time: the KL rises over the first half; half a nat of
-    each latent is free; nets of 1,024; nets of convolutions. The rate says how much of the code is
+    each latent is free; nets of 1,024. The rate says how much of the code is
     in use, the -ELBO what that is worth.
     """
     seeds, rows, rate, cost = budget.seeds(), [], {}, {}

@@ -57,13 +57,13 @@ LATENTS = {
 
 def rivalled(budget: Budget) -> Outcome:
     """A VAE with convolutions, a GAN (the nets of DCGAN) and a diffusion model (a small U-net, 100
-    steps) learn the same digits for the same two minutes on one thread, three seeds each, at the
+    steps) learn the same digits for the same 90 seconds on one thread, three seeds each, at the
     usual learning rate and at ten times that. The Fréchet distance of 500 samples to as many test
     digits, in the features of a classifier; the sharpness of samples as a share of that of digits;
     and pictures drawn in a second. A training that comes out three times as far as the model's own
     best is called failed.
     """
-    seconds, seeds, rows, shown = budget.epochs(120), budget.seeds(), [], []
+    seconds, seeds, rows, shown = budget.epochs(90), budget.seeds(), [], []
     real = grey("test", DRAWN)
     distance(real, real)  # the classifier is trained before a clock runs
     sharp = sharpness(real).value

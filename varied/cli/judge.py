@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from varied.cli import console
 from varied.cli.find import fresh, opened
 from varied.cli.show import RunName, Source
 from varied.errors import VariedError
+
+if TYPE_CHECKING:
+    from varied.data import Items
+    from varied.runs import Run
 
 __all__ = ["detect", "impute"]
 
@@ -33,6 +37,7 @@ def detect(
     with console.status("Scoring"):
         found = here.detect(source, samples=samples, false_alarms=false_alarms)
         path = found.save(fresh(out))
+    _strangers(here, found.items)
     if found.line is None:
         console.say(
             "There are too few validation rows for a line that keeps its promise; go by p, the "
@@ -45,6 +50,12 @@ def detect(
             f"(sure by {found.line.confidence:.0%}, from {found.line.n:,} that were not learned)."
         )
     console.say(f"Wrote {path}: score, p and reasons, strangest first.")
+
+
+def _strangers(here: Run, items: Items) -> None:
+    """Say which levels the run never learned."""
+    for sentence in getattr(here.codec, "strangers", lambda items: ())(items):
+        console.say(sentence)
 
 
 def impute(

@@ -116,7 +116,13 @@ TOPICS: dict[str, tuple[str, ...]] = {
     ),
     "What is measured of tables": ("column-shapes", "pair-trends", "closest-row"),
     "What is measured of classes and scores": ("calibration", "detection"),
-    "What to do with a run": ("interpolation", "temperature", "ex-post-prior", "anomaly"),
+    "What to do with a run": (
+        "interpolation",
+        "temperature",
+        "ex-post-prior",
+        "anomaly",
+        "imputation",
+    ),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib import colormaps
 
 from varied import plots
@@ -121,7 +123,14 @@ class Detected:
 
 
 def detected(
-    codec: Codec, items: Items, found: Strangeness, normal: Strangeness, looks: Array, rate: float
+    codec: Codec,
+    items: Items,
+    found: Strangeness,
+    normal: Strangeness,
+    looks: Array,
+    *,
+    rate: float,
+    known: int,
 ) -> Detected:
     """Return how strange data are beside normal ones.
 
@@ -132,14 +141,18 @@ def detected(
         normal: Those of normal data that the model was not trained on.
         looks: The data as they are looked at.
         rate: The share of false alarms that may be.
+        known: How many rows the model learned.
     """
-    cost, usual = found.cost, normal.cost
+    cost, usual, score = found.cost, normal.cost, found.score.double().numpy()
     columns: tuple[str, ...] = ()
     form: dict[str, Any] = {}
     if isinstance(codec, TableCodec):
         columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
         cost, usual = (codec.by_column(one) for one in (cost, usual))
-    score, others = (one.score.double().numpy() for one in (found, normal))
+        # A level that none of n rows had costs as much as one that a row in n has.
+        new = math.log(known) * codec.unseen(items)
+        cost, score = cost + torch.from_numpy(new).float(), score + new.sum(1)
+    others = normal.score.double().numpy()
     try:
         line = threshold(others, false_alarms=rate)
     except VariedError:

@@ -350,7 +350,8 @@ class Run:
             for batch in (self.stored(items), self.stored(normal))
         )
         looks = self.codec.looks(self._x(items)[0])
-        return detected(self.codec, items, found, usual, looks, false_alarms)
+        learned = self.data["train"]
+        return detected(self.codec, items, found, usual, looks, rate=false_alarms, known=learned)
 
     def classify(self, source: Any = None) -> Tensor:
         """Return the probability of each class for each datum, with shape (N, C).

@@ -242,10 +242,10 @@ class Choice(Column):
         option = np.array([-1 if v is None else places.get(v, -1) for v in values], dtype=np.int64)
         return Cells(option >= 0, None, option)
 
-    def unseen(self, cells: pd.Series[Any]) -> list[Any]:
-        """Return the levels of cells that the training rows have not."""
-        known = {*self.levels, *self.rare}
-        return [v for v in dict.fromkeys(_plain(cells)) if v is not None and v not in known]
+    def unseen(self, cells: pd.Series[Any]) -> Array:
+        """Return which cells have a level that the training rows have not, as bool (N)."""
+        new: Array = (self.encode(cells).known == 0) & cells.notna().to_numpy()
+        return new
 
     def decode(self, cells: Cells) -> pd.Series[Any]:
         """Return levels; a rare one is drawn among the rare as often as it came."""

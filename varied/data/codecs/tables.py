@@ -144,13 +144,23 @@ class TableCodec(Codec):
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
-    def unseen(self, items: Items) -> list[str]:
+    def unseen(self, items: Items) -> Array:
+        """Return which cells have a level that was never seen, as bool (N, learned columns)."""
+        frame = self._matched(_frame(items))
+        none = np.zeros(len(frame), bool)
+        cells = [
+            column.unseen(frame[column.name]) if isinstance(column, Choice) else none
+            for column in self.learned
+        ]
+        return np.stack(cells, 1)
+
+    def strangers(self, items: Items) -> list[str]:
         """Return a sentence for each column that has levels which the training rows have not."""
-        frame, told = _frame(items), []
-        for column in self.learned:
-            new = column.unseen(frame[column.name]) if isinstance(column, Choice) else []
-            if new:
-                some = ", ".join(repr(v) for v in new[:3]) + (", ..." if len(new) > 3 else "")
+        frame, new, told = _frame(items), self.unseen(items), []
+        for index, column in enumerate(self.learned):
+            found = list(dict.fromkeys(frame[column.name][new[:, index]]))
+            if found:
+                some = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")
                 told.append(f"{column.name} has levels that were not there in training: {some}.")
         return told
 
