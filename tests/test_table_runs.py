@@ -150,6 +150,14 @@ def test_a_column_gives_the_labels(file, tmp_path):
         varied.read(str(file), labels="odl")
 
 
+def test_a_table_of_one_column_is_a_table(tmp_path):
+    frame = pd.DataFrame({"v": np.arange(300) * 1.5})
+    run = varied.fit(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
+    assert not (run.folder / "pairs.png").exists()
+    assert [m.name for s in rows(Here(run)) for m in s.measures][0] == "column shapes"
+    assert run.sample(3).array.shape == (3, 1)
+
+
 def test_what_is_measured_of_a_table(run):
     here = Here(run)
     found = [section for part in (bound, columns, rows) for section in part(here)]

@@ -32,18 +32,21 @@ def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
     real = run.part("test").x[names]
     result = run.sample(max(len(real), COMPARED))
     made = result.array[names]
-    shapes, pairs = column_shapes(real, made), pair_trends(real, made)
+    shapes = column_shapes(real, made)
+    alike = {"columns": shapes.mean.value}
     plots.column_shapes(real, made, folder / "columns.png", scores=shapes.scores)
     said = f"{len(made):,} made rows beside {len(real):,} test rows; likeness {shapes.mean} of 1."
     yield Figure("columns.png", "Columns", said, said)
     if len(names) > 1:
+        pairs = pair_trends(real, made)
+        alike["pairs"] = pairs.mean.value
         plots.pair_trends(pairs.real, pairs.made, pairs.names, folder / "pairs.png")
         said = f"How columns hang together, in test rows and in made rows; likeness {pairs.mean}."
         yield Figure("pairs.png", "Pairs of columns", said, said)
     costs = _costs(run, names)
     told = read_json(run.store / "evaluation.json")
     told["columns"] = {name: [cost.value, cost.error] for name, cost in costs.items()}
-    told["likeness"] = {"columns": shapes.mean.value, "pairs": pairs.mean.value}
+    told["likeness"] = alike
     files.write_json(run.store / "evaluation.json", told)
     nats = np.array([cost.value for cost in costs.values()])
     plots.shares(names, nats, folder / "costs.png")

@@ -69,13 +69,17 @@ class Codec(ABC):
         shown: Array = np.moveaxis(grey.round().astype(np.uint8), 1, -1)
         return shown[..., 0] if rows.shape[1] == 1 else shown
 
+    def advice(self, n: int) -> dict[str, tuple[object, str]]:
+        """Return for each part its suggested value and the reason."""
+        return advise(self.shape, self.domain, n)
+
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit data of `n` training rows: `net`, `likelihood`, `latent`."""
-        return {part: value for part, (value, _) in advise(self.shape, self.domain, n).items()}
+        return {part: value for part, (value, _) in self.advice(n).items()}
 
     def reasons(self, n: int) -> list[str]:
         """Return a sentence for each suggestion: why it fits."""
-        advice = advise(self.shape, self.domain, n).items()
+        advice = self.advice(n).items()
         return [f"{part} = {value}, because {reason}." for part, (value, reason) in advice]
 
     def to_json(self) -> dict[str, object]:

@@ -25,8 +25,9 @@ Array = npt.NDArray[Any]
 
 #: A number with so few values is a choice of them; so many places has a curve of quantiles.
 FEW, KNOTS = 20, 129
-#: A value that so large a share of the cells has gets a place of its own, and so many at most do.
-FREQUENT, PLACES = 0.05, 8
+#: A value that so large a share of the cells has, and so many, gets a place of its own; so many
+#: values at most do.
+FREQUENT, AT_LEAST, PLACES = 0.05, 10, 8
 #: Levels of a category that have a place of their own; rarer ones share one.
 LEVELS = 255
 #: Rows below which a column that never repeats may well be chance.
@@ -136,7 +137,7 @@ class Number(Column):
         v = v[~np.isnan(v)]
         found, counts = np.unique(v, return_counts=True)
         order = np.argsort(-counts, kind="stable")[:PLACES]
-        frequent = found[order[counts[order] >= FREQUENT * len(v)]]
+        frequent = found[order[counts[order] >= max(FREQUENT * len(v), AT_LEAST)]]
         rest = ~np.isin(found, frequent)
         if rest.sum() < 2:
             frequent, rest = frequent[:0], np.ones(len(found), bool)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TableCodec"]
 
+#: Rows below which few latents can be told apart, and how many a table gets at most.
+FEW_ROWS, MOST_LATENTS = 320, 16
+
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
@@ -84,6 +87,16 @@ class TableCodec(Codec):
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """One row: flags, scores, options."""
         return (sum(_widths(self.learned)),)
+
+    def advice(self, n: int) -> dict[str, tuple[object, str]]:
+        """Return for each part its suggested value and the reason."""
+        told, columns = super().advice(n), len(self.learned)
+        if n >= FEW_ROWS:
+            reason = (
+                "units in excess fall silent, and few tables need more than 16 or a column each"
+            )
+            told["latent"] = (min(MOST_LATENTS, max(2, columns)), reason)
+        return told
 
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit a table of `n` training rows."""

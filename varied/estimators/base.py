@@ -1,0 +1,230 @@
+"""What all estimators share: from rows in memory to a trained model, and what it says of rows."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from varied import uses
+from varied.data import Batch, Batches, chunks
+from varied.data.advice import advise
+from varied.errors import VariedError
+from varied.estimators.scale import Scale
+from varied.randomness import generator, noise
+from varied.spec import Part, Plan, Spec, compose
+from varied.train import Step, train
+
+__all__ = ["Estimator", "seed_of"]
+
+Array = npt.NDArray[Any]
+
+#: What small tables are trained with, where a person says nothing.
+NET = {"name": "mlp", "width": 128}
+STEPS, PASSES = 1000, 10
+WARM_UP = "linear(0, 1, 0.2)"
+#: Rows that pass through a model at once.
+ROWS = 500
+#: The largest share of the known cells of a row that is hidden from a model that is to fill gaps.
+HIDDEN = 0.5
+
+#: Torch has one generator and one number of threads for the whole process.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+def same(x: Tensor) -> Tensor:
+    """Return rows as they are: after training a model computes in float64."""
+    return x
+
+
+def seed_of(random_state: Any) -> int:
+    """Return a seed that follows from a random state; None gives a new one each time.
+
+    Numpy's global state is left alone, unless it is what is given.
+    """
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+@contextmanager
+def alone(threads: int, seed: int = 0) -> Iterator[None]:
+    """Compute without leaving a trace in torch: its generators and threads stay as they were."""
+    with _ONE_AT_A_TIME, noise(seed, "estimator"):
+        before = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+class Hidden:
+    """Batches in which some known cells are hidden, so that a model learns what gaps are like.
+
+    What is hidden costs nothing and tells nothing: the bound is then one of what is left.
+
+    Arguments:
+        batches: The batches.
+        scale: What the columns are.
+        seed: Which cells.
+    """
+
+    def __init__(self, batches: Batches, scale: Scale, seed: int) -> None:
+        self.batches, self.scale, self.seed = batches, scale, seed
+        self.steps_per_epoch = batches.steps_per_epoch
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        batch = self.batches.at(step)
+        dice, columns = generator(self.seed, "hidden", step), len(self.scale.mean)
+        shares = HIDDEN * torch.rand(len(batch), 1, generator=dice)
+        kept = (torch.rand(len(batch), columns, generator=dice) >= shares).to(batch.x)
+        if self.scale.domain == "table":
+            return Batch(batch.x * kept.repeat(1, 2), batch.c)
+        mask = kept if batch.mask is None else kept * batch.mask
+        return Batch(batch.x, batch.c, mask)
+
+
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """A variational autoencoder that is fitted in memory; its parameters are those of all."""
+
+    latent: int | None
+    net: Any
+    likelihood: Any
+    prior: Any
+    posterior: Any
+    objective: Any
+    epochs: float | None
+    steps: int | None
+    batch: int
+    lr: float
+    random_state: Any
+    threads: int
+
+    seed_: int
+    spec_: Spec
+    scale_: Scale
+    model_: Any
+    loss_curve_: list[float]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    # Reading
+
+    def _read(self, X: Any, y: Any = "no_validation", *, fit: bool = False, **more: Any) -> Any:
+        """Return checked rows, and y where it is given; gaps may be."""
+        if not fit:
+            check_is_fitted(self)
+        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"} | more
+        if fit:
+            options["ensure_min_samples"] = 2
+        return validate_data(self, X, y, reset=fit, **options)
+
+    # Learning
+
+    def _learn(
+        self,
+        X: Array,
+        c: Tensor | None = None,
+        *,
+        labelled: float = 0.0,
+        hide: bool = False,
+        **parts: Any,
+    ) -> None:
+        """Train a model on rows.
+
+        Arguments:
+            X: The rows, NaN where a cell is not known.
+            c: Their context, with shape (N, F).
+            labelled: The share of each batch that is given to rows with a label.
+            hide: Whether known cells are hidden by chance.
+            parts: Axes of the spec that this estimator chooses; what the person gave goes before.
+        """
+        self.seed_ = seed_of(self.random_state)
+        likelihood = Part.of("columns" if self.likelihood is None else self.likelihood)
+        self.scale_ = Scale.fit(X, likelihood.name)
+        if likelihood.name == "columns":
+            own = {"layout": self.scale_.layout, "gaps": False}
+            likelihood = Part(likelihood.name, own | likelihood.settings)
+        given = {k: getattr(self, k) for k in ("net", "prior", "posterior", "objective")}
+        chosen = {"net": NET, "objective": {"name": "elbo", "beta": WARM_UP}} | parts
+        values = chosen | {k: v for k, v in given.items() if v is not None}
+        self.spec_ = Spec.of(
+            likelihood=likelihood,
+            latent=_size(X) if self.latent is None else self.latent,
+            context=0 if c is None else c.shape[1],
+            plan=self._plan(len(X)),
+            **values,
+        )
+        plan, rows = self.spec_.plan, self.scale_.rows(X)
+        with alone(self.threads, self.seed_):
+            model, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
+            known: dict[str, Any] = {"size": plan.batch, "seed": plan.seed, "labelled": labelled}
+            batches: Any = Batches(rows.x, c, rows.mask, **known)
+            stream = Hidden(batches, self.scale_, plan.seed) if hide else batches
+            events = train(Step(model, objective), stream, plan)
+            self.loss_curve_ = [float(event.parts["loss"]) for event in events]
+        model.requires_grad_(False)
+        self.model_ = model.cpu().double().eval()
+
+    def _plan(self, n: int) -> dict[str, Any]:
+        plan: dict[str, Any] = {
+            "batch": self.batch,
+            "lr": self.lr,
+            "seed": self.seed_,
+            "threads": self.threads,
+            "precision": "float32",
+            "compile": "no",
+        }
+        length = {k: getattr(self, k) for k in ("epochs", "steps")}
+        length = {k: v for k, v in length.items() if v is not None}
+        if not length:
+            length = {"steps": max(STEPS, PASSES * n // max(1, int(self.batch)))}
+        checked = Spec.of(plan=plan | length).plan
+        steps = checked.steps or math.ceil(checked.epochs * max(1, n // checked.batch))
+        return plan | length | {"warmup": min(Plan.warmup, steps // 10)}
+
+    # What the model says
+
+    def _chunks(self, X: Array, c: Tensor | None = None) -> Iterator[Batch]:
+        rows = self.scale_.rows(X)
+        return chunks(rows.x, c, rows.mask, size=ROWS)
+
+    def _log_density(self, X: Array, samples: int) -> Array:
+        """Return the importance-weighted log p(x) of what is known of each row, in units of X."""
+        if "density" not in self.model_.gives:
+            raise VariedError(
+                "This posterior or prior has no density to score rows by: leave it out."
+            )
+        with alone(self.threads):
+            found = uses.strangeness(
+                self.model_, same, self._chunks(X), samples=samples, seed=self.seed_
+            )
+        density: Array = -found.score.numpy() - self.scale_.log_width(X)
+        return density
+
+    def _drawn(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:
+        """Return new rows, in units of X."""
+        given = self.random_state if random_state is None else random_state
+        seed = seed_of(given)
+        with alone(self.threads):
+            return self.scale_.back(uses.sample(self.model_, n, c, draw=True, seed=seed))
+
+
+def _size(X: Array) -> int:
+    value, _ = advise((X.shape[1],), "real", len(X))["latent"]
+    return int(value)  # type: ignore[call-overload, no-any-return]
