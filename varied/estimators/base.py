@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 #: What small tables are trained with, where a person says nothing.
 NET = {"name": "mlp", "width": 128}
-STEPS, PASSES = 1000, 10
+STEPS, PASSES = 500, 10
 WARM_UP = "linear(0, 1, 0.2)"
 #: Rows that pass through a model at once.
 ROWS = 500
@@ -88,7 +88,7 @@ class Hidden:
         """Return the batch of a step."""
         batch = self.batches.at(step)
         dice, columns = generator(self.seed, "hidden", step), len(self.scale.mean)
-        shares = HIDDEN * torch.rand(len(batch), 1, generator=dice)
+        shares = HIDDEN * (2 * torch.rand(len(batch), 1, generator=dice) - 1)  # half are left whole
         kept = (torch.rand(len(batch), columns, generator=dice) >= shares).to(batch.x)
         if self.scale.domain == "table":
             return Batch(batch.x * kept.repeat(1, 2), batch.c)
@@ -132,6 +132,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"} | more
         if fit:
             options["ensure_min_samples"] = 2
+            self.seed_ = seed_of(self.random_state)
         return validate_data(self, X, y, reset=fit, **options)
 
     # Learning
@@ -151,10 +152,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             X: The rows, NaN where a cell is not known.
             c: Their context, with shape (N, F).
             labelled: The share of each batch that is given to rows with a label.
-            hide: Whether known cells are hidden by chance.
+            hide: Whether known cells are hidden by chance; where rows have gaps they always are.
             parts: Axes of the spec that this estimator chooses; what the person gave goes before.
         """
-        self.seed_ = seed_of(self.random_state)
         likelihood = Part.of("columns" if self.likelihood is None else self.likelihood)
         self.scale_ = Scale.fit(X, likelihood.name)
         if likelihood.name == "columns":
@@ -175,7 +175,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             model, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
             known: dict[str, Any] = {"size": plan.batch, "seed": plan.seed, "labelled": labelled}
             batches: Any = Batches(rows.x, c, rows.mask, **known)
-            stream = Hidden(batches, self.scale_, plan.seed) if hide else batches
+            hidden = hide or not self.scale_.known(X).all()
+            stream = Hidden(batches, self.scale_, plan.seed) if hidden else batches
             events = train(Step(model, objective), stream, plan)
             self.loss_curve_ = [float(event.parts["loss"]) for event in events]
         model.requires_grad_(False)

@@ -29,9 +29,10 @@ class Scale:
 
     .. math:: s_j = (x_j - \mu_j) / \sigma_j, \qquad \log p(x) = \log p(s) - \sum_j \log \sigma_j
 
-    A shift and a factor are enough: the likelihood has a mixture for each column, so that a column
-    need not be normal, the mean of x is exactly that of s, and a density of s is one of x. Quantiles
-    would make every column normal, but their density is that of a histogram of the training rows.
+    A shift and a factor are enough: the likelihood has a mixture for each column, so that a
+    column need not be normal, the mean of x is exactly that of s, and a density of s is one of x.
+    Quantiles would make every column normal, but their density is that of a histogram of the
+    training rows.
 
     A constant column is taken in units of 1. What lies beyond `FARTHEST` standard deviations is
     taken as lying there, so that no square overflows.

@@ -1,0 +1,137 @@
+"""Rows that are unlike those of the training."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import OutlierMixin
+
+from varied.errors import VariedError
+from varied.estimators.base import Estimator
+from varied.evaluate.anomalies import threshold
+from varied.randomness import permutation
+
+__all__ = ["VAEDetector"]
+
+Array = npt.NDArray[Any]
+
+#: The share of the rows that is held out to draw the line.
+HELD_OUT = 0.1
+
+
+class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
+    r"""Anomalies by the density of a variational autoencoder: log p(x), importance-weighted.
+
+    No share of anomalies is assumed. A tenth of the rows is held out of training, and the line is
+    drawn on their scores, so that at most ``false_alarms`` of rows like them alarm: with 95 %
+    confidence where 59 or more are held out (at 5 %), in expectation where they are fewer.
+
+    Warning:
+        The rows of `fit` are taken as normal; anomalies among them raise the line. With fewer than
+        190 rows (at 5 %) no line keeps the promise, and the most that was held out is taken.
+
+    Arguments:
+        latent: The number of latent dimensions; None chooses: half the columns, up to 16.
+        false_alarms: The share of normal rows that may alarm.
+        samples: Importance samples behind each score.
+        net: The network of encoder and decoder, a name or a dict with a name and its settings;
+            None takes two layers of 128.
+        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        prior: p(z); None takes the standard normal.
+        posterior: q(z given x); None takes the Gaussian.
+        objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
+        epochs: Passes over the rows; at most one of this and ``steps`` is given.
+        steps: Steps of one batch; None takes 500, or ten passes where that is more.
+        batch: Rows in each step.
+        lr: The learning rate at its highest.
+        random_state: An int for the same numbers each time, a ``RandomState``, or None for new
+            numbers; numpy's global state is not touched.
+        threads: Processor threads.
+
+    Attributes:
+        offset_: The line: ``decision_function`` is ``score_samples`` less this.
+        threshold_: What is promised of it, a `varied.evaluate.Threshold`; None where the held-out
+            rows are too few.
+        model_: The model, a `varied.models.LatentModel`, in float64.
+        spec_: All that was chosen, a `varied.Spec`.
+        loss_curve_: The loss of each step, in nats for standardised rows.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(200, 3))
+        >>> detector = VAEDetector(steps=50, random_state=0).fit(x)
+        >>> detector.predict([[0, 0, 0], [50, 50, 50]])
+        array([ 1, -1])
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        *,
+        false_alarms: float = 0.05,
+        samples: int = 50,
+        net: Any = None,
+        likelihood: Any = None,
+        prior: Any = None,
+        posterior: Any = None,
+        objective: Any = None,
+        epochs: float | None = None,
+        steps: int | None = None,
+        batch: int = 128,
+        lr: float = 3e-3,
+        random_state: Any = None,
+        threads: int = 1,
+    ) -> None:
+        self.false_alarms = false_alarms
+        self.samples = samples
+        self.latent = latent
+        self.net = net
+        self.likelihood = likelihood
+        self.prior = prior
+        self.posterior = posterior
+        self.objective = objective
+        self.epochs = epochs
+        self.steps = steps
+        self.batch = batch
+        self.lr = lr
+        self.random_state = random_state
+        self.threads = threads
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on normal rows; ``y`` is not read.
+
+        Raises:
+            ValueError: If the rows are no numbers, or there are fewer than two.
+        """
+        X = self._read(X, fit=True)
+        if not 0 < self.false_alarms < 1:
+            raise VariedError(
+                f"false_alarms={self.false_alarms} is a share of the rows; 0.05 is usual."
+            )
+        order = permutation(len(X), self.seed_, "held out").numpy()
+        aside = max(1, round(HELD_OUT * len(X)))
+        self._learn(X[order[aside:]], hide=True)
+        strange = -self._log_density(X[order[:aside]], self.samples)
+        try:
+            self.threshold_ = threshold(strange, false_alarms=self.false_alarms)
+            line = self.threshold_.value
+        except VariedError:
+            self.threshold_ = None
+            above = max(int(self.false_alarms * (aside + 1)) - 1, 0)
+            line = float(np.sort(strange)[-1 - above])
+        self.offset_ = -line
+        return self
+
+    def score_samples(self, X: Any) -> Array:
+        """Return log p(x) of each row, in nats and in units of X; higher is more normal."""
+        return self._log_density(self._read(X), self.samples)
+
+    def decision_function(self, X: Any) -> Array:
+        """Return ``score_samples`` less ``offset_``; below 0 is an anomaly."""
+        found: Array = self.score_samples(X) - self.offset_
+        return found
+
+    def predict(self, X: Any) -> Array:
+        """Return -1 for an anomaly, else 1, for each row."""
+        return np.where(self.decision_function(X) < 0, -1, 1)

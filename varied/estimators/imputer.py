@@ -1,0 +1,197 @@
+"""Tables with gaps, filled."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import TransformerMixin
+from sklearn.utils.validation import (
+    FLOAT_DTYPES,
+    _check_feature_names_in,
+    check_is_fitted,
+)
+
+from varied import uses
+from varied.errors import VariedError
+from varied.estimators.base import Estimator, alone
+from varied.randomness import key
+from varied.runtime import exactly
+from varied.uses.weigh import weighed
+
+__all__ = ["VAEImputer"]
+
+Array = npt.NDArray[Any]
+
+#: Numbers that the draws of one chunk of rows may fill.
+CHUNK = 2**21
+
+
+class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
+    r"""Missing cells, filled with their mean given what is known of the row.
+
+    .. math:: \mathbb E[x_m \mid x_o] \approx \sum_k \bar w_k \, \mathbb E[x_m \mid z_k], \qquad
+        \bar w_k \propto \frac{p(x_o, z_k)}{q(z_k \mid x_o)}
+
+    In training further cells are hidden by chance, so that the encoder knows what gaps are like,
+    even where the training rows have none. What is filled into a row hangs on that row alone.
+
+    References:
+        MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
+        2019), https://arxiv.org/abs/1812.02633
+
+    Warning:
+        That a cell is missing must be chance, given what is observed. A mean is narrower than the
+        data: for an analysis of what was filled take ``draws=1``, several times over.
+
+    Arguments:
+        latent: The number of latent dimensions; None chooses: half the columns, up to 16.
+        missing_values: What stands in a cell that is missing.
+        draws: 0 fills in the mean; 1 a draw from p(missing given observed), as ``sample_posterior``
+            of scikit-learn's ``IterativeImputer`` does; more the mean of so many.
+        samples: The codes that are weighed for each row.
+        keep_empty_features: Whether columns without any known cell in training come back, as 0;
+            they are left out otherwise, as by scikit-learn's imputers.
+        net: The network of encoder and decoder, a name or a dict with a name and its settings;
+            None takes two layers of 128.
+        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        prior: p(z); None takes the standard normal.
+        posterior: q(z given x); None takes the Gaussian.
+        objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
+        epochs: Passes over the rows; at most one of this and ``steps`` is given.
+        steps: Steps of one batch; None takes 500, or ten passes where that is more.
+        batch: Rows in each step.
+        lr: The learning rate at its highest.
+        random_state: An int for the same numbers each time, a ``RandomState``, or None for new
+            numbers; numpy's global state is not touched.
+        threads: Processor threads.
+
+    Attributes:
+        model_: The model, a `varied.models.LatentModel`, in float64.
+        spec_: All that was chosen, a `varied.Spec`.
+        loss_curve_: The loss of each step, in nats for standardised rows.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(300, 1)) * [1.0, 2.0]
+        >>> imputer = VAEImputer(steps=300, random_state=0).fit(x)
+        >>> bool(abs(imputer.transform([[1.0, np.nan]])[0, 1] - 2) < 0.5)
+        True
+    """
+
+    def __init__(
+        self,
+        latent: int | None = None,
+        *,
+        missing_values: float = np.nan,
+        draws: int = 0,
+        samples: int = 100,
+        keep_empty_features: bool = False,
+        net: Any = None,
+        likelihood: Any = None,
+        prior: Any = None,
+        posterior: Any = None,
+        objective: Any = None,
+        epochs: float | None = None,
+        steps: int | None = None,
+        batch: int = 128,
+        lr: float = 3e-3,
+        random_state: Any = None,
+        threads: int = 1,
+    ) -> None:
+        self.missing_values = missing_values
+        self.draws = draws
+        self.samples = samples
+        self.keep_empty_features = keep_empty_features
+        self.latent = latent
+        self.net = net
+        self.likelihood = likelihood
+        self.prior = prior
+        self.posterior = posterior
+        self.objective = objective
+        self.epochs = epochs
+        self.steps = steps
+        self.batch = batch
+        self.lr = lr
+        self.random_state = random_state
+        self.threads = threads
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = _is_nan(self.missing_values)
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows, with gaps or without; ``y`` is not read.
+
+        Raises:
+            ValueError: If the rows are no numbers, or there are fewer than two.
+        """
+        rows = self._gappy(X, fit=True).astype(np.float64)
+        if not isinstance(self.draws, int | np.integer) or self.draws < 0:
+            raise VariedError(f"draws={self.draws} is no number of draws; 0 fills in the mean.")
+        self._learn(rows, hide=True)
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the rows, filled; what was known is untouched."""
+        X = self._gappy(X)
+        gaps = np.isnan(X)
+        rows = np.flatnonzero((gaps & self.scale_.seen).any(1))
+        found = X.copy()
+        if len(rows):
+            filled = self._filled(X[rows].astype(np.float64))
+            found[rows] = np.where(gaps[rows], filled, X[rows])
+        if self.keep_empty_features:
+            found[:, ~self.scale_.seen] = 0
+            return found
+        return found[:, self.scale_.seen]
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns that come back."""
+        check_is_fitted(self)
+        names: Array = _check_feature_names_in(self, input_features)
+        return names if self.keep_empty_features else names[self.scale_.seen]
+
+    def _gappy(self, X: Any, fit: bool = False) -> Array:
+        """Return checked rows with NaN in their gaps."""
+        nan = _is_nan(self.missing_values)
+        finite: Any = "allow-nan" if nan else True
+        found: Array = self._read(X, fit=fit, dtype=FLOAT_DTYPES, ensure_all_finite=finite)
+        return found if nan else np.where(found == self.missing_values, np.nan, found)
+
+    def _filled(self, X: Array) -> Array:
+        """Return what rows could be, with shape (N, columns)."""
+        rows, draws = self.scale_.rows(X), int(self.draws)
+        with alone(self.threads):
+            if not draws:
+                return self.scale_.back(self._means(rows.x, rows.mask))
+            found = []
+            for i, row in enumerate(X):
+                one = slice(i, i + 1)
+                mask = None if rows.mask is None else rows.mask[one]
+                seed = key(self.seed_, row.tobytes().hex())  # the row alone, wherever it stands
+                options: dict[str, Any] = {"draws": draws, "samples": self.samples, "seed": seed}
+                drawn = uses.impute(self.model_, rows.x[one], None, mask, **options)
+                found.append(drawn.mean(0))
+            return self.scale_.back(torch.cat(found))
+
+    def _means(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        model, found = self.model_, []
+        size = max(1, CHUNK // (self.samples * x.shape[1] * model.arity))
+        with exactly(model):
+            for i in range(0, len(x), size):
+                some = slice(i, i + size)
+                part = None if mask is None else mask[some]
+                z, log_w = weighed(
+                    model, x[some], None, part, samples=self.samples, seed=self.seed_
+                )
+                means = model.decode(z).mean
+                found.append(torch.einsum("kb,kbd->bd", log_w.softmax(0), means))
+        return torch.cat(found)
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
