@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import varied
 from varied.cli import app
+from varied.cli.numbers import of_table
 from varied.errors import VariedError
 from varied.jobs import prepare
 from varied.measured.bounds import bound
@@ -72,6 +73,14 @@ def test_each_columns_cost_is_told_and_they_add_up(run):
     assert set(told["columns"]) == {"age", "pay", "town", "old"}
     total = sum(cost for cost, _ in told["columns"].values())
     assert total == pytest.approx(run.evaluate().reconstruction.value, rel=1e-4)
+
+
+def test_the_command_says_what_columns_cost(run):
+    told = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
+    first, second = of_table(told)
+    assert first.startswith("Dearest columns, in nats: ")
+    assert "by columns and" in second
+    assert not list(of_table({"n": 3}))
 
 
 def test_samples_have_the_persons_columns_and_form(run, file, tmp_path):

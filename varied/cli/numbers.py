@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from varied.cli import console
 
-__all__ = ["rows_of", "show_numbers"]
+__all__ = ["of_table", "rows_of", "show_numbers"]
+
+#: Columns that are named.
+DEAREST = 5
 
 
 def rows_of(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -29,3 +32,17 @@ def show_numbers(found: Mapping[str, Any], title: str) -> None:
     if samples:
         console.say(f"log p(x) by {samples:,} importance samples of each row.", 2)
     console.say(f"The likelihood is {found['likelihood']}; ± is the standard error.", 2)
+    for sentence in of_table(found):
+        console.say(sentence, 2)
+
+
+def of_table(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is said of a run on a table: what its columns cost, how like made rows are."""
+    costs, alike = found.get("columns") or {}, found.get("likeness") or {}
+    if costs:
+        dearest = sorted(costs, key=lambda name: -costs[name][0])[:DEAREST]
+        told = ", ".join(f"{name} {costs[name][0]:.2f}" for name in dearest)
+        yield f"Dearest columns, in nats: {told}."
+    if alike:
+        told = " and ".join(f"{value:.2f} by {name}" for name, value in alike.items())
+        yield f"Made rows are like test rows: {told}, of 1."
