@@ -10,7 +10,7 @@ from sklearn.base import OutlierMixin
 
 from varied.errors import VariedError
 from varied.estimators.base import Estimator
-from varied.evaluate.anomalies import threshold
+from varied.evaluate.anomalies import Threshold, threshold
 from varied.randomness import permutation
 
 __all__ = ["VAEDetector"]
@@ -113,6 +113,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         aside = max(1, round(HELD_OUT * len(X)))
         self._learn(X[order[aside:]], hide=True)
         strange = -self._log_density(X[order[:aside]], self.samples)
+        self.threshold_: Threshold | None
         try:
             self.threshold_ = threshold(strange, false_alarms=self.false_alarms)
             line = self.threshold_.value

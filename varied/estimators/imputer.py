@@ -147,7 +147,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         if self.keep_empty_features:
             found[:, ~self.scale_.seen] = 0
             return found
-        return found[:, self.scale_.seen]
+        kept: Array = found[:, self.scale_.seen]
+        return kept
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns that come back."""

@@ -192,14 +192,19 @@ def _wanted(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]:
 
 
 def _like(given: Any, values: Array) -> Any:
-    """Return values as what was given: a frame or a series of its types, else an array."""
+    """Return values as what was given: a frame, a series, a list or an array, of its types."""
     native = nw.from_native(given, allow_series=True, pass_through=True)
     if isinstance(native, nw.Series):
         return nw.new_series(
             native.name, values, native.dtype, backend=native.implementation
         ).to_native()
     if not isinstance(native, nw.DataFrame):
-        return values
+        if isinstance(given, list):
+            return values.tolist()
+        dtype = np.asarray(given).dtype
+        return (
+            values.round() if dtype.kind in "iu" and values.dtype.kind == "f" else values
+        ).astype(dtype if dtype.kind in "iuf" else values.dtype)
     columns = {}
     for place, (name, dtype) in enumerate(native.schema.items()):
         column = values if values.ndim == 1 else values[:, place]

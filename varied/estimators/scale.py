@@ -59,7 +59,7 @@ class Scale:
         """
         accepts = pick(LIKELIHOODS, likelihood, "likelihood").accepts
         known = np.isfinite(X)
-        seen, size = known.any(0), X.shape[1]
+        seen, size = np.asarray(known.any(0)), X.shape[1]
         if not accepts & {"table", "real"}:
             whole = np.where(known, X, 0.0)
             if whole.min() < 0 or whole.max() > 1:
@@ -94,8 +94,8 @@ class Scale:
     def rows(self, X: Array) -> Batch:
         """Return rows as the model sees them, float64, with a mask where they need one."""
         known = self.known(X)
-        s = (np.where(known, X, self.mean) - self.mean) / self.width
-        s = torch.from_numpy(np.ascontiguousarray(s.clip(-FARTHEST, FARTHEST), dtype=np.float64))
+        far = (np.where(known, X, self.mean) - self.mean) / self.width
+        s = torch.from_numpy(np.ascontiguousarray(far.clip(-FARTHEST, FARTHEST), dtype=np.float64))
         flags = torch.from_numpy(known.astype(np.float64))
         if self.domain == "table":
             return Batch(torch.cat([flags, s], 1))
