@@ -57,7 +57,7 @@ def iwae(wanted: argparse.Namespace) -> None:
     much as 20 steps of one. The epochs are those of each part alone.
     """
     here, start = data("mnist", everything=True), None
-    for k, epochs, lr in ((1, 1200, 2e-3), (5, 100, 1e-3), (50, 24, 1e-3)):
+    for k, epochs, lr in ((1, 1200, 2e-3), (5, 80, 1e-3), (50, 18, 1e-3)):
         kept = wanted.weights and wanted.weights / f"iwae-{k}.safetensors"
         if kept and kept.exists():
             start = load_file(kept)

@@ -29,6 +29,11 @@ _HOMES = {
     "Step": "varied.train",
     "Trace": "varied.trace",
     "VAE": "varied.models",
+    "VAEClassifier": "varied.estimators",
+    "VAEDetector": "varied.estimators",
+    "VAEImputer": "varied.estimators",
+    "VAESampler": "varied.estimators",
+    "VAETransformer": "varied.estimators",
     "VariedError": "varied.errors",
     "ZOO": "varied.zoo",
     "compose": "varied.spec",
@@ -49,6 +54,11 @@ __all__ = [
     "Spec",
     "Step",
     "Trace",
+    "VAEClassifier",
+    "VAEDetector",
+    "VAEImputer",
+    "VAESampler",
+    "VAETransformer",
     "VariedError",
     "__version__",
     "compose",
@@ -60,6 +70,13 @@ __all__ = [
 if TYPE_CHECKING:
     from varied.data import read
     from varied.errors import VariedError
+    from varied.estimators import (
+        VAEClassifier,
+        VAEDetector,
+        VAEImputer,
+        VAESampler,
+        VAETransformer,
+    )
     from varied.jobs import fit
     from varied.models import VAE
     from varied.objectives import Objective, elbo

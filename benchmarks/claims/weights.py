@@ -25,12 +25,12 @@ def weighed(of: str, beta: float, seed: int, budget: Budget) -> Trained:
     if of == "mnist":
         return model(of, budget.epochs(8), seed, {"latent": 16, "objective": objective})
     parts = SPRITES | {"objective": objective}
-    return model(of, budget.epochs(4), seed, parts, **SPRITE_PLAN)
+    return model(of, budget.epochs(3), seed, parts, **SPRITE_PLAN)
 
 
 def traded(budget: Budget) -> Outcome:
     """Seven weights of the KL, constant from the first step, on digits (8 epochs, three seeds) and
-    on sprites whose five factors are known (4 epochs, two seeds). Rate and distortion of the test
+    on sprites whose five factors are known (3 epochs, two seeds). Rate and distortion of the test
     rows; the sharpness of the mean reconstructions as a share of that of the data; and, on
     sprites, the mutual information gap of 10,000 training rows.
     """

@@ -138,15 +138,14 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     def transform(self, X: Any) -> Array:
         """Return the rows, filled; what was known is untouched."""
         X = self._gappy(X)
-        gaps = np.isnan(X)
-        rows = np.flatnonzero((gaps & self.scale_.seen).any(1))
+        gaps = np.isnan(X) & self.scale_.seen
+        rows = np.flatnonzero(gaps.any(1))
         found = X.copy()
         if len(rows):
             filled = self._filled(X[rows].astype(np.float64))
             found[rows] = np.where(gaps[rows], filled, X[rows])
         if self.keep_empty_features:
-            found[:, ~self.scale_.seen] = 0
-            return found
+            return np.where(np.isnan(found), 0, found).astype(found.dtype)
         kept: Array = found[:, self.scale_.seen]
         return kept
 
@@ -154,7 +153,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return the names of the columns that come back."""
         check_is_fitted(self)
         names: Array = _check_feature_names_in(self, input_features)
-        return names if self.keep_empty_features else names[self.scale_.seen]
+        kept: Array = names[self.scale_.seen | self.keep_empty_features]
+        return kept
 
     def _gappy(self, X: Any, fit: bool = False) -> Array:
         """Return checked rows with NaN in their gaps."""

@@ -198,15 +198,15 @@ def _like(given: Any, values: Array) -> Any:
         return nw.new_series(
             native.name, values, native.dtype, backend=native.implementation
         ).to_native()
-    if not isinstance(native, nw.DataFrame):
-        if isinstance(given, list):
-            return values.tolist()
-        dtype = np.asarray(given).dtype
-        return (
-            values.round() if dtype.kind in "iu" and values.dtype.kind == "f" else values
-        ).astype(dtype if dtype.kind in "iuf" else values.dtype)
-    columns = {}
-    for place, (name, dtype) in enumerate(native.schema.items()):
-        column = values if values.ndim == 1 else values[:, place]
-        columns[name] = column.round() if dtype.is_integer() else column
-    return nw.from_dict(columns, native.schema, backend=native.implementation).to_native()
+    if isinstance(native, nw.DataFrame):
+        columns = {}
+        for place, (name, kind) in enumerate(native.schema.items()):
+            column = values if values.ndim == 1 else values[:, place]
+            columns[name] = column.round() if kind.is_integer() else column
+        return nw.from_dict(columns, native.schema, backend=native.implementation).to_native()
+    if isinstance(given, list):
+        return values.tolist()
+    dtype = np.asarray(given).dtype
+    if values.dtype.kind != "f" or dtype.kind not in "iuf":
+        return values
+    return (values.round() if dtype.kind in "iu" else values).astype(dtype)
