@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import distributions as td
 
+from varied.data import Batch, Batches
 from varied.distributions import Layout
 from varied.errors import VariedError
+from varied.evaluate import evaluate
 from varied.likelihoods import Columns
 from varied.spec import Plan, Spec, compose
 from varied.train import Step, train
@@ -193,6 +195,39 @@ def test_a_column_without_gaps_is_made_without_and_tells_of_one():
     assert px.base_dist.log_prob(beside)[0, 0] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"objective": "iwae"},
+        {"objective": "beta-tc"},
+        {"objective": "wae-mmd", "posterior": "point"},
+        {"posterior": "iaf"},
+        {"posterior": "vmf", "prior": "sphere-uniform"},
+        {"prior": "vamp"},
+        {"prior": "flow"},
+        {"prior": "gmm"},
+        {"structure": {"name": "ladder", "levels": 2, "state": 8}},
+        {"context": 3},
+    ],
+    ids=str,
+)
+def test_the_other_axes_know_nothing_of_tables(parts):
+    head = head_of("n? c3 n2?")
+    plan = Plan(steps=2, batch=8, threads=1, compile="no", precision="float32")
+    law = {"name": "columns", "layout": "n? c3 n2?"}
+    net = {"name": "mlp", "width": 8}
+    model, objective = compose(
+        Spec.of(**{"likelihood": law, "latent": 3, "net": net, "plan": plan} | parts),
+        head.event,
+        "table",
+    )
+    x = law_of(head, 16).sample().float()
+    c = torch.eye(3)[torch.arange(16) % 3] if "context" in parts else None
+    *_, event = train(Step(model, objective), Batches(x, c, size=8, seed=0), plan)
+    assert event.parts["loss"].isfinite()
+    assert event.state.skipped == 0
+
+
 def test_a_model_learns_what_hangs_together():
     """Two columns say the same; the bound comes near to the entropy of the pair, ln 4."""
     torch.manual_seed(0)
@@ -203,9 +238,6 @@ def test_a_model_learns_what_hangs_together():
     net = {"name": "mlp", "width": 64}
     plan = Plan(steps=500, lr=5e-3, batch=200, threads=1, compile="no", precision="float32")
     model, objective = compose(Spec.of(**parts, net=net, plan=plan), (10,), "table")
-    from varied.data import Batch, Batches
-    from varied.evaluate import evaluate
-
     for _ in train(Step(model, objective), Batches(x, size=200, seed=0), plan):
         pass
     found = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="columns")
