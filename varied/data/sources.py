@@ -294,9 +294,10 @@ def _unknown(path: Path) -> str:
 
 def _too_few(items: Items, at_least: int) -> str:
     lost = f" ({len(items.problems):,} more could not be read)" if items.problems else ""
+    found = "is 1 row" if len(items) == 1 else f"are {len(items)} rows"
     return (
-        f"There {'is 1 row' if len(items) == 1 else f'are {len(items)} rows'}{lost} and at least {at_least} are needed, to train on some "
-        "and to measure on others: give more."
+        f"There {found}{lost} and at least {at_least} are needed, to train on some and to measure "
+        "on others: give more."
     )
 
 
