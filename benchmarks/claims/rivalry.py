@@ -64,7 +64,8 @@ def rivalled(budget: Budget) -> Outcome:
     best is called failed.
     """
     seconds, seeds, rows, shown = budget.epochs(90), budget.seeds(), [], []
-    real = grey("test", DRAWN)
+    drawn = DRAWN // 4 if budget.quick else DRAWN
+    real = grey("test", drawn)
     distance(real, real)  # the classifier is trained before a clock runs
     sharp = sharpness(real).value
     far: dict[str, list[float]] = {}
@@ -77,8 +78,8 @@ def rivalled(budget: Budget) -> Outcome:
                 one = make(seed, rate=times * USUAL[name])
                 one.train(x, seed, seconds)
                 begun = time.perf_counter()
-                made = one.sample(DRAWN, seed)
-                speeds.append(DRAWN / (time.perf_counter() - begun))
+                made = one.sample(drawn, seed)
+                speeds.append(drawn / (time.perf_counter() - begun))
                 far[name].append(distance(made.nan_to_num(0.0), real))
                 edges.append(sharpness(made.nan_to_num(0.0)).value / sharp)
                 print(name, times, seed, far[name][-1], edges[-1], speeds[-1], flush=True)
