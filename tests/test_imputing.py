@@ -16,6 +16,7 @@ import varied
 from varied import uses
 from varied.cli import app
 from varied.data import Batch, chunks
+from varied.data.codecs import PictureCodec
 from varied.errors import VariedError
 from varied.jobs import prepare
 from varied.likelihoods import Gaussian as GaussianLikelihood
@@ -95,6 +96,18 @@ def test_the_same_datum_always_gets_the_same_score(posterior):
     torch.testing.assert_close(again, once[order])
     other = uses.strangeness(model, lambda x: x, [Batch(x)], samples=20, seed=1).score
     assert not torch.allclose(other, once)
+
+
+def test_a_picture_that_is_binarized_at_every_look_keeps_its_score():
+    model, _ = compose(
+        Spec.of(likelihood="bernoulli", latent=3, net={"name": "mlp", "width": 8}), (1, 4, 4)
+    )
+    load = PictureCodec((1, 4, 4), binarize="dynamic").load
+    x = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
+    order = torch.randperm(30)
+    once = uses.strangeness(model, load, [Batch(x)], samples=20).score
+    again = uses.strangeness(model, load, chunks(x[order], size=7), samples=20).score
+    torch.testing.assert_close(again, once[order])
 
 
 # A table

@@ -72,7 +72,7 @@ def test_each_kind_of_column_is_found_and_said():
         "empty": "empty",
         "stars": "whole number with few values",
     }
-    assert codec.layout == "n n1 c3? n? n c2 c5"
+    assert codec.words == "n n1 c3? n? n c2 c5"
     assert "pay: places of their own for 0, which came often." in codec.notes
     assert any("id: identifier" in note for note in codec.notes)
 

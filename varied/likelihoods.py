@@ -8,7 +8,6 @@ and "table" the rows of a table.
 from __future__ import annotations
 
 import math
-import re
 
 import torch
 import torch.nn.functional as F
@@ -272,7 +271,7 @@ class Columns(Likelihood):
         gaps: bool = True,
     ) -> None:
         super().__init__(event)
-        self.layout, self.gaps = _layout(layout), gaps
+        self.layout, self.gaps = d.Layout.of(layout), gaps
         if components < 1 or floor <= 0:
             raise VariedError(
                 f"components={components} must be at least 1, and floor={floor} above 0."
@@ -308,23 +307,6 @@ class Columns(Likelihood):
     def forward(self, h: Tensor) -> Distribution:
         """Return the distribution of one row each, from a tensor of shape (*, *raw)."""
         return td.Independent(self.build(*h.split(self.parts, -1)), 1, validate_args=False)
-
-
-def _layout(text: str) -> d.Layout:
-    """Read a layout.
-
-    Raises:
-        VariedError: If it is none.
-    """
-    marked = text.split()
-    if not marked or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in marked):
-        raise VariedError(f"layout='{text}' is none: write n, n2 or c5 for each column.")
-    gaps = tuple(i for i, word in enumerate(marked) if word.endswith("?"))
-    words = [word.rstrip("?") for word in marked]
-    numbers = tuple(i for i, word in enumerate(words) if word[0] == "n")
-    choices = tuple(i for i, word in enumerate(words) if len(word) > 1)
-    sizes = tuple(int(words[i][1:]) + (words[i][0] == "n") for i in choices)
-    return d.Layout(numbers, choices, sizes, len(words), gaps)
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {

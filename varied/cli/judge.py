@@ -1,4 +1,4 @@
-"""`varied detect`, `impute` and `classify`: what a run says of a person's own data."""
+"""`varied detect` and `impute`: what a run says of a person's own data."""
 
 from __future__ import annotations
 

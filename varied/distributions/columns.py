@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from varied.distributions.base import LOG_2PI, Elementwise
+from varied.errors import VariedError
 
 __all__ = ["Columns", "Layout"]
 
@@ -42,6 +44,27 @@ class Layout:
     columns: int
     gaps: tuple[int, ...] = ()
 
+    @classmethod
+    def of(cls, text: str) -> Layout:
+        """Read a layout: "n" is a number, "n2" one with 2 values of its own, "c5" a choice of 5.
+
+        Raises:
+            VariedError: If it is none.
+
+        Example:
+            >>> Layout.of("n? c3").parts  # a number that may be missing, and one of three
+            (2, 1, 3)
+        """
+        marked = text.split()
+        if not marked or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in marked):
+            raise VariedError(f"layout='{text}' is none: write n, n2 or c5 for each column.")
+        gaps = tuple(i for i, word in enumerate(marked) if word.endswith("?"))
+        words = [word.rstrip("?") for word in marked]
+        numbers = tuple(i for i, word in enumerate(words) if word[0] == "n")
+        choices = tuple(i for i, word in enumerate(words) if len(word) > 1)
+        sizes = tuple(int(words[i][1:]) + (words[i][0] == "n") for i in choices)
+        return cls(numbers, choices, sizes, len(words), gaps)
+
     @property
     def width(self) -> int:
         """The length of a row."""
@@ -57,6 +80,11 @@ class Layout:
         """The column of each number of a row."""
         flags, numbers = torch.arange(self.columns), torch.tensor(self.numbers, dtype=torch.int64)
         return torch.cat([flags, numbers, self.option_owner])
+
+    def by_column(self, values: Tensor) -> Tensor:
+        """Return numbers of rows, with shape (*, width), added up by column: (*, columns)."""
+        found = values.new_zeros(*values.shape[:-1], self.columns)
+        return found.index_add_(-1, self.owner.to(values.device), values)
 
     def missing(self, x: Tensor) -> Tensor:
         """Return which numbers of rows belong to a cell that is missing, as bool."""

@@ -19,14 +19,11 @@ from varied.errors import VariedError
 from varied.estimators.base import Estimator, alone
 from varied.randomness import key
 from varied.runtime import exactly
-from varied.uses.weigh import weighed
+from varied.uses.weigh import CHUNK, weighed
 
 __all__ = ["VAEImputer"]
 
 Array = npt.NDArray[Any]
-
-#: Numbers that the draws of one chunk of rows may fill.
-CHUNK = 2**21
 
 
 class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]

@@ -52,9 +52,7 @@ def column_costs(
             law = each(trace.px)
             if not isinstance(law, Columns):
                 raise VariedError("Only a model of a table has columns: train one on a table.")
-            cost = -law.log_prob(trace.x)
-            by = cost.new_zeros(*cost.shape[:-1], len(names))
-            by.index_add_(-1, law.layout.owner.to(cost.device), cost)
+            by = law.layout.by_column(-law.log_prob(trace.x))
             found.append(torch.stack([trace.expect(part) for part in by.unbind(-1)], 1).cpu())
     costs = torch.cat(found).double().unbind(1)
     return {name: Estimate.of(cost) for name, cost in zip(names, costs, strict=True)}

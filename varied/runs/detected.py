@@ -148,7 +148,7 @@ def detected(
     form: dict[str, Any] = {}
     if isinstance(codec, TableCodec):
         columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
-        cost, usual = (codec.by_column(one) for one in (cost, usual))
+        cost, usual = (codec.layout.by_column(one) for one in (cost, usual))
         # A level that none of n rows had costs as much as one that a row in n has.
         new = math.log(known) * codec.unseen(items)
         cost, score = cost + torch.from_numpy(new).float(), score + new.sum(1)

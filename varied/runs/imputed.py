@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from varied import plots
 from varied.data.codecs import TableCodec
 from varied.data.codecs.columns import Column, Number
 from varied.runs.rows import Rows
@@ -46,7 +47,6 @@ def imputed(
     codec: TableCodec,
     rows: np.ndarray[Any, Any],
     filled: Iterable[Tensor],
-    draw: Any,
 ) -> Imputed:
     """Return the table filled by draws of the rows that had gaps.
 
@@ -55,7 +55,6 @@ def imputed(
         codec: What its columns are.
         rows: Which rows were drawn.
         filled: The draws, each with shape (rows, W).
-        draw: Draws the first rows as a picture.
     """
     made = [codec.decode(one) for one in filled]
     best, draws, cells = frame.copy(), [frame.copy() for _ in made], []
@@ -76,7 +75,7 @@ def imputed(
     empty = pd.DataFrame(columns=names)
     every = pd.concat([cell.astype(object) for cell in cells]) if cells else empty
     every = every.reindex(columns=names).sort_values("row", kind="stable", ignore_index=True)
-    return Imputed(best, best, draw, codec.form, draws, every)
+    return Imputed(best, best, plots.rows, codec.form, draws, every)
 
 
 def _told(column: Column, drawn: list[pd.Series[Any]]) -> tuple[pd.Series[Any], dict[str, Any]]:

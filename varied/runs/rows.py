@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +76,6 @@ def rows_of(
     form: Mapping[str, Any],
     lead: Sequence[int] = (),
     names: Mapping[str, Sequence[str] | None] | None = None,
-    draw: Callable[[Any, Path], Path] | None = None,
 ) -> Rows:
     """Return rows that belong together as the index says.
 
@@ -85,7 +84,6 @@ def rows_of(
         form: How the table was written.
         lead: How many there are of each name.
         names: What the parts of the index are called, and what each is; None counts from 1.
-        draw: Draws the rows; the first few as a small table if None.
     """
     import pandas as pd
 
@@ -95,7 +93,7 @@ def rows_of(
             for n, each in zip(lead, names.values(), strict=True)
         ]
         frame = frame.set_index(pd.MultiIndex.from_product(levels, names=list(names)))
-    return Rows(frame, frame, draw or plots.rows, form)
+    return Rows(frame, frame, plots.rows, form)
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied import plots, uses
+from varied import uses
 from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec, TableCodec
 from varied.errors import VariedError, nearest
@@ -307,7 +307,7 @@ class Run:
         gaps = (batch.x[:, : len(codec.learned)] == 0).any(1)
         rows = torch.nonzero(gaps)[:, 0]
         if not len(rows):
-            return imputed(items.x, codec, rows.numpy(), [], plots.rows)
+            return imputed(items.x, codec, rows.numpy(), [])
         c = None if batch.c is None else batch.c[rows]
         filled = uses.impute(
             self.model,
@@ -318,7 +318,7 @@ class Run:
             sweeps=sweeps,
             seed=seed,
         )
-        return imputed(items.x, codec, rows.numpy(), filled, plots.rows)
+        return imputed(items.x, codec, rows.numpy(), filled)
 
     def detect(
         self,

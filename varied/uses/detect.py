@@ -13,12 +13,9 @@ from varied.distributions import each
 from varied.models import LatentModel
 from varied.randomness import noise
 from varied.runtime import exactly
-from varied.uses.weigh import bound, weighed
+from varied.uses.weigh import CHUNK, bound, weighed
 
 __all__ = ["Strangeness", "strangeness"]
-
-#: Numbers that the draws of one chunk of rows may fill.
-CHUNK = 2**21
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,7 @@ def strangeness(
             size = max(1, CHUNK // (samples * moved.x[0].numel() * model.arity))
             for start in range(0, len(moved), size):
                 part = slice(start, start + size)
-                with noise(seed, "strangeness"):
-                    x = load(moved.x[part])
+                x = _seen(load, moved.x[part], seed)
                 c = None if moved.c is None else moved.c[part]
                 mask = None if moved.mask is None else moved.mask[part]
                 z, log_w = weighed(model, x, c, mask, samples=samples, seed=seed)
@@ -82,3 +78,12 @@ def strangeness(
                 score.append(-bound(log_w).cpu())
                 cost.append(torch.einsum("kb...,kb->b...", each_cost, log_w.softmax(0)).cpu())
     return Strangeness(torch.cat(score), torch.cat(cost))
+
+
+def _seen(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
+    """Return rows as the model sees them; what a load draws hangs on the row alone."""
+    found = []
+    for row in stored.split(1):
+        with noise(seed, "strangeness"):
+            found.append(load(row))
+    return torch.cat(found)

@@ -11,12 +11,9 @@ from varied.distributions import each
 from varied.models import LatentModel
 from varied.randomness import noise
 from varied.runtime import exactly
-from varied.uses.weigh import weighed
+from varied.uses.weigh import CHUNK, weighed
 
 __all__ = ["impute"]
-
-#: Numbers that the draws of one chunk of rows may fill.
-CHUNK = 2**21
 
 
 def impute(

@@ -14,7 +14,10 @@ from varied.models.vae import observed
 from varied.randomness import noise
 from varied.trace import Level, Trace
 
-__all__ = ["bound", "weighed"]
+__all__ = ["CHUNK", "bound", "weighed"]
+
+#: Numbers that the draws of one chunk of rows may fill.
+CHUNK = 2**21
 
 
 def weighed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from varied.data.codecs.base import Array, Codec, sound
 from varied.data.codecs.columns import Aside, Cells, Choice, Column, Number, column_of, open_column
 from varied.data.items import Items
+from varied.distributions import Layout
 from varied.errors import VariedError, nearest
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ class TableCodec(Codec):
     def __post_init__(self) -> None:
         columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
-        sound(self.shape, bool(self.learned))
+        sound(self.shape if self.learned else (), True)
 
     @classmethod
     def fit(cls, items: Items, *, columns: Mapping[str, str] | None = None) -> Self:
@@ -71,22 +73,27 @@ class TableCodec(Codec):
         if not any(column.word for column in found):
             told = "; ".join(f"{column.name}: {column.kind}" for column in found[:8])
             raise VariedError(f"The table has no column to learn from ({told}): give another.")
-        return cls(found, dict(items.form), tuple(_notes(found, len(frame))))
+        return cls(found, dict(items.form), tuple(_notes(found)))
 
     @property
     def learned(self) -> tuple[Column, ...]:
         """The columns that a model learns, in order."""
         return tuple(column for column in self.columns if column.word)
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Where they stand in a row."""
+        return Layout.of(self.words)
+
     @property
-    def layout(self) -> str:
-        """What `varied.likelihoods.Columns` is told of them."""
+    def words(self) -> str:
+        """The layout as `varied.likelihoods.Columns` is told it."""
         return " ".join(column.word for column in self.learned)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """One row: flags, scores, options."""
-        return (sum(_widths(self.learned)),)
+        return (self.layout.width,)
 
     def advice(self, n: int) -> dict[str, tuple[object, str]]:
         """Return for each part its suggested value and the reason."""
@@ -100,7 +107,7 @@ class TableCodec(Codec):
 
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit a table of `n` training rows."""
-        return super().suggest(n) | {"likelihood": {"name": "columns", "layout": self.layout}}
+        return super().suggest(n) | {"likelihood": {"name": "columns", "layout": self.words}}
 
     def encode(self, items: Items | Array) -> Tensor:
         """Return float32 with shape `(N, W)`.
@@ -112,10 +119,10 @@ class TableCodec(Codec):
         cells = [column.encode(frame[column.name]) for column in self.learned]
         known = np.stack([one.known for one in cells], 1)
         scores = [one.score[:, None] for one in cells if one.score is not None]
+        chosen = [one.option[:, None] for one in cells if one.option is not None]
         options = [
-            np.arange(size) == one.option[:, None]
-            for one, size in zip(cells, _sizes(self.learned), strict=True)
-            if one.option is not None
+            np.arange(size) == option
+            for size, option in zip(self.layout.sizes, chosen, strict=True)
         ]
         return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
 
@@ -128,29 +135,21 @@ class TableCodec(Codec):
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
-        flags, numbers, _ = _widths(self.learned)
+        flags, numbers, _ = self.layout.parts
         known, scores, options = np.split(rows, [flags, flags + numbers], 1)
+        score = dict(zip(self.layout.numbers, scores.T, strict=True))
+        parts = np.split(options, np.cumsum(self.layout.sizes)[:-1], 1)
+        option = {
+            column: part.argmax(1) for column, part in zip(self.layout.choices, parts, strict=False)
+        }
         found: dict[str, Any] = {}
-        at, start = 0, 0
-        for index, (column, size) in enumerate(
-            zip(self.learned, _sizes(self.learned), strict=True)
-        ):
-            score = scores[:, at] if isinstance(column, Number) else None
-            option = options[:, start : start + size].argmax(1) if size else None
-            found[column.name] = column.decode(Cells(known[:, index] > 0.5, score, option))
-            at, start = at + isinstance(column, Number), start + size
+        for i, column in enumerate(self.learned):
+            cells = Cells(known[:, i] > 0.5, score.get(i), option.get(i))
+            found[column.name] = column.decode(cells)
         for column in self.columns:
             if isinstance(column, Aside):
                 found[column.name] = column.decode(Cells(np.ones(len(rows))))
         return pd.DataFrame({column.name: found[column.name] for column in self.columns})
-
-    def by_column(self, values: Tensor) -> Tensor:
-        """Return numbers of rows, with shape (N, W), added up for each column that is learned."""
-        sizes = _sizes(self.learned)
-        numbers = [i for i, column in enumerate(self.learned) if isinstance(column, Number)]
-        options = [i for i, size in enumerate(sizes) for _ in range(size)]
-        owner = torch.tensor([*range(len(sizes)), *numbers, *options])
-        return values.new_zeros(len(values), len(sizes)).index_add_(1, owner, values)
 
     def looks(self, x: Tensor) -> Array:
         """Return the numbers of each row: a table has no look."""
@@ -216,20 +215,7 @@ def _frame(items: Items | Array) -> Any:
     raise VariedError("This run was trained on a table: give a table with the same columns.")
 
 
-def _sizes(columns: tuple[Column, ...]) -> list[int]:
-    """Return how many options each column has; 0 for a plain number."""
-    sizes = []
-    for column in columns:
-        count = int(column.word[1:].rstrip("?") or 0)
-        sizes.append(count + (isinstance(column, Number) and count > 0))
-    return sizes
-
-
-def _widths(columns: tuple[Column, ...]) -> tuple[int, int, int]:
-    return len(columns), sum(isinstance(c, Number) for c in columns), sum(_sizes(columns))
-
-
-def _notes(columns: tuple[Column, ...], n: int) -> list[str]:
+def _notes(columns: tuple[Column, ...]) -> list[str]:
     """Say what was understood of the columns."""
     kinds: dict[str, list[str]] = {}
     for column in columns:
