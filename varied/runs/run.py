@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +12,20 @@ import torch
 from torch import Tensor
 
 from varied import uses
-from varied.data import Batch, Items, chunks, read
-from varied.data.codecs import PictureCodec, TableCodec
-from varied.errors import VariedError, nearest
+from varied.data import Batch, Items, chunks
+from varied.data.codecs import TableCodec
+from varied.errors import VariedError
 from varied.evaluate import Estimate, Evaluation, evaluate
-from varied.expost import flat_only
 from varied.files import read_json
 from varied.models import Heat
-from varied.randomness import noise
+from varied.runs.opened import Opened
 from varied.runs.result import (
-    Draw,
     Result,
     draw_many,
     draw_pairs,
     draw_paths,
     draw_traversals,
 )
-from varied.runs.rows import rows_of
-from varied.runs.store import Store
-from varied.spec import compose, compose_prior
-from varied.train import Step
 from varied.uses import Codes
 
 if TYPE_CHECKING:
@@ -48,8 +40,8 @@ Array = npt.NDArray[Any]
 ROWS = 500
 
 
-class Run:
-    """The folder of a run, opened.
+class Run(Opened):
+    """The folder of a run, opened, and every use of it.
 
     Arguments:
         folder: Where the run is.
@@ -58,135 +50,6 @@ class Run:
     Raises:
         VariedError: If the folder holds no run.
     """
-
-    def __init__(self, folder: Path | str, items: Items | None = None) -> None:
-        self.store = Store(folder)
-        self.spec = self.store.read_spec()
-        self.codec, self.context = self.store.read_codecs()
-        self.data = self.store.read_data()
-        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
-        self._items = items
-        if self.store.trained:
-            self.store.read_weights("model.safetensors", self.model)
-        elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
-            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
-
-        self._take_prior()
-
-    def _take_prior(self) -> None:
-        """Sample from the prior that was fitted afterwards, where one was."""
-        part = self.store.read_prior()
-        if part is not None:
-            model = flat_only(self.model)
-            model.prior = compose_prior(self.spec, part, model.encoder)
-            self.store.read_weights("prior.safetensors", model.prior)
-
-    @property
-    def folder(self) -> Path:
-        """Where the run is."""
-        return self.store.folder
-
-    def __repr__(self) -> str:
-        parts = f"{self.spec.net.name}, {self.spec.likelihood.name}, latent {self.spec.latent}"
-        return f"Run({self.folder.name}: {parts})"
-
-    # Data
-
-    @cached_property
-    def items(self) -> Items:
-        """The data that the run was trained on, read again from where they came.
-
-        Raises:
-            VariedError: If they are gone, or have changed since.
-        """
-        if self._items is not None:
-            return self._items
-        source = self.data["source"]
-        if source is None:
-            raise VariedError("This run was trained on arrays in memory; pass the data again.")
-        items = read(source, **self.data["options"])
-        if items.digest() != self.data["digest"]:
-            raise VariedError(
-                f"{source} has changed since the run was trained, so its test rows are not known; "
-                "restore it, or name other data."
-            )
-        return items
-
-    def part(self, name: str = "test") -> Items:
-        """Return the "train", "validation" or "test" rows."""
-        parts = ("train", "validation", "test")
-        if name not in parts:
-            raise VariedError(f"There is no part '{name}': {nearest(name, parts)}")
-        return self.items.take(getattr(self.store.read_split(), name))
-
-    def read(self, source: Any = None) -> Items:
-        """Read other data as this run takes them; None gives its own test rows."""
-        if source is None:
-            return self.part("test")
-        size = self.codec.size if isinstance(self.codec, PictureCodec) else None
-        return read(source, size=size, at_least=1)
-
-    def stored(self, items: Items) -> Batch:
-        """Return items as the model's stored rows, with their context.
-
-        A model that learned classes is not told them: what it says must not hang on labels.
-        """
-        if self.context is None or self.model.classes:
-            return Batch(self.codec.encode(items))
-        if items.labels is None:
-            raise VariedError("This run is conditional, so data need their labels.")
-        labels: Any = items.labels
-        if items.classes and items.classes != self.context.classes:
-            labels = [items.classes[i] if i >= 0 else None for i in labels]
-        return Batch(self.codec.encode(items), self.context.encode(labels))
-
-    def _x(self, items: Items) -> tuple[Tensor, Tensor | None]:
-        batch = self.stored(items)
-        with noise(self.spec.plan.seed, "look"):
-            return self.codec.load(batch.x), batch.c
-
-    def contexts(self, n: int, of: object = None) -> Tensor | None:
-        """Return contexts for n data, with shape (n, F); None for a run without.
-
-        Arguments:
-            n: How many.
-            of: A class name or number, or several; None takes the classes in turn.
-
-        Raises:
-            VariedError: If the run is not conditional, or there is no such class.
-        """
-        if self.context is None:
-            if of is not None:
-                raise VariedError(
-                    "This run is not conditional: train it with model='conditional-vae'."
-                )
-            return None
-        if of is None:
-            size = self.context.size
-            return (
-                torch.eye(size)[torch.arange(n) % size]
-                if self.context.classes
-                else torch.zeros(n, size)
-            )
-        c = self.context.encode(of)
-        return c.repeat(-(-n // len(c)), 1)[:n]
-
-    def _result(
-        self,
-        x: Tensor,
-        draw: Draw,
-        lead: Sequence[int] = (),
-        names: Mapping[str, Sequence[str] | None] | None = None,
-    ) -> Result:
-        if isinstance(self.codec, TableCodec):
-            return rows_of(self.codec.decode(x), self.codec.form, lead, names)
-        array, shown = self.codec.decode(x), self.codec.looks(x)
-        lead = lead or array.shape[:1]
-        return Result(
-            array.reshape(*lead, *array.shape[1:]), shown.reshape(*lead, *shown.shape[1:]), draw
-        )
-
-    # Uses
 
     def sample(
         self,
@@ -211,17 +74,17 @@ class Run:
         c = self.contexts(n, of)
         draw = self.codec.drawn if draw is None else draw
         x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
-        return self._result(x, draw_many)
+        return self.result(x, draw_many)
 
     def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
-        x, c = self._x(_first(self.read(source), n))
+        x, c = self.seen(_first(self.read(source), n))
         both = torch.cat([x, uses.reconstruct(self.model, x, c)])
         names = {"row": None, "which": ("original", "reconstruction")}
         if isinstance(self.codec, TableCodec):  # each under its original
             both = torch.stack(both.chunk(2), 1).flatten(0, 1)
-            return self._result(both, draw_pairs, (len(x), 2), names)
-        return self._result(both, draw_pairs, (2, len(x)))
+            return self.result(both, draw_pairs, (len(x), 2), names)
+        return self.result(both, draw_pairs, (2, len(x)))
 
     def interpolate(
         self, source: Any = None, *, n: int = 6, steps: int = 10, path: str = "linear"
@@ -230,13 +93,13 @@ class Run:
         items = _first(self.read(source), 2 * n)
         if len(items) < 2:
             raise VariedError("An interpolation needs two items at least.")
-        x, c = self._x(items)
+        x, c = self.seen(items)
         half = len(x) // 2
         start, end = x[:half], x[half : 2 * half]
         c = None if c is None else c[:half]
         made = uses.interpolate(self.model, start, end, c, steps=steps, path=path)
         names = {"path": None, "step": None}
-        return self._result(made.flatten(0, 1), draw_paths, (half, steps), names)
+        return self.result(made.flatten(0, 1), draw_paths, (half, steps), names)
 
     @property
     def straight(self) -> bool:
@@ -261,14 +124,14 @@ class Run:
             )
         order, rates = self._ranked()
         order = order[:dimensions]
-        x, c = self._x(_first(self.read(source), 1))
+        x, c = self.seen(_first(self.read(source), 1))
         z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
         made, values = uses.traverse(self.model, z, order, c, steps=steps)
         draw = partial(
             draw_traversals, rates=rates[: len(order)], values=values.numpy(), dims=order
         )
         names = {"unit": [f"z{d}" for d in order], "value": [f"{v:+.2f}" for v in values.tolist()]}
-        return self._result(made.flatten(0, 1), draw, (len(order), steps), names)
+        return self.result(made.flatten(0, 1), draw, (len(order), steps), names)
 
     def encode(self, source: Any = None) -> Codes:
         """Return the codes of data, in order."""
@@ -349,7 +212,7 @@ class Run:
             score(chunks(batch.x, batch.c, size=ROWS))
             for batch in (self.stored(items), self.stored(normal))
         )
-        looks = self.codec.looks(self._x(items)[0])
+        looks = self.codec.looks(self.seen(items)[0])
         learned = self.data["train"]
         return detected(self.codec, items, found, usual, looks, rate=false_alarms, known=learned)
 
@@ -403,16 +266,6 @@ class Run:
         rates = np.array(kept)
         order = np.argsort(-rates).tolist()
         return order, rates[order]
-
-    def save(self, folder: str | Path) -> Path:
-        """Copy the run to another folder.
-
-        Raises:
-            VariedError: If the folder is there already.
-        """
-        if Path(folder).exists():
-            raise VariedError(f"{folder} is there already; choose a new name.")
-        return Path(shutil.copytree(self.folder, folder))
 
 
 def list_runs(root: Path | str = "runs") -> list[Path]:

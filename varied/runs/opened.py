@@ -1,0 +1,183 @@
+"""The folder of a run, opened: its parts, its data, and data in and out of the model's form."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varied.data import Batch, Items, read
+from varied.data.codecs import PictureCodec, TableCodec
+from varied.errors import VariedError, nearest
+from varied.expost import flat_only
+from varied.randomness import noise
+from varied.runs.result import Draw, Result
+from varied.runs.rows import rows_of
+from varied.runs.store import Store
+from varied.spec import compose, compose_prior
+from varied.train import Step
+
+__all__ = ["Opened"]
+
+
+class Opened:
+    """The folder of a run, opened.
+
+    Arguments:
+        folder: Where the run is.
+        items: The data, where they are at hand already; else they are read again when needed.
+
+    Raises:
+        VariedError: If the folder holds no run.
+    """
+
+    def __init__(self, folder: Path | str, items: Items | None = None) -> None:
+        self.store = Store(folder)
+        self.spec = self.store.read_spec()
+        self.codec, self.context = self.store.read_codecs()
+        self.data = self.store.read_data()
+        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
+        self._items = items
+        if self.store.trained:
+            self.store.read_weights("model.safetensors", self.model)
+        elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
+            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
+
+        self._take_prior()
+
+    def _take_prior(self) -> None:
+        """Sample from the prior that was fitted afterwards, where one was."""
+        part = self.store.read_prior()
+        if part is not None:
+            model = flat_only(self.model)
+            model.prior = compose_prior(self.spec, part, model.encoder)
+            self.store.read_weights("prior.safetensors", model.prior)
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is."""
+        return self.store.folder
+
+    def __repr__(self) -> str:
+        parts = f"{self.spec.net.name}, {self.spec.likelihood.name}, latent {self.spec.latent}"
+        return f"Run({self.folder.name}: {parts})"
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the run to another folder.
+
+        Raises:
+            VariedError: If the folder is there already.
+        """
+        if Path(folder).exists():
+            raise VariedError(f"{folder} is there already; choose a new name.")
+        return Path(shutil.copytree(self.folder, folder))
+
+    # Data
+
+    @cached_property
+    def items(self) -> Items:
+        """The data that the run was trained on, read again from where they came.
+
+        Raises:
+            VariedError: If they are gone, or have changed since.
+        """
+        if self._items is not None:
+            return self._items
+        source = self.data["source"]
+        if source is None:
+            raise VariedError("This run was trained on arrays in memory; pass the data again.")
+        items = read(source, **self.data["options"])
+        if items.digest() != self.data["digest"]:
+            raise VariedError(
+                f"{source} has changed since the run was trained, so its test rows are not known; "
+                "restore it, or name other data."
+            )
+        return items
+
+    def part(self, name: str = "test") -> Items:
+        """Return the "train", "validation" or "test" rows."""
+        parts = ("train", "validation", "test")
+        if name not in parts:
+            raise VariedError(f"There is no part '{name}': {nearest(name, parts)}")
+        return self.items.take(getattr(self.store.read_split(), name))
+
+    def read(self, source: Any = None) -> Items:
+        """Read other data as this run takes them; None gives its own test rows."""
+        if source is None:
+            return self.part("test")
+        size = self.codec.size if isinstance(self.codec, PictureCodec) else None
+        return read(source, size=size, at_least=1)
+
+    def stored(self, items: Items) -> Batch:
+        """Return items as the model's stored rows, with their context.
+
+        A model that learned classes is not told them: what it says must not hang on labels.
+        """
+        if self.context is None or self.model.classes:
+            return Batch(self.codec.encode(items))
+        if items.labels is None:
+            raise VariedError("This run is conditional, so data need their labels.")
+        labels: Any = items.labels
+        if items.classes and items.classes != self.context.classes:
+            labels = [items.classes[i] if i >= 0 else None for i in labels]
+        return Batch(self.codec.encode(items), self.context.encode(labels))
+
+    def seen(self, items: Items) -> tuple[Tensor, Tensor | None]:
+        """Return items as the model sees them, binarized where it is, and their context."""
+        batch = self.stored(items)
+        with noise(self.spec.plan.seed, "look"):
+            return self.codec.load(batch.x), batch.c
+
+    def contexts(self, n: int, of: object = None) -> Tensor | None:
+        """Return contexts for n data, with shape (n, F); None for a run without.
+
+        Arguments:
+            n: How many.
+            of: A class name or number, or several; None takes the classes in turn.
+
+        Raises:
+            VariedError: If the run is not conditional, or there is no such class.
+        """
+        if self.context is None:
+            if of is not None:
+                raise VariedError(
+                    "This run is not conditional: train it with model='conditional-vae'."
+                )
+            return None
+        if of is None:
+            size = self.context.size
+            return (
+                torch.eye(size)[torch.arange(n) % size]
+                if self.context.classes
+                else torch.zeros(n, size)
+            )
+        c = self.context.encode(of)
+        return c.repeat(-(-n // len(c)), 1)[:n]
+
+    def result(
+        self,
+        x: Tensor,
+        draw: Draw,
+        lead: Sequence[int] = (),
+        names: Mapping[str, Sequence[str] | None] | None = None,
+    ) -> Result:
+        """Return what a model made in the person's own form.
+
+        Arguments:
+            x: The data, with shape (N, *event).
+            draw: Draws them as one picture.
+            lead: The shape in which they belong together, such as (paths, steps).
+            names: What each dimension of it is called, for rows of a table; see `rows_of`.
+        """
+        if isinstance(self.codec, TableCodec):
+            return rows_of(self.codec.decode(x), self.codec.form, lead, names)
+        array, shown = self.codec.decode(x), self.codec.looks(x)
+        lead = lead or array.shape[:1]
+        return Result(
+            array.reshape(*lead, *array.shape[1:]), shown.reshape(*lead, *shown.shape[1:]), draw
+        )
