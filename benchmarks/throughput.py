@@ -17,7 +17,6 @@ import platform
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator
 from itertools import product
 from math import isnan, nan
@@ -27,10 +26,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.peers.environments import FOLDER, ROOT, python_of
 from benchmarks.peers.works import WORKS
 
-ROOT = Path(__file__).resolve().parent.parent
-PYTHAE = ROOT / "benchmarks" / ".peers" / "pythae"
+PYTHAE = FOLDER / "pythae"
 SYSTEMS = {
     "plain": (Path(sys.executable), "benchmarks.peers.plain"),
     "pythae": (PYTHAE / "bin" / "python", "benchmarks.peers.pythae"),
@@ -44,7 +43,7 @@ def main() -> None:
     wanted = arguments()
     wanted.data = mnist(wanted.data)
     if "pythae" in wanted.systems:
-        install_pythae()
+        python_of("pythae", "pythae==0.1.2")
     about = machine(wanted.threads)
     lines = list(qualities(wanted) if wanted.quality else speeds(wanted))
     if not lines:
@@ -79,18 +78,6 @@ def mnist(given: Path | None) -> Path:
         if place.is_file():
             return place.resolve()
     raise SystemExit("The MNIST digits were not found: give their npz with --data.")
-
-
-def install_pythae() -> None:
-    """Make Pythae's own environment, with the versions that this repository pins."""
-    done = PYTHAE / "installed"
-    if done.exists():
-        return
-    say("installing Pythae into its own environment ...")
-    venv.create(PYTHAE, with_pip=True, clear=True)
-    pip = [PYTHAE / "bin" / "python", "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "-c", ROOT / "constraints.txt", "pythae==0.1.2"], check=True)
-    done.touch()
 
 
 def speeds(wanted: argparse.Namespace) -> Iterator[Line]:

@@ -74,7 +74,10 @@ class ContinuousBernoulli(Likelihood):
 
 
 class Spread(nn.Module):
-    """The scale of a location-scale likelihood: fixed, one learned for all data, or one an element.
+    """The scale of a location-scale likelihood.
+
+    Fixed; one that is learned; one learned for each element, the same for all data, as in factor
+    analysis; or one an element that the network says of each datum.
 
     A likelihood whose scale may shrink to zero is unbounded, so there is a floor; the default is
     half a grey level, 1/510.
@@ -84,7 +87,8 @@ class Spread(nn.Module):
         https://arxiv.org/abs/2006.13202
 
     Arguments:
-        scale: A positive number, "learned" or "each".
+        event: The shape of one datum.
+        scale: A positive number, "learned", "elementwise" or "each".
         floor: The least scale, in units of the data.
     """
 
@@ -92,17 +96,18 @@ class Spread(nn.Module):
     # a scale would need thousands of steps to fall from 1 to 0.05.
     GAIN = 10.0
 
-    def __init__(self, scale: float | str, floor: float) -> None:
+    def __init__(self, event: tuple[int, ...], scale: float | str, floor: float) -> None:
         super().__init__()
         if floor <= 0:
             raise VariedError(
                 f"floor={floor} must be above 0, say 0.002: it bounds the likelihood."
             )
         self.each, self.floor = scale == "each", math.log(floor)
-        fixed = None if scale in ("learned", "each") else _positive(scale)
+        own: dict[float | str, tuple[int, ...]] = {"learned": (), "elementwise": event}
+        fixed = None if self.each or scale in own else _positive(scale)
         self.fixed = None if fixed is None else math.log(fixed)
-        start = torch.full((), math.log(0.3) / self.GAIN)
-        self.raw = nn.Parameter(start) if scale == "learned" else None
+        start = torch.full(own.get(scale, ()), math.log(0.3) / self.GAIN)
+        self.raw = nn.Parameter(start) if scale in own else None
 
     def forward(self, h: Tensor | None, like: Tensor) -> Tensor:
         """Return the log-scale, with a shape that broadcasts to that of ``like``."""
@@ -120,7 +125,9 @@ def _positive(scale: float | str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < math.inf:
-        raise VariedError(f"scale={scale!r} must be a number above 0, 'learned' or 'each'.")
+        raise VariedError(
+            f"scale={scale!r} must be a number above 0, 'learned', 'elementwise' or 'each'."
+        )
     return value
 
 
@@ -131,7 +138,7 @@ class Scaled(Likelihood):
         self, event: tuple[int, ...], scale: float | str = "learned", floor: float = 1 / 510
     ) -> None:
         super().__init__(event)
-        self.spread = Spread(scale, floor)
+        self.spread = Spread(event, scale, floor)
         self.arity = 2 if self.spread.each else 1
 
 
@@ -145,7 +152,8 @@ class Gaussian(Scaled):
 
     Arguments:
         event: The shape of one datum.
-        scale: A number, "learned" (one for all elements) or "each" (one an element, from the net).
+        scale: A number, "learned" (one for all elements), "elementwise" (one for each, the same for
+            all data) or "each" (one an element, from the net).
         floor: The least scale, in units of the data.
     """
 
@@ -161,7 +169,8 @@ class Laplace(Scaled):
 
     Arguments:
         event: The shape of one datum.
-        scale: A number, "learned" (one for all elements) or "each" (one an element, from the net).
+        scale: A number, "learned" (one for all elements), "elementwise" (one for each, the same for
+            all data) or "each" (one an element, from the net).
         floor: The least scale :math:`b`, in units of the data.
     """
 

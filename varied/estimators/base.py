@@ -31,12 +31,14 @@ Array = npt.NDArray[Any]
 
 #: What small tables are trained with, where a person says nothing.
 NET = {"name": "mlp", "width": 128}
-STEPS, PASSES = 500, 10
+PASSES = 10
 WARM_UP = "linear(0, 1, 0.2)"
 #: Rows that pass through a model at once.
 ROWS = 500
 #: The largest share of the known cells of a row that is hidden from a model that is to fill gaps.
 HIDDEN = 0.5
+
+NO_DENSITY = "This posterior or prior has no density to score rows by: leave it out."
 
 #: Torch has one generator and one number of threads for the whole process.
 _ONE_AT_A_TIME = threading.RLock()
@@ -99,6 +101,9 @@ class Hidden:
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A variational autoencoder that is fitted in memory; its parameters are those of all."""
 
+    #: Steps where a person says nothing, at least, and passes at most.
+    least, passes = 500, math.inf
+
     latent: int | None
     net: Any
     likelihood: Any
@@ -155,7 +160,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             hide: Whether known cells are hidden by chance; where rows have gaps they always are.
             parts: Axes of the spec that this estimator chooses; what the person gave goes before.
         """
-        likelihood = Part.of("columns" if self.likelihood is None else self.likelihood)
+        usual = parts.pop("likelihood", "columns")
+        likelihood = Part.of(usual if self.likelihood is None else self.likelihood)
         self.scale_ = Scale.fit(X, likelihood.name)
         if likelihood.name == "columns":
             own = {"layout": self.scale_.layout, "gaps": False}
@@ -194,7 +200,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         length = {k: getattr(self, k) for k in ("epochs", "steps")}
         length = {k: v for k, v in length.items() if v is not None}
         if not length:
-            length = {"steps": max(STEPS, PASSES * n // max(1, int(self.batch)))}
+            batches = max(1, n // max(1, int(self.batch)))
+            length = {"steps": min(max(self.least, PASSES * batches), self.passes * batches)}
         checked = Spec.of(plan=plan | length).plan
         steps = checked.steps or math.ceil(checked.epochs * max(1, n // checked.batch))
         return plan | length | {"warmup": min(Plan.warmup, steps // 10)}
@@ -208,9 +215,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _log_density(self, X: Array, samples: int) -> Array:
         """Return the importance-weighted log p(x) of what is known of each row, in units of X."""
         if "density" not in self.model_.gives:
-            raise VariedError(
-                "This posterior or prior has no density to score rows by: leave it out."
-            )
+            raise VariedError(NO_DENSITY)
         with alone(self.threads):
             found = uses.strangeness(
                 self.model_, same, self._chunks(X), samples=samples, seed=self.seed_

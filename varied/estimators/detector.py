@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import OutlierMixin
 
+from varied import uses
 from varied.errors import VariedError
-from varied.estimators.base import Estimator
+from varied.estimators.base import NO_DENSITY, Estimator, alone, same
 from varied.evaluate.anomalies import Threshold, threshold
 from varied.randomness import permutation
 
@@ -19,10 +20,16 @@ Array = npt.NDArray[Any]
 
 #: The share of the rows that is held out to draw the line.
 HELD_OUT = 0.1
+#: Rows at most that others are judged beside.
+MOST = 10_000
+LIKELIHOOD = {"name": "gaussian", "scale": "elementwise", "floor": 0.05}
 
 
 class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
-    r"""Anomalies by the density of a variational autoencoder: log p(x), importance-weighted.
+    r"""Anomalies by a variational autoencoder: rows of low density, or far from any normal row.
+
+    The density is the importance-weighted log p(x), the distance that from the nearest row of the
+    training, in what a row is and what the model leaves of it; see `varied.uses.Normal`.
 
     No share of anomalies is assumed. A tenth of the rows is held out of training, and the line is
     drawn on their scores, so that at most ``false_alarms`` of rows like them alarm: with 95 %
@@ -34,16 +41,17 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Arguments:
         latent: The number of latent dimensions; None chooses: half the columns, up to 16.
+        by: "both", "density" alone (in nats) or "distance" alone.
         false_alarms: The share of normal rows that may alarm.
         samples: Importance samples behind each score.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
             None takes two layers of 128.
-        likelihood: p(x given z); None takes "columns", a mixture for each column.
-        prior: p(z); None takes the standard normal.
+        likelihood: p(x given z); None takes a Gaussian with a scale for each column.
+        prior: p(z); None takes a mixture.
         posterior: q(z given x); None takes the Gaussian.
         objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
-        steps: Steps of one batch; None takes 500, or ten passes where that is more.
+        steps: Steps of one batch; None takes 1,500, or ten passes where that is more.
         batch: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
@@ -51,6 +59,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         threads: Processor threads.
 
     Attributes:
+        normal_: What normal rows are like, a `varied.uses.Normal`.
         offset_: The line: ``decision_function`` is ``score_samples`` less this.
         threshold_: What is promised of it, a `varied.evaluate.Threshold`; None where the held-out
             rows are too few.
@@ -65,10 +74,13 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         array([ 1, -1])
     """
 
+    least = 1500
+
     def __init__(
         self,
         latent: int | None = None,
         *,
+        by: str = "both",
         false_alarms: float = 0.05,
         samples: int = 50,
         net: Any = None,
@@ -83,6 +95,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         random_state: Any = None,
         threads: int = 1,
     ) -> None:
+        self.by = by
         self.false_alarms = false_alarms
         self.samples = samples
         self.latent = latent
@@ -111,8 +124,20 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             )
         order = permutation(len(X), self.seed_, "held out").numpy()
         aside = max(1, round(HELD_OUT * len(X)))
-        self._learn(X[order[aside:]], hide=True)
-        strange = -self._log_density(X[order[:aside]], self.samples)
+        own, held = X[order[aside:]], X[order[:aside]]
+        self._learn(own, likelihood=LIKELIHOOD, prior="mixture")
+        if "density" not in self.model_.gives:
+            raise VariedError(NO_DENSITY)
+        with alone(self.threads):
+            self.normal_ = uses.Normal(
+                self.model_,
+                same,
+                self._chunks(own[:MOST]),
+                by=self.by,
+                samples=self.samples,
+                seed=self.seed_,
+            )
+        strange = -self._scored(held)
         self.threshold_: Threshold | None
         try:
             self.threshold_ = threshold(strange, false_alarms=self.false_alarms)
@@ -125,8 +150,16 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return log p(x) of each row, in nats and in units of X; higher is more normal."""
-        return self._log_density(self._read(X), self.samples)
+        """Return how normal each row is; higher is more normal.
+
+        With ``by="density"`` it is log p(x), in nats and in units of X.
+        """
+        return self._scored(self._read(X))
+
+    def _scored(self, X: Array) -> Array:
+        with alone(self.threads):
+            found: Array = -self.normal_.judge(self._chunks(X)).score.numpy()
+        return found - self.scale_.log_width(X) if self.by == "density" else found
 
     def decision_function(self, X: Any) -> Array:
         """Return ``score_samples`` less ``offset_``; below 0 is an anomaly."""

@@ -25,6 +25,8 @@ __all__ = ["VAEImputer"]
 
 Array = npt.NDArray[Any]
 
+NET = {"name": "mlp", "width": 256}
+
 
 class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     r"""Missing cells, filled with their mean given what is known of the row.
@@ -52,13 +54,14 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         keep_empty_features: Whether columns without any known cell in training come back, as 0;
             they are left out otherwise, as by scikit-learn's imputers.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
-            None takes two layers of 128.
+            None takes two layers of 256.
         likelihood: p(x given z); None takes "columns", a mixture for each column.
         prior: p(z); None takes the standard normal.
         posterior: q(z given x); None takes the Gaussian.
         objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
-        steps: Steps of one batch; None takes 500, or ten passes where that is more.
+        steps: Steps of one batch; None takes 3,000, or ten passes where that is more, but no more
+            than 250 passes.
         batch: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
@@ -76,6 +79,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         >>> bool(abs(imputer.transform([[1.0, np.nan]])[0, 1] - 2) < 0.5)
         True
     """
+
+    least, passes = 3000, 250
 
     def __init__(
         self,
@@ -129,7 +134,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         rows = self._gappy(X, fit=True).astype(np.float64)
         if not isinstance(self.draws, int | np.integer) or self.draws < 0:
             raise VariedError(f"draws={self.draws} is no number of draws; 0 fills in the mean.")
-        self._learn(rows, hide=True)
+        self._learn(rows, hide=True, net=NET)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -145,6 +150,34 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             return np.where(np.isnan(found), 0, found).astype(found.dtype)
         kept: Array = found[:, self.scale_.seen]
         return kept
+
+    def draw(self, X: Any, n: int = 20) -> Array:
+        """Return the rows, filled n times over with draws from p(missing given observed).
+
+        Analyse each as if it were whole, and pool what comes of them by Rubin's rules; the
+        quantiles of a cell's draws are its interval.
+
+        Arguments:
+            X: Rows with gaps.
+            n: How many draws.
+
+        Returns:
+            Filled rows with shape (n, N, columns).
+        """
+        X = self._gappy(X)
+        rows, gaps = self.scale_.rows(X.astype(np.float64)), np.isnan(X)
+        with alone(self.threads):
+            drawn = uses.impute(
+                self.model_,
+                rows.x,
+                mask=rows.mask,
+                draws=n,
+                samples=self.samples,
+                seed=self.seed_,
+            )
+        filled = self.scale_.back(drawn.flatten(0, 1)).reshape(n, *X.shape)
+        found: Array = np.where(gaps, filled, X)[..., self.scale_.seen | self.keep_empty_features]
+        return found
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns that come back."""

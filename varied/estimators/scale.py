@@ -71,7 +71,8 @@ class Scale:
             return cls(np.zeros(size), np.ones(size), seen, domain)
         mean, width = np.zeros(size), np.ones(size)
         if seen.any():
-            scaler = StandardScaler().fit(X[:, seen].astype(np.float64))
+            with np.errstate(over="ignore", invalid="ignore"):  # refused below, in a sentence
+                scaler = StandardScaler().fit(X[:, seen].astype(np.float64))
             mean[seen], width[seen] = scaler.mean_, scaler.scale_
         if not np.isfinite(mean + width).all():
             raise VariedError("A column is too wide for its variance to be a number: rescale it.")

@@ -15,7 +15,7 @@ from varied.randomness import noise
 from varied.runtime import exactly
 from varied.uses.weigh import CHUNK, bound, weighed
 
-__all__ = ["Strangeness", "strangeness"]
+__all__ = ["Strangeness", "seen", "strangeness"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def strangeness(
             size = max(1, CHUNK // (samples * moved.x[0].numel() * model.arity))
             for start in range(0, len(moved), size):
                 part = slice(start, start + size)
-                x = _seen(load, moved.x[part], seed)
+                x = seen(load, moved.x[part], seed)
                 c = None if moved.c is None else moved.c[part]
                 mask = None if moved.mask is None else moved.mask[part]
                 z, log_w = weighed(model, x, c, mask, samples=samples, seed=seed)
@@ -80,7 +80,7 @@ def strangeness(
     return Strangeness(torch.cat(score), torch.cat(cost))
 
 
-def _seen(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
+def seen(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
     """Return rows as the model sees them; what a load draws hangs on the row alone."""
     found = []
     for row in stored.split(1):
