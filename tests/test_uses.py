@@ -5,8 +5,9 @@ import torch
 
 from varied import uses
 from varied.data import Batch
+from varied.errors import VariedError
 from varied.spec import Spec, compose
-from varied.uses.interpolate import PATHS, linear, spherical
+from varied.uses.interpolate import PATHS, densely, linear, spherical
 from varied.uses.sample import quantiles
 
 SHAPE = (1, 5, 7)
@@ -62,6 +63,75 @@ def test_an_arc_keeps_the_norm_and_a_line_does_not():
     assert linear(a, b, t).norm(dim=-1).min() < 0.71
     assert torch.allclose(spherical(a, a, t), linear(a, a, t))
     assert torch.isfinite(spherical(a, -a, t)).all()
+
+
+def crescent(n: int) -> torch.Tensor:
+    """Return codes on the upper third of a ring."""
+    angle = torch.pi * (1 + 4 * torch.rand(n)) / 6
+    return torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * torch.randn(n, 2)
+
+
+def test_a_path_along_the_density_goes_round_what_is_empty():
+    support = uses.support(crescent(1500), crescent(1000))
+    a, b = torch.tensor([[0.866, 0.5]]), torch.tensor([[-0.866, 0.5]])
+    t = torch.linspace(0, 1, 9)
+    bent = densely(a, b, t, support=support)
+    assert torch.equal(bent[:, 0], a)
+    assert torch.equal(bent[:, -1], b)
+    assert (bent.norm(dim=-1) - 1).abs().max() < 0.15  # it cuts the corner a little
+    assert linear(a, b, t).norm(dim=-1).min() < 0.51
+    assert not support.outside(bent).any()
+    assert support.outside(linear(a, b, t)[:, 2:-2]).all()
+    steps = bent.diff(dim=1).norm(dim=-1)
+    assert steps.max() / steps.min() < 1.2
+    assert torch.equal(bent, densely(a, b, t, support=support))
+
+
+def test_where_the_density_is_flat_the_path_is_straight():
+    support = uses.support(1000 * torch.randn(4000, 2), 1000 * torch.randn(1000, 2))
+    a, b, t = torch.randn(3, 2), torch.randn(3, 2), torch.linspace(0, 1, 5)
+    bent = densely(a, b, t, support=support)
+    torch.testing.assert_close(bent, linear(a, b, t), atol=0.05, rtol=0)
+
+
+def test_two_modes_are_joined_by_where_data_are():
+    """Three heaps in a corner: the way from the first to the last passes the one between."""
+    heaps = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, 2.0]])
+    codes = heaps[torch.arange(6000) % 3] + 0.45 * torch.randn(6000, 2)
+    support = uses.support(codes[:4500], codes[4500:])
+    a, b, t = heaps[:1], heaps[2:], torch.linspace(0, 1, 11)
+    known = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(3)),
+        torch.distributions.Independent(torch.distributions.Normal(heaps, 0.45), 1),
+    )
+    bent, straight = (
+        known.log_prob(path) for path in (densely(a, b, t, support=support), linear(a, b, t))
+    )
+    assert bent.min() > straight.min() + 0.5
+    assert bent.mean() > straight.mean() + 0.3
+
+
+def test_a_path_along_the_density_needs_one(case):
+    model, x, c = case
+    half = None if c is None else c[:3]
+    with pytest.raises(VariedError, match="give a support"):
+        uses.interpolate(model, x[:3], x[3:], half, path="density")
+    with pytest.raises(VariedError, match="There is no path 'dense': did you mean 'density'"):
+        uses.interpolate(model, x[:3], x[3:], half, path="dense")
+
+
+def test_the_corners_of_a_square_are_reconstructions(case):
+    model, x, c = case
+    four = None if c is None else c[:4]
+    made = uses.corners(model, x[:4], four, steps=3)
+    assert made.shape == (3, 3, *SHAPE)
+    ends = torch.stack([made[0, 0], made[0, 2], made[2, 0], made[2, 2]])
+    torch.testing.assert_close(ends, uses.reconstruct(model, x[:4], four))
+    z = model.encode(x[:4], four).mean.mean(0, keepdim=True)
+    middle = uses.decode(model, z, None if c is None else four.mean(0, keepdim=True))
+    torch.testing.assert_close(made[1, 1], middle[0])
+    with pytest.raises(VariedError, match="four corners"):
+        uses.corners(model, x[:3], None if c is None else c[:3])
 
 
 def test_traversals_move_one_dimension_alone(case):

@@ -28,7 +28,7 @@ from varied.plots.maps import (
 from varied.plots.sheet import clip, columns_for, font, sheet
 from varied.plots.style import INK, MUTED, Array, StrPath, plain, swatch
 
-__all__ = ["follow", "latent_gif", "samples_gif"]
+__all__ = ["follow", "latent_gif", "samples_gif", "walk_gif"]
 
 Frames: TypeAlias = list[Array]
 
@@ -70,7 +70,7 @@ def latent_gif(
             cloud.set_offsets(frame[layer.index])
         figure.axes[0].set_title(plain(_caption(captions, index)), loc="left", fontsize=11)
         images.append(_photograph(figure))
-    return _film(_one_palette(images, 160), path, milliseconds, hold_last)
+    return _film(_one_palette(images, 160), path, _times(images, milliseconds, hold_last))
 
 
 def _caption(captions: Sequence[str] | None, index: int) -> str:
@@ -161,7 +161,28 @@ def samples_gif(
     ]
     grey = frames.ndim == 4 or frames.shape[-1] == 1
     film = [_few_greys(image) for image in images] if grey else _one_palette(images, 255)
-    return _film(film, path, milliseconds, hold_last)
+    return _film(film, path, _times(film, milliseconds, hold_last))
+
+
+def walk_gif(paths: Array, path: StrPath, *, milliseconds: int = 60, rest: int = 600) -> Path:
+    """Write a film of pictures that become others and go back, without an end.
+
+    Arguments:
+        paths: uint8, shape (R, S, H, W) or (R, S, H, W, 3): a picture for each path.
+        path: The GIF to write.
+        milliseconds: How long each step is shown.
+        rest: How long both ends are shown, in milliseconds.
+
+    Returns:
+        The path.
+    """
+    steps = [*range(paths.shape[1]), *range(paths.shape[1] - 2, 0, -1)]
+    columns = columns_for(len(paths))
+    scale = max(1, min(640 // (columns * paths.shape[3]), 8))
+    sheets = [sheet(paths[:, step], columns=columns, scale=scale) for step in steps]
+    film = [_few_greys(image) for image in sheets] if paths.ndim == 4 else _one_palette(sheets, 255)
+    ends = {0, paths.shape[1] - 1}
+    return _film(film, path, [rest if step in ends else milliseconds for step in steps])
 
 
 def _few_greys(image: Image.Image) -> Image.Image:
@@ -198,8 +219,11 @@ def _keep_white(palette: Image.Image) -> None:
     palette.putpalette(entries.tobytes())
 
 
-def _film(images: list[Image.Image], path: StrPath, milliseconds: int, hold_last: int) -> Path:
-    times = [milliseconds] * (len(images) - 1) + [hold_last]
+def _times(images: list[Image.Image], milliseconds: int, hold_last: int) -> list[int]:
+    return [milliseconds] * (len(images) - 1) + [hold_last]
+
+
+def _film(images: list[Image.Image], path: StrPath, times: list[int]) -> Path:
     first, *rest = images
 
     def write(file: BinaryIO) -> None:

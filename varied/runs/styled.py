@@ -1,0 +1,81 @@
+"""Data in the style of other data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from varied import plots, uses
+from varied.data import Items
+from varied.errors import VariedError
+from varied.models import Stacked
+from varied.plots.edits import crossed
+from varied.runs.edited import real_only
+from varied.runs.opened import Opened
+from varied.runs.result import Result
+
+__all__ = ["mingled", "restyled"]
+
+Array = npt.NDArray[Any]
+
+
+def restyled(run: Opened, items: Items, of: object) -> Result:
+    """Return each datum as it would be in other contexts; see `Run.style`."""
+    if run.context is None or isinstance(run.model, Stacked):
+        raise VariedError(
+            "This run's decoder is not told a class, so it cannot write one in another's style: "
+            "train it with model='conditional-vae' on labelled data, or name levels or units."
+        )
+    if of is None and not run.context.classes:
+        raise VariedError("This run's context is numbers: say which to write the data in.")
+    wanted = run.context.encode(list(run.context.classes) if of is None else of)
+    x, c = run.seen(items)
+    made = uses.rewritten(run.model, x, c, wanted)
+    titles = [_said(one) for one in run.context.decode(wanted)]
+    draw = partial(_draw, run.codec.looks(x), titles=titles, contents=None)
+    return run.result(made.flatten(0, 1), draw, made.shape[:2], {"style": None, "as": titles})
+
+
+def _said(context: Any) -> str:
+    return context if isinstance(context, str) else ", ".join(f"{v:g}" for v in context)
+
+
+def mingled(
+    run: Opened,
+    items: Items,
+    contents: Items,
+    levels: Sequence[int] | None,
+    units: Sequence[int] | None,
+) -> Result:
+    """Return each content with some of the code of each style; see `Run.style`."""
+    real_only(run, "A mix of codes")
+    if levels and units:
+        raise VariedError("Name levels or units, and not both.")
+    some = list(units) if units else uses.units_of(run.model, levels or ())
+    size = int(np.prod(run.model.latent))
+    if not all(0 <= unit < size for unit in some):
+        raise VariedError(f"units={some}: this run has the units 0 to {size - 1}.")
+    (x, c), (y, other) = run.seen(contents), run.seen(items)
+    made = uses.mixed(run.model, x, y, some, c, other)
+    draw = partial(_draw, run.codec.looks(y), titles=None, contents=run.codec.looks(x))
+    return run.result(made.flatten(0, 1), draw, made.shape[:2], {"style": None, "content": None})
+
+
+def _draw(
+    styles: Array,
+    array: Array,
+    path: Path,
+    *,
+    titles: Sequence[str] | None,
+    contents: Array | None,
+) -> Path:
+    if array.dtype == np.uint8:
+        return crossed(styles, array, path, contents=contents, titles=titles)
+    rows = array.reshape(array.shape[0] * array.shape[1], -1)
+    heads = None if titles is None else [*titles] * len(array)
+    return plots.curves(rows, path, columns=array.shape[1], titles=heads)
