@@ -110,6 +110,53 @@ def test_a_picture_that_is_binarized_at_every_look_keeps_its_score():
     torch.testing.assert_close(again, once[order])
 
 
+def judged(world, normal, x, by, **more):
+    """Return how strange data are to a linear model, beside normal data."""
+    beside = uses.Normal(world.model(), lambda x: x, chunks(normal, size=64), by=by, **more)
+    return beside.judge(chunks(x, size=7))
+
+
+def test_a_distance_is_that_to_the_nearest_other_in_datum_and_residual():
+    world, normal, x = World(), torch.randn(150, D), torch.randn(20, D)
+    project = torch.outer(world.w, world.w) / (world.w @ world.w + SCALE**2)  # x to its mean
+    places, others = (torch.cat([a, a - a @ project], 1) for a in (normal, x))
+    far = torch.cdist(others.double(), places.double())
+    torch.testing.assert_close(judged(world, normal, x, "distance").score, far.min(1).values)
+    own = torch.cdist(places.double(), places.double()).fill_diagonal_(torch.inf).min(1).values
+    found = judged(world, normal, normal[:30], "distance")
+    torch.testing.assert_close(found.score, own[:30], atol=1e-5, rtol=1e-5)
+
+
+def test_density_and_distance_add_up_in_units_of_normal_data():
+    world, normal = World(), torch.randn(400, D)
+    found = {by: judged(world, normal, normal, by) for by in uses.WAYS}
+    usual = {}
+    for by in ("density", "distance"):
+        middle, high = np.quantile(found[by].score.numpy(), (0.5, 0.9))
+        usual[by] = (found[by].score.numpy() - middle) / (high - middle)
+        assert np.isclose(np.quantile(usual[by], 0.9), 1)
+    expected = sum(np.sign(u) * np.log1p(np.abs(u)) for u in usual.values())
+    np.testing.assert_allclose(found["both"].score.numpy(), expected, atol=1e-5)
+
+
+def test_a_hole_in_the_data_is_strange_by_distance_where_the_density_is_high():
+    """Normal data lie on a ring: its middle is the likeliest place of all to a linear model."""
+    world, turn = World(), torch.linspace(0, 6.28, 200)
+    other = torch.nn.functional.normalize(torch.arange(D) - 2.5, dim=0)
+    along = torch.nn.functional.normalize(world.w, dim=0)
+    ring = 3 * (turn.cos()[:, None] * along + turn.sin()[:, None] * other)
+    x = torch.cat([torch.zeros(1, D), ring[:50] + 0.01])
+    assert judged(world, ring, x, "density").score.argmin() == 0
+    assert judged(world, ring, x, "distance").score.argmax() == 0
+
+
+def test_there_is_no_other_way_to_judge_and_one_normal_datum_is_too_few():
+    with pytest.raises(VariedError, match="not judged by 'nearness'"):
+        judged(World(), torch.randn(9, D), torch.randn(2, D), "nearness")
+    with pytest.raises(VariedError, match="Two normal data"):
+        judged(World(), torch.randn(1, D), torch.randn(2, D), "both")
+
+
 # A table
 
 
@@ -193,17 +240,17 @@ def test_what_does_not_fit_together_is_strange_and_named(run):
     assert found.strange.mean() < 0.15
     frame = found.frame
     assert list(frame.columns)[:5] == ["row", "score", "p", "strange", "because"]
-    assert list(frame.columns)[5:] == list(whole.columns)
+    assert list(frame.columns)[5:] == ["nats", "distance", *whole.columns]
 
 
 def test_a_level_that_was_never_seen_is_strange(run):
     whole = table()[0].iloc[:50].reset_index(drop=True)
-    before = run.detect(whole).score
+    before = run.detect(whole).nats
     whole.loc[3, "kind"] = "giant"
     found = run.detect(whole)
     assert found.because[3].startswith("kind +")
-    assert found.score[3] > before[3] + 4
-    assert np.allclose(np.delete(found.score, 3), np.delete(before, 3))
+    assert found.nats[3] > before[3] + 4
+    assert np.allclose(np.delete(found.nats, 3), np.delete(before, 3))
 
 
 def test_few_normal_rows_draw_no_line(run):

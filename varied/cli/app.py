@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from varied import __version__
-from varied.cli import explain, judge, measure, prior, shelf, show, train
+from varied.cli import (
+    augment,
+    codes,
+    compress,
+    edit,
+    explain,
+    judge,
+    measure,
+    prior,
+    shelf,
+    show,
+    train,
+    update,
+)
 from varied.cli.flags import Group, Open, Plain
 
 __all__ = ["app"]
@@ -49,10 +62,17 @@ for command, kind, panel in (
     (show.reconstruct, Plain, "Use a run"),
     (show.interpolate, Plain, "Use a run"),
     (show.traverse, Plain, "Use a run"),
-    (show.encode, Plain, "Use a run"),
-    (show.classify, Plain, "Use a run"),
+    (edit.edit, Plain, "Use a run"),
+    (edit.style, Plain, "Use a run"),
+    (codes.encode, Plain, "Use a run"),
+    (codes.classify, Plain, "Use a run"),
+    (codes.neighbours, Plain, "Use a run"),
+    (augment.augment, Plain, "Use a run"),
     (judge.detect, Plain, "Use a run"),
     (judge.impute, Plain, "Use a run"),
+    (compress.compress, Plain, "Use a run"),
+    (compress.decompress, Plain, "Use a run"),
+    (update.update, Plain, "Train"),
     (prior.fit_prior, Open, "Train"),
     (measure.evaluate, Plain, "Measure"),
     (measure.compare, Plain, "Measure"),

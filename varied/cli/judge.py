@@ -22,6 +22,12 @@ __all__ = ["detect", "impute"]
 def detect(
     run: RunName,
     source: Source = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT", help="density (-log p), distance (from training data), or both."
+        ),
+    ] = "both",
     false_alarms: Annotated[
         float, typer.Option(metavar="SHARE", help="Of normal data, how many may alarm.")
     ] = 0.05,
@@ -35,7 +41,7 @@ def detect(
     """Say how strange each datum is, and what makes it so."""
     here = opened(run)
     with console.status("Scoring"):
-        found = here.detect(source, samples=samples, false_alarms=false_alarms)
+        found = here.detect(source, by=by, samples=samples, false_alarms=false_alarms)
         path = found.save(fresh(out))
     _strangers(here, found.items)
     if found.line is None:
@@ -46,10 +52,10 @@ def detect(
     else:
         console.say(
             f"{found.strange.sum():,} of {len(found.score):,} are strange: above "
-            f"{found.line.value:.1f} nats, where at most {found.line.bound:.1%} of normal data lie "
+            f"{found.line.value:.3g}, where at most {found.line.bound:.1%} of normal data lie "
             f"(sure by {found.line.confidence:.0%}, from {found.line.n:,} that were not learned)."
         )
-    console.say(f"Wrote {path}: score, p and reasons, strangest first.")
+    console.say(f"Wrote {path}: scores, p and reasons, strangest first.")
 
 
 def _strangers(here: Run, items: Items) -> None:
@@ -68,18 +74,32 @@ def impute(
         Path | None,
         typer.Option(metavar="FILE", help="Also write each filled cell with its interval."),
     ] = None,
+    hole: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHERE", help="In pictures: left,top,width,height, or a picture of it in white."
+        ),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many pictures.")] = 8,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which draws.")] = 0,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The filled table, written as yours is.")
-    ] = Path("filled.csv"),
+        Path | None,
+        typer.Option(metavar="FILE", help="The filled table, written as yours is, or filled.png."),
+    ] = None,
 ) -> None:
-    """Fill the missing cells of a table; what was there is not touched."""
+    """Fill the missing cells of a table, or a hole in pictures; what was there is not touched."""
     here = opened(run)
+    if hole is not None:
+        with console.status("Filling"):
+            made = here.fill(source, hole=hole, n=n, draws=draws, seed=seed)
+            path = made.save(fresh(out or Path("filled.png")))
+        console.say(f"Wrote {path}: {len(made):,} pictures, the mean of {draws} draws first.")
+        return
     with console.status("Filling"):
         found = here.impute(source, draws=draws, seed=seed)
     if not len(found.cells):
         raise VariedError("No cell is missing in the columns that the run learned.")
-    path = found.save(fresh(out))
+    path = found.save(fresh(out or Path("filled.csv")))
     console.say(f"Wrote {path}: {len(found.array):,} rows, {len(found.cells):,} cells filled.")
     if cells is not None:
         from varied.data.tables import Form, write_table

@@ -1,4 +1,4 @@
-"""`varied sample`, `reconstruct`, `interpolate`, `traverse` and `encode`: a run at work."""
+"""`varied sample`, `reconstruct`, `interpolate` and `traverse`: a run at work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs import Result, Run
 
-__all__ = ["classify", "encode", "interpolate", "reconstruct", "sample", "traverse"]
+__all__ = ["interpolate", "reconstruct", "sample", "traverse"]
+
+#: Samples from which copies can be told.
+LEAST = 20
 
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's folder, its name below runs/, or last.")
@@ -39,10 +42,18 @@ def _out(stem: str) -> Any:
 
 def sample(
     run: RunName,
-    n: Annotated[int, _option("N", "How many.", "-n", least=1)] = 64,
+    n: Annotated[
+        int | None, _option("N", "How many: 64, or 9 around each item.", "-n", least=1)
+    ] = None,
     of: Annotated[
         str | None,
         _option("CLASS", "What to make, where the run is conditional: seven, or three,seven."),
+    ] = None,
+    near: Annotated[
+        str | None, _option("FILE", "Make others like these: a picture, a folder, a table.")
+    ] = None,
+    spread: Annotated[
+        float | None, _option("S", "How far from them; 1 is what the model cannot tell from them.")
     ] = None,
     temperature: Annotated[
         str,
@@ -55,14 +66,45 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int, _option("N", "Which draws.", least=0)] = 0,
+    beside: Annotated[
+        bool,
+        typer.Option("--beside", help="Also write each beside its nearest training item."),
+    ] = False,
     out: Annotated[Path | None, _out("samples")] = None,
 ) -> None:
     """Make new data."""
     here = opened(run)
-    made = here.sample(
-        n, of=_context(here, of), temperature=_heat(temperature), draw=draw, seed=seed
-    )
-    _keep(made, out, "samples", f"{n:,} samples of {here.folder}")
+    how: dict[str, Any] = {"of": _context(here, of), "draw": draw, "seed": seed}
+    if near is not None:
+        if beside or temperature != "1":
+            raise VariedError(
+                "--near goes without --temperature and --beside; --spread is its own."
+            )
+        made = here.sample(n, near=near, spread=1.0 if spread is None else spread, **how)
+        _keep(made, out, "samples", f"what lies around the items of {near}")
+        return
+    if spread is not None:
+        raise VariedError("--spread is for --near; --temperature makes samples more varied.")
+    n = 64 if n is None else n
+    made = here.sample(n, temperature=_heat(temperature), **how)
+    path = _keep(made, out, "samples", f"{n:,} samples of {here.folder}")
+    if beside:
+        _beside(here, made, path, seed)
+
+
+def _beside(here: Run, made: Result, samples: Path, seed: int) -> None:
+    """Write samples beside their nearest training items, and say whether they are copies."""
+    with console.status("Looking for copies"):
+        found = here.beside(made, seed=seed)
+    usual = ".csv" if made.kind == "table" else ".png"
+    path = found.save(fresh(samples.with_name(f"{samples.stem}-beside{samples.suffix or usual}")))
+    console.say(f"Wrote {path}: each beside the training item that is nearest to it.")
+    if found.warning:
+        console.warn([found.warning])
+    elif len(made) < LEAST:
+        console.say(f"Fewer than {LEAST} samples are too few to tell whether they are copies.")
+    else:
+        console.say("They are no closer to training items than test items are, as far as one sees.")
 
 
 def _heat(said: str) -> float | list[float]:
@@ -112,14 +154,25 @@ def interpolate(
     run: RunName,
     source: Source = None,
     n: Annotated[int, _option("N", "How many paths.", "-n", least=1)] = 6,
-    steps: Annotated[int, _option("N", "Points on each.", least=2)] = 10,
-    path: Annotated[str, _option("HOW", "linear or spherical.")] = "linear",
-    out: Annotated[Path | None, _out("interpolation")] = None,
+    steps: Annotated[
+        int | None, _option("N", "Points on each: 10, of a square 8, of a film 24.", least=2)
+    ] = None,
+    path: Annotated[str, _option("HOW", "linear, spherical, or density.")] = "linear",
+    corners: Annotated[
+        bool, typer.Option("--corners", help="Fill the square between the first four data.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        _option("FILE", "What to write: interpolation.png, .gif for a film, or as for sample."),
+    ] = None,
 ) -> None:
     """Walk from datum to datum through the latent space."""
-    made = opened(run).interpolate(source, n=n, steps=steps, path=path)
+    film = out is not None and out.suffix.lower() == ".gif"
+    steps = steps or (24 if film else 8 if corners else 10)
+    made = opened(run).interpolate(source, n=n, steps=steps, path=path, corners=corners)
     count = len(made) if made.kind != "table" else len(made) // steps
-    _keep(made, out, "interpolation", f"{count} paths of {steps} points")
+    what = f"a square of {steps} x {steps}" if corners else f"{count} paths of {steps} points"
+    _keep(made, out, "interpolation", what)
 
 
 def traverse(
@@ -135,87 +188,9 @@ def traverse(
     _keep(made, out, "traversals", f"{count} latent dimensions, {steps} values of each")
 
 
-def _keep(made: Result, out: Path | None, stem: str, what: str) -> None:
+def _keep(made: Result, out: Path | None, stem: str, what: str) -> Path:
     """Write what was made: a picture, or the rows of a table, where no name is given."""
     usual = Path(f"{stem}.csv" if made.kind == "table" else f"{stem}.png")
     path = made.save(fresh(out or usual))
     console.say(f"Wrote {path}: {what}.")
-
-
-def encode(
-    run: RunName,
-    source: Source = None,
-    out: Annotated[
-        Path, _option("FILE", "The file to write: .csv, or .npz with mean, spread, rate and names.")
-    ] = Path("codes.csv"),
-) -> None:
-    """Write the code of each datum: mean, spread and KL."""
-    if out.suffix.lower() not in _WRITERS:
-        raise VariedError(f"--out {out} is of no known kind; write --out codes.csv or codes.npz.")
-    here = opened(run)
-    items = here.read(source)
-    codes = here.encode(items)
-    columns = {"mean": codes.mean.numpy(), "spread": codes.spread.numpy()}
-    if codes.rate is not None:
-        columns["rate"] = codes.rate.numpy()
-    path = fresh(out)
-    _WRITERS[out.suffix.lower()](path, columns, items.names)
-    n, size = codes.mean.shape
-    console.say(f"Wrote {path}: the codes of {n:,} data, {size} dimensions each.")
-
-
-def classify(
-    run: RunName,
-    source: Source = None,
-    out: Annotated[
-        Path, _option("FILE", "The table to write: the class and the probability of each.")
-    ] = Path("classes.csv"),
-) -> None:
-    """Say which class each datum is of, for a run that learned classes (m1, m2, m1m2)."""
-    import numpy as np
-
-    if out.suffix.lower() not in _WRITERS:
-        raise VariedError(f"--out {out} is of no known kind; write --out classes.csv or .npz.")
-    here = opened(run)
-    items = here.read(source)
-    chances = here.classify(source)
-    assert here.context is not None  # a run that learned classes has their names
-    names = here.context.classes
-    columns = {"class": np.array([names[i] for i in chances.argmax(1).tolist()])}
-    columns |= {f"p({name})": chances[:, i].numpy() for i, name in enumerate(names)}
-    path = fresh(out)
-    _WRITERS[out.suffix.lower()](path, columns, items.names)
-    console.say(f"Wrote {path}: the classes of {len(chances):,} data.")
-
-
-def _write_npz(path: Path, columns: dict[str, Any], names: tuple[str, ...] | None) -> None:
-    import numpy as np
-
-    from varied import files
-
-    more: dict[str, Any] = {} if names is None else {"names": np.array(names)}
-    files.write(path, lambda file: np.savez(file, **columns, **more))
-
-
-def _write_csv(path: Path, columns: dict[str, Any], names: tuple[str, ...] | None) -> None:
-    import csv
-    import io
-
-    import numpy as np
-
-    from varied import files
-
-    heads = [name if a.ndim == 1 else f"{name}_{j}" for name, a in columns.items() for j in _of(a)]
-    rows = np.column_stack(list(columns.values())).tolist()
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["name" if names else "row", *heads])
-    lines.writerows([name, *row] for name, row in zip(names or range(len(rows)), rows, strict=True))
-    files.write(path, text.getvalue())
-
-
-def _of(column: Any) -> range:
-    return range(1 if column.ndim == 1 else column.shape[1])
-
-
-_WRITERS = {".csv": _write_csv, ".npz": _write_npz}
+    return path

@@ -20,6 +20,8 @@ __all__ = ["table_figures"]
 
 #: Rows that are made and compared; rows that are drawn as a small table.
 COMPARED, DRAWN = 5000, 10
+#: Columns that are compared one by one and in pairs: pairs of thousands are millions.
+COLUMNS = 40
 
 
 def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
@@ -29,19 +31,22 @@ def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
     codec, folder = run.codec, run.folder
     assert isinstance(codec, TableCodec)
     names = [column.name for column in codec.learned]
-    real = run.part("test").x[names]
+    some = names[:COLUMNS]
+    of = "" if len(names) <= COLUMNS else f" in the first {COLUMNS} of {len(names):,} columns"
+    real = run.part("test").x[some]
     result = run.sample(max(len(real), COMPARED))
-    made = result.array[names]
+    made = result.array[some]
     shapes = column_shapes(real, made)
     alike = {"columns": shapes.mean.value}
     plots.column_shapes(real, made, folder / "columns.png", scores=shapes.scores)
-    said = f"{len(made):,} made rows beside {len(real):,} test rows; likeness {shapes.mean} of 1."
+    beside = f"{len(made):,} made rows beside {len(real):,} test rows{of}"
+    said = f"{beside}; likeness {shapes.mean} of 1."
     yield Figure("columns.png", "Columns", said, said)
-    if len(names) > 1:
+    if len(some) > 1:
         pairs = pair_trends(real, made)
         alike["pairs"] = pairs.mean.value
         plots.pair_trends(pairs.real, pairs.made, pairs.names, folder / "pairs.png")
-        said = f"How columns hang together, in test rows and in made rows; likeness {pairs.mean}."
+        said = f"How columns hang together{of}, in test and in made rows; likeness {pairs.mean}."
         yield Figure("pairs.png", "Pairs of columns", said, said)
     costs = _costs(run, names)
     told = read_json(run.store / "evaluation.json")

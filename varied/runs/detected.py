@@ -19,7 +19,7 @@ from varied.data.codecs import Codec, TableCodec
 from varied.data.tables import SUFFIXES, Form
 from varied.errors import VariedError
 from varied.evaluate.anomalies import Threshold, p_values, threshold
-from varied.uses import Strangeness
+from varied.uses import Judged, Normal
 
 __all__ = ["Detected", "detected"]
 
@@ -36,7 +36,9 @@ class Detected:
     """How strange each datum is, beside normal ones that the model never saw.
 
     Arguments:
-        score: -log p(x), by importance samples, float64 with shape (N), in nats.
+        score: How strange it is, float64 with shape (N); higher is stranger.
+        nats: -log p(x), by importance samples, with shape (N).
+        distance: From the nearest datum of the training, with shape (N).
         p: The share of normal data that are at least as strange, with shape (N); calibrated.
         line: The score above which a datum alarms, and what is promised of false alarms; None
             where the normal data are too few for the promise.
@@ -49,6 +51,8 @@ class Detected:
     """
 
     score: Array
+    nats: Array
+    distance: Array
     p: Array
     line: Threshold | None
     excess: Array
@@ -82,6 +86,7 @@ class Detected:
         found["strange"] = self.strange
         if self.columns:
             found["because"] = self.because
+        found["nats"], found["distance"] = self.nats.round(3), self.distance.round(4)
         if self.items.kind != "table":
             return found
         own = self.items.x.rename(columns={c: f"{c}_" for c in found.columns})
@@ -117,7 +122,7 @@ class Detected:
         warm = (colormaps["magma"](heat / most)[..., :3] * 255).astype(np.uint8)
         shown = self.looks[rows]
         colour = shown if shown.ndim == 4 else np.repeat(shown[..., None], 3, -1)
-        captions = [f"{self.score[i]:.0f} nats" for i in rows]
+        captions = [f"{self.score[i]:.1f}" for i in rows]
         titles = ("strangest", "because")
         return plots.pairs(colour, warm, path, captions=captions, titles=titles)
 
@@ -125,8 +130,9 @@ class Detected:
 def detected(
     codec: Codec,
     items: Items,
-    found: Strangeness,
-    normal: Strangeness,
+    normal: Normal,
+    found: Judged,
+    usual: Judged,
     looks: Array,
     *,
     rate: float,
@@ -137,28 +143,31 @@ def detected(
     Arguments:
         codec: What the run knows of its data.
         items: The data.
-        found: Their scores and costs.
-        normal: Those of normal data that the model was not trained on.
+        normal: What normal data are like.
+        found: How strange the data are.
+        usual: How strange normal data are that the model was not trained on.
         looks: The data as they are looked at.
         rate: The share of false alarms that may be.
         known: How many rows the model learned.
     """
-    cost, usual, score = found.cost, normal.cost, found.score.double().numpy()
+    cost, often, nats = found.cost, usual.cost, found.nats
     columns: tuple[str, ...] = ()
     form: dict[str, Any] = {}
     if isinstance(codec, TableCodec):
         columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
-        cost, usual = (codec.layout.by_column(one) for one in (cost, usual))
+        cost, often = (codec.layout.by_column(one) for one in (cost, often))
         # A level that none of n rows had costs as much as one that a row in n has.
-        new = math.log(known) * codec.unseen(items)
-        cost, score = cost + torch.from_numpy(new).float(), score + new.sum(1)
-    others = normal.score.double().numpy()
+        new = torch.from_numpy(math.log(known) * codec.unseen(items))
+        cost, nats = cost + new.float(), nats + new.sum(1)
+    score = normal.score(nats, found.distance).numpy()
+    others = usual.score.numpy()
     try:
         line = threshold(others, false_alarms=rate)
     except VariedError:
         line = None
-    excess = (cost - usual.median(0).values).numpy()
-    return Detected(score, p_values(score, others), line, excess, items, columns, looks, form)
+    excess, distance = (cost - often.median(0).values).numpy(), found.distance.numpy()
+    p = p_values(score, others)
+    return Detected(score, nats.numpy(), distance, p, line, excess, items, columns, looks, form)
 
 
 def _because(excess: Array, names: Sequence[str]) -> str:

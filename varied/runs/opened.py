@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varied.data import Batch, Items, read
+from varied.data import Batch, Items, chunks, read
 from varied.data.codecs import PictureCodec, TableCodec
 from varied.errors import VariedError, nearest
 from varied.expost import flat_only
@@ -23,6 +23,9 @@ from varied.spec import compose, compose_prior
 from varied.train import Step
 
 __all__ = ["Opened"]
+
+#: Rows that pass through a model at once.
+ROWS = 500
 
 
 class Opened:
@@ -126,6 +129,11 @@ class Opened:
         if items.classes and items.classes != self.context.classes:
             labels = [items.classes[i] if i >= 0 else None for i in labels]
         return Batch(self.codec.encode(items), self.context.encode(labels))
+
+    def batches(self, items: Items) -> Iterator[Batch]:
+        """Return items as batches of stored rows, with their context."""
+        batch = self.stored(items)
+        return chunks(batch.x, batch.c, size=ROWS)
 
     def seen(self, items: Items) -> tuple[Tensor, Tensor | None]:
         """Return items as the model sees them, binarized where it is, and their context."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,29 +19,33 @@ from varied.errors import VariedError
 from varied.evaluate import Estimate, Evaluation, evaluate
 from varied.files import read_json
 from varied.models import Heat
-from varied.runs.opened import Opened
+from varied.randomness import permutation
+from varied.runs.around import around
+from varied.runs.encoded import Encoded, encoded
+from varied.runs.making import Making
+from varied.runs.opened import ROWS
 from varied.runs.result import (
     Result,
     draw_many,
     draw_pairs,
-    draw_paths,
     draw_traversals,
 )
-from varied.uses import Codes
 
 if TYPE_CHECKING:
+    from varied.runs.compressed import Compressed, Restored
     from varied.runs.detected import Detected
+    from varied.runs.edited import Edited
     from varied.runs.imputed import Imputed
 
 __all__ = ["Run", "list_runs"]
 
 Array = npt.NDArray[Any]
 
-#: Rows that pass through a model at once.
-ROWS = 500
+#: Training rows at most that data are judged beside.
+NORMAL = 10_000
 
 
-class Run(Opened):
+class Run(Making):
     """The folder of a run, opened, and every use of it.
 
     Arguments:
@@ -53,9 +58,11 @@ class Run(Opened):
 
     def sample(
         self,
-        n: int = 64,
+        n: int | None = None,
         *,
         of: object = None,
+        near: Any = None,
+        spread: float = 1.0,
         temperature: Heat = 1.0,
         draw: bool | None = None,
         seed: int = 0,
@@ -63,16 +70,21 @@ class Run(Opened):
         """Return new data.
 
         Arguments:
-            n: How many.
+            n: How many, 64 if not given; around each item of ``near``, 9.
             of: The context of a conditional run: a class name, a number, or one for each.
+            near: Items to make others like; each comes first, and those made around it follow.
+            spread: How far from them: a factor on the spread of their codes.
             temperature: Below 1 is more typical, above 1 more varied; a ladder takes one for each
                 level too, from the datum upwards.
             draw: Whether to draw from p(x given z) rather than take its mean; None does so for
                 rows of a table, since a mean of rows is no row.
             seed: Which draws.
         """
-        c = self.contexts(n, of)
         draw = self.codec.drawn if draw is None else draw
+        if near is not None:
+            return around(self, near, n, of=of, spread=spread, draw=draw, seed=seed)
+        n = 64 if n is None else n
+        c = self.contexts(n, of)
         x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
         return self.result(x, draw_many)
 
@@ -87,19 +99,101 @@ class Run(Opened):
         return self.result(both, draw_pairs, (2, len(x)))
 
     def interpolate(
-        self, source: Any = None, *, n: int = 6, steps: int = 10, path: str = "linear"
+        self,
+        source: Any = None,
+        *,
+        n: int = 6,
+        steps: int = 10,
+        path: str = "linear",
+        corners: bool = False,
     ) -> Result:
-        """Return paths between data: the first n items to the next n; shape (n, steps, ...)."""
-        items = _first(self.read(source), 2 * n)
-        if len(items) < 2:
-            raise VariedError("An interpolation needs two items at least.")
-        x, c = self.seen(items)
-        half = len(x) // 2
-        start, end = x[:half], x[half : 2 * half]
-        c = None if c is None else c[:half]
-        made = uses.interpolate(self.model, start, end, c, steps=steps, path=path)
-        names = {"path": None, "step": None}
-        return self.result(made.flatten(0, 1), draw_paths, (half, steps), names)
+        """Return paths between data: the first n items to the next n; shape (n, steps, ...).
+
+        Arguments:
+            source: The data; None for the run's own test rows.
+            n: How many paths.
+            steps: Data along each path, or each side of a square.
+            path: "linear", "spherical", or "density", which goes where training codes are dense.
+            corners: Whether to fill the square between the first four items instead; its shape is
+                (steps, steps, ...).
+        """
+        from varied.runs.walked import cornered, walked
+
+        items = self.read(source)
+        if corners:
+            return cornered(self, items, steps=steps, path=path)
+        return walked(self, _first(items, 2 * n), steps=steps, path=path)
+
+    def edit(
+        self,
+        source: Any = None,
+        *,
+        toward: str | None = None,
+        column: str | None = None,
+        examples: tuple[Any, Any] | None = None,
+        strengths: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
+        balance: Sequence[str] = (),
+        attributes: Any = None,
+        by: str = "means",
+        n: int = 6,
+    ) -> Edited:
+        """Return data as an attribute is taken away and added, and what else moves.
+
+        Arguments:
+            source: The data; None for the run's own test rows.
+            toward: A class, or a level of the column.
+            column: Which attribute: a column of the table, or of ``attributes``; of numbers the
+                upper half is gone towards.
+            examples: Data with the attribute and data without it, in the place of labels: each a
+                source, or a list of rows of the run's own data by number (from 0) or name.
+            strengths: How far to go; 1 is as far as the means of the two groups lie apart.
+            balance: Attributes that must not come along.
+            attributes: A table or a dict with further labels for each row of the run's data.
+            by: "means", or "logistic" for the normal of a logistic regression.
+            n: How many data.
+
+        Raises:
+            VariedError: If there is no such attribute, a group has fewer than two rows, or no unit
+                of the latents can be moved.
+        """
+        from varied.runs.edited import Wanted, edited
+
+        wanted = Wanted(toward, column, examples, tuple(balance), attributes, by)
+        return edited(self, _first(self.read(source), n), wanted, strengths)
+
+    def style(
+        self,
+        source: Any = None,
+        *,
+        of: object = None,
+        content: Any = None,
+        levels: Sequence[int] | None = None,
+        units: Sequence[int] | None = None,
+        n: int = 8,
+    ) -> Result:
+        """Return data in the style of others, with shape (styles, contents, ...).
+
+        A conditional run writes each datum as each class. Where levels or units are named, each
+        datum gives these of its code to each of the contents.
+
+        Arguments:
+            source: The data that give the style; None for the run's own test rows.
+            of: The classes, or numbers, to write them as; None takes every class.
+            content: The data that keep the rest of their code; None takes those after the first n.
+            levels: Levels of a ladder that are the style; 1 is nearest to the datum.
+            units: Units of the code that are the style.
+            n: How many styles, and how many contents.
+
+        Raises:
+            VariedError: If the run is not conditional, and neither levels nor units are named.
+        """
+        from varied.runs.styled import mingled, restyled
+
+        items = self.read(source)
+        if not (levels or units):
+            return restyled(self, _first(items, n), of)
+        others = items.take(np.arange(n, len(items))) if content is None else self.read(content)
+        return mingled(self, _first(items, n), _first(others, n), levels, units)
 
     @property
     def straight(self) -> bool:
@@ -133,10 +227,9 @@ class Run(Opened):
         names = {"unit": [f"z{d}" for d in order], "value": [f"{v:+.2f}" for v in values.tolist()]}
         return self.result(made.flatten(0, 1), draw, (len(order), steps), names)
 
-    def encode(self, source: Any = None) -> Codes:
-        """Return the codes of data, in order."""
-        batch = self.stored(self.read(source))
-        return uses.encode(self.model, self.codec.load, chunks(batch.x, batch.c, size=ROWS))
+    def encode(self, source: Any = None) -> Encoded:
+        """Return the codes of data, in order, with the names of the data."""
+        return encoded(self, source)
 
     def impute(
         self,
@@ -164,7 +257,7 @@ class Run(Opened):
         items, codec = self.read(source), self.codec
         if not isinstance(codec, TableCodec):
             raise VariedError(
-                "Cells are filled in tables; for pictures give a mask to varied.uses.impute."
+                "Cells are filled in tables; a hole in pictures is filled by run.fill, or --hole."
             )
         batch = self.stored(items)
         gaps = (batch.x[:, : len(codec.learned)] == 0).any(1)
@@ -183,10 +276,45 @@ class Run(Opened):
         )
         return imputed(items.x, codec, rows.numpy(), filled)
 
+    def fill(
+        self,
+        source: Any = None,
+        *,
+        hole: Any,
+        n: int = 8,
+        draws: int = 20,
+        samples: int = 100,
+        sweeps: int = 20,
+        seed: int = 0,
+    ) -> Result:
+        """Return pictures whose hole is filled, several times over; shape (n, 1 + draws, ...).
+
+        The first of each is the mean of all its draws.
+
+        Arguments:
+            source: The pictures; None for the run's own test rows.
+            hole: (left, top, width, height) in pixels of the run, or a picture or bool array that
+                is white where the hole is.
+            n: How many pictures.
+            draws: How often each hole is filled.
+            samples: Codes that each draw is chosen from.
+            sweeps: How often what was drawn is encoded again: an encoder that never saw a hole
+                needs that.
+            seed: Which draws.
+
+        Raises:
+            VariedError: If the run is not of pictures, or there is no such hole.
+        """
+        from varied.runs.filled import filled
+
+        how = {"draws": draws, "samples": samples, "sweeps": sweeps, "seed": seed}
+        return filled(self, _first(self.read(source), n), hole, **how)
+
     def detect(
         self,
         source: Any = None,
         *,
+        by: str = "both",
         samples: int = 100,
         false_alarms: float = 0.05,
         seed: int = 0,
@@ -195,6 +323,8 @@ class Run(Opened):
 
         Arguments:
             source: The data; None for the run's own test rows.
+            by: "density" (-log p(x)), "distance" (from the nearest training row), or "both"; see
+                `varied.uses.Normal`.
             samples: Importance samples for each.
             false_alarms: The share of normal data that may alarm.
             seed: Which draws; the same datum always gets the same score.
@@ -206,15 +336,41 @@ class Run(Opened):
 
         if "density" not in self.model.gives:
             raise VariedError("This model has no density to score data by: train a VAE for that.")
-        items, normal = self.read(source), self.part("validation")
-        score = partial(uses.strangeness, self.model, self.codec.load, samples=samples, seed=seed)
+        items, learned = self.read(source), self.part("train")
+        some = learned.take(permutation(len(learned), seed, "normal")[:NORMAL].numpy())
+        normal = uses.Normal(
+            self.model, self.codec.load, self.batches(some), by=by, samples=samples, seed=seed
+        )
         found, usual = (
-            score(chunks(batch.x, batch.c, size=ROWS))
-            for batch in (self.stored(items), self.stored(normal))
+            normal.judge(self.batches(rows)) for rows in (items, self.part("validation"))
         )
         looks = self.codec.looks(self.seen(items)[0])
-        learned = self.data["train"]
-        return detected(self.codec, items, found, usual, looks, rate=false_alarms, known=learned)
+        return detected(
+            self.codec, items, normal, found, usual, looks, rate=false_alarms, known=len(learned)
+        )
+
+    def compress(self, source: Any = None) -> Compressed:
+        """Return data as bits: all of them, or their codes; it was read back once and compared.
+
+        Arguments:
+            source: The data; None for the run's own test rows.
+
+        Raises:
+            VariedError: If the run is of a kind that makes no bits.
+        """
+        from varied.runs.compressed import compressed
+
+        return compressed(self, self.read(source))
+
+    def decompress(self, path: Path | str) -> Restored:
+        """Return the data of a file that `compress` wrote.
+
+        Raises:
+            VariedError: If it is damaged, or of another run.
+        """
+        from varied.runs.compressed import decompressed
+
+        return decompressed(self, Path(path))
 
     def classify(self, source: Any = None) -> Tensor:
         """Return the probability of each class for each datum, with shape (N, C).
@@ -247,11 +403,10 @@ class Run(Opened):
             samples: Importance samples for the log-likelihood; 0 leaves it out.
         """
         items = self.part(part) if source is None else self.read(source)
-        batch = self.stored(items)
         return evaluate(
             self.model,
             self.codec.load,
-            lambda: chunks(batch.x, batch.c, size=ROWS),
+            lambda: self.batches(items),
             likelihood=self.spec.likelihood.name,
             samples=samples,
         )

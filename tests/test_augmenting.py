@@ -1,0 +1,474 @@
+"""Data around items, made data of a class, and what they teach: closed forms, labels, no leaks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from varied import uses
+from varied.cli import app
+from varied.data import Items, read
+from varied.data.codecs import ArrayCodec, TableCodec
+from varied.errors import VariedError
+from varied.jobs import prepare
+from varied.likelihoods import Gaussian as GaussianLikelihood
+from varied.models import VAE
+from varied.posteriors import Gaussian as GaussianPosterior
+from varied.priors import StandardNormal
+from varied.runs import Run
+from varied.runs.augmented import label_columns, taught
+from varied.runs.beside import beside
+from varied.spec import Spec, compose
+from varied.trace import Given
+from varied.uses import augment as uses_augment
+
+D, K = 3, 2
+
+
+def linear() -> tuple[VAE, torch.Tensor, torch.Tensor]:
+    """Return a model whose parts are linear, with its decoder's matrix and the code's variance."""
+    posterior = GaussianPosterior((K,))
+    encoder, decoder = nn.Linear(D, 2 * K), nn.Linear(K, D)
+    variance = torch.tensor([0.5, 2.0])
+    encoder.weight.data[K:] = 0
+    encoder.bias.data[K:] = posterior.bound * torch.atanh(variance.log() / posterior.bound)
+    model = VAE(
+        Given(encoder, posterior, (D,)),
+        Given(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),
+        StandardNormal((K,)),
+    )
+    return model, decoder.weight.detach(), variance
+
+
+# Around items
+
+
+@pytest.mark.parametrize(("spread", "draw"), [(1.0, False), (2.5, False), (1.0, True)])
+def test_draws_around_an_item_are_the_posterior_pushed_forward(spread, draw):
+    model, w, variance = linear()
+    x = torch.randn(2, D)
+    made = uses.near(model, x, n=40_000, spread=spread, draw=draw)
+    noise = 0.09 * torch.eye(D) if draw else 0
+    expected = spread**2 * (w * variance) @ w.T + noise
+    for row in range(2):
+        assert torch.allclose(made[row].mean(0), uses.reconstruct(model, x)[row], atol=0.04)
+        assert torch.allclose(made[row].T.cov(), expected, atol=0.04 * spread**2)
+
+
+def test_a_spread_of_nothing_reconstructs_and_the_seed_decides():
+    model, _, _ = linear()
+    x, state = torch.randn(4, D), torch.get_rng_state()
+    still = uses.near(model, x, n=2, spread=0)
+    assert torch.allclose(still, uses.reconstruct(model, x)[:, None].expand(-1, 2, -1), atol=1e-6)
+    first, again, other = (uses.near(model, x, n=2, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("parts", "spread", "said"),
+    [
+        ({"posterior": "point", "objective": "reconstruction"}, 1.0, "no spread"),
+        ({"posterior": "vmf", "prior": "sphere-uniform"}, 2.0, "real numbers"),
+        ({}, -1.0, "must be 0 or above"),
+    ],
+)
+def test_what_has_nothing_around_it_is_refused(parts, spread, said):
+    spec = Spec.of(likelihood="gaussian", latent=3, net={"name": "mlp", "width": 8}, **parts)
+    model, _ = compose(spec, (5,))
+    with pytest.raises(VariedError, match=said):
+        uses.near(model, torch.randn(2, 5), spread=spread)
+
+
+# Plain means
+
+
+def test_how_many_are_wanted():
+    assert uses.wanted([90, 10, 0], 5) == [5, 5, 0]
+    assert uses.wanted([90, 10, 0], balance=True) == [0, 80, 0]
+    assert uses.wanted([90, 10, 40], 50, balance=True) == [0, 40, 10]
+    for bad in (([9, 9], None, True), ([9, 9], None, False), ([9, 9], 4, True)):
+        with pytest.raises(VariedError):
+            uses.wanted(*bad[:2], balance=bad[2])
+
+
+def test_pictures_are_moved_a_little_and_keep_what_they_are(monkeypatch):
+    x = torch.zeros(200, 1, 32, 24, dtype=torch.uint8)
+    x[:, :, 14:18, 10:14] = 200
+    made = uses_augment.moved(x, seed=3)
+    assert torch.equal(made, uses_augment.moved(x, seed=3))
+    assert made.dtype == torch.uint8
+    assert torch.allclose(made.float().sum((1, 2, 3)), x[0].float().sum(), rtol=0.05)
+    rows = (made.float().sum((1, 3)) * torch.arange(32)).sum(1) / made.float().sum((1, 2, 3))
+    columns = (made.float().sum((1, 2)) * torch.arange(24)).sum(1) / made.float().sum((1, 2, 3))
+    assert 1.5 < (rows - 15.5).abs().max() < 0.08 * 32 + 0.2
+    assert 1.2 < (columns - 11.5).abs().max() < 0.08 * 24 + 0.2
+    monkeypatch.setattr(uses_augment, "SHIFT", 0.0)
+    monkeypatch.setattr(uses_augment, "TURN", 0.0)
+    noisy = torch.randint(0, 256, (5, 3, 9, 7), dtype=torch.uint8)
+    assert torch.equal(uses_augment.moved(noisy), noisy)
+
+
+def test_a_turn_of_a_quarter_is_a_turn_of_a_quarter_in_any_frame(monkeypatch):
+    monkeypatch.setattr(uses_augment, "SHIFT", 0.0)
+    monkeypatch.setattr(uses_augment, "TURN", 90.0)
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))
+    x = torch.zeros(1, 1, 20, 10, dtype=torch.uint8)
+    x[0, 0, 6:14, 4:6] = 100  # it stands, 8 high and 2 wide
+    made = uses_augment.moved(x)[0, 0]
+    assert (made[9:11, 1:9] > 90).all()
+    assert made.sum() == x.sum()
+
+
+def test_rows_between_stand_on_the_lines_of_their_class():
+    along = torch.rand(60, 1)
+    line = along * torch.tensor([1.0, 2.0])
+    x = torch.cat([line, line + torch.tensor([0.02, 0.0])])  # side by side
+    y = torch.arange(2).repeat_interleave(60)
+    which = torch.cat([torch.randint(60, (300,)), 60 + torch.randint(60, (300,))])
+    made = uses_augment.between(x, y, which)
+    assert torch.allclose(made[:300, 1], 2 * made[:300, 0], atol=1e-5)
+    assert torch.allclose(made[300:, 1], 2 * (made[300:, 0] - 0.02), atol=1e-5)
+    assert ((made[:300] >= x[:60].amin(0)) & (made[:300] <= x[:60].amax(0))).all()
+    assert 0 < (made - x[which]).norm(dim=1).mean() < 0.3
+    alone = uses_augment.between(x[:1], y[:1], torch.zeros(4, dtype=torch.int64))
+    assert torch.equal(alone, x[:1].expand(4, -1))
+
+
+def test_gains_are_those_of_what_is_added():
+    x = torch.randn(2000, 2)
+    y = (x.sum(1) > 0).long()
+    real, test = (x[:40], y[:40]), (x[1000:], y[1000:])
+    made = {"right": (x[40:1000], y[40:1000]), "wrong": (x[40:1000], 1 - y[40:1000])}
+    found = {(one.learner, one.taught): one for one in uses.gains(real, made, test, seeds=2)}
+    for learner in ("logistic", "forest"):
+        right, wrong = (found[learner, f"real + {name}"] for name in made)
+        assert right.accuracy.value > 0.95
+        assert wrong.accuracy.value < 0.3
+        base = found[learner, "real"]
+        assert base.gain.value == 0
+        assert right.gain.value == pytest.approx(right.accuracy.value - base.accuracy.value)
+        assert abs(found[learner, "real + plain"].gain.value) < 0.2
+        assert (base.rows, right.rows) == (40, 1000)
+
+
+# Runs
+
+
+def bars(n: int = 240) -> tuple[np.ndarray, list[str]]:
+    """Return pictures of a bar that lies or stands, one in four of which stands."""
+    dice = np.random.default_rng(0)
+    x = dice.integers(0, 30, (n, 8, 8)).astype(np.uint8)
+    names = []
+    for i in range(n):
+        wide, ink = dice.integers(1, 4), dice.integers(150, 250)
+        if i % 4:
+            x[i, 3 : 3 + wide] = ink
+        else:
+            x[i, :, 3 : 3 + wide] = ink
+        names.append("lying" if i % 4 else "standing")
+    return x, names
+
+
+def stands(pictures: np.ndarray) -> np.ndarray:
+    return pictures.mean(1).std(1) > pictures.mean(2).std(1)
+
+
+def trained(source, model="vae", **choices):
+    job = prepare(source, model, threads=1, **{"steps": 150, "lr": 5e-3, "width": 32} | choices)
+    for _ in job.train():
+        pass
+    return job.deliver()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def conditional(place):
+    x, y = bars()
+    np.savez(place / "bars.npz", x=x, y=np.array(y))  # commands read their data again
+    path = str(place / "bars.npz")
+    return trained(path, "conditional-vae", out=place / "conditional", latent=4)
+
+
+@pytest.fixture(scope="module")
+def few(place):
+    return trained(bars(), "m2", out=place / "m2", latent=2, few_labels=20, steps=300)
+
+
+@pytest.mark.parametrize("name", ["conditional", "few"])
+def test_made_pictures_are_of_their_class(name, request):
+    made = request.getfixturevalue(name).augment(40)
+    right = stands(made.items.x.astype(float)) == (np.array(made.names) == "standing")
+    assert len(made) == 80
+    assert right.mean() > 0.85
+
+
+def test_classes_are_filled_up_by_what_the_training_split_has(conditional):
+    training = conditional.part("train").labels
+    made = conditional.augment(balance=True)
+    both = np.bincount(training) + np.bincount(made.items.labels, minlength=2)
+    assert both[0] == both[1] == np.bincount(training).max()
+
+
+def test_labels_that_were_hidden_stay_hidden(few):
+    made = few.augment(15, balance=True)
+    assert np.bincount(made.items.labels).tolist() == [5, 5]  # ten of each were kept
+    assert (made.real.labels >= 0).sum() == 20
+
+
+def test_the_test_split_has_no_part_in_what_is_made(conditional):
+    items = conditional.items
+    x, labels = items.x.copy(), items.labels.copy()
+    rows = conditional.store.read_split().test
+    x[rows], labels[rows] = 255 - x[rows], 1 - labels[rows]
+    other = Run(conditional.folder, dataclasses.replace(items, x=x, labels=labels))
+    for how in ({"per_class": 9}, {"balance": True}):
+        a, b = conditional.augment(**how), other.augment(**how)
+        assert np.array_equal(a.items.x, b.items.x)
+        assert np.array_equal(a.items.labels, b.items.labels)
+    mixed = other.augment(9)
+    train = set(map(bytes, conditional.part("train").x))
+    assert all(bytes(one) in train for one in mixed.real.x)
+    assert not any(bytes(one) in train for one in mixed.test.x)
+
+
+def test_the_same_seed_makes_the_same(conditional):
+    a, b, c = (conditional.augment(8, seed=seed).items.x for seed in (0, 0, 1))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    assert len(np.unique(a, axis=0)) == len(a)
+
+
+def test_what_is_saved_is_read_again_with_its_labels(conditional, tmp_path):
+    made = conditional.augment(6)
+    for path in (tmp_path / "folder", tmp_path / "made.npz"):
+        again = read(str(made.save(path)))
+        order = np.argsort([bytes(one) for one in again.x])
+        own = np.argsort([bytes(one) for one in made.items.x])
+        assert [again.classes[again.labels[i]] for i in order] == [made.names[i] for i in own]
+        assert np.array_equal(again.x[order], made.items.x[own])
+    with pytest.raises(VariedError, match="there already"):
+        made.save(tmp_path / "folder")
+    odd = dataclasses.replace(made, items=dataclasses.replace(made.items, classes=("a/b", "a:b")))
+    with pytest.raises(VariedError, match="same name"):
+        odd.save(tmp_path / "odd")
+    with pytest.raises(VariedError, match=r"as \.npz"):
+        made.save(tmp_path / "made.csv")
+
+
+def test_the_report_names_what_was_taught(conditional, monkeypatch):
+    monkeypatch.setattr(uses_augment, "STEPS", 60)
+    found = conditional.augment(30).gains(seeds=2)
+    assert [one.taught for one in found] == ["real", "real + plain", "real + made"]
+    assert [one.rows for one in found] == [found[0].rows, *[found[0].rows + 60] * 2]
+    assert all(one.accuracy.value > 0.9 for one in found)
+
+
+def test_around_pictures_the_item_comes_first(conditional, tmp_path):
+    items = conditional.part("test").take([0, 1, 2])
+    found = conditional.sample(4, near=items)
+    assert found.array.shape == (3, 5, 8, 8)
+    assert np.array_equal(found.array[:, 0], items.x)
+    assert conditional.sample(near=items).array.shape[1] == 10
+    assert found.save(tmp_path / "near.png").stat().st_size > 500
+    bare = dataclasses.replace(items, labels=None)
+    with pytest.raises(VariedError, match="labels"):
+        conditional.sample(near=bare)
+    turned = conditional.sample(4, near=bare, of="standing").array[:, 1:]
+    assert stands(turned.reshape(-1, 8, 8).astype(float)).mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def plain(place):
+    return trained(np.random.default_rng(0).normal(size=(120, 4)), out=place / "plain", steps=20)
+
+
+def test_refusals(plain, place):
+    with pytest.raises(VariedError, match="conditional-vae"):
+        plain.augment(5)
+    x = np.random.default_rng(0).normal(size=(80, 3))
+    numbers = trained((x, x[:, 0]), "conditional-vae", out=place / "numbers", steps=5)
+    with pytest.raises(VariedError, match="makes no data of a class"):
+        numbers.augment(5)
+    m1 = trained((x, ["a", "b"] * 40), "m1", out=place / "m1", steps=5)
+    with pytest.raises(VariedError, match="M1 tells classes apart"):
+        m1.augment(5)
+
+
+def test_arrays_are_made_and_kept(place, tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 3)) + np.arange(200)[:, None] % 2 * 8
+    names = np.where(np.arange(200) % 2, "high", "low").tolist()
+    run = trained((x, names), "conditional-vae", out=place / "arrays", latent=2)
+    made = run.augment(50)
+    assert ((made.items.x.mean(1) > 4) == (np.array(made.names) == "high")).all()
+    assert read(str(made.save(tmp_path / "made.npz"))).classes == ("high", "low")
+    assert {one.learner for one in made.gains(seeds=1)} == {"logistic", "forest"}
+    around = run.sample(3, near=x[:4], of="low")
+    assert around.array.shape == (4, 4, 3)
+
+
+# Tables
+
+
+def table(n: int = 400) -> pd.DataFrame:
+    dice = np.random.default_rng(0)
+    tall = dice.random(n) < 0.3
+    return pd.DataFrame(
+        {
+            "height": (160 + 25 * tall + dice.normal(0, 3, n)).round(1),
+            "kind": np.where(tall, "tall", "short"),
+            "pets": dice.integers(0, 4, n),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def people(place):
+    return trained(
+        table(), "conditional-vae", labels="kind", out=place / "people", steps=400, latent=3
+    )
+
+
+def test_rows_say_the_class_that_they_were_made_of(people, tmp_path):
+    made = people.augment(60)
+    frame = made.items.x
+    assert list(frame.columns) == ["height", "kind", "pets"]
+    assert frame.kind.tolist() == made.names
+    assert ((frame.height > 172) == (frame.kind == "tall")).mean() > 0.95
+    again = read(str(made.save(tmp_path / "made.csv")), labels="kind")
+    assert [again.classes[i] for i in again.labels] == made.names
+
+
+def test_a_row_that_says_another_class_is_made_anew(people, monkeypatch):
+    whole, asked = uses.made_of, []
+
+    def half_wrong(model, labels, classes, **more):
+        asked.append(len(labels))
+        wrong = torch.arange(len(labels)) % 2 == 0
+        return whole(model, torch.where(wrong, 1 - labels, labels), classes, **more)
+
+    monkeypatch.setattr(uses, "made_of", half_wrong)
+    made = people.augment(20)
+    assert made.items.x.kind.tolist() == made.names
+    assert asked[0] == 40
+    assert sorted(asked, reverse=True) == asked
+    monkeypatch.setattr(uses, "made_of", lambda m, y, c, **more: whole(m, 0 * y, c, **more))
+    with pytest.raises(VariedError, match="come out as another class"):
+        people.augment(20)
+
+
+def test_learners_are_not_shown_the_label(people):
+    items = people.part("train")
+    assert label_columns(items) == ("kind",)
+    twice = dataclasses.replace(items, x=items.x.assign(copy=items.x.kind))
+    assert label_columns(twice) == ("kind", "copy")
+    codec = people.codec
+    assert isinstance(codec, TableCodec)
+    stored = codec.encode(items)
+    shown = taught(codec, stored, ("kind",))
+    changed = items.x.assign(kind=items.x.kind.map({"tall": "short", "short": "tall"}))
+    other = codec.encode(dataclasses.replace(items, x=changed))
+    assert not torch.equal(stored, other)
+    assert torch.equal(shown, taught(codec, other, ("kind",)))
+    assert shown.shape[1] < stored.shape[1]
+
+
+def test_labels_beside_a_table_become_a_column(place):
+    frame = table().drop(columns="kind")
+    run = trained(
+        (frame, table().kind.tolist()), "conditional-vae", out=place / "beside", steps=200
+    )
+    made = run.augment(10)
+    assert list(made.items.x.columns) == ["height", "pets", "label"]
+    assert made.items.x.label.tolist() == made.names
+
+
+# Copies
+
+
+def test_copies_are_told_from_likenesses(tmp_path):
+    x = np.random.default_rng(0).normal(size=(900, 5)).astype(np.float32)
+    training, held = (Items(part, "array") for part in (x[:400], x[400:700]))
+    codec = ArrayCodec.fit(training)
+    fresh = beside(codec, x[700:], training, held)
+    assert fresh.warning is None
+    copied = beside(codec, x[30:230] + 1e-4, training, held)
+    assert "repeat training rows" in copied.warning
+    assert copied.index.tolist() == list(range(30, 230))
+    assert copied.distance.max() < 0.01
+    oracle = np.linalg.norm((x[700:, None] - x[None, :400]) / x[:400].std(0), axis=2)
+    assert np.array_equal(fresh.index, oracle.argmin(1))
+    assert np.allclose(fresh.distance, oracle.min(1), rtol=1e-3)
+    assert fresh.save(tmp_path / "pairs.png").stat().st_size > 500
+
+
+def test_rows_stand_above_their_nearest(people, tmp_path):
+    found = people.beside(people.sample(30))
+    frame = found.pairs.array
+    assert frame.index.names == ["row", "which"]
+    assert frame.index.get_level_values("which")[:2].tolist() == ["sample", "nearest"]
+    nearest = frame.xs("nearest", level="which").reset_index(drop=True)
+    training = people.part("train").x.iloc[found.index].reset_index(drop=True)
+    pd.testing.assert_frame_equal(nearest, training, check_dtype=False)
+    copies = dataclasses.replace(people.sample(30), array=people.part("train").x.iloc[:150])
+    assert people.beside(copies).distance.max() == 0
+    assert found.save(tmp_path / "pairs.csv").read_text().startswith("row,which,height")
+
+
+# The commands
+
+
+def test_the_commands(conditional, plain, few, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(uses_augment, "STEPS", 3)
+    conditional.augment(2).save("mine")
+    run, does = str(conditional.folder), CliRunner()
+
+    def said(*words):
+        found = does.invoke(app, words)
+        assert found.exit_code == 0, found.output
+        return found.output
+
+    assert "20 new data, 10 of each of 2" in said("augment", run, "--per-class", "10")
+    assert (tmp_path / "augmented" / "lying").is_dir()
+    quiet = said("augment", run, "--balance", "--no-report", "--out", "more.npz")
+    assert "Balanced" not in quiet
+    assert "around the items of mine" in said("sample", run, "--near", "mine", "-n", "2")
+    out = said("sample", run, "--beside", "-n", "30", "--out", "s.png")
+    assert "Wrote s-beside.png" in out
+    assert "Fewer than 20" in said("sample", run, "--beside", "-n", "3", "--out", "t.png")
+    for words, why in (
+        (("augment", run), "--per-class 500, or --balance"),
+        (("augment", str(plain.folder), "--per-class", "3"), "makes no data of a class"),
+        (("sample", run, "--spread", "2"), "--spread is for --near"),
+        (("sample", run, "--near", "mine", "--beside"), "--near goes without"),
+    ):
+        found = does.invoke(app, words)
+        assert found.exit_code != 0
+        assert why in str(found.exception)
+
+
+def test_it_stands_in_a_pipeline_of_imbalanced_learn():
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    from sklearn.linear_model import LogisticRegression
+
+    from varied.estimators import VAESampler
+
+    x = np.random.default_rng(0).normal(size=(120, 2))
+    y = np.repeat([0, 1], [100, 20])
+    x[y == 1] += 3
+    sampler = VAESampler(steps=60, random_state=0)
+    whole = pipeline.make_pipeline(sampler, LogisticRegression()).fit(x, y)
+    assert whole.score(x, y) > 0.9
+    assert whole[0].sampling_strategy_ == {1: 80}

@@ -1,0 +1,66 @@
+"""New data around given items: what `Run.sample(near=...)` gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from varied import plots, uses
+from varied.randomness import noise
+from varied.runs.opened import Opened
+from varied.runs.result import Result
+
+__all__ = ["around"]
+
+Array = npt.NDArray[Any]
+
+#: How many are made around each item, where a person does not say; and items that are drawn.
+USUAL, DRAWN = 9, 16
+
+
+def around(
+    run: Opened,
+    source: Any,
+    n: int | None = None,
+    *,
+    of: object = None,
+    spread: float = 1.0,
+    draw: bool = False,
+    seed: int = 0,
+) -> Result:
+    """Return each item, as the model sees it, with new ones around it; shape (items, 1 + n, ...).
+
+    Arguments:
+        run: The run.
+        source: The items.
+        n: How many around each.
+        of: The context of the items, where the run is conditional and they have no labels.
+        spread: A factor on the spread of their codes.
+        draw: Whether to draw from p(x given z) rather than take its mean.
+        seed: Which draws.
+    """
+    items = run.read(source)
+    if of is None:
+        x, c = run.seen(items)
+    else:
+        with noise(run.spec.plan.seed, "look"):
+            x, c = run.codec.load(run.codec.encode(items)), run.contexts(len(items), of)
+    n = USUAL if n is None else n
+    made = uses.near(run.model, x, c, n=n, spread=spread, draw=draw, seed=seed)
+    each = torch.cat([x[:, None], made], 1)
+    names = {"item": None, "draw": ["item", *map(str, range(1, n + 1))]}
+    return run.result(each.flatten(0, 1), _draw, each.shape[:2], names)
+
+
+def _draw(array: Array, path: Path) -> Path:
+    """Draw a row for each item, which comes first."""
+    some, columns = array[:DRAWN], array.shape[1]
+    flat = some.reshape(-1, *some.shape[2:])
+    if array.dtype == np.uint8:
+        heads = ["item", "around it", *[""] * (columns - 2)][:columns]
+        return plots.grid(flat, path, columns=columns, column_titles=heads)
+    return plots.curves(flat.reshape(len(flat), -1), path, columns=columns)

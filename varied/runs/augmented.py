@@ -1,0 +1,253 @@
+"""New labelled data from a run: in folders by class, in a table with its label, or as arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from varied import files, uses
+from varied.data import Items
+from varied.data.codecs import Codec, PictureCodec, TableCodec
+from varied.data.labels import keep_few
+from varied.data.tables import SUFFIXES, Form
+from varied.errors import VariedError
+from varied.randomness import key, permutation
+from varied.runs.opened import Opened
+from varied.uses import Gain
+
+__all__ = ["Augmented", "augmented", "label_columns", "learned", "taught"]
+
+Array = npt.NDArray[Any]
+
+#: Test items on which classifiers are tried, at most.
+TESTED = 5000
+#: How often rows that came out as another class are made anew.
+ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """Labelled data that a run made.
+
+    Arguments:
+        items: The data with their labels and classes: what `varied.data.read` gives of a source.
+        x: The same as the model made them, with shape (N, *event).
+        real: The items that the run was trained on, with the labels that it saw.
+        test: Items that it never saw.
+        codec: What it knows of its data.
+    """
+
+    items: Items
+    x: Tensor
+    real: Items
+    test: Items
+    codec: Codec
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __repr__(self) -> str:
+        return f"Augmented({len(self):,} {self.items.kind}s of {len(self.items.classes)} classes)"
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each datum by its name."""
+        return [self.items.classes[label] for label in labels_of(self.items)]
+
+    def gains(self, *, seeds: int = 3) -> list[Gain]:
+        """Return what the data teach a classifier, beside real items and plain augmentation.
+
+        Arguments:
+            seeds: How often each classifier is trained.
+
+        Raises:
+            VariedError: If no test item has a label.
+        """
+        columns = label_columns(self.real)
+        (x, y), (test_x, test_y) = (
+            self._labelled(items, columns) for items in (self.real, self.test)
+        )
+        known = torch.isin(test_y, y)
+        if not known.any():
+            raise VariedError("No test item has a class that was trained on, so no gain is known.")
+        rows = torch.nonzero(known)[:, 0]
+        rows = rows[permutation(len(rows), 0, "gains")[:TESTED]]
+        made = taught(self.codec, self.x, columns), torch.from_numpy(labels_of(self.items))
+        return uses.gains((x, y), {"made": made}, (test_x[rows], test_y[rows]), seeds=seeds)
+
+    def _labelled(self, items: Items, columns: Sequence[str]) -> tuple[Tensor, Tensor]:
+        labels = labels_of(items)
+        rows = np.flatnonzero(labels >= 0)
+        stored = self.codec.encode(items.take(rows))
+        return taught(self.codec, stored, columns), torch.from_numpy(labels[rows])
+
+    def save(self, path: str | Path) -> Path:
+        """Write the data with their labels by the ending of the name.
+
+        Arguments:
+            path: A name without an ending is a folder of pictures, with a folder for each class;
+                ``.npz`` has x, y and classes; ``.csv`` and its kin are tables with their label.
+                What is written so is read again by `varied.data.read`.
+
+        Raises:
+            VariedError: If the ending is not known or does not suit the data, or the folder is
+                there already.
+        """
+        path, ending = Path(path), Path(path).suffix.lower()
+        if self.items.kind == "table":
+            if not path.name.lower().endswith(SUFFIXES):
+                raise VariedError(f"'{path.name}': save rows as .csv, .tsv, .parquet or .feather.")
+            from varied.data.tables import write_table
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return write_table(self.items.x, path, Form.from_json(self.items.form))
+        if ending == ".npz":
+            plain = {"x": self.items.x, "y": self.items.labels}
+            arrays: dict[str, Any] = plain | {"classes": np.array(self.items.classes)}
+            return files.write(path, lambda file: np.savez_compressed(file, **arrays))
+        if self.items.kind == "picture" and not ending:
+            return self._folders(path)
+        raise VariedError(f"'{path.name}': save {self.items.kind}s as .npz, pictures in a folder.")
+
+    def _folders(self, path: Path) -> Path:
+        names = [re.sub(r"[^\w .+-]", "_", one).strip(". ") or "_" for one in self.items.classes]
+        if len({name.lower() for name in names}) < len(names):
+            raise VariedError("Some classes have the same name as folders; save them as .npz.")
+        if path.exists():
+            raise VariedError(f"{path} is there already; choose a new name.")
+        assert self.items.labels is not None
+        for number, (picture, label) in enumerate(
+            zip(self.items.x, self.items.labels, strict=True)
+        ):
+            folder = path / names[int(label)]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / f"made-{number:06d}.png")
+        return path
+
+
+def augmented(
+    run: Opened,
+    per_class: int | None = None,
+    *,
+    balance: bool = False,
+    temperature: float = 1.0,
+    draw: bool | None = None,
+    seed: int = 0,
+) -> Augmented:
+    """Return new labelled data from a run.
+
+    The label's column of a table is made with the rest of the row: a row whose column says another
+    class is thrown away and made anew, so that label and row agree.
+
+    Arguments:
+        run: The run; its training items alone say how many there are of each class.
+        per_class: How many to make; see `varied.uses.wanted`.
+        balance: Whether classes are filled up.
+        temperature: Below 1 is more typical.
+        draw: Whether to draw from p(x given z); None does so for rows of a table.
+        seed: Which draws.
+
+    Raises:
+        VariedError: If the run makes no classes, or the rows it makes are of others.
+    """
+    real = learned(run)
+    seen = labels_of(real)
+    counts = np.bincount(seen[seen >= 0], minlength=len(real.classes))
+    wanted = uses.wanted(counts.tolist(), per_class, balance=balance)
+    labels = torch.repeat_interleave(torch.arange(len(wanted)), torch.tensor(wanted))
+    names = np.array(real.classes, dtype=object)[labels.numpy()]
+    columns, codec = label_columns(real), run.codec
+    draw = codec.drawn if draw is None else draw
+    more: dict[str, Any] = {"temperature": temperature, "draw": draw}
+    x = uses.made_of(run.model, labels, len(wanted), seed=key(seed, "augment"), **more)
+    made: Any = codec.decode(x)
+    for number in range(1, ROUNDS):
+        rows = torch.from_numpy(_other(made, columns, names))
+        if not rows.any():
+            break
+        again = key(seed, "augment", number)
+        x[rows] = uses.made_of(run.model, labels[rows], len(wanted), seed=again, **more)
+        made = codec.decode(x)
+    if (other := _other(made, columns, names)).any():
+        raise VariedError(
+            f"{other.sum():,} rows come out as another class than '{names[other][0]}', which the "
+            "run has hardly learned; train for longer, or give fewer classes."
+        )
+    if isinstance(codec, TableCodec) and not columns:
+        made[_free("label", made.columns)] = names
+    form = dict(codec.form) if isinstance(codec, TableCodec) else {}
+    items = Items(made, codec.kind, labels.numpy(), real.classes, form=form)
+    return Augmented(items, x, real, run.part("test"), codec)
+
+
+def learned(run: Opened) -> Items:
+    """Return the training items of a run with the labels that it saw.
+
+    Raises:
+        VariedError: If it knows no classes.
+    """
+    if run.context is None or not run.context.classes:
+        raise VariedError(
+            "This run makes no data of a class; train one with model='conditional-vae' where all "
+            "items have a label, or with model='m2' where some have."
+        )
+    items, few = run.part("train"), int(run.data.get("few_labels") or 0)
+    if not few or items.labels is None:
+        return items
+    return dataclasses.replace(items, labels=keep_few(items.labels, few, run.spec.plan.seed))
+
+
+def labels_of(items: Items) -> npt.NDArray[np.int64]:
+    """Return the classes of items by their numbers, -1 where they have none."""
+    if items.labels is None:
+        return np.full(len(items), -1, dtype=np.int64)
+    return items.labels.astype(np.int64)
+
+
+def label_columns(items: Items) -> tuple[str, ...]:
+    """Return the columns of a table that say what its labels say."""
+    if items.kind != "table" or items.labels is None:
+        return ()
+    own = [items.classes[i] if i >= 0 else None for i in items.labels.tolist()]
+    return tuple(name for name in items.x.columns if _words(items.x[name]) == own)
+
+
+def taught(codec: Codec, x: Tensor, columns: Sequence[str] = ()) -> Tensor:
+    """Return rows as learners read them: uint8 pictures, or numbers without those of the label.
+
+    Arguments:
+        codec: What the run knows of its data.
+        x: Stored rows, or rows as the model makes them.
+        columns: The columns of a table that are the label.
+    """
+    if isinstance(codec, PictureCodec):
+        return x if x.dtype == torch.uint8 else (255 * x.clamp(0, 1)).round().to(torch.uint8)
+    if isinstance(codec, TableCodec):
+        label = [i for i, one in enumerate(codec.learned) if one.name in columns]
+        return x[:, ~torch.isin(codec.layout.owner, torch.tensor(label, dtype=torch.int64))]
+    return x.flatten(1)
+
+
+def _other(made: Any, columns: Sequence[str], names: Array) -> Array:
+    """Return which rows of a table say that they are of another class, as bool with shape (N)."""
+    wrong = [np.array(_words(made[name]), dtype=object) != names for name in columns]
+    return np.any(wrong, axis=0) if wrong else np.zeros(len(names), bool)
+
+
+def _words(cells: Any) -> list[str | None]:
+    gaps = cells.isna()
+    return [None if gap else str(cell) for cell, gap in zip(cells, gaps, strict=True)]
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    return _free(f"{name}_", taken) if name in taken else name
