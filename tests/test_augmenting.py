@@ -22,7 +22,7 @@ from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
 from varied.runs import Run
-from varied.runs.augmented import label_columns, taught
+from varied.runs.augmented import taught
 from varied.runs.beside import beside
 from varied.spec import Spec, compose
 from varied.trace import Given
@@ -370,9 +370,9 @@ def test_a_row_that_says_another_class_is_made_anew(people, monkeypatch):
 
 def test_learners_are_not_shown_the_label(people):
     items = people.part("train")
-    assert label_columns(items) == ("kind",)
+    assert items.label_columns == ("kind",)
     twice = dataclasses.replace(items, x=items.x.assign(copy=items.x.kind))
-    assert label_columns(twice) == ("kind", "copy")
+    assert twice.label_columns == ("kind", "copy")
     codec = people.codec
     assert isinstance(codec, TableCodec)
     stored = codec.encode(items)
@@ -382,6 +382,20 @@ def test_learners_are_not_shown_the_label(people):
     assert not torch.equal(stored, other)
     assert torch.equal(shown, taught(codec, other, ("kind",)))
     assert shown.shape[1] < stored.shape[1]
+
+
+def test_a_model_that_learns_the_label_does_not_read_it(place):
+    """Nothing but the label's own column would tell the classes of these rows."""
+    dice = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": dice.normal(size=400), "b": dice.normal(size=400)})
+    frame["kind"] = pd.Categorical(np.where(dice.random(400) < 0.5, "x", "y"))
+    how = {"labels": "kind", "few_labels": 40, "steps": 100, "latent": 2}
+    run = trained(frame, "m2", out=place / "blind", **how)
+    assert [column.name for column in run.codec.learned] == ["a", "b"]
+    assert run.error.value > 0.3
+    made = run.augment(12)
+    assert made.items.x.kind.astype(str).tolist() == made.names
+    assert list(made.items.x.columns) == ["a", "b", "kind"]
 
 
 def test_labels_beside_a_table_become_a_column(place):

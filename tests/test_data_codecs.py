@@ -293,3 +293,14 @@ def test_dynamic_binarization_draws_each_level_as_often_as_it_should():
     p = torch.arange(256) / 255
     assert (often[0], often[255]) == (0.0, 1.0)
     assert ((often - p).abs() <= 5 * (p * (1 - p) / 20_000).sqrt() + 1e-6).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 100, 1000])
+def test_usual_contexts_come_as_often_as_in_training(n):
+    codec = ContextCodec.fit(np.repeat([0, 1, 2], [10, 70, 20]), ("a", "b", "c"))
+    c = codec.usual(n)
+    assert c.shape == (n, 3)
+    assert (c.sum(1) == 1).all()
+    assert (c.sum(0) - n * torch.tensor([0.1, 0.7, 0.2])).abs().max() < 1
+    if n > 99:
+        assert (c.argmax(1).diff() != 0).sum() > n / 5  # and in no order

@@ -104,6 +104,24 @@ def test_codes_come_back_as_rows(fitted, normal):
         fitted.inverse_transform(codes[:, :1])
 
 
+def test_a_second_call_goes_on_from_the_first_and_keeps_the_scale():
+    dice = np.random.default_rng(0)
+    first, later = (dice.normal(size=(200, 2)) @ [[1, 2, 0], [0, 1, 3]] + m for m in (0, 4))
+    once = VAETransformer(2, steps=60, random_state=0).fit(first)
+    before, scale = once.score(later), once.scale_
+    start = {name: tensor.clone() for name, tensor in once.model_.state_dict().items()}
+    fresh = VAETransformer(2, steps=60, random_state=0).partial_fit(first)
+    assert all(torch.equal(start[k], v) for k, v in fresh.model_.state_dict().items())
+    once.partial_fit(later)
+    assert once.score(later) > before + 10
+    assert once.scale_ is scale
+    assert len(once.loss_curve_) == 120
+    fresh.partial_fit(later)
+    assert np.array_equal(fresh.transform(first), once.transform(first))
+    with pytest.raises(ValueError, match="features"):
+        once.partial_fit(later[:, :2])
+
+
 # A Gaussian has one scale for all columns, and an encoder that is not told what is known.
 @pytest.mark.parametrize(("likelihood", "within"), [(None, 0.3), ("gaussian", 0.6)])
 def test_a_gap_is_filled_with_its_mean_given_the_rest(normal, likelihood, within):

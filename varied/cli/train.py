@@ -169,7 +169,7 @@ def train(
         if dry:
             _show_plan(job, told)
             return
-        _trained(job, told)
+        trained(job, told)
 
 
 def demo(
@@ -183,7 +183,7 @@ def demo(
     if folder != out:
         console.say(f"{out} holds a finished demo, so this one goes to {folder}.")
     with _in_flags({}):
-        _trained(_prepared("mnist", "vae", folder, {"minutes": minutes, "seed": seed}, told), told)
+        trained(_prepared("mnist", "vae", folder, {"minutes": minutes, "seed": seed}, told), told)
 
 
 def _free(out: Path) -> Path:
@@ -255,7 +255,7 @@ def _show_plan(job: Job, told: Told) -> None:
     print(f"\n{job.spec.to_toml()}", end="")
 
 
-def _trained(job: Job, told: Told) -> None:
+def trained(job: Job, told: Told) -> None:
     """Train, measure, draw and say what came of it."""
     from varied.jobs import Interrupted
     from varied.jobs.prior import plan_of

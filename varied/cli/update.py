@@ -10,7 +10,7 @@ import typer
 from varied.cli import console
 from varied.cli.find import fresh, place_of
 from varied.cli.show import RunName
-from varied.cli.train import Told, _trained
+from varied.cli.train import Told, trained
 
 __all__ = ["update"]
 
@@ -58,4 +58,4 @@ def update(
     console.heading(source)
     for sentence in job.sentences:
         console.say(sentence, 2)
-    _trained(job, Told())
+    trained(job, Told())

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from varied.data.items import Items
@@ -45,8 +46,10 @@ def from_array(
     Raises:
         VariedError: If it has no rows, holds no numbers, or holds NaN or infinity.
     """
+    _usable(np.asarray(x), what)
+    if np.ma.is_masked(x):
+        raise VariedError(f"{_start(what)} has masked cells: fill them or drop the rows.")
     x = np.asarray(x)
-    _usable(x, what)
     notes: list[str] = []
     if x.ndim == 1:
         x, notes = x[:, None], ["One number a row."]
@@ -66,9 +69,12 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     Raises:
         VariedError: As `from_array`.
     """
-    if not x.is_floating_point() and x.is_complex():
+    if x.is_complex():
         raise VariedError("The tensor holds complex numbers: give its real and imaginary parts.")
-    rows = x.detach().cpu()
+    if x.is_nested or x.is_meta or x.is_quantized:
+        raise VariedError("The tensor is nested, quantized or without values: give a plain one.")
+    afford(8 * x.numel(), "The tensor", "give fewer rows, or smaller ones")
+    rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
 
@@ -156,15 +162,22 @@ def _float(x: Array, what: str) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(np.float32)
     if x.dtype.kind == "f" and not np.isfinite(values).all():
-        _refuse_gaps(values, what)
+        _refuse_gaps(x, values, what)
     return values
 
 
-def _refuse_gaps(values: Array, what: str) -> None:
+def _refuse_gaps(x: Array, values: Array, what: str) -> None:
     bad = np.argwhere(~np.isfinite(values))
     row, *rest = (int(i) for i in bad[0])
     place = f", column {rest[0]}" if len(rest) == 1 else f", position {tuple(rest)}" if rest else ""
-    kind = "NaN" if np.isnan(values[tuple(bad[0])]) else "infinity"
+    value = x[tuple(bad[0])]
+    kind = (
+        "NaN"
+        if np.isnan(value)
+        else "infinity"
+        if np.isinf(value)
+        else f"{value:g} (infinity in 32 bits)"
+    )
     more = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
     raise VariedError(
         f"{_start(what)} has {kind} in row {row}{place}{more}: fill them or drop the rows."

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError, nearest
+from varied.randomness import permutation
 
 __all__ = ["ContextCodec", "open_context"]
 
@@ -29,6 +30,7 @@ class ContextCodec:
         classes: The names of the classes; empty for numbers.
         mean: The training mean of each number.
         scale: The training standard deviation of each number; 1 where constant.
+        counts: How many training rows there were of each class; empty for numbers.
 
     Example:
         >>> codec = ContextCodec.fit(np.array([0, 1, 1]), ("cat", "dog"))
@@ -39,6 +41,7 @@ class ContextCodec:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
 
     @classmethod
     def fit(cls, labels: Array, classes: Iterable[str] = ()) -> Self:
@@ -53,7 +56,8 @@ class ContextCodec:
         if not seen.any():
             raise VariedError("No row has a label: train without a context, or give labels.")
         if classes:
-            return cls(classes)
+            counts = np.bincount(labels[seen].astype(np.int64), minlength=len(classes))
+            return cls(classes, counts=tuple(counts.tolist()))
         numbers = _columns(labels)
         if not np.isfinite(numbers).any(0).all():
             raise VariedError("A label column has no number at all: leave the column out.")
@@ -102,6 +106,12 @@ class ContextCodec:
         if word.isdecimal() and int(word) < len(self.classes):
             return int(word)
         raise VariedError(f"There is no class '{word}': {nearest(word, self.classes[:50])}")
+
+    def usual(self, n: int) -> Tensor:
+        """Return contexts as often as they were in training, in random order, with shape (n, C)."""
+        share = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
+        places = (torch.arange(n, dtype=torch.float64) + 0.5) / n * share[-1]
+        return torch.eye(self.size)[torch.searchsorted(share, places)[permutation(n, 0, "usual")]]
 
     def to_json(self) -> dict[str, object]:
         """Return plain values that `open_context` reads."""

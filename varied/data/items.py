@@ -69,6 +69,14 @@ class Items:
         classes = f", {len(self.classes)} classes" if self.classes else ""
         return f"Items({len(self)} {self.kind}s, {shape}{classes})"
 
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns of a table that say what its labels say."""
+        if self.kind != "table" or self.labels is None or not self.classes:
+            return ()
+        own = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]
+        return tuple(name for name in self.x.columns if _words(self.x[name]) == own)
+
     def digest(self) -> str:
         """Return the SHA-256 over shape, type, contents, labels and classes.
 
@@ -97,6 +105,11 @@ class Items:
     def noting(self, *notes: str) -> Items:
         """Return the same items with more notes."""
         return dataclasses.replace(self, notes=(*self.notes, *notes))
+
+
+def _words(cells: Any) -> list[str | None]:
+    gaps = cells.isna()
+    return [None if gap else str(cell) for cell, gap in zip(cells, gaps, strict=True)]
 
 
 def _told(frame: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import threading
 from collections.abc import Iterator
@@ -21,9 +22,10 @@ from varied.data import Batch, Batches, chunks
 from varied.data.advice import advise
 from varied.errors import VariedError
 from varied.estimators.scale import Scale
-from varied.randomness import generator, noise
+from varied.randomness import generator, key, noise
+from varied.runtime import Setup
 from varied.spec import Part, Plan, Spec, compose
-from varied.train import Step, train
+from varied.train import State, Step, train
 
 __all__ = ["Estimator", "seed_of"]
 
@@ -33,6 +35,8 @@ Array = npt.NDArray[Any]
 NET = {"name": "mlp", "width": 128}
 PASSES = 10
 WARM_UP = "linear(0, 1, 0.2)"
+#: A step after which nothing moves any more.
+LAST = 10**12
 #: Rows that pass through a model at once.
 ROWS = 500
 #: The largest share of the known cells of a row that is hidden from a model that is to fill gaps.
@@ -98,6 +102,14 @@ class Hidden:
         return Batch(batch.x, batch.c, mask)
 
 
+class Settled(Step):
+    """A step whose moving numbers stand where they stood at the end of the training before."""
+
+    def turn(self, step: int, progress: float = 1.0) -> None:
+        """Set every number that moves to its last value."""
+        super().turn(LAST, 1.0)
+
+
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A variational autoencoder that is fitted in memory; its parameters are those of all."""
 
@@ -122,6 +134,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     scale_: Scale
     model_: Any
     loss_curve_: list[float]
+    updates_: int
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -163,6 +176,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         usual = parts.pop("likelihood", "columns")
         likelihood = Part.of(usual if self.likelihood is None else self.likelihood)
         self.scale_ = Scale.fit(X, likelihood.name)
+        self.updates_ = 0
         if likelihood.name == "columns":
             own = {"layout": self.scale_.layout, "gaps": False}
             likelihood = Part(likelihood.name, own | likelihood.settings)
@@ -187,6 +201,28 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self.loss_curve_ = [float(event.parts["loss"]) for event in events]
         model.requires_grad_(False)
         self.model_ = model.cpu().double().eval()
+
+    def _learn_on(self, X: Array) -> None:
+        """Go on from the present weights with new rows; columns keep the scale of the first.
+
+        The optimizer starts anew, and what moves in the objective stands at its end, since a KL
+        that warmed up again would undo what was learned.
+        """
+        self.updates_ += 1
+        plan, rows = self.spec_.plan, self.scale_.rows(X)
+        seed = key(plan.seed, "partial", self.updates_)
+        length: dict[str, Any] = {"steps": 0, "epochs": 0.0}
+        length |= {k: v for k in length if (v := getattr(self, k))} or {"epochs": float(PASSES)}
+        plan = dataclasses.replace(plan, seed=seed, warmup=0, **length)
+        with alone(self.threads, self.seed_):
+            _, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
+            model = self.model_.float().requires_grad_(True)
+            batches: Any = Batches(rows.x, None, rows.mask, size=plan.batch, seed=seed)
+            stream = batches if self.scale_.known(X).all() else Hidden(batches, self.scale_, seed)
+            begun = State(setup=Setup(threads=self.threads))  # codebooks and the like stay
+            events = train(Settled(model, objective), stream, plan, begun)
+            self.loss_curve_ += [float(event.parts["loss"]) for event in events]
+        self.model_ = model.requires_grad_(False).cpu().double().eval()
 
     def _plan(self, n: int) -> dict[str, Any]:
         plan: dict[str, Any] = {

@@ -97,6 +97,24 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         self._learn(self._read(X, fit=True))
         return self
 
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go on training with new rows; the first call is `fit`.
+
+        Each call passes ``epochs`` or ``steps`` over its rows, ten passes where neither is given.
+        Columns keep the scale of the first rows.
+
+        Warning:
+            A net forgets: what the new rows do not show fades. Give rows that stand for all, old
+            ones among them, or fit anew.
+
+        Raises:
+            ValueError: If the rows are no numbers, or have other columns than the first.
+        """
+        if not hasattr(self, "model_"):
+            return self.fit(X)
+        self._learn_on(self._read(X))
+        return self
+
     @property
     def _n_features_out(self) -> int:
         return int(np.prod(self.model_.latent))

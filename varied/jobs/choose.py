@@ -67,8 +67,12 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
         entry = pick(ZOO, model, "model")
         parts, conditional = dict(entry.parts), conditional or entry.conditional
     parts |= {axis: asked.pop(axis) for axis in AXES if axis in asked}
+    answers = _answers(rows, parts)
+    if answers:
+        data["columns"] = dict.fromkeys(answers, "ignore") | dict(data.get("columns") or {})
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
+    reasons += [f"{name} is left out of the rows, which would tell the answer." for name in answers]
     posterior = Part.of(parts.get("posterior", "gaussian")).name
     if "objective" not in parts and "beta" not in asked and _may_wait(posterior):
         parts["objective"] = {"name": "elbo", "beta": WARM_UP}
@@ -86,6 +90,12 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     for name, value in asked.items():
         _set(values, name, value)
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
+
+
+def _answers(rows: Items, parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the columns that a model which learns the labels must not read."""
+    learns = Part.of(parts.get("structure", "flat")).name in ("classes", "stacked")
+    return rows.label_columns if learns else ()
 
 
 def _may_wait(posterior: str) -> bool:

@@ -25,7 +25,7 @@ from varied.randomness import key, permutation
 from varied.runs.opened import Opened
 from varied.uses import Gain
 
-__all__ = ["Augmented", "augmented", "label_columns", "learned", "taught"]
+__all__ = ["Augmented", "augmented", "learned", "taught"]
 
 Array = npt.NDArray[Any]
 
@@ -73,7 +73,7 @@ class Augmented:
         Raises:
             VariedError: If no test item has a label.
         """
-        columns = label_columns(self.real)
+        columns = self.real.label_columns
         (x, y), (test_x, test_y) = (
             self._labelled(items, columns) for items in (self.real, self.test)
         )
@@ -166,7 +166,9 @@ def augmented(
     wanted = uses.wanted(counts.tolist(), per_class, balance=balance)
     labels = torch.repeat_interleave(torch.arange(len(wanted)), torch.tensor(wanted))
     names = np.array(real.classes, dtype=object)[labels.numpy()]
-    columns, codec = label_columns(real), run.codec
+    whole, codec = run.part("train"), run.codec
+    known = [one.name for one in codec.learned] if isinstance(codec, TableCodec) else []
+    columns = [name for name in whole.label_columns if name in known]
     draw = codec.drawn if draw is None else draw
     more: dict[str, Any] = {"temperature": temperature, "draw": draw}
     x = uses.made_of(run.model, labels, len(wanted), seed=key(seed, "augment"), **more)
@@ -183,8 +185,11 @@ def augmented(
             f"{other.sum():,} rows come out as another class than '{names[other][0]}', which the "
             "run has hardly learned; train for longer, or give fewer classes."
         )
-    if isinstance(codec, TableCodec) and not columns:
-        made[_free("label", made.columns)] = names
+    if isinstance(codec, TableCodec):
+        for name in set(whole.label_columns) - set(columns):
+            made[name] = _cells(whole, name, labels.numpy())
+        if not whole.label_columns:
+            made[_free("label", made.columns)] = names
     form = dict(codec.form) if isinstance(codec, TableCodec) else {}
     items = Items(made, codec.kind, labels.numpy(), real.classes, form=form)
     return Augmented(items, x, real, run.part("test"), codec)
@@ -214,14 +219,6 @@ def labels_of(items: Items) -> npt.NDArray[np.int64]:
     return items.labels.astype(np.int64)
 
 
-def label_columns(items: Items) -> tuple[str, ...]:
-    """Return the columns of a table that say what its labels say."""
-    if items.kind != "table" or items.labels is None:
-        return ()
-    own = [items.classes[i] if i >= 0 else None for i in items.labels.tolist()]
-    return tuple(name for name in items.x.columns if _words(items.x[name]) == own)
-
-
 def taught(codec: Codec, x: Tensor, columns: Sequence[str] = ()) -> Tensor:
     """Return rows as learners read them: uint8 pictures, or numbers without those of the label.
 
@@ -242,6 +239,13 @@ def _other(made: Any, columns: Sequence[str], names: Array) -> Array:
     """Return which rows of a table say that they are of another class, as bool with shape (N)."""
     wrong = [np.array(_words(made[name]), dtype=object) != names for name in columns]
     return np.any(wrong, axis=0) if wrong else np.zeros(len(names), bool)
+
+
+def _cells(items: Items, name: str, labels: Array) -> Any:
+    """Return the cells that a label's column has for labels."""
+    own = labels_of(items)
+    first = np.array([np.argmax(own == one) for one in range(len(items.classes))])
+    return items.x[name].iloc[first[labels]].array
 
 
 def _words(cells: Any) -> list[str | None]:

@@ -146,7 +146,8 @@ class Opened:
 
         Arguments:
             n: How many.
-            of: A class name or number, or several; None takes the classes in turn.
+            of: A class name or number, or several; None takes the classes in turn, and for rows of
+                a table as often as they were in training.
 
         Raises:
             VariedError: If the run is not conditional, or there is no such class.
@@ -158,6 +159,8 @@ class Opened:
                 )
             return None
         if of is None:
+            if self.codec.drawn and self.context.counts:
+                return self.context.usual(n)
             size = self.context.size
             return (
                 torch.eye(size)[torch.arange(n) % size]

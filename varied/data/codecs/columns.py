@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
+from varied.data.tables.form import told
 from varied.errors import VariedError, nearest
 from varied.randomness import generator
 
@@ -34,6 +35,10 @@ LEVELS = 255
 ENOUGH = 20
 #: How far from the data a cell may be, in standard deviations, before it is all the same.
 FARTHEST = 50.0
+#: Numbers beyond this are counted in this unit, so that a difference of two is a number as well.
+HUGE, UNIT = 2.0**900, 2.0**64
+#: Numbers beyond this are whole.
+LARGEST = 2.0**53
 
 KINDS = ("number", "category", "ignore")
 #: Words that say yes or no.
@@ -112,7 +117,8 @@ class Number(Column):
         scale: The standard deviation of the values.
         frequent: Values with a place of their own.
         digits: Digits after the point of what comes back; None leaves them.
-        unit: Seconds that a date counts in: those of a day where no cell has a time.
+        unit: What the values count in: of dates the seconds of a day, where no cell has a time; of
+            huge numbers a power of two.
     """
 
     how: ClassVar[str] = "number"
@@ -148,7 +154,8 @@ class Number(Column):
             ends = np.linspace(scores[0], scores[-1], KNOTS)
             places = np.unique(np.searchsorted(scores, ends).clip(0, len(found) - 1))
             found, scores = found[places], scores[places]
-        scale = float(v.std()) or 1.0
+        most = float(np.abs(v).max()) or 1.0
+        scale = float((v / most).std()) * most or 1.0  # the square of 1e-200 is 0
         name, dtype = str(cells.name), str(cells.dtype)
         return cls(
             name,
@@ -159,7 +166,7 @@ class Number(Column):
             tuple(scores.tolist()),
             scale,
             tuple(frequent.tolist()),
-            digits,
+            None if unit == UNIT else digits,
             unit,
         )
 
@@ -169,9 +176,9 @@ class Number(Column):
         known = ~np.isnan(v)
         v = np.where(known, v, self.values[0])
         score = np.interp(v, self.values, self.scores)
-        score += (
-            np.minimum(v - self.values[0], 0) + np.maximum(v - self.values[-1], 0)
-        ) / self.scale
+        with np.errstate(over="ignore"):  # what lies so far is taken as lying less far, below
+            beyond = np.minimum(v - self.values[0], 0) + np.maximum(v - self.values[-1], 0)
+            score += beyond / self.scale
         option = None
         if self.frequent:
             same = v[:, None] == np.asarray(self.frequent)
@@ -319,12 +326,12 @@ def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | Non
         value = str(known.iloc[0]) if known.dtype.kind == "M" else _plain(known.iloc[:1])[0]
         return Aside(name, dtype, "constant", value=value)
     if asked == "category" and known.dtype.kind == "M":
-        raise VariedError(f"The column '{name}' holds dates, so it is no category.")
+        raise VariedError(f"The column '{told(name)}' holds dates, so it is no category.")
     if asked == "category" or dtype == "boolean":
         return Choice.fit(cells, _one_of(known, "category"))
     if dtype == "object":
         if asked == "number":
-            raise VariedError(f"The column '{name}' holds words, so it is no number.")
+            raise VariedError(f"The column '{told(name)}' holds words, so it is no number.")
         return _words(cells, known, distinct)
     if asked is None and _counts_rows(known, distinct, name):
         return Aside(name, dtype, "identifier")
@@ -362,12 +369,13 @@ def _digits(known: pd.Series[Any], digits: int | None) -> int | None:
     if digits is not None or known.dtype.kind == "M":
         return 0 if known.dtype.kind == "M" else digits
     v = known.to_numpy(dtype=np.float64)
+    v = v[np.abs(v) < LARGEST]
     return next((k for k in range(7) if np.allclose(np.round(v, k), v, rtol=1e-12, atol=0)), None)
 
 
 def _unit(cells: pd.Series[Any]) -> float:
     if cells.dtype.kind != "M":
-        return 1.0
+        return UNIT if cells.abs().max() > HUGE else 1.0
     return 86400.0 if (cells.dropna().dt.normalize() == cells.dropna()).all() else 1.0
 
 
@@ -376,7 +384,7 @@ def _numbers(cells: pd.Series[Any], unit: float) -> Array:
     if cells.dtype.kind == "M":
         seconds: Array = cells.to_numpy("datetime64[s]").astype(np.float64) / unit
         return np.where(cells.isna().to_numpy(), np.nan, seconds)
-    numbers: Array = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers: Array = cells.to_numpy(dtype=np.float64, na_value=np.nan) / unit
     return numbers
 
 

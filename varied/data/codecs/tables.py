@@ -14,6 +14,7 @@ from torch import Tensor
 from varied.data.codecs.base import Array, Codec, sound
 from varied.data.codecs.columns import Aside, Cells, Choice, Column, Number, column_of, open_column
 from varied.data.items import Items
+from varied.data.tables.form import told
 from varied.distributions import Layout
 from varied.errors import VariedError, nearest
 
@@ -24,6 +25,8 @@ __all__ = ["TableCodec"]
 
 #: Rows below which few latents can be told apart, and how many a table gets at most.
 FEW_ROWS, MOST_LATENTS = 320, 16
+#: What one message tells of at most.
+MOST_TOLD = 8
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,18 @@ class TableCodec(Codec):
         frame, asked = _frame(items), dict(columns or {})
         for name in asked:
             if name not in frame.columns:
-                raise VariedError(
-                    f"The table has no column '{name}': {nearest(name, list(frame.columns))}"
-                )
+                near = told(nearest(name, list(frame.columns)), 200)
+                raise VariedError(f"The table has no column '{name}': {near}")
         digits = items.form.get("decimals", {})
         found = tuple(
             column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
         )
         if not any(column.word for column in found):
-            told = "; ".join(f"{column.name}: {column.kind}" for column in found[:8])
-            raise VariedError(f"The table has no column to learn from ({told}): give another.")
+            kinds = "; ".join(f"{told(column.name)}: {column.kind}" for column in found[:MOST_TOLD])
+            raise VariedError(
+                f"The table has no column to learn from ({kinds}): give another table, or say "
+                "which column is a number or a category (columns={...}, --columns NAME=category)."
+            )
         return cls(found, dict(items.form), tuple(_notes(found)))
 
     @property
@@ -97,13 +102,13 @@ class TableCodec(Codec):
 
     def advice(self, n: int) -> dict[str, tuple[object, str]]:
         """Return for each part its suggested value and the reason."""
-        told, columns = super().advice(n), len(self.learned)
+        advice, columns = super().advice(n), len(self.learned)
         if n >= FEW_ROWS:
             reason = (
                 "units in excess fall silent, and few tables need more than 16 or a column each"
             )
-            told["latent"] = (min(MOST_LATENTS, max(2, columns)), reason)
-        return told
+            advice["latent"] = (min(MOST_LATENTS, max(2, columns)), reason)
+        return advice
 
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit a table of `n` training rows."""
@@ -168,13 +173,15 @@ class TableCodec(Codec):
 
     def strangers(self, items: Items) -> list[str]:
         """Return a sentence for each column that has levels which the training rows have not."""
-        frame, new, told = _frame(items), self.unseen(items), []
+        frame, new, said = _frame(items), self.unseen(items), []
         for index, column in enumerate(self.learned):
             found = list(dict.fromkeys(frame[column.name][new[:, index]]))
             if found:
-                some = ", ".join(map(repr, found[:3])) + (", ..." if len(found) > 3 else "")
-                told.append(f"{column.name} has levels that were not there in training: {some}.")
-        return told
+                some = ", ".join(told(repr(level)) for level in found[:3])
+                some += ", ..." if len(found) > 3 else ""
+                name = told(column.name)
+                said.append(f"{name} has levels that were not there in training: {some}.")
+        return said
 
     def to_json(self) -> dict[str, object]:
         """Return plain values that `open_codec` reads."""
@@ -192,19 +199,20 @@ class TableCodec(Codec):
         frame = frame.copy(deep=False)
         for column in self.learned:
             if column.name not in frame.columns:
-                problems.append(f"there is no column '{column.name}'")
+                problems.append(f"there is no column '{told(column.name)}'")
             elif str(frame[column.name].dtype) != column.dtype:
                 try:
                     frame[column.name] = frame[column.name].astype(column.dtype)
                 except (TypeError, ValueError):
                     problems.append(
-                        f"'{column.name}' is {frame[column.name].dtype} and the run knows "
+                        f"'{told(column.name)}' is {frame[column.name].dtype} and the run knows "
                         f"{column.dtype}"
                     )
         if problems:
             raise VariedError(
-                f"This table is not like the one of the run: {'; '.join(problems)}. Give one with "
-                "the same columns."
+                "This table is not like the one of the run, since "
+                f"{'; '.join(problems[:MOST_TOLD])}{', ...' * (len(problems) > MOST_TOLD)}: give "
+                "one with the same columns."
             )
         return frame
 
@@ -223,16 +231,17 @@ def _notes(columns: tuple[Column, ...]) -> list[str]:
     notes = [f"{_several(names)}: {kind}." for kind, names in kinds.items()]
     for column in columns:
         if isinstance(column, Number) and column.frequent:
-            some = ", ".join(f"{v:g}" for v in column.frequent)
-            notes.append(f"{column.name}: places of their own for {some}, which came often.")
+            values = column.restore(np.array(column.frequent))
+            some = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
+            notes.append(f"{told(column.name)}: places of their own for {some}, which came often.")
         if isinstance(column, Choice) and column.rare:
             notes.append(
-                f"{column.name}: its {len(column.levels):,} most frequent levels have places of "
-                f"their own, and the other {len(column.rare):,} share one."
+                f"{told(column.name)}: its {len(column.levels):,} most frequent levels have places "
+                f"of their own, and the other {len(column.rare):,} share one."
             )
     return notes
 
 
 def _several(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(told(name, 80) for name in names[:most]) + more

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from varied.data.tables.dates import read_dates, write_dates
-from varied.data.tables.form import Form
+from varied.data.tables.form import Form, told
 from varied.data.tables.numbers import (
     ENDLESS,
     LARGEST,
@@ -114,14 +114,14 @@ def typed(column: Distinct, name: str, rows: Sequence[int], decimal: str) -> Col
         if max(len(t) for t in stripped) < 16 or max(abs(int(t)) for t in stripped) <= LARGEST:
             return _whole(column, present, stripped, name)
         return _text(
-            column, name, f"Column '{name}' holds whole numbers beyond 2^53: read as text."
+            column, name, f"Column '{told(name)}' holds whole numbers beyond 2^53: read as text."
         )
     finite = [t for t in stripped if not ENDLESS.fullmatch(t)]
     if finite and all(map(real(decimal).fullmatch, finite)):
         return _real(column, present, name, rows, decimal)
     dates = read_dates(present)
     if dates is not None:
-        note = f"Column '{name}' could have day or month first: {dates.format} was taken."
+        note = f"Column '{told(name)}' could have day or month first: {dates.format} was taken."
         missing = np.datetime64("NaT", "ns")
         return Column(
             _spread(column, present, dates.values, missing),
@@ -187,7 +187,7 @@ def _real(
     if not np.isfinite(values).all():
         text = present[int(np.argmin(np.isfinite(values)))]
         raise VariedError(
-            f"Row {column.row_of(text, rows)} of column '{name}' holds {text}, which is not "
+            f"Row {column.row_of(text, rows)} of column '{told(name)}' holds {text}, which is not "
             "finite: leave the cell empty, or write a number."
         )
     style, decimals, changed = style_of(texts, values.tolist())
@@ -195,8 +195,8 @@ def _real(
     if changed:
         given = render([float(changed)], style, decimals)[0]
         notes.append(
-            f"Column '{name}' writes numbers in several ways: {changed.replace('.', decimal)} "
-            f"will be given back as {given.replace('.', decimal)}."
+            f"Column '{told(name)}' writes numbers in several ways: "
+            f"{changed.replace('.', decimal)} will be given back as {given.replace('.', decimal)}."
         )
     return Column(
         _spread(column, present, values, np.nan),
@@ -213,7 +213,8 @@ def _text(column: Distinct, name: str, *notes: str) -> Column:
     if kept:
         shown = repr(token) if token else "an empty cell"
         notes += (
-            f"Column '{name}' keeps {', '.join(map(repr, kept))} as a word: {shown} is missing.",
+            f"Column '{told(name)}' keeps {', '.join(map(repr, kept))} as a word: {shown} is "
+            "missing.",
         )
     values: npt.NDArray[Any] = np.array(
         [None if t == token else t for t in column.texts], dtype=object
@@ -227,13 +228,13 @@ def _tokens(column: Distinct, name: str) -> tuple[str, ...]:
         return ()
     listed = ", ".join(repr(t) for t in found)
     kept = column.most_used(AMONG_NUMBERS)
-    return (f"Column '{name}' has missing cells as {listed}: given back as {kept!r}.",)
+    return (f"Column '{told(name)}' has missing cells as {listed}: given back as {kept!r}.",)
 
 
 def _padded(present: Sequence[str], stripped: Sequence[str], name: str) -> tuple[str, ...]:
     if all(len(a) == len(b) for a, b in zip(present, stripped, strict=True)):
         return ()
-    return (f"Column '{name}' has spaces around numbers: they are left out.",)
+    return (f"Column '{told(name)}' has spaces around numbers: they are left out.",)
 
 
 def _why(
@@ -247,16 +248,18 @@ def _why(
     """Return why a column that looks like numbers is read as text, where it does."""
     number = real(decimal).fullmatch
     if all(PADDED.fullmatch(t) or number(t) for t in stripped):
-        return (f"Column '{name}' has numbers with leading zeros: read as text.",)
+        return (f"Column '{told(name)}' has numbers with leading zeros: read as text.",)
     if all(is_thousands(t, decimal) or number(t) for t in stripped):
         return (
-            f"Column '{name}' divides thousands: read as text; write the numbers plainly to have "
-            "them as numbers.",
+            f"Column '{told(name)}' divides thousands: read as text; write the numbers plainly to "
+            "have them as numbers.",
         )
     odd = [p for p, t in zip(present, stripped, strict=True) if not number(t)]
     counts: Mapping[str, int] = dict(zip(column.texts, column.counts.tolist(), strict=True))
     total = sum(counts[t] for t in present)
     if sum(counts[t] for t in odd) <= (1 - MOSTLY) * total:
         row = column.row_of(odd[0], rows)
-        return (f"Column '{name}' is read as text, because row {row} holds {odd[0]!r}.",)
+        return (
+            f"Column '{told(name)}' is read as text, because row {row} holds '{told(odd[0])}'.",
+        )
     return ()

@@ -21,7 +21,7 @@ import pandas as pd
 
 from varied.data.memory import afford
 from varied.data.tables.columns import Column, decimal_sign, distinct, typed, written
-from varied.data.tables.form import SUFFIXES, Form, suffix
+from varied.data.tables.form import SUFFIXES, Form, suffix, told
 from varied.data.tables.frames import from_frame
 from varied.data.tables.restore import to_arrow
 from varied.data.tables.text import decode, encode, read_cells, write_cells
@@ -153,7 +153,7 @@ def _missing_note(columns: dict[str, Column]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    return ", ".join(map(told, names[:NAMED])) + more
 
 
 def _text(frame: pd.DataFrame, form: Form) -> str:

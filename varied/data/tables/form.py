@@ -9,7 +9,7 @@ from typing import Any
 
 from varied.errors import VariedError, nearest
 
-__all__ = ["SUFFIXES", "Form", "suffix"]
+__all__ = ["SUFFIXES", "Form", "suffix", "told"]
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".csv.gz", ".tsv.gz", ".txt.gz")
 
@@ -124,6 +124,18 @@ def suffix(name: str) -> str:
         ('.csv.gz', '')
     """
     return next((s for s in SUFFIXES if name.lower().endswith(s)), "")
+
+
+def told(text: object, most: int = 40) -> str:
+    r"""Return a name or a cell as a message tells it: on one line, and not long.
+
+    Example:
+        >>> told("two\nlines"), told("x" * 50, 10)
+        ('two\\nlines', 'xxxxxxx...')
+    """
+    line = str(text)
+    line = line if line.isprintable() else repr(line)[1:-1]
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def _fits(name: str, value: Any) -> bool:

@@ -11,7 +11,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from varied.data.tables.form import Form
+from varied.data.tables.form import Form, told
 from varied.data.tables.numbers import LARGEST
 from varied.errors import VariedError
 
@@ -84,7 +84,8 @@ def _from_pandas(
     names = [str(name) for name in frame.columns]
     _once(names)
     whole = {str(n): int(n) for n in frame.columns if isinstance(n, int | np.integer)}
-    notes = []
+    other = [n for n in frame.columns if not isinstance(n, str | int | np.integer)]
+    notes = [f"Columns called {_listed(other)} are given back with words as names."] * bool(other)
     index = frame.index
     if not (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1):
         notes.append("The index is left out: frame.reset_index() keeps it as a column.")
@@ -98,8 +99,10 @@ def _from_pandas(
             columns[name] = _categories(series)
             dtypes[name] = f"category[{series.cat.categories.dtype}]"
         else:
-            columns[name] = _taken(nw.from_native(series, series_only=True), name)
             dtypes[name] = str(series.dtype)
+            if isinstance(series.dtype, np.dtype):  # narwhals knows one order of bytes
+                series = series.astype(series.dtype.newbyteorder("="))
+            columns[name] = _taken(nw.from_native(series, series_only=True), name)
     return columns, dtypes, whole, notes
 
 
@@ -131,9 +134,13 @@ def _once(names: Sequence[str]) -> None:
     twice = list(dict.fromkeys(n for n in names if names.count(n) > 1))
     if twice:
         raise VariedError(
-            f"The table has several columns called {', '.join(map(repr, twice[:5]))}: give each "
+            f"The table has several columns called {_listed(twice)}: give each "
             "column a name of its own."
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{told(name)}'" for name in names[:5])
 
 
 def _taken(series: Any, name: str) -> Taken:
@@ -141,12 +148,22 @@ def _taken(series: Any, name: str) -> Taken:
     dtype = series.dtype
     if dtype.is_nested():
         raise _nested(name, str(dtype))
-    if len(series) and series.is_null().all():
+    if series.is_null().all() and dtype not in (nw.Categorical, nw.Enum):
         return _texts([None] * len(series))
+    native = _native_type(series)
     for fits, take in TAKERS:
         if fits(dtype):
             return take(series, name)
-    raise VariedError(f"Column '{name}' is of the type {_native_type(series)}: {PLAIN}.")
+    for start, take in ARROW.items():
+        if native.startswith(start):
+            return take(series, name)
+    raise VariedError(f"Column '{told(name)}' is of the type {native}: {PLAIN}.")
+
+
+def _plain(series: Any) -> list[Any]:
+    """Return Python values, None where missing: pandas has several signs for that."""
+    missing = series.is_null().to_list()
+    return [None if gap else v for v, gap in zip(series.to_list(), missing, strict=True)]
 
 
 def _native_type(series: Any) -> str:
@@ -156,8 +173,8 @@ def _native_type(series: Any) -> str:
 
 def _nested(name: str, what: str) -> VariedError:
     return VariedError(
-        f"Column '{name}' holds several values in one cell ({what}): make a column of each of "
-        "them, or leave the column out."
+        f"Column '{told(name)}' holds several values in one cell ({what}): make a column of each "
+        "of them, or leave the column out."
     )
 
 
@@ -166,6 +183,7 @@ def _objects(series: pd.Series, name: str) -> tuple[Taken, str]:
     there = series[series.notna()]
     inner = pd.api.types.infer_dtype(there, skipna=True)
     dtype = f"object[{inner}]"
+    series = series.where(series.notna(), None)  # NaT is no boolean to pandas, and no float
     if inner in ("string", "empty"):
         return _texts(series.tolist()), dtype
     if inner == "boolean":
@@ -186,11 +204,12 @@ def _objects(series: pd.Series, name: str) -> tuple[Taken, str]:
         raise _nested(name, "lists or mappings")
     odd = next((i for i, k in enumerate(kinds) if k is not kinds[0]), None)
     if odd is None:
-        raise VariedError(f"Column '{name}' holds {kinds[0].__name__} values: {PLAIN}.")
+        raise VariedError(f"Column '{told(name)}' holds {kinds[0].__name__} values: {PLAIN}.")
     row = int(there.index[odd])
     raise VariedError(
-        f"Column '{name}' holds values of several kinds: {there.iloc[0]!r}, but "
-        f"{there.iloc[odd]!r} in row {row} (counted from 0): make them all numbers, or all text."
+        f"Column '{told(name)}' holds values of several kinds: {told(repr(there.iloc[0]))}, but "
+        f"{told(repr(there.iloc[odd]))} in row {row} (counted from 0): make them all numbers, or "
+        "all text."
     )
 
 
@@ -200,7 +219,7 @@ def _objects_of_time(series: pd.Series, name: str) -> Taken:
     except (ValueError, OverflowError) as error:
         raise _distant(name) from error
     zoned = any(getattr(v, "tzinfo", None) is not None for v in series)
-    note = f"Column '{name}' has a time zone: kept as UTC." if zoned else ""
+    note = f"Column '{told(name)}' has a time zone: kept as UTC." if zoned else ""
     return Taken(_nanoseconds(stamps.dt.tz_localize(None).to_numpy(), name), note=note)
 
 
@@ -222,15 +241,14 @@ def _words(series: Any, name: str) -> Taken:
 
 def _dictionary(series: Any, name: str) -> Taken:
     """Return a column of categories of polars or pyarrow."""
-    values = [None if v is None else str(v) for v in series.to_list()]
-    native = series.to_native()
+    values = [None if v is None else str(v) for v in _plain(series)]
     levels, ordered = None, False
     if isinstance(series.dtype, nw.Enum):
         levels, ordered = list(series.dtype.categories), True
-    elif hasattr(native, "unify_dictionaries"):
-        chunks = native.unify_dictionaries().chunks
-        levels = [str(v) for v in chunks[0].dictionary.to_pylist()] if chunks else []
-        ordered = bool(native.type.ordered)
+    elif _native_type(series).startswith("dictionary"):
+        array = series.to_arrow()
+        levels = [str(v) for v in array.dictionary.to_pylist()]
+        ordered = bool(array.type.ordered)
     return Taken(pd.Series(values, dtype=object), levels, ordered)
 
 
@@ -250,7 +268,7 @@ def _whole(missing: Any, there: Sequence[Any], name: str) -> Taken:
     if max(map(abs, there), default=0) > LARGEST:
         texts = np.full(len(missing), None, dtype=object)
         texts[~missing] = list(map(str, there))
-        note = f"Column '{name}' holds whole numbers beyond 2^53: read as text."
+        note = f"Column '{told(name)}' holds whole numbers beyond 2^53: read as text."
         return Taken(pd.Series(texts, dtype=object), note=note)
     values = np.zeros(len(missing), dtype=np.int64)
     values[~missing] = there
@@ -263,8 +281,9 @@ def _floats(series: Any, name: str) -> Taken:
 
 def _exact(series: Any, name: str) -> Taken:
     """Return a column of decimal numbers, with its digits."""
-    values = [np.nan if v is None else float(v) for v in series.to_list()]
-    there = [v for v in series.to_list() if v is not None]
+    cells = _plain(series)
+    values = [np.nan if v is None else float(v) for v in cells]
+    there = [v for v in cells if v is not None]
     digits = max(max(0, -v.as_tuple().exponent) for v in there)
     return dataclasses.replace(_real(np.array(values), name), decimals=digits)
 
@@ -277,28 +296,29 @@ def _real(values: Any, name: str) -> Taken:
     if endless.any():
         row = int(np.argmax(endless))
         raise VariedError(
-            f"Row {row} (counted from 0) of column '{name}' holds {values[row]}, which is not "
-            "finite: make it missing, or a number."
+            f"Row {row} (counted from 0) of column '{told(name)}' holds {values[row]}, which is "
+            "not finite: make it missing, or a number."
         )
-    there = values[~np.isnan(values)]
     wide = values.astype(np.float64)
+    broken = np.abs(wide) < LARGEST  # larger ones are whole; NaN is neither
+    there = values[broken]
     for digits in range(DIGITS + 1):
         rounded = np.round(there.astype(np.float64), digits)
         if (rounded.astype(values.dtype) == there).all():
-            wide[~np.isnan(values)] = rounded  # 0.1 as float32 has 0.1 nearest, not 0.1000000015
+            wide[broken] = rounded  # 0.1 as float32 has 0.1 nearest, not 0.1000000015
             return Taken(pd.Series(wide), decimals=digits)
     return Taken(pd.Series(wide))
 
 
 def _days(series: Any, name: str) -> Taken:
-    days = np.array(series.to_list(), dtype="datetime64[D]")
+    days = np.array(_plain(series), dtype="datetime64[D]")
     return Taken(_nanoseconds(days, name), date="%Y-%m-%d")
 
 
 def _instants(series: Any, name: str) -> Taken:
     note = ""
     if series.dtype.time_zone:
-        note = f"Column '{name}' is in the time zone {series.dtype.time_zone}: kept as UTC."
+        note = f"Column '{told(name)}' is in the time zone {series.dtype.time_zone}: kept as UTC."
         series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return Taken(_nanoseconds(np.asarray(series.to_numpy(), "datetime64"), name), note=note)
 
@@ -312,7 +332,7 @@ def _nanoseconds(values: Any, name: str) -> pd.Series:
 
 def _distant(name: str) -> VariedError:
     return VariedError(
-        f"Column '{name}' holds dates before 1678 or after 2261, which cannot be counted in "
+        f"Column '{told(name)}' holds dates before 1678 or after 2261, which cannot be counted in "
         "nanoseconds: make those that mean 'never' missing."
     )
 
@@ -327,3 +347,5 @@ TAKERS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Taken]], ...] = 
     (lambda t: t == nw.Date, _days),
     (lambda t: t == nw.Datetime, _instants),
 )
+#: Types of pyarrow that narwhals does not know, by how they begin.
+ARROW = {"date64": _days, "decimal256": _exact}

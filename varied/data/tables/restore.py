@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import re
 from decimal import Decimal
@@ -88,7 +89,7 @@ def _arrow_type(pa: Any, dtype: Any) -> Any:
 
 
 def _arrow_cast(pa: Any, array: Any, name: str, form: Form) -> Any:
-    dtype = form.dtypes.get(name, str(array.type))
+    dtype = form.dtypes.get(name, str(array.type)).removesuffix("[pyarrow]")
     try:
         if zone := re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", dtype):
             return array.cast(pa.timestamp("ns", "UTC")).cast(pa.timestamp(zone[1], zone[2]))
@@ -101,6 +102,8 @@ def _arrow_cast(pa: Any, array: Any, name: str, form: Form) -> Any:
             return pa.array(numbers, type=kind(int(exact[1]), int(exact[2])))
         if found := re.fullmatch(r"dictionary<values=(\w+), indices=(\w+), ordered=(\d)>", dtype):
             return _arrow_dictionary(pa, array, form.levels.get(name, []), *found.groups())
+        if dtype == "null":
+            return pa.nulls(len(array))
         return array.cast(pa.type_for_alias(dtype))
     except (pa.ArrowException, ValueError, KeyError):
         return array
@@ -169,6 +172,9 @@ def _pandas(values: pd.Series, name: str, form: Form) -> pd.Series:
             return _pandas_category(values, dtype[9:-1], form.levels[name], name in form.ordered)
         if dtype.startswith("object["):
             return pd.Series(_pandas_objects(values, dtype[7:-1], name, form), dtype=object)
+        if dtype.endswith("[pyarrow]"):
+            array = to_arrow(values.to_frame(name), dataclasses.replace(form, kind="pyarrow"))[0]
+            return pd.Series(array, dtype=pd.ArrowDtype(array.type))
         if zone := re.fullmatch(r"datetime64\[(\w+), (.+)\]", dtype):
             return values.dt.as_unit(zone[1]).dt.tz_localize("UTC").dt.tz_convert(zone[2])
         if values.dtype == object and re.fullmatch(r"u?int64|U?Int64", dtype):
@@ -187,6 +193,8 @@ def _pandas_category(values: pd.Series, inner: str, levels: list[str], ordered: 
     found: Any = levels
     if inner == "bool":
         found = [level == "True" for level in levels]
+    elif inner.startswith("interval["):
+        found = _intervals(levels)
     elif inner not in ("object", "str", "string"):
         try:
             found = pd.Index(levels).astype(inner)
@@ -195,6 +203,15 @@ def _pandas_category(values: pd.Series, inner: str, levels: list[str], ordered: 
     elif inner != "str":
         found = pd.Index(levels, dtype=inner)
     return pd.Series(pd.Categorical.from_codes(codes, found, ordered=ordered))
+
+
+def _intervals(levels: list[str]) -> Any:
+    """Return what `pandas.cut` says, such as (0.5, 1.0], as intervals."""
+    ends = [level[1:-1].split(", ") for level in levels]
+    low, high = (np.array(side).astype(np.float64) for side in zip(*ends, strict=True))
+    closed = {"(]": "right", "[)": "left", "[]": "both", "()": "neither"}
+    shape = levels[0][0] + levels[0][-1]
+    return pd.IntervalIndex.from_arrays(low, high, closed=closed[shape])
 
 
 def _pandas_objects(values: pd.Series, inner: str, name: str, form: Form) -> list[Any]:
@@ -210,6 +227,6 @@ def _pandas_objects(values: pd.Series, inner: str, name: str, form: Form) -> lis
 
 
 POLARS = {
-    *("Boolean", "String", "Categorical", "Date", "Float32", "Float64"),
+    *("Boolean", "Null", "String", "Categorical", "Date", "Float16", "Float32", "Float64"),
     *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64, 128)),
 }

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from varied.data.tables.form import Form
+from varied.data.tables.form import Form, told
 from varied.data.tables.numbers import real
 from varied.errors import VariedError
 
@@ -87,6 +87,8 @@ def encode(text: str, form: Form) -> bytes:
     Raises:
         VariedError: If the encoding has no sign for a letter of it.
     """
+    if MARK in text:
+        raise VariedError("A name or a cell holds a NUL, which no text may: save as .parquet.")
     bom = {e: b for b, e in BOMS.items()}[form.encoding] if form.bom else b""
     try:
         return bom + text.encode(form.encoding)
@@ -258,7 +260,7 @@ def _names(header: Sequence[str], name: str) -> tuple[tuple[str, ...], tuple[str
     twice = list(dict.fromkeys(n for n in names if n in seen or seen.add(n)))  # type: ignore[func-returns-value]
     if twice:
         raise VariedError(
-            f"{name} has several columns called {', '.join(repr(n) for n in twice[:NAMED])}: "
+            f"{name} has several columns called {', '.join(repr(told(n)) for n in twice[:NAMED])}: "
             "give each column a name of its own."
         )
     return tuple(names), tuple(unnamed)
