@@ -336,7 +336,7 @@ def test_the_line_keeps_its_promise_without_any_anomaly():
 
 def test_no_row_both_teaches_and_draws_the_line(monkeypatch):
     seen = {}
-    for name in ("_learn", "_log_density"):
+    for name in ("_learn", "_scored"):
         real = getattr(VAEDetector, name)
 
         def spy(self, x, *args, real=real, name=name, **more):
@@ -345,8 +345,34 @@ def test_no_row_both_teaches_and_draws_the_line(monkeypatch):
 
         monkeypatch.setattr(VAEDetector, name, spy)
     VAEDetector(**QUICK).fit(np.arange(100.0)[:, None])
-    assert (len(seen["_learn"]), len(seen["_log_density"])) == (90, 10)
-    assert not seen["_learn"] & seen["_log_density"]
+    assert (len(seen["_learn"]), len(seen["_scored"])) == (90, 10)
+    assert not seen["_learn"] & seen["_scored"]
+
+
+@pytest.mark.parametrize("by", ["both", "density", "distance"])
+def test_the_detector_scores_by_what_is_asked_for(by):
+    x = np.random.default_rng(0).normal(size=(300, 2))
+    detector = VAEDetector(by=by, steps=150, random_state=0).fit(x)
+    near, far = detector.score_samples([[0.0, 0.0], [9.0, 9.0]])
+    assert near > far
+    if by == "density":  # in nats, in the units of X
+        wide = VAEDetector(by=by, steps=150, random_state=0).fit(10 * x)
+        assert wide.score_samples([[0.0, 0.0]]) == pytest.approx(near - 2 * np.log(10), abs=1e-3)
+    with pytest.raises(VariedError, match="not judged by 'luck'"):
+        VAEDetector(by="luck", steps=5).fit(x)
+
+
+def test_several_draws_fill_the_gaps_and_hold_what_is_known():
+    dice = np.random.default_rng(0)
+    x = dice.normal(size=(400, 1)) * [1.0, 2.0, -1.0] + 0.1 * dice.normal(size=(400, 3))
+    gaps = dice.random(x.shape) < 0.2
+    imputer = VAEImputer(steps=600, random_state=0).fit(np.where(gaps, np.nan, x))
+    drawn = imputer.draw(np.where(gaps, np.nan, x), 50)
+    assert drawn.shape == (50, 400, 3)
+    assert np.array_equal(drawn[:, ~gaps], np.broadcast_to(x[~gaps], (50, (~gaps).sum())))
+    low, high = np.quantile(drawn, (0.05, 0.95), axis=0)
+    some = gaps & (gaps.sum(1, keepdims=True) < 3)
+    assert 0.8 < ((low <= x) & (x <= high))[some].mean() < 0.98
 
 
 def test_the_detector_finds_what_is_unlike():

@@ -220,6 +220,11 @@ def _shown(run: Opened, rows: Any) -> Items:
     names = {name: i for i, name in enumerate(run.items.names or ())}
     numbers = []
     for row in rows:
+        if isinstance(row, str) and not names:
+            raise VariedError(
+                f"'{row}' is no file, and the rows of this run have no names: give a folder, or "
+                "numbers such as 3,17,204."
+            )
         if isinstance(row, str):
             row = pick(names, row, "row")
         if not 0 <= row < len(run.items):
