@@ -10,6 +10,9 @@ __all__ = ["VariedError", "nearest", "pick"]
 
 T = TypeVar("T")
 
+#: Words that one message lists at most.
+LISTED = 60
+
 
 class VariedError(ValueError):
     """A mistake that the person can mend; its text is one clear sentence with the way out.
@@ -31,7 +34,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"choose from {', '.join(known)}."
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    return f"choose from {', '.join(known[:LISTED])}{more}."
 
 
 def pick(table: Mapping[str, T], name: str, what: str) -> T:

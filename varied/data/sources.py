@@ -100,7 +100,8 @@ def _from_memory(source: Any, labels: Any, classes: Sequence[str] | None) -> Ite
         return from_tensor(source, labels, classes)
     if isinstance(source, Dataset):
         return read_dataset(source, labels, classes)
-    if hasattr(source, "columns") or hasattr(source, "__arrow_c_stream__"):
+    # Of the type, since a lazy frame of polars warns where it is itself asked.
+    if hasattr(type(source), "columns") or hasattr(source, "__arrow_c_stream__"):
         from varied.data.tables import from_frame
 
         return _table(*from_frame(source), labels, classes)
@@ -272,6 +273,8 @@ def _no_pictures(path: Path, listing: Listing, kind: str) -> str:
         return f"The {kind} {path.name} is empty: give one with pictures in it."
     found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     read_ones = ", ".join(sorted(EXTENSIONS))
+    if any(suffix in SUFFIXES for suffix in listing.others):
+        return f"The {kind} {path.name} has no pictures (found {found}): name the table itself."
     return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}."
 
 

@@ -27,7 +27,7 @@ def is_active(means: Tensor) -> Tensor:
     Arguments:
         means: The mean of each posterior, with shape (N, D).
     """
-    return means.var(0) > THRESHOLD
+    return means.var(0, correction=min(1, len(means) - 1)) > THRESHOLD
 
 
 def active_units(means: Tensor, resamples: int = 50) -> Estimate:
