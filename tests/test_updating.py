@@ -140,7 +140,7 @@ def test_it_goes_on_after_it_was_stopped(base, place):
 def test_the_command(base, place, monkeypatch):
     monkeypatch.chdir(place)
     jobs = []
-    monkeypatch.setattr("varied.cli.update._trained", lambda job, told: jobs.append(job))
+    monkeypatch.setattr("varied.cli.update.trained", lambda job, told: jobs.append(job))
     np.save("new.npy", rows(1.0))
     found = CliRunner().invoke(app, ["update", str(base.folder), "new.npy", "--steps", "5"])
     assert found.exit_code == 0, found.output
