@@ -102,6 +102,10 @@ class Items:
             test=None if self.test is None else np.flatnonzero(np.isin(rows, self.test)),
         )
 
+    def first(self, n: int) -> Items:
+        """Return the first n rows, or all where there are fewer."""
+        return self.take(np.arange(min(n, len(self))))
+
     def noting(self, *notes: str) -> Items:
         """Return the same items with more notes."""
         return dataclasses.replace(self, notes=(*self.notes, *notes))

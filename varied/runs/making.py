@@ -1,8 +1,11 @@
-"""A run at work on more data: labelled ones that it makes, and what lies near to what."""
+"""What a run makes of a person's data: edits, styles, filled holes, more of them, near ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from varied.runs.opened import Opened
 from varied.runs.result import Result
@@ -10,18 +13,124 @@ from varied.runs.result import Result
 if TYPE_CHECKING:
     from varied.runs.augmented import Augmented
     from varied.runs.beside import Beside
+    from varied.runs.edited import Edited
     from varied.runs.neighbours import Neighbours
 
 __all__ = ["Making"]
 
 
 class Making(Opened):
-    """The folder of a run, opened, with the uses that make labelled data and find near ones.
+    """The folder of a run, opened, with the uses that change data, add to them and find near ones.
 
     Arguments:
         folder: Where the run is.
         items: The data, where they are at hand already; else they are read again when needed.
     """
+
+    def edit(
+        self,
+        source: Any = None,
+        *,
+        toward: str | None = None,
+        column: str | None = None,
+        examples: tuple[Any, Any] | None = None,
+        strengths: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
+        balance: Sequence[str] = (),
+        attributes: Any = None,
+        by: str = "means",
+        n: int = 6,
+    ) -> Edited:
+        """Return data as an attribute is taken away and added, and what else moves.
+
+        Arguments:
+            source: The data; None for the run's own test rows.
+            toward: A class, or a level of the column.
+            column: Which attribute: a column of the table, or of ``attributes``; of numbers the
+                upper half is gone towards.
+            examples: Data with the attribute and data without it, in the place of labels: each a
+                source, or a list of rows of the run's own data by number (from 0) or name.
+            strengths: How far to go; 1 is as far as the means of the two groups lie apart.
+            balance: Attributes that must not come along.
+            attributes: A table or a dict with further labels for each row of the run's data.
+            by: "means", or "logistic" for the normal of a logistic regression.
+            n: How many data.
+
+        Raises:
+            VariedError: If there is no such attribute, a group has fewer than two rows, or no unit
+                of the latents can be moved.
+        """
+        from varied.runs.edited import Wanted, edited
+
+        wanted = Wanted(toward, column, examples, tuple(balance), attributes, by)
+        return edited(self, self.read(source).first(n), wanted, strengths)
+
+    def style(
+        self,
+        source: Any = None,
+        *,
+        of: object = None,
+        content: Any = None,
+        levels: Sequence[int] | None = None,
+        units: Sequence[int] | None = None,
+        n: int = 8,
+    ) -> Result:
+        """Return data in the style of others, with shape (styles, contents, ...).
+
+        A conditional run writes each datum as each class. Where levels or units are named, each
+        datum gives these of its code to each of the contents.
+
+        Arguments:
+            source: The data that give the style; None for the run's own test rows.
+            of: The classes, or numbers, to write them as; None takes every class.
+            content: The data that keep the rest of their code; None takes those after the first n.
+            levels: Levels of a ladder that are the style; 1 is nearest to the datum.
+            units: Units of the code that are the style.
+            n: How many styles, and how many contents.
+
+        Raises:
+            VariedError: If the run is not conditional, and neither levels nor units are named.
+        """
+        from varied.runs.styled import mingled, restyled
+
+        items = self.read(source)
+        if not (levels or units):
+            return restyled(self, items.first(n), of)
+        others = items.take(np.arange(n, len(items))) if content is None else self.read(content)
+        return mingled(self, items.first(n), others.first(n), levels, units)
+
+    def fill(
+        self,
+        source: Any = None,
+        *,
+        hole: Any,
+        n: int = 8,
+        draws: int = 20,
+        samples: int = 100,
+        sweeps: int = 20,
+        seed: int = 0,
+    ) -> Result:
+        """Return pictures whose hole is filled, several times over; shape (n, 1 + draws, ...).
+
+        The first of each is the mean of all its draws.
+
+        Arguments:
+            source: The pictures; None for the run's own test rows.
+            hole: (left, top, width, height) in pixels of the run, or a picture or bool array that
+                is white where the hole is.
+            n: How many pictures.
+            draws: How often each hole is filled.
+            samples: Codes that each draw is chosen from.
+            sweeps: How often what was drawn is encoded again: an encoder that never saw a hole
+                needs that.
+            seed: Which draws.
+
+        Raises:
+            VariedError: If the run is not of pictures, or there is no such hole.
+        """
+        from varied.runs.filled import filled
+
+        how = {"draws": draws, "samples": samples, "sweeps": sweeps, "seed": seed}
+        return filled(self, self.read(source).first(n), hole, **how)
 
     def beside(self, made: Result, *, seed: int = 0) -> Beside:
         """Return samples beside the training items nearest to them, and whether they are copies.

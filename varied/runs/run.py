@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from varied import uses
-from varied.data import Batch, Items, chunks
+from varied.data import Batch, chunks
 from varied.data.codecs import TableCodec
 from varied.errors import VariedError
 from varied.evaluate import Estimate, Evaluation, evaluate
@@ -34,7 +33,6 @@ from varied.runs.result import (
 if TYPE_CHECKING:
     from varied.runs.compressed import Compressed, Restored
     from varied.runs.detected import Detected
-    from varied.runs.edited import Edited
     from varied.runs.imputed import Imputed
 
 __all__ = ["Run", "list_runs"]
@@ -90,7 +88,7 @@ class Run(Making):
 
     def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
-        x, c = self.seen(_first(self.read(source), n))
+        x, c = self.seen(self.read(source).first(n))
         both = torch.cat([x, uses.reconstruct(self.model, x, c)])
         names = {"row": None, "which": ("original", "reconstruction")}
         if isinstance(self.codec, TableCodec):  # each under its original
@@ -122,78 +120,7 @@ class Run(Making):
         items = self.read(source)
         if corners:
             return cornered(self, items, steps=steps, path=path)
-        return walked(self, _first(items, 2 * n), steps=steps, path=path)
-
-    def edit(
-        self,
-        source: Any = None,
-        *,
-        toward: str | None = None,
-        column: str | None = None,
-        examples: tuple[Any, Any] | None = None,
-        strengths: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
-        balance: Sequence[str] = (),
-        attributes: Any = None,
-        by: str = "means",
-        n: int = 6,
-    ) -> Edited:
-        """Return data as an attribute is taken away and added, and what else moves.
-
-        Arguments:
-            source: The data; None for the run's own test rows.
-            toward: A class, or a level of the column.
-            column: Which attribute: a column of the table, or of ``attributes``; of numbers the
-                upper half is gone towards.
-            examples: Data with the attribute and data without it, in the place of labels: each a
-                source, or a list of rows of the run's own data by number (from 0) or name.
-            strengths: How far to go; 1 is as far as the means of the two groups lie apart.
-            balance: Attributes that must not come along.
-            attributes: A table or a dict with further labels for each row of the run's data.
-            by: "means", or "logistic" for the normal of a logistic regression.
-            n: How many data.
-
-        Raises:
-            VariedError: If there is no such attribute, a group has fewer than two rows, or no unit
-                of the latents can be moved.
-        """
-        from varied.runs.edited import Wanted, edited
-
-        wanted = Wanted(toward, column, examples, tuple(balance), attributes, by)
-        return edited(self, _first(self.read(source), n), wanted, strengths)
-
-    def style(
-        self,
-        source: Any = None,
-        *,
-        of: object = None,
-        content: Any = None,
-        levels: Sequence[int] | None = None,
-        units: Sequence[int] | None = None,
-        n: int = 8,
-    ) -> Result:
-        """Return data in the style of others, with shape (styles, contents, ...).
-
-        A conditional run writes each datum as each class. Where levels or units are named, each
-        datum gives these of its code to each of the contents.
-
-        Arguments:
-            source: The data that give the style; None for the run's own test rows.
-            of: The classes, or numbers, to write them as; None takes every class.
-            content: The data that keep the rest of their code; None takes those after the first n.
-            levels: Levels of a ladder that are the style; 1 is nearest to the datum.
-            units: Units of the code that are the style.
-            n: How many styles, and how many contents.
-
-        Raises:
-            VariedError: If the run is not conditional, and neither levels nor units are named.
-        """
-        from varied.runs.styled import mingled, restyled
-
-        items = self.read(source)
-        if not (levels or units):
-            return restyled(self, _first(items, n), of)
-        others = items.take(np.arange(n, len(items))) if content is None else self.read(content)
-        return mingled(self, _first(items, n), _first(others, n), levels, units)
+        return walked(self, items.first(2 * n), steps=steps, path=path)
 
     @property
     def straight(self) -> bool:
@@ -218,7 +145,7 @@ class Run(Making):
             )
         order, rates = self._ranked()
         order = order[:dimensions]
-        x, c = self.seen(_first(self.read(source), 1))
+        x, c = self.seen(self.read(source).first(1))
         z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
         made, values = uses.traverse(self.model, z, order, c, steps=steps)
         draw = partial(
@@ -275,40 +202,6 @@ class Run(Making):
             seed=seed,
         )
         return imputed(items.x, codec, rows.numpy(), filled)
-
-    def fill(
-        self,
-        source: Any = None,
-        *,
-        hole: Any,
-        n: int = 8,
-        draws: int = 20,
-        samples: int = 100,
-        sweeps: int = 20,
-        seed: int = 0,
-    ) -> Result:
-        """Return pictures whose hole is filled, several times over; shape (n, 1 + draws, ...).
-
-        The first of each is the mean of all its draws.
-
-        Arguments:
-            source: The pictures; None for the run's own test rows.
-            hole: (left, top, width, height) in pixels of the run, or a picture or bool array that
-                is white where the hole is.
-            n: How many pictures.
-            draws: How often each hole is filled.
-            samples: Codes that each draw is chosen from.
-            sweeps: How often what was drawn is encoded again: an encoder that never saw a hole
-                needs that.
-            seed: Which draws.
-
-        Raises:
-            VariedError: If the run is not of pictures, or there is no such hole.
-        """
-        from varied.runs.filled import filled
-
-        how = {"draws": draws, "samples": samples, "sweeps": sweeps, "seed": seed}
-        return filled(self, _first(self.read(source), n), hole, **how)
 
     def detect(
         self,
@@ -427,7 +320,3 @@ def list_runs(root: Path | str = "runs") -> list[Path]:
     """Return the folders of all runs below a folder, oldest first."""
     found = [path.parent for path in Path(root).glob("**/spec.toml")]
     return sorted(found, key=lambda path: (path / "spec.toml").stat().st_mtime)
-
-
-def _first(items: Items, n: int) -> Items:
-    return items.take(np.arange(min(n, len(items))))
