@@ -145,12 +145,11 @@ def _listed(names: Sequence[str]) -> str:
 
 def _taken(series: Any, name: str) -> Taken:
     """Return a column of a library's own type."""
-    dtype = series.dtype
-    if dtype.is_nested():
-        raise _nested(name, str(dtype))
+    dtype, native = series.dtype, _native_type(series)
+    if dtype.is_nested() or native.lower().startswith("map"):  # narwhals knows no maps
+        raise _nested(name, native)
     if series.is_null().all() and dtype not in (nw.Categorical, nw.Enum):
         return _texts([None] * len(series))
-    native = _native_type(series)
     for fits, take in TAKERS:
         if fits(dtype):
             return take(series, name)
