@@ -122,6 +122,9 @@ TOPICS: dict[str, tuple[str, ...]] = {
         "ex-post-prior",
         "anomaly",
         "imputation",
+        "editing",
+        "augmentation",
+        "compression",
     ),
 }
 
