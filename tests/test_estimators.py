@@ -127,7 +127,7 @@ def test_a_second_call_goes_on_from_the_first_and_keeps_the_scale():
 def test_a_gap_is_filled_with_its_mean_given_the_rest(normal, likelihood, within):
     law, rows = normal
     rows, more = rows[:800], rows[800:1000]
-    imputer = VAEImputer(2, random_state=0, likelihood=likelihood).fit(rows)
+    imputer = VAEImputer(2, steps=800, random_state=0, likelihood=likelihood).fit(rows)
     gappy = more.copy()
     gappy[:, 1] = np.nan
     weights = np.linalg.solve(law.cov[np.ix_([0, 2], [0, 2])], law.cov[[0, 2], 1])

@@ -273,9 +273,8 @@ def _no_pictures(path: Path, listing: Listing, kind: str) -> str:
         return f"The {kind} {path.name} is empty: give one with pictures in it."
     found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     read_ones = ", ".join(sorted(EXTENSIONS))
-    if any(suffix in SUFFIXES for suffix in listing.others):
-        return f"The {kind} {path.name} has no pictures (found {found}): name the table itself."
-    return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}."
+    table = " (name a table itself)" if any(one in SUFFIXES for one in listing.others) else ""
+    return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}{table}."
 
 
 def _unknown(path: Path) -> str:
