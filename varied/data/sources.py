@@ -273,8 +273,9 @@ def _no_pictures(path: Path, listing: Listing, kind: str) -> str:
         return f"The {kind} {path.name} is empty: give one with pictures in it."
     found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     read_ones = ", ".join(sorted(EXTENSIONS))
-    table = " (name a table itself)" if any(one in SUFFIXES for one in listing.others) else ""
-    return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}{table}."
+    if any(suffix in SUFFIXES for suffix in listing.others):
+        read_ones += "; a table is named itself"
+    return f"The {kind} {path.name} has no pictures (found {found}): these are read: {read_ones}."
 
 
 def _unknown(path: Path) -> str:
