@@ -11,7 +11,6 @@ their official 500 training rows, and told apart among the 4,500 test rows.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.peers.environments import ROOT, python_of
+from benchmarks.tables import asks, tables
 from benchmarks.trained import RESULTS, keep
 from varied import VAEDetector
 from varied.evaluate import auroc
@@ -100,18 +100,12 @@ def row(name: str, found: dict[str, float]) -> str:
 
 
 def main() -> None:
-    asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    asks.add_argument("folder", type=Path, help="with .npz files of X and y, 1 for an anomaly")
-    asks.add_argument("--beats", type=Path, help="the .npz of ECG5000")
-    asks.add_argument("--only", nargs="+", default=[], help="tables whose name holds this")
-    wanted = asks.parse_args()
+    parser = asks(__doc__ or "")
+    parser.add_argument("--beats", type=Path, help="the .npz of ECG5000")
+    wanted = parser.parse_args()
     torch.set_num_threads(1)
-    for path in sorted(wanted.folder.glob("*.npz")):
-        name = path.stem.partition("_")[2]
-        if wanted.only and not any(word in name for word in wanted.only):
-            continue
-        with np.load(path) as table:
-            trials = [halves(table["X"], table["y"], seed) for seed in range(SEEDS)]
+    for name, x, y in tables(wanted):
+        trials = [halves(x, y, seed) for seed in range(SEEDS)]
         told(name, [scored(*trial, seed) for seed, trial in enumerate(trials)])
     if wanted.beats:
         with np.load(wanted.beats) as table:

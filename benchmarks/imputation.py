@@ -8,12 +8,10 @@ coverage is the share of hidden cells within the central 90 % of 200 draws of `V
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 import warnings
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -24,6 +22,7 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.tables import asks, tables
 from benchmarks.trained import RESULTS, keep
 from varied import VAEImputer
 
@@ -71,17 +70,9 @@ def page(held: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    asks.add_argument("folder", type=Path, help="with .npz files of X")
-    asks.add_argument("--only", nargs="+", default=[], help="tables whose name holds this")
-    wanted = asks.parse_args()
+    wanted = asks(__doc__ or "").parse_args()
     torch.set_num_threads(1)
-    for path in sorted(wanted.folder.glob("*.npz")):
-        name = path.stem.partition("_")[2]
-        if wanted.only and not any(word in name for word in wanted.only):
-            continue
-        with np.load(path) as table:
-            x = table["X"]
+    for name, x, _ in tables(wanted):
         for share in SHARES:
             trials = [scored(x, share, seed) for seed in range(SEEDS)]
             found = {key: mean(trial[key] for trial in trials) for key in trials[0]}

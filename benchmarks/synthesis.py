@@ -19,7 +19,6 @@ import json
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
@@ -32,7 +31,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import f1_score, roc_auc_score
 
-from benchmarks.peers.environments import FOLDER, ROOT
+from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.trained import RESULTS, keep
 from varied.data.tables import read_table
 from varied.evaluate.closeness import closest
@@ -116,22 +115,10 @@ def tvae(path: Path, epochs: int, seed: int) -> tuple[pd.DataFrame, float]:
     with TemporaryDirectory() as folder:
         table, made = (Path(folder) / name for name in ("table.csv", "made.csv"))
         table.write_bytes(gzip.decompress(path.read_bytes()))
-        command = [_ctgan(), "-m", "benchmarks.peers.tvae", table, made, str(epochs), str(seed)]
+        python = python_of("ctgan", CTGAN, lent=True)
+        command = [python, "-m", "benchmarks.peers.tvae", table, made, str(epochs), str(seed)]
         said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
         return read_table(made)[0], json.loads(said.stdout.splitlines()[-1])["seconds"]
-
-
-def _ctgan() -> Path:
-    """Return the Python of CTGAN's environment, which takes torch from this one."""
-    folder = FOLDER / "ctgan"
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        own = next(folder.glob("lib/python*/site-packages"))
-        (own / "parent.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n", "utf-8")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", CTGAN], check=True)
-        done.touch()
-    return python
 
 
 def trials(wanted: argparse.Namespace) -> Iterator[tuple[str, list[dict[str, float]]]]:

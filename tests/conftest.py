@@ -8,6 +8,12 @@ settings.register_profile("same", deadline=None, derandomize=True, max_examples=
 settings.load_profile("same")
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where a module keeps the runs that its tests share."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture(autouse=True)
 def _same_start():
     torch.manual_seed(0)

@@ -189,11 +189,6 @@ def trained(source, model="vae", **choices):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
 def conditional(place):
     x, y = bars()
     np.savez(place / "bars.npz", x=x, y=np.array(y))  # commands read their data again

@@ -26,11 +26,6 @@ def trained(source, out, **choices):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
 def pictures(place):
     """A run of pictures that are binarized at every look."""
     dice = np.random.default_rng(0)

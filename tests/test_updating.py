@@ -29,11 +29,6 @@ def trained(source, out, model="vae", **choices):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
 def base(place):
     return trained(rows(), place / "base")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from varied.jobs import Job
     from varied.runs import Run
 
-__all__ = ["demo", "train"]
+__all__ = ["Told", "demo", "train", "trained"]
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "This command"
 #: Unreadable files that are named; the rest are counted.

@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from varied import files, uses
-from varied.data import chunks
 from varied.errors import VariedError
-from varied.runs.opened import ROWS, Opened
+from varied.runs.opened import Opened
 from varied.uses import Codes
 
 __all__ = ["ENDINGS", "Encoded", "encoded", "write_columns"]
@@ -67,9 +66,7 @@ class Encoded(Codes):
 def encoded(run: Opened, source: Any = None) -> Encoded:
     """Return the codes of data, in order, with the names of the data."""
     items = run.read(source)
-    batch = run.stored(items)
-    rows = chunks(batch.x, batch.c, size=ROWS)
-    found = uses.encode(run.model, run.codec.load, rows)
+    found = uses.encode(run.model, run.codec.load, run.batches(items))
     return Encoded(found.mean, found.spread, found.rate, items.names)
 
 

@@ -133,9 +133,10 @@ def _nearest_other(rows: Tensor, among: Tensor) -> Tensor:
     same = torch.nonzero(distance <= SAME * (1 + rows.norm(dim=1)))[:, 0]
     for start, chunk in squares(rows[same], among) if len(same) else ():
         at = torch.arange(len(chunk))
-        chunk[at, index[same[start + at]]] = torch.inf
-        least = chunk.min(1).values.clamp_min(0).sqrt()
-        distance[same[start + at]] = least
+        these = same[start + at]
+        chunk[at, index[these]] = torch.inf
+        # Squares of differences, unlike the differences of squares in a chunk, lose no digits.
+        distance[these] = (rows[these] - among[chunk.argmin(1)]).norm(dim=1)
     return distance
 
 
