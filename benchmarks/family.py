@@ -57,7 +57,7 @@ def iwae(wanted: argparse.Namespace) -> None:
     as ten steps of one. The epochs are those of the last part alone: k = 50 has two, 18 and 25.
     """
     here, start = data("mnist", everything=True), None
-    parts = ((1, 1200, 2e-3), (5, 80, 1e-3), (50, 18, 1e-3), (50, 25, 1e-3))
+    parts = ((1, 1200, 2e-3), (5, 80, 1e-3), (5, 300, 2e-3))
     for index, (k, epochs, lr) in enumerate(parts):
         kept = wanted.weights and wanted.weights / f"iwae-{index}.safetensors"
         if kept and kept.exists():

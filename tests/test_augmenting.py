@@ -209,6 +209,20 @@ def test_made_pictures_are_of_their_class(name, request):
     assert right.mean() > 0.85
 
 
+def test_a_run_is_as_sure_of_classes_as_its_validation_rows_allow(few, monkeypatch):
+    held, plain = few.part("validation"), few.classify(calibrated=False)
+    told = uses.temperature(
+        few.classify(held, calibrated=False), torch.from_numpy(held.labels.astype("i8"))
+    )
+    assert few.class_temperature == told != 1
+    torch.testing.assert_close(few.classify(), uses.softened(plain, told))
+    assert torch.equal(few.classify().argmax(1), plain.argmax(1))
+    blind, held = Run(few.folder), dataclasses.replace(held, labels=held.labels.copy())
+    held.labels[9:] = -1
+    monkeypatch.setattr(blind, "part", lambda _: held)
+    assert blind.class_temperature == 1  # nine labels are too few to tell
+
+
 def test_classes_are_filled_up_by_what_the_training_split_has(conditional):
     training = conditional.part("train").labels
     made = conditional.augment(balance=True)

@@ -324,6 +324,39 @@ def test_classify_reads_no_label_and_sums_to_one(kind):
     torch.testing.assert_close(told, model.eval().classify(x))
 
 
+def true_chances(n):
+    """Return log-odds, and labels drawn by the probabilities that they say."""
+    logits = 2 * torch.randn(n, CLASSES).double()
+    return logits, torch.distributions.Categorical(logits=logits).sample()
+
+
+@pytest.mark.parametrize("times", [0.5, 1, 3])
+def test_the_temperature_is_how_much_too_sure_a_model_is(times):
+    logits, labels = true_chances(20_000)
+    found = uses.temperature((times * logits).softmax(-1), labels)
+    assert found == pytest.approx(times, rel=0.05)
+    mended = uses.softened((times * logits).softmax(-1), found)
+    torch.testing.assert_close(mended, logits.softmax(-1), atol=0.02, rtol=0)
+
+
+def test_labels_that_are_not_known_say_nothing():
+    logits, labels = true_chances(50)
+    sure = (5 * logits).softmax(-1)
+    few = torch.where(torch.arange(50) < 30, labels, -1)
+    assert uses.temperature(sure, few) == uses.temperature(sure[:30], labels[:30])
+    assert uses.temperature(sure, torch.full((50,), -1)) == 1
+
+
+def test_few_rows_that_are_right_do_not_show_that_a_model_is_never_wrong():
+    chances = torch.full((10, 2), 1e-30)
+    chances[:, 0] = 1
+    found = uses.softened(chances, uses.temperature(chances, torch.zeros(10, dtype=torch.long)))
+    assert found[:, 0].tolist() == pytest.approx([1 - 1 / 24] * 10, abs=2e-3)
+    hard = torch.tensor([[1.0, 0, 0]])  # a class that was ruled out to the last bit
+    assert uses.softened(hard, 2.0).isfinite().all()
+    assert torch.equal(uses.softened(hard, 1.0), hard)
+
+
 @kinds
 @pytest.mark.parametrize("given", [None, [0, -1, 2, -1, -1]])
 def test_every_use_works_with_a_class_and_without(kind, given):

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, make_blobs
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -438,6 +439,28 @@ def test_rows_without_labels_are_read():
     gappy = x.copy()
     gappy[:, 0] = np.nan
     assert classifier.score(gappy, truth) > 0.8
+
+
+def test_labels_that_are_kept_back_say_how_sure_to_be():
+    x, truth = make_blobs(600, centers=2, cluster_std=4, random_state=0)
+    y = np.where(np.arange(600) < 60, truth, -1)
+    given = QUICK | {"steps": 300, "objective": {"name": "semi", "alpha": 20.0}}
+    plain = VAEClassifier(**given).fit(x, y)
+    assert plain.temperature_ == 1
+    held = VAEClassifier(**given, calibrate=0.4).fit(x, y)
+    assert held.temperature_ > 1.2
+    rest = slice(60, None)
+    chances = held.predict_proba(x[rest])
+    np.testing.assert_allclose(chances.sum(1), 1, atol=1e-12)
+    sharp = VAEClassifier(**given, calibrate=0.4).fit(x, y)
+    sharp.temperature_ = 1.0
+    np.testing.assert_array_equal(sharp.predict(x), held.predict(x))
+    assert log_loss(truth[rest], chances) < log_loss(truth[rest], sharp.predict_proba(x[rest]))
+    one_each = VAEClassifier(**QUICK, calibrate=0.5).fit(x[:9], np.r_[[0, 1], [-1] * 7])
+    assert one_each.classes_.tolist() == [0, 1]  # the last label of a class is never kept back
+    assert one_each.temperature_ == 1
+    with pytest.raises(VariedError, match=r"from 0 to 0\.5"):
+        VAEClassifier(**QUICK, calibrate=0.9).fit(x, y)
 
 
 def test_which_labels_are_labels():

@@ -332,6 +332,7 @@ PICTURES = {"perceptual", "vae-gan", "hinge-gan"}
 OTHERS = [
     {"name": "elbo", "free_level": 1.0},
     {"name": "iwae", "estimator": "dreg"},
+    {"name": "iwae", "kept": 2},
     {"name": "dip", "kind": 2},
     {"name": "beta-tc", "rows": 1000},
     {"name": "wae-mmd", "kernel": "rbf"},

@@ -36,6 +36,7 @@ PARTS = {
         {"name": "elbo", "free_bits": 0.1},
         {"name": "elbo", "free_level": 0.1},
         {"name": "iwae", "samples": 3, "estimator": "dreg"},
+        {"name": "iwae", "samples": 3, "kept": 2},
         {"name": "dip", "kind": 2},
         {"name": "rae", "decoder": "gp"},
     ],

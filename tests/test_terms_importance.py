@@ -13,7 +13,7 @@ from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.objectives import Objective, Weighted, ciwae, iwae, miwae, piwae
 from varied.schedules import Linear
-from varied.terms import CIWAE, MIWAE, PIWAE, distortion, dreg, gradient_penalty, rate
+from varied.terms import CIWAE, MIWAE, PIWAE, Resampled, distortion, dreg, gradient_penalty, rate
 from varied.terms import iwae as bound
 from varied.trace import Level, Trace
 
@@ -58,11 +58,14 @@ class Tiny(nn.Module):
         mean = self.encoder(self.x)
         return Independent(Gaussian(mean, self.spread.expand_as(mean)), 1)
 
+    def decode(self, z, c=None):
+        mean = self.decoder(z)
+        return Independent(Gaussian(mean, torch.full_like(mean, 2 * math.log(NOISE))), 1)
+
     def trace(self, samples, q=None, z=None):
         q = q or self.q()
         z = q.rsample((samples,)) if z is None else z
-        mean = self.decoder(z)
-        px = Independent(Gaussian(mean, torch.full_like(mean, 2 * math.log(NOISE))), 1)
+        px = self.decode(z)
         p = Independent(Gaussian(self.prior, torch.zeros_like(self.prior)), 1)
         return Trace(self.x, px, [Level(z, q, p)])
 
@@ -243,12 +246,60 @@ def test_a_term_leaves_no_mark_on_the_trace(tiny, term):
     torch.testing.assert_close(found, (term_alone + 2 * alone).to(found))
 
 
+# Few draws to learn from
+
+
+def resampled(tiny, kept):
+    term = Resampled(kept)
+    term.attach(tiny)
+    return term
+
+
+def test_the_bound_is_that_of_all_draws_however_few_are_kept(tiny):
+    trace = tiny.trace(8)
+    torch.testing.assert_close(resampled(tiny, 2)(trace), bound(trace))
+    with torch.no_grad():
+        torch.testing.assert_close(resampled(tiny, 2)(trace), bound(trace))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_draws_kept_by_their_weights_have_the_gradient_of_all(tiny, masked):
+    trace, everything = tiny.trace(8), [*tiny.of_encoder, *tiny.of_decoder]
+    if masked:
+        trace.mask = torch.tensor([1.0, 0.0, 1.0]).expand_as(tiny.x).double()
+    # Each draw is kept as often as its weight says, to within one in all that are kept.
+    found = of(resampled(tiny, 100_000)(trace).sum(), everything)
+    torch.testing.assert_close(
+        flat(found), flat(of(bound(trace).sum(), everything)), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_few_draws_have_no_bias(tiny):
+    trace, times = tiny.trace(8), 4000
+    wanted = flat(of(bound(trace).sum(), tiny.of_decoder))
+    term = resampled(tiny, 2)
+    found = torch.stack([flat(of(term(trace).sum(), tiny.of_decoder)) for _ in range(times)])
+    error = found.std(0) / times**0.5
+    assert ((found.mean(0) - wanted).abs() < 5 * error).all()
+    assert (wanted.abs() > 20 * error).any()  # or there would be nothing to compare
+
+
+def test_where_one_draw_has_all_the_weight_one_is_enough(tiny):
+    trace, everything = tiny.trace(6), [*tiny.of_encoder, *tiny.of_decoder]
+    with torch.no_grad():
+        z = trace.levels[0].z.clone()
+        z[1:] += 100
+    trace = tiny.trace(6, z=z)
+    found = of(resampled(tiny, 1)(trace).sum(), everything)
+    torch.testing.assert_close(flat(found), flat(of(bound(trace).sum(), everything)))
+
+
 # Settings and refusals
 
 
 def test_an_objective_asks_for_its_draws():
-    asked = [iwae(7), iwae(7, "dreg"), miwae(3, 4), piwae(3, 4), ciwae(0.1, 6)]
-    assert [objective.samples for objective in asked] == [7, 7, 12, 12, 6]
+    asked = [iwae(7), iwae(7, "dreg"), iwae(7, kept=2), miwae(3, 4), piwae(3, 4), ciwae(0.1, 6)]
+    assert [objective.samples for objective in asked] == [7, 7, 7, 12, 12, 6]
 
 
 @pytest.mark.parametrize(
@@ -259,6 +310,8 @@ def test_an_objective_asks_for_its_draws():
         (lambda: piwae(samples=-1), "samples=-1 must be at least 1"),
         (lambda: ciwae(mix=1.5), "from 0 to 1"),
         (lambda: iwae(estimator="drag"), "did you mean 'dreg'"),
+        (lambda: iwae(estimator="dreg", kept=2), "leave one of them out"),
+        (lambda: iwae(kept=-1), "kept=-1 must be at least 1"),
     ],
 )
 def test_bad_settings_are_refused(make, told):
@@ -271,7 +324,7 @@ def test_draws_that_are_no_groups_are_refused(tiny):
         MIWAE(2)(tiny.trace(5))
 
 
-@pytest.mark.parametrize("term", [bound, dreg, MIWAE(2), PIWAE(2), CIWAE(0.5)])
+@pytest.mark.parametrize("term", [bound, dreg, MIWAE(2), PIWAE(2), CIWAE(0.5), Resampled(1)])
 def test_draws_with_weights_are_refused(tiny, term):
     trace = tiny.trace(2)
     trace.weights = torch.full((2, 4), 0.5)
@@ -279,7 +332,7 @@ def test_draws_with_weights_are_refused(tiny, term):
         term(trace)
 
 
-@pytest.mark.parametrize("term", [dreg, PIWAE(2)])
+@pytest.mark.parametrize("term", [dreg, PIWAE(2), Resampled(1)])
 def test_two_levels_cannot_be_taught_apart(tiny, term):
     trace = tiny.trace(4)
     trace.levels *= 2

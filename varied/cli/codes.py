@@ -59,6 +59,9 @@ def classify(
     columns |= {f"p({name})": chances[:, i].numpy() for i, name in enumerate(names)}
     path = write_columns(fresh(out), columns, items.names)
     console.say(f"Wrote {path}: the classes of {len(chances):,} data.")
+    if here.class_temperature != 1.0:
+        heat = f"{here.class_temperature:.2f}"
+        console.say(f"Probabilities are at temperature {heat}, which suits the validation rows.")
 
 
 def neighbours(

@@ -32,7 +32,9 @@ def classes(here: Here) -> Iterator[Section]:
         Measure("Brier score", found.brier, "", "lower", "", "calibration"),
         Measure("log loss", found.log_loss, "nats", "lower", "", "calibration"),
     ]
-    yield Section("Classes", f"{len(known):,} test rows, whose labels were not shown", measures)
+    rows = f"{len(known):,} test rows, whose labels were not shown"
+    heat = f"probabilities at temperature {here.run.class_temperature:.2f}, from validation rows"
+    yield Section("Classes", f"{rows}; {heat}", measures)
 
 
 def teachers(here: Here) -> Iterator[Section]:

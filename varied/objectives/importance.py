@@ -5,7 +5,7 @@ from __future__ import annotations
 from varied.errors import VariedError, pick
 from varied.objectives.base import Objective, Weighted
 from varied.schedules import Number
-from varied.terms import CIWAE, MIWAE, PIWAE, dreg
+from varied.terms import CIWAE, MIWAE, PIWAE, Resampled, dreg
 from varied.terms import iwae as weighted
 
 __all__ = ["ciwae", "iwae", "miwae", "piwae"]
@@ -13,7 +13,7 @@ __all__ = ["ciwae", "iwae", "miwae", "piwae"]
 ESTIMATORS = {"standard": weighted, "dreg": dreg}
 
 
-def iwae(samples: int = 5, estimator: str = "standard") -> Objective:
+def iwae(samples: int = 5, estimator: str = "standard", kept: int = 0) -> Objective:
     r"""The negative importance-weighted bound: the tighter, the more draws.
 
     .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
@@ -29,9 +29,19 @@ def iwae(samples: int = 5, estimator: str = "standard") -> Objective:
         samples: The number K of draws for each datum; a step takes about K times as long.
         estimator: Of the encoder's gradient: "standard", or "dreg", which is less noisy with many
             draws and costs a second pass backward through the decoder.
+        kept: Learn from this many draws, picked by their weights, in place of all: without
+            bias, a little more noisy, and a quarter faster with 5 of 50; 0 learns from all.
+
+    Raises:
+        VariedError: If ``kept`` is given together with another estimator than "standard".
     """
     _at_least_one(samples=samples)
     term = pick(ESTIMATORS, estimator, "estimator")
+    if kept and term is not weighted:
+        raise VariedError("kept= goes with estimator='standard' alone; leave one of them out.")
+    if kept:
+        _at_least_one(kept=kept)
+        term = Resampled(kept)
     return Objective(Weighted("iwae", term), samples=samples)
 
 

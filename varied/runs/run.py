@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,9 @@ Array = npt.NDArray[Any]
 
 #: Training rows at most that data are judged beside.
 NORMAL = 10_000
+
+#: Validation rows with a label, at least, that say how sure a run may be of its classes.
+ENOUGH = 10
 
 
 class Run(Making):
@@ -265,17 +268,33 @@ class Run(Making):
 
         return decompressed(self, Path(path))
 
-    def classify(self, source: Any = None) -> Tensor:
+    def classify(self, source: Any = None, *, calibrated: bool = True) -> Tensor:
         """Return the probability of each class for each datum, with shape (N, C).
 
         Arguments:
             source: The data; None for the run's own test rows. Their labels are not read.
+            calibrated: At the `class_temperature` of the run, or as the model has them.
 
         Raises:
             VariedError: If the run learned no classes.
         """
         batch = Batch(self.codec.encode(self.read(source)))
-        return uses.classify(self.model, self.codec.load, chunks(batch.x, size=ROWS))
+        found = uses.classify(self.model, self.codec.load, chunks(batch.x, size=ROWS))
+        return uses.softened(found, self.class_temperature) if calibrated else found
+
+    @cached_property
+    def class_temperature(self) -> float:
+        """That under which probabilities of classes keep their word on the validation rows.
+
+        Above 1 the model was too sure of itself; 1 where fewer than ten of these rows have a label.
+        """
+        held = self.part("validation")
+        if held.labels is None:
+            return 1.0
+        labels = torch.from_numpy(held.labels.astype(np.int64))
+        if (labels >= 0).sum() < ENOUGH:
+            return 1.0
+        return uses.temperature(self.classify(held, calibrated=False), labels)
 
     @property
     def error(self) -> Estimate | None:

@@ -10,7 +10,7 @@ heads give, before anything is trained.
 from varied.terms.base import Term, eager, precise, reads, slope
 from varied.terms.bound import FreeBits, FreeNats, distortion, rate
 from varied.terms.control import Controller
-from varied.terms.importance import CIWAE, MIWAE, PIWAE, dreg, iwae
+from varied.terms.importance import CIWAE, MIWAE, PIWAE, Resampled, dreg, iwae
 from varied.terms.marginal import (
     Capacity,
     DimensionRate,
@@ -36,6 +36,7 @@ __all__ = [
     "FreeNats",
     "IndexCode",
     "PartCapacity",
+    "Resampled",
     "Spreads",
     "Term",
     "TotalCorrelation",

@@ -7,6 +7,7 @@ decoder, and starve the encoder of signal. So some objectives teach the two by d
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,9 @@ from varied.errors import VariedError
 from varied.schedules import Number
 from varied.terms.base import eager, reads, slope
 from varied.terms.bound import distortion, rate
-from varied.trace import Trace
+from varied.trace import Level, Trace
 
-__all__ = ["CIWAE", "MIWAE", "PIWAE", "dreg", "iwae"]
+__all__ = ["CIWAE", "MIWAE", "PIWAE", "Resampled", "dreg", "iwae"]
 
 
 @reads("density")
@@ -137,6 +138,58 @@ class PIWAE:
         return _taught(trace, iwae(trace), log_w.softmax(0), within, score=True)
 
 
+@reads("density")
+class Resampled:
+    r"""The negative importance-weighted bound, learnt from few of its draws.
+
+    The gradient of the bound is a mean of those of the draws by their normalised weights
+    :math:`\tilde w`, so draws that are picked with these chances give it without bias:
+
+    .. math:: \nabla \log \frac1K \sum_k w_k = \sum_k \tilde w_k \nabla \log w_k
+        = \mathbb E_{k_m \sim \tilde w} \Big[ \frac1M \sum_m \nabla \log w_{k_m} \Big]
+
+    All K draws are decoded, and the gradient runs through M of them alone. They are picked at even
+    steps of the cumulated weights (systematic resampling), so that each comes up as often as its
+    weight says, to within one: where one draw has nearly all the weight, nothing is lost.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2015), section 3,
+        https://arxiv.org/abs/1509.00519
+
+    Arguments:
+        kept: The number M of draws to learn from.
+    """
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self._decode: Any = None
+
+    def attach(self, model: Any) -> None:
+        """Take the decoder, through which the draws that are kept go once more."""
+        self._decode = model.decode
+
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return nats, with shape (B)."""
+        log_w = _log_w(trace)
+        value = _bound(log_w.detach(), 1)
+        if not torch.is_grad_enabled():
+            return value
+        level = _level(trace)
+        rows, kept = torch.arange(log_w.shape[1], device=log_w.device), self._picked(log_w.detach())
+        px = self._decode(level.z[kept, rows], trace.c)
+        log_px = Trace(trace.x, px, mask=trace.mask).log_px
+        learnt = (log_px + level.log_ratio[kept, rows]).mean(0)
+        return value - learnt + learnt.detach()
+
+    def _picked(self, log_w: Tensor) -> Tensor:
+        """Return which draws of each datum are kept, with shape (M, B)."""
+        below = log_w.softmax(0).cumsum(0).T.contiguous()
+        start = torch.rand(len(below), 1, device=below.device, dtype=below.dtype)
+        steps = torch.arange(self.kept, device=below.device, dtype=below.dtype)
+        found = torch.searchsorted(below, (start + steps) / self.kept)
+        return found.clamp_max(len(log_w) - 1).T
+
+
 def _log_w(trace: Trace) -> Tensor:
     if trace.weights is not None:
         raise VariedError(
@@ -144,6 +197,15 @@ def _log_w(trace: Trace) -> Tensor:
             "weights; use objective='elbo'."
         )
     return trace.log_w
+
+
+def _level(trace: Trace) -> Level:
+    if len(trace.levels) != 1:
+        raise VariedError(
+            "This way to learn from draws is for a model with one level of latents; use "
+            "objective='iwae' or objective='miwae' here, as they are."
+        )
+    return trace.levels[0]
 
 
 def _grouped(log_w: Tensor, groups: int) -> Tensor:
@@ -177,12 +239,7 @@ def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor, *, score: 
     """
     if not torch.is_grad_enabled():
         return value.detach()
-    if len(trace.levels) != 1:
-        raise VariedError(
-            "To teach encoder and decoder apart, a model must have one level of latents; use "
-            "objective='iwae' or objective='miwae' here."
-        )
-    level = trace.levels[0]
+    level = _level(trace)
     parts = (trace.log_px, level.p.log_prob(level.z))
     surrogate = (whole * (parts[0] + parts[1])).sum(0)
     if level.z.requires_grad:

@@ -1,7 +1,7 @@
 """What people do with a trained model: each a function of a model and tensors."""
 
 from varied.uses.augment import Gain, gains, made_of, wanted
-from varied.uses.classify import classify
+from varied.uses.classify import classify, softened, temperature
 from varied.uses.compress import Packed, compress, decompress, is_lossless
 from varied.uses.decode import decode
 from varied.uses.detect import Strangeness, strangeness
@@ -63,8 +63,10 @@ __all__ = [
     "reconstruct",
     "rewritten",
     "sample",
+    "softened",
     "strangeness",
     "support",
+    "temperature",
     "traverse",
     "units_of",
     "wanted",
