@@ -405,6 +405,24 @@ def test_a_model_that_learns_the_label_does_not_read_it(place):
     made = run.augment(12)
     assert made.items.x.kind.astype(str).tolist() == made.names
     assert list(made.items.x.columns) == ["a", "b", "kind"]
+    drawn = run.sample(200).frame
+    assert drawn.kind.dtype == frame.kind.dtype
+    counts, wanted = drawn.kind.value_counts(), run.part("train").x.kind.astype(str).value_counts()
+    assert abs(counts["x"] / 200 - wanted["x"] / wanted.sum()) < 0.01
+    assert set(run.sample(5, of="y").frame.kind) == {"y"}
+
+
+@pytest.mark.parametrize("cells", [[3, 7], [True, False], ["a", "b"]])
+def test_the_column_of_a_label_comes_back_as_it_was(cells, place):
+    label = pd.Series(cells * 30)
+    frame = pd.DataFrame({"kind": label, "a": np.random.default_rng(0).normal(size=60)})
+    for model, how in (("m2", {}), ("conditional-vae", {"columns": {"kind": "ignore"}})):
+        here = {"labels": "kind", "steps": 3, "latent": 2, "out": place / f"{model}-{label.dtype}"}
+        run = trained(frame, model, **here, **how)
+        assert [column.name for column in run.codec.learned] == ["a"]
+        made = Run(run.folder, run.items).sample(60).frame.kind
+        assert made.dtype == label.dtype
+        assert set(made) == set(cells)
 
 
 def test_labels_beside_a_table_become_a_column(place):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data import Codec, ContextCodec, Items, fit_codec
+from varied.data.codecs.columns import ANSWER
 from varied.errors import VariedError, nearest, pick
 from varied.likelihoods import LIKELIHOODS
 from varied.posteriors import POSTERIORS
@@ -67,9 +68,10 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
         entry = pick(ZOO, model, "model")
         parts, conditional = dict(entry.parts), conditional or entry.conditional
     parts |= {axis: asked.pop(axis) for axis in AXES if axis in asked}
-    answers = _answers(rows, parts)
+    said = dict(data.get("columns") or {})
+    answers = _answers(rows, parts, said)
     if answers:
-        data["columns"] = dict.fromkeys(answers, "ignore") | dict(data.get("columns") or {})
+        data["columns"] = said | dict.fromkeys(answers, ANSWER)
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
     reasons += [f"{name} is left out of the rows, which would tell the answer." for name in answers]
@@ -92,10 +94,13 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
 
 
-def _answers(rows: Items, parts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the columns that a model which learns the labels must not read."""
+def _answers(rows: Items, parts: Mapping[str, Any], said: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the label's columns that are not read: the model says them, or a person says so."""
     learns = Part.of(parts.get("structure", "flat")).name in ("classes", "stacked")
-    return rows.label_columns if learns else ()
+    if not learns and "ignore" not in said.values():
+        return ()
+    usual = "ignore" if learns else ""
+    return tuple(name for name in rows.label_columns if said.get(name, usual) == "ignore")
 
 
 def _may_wait(posterior: str) -> bool:

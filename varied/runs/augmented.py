@@ -186,8 +186,7 @@ def augmented(
             "run has hardly learned; train for longer, or give fewer classes."
         )
     if isinstance(codec, TableCodec):
-        for name in set(whole.label_columns) - set(columns):
-            made[name] = _cells(whole, name, labels.numpy())
+        made = codec.decode(x, names.tolist())
         if not whole.label_columns:
             made[_free("label", made.columns)] = names
     form = dict(codec.form) if isinstance(codec, TableCodec) else {}
@@ -239,13 +238,6 @@ def _other(made: Any, columns: Sequence[str], names: Array) -> Array:
     """Return which rows of a table say that they are of another class, as bool with shape (N)."""
     wrong = [np.array(_words(made[name]), dtype=object) != names for name in columns]
     return np.any(wrong, axis=0) if wrong else np.zeros(len(names), bool)
-
-
-def _cells(items: Items, name: str, labels: Array) -> Any:
-    """Return the cells that a label's column has for labels."""
-    own = labels_of(items)
-    first = np.array([np.argmax(own == one) for one in range(len(items.classes))])
-    return items.x[name].iloc[first[labels]].array
 
 
 def _words(cells: Any) -> list[str | None]:

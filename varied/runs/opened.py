@@ -176,6 +176,7 @@ class Opened:
         draw: Draw,
         lead: Sequence[int] = (),
         names: Mapping[str, Sequence[str] | None] | None = None,
+        c: Tensor | None = None,
     ) -> Result:
         """Return what a model made in the person's own form.
 
@@ -184,9 +185,11 @@ class Opened:
             draw: Draws them as one picture.
             lead: The shape in which they belong together, such as (paths, steps).
             names: What each dimension of it is called, for rows of a table; see `rows_of`.
+            c: Their context, which fills the column of a label that the model does not read.
         """
         if isinstance(self.codec, TableCodec):
-            return rows_of(self.codec.decode(x), self.codec.form, lead, names)
+            told: Any = None if c is None or self.context is None else self.context.decode(c)
+            return rows_of(self.codec.decode(x, told), self.codec.form, lead, names)
         array, shown = self.codec.decode(x), self.codec.looks(x)
         lead = lead or array.shape[:1]
         return Result(

@@ -87,7 +87,7 @@ class Run(Making):
         n = 64 if n is None else n
         c = self.contexts(n, of)
         x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
-        return self.result(x, draw_many)
+        return self.result(x, draw_many, c=c)
 
     def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +20,18 @@ from varied.randomness import generator
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["KINDS", "Aside", "Cells", "Choice", "Column", "Number", "column_of", "open_column"]
+__all__ = [
+    "ANSWER",
+    "KINDS",
+    "Answer",
+    "Aside",
+    "Cells",
+    "Choice",
+    "Column",
+    "Number",
+    "column_of",
+    "open_column",
+]
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +52,8 @@ HUGE, UNIT = 2.0**900, 2.0**64
 LARGEST = 2.0**53
 
 KINDS = ("number", "category", "ignore")
+#: What the column of the label is to a model that learns its classes.
+ANSWER = "answer"
 #: Words that say yes or no.
 YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
 YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
@@ -291,9 +304,36 @@ class Aside(Column):
         return _typed(found, self)
 
 
+@dataclass(frozen=True)
+class Answer(Aside):
+    """The column of the classes that a model says, and so must not read.
+
+    Arguments:
+        levels: What its cells hold for each class.
+    """
+
+    how: ClassVar[str] = "answer"
+
+    levels: tuple[Any, ...] = ()
+
+    @classmethod
+    def fit(cls, cells: pd.Series[Any]) -> Answer:
+        """Fit to the cells of the training rows."""
+        known = cells.dropna().drop_duplicates()
+        levels = known.astype(str).tolist() if known.dtype.kind == "M" else _plain(known)
+        return cls(str(cells.name), str(cells.dtype), "label", levels=tuple(levels))
+
+    def of(self, classes: Sequence[str | None]) -> pd.Series[Any]:
+        """Return the cells of classes by their names; an empty one where a row has none."""
+        cells = {str(level): level for level in self.levels}
+        found = np.empty(len(classes), dtype=object)
+        found[:] = [None if name is None else cells.get(name) for name in classes]
+        return _typed(found, self)
+
+
 def open_column(plain: Mapping[str, Any]) -> Column:
     """Return the column that `to_json` wrote."""
-    kinds: dict[str, Any] = {c.how: c for c in (Number, Choice, Aside)}
+    kinds: dict[str, Any] = {c.how: c for c in (Number, Choice, Aside, Answer)}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "how"}
     try:
         found: Column = kinds[plain["how"]](**fields)
@@ -307,13 +347,15 @@ def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | Non
 
     Arguments:
         cells: Of one of the types that `Column.dtype` names.
-        asked: What the person says that it is: "number", "category" or "ignore".
+        asked: What the person says that it is: "number", "category" or "ignore"; or `ANSWER`.
         digits: Digits after the point, where the table is written with so many.
 
     Raises:
         VariedError: If it cannot be what was asked for.
     """
     name, dtype = str(cells.name), str(cells.dtype)
+    if asked == ANSWER:
+        return Answer.fit(cells)
     if asked is not None and asked not in KINDS:
         raise VariedError(f"A column is no '{asked}': {nearest(asked, KINDS)}")
     known = cells.dropna()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 
 from varied.data.codecs.base import Array, Codec, sound
-from varied.data.codecs.columns import Aside, Cells, Choice, Column, Number, column_of, open_column
+from varied.data.codecs.columns import (
+    Answer,
+    Aside,
+    Cells,
+    Choice,
+    Column,
+    Number,
+    column_of,
+    open_column,
+)
 from varied.data.items import Items
 from varied.data.tables.form import told
 from varied.distributions import Layout
@@ -135,8 +144,13 @@ class TableCodec(Codec):
         """Return the stored rows: they are already as the model sees them."""
         return stored.to(torch.float32)
 
-    def decode(self, x: Tensor) -> pd.DataFrame:
-        """Return rows as the person has them: all columns, in their order and types."""
+    def decode(self, x: Tensor, classes: Sequence[str | None] | None = None) -> pd.DataFrame:
+        """Return rows as the person has them: all columns, in their order and types.
+
+        Arguments:
+            x: Rows as the model has them, with shape (N, W).
+            classes: The class of each by its name, for the column of a label that is not read.
+        """
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
@@ -152,7 +166,9 @@ class TableCodec(Codec):
             cells = Cells(known[:, i] > 0.5, score.get(i), option.get(i))
             found[column.name] = column.decode(cells)
         for column in self.columns:
-            if isinstance(column, Aside):
+            if isinstance(column, Answer) and classes is not None:
+                found[column.name] = column.of(classes)
+            elif isinstance(column, Aside):
                 found[column.name] = column.decode(Cells(np.ones(len(rows))))
         return pd.DataFrame({column.name: found[column.name] for column in self.columns})
 
