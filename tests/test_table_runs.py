@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from varied.jobs import prepare
 from varied.measured.bounds import bound
 from varied.measured.columns import columns, rows
 from varied.measured.here import Here
+from varied.runs.compare import Comparison
 
 N = 300
 
@@ -66,6 +68,26 @@ def test_the_report_shows_columns_rows_and_costs(run):
     page = (run.folder / "report.html").read_text("utf-8")
     assert "made rows beside" in page
     assert "Nats by column" in page
+
+
+def test_tables_are_compared_column_by_column(run, file, tmp_path):
+    alone = tmp_path / "alone"
+    trained(str(file), columns={"pay": "ignore"}, steps=20, width=16, threads=1, out=alone)
+    page = Comparison([run.folder, alone]).write(tmp_path / "page").read_text("utf-8")
+    lines = dict(re.findall(r"<tr>\s*<t[hd][^>]*>([^<]+)</t[hd]>(.*?)</tr>", page, re.S))
+    scores = {
+        name: [re.sub("<[^>]+>|\\s", "", cell) for cell in re.findall(r"<td.*?</td>", line, re.S)]
+        for name, line in lines.items()
+    }
+    assert {"age", "pay", "town", "old"} <= scores.keys()
+    assert scores["pay"][1] == ""  # a column that the second run does not learn
+    assert all(0.5 < float(scores[name][0]) <= 1 for name in ("age", "pay", "town", "old"))
+    both = zip(scores["all columns"], scores["all pairs of columns"], strict=True)
+    for columns_, pairs in both:
+        assert 0 < float(pairs.partition("±")[0]) < 1
+        assert 0.5 < float(columns_.partition("±")[0]) <= 1
+    for index in (1, 2):
+        assert (tmp_path / "page" / f"columns-{index}.png").stat().st_size > 500
 
 
 def test_each_columns_cost_is_told_and_they_add_up(run):

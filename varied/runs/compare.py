@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from varied import plots, uses
 from varied.data import Items, chunks
+from varied.data.codecs import TableCodec
 from varied.evaluate import Estimate, passed
 from varied.evaluate.words import active, estimate
 from varied.randomness import noise
@@ -18,11 +19,16 @@ from varied.report import Figure, Sentence, Table, write_report
 from varied.runs.run import Run
 from varied.runs.store import Store
 
+if TYPE_CHECKING:
+    from varied.evaluate.tables import Shapes
+
 __all__ = ["HEADER", "Comparison"]
 
 HEADER = ("run", "rows", "-ELBO", "reconstruction", "KL", "active units")
 #: Pictures of each run in a row.
 SHOWN = 10
+#: Made rows of a table that are held against test rows; columns that are compared, and listed.
+MADE, COLUMNS, LISTED = 5000, 40, 20
 
 
 class Comparison:
@@ -163,7 +169,7 @@ class Comparison:
             folder,
             title=" and ".join(self.names),
             sentences=[Sentence(text) for text in self.sentences],
-            tables=[Table("Test numbers", HEADER, self.rows(), note), *more],
+            tables=[Table("Test numbers", HEADER, self.rows(), note), *self._likeness(), *more],
             figures=list(self._figures(folder)),
             path="compare.html",
         )
@@ -182,8 +188,58 @@ class Comparison:
             plots.rate_distortion(points, folder / "rate-distortion.png")
             text = "What the code costs against what it loses; along a diagonal the -ELBO is equal."
             yield Figure("rate-distortion.png", "Reconstruction against KL", text, text)
-        if all(run.sample(1).kind == "picture" for run in self.runs):
+        if self._shapes:
+            yield from self._columns(folder)
+        elif all(run.sample(1).kind == "picture" for run in self.runs):
             yield from self._pictures(folder)
+
+    @cached_property
+    def _shapes(self) -> list[tuple[Any, Any, Shapes]]:
+        """Return test rows, made rows and how alike their columns are, where all have tables."""
+        if not all(isinstance(run.codec, TableCodec) for run in self.runs):
+            return []
+        from varied.evaluate.tables import column_shapes  # it loads pandas
+
+        found = []
+        for run, items in zip(self.runs, self.items, strict=True):
+            codec: Any = run.codec
+            names = [column.name for column in codec.learned[:COLUMNS]]
+            real, made = items.x[names], run.sample(max(len(items), MADE)).array[names]
+            found.append((real, made, column_shapes(real, made)))
+        return found
+
+    def _likeness(self) -> Iterator[Table]:
+        """Yield how alike columns of made rows are, and pairs of them; the least alike first."""
+        if not self._shapes:
+            return
+        from varied.evaluate.tables import pair_trends
+
+        pairs = [
+            str(pair_trends(real, made).mean) if real.shape[1] > 1 else ""
+            for real, made, _ in self._shapes
+        ]
+        each = [shapes.scores for _, _, shapes in self._shapes]
+        names = list(dict.fromkeys(name for scores in each for name in scores))
+        names.sort(key=lambda name: min(scores.get(name, 1.0) for scores in each))
+        lines = [
+            ("all columns", *(str(shapes.mean) for _, _, shapes in self._shapes)),
+            ("all pairs of columns", *pairs),
+        ]
+        lines += [
+            (name, *(f"{scores[name]:.3f}" if name in scores else "" for scores in each))
+            for name in names[:LISTED]
+        ]
+        note = "1 is alike: `varied explain column-shapes`, `varied explain pair-trends`."
+        yield Table("Made rows beside test rows", ("column", *self.names), lines, note)
+
+    def _columns(self, folder: Path) -> Iterator[Figure]:
+        for index, (name, (real, made, shapes)) in enumerate(
+            zip(self.names, self._shapes, strict=True), 1
+        ):
+            file = f"columns-{index}.png"
+            plots.column_shapes(real, made, folder / file, scores=shapes.scores)
+            text = f"Columns of test rows and of rows that {name} made; likeness {shapes.mean}."
+            yield Figure(file, f"Columns of {name}", text, text)
 
     def _pictures(self, folder: Path) -> Iterator[Figure]:
         plots.side_by_side(self._reconstructions(), folder / "reconstructions.png")
