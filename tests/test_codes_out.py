@@ -55,7 +55,7 @@ def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
     codes = Encoded(torch.randn(3, 2), torch.rand(3, 2), torch.rand(3), names)
     first = "row" if names is None else "name"
     heads = [first, "mean_0", "mean_1", "spread_0", "spread_1", "rate"]
-    wanted = [0, 1, 2] if names is None else list(names)
+    wanted = [1, 2, 3] if names is None else list(names)
     numbers = torch.cat([codes.mean, codes.spread, codes.rate[:, None]], 1).numpy()
     readers = {"csv": pd.read_csv, "parquet": pd.read_parquet, "feather": pd.read_feather}
     for ending, reader in readers.items():

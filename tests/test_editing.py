@@ -294,7 +294,7 @@ def test_what_is_drawn_has_the_originals_and_marks(run, tmp_path):
         ({"toward": "right", "column": "size"}, "There is no attribute 'size'"),
         ({"toward": "right", "balance": ["class"]}, "cannot be balanced against itself"),
         ({"examples": ([1], [2, 3])}, "two of each at least"),
-        ({"examples": ([1, 900], [2, 3])}, "There is no row 900"),
+        ({"examples": ([1, 900], [2, 3])}, "none of the run's data, which have"),
         ({"toward": "right", "attributes": {"a": [1, 2]}}, "'a' has 2 labels"),
         ({"toward": "right", "by": "svm"}, "There is no direction 'svm'"),
     ],
@@ -407,6 +407,7 @@ def test_the_commands(tmp_path, monkeypatch):
     for said, wrote in (
         ("edit kept --class right --strengths=-1,0,40", "edits.png"),
         ("edit kept --with right --without left -n 2", "edits-2.png"),
+        ("edit kept --with 1,2,3 --without 5,6,7 -n 2", "edits-3.png"),
         ("style kept --units 0,1 -n 3", "style.png"),
         ("interpolate kept --corners", "interpolation.png"),
         ("interpolate kept --path density --out path.gif --steps 4 -n 2", "path.gif"),
@@ -417,3 +418,5 @@ def test_the_commands(tmp_path, monkeypatch):
         assert wrote in found.output
     for said in ("edit kept --with right", "edit kept --strengths a", "style kept --units x"):
         assert does.invoke(app, said.split()).exit_code != 0
+    found = does.invoke(app, "edit kept --with 0,1 --without 2,3".split())
+    assert "rows count from 1" in str(found.exception)

@@ -100,11 +100,13 @@ def _tell(found: Edited) -> None:
 
 
 def _examples(said: str | None) -> Any:
-    """Return a source, or the rows that a person listed."""
+    """Return a source, or the rows that a person listed, which count from 1."""
     words = [word.strip() for word in (said or "").split(",") if word.strip()]
     if len(words) < 2 and Path(said or "").exists():
         return said
-    return [int(word) if word.isdecimal() else word for word in words]
+    if "0" in words:
+        raise VariedError("There is no row 0: rows count from 1.")
+    return [int(word) - 1 if word.isdecimal() else word for word in words]
 
 
 def _numbers(said: str) -> list[float]:

@@ -229,7 +229,7 @@ def _shown(run: Opened, rows: Any) -> Items:
             row = pick(names, row, "row")
         if not 0 <= row < len(run.items):
             raise VariedError(
-                f"There is no row {row}: the run's data have rows 0 to {len(run.items) - 1}."
+                f"One of the rows is none of the run's data, which have {len(run.items):,} rows."
             )
         numbers.append(int(row))
     return run.items.take(numbers)

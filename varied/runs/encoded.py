@@ -76,7 +76,7 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
     Arguments:
         path: Where; one of `ENDINGS`.
         columns: Arrays with shape (N) or (N, D), which are D columns.
-        names: The name of each row; its number, from 0, where there are none.
+        names: The name of each row; its number, from 1, where there are none.
 
     Raises:
         VariedError: If the ending is not known.
@@ -110,7 +110,7 @@ def _frame(columns: Mapping[str, Array], names: Names) -> Any:
     import pandas as pd
 
     rows = len(next(iter(columns.values())))
-    first = {"row": range(rows)} if names is None else {"name": list(names)}
+    first = {"row": range(1, rows + 1)} if names is None else {"name": list(names)}
     return pd.DataFrame(first | _flat(columns))
 
 
@@ -119,5 +119,5 @@ def _text(columns: Mapping[str, Array], names: Names) -> str:
     rows = zip(*(column.tolist() for column in flat.values()), strict=True)
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["row" if names is None else "name", *flat])
-    lines.writerows([names[i] if names else i, *row] for i, row in enumerate(rows))
+    lines.writerows([names[i - 1] if names else i, *row] for i, row in enumerate(rows, 1))
     return text.getvalue()
