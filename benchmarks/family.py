@@ -48,6 +48,14 @@ def told(work: str, name: str, found: dict[str, Any]) -> None:
 
 
 TANH = {"name": "mlp", "width": 200, "depth": 2, "activation": "tanh"}
+#: Samples, epochs, learning rate and rows in each step; small steps, and more of them, go further.
+PARTS = (
+    (1, 1200, 2e-3, 100),
+    (5, 80, 1e-3, 100),
+    (5, 300, 2e-3, 100),
+    (5, 90, 1e-3, 20),
+    (50, 140, 1e-3, 20),
+)
 
 
 def iwae(wanted: argparse.Namespace) -> None:
@@ -55,19 +63,18 @@ def iwae(wanted: argparse.Namespace) -> None:
 
     Each part goes on from where the one before it ended, since a step of 50 samples costs as much
     as five steps of one; 50 samples learn from five of them, picked by their weights. The epochs of
-    k = 5 and of k = 50 are those of all their parts.
+    k = 5 and of k = 50 are those of all their parts, the seconds those of the last.
     """
     here, start = data("mnist", everything=True), None
-    parts = ((1, 1200, 2e-3), (5, 80, 1e-3), (5, 300, 2e-3), (50, 110, 2e-3), (50, 100, 1e-3))
-    passes = dict.fromkeys((k for k, _, _ in parts), 0.0)
-    for index, (k, epochs, lr) in enumerate(parts):
+    passes = dict.fromkeys((1, 5, 50), 0.0)
+    for index, (k, epochs, lr, batch) in enumerate(PARTS):
         passes[k] += epochs * (wanted.epochs or 1)
         kept = wanted.weights and wanted.weights / f"iwae-{index}.safetensors"
         if kept and kept.exists():
             start = load_file(kept)
             continue
         objective = ELBO if k == 1 else {"name": "iwae", "samples": k, "kept": 5 * (k > 5)}
-        how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1), compile="yes")
+        how = plan(batch=batch, lr=lr, epochs=epochs * (wanted.epochs or 1), compile="yes")
         one = trained(here, how, start=start, net=TANH, latent=50, objective=objective)
         start = one.model.state_dict()
         if kept:
