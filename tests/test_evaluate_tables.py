@@ -371,3 +371,13 @@ def test_global_random_states_stay():
     pair_trends(table(0, 40), table(1, 40))
     assert (torch.get_rng_state() == before[0]).all()
     assert (np.random.get_state()[1] == before[1]).all()
+
+
+def test_pairs_of_huge_numbers_hang_together_as_those_of_small_ones():
+    dice = np.random.default_rng(0)
+    x = dice.normal(size=(50, 2)) @ [[1, 0.5], [0, 1]]
+    small, made = (pd.DataFrame(one, columns=["a", "b"]) for one in (x, x[::-1] + 0.1))
+    with np.errstate(all="raise"):
+        huge = pair_trends(small * 1e300, made * 1e300)
+    assert huge.real[0, 1] == pytest.approx(pair_trends(small, made).real[0, 1])
+    assert pair_trends(small * 0, made).real[0, 1] == 0  # nothing varies

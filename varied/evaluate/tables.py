@@ -35,6 +35,9 @@ BINS = 10
 #: Cells of a contingency table that are counted one by one; of a larger one, those that occur.
 CELLS = 2**18
 
+#: The smallest number that divides others without loss.
+TINY = float(np.finfo(np.float64).tiny)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -364,7 +367,8 @@ def _pearson(x: Floats, y: Floats) -> float:
     both = np.isfinite(x) & np.isfinite(y)
     if both.sum() < 2:
         return math.nan
-    x, y = x[both], y[both]
+    # r knows no units; in these, squares of huge numbers are numbers too.
+    x, y = (one[both] / max(np.abs(one[both]).max(), TINY) for one in (x, y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
     x, y = x - x.mean(), y - y.mean()
