@@ -418,5 +418,5 @@ def test_the_commands(tmp_path, monkeypatch):
         assert wrote in found.output
     for said in ("edit kept --with right", "edit kept --strengths a", "style kept --units x"):
         assert does.invoke(app, said.split()).exit_code != 0
-    found = does.invoke(app, "edit kept --with 0,1 --without 2,3".split())
+    found = does.invoke(app, ["edit", "kept", "--with", "0,1", "--without", "2,3"])
     assert "rows count from 1" in str(found.exception)

@@ -1,6 +1,7 @@
 """Pictures of tables: the words where a person looks for them, the bars that the data ask for."""
 
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from varied.errors import VariedError
-from varied.plots import columns
+from varied.plots import columns, style
 
 
 def words(path):
@@ -179,3 +180,17 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(VariedError, match="There is no row to draw"):
         columns.rows(pd.DataFrame({"a": []}), tmp_path / "p.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_letters_that_the_face_has_not_are_looked_for_in_others(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"年齢": [1.0, 2.5, 3.0], "町": ["東京", "大阪", "東京"]})
+    style._faces.cache_clear()
+    names = ["DejaVu Sans", "DejaVu Serif", "Noto Sans CJK JP"]
+    monkeypatch.setattr(style.fontManager, "get_font_names", lambda: names)
+    assert style._faces() == ["DejaVu Sans", "Noto Sans CJK JP"]
+    style._faces.cache_clear()
+    monkeypatch.setattr(style.fontManager, "get_font_names", lambda: names[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert columns.column_shapes(frame, frame, tmp_path / "a.png").stat().st_size > 500
+    style._faces.cache_clear()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +15,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
@@ -48,6 +52,20 @@ PALETTE = (
     *("#C06A98", "#882255", "#8F8F2E", "#332288", "#6B6B6B"),
 )
 MARKERS = ("o", "^")
+
+# The face of all text, and beginnings of the names of faces with the letters that it has not.
+FACE = "DejaVu Sans"
+OTHERS = (
+    *(
+        "Noto Sans CJK",
+        "Source Han Sans",
+        "Hiragino Sans",
+        "PingFang",
+        "Microsoft YaHei",
+        "Yu Gothic",
+    ),
+    *("Malgun Gothic", "WenQuanYi", "Droid Sans Fallback", "Nirmala UI", "Noto Sans Devanagari"),
+)
 
 
 def swatch(index: int) -> tuple[str, str]:
@@ -120,4 +138,15 @@ def save(figure: Figure, path: StrPath, *, tight: bool = False) -> Path:
     """Write a figure in the format that the name ends with; tight cuts it to what is drawn."""
     kind = Path(path).suffix.lstrip(".").lower() or "png"
     cut: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}
-    return write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))
+    for text in figure.findobj(Text):
+        text.set_fontfamily(_faces())
+    with warnings.catch_warnings():
+        # A letter that no face has is drawn as a box, which says as much as a warning for each.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
+        return write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))
+
+
+@cache
+def _faces() -> list[str]:
+    """Return the face of all text, and those on this machine that have more letters."""
+    return [FACE, *(name for name in fontManager.get_font_names() if name.startswith(OTHERS))]
