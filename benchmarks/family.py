@@ -48,38 +48,39 @@ def told(work: str, name: str, found: dict[str, Any]) -> None:
 
 
 TANH = {"name": "mlp", "width": 200, "depth": 2, "activation": "tanh"}
-#: Samples, epochs, learning rate and rows in each step; small steps, and more of them, go further.
+#: Samples, epochs, learning rate, how many samples are learned from (0: all), and the part whose
+#: weights are the first: a step of 50 samples costs as much as ten steps of one.
 PARTS = (
-    (1, 1200, 2e-3, 100),
-    (5, 80, 1e-3, 100),
-    (5, 300, 2e-3, 100),
-    (5, 90, 1e-3, 20),
-    (50, 140, 1e-3, 20),
+    (1, 1200, 2e-3, 0, None),
+    (5, 80, 1e-3, 0, 0),
+    (5, 300, 2e-3, 0, 1),
+    (50, 43, 1e-3, 0, 1),
+    (50, 170, 1e-3, 5, 3),
 )
 
 
 def iwae(wanted: argparse.Namespace) -> None:
     """IWAE with 1, 5 and 50 samples, on the paper's network; log p(x) by 5,000 samples.
 
-    Each part goes on from where the one before it ended, since a step of 50 samples costs as much
-    as five steps of one; 50 samples learn from five of them, picked by their weights. The epochs of
-    k = 5 and of k = 50 are those of all their parts, the seconds those of the last.
+    One sample has 1,200 epochs; five go on from there for 80 and 300; fifty go on from the first 80
+    for 43, and for 170 that learn from five of the fifty, picked by their weights. The seconds are
+    those of the last.
     """
-    here, start = data("mnist", everything=True), None
-    passes = dict.fromkeys((1, 5, 50), 0.0)
-    for index, (k, epochs, lr, batch) in enumerate(PARTS):
-        passes[k] += epochs * (wanted.epochs or 1)
-        kept = wanted.weights and wanted.weights / f"iwae-{index}.safetensors"
-        if kept and kept.exists():
-            start = load_file(kept)
+    here, ends, passes = data("mnist", everything=True), dict[int, Any](), dict[int, float]()
+    for index, (k, epochs, lr, kept, first) in enumerate(PARTS):
+        passes[k] = passes.get(k, 0) + epochs * (wanted.epochs or 1)
+        file = wanted.weights and wanted.weights / f"iwae-{index}.safetensors"
+        if file and file.exists():
+            ends[index] = load_file(file)
             continue
-        objective = ELBO if k == 1 else {"name": "iwae", "samples": k, "kept": 5 * (k > 5)}
-        how = plan(batch=batch, lr=lr, epochs=epochs * (wanted.epochs or 1), compile="yes")
+        objective = ELBO if k == 1 else {"name": "iwae", "samples": k, "kept": kept}
+        how = plan(batch=100, lr=lr, epochs=epochs * (wanted.epochs or 1), compile="yes")
+        start = None if first is None else ends[first]
         one = trained(here, how, start=start, net=TANH, latent=50, objective=objective)
-        start = one.model.state_dict()
-        if kept:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            save_file(start, kept)
+        ends[index] = one.model.state_dict()
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(ends[index], file)
         print(k, one.seconds, one.epochs, flush=True)
         found = one.numbers(samples=5000, most=wanted.most)
         told("iwae", str(k), found | {"epochs": passes[k]})

@@ -18,6 +18,8 @@ from varied.data.codecs import ArrayCodec, TableCodec
 from varied.errors import VariedError
 from varied.jobs import prepare
 from varied.likelihoods import Gaussian as GaussianLikelihood
+from varied.measured.here import Here
+from varied.measured.worth import teachers
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
@@ -391,6 +393,12 @@ def test_learners_are_not_shown_the_label(people):
     assert not torch.equal(stored, other)
     assert torch.equal(shown, taught(codec, other, ("kind",)))
     assert shown.shape[1] < stored.shape[1]
+
+
+def test_learners_of_made_rows_are_told_the_class_that_each_was_made_of(people):
+    (found,) = teachers(Here(people))
+    assert len(found.measures) >= 2
+    assert all(one.estimate.value > 0.85 for one in found.measures)
 
 
 def test_a_model_that_learns_the_label_does_not_read_it(place):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from varied.evaluate import Estimate, Measure, features_by, sharpness
 from varied.evaluate.annealing import annealed
 from varied.jobs import fit
 from varied.lessons import LESSONS
-from varied.measured import SECTIONS, abreast, all_of, bounds, measured
+from varied.measured import SECTIONS, abreast, all_of, bounds, measured, worth
+from varied.measured.here import Here
 from varied.randomness import noise
 
 SMALL = {"width": 32, "batch": 32, "steps": 30, "threads": 1, "precision": "float32"}
@@ -220,3 +222,13 @@ def test_the_command_prints_all_and_compares_all(runs, capsys, monkeypatch, tmp_
     assert main(["compare", *folders, "--all", "--out", str(tmp_path / "c")]) == 0
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")
     assert "The latent space" in page and "coverage" in page
+
+
+def test_classes_stand_beside_those_of_a_regression_of_the_labelled_rows(runs, told):
+    assert re.search(r"labelled rows alone [01]\.", figure(told["classes"], "accuracy").beside)
+    here = Here(runs["classes"])
+    known = np.arange(len(here.test))
+    _, nothing = worth._alone(here, known, Estimate(1.0, 0.01, len(known)))
+    assert nothing == []
+    _, (harm,) = worth._alone(here, known, Estimate(0.1, 0.01, len(known)))
+    assert "did harm" in harm

@@ -268,7 +268,7 @@ def test_draws_kept_by_their_weights_have_the_gradient_of_all(tiny, masked):
     if masked:
         trace.mask = torch.tensor([1.0, 0.0, 1.0]).expand_as(tiny.x).double()
     # Each draw is kept as often as its weight says, to within one in all that are kept.
-    found = of(resampled(tiny, 100_000)(trace).sum(), everything)
+    found = of(resampled(tiny, 20_000)(trace).sum(), everything)
     torch.testing.assert_close(
         flat(found), flat(of(bound(trace).sum(), everything)), rtol=1e-3, atol=1e-3
     )

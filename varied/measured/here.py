@@ -95,7 +95,7 @@ class Here:
 
     @cached_property
     def made(self) -> Tensor:
-        """Samples, as many as test rows, of each class in turn: the means of p(x given z).
+        """Samples, as many as test rows, of the classes of `Run.contexts`: means of p(x given z).
 
         Rows of a table are drawn from it.
         """

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from varied.errors import VariedError
 from varied.evaluate.chances import calibration
 from varied.evaluate.downstream import tstr
+from varied.evaluate.estimate import Estimate
 from varied.evaluate.measure import Measure, Section
+from varied.evaluate.probes import probe
 from varied.measured.here import Here
+from varied.randomness import permutation
+from varied.runs.augmented import labels_of, learned
 
 __all__ = ["classes", "teachers"]
+
+Array = npt.NDArray[np.int64]
+
+#: Labelled rows, at most, of the regression that a run's classes are held against.
+TOLD = 2000
 
 
 def classes(here: Here) -> Iterator[Section]:
@@ -26,15 +38,38 @@ def classes(here: Here) -> Iterator[Section]:
     told = here.run.classify(here.test)[torch.from_numpy(known)]
     found = calibration(told, labels[known], seed=here.seed)
     perfect = f"{found.floor} where the probabilities are perfect"
+    beside, warnings = _alone(here, known, found.accuracy)
     measures = [
-        Measure("accuracy", found.accuracy, "", "higher", "", "calibration"),
+        Measure("accuracy", found.accuracy, "", "higher", beside, "calibration"),
         Measure("calibration error", found.ece, "", "lower", perfect, "calibration"),
         Measure("Brier score", found.brier, "", "lower", "", "calibration"),
         Measure("log loss", found.log_loss, "nats", "lower", "", "calibration"),
     ]
     rows = f"{len(known):,} test rows, whose labels were not shown"
     heat = f"probabilities at temperature {here.run.class_temperature:.2f}, from validation rows"
-    yield Section("Classes", f"{rows}; {heat}", measures)
+    yield Section("Classes", f"{rows}; {heat}", measures, warnings)
+
+
+def _alone(here: Here, known: Array, ours: Estimate) -> tuple[str, list[str]]:
+    """Return what a regression of the labelled rows alone is right in, and what follows from it."""
+    few = learned(here.run)
+    told = few.take(permutation(len(few), here.seed, "alone").numpy())
+    told = told.take(np.flatnonzero(labels_of(told) >= 0)[:TOLD])
+    both = (told, here.test.take(known))
+    x = torch.cat([here.plain(one).flatten(1).double() for one in both])
+    y = np.concatenate([labels_of(one) for one in both])
+    try:
+        found = probe(x, y, test=np.arange(len(y)) >= len(told), seed=here.seed).score
+    except VariedError:  # too few labels to choose a regression by
+        return "", []
+    beside = f"logistic regression of {len(told):,} labelled rows alone {found}"
+    if found.value - ours.value <= 2 * math.hypot(found.error, ours.error):
+        return beside, []
+    harm = (
+        "A logistic regression of labelled rows alone is right more often: the rows without a "
+        "label did harm; try model='m1', or that."
+    )
+    return beside, [harm]
 
 
 def teachers(here: Here) -> Iterator[Section]:
@@ -42,9 +77,10 @@ def teachers(here: Here) -> Iterator[Section]:
     context, train, test = here.run.context, here.train.labels, here.test.labels
     if context is None or not context.classes or train is None or test is None:
         return
-    made = here.by(here.made)
+    made, c = here.by(here.made), here.run.contexts(len(here.made))
+    assert c is not None
     real = here.by(here.plain(here.train))[: len(made)]
-    y = np.arange(len(made)) % len(context.classes)
+    y = c.argmax(1).numpy()
     tested = here.by(here.plain(here.test))
     found = tstr(real, train[: len(real)], made, y, tested, test, seed=here.seed)
     measures = [

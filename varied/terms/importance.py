@@ -183,11 +183,11 @@ class Resampled:
 
     def _picked(self, log_w: Tensor) -> Tensor:
         """Return which draws of each datum are kept, with shape (M, B)."""
-        below = log_w.softmax(0).cumsum(0).T.contiguous()
-        start = torch.rand(len(below), 1, device=below.device, dtype=below.dtype)
-        steps = torch.arange(self.kept, device=below.device, dtype=below.dtype)
-        found = torch.searchsorted(below, (start + steps) / self.kept)
-        return found.clamp_max(len(log_w) - 1).T
+        below = log_w.softmax(0).cumsum(0)
+        start = torch.rand(log_w.shape[1], dtype=log_w.dtype, device=log_w.device)
+        steps = torch.arange(self.kept, dtype=log_w.dtype, device=log_w.device)
+        places = (start + steps[:, None]) / self.kept
+        return (below[:, None] < places).sum(0).clamp_max(len(log_w) - 1)
 
 
 def _log_w(trace: Trace) -> Tensor:
