@@ -160,7 +160,7 @@ def faces(wanted: argparse.Namespace) -> None:
     pixels = {"latent": 64, "net": "conv", "likelihood": "discretized-logistic"}
     variants: dict[str, dict[str, Any]] = {
         "vae": pixels,
-        "vae-gan": pixels | {"objective": "vae-gan"},
+        "vae-gan": pixels | {"objective": {"name": "vae-gan", "features": 1.0, "realism": 0.5}},
         "vae-gan-modern": pixels | {"objective": "hinge-gan"},
         "vq-vae": codes | {"posterior": "vq", "likelihood": "discretized-logistic"},
         "fsq-vae": codes | {"posterior": "fsq", "likelihood": "discretized-logistic"},
