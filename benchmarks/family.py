@@ -188,14 +188,14 @@ def factors(wanted: argparse.Namespace) -> None:
         "beta-vae": {"objective": {"name": "elbo", "beta": 4.0}},
         "beta-tc-vae": {"objective": "beta-tc"},
         "factor-vae": {"objective": "factor"},
-        "dip-vae-i": {"objective": {"name": "dip", "kind": 1}},
+        "dip-vae-i": {"objective": {"name": "dip", "kind": 1, "off": 50, "diagonal": 5}},
         "dip-vae-ii": {"objective": {"name": "dip", "kind": 2, "off": 200, "diagonal": 200}},
     }
     known = here.items.labels[data_rows(here)]
     for name in wanted.only or variants:
         gaps = []
         for seed in range(wanted.seeds):
-            how = plan(minutes=wanted.minutes or 2, batch=64, lr=1e-3, seed=seed)
+            how = plan(**length(wanted, 2), batch=64, lr=1e-3, seed=seed)
             net = {"name": "conv", "width": 8}
             one = trained(here, how, **({"net": net, "latent": 10} | variants[name]))
             codes = uses.embed(one.model, here.codec.load, here.rows("train", 10_000)())
