@@ -75,7 +75,7 @@ def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
 def test_words_and_a_single_column_are_written_too(tmp_path):
     columns = {"class": np.array(["a", "b"]), "p(a)": np.array([0.25, 1.0])}
     path = write_columns(tmp_path / "classes.csv", columns, None)
-    assert path.read_text() == "row,class,p(a)\n0,a,0.25\n1,b,1.0\n"
+    assert path.read_text() == "row,class,p(a)\n1,a,0.25\n2,b,1.0\n"
 
 
 def test_a_run_encodes_in_order_with_names(people, pictures):

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from odd import arrays, arrow_tables, matrices, pandas_frames, polars_frames, texts
 
 from varied import estimators
-from varied.data.codecs.columns import Cells, column_of
+from varied.data.codecs.columns import Cells
+from varied.data.codecs.kinds import column_of
 from varied.data.tables import read_table
 from varied.errors import VariedError
 from varied.files import read_json, write_json

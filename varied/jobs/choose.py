@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data import Codec, ContextCodec, Items, fit_codec
-from varied.data.codecs.columns import ANSWER
+from varied.data.codecs.kinds import ANSWER
 from varied.errors import VariedError, nearest, pick
 from varied.likelihoods import LIKELIHOODS
 from varied.posteriors import POSTERIORS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,50 +12,35 @@ import numpy.typing as npt
 import torch
 from scipy.special import ndtri
 
-from varied.data.tables.form import told
-from varied.errors import VariedError, nearest
+from varied.errors import VariedError
 from varied.randomness import generator
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "ANSWER",
-    "KINDS",
     "Answer",
     "Aside",
     "Cells",
     "Choice",
     "Column",
     "Number",
-    "column_of",
     "open_column",
 ]
 
 Array = npt.NDArray[Any]
 
-#: A number with so few values is a choice of them; so many places has a curve of quantiles.
-FEW, KNOTS = 20, 129
+#: So many places has a curve of quantiles.
+KNOTS = 129
 #: A value that so large a share of the cells has, and so many, gets a place of its own; so many
 #: values at most do.
 FREQUENT, AT_LEAST, PLACES = 0.05, 10, 8
 #: Levels of a category that have a place of their own; rarer ones share one.
 LEVELS = 255
-#: Rows below which a column that never repeats may well be chance.
-ENOUGH = 20
 #: How far from the data a cell may be, in standard deviations, before it is all the same.
 FARTHEST = 50.0
 #: Numbers beyond this are counted in this unit, so that a difference of two is a number as well.
 HUGE, UNIT = 2.0**900, 2.0**64
-#: Numbers beyond this are whole.
-LARGEST = 2.0**53
-
-KINDS = ("number", "category", "ignore")
-#: What the column of the label is to a model that learns its classes.
-ANSWER = "answer"
-#: Words that say yes or no.
-YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
-YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
 
 
 @dataclass(frozen=True)
@@ -297,6 +281,12 @@ class Aside(Column):
 
     value: Any = None
 
+    @classmethod
+    def constant(cls, cells: pd.Series[Any]) -> Aside:
+        """Return a column that has this one value in every cell."""
+        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _plain(cells.iloc[:1])[0]
+        return cls(str(cells.name), str(cells.dtype), "constant", value=value)
+
     def decode(self, cells: Cells) -> pd.Series[Any]:
         """Return the constant, or empty cells."""
         found = np.empty(len(cells.known), dtype=object)
@@ -340,79 +330,6 @@ def open_column(plain: Mapping[str, Any]) -> Column:
         return found
     except (KeyError, TypeError) as error:
         raise VariedError(f"A saved column is damaged ({error}): train again.") from error
-
-
-def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | None = None) -> Column:
-    """Return the kind of column that the training cells are, fitted to them.
-
-    Arguments:
-        cells: Of one of the types that `Column.dtype` names.
-        asked: What the person says that it is: "number", "category" or "ignore"; or `ANSWER`.
-        digits: Digits after the point, where the table is written with so many.
-
-    Raises:
-        VariedError: If it cannot be what was asked for.
-    """
-    name, dtype = str(cells.name), str(cells.dtype)
-    if asked == ANSWER:
-        return Answer.fit(cells)
-    if asked is not None and asked not in KINDS:
-        raise VariedError(f"A column is no '{asked}': {nearest(asked, KINDS)}")
-    known = cells.dropna()
-    if asked == "ignore":
-        return Aside(name, dtype, "left out, as asked")
-    if not len(known):
-        return Aside(name, dtype, "empty")
-    distinct = known.nunique()
-    if distinct == 1 and len(known) == len(cells):
-        value = str(known.iloc[0]) if known.dtype.kind == "M" else _plain(known.iloc[:1])[0]
-        return Aside(name, dtype, "constant", value=value)
-    if asked == "category" and known.dtype.kind == "M":
-        raise VariedError(f"The column '{told(name)}' holds dates, so it is no category.")
-    if asked == "category" or dtype == "boolean":
-        return Choice.fit(cells, _one_of(known, "category"))
-    if dtype == "object":
-        if asked == "number":
-            raise VariedError(f"The column '{told(name)}' holds words, so it is no number.")
-        return _words(cells, known, distinct)
-    if asked is None and _counts_rows(known, distinct, name):
-        return Aside(name, dtype, "identifier")
-    kind = {"Int64": "whole number", "float64": "number"}.get(dtype, "date")
-    if asked is None and kind != "date" and distinct <= FEW and len(known) >= 10 * distinct:
-        return Choice.fit(cells, _one_of(known, f"{kind} with few values"))
-    return Number.fit(cells, kind, 0 if dtype == "Int64" else _digits(known, digits))
-
-
-def _words(cells: pd.Series[Any], known: pd.Series[Any], distinct: int) -> Column:
-    name = str(cells.name)
-    if len(known) >= ENOUGH and distinct > len(known) / 2:
-        long = known.str.contains(" ").mean() > 0.5
-        return Aside(name, "object", "text" if long else "identifier")
-    return Choice.fit(cells, _one_of(known, "category"))
-
-
-def _one_of(known: pd.Series[Any], kind: str) -> str:
-    """Return the kind of a choice: yes/no, or the one given."""
-    words = {str(level).lower() for level in known.unique()}
-    return "yes/no" if len(words) == 2 and words <= YES_NO else kind
-
-
-def _counts_rows(known: pd.Series[Any], distinct: int, name: str) -> bool:
-    """Whether whole numbers only tell rows apart: none repeats, and they rise or are called id."""
-    if str(known.dtype) != "Int64" or distinct < len(known) or len(known) < ENOUGH:
-        return False
-    return bool(
-        known.is_monotonic_increasing or re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.I)
-    )
-
-
-def _digits(known: pd.Series[Any], digits: int | None) -> int | None:
-    """Return the digits after the point that all cells keep to; None where there are many."""
-    if digits is not None or known.dtype.kind == "M":
-        return 0 if known.dtype.kind == "M" else digits
-    v = known.to_numpy(dtype=np.float64)
-    v = v[np.abs(v) < LARGEST]
-    return next((k for k in range(7) if np.allclose(np.round(v, k), v, rtol=1e-12, atol=0)), None)
 
 
 def _unit(cells: pd.Series[Any]) -> float:

@@ -19,9 +19,9 @@ from varied.data.codecs.columns import (
     Choice,
     Column,
     Number,
-    column_of,
     open_column,
 )
+from varied.data.codecs.kinds import column_of
 from varied.data.items import Items
 from varied.data.tables.form import told
 from varied.distributions import Layout
