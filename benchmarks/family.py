@@ -54,8 +54,9 @@ PARTS = (
     (1, 1200, 2e-3, 0, None),
     (5, 80, 1e-3, 0, 0),
     (5, 300, 2e-3, 0, 1),
-    (50, 43, 1e-3, 0, 1),
-    (50, 170, 1e-3, 5, 3),
+    (50, 18, 1e-3, 0, 1),
+    (50, 25, 1e-3, 0, 3),
+    (50, 170, 1e-3, 5, 4),
 )
 
 
@@ -63,8 +64,8 @@ def iwae(wanted: argparse.Namespace) -> None:
     """IWAE with 1, 5 and 50 samples, on the paper's network; log p(x) by 5,000 samples.
 
     One sample has 1,200 epochs; five go on from there for 80 and 300; fifty go on from the first 80
-    for 43, and for 170 that learn from five of the fifty, picked by their weights. The seconds are
-    those of the last.
+    for 18 and 25, and for 170 that learn from five of the fifty, picked by their weights. The
+    seconds are those of the last.
     """
     here, ends, passes = data("mnist", everything=True), dict[int, Any](), dict[int, float]()
     for index, (k, epochs, lr, kept, first) in enumerate(PARTS):

@@ -2,12 +2,14 @@
 
 Of 26,049 training rows as many have a label (over 50K a year or not) as is said, half of each
 class; the AUROC and the log loss are those on the 16,281 test rows, means over draws of the labels.
-m1, m2 and m1m2 are `varied train adult_train.csv --model m2 --labels income --few-labels N`, each
-at the temperature that a hundred validation rows with a label ask for. The others see the same
-rows: logistic regression and gradient boosting the labelled ones alone; self-training takes their
-sure guesses on 5,000 other rows for labels, label spreading has their seven nearest neighbours.
-Since half of the labelled rows are of each class, and a quarter of all rows is of the rarer, every
-probability is first moved to the shares of the classes among all rows.
+m1, m2 and m1m2 are `varied train adult_train.csv --model NAME --labels income --few-labels N`, four
+epochs each, at the temperature that a hundred validation rows with a label ask for; the others have
+no such rows, so that AUROC is what compares. On the first draw of a hundred labels m1 has 0.851
+after twenty epochs, and m2 0.864 after half of one. The others see the same rows: logistic
+regression and gradient boosting the labelled ones alone; self-training takes their sure guesses on
+5,000 other rows for labels, label spreading has their seven nearest neighbours. Since half of the
+labelled rows are of each class, and a quarter of all rows is of the rarer, every probability is
+first moved to the shares of the classes among all rows.
 """
 
 from __future__ import annotations
@@ -164,7 +166,7 @@ def main() -> None:
     asks.add_argument("folder", type=Path, help="with adult_train.csv.gz and adult_test.csv.gz")
     asks.add_argument("--labels", type=int, nargs="+", default=[100, 1000])
     asks.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    asks.add_argument("--epochs", type=float, default=10)
+    asks.add_argument("--epochs", type=float, default=4)
     wanted = asks.parse_args()
     torch.set_num_threads(1)
     for labels in wanted.labels:
