@@ -17,6 +17,7 @@ from varied.data import Items, read
 from varied.data.codecs import ArrayCodec, TableCodec
 from varied.errors import VariedError
 from varied.jobs import prepare
+from varied.jobs.job import class_temperature
 from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.measured.here import Here
 from varied.measured.worth import teachers
@@ -222,7 +223,10 @@ def test_a_run_is_as_sure_of_classes_as_its_validation_rows_allow(few, monkeypat
     blind, held = Run(few.folder), dataclasses.replace(held, labels=held.labels.copy())
     held.labels[9:] = -1
     monkeypatch.setattr(blind, "part", lambda _: held)
-    assert blind.class_temperature == 1  # nine labels are too few to tell
+    assert class_temperature(blind) == 1  # nine labels are too few to tell
+    gone = Run(few.folder)  # trained on arrays in memory, which are not there any more
+    x, _ = bars()
+    assert torch.equal(gone.classify(x), few.classify(x))
 
 
 def test_classes_are_filled_up_by_what_the_training_split_has(conditional):

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -456,6 +457,10 @@ def test_labels_that_are_kept_back_say_how_sure_to_be():
     sharp.temperature_ = 1.0
     np.testing.assert_array_equal(sharp.predict(x), held.predict(x))
     assert log_loss(truth[rest], chances) < log_loss(truth[rest], sharp.predict_proba(x[rest]))
+    named = pd.DataFrame(x, columns=["a", "b"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VAEClassifier(**QUICK, calibrate=0.4).fit(named, y)
     one_each = VAEClassifier(**QUICK, calibrate=0.5).fit(x[:9], np.r_[[0, 1], [-1] * 7])
     assert one_each.classes_.tolist() == [0, 1]  # the last label of a class is never kept back
     assert one_each.temperature_ == 1

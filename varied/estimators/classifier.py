@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
+from torch import Tensor
 
 from varied import uses
 from varied.errors import VariedError
@@ -128,17 +129,19 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self._learn(X, c, labelled=LABELLED, hide=True, structure=structure, objective="semi")
         self.temperature_ = 1.0
         if held.any():
-            chances = torch.from_numpy(self.predict_proba(X[held]))
-            self.temperature_ = uses.temperature(chances, torch.from_numpy(kept[held]))
+            labels = torch.from_numpy(kept[held])
+            self.temperature_ = uses.temperature(self._chances(X[held]), labels)
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, with shape (N, classes)."""
-        X = self._read(X)
-        with alone(self.threads):
-            chances = uses.classify(self.model_, same, self._chunks(X))
-        found: Array = uses.softened(chances, self.temperature_).numpy()
+        found: Array = uses.softened(self._chances(self._read(X)), self.temperature_).numpy()
         return found
+
+    def _chances(self, X: Array) -> Tensor:
+        """Return probabilities as the model has them, with shape (N, classes)."""
+        with alone(self.threads):
+            return uses.classify(self.model_, same, self._chunks(X))
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from varied import uses
+from varied import files, uses
 from varied.data import Batch, Batches, Items, chunks, read, split
 from varied.data.labels import keep_few
 from varied.errors import VariedError
@@ -31,7 +32,7 @@ from varied.spec import Spec, compose
 from varied.tensors import read_tensors
 from varied.train import Event, State, Step, train
 
-__all__ = ["Interrupted", "Job", "prepare"]
+__all__ = ["Interrupted", "Job", "class_temperature", "prepare"]
 
 #: The shares of a run at which it is looked at: often at first, when most changes.
 STAGES = [(i / 23) ** 2 for i in range(24)]
@@ -45,6 +46,8 @@ SHARE = 0.25
 WORSE = 1.5
 #: The share of each batch that has a label, where a model learns classes from few.
 LABELLED = 0.125
+#: Validation rows with a label, at least, that say how sure a run may be of its classes.
+ENOUGH = 10
 
 
 class Interrupted(KeyboardInterrupt):
@@ -239,7 +242,12 @@ class Job:
         self.notices += [] if self.later else self._keep_best()
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
-        return Run(self.store.folder, self.items)
+        run = Run(self.store.folder, self.items)
+        if self.model.classes:
+            # Kept, so that classes can be said where the data of the training are gone.
+            heat = {"temperature": class_temperature(run)}
+            files.write_json(self.store / "classes.json", heat)
+        return run
 
     def _keep_best(self) -> list[str]:
         path = self.store / "best.safetensors"
@@ -259,6 +267,20 @@ class Job:
             f"Kept the weights of epoch {best['epoch']:.1f}, where the validation loss was lowest "
             f"({best['loss']:.2f} nats; {last['loss']:.2f} at the end)."
         ]
+
+
+def class_temperature(run: Run) -> float:
+    """Return the temperature at which classes keep their word on the validation rows of a run.
+
+    It is 1 where fewer than ten of these rows have a label.
+    """
+    held = run.part("validation")
+    if held.labels is None:
+        return 1.0
+    labels = torch.from_numpy(held.labels.astype(np.int64))
+    if (labels >= 0).sum() < ENOUGH:
+        return 1.0
+    return uses.temperature(run.classify(held, calibrated=False), labels)
 
 
 class Watch:

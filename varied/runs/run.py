@@ -42,9 +42,6 @@ Array = npt.NDArray[Any]
 #: Training rows at most that data are judged beside.
 NORMAL = 10_000
 
-#: Validation rows with a label, at least, that say how sure a run may be of its classes.
-ENOUGH = 10
-
 
 class Run(Making):
     """The folder of a run, opened, and every use of it.
@@ -284,17 +281,12 @@ class Run(Making):
 
     @cached_property
     def class_temperature(self) -> float:
-        """That under which probabilities of classes keep their word on the validation rows.
+        """What the logits of the classes are divided by, as validation rows asked for in training.
 
-        Above 1 the model was too sure of itself; 1 where fewer than ten of these rows have a label.
+        Above 1 the model was too sure of itself; 1 where too few of these rows had a label.
         """
-        held = self.part("validation")
-        if held.labels is None:
-            return 1.0
-        labels = torch.from_numpy(held.labels.astype(np.int64))
-        if (labels >= 0).sum() < ENOUGH:
-            return 1.0
-        return uses.temperature(self.classify(held, calibrated=False), labels)
+        path = self.store / "classes.json"
+        return float(read_json(path)["temperature"]) if path.is_file() else 1.0
 
     @property
     def error(self) -> Estimate | None:
