@@ -422,6 +422,39 @@ def test_a_model_that_learns_the_label_does_not_read_it(place):
     counts, wanted = drawn.kind.value_counts(), run.part("train").x.kind.astype(str).value_counts()
     assert abs(counts["x"] / 200 - wanted["x"] / wanted.sum()) < 0.01
     assert set(run.sample(5, of="y").frame.kind) == {"y"}
+    for made in (run.interpolate(n=2, steps=3), run.interpolate(corners=True)):
+        assert set(made.frame.kind) <= {"x", "y"}
+    # An item keeps its own class, of other data too; what is made of it has the likeliest.
+    few = frame.head(4).assign(kind=["y", "x", None, "unheard of"])
+    near = run.sample(20, near=few).frame
+    assert near.xs("item", level="draw").kind.isna().tolist() == [False, False, True, True]
+    assert near.xs("item", level="draw").kind.tolist()[:2] == ["y", "x"]
+    around = near[near.index.get_level_values("draw") != "item"]
+    said = run.classify(around.reset_index(drop=True)).argmax(1)
+    assert around.kind.tolist() == [run.context.classes[i] for i in said]
+    both = run.reconstruct(n=40).frame
+    own = run.part("test").first(40).x.kind
+    assert both.xs("original", level="which").kind.tolist() == own.tolist()
+
+
+def test_a_conditional_run_finds_the_labels_of_other_rows_by_their_column(place):
+    dice = np.random.default_rng(0)
+    kind = np.where(dice.random(200) < 0.5, 3.0, 1.0)
+    frame = pd.DataFrame({"a": dice.normal(size=200) + 5 * kind, "kind": kind.astype(int)})
+    how = {"labels": "kind", "columns": {"kind": "ignore"}, "steps": 5, "latent": 2}
+    run = trained(frame, "conditional-vae", out=place / "told", **how)
+    other = frame.head(6).astype({"kind": float})
+    batch = run.stored(run.read(other))
+    assert batch.c is not None
+    assert run.context.decode(batch.c) == [str(int(k)) for k in other.kind]
+    made = run.sample(2, near=other).frame.kind
+    assert made.tolist() == other.kind.repeat(3).astype(int).tolist()
+    walk = run.interpolate(other, n=3, steps=2).frame.kind
+    assert walk.tolist() == other.kind[:3].repeat(2).astype(int).tolist()
+    with pytest.raises(VariedError, match="'kind' of row 2 is '7', which is no class of this run"):
+        run.detect(other.assign(kind=[1, 7, 1, 1, 1, 1]))
+    with pytest.raises(VariedError, match="need their labels, in a column called 'kind'"):
+        run.detect(other[["a"]])
 
 
 @pytest.mark.parametrize("cells", [[3, 7], [True, False], ["a", "b"]])

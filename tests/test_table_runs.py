@@ -163,6 +163,27 @@ def test_a_data_frame_trains_too_and_comes_back_as_one(tmp_path):
     assert (made["since"] == pd.Timestamp("2020-02-01")).all()
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_rows_that_belong_together_come_back_in_any_frame(library, tmp_path):
+    there = pytest.importorskip(library)
+    frame = people()[["age", "town"]].assign(town=lambda rows: pd.Categorical(rows.town))
+    given = {
+        "pandas": lambda: frame.set_index(np.arange(N) * 2),
+        "polars": lambda: there.from_pandas(frame),
+        "pyarrow": lambda: there.Table.from_pandas(frame),
+    }[library]()
+    run = trained(given, steps=3, threads=1, out=tmp_path / "frames")
+    made = run.reconstruct(n=2).frame
+    assert type(made) is type(given)
+    rows = made.reset_index() if library == "pandas" else made.to_pandas()
+    assert list(rows.columns) == ["row", "which", "age", "town"]
+    assert rows.row.tolist() == [1, 1, 2, 2]
+    assert rows.which.tolist() == ["original", "reconstruction"] * 2
+    assert rows.town.dtype == "category"
+    originals = rows[rows.which == "original"].town.astype(str).tolist()
+    assert originals == run.part("test").x.town.astype(str).tolist()[:2]
+
+
 def test_a_column_gives_the_labels(file, tmp_path):
     run = trained(
         str(file),

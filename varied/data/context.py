@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from varied.errors import VariedError, nearest
 from varied.randomness import permutation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["ContextCodec", "open_context"]
 
@@ -106,6 +109,35 @@ class ContextCodec:
         if word.isdecimal() and int(word) < len(self.classes):
             return int(word)
         raise VariedError(f"There is no class '{word}': {nearest(word, self.classes[:50])}")
+
+    def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
+        """Return what a column of a table says as labels, as `Items` holds them.
+
+        Arguments:
+            cells: The column: names of classes, or numbers.
+            strict: Whether a name that is no class is refused, rather than taken as missing.
+
+        Raises:
+            VariedError: If a class is unknown; the message names the row and the nearest.
+        """
+        import pandas as pd  # it loads slowly
+
+        if not self.classes:
+            numbers: Array = pd.to_numeric(cells, errors="coerce").to_numpy("f4", na_value=np.nan)
+            return numbers
+        known = {name: i for i, name in enumerate(self.classes)}
+        labels = np.full(len(cells), -1)
+        for row in np.flatnonzero(cells.notna()):
+            cell = cells.iloc[row]
+            whole = isinstance(cell, float) and cell.is_integer() and str(cell) not in known
+            word = str(int(cell) if whole else cell)
+            if strict and word not in known:
+                raise VariedError(
+                    f"'{cells.name}' of row {row + 1:,} is '{word}', which is no class of this "
+                    f"run: {nearest(word, self.classes[:50])}"
+                )
+            labels[row] = known.get(word, -1)
+        return labels
 
     def usual(self, n: int) -> Tensor:
         """Return contexts as often as they were in training, in random order, with shape (n, C)."""

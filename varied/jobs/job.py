@@ -78,7 +78,11 @@ def prepare(
         _refuse_few(items.take(parts.train), choice, few)
     name = model if isinstance(model, str) else "spec"
     plain = reading if items.source else {}
-    data = Store("").describe_data(items, parts, plain) | {"few_labels": few}
+    column = given.get("labels") if items.kind == "table" else None
+    data = Store("").describe_data(items, parts, plain) | {
+        "few_labels": few,
+        "label_column": column if isinstance(column, str) else None,
+    }
     source = Path(items.source or "arrays").name.partition(".")[0] or "data"
     store = _place(out, source, name, choice, data)
     if not store.exists:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from varied import plots, uses
+from varied.data import Batch
 from varied.randomness import noise
 from varied.runs.opened import Opened
 from varied.runs.result import Result
@@ -51,9 +51,8 @@ def around(
             x, c = run.codec.load(run.codec.encode(items)), run.contexts(len(items), of)
     n = USUAL if n is None else n
     made = uses.near(run.model, x, c, n=n, spread=spread, draw=draw, seed=seed)
-    each = torch.cat([x[:, None], made], 1)
     names = {"item": None, "draw": ["item", *map(str, range(1, n + 1))]}
-    return run.result(each.flatten(0, 1), _draw, each.shape[:2], names)
+    return run.followed(items, Batch(x, c), made, _draw, names)
 
 
 def _draw(array: Array, path: Path) -> Path:

@@ -122,7 +122,8 @@ def edited(run: Opened, items: Items, wanted: Wanted, strengths: Sequence[float]
     effects = uses.effects(step, codes, described(every), *others.stepped(step))
     draw = partial(_draw, run.codec.looks(x), strengths=strengths, outside=sparse | strays)
     names = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
-    result = run.result(made.flatten(0, 1), draw, sparse.shape, names)
+    told = None if c is None else c[:, None]
+    result = run.result(made.flatten(0, 1), draw, sparse.shape, names, told)
     spread, far = codes.std(0), tuple(strengths)
     return Edited(result, name, far, step, spread, counts, sparse, strays, effects)
 

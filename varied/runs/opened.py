@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from varied.runs.rows import rows_of
 from varied.runs.store import Store
 from varied.spec import compose, compose_prior
 from varied.train import Step
+from varied.uses import classify
 
 __all__ = ["Opened"]
 
@@ -110,11 +112,20 @@ class Opened:
         return self.items.take(getattr(self.store.read_split(), name))
 
     def read(self, source: Any = None) -> Items:
-        """Read other data as this run takes them; None gives its own test rows."""
+        """Read other data as this run takes them; None gives its own test rows.
+
+        Rows of a table have the labels of the column that the run was told of, where they have it.
+        """
         if source is None:
             return self.part("test")
         size = self.codec.size if isinstance(self.codec, PictureCodec) else None
-        return read(source, size=size, at_least=1)
+        items = read(source, size=size, at_least=1)
+        column = self.data.get("label_column")
+        if self.context is None or items.kind != "table" or column not in items.x.columns:
+            return items
+        # A model that learned classes is not told them: one that it does not know is no fault.
+        labels = self.context.column(items.x[column], strict=not self.model.classes)
+        return dataclasses.replace(items, labels=labels, classes=self.context.classes)
 
     def stored(self, items: Items) -> Batch:
         """Return items as the model's stored rows, with their context.
@@ -124,11 +135,10 @@ class Opened:
         if self.context is None or self.model.classes:
             return Batch(self.codec.encode(items))
         if items.labels is None:
-            raise VariedError("This run is conditional, so data need their labels.")
-        labels: Any = items.labels
-        if items.classes and items.classes != self.context.classes:
-            labels = [items.classes[i] if i >= 0 else None for i in labels]
-        return Batch(self.codec.encode(items), self.context.encode(labels))
+            column = self.data.get("label_column")
+            where = f", in a column called '{column}'" if column else ""
+            raise VariedError(f"This run is conditional, so data need their labels{where}.")
+        return Batch(self.codec.encode(items), self._labels(items))
 
     def batches(self, items: Items) -> Iterator[Batch]:
         """Return items as batches of stored rows, with their context."""
@@ -185,13 +195,59 @@ class Opened:
             draw: Draws them as one picture.
             lead: The shape in which they belong together, such as (paths, steps).
             names: What each dimension of it is called, for rows of a table; see `rows_of`.
-            c: Their context, which fills the column of a label that the model does not read.
+            c: Their context, with a shape that broadcasts to (*lead, F), for the column of a label
+                that the model does not read; where it is None, a model of classes fills the column
+                with the most probable class of each.
         """
         if isinstance(self.codec, TableCodec):
-            told: Any = None if c is None or self.context is None else self.context.decode(c)
+            c = self._likely(x, lead) if c is None else c
+            told: Any = None
+            if c is not None and self.context is not None:
+                told = self.context.decode(c.expand(*(lead or [len(x)]), -1).flatten(0, -2))
             return rows_of(self.codec.decode(x, told), self.codec.form, lead, names)
         array, shown = self.codec.decode(x), self.codec.looks(x)
         lead = lead or array.shape[:1]
         return Result(
             array.reshape(*lead, *array.shape[1:]), shown.reshape(*lead, *shown.shape[1:]), draw
         )
+
+    def followed(
+        self,
+        items: Items,
+        batch: Batch,
+        made: Tensor,
+        draw: Draw,
+        names: Mapping[str, Sequence[str] | None],
+    ) -> Result:
+        """Return items, each followed by what was made of it, in the person's own form.
+
+        Arguments:
+            items: The items, whose own class stands in a label's column.
+            batch: The items as the model sees them, with the context of what was made.
+            made: What was made of each, with shape (N, n, *event).
+            draw: Draws them as one picture.
+            names: What each of both dimensions is called, for rows of a table; see `rows_of`.
+        """
+        both, lead = torch.cat([batch.x[:, None], made], 1), made.shape[:2]
+        c = self._likely(made.flatten(0, 1), lead) if batch.c is None else batch.c[:, None]
+        if c is not None:
+            c = c.expand(*lead, -1)
+            own = c.new_zeros(c[:, :1].shape) if items.labels is None else self._labels(items)
+            c = torch.cat([own.reshape(len(items), 1, -1), c], 1)
+        return self.result(both.flatten(0, 1), draw, both.shape[:2], names, c)
+
+    def _labels(self, items: Items) -> Tensor:
+        """Return the labels of items as contexts of this run, with shape (N, F)."""
+        assert self.context is not None
+        labels: Any = items.labels
+        if items.classes and items.classes != self.context.classes:
+            labels = [items.classes[i] if i >= 0 else None for i in labels]
+        return self.context.encode(labels)
+
+    def _likely(self, x: Tensor, lead: Sequence[int]) -> Tensor | None:
+        """Return the most probable class of each row, with shape (*lead, C); None without any."""
+        if not self.model.classes:
+            return None
+        found = classify(self.model, lambda x: x, chunks(x, size=ROWS))
+        likely = torch.eye(found.shape[1])[found.argmax(1)]
+        return likely.unflatten(0, lead) if lead else likely

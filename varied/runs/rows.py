@@ -38,10 +38,15 @@ class Rows(Result):
 
     @property
     def frame(self) -> Any:
-        """The rows in the kind of frame that the person gave: pandas, polars or pyarrow."""
+        """The rows in the kind of frame that the person gave: pandas, polars or pyarrow.
+
+        What belongs together is said by the index, and by columns of a frame that has none.
+        """
         from varied.data.tables import to_frame
 
-        return to_frame(self.array, Form.from_json(self.form))
+        form = Form.from_json(self.form)
+        indexed = form.kind not in ("polars", "pyarrow")
+        return to_frame(self.array if indexed else _told(self.array), form)
 
     def __repr__(self) -> str:
         return f"Rows({len(self.array):,} rows of {self.array.shape[1]} columns)"

@@ -88,13 +88,13 @@ class Run(Making):
 
     def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
-        x, c = self.seen(self.read(source).first(n))
-        both = torch.cat([x, uses.reconstruct(self.model, x, c)])
-        names = {"row": None, "which": ("original", "reconstruction")}
+        items = self.read(source).first(n)
+        x, c = self.seen(items)
+        made = uses.reconstruct(self.model, x, c)
         if isinstance(self.codec, TableCodec):  # each under its original
-            both = torch.stack(both.chunk(2), 1).flatten(0, 1)
-            return self.result(both, draw_pairs, (len(x), 2), names)
-        return self.result(both, draw_pairs, (2, len(x)))
+            names = {"row": None, "which": ("original", "reconstruction")}
+            return self.followed(items, Batch(x, c), made[:, None], draw_pairs, names)
+        return self.result(torch.cat([x, made]), draw_pairs, (2, len(x)))
 
     def interpolate(
         self,
@@ -152,7 +152,7 @@ class Run(Making):
             draw_traversals, rates=rates[: len(order)], values=values.numpy(), dims=order
         )
         names = {"unit": [f"z{d}" for d in order], "value": [f"{v:+.2f}" for v in values.tolist()]}
-        return self.result(made.flatten(0, 1), draw, (len(order), steps), names)
+        return self.result(made.flatten(0, 1), draw, (len(order), steps), names, c)
 
     def encode(self, source: Any = None) -> Encoded:
         """Return the codes of data, in order, with the names of the data."""

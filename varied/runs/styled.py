@@ -38,7 +38,9 @@ def restyled(run: Opened, items: Items, of: object) -> Result:
     made = uses.rewritten(run.model, x, c, wanted)
     titles = [_said(one) for one in run.context.decode(wanted)]
     draw = partial(_draw, run.codec.looks(x), titles=titles, contents=None)
-    return run.result(made.flatten(0, 1), draw, made.shape[:2], {"style": None, "as": titles})
+    return run.result(
+        made.flatten(0, 1), draw, made.shape[:2], {"style": None, "as": titles}, wanted
+    )
 
 
 def _said(context: Any) -> str:

@@ -52,8 +52,8 @@ def walked(run: Opened, items: Items, *, steps: int, path: str) -> Result:
     start, end = x[:half], x[half : 2 * half]
     c = None if c is None else c[:half]
     made = uses.interpolate(run.model, start, end, c, steps=steps, path=path, support=dense)
-    names = {"path": None, "step": None}
-    found = run.result(made.flatten(0, 1), draw_paths, made.shape[:2], names)
+    names, told = {"path": None, "step": None}, None if c is None else c[:, None]
+    found = run.result(made.flatten(0, 1), draw_paths, made.shape[:2], names, told)
     return found if found.kind == "table" else Walk(found.array, found.shown, found.draw)
 
 
