@@ -188,6 +188,21 @@ def test_a_killed_run_continues_to_the_same_bits(data, run, tmp_path):
     assert same(weights(run.folder), weights(tmp_path / "r"))
 
 
+def test_averages_of_the_weights_are_what_is_looked_at_and_kept(data, tmp_path):
+    job = prepare(data, out=tmp_path / "run", latent=3, ema=0.9, **SMALL)
+    for _ in job.train():
+        pass
+    run = job.deliver()
+    last, _ = read_tensors(sorted((run.folder / "checkpoints").iterdir())[-1])
+    kept = dict(run.model.named_parameters())
+    assert kept
+    for name, weights in kept.items():
+        assert torch.equal(weights, last[f"moments/average/model.{name}"])
+    told = [row for row in run.store.history() if row["split"] == "validation"][-1]
+    assert told["rate"] == pytest.approx(run.evaluate(part="validation").kl.value, rel=0.05)
+    assert not job.notices
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, run, tmp_path, monkeypatch):
     monkeypatch.setattr("varied.jobs.job.CHECKPOINT_SECONDS", 0.0)
     interrupt(prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL), 9)

@@ -17,7 +17,7 @@ from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.randomness import reseed
 from varied.spec import Plan, Spec, compose
-from varied.train import PATIENCE, State, Step, train
+from varied.train import PATIENCE, State, Step, averaged, train
 
 STILL = {"precision": "float32", "compile": "no", "threads": 1}
 SHAPE = (1, 6, 5)
@@ -123,18 +123,18 @@ def test_looking_between_steps_changes_nothing():
 
 
 @kinds
-@pytest.mark.parametrize("masked", [False, True])
-def test_interrupted_and_resumed_is_the_same_to_the_last_bit(kind, masked):
+@pytest.mark.parametrize(("masked", "ema"), [(False, 0.0), (True, 0.0), (False, 0.9)])
+def test_interrupted_and_resumed_is_the_same_to_the_last_bit(kind, masked, ema):
     whole, batches = fresh(kind, masked=masked)
-    end = finish(whole, batches, planned())
+    end = finish(whole, batches, planned(ema=ema))
     for stop in random.Random(kind).sample(range(1, 13), 3):
         first, _ = fresh(kind)
-        running = train(first, batches, planned())
+        running = train(first, batches, planned(ema=ema))
         state, weights = next(saved(e, first) for e in running if e.state.step == stop)
         next(running)  # goes on a little, as an interrupted process may
         second, _ = fresh(kind, seed=99)
         second.load_state_dict(weights)
-        again = finish(second, fresh(kind, masked=masked)[1], planned(), state)
+        again = finish(second, fresh(kind, masked=masked)[1], planned(ema=ema), state)
         assert same(whole, second), stop
         assert again.state.step == end.state.step == 13
         assert again.parts["loss"] == end.parts["loss"]
@@ -152,11 +152,74 @@ def test_a_run_stopped_three_times_is_the_same():
     assert same(whole, step)
 
 
-def test_resuming_a_finished_run_does_nothing():
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_resuming_a_finished_run_does_nothing(ema):
     step, batches = fresh()
-    state, weights = saved(finish(step, batches, planned()), step)
-    assert finish(step, batches, planned(), state) is None
+    state, weights = saved(finish(step, batches, planned(ema=ema)), step)
+    assert finish(step, batches, planned(ema=ema), state) is None
     assert all(torch.equal(weights[name], value) for name, value in step.state_dict().items())
+
+
+# Averages of the weights
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.5, 0.99])
+def test_the_averages_are_those_of_the_equation(decay):
+    step, batches = fresh()
+    means = None
+    for event in train(step, batches, planned(ema=decay)):
+        t, now = event.state.step - 1, [p.detach().double() for p in step.model.parameters()]
+        share = min(decay, (1 + t) / (10 + t))
+        means = now if means is None else _blend(means, now, share)
+    assert means is not None
+    for mean, weights in zip(means, step.model.parameters(), strict=True):
+        torch.testing.assert_close(weights.detach().double(), mean, rtol=1e-5, atol=1e-6)
+
+
+def _blend(means, now, share):
+    return [share * mean + (1 - share) * new for mean, new in zip(means, now, strict=True)]
+
+
+def test_averages_change_nothing_of_the_training():
+    (one, batches), (other, _) = fresh(), fresh()
+    plain = [(e.parts["loss"].item(), e.norm) for e in train(one, batches, planned())]
+    told = [(e.parts["loss"].item(), e.norm) for e in train(other, batches, planned(ema=0.9))]
+    assert plain == told
+    assert not same(one, other)
+
+
+def test_averages_are_lent_and_taken_back():
+    step, batches = fresh()
+    running = train(step, batches, planned(ema=0.5))
+    state = [next(running) for _ in range(6)][-1].snapshot()
+    raw = {name: tensor.clone() for name, tensor in step.state_dict().items()}
+    with averaged(step, state):
+        for name, weights in step.named_parameters():
+            assert torch.equal(weights, state.moments[f"average/{name}"])
+            assert not torch.equal(weights, raw[name])
+    assert all(torch.equal(raw[name], value) for name, value in step.state_dict().items())
+
+
+def test_a_step_stopped_at_its_end_has_the_averages_when_it_is_resumed():
+    whole, batches = fresh()
+    finish(whole, batches, planned(ema=0.9))
+    step, _ = fresh()
+    running = train(step, batches, planned(ema=0.9))
+    state, weights = next(saved(e, step) for e in running if e.state.step == 13)
+    step.load_state_dict(weights)
+    assert finish(step, batches, planned(ema=0.9), state) is None
+    assert same(whole, step)
+
+
+def test_averages_are_not_kept_where_no_one_asks():
+    step, batches = fresh()
+    assert not any("average" in name for name in finish(step, batches, planned()).state.moments)
+
+
+@pytest.mark.parametrize("ema", [-0.1, 1.0, 2])
+def test_a_decay_that_is_none_is_refused(ema):
+    with pytest.raises(VariedError, match=r"must be from 0 to below 1; 0\.999 is usual"):
+        Plan(ema=ema)
 
 
 # What goes wrong

@@ -92,6 +92,8 @@ class Plan:
         decay: "cosine" falls to zero over the run, "linear" too, "none" stays.
         warmup: Steps over which the learning rate rises from zero.
         clip: The largest norm of the gradient; a step above it is scaled down.
+        ema: The decay of an exponential moving average of the weights, such as 0.999, which is then
+            what is measured and kept; 0 keeps the weights of the last step.
         minutes: Minutes of training, not counting evaluation and pictures.
         epochs: Passes over the training rows.
         steps: Steps of one batch.
@@ -106,6 +108,7 @@ class Plan:
     decay: str = "cosine"
     warmup: int = 100
     clip: float = 200.0
+    ema: float = 0.0
     minutes: float = 0.0
     epochs: float = 0.0
     steps: int = 0
@@ -128,6 +131,8 @@ class Plan:
         for name in ("batch", "lr", "clip"):
             if not getattr(self, name) > 0:
                 raise VariedError(f"{name}={getattr(self, name)} must be above 0.")
+        if not 0 <= self.ema < 1:
+            raise VariedError(f"ema={self.ema} must be from 0 to below 1; 0.999 is usual.")
         lengths = [name for name in ("minutes", "epochs", "steps") if getattr(self, name)]
         if len(lengths) > 1:
             raise VariedError(

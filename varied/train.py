@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varied import runtime
 from varied.data.batches import Batch
@@ -25,10 +26,13 @@ from varied.randomness import reseed
 from varied.runtime import Setup
 from varied.spec import Plan
 
-__all__ = ["Event", "State", "Step", "Stream", "train"]
+__all__ = ["Event", "State", "Step", "Stream", "averaged", "train"]
 
 #: Steps in a row without a finite gradient after which a run gives up.
 PATIENCE = 50
+
+#: What the optimizer's state calls the moving average of a parameter.
+AVERAGE = "average"
 
 #: Rows from which codebooks and pseudo-inputs start.
 FIRST = 2048
@@ -96,7 +100,8 @@ class State:
         limit: Progress goes no further before ``total`` is set again: one slow step, at which a
             speed was taken, must not make the next thousand look like half of the run.
         setup: How the run computes, as measured at its start.
-        moments: The optimizer's tensors by the name of their parameter.
+        moments: The optimizer's tensors by the name of their parameter, and among them the moving
+            averages of the weights, where a plan asks for them.
     """
 
     step: int = 0
@@ -157,6 +162,9 @@ class Event:
 def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -> Iterator[Event]:
     """Train, and yield an event after each step.
 
+    Where the plan asks for averages of the weights, the module has them in the end; until then
+    `averaged` lends them.
+
     Arguments:
         step: The model and its objective; trained in place.
         batches: The data.
@@ -193,6 +201,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         norm = _clip(optimizer, plan.clip)
         if math.isfinite(norm):
             optimizer.step()
+            _follow(optimizer, step.model, plan.ema, state.step)
         failed = 0 if math.isfinite(norm) else failed + 1
         state.skipped += failed > 0
         _give_up(failed, state)
@@ -211,6 +220,46 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
             len(batch[0]),
             lambda: _remember(optimizer, step, state),
         )
+    _average(step, _remember(optimizer, step, state))
+
+
+@contextmanager
+def averaged(step: Step, state: State) -> Iterator[None]:
+    """Let a module have the moving averages of its weights for a while, where they are kept."""
+    kept = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
+    _average(step, state)
+    yield
+    with torch.no_grad():
+        for weights, value in kept:
+            weights.copy_(value)
+
+
+def _average(step: Step, state: State) -> None:
+    with torch.no_grad():
+        for weights, mean in _averages(step, state):
+            weights.copy_(mean)
+
+
+def _averages(step: Step, state: State) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return each parameter with its moving average, where there is one."""
+    for name, weights in step.named_parameters():
+        if (mean := state.moments.get(f"{AVERAGE}/{name}")) is not None:
+            yield weights, mean
+
+
+def _follow(optimizer: torch.optim.Optimizer, model: nn.Module, decay: float, t: int) -> None:
+    r"""Let the averages of the weights follow them.
+
+    .. math:: \bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t, \qquad
+        d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
+
+    so that a short run does not end with an average of where it began.
+    """
+    held = [p for p in model.parameters() if optimizer.state[p]] if decay else []
+    if not held:
+        return
+    means = [optimizer.state[p].setdefault(AVERAGE, p.detach().clone()) for p in held]
+    get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(means, held, t)
 
 
 def _begin(step: Step, batches: Stream, plan: Plan) -> None:

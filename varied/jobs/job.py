@@ -30,7 +30,7 @@ from varied.runs.store import Frame
 from varied.runtime import exactly
 from varied.spec import Spec, compose
 from varied.tensors import read_tensors
-from varied.train import Event, State, Step, train
+from varied.train import Event, State, Step, averaged, train
 
 __all__ = ["Interrupted", "Job", "class_temperature", "prepare"]
 
@@ -322,7 +322,7 @@ class Watch:
             self._log(event)
         due = bisect.bisect(STAGES, progress) > bisect.bisect(STAGES, before)
         if progress >= 1 or (due and self._has_time(event.state)):
-            self.look(event.epoch, event.state)
+            self.look(event.epoch, event.snapshot())
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.store.write_checkpoint(self.job.step, event.snapshot())
             self.saved = time.monotonic()
@@ -354,7 +354,14 @@ class Watch:
 
     def look(self, epoch: float, state: State) -> None:
         """Keep a moment for the animations, and measure the validation rows."""
-        begun, job = time.monotonic(), self.job
+        begun = time.monotonic()
+        with averaged(self.job.step, state):
+            self._look(epoch, state)
+        if state.step:
+            self.looked += time.monotonic() - begun
+
+    def _look(self, epoch: float, state: State) -> None:
+        job = self.job
         codes = uses.embed(job.model, job.codec.load, _chunks(self.test))
         made = job.codec.looks(self._made())
         self.store.write_frame(Frame(codes, torch.from_numpy(made), epoch, state.step))
@@ -365,8 +372,6 @@ class Watch:
             self.best = parts["loss"]
             notes = {"loss": self.best, "epoch": epoch, "step": state.step}
             self.store.write_weights("best.safetensors", job.model, **notes)
-        if state.step:
-            self.looked += time.monotonic() - begun
 
     def _worth_keeping(self, parts: dict[str, float]) -> bool:
         """Whether weights are the best so far.

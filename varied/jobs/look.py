@@ -137,6 +137,7 @@ def _table(run: Run, state: State) -> Table:
         ("parameters", f"{size:,}"),
         ("batch", str(spec.plan.batch)),
         ("learning rate", f"{spec.plan.lr:g}, {spec.plan.decay} decay"),
+        *([("weights", f"moving average of {spec.plan.ema:g}")] if spec.plan.ema else []),
         ("steps", f"{state.step:,}"),
         ("seed", str(spec.plan.seed)),
         ("varied", __version__),
