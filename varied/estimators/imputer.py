@@ -27,6 +27,15 @@ Array = npt.NDArray[Any]
 
 NET = {"name": "mlp", "width": 256}
 
+#: Cells that are kept back, at most and at least, and the draws that are looked at of each.
+HELD, ENOUGH, DRAWN = 1000, 30, 200
+
+#: Draws that say how wide those of a cell are, where fewer are asked for.
+SPREAD = 20
+
+#: The largest share of a column's known cells that may hold one value, where it has a width.
+COMMON = 0.1
+
 
 class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     r"""Missing cells, filled with their mean given what is known of the row.
@@ -51,6 +60,9 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         draws: 0 fills in the mean; 1 a draw from p(missing given observed), as ``sample_posterior``
             of scikit-learn's ``IterativeImputer`` does; more the mean of so many.
         samples: The codes that are weighed for each row.
+        calibrate: The share of known cells, of at most 1,000, that training is not shown: draws are
+            widened until their central 90 % holds 90 % of these. A model of few rows is too sure of
+            itself; 0 shows it every cell and leaves its draws as they are.
         keep_empty_features: Whether columns without any known cell in training come back, as 0;
             they are left out otherwise, as by scikit-learn's imputers.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
@@ -72,6 +84,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         model_: The model, a `varied.models.LatentModel`, in float64.
         spec_: All that was chosen, a `varied.Spec`.
         loss_curve_: The loss of each step, in nats for standardised rows.
+        width_: What the spread of draws is multiplied by, in columns of which no value is held by
+            more than a tenth of the rows; others have no width but chances.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(300, 1)) * [1.0, 2.0]
@@ -89,6 +103,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         missing_values: float = np.nan,
         draws: int = 0,
         samples: int = 100,
+        calibrate: float = 0.1,
         keep_empty_features: bool = False,
         net: Any = None,
         likelihood: Any = None,
@@ -105,6 +120,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         self.missing_values = missing_values
         self.draws = draws
         self.samples = samples
+        self.calibrate = calibrate
         self.keep_empty_features = keep_empty_features
         self.latent = latent
         self.net = net
@@ -134,7 +150,15 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         rows = self._gappy(X, fit=True).astype(np.float64)
         if not isinstance(self.draws, int | np.integer) or self.draws < 0:
             raise VariedError(f"draws={self.draws} is no number of draws; 0 fills in the mean.")
-        self._learn(rows, hide=True, net=NET)
+        if not 0 <= self.calibrate < 1:
+            raise VariedError(
+                f"calibrate={self.calibrate} must be from 0 to below 1; 0.1 is usual."
+            )
+        self.width_, self._smooth = 1.0, _smooth(rows)
+        held = self._held(rows)
+        self._learn(np.where(held, np.nan, rows), hide=True, net=NET)
+        if held.any():
+            self.width_ = self._width(rows, held)
         return self
 
     def transform(self, X: Any) -> Array:
@@ -165,19 +189,10 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             Filled rows with shape (n, N, columns).
         """
         X = self._gappy(X)
-        rows, gaps = self.scale_.rows(X.astype(np.float64)), np.isnan(X)
         with alone(self.threads):
-            drawn = uses.impute(
-                self.model_,
-                rows.x,
-                mask=rows.mask,
-                draws=n,
-                samples=self.samples,
-                seed=self.seed_,
-            )
-        filled = self.scale_.back(drawn.flatten(0, 1)).reshape(n, *X.shape)
-        found: Array = np.where(gaps, filled, X)[..., self.scale_.seen | self.keep_empty_features]
-        return found
+            filled = self._draws(X.astype(np.float64), n, self.seed_)
+        found: Array = np.where(np.isnan(X), filled, X)
+        return found[..., self.scale_.seen | self.keep_empty_features]
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the columns that come back."""
@@ -195,19 +210,47 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     def _filled(self, X: Array) -> Array:
         """Return what rows could be, with shape (N, columns)."""
-        rows, draws = self.scale_.rows(X), int(self.draws)
+        draws = int(self.draws)
         with alone(self.threads):
             if not draws:
+                rows = self.scale_.rows(X)
                 return self.scale_.back(self._means(rows.x, rows.mask))
-            found = []
-            for i, row in enumerate(X):
-                one = slice(i, i + 1)
-                mask = None if rows.mask is None else rows.mask[one]
-                seed = key(self.seed_, row.tobytes().hex())  # the row alone, wherever it stands
-                options: dict[str, Any] = {"draws": draws, "samples": self.samples, "seed": seed}
-                drawn = uses.impute(self.model_, rows.x[one], None, mask, **options)
-                found.append(drawn.mean(0))
-            return self.scale_.back(torch.cat(found))
+            # By the row alone, wherever it stands.
+            seeds = (key(self.seed_, row.tobytes().hex()) for row in X)
+            each = zip(X, seeds, strict=True)
+            return np.stack(
+                [self._draws(row[None], draws, seed)[:, 0].mean(0) for row, seed in each]
+            )
+
+    def _draws(self, X: Array, n: int, seed: int) -> Array:
+        """Return draws of rows given what is known of them, with shape (n, N, columns)."""
+        rows, count = self.scale_.rows(X), n if self.width_ == 1 else max(n, SPREAD)
+        how: dict[str, Any] = {"draws": count, "samples": self.samples, "seed": seed}
+        drawn = uses.impute(self.model_, rows.x, mask=rows.mask, **how)
+        cells = self.scale_.back(drawn.flatten(0, 1)).reshape(count, *X.shape)
+        wide = uses.widened(torch.from_numpy(cells), self.width_, seed=seed).numpy()
+        found: Array = np.where(self._smooth, wide, cells)[:n]
+        return found
+
+    def _held(self, X: Array) -> Array:
+        """Return the cells that training is not shown, of which every column keeps some."""
+        known = np.isfinite(X)
+        free = known & self._smooth
+        free[known.argmax(0), np.arange(X.shape[1])] = False
+        cells, held = np.flatnonzero(free), np.zeros(X.shape, bool)
+        n = min(int(self.calibrate * len(cells)), HELD)
+        if n >= ENOUGH:
+            dice = np.random.default_rng(key(self.seed_, "held"))
+            held.flat[dice.choice(cells, n, replace=False)] = True
+        return held
+
+    def _width(self, X: Array, held: Array) -> float:
+        """Return what draws are to be widened by, to hold as many held cells as they promise."""
+        some = held.any(1)
+        with alone(self.threads):
+            drawn = self._draws(np.where(held, np.nan, X)[some], DRAWN, self.seed_)
+        truth = torch.from_numpy(X[held])
+        return uses.width(torch.from_numpy(drawn[:, held[some]]), truth)
 
     def _means(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         model, found = self.model_, []
@@ -222,6 +265,15 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
                 means = model.decode(z).mean
                 found.append(torch.einsum("kb,kbd->bd", log_w.softmax(0), means))
         return torch.cat(found)
+
+
+def _smooth(X: Array) -> Array:
+    """Return which columns have values that hardly ever come twice."""
+    found = np.zeros(X.shape[1], bool)
+    for j, column in enumerate(X.T):
+        counts = np.unique(column[np.isfinite(column)], return_counts=True)[1]
+        found[j] = len(counts) > 0 and counts.max() <= COMMON * counts.sum()
+    return found
 
 
 def _is_nan(value: Any) -> bool:

@@ -25,6 +25,7 @@ from varied.uses.sample import manifold, sample
 from varied.uses.style import mixed, rewritten, units_of
 from varied.uses.support import Support, support
 from varied.uses.traverse import traverse
+from varied.uses.widen import widened, width
 
 __all__ = [
     "DIRECTIONS",
@@ -70,4 +71,6 @@ __all__ = [
     "traverse",
     "units_of",
     "wanted",
+    "widened",
+    "width",
 ]
