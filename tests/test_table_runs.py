@@ -184,6 +184,28 @@ def test_rows_that_belong_together_come_back_in_any_frame(library, tmp_path):
     assert originals == run.part("test").x.town.astype(str).tolist()[:2]
 
 
+@pytest.mark.parametrize(
+    ("rows", "passes"), [(12, 200), (9_000, 200), (50_000, 49), (400_000, 20), (700_000, 0)]
+)
+def test_few_rows_are_not_learned_by_heart(rows, passes, tmp_path):
+    """Where a person gives no length: passes of a table, minutes of one that is very long."""
+    x = np.random.default_rng(0).normal(size=rows).astype("f4")
+    job = prepare(pd.DataFrame({"a": x}), out=tmp_path / "run")
+    plan = job.spec.plan
+    assert (plan.epochs, plan.minutes) == ((passes, 0.0) if passes else (0.0, 10.0))
+    [said] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
+    assert ("by heart" in said) == (passes == 200)
+    asked = prepare(pd.DataFrame({"a": x}), out=tmp_path / "asked", minutes=2).spec.plan
+    assert (asked.epochs, asked.minutes) == (0.0, 2.0)
+
+
+def test_few_pictures_are_seen_two_hundred_times(tmp_path):
+    few, many = np.zeros((2, 1500, 8, 8), np.uint8)
+    few[:, 2, 3], many[::2, 1] = 255, 255
+    assert prepare(few[:1000], out=tmp_path / "few").spec.plan.epochs == 200
+    assert prepare(many, out=tmp_path / "many").spec.plan.minutes == 10
+
+
 def test_a_column_gives_the_labels(file, tmp_path):
     run = trained(
         str(file),

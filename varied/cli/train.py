@@ -105,7 +105,12 @@ def train(
         ),
     ] = None,
     minutes: Annotated[
-        float | None, _word(PLAN, "M", "Train so many minutes; 10 if no length is given.")
+        float | None,
+        _word(
+            PLAN,
+            "M",
+            "Train so many minutes; 10 if no length is given, fewer for tables.",
+        ),
     ] = None,
     epochs: Annotated[float | None, _word(PLAN, "E", "Or so many passes over the data.")] = None,
     steps: Annotated[

@@ -157,7 +157,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         self.width_, self._smooth = 1.0, _smooth(rows)
         held = self._held(rows)
         self._learn(np.where(held, np.nan, rows), hide=True, net=NET)
-        if held.any():
+        if held.any() and self.scale_.domain in ("table", "real"):
             self.width_ = self._width(rows, held)
         return self
 

@@ -21,6 +21,12 @@ __all__ = ["MINUTES", "Choice", "choose"]
 #: Minutes of training where a person gives no length.
 MINUTES = 10.0
 
+#: Rows that a training sees in all, in so many passes at least and at most: measured on tables.
+SEEN, PASSES = 2_000_000, (20, 200)
+
+#: Rows up to which that goes before the minutes; a picture takes longer than other rows.
+LONG, SHORT = 500_000, {"picture": 1_000}
+
 #: What fully connected networks are trained with, where a person says nothing: measured on digits.
 PLAIN_LAYERS = Plan(batch=256, lr=4e-3)
 
@@ -88,7 +94,7 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
         values["conditioning"] = asked.pop("conditioning")
     context = _context(rows) if conditional else None
     values["context"] = context.size if context else 0
-    values["plan"] = _plan(values, len(rows), asked, reasons)
+    values["plan"] = _plan(values, rows, asked, reasons)
     for name, value in asked.items():
         _set(values, name, value)
     return Choice(Spec.of(**values), codec, context, (*codec.notes, *reasons))
@@ -124,17 +130,28 @@ def _grid(shape: tuple[int, ...], reasons: list[str]) -> dict[str, Any]:
 
 
 def _plan(
-    values: Mapping[str, Any], n: int, asked: dict[str, Any], reasons: list[str]
+    values: Mapping[str, Any], rows: Items, asked: dict[str, Any], reasons: list[str]
 ) -> dict[str, Any]:
     """Return the plan; what a person asked for is taken out of ``asked``."""
-    plan = dataclasses.asdict(values.get("plan") or _usual_plan(values["net"], n))
+    plan = dataclasses.asdict(values.get("plan") or _usual_plan(values["net"], len(rows)))
     if any(asked.get(name) for name in LENGTHS):
         plan |= dict.fromkeys(LENGTHS, 0)  # a length that is asked for replaces that of a spec
     plan |= {name: asked.pop(name) for name in settings(Plan) if name in asked}
     if not any(plan[name] for name in LENGTHS):
-        plan["minutes"] = MINUTES
-        reasons.append(f"Trains for {MINUTES:g} minutes; --minutes, --epochs or --steps change it.")
+        length, sentence = _usual_length(rows)
+        plan |= length
+        reasons.append(f"Trains for {sentence}; --minutes, --epochs or --steps change it.")
     return plan
+
+
+def _usual_length(rows: Items) -> tuple[dict[str, float], str]:
+    """Return how long to train where a person does not say, and a sentence's part that says it."""
+    if len(rows) > SHORT.get(rows.kind, LONG):
+        return {"minutes": MINUTES}, f"{MINUTES:g} minutes"
+    least, most = PASSES
+    passes = min(most, max(least, round(SEEN / len(rows))))
+    few = ", since more would learn so few by heart" if passes == most else ""
+    return {"epochs": float(passes)}, f"{passes} passes over the rows{few}"
 
 
 def _usual_plan(net: Any, n: int) -> Plan:
