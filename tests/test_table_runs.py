@@ -206,6 +206,37 @@ def test_few_pictures_are_seen_two_hundred_times(tmp_path):
     assert prepare(many, out=tmp_path / "many").spec.plan.minutes == 10
 
 
+def test_intervals_of_filled_cells_are_as_wide_as_held_rows_ask_for(tmp_path):
+    """A model of few rows is too sure of itself; the rows that it did not learn say by how much."""
+    dice = np.random.default_rng(0)
+    z = dice.normal(size=(200, 3))
+    x = np.tanh(z @ dice.normal(size=(3, 9))) + 0.4 * dice.normal(size=(200, 9))
+    whole = pd.DataFrame(x, columns=list("abcdefghi")).assign(kind=np.where(z[:, 0] > 0, "p", "m"))
+    hidden = dice.random(whole.shape) < 0.3
+    run = trained(whole.mask(hidden), steps=800, lr=4e-3, threads=1, out=tmp_path / "few")
+    assert run.cell_width > 1.05
+    cells = run.impute(whole.mask(hidden)).cells
+    numbers = cells[cells.column != "kind"]
+    truth = [
+        whole[name].iloc[row - 1] for row, name in zip(numbers.row, numbers.column, strict=True)
+    ]
+    inside = ((numbers.low <= truth) & (truth <= numbers.high)).mean()
+    assert 0.85 < inside < 0.97
+    assert (numbers.low >= [whole[name].min() for name in numbers.column]).all()
+    again = varied.Run(run.folder)  # the data of the training are not there
+    (run.folder / "cells.json").unlink()
+    narrow = varied.Run(run.folder).impute(whole.mask(hidden)).cells
+    narrow = narrow[narrow.column != "kind"]
+    assert (narrow.high - narrow.low).mean() < 0.95 * (numbers.high - numbers.low).mean()
+    assert again.impute(whole.mask(hidden), draws=1).cells.low.notna().sum() == len(numbers)
+
+
+def test_choices_alone_have_no_width(tmp_path):
+    frame = pd.DataFrame({"a": ["x", "y"] * 40, "b": ["u", "u", "v", "v"] * 20})
+    run = trained(frame, steps=5, threads=1, out=tmp_path / "choices")
+    assert json.loads((run.folder / "cells.json").read_text("utf-8")) == {"width": 1.0}
+
+
 def test_a_column_gives_the_labels(file, tmp_path):
     run = trained(
         str(file),

@@ -30,9 +30,6 @@ NET = {"name": "mlp", "width": 256}
 #: Cells that are kept back, at most and at least, and the draws that are looked at of each.
 HELD, ENOUGH, DRAWN = 1000, 30, 200
 
-#: Draws that say how wide those of a cell are, where fewer are asked for.
-SPREAD = 20
-
 #: The largest share of a column's known cells that may hold one value, where it has a width.
 COMMON = 0.1
 
@@ -224,13 +221,13 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     def _draws(self, X: Array, n: int, seed: int) -> Array:
         """Return draws of rows given what is known of them, with shape (n, N, columns)."""
-        rows, count = self.scale_.rows(X), n if self.width_ == 1 else max(n, SPREAD)
-        how: dict[str, Any] = {"draws": count, "samples": self.samples, "seed": seed}
-        drawn = uses.impute(self.model_, rows.x, mask=rows.mask, **how)
-        cells = self.scale_.back(drawn.flatten(0, 1)).reshape(count, *X.shape)
-        wide = uses.widened(torch.from_numpy(cells), self.width_, seed=seed).numpy()
-        found: Array = np.where(self._smooth, wide, cells)[:n]
-        return found
+        rows, widths = self.scale_.rows(X), None
+        if self.width_ > 1:
+            widths = torch.ones(self.scale_.shape, dtype=torch.float64)
+            widths[-len(self._smooth) :][torch.from_numpy(self._smooth)] = self.width_
+        how: dict[str, Any] = {"draws": n, "samples": self.samples, "seed": seed}
+        drawn = uses.impute(self.model_, rows.x, mask=rows.mask, widths=widths, **how)
+        return self.scale_.back(drawn.flatten(0, 1)).reshape(n, *X.shape)
 
     def _held(self, X: Array) -> Array:
         """Return the cells that training is not shown, of which every column keeps some."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from varied import files, uses
 from varied.data import Batch, Batches, Items, chunks, read, split
+from varied.data.codecs import TableCodec
 from varied.data.labels import keep_few
 from varied.errors import VariedError
 from varied.evaluate.latent import is_active
@@ -247,10 +248,14 @@ class Job:
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
         run = Run(self.store.folder, self.items)
+        # Kept, so that they are known where the data of the training are gone.
         if self.model.classes:
-            # Kept, so that classes can be said where the data of the training are gone.
             heat = {"temperature": class_temperature(run)}
             files.write_json(self.store / "classes.json", heat)
+        if isinstance(self.codec, TableCodec):
+            from varied.runs.imputed import cell_width  # it loads pandas
+
+            files.write_json(self.store / "cells.json", {"width": cell_width(run)})
         return run
 
     def _keep_best(self) -> list[str]:

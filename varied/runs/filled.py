@@ -55,7 +55,7 @@ def filled(
         raise VariedError("A hole is for runs of pictures; the gaps of a table are its own.")
     x, c = run.seen(items)
     known = torch.from_numpy(~_hole(hole, (x.shape[-2], x.shape[-1]))).to(x).expand_as(x)
-    how = {"draws": draws, "samples": samples, "sweeps": sweeps, "seed": seed}
+    how: Any = {"draws": draws, "samples": samples, "sweeps": sweeps, "seed": seed}
     made = uses.impute(run.model, x, c, known, **how)
     if run.codec.binarize == "none":
         made = torch.stack([_smooth(run, x, one, c, known) for one in made])

@@ -8,17 +8,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
-from varied import plots
+from varied import plots, uses
 from varied.data.codecs import TableCodec
 from varied.data.codecs.columns import Column, Number
+from varied.randomness import noise
+from varied.runs.opened import Opened
 from varied.runs.rows import Rows
 
-__all__ = ["Imputed", "imputed"]
+__all__ = ["Imputed", "cell_width", "imputed"]
 
 #: The quantiles between which 90 % of the draws lie.
 TAILS = (0.05, 0.95)
+
+#: Validation rows that are looked at, in how many turns, with how many draws; and the fewest cells.
+LOOKED, FOLDS, DRAWN, ENOUGH = 200, 3, 200, 30
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,6 +82,35 @@ def imputed(
     every = pd.concat([cell.astype(object) for cell in cells]) if cells else empty
     every = every.reindex(columns=names).sort_values("row", kind="stable", ignore_index=True)
     return Imputed(best, best, plots.rows, codec.form, draws, every)
+
+
+def cell_width(run: Opened) -> float:
+    """Return what drawn numbers are to be widened by, as the validation rows of a run ask for.
+
+    Each known cell of a column of numbers without frequent values is hidden once, with a third of
+    the others, and drawn. It is 1 where there are fewer than `ENOUGH` of these cells, and where the
+    model has no density to choose draws by.
+    """
+    codec: Any = run.codec
+    batch, layout = run.stored(run.part("validation").first(LOOKED)), codec.layout
+    free = [(k, at) for k, at in enumerate(layout.numbers) if at not in layout.choices]
+    if "density" not in run.model.gives or not free:
+        return 1.0
+    scores, columns = torch.tensor(free).T
+    x, first = codec.load(batch.x), layout.parts[0]
+    with noise(run.spec.plan.seed, "hidden"):
+        fold = torch.where(x[:, columns] > 0, torch.randint(FOLDS, (len(x), len(free))), -1)
+    if int((fold >= 0).sum()) < ENOUGH:
+        return 1.0
+    drawn, truth = [], []
+    for index in range(FOLDS):
+        row, place = torch.nonzero(fold == index, as_tuple=True)
+        hidden = x.clone()
+        hidden[row, columns[place]] = hidden[row, first + scores[place]] = 0
+        made = uses.impute(run.model, hidden, batch.c, draws=DRAWN)
+        drawn.append(made[:, row, first + scores[place]])
+        truth.append(x[row, first + scores[place]])
+    return uses.width(torch.cat(drawn, 1), torch.cat(truth))
 
 
 def _told(column: Column, drawn: list[pd.Series[Any]]) -> tuple[pd.Series[Any], dict[str, Any]]:

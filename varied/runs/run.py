@@ -192,6 +192,9 @@ class Run(Making):
         if not len(rows):
             return imputed(items.x, codec, rows.numpy(), [])
         c = None if batch.c is None else batch.c[rows]
+        # Of their scores, so that a number stays within the range of its column.
+        flags, numbers, options = codec.layout.parts
+        width = torch.tensor([1.0, self.cell_width, 1.0])
         filled = uses.impute(
             self.model,
             codec.load(batch.x[rows]),
@@ -199,9 +202,19 @@ class Run(Making):
             draws=draws,
             samples=samples,
             sweeps=sweeps,
+            widths=width.repeat_interleave(torch.tensor([flags, numbers, options])),
             seed=seed,
         )
         return imputed(items.x, codec, rows.numpy(), filled)
+
+    @cached_property
+    def cell_width(self) -> float:
+        """What the spread of a drawn number is multiplied by, as validation rows asked for.
+
+        Above 1 the model was too sure of itself; 1 where there were too few of these rows.
+        """
+        path = self.store / "cells.json"
+        return float(read_json(path)["width"]) if path.is_file() else 1.0
 
     def detect(
         self,

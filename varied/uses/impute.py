@@ -12,8 +12,12 @@ from varied.models import LatentModel
 from varied.randomness import noise
 from varied.runtime import exactly
 from varied.uses.weigh import CHUNK, weighed
+from varied.uses.widen import widened
 
 __all__ = ["impute"]
+
+#: Draws that say how wide those of a cell are, where fewer are asked for.
+SPREAD = 20
 
 
 def impute(
@@ -25,6 +29,7 @@ def impute(
     draws: int = 20,
     samples: int = 100,
     sweeps: int = 0,
+    widths: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
     r"""Return data with what is missing drawn from p(missing given observed), several times.
@@ -53,11 +58,14 @@ def impute(
         draws: The number M of completed data sets.
         samples: The number K of draws of the code that each is chosen from.
         sweeps: How often the completed data are encoded again, and what was missing drawn anew.
+        widths: What the spread of the draws of each element is multiplied by, with the shape of one
+            datum, as `varied.uses.width` finds it; None leaves them as they are.
         seed: Which draws.
 
     Returns:
         Data with shape (M, N, *event), equal to ``x`` where it was observed.
     """
+    wanted, draws = draws, draws if widths is None else max(draws, SPREAD)
     at_once = max(1, CHUNK // (max(samples, draws) * x[0].numel() * model.arity))
     found = []
     with exactly(model), noise(seed, "impute"):
@@ -71,7 +79,8 @@ def impute(
             z = z[pick, torch.arange(len(rows), device=x.device)]
             filled = _drawn(model.decode(z, their_c), rows, their_mask)
             found.append(_again(model, filled, rows, their_c, their_mask, sweeps))
-    return torch.cat(found, 1)
+    made = torch.cat(found, 1)
+    return made if widths is None else widened(made, widths, seed=seed)[:wanted]
 
 
 def _again(

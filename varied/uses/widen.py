@@ -16,7 +16,7 @@ __all__ = ["widened", "width"]
 WIDTHS = [1 + step / 20 for step in range(61)]
 
 
-def widened(draws: Tensor, width: float, *, seed: int = 0) -> Tensor:
+def widened(draws: Tensor, width: Tensor | float, *, seed: int = 0) -> Tensor:
     r"""Return draws with noise, so that each spreads wider around its cell's mean.
 
     .. math:: x'_{mj} = x_{mj} + \sqrt{w^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
@@ -26,14 +26,12 @@ def widened(draws: Tensor, width: float, *, seed: int = 0) -> Tensor:
 
     Arguments:
         draws: Draws of cells, with shape (M, *), M of 2 or more.
-        width: The factor w; 1 leaves the draws as they are.
+        width: The factor w, 1 or more, or one for each cell; 1 leaves draws as they are.
         seed: Which noise.
     """
-    if width == 1:
-        return draws
+    more = (torch.as_tensor(width).to(draws) ** 2 - 1).sqrt() * draws.std(0)
     with noise(seed, "widen"):
-        more: Tensor = math.sqrt(width**2 - 1) * draws.std(0) * torch.randn_like(draws)
-    return draws + more
+        return draws + more * torch.randn_like(draws)
 
 
 def width(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> float:
