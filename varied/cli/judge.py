@@ -55,7 +55,9 @@ def detect(
             f"{found.line.value:.3g}, where at most {found.line.bound:.1%} of normal data lie "
             f"(sure by {found.line.confidence:.0%}, from {found.line.n:,} that were not learned)."
         )
-    console.say(f"Wrote {path}: scores, p and reasons, strangest first.")
+    drawn = path.suffix.lower() == ".png"
+    what = "each above what makes it strange" if drawn else "scores, p and reasons"
+    console.say(f"Wrote {path}: {what}, strangest first.")
 
 
 def _strangers(here: Run, items: Items) -> None:
