@@ -201,7 +201,7 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         norm = _clip(optimizer, plan.clip)
         if math.isfinite(norm):
             optimizer.step()
-            _follow(optimizer, step.model, plan.ema, state.step)
+            _follow(optimizer, plan.ema, state.step)
         failed = 0 if math.isfinite(norm) else failed + 1
         state.skipped += failed > 0
         _give_up(failed, state)
@@ -247,17 +247,17 @@ def _averages(step: Step, state: State) -> Iterator[tuple[Tensor, Tensor]]:
             yield weights, mean
 
 
-def _follow(optimizer: torch.optim.Optimizer, model: nn.Module, decay: float, t: int) -> None:
-    r"""Let the averages of the weights follow them.
+def _follow(optimizer: torch.optim.Optimizer, decay: float, t: int) -> None:
+    r"""Let the averages of the model's weights follow them; those of critics have none.
 
     .. math:: \bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t, \qquad
         d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
     so that a short run does not end with an average of where it began.
     """
-    held = [p for p in model.parameters() if optimizer.state[p]] if decay else []
-    if not held:
+    if not decay:
         return
+    held = [p for p in optimizer.param_groups[0]["params"] if optimizer.state[p]]
     means = [optimizer.state[p].setdefault(AVERAGE, p.detach().clone()) for p in held]
     get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(means, held, t)
 
