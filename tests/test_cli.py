@@ -393,6 +393,12 @@ def test_help_and_version(run):
     assert run()[0] == 0
 
 
+def test_help_says_each_command_in_a_whole_sentence(run):
+    told = run("--help")[1].partition("Train:")[2]
+    assert "..." not in told
+    assert told.count(".\n") > 20
+
+
 def test_help_imports_nothing_slow():
     code = "import sys, varied.cli; sys.exit(bool({'torch','numpy','rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

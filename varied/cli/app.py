@@ -82,4 +82,6 @@ for command, kind, panel in (
     (shelf.runs, Plain, "Look around"),
     (shelf.doctor, Plain, "Look around"),
 ):
-    app.command(cls=kind, rich_help_panel=panel)(command)
+    # The whole first sentence: what it is cut down to otherwise ends in the middle of one.
+    said = str(command.__doc__).partition("\n")[0]
+    app.command(cls=kind, rich_help_panel=panel, short_help=said)(command)
