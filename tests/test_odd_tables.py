@@ -297,6 +297,11 @@ def test_types_of_polars_and_arrow_come_back(folders):
     check_other(pa.table({"v": np.arange(30) / 4, "none": pa.nulls(30)}), folders)
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a;b", "a|b", "a,b"])
+def test_the_name_of_a_lone_column_does_not_part_it(name, folders):
+    check_other(pa.table({name: np.arange(30) % 7}), folders)
+
+
 def test_text_with_a_nul_is_not_written_as_text(folders):
     made = lived(rows(word=["a\0", "b\0"]), next(folders))
     with pytest.raises(VariedError, match="NUL"):

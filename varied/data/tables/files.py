@@ -24,7 +24,7 @@ from varied.data.tables.columns import Column, decimal_sign, distinct, typed, wr
 from varied.data.tables.form import SUFFIXES, Form, suffix, told
 from varied.data.tables.frames import from_frame
 from varied.data.tables.restore import to_arrow
-from varied.data.tables.text import decode, encode, read_cells, write_cells
+from varied.data.tables.text import PREFERRED, decode, encode, read_cells, write_cells
 from varied.errors import VariedError
 from varied.files import write
 
@@ -168,7 +168,10 @@ def _text(frame: pd.DataFrame, form: Form) -> str:
         marks = {c: quote(c, everything and c != bare) for c in set(cells)}
         columns.append([marks[c] for c in cells])
     unnamed = set(form.unnamed)
-    names = [quote("" if n in unnamed else n, form.quoting in ("all", "text")) for n in frame]
+    heads = ["" if name in unnamed else name for name in frame]
+    # The name of a lone column would say that its tab stands between cells.
+    split = len(heads) == 1 and any(d in heads[0] for d in PREFERRED)
+    names = [quote(head, split or form.quoting in ("all", "text")) for head in heads]
     return write_cells(names, columns, form)
 
 

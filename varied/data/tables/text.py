@@ -13,7 +13,7 @@ from varied.data.tables.form import Form, told
 from varied.data.tables.numbers import real
 from varied.errors import VariedError
 
-__all__ = ["Cells", "decode", "encode", "read_cells", "write_cells"]
+__all__ = ["PREFERRED", "Cells", "decode", "encode", "read_cells", "write_cells"]
 
 BOMS = {
     codecs.BOM_UTF8: "utf-8",
