@@ -451,6 +451,8 @@ def test_a_conditional_run_finds_the_labels_of_other_rows_by_their_column(place)
     assert made.tolist() == other.kind.repeat(3).astype(int).tolist()
     walk = run.interpolate(other, n=3, steps=2).frame.kind
     assert walk.tolist() == other.kind[:3].repeat(2).astype(int).tolist()
+    said = run.stored(run.read((other, ["1"] * 6))).c  # labels that are given go before a column
+    assert run.context.decode(said) == ["1"] * 6
     with pytest.raises(VariedError, match="'kind' of row 2 is '7', which is no class of this run"):
         run.detect(other.assign(kind=[1, 7, 1, 1, 1, 1]))
     with pytest.raises(VariedError, match="need their labels, in a column called 'kind'"):

@@ -448,3 +448,10 @@ def test_a_run_that_saw_few_rows_says_so(data, tmp_path, run):
     page = (short.folder / "report.html").read_text("utf-8")
     assert "saw 40% of the training rows" in page
     assert "of the training rows" not in (run.folder / "report.html").read_text("utf-8")
+
+
+def test_a_model_of_classes_takes_pictures_of_others_for_what_they_look_like(data, tmp_path):
+    x, _ = pictures(4)
+    run = fit(data, "m2", out=tmp_path / "r", latent=2, few_labels=8, **(SMALL | {"steps": 2}))
+    made = run.sample(2, near=(x, ["cat", "dog", "cat", "dog"]))
+    assert made.array.shape[:2] == (4, 3)

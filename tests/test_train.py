@@ -200,6 +200,16 @@ def test_averages_are_lent_and_taken_back():
     assert all(torch.equal(raw[name], value) for name, value in step.state_dict().items())
 
 
+def test_averages_are_taken_back_where_a_look_fails():
+    step, batches = fresh()
+    running = train(step, batches, planned(ema=0.5))
+    state = [next(running) for _ in range(6)][-1].snapshot()
+    raw = {name: tensor.clone() for name, tensor in step.state_dict().items()}
+    with pytest.raises(KeyboardInterrupt), averaged(step, state):
+        raise KeyboardInterrupt
+    assert all(torch.equal(raw[name], value) for name, value in step.state_dict().items())
+
+
 def test_a_step_stopped_at_its_end_has_the_averages_when_it_is_resumed():
     whole, batches = fresh()
     finish(whole, batches, planned(ema=0.9))

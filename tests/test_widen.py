@@ -47,6 +47,11 @@ def test_draws_that_keep_their_word_are_left_alone():
     assert width(*normal(2.0)) == 1.0
 
 
+def test_too_few_cells_say_nothing():
+    draws, truth = normal(0.01)
+    assert width(draws[:, :29], truth[:29]) == 1.0
+
+
 def test_a_model_that_knows_nothing_is_widened_to_the_end():
     draws, truth = normal(0.01)
     assert width(draws, truth) == 4.0

@@ -228,10 +228,12 @@ def averaged(step: Step, state: State) -> Iterator[None]:
     """Let a module have the moving averages of its weights for a while, where they are kept."""
     kept = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
     _average(step, state)
-    yield
-    with torch.no_grad():
-        for weights, value in kept:
-            weights.copy_(value)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weights, value in kept:
+                weights.copy_(value)
 
 
 def _average(step: Step, state: State) -> None:

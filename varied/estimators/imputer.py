@@ -20,6 +20,7 @@ from varied.estimators.base import Estimator, alone
 from varied.randomness import key
 from varied.runtime import exactly
 from varied.uses.weigh import CHUNK, weighed
+from varied.uses.widen import DRAWN, ENOUGH
 
 __all__ = ["VAEImputer"]
 
@@ -27,8 +28,8 @@ Array = npt.NDArray[Any]
 
 NET = {"name": "mlp", "width": 256}
 
-#: Cells that are kept back, at most and at least, and the draws that are looked at of each.
-HELD, ENOUGH, DRAWN = 1000, 30, 200
+#: Cells that are kept back, at most.
+HELD = 1000
 
 #: The largest share of a column's known cells that may hold one value, where it has a width.
 COMMON = 0.1

@@ -17,14 +17,15 @@ from varied.data.codecs.columns import Column, Number
 from varied.randomness import noise
 from varied.runs.opened import Opened
 from varied.runs.rows import Rows
+from varied.uses.widen import DRAWN
 
 __all__ = ["Imputed", "cell_width", "imputed"]
 
 #: The quantiles between which 90 % of the draws lie.
 TAILS = (0.05, 0.95)
 
-#: Validation rows that are looked at, in how many turns, with how many draws; and the fewest cells.
-LOOKED, FOLDS, DRAWN, ENOUGH = 200, 3, 200, 30
+#: Validation rows that are looked at, and in how many turns.
+LOOKED, FOLDS = 200, 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,8 +89,8 @@ def cell_width(run: Opened) -> float:
     """Return what drawn numbers are to be widened by, as the validation rows of a run ask for.
 
     Each known cell of a column of numbers without frequent values is hidden once, with a third of
-    the others, and drawn. It is 1 where there are fewer than `ENOUGH` of these cells, and where the
-    model has no density to choose draws by.
+    the others, and drawn. It is 1 where there are few of these cells, and where the model has no
+    density to choose draws by.
     """
     codec: Any = run.codec
     batch, layout = run.stored(run.part("validation").first(LOOKED)), codec.layout
@@ -100,8 +101,6 @@ def cell_width(run: Opened) -> float:
     x, first = codec.load(batch.x), layout.parts[0]
     with noise(run.spec.plan.seed, "hidden"):
         fold = torch.where(x[:, columns] > 0, torch.randint(FOLDS, (len(x), len(free))), -1)
-    if int((fold >= 0).sum()) < ENOUGH:
-        return 1.0
     drawn, truth = [], []
     for index in range(FOLDS):
         row, place = torch.nonzero(fold == index, as_tuple=True)

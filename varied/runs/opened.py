@@ -121,7 +121,9 @@ class Opened:
         size = self.codec.size if isinstance(self.codec, PictureCodec) else None
         items = read(source, size=size, at_least=1)
         column = self.data.get("label_column")
-        if self.context is None or items.kind != "table" or column not in items.x.columns:
+        if self.context is None or items.kind != "table" or items.labels is not None:
+            return items
+        if column not in items.x.columns:
             return items
         # A model that learned classes is not told them: one that it does not know is no fault.
         labels = self.context.column(items.x[column], strict=not self.model.classes)
@@ -228,20 +230,27 @@ class Opened:
             draw: Draws them as one picture.
             names: What each of both dimensions is called, for rows of a table; see `rows_of`.
         """
-        both, lead = torch.cat([batch.x[:, None], made], 1), made.shape[:2]
-        c = self._likely(made.flatten(0, 1), lead) if batch.c is None else batch.c[:, None]
+        both, lead, c = torch.cat([batch.x[:, None], made], 1), made.shape[:2], None
+        if isinstance(self.codec, TableCodec):
+            c = self._likely(made.flatten(0, 1), lead) if batch.c is None else batch.c[:, None]
         if c is not None:
             c = c.expand(*lead, -1)
-            own = c.new_zeros(c[:, :1].shape) if items.labels is None else self._labels(items)
-            c = torch.cat([own.reshape(len(items), 1, -1), c], 1)
+            own = torch.zeros_like(c[:, 0]) if items.labels is None else self._labels(items)
+            c = torch.cat([own[:, None], c], 1)
         return self.result(both.flatten(0, 1), draw, both.shape[:2], names, c)
 
     def _labels(self, items: Items) -> Tensor:
-        """Return the labels of items as contexts of this run, with shape (N, F)."""
+        """Return the labels of items as contexts of this run, with shape (N, F).
+
+        What a model that learned classes does not know is no class; it is not told them anyway.
+        """
         assert self.context is not None
         labels: Any = items.labels
-        if items.classes and items.classes != self.context.classes:
+        known = self.context.classes
+        if items.classes and items.classes != known:
             labels = [items.classes[i] if i >= 0 else None for i in labels]
+            if self.model.classes:
+                labels = [name if name in known else None for name in labels]
         return self.context.encode(labels)
 
     def _likely(self, x: Tensor, lead: Sequence[int]) -> Tensor | None:

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from varied.randomness import noise
 
-__all__ = ["widened", "width"]
+__all__ = ["DRAWN", "ENOUGH", "widened", "width"]
+
+#: Draws of each cell that say what its interval holds, and the fewest cells that say a width.
+DRAWN, ENOUGH = 200, 30
 
 #: Widths that are looked at.
 WIDTHS = [1 + step / 20 for step in range(61)]
@@ -52,8 +55,10 @@ def width(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> float:
         level: The share of draws that an interval holds, between 0 and 1.
 
     Returns:
-        A factor from 1, where nothing is to be widened, to 4.
+        A factor from 1, where nothing is to be widened or cells are fewer than `ENOUGH`, to 4.
     """
+    if len(truth) < ENOUGH:
+        return 1.0
     wanted = min(math.ceil((len(truth) + 1) * level), len(truth))
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
 

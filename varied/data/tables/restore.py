@@ -39,7 +39,7 @@ def to_frame(frame: pd.DataFrame, form: Form) -> Any:
         return _to_polars(frame, form)
     if form.kind == "pyarrow":
         return to_arrow(frame, form)
-    index = frame.index
+    index = frame.index  # a column that is built anew would count from 0
     columns = {name: _pandas(frame[name], name, form).set_axis(index) for name in frame.columns}
     names = [form.names.get(name, name) for name in frame.columns]
     return pd.DataFrame(columns).set_axis(names, axis=1)
