@@ -312,6 +312,19 @@ def test_dropout_is_of_training_alone():
     assert torch.equal(told, model.eval().classify(x))
 
 
+@pytest.mark.parametrize("kind", [M2, SEEING], ids=["m2", "joint on data"])
+def test_pictures_are_moved_before_the_classifier_alone_and_in_training_alone(kind):
+    structure = kind["structure"] | {"affine": 3.0}
+    model, _ = made({**kind, "structure": structure})
+    x = rows()
+    assert not torch.equal(model.classify(x), model.classify(x))
+    torch.testing.assert_close(model(x).x, x)
+    told = uses.classify(model, torch.Tensor.float, [Batch(x)])
+    assert torch.equal(told, model.eval().classify(x))
+    c = one_hot([0, 1, 2, 0, 1])
+    torch.testing.assert_close(model.train().encode(x, c).mean, model.encode(x, c).mean)
+
+
 # Uses
 
 
@@ -448,6 +461,8 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**M1M2, "structure": {**M1M2["structure"], "classifier": "conv"}}, "shown codes alone"),
         ({**JOINT, "structure": {**JOINT["structure"], "classifier": "c"}}, "choose from codes"),
         ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
+        ({**M2, "structure": {"name": "classes", "affine": 8.0}}, "from 0 to 3"),
+        ({**JOINT, "structure": {**JOINT["structure"], "affine": 1.0}}, "this one reads"),
         ({**M2, "objective": {"name": "semi", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
         ({**M2, "objective": "stacked"}, "use a structure='stacked' that is not joint"),
         ({**JOINT, "objective": "stacked"}, "or objective='semi'"),
@@ -462,6 +477,11 @@ def test_few_labels_and_many_rows_make_a_classifier():
 def test_it_is_refused_in_one_sentence(changes, sentence):
     with pytest.raises(VariedError, match=sentence):
         made(changes)
+
+
+def test_rows_of_a_table_are_not_moved():
+    with pytest.raises(VariedError, match="these data have shape"):
+        compose(Spec.of(**M2 | {"structure": {"name": "classes", "affine": 1.0}}, context=3), (6,))
 
 
 def test_a_model_without_classes_is_refused():

@@ -36,6 +36,12 @@ WARMS_UP = (
     "beta rises from 0 to 1 over the first fifth of the run, because a latent unit that costs too "
     "early falls silent."
 )
+#: What says the class of pictures, where a person says nothing: measured on a hundred labels.
+READER = {"classifier": "conv", "affine": 1.0}
+MOVED = (
+    "The classifier is a conv net, and sees pictures moved by chance while it learns (affine = 1), "
+    "because few labels show few positions; --affine 0 leaves them."
+)
 #: Numbers in a code of a codebook, where a person says nothing.
 CODE = 16
 
@@ -81,6 +87,8 @@ def choose(rows: Items, model: str | Spec, choices: Mapping[str, Any]) -> Choice
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
     reasons += [f"{name} is left out of the rows, which would tell the answer." for name in answers]
+    if rows.kind == "picture" and not isinstance(model, Spec):
+        reasons += _reader(parts, asked)
     posterior = Part.of(parts.get("posterior", "gaussian")).name
     if "objective" not in parts and "beta" not in asked and _may_wait(posterior):
         parts["objective"] = {"name": "elbo", "beta": WARM_UP}
@@ -107,6 +115,15 @@ def _answers(rows: Items, parts: Mapping[str, Any], said: Mapping[str, str]) -> 
         return ()
     usual = "ignore" if learns else ""
     return tuple(name for name in rows.label_columns if said.get(name, usual) == "ignore")
+
+
+def _reader(parts: dict[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Choose what reads the class of pictures, and return the sentence that says so."""
+    part = Part.of(parts.get("structure", "flat"))
+    if part.name != "classes" and not part.settings.get("joint"):
+        return []
+    parts["structure"] = Part(part.name, READER | part.settings)
+    return [] if {"classifier", "affine"} & {key.rpartition(".")[2] for key in asked} else [MOVED]
 
 
 def _may_wait(posterior: str) -> bool:

@@ -17,6 +17,7 @@ from varied.models.base import Bench, Heat, LatentModel
 from varied.models.vae import observed, tempered
 from varied.nets import NETS, mlp, with_context
 from varied.nets.mlp import ACTIVATIONS
+from varied.nets.moving import moving
 from varied.posteriors import Gaussian, Point
 from varied.priors import Prior, StandardNormal
 from varied.trace import Given, Level, Trace
@@ -250,7 +251,12 @@ class ClassVAE(LatentModel):
 
 
 def classes(
-    bench: Bench, *, classifier: str = "same", dropout: float = 0.0, units: int = 256
+    bench: Bench,
+    *,
+    classifier: str = "same",
+    dropout: float = 0.0,
+    affine: float = 0.0,
+    units: int = 256,
 ) -> ClassVAE:
     """M2: the classes are part of the model, and most rows may be without one.
 
@@ -261,10 +267,13 @@ def classes(
         classifier: The net of q(y given x): "same" as the other nets, "mlp", "conv" or "resnet".
         dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
             where labels are few.
+        affine: How far pictures are moved by chance before the classifier reads them in training:
+            1 is usual where labels are few (`varied.nets.moving.USUAL`), 0 leaves them. The bound
+            stays one, since any q(y given x) will do, and x is decoded as it is.
         units: Hidden units between the features of x and q(z given x, y), computed for each class.
     """
     count, size = sizes(bench, "classes")
-    told = reader(bench, classifier, count, dropout)
+    told = reader(bench, classifier, count, dropout, affine)
     trunk = bench.given(bench.shape, Point((units,)), 0)
     decoder = bench.given((size,), bench.likelihood(bench.shape), count)
     return ClassVAE(told, trunk, beside_class(units, Gaussian((size,)), count), decoder)
@@ -288,7 +297,12 @@ def sizes(bench: Bench, name: str) -> tuple[int, int]:
 
 
 def reader(
-    bench: Bench, classifier: str, count: int, dropout: float, others: tuple[str, ...] = ()
+    bench: Bench,
+    classifier: str,
+    count: int,
+    dropout: float,
+    affine: float = 0.0,
+    others: tuple[str, ...] = (),
 ) -> Given:
     """Return q(y given x), whose net reads data.
 
@@ -297,17 +311,19 @@ def reader(
         classifier: "same" as the other nets, or a net's name.
         count: The number of classes.
         dropout: The chance that a hidden unit is lost in training.
+        affine: How far pictures are moved by chance in training.
         others: What else may be chosen, for the sentence that refuses.
 
     Raises:
-        VariedError: If there is no such net.
+        VariedError: If there is no such net, or nothing to move.
     """
     known = (*others, "same", *NETS)
     if classifier not in known:
         raise VariedError(f"classifier='{classifier}' is no net; choose from {', '.join(known)}.")
     shapes = bench.shape, (count,)
     net = bench.net(*shapes, 0) if classifier == "same" else NETS[classifier](*shapes)
-    return Given(dropped(net, dropout), Point((count,)), bench.shape)
+    net = moving(dropped(net, dropout), bench.shape, affine)
+    return Given(net, Point((count,)), bench.shape)
 
 
 def beside_class(units: int, head: Head, count: int) -> Given:

@@ -181,6 +181,7 @@ def stacked(
     units: int = 200,
     depth: int = 1,
     dropout: float = 0.0,
+    affine: float = 0.0,
     joint: bool = False,
     classifier: str = "codes",
 ) -> Stacked:
@@ -195,6 +196,8 @@ def stacked(
         depth: Hidden layers of each net of M2.
         dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
             where labels are few.
+        affine: How far pictures are moved by chance before a classifier of data reads them in
+            training: 1 is usual where labels are few, 0 leaves them.
         joint: Whether M1 and M2 are one model, trained with objective='semi'; else M1 does not feel
             M2, as in the paper, and both are trained with objective='stacked'.
         classifier: What says the class: "codes" reads those of M1, as in the paper; of a joint
@@ -215,8 +218,13 @@ def stacked(
             f"classifier='{classifier}' reads data, and M2 apart from M1 is shown codes alone; use "
             "joint=True, or classifier='codes'."
         )
+    if reads == "codes" and affine:
+        raise VariedError(
+            f"affine={affine} moves the pictures that a classifier reads, and this one reads "
+            "codes; use joint=True with classifier='conv', or leave it out."
+        )
     if reads == "data":
-        told = reader(bench, classifier, count, dropout, ("codes",))
+        told = reader(bench, classifier, count, dropout, affine, ("codes",))
     else:
         told = given(size, Point((count,)))
         told.net = dropped(told.net, dropout)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample
+from torch.nn.functional import cross_entropy
 
 from varied.errors import VariedError
 from varied.evaluate.estimate import Estimate
@@ -17,6 +17,7 @@ from varied.models import LatentModel
 from varied.models.classes import dropped
 from varied.models.stacked import Readout
 from varied.nets import NETS
+from varied.nets.moving import Moves
 from varied.randomness import generator, key, noise
 from varied.uses.sample import sample
 
@@ -109,18 +110,7 @@ def moved(x: Tensor, *, seed: int = 0) -> Tensor:
         x: Pictures as uint8, with shape (N, C, H, W).
         seed: Which moves.
     """
-    dice = generator(seed, "moved")
-    turn, right, down = (2 * torch.rand(3, len(x), generator=dice) - 1).unbind()
-    turn = math.radians(TURN) * turn
-    height, width = x.shape[2:]
-    # The grid runs from -1 to 1 along both sides, however long they are.
-    rows = [
-        [turn.cos(), -turn.sin() * height / width, 2 * SHIFT * right],
-        [turn.sin() * width / height, turn.cos(), 2 * SHIFT * down],
-    ]
-    maps = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    grid = affine_grid(maps, list(x.shape), align_corners=False)
-    found = grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
+    found = Moves(SHIFT, TURN)(x.float(), generator(seed, "moved"))
     return found.round().clamp(0, 255).to(torch.uint8)
 
 
