@@ -31,7 +31,9 @@ M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "
 M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
 JOINT = {"structure": M1M2["structure"] | {"joint": True}, "objective": "semi"}
 SEEING = {"structure": JOINT["structure"] | {"classifier": "same"}, "objective": "semi"}
-KINDS = {"m2": M2, "m1+m2": M1M2, "joint": JOINT, "joint on data": SEEING, "m1": M1}
+APART = {"structure": M1M2["structure"] | {"classifier": "same"}, "objective": "stacked"}
+KINDS = {"m2": M2, "m1+m2": M1M2, "apart on data": APART, "joint": JOINT, "joint on data": SEEING}
+KINDS |= {"m1": M1}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -312,7 +314,7 @@ def test_dropout_is_of_training_alone():
     assert torch.equal(told, model.eval().classify(x))
 
 
-@pytest.mark.parametrize("kind", [M2, SEEING], ids=["m2", "joint on data"])
+@pytest.mark.parametrize("kind", [M2, SEEING, APART], ids=["m2", "joint on data", "apart"])
 def test_pictures_are_moved_before_the_classifier_alone_and_in_training_alone(kind):
     structure = kind["structure"] | {"affine": 3.0}
     model, _ = made({**kind, "structure": structure})
@@ -458,7 +460,10 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**M2, "posterior": "iaf"}, "has a posterior of its own"),
         ({**M1M2, "prior": "mixture"}, "has a prior of its own"),
         ({**M2, "structure": {"name": "classes", "classifier": "none"}}, "is no net; choose from"),
-        ({**M1M2, "structure": {**M1M2["structure"], "classifier": "conv"}}, "shown codes alone"),
+        (
+            {**M1, "structure": {**M1["structure"], "classifier": "conv"}},
+            "nothing else would learn",
+        ),
         ({**JOINT, "structure": {**JOINT["structure"], "classifier": "c"}}, "choose from codes"),
         ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
         ({**M2, "structure": {"name": "classes", "affine": 8.0}}, "from 0 to 3"),

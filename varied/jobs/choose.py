@@ -40,7 +40,7 @@ WARMS_UP = (
 READER = {"classifier": "conv", "affine": 1.0}
 MOVED = (
     "The classifier is a conv net, and sees pictures moved by chance while it learns (affine = 1), "
-    "because few labels show few positions; --affine 0 leaves them."
+    "because few labelled ones show little of what a class may look like; --affine 0 leaves them."
 )
 #: Numbers in a code of a codebook, where a person says nothing.
 CODE = 16

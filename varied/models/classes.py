@@ -180,7 +180,12 @@ class ClassVAE(LatentModel):
         return self.classes * self.decoder.head.arity
 
     def forward(
-        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+        self,
+        x: Tensor,
+        c: Tensor | None = None,
+        mask: Tensor | None = None,
+        samples: int = 1,
+        logits: Tensor | None = None,
     ) -> Trace:
         """Return the trace of one pass, with K = samples * C: every class for each draw.
 
@@ -189,9 +194,11 @@ class ClassVAE(LatentModel):
             c: The classes, one-hot, with shape (B, C), zeros where unknown; or None.
             mask: 1 where observed, with the shape of ``x``, or None.
             samples: The number of draws of z for each datum and class.
+            logits: Those of the classes, with shape (B, C), where another classifier says them.
         """
         x = observed(x, mask)
-        px, levels, weights = self.tried(x[None], c, samples)
+        told = None if logits is None else logits[None]
+        px, levels, weights = self.tried(x[None], c, samples, told)
         return Trace(x, px, levels, mask, weights)
 
     def tried(

@@ -85,7 +85,7 @@ class Stacked(LatentModel):
         below: M1, from data to codes.
         above: M2, whose data are codes of M1; or a classifier of them.
         joint: Whether M1 and M2 are one model.
-        reads: What the classifier of a joint model reads, "codes" or "data".
+        reads: What the classifier reads, "codes" or "data".
     """
 
     def __init__(
@@ -139,7 +139,12 @@ class Stacked(LatentModel):
             return self._joined(observed(x, mask), c, mask, samples)
         trace = self.below(x, None, mask, samples)
         codes = trace.levels[0].z.detach().flatten(0, 1)
-        trace.above = self.above(codes, None if c is None else c.repeat(samples, 1))
+        known = None if c is None else c.repeat(samples, 1)
+        if self.reads == "codes":
+            trace.above = self.above(codes, known)
+        else:
+            logits = self.above.classifier.raw(observed(x, mask)).repeat(samples, 1)
+            trace.above = self.above(codes, known, logits=logits)
         return trace  # type: ignore[no-any-return]
 
     def _joined(self, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int) -> Trace:
@@ -200,8 +205,8 @@ def stacked(
             training: 1 is usual where labels are few, 0 leaves them.
         joint: Whether M1 and M2 are one model, trained with objective='semi'; else M1 does not feel
             M2, as in the paper, and both are trained with objective='stacked'.
-        classifier: What says the class: "codes" reads those of M1, as in the paper; of a joint
-            model a net may read the data, "same" as the other nets, "mlp", "conv" or "resnet".
+        classifier: What says the class: "codes" reads those of M1, as in the paper; a net may read
+            the data, "same" as the other nets, "mlp", "conv" or "resnet".
     """
     count, size = sizes(bench, "stacked")
     below = flat(dataclasses.replace(bench, context=0))
@@ -213,15 +218,15 @@ def stacked(
         return Given(with_context(net, (inputs,), context), head, (inputs,))
 
     reads = "codes" if classifier == "codes" else "data"
-    if reads == "data" and not joint:
+    if reads == "data" and not above:
         raise VariedError(
-            f"classifier='{classifier}' reads data, and M2 apart from M1 is shown codes alone; use "
-            "joint=True, or classifier='codes'."
+            f"classifier='{classifier}' reads data, and with above=0 nothing else would learn from "
+            "it; use classifier='codes', or above=8."
         )
     if reads == "codes" and affine:
         raise VariedError(
             f"affine={affine} moves the pictures that a classifier reads, and this one reads "
-            "codes; use joint=True with classifier='conv', or leave it out."
+            "codes; use classifier='conv', or leave it out."
         )
     if reads == "data":
         told = reader(bench, classifier, count, dropout, affine, ("codes",))

@@ -54,7 +54,8 @@ def stacked(alpha: Number = 5.0, generative: Number = 1.0, beta: Number = 1.0) -
     Arguments:
         alpha: The weight of classifying the labelled rows, a number or a schedule.
         generative: The weight of the bound of M2, a number or a schedule.
-        beta: The weight of the KL of M1, a number or a schedule.
+        beta: The weight of the KL of M1, a number or a schedule; below 1 the codes say more of a
+            datum, and M2 has more to tell classes by.
     """
     _above(alpha, "alpha")
     _above(generative, "generative")
