@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -151,7 +152,7 @@ def generative(name: str, digits: Digits, draw: int, steps: int) -> tuple[float,
     model, objective = compose(spec, SHAPE, digits.codec.domain)
     c, plan = digits.context.encode(digits.labels(draw)), spec.plan
     stream = Batches(digits.train, c, size=plan.batch, seed=plan.seed, labelled=SHARE)
-    *_, event = train(Step(model, objective, digits.codec.load), stream, plan)
+    event = deque(train(Step(model, objective, digits.codec.load), stream, plan), maxlen=1).pop()
     told = uses.classify(model, grey, chunks(digits.test, size=500))
     parts = {key: round(float(value), 2) for key, value in event.parts.items()}
     return digits.error(told), {"epochs": round(event.epoch, 1), "last step": parts}
