@@ -329,13 +329,25 @@ def test_the_line_keeps_its_promise_without_any_anomaly():
     rows = np.random.default_rng(0).normal(size=(900, 3))
     detector = VAEDetector(false_alarms=0.1, **QUICK | {"samples": 5}).fit(rows[:700])
     assert detector.threshold_.n == 70
-    assert detector.offset_ == -detector.threshold_.value
+    assert detector.offset_ == pytest.approx(-detector.threshold_.value, rel=1e-8)
     assert (detector.predict(rows[700:]) < 0).mean() <= detector.threshold_.bound < 0.1
     few = VAEDetector(**QUICK | {"samples": 5}).fit(rows[:200])
     assert few.threshold_ is None  # 20 rows cannot promise it: the worst of them is the line
     assert (few.predict(rows[200:]) < 0).mean() < 0.15
     with pytest.raises(VariedError, match="share of the rows"):
         VAEDetector(false_alarms=5, **QUICK).fit(rows)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_row_that_draws_the_line_is_normal_in_any_company(seed):
+    rows = np.random.default_rng(seed).normal(size=(20, 3))
+    detector = VAEDetector(**QUICK | {"steps": 5, "random_state": seed}).fit(rows)
+    beside = np.abs(detector.decision_function(rows))
+    line = beside.argmin()
+    assert beside[line] < 1e-8
+    for company in ([line], [line, 0], [0, line], rows[:, 0].argsort(), np.arange(20)):
+        told = detector.predict(rows[company])
+        assert (told[np.equal(company, line)] == 1).all()
 
 
 def test_no_row_both_teaches_and_draws_the_line(monkeypatch):

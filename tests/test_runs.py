@@ -369,6 +369,26 @@ def test_the_kl_of_choices_is_there_from_the_first_step(data, model, waits, tmp_
     assert any("rises from 0 to 1" in sentence for sentence in job.sentences) == waits
 
 
+@pytest.mark.parametrize(
+    ("model", "asked", "chosen"),
+    [
+        ("m2", {}, ("conv", 1.0)),
+        ("m1m2", {}, ("conv", 1.0)),
+        ("m2", {"affine": 0.0}, ("conv", 0.0)),
+        ("m2", {"structure.classifier": "mlp"}, ("mlp", 1.0)),
+        ("m1m2", {"classifier": "codes"}, ("codes", None)),
+        ("m1", {}, (None, None)),
+        ("vae", {}, (None, None)),
+    ],
+)
+def test_the_classifier_of_pictures_sees_them_moved(model, asked, chosen, data, tmp_path):
+    job = prepare(data, model, out=tmp_path / "r", **SMALL, **asked)
+    structure = job.spec.structure.settings
+    assert (structure.get("classifier"), structure.get("affine")) == chosen
+    said = any("sees pictures moved" in sentence for sentence in job.sentences)
+    assert said == (chosen == ("conv", 1.0))
+
+
 @pytest.mark.parametrize("model", ["m2", "m1m2"])
 def test_a_model_of_classes_refuses_labels_that_are_numbers(model, tmp_path):
     x, _ = pictures()

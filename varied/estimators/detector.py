@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 HELD_OUT = 0.1
 #: Rows at most that others are judged beside.
 MOST = 10_000
+#: How far beyond the line, as a part of it, a row is strange: the row that drew the line is normal,
+#: and in other company its score differs in the last bits.
+ROUNDING = 1e-9
 LIKELIHOOD = {"name": "gaussian", "scale": "elementwise", "floor": 0.05}
 
 
@@ -146,7 +149,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             self.threshold_ = None
             above = max(int(self.false_alarms * (aside + 1)) - 1, 0)
             line = float(np.sort(strange)[-1 - above])
-        self.offset_ = -line
+        self.offset_ = -line - ROUNDING * max(1.0, abs(line))
         return self
 
     def score_samples(self, X: Any) -> Array:

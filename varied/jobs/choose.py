@@ -120,10 +120,12 @@ def _answers(rows: Items, parts: Mapping[str, Any], said: Mapping[str, str]) -> 
 def _reader(parts: dict[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Choose what reads the class of pictures, and return the sentence that says so."""
     part = Part.of(parts.get("structure", "flat"))
-    if part.name != "classes" and not part.settings.get("joint"):
+    said = {name.rpartition(".")[2]: value for name, value in asked.items()}
+    learns = part.name == "classes" or part.settings.get("joint")
+    if not learns or said.get("classifier") == "codes":
         return []
     parts["structure"] = Part(part.name, READER | part.settings)
-    return [] if {"classifier", "affine"} & {key.rpartition(".")[2] for key in asked} else [MOVED]
+    return [] if {"classifier", "affine"} & set(said) else [MOVED]
 
 
 def _may_wait(posterior: str) -> bool:

@@ -275,8 +275,8 @@ def classes(
         dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
             where labels are few.
         affine: How far pictures are moved by chance before the classifier reads them in training:
-            1 is usual where labels are few (`varied.nets.moving.USUAL`), 0 leaves them. The bound
-            stays one, since any q(y given x) will do, and x is decoded as it is.
+            1 is usual where labels are few, 0 leaves them. The bound stays one, since any
+            q(y given x) will do, and x is decoded as it is.
         units: Hidden units between the features of x and q(z given x, y), computed for each class.
     """
     count, size = sizes(bench, "classes")

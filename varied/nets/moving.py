@@ -21,7 +21,12 @@ class Moves:
     .. math:: R(\alpha) \begin{pmatrix} 1 & k \\ 0 & 1 \end{pmatrix}
         \begin{pmatrix} e^a & 0 \\ 0 & e^b \end{pmatrix} x + t
 
-    with each number uniform between its bound and minus its bound.
+    is where in the old picture, counted from its middle, the new one has x from; each number is
+    uniform between its bound and minus its bound.
+
+    References:
+        Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis
+        (Simard et al., 2003), https://doi.org/10.1109/ICDAR.2003.1227801
 
     Arguments:
         shift: The bound of t, as a part of the sides.
