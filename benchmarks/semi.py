@@ -41,59 +41,39 @@ SHAPE, LABELS = (1, 28, 28), 100
 Trial = dict[str, Any]
 
 LAYERS = {"name": "mlp", "width": 256, "depth": 2}
+CONV = {"name": "conv", "width": 16, "activation": "silu"}
 PLAN = {"threads": 1, "compile": "no", "precision": "bfloat16"}
+LONG = PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000}
+READER = {"classifier": "conv", "dropout": 0.5, "affine": 1.0}
+SEMI = {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"}
+M2 = {"objective": SEMI, "net": LAYERS, "latent": 6, "plan": LONG}
+JOINT = {"name": "stacked", "joint": True, "above": 8} | READER
 
 #: What each model is, and what the paper says of it, in per cent of errors.
 MODELS: dict[str, dict[str, Any]] = {
-    "m2": {
-        "structure": {"name": "classes", "classifier": "conv", "dropout": 0.5, "affine": 1.0},
-        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
-        "net": LAYERS,
-        "latent": 6,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
-    },
-    "m2-still": {
-        "structure": {"name": "classes", "classifier": "conv", "dropout": 0.5},
-        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
-        "net": LAYERS,
-        "latent": 6,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
-    },
-    "m2-mlp": {
-        "structure": {"name": "classes", "dropout": 0.5},
-        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
-        "net": LAYERS,
-        "latent": 6,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
-    },
+    "m2": M2 | {"structure": {"name": "classes"} | READER},
+    "m2-still": M2 | {"structure": {"name": "classes"} | READER | {"affine": 0.0}},
+    "m2-mlp": M2 | {"structure": {"name": "classes", "dropout": 0.5}},
     "m1m2": {
-        "structure": {
-            "name": "stacked",
-            "joint": True,
-            "above": 8,
-            "classifier": "conv",
-            "dropout": 0.5,
-            "affine": 1.0,
-        },
-        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
-        "net": {"name": "conv", "width": 16, "activation": "silu"},
+        "structure": JOINT,
+        "objective": SEMI,
+        "net": CONV,
         "latent": 24,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
+        "plan": LONG,
     },
     "m1m2-apart": {
-        "structure": {
-            "name": "stacked",
-            "above": 6,
-            "units": 256,
-            "depth": 2,
-            "classifier": "conv",
-            "dropout": 0.5,
-            "affine": 1.0,
-        },
-        "objective": {"name": "stacked", "alpha": 5.0, "beta": 0.1},
-        "net": {"name": "conv", "width": 16, "activation": "silu"},
+        "structure": {"name": "stacked", "above": 6, "units": 256, "depth": 2} | READER,
+        "objective": {"name": "stacked", "alpha": 5.0, "beta": 0.02},
+        "net": CONV,
         "latent": 32,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000},
+        "plan": LONG | {"steps": 14000},
+    },
+    "m1m2-skip": {
+        "structure": JOINT | {"skip": True},
+        "objective": SEMI,
+        "net": LAYERS,
+        "latent": 24,
+        "plan": LONG,
     },
     "m1": {
         "structure": {"name": "stacked", "above": 0, "dropout": 0.5},

@@ -19,6 +19,7 @@ from varied.spec import Spec, compose
 from varied.terms import distortion, rate
 from varied.terms.classes import Classification
 from varied.train import Step, train
+from varied.uses.weigh import weighed
 
 SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 
@@ -31,9 +32,10 @@ M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "
 M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
 JOINT = {"structure": M1M2["structure"] | {"joint": True}, "objective": "semi"}
 SEEING = {"structure": JOINT["structure"] | {"classifier": "same"}, "objective": "semi"}
+SKIP = {"structure": JOINT["structure"] | {"skip": True}, "objective": "semi"}
 APART = {"structure": M1M2["structure"] | {"classifier": "same"}, "objective": "stacked"}
 KINDS = {"m2": M2, "m1+m2": M1M2, "apart on data": APART, "joint": JOINT, "joint on data": SEEING}
-KINDS |= {"m1": M1}
+KINDS |= {"m1": M1, "skip": SKIP}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
@@ -118,12 +120,10 @@ def divergence(mean, log_variance, of_mean, of_log_variance):
     return 0.5 * (square + ratio - 1 - np.log(ratio)).sum()
 
 
-def joined(w, x, label, z1, z2, seeing):
+def joined(w, x, label, z1, z2, kind):
     """Return the joint loss of M1+M2 of a datum, from its draws in NumPy."""
     x = x.reshape(-1)
-    logit = dense(w, "below.decoder", z1, np.tanh)
-    log_px = (x * logit - np.log1p(np.exp(logit))).sum()
-    seen = (x, np.tanh) if seeing else (z1, silu)
+    seen = (x, np.tanh) if kind is SEEING else (z1, silu)
     logits = dense(w, "above.classifier", *seen)
     q = np.exp(logits) / np.exp(logits).sum()
     features = silu(dense(w, "above.trunk", z1, silu))
@@ -136,13 +136,16 @@ def joined(w, x, label, z1, z2, seeing):
         of_log_scale = floor + np.log1p(np.exp(30 * np.tanh(raw / 30) - floor))
         q1 = normal(dense(w, "below.encoder", x, np.tanh))
         kl = divergence(*q1, of_mean, 2 * of_log_scale) + divergence(*q2, 0, 0)
+        told = np.concatenate([z1, hot]) if kind is SKIP else z1
+        logit = dense(w, "below.decoder", told, np.tanh)
+        log_px = (x * logit - np.log1p(np.exp(logit))).sum()
         costs.append(-log_px + kl + math.log(CLASSES))
     return costs[label] if label >= 0 else (q * (np.array(costs) + np.log(q))).sum()
 
 
 @labels
 @pytest.mark.parametrize("samples", [1, 2])
-@pytest.mark.parametrize("kind", [JOINT, SEEING], ids=["codes", "data"])
+@pytest.mark.parametrize("kind", [JOINT, SEEING, SKIP], ids=["codes", "data", "skip"])
 def test_a_joint_model_has_one_bound(given, samples, kind):
     model = made(kind)[0].double()
     x, c = rows().double(), one_hot(given).double()
@@ -150,10 +153,7 @@ def test_a_joint_model_has_one_bound(given, samples, kind):
     w = {name: p.detach().numpy() for name, p in model.named_parameters()}
     z1, z2 = (trace.levels[i].z.detach().numpy().reshape(CLASSES, samples, 5, -1) for i in (0, 1))
     each = [
-        [
-            joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b], kind is SEEING)
-            for b in range(5)
-        ]
+        [joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b], kind) for b in range(5)]
         for s in range(samples)
     ]
     told = distortion(trace) + rate(trace)
@@ -197,7 +197,7 @@ def test_more_draws_change_the_noise_and_not_the_mean():
     assert one == pytest.approx(many, abs=0.05)
 
 
-@pytest.mark.parametrize("kind", [M2, JOINT], ids=["m2", "joint"])
+@pytest.mark.parametrize("kind", [M2, JOINT, SKIP], ids=["m2", "joint", "skip"])
 def test_the_bound_of_a_datum_is_the_sum_of_those_of_its_classes(kind):
     model = made(kind)[0].double()
     x = rows().double()
@@ -221,7 +221,7 @@ def test_many_draws_of_a_label_give_the_integral():
     torch.testing.assert_close(told, exact, atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("kind", [M2, JOINT], ids=["m2", "joint"])
+@pytest.mark.parametrize("kind", [M2, JOINT, SKIP], ids=["m2", "joint", "skip"])
 def test_a_bound_is_below_the_likelihood(kind):
     model, _ = made(kind)
     x = rows()
@@ -390,8 +390,45 @@ def test_every_use_works_with_a_class_and_without(kind, given):
     assert codes.mean.shape == codes.spread.shape == (5, *model.latent)
 
 
-def test_a_code_holds_the_label_or_the_most_probable_class():
-    model, _ = made(M2)
+@kinds
+@pytest.mark.parametrize("samples", [1, 2])
+def test_what_was_drawn_is_decoded_as_it_was(kind, samples):
+    model, _ = made(kind)
+    x = rows()
+    trace = model.eval()(x, samples=samples)
+    assert trace.z.shape[2:] == model.latent
+    log_px = model.decode(trace.z).log_prob(x)
+    torch.testing.assert_close(log_px, trace.log_px.expand_as(log_px))
+
+
+@kinds
+def test_draws_are_those_of_all_classes_together(kind):
+    model, _ = made(kind)
+    z, log_w = weighed(model, rows(), samples=7)
+    assert z.shape == (*log_w.shape, *model.latent)
+    assert len(z) == 7 // model.tries * model.tries
+    assert len(weighed(model, rows(), samples=1)[0]) == model.tries
+
+
+@kinds
+@pytest.mark.parametrize("given", [None, [0, -1, 2, -1, -1]])
+def test_gaps_are_filled_and_scores_are_told(kind, given):
+    model, _ = made(kind)
+    x, c = rows(), None if given is None else one_hot(given)
+    mask = torch.ones_like(x)
+    mask[0, 0, 0, 0] = 0
+    filled = uses.impute(model, x, c, mask, draws=3, samples=8)
+    assert torch.equal(filled[:, 1:], x[1:].expand(3, -1, -1, -1, -1)) and filled.isfinite().all()
+    score, cost = (
+        getattr(uses.strangeness(model, torch.Tensor.float, [Batch(x, c)], samples=8), name)
+        for name in ("score", "cost")
+    )
+    assert score.shape == (5,) and cost.shape == x.shape and (cost > 0).all()
+
+
+@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+def test_a_code_holds_the_label_or_the_most_probable_class(kind):
+    model, _ = made(kind)
     x = rows()
     y = model.encode(x, one_hot(LABELS["some"])).mean[:, :CLASSES]
     guess = torch.eye(CLASSES)[model.classify(x).argmax(-1)]
@@ -400,8 +437,9 @@ def test_a_code_holds_the_label_or_the_most_probable_class():
     assert model.encode(x).log_prob(model.encode(x).mean).isfinite().all()
 
 
-def test_a_class_overrides_that_of_a_code():
-    model, _ = made(M2)
+@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+def test_a_class_overrides_that_of_a_code(kind):
+    model, _ = made(kind)
     z = torch.cat([torch.eye(CLASSES)[[0, 0]], torch.randn(2, LATENT)], 1)
     same, other = model.decode(z).mean, model.decode(z, one_hot([2, -1])).mean
     assert torch.equal(same[1], other[1])
@@ -410,8 +448,9 @@ def test_a_class_overrides_that_of_a_code():
     torch.testing.assert_close(model.decode(moved).mean[0], other[0])
 
 
-def test_draws_are_of_the_class_that_was_asked_for_or_of_all():
-    model, _ = made(M2)
+@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+def test_draws_are_of_the_class_that_was_asked_for_or_of_all(kind):
+    model, _ = made(kind)
     drawn = model.latents(3000, one_hot([2, -1, -1] * 1000))[:, :CLASSES]
     assert (drawn[::3].argmax(1) == 2).all()
     shares = drawn.reshape(-1, 3, CLASSES)[:, 1:].mean((0, 1))
@@ -472,6 +511,7 @@ def test_few_labels_and_many_rows_make_a_classifier():
         ({**M2, "objective": "stacked"}, "use a structure='stacked' that is not joint"),
         ({**JOINT, "objective": "stacked"}, "or objective='semi'"),
         ({**JOINT, "structure": {**JOINT["structure"], "above": 0}}, "nothing to join"),
+        ({**M1M2, "structure": {**M1M2["structure"], "skip": True}}, "use joint=True"),
         ({**M1M2, "structure": "flat", "objective": "semi"}, "use structure='classes'"),
         ({**M2, "objective": "beta-tc"}, "reads independent dimensions of the posterior"),
         ({**M2, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='semi'"),

@@ -374,9 +374,12 @@ def test_the_kl_of_choices_is_there_from_the_first_step(data, model, waits, tmp_
     [
         ("m2", {}, ("conv", 1.0)),
         ("m1m2", {}, ("conv", 1.0)),
+        ("m1m2-apart", {}, ("conv", 1.0)),
+        ("m1m2-skip", {}, ("conv", 1.0)),
         ("m2", {"affine": 0.0}, ("conv", 0.0)),
         ("m2", {"structure.classifier": "mlp"}, ("mlp", 1.0)),
         ("m1m2", {"classifier": "codes"}, ("codes", None)),
+        ("m1m2-apart", {"above": 0, "generative": 0.0}, (None, None)),
         ("m1", {}, (None, None)),
         ("vae", {}, (None, None)),
     ],

@@ -143,8 +143,10 @@ def test_every_name_of_the_zoo_composes_and_runs(name):
     model, objective = compose(spec, (1, 12, 12), "binary")
     x = torch.rand(4, 1, 12, 12).round()
     c = torch.eye(4, 3) if context else None
-    loss, _ = objective(model(x, c, samples=objective.samples), 0)
-    assert loss.isfinite()
+    trace = model(x, c, samples=objective.samples)
+    assert objective(trace, 0)[0].isfinite()
+    assert trace.z.shape[2:] == model.latent  # what was drawn is what is decoded
+    assert model.decode(trace.z, c).log_prob(x).shape[:2] == trace.z.shape[:2]
     assert entry.title
     assert entry.reference
     assert entry.link.startswith("https://")

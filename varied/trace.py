@@ -111,6 +111,8 @@ class Trace:
         weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
         above: The trace of a model whose data are latents of this one, or None.
         c: The context that the pass was given, with shape (B, F), or None.
+        code: What `decode` takes of what was drawn, with shape (K, B, *latent), where that is not
+            the levels side by side; or None.
     """
 
     x: Tensor
@@ -120,10 +122,13 @@ class Trace:
     weights: Tensor | None = None
     above: Trace | None = None
     c: Tensor | None = None
+    code: Tensor | None = None
 
     @property
     def z(self) -> Tensor:
         """What was drawn, as `decode` takes it: several levels laid side by side; (K, B, *)."""
+        if self.code is not None:
+            return self.code
         if len(self.levels) == 1:
             return self.levels[0].z
         return torch.cat([level.z.flatten(2) for level in self.levels], 2)

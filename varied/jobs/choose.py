@@ -121,8 +121,10 @@ def _reader(parts: dict[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """Choose what reads the class of pictures, and return the sentence that says so."""
     part = Part.of(parts.get("structure", "flat"))
     said = {name.rpartition(".")[2]: value for name, value in asked.items()}
-    learns = part.name == "classes" or part.settings.get("joint")
-    if not learns or said.get("classifier") == "codes":
+    modelled = part.name == "classes" or (
+        part.name == "stacked" and said.get("above", part.settings.get("above")) != 0
+    )
+    if not modelled or said.get("classifier") == "codes":
         return []
     parts["structure"] = Part(part.name, READER | part.settings)
     return [] if {"classifier", "affine"} & set(said) else [MOVED]

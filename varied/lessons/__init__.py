@@ -63,7 +63,14 @@ MODELS: dict[str, tuple[str, ...]] = {
         "simvq-vae",
     ),
     "Sharper pictures": ("ms-ssim-vae", "vae-gan", "vae-gan-modern"),
-    "Labels, few or many": ("m1", "m2", "m1m2", "classifier-free-vae"),
+    "Labels, few or many": (
+        "m1",
+        "m2",
+        "m1m2",
+        "m1m2-apart",
+        "m1m2-skip",
+        "classifier-free-vae",
+    ),
 }
 
 #: The lessons about words.

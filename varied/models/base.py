@@ -57,6 +57,11 @@ class LatentModel(nn.Module, ABC):
         return 0
 
     @property
+    def tries(self) -> int:
+        """How many codes a pass has for each draw: a model of classes tries every class."""
+        return 1
+
+    @property
     def needs(self) -> str:
         """The term without which a part of it would stay untrained; empty where there is none."""
         return ""

@@ -30,10 +30,13 @@ __all__ = [
     "classes",
     "dropped",
     "labelled",
+    "likeliest",
     "one_hot",
+    "parted",
     "reader",
     "settled",
     "sizes",
+    "sure",
 ]
 
 Shape = tuple[int, ...]
@@ -55,6 +58,23 @@ def settled(logits: Tensor, c: Tensor | None) -> Tensor:
 def one_hot(logits: Tensor) -> d.OneHot:
     """Return one choice among classes."""
     return d.OneHot(logits, logits.shape[-1])
+
+
+def likeliest(logits: Tensor, c: Tensor | None) -> Tensor:
+    """Return the class of each row, its most probable one where it has none, one-hot."""
+    known = settled(logits, c).argmax(-1)
+    return nn.functional.one_hot(known, logits.shape[-1]).to(logits.dtype)
+
+
+def sure(y: Tensor) -> d.OneHot:
+    """Return a choice that is all on the classes ``y``, one-hot."""
+    return one_hot(NEVER * (1 - y))
+
+
+def parted(z: Tensor, c: Tensor | None, classes: int) -> tuple[Tensor, Tensor]:
+    """Return the class, that of the context where it has one, and the rest of a latent."""
+    y, rest = z[..., :classes], z[..., classes:]
+    return (y if c is None else torch.where(labelled(c), c, y)), rest
 
 
 @dataclass
@@ -179,6 +199,11 @@ class ClassVAE(LatentModel):
         """Numbers that a pass puts out for each element of a datum: those of every class."""
         return self.classes * self.decoder.head.arity
 
+    @property
+    def tries(self) -> int:
+        """The number of classes, each of which a draw is tried with."""
+        return self.classes
+
     def forward(
         self,
         x: Tensor,
@@ -199,7 +224,8 @@ class ClassVAE(LatentModel):
         x = observed(x, mask)
         told = None if logits is None else logits[None]
         px, levels, weights = self.tried(x[None], c, samples, told)
-        return Trace(x, px, levels, mask, weights)
+        code = torch.cat([levels[1].z, levels[0].z], -1)
+        return Trace(x, px, levels, mask, weights, code=code)
 
     def tried(
         self, x: Tensor, c: Tensor | None, samples: int, logits: Tensor | None = None
@@ -240,14 +266,12 @@ class ClassVAE(LatentModel):
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """Return the class, the most probable one where ``c`` has none, and q(z given x, y)."""
-        known = settled(self.classifier.raw(x), c).argmax(-1)
-        y = nn.functional.one_hot(known, self.classes).to(x.dtype)
-        return d.Joint(one_hot(NEVER * (1 - y)), self.encoder(self.trunk.raw(x), y))
+        y = likeliest(self.classifier.raw(x), c)
+        return d.Joint(sure(y), self.encoder(self.trunk.raw(x), y))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """Return p(x given y, z), with the leading dimensions of ``z`` as batch shape."""
-        y, z = z.split([self.classes, self.size], -1)
-        y = y if c is None else torch.where(labelled(c), c, y)
+        y, z = parted(z, c, self.classes)
         return self.decoder(z, y)  # type: ignore[no-any-return]
 
     def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from varied import distributions as d
 from varied.errors import VariedError
 from varied.heads import Head
 from varied.likelihoods import Gaussian as GaussianLikelihood
@@ -17,10 +19,13 @@ from varied.models.classes import (
     ClassVAE,
     beside_class,
     dropped,
+    likeliest,
     one_hot,
+    parted,
     reader,
     settled,
     sizes,
+    sure,
 )
 from varied.models.vae import VAE, flat, observed, tempered
 from varied.nets import mlp, with_context
@@ -75,17 +80,22 @@ class Stacked(LatentModel):
     reaches M1. Kingma et al. train M1 and then M2. Here both are trained at the same time, on the
     same rows: M2 follows codes that move, and settles as the learning rate falls.
 
-    To every use the latent is :math:`z_1`; new ones are made by M2, of a class where one is given.
+    To every use the latent is :math:`z_1`, behind the class where there is a skip; new ones are
+    made by M2, of a class where one is given.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
+
+        Auxiliary Deep Generative Models (Maaløe et al., 2016), for the skip,
+        https://arxiv.org/abs/1602.05473
 
     Arguments:
         below: M1, from data to codes.
         above: M2, whose data are codes of M1; or a classifier of them.
         joint: Whether M1 and M2 are one model.
         reads: What the classifier reads, "codes" or "data".
+        skip: Whether the decoder of M1 is told the class as well, as its context.
     """
 
     def __init__(
@@ -94,10 +104,12 @@ class Stacked(LatentModel):
         above: ClassVAE | Readout,
         joint: bool = False,
         reads: str = "codes",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         self.below, self.above, self.joint, self.reads = below, above, joint, reads
-        self.prior = below.prior
+        self.skip = skip
+        self.prior = ClassPrior(self.classes, below.latent[0]) if skip else below.prior
 
     @property
     def classes(self) -> int:
@@ -107,7 +119,7 @@ class Stacked(LatentModel):
     @property
     def latent(self) -> Shape:
         """The shape of one latent."""
-        return self.below.latent
+        return (self.skip * self.classes + self.below.latent[0],)
 
     @property
     def event(self) -> Shape:
@@ -116,8 +128,13 @@ class Stacked(LatentModel):
 
     @property
     def arity(self) -> int:
-        """Numbers that the decoder puts out for each element of a datum."""
-        return self.below.arity
+        """Numbers that a pass puts out for each element of a datum."""
+        return self.below.arity * (self.classes if self.skip else 1)
+
+    @property
+    def tries(self) -> int:
+        """The number of classes, each of which a draw is tried with in one bound."""
+        return self.classes if self.joint else 1
 
     @property
     def gives(self) -> frozenset[str]:
@@ -155,28 +172,42 @@ class Stacked(LatentModel):
         if self.reads == "data":
             logits = self.above.classifier.raw(x).expand(samples, -1, -1)
         p, levels, weights = self.above.tried(z, c, 1, logits)
-        # One draw is decoded once, and its p(x given z) broadcasts to all classes.
-        draws = z if samples == 1 else z.repeat(self.classes, 1, 1)
-        level = Level(z.repeat(self.classes, 1, 1), q, p)
-        return Trace(x, self.below.decode(draws), [level, *levels], mask, weights)
+        every, y = z.repeat(self.classes, 1, 1), levels[-1].z
+        if self.skip:
+            px = self.below.decode(every, y)
+        else:  # one draw is decoded once, and its p(x given z) broadcasts to all classes
+            px = self.below.decode(z if samples == 1 else every)
+        code = torch.cat([y, every], -1) if self.skip else every
+        return Trace(x, px, [Level(every, q, p), *levels], mask, weights, code=code)
+
+    def _told(self, x: Tensor) -> Tensor:
+        """Return the logits of q(y given x), with shape (B, C)."""
+        read = x if self.reads == "data" else self.below.encode(x).mean
+        return self.above.classifier.raw(read)
 
     def classify(self, x: Tensor) -> Tensor:
         """Return q(y given x), with shape (B, C)."""
-        return self.above.classify(x if self.reads == "data" else self.below.encode(x).mean)
+        return self._told(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x), with batch shape (B); the class does not enter."""
-        return self.below.encode(x)
+        """Return q(z given x), with batch shape (B), and with a skip the class as well."""
+        q = self.below.encode(x)
+        return d.Joint(sure(likeliest(self._told(x), c)), q) if self.skip else q
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z); the class does not enter."""
-        return self.below.decode(z)
+        """Return p(x given z), or p(x given z, y) with a skip."""
+        if not self.skip:
+            return self.below.decode(z)
+        y, z = parted(z, c, self.classes)
+        return self.below.decode(z, y)
 
     def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
         """Return draws of codes, with shape (n, D), of a class where ``c`` has one."""
         if isinstance(self.above, Readout):
             return self.below.latents(n, None, temperature)
-        return tempered(self.above.decode(self.above.latents(n, c, temperature), c), n, temperature)
+        high = self.above.latents(n, c, temperature)
+        codes = tempered(self.above.decode(high, c), n, temperature)
+        return torch.cat([high[:, : self.classes], codes], -1) if self.skip else codes
 
 
 def stacked(
@@ -189,6 +220,7 @@ def stacked(
     affine: float = 0.0,
     joint: bool = False,
     classifier: str = "codes",
+    skip: bool = False,
 ) -> Stacked:
     """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
 
@@ -207,9 +239,13 @@ def stacked(
             M2, as in the paper, and both are trained with objective='stacked'.
         classifier: What says the class: "codes" reads those of M1, as in the paper; a net may read
             the data, "same" as the other nets, "mlp", "conv" or "resnet".
+        skip: Whether the decoder of a joint model is told the class beside the codes; a class then
+            tells more of the data, and fewer labels are enough.
     """
     count, size = sizes(bench, "stacked")
     below = flat(dataclasses.replace(bench, context=0))
+    if skip:
+        below.decoder = bench.given(bench.latent, below.decoder.head, count)
 
     def given(inputs: int, head: Head, context: int = 0) -> Given:
         def net(shape: Shape) -> nn.Module:
@@ -235,12 +271,14 @@ def stacked(
         told.net = dropped(told.net, dropout)
     if not above and joint:
         raise VariedError("With above=0 there is nothing to join; leave joint out, or above.")
+    if skip and not joint:
+        raise VariedError("A skip needs the class in the bound of M1; use joint=True, or leave it.")
     if not above:
         return Stacked(below, Readout(told))
     trunk = given(size, Point((units,)))
     decoder = given(above, GaussianLikelihood((size,), scale="each", floor=FLOOR), count)
     encoder = beside_class(units, Gaussian((above,)), count)
-    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint, reads)
+    return Stacked(below, ClassVAE(told, trunk, encoder, decoder), joint, reads, skip)
 
 
 stacked.own = ("posterior", "prior")  # type: ignore[attr-defined]

@@ -26,7 +26,8 @@ Array = npt.NDArray[Any]
 
 def restyled(run: Opened, items: Items, of: object) -> Result:
     """Return each datum as it would be in other contexts; see `Run.style`."""
-    if run.context is None or isinstance(run.model, Stacked):
+    blind = isinstance(run.model, Stacked) and not run.model.skip
+    if run.context is None or blind:
         raise VariedError(
             "This run's decoder is not told a class, so it cannot write one in another's style: "
             "train it with model='conditional-vae' on labelled data, or name levels or units."

@@ -42,7 +42,8 @@ def weighed(
         x: Data, with shape (B, *event).
         c: The context, with shape (B, F), or None.
         mask: 1 where observed, with the shape of ``x``, or None.
-        samples: The number K of draws.
+        samples: The number K of draws; those of all classes together, where a model tries every
+            class, each of them once at least.
         seed: Which draws.
 
     Returns:
@@ -82,5 +83,5 @@ def _alone(
     seed: int,
 ) -> tuple[Tensor, Tensor]:
     with noise(seed, "weigh"):
-        trace = model(x, c, mask, samples)
+        trace = model(x, c, mask, max(1, samples // model.tries))
     return trace.z, trace.log_w
