@@ -253,6 +253,15 @@ def test_a_level_that_was_never_seen_is_strange(run):
     assert np.allclose(np.delete(found.nats, 3), np.delete(before, 3))
 
 
+def test_a_gap_that_is_strange_is_called_one(run):
+    rows = table()[0].iloc[:9].reset_index(drop=True).astype({"kind": object})
+    found = run.detect(rows)
+    found.items.x.loc[3, "kind"] = None
+    found.excess[3] = [9.0 if name == "kind" else 0.0 for name in found.columns]
+    assert found.because[3] == "kind missing +9.0"
+    assert "missing" not in " ".join(np.delete(found.because, 3))
+
+
 def test_few_normal_rows_draw_no_line(run):
     found = run.detect(table()[0].iloc[:5], false_alarms=0.001)
     assert found.line is None

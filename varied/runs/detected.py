@@ -73,7 +73,9 @@ class Detected:
         """The columns that make each row strange, and their nats above normal; none for others."""
         if not self.columns:
             return [""] * len(self.score)
-        return [_because(row, self.columns) for row in self.excess]
+        gaps = self.items.x[list(self.columns)].isna().to_numpy()
+        pairs = zip(self.excess, gaps, strict=True)
+        return [_because(row, self.columns, gone) for row, gone in pairs]
 
     @property
     def frame(self) -> Any:
@@ -170,6 +172,8 @@ def detected(
     return Detected(score, nats.numpy(), distance, p, line, excess, items, columns, looks, form)
 
 
-def _because(excess: Array, names: Sequence[str]) -> str:
-    order = np.argsort(-excess)[:NAMED]
-    return ", ".join(f"{names[i]} +{excess[i]:.1f}" for i in order if excess[i] > TELLING)
+def _because(excess: Array, names: Sequence[str], gone: Array) -> str:
+    """Name the columns that cost most; one whose cell is missing is said to be."""
+    order = [i for i in np.argsort(-excess)[:NAMED] if excess[i] > TELLING]
+    said = [f"{names[i]} missing" if gone[i] else names[i] for i in order]
+    return ", ".join(f"{name} +{excess[i]:.1f}" for name, i in zip(said, order, strict=True))
