@@ -1,13 +1,13 @@
 """Every name of the zoo, trained on digits as `varied train` does it: ``python -m benchmarks.zoo``.
 
-Each has the same time on one thread that has a core to itself, or the epochs that this time gave (a
-prior that is fitted afterwards has half as many); m2 and m1m2, whose classifier is convolutional,
-have two minutes, and the two deepest, of which a step takes a hundred times as long, eight, beside
-other work. All have the defaults that a person gets, and
-are measured on the first test rows: in nats, with log p(x) by importance samples. The Fréchet
-distance is that of 5,000 samples, the means of p(x given z), from as many test digits, in the
-features of a digit classifier (training digits stand at about 3). `benchmarks/results/zoo.json`
-keeps the figures as they come, `benchmarks/results/zoo/` a strip of samples of each, and the page
+Each has the same time on one thread that has a core to itself, or the epochs that this time gave
+(a prior that is fitted afterwards has half as many); m2 and the three m1m2, whose classifier is
+convolutional, have two minutes, and the two deepest, of which a step takes a hundred times as
+long, eight, beside other work. All have the defaults that a person gets, and are measured on the
+first test rows: in nats, with log p(x) by importance samples. The Fréchet distance is that of
+5,000 samples, the means of p(x given z), from as many test digits, in the features of a digit
+classifier (training digits stand at about 3). `benchmarks/results/zoo.json` keeps the figures as
+they come, `benchmarks/results/zoo/` a strip of samples of each, and the page
 `benchmarks/results/zoo.md` is written from both.
 """
 
