@@ -14,6 +14,7 @@ import varied
 from varied import files
 from varied.errors import VariedError
 from varied.jobs import Interrupted, fit, prepare
+from varied.jobs.choose import choose
 from varied.jobs.job import Watch
 from varied.runs import Run, Store, list_runs
 from varied.tensors import read_tensors, write_tensors
@@ -390,6 +391,15 @@ def test_the_classifier_of_pictures_sees_them_moved(model, asked, chosen, data, 
     assert (structure.get("classifier"), structure.get("affine")) == chosen
     said = any("sees pictures moved" in sentence for sentence in job.sentences)
     assert said == (chosen == ("conv", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("net", "count", "batch"), [("conv", 500, 32), ("conv", 10_000, 128), ("mlp", 500, 128)]
+)
+def test_few_pictures_come_in_small_batches(net, count, batch):
+    rows = varied.read(np.random.default_rng(0).integers(0, 256, (count, 8, 8), np.uint8))
+    assert choose(rows, "vae", {"net": net}).spec.plan.batch == batch
+    assert choose(rows, "vae", {"net": net, "batch": 64}).spec.plan.batch == 64
 
 
 @pytest.mark.parametrize("model", ["m2", "m1m2"])

@@ -30,6 +30,11 @@ LONG, SHORT = 500_000, {"picture": 1_000}
 #: What fully connected networks are trained with, where a person says nothing: measured on digits.
 PLAIN_LAYERS = Plan(batch=256, lr=4e-3)
 
+#: What other networks are trained with on fewer pictures than so many: a step costs what its rows
+#: cost, and more steps are worth more. Four thousand faces of 64 x 64, after seven minutes of one
+#: thread: -ELBO 54,220 nats in batches of 32, 54,350 of 16, 55,741 of 128.
+FEW, SMALL_BATCHES = 10_000, Plan(batch=32)
+
 #: The weight of the KL where a person names neither beta nor an objective.
 WARM_UP = "linear(0, 1, 0.2)"
 WARMS_UP = (
@@ -154,7 +159,7 @@ def _plan(
     values: Mapping[str, Any], rows: Items, asked: dict[str, Any], reasons: list[str]
 ) -> dict[str, Any]:
     """Return the plan; what a person asked for is taken out of ``asked``."""
-    plan = dataclasses.asdict(values.get("plan") or _usual_plan(values["net"], len(rows)))
+    plan = dataclasses.asdict(values.get("plan") or _usual_plan(values["net"], rows))
     if any(asked.get(name) for name in LENGTHS):
         plan |= dict.fromkeys(LENGTHS, 0)  # a length that is asked for replaces that of a spec
     plan |= {name: asked.pop(name) for name in settings(Plan) if name in asked}
@@ -175,10 +180,12 @@ def _usual_length(rows: Items) -> tuple[dict[str, float], str]:
     return {"epochs": float(passes)}, f"{passes} passes over the rows{few}"
 
 
-def _usual_plan(net: Any, n: int) -> Plan:
+def _usual_plan(net: Any, rows: Items) -> Plan:
     part = Part.of(net)
-    deep = part.name == "mlp" and part.settings.get("depth") != 0
-    return PLAIN_LAYERS if deep and n >= 5000 else Plan()
+    if part.name == "mlp":
+        deep = part.settings.get("depth") != 0
+        return PLAIN_LAYERS if deep and len(rows) >= 5000 else Plan()
+    return SMALL_BATCHES if rows.kind == "picture" and len(rows) < FEW else Plan()
 
 
 def _parts_of(spec: Spec) -> dict[str, Any]:
