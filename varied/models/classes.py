@@ -61,18 +61,27 @@ def one_hot(logits: Tensor) -> d.OneHot:
 
 
 def likeliest(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return the class of each row, its most probable one where it has none, one-hot."""
+    """Return the class of each row, its most probable one where it has none; one-hot, (B, C)."""
     known = settled(logits, c).argmax(-1)
     return nn.functional.one_hot(known, logits.shape[-1]).to(logits.dtype)
 
 
 def sure(y: Tensor) -> d.OneHot:
-    """Return a choice that is all on the classes ``y``, one-hot."""
+    """Return a choice that is all on the classes ``y``, one-hot with shape (*, C)."""
     return one_hot(NEVER * (1 - y))
 
 
 def parted(z: Tensor, c: Tensor | None, classes: int) -> tuple[Tensor, Tensor]:
-    """Return the class, that of the context where it has one, and the rest of a latent."""
+    """Return the class, that of the context where it has one, and the rest of a latent.
+
+    Arguments:
+        z: Latents, with shape (*, C + D).
+        c: The classes, one-hot, with shape (B, C), zeros where unknown; or None.
+        classes: The number C of classes.
+
+    Returns:
+        The classes, with shape (*, C), and the rest, with shape (*, D).
+    """
     y, rest = z[..., :classes], z[..., classes:]
     return (y if c is None else torch.where(labelled(c), c, y)), rest
 

@@ -73,7 +73,9 @@ class Stacked(LatentModel):
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
 
     Joint, it is one model with one bound: its levels are :math:`z_1`, :math:`z_2` and y; every
-    class is tried, and x is decoded once.
+    class is tried, and x is decoded once. With a skip the decoder is told the class too,
+    :math:`p(x \mid z_1, y)`, and x is decoded for each: a class is then worth what it tells of the
+    data, not of codes alone, which are near normal and tell classes by little.
 
     Apart, the levels of a trace are those of M1, whose prior is the standard normal, and so are its
     numbers; what lies above, with the codes as its data, is ``trace.above``, and no gradient of it
@@ -202,7 +204,7 @@ class Stacked(LatentModel):
         return self.below.decode(z, y)
 
     def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
-        """Return draws of codes, with shape (n, D), of a class where ``c`` has one."""
+        """Return draws of codes, with shape (n, *latent), of a class where ``c`` has one."""
         if isinstance(self.above, Readout):
             return self.below.latents(n, None, temperature)
         high = self.above.latents(n, c, temperature)
