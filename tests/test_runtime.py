@@ -83,11 +83,12 @@ SPHERE = {"posterior": "vmf", "prior": "sphere-uniform"}
     ("parts", "compiled"),
     [
         ({"objective": "elbo"}, True),
-        ({"objective": {"name": "iwae", "estimator": "dreg"}}, False),
+        ({"objective": {"name": "iwae", "estimator": "dreg"}}, True),
+        ({"objective": "piwae"}, False),
         ({"objective": "factor"}, False),
         (SPHERE, False),
     ],
-    ids=["elbo", "a slope in the midst", "a critic", "rounds of rejection"],
+    ids=["elbo", "draws seen twice", "a slope in the midst", "a critic", "rounds of rejection"],
 )
 def test_what_a_compiled_step_cannot_hold_is_not_compiled(parts, compiled):
     model, made = compose(Spec.of(latent=3, **parts), (6,))

@@ -458,5 +458,5 @@ def test_a_compiled_run_draws_fresh_noise_and_repeats_itself():
     (losses, first), (_, again) = weights(0, "yes"), weights(0, "yes")
     assert torch.equal(first, again)
     assert not torch.equal(first, weights(1, "yes")[1])
-    plain = weights(0, "no")[0]
-    assert losses == pytest.approx(plain, rel=0.1)
+    plain = weights(0, "no")[0]  # of the same noise
+    assert losses == pytest.approx(plain, rel=1e-3)

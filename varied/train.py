@@ -196,12 +196,13 @@ def train(step: Step, batches: Stream, plan: Plan, state: State | None = None) -
         reseed(plan.seed, "step", state.step)
         step.turn(state.step, state.progress)
         optimizer.zero_grad(set_to_none=True)
-        loss, parts = call(*batch)
-        loss.backward()
-        norm = _clip(optimizer, plan.clip)
-        if math.isfinite(norm):
-            optimizer.step()
-            _follow(optimizer, plan.ema, state.step)
+        with runtime.flushed():
+            loss, parts = call(*batch)
+            loss.backward()
+            norm = _clip(optimizer, plan.clip)
+            if math.isfinite(norm):
+                optimizer.step()
+                _follow(optimizer, plan.ema, state.step)
         failed = 0 if math.isfinite(norm) else failed + 1
         state.skipped += failed > 0
         _give_up(failed, state)

@@ -10,7 +10,7 @@ heads give, before anything is trained.
 from varied.terms.base import Term, eager, precise, reads, slope
 from varied.terms.bound import FreeBits, FreeNats, distortion, rate
 from varied.terms.control import Controller
-from varied.terms.importance import CIWAE, MIWAE, PIWAE, Resampled, dreg, iwae
+from varied.terms.importance import CIWAE, MIWAE, PIWAE, DReG, Resampled, iwae
 from varied.terms.marginal import (
     Capacity,
     DimensionRate,
@@ -31,6 +31,7 @@ __all__ = [
     "PIWAE",
     "Capacity",
     "Controller",
+    "DReG",
     "DimensionRate",
     "FreeBits",
     "FreeNats",
@@ -45,7 +46,6 @@ __all__ = [
     "correlated",
     "dissimilarity",
     "distortion",
-    "dreg",
     "eager",
     "gradient_penalty",
     "iwae",

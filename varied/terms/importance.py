@@ -19,7 +19,7 @@ from varied.terms.base import eager, reads, slope
 from varied.terms.bound import distortion, rate
 from varied.trace import Level, Trace
 
-__all__ = ["CIWAE", "MIWAE", "PIWAE", "Resampled", "dreg", "iwae"]
+__all__ = ["CIWAE", "MIWAE", "PIWAE", "DReG", "Resampled", "iwae"]
 
 
 @reads("density")
@@ -89,32 +89,6 @@ class CIWAE(nn.Module):
 
 @eager
 @reads("density")
-def dreg(trace: Trace) -> Tensor:
-    r"""The negative importance-weighted bound, with a steadier gradient of the encoder.
-
-    With :math:`\tilde w` the normalised weights, the decoder and the prior get the gradient of the
-    bound, and the encoder, without bias, that of the bound as well, as
-
-    .. math::
-        \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
-        \frac{\partial z_k}{\partial \phi}
-
-    Its ratio of signal to noise grows with the number of draws, where that of the plain estimator
-    falls. It runs backward through the decoder twice.
-
-    References:
-        Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
-        https://arxiv.org/abs/1810.04152
-
-    Returns:
-        Nats, with shape (B).
-    """
-    weights = _log_w(trace).detach().softmax(0)
-    return _taught(trace, iwae(trace), weights, weights.square(), score=False)
-
-
-@eager
-@reads("density")
 class PIWAE:
     r"""The decoder learns by the bound of all draws, the encoder by the mean over groups of them.
 
@@ -135,7 +109,7 @@ class PIWAE:
         """Return nats, with shape (B)."""
         log_w = _log_w(trace).detach()
         within = _grouped(log_w, self.groups).softmax(1).reshape(log_w.shape) / self.groups
-        return _taught(trace, iwae(trace), log_w.softmax(0), within, score=True)
+        return _taught(trace, iwae(trace), log_w.softmax(0), within)
 
 
 @reads("density")
@@ -170,24 +144,77 @@ class Resampled:
 
     def __call__(self, trace: Trace) -> Tensor:
         """Return nats, with shape (B)."""
-        log_w = _log_w(trace)
-        value = _bound(log_w.detach(), 1)
+        log_w = _log_w(trace).detach()
+        value = _bound(log_w, 1)
         if not torch.is_grad_enabled():
             return value
-        level = _level(trace)
-        rows, kept = torch.arange(log_w.shape[1], device=log_w.device), self._picked(log_w.detach())
-        px = self._decode(level.z[kept, rows], trace.c)
-        log_px = Trace(trace.x, px, mask=trace.mask).log_px
-        learnt = (log_px + level.log_ratio[kept, rows]).mean(0)
+        weights = log_w.softmax(0)
+        draws, shares = self._picked(weights)
+        z, log_ratio = self._seen(_level(trace), weights)
+        log_px = Trace(trace.x, self._decode(z[draws], trace.c), mask=trace.mask).log_px
+        learnt: Tensor = (shares * (log_px + log_ratio[draws])).sum(0)
         return value - learnt + learnt.detach()
 
-    def _picked(self, log_w: Tensor) -> Tensor:
-        """Return which draws of each datum are kept, with shape (M, B)."""
-        below = log_w.softmax(0).cumsum(0)
-        start = torch.rand(log_w.shape[1], dtype=log_w.dtype, device=log_w.device)
-        steps = torch.arange(self.kept, dtype=log_w.dtype, device=log_w.device)
+    def _picked(self, weights: Tensor) -> tuple[Any, Any]:
+        """Return an index of the draws to learn from, (M, B), and how much each of them counts."""
+        below = weights.cumsum(0)
+        start = torch.rand(weights.shape[1], dtype=weights.dtype, device=weights.device)
+        steps = torch.arange(self.kept, dtype=weights.dtype, device=weights.device)
         places = (start + steps[:, None]) / self.kept
-        return (below[:, None] < places).sum(0).clamp_max(len(log_w) - 1)
+        kept = (below[:, None] < places).sum(0).clamp_max(len(weights) - 1)
+        return (kept, torch.arange(weights.shape[1], device=weights.device)), 1 / self.kept
+
+    def _seen(self, level: Level, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all draws, and log p(z) - log q(z), as the gradient is to see them."""
+        return level.z, level.log_ratio
+
+
+class DReG(Resampled):
+    r"""The negative importance-weighted bound, with a steadier gradient of the encoder.
+
+    With :math:`\tilde w` the normalised weights, the decoder and the prior get the gradient of the
+    bound, and the encoder, without bias, that of the bound as well, as
+
+    .. math::
+        \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
+        \frac{\partial z_k}{\partial \phi}
+
+    Its ratio of signal to noise grows with the number of draws, where that of the plain estimator
+    falls. Where draws are picked by their weights, one of the two weights is the picking.
+
+    References:
+        Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
+        https://arxiv.org/abs/1810.04152
+
+    Arguments:
+        kept: The number of draws to learn from; 0 takes all.
+    """
+
+    def __init__(self, kept: int = 0) -> None:
+        super().__init__(kept)
+
+    def _picked(self, weights: Tensor) -> tuple[Any, Any]:
+        return super()._picked(weights) if self.kept else (..., weights)
+
+    def _seen(self, level: Level, weights: Tensor) -> tuple[Tensor, Tensor]:
+        z: Tensor = _Weighed.apply(level.z, weights)  # type: ignore[no-untyped-call]
+        # What is left of the difference is how log q changes with z alone.
+        log_q = level.q.log_prob(level.z) - level.q.log_prob(level.z.detach())
+        return z, level.p.log_prob(z) - weights * log_q
+
+
+class _Weighed(torch.autograd.Function):
+    """Draws as they are, through which the gradient passes times a weight of each."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(weights)
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        (weights,) = ctx.saved_tensors
+        return slope * weights.reshape(*weights.shape, *[1] * (slope.dim() - 2)), None
 
 
 def _log_w(trace: Trace) -> Tensor:
@@ -223,16 +250,15 @@ def _bound(log_w: Tensor, groups: int) -> Tensor:
     return (math.log(parts.shape[1]) - parts.logsumexp(1)).mean(0)
 
 
-def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor, *, score: bool) -> Tensor:
+def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor) -> Tensor:
     r"""Return a value whose gradient weighs draws in one way for the decoder, in one for the rest.
 
     Of :math:`\log w_k = \log p(x, z_k) - \log q(z_k)` the parameters of the decoder and the prior
-    get the weights ``whole``; what comes through z gets ``path``; and what comes through the
-    parameters of q with z held gets ``path`` where ``score``, else nothing. All is exact, whatever
-    the distributions are, and needs the trace alone: the loss is
+    get the weights ``whole``, and what comes through z and through q gets ``path``. All is exact,
+    whatever the distributions are, and needs the trace alone: the loss is
 
-    .. math:: -\sum_k a_k \log p(x, z_k) - \sum_k g_k \cdot z_k, \qquad
-        g_k = \partial_{z_k} \sum_k [(b_k - a_k) \log p(x, z_k) - b_k \log q(z_k)]
+    .. math:: -\sum_k a_k \log p(x, z_k) + \sum_k b_k \log q(z_k) - \sum_k g_k \cdot z_k, \qquad
+        g_k = \partial_{z_k} \sum_k (b_k - a_k) \log p(x, z_k)
 
     with a and b the weights, and g without a gradient of its own: it takes from what comes
     through z what is too much, and adds what is too little.
@@ -245,17 +271,6 @@ def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor, *, score: 
     if level.z.requires_grad:
         # One by one: a part that cannot be seen must be told of, and not be left out of a sum.
         found = sum(slope(((path - whole) * part).sum(), level.z) for part in parts)
-        if not score:
-            found = found - _of_density(trace, path)
         surrogate = surrogate + (found * level.z).flatten(2).sum((0, 2))
-    if score:
-        surrogate = surrogate - (path * level.q.log_prob(level.z)).sum(0)
+    surrogate = surrogate - (path * level.q.log_prob(level.z)).sum(0)
     return value.detach() - surrogate + surrogate.detach()
-
-
-def _of_density(trace: Trace, path: Tensor) -> Tensor:
-    """Return how log q changes with z alone, times the weights of the draws; no gradient."""
-    # A leaf of its own: a flow that remembers how it drew z would not look at z again.
-    level = trace.levels[0]
-    z = level.z.detach().requires_grad_()
-    return slope((path * level.q.log_prob(z)).sum(), z)
