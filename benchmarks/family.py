@@ -68,16 +68,16 @@ class Stretch:
 #: A step of 50 samples costs as much as ten steps of one, so fifty go on from five.
 STRETCHES = (
     Stretch(1, 1200, 2e-3, 100),
-    Stretch(5, 700, 3e-3, 250, decay="none", threads=2),
-    Stretch(5, 650, 3e-3, 250, first=1),
-    Stretch(50, 165, 2e-3, 100, first=1, kept=5),
+    Stretch(5, 560, 3e-3, 250, decay="none", threads=2),
+    Stretch(5, 900, 3e-3, 250, first=1),
+    Stretch(50, 195, 2e-3, 100, first=1, kept=5),
 )
 
 
 def iwae(wanted: argparse.Namespace) -> None:
     """IWAE with 1, 5 and 50 samples, on the paper's network; log p(x) by 5,000 samples.
 
-    Five and fifty samples share 700 epochs of five at one learning rate (on two threads); from
+    Five and fifty samples share 560 epochs of five at one learning rate (on two threads); from
     there on it falls, and fifty learn from five of them, picked by their weights. The encoder has
     the doubly reparameterized gradient. The seconds are those of the last stretch.
     """

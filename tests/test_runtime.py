@@ -76,6 +76,15 @@ def test_the_description_names_no_host_person_or_folder():
     assert "/home" not in text
 
 
+def test_numbers_below_the_normal_ones_are_zero_within_a_step_alone():
+    small = torch.full((8,), 1e-40)
+    supported = torch.set_flush_denormal(False)
+    with runtime.flushed():
+        within = 2 * small
+    assert (within == 0).all() == supported
+    assert (2 * small > 0).all()
+
+
 SPHERE = {"posterior": "vmf", "prior": "sphere-uniform"}
 
 
