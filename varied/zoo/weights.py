@@ -22,7 +22,7 @@ OBJECTIVES: dict[str, Entry] = {
         2018,
         "https://arxiv.org/abs/1810.04152",
         "an importance-weighted bound of many samples",
-        "digits, 45 s on one thread: log p(x) -95.4 after 5 epochs",
+        "digits, the paper's network, 1,460 epochs: log p(x) -85.4 with 5 samples",
         {"objective": {"name": "iwae", "samples": 5, "estimator": "dreg"}},
     ),
     "miwae": Entry(
