@@ -204,12 +204,12 @@ class DReG(Resampled):
 
 
 class _Weighed(torch.autograd.Function):
-    """Draws as they are, through which the gradient passes times a weight of each."""
+    """Draws (K, B, *latent) as they are; the gradient passes times a weight of each, (K, B)."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(weights)
-        return z.view_as(z)
+        return z.view_as(z)  # of which a compiler knows that it was decoded already
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
