@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied.errors import VariedError
+from varied.nets import NETS
 from varied.nets.film import Film
+from varied.nets.mlp import mlp
 from varied.schedules import Cyclical, Linear
+from varied.schema import settings
 from varied.spec import AXES, Part, Plan, Spec, compose, owners
 from varied.zoo import ZOO
 
@@ -64,6 +67,43 @@ def test_any_numbers_survive_the_text(latent, lr, beta, seed):
     plan = Plan(lr=lr, seed=seed)
     spec = Spec(latent=latent, objective=Part("elbo", dict(beta)), plan=plan)
     assert Spec.from_toml(spec.to_toml()) == spec
+
+
+def round_trip(spec):
+    return Spec.from_toml(spec.to_toml(full=True))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=range(len(SPECS)))
+def test_full_text_is_the_spec(spec):
+    assert round_trip(spec).brief() == spec.brief()
+    assert round_trip(spec).full == spec.full
+    assert spec.brief().full == spec.full
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_part_says_all_its_settings(axis):
+    for name, build in AXES[axis].items():
+        spec = Spec.of(**{axis: name})
+        read = getattr(round_trip(spec), axis)
+        assert set(read.settings) == set(settings(build))
+        assert read.brief(axis) == Part(name)
+
+
+def test_what_says_the_default_is_left_out():
+    spec = Spec.of(net={"name": "mlp", "width": 512, "depth": 3}, objective="elbo")
+    assert spec.brief() == Spec.of(net={"name": "mlp", "depth": 3})
+
+
+def test_another_default_leaves_what_was_written_as_it_was(monkeypatch):
+    spec = Spec.of(net={"name": "mlp", "depth": 1})
+    before, kept = weights(spec), spec.to_toml(full=True).replace("gated = false\n", "")
+
+    def wider(inputs, outputs, *, width: int = 7, depth: int = 2, activation: str = "relu"):
+        return mlp(inputs, outputs, width=width, depth=depth, activation=activation)
+
+    monkeypatch.setitem(NETS, "mlp", wider)
+    assert all(map(torch.equal, before, weights(Spec.from_toml(kept).brief())))
+    assert weights(spec)[0].shape != before[0].shape
 
 
 def test_a_part_is_a_name_or_a_table():

@@ -73,6 +73,20 @@ class Part:
             return self.name
         return {"name": self.name} | self.settings
 
+    def full(self, axis: str) -> dict[str, Any]:
+        """Return the plain form with the defaults of this version of the library written out."""
+        return {"name": self.name} | self._defaults(axis) | self.settings
+
+    def brief(self, axis: str) -> Part:
+        """Return the part without the settings that are the defaults of this version."""
+        usual = self._defaults(axis)
+        kept = {k: v for k, v in self.settings.items() if k not in usual or usual[k] != v}
+        return Part(self.name, kept)
+
+    def _defaults(self, axis: str) -> dict[str, Any]:
+        build = pick(AXES[axis], self.name, axis)
+        return {name: _plain(setting.default) for name, setting in settings(build).items()}
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
@@ -210,14 +224,28 @@ class Spec:
         told = {"context": self.context, "conditioning": self.conditioning}
         return {"latent": latent, **told, **axes, "plan": plan}
 
-    def to_toml(self) -> str:
-        """Return the spec as TOML text.
+    @property
+    def full(self) -> dict[str, Any]:
+        """The plain form with every default written out, as a run keeps it.
+
+        A later version of the library, whose defaults may be others, reads the same model from it:
+        `Spec.of(**spec.full).brief() == spec.brief()`.
+        """
+        axes = {axis: getattr(self, axis).full(axis) for axis in AXES}
+        return self.plain | axes | {"plan": dataclasses.asdict(self.plan)}
+
+    def brief(self) -> Spec:
+        """Return the spec without settings of parts that say what is the default anyway."""
+        return dataclasses.replace(self, **{axis: getattr(self, axis).brief(axis) for axis in AXES})
+
+    def to_toml(self, *, full: bool = False) -> str:
+        """Return the spec as TOML text; ``full`` writes every default out.
 
         Example:
             >>> Spec.from_toml(Spec(latent=2).to_toml()) == Spec(latent=2)
             True
         """
-        return tomlkit.dumps(self.plain)
+        return tomlkit.dumps(self.full if full else self.plain)
 
     @classmethod
     def from_toml(cls, text: str) -> Spec:

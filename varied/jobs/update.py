@@ -99,7 +99,7 @@ def prepare_update(
     if store.exists:
         known = store.read_data()
         alike = all(known.get(key) == data[key] for key in ("digest", "from"))
-        if store.finished or not alike or store.read_spec() != spec:
+        if store.finished or not alike or store.read_spec() != spec.brief():
             raise VariedError(f"{out} holds another run, or this one, finished; choose another.")
     elif store.folder.is_dir() and any(store.folder.iterdir()):
         raise VariedError(f"{out} holds other files; choose a new folder.")

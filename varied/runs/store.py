@@ -79,17 +79,17 @@ class Store:
         context_plain = None if context is None else context.to_json()
         files.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
         files.write_json(self / "data.json", data)
-        files.write(self / "spec.toml", spec.to_toml())
+        files.write(self / "spec.toml", spec.to_toml(full=True))
 
     def read_spec(self) -> Spec:
-        """Read the spec.
+        """Read the spec, briefly: what says the default of this version is left out.
 
         Raises:
             VariedError: If the folder holds no run.
         """
         if not self.exists:
             raise VariedError(f"{self.folder} holds no run; `varied runs` lists those there are.")
-        return Spec.from_toml((self / "spec.toml").read_text(encoding="utf-8"))
+        return Spec.from_toml((self / "spec.toml").read_text(encoding="utf-8")).brief()
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
         """Read the codecs of the data and of the context."""
@@ -128,12 +128,14 @@ class Store:
 
     def write_prior(self, part: Part, prior: nn.Module) -> None:
         """Keep a fitted prior beside the run: what it is and its weights in one file, at once."""
-        self.write_weights("prior.safetensors", prior, prior=part.plain)
+        self.write_weights("prior.safetensors", prior, prior=part.full("prior"))
 
     def read_prior(self) -> Part | None:
         """Read which prior was fitted afterwards, None where there is none."""
         path = self / "prior.safetensors"
-        return Part.of(read_tensors(path)[1]["prior"]) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return Part.of(read_tensors(path)[1]["prior"]).brief("prior")
 
     def forget_prior(self) -> None:
         """Go back to the prior that the run was trained with."""
