@@ -452,6 +452,20 @@ def test_paths_that_cannot_be_read(tmp_path):
             read(tmp_path / name)
 
 
+def test_among_many_files_the_nearest_is_found_and_few_are_listed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for n in range(100):
+        (tmp_path / f"note-{n:02d}.txt").touch()
+    (tmp_path / "zebras.csv").write_text("a,b\n1,2\n")
+    for path in ("zebra.csv", "zebrs", tmp_path / "zebra.csv"):
+        with pytest.raises(VariedError, match=r"did you mean 'zebras.csv'\?"):
+            read(path)
+    with pytest.raises(VariedError, match="choose from mnist, .* and 101 more"):
+        read("qqq")
+    with pytest.raises(VariedError, match=r"note-19\.txt and 81 more"):
+        read("qqq.csv")
+
+
 def test_the_name_of_a_file_is_told_as_it_is_written(tmp_path):
     x = np.ones((20, 3), np.float32)
     x[3, 2] = np.nan

@@ -199,6 +199,7 @@ def test_unknown_options_name_the_nearest():
 # context
 
 WORDS = ContextCodec.fit(np.array([0, 1, 2, -1]), ("zero", "one", "two"))
+MANY = ContextCodec.fit(np.arange(100), tuple(f"kind {n:03}" for n in range(100)))
 DIGITS = ContextCodec.fit(np.array([0, 1]), ("3", "4"))
 NUMBERS = ContextCodec.fit(np.array([10.0, 30.0, np.nan], np.float32))
 PAIRS = ContextCodec.fit(np.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -265,6 +266,7 @@ def test_context_json_brings_it_back(codec):
     [
         (WORDS, "tow", "There is no class 'tow': did you mean 'two'"),
         (WORDS, 9, "There is no class '9'"),
+        (MANY, "knid 097", "did you mean 'kind 097'"),
         (WORDS, np.array([0, 3]), "from 0 to 2"),
         (WORDS, np.array([[0, 1]]), "one for each row"),
         (NUMBERS, "old", "1 numbers a row, not 'old'"),

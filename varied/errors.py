@@ -21,8 +21,13 @@ class VariedError(ValueError):
     """
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return a hint to the nearest known word, or the list of known words where none is near.
+def nearest(word: str, known: Iterable[str], most: int = LISTED) -> str:
+    """Return a hint to the nearest known word, or a list of known words where none is near.
+
+    Arguments:
+        word: What was said.
+        known: What could have been said.
+        most: Words that are listed at most.
 
     Example:
         >>> nearest("bernouli", ["bernoulli", "gaussian"])
@@ -34,8 +39,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
-    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
-    return f"choose from {', '.join(known[:LISTED])}{more}."
+    more = f" and {len(known) - most:,} more" if len(known) > most else ""
+    return f"choose from {', '.join(known[:most])}{more}."
 
 
 def pick(table: Mapping[str, T], name: str, what: str) -> T:

@@ -108,7 +108,7 @@ class ContextCodec:
             return -1
         if word.isdecimal() and int(word) < len(self.classes):
             return int(word)
-        raise VariedError(f"There is no class '{word}': {nearest(word, self.classes[:50])}")
+        raise VariedError(f"There is no class '{word}': {nearest(word, self.classes)}")
 
     def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
         """Return what a column of a table says as labels, as `Items` holds them.
@@ -134,7 +134,7 @@ class ContextCodec:
             if strict and word not in known:
                 raise VariedError(
                     f"'{cells.name}' of row {row + 1:,} is '{word}', which is no class of this "
-                    f"run: {nearest(word, self.classes[:50])}"
+                    f"run: {nearest(word, self.classes)}"
                 )
             labels[row] = known.get(word, -1)
         return labels
