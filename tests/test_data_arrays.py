@@ -460,7 +460,7 @@ def test_among_many_files_the_nearest_is_found_and_few_are_listed(tmp_path, monk
     for path in ("zebra.csv", "zebrs", tmp_path / "zebra.csv"):
         with pytest.raises(VariedError, match=r"did you mean 'zebras.csv'\?"):
             read(path)
-    with pytest.raises(VariedError, match="choose from mnist, .* and 101 more"):
+    with pytest.raises(VariedError, match=r"choose from mnist, .* and 101 more"):
         read("qqq")
     with pytest.raises(VariedError, match=r"note-19\.txt and 81 more"):
         read("qqq.csv")
