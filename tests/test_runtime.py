@@ -93,11 +93,12 @@ SPHERE = {"posterior": "vmf", "prior": "sphere-uniform"}
     [
         ({"objective": "elbo"}, True),
         ({"objective": {"name": "iwae", "estimator": "dreg"}}, True),
-        ({"objective": "piwae"}, False),
+        ({"objective": "piwae"}, True),
+        ({"objective": {"name": "rae", "decoder": "gp"}, "posterior": "point"}, False),
         ({"objective": "factor"}, False),
         (SPHERE, False),
     ],
-    ids=["elbo", "draws seen twice", "a slope in the midst", "a critic", "rounds of rejection"],
+    ids=["elbo", "draws seen twice", "draws weighed twice", "a slope", "a critic", "rejection"],
 )
 def test_what_a_compiled_step_cannot_hold_is_not_compiled(parts, compiled):
     model, made = compose(Spec.of(latent=3, **parts), (6,))

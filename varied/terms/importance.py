@@ -15,11 +15,15 @@ from torch import Tensor, nn
 from varied.dial import Dial
 from varied.errors import VariedError
 from varied.schedules import Number
-from varied.terms.base import eager, reads, slope
+from varied.terms.base import reads
 from varied.terms.bound import distortion, rate
 from varied.trace import Level, Trace
 
 __all__ = ["CIWAE", "MIWAE", "PIWAE", "DReG", "Resampled", "iwae"]
+
+#: What a draw counts at least for the decoder: next to nothing, and the encoder's weight can still
+#: be written as a multiple of it in float32.
+LEAST = 1e-30
 
 
 @reads("density")
@@ -87,31 +91,6 @@ class CIWAE(nn.Module):
         return mix * (distortion(trace) + rate(trace)) + (1 - mix) * iwae(trace)
 
 
-@eager
-@reads("density")
-class PIWAE:
-    r"""The decoder learns by the bound of all draws, the encoder by the mean over groups of them.
-
-    The value is that of the decoder's, `iwae`; the encoder's gradient is that of `MIWAE`.
-
-    References:
-        Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
-        https://arxiv.org/abs/1802.04537
-
-    Arguments:
-        groups: The number M of groups; the draws of a trace are shared out among them.
-    """
-
-    def __init__(self, groups: int) -> None:
-        self.groups = groups
-
-    def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
-        log_w = _log_w(trace).detach()
-        within = _grouped(log_w, self.groups).softmax(1).reshape(log_w.shape) / self.groups
-        return _taught(trace, iwae(trace), log_w.softmax(0), within)
-
-
 @reads("density")
 class Resampled:
     r"""The negative importance-weighted bound, learnt from few of its draws.
@@ -148,9 +127,8 @@ class Resampled:
         value = _bound(log_w, 1)
         if not torch.is_grad_enabled():
             return value
-        weights = log_w.softmax(0)
-        draws, shares = self._picked(weights)
-        z, log_ratio = self._seen(_level(trace), weights)
+        draws, shares = self._picked(log_w.softmax(0))
+        z, log_ratio = self._seen(_level(trace), log_w)
         log_px = Trace(trace.x, self._decode(z[draws], trace.c), mask=trace.mask).log_px
         learnt: Tensor = (shares * (log_px + log_ratio[draws])).sum(0)
         return value - learnt + learnt.detach()
@@ -164,7 +142,7 @@ class Resampled:
         kept = (below[:, None] < places).sum(0).clamp_max(len(weights) - 1)
         return (kept, torch.arange(weights.shape[1], device=weights.device)), 1 / self.kept
 
-    def _seen(self, level: Level, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, level: Level, log_w: Tensor) -> tuple[Tensor, Tensor]:
         """Return all draws, and log p(z) - log q(z), as the gradient is to see them."""
         return level.z, level.log_ratio
 
@@ -196,11 +174,46 @@ class DReG(Resampled):
     def _picked(self, weights: Tensor) -> tuple[Any, Any]:
         return super()._picked(weights) if self.kept else (..., weights)
 
-    def _seen(self, level: Level, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, level: Level, log_w: Tensor) -> tuple[Tensor, Tensor]:
+        weights = log_w.softmax(0)
         z: Tensor = _Weighed.apply(level.z, weights)  # type: ignore[no-untyped-call]
         # What is left of the difference is how log q changes with z alone.
         log_q = level.q.log_prob(level.z) - level.q.log_prob(level.z.detach())
         return z, level.p.log_prob(z) - weights * log_q
+
+
+class PIWAE(Resampled):
+    r"""The decoder learns by the bound of all draws, the encoder by the mean over groups of them.
+
+    The value is that of the decoder's, `iwae`; the encoder's gradient is that of `MIWAE`:
+
+    .. math::
+        \nabla_\theta = \sum_k a_k \nabla_\theta \log p(x, z_k), \qquad
+        \nabla_\phi = \sum_k b_k \nabla_\phi \log w_k
+
+    with a the weights among all draws, and b those within each group over the number of groups.
+
+    References:
+        Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
+        https://arxiv.org/abs/1802.04537
+
+    Arguments:
+        groups: The number M of groups; the draws of a trace are shared out among them.
+    """
+
+    def __init__(self, groups: int) -> None:
+        super().__init__(0)
+        self.groups = groups
+
+    def _picked(self, weights: Tensor) -> tuple[Any, Any]:
+        return ..., weights.clamp_min(LEAST)
+
+    def _seen(self, level: Level, log_w: Tensor) -> tuple[Tensor, Tensor]:
+        within = _grouped(log_w, self.groups).softmax(1).reshape(log_w.shape) / self.groups
+        more = within / log_w.softmax(0).clamp_min(LEAST)
+        z: Tensor = _Weighed.apply(level.z, more)  # type: ignore[no-untyped-call]
+        log_q = level.q.log_prob(level.z)
+        return z, level.p.log_prob(z) - more * (log_q - log_q.detach())
 
 
 class _Weighed(torch.autograd.Function):
@@ -248,29 +261,3 @@ def _grouped(log_w: Tensor, groups: int) -> Tensor:
 def _bound(log_w: Tensor, groups: int) -> Tensor:
     parts = _grouped(log_w, groups)
     return (math.log(parts.shape[1]) - parts.logsumexp(1)).mean(0)
-
-
-def _taught(trace: Trace, value: Tensor, whole: Tensor, path: Tensor) -> Tensor:
-    r"""Return a value whose gradient weighs draws in one way for the decoder, in one for the rest.
-
-    Of :math:`\log w_k = \log p(x, z_k) - \log q(z_k)` the parameters of the decoder and the prior
-    get the weights ``whole``, and what comes through z and through q gets ``path``. All is exact,
-    whatever the distributions are, and needs the trace alone: the loss is
-
-    .. math:: -\sum_k a_k \log p(x, z_k) + \sum_k b_k \log q(z_k) - \sum_k g_k \cdot z_k, \qquad
-        g_k = \partial_{z_k} \sum_k (b_k - a_k) \log p(x, z_k)
-
-    with a and b the weights, and g without a gradient of its own: it takes from what comes
-    through z what is too much, and adds what is too little.
-    """
-    if not torch.is_grad_enabled():
-        return value.detach()
-    level = _level(trace)
-    parts = (trace.log_px, level.p.log_prob(level.z))
-    surrogate = (whole * (parts[0] + parts[1])).sum(0)
-    if level.z.requires_grad:
-        # One by one: a part that cannot be seen must be told of, and not be left out of a sum.
-        found = sum(slope(((path - whole) * part).sum(), level.z) for part in parts)
-        surrogate = surrogate + (found * level.z).flatten(2).sum((0, 2))
-    surrogate = surrogate - (path * level.q.log_prob(level.z)).sum(0)
-    return value.detach() - surrogate + surrogate.detach()
