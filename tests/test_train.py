@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import random
+from collections import deque
 
 import pytest
 import torch
@@ -460,3 +461,24 @@ def test_a_compiled_run_draws_fresh_noise_and_repeats_itself():
     assert not torch.equal(first, weights(1, "yes")[1])
     plain = weights(0, "no")[0]  # of the same noise
     assert losses == pytest.approx(plain, rel=1e-3)
+
+
+DRAWS = {
+    "dreg": {"name": "iwae", "samples": 4, "estimator": "dreg"},
+    "dreg of two": {"name": "iwae", "samples": 4, "estimator": "dreg", "kept": 2},
+    "piwae": {"name": "piwae", "groups": 2, "samples": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", DRAWS.values(), ids=DRAWS)
+def test_a_compiled_step_of_weighed_draws_learns_as_a_plain_one(objective):
+    def weights(compile):
+        spec = Spec.of(latent=3, net=KINDS["mlp"]["net"], objective=objective)
+        step, plan = Step(*compose(spec, SHAPE)), planned(steps=12, compile=compile)
+        _, batches = fresh()
+        last = deque(train(step, batches, plan), maxlen=1).pop()
+        assert last.state.setup.compile == (compile == "yes")
+        return torch.cat([p.detach().flatten() for p in step.parameters()])
+
+    torch.testing.assert_close(weights("yes"), weights("no"), rtol=1e-3, atol=1e-3)
