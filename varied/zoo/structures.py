@@ -100,7 +100,7 @@ STRUCTURED: dict[str, Entry] = {
         2021,
         "https://arxiv.org/abs/2012.09841",
         "sharp pictures, and a critic that is kept in balance",
-        "faces, 3,000 steps: 3.6 times as sharp as a VAE, squared error 1.06 times",
+        "faces, 60 epochs: 4.2 times as sharp as a VAE, squared error 1.13 times",
         {"objective": "hinge-gan", "net": "conv"},
     ),
     "classifier-free-vae": Entry(
