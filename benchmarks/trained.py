@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,9 +119,23 @@ class Trained:
 
 
 def trained(
-    here: Data, plan: Plan, *, start: dict[str, Tensor] | None = None, **parts: Any
+    here: Data,
+    plan: Plan,
+    *,
+    start: dict[str, Tensor] | None = None,
+    fit: float = 0,
+    **parts: Any,
 ) -> Trained:
-    """Train a model, and its prior where that is fitted later; weights may be given to start at."""
+    """Train a model, and its prior where that is fitted later.
+
+    Arguments:
+        here: The data.
+        plan: How to train.
+        start: Weights to start at.
+        fit: Minutes in which the prior is fitted to the codes of all training rows; 0 takes half
+            the length of the plan, and 30,000 rows.
+        parts: What `Spec.of` takes.
+    """
     spec = Spec.of(**({"objective": ELBO} | parts), plan=plan)
     model, objective = compose(spec, here.codec.shape, here.codec.domain)
     if start is not None:
@@ -131,12 +145,15 @@ def trained(
     begun = time.perf_counter()
     event = deque(train(Step(model, objective, here.codec.load), batches, plan), maxlen=1).pop()
     if getattr(getattr(model, "prior", None), "fitted_later", False):
-        later(model, here, plan_of(spec))
+        how = plan_of(spec)
+        if fit:
+            how = replace(how, minutes=fit, epochs=0.0, steps=0)
+        later(model, here, how, len(rows.x) if fit else 30_000)
     spent = time.perf_counter() - begun
     return Trained(spec, model, here, spent, event.state.step, event.epoch)
 
 
-def later(model: Any, here: Data, plan: Plan, most: int = 30_000) -> None:
+def later(model: Any, here: Data, plan: Plan, most: int) -> None:
     """Fit the prior of a model to its codes."""
     codes = codes_of(model, here.codec.load, here.rows("train", most)())
     held = codes_of(model, here.codec.load, here.rows("validation", 1000)())
