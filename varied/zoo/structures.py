@@ -55,7 +55,7 @@ STRUCTURED: dict[str, Entry] = {
         2023,
         "https://arxiv.org/abs/2309.15505",
         "as VQ-VAE, and every code is used",
-        "digits, 6 epochs: 96 % of 1,000 codes in use, Fréchet distance 136, a VAE's 141",
+        "digits, 6 epochs: 97 % of 1,000 codes in use, Fréchet distance 74, a VAE's 137, 64 after 78",
         {"posterior": "fsq", "prior": "transformer", "objective": "vq"},
     ),
     "lfq-vae": Entry(
@@ -73,7 +73,7 @@ STRUCTURED: dict[str, Entry] = {
         2024,
         "https://arxiv.org/abs/2411.02038",
         "as VQ-VAE, and every code is used",
-        "digits, 6 epochs: 99.8 % of 512 codes in use, Fréchet distance 68, a VAE's 141",
+        "digits, 6 epochs: 99.8 % of 512 codes in use, Fréchet distance 71, a VAE's 137, 64 after 78",
         {"posterior": "simvq", "prior": "transformer", "objective": "vq"},
     ),
     "residual-vq-vae": Entry(
