@@ -31,7 +31,8 @@ STRUCTURED: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1711.00937",
         "sharp copies, compression, tokens for another model",
-        "digits, 6 epochs: all of 512 codes in use, Fréchet distance 114, a VAE's 141",
+        "digits, 6 epochs: all of 512 codes in use, Fréchet distance 67, with a prior of 11 minutes "
+        "47; a VAE's 137, 64 after 78 epochs",
         {"posterior": "vq", "prior": "transformer", "objective": "vq"},
     ),
     "vq-vae-2": Entry(
