@@ -31,8 +31,8 @@ STRUCTURED: dict[str, Entry] = {
         2017,
         "https://arxiv.org/abs/1711.00937",
         "sharp copies, compression, tokens for another model",
-        "digits, 6 epochs: all of 512 codes in use, Fréchet distance 67, with a prior of 11 minutes "
-        "47; a VAE's 137, 64 after 78 epochs",
+        "digits, 6 epochs: all of 512 codes in use, Fréchet distance 67, "
+        "with a prior of 11 minutes 47; a VAE's 137, 64 after 78 epochs",
         {"posterior": "vq", "prior": "transformer", "objective": "vq"},
     ),
     "vq-vae-2": Entry(
@@ -56,7 +56,7 @@ STRUCTURED: dict[str, Entry] = {
         2023,
         "https://arxiv.org/abs/2309.15505",
         "as VQ-VAE, and every code is used",
-        "digits, 6 epochs: 97 % of 1,000 codes in use, Fréchet distance 74, a VAE's 137, 64 after 78",
+        "digits, 6 epochs: 97 % of 1,000 codes in use, Fréchet distance 74, a VAE's 137",
         {"posterior": "fsq", "prior": "transformer", "objective": "vq"},
     ),
     "lfq-vae": Entry(
@@ -74,7 +74,7 @@ STRUCTURED: dict[str, Entry] = {
         2024,
         "https://arxiv.org/abs/2411.02038",
         "as VQ-VAE, and every code is used",
-        "digits, 6 epochs: 99.8 % of 512 codes in use, Fréchet distance 71, a VAE's 137, 64 after 78",
+        "digits, 6 epochs: 99.8 % of 512 codes in use, Fréchet distance 71, a VAE's 137",
         {"posterior": "simvq", "prior": "transformer", "objective": "vq"},
     ),
     "residual-vq-vae": Entry(
