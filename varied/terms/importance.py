@@ -143,7 +143,12 @@ class Resampled:
         return (kept, torch.arange(weights.shape[1], device=weights.device)), 1 / self.kept
 
     def _seen(self, level: Level, log_w: Tensor) -> tuple[Tensor, Tensor]:
-        """Return all draws, and log p(z) - log q(z), as the gradient is to see them."""
+        """Return all draws, (K, B, *latent), and log p(z) - log q(z), as the gradient sees them.
+
+        Arguments:
+            level: The draws and their densities.
+            log_w: The log-weight of each draw, in nats, (K, B), without a gradient.
+        """
         return level.z, level.log_ratio
 
 
@@ -210,10 +215,11 @@ class PIWAE(Resampled):
 
     def _seen(self, level: Level, log_w: Tensor) -> tuple[Tensor, Tensor]:
         within = _grouped(log_w, self.groups).softmax(1).reshape(log_w.shape) / self.groups
-        more = within / log_w.softmax(0).clamp_min(LEAST)
-        z: Tensor = _Weighed.apply(level.z, more)  # type: ignore[no-untyped-call]
+        # How many times the decoder's weight, which the sum will bring in, the encoder's is.
+        times = within / log_w.softmax(0).clamp_min(LEAST)
+        z: Tensor = _Weighed.apply(level.z, times)  # type: ignore[no-untyped-call]
         log_q = level.q.log_prob(level.z)
-        return z, level.p.log_prob(z) - more * (log_q - log_q.detach())
+        return z, level.p.log_prob(z) - times * (log_q - log_q.detach())
 
 
 class _Weighed(torch.autograd.Function):
