@@ -417,9 +417,9 @@ WORDS = ["rows.npy", "--steps", "400", "--width", "400", *QUICK[2:]]
 
 
 def start(*words, **more):
-    command = [sys.executable, "-c", "import sys; from varied.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-m", "varied", *map(str, words)]
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*command, *map(str, words)], **pipe, **more)
+    return subprocess.Popen(command, **pipe, **more)
 
 
 def interrupt(process, folder, number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -15,8 +16,7 @@ from varied.nets.context import WithContext
 from varied.nets.film import Chain, Conditional, Film, modulated
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, halvings, way, widths
-from varied.nets.resnet import Enlarged
-from varied.nets.strided import Doubled, Halved, gather, scatter
+from varied.nets.strided import Doubled, Enlarged, Halved, gather, scatter
 
 PICTURES = [(1, 1, 1), (1, 2, 3), (1, 28, 28), (3, 64, 64), (2, 17, 31), (4, 5, 9), (1, 1, 40)]
 LATENTS = [(2,), (16,), (512,)]
@@ -33,6 +33,9 @@ MAPS = [
     ((1, 1, 40), (3, 1, 5)),
     ((1, 1, 1), (2, 1, 1)),
 ]
+
+
+FORMS = NETS | {"conv of repeated pixels": partial(conv, upsample="nearest")}
 
 
 def both(ends):
@@ -57,28 +60,28 @@ def every_parameter_learns(net, inputs, outputs, context=0):
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("inputs", "outputs"), WAYS, ids=str)
 def test_any_picture_to_any_vector_and_back(name, inputs, outputs):
-    net = NETS[name](inputs, outputs, width=8)
+    net = FORMS[name](inputs, outputs, width=8)
     for batch in (1, 3):
         h = net(torch.randn(batch, *inputs))
         assert h.shape == (batch, *outputs)
         assert h.isfinite().all()
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("inputs", "outputs"), SMALL, ids=str)
 @pytest.mark.parametrize(("context", "how"), HOWS)
 def test_every_parameter_learns(name, inputs, outputs, context, how):
-    net = with_context(lambda shape: NETS[name](shape, outputs, width=8), inputs, context, how)
+    net = with_context(lambda shape: FORMS[name](shape, outputs, width=8), inputs, context, how)
     every_parameter_learns(net, inputs, outputs, context)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 def test_the_defaults_learn(name):
-    every_parameter_learns(NETS[name]((1, 28, 28), (32,)), (1, 28, 28), (32,))
-    every_parameter_learns(NETS[name]((16,), (1, 28, 28)), (16,), (1, 28, 28))
+    every_parameter_learns(FORMS[name]((1, 28, 28), (32,)), (1, 28, 28), (32,))
+    every_parameter_learns(FORMS[name]((16,), (1, 28, 28)), (16,), (1, 28, 28))
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), VECTORS, ids=str)
@@ -94,7 +97,7 @@ ENDS = both([((2, 9, 6), (5,)), ((2, 9, 6), (5, 3, 2))])
 def made(name, how, inputs, outputs, seed=0):
     """Return a small net that reads a context of 3, away from what it is only at the start."""
     torch.manual_seed(seed)
-    net = with_context(lambda shape: NETS[name](shape, outputs, width=8), inputs, 3, how)
+    net = with_context(lambda shape: FORMS[name](shape, outputs, width=8), inputs, 3, how)
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
@@ -102,7 +105,7 @@ def made(name, how, inputs, outputs, seed=0):
 
 
 @pytest.mark.parametrize("how", CONTEXTS)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("inputs", "outputs"), ENDS, ids=str)
 def test_rows_of_a_batch_do_not_mix(name, how, inputs, outputs):
     net, b, c = made(name, how, inputs, outputs), torch.randn(4, *inputs), torch.randn(4, 3)
@@ -111,7 +114,7 @@ def test_rows_of_a_batch_do_not_mix(name, how, inputs, outputs):
 
 
 @pytest.mark.parametrize("how", CONTEXTS)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("inputs", "outputs"), ENDS, ids=str)
 def test_context_is_seen(name, how, inputs, outputs):
     net, b = made(name, how, inputs, outputs), torch.randn(2, *inputs)
@@ -121,7 +124,7 @@ def test_context_is_seen(name, how, inputs, outputs):
 
 
 @pytest.mark.parametrize("how", CONTEXTS)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 def test_the_same_seed_makes_the_same_net(name, how):
     def weights(seed):
         return torch.cat([p.flatten() for p in made(name, how, *ENDS[0], seed).parameters()])
@@ -131,7 +134,7 @@ def test_the_same_seed_makes_the_same_net(name, how):
 
 
 @pytest.mark.parametrize("how", CONTEXTS)
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 def test_a_net_with_context_is_copied_kept_and_compiled(name, how):
     inputs, outputs = ENDS[0]
     net, c = made(name, how, inputs, outputs), torch.randn(5, 3)
@@ -147,10 +150,10 @@ def test_a_net_with_context_is_copied_kept_and_compiled(name, how):
 # FiLM
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize(("inputs", "outputs"), ENDS, ids=str)
 def test_film_starts_as_the_net_alone_and_modulates_each_activation(name, inputs, outputs):
-    net = NETS[name](inputs, outputs, width=8)
+    net = FORMS[name](inputs, outputs, width=8)
     bare, b = copy.deepcopy(net), torch.randn(2, *inputs)
     film = modulated(net, inputs, 3)
     assert torch.equal(film(b, torch.randn(2, 3)), bare(b))
@@ -295,9 +298,9 @@ def film_of(net):
 @pytest.mark.parametrize("name", ["conv", "resnet"])
 def test_a_map_is_met_without_a_dense_layer_and_says_the_depth(name):
     for ends in both([((1, 28, 28), (4, 7, 7)), ((1, 6, 6), (4, 6, 6))]):
-        net = NETS[name](*ends, width=4)
+        net = FORMS[name](*ends, width=4)
         assert not any(isinstance(module, nn.Linear) for module in net.modules())
-    told = NETS[name]((1, 28, 28), (4, 7, 7), width=4, depth=2)
+    told = FORMS[name]((1, 28, 28), (4, 7, 7), width=4, depth=2)
     assert told(torch.randn(1, 1, 28, 28)).shape == (1, 4, 7, 7)
 
 
@@ -355,7 +358,7 @@ def test_maps_learn_in_half_the_precision_with_channels_last(name, how):
     """Width 128 and even sizes: the wide layers are products of patches there."""
     for inputs, outputs in both([((3, 16, 16), (4, 4, 4))]):
         torch.manual_seed(0)
-        net = with_context(lambda s, o=outputs: NETS[name](s, o, width=128), inputs, 3, how)
+        net = with_context(lambda s, o=outputs: FORMS[name](s, o, width=128), inputs, 3, how)
         b, c = torch.randn(4, *inputs), torch.randn(4, 3)
         plain = [*run_net(net, b, c)]
         net.to(memory_format=torch.channels_last)
@@ -423,6 +426,14 @@ def test_enlarged_is_a_convolution_of_repeated_pixels(channels):
     odd = Enlarged(5, channels, (7, 5))
     odd.load_state_dict(layer.state_dict())
     assert torch.equal(odd(x), layer(x)[..., :7, :5])
+
+
+@torch.no_grad()
+def test_a_map_without_detail_stays_one_where_pixels_are_repeated():
+    flat = torch.randn(1, 5, 1, 1).expand(1, 5, 6, 6)
+    repeated, free = (build(5, 3, (12, 12))(flat)[..., 2:-2, 2:-2] for build in (Enlarged, Doubled))
+    assert torch.allclose(repeated, repeated[..., :1, :1].expand_as(repeated), atol=1e-6)
+    assert float(free.std((2, 3)).min()) > 0.01
 
 
 def run_layer(layer, x, call):

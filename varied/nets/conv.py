@@ -10,9 +10,11 @@ from torch import nn
 from varied.errors import pick
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Doubled, Halved
+from varied.nets.strided import Doubled, Enlarged, Halved
 
-__all__ = ["conv"]
+__all__ = ["UPSAMPLES", "conv"]
+
+UPSAMPLES: dict[str, type[Doubled] | type[Enlarged]] = {"transposed": Doubled, "nearest": Enlarged}
 
 
 def conv(
@@ -23,6 +25,7 @@ def conv(
     depth: int | None = None,
     hidden: int = 256,
     activation: str = "relu",
+    upsample: str = "transposed",
 ) -> nn.Module:
     """Return a convolutional network between a picture and a vector, or a smaller map, both ways.
 
@@ -36,17 +39,19 @@ def conv(
         depth: The number of levels; by default until the shorter side is at most 4, or the map's.
         hidden: The units of the layer between maps and vector; 0 for none.
         activation: gelu, relu, silu, softplus or tanh.
+        upsample: How a map is doubled: "transposed" is a transposed convolution, "nearest" repeats
+            pixels before a convolution, which leaves no ripples where a critic or few steps would.
 
     Raises:
         VariedError: If neither shape is a picture, or no halvings lead from one to the other.
     """
-    act = pick(ACTIVATIONS, activation, "activation")
+    act, twice = pick(ACTIVATIONS, activation, "activation"), pick(UPSAMPLES, upsample, "upsample")
     down = direction(inputs, outputs, "conv") == "down"
     large, small = (inputs, outputs) if down else (outputs, inputs)
     sizes = way(large, small, depth, "conv")
     if down:
         return _down(inputs, outputs, width, sizes, hidden, act)
-    return _up(inputs, outputs, width, sizes[::-1], hidden, act)
+    return _up(inputs, outputs, width, sizes[::-1], hidden, act, twice)
 
 
 def _down(
@@ -76,6 +81,7 @@ def _up(
     sizes: list[tuple[int, int]],
     hidden: int,
     act: type[nn.Module],
+    twice: type[Doubled] | type[Enlarged],
 ) -> nn.Module:
     maps = widths(width, len(sizes) - 1)[::-1] or [width]
     layers: list[nn.Module]
@@ -85,7 +91,7 @@ def _up(
         layers = _dense(inputs[0], hidden, maps[0] * math.prod(sizes[0]), act)
         layers.append(nn.Unflatten(1, (maps[0], *sizes[0])))
     for (a, b), size in zip(itertools.pairwise([*maps, outputs[0]]), sizes[1:], strict=False):
-        layers += [Doubled(a, b, size), act()]
+        layers += [twice(a, b, size), act()]
     if len(sizes) == 1:
         return nn.Sequential(*layers, nn.Conv2d(maps[0], outputs[0], 3, padding=1))
     return nn.Sequential(*layers[:-1])

@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.film import Conditional
 from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Halved, doubled
+from varied.nets.strided import Enlarged, Halved
 
 __all__ = ["Residual", "resnet"]
 
@@ -142,28 +140,3 @@ def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
     for (a, b), kernel in zip(itertools.pairwise(sizes), (1, 3, 3, 1), strict=True):
         layers += [nn.GELU(), nn.Conv2d(a, b, kernel, padding=kernel // 2)]
     return nn.Sequential(*layers)
-
-
-class Enlarged(nn.Module):
-    """Twice the size by repeating pixels, then a convolution, cut where the size is odd.
-
-    A convolution of repeated pixels meets each of them twice; with its weights added up it is a
-    transposed convolution of the smaller map, at less than half the cost.
-
-    Arguments:
-        inputs: Channels in.
-        outputs: Channels out.
-        size: Height and width out.
-    """
-
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Return the larger map, with shape (N, outputs, *size)."""
-        turned = self.conv.weight.flip(2, 3).transpose(0, 1)
-        shifts = itertools.product((0, 1), repeat=2)
-        weight = torch.stack([F.pad(turned, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
-        return doubled(h, weight, self.conv.bias)[..., : self.size[0], : self.size[1]]

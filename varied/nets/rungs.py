@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.picture import halvings
-from varied.nets.resnet import Enlarged
-from varied.nets.strided import Halved
+from varied.nets.strided import Enlarged, Halved
 
 __all__ = ["Fabric", "Maps", "Vectors"]
 

@@ -12,13 +12,14 @@ so here the bias is added apart, and the wide layers are products.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Doubled", "Halved", "doubled", "gather", "scatter"]
+__all__ = ["Doubled", "Enlarged", "Halved", "doubled", "gather", "scatter"]
 
 #: Channels of the larger map from which on a product was measured to be faster.
 WIDE = 128
@@ -122,6 +123,36 @@ class Doubled(nn.Module):
         """Return the larger map, with shape (N, outputs, *size)."""
         larger = doubled(h, self.conv.weight, self.conv.bias)
         return larger[..., : self.size[0], : self.size[1]]
+
+
+class Enlarged(nn.Module):
+    """Twice the size by repeating pixels, then a convolution, cut where the size is odd.
+
+    A convolution of repeated pixels meets each of them twice; with its weights added up it is a
+    transposed convolution of the smaller map, at less than half the cost. A map without detail
+    stays one, where the four places of `Doubled` have weights of their own and may leave ripples.
+
+    References:
+        Deconvolution and Checkerboard Artifacts (Odena et al., 2016),
+        https://distill.pub/2016/deconv-checkerboard/
+
+    Arguments:
+        inputs: Channels in.
+        outputs: Channels out.
+        size: Height and width out.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the larger map, with shape (N, outputs, *size)."""
+        turned = self.conv.weight.flip(2, 3).transpose(0, 1)
+        shifts = itertools.product((0, 1), repeat=2)
+        weight = torch.stack([F.pad(turned, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
+        return doubled(h, weight, self.conv.bias)[..., : self.size[0], : self.size[1]]
 
 
 def doubled(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
