@@ -16,7 +16,7 @@ from varied.nets.context import WithContext
 from varied.nets.film import Chain, Conditional, Film, modulated
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, halvings, way, widths
-from varied.nets.strided import Doubled, Enlarged, Halved, gather, scatter
+from varied.nets.strided import Halved, Repeated, Transposed, gather, scatter
 
 PICTURES = [(1, 1, 1), (1, 2, 3), (1, 28, 28), (3, 64, 64), (2, 17, 31), (4, 5, 9), (1, 1, 40)]
 LATENTS = [(2,), (16,), (512,)]
@@ -396,7 +396,7 @@ def test_sizes_halve_and_channels_double_up_to_a_limit():
 
 
 @pytest.mark.parametrize("channels", [3, 130])
-@pytest.mark.parametrize("build", [Halved, Doubled])
+@pytest.mark.parametrize("build", [Halved, Transposed])
 def test_a_product_of_patches_is_the_convolution(build, channels):
     shape = (channels, 8, 6) if build is Halved else (5, 4, 3)
     layer = build(shape[0], 5 if build is Halved else channels, (8, 6))
@@ -411,8 +411,8 @@ def test_a_product_of_patches_is_the_convolution(build, channels):
 
 
 @pytest.mark.parametrize("channels", [3, 130])
-def test_enlarged_is_a_convolution_of_repeated_pixels(channels):
-    layer, x = Enlarged(5, channels, (8, 6)), torch.randn(2, 5, 4, 3)
+def test_repeated_is_a_convolution_of_repeated_pixels(channels):
+    layer, x = Repeated(5, channels, (8, 6)), torch.randn(2, 5, 4, 3)
 
     def plain(x):
         return layer.conv(torch.repeat_interleave(torch.repeat_interleave(x, 2, 2), 2, 3))
@@ -423,7 +423,7 @@ def test_enlarged_is_a_convolution_of_repeated_pixels(channels):
     for a, b, c in zip(repeated, ours, narrow, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
         assert torch.allclose(a, c, atol=0.03 * float(a.abs().max()))
-    odd = Enlarged(5, channels, (7, 5))
+    odd = Repeated(5, channels, (7, 5))
     odd.load_state_dict(layer.state_dict())
     assert torch.equal(odd(x), layer(x)[..., :7, :5])
 
@@ -431,7 +431,9 @@ def test_enlarged_is_a_convolution_of_repeated_pixels(channels):
 @torch.no_grad()
 def test_a_map_without_detail_stays_one_where_pixels_are_repeated():
     flat = torch.randn(1, 5, 1, 1).expand(1, 5, 6, 6)
-    repeated, free = (build(5, 3, (12, 12))(flat)[..., 2:-2, 2:-2] for build in (Enlarged, Doubled))
+    repeated, free = (
+        build(5, 3, (12, 12))(flat)[..., 2:-2, 2:-2] for build in (Repeated, Transposed)
+    )
     assert torch.allclose(repeated, repeated[..., :1, :1].expand_as(repeated), atol=1e-6)
     assert float(free.std((2, 3)).min()) > 0.01
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 from torch import nn
 
 from varied.errors import pick
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Doubled, Enlarged, Halved
+from varied.nets.strided import Halved, Repeated, Transposed
 
 __all__ = ["UPSAMPLES", "conv"]
 
-UPSAMPLES: dict[str, type[Doubled] | type[Enlarged]] = {"transposed": Doubled, "nearest": Enlarged}
+#: Makes a layer to twice the size of channels in, channels out, and height and width out.
+Twice = Callable[[int, int, tuple[int, int]], nn.Module]
+
+UPSAMPLES: dict[str, Twice] = {"transposed": Transposed, "nearest": Repeated}
 
 
 def conv(
@@ -81,7 +85,7 @@ def _up(
     sizes: list[tuple[int, int]],
     hidden: int,
     act: type[nn.Module],
-    twice: type[Doubled] | type[Enlarged],
+    twice: Twice,
 ) -> nn.Module:
     maps = widths(width, len(sizes) - 1)[::-1] or [width]
     layers: list[nn.Module]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from varied.errors import VariedError
 from varied.nets.film import Conditional
 from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Enlarged, Halved
+from varied.nets.strided import Halved, Repeated
 
 __all__ = ["Residual", "resnet"]
 
@@ -93,7 +93,7 @@ def _up(
         layers = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (maps[0], *sizes[0]))]
     for level, count in enumerate(counts):
         if level:
-            layers.append(Enlarged(maps[level - 1], maps[level], sizes[level]))
+            layers.append(Repeated(maps[level - 1], maps[level], sizes[level]))
         layers += [Residual(maps[level]) for _ in range(count)]
     layers += [_norm(maps[-1]), nn.SiLU()]
     return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 3, padding=1))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.picture import halvings
-from varied.nets.strided import Enlarged, Halved
+from varied.nets.strided import Halved, Repeated
 
 __all__ = ["Fabric", "Maps", "Vectors"]
 
@@ -148,7 +148,7 @@ class Maps(Fabric):
         sizes = self._between((self.shape[1], self.shape[2]), self.sizes[0])[::-1]
         layers: list[nn.Module] = []
         for size in sizes[1:]:
-            layers += [nn.SiLU(), Enlarged(self.state, self.state, size)]
+            layers += [nn.SiLU(), Repeated(self.state, self.state, size)]
         return nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(self.state, raw[0], 3, padding=1))
 
     def up(self, level: int) -> nn.Module:
@@ -159,7 +159,7 @@ class Maps(Fabric):
     def down(self, level: int) -> nn.Module:
         """Return a residual block, with an enlargement after it where the size changes."""
         sizes = self._between(self.sizes[level - 1], self.sizes[level])[::-1]
-        layers = [Enlarged(self.state, self.state, size) for size in sizes[1:]]
+        layers = [Repeated(self.state, self.state, size) for size in sizes[1:]]
         return nn.Sequential(self._block(), *layers)
 
     def small(self, inputs: int, outputs: int) -> nn.Module:

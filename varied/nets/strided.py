@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Doubled", "Enlarged", "Halved", "doubled", "gather", "scatter"]
+__all__ = ["Halved", "Repeated", "Transposed", "doubled", "gather", "scatter"]
 
 #: Channels of the larger map from which on a product was measured to be faster.
 WIDE = 128
@@ -105,7 +105,7 @@ class Halved(nn.Module):
         return F.linear(patches, weight, self.conv.bias).permute(0, 3, 1, 2)
 
 
-class Doubled(nn.Module):
+class Transposed(nn.Module):
     """A transposed convolution to twice the size, cut to an odd size where one is asked for.
 
     Arguments:
@@ -125,12 +125,12 @@ class Doubled(nn.Module):
         return larger[..., : self.size[0], : self.size[1]]
 
 
-class Enlarged(nn.Module):
+class Repeated(nn.Module):
     """Twice the size by repeating pixels, then a convolution, cut where the size is odd.
 
     A convolution of repeated pixels meets each of them twice; with its weights added up it is a
     transposed convolution of the smaller map, at less than half the cost. A map without detail
-    stays one, where the four places of `Doubled` have weights of their own and may leave ripples.
+    stays one, where the four places of `Transposed` have weights of their own and may leave a grid.
 
     References:
         Deconvolution and Checkerboard Artifacts (Odena et al., 2016),
