@@ -104,7 +104,7 @@ STRUCTURED: dict[str, Entry] = {
         2021,
         "https://arxiv.org/abs/2012.09841",
         "sharp pictures, and a critic that is kept in balance",
-        "faces, 60 epochs: 4.2 times as sharp as a VAE, squared error 1.13 times",
+        "faces, 20 epochs: 6.0 times as sharp as a VAE, squared error 1.12 times",
         {"objective": "hinge-gan", "net": REPEATED},
     ),
     "classifier-free-vae": Entry(
