@@ -95,7 +95,8 @@ STRUCTURED: dict[str, Entry] = {
         2016,
         "https://arxiv.org/abs/1512.09300",
         "sharp pictures; the modern form is steadier",
-        "faces, features 0.5, realism 0.3: 6 times as sharp as a VAE, error 1.3 times, but rippled",
+        "faces, 20 epochs: clean samples, copies 1.3 times as sharp as a VAE's; features 1, "
+        "realism 0.5: 4.2 times, but mouths of samples break up",
         {"objective": "vae-gan", "net": REPEATED},
     ),
     "vae-gan-modern": Entry(
@@ -104,7 +105,7 @@ STRUCTURED: dict[str, Entry] = {
         2021,
         "https://arxiv.org/abs/2012.09841",
         "sharp pictures, and a critic that is kept in balance",
-        "faces, 20 epochs: 6.0 times as sharp as a VAE, squared error 1.12 times",
+        "faces, 20 epochs: copies 6.0 times as sharp as a VAE's, squared error 1.12 times",
         {"objective": "hinge-gan", "net": REPEATED},
     ),
     "classifier-free-vae": Entry(
