@@ -47,6 +47,7 @@ FLOORS = (
     {"jobs"},
     {"fit", "estimators", "export"},
     {"cli", "studio"},
+    {"__main__"},
 )
 FLOOR_OF = {name: height for height, names in enumerate(FLOORS) for name in names}
 NAMES_OF_THE_FACE = {"__version__"}
