@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Halved", "Repeated", "Transposed", "doubled", "gather", "scatter"]
+__all__ = ["Halved", "Repeated", "Transposed", "gather", "scatter"]
 
 #: Channels of the larger map from which on a product was measured to be faster.
 WIDE = 128
@@ -121,8 +121,7 @@ class Transposed(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the larger map, with shape (N, outputs, *size)."""
-        larger = doubled(h, self.conv.weight, self.conv.bias)
-        return larger[..., : self.size[0], : self.size[1]]
+        return _doubled(h, self.conv.weight, self.conv.bias, self.size)
 
 
 class Repeated(nn.Module):
@@ -152,16 +151,17 @@ class Repeated(nn.Module):
         turned = self.conv.weight.flip(2, 3).transpose(0, 1)
         shifts = itertools.product((0, 1), repeat=2)
         weight = torch.stack([F.pad(turned, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
-        return doubled(h, weight, self.conv.bias)[..., : self.size[0], : self.size[1]]
+        return _doubled(h, weight, self.conv.bias, self.size)
 
 
-def doubled(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the map of twice the size, by a transposed convolution.
+def _doubled(h: Tensor, weight: Tensor, bias: Tensor | None, size: tuple[int, int]) -> Tensor:
+    """Return the map of twice the size, by a transposed convolution, cut to a size.
 
     Arguments:
         h: The smaller map, with shape (N, inputs, H, W).
         weight: With shape (inputs, outputs, 4, 4).
         bias: With shape (outputs).
+        size: Height and width out.
     """
     if _as_product(h, weight.shape[1]):
         patches = F.linear(h.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).flatten(0, 2))
@@ -169,7 +169,7 @@ def doubled(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         larger = larger.permute(0, 3, 1, 2)
     else:
         larger = F.conv_transpose2d(h, weight, None, 2, 1)
-    return _biased(larger, bias)
+    return _biased(larger, bias)[..., : size[0], : size[1]]
 
 
 def _biased(h: Tensor, bias: Tensor | None) -> Tensor:
