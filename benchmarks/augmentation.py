@@ -1,9 +1,9 @@
 """What made digits teach, where labels are few: ``python -m benchmarks.augmentation``.
 
 For each draw of labels, 10 or 20 of each digit, a small convolutional net learns to tell digits
-from the labelled ones alone, from these with as many shifted and turned copies as made digits, and
+from the labeled ones alone, from these with as many shifted and turned copies as made digits, and
 from these with digits that a model made, 500 of each class. The conditional VAE is trained on the
-labelled digits alone. M2 is trained on all 60,000 training digits, of which only those have a
+labeled digits alone. M2 is trained on all 60,000 training digits, of which only those have a
 label, so it has seen far more; what its own classifier says is beside it. Balanced accuracy is
 taken on the 10,000 test digits, which nothing else sees.
 
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varied import uses
-from varied.data import Batches, chunks, read
-from varied.data.codecs.pictures import PictureCodec
-from varied.data.labels import keep_few
+from varied import functional
+from varied.data import Batches, iter_batches, read
+from varied.data.codecs.images import ImageCodec
+from varied.data.labels import subsample_labels
 from varied.spec import Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 RESULTS = Path(__file__).parent / "results"
 SHAPE, CLASSES, PER_CLASS = (1, 28, 28), 10, 500
@@ -43,40 +43,40 @@ MODELS: dict[str, dict[str, Any]] = {
     "conditional VAE": {
         "net": NET,
         "latent": 8,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 1000},
+        "plan": PLAN | {"batch_size": 64, "lr": 2e-3, "steps": 1000},
     },
     "M2": {
-        "structure": {"name": "classes", "classifier": "conv", "dropout": 0.5},
-        "objective": {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
+        "architecture": {"name": "m2", "classifier": "conv", "dropout": 0.5},
+        "objective": {"name": "m2", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
         "net": NET,
         "latent": 6,
-        "plan": PLAN | {"batch": 64, "lr": 2e-3, "steps": 1500},
+        "plan": PLAN | {"batch_size": 64, "lr": 2e-3, "steps": 1500},
     },
 }
 Trial = dict[str, Any]
 
 
-def grey(stored: Tensor) -> Tensor:
+def gray(stored: Tensor) -> Tensor:
     return stored.float() / 255
 
 
-def trained(name: str, codec: PictureCodec, x: Tensor, labels: np.ndarray) -> Any:
+def trained(name: str, codec: ImageCodec, x: Tensor, labels: np.ndarray) -> Any:
     """Train a model on rows, of which those with a label of -1 have none."""
     spec = Spec.of(**MODELS[name], likelihood="bernoulli", context=CLASSES)
     model, objective = compose(spec, SHAPE, codec.domain)
     c = torch.zeros(len(x), CLASSES)
     known = np.flatnonzero(labels >= 0)
     c[known, labels[known]] = 1.0
-    stream = Batches(x, c, size=spec.plan.batch, seed=spec.plan.seed, labelled=SHARE)
+    stream = Batches(x, c, size=spec.plan.batch_size, seed=spec.plan.seed, labeled=SHARE)
     for _ in train(Step(model, objective, codec.load), stream, spec.plan):
         pass
     return model
 
 
-def trial(few: int, draw: int, codec: PictureCodec, data: dict[str, Any]) -> Trial:
+def trial(few: int, draw: int, codec: ImageCodec, data: dict[str, Any]) -> Trial:
     """Draw labels, train all, and return the balanced accuracies."""
     begun = time.process_time()
-    labels = keep_few(data["y"], few, draw)
+    labels = subsample_labels(data["y"], few, draw)
     rows = np.flatnonzero(labels >= 0)
     x, y = data["x"][rows], torch.from_numpy(labels[rows])
     wanted = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
@@ -86,10 +86,10 @@ def trial(few: int, draw: int, codec: PictureCodec, data: dict[str, Any]) -> Tri
     }
     made = {}
     for name, model in models.items():
-        drawn = uses.made_of(model, wanted, CLASSES, seed=draw)
+        drawn = functional.sample_classes(model, wanted, CLASSES, seed=draw)
         made[name] = (255 * drawn).round().to(torch.uint8), wanted
-    told = uses.gains((x, y), made, (data["test"], data["truth"]), seeds=1)
-    said = uses.classify(models["M2"], grey, chunks(data["test"], size=500)).argmax(1)
+    told = functional.gains((x, y), made, (data["test"], data["truth"]), seeds=1)
+    said = functional.classify(models["M2"], gray, iter_batches(data["test"], size=500)).argmax(1)
     found = {one.taught: round(100 * one.accuracy.value, 2) for one in told}
     found["M2's own classifier"] = round(100 * balanced(said, data["truth"]), 2)
     seconds = round(time.process_time() - begun)
@@ -107,7 +107,7 @@ def page(trials: list[Trial]) -> str:
         "# What made digits teach, where labels are few",
         "",
         "Balanced accuracy of a small convolutional net on the 10,000 test digits, in per cent:",
-        "the mean over draws of the labels, its standard deviation, and the gain over the labelled",
+        "the mean over draws of the labels, its standard deviation, and the gain over the labeled",
         "digits alone, draw by draw, with its standard error.",
         "",
         f"| taught by | {' | '.join(f'{n} labels | gain' for n in sizes)} |",
@@ -128,7 +128,7 @@ def page(trials: list[Trial]) -> str:
     lines += [
         "",
         f"{draws} draws of the labels; {PER_CLASS} digits of each class made, and as many shifted",
-        "and turned. The conditional VAE saw the labelled digits alone. M2 saw all 60,000 training",
+        "and turned. The conditional VAE saw the labeled digits alone. M2 saw all 60,000 training",
         "digits as well, without their labels: what it adds is knowledge of these, and its own",
         "classifier, in the last row, has that knowledge without a detour over made digits.",
         "",
@@ -150,12 +150,12 @@ def spread(values: list[float]) -> float:
 
 def main() -> None:
     asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    asks.add_argument("--draws", type=int, default=3)
+    asks.add_argument("--n-draws", type=int, default=3)
     asks.add_argument("--labels", type=int, nargs="+", default=[100, 200])
     asks.add_argument("--results", type=Path, default=RESULTS)
     wanted = asks.parse_args()
     torch.set_num_threads(1)
-    items, codec = read("mnist"), PictureCodec(SHAPE, binarize="dynamic")
+    items, codec = read("mnist"), ImageCodec(SHAPE, binarize="dynamic")
     assert items.labels is not None
     assert items.test is not None
     training, x = np.setdiff1d(np.arange(len(items)), items.test), codec.encode(items)

@@ -2,7 +2,7 @@
 
 Runs are trained on 55,000 digits of MNIST, on one thread, and the 10,000 test digits are written
 by bits back and read again. `binary` sees each digit in black and white, drawn once with its
-brightness as the chance; `grey` sees 256 levels. `codes` is a VQ-VAE of the binary digits: its
+brightness as the chance; `gray` sees 256 levels. `codes` is a VQ-VAE of the binary digits: its
 codes are kept, and what comes back is its reconstruction. The bound is minus the ELBO of each run
 on the same digits by one draw each, in bits a dimension (of codes: what their prior gives). PNG,
 gzip -9 and xz -9e (xz -6 for single files) have the same digits, all in one file, and each in a
@@ -28,19 +28,19 @@ import numpy as np
 import torch
 
 from benchmarks.trained import RESULTS
-from varied import uses
+from varied import compression
+from varied.compression.baselines import all_in_one, one_file_each
 from varied.evaluate import psnr
-from varied.jobs import prepare
 from varied.runs import Run
-from varied.uses.coding.rivals import each, together
+from varied.training import prepare
 
 #: What is trained, and for how many passes over the digits.
 RUNS: dict[str, dict[str, Any]] = {
     "binary": {"epochs": 12},
-    "grey": {
+    "gray": {
         "epochs": 12,
-        "batch": 128,
-        "likelihood": {"name": "discretized-logistic-mixture", "components": 3},
+        "batch_size": 128,
+        "likelihood": {"name": "discretized-logistic-mixture", "n_components": 3},
     },
     "codes": {"model": "vq-vae", "epochs": 1, "latent": (16, 4, 4)},
 }
@@ -59,11 +59,11 @@ def run_of(name: str, folder: Path) -> Run:
 
 def row(run: Run) -> dict[str, Any]:
     """Return what a run and the usual programs make of the test digits."""
-    x, _ = run.seen(run.part("test"))
+    x, _ = run.as_model_input(run.split("test"))
     begun = time.process_time()
-    packed = uses.compress(run.model, x)
+    packed = compression.compress(run.model, x)
     between = time.process_time()
-    again, _ = uses.decompress(run.model, packed.data)
+    again, _ = compression.decompress(run.model, packed.data)
     ended = time.process_time()
     array, size = run.codec.decode(x), x.numel() / 8
     found: dict[str, Any] = {
@@ -77,9 +77,9 @@ def row(run: Run) -> dict[str, Any]:
         "read": ended - between,
         "exact": bool(np.array_equal(run.codec.decode(again), array)),
     }
-    if not uses.is_lossless(run.model):
+    if not compression.is_lossless(run.model):
         found["psnr"] = psnr(x, again.clamp(0, 1)).value
-    for how, rivals in (("one file", together(array)), ("a file each", each(array))):
+    for how, rivals in (("one file", all_in_one(array)), ("a file each", one_file_each(array))):
         found |= {f"{name}, {how}": bytes_ / size for name, bytes_ in rivals.items()}
     return found
 

@@ -4,7 +4,7 @@ Half of the normal rows are for training; the other half and all anomalies are f
 most 12,000 rows, two seeds, the same settings for every table: those that a person gets by default.
 AUROC of `VAEDetector` and of its two parts alone, the density and the distance, beside PyOD's KNN
 and VAE (3.6.7, their defaults, in an environment of its own) and scikit-learn's isolation forest;
-all on columns that are standardised by the training rows. The seconds are those of a fit and all
+all on columns that are standardized by the training rows. The seconds are those of a fit and all
 scores of `VAEDetector` on one thread. Heart beats (ECG5000) are learned from the normal ones among
 their official 500 training rows, and told apart among the 4,500 test rows.
 """

@@ -22,17 +22,17 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.pages import markdown
 from benchmarks.trained import ELBO, RESULTS, data, distance, keep, trained
-from varied import uses
+from varied import functional
 from varied.evaluate.disentanglement import mig
-from varied.evaluate.fidelity import sharpness
-from varied.randomness import noise
+from varied.evaluate.frechet import sharpness
+from varied.seeding import seeded
 from varied.spec import Plan
 
 FACES = "faces"
 
 
 def plan(**values: Any) -> Plan:
-    return Plan(**({"threads": 1, "compile": "no", "batch": 256, "lr": 2e-3} | values))
+    return Plan(**({"threads": 1, "compile": "no", "batch_size": 256, "lr": 2e-3} | values))
 
 
 def length(wanted: argparse.Namespace, minutes: float) -> dict[str, float]:
@@ -68,7 +68,7 @@ class Stretch:
 #: A step of 50 samples costs as much as ten steps of one, so fifty go on from five.
 STRETCHES = (
     Stretch(1, 1200, 2e-3, 100),
-    Stretch(5, 560, 3e-3, 250, decay="none", threads=2),
+    Stretch(5, 560, 3e-3, 250, lr_schedule="none", threads=2),
     Stretch(5, 900, 3e-3, 250, first=1),
     Stretch(50, 195, 2e-3, 100, first=1, kept=5),
 )
@@ -89,7 +89,12 @@ def iwae(wanted: argparse.Namespace) -> None:
             continue
         if wanted.only and str(one.samples) not in wanted.only:
             continue
-        bound = {"name": "iwae", "samples": one.samples, "estimator": "dreg", "kept": one.kept}
+        bound = {
+            "name": "iwae",
+            "samples": one.samples,
+            "gradient_estimator": "dreg",
+            "n_kept": one.kept,
+        }
         how = plan(
             batch=one.batch,
             lr=one.lr,
@@ -120,12 +125,12 @@ def iwae(wanted: argparse.Namespace) -> None:
 def ladder(wanted: argparse.Namespace) -> None:
     """Five levels beside one, after the same epochs, with no more parameters."""
     here, epochs = data("mnist"), wanted.epochs or 16
-    levels = {"name": "ladder", "levels": 5, "state": 160}
+    levels = {"name": "ladder", "levels": 5, "hidden_size": 160}
     for name, parts in {
-        "flat": {"latent": 32},
-        "ladder": {"latent": 16, "structure": levels},
+        "vae": {"latent": 32},
+        "ladder": {"latent": 16, "architecture": levels},
     }.items():
-        lr = 4e-3 if name == "flat" else 3e-3
+        lr = 4e-3 if name == "vae" else 3e-3
         one = trained(here, plan(epochs=epochs, lr=lr), **parts)
         told("ladder", name, one.numbers(samples=200, most=2000))
 
@@ -141,7 +146,7 @@ def densities(wanted: argparse.Namespace) -> None:
         "vamp-vae": {"prior": "vamp"},
         "flow-prior-vae": {"prior": "flow"},
         "iaf-vae": {"posterior": "iaf"},
-        "mixture-vae": {"prior": "mixture"},
+        "gaussian-mixture-vae": {"prior": "learned-gmm"},
     }
     for name in wanted.only or variants:
         one = trained(here, plan(epochs=epochs, lr=4e-3), latent=32, **variants[name])
@@ -159,8 +164,8 @@ def samples(wanted: argparse.Namespace) -> None:
     take; ``vq-vae-long`` fits its prior for 11 minutes.
     """
     here = data("mnist")
-    codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq"}
-    rae = {"posterior": "point", "prior": "gmm"}
+    codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
+    rae = {"posterior": "deterministic", "prior": "gmm"}
     variants: dict[str, dict[str, Any]] = {
         "vae": {"latent": 32},
         "vae-long": {"latent": 32},
@@ -168,22 +173,22 @@ def samples(wanted: argparse.Namespace) -> None:
         "vq-vae-long": codes | {"posterior": "vq", "fit": 11},
         "fsq-vae": codes | {"posterior": "fsq"},
         "simvq-vae": codes | {"posterior": "simvq"},
-        "wae-mmd": {"latent": 16, "posterior": "point", "objective": "wae-mmd"},
-        "rae-l2": rae | {"latent": 16, "objective": {"name": "rae", "decoder": "l2"}},
-        "rae-gp": rae | {"latent": 16, "objective": {"name": "rae", "decoder": "gp"}},
-        "latent-diffusion": {
+        "wae-mmd": {"latent": 16, "posterior": "deterministic", "objective": "wae-mmd"},
+        "rae-l2": rae | {"latent": 16, "objective": {"name": "rae", "regularizer": "l2"}},
+        "rae-gp": rae | {"latent": 16, "objective": {"name": "rae", "regularizer": "gp"}},
+        "flow-matching-vae": {
             "latent": 32,
             "prior": "flow-matching",
             "objective": {"name": "elbo", "beta": 0.5},
         },
     }
-    real = here.seen("test", 10_000)
+    real = here.as_model_input("test", 10_000)
     for name in wanted.only or variants:
         times = 13 if name == "vae-long" else 1
         how = {key: times * value for key, value in length(wanted, 3).items()}
         one = trained(here, plan(**how), **variants[name])
         found = one.numbers(most=2000)
-        with noise(0, "draws"):
+        with seeded(0, "draws"):
             drawn = torch.bernoulli(one.samples(10_000))
         found["frechet"] = distance(drawn, real)
         one.strip(RESULTS / "samples" / f"{name}.png")
@@ -199,24 +204,24 @@ def faces(wanted: argparse.Namespace) -> None:
     default: copies are sharper, but mouths of samples break up.
     """
     here = data(wanted.faces)
-    codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq"}
+    codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
     net = {"name": "conv", "upsample": "nearest"}
     pixels = {"latent": 64, "net": net, "likelihood": "discretized-logistic"}
     variants: dict[str, dict[str, Any]] = {
         "vae": pixels,
         "vae-gan": pixels | {"objective": "vae-gan"},
         "vae-gan-strong": pixels
-        | {"objective": {"name": "vae-gan", "features": 1.0, "realism": 0.5}},
-        "vae-gan-modern": pixels | {"objective": "hinge-gan"},
+        | {"objective": {"name": "vae-gan", "feature_weight": 1.0, "adversarial": 0.5}},
+        "patchgan-vae": pixels | {"objective": "patchgan"},
         "vq-vae": codes | {"posterior": "vq", "likelihood": "discretized-logistic"},
         "fsq-vae": codes | {"posterior": "fsq", "likelihood": "discretized-logistic"},
         "simvq-vae": codes | {"posterior": "simvq", "likelihood": "discretized-logistic"},
     }
-    x = here.seen("test", 400)
+    x = here.as_model_input("test", 400)
     for name in wanted.only or variants:
         batch = 64 if "posterior" in variants[name] else 16
         one = trained(here, plan(**length(wanted, 6), batch=batch, lr=1e-3), **variants[name])
-        made = uses.reconstruct(one.model, x)
+        made = functional.reconstruct(one.model, x)
         found = one.numbers()
         found["sharpness"] = sharpness(made).value
         found["sharpness_of_data"] = sharpness(x).value
@@ -233,19 +238,23 @@ def factors(wanted: argparse.Namespace) -> None:
     variants: dict[str, dict[str, Any]] = {
         "vae": {},
         "beta-vae": {"objective": {"name": "elbo", "beta": 4.0}},
-        "beta-tc-vae": {"objective": "beta-tc"},
-        "factor-vae": {"objective": "factor"},
-        "dip-vae-i": {"objective": {"name": "dip", "kind": 1, "off": 50, "diagonal": 5}},
-        "dip-vae-ii": {"objective": {"name": "dip", "kind": 2, "off": 200, "diagonal": 200}},
+        "beta-tc-vae": {"objective": "beta-tc-vae"},
+        "factor-vae": {"objective": "factor-vae"},
+        "dip-vae-i": {
+            "objective": {"name": "dip-vae", "variant": 1, "lambda_od": 50, "lambda_d": 5}
+        },
+        "dip-vae-ii": {
+            "objective": {"name": "dip-vae", "variant": 2, "lambda_od": 200, "lambda_d": 200}
+        },
     }
     known = here.items.labels[data_rows(here)]
     for name in wanted.only or variants:
         gaps = []
         for seed in range(wanted.seeds):
-            how = plan(**length(wanted, 2), batch=64, lr=1e-3, seed=seed)
+            how = plan(**length(wanted, 2), batch_size=64, lr=1e-3, seed=seed)
             net = {"name": "conv", "width": 8}
             one = trained(here, how, **({"net": net, "latent": 10} | variants[name]))
-            codes = uses.embed(one.model, here.codec.load, here.rows("train", 10_000)())
+            codes = functional.embed(one.model, here.codec.load, here.rows("train", 10_000)())
             gaps.append(mig(codes, known).value)
             print(name, seed, gaps[-1], flush=True)
         spread = statistics.stdev(gaps) if len(gaps) > 1 else None

@@ -1,11 +1,11 @@
 """A hundred labels: ``python -m benchmarks.few_labels``, `VAEClassifier` beside scikit-learn's own.
 
 10,000 training digits, black and white, of which ten of each class have a label; the error on the
-10,000 test digits, in per cent. `VAEClassifier` is M2 with a normalising factor on the labels
+10,000 test digits, in per cent. `VAEClassifier` is M2 with a normalizing factor on the labels
 (alpha 5), a KL that falls from 5 to 1, and dropout in its classifier; with `calibrate=0.2` it keeps
 a fifth of the labels back to learn how sure it may be. Label spreading has the seven nearest
-neighbours, self-training takes a support vector machine's or a logistic regression's own sure
-guesses for labels. SVM and logistic are those classifiers by the labelled rows alone.
+neighbors, self-training takes a support vector machine's or a logistic regression's own sure
+guesses for labels. SVM and logistic are those classifiers by the labeled rows alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sklearn.svm import SVC
 from benchmarks.trained import RESULTS, keep
 from varied import VAEClassifier
 from varied.data import read
-from varied.data.labels import keep_few
+from varied.data.labels import subsample_labels
 
 ROWS, LABELS, STEPS = 10_000, 100, 6000
 
@@ -41,8 +41,8 @@ def ours(seed: int, steps: int, calibrate: float = 0.0) -> VAEClassifier:
         dropout=0.5,
         net={"name": "mlp", "width": 256},
         likelihood="bernoulli",
-        objective={"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
-        batch=64,
+        objective={"name": "m2", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"},
+        batch_size=64,
         lr=2e-3,
         steps=steps,
         calibrate=calibrate,
@@ -51,7 +51,7 @@ def ours(seed: int, steps: int, calibrate: float = 0.0) -> VAEClassifier:
 
 
 def alone() -> dict[str, Any]:
-    """Return classifiers that learn from labelled rows only."""
+    """Return classifiers that learn from labeled rows only."""
     return {
         "SVM": CalibratedClassifierCV(SVC(), ensemble=False),
         "logistic": LogisticRegression(max_iter=1000),
@@ -75,7 +75,7 @@ def trial(seed: int, steps: int) -> dict[str, dict[str, float]]:
     test = items.test
     train = np.setdiff1d(np.arange(len(x)), test)
     chosen = np.random.default_rng(seed).permutation(train)[:ROWS]
-    y = keep_few(items.labels[chosen], LABELS, seed=seed)
+    y = subsample_labels(items.labels[chosen], LABELS, seed=seed)
     known = y >= 0
     found = {}
     own = {"VAEClassifier": ours(seed, steps), CALIBRATED: ours(seed, steps, 0.2)}
@@ -119,10 +119,10 @@ def main() -> None:
     torch.set_num_threads(1)
     for seed in wanted.seeds:
         found = trial(seed, wanted.steps)
-        keep("few_labels", str(seed), found)
+        keep("n_labels", str(seed), found)
         print(seed, json.dumps(found), flush=True)
-    held = json.loads((RESULTS / "few_labels.json").read_text("utf-8"))
-    (RESULTS / "few_labels.md").write_text(page(held), "utf-8")
+    held = json.loads((RESULTS / "n_labels.json").read_text("utf-8"))
+    (RESULTS / "n_labels.md").write_text(page(held), "utf-8")
 
 
 if __name__ == "__main__":

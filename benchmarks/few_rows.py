@@ -2,13 +2,13 @@
 
 Of 26,049 training rows as many have a label (over 50K a year or not) as is said, half of each
 class; the AUROC and the log loss are those on the 16,281 test rows, means over draws of the labels.
-m1, m2 and m1m2 are `varied train adult_train.csv --model NAME --labels income --few-labels N`, four
+m1, m2 and m1m2 are `varied train adult_train.csv --model NAME --labels income --n-labels N`, four
 epochs each, at the temperature that a hundred validation rows with a label ask for; the others have
 no such rows, so that AUROC is what compares. On the first draw of a hundred labels m1 has 0.851
 after twenty epochs, and m2 0.864 after half of one. The others see the same rows: logistic
-regression and gradient boosting the labelled ones alone; self-training takes their sure guesses on
-5,000 other rows for labels, label spreading has their seven nearest neighbours. Since half of the
-labelled rows are of each class, and a quarter of all rows is of the rarer, every probability is
+regression and gradient boosting the labeled ones alone; self-training takes their sure guesses on
+5,000 other rows for labels, label spreading has their seven nearest neighbors. Since half of the
+labeled rows are of each class, and a quarter of all rows is of the rarer, every probability is
 first moved to the shares of the classes among all rows.
 """
 
@@ -36,11 +36,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from benchmarks.trained import RESULTS, keep
-from varied import uses
+from varied import functional
 from varied.data import read
-from varied.jobs import prepare
 from varied.runs import Run
-from varied.runs.augmented import learned
+from varied.runs.augmentation import learned
+from varied.training import prepare
 
 LABEL, OTHERS, HELD = "income", 5000, 100
 OURS = ("m1", "m2", "m1m2")
@@ -58,7 +58,7 @@ def rivals() -> dict[str, Any]:
 
 
 def numbers(rows: pd.DataFrame) -> Any:
-    """Return what makes numbers of rows: words one-hot, gaps filled, the rest standardised."""
+    """Return what makes numbers of rows: words one-hot, gaps filled, the rest standardized."""
     words = make_column_selector(dtype_include=object)
     plain = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False, max_categories=20)
@@ -77,8 +77,10 @@ def trial(folder: Path, labels: int, seed: int, epochs: float) -> dict[str, dict
             begun = time.process_time()
             run = trained(folder, model, Path(place), labels, seed, epochs)
             seconds = time.process_time() - begun
-            chances = uses.softened(run.classify(test, calibrated=False), _temperature(run))
-            few, whole = learned(run), run.part("train")
+            chances = functional.apply_temperature(
+                run.classify(test, calibrated=False), _temperature(run)
+            )
+            few, whole = learned(run), run.split("train")
         share = float((whole.labels == 1).mean())
         found[model] = scored(chances[:, 1].numpy(), test.labels, share, seconds)
     known = np.flatnonzero(few.labels >= 0)
@@ -96,7 +98,7 @@ def trial(folder: Path, labels: int, seed: int, epochs: float) -> dict[str, dict
 
 def trained(folder: Path, model: str, place: Path, labels: int, seed: int, epochs: float) -> Run:
     """Train as a person does it, without the pictures."""
-    how: dict[str, Any] = {"few_labels": labels, "seed": seed, "threads": 1, "epochs": epochs}
+    how: dict[str, Any] = {"n_labels": labels, "seed": seed, "threads": 1, "epochs": epochs}
     source = folder / "adult_train.csv.gz"
     job = prepare(source, model, labels=LABEL, out=place / "run", **how)
     for _ in job.train():
@@ -106,9 +108,9 @@ def trained(folder: Path, model: str, place: Path, labels: int, seed: int, epoch
 
 def _temperature(run: Run) -> float:
     """Return that of the run from a hundred of its validation rows."""
-    held = run.part("validation").first(HELD)
+    held = run.split("validation").first(HELD)
     labels = torch.from_numpy(held.labels.astype(np.int64))
-    return uses.temperature(run.classify(held, calibrated=False), labels)
+    return functional.calibration_temperature(run.classify(held, calibrated=False), labels)
 
 
 def _plain(rows: pd.DataFrame) -> pd.DataFrame:

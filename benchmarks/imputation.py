@@ -1,6 +1,6 @@
 """Missing cells, filled: ``python -m benchmarks.imputation FOLDER``, a folder of ADBench tables.
 
-Of each table (at most 3,000 rows, standardised) 30 % and 50 % of the cells are hidden by chance,
+Of each table (at most 3,000 rows, standardized) 30 % and 50 % of the cells are hidden by chance,
 and each method fits on what is left and fills it, with its default settings; two seeds. Root mean
 squared error of the hidden cells in standard deviations: 1 is what the mean of a column does. The
 coverage is the share of hidden cells within the central 90 % of 200 draws of `VAEImputer`; "smooth"
@@ -31,7 +31,7 @@ from varied import VAEImputer
 MOST, SEEDS, SHARES, DRAWS = 3000, 2, (0.3, 0.5), 200
 #: The largest share of the rows that may hold one value of a smooth column.
 COMMON = 0.1
-METHODS = ("VAEImputer", "nearest neighbours", "iterative", "mean")
+METHODS = ("VAEImputer", "nearest neighbors", "iterative", "mean")
 
 
 def scored(x: np.ndarray, share: float, seed: int, **settings: Any) -> dict[str, float]:

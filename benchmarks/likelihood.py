@@ -26,17 +26,17 @@ from benchmarks.peers.ours import step_of
 from benchmarks.peers.works import WORKS
 from benchmarks.throughput import PYTHAE, ROOT
 from benchmarks.trained import RESULTS, data
-from varied.data import Batches, chunks
+from varied.data import Batches, iter_batches
 from varied.evaluate import log_likelihood
 from varied.spec import Plan
-from varied.train import train
+from varied.training_loop import train
 
 PICTURES, SAMPLES, TIMES = 100, (1, 10, 100, 1000), 3
 
 
 def trained() -> Any:
     """Return the model of work A after two epochs of digits."""
-    plan = Plan(epochs=2, batch=100, threads=1, compile="no")
+    plan = Plan(epochs=2, batch_size=100, threads=1, compile="no")
     model, step = step_of(WORKS["A"], plan)
     for _ in train(step, Batches(data("mnist").parts["train"].x, size=100, seed=0), plan):
         pass
@@ -64,7 +64,7 @@ def state(model: Any) -> dict[str, Tensor]:
 
 def ours(model: Any, x: Tensor, samples: int) -> tuple[Tensor, float]:
     begun = time.perf_counter()
-    found, _ = log_likelihood(model, lambda rows: rows, chunks(x, size=500), samples=samples)
+    found, _ = log_likelihood(model, lambda rows: rows, iter_batches(x, size=500), samples=samples)
     return found, time.perf_counter() - begun
 
 

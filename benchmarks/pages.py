@@ -11,7 +11,7 @@ COLUMNS = {
     "kl": "KL",
     "active_units": "active units",
     "levels": "KL of each level",
-    "used": "codes in use",
+    "used": "codebook usage",
     "perplexity": "perplexity",
     "frechet": "Fréchet distance",
     "sharpness": "sharpness",

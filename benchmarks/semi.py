@@ -1,7 +1,7 @@
-"""Classes of digits from 100 labels: ``python -m benchmarks.semi [MODEL ...] [--draws 5]``.
+"""Classes of digits from 100 labels: ``python -m benchmarks.semi [MODEL ...] [--n-draws 5]``.
 
 For each draw of labels, ten of each digit, a model is trained on all 60,000 training digits, of
-which only those have a label, and its error is taken on the 10,000 test digits, whose grey levels
+which only those have a label, and its error is taken on the 10,000 test digits, whose gray levels
 it reads. Settings were chosen on draw 0, by digits of the training set whose label was hidden.
 
 Each trial is kept in ``results/semi.json`` as it ends, and ``results/semi.md`` is written anew from
@@ -25,16 +25,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from varied import uses
-from varied.data import Batches, chunks, read
-from varied.data.codecs.pictures import PictureCodec
+from varied import functional
+from varied.data import Batches, iter_batches, read
+from varied.data.codecs.images import ImageCodec
 from varied.data.context import ContextCodec
-from varied.data.labels import keep_few
-from varied.models.classes import dropped
+from varied.data.labels import subsample_labels
+from varied.models.m2 import add_dropout
 from varied.nets import NETS
-from varied.nets.moving import moving
+from varied.nets.random_affine import add_random_affine
 from varied.spec import Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 RESULTS = Path(__file__).parent / "results"
 SHAPE, LABELS = (1, 28, 28), 100
@@ -43,56 +43,63 @@ Trial = dict[str, Any]
 LAYERS = {"name": "mlp", "width": 256, "depth": 2}
 CONV = {"name": "conv", "width": 16, "activation": "silu"}
 PLAN = {"threads": 1, "compile": "no", "precision": "bfloat16"}
-LONG = PLAN | {"batch": 64, "lr": 2e-3, "steps": 8000}
-READER = {"classifier": "conv", "dropout": 0.5, "affine": 1.0}
+LONG = PLAN | {"batch_size": 64, "lr": 2e-3, "steps": 8000}
+READER = {"classifier": "conv", "dropout": 0.5, "augment": 1.0}
 SEMI = {"name": "semi", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"}
 M2 = {"objective": SEMI, "net": LAYERS, "latent": 6, "plan": LONG}
 JOINT = {"name": "stacked", "joint": True, "above": 8} | READER
 
 #: What each model is, and what the paper says of it, in per cent of errors.
 MODELS: dict[str, dict[str, Any]] = {
-    "m2": M2 | {"structure": {"name": "classes"} | READER},
-    "m2-still": M2 | {"structure": {"name": "classes"} | READER | {"affine": 0.0}},
-    "m2-mlp": M2 | {"structure": {"name": "classes", "dropout": 0.5}},
+    "m2": M2 | {"architecture": {"name": "m2"} | READER},
+    "m2-still": M2 | {"architecture": {"name": "m2"} | READER | {"augment": 0.0}},
+    "m2-mlp": M2 | {"architecture": {"name": "m2", "dropout": 0.5}},
     "m1m2": {
-        "structure": JOINT,
+        "architecture": JOINT,
         "objective": SEMI,
         "net": CONV,
         "latent": 24,
         "plan": LONG,
     },
-    "m1m2-apart": {
-        "structure": {"name": "stacked", "above": 6, "units": 256, "depth": 2} | READER,
-        "objective": {"name": "stacked", "alpha": 5.0, "beta": 0.02},
+    "m1m2-stop-gradient": {
+        "architecture": {"name": "m1m2", "upper_latent": 6, "hidden_units": 256, "depth": 2}
+        | READER,
+        "objective": {"name": "m1m2", "alpha": 5.0, "beta": 0.02},
         "net": CONV,
         "latent": 32,
         "plan": LONG | {"steps": 14000},
     },
     "m1m2-skip": {
-        "structure": JOINT | {"skip": True},
+        "architecture": JOINT | {"skip": True},
         "objective": SEMI,
         "net": LAYERS,
         "latent": 24,
         "plan": LONG,
     },
     "m1": {
-        "structure": {"name": "stacked", "above": 0, "dropout": 0.5},
-        "objective": {"name": "semi", "alpha": 5.0, "beta": 0.25},
+        "architecture": {"name": "m1m2", "upper_latent": 0, "dropout": 0.5},
+        "objective": {"name": "m2", "alpha": 5.0, "beta": 0.25},
         "net": {"name": "mlp", "width": 512, "depth": 2},
         "latent": 32,
-        "plan": PLAN | {"batch": 128, "lr": 2e-3, "steps": 4000},
+        "plan": PLAN | {"batch_size": 128, "lr": 2e-3, "steps": 4000},
     },
 }
 #: The share of each batch that is drawn from the rows with a label.
 SHARE = 0.125
 
-#: Nets that see nothing but the labelled digits: settings, dropout, how far these move, and steps.
+#: Nets that see nothing but the labeled digits: settings, dropout, how far these move, and steps.
 PLAIN: dict[str, tuple[str, dict[str, Any], float, float, int]] = {
     "plain-mlp": ("mlp", {"width": 512, "depth": 2}, 0.0, 0.0, 400),
     "plain-conv": ("conv", {}, 0.5, 0.0, 400),
     "plain-conv-moved": ("conv", {}, 0.5, 1.0, 1500),
 }
-PAPER = {"m1": "11.82", "m2": "11.97", "m2-mlp": "11.97", "m1m2": "3.33", "m1m2-apart": "3.33"}
+PAPER = {
+    "m1": "11.82",
+    "m2": "11.97",
+    "m2-mlp": "11.97",
+    "m1m2": "3.33",
+    "m1m2-stop-gradient": "3.33",
+}
 PAPER |= {"plain-mlp": "25.81", "plain-conv": "22.98"}
 
 
@@ -104,7 +111,7 @@ class Digits:
         assert items.labels is not None
         assert items.test is not None
         training = np.setdiff1d(np.arange(len(items)), items.test)
-        self.codec = PictureCodec(SHAPE, binarize="dynamic")
+        self.codec = ImageCodec(SHAPE, binarize="dynamic")
         self.context = ContextCodec(items.classes)
         x = self.codec.encode(items)
         self.train, self.test = x[training], x[items.test]
@@ -112,14 +119,14 @@ class Digits:
 
     def labels(self, draw: int) -> np.ndarray:
         """Return the classes of the training rows, -1 where hidden."""
-        return keep_few(self.y, LABELS, draw)
+        return subsample_labels(self.y, LABELS, draw)
 
     def error(self, told: Tensor) -> float:
         """Return the share of test digits whose most probable class is another, in per cent."""
         return 100 * float((told.argmax(1).numpy() != self.truth).mean())
 
 
-def grey(stored: Tensor) -> Tensor:
+def gray(stored: Tensor) -> Tensor:
     return stored.float() / 255
 
 
@@ -131,21 +138,23 @@ def generative(name: str, digits: Digits, draw: int, steps: int) -> tuple[float,
         spec = Spec.of(**MODELS[name] | {"plan": plan}, likelihood="bernoulli", context=10)
     model, objective = compose(spec, SHAPE, digits.codec.domain)
     c, plan = digits.context.encode(digits.labels(draw)), spec.plan
-    stream = Batches(digits.train, c, size=plan.batch, seed=plan.seed, labelled=SHARE)
+    stream = Batches(digits.train, c, size=plan.batch_size, seed=plan.seed, labeled=SHARE)
     event = deque(train(Step(model, objective, digits.codec.load), stream, plan), maxlen=1).pop()
-    told = uses.classify(model, grey, chunks(digits.test, size=500))
+    told = functional.classify(model, gray, iter_batches(digits.test, size=500))
     parts = {key: round(float(value), 2) for key, value in event.parts.items()}
     return digits.error(told), {"epochs": round(event.epoch, 1), "last step": parts}
 
 
 def plain(name: str, digits: Digits, draw: int, steps: int) -> tuple[float, dict[str, Any]]:
-    """Train a net on the labelled digits alone."""
+    """Train a net on the labeled digits alone."""
     kind, settings, dropout, affine, usual = PLAIN[name]
     few = digits.labels(draw)
     rows = np.flatnonzero(few >= 0)
     x, y = digits.train[rows], torch.from_numpy(few[rows])
     torch.manual_seed(draw)
-    net = moving(dropped(NETS[kind](SHAPE, (10,), **settings), dropout), SHAPE, affine)
+    net = add_random_affine(
+        add_dropout(NETS[kind](SHAPE, (10,), **settings), dropout), SHAPE, affine
+    )
     steps = steps or usual
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -157,7 +166,7 @@ def plain(name: str, digits: Digits, draw: int, steps: int) -> tuple[float, dict
         schedule.step()
     net.eval()
     with torch.no_grad():
-        told = torch.cat([net(grey(part.x)) for part in chunks(digits.test, size=500)])
+        told = torch.cat([net(gray(part.x)) for part in iter_batches(digits.test, size=500)])
     return digits.error(told), {}
 
 
@@ -201,7 +210,7 @@ def table(trials: list[Trial]) -> str:
         "1, and in plain-conv-moved, the classifier sees pictures moved by chance in training, as",
         "the paper's does not; m2-still and plain-conv show what that is worth.",
         "",
-        f"Settings ({SHARE:g} of each batch are labelled rows):",
+        f"Settings ({SHARE:g} of each batch are labeled rows):",
         "",
         *settings,
         "",
@@ -216,7 +225,7 @@ def main() -> None:
     asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     known = [*MODELS, *PLAIN]
     asks.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(known)}")
-    asks.add_argument("--draws", type=int, default=5)
+    asks.add_argument("--n-draws", type=int, default=5)
     asks.add_argument("--steps", type=int, default=0, help="other than those of the settings")
     asks.add_argument("--results", type=Path, default=RESULTS)
     wanted = asks.parse_args()

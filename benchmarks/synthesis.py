@@ -34,9 +34,9 @@ from sklearn.metrics import f1_score, roc_auc_score
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.trained import RESULTS, keep
 from varied.data.tables import read_table
-from varied.evaluate.closeness import closest
-from varied.evaluate.tables import column_shapes, pair_trends
-from varied.jobs import prepare
+from varied.evaluate.dcr import distance_to_closest_record
+from varied.evaluate.tabular import column_shapes, pair_trends
+from varied.training import prepare
 
 LABEL, RARER = "income", ">50K"
 CTGAN = "ctgan==0.12.1"
@@ -49,7 +49,7 @@ COLUMNS = {
     "auroc": "AUROC",
     "shapes": "column shapes",
     "pairs": "pair trends",
-    "closest": "closest training row",
+    "closest": "distance to closest record, median",
     "copies": "copies",
     "seconds": "seconds",
 }
@@ -86,7 +86,7 @@ def judged(
     made: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, seed: int
 ) -> dict[str, float]:
     """Return all figures of made rows."""
-    near = closest(made, train, test, seed=seed)
+    near = distance_to_closest_record(made, train, test, seed=seed)
     return worth(made, test, seed) | {
         "shapes": column_shapes(test, made).mean.value,
         "pairs": pair_trends(test, made).mean.value,

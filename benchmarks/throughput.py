@@ -227,7 +227,7 @@ def unequal(lines: list[Line]) -> str:
 
 def quality_table(lines: list[Line]) -> str:
     """Return means and standard deviations over the seeds as Markdown, in nats."""
-    head = ["work", "system", "epochs", "seeds", "distortion", "rate", "-ELBO"]
+    head = ["work", "system", "epochs", "seeds", "reconstruction", "rate", "-ELBO"]
     pairs = product(named(lines, "work"), named(lines, "system"))
     return table(head, [quality_row(of(lines, work=w, system=s)) for w, s in pairs])
 
@@ -237,7 +237,7 @@ def quality_row(lines: list[Line]) -> list[str]:
         return ["-"] * 7
     first = lines[0]
     figures = [
-        over_seeds([x[key] for x in lines]) for key in ("distortion", "rate", "negative_elbo")
+        over_seeds([x[key] for x in lines]) for key in ("reconstruction", "rate", "negative_elbo")
     ]
     return [first["work"], first["system"], str(first["epochs"]), str(len(lines)), *figures]
 

@@ -14,20 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varied import uses
-from varied.data import Batch, Items, chunks, fit_codec, read, split
+from varied import functional
+from varied.data import Batch, RawData, fit_codec, iter_batches, read, split
 from varied.data.batches import Batches
 from varied.data.codecs import Codec
 from varied.evaluate import Evaluation, evaluate
-from varied.evaluate.features import classifier
-from varied.evaluate.fidelity import frechet
-from varied.expost import codes_of, fit_prior
-from varied.jobs.prior import plan_of
+from varied.evaluate.feature_nets import train_classifier
+from varied.evaluate.frechet import frechet
 from varied.models import LatentModel
 from varied.plots import grid
-from varied.randomness import noise
+from varied.prior_fitting import encode_for_prior, fit_prior
+from varied.seeding import seeded
 from varied.spec import Plan, Spec, compose
-from varied.train import Step, train
+from varied.training.prior import prior_plan
+from varied.training_loop import Step, train
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -39,18 +39,20 @@ ELBO = {"name": "elbo", "beta": "linear(0, 1, 0.2)"}
 class Data:
     """A set as a model sees it."""
 
-    items: Items
+    items: RawData
     codec: Codec
     parts: dict[str, Batch]
 
     def rows(self, part: str, most: int | None = None) -> Any:
         """Return what makes the batches of a part, anew at each call."""
         batch = self.parts[part]
-        return lambda: chunks(batch.x[:most], None if batch.c is None else batch.c[:most], size=250)
+        return lambda: iter_batches(
+            batch.x[:most], None if batch.c is None else batch.c[:most], size=250
+        )
 
     def seen(self, part: str, most: int) -> Tensor:
         """Return rows as the model sees them."""
-        with noise(0, "seen"):
+        with seeded(0, "seen"):
             return self.codec.load(self.parts[part].x[:most])
 
 
@@ -107,7 +109,7 @@ class Trained:
     def samples(self, n: int, c: Tensor | None = None) -> Tensor:
         """Return the means of p(x given z) for draws from the prior."""
         made = [
-            uses.sample(self.model, len(part), None if c is None else c[part], seed=index)
+            functional.sample(self.model, len(part), None if c is None else c[part], seed=index)
             for index, part in enumerate(torch.arange(n).split(500))
         ]
         return torch.cat(made)
@@ -115,7 +117,7 @@ class Trained:
     def strip(self, path: Path, n: int = 16) -> None:
         """Draw samples in one row."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        grid(self.data.codec.looks(self.samples(n)), path, columns=n)
+        grid(self.data.codec.to_images(self.samples(n)), path, columns=n)
 
 
 def trained(
@@ -141,11 +143,11 @@ def trained(
     if start is not None:
         model.load_state_dict(start)
     rows = here.parts["train"]
-    batches = Batches(rows.x, rows.c, size=plan.batch, seed=plan.seed)
+    batches = Batches(rows.x, rows.c, size=plan.batch_size, seed=plan.seed)
     begun = time.perf_counter()
     event = deque(train(Step(model, objective, here.codec.load), batches, plan), maxlen=1).pop()
     if getattr(getattr(model, "prior", None), "fitted_later", False):
-        how = plan_of(spec)
+        how = prior_plan(spec)
         if fit:
             how = replace(how, minutes=fit, epochs=0.0, steps=0)
         later(model, here, how, len(rows.x) if fit else 30_000)
@@ -155,8 +157,8 @@ def trained(
 
 def later(model: Any, here: Data, plan: Plan, most: int) -> None:
     """Fit the prior of a model to its codes."""
-    codes = codes_of(model, here.codec.load, here.rows("train", most)())
-    held = codes_of(model, here.codec.load, here.rows("validation", 1000)())
+    codes = encode_for_prior(model, here.codec.load, here.rows("train", most)())
+    held = encode_for_prior(model, here.codec.load, here.rows("validation", 1000)())
     for _ in fit_prior(model.prior, codes, plan, held=held):
         pass
 
@@ -167,7 +169,7 @@ def digit_features() -> Any:
     items = read("mnist")
     rows = split(items, seed=0).train
     x = torch.from_numpy(np.ascontiguousarray(items.x[rows]))[:, None]
-    return classifier(x, items.labels[rows], of="mnist", seed=0, epochs=3)
+    return train_classifier(x, items.labels[rows], of="mnist", seed=0, epochs=3)
 
 
 def distance(made: Tensor, real: Tensor) -> float:

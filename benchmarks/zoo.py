@@ -25,16 +25,16 @@ from PIL import Image
 
 from benchmarks.pages import markdown
 from benchmarks.trained import RESULTS, Data, Trained, digit_features, keep
-from varied.evaluate.fidelity import frechet
-from varied.jobs import prepare
-from varied.measured.here import Here
+from varied.evaluate.frechet import frechet
+from varied.evaluate.suites.context import EvalContext
 from varied.plots import grid
 from varied.runs import Run
+from varied.training import prepare
 from varied.zoo import ZOO
-from varied.zoo.densities import DENSITIES
-from varied.zoo.plain import PLAIN
-from varied.zoo.structures import STRUCTURED
-from varied.zoo.weights import OBJECTIVES
+from varied.zoo.architectures import STRUCTURED
+from varied.zoo.basic import PLAIN
+from varied.zoo.objectives import OBJECTIVES
+from varied.zoo.priors_posteriors import DENSITIES
 
 STRIPS = RESULTS / "zoo"
 PARTS = {
@@ -45,14 +45,14 @@ PARTS = {
 }
 ROWS, SAMPLES, LABELS, COLUMNS = 1000, 100, 100, 16
 #: The structures that learn classes from few labels.
-CLASSES = ("classes", "stacked")
+CLASSES = ("m2", "m1m2")
 
 
 def measured(name: str, length: dict[str, float], threads: int) -> dict[str, Any]:
     """Train a variant, keep its strip of samples, and return its figures."""
     plan = {**length, "threads": threads, "compile": "no"}
     if structure(name) in CLASSES:
-        plan["few_labels"] = LABELS
+        plan["n_labels"] = LABELS
     with TemporaryDirectory() as folder:
         job = prepare("mnist", name, out=Path(folder) / "run", **plan)
         *_, event = job.train()
@@ -66,21 +66,21 @@ def measured(name: str, length: dict[str, float], threads: int) -> dict[str, Any
 
 def structure(name: str) -> str:
     """Return the name of a variant's structure."""
-    part = ZOO[name].parts.get("structure", "flat")
+    part = ZOO[name].parts.get("architecture", "vae")
     return part if isinstance(part, str) else part["name"]
 
 
 def numbers(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
     """Return the figures of a run."""
-    test = run.part("test")
+    test = run.split("test")
     items = test.take(range(ROWS))
-    here = Data(items, run.codec, {"test": run.stored(items)})
+    here = Data(items, run.codec, {"test": run.encode_items(items)})
     one = Trained(run.spec, run.model, here, seconds, 0, epochs)
     # A density that takes an integral for every draw is too dear for a hundred of them.
     found = one.numbers(samples=0 if run.spec.prior.name == "flow-matching" else SAMPLES)
     if run.error is not None:
         found["error"] = run.error.value
-    beside = Here(run, digit_features())
+    beside = EvalContext(run, digit_features())
     made, real = (beside.by(x) for x in (beside.made, beside.plain(beside.test)))
     return found | {"frechet": frechet(made, real)}
 

@@ -15,7 +15,7 @@ def zoo() -> str:
     """Return the zoo as a Markdown table."""
     rows = (
         f"| `{name}` | {one.title} | [{one.reference}, {one.year}]({one.link}) | {_axes(one)} "
-        f"| {one.suits} | {one.reaches} |\n"
+        f"| {one.use_for} | {one.benchmark} |\n"
         for name, one in ZOO.items()
     )
     head = "| name | is | after | sets | suits | reaches |\n" + "|---" * 6 + "|\n"

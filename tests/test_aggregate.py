@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from scipy.stats import multivariate_normal, norm
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from varied.errors import VariedError
-from varied.evaluate import aggregates as module
-from varied.evaluate.aggregates import aggregate, c2st
+from varied.evaluate.aggregate_posterior import aggregate_posterior, c2st
+
+module = import_module("varied.evaluate.aggregate_posterior")
 
 LOG = math.log
 
@@ -36,7 +38,7 @@ def close(found, wanted, errors=4.0):
 
 def test_codes_that_are_all_the_same_tell_nothing():
     mean, spread = torch.full((500, 3), 1.5), torch.full((500, 3), 0.5)
-    found = aggregate(mean, spread)
+    found = aggregate_posterior(mean, spread)
     assert found.information.value == pytest.approx(0, abs=1e-12)
     assert found.information_above.value == pytest.approx(0, abs=1e-12)
     assert found.total_correlation.value == pytest.approx(0, abs=1e-12)
@@ -48,7 +50,7 @@ def test_codes_that_are_all_the_same_tell_nothing():
 
 
 def test_codes_far_apart_tell_the_row_and_the_figure_says_that_it_is_cut_off():
-    found = aggregate(100.0 * torch.arange(64)[:, None].repeat(1, 2), torch.ones(64, 2))
+    found = aggregate_posterior(100.0 * torch.arange(64)[:, None].repeat(1, 2), torch.ones(64, 2))
     assert found.information.value == pytest.approx(LOG(64), abs=1e-12)
     assert found.ceiling == LOG(64)
     assert found.information_above.value > 100
@@ -59,7 +61,7 @@ def test_codes_far_apart_tell_the_row_and_the_figure_says_that_it_is_cut_off():
 def test_groups_of_rows_tell_the_group():
     # 8 far places of 25 rows: 24 of 199 others are where a draw is, with its own row left out.
     places = 100.0 * torch.arange(8).repeat(25)[:, None]
-    found = aggregate(places, torch.ones(200, 1))
+    found = aggregate_posterior(places, torch.ones(200, 1))
     assert found.information.value == pytest.approx(LOG(8), abs=1e-12)
     assert found.information_above.value == pytest.approx(LOG(199 / 24), abs=1e-12)
     assert not found.warnings
@@ -68,14 +70,14 @@ def test_groups_of_rows_tell_the_group():
 @pytest.mark.parametrize("units", [2, 5])
 def test_units_that_say_the_same_have_that_as_total_correlation(units):
     places = 100.0 * torch.arange(10)[:, None].repeat(1, units)
-    found = aggregate(places, torch.ones(10, units))
+    found = aggregate_posterior(places, torch.ones(10, units))
     assert found.total_correlation.value == pytest.approx((units - 1) * LOG(10), abs=1e-12)
 
 
 def test_units_of_a_full_grid_have_none():
     grid = torch.cartesian_prod(torch.linspace(-2, 2, 7), torch.linspace(0, 3, 7))
     spread = torch.tensor([0.3, 1.2]).expand(len(grid), 2)
-    found = aggregate(grid, spread)
+    found = aggregate_posterior(grid, spread)
     assert found.total_correlation.value == pytest.approx(0, abs=1e-12)
     assert found.total_correlation.error < 1e-12
     assert found.information.value > 1
@@ -87,7 +89,7 @@ def test_a_linear_gaussian_model_whose_aggregate_is_a_gaussian(rho):
     covariance = torch.tensor([[1.0, rho], [rho, 1.0]], dtype=torch.float64)
     mean = drawn(2000, 2) @ torch.linalg.cholesky(covariance).T
     whole = covariance + 0.25 * torch.eye(2)
-    found = aggregate(mean, torch.full_like(mean, 0.5))
+    found = aggregate_posterior(mean, torch.full_like(mean, 0.5))
     information = 0.5 * (whole.logdet() - 2 * LOG(0.25)).item()
     apart = 0.5 * (whole.trace() - 2 - whole.logdet()).item()
     correlation = -0.5 * LOG(1 - (rho / 1.25) ** 2)
@@ -105,7 +107,7 @@ def test_a_linear_gaussian_model_whose_aggregate_is_a_gaussian(rho):
 
 def test_parts_add_up_for_every_draw_and_to_the_rate_in_closed_form():
     mean, spread = rows()
-    found = aggregate(mean, spread)
+    found = aggregate_posterior(mean, spread)
     parts = found.information.value + found.marginal.value
     assert parts == pytest.approx(found.rate.value, abs=1e-10)
     parts = found.total_correlation.value + found.by_dimension.value
@@ -120,14 +122,17 @@ def test_parts_add_up_for_every_draw_and_to_the_rate_in_closed_form():
 def test_information_is_never_above_log_n(seed):
     for scale in (0.1, 1.0, 30.0):
         mean, spread = rows(n=40, seed=seed)
-        found = aggregate(scale * mean, spread, seed=seed)
+        found = aggregate_posterior(scale * mean, spread, seed=seed)
         assert found.information.value <= LOG(40) + 1e-12
         assert found.information.value < found.information_above.value
 
 
 def test_few_rows_lie_on_either_side_of_what_many_say():
     # I of the model is log sqrt(1 + 1 / 0.1^2) = 2.31; 12 rows say at most 2.48.
-    found = [aggregate(drawn(12, 1, seed=s), torch.full((12, 1), 0.1), seed=s) for s in range(40)]
+    found = [
+        aggregate_posterior(drawn(12, 1, seed=s), torch.full((12, 1), 0.1), seed=s)
+        for s in range(40)
+    ]
     truth = 0.5 * LOG(1 + 100)
     assert np.mean([f.information.value for f in found]) < truth - 0.3
     assert np.mean([f.information_above.value for f in found]) > truth + 0.3
@@ -172,7 +177,7 @@ def test_the_figures_are_those_of_sums_over_a_grid():
         "total_correlation": kl(joint, product) * area,
         "by_dimension": sum(kl(alone[:, j], prior) for j in (0, 1)) * step,
     }
-    found = [aggregate(mean, spread, seed=seed) for seed in range(300)]
+    found = [aggregate_posterior(mean, spread, seed=seed) for seed in range(300)]
     for name, value in wanted.items():
         draws = np.array([getattr(f, name).value for f in found])
         assert draws.mean() == pytest.approx(value, abs=4 * draws.std() / math.sqrt(300)), name
@@ -181,7 +186,7 @@ def test_the_figures_are_those_of_sums_over_a_grid():
 
 def test_the_standard_error_is_the_spread_over_other_draws():
     mean, spread = rows(n=200)
-    found = [aggregate(mean, spread, seed=seed) for seed in range(60)]
+    found = [aggregate_posterior(mean, spread, seed=seed) for seed in range(60)]
     for name in ("information", "marginal", "total_correlation", "by_dimension"):
         over = np.std([getattr(f, name).value for f in found], ddof=1)
         said = np.mean([getattr(f, name).error for f in found])
@@ -191,18 +196,20 @@ def test_the_standard_error_is_the_spread_over_other_draws():
 
 def test_chunks_and_draws_change_nothing(monkeypatch):
     mean, spread = rows(n=97)
-    whole = aggregate(mean, spread)
+    whole = aggregate_posterior(mean, spread)
     monkeypatch.setattr(module, "PAIRS", 500)
     monkeypatch.setattr(module, "CHUNK", 7)
     for prior in (None, Normal(0.0, 1.0), Independent(Normal(torch.zeros(3), torch.ones(3)), 1)):
-        found = aggregate(mean, spread, log_prior=prior)
+        found = aggregate_posterior(mean, spread, log_prior=prior)
         assert found.marginal.value == pytest.approx(whole.marginal.value, abs=1e-6)
         assert found.by_dimension.value == pytest.approx(whole.by_dimension.value, abs=1e-6)
         assert found.information.value == pytest.approx(whole.information.value, abs=1e-12)
-    some = aggregate(mean, spread, draws=60)
+    some = aggregate_posterior(mean, spread, draws=60)
     assert (some.n, some.information.n) == (97, 60)
     assert abs(some.information.value - whole.information.value) < 4 * some.information.error
-    assert aggregate(mean, spread, draws=97).marginal.value == pytest.approx(whole.marginal.value)
+    assert aggregate_posterior(mean, spread, draws=97).marginal.value == pytest.approx(
+        whole.marginal.value
+    )
 
 
 # Priors
@@ -210,12 +217,14 @@ def test_chunks_and_draws_change_nothing(monkeypatch):
 
 def test_of_another_prior():
     mean, spread = rows()
-    plain = aggregate(mean, spread)
-    wide = aggregate(mean, spread, log_prior=Normal(0.5, 2.0))
+    plain = aggregate_posterior(mean, spread)
+    wide = aggregate_posterior(mean, spread, log_prior=Normal(0.5, 2.0))
     exact = kl_divergence(Normal(mean, spread), Normal(0.5, 2.0)).sum(1).mean().item()
     assert abs(wide.rate.value - exact) < 3 * wide.rate.error
     assert wide.information == plain.information
-    joined = aggregate(mean, spread, log_prior=lambda z: Normal(0.5, 2.0).log_prob(z).sum(1))
+    joined = aggregate_posterior(
+        mean, spread, log_prior=lambda z: Normal(0.5, 2.0).log_prob(z).sum(1)
+    )
     assert joined.marginal.value == pytest.approx(wide.marginal.value)
     assert (joined.by_dimension, joined.by_unit) == (None, None)
 
@@ -223,7 +232,9 @@ def test_of_another_prior():
 def test_the_aggregate_as_its_own_prior_is_no_distance_away():
     mean, spread = rows(n=40)
     each = Independent(Normal(mean, spread), 1)
-    found = aggregate(mean, spread, log_prior=MixtureSameFamily(Categorical(torch.ones(40)), each))
+    found = aggregate_posterior(
+        mean, spread, log_prior=MixtureSameFamily(Categorical(torch.ones(40)), each)
+    )
     assert found.marginal.value == pytest.approx(0, abs=1e-6)
     assert found.marginal.error < 1e-6
 
@@ -232,7 +243,7 @@ def test_the_aggregate_as_its_own_prior_is_no_distance_away():
 
 
 def test_alike_sets_are_not_told_apart():
-    for kind in ("linear", "quadratic", "neighbours"):
+    for kind in ("linear", "quadratic", "neighbors"):
         found = [c2st(drawn(400, 3, seed=s), drawn(400, 3, seed=s + 50), kind=kind) for s in (1, 2)]
         assert all(abs(f.value - 0.5) < 3.5 * f.error for f in found)
         assert found[0].n == 800
@@ -267,9 +278,9 @@ def test_the_smaller_set_says_how_many_of_each_count():
 def test_the_same_seed_gives_the_same_and_changes_nothing():
     mean, spread = rows(n=60)
     state, other = torch.get_rng_state(), np.random.get_state()[1].copy()
-    first = aggregate(mean, spread)
-    assert first == aggregate(mean.numpy(), spread.numpy())
-    assert first != aggregate(mean, spread, seed=1)
+    first = aggregate_posterior(mean, spread)
+    assert first == aggregate_posterior(mean.numpy(), spread.numpy())
+    assert first != aggregate_posterior(mean, spread, seed=1)
     assert c2st(mean, spread) == c2st(mean, spread)
     assert torch.equal(state, torch.get_rng_state())
     assert (other == np.random.get_state()[1]).all()
@@ -299,7 +310,7 @@ def test_what_has_no_aggregate_is_refused(mean, spread, options, message):
     if options.get("log_prior") is torch.sum:
         options = {"log_prior": lambda z: z.sum(1, keepdim=True)}
     with pytest.raises(VariedError, match=message):
-        aggregate(mean, spread, **options)
+        aggregate_posterior(mean, spread, **options)
 
 
 @pytest.mark.parametrize(

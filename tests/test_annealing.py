@@ -1,17 +1,19 @@
 """Annealed importance sampling against models whose log p(x), rate and distortion are known."""
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from varied.data import Batch, chunks
+from varied.data import Batch, iter_batches
 from varied.errors import VariedError
-from varied.evaluate import annealing as module
-from varied.evaluate.annealing import WANTED, annealed, bidirectional, rate_distortion
-from varied.randomness import noise
+from varied.evaluate.ais import WANTED, ais, bdmc, rate_distortion
+from varied.seeding import seeded
 from varied.spec import Plan, Spec, compose
+
+module = import_module("varied.evaluate.ais")
 
 PLAIN = torch.Tensor.float
 SIZE = 6
@@ -66,7 +68,7 @@ class Linear:
 def test_the_bound_is_near_the_truth_and_below_it(start):
     world = Linear()
     x = world.rows(100)
-    found = annealed(world.model, PLAIN, [Batch(x)], chains=16, steps=100, leaps=3, start=start)
+    found = ais(world.model, PLAIN, [Batch(x)], chains=16, steps=100, leaps=3, start=start)
     off = found.bound - world.log_px(x)
     assert found.bound.dtype == torch.float64 and found.bound.shape == (100,)
     assert -0.3 < off.mean() < 0.02
@@ -83,7 +85,7 @@ def test_more_temperatures_give_a_tighter_bound(start):
     slack = []
     for steps in (2, 8, 32, 128):
         how = {"chains": 4, "steps": steps, "leaps": 3, "start": start}
-        found = annealed(world.model, PLAIN, [Batch(x)], **how)
+        found = ais(world.model, PLAIN, [Batch(x)], **how)
         slack.append((world.log_px(x) - found.bound).mean())
     assert slack[0] > slack[1] > slack[2] > slack[3] > -0.02
     assert slack[0] > 10 * slack[3]
@@ -94,7 +96,7 @@ def test_the_mean_of_the_weights_is_the_likelihood():
     world = Linear(latent=2, scale=1.0)
     x = world.rows(4).repeat(2500, 1)
     how = {"chains": 1, "steps": 12, "leaps": 3, "start": "prior"}
-    off = annealed(world.model, PLAIN, [Batch(x)], **how).bound - world.log_px(x)
+    off = ais(world.model, PLAIN, [Batch(x)], **how).bound - world.log_px(x)
     assert off.mean() < -0.1
     weights = off.exp()
     assert abs(weights.mean() - 1) < 4 * weights.std() / math.sqrt(len(x))
@@ -104,8 +106,8 @@ def test_the_mean_of_the_weights_is_the_likelihood():
 def test_one_temperature_is_importance_sampling_without_the_scouts():
     model = model_of((1, 8, 8), net={"name": "conv", "width": 4}, latent=(2, 2, 2))
     x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)).round()
-    found = annealed(model, PLAIN, [Batch(x)], chains=7, steps=1, leaps=1, seed=3)
-    with torch.no_grad(), noise(3, "annealed", 0):
+    found = ais(model, PLAIN, [Batch(x)], chains=7, steps=1, leaps=1, seed=3)
+    with torch.no_grad(), seeded(3, "annealed", 0):
         q = model.encode(x)
         q.sample((64,))
         z = q.sample((module.SCOUTS + 7,))[module.SCOUTS :]
@@ -134,14 +136,14 @@ def bent():
         for one in model.decoder.net.modules():
             if isinstance(one, torch.nn.Linear):
                 one.weight.mul_(3)
-    with noise(0, "data"), torch.no_grad():
+    with seeded(0, "data"), torch.no_grad():
         return model, model.sample(40)
 
 
 def test_a_bent_decoder_agrees_with_a_sum_over_its_latent():
     model, x = bent()
     exact = grid_of(model, x, 1.0)[0]
-    found = annealed(model, PLAIN, [Batch(x)], steps=60, leaps=3)
+    found = ais(model, PLAIN, [Batch(x)], steps=60, leaps=3)
     assert abs((found.bound - exact).mean()) < 0.03
     curve = rate_distortion(model, PLAIN, [Batch(x)], betas=(0.5, 3.0), steps=60, leaps=3)
     for index, beta in enumerate(curve.betas):
@@ -167,10 +169,10 @@ def test_an_exact_posterior_leaves_nothing_to_chance():
         encode.weight.copy_(torch.cat([gain, torch.zeros_like(gain)]))
         encode.bias.copy_(torch.cat([-gain @ world.b, 10 * torch.atanh(variance.log() / 10)]))
     x, how = world.rows(20), {"chains": 4, "steps": 5, "leaps": 2}
-    found = annealed(world.model, PLAIN, [Batch(x)], **how)
+    found = ais(world.model, PLAIN, [Batch(x)], **how)
     torch.testing.assert_close(found.bound, world.log_px(x), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.effective, torch.full((20,), 4.0).double())
-    gap = bidirectional(world.model, n=20, **how).gap
+    gap = bdmc(world.model, n=20, **how).gap
     assert abs(gap.value) < 1e-4 and gap.error < 1e-4
 
 
@@ -181,8 +183,8 @@ def test_an_exact_posterior_leaves_nothing_to_chance():
 @pytest.mark.parametrize(("steps", "most"), [(20, 6.0), (100, 1.2)])
 def test_the_truth_lies_between(start, steps, most):
     world = Linear()
-    found = bidirectional(world.model, n=80, chains=16, steps=steps, leaps=3, start=start)
-    with noise(0, "bidirectional", 0), torch.no_grad():
+    found = bdmc(world.model, n=80, chains=16, steps=steps, leaps=3, start=start)
+    with seeded(0, "bidirectional", 0), torch.no_grad():
         exact = world.log_px(world.model.sample(80)).mean().item()
     assert found.lower.value < exact + 0.05
     assert found.upper.value > exact - 0.05
@@ -199,8 +201,8 @@ def test_the_way_back_is_the_way_there_reversed():
     sees each fault of a weight, a transition or log p(x) on either way.
     """
     world, n = Linear(latent=2, scale=0.7), 5000
-    with torch.no_grad(), noise(0, "back"):
-        z = world.model.latents(n)
+    with torch.no_grad(), seeded(0, "back"):
+        z = world.model.sample_prior(n)
         x = world.model.decode(z).sample()
         path = module._Path(world.model, Batch(x), "prior")
         heats = module._sigmoid(12)
@@ -218,7 +220,7 @@ def test_the_size_of_a_step_is_that_of_the_scouts_alone():
     """What the counted chains do must not choose how they go on: the weights would be biased."""
     world, found = Linear(), []
     for moved in (slice(0, 0), slice(module.SCOUTS, None), slice(0, module.SCOUTS)):
-        with torch.no_grad(), noise(0, "sizes"):
+        with torch.no_grad(), seeded(0, "sizes"):
             path = module._Path(world.model, Batch(world.rows(5)), "prior")
             walk = module._Walk(path, 4, 3)
             walk.z[moved] += 3
@@ -232,18 +234,18 @@ def test_the_size_of_a_step_is_that_of_the_scouts_alone():
 
 def test_contexts_are_taken_in_turn(monkeypatch):
     world, asked = Linear(context=2), []
-    context, latents = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), world.model.latents
+    context, latents = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), world.model.sample_prior
     how = {"chains": 8, "steps": 60, "leaps": 3, "start": "prior"}
     c = context.repeat(17, 1)[:50]
-    with noise(0, "bidirectional", 0), torch.no_grad():
+    with seeded(0, "bidirectional", 0), torch.no_grad():
         x = world.model.sample(50, c)
-    monkeypatch.setattr(world.model, "latents", lambda n, c: asked.append(c) or latents(n, c))
-    found = bidirectional(world.model, n=50, context=context, **how)
+    monkeypatch.setattr(world.model, "sample_prior", lambda n, c: asked.append(c) or latents(n, c))
+    found = bdmc(world.model, n=50, context=context, **how)
     assert torch.equal(asked[0], c)
     exact = world.log_px(x - c @ world.beside.T.float()).mean().item()
     assert found.lower.value - 0.05 < exact < found.upper.value + 0.05
     assert found.gap.value < 1.2
-    one = annealed(world.model, PLAIN, [Batch(x, c)], **how)
+    one = ais(world.model, PLAIN, [Batch(x, c)], **how)
     assert abs(one.bound.mean() - exact) < 0.6
 
 
@@ -274,22 +276,22 @@ def test_missing_numbers_are_left_out():
     mask[:, 4:] = 0
     holes = x.masked_fill(mask == 0, math.nan)
     how = {"chains": 16, "steps": 100, "leaps": 3}
-    found = annealed(world.model, PLAIN, [Batch(holes, mask=mask)], **how)
+    found = ais(world.model, PLAIN, [Batch(holes, mask=mask)], **how)
     exact = world.log_px(x, torch.arange(4))
     assert -0.3 < (found.bound - exact).mean() < 0.15
     with pytest.raises(VariedError, match="NaN"):
-        annealed(world.model, PLAIN, [Batch(holes)], steps=2, leaps=1)
+        ais(world.model, PLAIN, [Batch(holes)], steps=2, leaps=1)
 
 
 @pytest.mark.parametrize(
     "axes",
     [
-        {"prior": {"name": "mixture", "components": 3}},
-        {"prior": {"name": "vamp", "components": 4}},
-        {"prior": {"name": "flow", "width": 8, "transforms": 2}},
+        {"prior": {"name": "learned-gmm", "n_components": 3}},
+        {"prior": {"name": "vamp", "n_components": 4}},
+        {"prior": {"name": "flow", "width": 8, "n_transforms": 2}},
         {"posterior": "iaf"},
         {"posterior": "flow"},
-        {"prior": {"name": "gmm", "components": 3}},
+        {"prior": {"name": "gmm", "n_components": 3}},
         {"prior": {"name": "flow-matching", "width": 8, "depth": 1, "steps": 4}},
     ],
 )
@@ -297,7 +299,7 @@ def test_any_prior_or_posterior_with_a_density_agrees_with_a_sum(axes):
     model = model_of(**axes)
     x = torch.rand(4, SIZE, generator=torch.Generator().manual_seed(0)).round()
     if model.prior.fitted_later:
-        model.prior.settle()
+        model.prior.mark_fitted()
     line = torch.linspace(-8, 8, 61)
     z = torch.cartesian_prod(line, line)[:, None]
     with torch.no_grad():
@@ -305,7 +307,7 @@ def test_any_prior_or_posterior_with_a_density_agrees_with_a_sum(axes):
     exact = log_joint.double().logsumexp(0) + 2 * math.log(16 / 60)
     how = {"chains": 24, "steps": 6, "leaps": 1}
     for start, most in (("posterior", 0.35), ("prior", 0.06)):
-        found = annealed(model, PLAIN, [Batch(x)], start=start, **how)
+        found = ais(model, PLAIN, [Batch(x)], start=start, **how)
         assert abs((found.bound - exact).mean()) < most
 
 
@@ -318,9 +320,9 @@ def test_nothing_is_changed_and_a_seed_is_a_seed():
     state = torch.get_rng_state()
     how = {"chains": 2, "steps": 4, "leaps": 2}
     for run in (
-        lambda seed: annealed(model, PLAIN, chunks(x, size=5), seed=seed, **how).bound,
-        lambda seed: bidirectional(model, n=5, seed=seed, **how).gap.value,
-        lambda seed: rate_distortion(model, PLAIN, chunks(x, size=5), seed=seed, **how).rates,
+        lambda seed: ais(model, PLAIN, iter_batches(x, size=5), seed=seed, **how).bound,
+        lambda seed: bdmc(model, n=5, seed=seed, **how).gap.value,
+        lambda seed: rate_distortion(model, PLAIN, iter_batches(x, size=5), seed=seed, **how).rates,
     ):
         first, again, other = (torch.as_tensor(run(seed)) for seed in (0, 0, 1))
         assert torch.equal(first, again) and not torch.equal(first, other)
@@ -337,19 +339,23 @@ def test_what_fits_in_memory_does_not_matter(monkeypatch):
     """The noise is that of the batch: pieces differ by the rounding of products alone."""
     model, x = bent()
     how = {"chains": 5, "steps": 20, "leaps": 2}
-    whole = annealed(model, PLAIN, [Batch(x)], **how)
+    whole = ais(model, PLAIN, [Batch(x)], **how)
     seen, both = [], module._Path._both
     monkeypatch.setattr(module, "CHUNK", 2 * x.numel())
     monkeypatch.setattr(module._Path, "_both", lambda p, z: seen.append(len(z)) or both(p, z))
-    pieces = annealed(model, PLAIN, [Batch(x)], **how)
+    pieces = ais(model, PLAIN, [Batch(x)], **how)
     assert set(seen) == {1, 2}
     torch.testing.assert_close(pieces.bound, whole.bound, atol=1e-3, rtol=0)
 
 
-SPHERE = {"posterior": "vmf", "prior": "sphere-uniform", "latent": 3}
-CODES = {"posterior": {"name": "vq", "codes": 8}, "prior": "transformer", "objective": "vq"}
-GUMBEL = {"posterior": "gumbel", "prior": "categorical", "latent": 8}
-POINT = {"posterior": "point", "objective": "reconstruction"}
+SPHERE = {"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform", "latent": 3}
+CODES = {
+    "posterior": {"name": "vq", "codebook_size": 8},
+    "prior": "transformer",
+    "objective": "vq-vae",
+}
+GUMBEL = {"posterior": "gumbel-softmax", "prior": "categorical", "latent": 8}
+POINT = {"posterior": "deterministic", "objective": "reconstruction"}
 
 
 @pytest.mark.parametrize(
@@ -358,7 +364,7 @@ POINT = {"posterior": "point", "objective": "reconstruction"}
         (SPHERE, {}, "directions have none"),
         (GUMBEL, {}, "importance samples"),
         (CODES | {"latent": (4, 2, 2), "net": "conv"}, {}, "importance samples"),
-        ({"structure": {"name": "ladder"}, "latent": 2}, {}, "Ladder has more"),
+        ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "Ladder has more"),
         (POINT, {}, "start='prior'"),
         ({}, {"start": "priro"}, "did you mean 'prior'"),
         ({}, {"chains": 0}, "chains=0"),
@@ -367,9 +373,9 @@ POINT = {"posterior": "point", "objective": "reconstruction"}
 def test_what_cannot_be_annealed_is_refused(axes, how, said):
     model = model_of((1, 8, 8), **axes)
     with pytest.raises(VariedError, match=said):
-        annealed(model, PLAIN, [], **how)
+        ais(model, PLAIN, [], **how)
     with pytest.raises(VariedError, match=said):
-        bidirectional(model, **how)
+        bdmc(model, **how)
 
 
 @pytest.mark.parametrize("betas", [(), (0.0,), (-1.0, 1.0), (math.nan,), (math.inf,)])
@@ -380,21 +386,21 @@ def test_temperatures_that_are_none_are_refused(betas):
 
 def test_nothing_to_draw_is_refused():
     with pytest.raises(VariedError, match="nothing to draw"):
-        bidirectional(model_of(), n=0)
+        bdmc(model_of(), n=0)
 
 
 def test_a_density_that_is_guessed_is_refused():
     model = model_of(latent=65, prior={"name": "flow-matching", "width": 8, "depth": 1})
     x = [Batch(torch.rand(2, SIZE).round())]
     how = {"chains": 1, "steps": 1, "leaps": 1}
-    assert annealed(model, PLAIN, x, **how).bound.isfinite().all()  # until it is fitted
-    model.prior.settle()
+    assert ais(model, PLAIN, x, **how).bound.isfinite().all()  # until it is fitted
+    model.prior.mark_fitted()
     with pytest.raises(VariedError, match="guesses"):
-        annealed(model, PLAIN, x, **how)
+        ais(model, PLAIN, x, **how)
 
 
 def test_an_autoencoder_is_annealed_from_its_prior():
     model, x = model_of(**POINT), torch.rand(4, SIZE).round()
     how = {"chains": 8, "steps": 20, "leaps": 2}
-    assert annealed(model, PLAIN, [Batch(x)], start="prior", **how).bound.isfinite().all()
+    assert ais(model, PLAIN, [Batch(x)], start="prior", **how).bound.isfinite().all()
     assert rate_distortion(model, PLAIN, [Batch(x)], **how).rates.min() > -0.5

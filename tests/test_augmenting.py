@@ -11,25 +11,25 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from varied import uses
+from varied import functional
 from varied.cli import app
-from varied.data import Items, read
+from varied.data import RawData, read
 from varied.data.codecs import ArrayCodec, TableCodec
 from varied.errors import VariedError
-from varied.jobs import prepare
-from varied.jobs.job import class_temperature
+from varied.evaluate.suites.classification import tstr_suite
+from varied.evaluate.suites.context import EvalContext
+from varied.functional import augment as uses_augment
 from varied.likelihoods import Gaussian as GaussianLikelihood
-from varied.measured.here import Here
-from varied.measured.worth import teachers
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
 from varied.runs import Run
-from varied.runs.augmented import taught
-from varied.runs.beside import beside
+from varied.runs.augmentation import learner_features
+from varied.runs.nearest_training import nearest_training
 from varied.spec import Spec, compose
-from varied.trace import Given
-from varied.uses import augment as uses_augment
+from varied.trace import ConditionalDistribution
+from varied.training import prepare
+from varied.training.job import calibration_temperature
 
 D, K = 3, 2
 
@@ -42,8 +42,8 @@ def linear() -> tuple[VAE, torch.Tensor, torch.Tensor]:
     encoder.weight.data[K:] = 0
     encoder.bias.data[K:] = posterior.bound * torch.atanh(variance.log() / posterior.bound)
     model = VAE(
-        Given(encoder, posterior, (D,)),
-        Given(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),
+        ConditionalDistribution(encoder, posterior, (D,)),
+        ConditionalDistribution(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),
         StandardNormal((K,)),
     )
     return model, decoder.weight.detach(), variance
@@ -56,20 +56,22 @@ def linear() -> tuple[VAE, torch.Tensor, torch.Tensor]:
 def test_draws_around_an_item_are_the_posterior_pushed_forward(spread, draw):
     model, w, variance = linear()
     x = torch.randn(2, D)
-    made = uses.near(model, x, n=40_000, spread=spread, draw=draw)
+    made = functional.variations(model, x, n=40_000, scale=spread, sample_x=draw)
     noise = 0.09 * torch.eye(D) if draw else 0
     expected = spread**2 * (w * variance) @ w.T + noise
     for row in range(2):
-        assert torch.allclose(made[row].mean(0), uses.reconstruct(model, x)[row], atol=0.04)
+        assert torch.allclose(made[row].mean(0), functional.reconstruct(model, x)[row], atol=0.04)
         assert torch.allclose(made[row].T.cov(), expected, atol=0.04 * spread**2)
 
 
 def test_a_spread_of_nothing_reconstructs_and_the_seed_decides():
     model, _, _ = linear()
     x, state = torch.randn(4, D), torch.get_rng_state()
-    still = uses.near(model, x, n=2, spread=0)
-    assert torch.allclose(still, uses.reconstruct(model, x)[:, None].expand(-1, 2, -1), atol=1e-6)
-    first, again, other = (uses.near(model, x, n=2, seed=seed) for seed in (1, 1, 2))
+    still = functional.variations(model, x, n=2, scale=0)
+    assert torch.allclose(
+        still, functional.reconstruct(model, x)[:, None].expand(-1, 2, -1), atol=1e-6
+    )
+    first, again, other = (functional.variations(model, x, n=2, seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
     assert torch.equal(state, torch.get_rng_state())
@@ -78,8 +80,8 @@ def test_a_spread_of_nothing_reconstructs_and_the_seed_decides():
 @pytest.mark.parametrize(
     ("parts", "spread", "said"),
     [
-        ({"posterior": "point", "objective": "reconstruction"}, 1.0, "no spread"),
-        ({"posterior": "vmf", "prior": "sphere-uniform"}, 2.0, "real numbers"),
+        ({"posterior": "deterministic", "objective": "reconstruction"}, 1.0, "no spread"),
+        ({"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform"}, 2.0, "real numbers"),
         ({}, -1.0, "must be 0 or above"),
     ],
 )
@@ -87,26 +89,26 @@ def test_what_has_nothing_around_it_is_refused(parts, spread, said):
     spec = Spec.of(likelihood="gaussian", latent=3, net={"name": "mlp", "width": 8}, **parts)
     model, _ = compose(spec, (5,))
     with pytest.raises(VariedError, match=said):
-        uses.near(model, torch.randn(2, 5), spread=spread)
+        functional.variations(model, torch.randn(2, 5), scale=spread)
 
 
 # Plain means
 
 
 def test_how_many_are_wanted():
-    assert uses.wanted([90, 10, 0], 5) == [5, 5, 0]
-    assert uses.wanted([90, 10, 0], balance=True) == [0, 80, 0]
-    assert uses.wanted([90, 10, 40], 50, balance=True) == [0, 40, 10]
+    assert functional.class_counts([90, 10, 0], 5) == [5, 5, 0]
+    assert functional.class_counts([90, 10, 0], balance=True) == [0, 80, 0]
+    assert functional.class_counts([90, 10, 40], 50, balance=True) == [0, 40, 10]
     for bad in (([9, 9], None, True), ([9, 9], None, False), ([9, 9], 4, True)):
         with pytest.raises(VariedError):
-            uses.wanted(*bad[:2], balance=bad[2])
+            functional.class_counts(*bad[:2], balance=bad[2])
 
 
 def test_pictures_are_moved_a_little_and_keep_what_they_are(monkeypatch):
     x = torch.zeros(200, 1, 32, 24, dtype=torch.uint8)
     x[:, :, 14:18, 10:14] = 200
-    made = uses_augment.moved(x, seed=3)
-    assert torch.equal(made, uses_augment.moved(x, seed=3))
+    made = uses_augment.random_shift(x, seed=3)
+    assert torch.equal(made, uses_augment.random_shift(x, seed=3))
     assert made.dtype == torch.uint8
     assert torch.allclose(made.float().sum((1, 2, 3)), x[0].float().sum(), rtol=0.05)
     rows = (made.float().sum((1, 3)) * torch.arange(32)).sum(1) / made.float().sum((1, 2, 3))
@@ -116,7 +118,7 @@ def test_pictures_are_moved_a_little_and_keep_what_they_are(monkeypatch):
     monkeypatch.setattr(uses_augment, "SHIFT", 0.0)
     monkeypatch.setattr(uses_augment, "TURN", 0.0)
     noisy = torch.randint(0, 256, (5, 3, 9, 7), dtype=torch.uint8)
-    assert torch.equal(uses_augment.moved(noisy), noisy)
+    assert torch.equal(uses_augment.random_shift(noisy), noisy)
 
 
 def test_a_turn_of_a_quarter_is_a_turn_of_a_quarter_in_any_frame(monkeypatch):
@@ -125,7 +127,7 @@ def test_a_turn_of_a_quarter_is_a_turn_of_a_quarter_in_any_frame(monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))
     x = torch.zeros(1, 1, 20, 10, dtype=torch.uint8)
     x[0, 0, 6:14, 4:6] = 100  # it stands, 8 high and 2 wide
-    made = uses_augment.moved(x)[0, 0]
+    made = uses_augment.random_shift(x)[0, 0]
     assert (made[9:11, 1:9] > 90).all()
     assert made.sum() == x.sum()
 
@@ -136,12 +138,12 @@ def test_rows_between_stand_on_the_lines_of_their_class():
     x = torch.cat([line, line + torch.tensor([0.02, 0.0])])  # side by side
     y = torch.arange(2).repeat_interleave(60)
     which = torch.cat([torch.randint(60, (300,)), 60 + torch.randint(60, (300,))])
-    made = uses_augment.between(x, y, which)
+    made = uses_augment.smote(x, y, which)
     assert torch.allclose(made[:300, 1], 2 * made[:300, 0], atol=1e-5)
     assert torch.allclose(made[300:, 1], 2 * (made[300:, 0] - 0.02), atol=1e-5)
     assert ((made[:300] >= x[:60].amin(0)) & (made[:300] <= x[:60].amax(0))).all()
     assert 0 < (made - x[which]).norm(dim=1).mean() < 0.3
-    alone = uses_augment.between(x[:1], y[:1], torch.zeros(4, dtype=torch.int64))
+    alone = uses_augment.smote(x[:1], y[:1], torch.zeros(4, dtype=torch.int64))
     assert torch.equal(alone, x[:1].expand(4, -1))
 
 
@@ -150,7 +152,7 @@ def test_gains_are_those_of_what_is_added():
     y = (x.sum(1) > 0).long()
     real, test = (x[:40], y[:40]), (x[1000:], y[1000:])
     made = {"right": (x[40:1000], y[40:1000]), "wrong": (x[40:1000], 1 - y[40:1000])}
-    found = {(one.learner, one.taught): one for one in uses.gains(real, made, test, seeds=2)}
+    found = {(one.learner, one.taught): one for one in functional.gains(real, made, test, seeds=2)}
     for learner in ("logistic", "forest"):
         right, wrong = (found[learner, f"real + {name}"] for name in made)
         assert right.accuracy.value > 0.95
@@ -201,7 +203,7 @@ def conditional(place):
 
 @pytest.fixture(scope="module")
 def few(place):
-    return trained(bars(), "m2", out=place / "m2", latent=2, few_labels=20, steps=300)
+    return trained(bars(), "m2", out=place / "m2", latent=2, n_labels=20, steps=300)
 
 
 @pytest.mark.parametrize("name", ["conditional", "few"])
@@ -213,24 +215,24 @@ def test_made_pictures_are_of_their_class(name, request):
 
 
 def test_a_run_is_as_sure_of_classes_as_its_validation_rows_allow(few, monkeypatch):
-    held, plain = few.part("validation"), few.classify(calibrated=False)
-    told = uses.temperature(
+    held, plain = few.split("validation"), few.classify(calibrated=False)
+    told = functional.calibration_temperature(
         few.classify(held, calibrated=False), torch.from_numpy(held.labels.astype("i8"))
     )
-    assert few.class_temperature == told != 1
-    torch.testing.assert_close(few.classify(), uses.softened(plain, told))
+    assert few.calibration_temperature == told != 1
+    torch.testing.assert_close(few.classify(), functional.apply_temperature(plain, told))
     assert torch.equal(few.classify().argmax(1), plain.argmax(1))
     blind, held = Run(few.folder), dataclasses.replace(held, labels=held.labels.copy())
     held.labels[9:] = -1
-    monkeypatch.setattr(blind, "part", lambda _: held)
-    assert class_temperature(blind) == 1  # nine labels are too few to tell
+    monkeypatch.setattr(blind, "split", lambda _: held)
+    assert calibration_temperature(blind) == 1  # nine labels are too few to tell
     gone = Run(few.folder)  # trained on arrays in memory, which are not there any more
     x, _ = bars()
     assert torch.equal(gone.classify(x), few.classify(x))
 
 
 def test_classes_are_filled_up_by_what_the_training_split_has(conditional):
-    training = conditional.part("train").labels
+    training = conditional.split("train").labels
     made = conditional.augment(balance=True)
     both = np.bincount(training) + np.bincount(made.items.labels, minlength=2)
     assert both[0] == both[1] == np.bincount(training).max()
@@ -253,7 +255,7 @@ def test_the_test_split_has_no_part_in_what_is_made(conditional):
         assert np.array_equal(a.items.x, b.items.x)
         assert np.array_equal(a.items.labels, b.items.labels)
     mixed = other.augment(9)
-    train = set(map(bytes, conditional.part("train").x))
+    train = set(map(bytes, conditional.split("train").x))
     assert all(bytes(one) in train for one in mixed.real.x)
     assert not any(bytes(one) in train for one in mixed.test.x)
 
@@ -291,16 +293,16 @@ def test_the_report_names_what_was_taught(conditional, monkeypatch):
 
 
 def test_around_pictures_the_item_comes_first(conditional, tmp_path):
-    items = conditional.part("test").take([0, 1, 2])
-    found = conditional.sample(4, near=items)
+    items = conditional.split("test").take([0, 1, 2])
+    found = conditional.sample(4, around=items)
     assert found.array.shape == (3, 5, 8, 8)
     assert np.array_equal(found.array[:, 0], items.x)
-    assert conditional.sample(near=items).array.shape[1] == 10
+    assert conditional.sample(around=items).array.shape[1] == 10
     assert found.save(tmp_path / "near.png").stat().st_size > 500
     bare = dataclasses.replace(items, labels=None)
     with pytest.raises(VariedError, match="labels"):
-        conditional.sample(near=bare)
-    turned = conditional.sample(4, near=bare, of="standing").array[:, 1:]
+        conditional.sample(around=bare)
+    turned = conditional.sample(4, around=bare, label="standing").array[:, 1:]
     assert stands(turned.reshape(-1, 8, 8).astype(float)).mean() > 0.9
 
 
@@ -329,7 +331,7 @@ def test_arrays_are_made_and_kept(place, tmp_path):
     assert ((made.items.x.mean(1) > 4) == (np.array(made.names) == "high")).all()
     assert read(str(made.save(tmp_path / "made.npz"))).classes == ("high", "low")
     assert {one.learner for one in made.gains(seeds=1)} == {"logistic", "forest"}
-    around = run.sample(3, near=x[:4], of="low")
+    around = run.sample(3, around=x[:4], label="low")
     assert around.array.shape == (4, 4, 3)
 
 
@@ -366,41 +368,43 @@ def test_rows_say_the_class_that_they_were_made_of(people, tmp_path):
 
 
 def test_a_row_that_says_another_class_is_made_anew(people, monkeypatch):
-    whole, asked = uses.made_of, []
+    whole, asked = functional.sample_classes, []
 
     def half_wrong(model, labels, classes, **more):
         asked.append(len(labels))
         wrong = torch.arange(len(labels)) % 2 == 0
         return whole(model, torch.where(wrong, 1 - labels, labels), classes, **more)
 
-    monkeypatch.setattr(uses, "made_of", half_wrong)
+    monkeypatch.setattr(functional, "sample_classes", half_wrong)
     made = people.augment(20)
     assert made.items.x.kind.tolist() == made.names
     assert asked[0] == 40
     assert sorted(asked, reverse=True) == asked
-    monkeypatch.setattr(uses, "made_of", lambda m, y, c, **more: whole(m, 0 * y, c, **more))
+    monkeypatch.setattr(
+        functional, "sample_classes", lambda m, y, c, **more: whole(m, 0 * y, c, **more)
+    )
     with pytest.raises(VariedError, match="come out as another class"):
         people.augment(20)
 
 
 def test_learners_are_not_shown_the_label(people):
-    items = people.part("train")
+    items = people.split("train")
     assert items.label_columns == ("kind",)
     twice = dataclasses.replace(items, x=items.x.assign(copy=items.x.kind))
     assert twice.label_columns == ("kind", "copy")
     codec = people.codec
     assert isinstance(codec, TableCodec)
     stored = codec.encode(items)
-    shown = taught(codec, stored, ("kind",))
+    shown = learner_features(codec, stored, ("kind",))
     changed = items.x.assign(kind=items.x.kind.map({"tall": "short", "short": "tall"}))
     other = codec.encode(dataclasses.replace(items, x=changed))
     assert not torch.equal(stored, other)
-    assert torch.equal(shown, taught(codec, other, ("kind",)))
+    assert torch.equal(shown, learner_features(codec, other, ("kind",)))
     assert shown.shape[1] < stored.shape[1]
 
 
 def test_learners_of_made_rows_are_told_the_class_that_each_was_made_of(people):
-    (found,) = teachers(Here(people))
+    (found,) = tstr_suite(EvalContext(people))
     assert len(found.measures) >= 2
     assert all(one.estimate.value > 0.85 for one in found.measures)
 
@@ -410,7 +414,7 @@ def test_a_model_that_learns_the_label_does_not_read_it(place):
     dice = np.random.default_rng(0)
     frame = pd.DataFrame({"a": dice.normal(size=400), "b": dice.normal(size=400)})
     frame["kind"] = pd.Categorical(np.where(dice.random(400) < 0.5, "x", "y"))
-    how = {"labels": "kind", "few_labels": 40, "steps": 100, "latent": 2}
+    how = {"labels": "kind", "n_labels": 40, "steps": 100, "latent": 2}
     run = trained(frame, "m2", out=place / "blind", **how)
     assert [column.name for column in run.codec.learned] == ["a", "b"]
     assert run.error.value > 0.3
@@ -419,21 +423,21 @@ def test_a_model_that_learns_the_label_does_not_read_it(place):
     assert list(made.items.x.columns) == ["a", "b", "kind"]
     drawn = run.sample(200).frame
     assert drawn.kind.dtype == frame.kind.dtype
-    counts, wanted = drawn.kind.value_counts(), run.part("train").x.kind.astype(str).value_counts()
+    counts, wanted = drawn.kind.value_counts(), run.split("train").x.kind.astype(str).value_counts()
     assert abs(counts["x"] / 200 - wanted["x"] / wanted.sum()) < 0.01
-    assert set(run.sample(5, of="y").frame.kind) == {"y"}
-    for made in (run.interpolate(n=2, steps=3), run.interpolate(corners=True)):
+    assert set(run.sample(5, label="y").frame.kind) == {"y"}
+    for made in (run.interpolate(n=2, steps=3), run.interpolate(grid=True)):
         assert set(made.frame.kind) <= {"x", "y"}
     # An item keeps its own class, of other data too; what is made of it has the likeliest.
     few = frame.head(4).assign(kind=["y", "x", None, "unheard of"])
-    near = run.sample(20, near=few).frame
+    near = run.sample(20, around=few).frame
     assert near.xs("item", level="draw").kind.isna().tolist() == [False, False, True, True]
     assert near.xs("item", level="draw").kind.tolist()[:2] == ["y", "x"]
     around = near[near.index.get_level_values("draw") != "item"]
     said = run.classify(around.reset_index(drop=True)).argmax(1)
     assert around.kind.tolist() == [run.context.classes[i] for i in said]
     both = run.reconstruct(n=40).frame
-    own = run.part("test").first(40).x.kind
+    own = run.split("test").first(40).x.kind
     assert both.xs("original", level="which").kind.tolist() == own.tolist()
 
 
@@ -441,17 +445,19 @@ def test_a_conditional_run_finds_the_labels_of_other_rows_by_their_column(place)
     dice = np.random.default_rng(0)
     kind = np.where(dice.random(200) < 0.5, 3.0, 1.0)
     frame = pd.DataFrame({"a": dice.normal(size=200) + 5 * kind, "kind": kind.astype(int)})
-    how = {"labels": "kind", "columns": {"kind": "ignore"}, "steps": 5, "latent": 2}
+    how = {"labels": "kind", "column_types": {"kind": "ignore"}, "steps": 5, "latent": 2}
     run = trained(frame, "conditional-vae", out=place / "told", **how)
     other = frame.head(6).astype({"kind": float})
-    batch = run.stored(run.read(other))
+    batch = run.encode_items(run.read(other))
     assert batch.c is not None
     assert run.context.decode(batch.c) == [str(int(k)) for k in other.kind]
-    made = run.sample(2, near=other).frame.kind
+    made = run.sample(2, around=other).frame.kind
     assert made.tolist() == other.kind.repeat(3).astype(int).tolist()
     walk = run.interpolate(other, n=3, steps=2).frame.kind
     assert walk.tolist() == other.kind[:3].repeat(2).astype(int).tolist()
-    said = run.stored(run.read((other, ["1"] * 6))).c  # labels that are given go before a column
+    said = run.encode_items(
+        run.read((other, ["1"] * 6))
+    ).c  # labels that are given go before a column
     assert run.context.decode(said) == ["1"] * 6
     with pytest.raises(VariedError, match="'kind' of row 2 is '7', which is no class of this run"):
         run.detect(other.assign(kind=[1, 7, 1, 1, 1, 1]))
@@ -463,7 +469,7 @@ def test_a_conditional_run_finds_the_labels_of_other_rows_by_their_column(place)
 def test_the_column_of_a_label_comes_back_as_it_was(cells, place):
     label = pd.Series(cells * 30)
     frame = pd.DataFrame({"kind": label, "a": np.random.default_rng(0).normal(size=60)})
-    for model, how in (("m2", {}), ("conditional-vae", {"columns": {"kind": "ignore"}})):
+    for model, how in (("m2", {}), ("conditional-vae", {"column_types": {"kind": "ignore"}})):
         here = {"labels": "kind", "steps": 3, "latent": 2, "out": place / f"{model}-{label.dtype}"}
         run = trained(frame, model, **here, **how)
         assert [column.name for column in run.codec.learned] == ["a"]
@@ -487,11 +493,11 @@ def test_labels_beside_a_table_become_a_column(place):
 
 def test_copies_are_told_from_likenesses(tmp_path):
     x = np.random.default_rng(0).normal(size=(900, 5)).astype(np.float32)
-    training, held = (Items(part, "array") for part in (x[:400], x[400:700]))
+    training, held = (RawData(part, "array") for part in (x[:400], x[400:700]))
     codec = ArrayCodec.fit(training)
-    fresh = beside(codec, x[700:], training, held)
+    fresh = nearest_training(codec, x[700:], training, held)
     assert fresh.warning is None
-    copied = beside(codec, x[30:230] + 1e-4, training, held)
+    copied = nearest_training(codec, x[30:230] + 1e-4, training, held)
     assert "repeat training rows" in copied.warning
     assert copied.index.tolist() == list(range(30, 230))
     assert copied.distance.max() < 0.01
@@ -502,15 +508,15 @@ def test_copies_are_told_from_likenesses(tmp_path):
 
 
 def test_rows_stand_above_their_nearest(people, tmp_path):
-    found = people.beside(people.sample(30))
+    found = people.nearest_training(people.sample(30))
     frame = found.pairs.array
     assert frame.index.names == ["row", "which"]
     assert frame.index.get_level_values("which")[:2].tolist() == ["sample", "nearest"]
     nearest = frame.xs("nearest", level="which").reset_index(drop=True)
-    training = people.part("train").x.iloc[found.index].reset_index(drop=True)
+    training = people.split("train").x.iloc[found.index].reset_index(drop=True)
     pd.testing.assert_frame_equal(nearest, training, check_dtype=False)
-    copies = dataclasses.replace(people.sample(30), array=people.part("train").x.iloc[:150])
-    assert people.beside(copies).distance.max() == 0
+    copies = dataclasses.replace(people.sample(30), array=people.split("train").x.iloc[:150])
+    assert people.nearest_training(copies).distance.max() == 0
     assert found.save(tmp_path / "pairs.csv").read_text().startswith("row,which,height")
 
 
@@ -532,15 +538,15 @@ def test_the_commands(conditional, plain, few, tmp_path, monkeypatch):
     assert (tmp_path / "augmented" / "lying").is_dir()
     quiet = said("augment", run, "--balance", "--no-report", "--out", "more.npz")
     assert "Balanced" not in quiet
-    assert "around the items of mine" in said("sample", run, "--near", "mine", "-n", "2")
-    out = said("sample", run, "--beside", "-n", "30", "--out", "s.png")
+    assert "around the items of mine" in said("sample", run, "--around", "mine", "-n", "2")
+    out = said("sample", run, "--check-copies", "-n", "30", "--out", "s.png")
     assert "Wrote s-beside.png" in out
-    assert "Fewer than 20" in said("sample", run, "--beside", "-n", "3", "--out", "t.png")
+    assert "Fewer than 20" in said("sample", run, "--check-copies", "-n", "3", "--out", "t.png")
     for words, why in (
         (("augment", run), "--per-class 500, or --balance"),
         (("augment", str(plain.folder), "--per-class", "3"), "makes no data of a class"),
-        (("sample", run, "--spread", "2"), "--spread is for --near"),
-        (("sample", run, "--near", "mine", "--beside"), "--near goes without"),
+        (("sample", run, "--scale", "2"), "--scale is for --around"),
+        (("sample", run, "--around", "mine", "--check-copies"), "--around goes without"),
     ):
         found = does.invoke(app, words)
         assert found.exit_code != 0

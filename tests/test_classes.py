@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from varied import uses
+from varied import functional
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import log_likelihood
-from varied.models import VAE, ClassVAE, Stacked
-from varied.objectives import elbo, iwae, semi
-from varied.randomness import noise
+from varied.functional.importance_sampling import posterior_draws
+from varied.models import M1M2, M2, VAE
+from varied.objectives import elbo, iwae, m2
+from varied.seeding import seeded
 from varied.spec import Spec, compose
-from varied.terms import distortion, rate
-from varied.terms.classes import Classification
-from varied.train import Step, train
-from varied.uses.weigh import weighed
+from varied.terms import kl, reconstruction
+from varied.terms.semi_supervised import Classification
+from varied.training_loop import Step, train
 
 SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 
@@ -27,14 +27,23 @@ SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 LABELS = {"some": [0, -1, 2, -1, -1], "none": [-1] * 5, "all": [2, 1, 0, 0, 1]}
 labels = pytest.mark.parametrize("given", LABELS.values(), ids=LABELS)
 
-M2 = {"structure": {"name": "classes", "units": 4}, "objective": "semi"}
-M1M2 = {"structure": {"name": "stacked", "above": 2, "units": 4}, "objective": "stacked"}
-M1 = {"structure": {"name": "stacked", "above": 0, "units": 4}, "objective": "semi"}
-JOINT = {"structure": M1M2["structure"] | {"joint": True}, "objective": "semi"}
-SEEING = {"structure": JOINT["structure"] | {"classifier": "same"}, "objective": "semi"}
-SKIP = {"structure": JOINT["structure"] | {"skip": True}, "objective": "semi"}
-APART = {"structure": M1M2["structure"] | {"classifier": "same"}, "objective": "stacked"}
-KINDS = {"m2": M2, "m1+m2": M1M2, "apart on data": APART, "joint": JOINT, "joint on data": SEEING}
+M2_SPEC = {"architecture": {"name": "m2", "hidden_units": 4}, "objective": "m2"}
+M1M2_SPEC = {
+    "architecture": {"name": "m1m2", "upper_latent": 2, "hidden_units": 4},
+    "objective": "m1m2",
+}
+M1 = {"architecture": {"name": "m1m2", "upper_latent": 0, "hidden_units": 4}, "objective": "m2"}
+JOINT = {"architecture": M1M2_SPEC["architecture"] | {"joint": True}, "objective": "m2"}
+SEEING = {"architecture": JOINT["architecture"] | {"classifier": "same"}, "objective": "m2"}
+SKIP = {"architecture": JOINT["architecture"] | {"skip": True}, "objective": "m2"}
+APART = {"architecture": M1M2_SPEC["architecture"] | {"classifier": "same"}, "objective": "m1m2"}
+KINDS = {
+    "m2": M2_SPEC,
+    "m1+m2": M1M2_SPEC,
+    "apart on data": APART,
+    "joint": JOINT,
+    "joint on data": SEEING,
+}
 KINDS |= {"m1": M1, "skip": SKIP}
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -98,13 +107,13 @@ def kingma(w, x, label, z):
 
 @labels
 def test_distortion_and_rate_are_kingmas_equations(given):
-    model = made(M2)[0].double()
+    model = made(M2_SPEC)[0].double()
     x = rows().double()
     trace = model(x, one_hot(given).double())
     w = {name: p.detach().numpy() for name, p in model.named_parameters()}
     z = trace.levels[0].z.detach().numpy()
     wanted = [kingma(w, x[b].numpy(), given[b], z[:, b]) for b in range(len(x))]
-    told = distortion(trace) + rate(trace)
+    told = reconstruction(trace) + kl(trace)
     assert told.tolist() == pytest.approx(wanted, rel=1e-9)
     assert elbo()(trace)[0].item() == pytest.approx(np.mean(wanted), rel=1e-9)
 
@@ -121,7 +130,7 @@ def divergence(mean, log_variance, of_mean, of_log_variance):
 
 
 def joined(w, x, label, z1, z2, kind):
-    """Return the joint loss of M1+M2 of a datum, from its draws in NumPy."""
+    """Return the joint loss of M1+M2_SPEC of a datum, from its draws in NumPy."""
     x = x.reshape(-1)
     seen = (x, np.tanh) if kind is SEEING else (z1, silu)
     logits = dense(w, "above.classifier", *seen)
@@ -156,19 +165,19 @@ def test_a_joint_model_has_one_bound(given, samples, kind):
         [joined(w, x[b].numpy(), given[b], z1[0, s, b], z2[:, s, b], kind) for b in range(5)]
         for s in range(samples)
     ]
-    told = distortion(trace) + rate(trace)
+    told = reconstruction(trace) + kl(trace)
     assert told.tolist() == pytest.approx(np.mean(each, 0), rel=1e-9)
     assert trace.weights.shape == (samples * CLASSES, 5)
     torch.testing.assert_close(trace.weights.sum(0), torch.ones(5).double())
 
 
 def test_no_labels_are_as_labels_that_are_all_missing():
-    model, _ = made(M2)
+    model, _ = made(M2_SPEC)
     x = rows()
     torch.manual_seed(3)
-    without = rate(model(x))
+    without = kl(model(x))
     torch.manual_seed(3)
-    assert torch.equal(without, rate(model(x, one_hot(LABELS["none"]))))
+    assert torch.equal(without, kl(model(x, one_hot(LABELS["none"]))))
 
 
 # Samples and their weights
@@ -177,7 +186,7 @@ def test_no_labels_are_as_labels_that_are_all_missing():
 @labels
 @pytest.mark.parametrize("samples", [1, 3])
 def test_every_class_is_tried_and_weighed(given, samples):
-    model, _ = made(M2)
+    model, _ = made(M2_SPEC)
     trace = model(rows(), one_hot(given), samples=samples)
     q, weights = model.classify(trace.x), trace.weights
     assert weights.shape == trace.log_px.shape == (samples * CLASSES, 5)
@@ -191,46 +200,46 @@ def test_every_class_is_tried_and_weighed(given, samples):
 
 
 def test_more_draws_change_the_noise_and_not_the_mean():
-    model, _ = made(M2)
+    model, _ = made(M2_SPEC)
     x, c = rows(2), one_hot([1, -1])
     one, many = (elbo()(model(x, c, samples=k))[0].item() for k in (2000, 4000))
     assert one == pytest.approx(many, abs=0.05)
 
 
-@pytest.mark.parametrize("kind", [M2, JOINT, SKIP], ids=["m2", "joint", "skip"])
+@pytest.mark.parametrize("kind", [M2_SPEC, JOINT, SKIP], ids=["m2", "joint", "skip"])
 def test_the_bound_of_a_datum_is_the_sum_of_those_of_its_classes(kind):
     model = made(kind)[0].double()
     x = rows().double()
     found = []
     for given in ([-1] * 5, *([y] * 5 for y in range(CLASSES))):
         torch.manual_seed(1)  # the same draws for each
-        found.append(whole(model(x, one_hot(given).double(), samples=4).log_w))
+        found.append(whole(model(x, one_hot(given).double(), samples=4).log_weight))
     torch.testing.assert_close(found[0], torch.stack(found[1:]).logsumexp(0))
     assert (torch.stack(found[1:]) < found[0]).all()
 
 
 def test_many_draws_of_a_label_give_the_integral():
-    model = made(M2, latent=1)[0].double()
+    model = made(M2_SPEC, latent=1)[0].double()
     x, y = rows(2).double(), torch.eye(CLASSES)[[1, 2]].double()
     grid = torch.linspace(-8, 8, 2001, dtype=torch.float64)[:, None, None].expand(-1, 2, 1)
     log_joint = model.decoder(grid, y).log_prob(x) - 0.5 * (
         grid[..., 0] ** 2 + math.log(2 * math.pi)
     )
     exact = log_joint.logsumexp(0) + math.log(16 / 2000) - math.log(CLASSES)
-    told = whole(model(x, y, samples=20_000).log_w)
+    told = whole(model(x, y, samples=20_000).log_weight)
     torch.testing.assert_close(told, exact, atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("kind", [M2, JOINT, SKIP], ids=["m2", "joint", "skip"])
+@pytest.mark.parametrize("kind", [M2_SPEC, JOINT, SKIP], ids=["m2", "joint", "skip"])
 def test_a_bound_is_below_the_likelihood(kind):
     model, _ = made(kind)
     x = rows()
     trace = model(x, one_hot(LABELS["some"]), samples=2000)
-    assert (-(distortion(trace) + rate(trace)) <= whole(trace.log_w) + 0.02).all()
+    assert (-(reconstruction(trace) + kl(trace)) <= whole(trace.log_weight) + 0.02).all()
 
 
 def test_importance_weighted_objectives_refuse_weighted_draws():
-    model, _ = made(M2)
+    model, _ = made(M2_SPEC)
     with pytest.raises(VariedError, match="weights; use objective='elbo'"):
         iwae()(model(rows()))
 
@@ -248,7 +257,7 @@ def reached(model, loss):
 @pytest.mark.parametrize("net", ["mlp", "conv"])
 def test_gradient_reaches_every_parameter(kind, net):
     if net == "conv":
-        kind = kind | {"net": {"name": "conv", "width": 2, "hidden": 4, "activation": "silu"}}
+        kind = kind | {"net": {"name": "conv", "width": 2, "dense_width": 4, "activation": "silu"}}
         model, objective = compose(Spec.of(latent=2, context=3, **kind), (1, 8, 8))
         x = torch.rand(60, 1, 8, 8).round()
     else:
@@ -259,12 +268,12 @@ def test_gradient_reaches_every_parameter(kind, net):
 
 
 def test_a_label_teaches_the_classifier_by_the_weight_of_its_term_alone():
-    model, _ = made(M2)
+    model, _ = made(M2_SPEC)
     x, c = rows(), one_hot(LABELS["all"])
     name = "classifier"
-    assert not [n for n in reached(model, semi(alpha=0.0)(model(x, c))[0]) if n.startswith(name)]
-    assert [n for n in reached(model, semi(alpha=1.0)(model(x, c))[0]) if n.startswith(name)]
-    assert [n for n in reached(model, semi(alpha=0.0)(model(x))[0]) if n.startswith(name)]
+    assert not [n for n in reached(model, m2(alpha=0.0)(model(x, c))[0]) if n.startswith(name)]
+    assert [n for n in reached(model, m2(alpha=1.0)(model(x, c))[0]) if n.startswith(name)]
+    assert [n for n in reached(model, m2(alpha=0.0)(model(x))[0]) if n.startswith(name)]
 
 
 @labels
@@ -275,24 +284,24 @@ def test_classification_is_a_mean_over_the_rows_with_a_label(kind, given):
     trace = model(x, one_hot(given), samples=2)
     told = Classification()(trace)
     assert told.shape == (5,)
-    level = (trace.above or trace).levels[-1]
+    level = (trace.upper or trace).levels[-1]
     q = level.logits.softmax(-1).reshape(-1, 5, CLASSES)
     wanted = [-q[:, b, label].log().mean().item() for b, label in enumerate(given) if label >= 0]
     assert told.mean().item() == pytest.approx(np.mean(wanted) if wanted else 0.0, rel=1e-5)
 
 
 def test_what_is_above_teaches_nothing_below():
-    model, objective = made(M1M2)
+    model, objective = made(M1M2_SPEC)
     x, c = rows(), one_hot(LABELS["some"])
     trace = model(x, c, samples=2)
-    assert torch.equal(trace.above.x, trace.levels[0].z.flatten(0, 1))
+    assert torch.equal(trace.upper.x, trace.levels[0].z.flatten(0, 1))
     above = (
-        distortion(trace.above).mean() + rate(trace.above).mean() + Classification()(trace).mean()
+        reconstruction(trace.upper).mean() + kl(trace.upper).mean() + Classification()(trace).mean()
     )
     assert all(n.startswith("above.") for n in reached(model, above))
     assert all(n.startswith("below.") for n in reached(model, elbo()(trace)[0]))
     loss, parts = objective(trace)
-    wanted = elbo()(trace)[0] + distortion(trace.above).mean() + rate(trace.above).mean()
+    wanted = elbo()(trace)[0] + reconstruction(trace.upper).mean() + kl(trace.upper).mean()
     torch.testing.assert_close(loss, wanted + 5 * parts["classification"])
 
 
@@ -301,27 +310,27 @@ def test_m1_alone_says_of_codes_that_they_are_normal():
     trace = model(rows(), one_hot(LABELS["some"]))
     z = trace.levels[0].z[0]
     normal = torch.distributions.Normal(0, 1).log_prob(z).sum(-1)
-    torch.testing.assert_close(trace.above.log_px[0], normal)
-    assert model.latents(20_000).std(0).tolist() == pytest.approx([1, 1], abs=0.03)
+    torch.testing.assert_close(trace.upper.log_px[0], normal)
+    assert model.sample_prior(20_000).std(0).tolist() == pytest.approx([1, 1], abs=0.03)
 
 
 def test_dropout_is_of_training_alone():
-    model, _ = made({**M2, "structure": {"name": "classes", "units": 4, "dropout": 0.5}})
+    model, _ = made({**M2_SPEC, "architecture": {"name": "m2", "hidden_units": 4, "dropout": 0.5}})
     x = rows()
     assert not torch.equal(model.classify(x), model.classify(x))
-    told = uses.classify(model, torch.Tensor.float, [Batch(x)])
+    told = functional.classify(model, torch.Tensor.float, [Batch(x)])
     assert model.training
     assert torch.equal(told, model.eval().classify(x))
 
 
-@pytest.mark.parametrize("kind", [M2, SEEING, APART], ids=["m2", "joint on data", "apart"])
+@pytest.mark.parametrize("kind", [M2_SPEC, SEEING, APART], ids=["m2", "joint on data", "apart"])
 def test_pictures_are_moved_before_the_classifier_alone_and_in_training_alone(kind):
-    structure = kind["structure"] | {"affine": 3.0}
-    model, _ = made({**kind, "structure": structure})
+    structure = kind["architecture"] | {"augment": 3.0}
+    model, _ = made({**kind, "architecture": structure})
     x = rows()
     assert not torch.equal(model.classify(x), model.classify(x))
     torch.testing.assert_close(model(x).x, x)
-    told = uses.classify(model, torch.Tensor.float, [Batch(x)])
+    told = functional.classify(model, torch.Tensor.float, [Batch(x)])
     assert torch.equal(told, model.eval().classify(x))
     c = one_hot([0, 1, 2, 0, 1])
     torch.testing.assert_close(model.train().encode(x, c).mean, model.encode(x, c).mean)
@@ -334,7 +343,9 @@ def test_pictures_are_moved_before_the_classifier_alone_and_in_training_alone(ki
 def test_classify_reads_no_label_and_sums_to_one(kind):
     model, _ = made(kind)
     x = rows(7)
-    told = uses.classify(model, torch.Tensor.float, [Batch(x[:4], one_hot([0] * 4)), Batch(x[4:])])
+    told = functional.classify(
+        model, torch.Tensor.float, [Batch(x[:4], one_hot([0] * 4)), Batch(x[4:])]
+    )
     torch.testing.assert_close(told.sum(1), torch.ones(7))
     torch.testing.assert_close(told, model.eval().classify(x))
 
@@ -348,9 +359,9 @@ def true_chances(n):
 @pytest.mark.parametrize("times", [0.5, 1, 3])
 def test_the_temperature_is_how_much_too_sure_a_model_is(times):
     logits, labels = true_chances(20_000)
-    found = uses.temperature((times * logits).softmax(-1), labels)
+    found = functional.calibration_temperature((times * logits).softmax(-1), labels)
     assert found == pytest.approx(times, rel=0.05)
-    mended = uses.softened((times * logits).softmax(-1), found)
+    mended = functional.apply_temperature((times * logits).softmax(-1), found)
     torch.testing.assert_close(mended, logits.softmax(-1), atol=0.02, rtol=0)
 
 
@@ -358,18 +369,22 @@ def test_labels_that_are_not_known_say_nothing():
     logits, labels = true_chances(50)
     sure = (5 * logits).softmax(-1)
     few = torch.where(torch.arange(50) < 30, labels, -1)
-    assert uses.temperature(sure, few) == uses.temperature(sure[:30], labels[:30])
-    assert uses.temperature(sure, torch.full((50,), -1)) == 1
+    assert functional.calibration_temperature(sure, few) == functional.calibration_temperature(
+        sure[:30], labels[:30]
+    )
+    assert functional.calibration_temperature(sure, torch.full((50,), -1)) == 1
 
 
 def test_few_rows_that_are_right_do_not_show_that_a_model_is_never_wrong():
     chances = torch.full((10, 2), 1e-30)
     chances[:, 0] = 1
-    found = uses.softened(chances, uses.temperature(chances, torch.zeros(10, dtype=torch.long)))
+    found = functional.apply_temperature(
+        chances, functional.calibration_temperature(chances, torch.zeros(10, dtype=torch.long))
+    )
     assert found[:, 0].tolist() == pytest.approx([1 - 1 / 24] * 10, abs=2e-3)
     hard = torch.tensor([[1.0, 0, 0]])  # a class that was ruled out to the last bit
-    assert uses.softened(hard, 2.0).isfinite().all()
-    assert torch.equal(uses.softened(hard, 1.0), hard)
+    assert functional.apply_temperature(hard, 2.0).isfinite().all()
+    assert torch.equal(functional.apply_temperature(hard, 1.0), hard)
 
 
 @kinds
@@ -378,16 +393,19 @@ def test_every_use_works_with_a_class_and_without(kind, given):
     model, _ = made(kind)
     x, c = rows(), None if given is None else one_hot(given)
     z = model.encode(x, c).mean
-    assert z.shape == (5, *model.latent)
-    assert model.latents(5, c).shape == z.shape
-    assert uses.reconstruct(model, x, c).shape == x.shape
-    assert uses.sample(model, 5, c, temperature=0.7).shape == x.shape
+    assert z.shape == (5, *model.latent_shape)
+    assert model.sample_prior(5, c).shape == z.shape
+    assert functional.reconstruct(model, x, c).shape == x.shape
+    assert functional.sample(model, 5, c, temperature=0.7).shape == x.shape
     with pytest.raises(VariedError, match="Only a ladder takes a temperature for each level"):
-        uses.sample(model, 5, c, temperature=[0.7, 1.0])
-    assert uses.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
-    assert uses.traverse(model, z[0], [0, 1], None if c is None else c[:1])[0].shape[:2] == (2, 9)
-    codes = uses.encode(model, torch.Tensor.float, [Batch(x, c)])
-    assert codes.mean.shape == codes.spread.shape == (5, *model.latent)
+        functional.sample(model, 5, c, temperature=[0.7, 1.0])
+    assert functional.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
+    assert functional.traverse(model, z[0], [0, 1], None if c is None else c[:1])[0].shape[:2] == (
+        2,
+        9,
+    )
+    codes = functional.encode(model, torch.Tensor.float, [Batch(x, c)])
+    assert codes.mean.shape == codes.spread.shape == (5, *model.latent_shape)
 
 
 @kinds
@@ -396,7 +414,7 @@ def test_what_was_drawn_is_decoded_as_it_was(kind, samples):
     model, _ = made(kind)
     x = rows()
     trace = model.eval()(x, samples=samples)
-    assert trace.z.shape[2:] == model.latent
+    assert trace.z.shape[2:] == model.latent_shape
     log_px = model.decode(trace.z).log_prob(x)
     torch.testing.assert_close(log_px, trace.log_px.expand_as(log_px))
 
@@ -404,10 +422,10 @@ def test_what_was_drawn_is_decoded_as_it_was(kind, samples):
 @kinds
 def test_draws_are_those_of_all_classes_together(kind):
     model, _ = made(kind)
-    z, log_w = weighed(model, rows(), samples=7)
-    assert z.shape == (*log_w.shape, *model.latent)
-    assert len(z) == 7 // model.tries * model.tries
-    assert len(weighed(model, rows(), samples=1)[0]) == model.tries
+    z, log_w = posterior_draws(model, rows(), samples=7)
+    assert z.shape == (*log_w.shape, *model.latent_shape)
+    assert len(z) == 7 // model.num_enumerated * model.num_enumerated
+    assert len(posterior_draws(model, rows(), samples=1)[0]) == model.num_enumerated
 
 
 @kinds
@@ -417,16 +435,19 @@ def test_gaps_are_filled_and_scores_are_told(kind, given):
     x, c = rows(), None if given is None else one_hot(given)
     mask = torch.ones_like(x)
     mask[0, 0, 0, 0] = 0
-    filled = uses.impute(model, x, c, mask, draws=3, samples=8)
+    filled = functional.impute(model, x, c, mask, n_draws=3, samples=8)
     assert torch.equal(filled[:, 1:], x[1:].expand(3, -1, -1, -1, -1)) and filled.isfinite().all()
     score, cost = (
-        getattr(uses.strangeness(model, torch.Tensor.float, [Batch(x, c)], samples=8), name)
+        getattr(
+            functional.negative_log_likelihood(model, torch.Tensor.float, [Batch(x, c)], samples=8),
+            name,
+        )
         for name in ("score", "cost")
     )
     assert score.shape == (5,) and cost.shape == x.shape and (cost > 0).all()
 
 
-@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+@pytest.mark.parametrize("kind", [M2_SPEC, SKIP], ids=["m2", "skip"])
 def test_a_code_holds_the_label_or_the_most_probable_class(kind):
     model, _ = made(kind)
     x = rows()
@@ -437,7 +458,7 @@ def test_a_code_holds_the_label_or_the_most_probable_class(kind):
     assert model.encode(x).log_prob(model.encode(x).mean).isfinite().all()
 
 
-@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+@pytest.mark.parametrize("kind", [M2_SPEC, SKIP], ids=["m2", "skip"])
 def test_a_class_overrides_that_of_a_code(kind):
     model, _ = made(kind)
     z = torch.cat([torch.eye(CLASSES)[[0, 0]], torch.randn(2, LATENT)], 1)
@@ -448,10 +469,10 @@ def test_a_class_overrides_that_of_a_code(kind):
     torch.testing.assert_close(model.decode(moved).mean[0], other[0])
 
 
-@pytest.mark.parametrize("kind", [M2, SKIP], ids=["m2", "skip"])
+@pytest.mark.parametrize("kind", [M2_SPEC, SKIP], ids=["m2", "skip"])
 def test_draws_are_of_the_class_that_was_asked_for_or_of_all(kind):
     model, _ = made(kind)
-    drawn = model.latents(3000, one_hot([2, -1, -1] * 1000))[:, :CLASSES]
+    drawn = model.sample_prior(3000, one_hot([2, -1, -1] * 1000))[:, :CLASSES]
     assert (drawn[::3].argmax(1) == 2).all()
     shares = drawn.reshape(-1, 3, CLASSES)[:, 1:].mean((0, 1))
     assert shares.tolist() == pytest.approx([1 / CLASSES] * CLASSES, abs=0.04)
@@ -459,7 +480,7 @@ def test_draws_are_of_the_class_that_was_asked_for_or_of_all(kind):
 
 
 def test_missing_numbers_are_left_out():
-    model, objective = made(M2)
+    model, objective = made(M2_SPEC)
     x, mask = rows(), torch.ones(5, *SHAPE)
     x[0, 0, 0, 0], mask[0, 0, 0, 0] = math.nan, 0
     assert objective(model(x, one_hot(LABELS["some"]), mask))[0].isfinite()
@@ -475,15 +496,15 @@ def test_few_labels_and_many_rows_make_a_classifier():
     c[4:] = 0  # two labels for each class
     pattern = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]).float()[y]
     x = (torch.rand(400, 6) < 0.1 + 0.8 * pattern).float().reshape(-1, *SHAPE)
-    plan = {"batch": 40, "lr": 0.02, "steps": 150, "precision": "float32", "compile": "no"}
+    plan = {"batch_size": 40, "lr": 0.02, "steps": 150, "precision": "float32", "compile": "no"}
     spec = Spec.of(
-        **M2, net={"name": "mlp", "width": 16, "depth": 1}, latent=1, context=2, plan=plan
+        **M2_SPEC, net={"name": "mlp", "width": 16, "depth": 1}, latent=1, context=2, plan=plan
     )
     model, objective = compose(spec, SHAPE)
-    stream = Batches(x, c, size=40, seed=0, labelled=0.25)
+    stream = Batches(x, c, size=40, seed=0, labeled=0.25)
     for _ in train(Step(model, objective), stream, spec.plan):
         pass
-    told = uses.classify(model, torch.Tensor.float, [Batch(x)]).argmax(1)
+    told = functional.classify(model, torch.Tensor.float, [Batch(x)]).argmax(1)
     assert (told == y).float().mean() > 0.95
 
 
@@ -493,30 +514,42 @@ def test_few_labels_and_many_rows_make_a_classifier():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({**M2, "context": 0}, "needs two classes or more"),
-        ({**M1M2, "context": 1}, "needs two classes or more"),
-        ({**M2, "latent": (2, 2, 2)}, "a latent of one dimension"),
-        ({**M2, "posterior": "iaf"}, "has a posterior of its own"),
-        ({**M1M2, "prior": "mixture"}, "has a prior of its own"),
-        ({**M2, "structure": {"name": "classes", "classifier": "none"}}, "is no net; choose from"),
+        ({**M2_SPEC, "context": 0}, "needs two classes or more"),
+        ({**M1M2_SPEC, "context": 1}, "needs two classes or more"),
+        ({**M2_SPEC, "latent": (2, 2, 2)}, "a latent of one dimension"),
+        ({**M2_SPEC, "posterior": "iaf"}, "has a posterior of its own"),
+        ({**M1M2_SPEC, "prior": "learned-gmm"}, "has a prior of its own"),
         (
-            {**M1, "structure": {**M1["structure"], "classifier": "conv"}},
+            {**M2_SPEC, "architecture": {"name": "m2", "classifier": "none"}},
+            "is no net; choose from",
+        ),
+        (
+            {**M1, "architecture": {**M1["architecture"], "classifier": "conv"}},
             "nothing else would learn",
         ),
-        ({**JOINT, "structure": {**JOINT["structure"], "classifier": "c"}}, "choose from codes"),
-        ({**M2, "structure": {"name": "classes", "dropout": 1.0}}, "from 0 to below 1"),
-        ({**M2, "structure": {"name": "classes", "affine": 8.0}}, "from 0 to 3"),
-        ({**JOINT, "structure": {**JOINT["structure"], "affine": 1.0}}, "this one reads"),
-        ({**M2, "objective": {"name": "semi", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
-        ({**M2, "objective": "stacked"}, "use a structure='stacked' that is not joint"),
-        ({**JOINT, "objective": "stacked"}, "or objective='semi'"),
-        ({**JOINT, "structure": {**JOINT["structure"], "above": 0}}, "nothing to join"),
-        ({**M1M2, "structure": {**M1M2["structure"], "skip": True}}, "use joint=True"),
-        ({**M1M2, "structure": "flat", "objective": "semi"}, "use structure='classes'"),
-        ({**M2, "objective": "beta-tc"}, "reads independent dimensions of the posterior"),
-        ({**M2, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='semi'"),
-        ({**M1M2, "objective": "elbo"}, "would leave a part of structure='stacked' untrained"),
-        ({**M1, "objective": "elbo"}, "use objective='stacked', or with joint=True"),
+        (
+            {**JOINT, "architecture": {**JOINT["architecture"], "classifier": "c"}},
+            "choose from codes",
+        ),
+        ({**M2_SPEC, "architecture": {"name": "m2", "dropout": 1.0}}, "from 0 to below 1"),
+        ({**M2_SPEC, "architecture": {"name": "m2", "augment": 8.0}}, "from 0 to 3"),
+        ({**JOINT, "architecture": {**JOINT["architecture"], "augment": 1.0}}, "this one reads"),
+        ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
+        ({**M2_SPEC, "objective": "m1m2"}, "use a architecture='m1m2' that is not joint"),
+        ({**JOINT, "objective": "m1m2"}, "or objective='m2'"),
+        (
+            {**JOINT, "architecture": {**JOINT["architecture"], "upper_latent": 0}},
+            "nothing to join",
+        ),
+        (
+            {**M1M2_SPEC, "architecture": {**M1M2_SPEC["architecture"], "skip": True}},
+            "use joint=True",
+        ),
+        ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),
+        ({**M2_SPEC, "objective": "beta-tc-vae"}, "reads independent dimensions of the posterior"),
+        ({**M2_SPEC, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='m2'"),
+        ({**M1M2_SPEC, "objective": "elbo"}, "would leave a part of architecture='m1m2' untrained"),
+        ({**M1, "objective": "elbo"}, "use objective='m1m2', or with joint=True"),
     ],
 )
 def test_it_is_refused_in_one_sentence(changes, sentence):
@@ -526,30 +559,32 @@ def test_it_is_refused_in_one_sentence(changes, sentence):
 
 def test_rows_of_a_table_are_not_moved():
     with pytest.raises(VariedError, match="these data have shape"):
-        compose(Spec.of(**M2 | {"structure": {"name": "classes", "affine": 1.0}}, context=3), (6,))
+        compose(
+            Spec.of(**M2_SPEC | {"architecture": {"name": "m2", "augment": 1.0}}, context=3), (6,)
+        )
 
 
 def test_a_model_without_classes_is_refused():
-    model, _ = made({"structure": "flat"}, context=0)
+    model, _ = made({"architecture": "vae"}, context=0)
     assert isinstance(model, VAE)
     with pytest.raises(VariedError, match="knows no classes"):
-        uses.classify(model, torch.Tensor.float, [Batch(rows())])
+        functional.classify(model, torch.Tensor.float, [Batch(rows())])
     with pytest.raises(VariedError, match="reads the classes"):
         Classification()(model(rows()))
 
 
 def test_what_is_made():
-    assert isinstance(made(M2)[0], ClassVAE) and made(M2)[0].latent == (CLASSES + LATENT,)
-    assert isinstance(made(M1)[0], Stacked) and made(M1)[0].classes == CLASSES
+    assert isinstance(made(M2_SPEC)[0], M2) and made(M2_SPEC)[0].latent_shape == (CLASSES + LATENT,)
+    assert isinstance(made(M1)[0], M1M2) and made(M1)[0].num_classes == CLASSES
 
 
 def test_an_importance_bound_counts_every_class_that_was_tried():
-    structure = {"name": "classes", "units": 8}
+    structure = {"name": "m2", "hidden_units": 8}
     small = {"net": {"name": "mlp", "width": 8}, "latent": 2, "context": 3}
-    model, _ = compose(Spec.of(structure=structure, objective="semi", **small), (6,))
+    model, _ = compose(Spec.of(architecture=structure, objective="m2", **small), (6,))
     x = torch.rand(5, 6).round()
     bound, _ = log_likelihood(model, torch.Tensor.float, [Batch(x)], samples=4, seed=1)
-    with noise(1, "importance", 0), torch.no_grad():
-        log_w = model.eval()(x, samples=4).log_w
+    with seeded(1, "importance", 0), torch.no_grad():
+        log_w = model.eval()(x, samples=4).log_weight
     assert len(log_w) == 4 * 3
     torch.testing.assert_close(bound, log_w.logsumexp(0) - math.log(12))

@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 from varied.cli import console, main
-from varied.cli.find import fresh
-from varied.cli.flags import in_flags, sift, size_of
+from varied.cli.flags import in_flags, size_of, split_settings
+from varied.cli.paths import unused_path
 from varied.cli.progress import Meter
 from varied.errors import VariedError
 from varied.spec import Plan
-from varied.tensors import read_tensors
+from varied.tensor_io import read_tensors
 
 QUICK = ["--steps", "20", "--precision", "float32", "--threads", "1", "--compile", "no"]
 SMALL = ["--net", "mlp", "--width", "16"]
@@ -86,7 +86,7 @@ def run(place, monkeypatch, capsys):
 def test_train_tells_and_measures(run, place, tmp_path):
     code, out, err = run("train", "photos", "--out", tmp_path / "new", *QUICK, *SMALL)
     assert code == 0, err
-    assert "40 colour pictures, 8x8; 12 unreadable; 2 classes." in out
+    assert "40 color pictures, 8x8; 12 unreadable; 2 classes." in out
     assert out.count("Left out red/torn") == 10
     assert "And 2 more that could not be read." in out
     assert "100%" in out
@@ -117,8 +117,8 @@ def test_dry_trains_nothing(run, place):
     code, out, _ = run(
         "train",
         "photos",
-        "--dry",
-        "--components",
+        "--dry-run",
+        "--n-components",
         "3",
         "--minutes",
         "2",
@@ -129,16 +129,18 @@ def test_dry_trains_nothing(run, place):
         *SMALL,
     )
     assert code == 0
-    assert "components = 3" in out
+    assert "n_components = 3" in out
     assert "depth = 1" in out
     assert re.search(r"Would train [\d,]+ parameters", out)
     assert sorted(place.rglob("*")) == before
-    code, out, _ = run("train", "photos", "--dry", "--json")
+    code, out, _ = run("train", "photos", "--dry-run", "--json")
     assert json.loads(out)["parameters"] > 0
 
 
 def test_a_spec_trains_again_for_another_length(run):
-    code, out, _ = run("train", "photos", "--spec", "runs/a/spec.toml", "--epochs", "3", "--dry")
+    code, out, _ = run(
+        "train", "photos", "--spec", "runs/a/spec.toml", "--epochs", "3", "--dry-run"
+    )
     assert code == 0
     assert "epochs = 3" in out
     assert "steps" not in out.partition("[plan]")[2]
@@ -166,18 +168,21 @@ def test_the_first_free_demo(tmp_path):
         ("train photos --lattent 8", "There is no flag --lattent: did you mean --latent?"),
         ("train photos --net.dept 8", "did you mean --net.depth?"),
         ("train photos --conditinal", "did you mean --conditional?"),
-        ("train photos --components", "--components needs a value"),
-        ("train photos --components 3 --steps 3", "--likelihood discretized-logistic-mixture"),
+        ("train photos --n-components", "--n-components needs a value"),
+        ("train photos --n-components 3 --steps 3", "--likelihood discretized-logistic-mixture"),
         ("train photos --model vea", "There is no model 'vea': did you mean 'vae'?"),
         ("train photos --likelihood gausian --steps 3", "did you mean 'gaussian'?"),
-        ("train photos --posterior point --steps 3", "use --posterior gaussian or --objective rec"),
+        (
+            "train photos --posterior deterministic --steps 3",
+            "use --posterior gaussian or --objective rec",
+        ),
         ("train photos --likelihood bernoulli --steps 3", "binarize it with --binarize dynamic"),
         ("train photos --steps 3 --epochs 1", "Give one of --minutes, --epochs and --steps"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
         ("train photos --latent x", "--latent x is not a whole number or a list of whole numbers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
-        ("train photos --size big", "--size big is no size"),
+        ("train photos --image-size big", "--image-size big is no size"),
         ("train photos --labels y", "folders name their own labels"),
         ("train photos --spec no.toml", "There is no file no.toml"),
         ("train photos --spec no.toml --model vae", "not both"),
@@ -190,14 +195,14 @@ def test_the_first_free_demo(tmp_path):
         ("sample runs/e", "There is no run 'runs/e'"),
         ("sample photos", "holds no run"),
         ("sample rwos", "did you mean 'rows'?"),
-        ("sample a --of red", "needs a conditional run"),
+        ("sample a --label red", "needs a conditional run"),
         ("sample a --temperature hot", "give a number such as 0.8"),
         ("sample a --temperature 0.7,1", "Only a ladder takes a temperature for each level"),
-        ("sample c --of rde", "did you mean 'red'?"),
+        ("sample c --label rde", "did you mean 'red'?"),
         ("sample a --out a.gif", "save pictures as .png"),
         ("interpolate a --path round", "There is no path 'round'"),
         ("encode a --out codes.pkl", "write --out codes.csv or codes.npz"),
-        ("evaluate a --part tets", "did you mean 'test'?"),
+        ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "the run knows (4,)"),
         ("evaluate a --sampels 3", "--samples"),
         ("compare a", "Give two runs or more"),
@@ -213,7 +218,7 @@ def test_a_mistake_is_one_sentence(run, words, said):
 
 
 def test_a_fault_of_ours_is_told_and_shown_when_asked(run, monkeypatch):
-    monkeypatch.setattr("varied.cli.find.all_runs", lambda: 1 / 0)
+    monkeypatch.setattr("varied.cli.paths.all_runs", lambda: 1 / 0)
     code, _, err = run("sample", "last")
     assert code == 1
     assert "a fault of ours" in err
@@ -236,7 +241,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(run, tmp_path):
     ("words", "name"),
     [
         ("sample a -n 9", "samples.png"),
-        ("sample runs/c --of red --temperature 0.5 --draw --seed 3 -n 4", "samples.png"),
+        ("sample runs/c --label red --temperature 0.5 --sample-x --seed 3 -n 4", "samples.png"),
         ("sample rows", "samples.png"),
         ("reconstruct a", "reconstructions.png"),
         ("reconstruct a photos/red -n 4", "reconstructions.png"),
@@ -264,14 +269,14 @@ def test_nothing_is_overwritten(run, tmp_path):
     assert "is there already" in out
     assert (tmp_path / "x.png").read_text() == "mine"
     assert (tmp_path / "x-2.png").is_file()
-    assert fresh(tmp_path / "x.png", quiet=True) == tmp_path / "x-3.png"
+    assert unused_path(tmp_path / "x.png", quiet=True) == tmp_path / "x-3.png"
 
 
 def test_encode_writes_tables(run, tmp_path):
     assert run("encode", "a", "photos", "--out", tmp_path / "z.csv")[0] == 0
     lines = (tmp_path / "z.csv").read_text().splitlines()
     assert lines[0].startswith("name,mean_0,")
-    assert lines[0].endswith(",rate")
+    assert lines[0].endswith(",kl")
     assert len(lines) == 41
     assert run("encode", "b", "--out", tmp_path / "z.npz")[0] == 0
     with np.load(tmp_path / "z.npz") as found:
@@ -360,7 +365,7 @@ def test_models(run):
     assert len(json.loads(run("models", "--json")[1])["models"]) >= 10
     out = run("models", "--parts")[1]
     assert "--likelihood discretized-logistic-mixture" in out
-    assert "--components" in out
+    assert "--n-components" in out
     assert "`" not in out
     parts = json.loads(run("models", "--parts", "--json")[1])
     assert parts["net"]["mlp"]["settings"]["width"] == 512
@@ -369,7 +374,7 @@ def test_models(run):
 def test_data(run):
     assert "in the package" in run("data")[1]
     assert run("data", "LIST")[1] == run("data")[1]
-    assert "licence" in run("data", "mnist")[1]
+    assert "license" in run("data", "mnist")[1]
     assert json.loads(run("data", "--json")[1])["data"][0]["name"] == "mnist"
 
 
@@ -471,11 +476,13 @@ def test_a_closed_pipe_is_quiet():
 
 
 def test_sift():
-    known = {"--latent", "--dry"}
-    rest, found = sift(["x", "--latent", "8", "--components", "5", "--net.depth=3"], known)
+    known = {"--latent", "--dry-run"}
+    rest, found = split_settings(
+        ["x", "--latent", "8", "--n-components", "5", "--net.depth=3"], known
+    )
     assert rest == ["x", "--latent", "8"]
-    assert found == {"components": "5", "net.depth": "3"}
-    assert sift(["x", "--", "--y"], known) == (["x", "--", "--y"], {})
+    assert found == {"n_components": "5", "net.depth": "3"}
+    assert split_settings(["x", "--", "--y"], known) == (["x", "--", "--y"], {})
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from varied import uses
+from varied import functional
 from varied.cli import app
 from varied.errors import VariedError
-from varied.jobs import prepare
-from varied.runs.encoded import Encoded, write_columns
+from varied.runs.encoding import Encoding, write_columns
 from varied.spec import Spec, compose
+from varied.training import prepare
 
 
 def trained(source, out, **choices):
@@ -52,9 +52,9 @@ def people(place):
 @pytest.mark.parametrize("names", [("a.png", "b,c.png", "ü.png"), None])
 def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
     torch.manual_seed(0)
-    codes = Encoded(torch.randn(3, 2), torch.rand(3, 2), torch.rand(3), names)
+    codes = Encoding(torch.randn(3, 2), torch.rand(3, 2), torch.rand(3), names)
     first = "row" if names is None else "name"
-    heads = [first, "mean_0", "mean_1", "spread_0", "spread_1", "rate"]
+    heads = [first, "mean_0", "mean_1", "spread_0", "spread_1", "kl"]
     wanted = [1, 2, 3] if names is None else list(names)
     numbers = torch.cat([codes.mean, codes.spread, codes.rate[:, None]], 1).numpy()
     readers = {"csv": pd.read_csv, "parquet": pd.read_parquet, "feather": pd.read_feather}
@@ -65,7 +65,7 @@ def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
         assert np.array_equal(frame[heads[1:]].to_numpy("f4"), numbers)
     pd.testing.assert_frame_equal(frame, codes.frame, check_dtype=False)
     with np.load(codes.save(tmp_path / "codes.npz")) as found:
-        assert set(found) == {"mean", "spread", "rate"} | ({"names"} if names else set())
+        assert set(found) == {"mean", "spread", "kl"} | ({"names"} if names else set())
         assert np.array_equal(found["mean"], codes.mean)
         assert names is None or tuple(found["names"]) == names
     with pytest.raises(VariedError, match="parquet"):
@@ -80,11 +80,11 @@ def test_words_and_a_single_column_are_written_too(tmp_path):
 
 def test_a_run_encodes_in_order_with_names(people, pictures):
     found = people.encode()
-    assert found.mean.shape == (len(people.part("test")), 2)
+    assert found.mean.shape == (len(people.split("test")), 2)
     assert found.names is None
-    some = people.part("test").take([5, 3])
+    some = people.split("test").take([5, 3])
     assert torch.allclose(people.encode(some).mean, found.mean[[5, 3]], atol=1e-6)
-    assert "rate" in pictures.encode().frame
+    assert "kl" in pictures.encode().frame
 
 
 # Nearest codes
@@ -98,30 +98,30 @@ def plain(prior="standard-normal", **more):
 def test_the_nearest_are_those_of_an_oracle_and_silent_units_are_left_out():
     query, among = torch.randn(20, 3), torch.randn(200, 3)
     query[:, 1], among[:, 1] = 5 * torch.randn(20), 0.01 * torch.randn(200)  # says nothing of data
-    index, distance = uses.neighbours(plain(), query, among, 4)
+    index, distance = functional.nearest_codes(plain(), query, among, 4)
     apart = np.linalg.norm((query[:, None] - among[None])[..., [0, 2]].double().numpy(), axis=2)
     assert np.array_equal(index, np.argsort(apart, 1)[:, :4])
     assert np.allclose(distance, np.sort(apart, 1)[:, :4])
 
 
 def test_distances_are_in_deviations_of_the_prior():
-    model = plain("mixture")
+    model = plain("learned-gmm")
     with torch.no_grad():
-        scale = model.latents(200_000).std(0)
+        scale = model.sample_prior(200_000).std(0)
         model.prior.requires_grad_(False)
     query, among = torch.randn(5, 3), torch.randn(50, 3)
-    _, distance = uses.neighbours(model, query, among, 1)
+    _, distance = functional.nearest_codes(model, query, among, 1)
     apart = torch.cdist(query / scale, among / scale).min(1).values
     assert torch.allclose(distance[:, 0].float(), apart, rtol=0.03)
     state = torch.get_rng_state()
-    again = uses.neighbours(model, query, among, 1)[1]
+    again = functional.nearest_codes(model, query, among, 1)[1]
     assert torch.equal(distance, again)
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_an_equal_code_is_exactly_0_away():
     among = 1000 + torch.randn(300, 3)
-    index, distance = uses.neighbours(plain(), among[[7, 100]], among, 3)
+    index, distance = functional.nearest_codes(plain(), among[[7, 100]], among, 3)
     assert index[:, 0].tolist() == [7, 100]
     assert (distance[:, 0] == 0).all()
     assert (distance.diff(dim=1) >= 0).all()
@@ -129,46 +129,46 @@ def test_an_equal_code_is_exactly_0_away():
 
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(VariedError, match="cannot be found among 2"):
-        uses.neighbours(plain(), torch.randn(1, 3), torch.randn(2, 3), 3)
+        functional.nearest_codes(plain(), torch.randn(1, 3), torch.randn(2, 3), 3)
     with pytest.raises(VariedError, match="No latent unit is active"):
-        uses.neighbours(plain(), torch.randn(5, 3), 0.001 * torch.randn(9, 3), 3)
+        functional.nearest_codes(plain(), torch.randn(5, 3), 0.001 * torch.randn(9, 3), 3)
 
 
 def test_a_picture_lies_at_itself_wherever_it_stands(pictures):
-    known = pictures.part("train")
-    found = pictures.neighbours(known.take([40, 2, 9]), n=1)
+    known = pictures.split("train")
+    found = pictures.neighbors(known.take([40, 2, 9]), n=1)
     assert found.index[:, 0].tolist() == [40, 2, 9]
     assert found.distance.max() < 1e-4
-    assert pictures.neighbours(n=2).index.shape == (len(pictures.part("test")), 2)
+    assert pictures.neighbors(n=2).index.shape == (len(pictures.split("test")), 2)
     halves = known.x[:, 3, 0] > 100
-    near = pictures.neighbours(known, n=4).index
+    near = pictures.neighbors(known, n=4).index
     assert (halves[near] == halves[:, None]).mean() > 0.9
 
 
-def test_neighbours_are_drawn_and_named(pictures, tmp_path):
-    found = pictures.neighbours(n=3)
+def test_neighbors_are_drawn_and_named(pictures, tmp_path):
+    found = pictures.neighbors(n=3)
     assert found.save(tmp_path / "near.png").stat().st_size > 500
     frame = pd.read_csv(found.save(tmp_path / "near.csv"))
-    assert list(frame.columns) == ["query", "rank", "neighbour", "distance"]
-    assert frame.neighbour.tolist() == (found.index.ravel() + 1).tolist()
+    assert list(frame.columns) == ["query", "rank", "neighbor", "distance"]
+    assert frame.neighbor.tolist() == (found.index.ravel() + 1).tolist()
     assert frame["query"].tolist() == np.repeat(np.arange(len(found)) + 1, 3).tolist()
     assert len(pd.read_parquet(found.save(tmp_path / "near.parquet"))) == len(frame)
-    with pytest.raises(VariedError, match="save neighbours as"):
+    with pytest.raises(VariedError, match="save neighbors as"):
         found.save(tmp_path / "near.npy")
 
 
-def test_of_a_table_each_row_stands_before_its_neighbours(people, tmp_path):
-    found = people.neighbours(n=2)
+def test_of_a_table_each_row_stands_before_its_neighbors(people, tmp_path):
+    found = people.neighbors(n=2)
     frame = found.frame
     assert list(frame.columns) == [
-        *("query", "rank", "neighbour", "distance"),
+        *("query", "rank", "neighbor", "distance"),
         *("height", "kind", "rank_"),
     ]
     assert frame["rank"].tolist() == [0, 1, 2] * len(found)
     own = frame[frame["rank"] == 0].height.to_numpy()
-    assert np.array_equal(own, people.part("test").x.height)
+    assert np.array_equal(own, people.split("test").x.height)
     first = frame[frame["rank"] == 1]
-    assert np.array_equal(first.height, people.part("train").x.height.iloc[found.index[:, 0]])
+    assert np.array_equal(first.height, people.split("train").x.height.iloc[found.index[:, 0]])
     assert np.abs(first.height.to_numpy() - own).mean() < 4
     lines = list(csv.reader(found.save(tmp_path / "near.csv").open()))
     assert len(lines) == len(frame) + 1
@@ -181,10 +181,17 @@ def test_the_commands(people, pictures, place, tmp_path, monkeypatch):
     does = CliRunner()
     for words, wrote in (
         (("encode", str(people.folder), "--out", "codes.parquet"), "codes.parquet"),
-        (("neighbours", str(people.folder), "-n", "2"), "neighbours.csv"),
-        (("neighbours", str(pictures.folder), "-n", "2"), "neighbours.png"),
+        (("neighbors", str(people.folder), "-n", "2"), "neighbors.csv"),
+        (("neighbors", str(pictures.folder), "-n", "2"), "neighbors.png"),
         (
-            ("neighbours", str(people.folder), "--of", str(place / "people.csv"), "--out", "n.csv"),
+            (
+                "neighbors",
+                str(people.folder),
+                "--among",
+                str(place / "people.csv"),
+                "--out",
+                "n.csv",
+            ),
             "n.csv",
         ),
     ):

@@ -18,14 +18,14 @@ from varied.distributions import Elementwise
 from varied.evaluate import evaluate
 from varied.heads import Head
 from varied.models import VAE
-from varied.objectives import control, elbo
+from varied.objectives import control_vae, elbo
 from varied.posteriors import Gaussian
-from varied.posteriors.committed import DeltaGaussian
+from varied.posteriors.delta_gaussian import DeltaGaussian
 from varied.priors import StandardNormal
 from varied.schedules import Linear
 from varied.spec import Plan
-from varied.trace import Given
-from varied.train import Step, train
+from varied.trace import ConditionalDistribution
+from varied.training_loop import Step, train
 
 PIXELS, LATENT, KINDS, NOISE = 32, 4, 10, 0.4
 
@@ -87,10 +87,10 @@ def net(inputs, outputs):
 def rate_of(objective, posterior=Gaussian):
     """Return the KL, in nats, after 700 steps."""
     torch.manual_seed(0)
-    encoder = Given(net(PIXELS, 2 * LATENT), posterior((LATENT,)), (PIXELS,))
-    decoder = Given(net(LATENT, PIXELS), Strong((PIXELS,)), (LATENT,))
+    encoder = ConditionalDistribution(net(PIXELS, 2 * LATENT), posterior((LATENT,)), (PIXELS,))
+    decoder = ConditionalDistribution(net(LATENT, PIXELS), Strong((PIXELS,)), (LATENT,))
     model, x = VAE(encoder, decoder, StandardNormal((LATENT,))), data()
-    plan = Plan(steps=700, batch=128, lr=3e-3, threads=1, compile="no", precision="float32")
+    plan = Plan(steps=700, batch_size=128, lr=3e-3, threads=1, compile="no", precision="float32")
     for _ in train(Step(model, objective), Batches(x, size=128, seed=0), plan):
         pass
     return evaluate(model, torch.Tensor.float, lambda: [Batch(x)]).kl.value
@@ -114,7 +114,7 @@ def test_it_collapses_where_nothing_is_done():
     [
         (elbo(beta=Linear(0, 1, 0.5)), Gaussian),
         (elbo(free_bits=0.5), Gaussian),
-        (control(kl=2.0), Gaussian),
+        (control_vae(kl_target=2.0), Gaussian),
         (elbo(), DeltaGaussian),
     ],
     ids=["warm-up", "free bits", "control", "delta"],

@@ -10,38 +10,38 @@ import torch
 from torch import distributions as td
 
 from varied.data import Batch, Batches
-from varied.distributions import Layout
+from varied.distributions import ColumnLayout
 from varied.errors import VariedError
 from varied.evaluate import evaluate
-from varied.likelihoods import Columns
+from varied.likelihoods import TableRow
 from varied.spec import Plan, Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 LAYOUTS = ["n", "c3?", "n2", "n? c2 n1?", "c4? n3? c1 n n? c2"]
 layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-def head_of(layout: str, **settings) -> Columns:
+def head_of(layout: str, **settings) -> TableRow:
     """Return the head for a layout; its width follows."""
     flags, numbers, options = 0, 0, 0
     for word in layout.replace("?", "").split():
         flags, numbers = flags + 1, numbers + (word[0] == "n")
         options += (int(word[1:]) + (word[0] == "n")) if word[1:] else 0
-    return Columns((flags + numbers + options,), layout, **settings)
+    return TableRow((flags + numbers + options,), layout, **settings)
 
 
-def law_of(head: Columns, *lead: int, seed: int = 0):
+def law_of(head: TableRow, *lead: int, seed: int = 0):
     noise = torch.Generator().manual_seed(seed)
-    return head(torch.randn(*lead, *head.raw, generator=noise).double())
+    return head(torch.randn(*lead, *head.param_shape, generator=noise).double())
 
 
 @layouts
 def test_shapes(layout):
     head = head_of(layout)
     px = law_of(head, 2, 3)
-    assert (px.batch_shape, px.event_shape) == ((2, 3), head.event)
-    assert px.mean.shape == px.sample().shape == (2, 3, *head.event)
-    assert px.sample((4,)).shape == (4, 2, 3, *head.event)
+    assert (px.batch_shape, px.event_shape) == ((2, 3), head.event_shape)
+    assert px.mean.shape == px.sample().shape == (2, 3, *head.event_shape)
+    assert px.sample((4,)).shape == (4, 2, 3, *head.event_shape)
     assert px.log_prob(px.sample()[0]).shape == (2, 3)
     assert px.expand((5, 2, 3)).log_prob(px.sample()).shape == (5, 2, 3)
 
@@ -114,7 +114,7 @@ def test_draws_are_rows(layout):
 
 def test_draws_follow_the_law():
     head = head_of("n1? c3")
-    px = head(torch.randn(head.raw, generator=torch.Generator().manual_seed(1)))
+    px = head(torch.randn(head.param_shape, generator=torch.Generator().manual_seed(1)))
     torch.manual_seed(0)
     x, mean = px.sample((40_000,)), px.mean
     known = x[:, 0] > 0
@@ -136,7 +136,7 @@ def test_what_is_missing_counts_nothing():
 
 
 def test_gaps_may_be_chance():
-    px = law_of(head_of("n? c3?", gaps=False), 4)
+    px = law_of(head_of("n? c3?", model_missing=False), 4)
     assert not px.base_dist.log_prob(px.sample())[:, :2].any()
     told = law_of(head_of("n? c3?"), 4)
     assert (told.base_dist.log_prob(told.sample())[:, :2] < 0).all()
@@ -145,8 +145,8 @@ def test_gaps_may_be_chance():
 @layouts
 def test_the_gradient_reaches_every_parameter(layout):
     head = head_of(layout)
-    h = torch.randn(64, *head.raw, requires_grad=True)
-    head(h).log_prob(head(torch.randn(64, *head.raw)).sample()).sum().backward()
+    h = torch.randn(64, *head.param_shape, requires_grad=True)
+    head(h).log_prob(head(torch.randn(64, *head.param_shape)).sample()).sum().backward()
     one = [size for size in head.layout.sizes if size == 1]  # an option without a rival is sure
     assert h.grad.isfinite().all()
     assert int((h.grad != 0).any(0).sum()) == h.shape[1] - len(one)
@@ -155,7 +155,7 @@ def test_the_gradient_reaches_every_parameter(layout):
 def test_finite_far_out():
     head = head_of("n2 c3")
     for sign in (-1e4, 1e4):
-        h = torch.full(head.raw, sign).requires_grad_()
+        h = torch.full(head.param_shape, sign).requires_grad_()
         cost = head(h).log_prob(torch.tensor([1.0, 1, 50, 0, 0, 1, 1, 0, 0]))
         cost.backward()
         assert cost.isfinite()
@@ -165,22 +165,22 @@ def test_finite_far_out():
 @pytest.mark.parametrize("layout", ["", "x", "n c", "n0", "c0 n", "3", "?", "n??"])
 def test_a_bad_layout_is_refused(layout):
     with pytest.raises(VariedError, match="write n, n2 or c5"):
-        Columns((3,), layout)
+        TableRow((3,), layout)
 
 
 def test_refusals():
     with pytest.raises(VariedError, match="has 6 numbers in a row"):
-        Columns((5,), "n c3")
-    with pytest.raises(VariedError, match="components=0"):
-        head_of("n", components=0)
-    with pytest.raises(VariedError, match="rows of a table; use likelihood='columns'"):
+        TableRow((5,), "n c3")
+    with pytest.raises(VariedError, match="n_components=0"):
+        head_of("n", n_components=0)
+    with pytest.raises(VariedError, match="rows of a table; use likelihood='table'"):
         compose(Spec.of(likelihood="gaussian"), (5,), "table")
     with pytest.raises(VariedError, match="real numbers"):
-        compose(Spec.of(likelihood={"name": "columns", "layout": "n"}), (2,), "real")
+        compose(Spec.of(likelihood={"name": "table", "layout": "n"}), (2,), "real")
 
 
 def test_a_layout_tells_who_owns_what():
-    layout = Layout((0, 2), (1, 2), (3, 2), 3)
+    layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)
     assert layout.gates.tolist() == [0, 9]
     assert layout.segments.tolist() == [0, 0, 0, 1, 1]
 
@@ -191,7 +191,7 @@ def test_a_column_without_gaps_is_made_without_and_tells_of_one():
     row = torch.zeros(6).double()
     beside = torch.zeros(6).double()
     beside[0] = 1
-    assert px.base_dist.log_prob(row)[0, 0] == pytest.approx(-Columns.SURE, abs=1e-6)
+    assert px.base_dist.log_prob(row)[0, 0] == pytest.approx(-TableRow.SURE, abs=1e-6)
     assert px.base_dist.log_prob(beside)[0, 0] == pytest.approx(0, abs=1e-6)
 
 
@@ -199,26 +199,26 @@ def test_a_column_without_gaps_is_made_without_and_tells_of_one():
     "parts",
     [
         {"objective": "iwae"},
-        {"objective": "beta-tc"},
-        {"objective": "wae-mmd", "posterior": "point"},
+        {"objective": "beta-tc-vae"},
+        {"objective": "wae-mmd", "posterior": "deterministic"},
         {"posterior": "iaf"},
-        {"posterior": "vmf", "prior": "sphere-uniform"},
+        {"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform"},
         {"prior": "vamp"},
         {"prior": "flow"},
         {"prior": "gmm"},
-        {"structure": {"name": "ladder", "levels": 2, "state": 8}},
+        {"architecture": {"name": "ladder", "levels": 2, "hidden_size": 8}},
         {"context": 3},
     ],
     ids=str,
 )
 def test_the_other_axes_know_nothing_of_tables(parts):
     head = head_of("n? c3 n2?")
-    plan = Plan(steps=2, batch=8, threads=1, compile="no", precision="float32")
-    law = {"name": "columns", "layout": "n? c3 n2?"}
+    plan = Plan(steps=2, batch_size=8, threads=1, compile="no", precision="float32")
+    law = {"name": "table", "layout": "n? c3 n2?"}
     net = {"name": "mlp", "width": 8}
     model, objective = compose(
         Spec.of(**{"likelihood": law, "latent": 3, "net": net, "plan": plan} | parts),
-        head.event,
+        head.event_shape,
         "table",
     )
     x = law_of(head, 16).sample().float()
@@ -234,11 +234,11 @@ def test_a_model_learns_what_hangs_together():
     k = torch.randint(4, (2000,))
     one = torch.eye(4)[k]
     x = torch.cat([torch.ones(2000, 2), one, one.flip(1)], 1)
-    parts = {"likelihood": {"name": "columns", "layout": "c4 c4"}, "latent": 2}
+    parts = {"likelihood": {"name": "table", "layout": "c4 c4"}, "latent": 2}
     net = {"name": "mlp", "width": 64}
-    plan = Plan(steps=500, lr=5e-3, batch=200, threads=1, compile="no", precision="float32")
+    plan = Plan(steps=500, lr=5e-3, batch_size=200, threads=1, compile="no", precision="float32")
     model, objective = compose(Spec.of(**parts, net=net, plan=plan), (10,), "table")
     for _ in train(Step(model, objective), Batches(x, size=200, seed=0), plan):
         pass
-    found = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="columns")
+    found = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="table")
     assert -found.elbo.value < 2 * math.log(4) - 0.5  # two columns apart would cost 2 ln 4

@@ -14,20 +14,26 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from varied import uses
+from varied import compression, functional
 from varied.cli import app
+from varied.compression import bits_back, code_indices, container
+from varied.compression.baselines import all_in_one, one_file_each, png
+from varied.compression.deterministic import (
+    checksum,
+    deterministic,
+    fingerprint,
+    quantize_params,
+    stream,
+)
+from varied.compression.discretized import chances, count
 from varied.data import Batch, read
-from varied.data.codecs import PictureCodec
+from varied.data.codecs import ImageCodec
 from varied.errors import VariedError
 from varied.evaluate import evaluate
-from varied.jobs import prepare
-from varied.priors import OverCodes
-from varied.runs.compressed import _paths
+from varied.priors import AutoregressiveCodes
+from varied.runs.compression import _paths
 from varied.spec import Plan, Spec, compose
-from varied.uses.coding import codes, latents, letter
-from varied.uses.coding.levels import chances, count
-from varied.uses.coding.rivals import each, png, together
-from varied.uses.coding.steady import checksum, fingerprint, rounded, steady, stream
+from varied.training import prepare
 
 pytest.importorskip("constriction")
 
@@ -83,7 +89,7 @@ def test_the_stack_takes_as_many_bits_as_the_entropy(chance):
     drawn = np.random.default_rng(0).choice(len(chance), 50_000, p=chance).astype(np.int32)
     family = stream().model.Categorical(perfect=False)
     stack = stream().stack.AnsCoder()
-    told = rounded(torch.tensor(chance).expand(len(drawn), -1), 2.0**20).numpy()
+    told = quantize_params(torch.tensor(chance).expand(len(drawn), -1), 2.0**20).numpy()
     stack.encode_reverse(drawn, family, told)
     ideal = -np.log2(np.array(chance))[drawn].sum()
     assert stack.num_valid_bits() == pytest.approx(ideal, rel=1e-3, abs=40)
@@ -91,21 +97,21 @@ def test_the_stack_takes_as_many_bits_as_the_entropy(chance):
 
 def desk(levels=2):
     dice = np.random.default_rng(0).integers(1, 2**32, 60_000, dtype=np.uint32)
-    return latents.Desk(model_of(), stream().stack.AnsCoder(dice, seal=True), levels)
+    return bits_back.BitsBackCoder(model_of(), stream().stack.AnsCoder(dice, seal=True), levels)
 
 
 @pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (1.7, 0.3), (-2.2, 0.02), (7.5, 0.1)])
 def test_latents_that_are_popped_follow_their_posterior(mean, scale):
     one, n = desk(), 20_000
-    widths = np.full(n, mean) / latents.WIDTH, np.full(n, scale) / latents.WIDTH
+    widths = np.full(n, mean) / bits_back.WIDTH, np.full(n, scale) / bits_back.WIDTH
     before = one.coder.num_valid_bits()
     z = one.pop(*widths)
     taken = (before - one.coder.num_valid_bits()) / n
-    u = (z * latents.WIDTH - mean) / scale
+    u = (z * bits_back.WIDTH - mean) / scale
     assert abs(u.mean()) < 0.03
     assert u.std() == pytest.approx(1, abs=0.02)
     assert np.abs(u).max() < 7  # no latent is ever far off by what the coder keeps for all
-    assert taken == pytest.approx(math.log2(scale / latents.WIDTH) + 2.047, abs=0.02)
+    assert taken == pytest.approx(math.log2(scale / bits_back.WIDTH) + 2.047, abs=0.02)
     one.push(z, *widths)
     assert one.coder.num_valid_bits() == before
 
@@ -121,9 +127,9 @@ def test_latents_far_from_the_prior_come_back(mean, scale):
 
 @given(st.integers(0, 2000), st.integers(1, 400))
 def test_groups_hold_all_rows_once_and_grow(n, pace):
-    found = list(latents._groups(n, pace))
+    found = list(bits_back._groups(n, pace))
     assert [row for part in found for row in range(n)[part]] == list(range(n))
-    assert all(part.stop - part.start <= latents.MOST for part in found)
+    assert all(part.stop - part.start <= bits_back.MOST for part in found)
     assert n == 0 or found[0] == slice(0, 1)
 
 
@@ -135,27 +141,27 @@ def test_groups_hold_all_rows_once_and_grow(n, pace):
     st.lists(st.integers(0, 2**32 - 1), max_size=50),
 )
 def test_notes_and_words_come_back(notes, words):
-    again, found = letter.opened(letter.sealed(notes, np.array(words, np.uint32)))
+    again, found = container.unpack(container.pack(notes, np.array(words, np.uint32)))
     assert again == notes and found.tolist() == words
 
 
 def test_every_changed_byte_is_found():
     model = model_of()
-    data = uses.compress(model, rows(3)).data
+    data = compression.compress(model, rows(3)).data
     assert len(data) < 400
     for place in range(len(data)):
         for bit in (1, 128):
             bad = bytearray(data)
             bad[place] ^= bit
             with pytest.raises(VariedError, match=r"no file of|another version|damaged"):
-                uses.decompress(model, bytes(bad))
+                compression.decompress(model, bytes(bad))
 
 
 @pytest.mark.parametrize("cut", [0, 5, 8, 20, -1])
 def test_a_file_that_was_cut_is_found(cut):
-    data = uses.compress(model_of(), rows(3)).data
+    data = compression.compress(model_of(), rows(3)).data
     with pytest.raises(VariedError, match=r"no file of|damaged"):
-        uses.decompress(model_of(), data[:cut])
+        compression.decompress(model_of(), data[:cut])
 
 
 # Bits back
@@ -163,7 +169,7 @@ def test_a_file_that_was_cut_is_found(cut):
 LIKELIHOODS = {
     "bernoulli": ("bernoulli", 2),
     GREY: (GREY, 256),
-    "mixture": ({"name": "discretized-logistic-mixture", "components": 2}, 256),
+    "mixture": ({"name": "discretized-logistic-mixture", "n_components": 2}, 256),
     "categorical": ({"name": "categorical", "levels": 5}, 5),
 }
 
@@ -174,8 +180,8 @@ def test_data_come_back_to_the_last_bit(name, n):
     likelihood, levels = LIKELIHOODS[name]
     model, x = model_of(likelihood), rows(n, levels)
     state, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    packed = uses.compress(model, x)
-    again, notes = uses.decompress(model, packed.data)
+    packed = compression.compress(model, x)
+    again, notes = compression.decompress(model, packed.data)
     assert torch.equal(again, x) and again.dtype == x.dtype and notes == {}
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.get_num_threads() == threads
@@ -190,7 +196,7 @@ def test_any_pictures_come_back(data):
     drawn = data.draw(st.lists(value, min_size=12 * n, max_size=12 * n))
     x = torch.tensor(drawn).reshape(n, 3, 2, 2).float() / (levels - 1)
     model = model_of("bernoulli" if levels == 2 else GREY, (3, 2, 2))
-    again, _ = uses.decompress(model, uses.compress(model, x).data)
+    again, _ = compression.decompress(model, compression.compress(model, x).data)
     assert torch.equal(again, x)
 
 
@@ -205,7 +211,7 @@ def test_any_pictures_come_back(data):
 )
 def test_other_nets_and_latents(parts):
     model, x = model_of(shape=(1, 8, 8), **parts), rows(40, shape=(1, 8, 8))
-    assert torch.equal(uses.decompress(model, uses.compress(model, x).data)[0], x)
+    assert torch.equal(compression.decompress(model, compression.compress(model, x).data)[0], x)
 
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
@@ -230,8 +236,8 @@ def run(tmp_path_factory):
 
 
 def test_the_rate_is_the_bound_of_a_trained_model(run):
-    x, _ = run.seen(run.read(stripes(3000, seed=1)))
-    packed = uses.compress(run.model, x)
+    x, _ = run.as_model_input(run.read(stripes(3000, seed=1)))
+    packed = compression.compress(run.model, x)
     elbo = evaluate(run.model, lambda x: x, lambda: [Batch(x)], likelihood="").elbo
     assert packed.least == pytest.approx(-elbo.value * len(x) / math.log(2), rel=0.01)
     assert 8 * len(packed.data) == pytest.approx(packed.least, rel=0.03)
@@ -240,27 +246,27 @@ def test_the_rate_is_the_bound_of_a_trained_model(run):
 
 
 def test_a_file_of_twice_the_data_is_twice_as_long(run):
-    x, _ = run.seen(run.read(stripes(2000, seed=1)))
-    half, whole = (len(uses.compress(run.model, part).data) for part in (x[:1000], x))
+    x, _ = run.as_model_input(run.read(stripes(2000, seed=1)))
+    half, whole = (len(compression.compress(run.model, part).data) for part in (x[:1000], x))
     assert whole / half == pytest.approx(2, rel=0.05)
 
 
 def test_the_order_is_kept_and_notes_are(run):
-    x, _ = run.seen(run.read(stripes(50, seed=2)))
-    data = uses.compress(run.model, x.flip(0), {"who": "é"}).data
-    again, notes = uses.decompress(run.model, data)
+    x, _ = run.as_model_input(run.read(stripes(50, seed=2)))
+    data = compression.compress(run.model, x.flip(0), {"who": "é"}).data
+    again, notes = compression.decompress(run.model, data)
     assert torch.equal(again, x.flip(0)) and notes == {"who": "é"}
 
 
 def test_the_same_data_make_the_same_file():
     x = rows(20)
-    assert uses.compress(model_of(), x).data == uses.compress(model_of(), x).data
+    assert compression.compress(model_of(), x).data == compression.compress(model_of(), x).data
 
 
 def test_another_model_is_refused():
-    data = uses.compress(model_of(), rows(5)).data
+    data = compression.compress(model_of(), rows(5)).data
     with pytest.raises(VariedError, match="written by another model"):
-        uses.decompress(model_of(seed=1), data)
+        compression.decompress(model_of(seed=1), data)
     changed = model_of()
     next(changed.parameters()).data.view(-1)[0] += 1e-6
     assert fingerprint(changed) != fingerprint(model_of())
@@ -269,15 +275,15 @@ def test_another_model_is_refused():
 @pytest.mark.parametrize("part", ["posterior", "tables"])
 def test_other_arithmetic_is_found(monkeypatch, part):
     model, x = model_of(), rows(200)
-    data = uses.compress(model, x).data
+    data = compression.compress(model, x).data
     if part == "posterior":  # the words come out uneven
-        real = latents._in_widths
-        monkeypatch.setattr(latents, "_in_widths", lambda q: (real(q)[0] + 0.5, real(q)[1]))
+        real = bits_back._in_widths
+        monkeypatch.setattr(bits_back, "_in_widths", lambda q: (real(q)[0] + 0.5, real(q)[1]))
     else:  # other data come out
-        real = latents.chances
-        monkeypatch.setattr(latents, "chances", lambda law, n: 0.9 * real(law, n) + 0.05)
+        real = bits_back.chances
+        monkeypatch.setattr(bits_back, "chances", lambda law, n: 0.9 * real(law, n) + 0.05)
     with pytest.raises(VariedError, match="other numbers here"):
-        uses.decompress(model, data)
+        compression.decompress(model, data)
 
 
 def test_the_checksum_sees_values_and_shape():
@@ -290,79 +296,86 @@ def test_the_checksum_sees_values_and_shape():
     [
         ({"likelihood": "gaussian"}, "--likelihood discretized-logistic"),
         ({"likelihood": "continuous-bernoulli"}, "--likelihood discretized-logistic"),
-        ({"prior": {"name": "mixture"}}, "standard normal prior"),
+        ({"prior": {"name": "learned-gmm"}}, "standard normal prior"),
         ({"posterior": "iaf"}, "Gaussian posterior"),
-        ({"posterior": "point", "objective": "reconstruction"}, "Gaussian posterior"),
-        ({"structure": "ladder"}, "one level of latents"),
+        ({"posterior": "deterministic", "objective": "reconstruction"}, "Gaussian posterior"),
+        ({"architecture": "ladder"}, "one level of latents"),
     ],
     ids=str,
 )
 def test_what_makes_no_bits_is_refused(parts, said):
     with pytest.raises(VariedError, match=said):
-        uses.compress(model_of(**parts), rows(3))
+        compression.compress(model_of(**parts), rows(3))
 
 
 def test_data_between_the_levels_are_refused():
     with pytest.raises(VariedError, match="none of the 2 levels"):
-        uses.compress(model_of(), torch.full((2, 1, 4, 4), 0.5))
+        compression.compress(model_of(), torch.full((2, 1, 4, 4), 0.5))
     with pytest.raises(VariedError, match="none of the 2 levels"):
-        uses.compress(model_of(), torch.full((2, 1, 4, 4), 2.0))
+        compression.compress(model_of(), torch.full((2, 1, 4, 4), 2.0))
 
 
 def test_a_broken_model_is_refused():
     model = model_of()
     next(model.decoder.parameters()).data.fill_(torch.nan)
     with pytest.raises(VariedError, match="no number"):
-        uses.compress(model, rows(3))
+        compression.compress(model, rows(3))
 
 
 def test_a_missing_coder_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "constriction", None)
     with pytest.raises(VariedError, match=r"pip install 'varied\[compress\]'"):
-        uses.compress(model_of(), rows(3))
+        compression.compress(model_of(), rows(3))
 
 
 # Codes
 
 
 def coded(**parts):
-    parts = {"prior": "transformer", "objective": "vq", "latent": (4, 2, 2), "net": "conv"} | parts
+    parts = {
+        "prior": "transformer",
+        "objective": "vq-vae",
+        "latent": (4, 2, 2),
+        "net": "conv",
+    } | parts
     return model_of(shape=(1, 8, 8), **parts)
 
 
 @pytest.mark.parametrize(
     "posterior",
     [
-        {"name": "vq", "codes": 16},
+        {"name": "vq", "codebook_size": 16},
         {"name": "fsq"},
-        {"name": "residual-vq", "codes": 8, "depth": 2},
+        {"name": "residual-vq", "codebook_size": 8, "n_quantizers": 2},
     ],
     ids=lambda part: part["name"],
 )
 @pytest.mark.parametrize("n", [1, 30])
 def test_codes_come_back_as_reconstructions(posterior, n):
     model, x = coded(posterior=posterior), rows(n, shape=(1, 8, 8))
-    assert not uses.is_lossless(model)
-    again, _ = uses.decompress(model, uses.compress(model, x).data)
-    torch.testing.assert_close(again, uses.reconstruct(model, x))
+    assert not compression.is_lossless(model)
+    again, _ = compression.decompress(model, compression.compress(model, x).data)
+    torch.testing.assert_close(again, functional.reconstruct(model, x))
 
 
 def test_codes_take_the_bits_of_the_law_that_costs_less():
-    model = coded(posterior={"name": "vq", "codes": 16})
+    model = coded(posterior={"name": "vq", "codebook_size": 16})
     index = torch.randint(0, 16, (400, 4))
-    with steady(model) as twin:
-        for law in codes.laws(twin):
-            words, least = codes.write(twin, index, law)
-            assert torch.equal(codes.read(twin, words, len(index), law), index)
-            exact = codes.cost(twin, index, law) / math.log(2)
+    with deterministic(model) as twin:
+        for law in code_indices.laws(twin):
+            words, least = code_indices.write(twin, index, law)
+            assert torch.equal(code_indices.read(twin, words, len(index), law), index)
+            exact = code_indices.cost(twin, index, law) / math.log(2)
             assert least == pytest.approx(exact, rel=1e-6)
             assert 32 * len(words) == pytest.approx(least, rel=0.02)
     model.encoder.head.use.fill_(0)
     model.encoder.head.use[3] = 16
-    with steady(model) as twin:
-        assert isinstance(twin.prior(None), OverCodes)
+    with deterministic(model) as twin:
+        assert isinstance(twin.prior(None), AutoregressiveCodes)
         always = torch.full((400, 4), 3)
-        assert codes.cost(twin, always, "use") < 0.1 * codes.cost(twin, always, "prior")
+        assert code_indices.cost(twin, always, "use") < 0.1 * code_indices.cost(
+            twin, always, "prior"
+        )
 
 
 # A run, and the commands
@@ -407,14 +420,14 @@ def test_names_that_lead_out_or_meet_are_numbers(names):
 
 
 def test_black_and_white_is_said(tmp_path):
-    grey = np.clip(stripes(300).astype(int), 4, 250).astype(np.uint8)
-    run = trained(grey, tmp_path / "run", steps=20, width=8, latent=2)
-    assert isinstance(run.codec, PictureCodec) and run.codec.binarize == "dynamic"
-    found = run.compress(grey[:20])
+    gray = np.clip(stripes(300).astype(int), 4, 250).astype(np.uint8)
+    run = trained(gray, tmp_path / "run", steps=20, width=8, latent=2)
+    assert isinstance(run.codec, ImageCodec) and run.codec.binarize == "dynamic"
+    found = run.compress(gray[:20])
     assert found.binarized and set(np.unique(found.array)) == {0, 255}
     found.save(tmp_path / "x.varied")
     assert np.array_equal(run.decompress(tmp_path / "x.varied").array, found.array)
-    np.save(tmp_path / "x.npy", grey[:20])
+    np.save(tmp_path / "x.npy", gray[:20])
     where = str(run.folder), str(tmp_path / "x.npy"), "--out", str(tmp_path / "y.varied")
     said = CliRunner().invoke(app, ["compress", *where])
     assert "black and white" in said.output
@@ -442,8 +455,8 @@ def test_a_run_that_is_told_classes_is_refused(tmp_path):
 
 def test_rivals_are_what_the_programs_make_of_it():
     x = stripes(40)
-    found, single = together(x), each(x)
+    found, single = all_in_one(x), one_file_each(x)
     assert single["PNG"] == sum(png(one) for one in x)
     assert found["gzip"] < single["gzip"] and found["xz"] < single["xz"]
     assert found["gzip"] < x.size / 8 * 1.2  # as bits, not as bytes
-    assert set(together(np.zeros((3, 5), np.float32))) == {"gzip", "xz"}
+    assert set(all_in_one(np.zeros((3, 5), np.float32))) == {"gzip", "xz"}

@@ -11,29 +11,35 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal
 
-from varied.critics import FeatureMatch, HingeGan, PriorMatch, TotalCorrelation, frozen
-from varied.critics.balance import Brake, numbers
-from varied.critics.codes import shuffled
-from varied.critics.nets import PatchCritic
-from varied.critics.pictures import LAZY, looks
 from varied.data.batches import Batches
+from varied.discriminators import (
+    FeatureMatching,
+    LatentDiscriminator,
+    PatchGAN,
+    TotalCorrelation,
+    frozen,
+)
+from varied.discriminators.adaptive_weight import AdaptiveThrottle, parameters_of
+from varied.discriminators.image import LAZY, visible_sample
+from varied.discriminators.latent import permute_dims
+from varied.discriminators.patchgan import PatchDiscriminator
 from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.objectives import OBJECTIVES
-from varied.runtime import exactly
+from varied.runtime import eval_float32
 from varied.spec import Plan, Spec, compose
-from varied.terms import distortion
+from varied.terms import reconstruction
 from varied.trace import Level, Trace
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 SHAPE = (1, 8, 9)
-SMALL = {"critic_width": 8, "critic_depth": 1}
+SMALL = {"disc_width": 8, "disc_depth": 1}
 ROWS = {
-    "factor": SMALL,
+    "factor-vae": SMALL,
     "aae": SMALL,
     "wae-gan": SMALL,
-    "vae-gan": SMALL | {"r1": 1.0, "start": 0.2},
-    "hinge-gan": SMALL | {"start": 0.2, "r1": 1.0},
+    "vae-gan": SMALL | {"r1_weight": 1.0, "disc_start": 0.2},
+    "patchgan": SMALL | {"disc_start": 0.2, "r1_weight": 1.0},
 }
 every = pytest.mark.parametrize("name", ROWS)
 
@@ -42,7 +48,7 @@ class Sized:
     """What an attached term asks of a model."""
 
     def __init__(self, latent=(2,), event=SHAPE):
-        self.latent, self.event = latent, event
+        self.latent_shape, self.event_shape = latent, event
 
     def modules(self):
         return iter(())
@@ -51,12 +57,12 @@ class Sized:
 def made(name, likelihood="gaussian", **axes):
     """Return a small model with its objective, all of it awake, and data."""
     spec = Spec.of(
-        **({"net": {"name": "conv", "width": 2, "hidden": 8}, "latent": 3} | axes),
+        **({"net": {"name": "conv", "width": 2, "dense_width": 8}, "latent": 3} | axes),
         likelihood=likelihood,
         objective={"name": name} | ROWS[name],
     )
     model, objective = compose(spec, SHAPE)
-    objective.turn(10**6, 1.0)
+    objective.set_step(10**6, 1.0)
     return model, objective, torch.rand(6, *SHAPE)
 
 
@@ -140,7 +146,7 @@ def test_fooling_the_critic_teaches_the_decoder_alone():
     for realism in (0.0, 0.5):
         torch.manual_seed(0)
         model, objective, x = made("vae-gan")
-        objective.critics["beyond_pixels"].realism = realism
+        objective.critics["feature_reconstruction"].adv_weight = realism
         torch.manual_seed(1)
         objective(model(x))[0].backward()
         found[realism] = gradients(model.encoder), gradients(model.decoder)
@@ -156,20 +162,20 @@ def test_a_critic_learns_in_the_one_loop(name):
     model, objective, _ = made(name)
     step = Step(model, objective)
     before = {k: p.clone() for k, p in step.named_parameters()}
-    plan = Plan(batch=8, steps=50, precision="float32", compile="no", threads=1)
+    plan = Plan(batch_size=8, steps=50, precision="float32", compile="no", threads=1)
     for event in train(step, Batches(torch.rand(40, *SHAPE), size=8, seed=0), plan):
         assert all(math.isfinite(float(value)) for value in event.parts.values())
     assert event.state.skipped == 0
     assert not [k for k, p in step.named_parameters() if torch.equal(p, before[k])]
     (term,) = objective.critics
-    assert event.parts[f"{term}_critic"] > 0
+    assert event.parts[f"{term}_discriminator"] > 0
 
 
 @every
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_resumed_run_is_the_run_that_never_stopped(name, precision):
     batches = Batches(torch.rand(40, *SHAPE), size=8, seed=0)
-    plan = Plan(batch=8, steps=20, precision=precision, compile="no", threads=1)
+    plan = Plan(batch_size=8, steps=20, precision=precision, compile="no", threads=1)
 
     def fresh():
         model, objective, _ = made(name)
@@ -197,7 +203,7 @@ def test_looking_changes_nothing(name):
     step = Step(model, objective)
     objective(model(x.round()))  # so that nothing stands where it began
     before = {k: v.clone() for k, v in step.named_buffers()}
-    with exactly(step):
+    with eval_float32(step):
         loss = step(x.round())[0]
     with torch.no_grad():
         step.train()(x.round())
@@ -222,7 +228,7 @@ def test_samples_have_an_axis_of_their_own(name):
     assert critic.loss(trace).shape == ()
 
 
-@pytest.mark.parametrize("name", ["factor", "aae", "wae-gan"])
+@pytest.mark.parametrize("name", ["factor-vae", "aae", "wae-gan"])
 def test_codes_may_be_maps(name):
     model, objective, x = made(name, latent=(2, 4, 5))
     objective(model(x))[0].backward()
@@ -231,7 +237,7 @@ def test_codes_may_be_maps(name):
 
 @pytest.mark.parametrize("name", ["aae", "wae-gan"])
 def test_points_can_be_matched_to_a_prior(name):
-    model, objective, x = made(name, posterior="point")
+    model, objective, x = made(name, posterior="deterministic")
     objective(model(x))[0].backward()
     assert len(gradients(model)) == len(list(model.parameters()))
 
@@ -239,15 +245,15 @@ def test_points_can_be_matched_to_a_prior(name):
 @pytest.mark.parametrize("name", ["aae", "wae-gan"])
 def test_a_density_without_a_slope_is_matched_too(name):
     """The density of a uniform prior is a constant, which has no gradient."""
-    model, objective, x = made(name, posterior="vmf", prior="sphere-uniform")
+    model, objective, x = made(name, posterior="von-mises-fisher", prior="hyperspherical-uniform")
     objective(model(x))[0].backward()
     assert len(gradients(objective)) == len(list(objective.parameters()))
 
 
 def test_a_hinge_gan_without_kl_takes_points():
-    objective = {"name": "hinge-gan", "kl": 0.0} | SMALL
-    objective = compose(Spec.of(posterior="point", objective=objective), SHAPE)[1]
-    assert objective.names == ["distortion", "realism"]
+    objective = {"name": "patchgan", "beta": 0.0} | SMALL
+    objective = compose(Spec.of(posterior="deterministic", objective=objective), SHAPE)[1]
+    assert objective.names == ["reconstruction", "adversarial"]
 
 
 # Total correlation
@@ -255,7 +261,7 @@ def test_a_hinge_gan_without_kl_takes_points():
 
 def test_shuffling_keeps_each_dimension_and_no_pair():
     z = torch.randn(2000, 1).expand(2000, 3) + 0.1 * torch.randn(2000, 3)
-    mixed = shuffled(z)
+    mixed = permute_dims(z)
     assert torch.equal(mixed.sort(0).values, z.sort(0).values)
     assert mixed.T.corrcoef().triu(1).abs().max() < 0.1
 
@@ -294,7 +300,7 @@ def test_the_rows_of_the_two_sides_differ(monkeypatch):
 
 @pytest.mark.parametrize("density", [False, True])
 def test_the_best_logit_is_the_ratio_of_prior_and_codes(density):
-    critic = PriorMatch(density=density, r1=0.0, width=64, depth=2)
+    critic = LatentDiscriminator(prior_in_logit=density, r1_weight=0.0, width=64, depth=2)
     critic.attach(Sized((1,)))
     taught(critic, lambda n: coded(1 + torch.randn(1, n, 1)), 400)
     z = torch.linspace(-1, 2, 9).reshape(1, 9, 1)
@@ -304,7 +310,7 @@ def test_the_best_logit_is_the_ratio_of_prior_and_codes(density):
 
 
 def test_the_density_of_the_prior_pulls_before_the_critic_knows_anything():
-    critic = PriorMatch(density=True)
+    critic = LatentDiscriminator(prior_in_logit=True)
     critic.attach(Sized((2,)))
     nn.init.zeros_(critic.critic[-2].weight)
     z = torch.full((1, 4, 2), 3.0, requires_grad=True)
@@ -314,7 +320,7 @@ def test_the_density_of_the_prior_pulls_before_the_critic_knows_anything():
 
 @pytest.mark.parametrize("density", [False, True])
 def test_the_penalty_is_of_the_whole_logit(density):
-    critic = PriorMatch(density=density, r1=0.5)
+    critic = LatentDiscriminator(prior_in_logit=density, r1_weight=0.5)
     critic.attach(Sized((2,)))
     last = critic.critic[-2]
     nn.init.zeros_(last.weight)
@@ -329,7 +335,7 @@ def test_the_penalty_is_of_the_whole_logit(density):
 
 def test_real_codes_are_draws_of_the_prior_for_each_row():
     prior = Independent(Gaussian(torch.arange(4.0)[:, None] * 100, torch.zeros(4, 1)), 1)
-    critic = PriorMatch()
+    critic = LatentDiscriminator()
     critic.attach(Sized((1,)))
     trace = coded(torch.zeros(2, 4, 1), prior)
     torch.testing.assert_close((critic.draws(trace)[0, :, 0] / 100).round(), torch.arange(4.0))
@@ -337,19 +343,19 @@ def test_real_codes_are_draws_of_the_prior_for_each_row():
     assert critic.draws(trace).unique().numel() == 4
 
 
-@pytest.mark.parametrize("name", ["factor", "vae-gan", "hinge-gan"])
+@pytest.mark.parametrize("name", ["factor-vae", "vae-gan", "patchgan"])
 def test_a_ladder_is_judged_as_well(name):
     net = {"name": "mlp", "width": 8}
-    model, objective, x = made(name, structure="ladder", net=net)
+    model, objective, x = made(name, architecture="ladder", net=net)
     objective(model(x))[0].backward()
     assert len(gradients(objective)) == len(list(objective.parameters()))
 
 
 def test_codes_of_several_priors_are_refused():
-    with pytest.raises(VariedError, match="use structure='flat'"):
-        made("aae", structure="ladder", net={"name": "mlp", "width": 8})
+    with pytest.raises(VariedError, match="use architecture='vae'"):
+        made("aae", architecture="ladder", net={"name": "mlp", "width": 8})
     coded = {"posterior": "vq", "prior": "transformer", "latent": 4}
-    with pytest.raises(VariedError, match="use objective='vq'"):
+    with pytest.raises(VariedError, match="use objective='vq-vae'"):
         made("aae", **coded)
 
 
@@ -359,14 +365,14 @@ def test_codes_of_several_priors_are_refused():
 def test_black_and_white_is_shown_in_draws_with_the_gradient_of_the_mean():
     logits = torch.randn(2, 5, *SHAPE, requires_grad=True)
     p = Independent(Bernoulli(logits=logits, validate_args=False), 3)
-    shown, weight = looks(p), torch.randn(2, 5, *SHAPE)
+    shown, weight = visible_sample(p), torch.randn(2, 5, *SHAPE)
     assert set(shown.detach().round(decimals=5).unique().tolist()) == {0.0, 1.0}
     (slope,) = torch.autograd.grad((weight * shown).sum(), logits, retain_graph=True)
     (wanted,) = torch.autograd.grad((weight * logits.sigmoid()).sum(), logits)
     torch.testing.assert_close(slope, wanted)
 
 
-@pytest.mark.parametrize("kind", [HingeGan, FeatureMatch])
+@pytest.mark.parametrize("kind", [PatchGAN, FeatureMatching])
 def test_holes_in_the_data_are_holes_in_what_the_critic_sees(kind):
     critic = kind()
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE)
@@ -377,12 +383,12 @@ def test_holes_in_the_data_are_holes_in_what_the_critic_sees(kind):
 
 
 def test_what_a_critic_says_depends_on_the_picture_alone():
-    critic, x = PatchCritic((3, 16, 16), width=4).eval(), torch.rand(5, 3, 16, 16)
+    critic, x = PatchDiscriminator((3, 16, 16), width=4).eval(), torch.rand(5, 3, 16, 16)
     torch.testing.assert_close(critic(x)[-1][2:3], critic(x[2:3])[-1])
 
 
 def test_spectral_normalisation_holds_the_slope():
-    critic = PatchCritic((1, 8, 8), width=4, depth=1)
+    critic = PatchDiscriminator((1, 8, 8), width=4, depth=1)
     for layer in (critic.halved[0].conv, critic.mixed, critic.last):
         for _ in range(50):
             matrix = layer.weight.flatten(1)
@@ -394,14 +400,14 @@ class Plane(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.event, self.weight = SHAPE, nn.Parameter(torch.randn(SHAPE))
+        self.event_shape, self.weight = SHAPE, nn.Parameter(torch.randn(SHAPE))
 
     def forward(self, x):
         return [x, (x * self.weight).sum((1, 2, 3)).reshape(-1, 1, 1, 1)]
 
 
 def test_the_penalty_is_the_squared_slope_and_comes_lazily():
-    critic = HingeGan(r1=0.5)
+    critic = PatchGAN(r1_weight=0.5)
     critic.critic = Plane()
     wanted = LAZY * 0.5 / 2 * critic.critic.weight.square().sum()
     x = torch.rand(4, *SHAPE)
@@ -413,7 +419,7 @@ def test_the_penalty_is_the_squared_slope_and_comes_lazily():
 
 
 def test_the_likeness_is_the_best_gaussian_in_a_hidden_map():
-    critic = FeatureMatch(realism=0.0, start=0.0)
+    critic = FeatureMatching(adv_weight=0.0, start=0.0)
     critic.attach(Sized())
     critic.eval()
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE)
@@ -427,7 +433,7 @@ def test_the_likeness_is_the_best_gaussian_in_a_hidden_map():
 
 
 def hinge(**settings):
-    critic = HingeGan(**({"start": 0.0} | settings))
+    critic = PatchGAN(**({"start": 0.0} | settings))
     critic.attach(Sized())
     return critic
 
@@ -435,7 +441,7 @@ def hinge(**settings):
 @pytest.mark.parametrize("features", [0.0, 2.0])
 def test_a_weight_of_one_pulls_as_hard_as_reconstruction(features):
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE, requires_grad=True)
-    critic, trace = hinge(features=features), pictured(mean, x)
+    critic, trace = hinge(feature_weight=features), pictured(mean, x)
     (slope,) = torch.autograd.grad(critic(trace).sum(), mean)
     wanted = ((mean - x) / 0.1**2).norm()  # of a Gaussian, from its formula
     torch.testing.assert_close(slope.norm(), wanted.detach(), rtol=1e-4, atol=0)
@@ -458,7 +464,7 @@ def test_the_ratio_is_taken_where_density_and_mean_part():
 
 def test_what_is_told_is_the_plain_score_with_and_without_a_gradient():
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE, requires_grad=True)
-    critic = hinge(spectral=False)
+    critic = hinge(spectral_norm=False)
     with torch.no_grad():
         score = -critic.critic(mean[0])[-1].mean((1, 2, 3))
         torch.testing.assert_close(critic(pictured(mean, x)), score)
@@ -467,7 +473,7 @@ def test_what_is_told_is_the_plain_score_with_and_without_a_gradient():
 
 def test_a_critic_without_a_slope_moves_nothing():
     x, mean = torch.rand(4, *SHAPE), torch.rand(1, 4, *SHAPE, requires_grad=True)
-    critic = hinge(spectral=False)
+    critic = hinge(spectral_norm=False)
     nn.init.zeros_(critic.critic.last.weight)
     (slope,) = torch.autograd.grad(critic(pictured(mean, x)).sum(), mean)
     assert torch.equal(slope, torch.zeros_like(mean))
@@ -478,25 +484,25 @@ def test_a_critic_sleeps_until_its_time():
     critic, trace = hinge(start=0.4), pictured(mean, x)
     for progress in (0.0, 0.39):
         for dial in (critic.awake, critic.heard):
-            dial.turn(0, progress)
+            dial.set_step(0, progress)
         assert not critic(trace).requires_grad and not critic.loss(trace).requires_grad
     assert critic.brake.best < math.inf
-    critic.awake.turn(0, 0.41)
-    critic.heard.turn(0, 0.41)
+    critic.awake.set_step(0, 0.41)
+    critic.heard.set_step(0, 0.41)
     assert critic.loss(trace) > 0
     assert 0 < critic.heard.value < 1
-    critic.heard.turn(0, 0.45)
+    critic.heard.set_step(0, 0.45)
     assert critic.heard.value == 1
 
 
 @pytest.mark.parametrize("start", [0.0, 0.2, 0.97, 1.0, 300.0])
 def test_waking_is_counted_in_shares_or_in_steps(start):
-    critic = HingeGan(start=start)
+    critic = PatchGAN(start=start)
     total, woke = 1000, start * (1000 if 0 < start < 1 else 1)
     seen = []
     for step in range(total):
         for dial in (critic.awake, critic.heard):
-            dial.turn(step, step / total)
+            dial.set_step(step, step / total)
         seen.append((bool(critic.awake.value), critic.heard.value.item()))
     assert [i for i, (awake, _) in enumerate(seen) if awake] == list(range(int(woke), total))
     assert all(heard == 0 for awake, heard in seen if not awake)
@@ -506,27 +512,27 @@ def test_waking_is_counted_in_shares_or_in_steps(start):
 
 
 def test_the_brake_halves_while_it_is_worse_and_lets_go_when_it_is_not():
-    brake = Brake(0.3, fall=10, rise=40, window=1)
+    brake = AdaptiveThrottle(0.3, fall=10, rise=40, window=1)
     for error in (4.0, 1.0, 1.2):
-        brake.feel(torch.tensor(error))
+        brake.update(torch.tensor(error))
     assert brake.value == 1 and brake.best == 1
     for _ in range(20):
-        brake.feel(torch.tensor(1.4))
+        brake.update(torch.tensor(1.4))
     assert brake.value.item() == pytest.approx(1 / 4, rel=1e-4)
     for _ in range(40):
-        brake.feel(torch.tensor(1.29))
+        brake.update(torch.tensor(1.29))
     assert brake.value.item() == pytest.approx(1 / 2, rel=1e-4)
     for _ in range(400):
-        brake.feel(torch.tensor(1.0))
+        brake.update(torch.tensor(1.0))
     assert brake.value == 1
     for _ in range(4000):
-        brake.feel(torch.tensor(9.0))
-    assert brake.value == Brake.LEAST
+        brake.update(torch.tensor(9.0))
+    assert brake.value == AdaptiveThrottle.LEAST
 
 
 def test_worse_reconstructions_quieten_the_critic_and_better_ones_let_it_speak():
     x, critic = torch.rand(4, *SHAPE), hinge()
-    critic.brake = Brake(0.3, fall=5, rise=10, window=5)
+    critic.brake = AdaptiveThrottle(0.3, fall=5, rise=10, window=5)
     near, far = x + 0.05 * torch.randn_like(x), x + 0.2 * torch.randn_like(x)
 
     def seen(mean, times):
@@ -538,7 +544,7 @@ def test_worse_reconstructions_quieten_the_critic_and_better_ones_let_it_speak()
     assert seen(near, 20) == pytest.approx(1.0, rel=1e-3)
     quiet = seen(far, 30)
     assert quiet < 0.1
-    assert critic.told["brake"].item() == pytest.approx(quiet, rel=0.1)
+    assert critic.told["throttle"].item() == pytest.approx(quiet, rel=0.1)
     assert seen(near, 150) == pytest.approx(1.0, rel=1e-3)
     torch.testing.assert_close(critic.told["squared_error"], (near - x).square().mean())
 
@@ -548,7 +554,7 @@ def test_numbers_are_those_a_distribution_was_made_of():
     for name in ("gaussian", "discretized-logistic-mixture", "bernoulli", "categorical"):
         model = compose(Spec.of(net={"name": "mlp", "width": 4}, likelihood=name), SHAPE)[0]
         px = model(x.round()).px
-        found = list(numbers(px))
+        found = list(parameters_of(px))
         assert found and all(isinstance(one, torch.Tensor) for one in found)
         made_of = torch.autograd.grad(px.mean.sum(), found, allow_unused=True)
         assert any(slope is not None for slope in made_of)
@@ -557,7 +563,7 @@ def test_numbers_are_those_a_distribution_was_made_of():
 # Refusals
 
 
-@pytest.mark.parametrize("name", ["vae-gan", "hinge-gan"])
+@pytest.mark.parametrize("name", ["vae-gan", "patchgan"])
 def test_a_critic_of_pictures_refuses_a_table(name):
     with pytest.raises(VariedError, match="judges pictures"):
         compose(Spec.of(objective=name), (5,))
@@ -566,17 +572,17 @@ def test_a_critic_of_pictures_refuses_a_table(name):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("factor", {"critic_width": 0}),
-        ("aae", {"critic_depth": 0}),
-        ("wae-gan", {"critic_lr": 0.0}),
-        ("vae-gan", {"r1": -1.0}),
-        ("vae-gan", {"realism": -1.0}),
-        ("vae-gan", {"layer": 7}),
-        ("hinge-gan", {"tolerance": 0.0}),
-        ("hinge-gan", {"start": -0.1}),
-        ("hinge-gan", {"critic_depth": 0}),
-        ("factor", {"gamma": -1.0}),
-        ("hinge-gan", {"weight": -1.0}),
+        ("factor-vae", {"disc_width": 0}),
+        ("aae", {"disc_depth": 0}),
+        ("wae-gan", {"disc_lr": 0.0}),
+        ("vae-gan", {"r1_weight": -1.0}),
+        ("vae-gan", {"adv_weight": -1.0}),
+        ("vae-gan", {"feature_layer": 7}),
+        ("patchgan", {"recon_tolerance": 0.0}),
+        ("patchgan", {"disc_start": -0.1}),
+        ("patchgan", {"disc_depth": 0}),
+        ("factor-vae", {"gamma": -1.0}),
+        ("patchgan", {"adv_weight": -1.0}),
     ],
 )
 def test_a_wrong_setting_is_refused(name, settings):
@@ -605,9 +611,9 @@ class Drawn(Gaussian):
 
 def test_distortion_is_what_it_was():
     # The gradients that are taken on the way must not use up the graph.
-    model, objective, x = made("hinge-gan")
+    model, objective, x = made("patchgan")
     trace = model(x)
     loss, parts = objective(trace)
-    torch.testing.assert_close(parts["distortion"], distortion(trace).mean().detach())
+    torch.testing.assert_close(parts["reconstruction"], reconstruction(trace).mean().detach())
     assert set(ROWS) <= set(OBJECTIVES)
     loss.backward()

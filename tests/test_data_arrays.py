@@ -16,7 +16,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from varied.data import fit_codec, memory, read, split
-from varied.data.labels import understand
+from varied.data.labels import parse_labels
 from varied.errors import VariedError
 
 rng = np.random.default_rng(0)
@@ -28,7 +28,7 @@ REAL = rng.normal(size=(12, 5))
 # what an array is
 
 
-def test_grey_and_colour_pictures():
+def test_gray_and_color_pictures():
     assert read(GREY).kind == "picture"
     np.testing.assert_array_equal(read(COLOUR).x, COLOUR)
     np.testing.assert_array_equal(read(GREY[..., None]).x, GREY)
@@ -120,9 +120,9 @@ def test_a_gap_is_named_by_row_and_column():
 
 
 def test_size_is_for_pictures():
-    assert read(GREY, size=16).x.shape == (12, 16, 16)
+    assert read(GREY, image_size=16).x.shape == (12, 16, 16)
     with pytest.raises(VariedError, match="these are arrays"):
-        read(REAL, size=16)
+        read(REAL, image_size=16)
 
 
 def test_items_come_back_as_they_are():
@@ -142,7 +142,7 @@ def test_items_come_back_as_they_are():
 )  # fmt: skip
 def test_any_array_is_read_and_encoded_or_refused(x):
     try:
-        items = read(x, at_least=3)
+        items = read(x, min_rows=3)
         codec = fit_codec(items.take(split(items).train))
         stored = codec.encode(items)  # a held-out row may leave the domain of the training rows
     except VariedError:
@@ -168,21 +168,21 @@ def test_any_array_is_read_and_encoded_or_refused(x):
     ],
 )
 def test_labels_become_classes(labels, indices, classes):
-    got, names = understand(labels, 3)
+    got, names = parse_labels(labels, 3)
     assert (got.tolist(), names) == (indices, classes)
     assert got.dtype == np.int64
 
 
 def test_labels_become_numbers():
-    got, names = understand([0.5, float("nan"), 2.0], 3)
+    got, names = parse_labels([0.5, float("nan"), 2.0], 3)
     assert (got.dtype, got.shape, names) == (np.float32, (3,), ())
-    assert understand(REAL, 12)[0].shape == (12, 5)
-    assert understand(np.arange(200), 200)[1] == ()
+    assert parse_labels(REAL, 12)[0].shape == (12, 5)
+    assert parse_labels(np.arange(200), 200)[1] == ()
 
 
 def test_named_classes():
-    assert understand([1, 0, -1], 3, ["cat", "dog"])[1] == ("cat", "dog")
-    assert understand(["dog", "cat", "dog"], 3, ["cat", "dog"])[0].tolist() == [1, 0, 1]
+    assert parse_labels([1, 0, -1], 3, ["cat", "dog"])[1] == ("cat", "dog")
+    assert parse_labels(["dog", "cat", "dog"], 3, ["cat", "dog"])[0].tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_named_classes():
 )
 def test_labels_that_cannot_be(labels, classes, says):
     with pytest.raises(VariedError, match=says):
-        understand(labels, 3, classes)
+        parse_labels(labels, 3, classes)
 
 
 # datasets
@@ -308,8 +308,8 @@ def test_npz_that_does_not_say_which(tmp_path):
     with pytest.raises(VariedError, match=r"it holds first, second; save the rows as x\."):
         read(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", x=REAL)
-    with pytest.raises(VariedError, match="has no labels 'colour': it holds x"):
-        read(tmp_path / "b.npz", labels="colour")
+    with pytest.raises(VariedError, match="has no labels 'color': it holds x"):
+        read(tmp_path / "b.npz", labels="color")
 
 
 def test_objects_are_never_unpickled(tmp_path):
@@ -400,7 +400,7 @@ def test_idx_with_the_labels_beside_it(tmp_path, suffix):
 
 
 def test_a_summary_is_the_first_note(tmp_path):
-    assert read(COLOUR).notes[0] == "12 colour pictures, 9x11."
+    assert read(COLOUR).notes[0] == "12 color pictures, 9x11."
     np.savez(tmp_path / "a.npz", x_train=REAL[:9], x_test=REAL[9:])
     assert read(tmp_path / "a.npz").notes[0] == "12 rows of 5 numbers; 3 official test rows."
 

@@ -9,8 +9,8 @@ import torch
 from varied.data import (
     ArrayCodec,
     ContextCodec,
-    Items,
-    PictureCodec,
+    ImageCodec,
+    RawData,
     fit_codec,
     is_nearly_binary,
     open_codec,
@@ -18,7 +18,7 @@ from varied.data import (
     read,
 )
 from varied.errors import VariedError
-from varied.randomness import noise
+from varied.seeding import seeded
 
 rng = np.random.default_rng(0)
 GREY = rng.integers(0, 256, (20, 8, 12), dtype=np.uint8)
@@ -65,7 +65,7 @@ def test_pictures_there_and_back(x):
 
 def test_decode_cuts_what_no_picture_has():
     x = torch.tensor([-1.0, 2.0, float("nan"), 0.5]).reshape(1, 1, 2, 2)
-    assert PictureCodec((1, 2, 2)).decode(x).ravel().tolist() == [0, 255, 0, 128]
+    assert ImageCodec((1, 2, 2)).decode(x).ravel().tolist() == [0, 255, 0, 128]
 
 
 def test_nearly_binary_pictures_are_drawn_anew_at_every_look():
@@ -75,11 +75,11 @@ def test_nearly_binary_pictures_are_drawn_anew_at_every_look():
     assert (codec.binarize, codec.domain) == ("dynamic", "binary")
     assert codec.suggest(1000)["likelihood"] == "bernoulli"
     stored = torch.full((500, 1, 8, 12), 64, dtype=torch.uint8)
-    with noise(0, "test", 1):
+    with seeded(0, "test", 1):
         first = codec.load(stored)
-    with noise(0, "test", 1):
+    with seeded(0, "test", 1):
         again = codec.load(stored)
-    with noise(0, "test", 2):
+    with seeded(0, "test", 2):
         other = codec.load(stored)
     assert set(first.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(first, again)
@@ -88,12 +88,12 @@ def test_nearly_binary_pictures_are_drawn_anew_at_every_look():
 
 
 def test_fixed_binarization_belongs_to_the_picture_wherever_it_stands():
-    codec = PictureCodec.fit(read(GREY), binarize="fixed", seed=1)
+    codec = ImageCodec.fit(read(GREY), binarize="fixed", seed=1)
     stored = codec.encode(read(GREY))
     assert set(stored.unique().tolist()) == {0, 255}
     torch.testing.assert_close(codec.encode(read(GREY).take([7, 3])), stored[[7, 3]])
     assert torch.equal(codec.load(stored), codec.load(stored))
-    other = PictureCodec.fit(read(GREY), binarize="fixed", seed=2).encode(read(GREY))
+    other = ImageCodec.fit(read(GREY), binarize="fixed", seed=2).encode(read(GREY))
     assert not torch.equal(stored, other)
     assert abs(stored.float().mean() - GREY.mean()) < 8
 
@@ -101,25 +101,25 @@ def test_fixed_binarization_belongs_to_the_picture_wherever_it_stands():
 def test_black_stays_black_and_white_white_in_any_draw():
     ends = np.repeat(np.array([0, 255], np.uint8), 64).reshape(2, 8, 8)
     for binarize in ("fixed", "dynamic"):
-        codec = PictureCodec((1, 8, 8), binarize)
+        codec = ImageCodec((1, 8, 8), binarize)
         np.testing.assert_array_equal(codec.decode(codec.load(codec.encode(ends))), ends)
 
 
-def test_grey_and_colour_runs_take_each_other_s_pictures():
-    colour, grey = fit_codec(read(COLOUR)), fit_codec(read(GREY))
-    np.testing.assert_array_equal(colour.encode(GREY)[:, 2].numpy(), GREY)
-    np.testing.assert_array_equal(grey.encode(np.stack([GREY] * 3, -1))[:, 0].numpy(), GREY)
+def test_gray_and_color_runs_take_each_other_s_pictures():
+    color, gray = fit_codec(read(COLOUR)), fit_codec(read(GREY))
+    np.testing.assert_array_equal(color.encode(GREY)[:, 2].numpy(), GREY)
+    np.testing.assert_array_equal(gray.encode(np.stack([GREY] * 3, -1))[:, 0].numpy(), GREY)
 
 
 def test_pictures_and_unit_arrays_take_each_other_s_rows():
-    floats = Items((GREY / np.float32(255))[:, None], "array")
+    floats = RawData((GREY / np.float32(255))[:, None], "array")
     np.testing.assert_array_equal(fit_codec(read(GREY)).encode(floats)[:, 0].numpy(), GREY)
     unit = fit_codec(read(rng.random((20, 8, 12))))
     np.testing.assert_allclose(unit.encode(read(GREY))[:, 0].numpy(), GREY / 255, atol=1e-6)
 
 
 def test_another_size_is_refused_with_the_way_out():
-    with pytest.raises(VariedError, match=r"9x9 in grey .* read them with size=\(8, 12\)"):
+    with pytest.raises(VariedError, match=r"9x9 in gray .* read them with size=\(8, 12\)"):
         fit_codec(read(GREY)).encode(np.zeros((2, 9, 9), np.uint8))
     assert fit_codec(read(GREY)).size == (8, 12)
 
@@ -290,8 +290,8 @@ def test_damaged_contexts():
 
 def test_dynamic_binarization_draws_each_level_as_often_as_it_should():
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(20_000, 1, 16, 16)
-    with noise(0, "test"):
-        often = PictureCodec((1, 16, 16), "dynamic").load(levels).mean(0).ravel()
+    with seeded(0, "test"):
+        often = ImageCodec((1, 16, 16), "dynamic").load(levels).mean(0).ravel()
     p = torch.arange(256) / 255
     assert (often[0], often[255]) == (0.0, 1.0)
     assert ((often - p).abs() <= 5 * (p * (1 - p) / 20_000).sqrt() + 1e-6).all()

@@ -1,4 +1,4 @@
-"""Folders and zips of pictures: read, labelled, resized; and what cannot be read, survived."""
+"""Folders and zips of pictures: read, labeled, resized; and what cannot be read, survived."""
 
 import io
 import os
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from varied.data import members, memory, read
+from varied.data import archive, memory, read
 from varied.errors import VariedError
 
 RED = (200, 30, 40)
@@ -33,7 +33,7 @@ def encoded(image, form="PNG", **options):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve colour pictures in two folders."""
+    """Twelve color pictures in two folders."""
     root = tmp_path / "my photos é"
     for i in range(12):
         path = root / ("cats" if i % 2 else "dogs ü") / f"{i:02d}.png"
@@ -60,7 +60,7 @@ def test_folder_gives_pictures_labels_and_names(folder):
     assert items.source == str(folder.resolve())
     np.testing.assert_array_equal(items.x[0], np.asarray(picture(1)))
     assert read(folder, classes=["dogs ü", "cats"]).labels[0] == 1
-    assert items.notes == ("12 colour pictures, 16x16; 2 classes.",)
+    assert items.notes == ("12 color pictures, 16x16; 2 classes.",)
 
 
 def test_reading_is_deterministic_and_the_digest_sees_every_change(folder):
@@ -199,7 +199,7 @@ def test_any_changed_byte_of_a_picture_is_read_or_reported(tmp_path_factory, for
         contents[data.draw(st.integers(0, len(contents) - 1))] = data.draw(st.integers(0, 255))
     root = flat(tmp_path_factory.mktemp("x"), [picture(2, (12, 12))])
     (root / "changed.png").write_bytes(contents)
-    items = read(root, at_least=1, size=12)
+    items = read(root, min_rows=1, image_size=12)
     assert len(items) + len(items.problems) == 2
 
 
@@ -225,7 +225,7 @@ def test_names_that_would_steer_a_screen_are_made_plain(folder):
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA", "I;16"])
-def test_grey_modes_give_one_channel(tmp_path, mode):
+def test_gray_modes_give_one_channel(tmp_path, mode):
     if mode == "I;16":
         deep = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
         images = [Image.fromarray(deep)] * 10
@@ -233,13 +233,13 @@ def test_grey_modes_give_one_channel(tmp_path, mode):
         images = [picture(i, mode=mode) for i in range(10)]
     items = read(flat(tmp_path / "x", images))
     assert items.x.shape == (10, 16, 16)
-    assert "grey" in items.notes[0]
+    assert "gray" in items.notes[0]
     if mode == "I;16":
         np.testing.assert_array_equal(items.x[0].ravel(), np.arange(256))
         assert "10 16-bit: made 8-bit." in items.notes
 
 
-def test_colour_files_that_are_all_grey_give_one_channel(tmp_path):
+def test_color_files_that_are_all_gray_give_one_channel(tmp_path):
     images = [picture(i, mode="L").convert("RGB") for i in range(10)]
     items = read(flat(tmp_path / "x", images))
     assert items.x.shape == (10, 16, 16)
@@ -247,7 +247,7 @@ def test_colour_files_that_are_all_grey_give_one_channel(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "RGBA"])
-def test_odd_colour_modes_give_three_channels(tmp_path, mode):
+def test_odd_color_modes_give_three_channels(tmp_path, mode):
     suffix = "jpg" if mode == "CMYK" else "png"
     items = read(flat(tmp_path / "x", [picture(i, mode=mode) for i in range(10)], suffix))
     assert items.x.shape == (10, 16, 16, 3)
@@ -332,7 +332,7 @@ def test_small_mixed_pictures_are_not_blown_up(tmp_path):
 
 @pytest.mark.parametrize(("size", "shape"), [(24, (24, 24)), ((8, 12), (8, 12))])
 def test_a_given_size_goes_first(folder, size, shape):
-    items = read(folder, size=size)
+    items = read(folder, image_size=size)
     assert items.x.shape[1:3] == shape
     assert "as asked" in items.notes[1]
 
@@ -340,7 +340,7 @@ def test_a_given_size_goes_first(folder, size, shape):
 @pytest.mark.parametrize("size", [0, -3, 10**6, (4,), (3.5, 4)])
 def test_a_silly_size_is_refused(folder, size):
     with pytest.raises(VariedError, match="is no size"):
-        read(folder, size=size)
+        read(folder, image_size=size)
 
 
 def test_one_pixel_pictures(tmp_path):
@@ -349,7 +349,7 @@ def test_one_pixel_pictures(tmp_path):
 
 def test_memory_is_asked_for_before_it_is_taken(folder, monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 10_000)
-    with pytest.raises(VariedError, match=r"12 pictures of 16x16 would take .*--size"):
+    with pytest.raises(VariedError, match=r"12 pictures of 16x16 would take .*--image-size"):
         read(folder)
 
 
@@ -357,8 +357,8 @@ def test_few_pictures_are_refused_unless_few_are_enough(tmp_path):
     root = flat(tmp_path / "x", [picture(i) for i in range(3)])
     with pytest.raises(VariedError, match="There are 3 rows and at least 10 are needed"):
         read(root)
-    assert len(read(root, at_least=1)) == 3
-    assert len(read(root / "001.png", at_least=1)) == 1
+    assert len(read(root, min_rows=1)) == 3
+    assert len(read(root / "001.png", min_rows=1)) == 1
 
 
 # hostile zips
@@ -400,7 +400,7 @@ def test_zip_bomb(tmp_path):
 
 
 def test_zip_with_too_many_members(tmp_path, monkeypatch):
-    monkeypatch.setattr(members, "MAX_MEMBERS", 5)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 5)
     with pytest.raises(VariedError, match="divide it"):
         read(hostile(tmp_path / "z.zip"))
 

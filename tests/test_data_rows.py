@@ -1,4 +1,4 @@
-"""Items, splits, batches and the catalogue."""
+"""Items, splits, batches and the catalog."""
 
 import gzip
 import hashlib
@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from varied.data import (
     CATALOG,
     Batches,
-    Items,
+    RawData,
     catalog_rows,
-    chunks,
     fit_codec,
     is_nearly_binary,
+    iter_batches,
     read,
     split,
 )
@@ -33,7 +33,7 @@ needs_data = pytest.mark.skipif("VARIED_DATA" not in os.environ, reason="VARIED_
 
 
 def rows(n, **fields):
-    return Items(np.arange(n * 2, dtype=np.float32).reshape(n, 2), "array", **fields)
+    return RawData(np.arange(n * 2, dtype=np.float32).reshape(n, 2), "array", **fields)
 
 
 def test_take_keeps_what_belongs_to_a_row():
@@ -48,14 +48,14 @@ def test_digest_sees_values_shape_type_labels_and_classes():
     items = rows(5)
     others = [
         rows(6),
-        Items(items.x.reshape(5, 2, 1), "array"),
-        Items(items.x.astype(np.float64), "array"),
+        RawData(items.x.reshape(5, 2, 1), "array"),
+        RawData(items.x.astype(np.float64), "array"),
         rows(5, labels=np.arange(5)),
         rows(5, classes=("a",)),
     ]
     assert items.digest() == rows(5, names=tuple("abcde"), notes=("said",)).digest()
     assert len({i.digest() for i in [items, *others]}) == 6
-    swapped = Items(np.asfortranarray(items.x), "array")
+    swapped = RawData(np.asfortranarray(items.x), "array")
     assert swapped.digest() == items.digest()
 
 
@@ -139,7 +139,7 @@ def test_batches_leave_torch_s_generator_as_it_was():
 
 def test_chunks_are_all_rows_in_order():
     x = torch.arange(23)[:, None]
-    parts = list(chunks(x, x.float(), size=10))
+    parts = list(iter_batches(x, x.float(), size=10))
     assert [len(p) for p in parts] == [10, 10, 3]
     assert torch.equal(torch.cat([p.x for p in parts]), x)
     assert torch.equal(torch.cat([p.c for p in parts]), x.float())
@@ -151,10 +151,10 @@ def test_batches_that_cannot_be():
     with pytest.raises(VariedError, match="`c` has 3 rows and `x` has 5"):
         Batches(torch.zeros(5, 2), torch.zeros(3, 1), size=4, seed=0)
     with pytest.raises(VariedError, match="is empty"):
-        list(chunks(torch.zeros(5, 2), size=0))
+        list(iter_batches(torch.zeros(5, 2), size=0))
 
 
-# the catalogue
+# the catalog
 
 
 def test_mnist_ships_and_is_the_known_file():
@@ -166,7 +166,7 @@ def test_mnist_ships_and_is_the_known_file():
     assert np.bincount(items.labels[items.test]).tolist()[:3] == [980, 1135, 1032]
     assert items.classes[7] == "seven"
     assert items.source == "mnist"
-    assert items.notes == ("70,000 grey pictures, 28x28; 10 classes; 10,000 official test rows.",)
+    assert items.notes == ("70,000 gray pictures, 28x28; 10 classes; 10,000 official test rows.",)
     assert read("mnist", classes=list("abcdefghij")).classes[7] == "h"
     assert is_nearly_binary(items.x)
     parts = split(items)
@@ -174,7 +174,7 @@ def test_mnist_ships_and_is_the_known_file():
     assert fit_codec(items.take(parts.train)).shape == (1, 28, 28)
 
 
-def test_the_catalogue_lists_every_set():
+def test_the_catalog_lists_every_set():
     assert [r.name for r in catalog_rows()] == list(CATALOG)
     assert catalog_rows()[0].where == "in the package"
 

@@ -1,6 +1,7 @@
 """Figures of anomaly detection against scikit-learn; promises against many simulated draws."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from scipy.stats import beta, binom, binomtest, norm
 from sklearn import metrics
 
 from varied.errors import VariedError
-from varied.evaluate import anomalies as d
+
+d = import_module("varied.evaluate.detection")
 
 
 def drawn(seed, n=400, strange=60, apart=1.0, step=0.0):
@@ -180,9 +182,9 @@ def test_a_recall_that_is_no_share_is_refused(recall):
 )
 def test_the_promise_of_a_threshold_is_kept_as_often_as_it_says(n, rate, sure):
     draws = np.random.default_rng(n).random((2000, n))
-    true = np.array([1 - d.threshold(s, false_alarms=rate, confidence=sure).value for s in draws])
+    true = np.array([1 - d.threshold(s, max_fpr=rate, confidence=sure).value for s in draws])
     kept = (true <= rate).mean()
-    found = d.threshold(draws[0], false_alarms=rate, confidence=sure)
+    found = d.threshold(draws[0], max_fpr=rate, confidence=sure)
     # How often it is kept is known exactly: at least as often as promised, and no line lower would.
     above = round(found.expected * (n + 1)) - 1
     exact = binom.sf(above, n, rate)
@@ -196,14 +198,14 @@ def test_the_promise_holds_where_scores_tie():
     rng = np.random.default_rng(0)
     grid, held = np.arange(6), 0
     for _ in range(500):
-        line = d.threshold(rng.integers(0, 6, 80).astype(float), false_alarms=0.2)
+        line = d.threshold(rng.integers(0, 6, 80).astype(float), max_fpr=0.2)
         held += (grid > line.value).mean() <= 0.2
     assert held >= 0.95 * 500
 
 
 def test_the_bound_is_that_of_clopper_and_pearson():
     scores = np.random.default_rng(1).normal(size=250)
-    line = d.threshold(scores, false_alarms=0.06, confidence=0.9)
+    line = d.threshold(scores, max_fpr=0.06, confidence=0.9)
     above = int((scores > line.value).sum())
     wanted = binomtest(above, 250, alternative="less").proportion_ci(0.9, method="exact").high
     assert line.bound == pytest.approx(wanted, abs=1e-10)
@@ -223,7 +225,7 @@ def test_alarms_are_above_the_line_and_not_on_it():
 def test_too_few_normal_scores_say_what_they_can_promise():
     with pytest.raises(VariedError, match=r"58 normal .* but 0\.0504 at best: give 59,"):
         d.threshold(np.arange(58.0))
-    assert d.threshold(np.arange(58.0), false_alarms=0.0504).value == 57
+    assert d.threshold(np.arange(58.0), max_fpr=0.0504).value == 57
     with pytest.raises(VariedError, match="20 normal"):
         d.threshold(np.arange(20.0))
     with pytest.raises(VariedError, match=r"but 0\.95 at best"):
@@ -234,8 +236,8 @@ def test_too_few_normal_scores_say_what_they_can_promise():
     ("scores", "settings", "message"),
     [
         (NAN, {}, "score of row 2 is nan"),
-        (np.arange(99.0), {"false_alarms": 0.0}, "are shares"),
-        (np.arange(99.0), {"false_alarms": 1.0}, "are shares"),
+        (np.arange(99.0), {"max_fpr": 0.0}, "are shares"),
+        (np.arange(99.0), {"max_fpr": 1.0}, "are shares"),
         (np.arange(99.0), {"confidence": 1.0}, "are shares"),
         (np.arange(99.0), {"confidence": 95}, "are shares"),
     ],

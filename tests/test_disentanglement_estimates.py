@@ -169,7 +169,7 @@ def test_the_same_seed_gives_the_same_and_changes_nothing(name):
 
 def test_all_scores_are_those_by_themselves(monkeypatch):
     for name in ("factor_vae", "beta_vae"):
-        monkeypatch.setattr(d.together, name, partial(getattr(d, name), **FEW))
+        monkeypatch.setattr(d.all_scores, name, partial(getattr(d, name), **FEW))
     codes, v = table(300, 3, 4)
     found = d.scores(codes, v, seed=1)
     assert list(found) == [

@@ -17,16 +17,16 @@ from torch.autograd import gradcheck
 from torch.distributions import Independent, kl_divergence
 
 from varied.distributions import (
+    CategoricalLevels,
     ContinuousBernoulli,
+    Delta,
     DiscretizedLogistic,
     Gaussian,
-    Joint,
-    Levels,
     OneHot,
-    Point,
-    closed_kl,
-    each,
-    kl_parts,
+    Product,
+    analytic_kl,
+    base_distribution,
+    kl_per_factor,
     soft_clamp,
 )
 from varied.errors import VariedError
@@ -103,9 +103,14 @@ ROWS = {
         at=levels(4)[0][1],
     ),
     "levels": Row(
-        Levels, (torch.linspace(-3, 3, 24).double().sin().reshape(3, 8),), levels(8), at=double(0)
+        CategoricalLevels,
+        (torch.linspace(-3, 3, 24).double().sin().reshape(3, 8),),
+        levels(8),
+        at=double(0),
     ),
-    "two-levels": Row(Levels, (double(0.3, -0.8).reshape(1, 2),), levels(2), at=double(1)),
+    "two-levels": Row(
+        CategoricalLevels, (double(0.3, -0.8).reshape(1, 2),), levels(2), at=double(1)
+    ),
 }
 
 
@@ -200,7 +205,7 @@ EXTREMES = {
     "gaussian-mean": lambda far: Gaussian(far, torch.zeros_like(far)),
     "continuous-bernoulli": ContinuousBernoulli,
     "discretized-logistic-loc": lambda far: DiscretizedLogistic(far, torch.full_like(far, -3.0)),
-    "levels": lambda far: Levels(torch.stack([far, torch.zeros_like(far)], -1)),
+    "levels": lambda far: CategoricalLevels(torch.stack([far, torch.zeros_like(far)], -1)),
 }
 
 
@@ -287,7 +292,7 @@ def test_levels_have_no_gradient_and_say_so():
 
 def test_point_is_its_value_and_has_no_density():
     value = torch.randn(3, requires_grad=True)
-    point = Point(value)
+    point = Delta(value)
     assert (point.rsample((2,)) == value).all()
     assert point.rsample((2,)).requires_grad
     assert not point.sample((2,)).requires_grad
@@ -298,12 +303,12 @@ def test_point_is_its_value_and_has_no_density():
 
 def test_each_takes_the_event_off():
     normal = Gaussian(torch.zeros(2, 3), torch.zeros(2, 3))
-    assert each(Independent(normal, 1)) is normal
-    assert each(normal) is normal
+    assert base_distribution(Independent(normal, 1)) is normal
+    assert base_distribution(normal) is normal
 
 
 def test_no_closed_kl_is_none():
-    assert closed_kl(Gaussian(double(0), double(0)), td.Laplace(double(0), double(1))) is None
+    assert analytic_kl(Gaussian(double(0), double(0)), td.Laplace(double(0), double(1))) is None
 
 
 # The rate
@@ -474,7 +479,7 @@ def test_far_choices_are_finite_and_so_are_their_gradients():
 def joint(*lead):
     shape = (*lead, 2)
     normal = Gaussian(torch.randn(shape).double(), torch.randn(shape).double())
-    return Joint(Independent(normal, 1), OneHot(torch.randn(*lead, 3).double(), 3))
+    return Product(Independent(normal, 1), OneHot(torch.randn(*lead, 3).double(), 3))
 
 
 def test_joint_is_its_parts_side_by_side():
@@ -486,7 +491,7 @@ def test_joint_is_its_parts_side_by_side():
     torch.testing.assert_close(q.log_prob(z), parts)
     torch.testing.assert_close(q.mean, torch.cat([normal.mean, choice.mean], -1))
     torch.testing.assert_close(q.variance, torch.cat([normal.variance, choice.variance], -1))
-    first, second = kl_parts(q, p)
+    first, second = kl_per_factor(q, p)
     torch.testing.assert_close(first, kl_divergence(normal, p.parts[0]))
     torch.testing.assert_close(second, kl_divergence(choice, p.parts[1]))
     torch.testing.assert_close(kl_divergence(q, p), first + second)
@@ -494,4 +499,4 @@ def test_joint_is_its_parts_side_by_side():
 
 def test_joint_without_a_closed_form_has_no_closed_kl():
     laplace = Independent(td.Laplace(torch.zeros(2), torch.ones(2)), 1)
-    assert closed_kl(joint(4), Joint(laplace, joint().parts[1])) is None
+    assert analytic_kl(joint(4), Product(laplace, joint().parts[1])) is None

@@ -29,8 +29,8 @@ def test_the_loop_of_the_readme_runs_and_learns(capsys):
     assert len(loop.strip().splitlines()) <= 25
     exec(compile(loop, "README.md", "exec"), {})
     parts = dict(re.findall(r"'(\w+)': (\d+)", capsys.readouterr().out))
-    assert int(parts["distortion"]) < 200
-    assert 1 < int(parts["rate"]) < 60
+    assert int(parts["reconstruction"]) < 200
+    assert 1 < int(parts["kl"]) < 60
 
 
 def test_the_three_lines_name_what_there_is():
@@ -56,7 +56,7 @@ def test_every_part_says_what_it_is():
 
 def test_every_sentence_of_the_zoo_is_filled():
     for name, one in ZOO.items():
-        assert all((one.title, one.reference, one.link, one.suits, one.reaches)), name
+        assert all((one.title, one.reference, one.link, one.use_for, one.benchmark)), name
         assert 1900 < one.year < 2100
 
 

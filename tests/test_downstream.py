@@ -1,5 +1,6 @@
 """What made rows are worth: known answers, and scikit-learn's figures of the same predictions."""
 
+from importlib import import_module
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 
 from varied.errors import VariedError
-from varied.evaluate import downstream as d
+
+d = import_module("varied.evaluate.tstr")
+
 
 FAST = {"bayes": lambda seed: GaussianNB()}
 
@@ -125,7 +128,7 @@ def test_numbers_are_judged_by_the_share_explained():
     real, made, test = numbers(0), numbers(1), numbers(2)
     found = d.tstr(*real, *made, *test, repeats=1)
     assert [(one.learner, one.figure) for one in found.compared] == [
-        ("ridge", "R^2"), ("forest", "R^2"), ("neighbours", "R^2")
+        ("ridge", "R^2"), ("forest", "R^2"), ("neighbors", "R^2")
     ]  # fmt: skip
     said = d.REGRESSORS["ridge"](0).fit(*real).predict(test[0])
     ridge = found.of("ridge", "R^2")
@@ -159,7 +162,7 @@ def test_learners_see_no_test_row_and_are_given_what_is_said():
 def test_columns_are_put_on_their_own_scale_by_training_rows():
     real, made, (x, y) = rows(0), rows(1), rows(2)
     scale = np.array([1e4, 1, 1e-4, 1]), np.array([7.0, 0, 0, -3])
-    linear = {name: d.CLASSIFIERS[name] for name in ("logistic", "neighbours")}
+    linear = {name: d.CLASSIFIERS[name] for name in ("logistic", "neighbors")}
     plain = d.tstr(*real, *made, x, y, learners=linear, repeats=1)
     other = [(rows_x * scale[0] + scale[1], rows_y) for rows_x, rows_y in (real, made, (x, y))]
     moved = d.tstr(*other[0], *other[1], *other[2], learners=linear, repeats=1)
@@ -220,7 +223,7 @@ def test_a_class_that_was_never_made_is_a_loss_and_is_said():
     real, test, (x, y) = rows(0), rows(1), rows(2)
     found = d.tstr(*real, x, 0 * y, *test, learners={**d.CLASSIFIERS, "forest": trees}, repeats=1)
     assert any("Of 1 of the 2 classes there is no made row" in said for said in found.warnings)
-    for name in ("logistic", "forest", "neighbours"):
+    for name in ("logistic", "forest", "neighbors"):
         assert found.of(name, "balanced accuracy").made.value == 0.5
         assert found.of(name, "AUROC").made.value == 0.5
         assert found.of(name, "AUROC").both.value > 0.5
@@ -300,36 +303,36 @@ def test_too_little_is_refused():
 
 def test_rows_of_one_kind_cannot_be_told_apart():
     x, y = rows(0, n=150)[0], rows(1, n=200)[0]
-    found = d.distinguish(x, y)
+    found = d.c2st_auroc(x, y)
     assert abs(found.value - 0.5) < 4 * found.error < 0.2
     assert found.n == 300
-    few = d.distinguish(x, y, learner=trees)
+    few = d.c2st_auroc(x, y, learner=trees)
     shaped = torch.tensor(x).reshape(-1, 2, 2), torch.tensor(y)[:, :, None]
-    assert d.distinguish(*shaped, learner=trees) == few
-    assert d.distinguish(x, y, learner=trees, seed=1) != few
+    assert d.c2st_auroc(*shaped, learner=trees) == few
+    assert d.c2st_auroc(x, y, learner=trees, seed=1) != few
 
 
 def test_rows_of_two_kinds_are_told_apart_as_far_as_can_be():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(400, 2)), rng.normal(size=(400, 2)) + np.array([1.5, 0])
-    linear = d.distinguish(x, y, learner=lambda seed: LogisticRegression())
+    linear = d.c2st_auroc(x, y, learner=lambda seed: LogisticRegression())
     assert linear.value == pytest.approx(0.8556, abs=3 * linear.error)  # Phi(1.5 / sqrt 2)
-    assert d.distinguish(x, y + 20, learner=trees).value == 1
+    assert d.c2st_auroc(x, y + 20, learner=trees).value == 1
     # One spread, another sign of the correlation: a line sees nothing, a forest does.
     a, b = x @ [[1, 0.9], [0, 0.4]], x[::-1] @ [[1, -0.9], [0, 0.4]]
-    assert d.distinguish(a, b, learner=lambda seed: LogisticRegression()).value < 0.58
-    assert d.distinguish(a, b, learner=trees).value > 0.75
+    assert d.c2st_auroc(a, b, learner=lambda seed: LogisticRegression()).value < 0.58
+    assert d.c2st_auroc(a, b, learner=trees).value > 0.75
 
 
 def test_copies_of_real_rows_lie_below_chance():
     x = rows(0, n=200)[0]
-    found = d.distinguish(x, x, learner=trees)
+    found = d.c2st_auroc(x, x, learner=trees)
     assert found.value < 0.5 - 3 * found.error
 
 
 def test_the_standard_error_of_the_area_is_the_spread_over_other_rows():
     found = [
-        d.distinguish(
+        d.c2st_auroc(
             rows(k, n=150)[0], rows(k + 500, n=150)[0] + 0.5,
             learner=lambda seed: GaussianNB(), resamples=30,
         )
@@ -351,4 +354,4 @@ def test_the_standard_error_of_the_area_is_the_spread_over_other_rows():
 )
 def test_what_cannot_be_judged_is_refused(a, b, settings, message):
     with pytest.raises(VariedError, match=message), np.errstate(invalid="ignore"):
-        d.distinguish(a, b, **settings)
+        d.c2st_auroc(a, b, **settings)

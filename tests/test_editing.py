@@ -10,17 +10,17 @@ from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
-from varied import uses
-from varied.animate import walk_gif
+from varied import functional
 from varied.cli import app
 from varied.errors import VariedError
-from varied.jobs import prepare
 from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models import VAE
+from varied.plots.animation import walk_gif
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
 from varied.spec import Spec, compose
-from varied.trace import Given
+from varied.trace import ConditionalDistribution
+from varied.training import prepare
 
 UNITS, WIDE = 3, 5
 
@@ -37,8 +37,8 @@ def linear_model(w: torch.Tensor) -> VAE:
     encoder.weight.data = torch.cat([w.T, torch.zeros(UNITS, WIDE)])
     decoder.weight.data = w
     return VAE(
-        Given(encoder, posterior, (WIDE,)),
-        Given(decoder, GaussianLikelihood((WIDE,), scale=0.1), (UNITS,)),
+        ConditionalDistribution(encoder, posterior, (WIDE,)),
+        ConditionalDistribution(decoder, GaussianLikelihood((WIDE,), scale=0.1), (UNITS,)),
         StandardNormal((UNITS,)),
     )
 
@@ -49,7 +49,7 @@ def linear_model(w: torch.Tensor) -> VAE:
 def test_an_edit_of_a_linear_model_moves_by_the_direction_exactly():
     w = rotated()
     model, z, step = linear_model(w), torch.randn(4, UNITS), torch.randn(UNITS)
-    made = uses.edit(model, z @ w.T, step, strengths=(-2.0, 0.0, 0.5))
+    made = functional.edit(model, z @ w.T, step, strengths=(-2.0, 0.0, 0.5))
     for column, strength in enumerate((-2.0, 0.0, 0.5)):
         torch.testing.assert_close(made[:, column], (z + strength * step) @ w.T)
 
@@ -57,7 +57,7 @@ def test_an_edit_of_a_linear_model_moves_by_the_direction_exactly():
 def test_strength_1_leads_from_mean_to_mean():
     codes = torch.randn(200, UNITS)
     wanted = torch.arange(200) % 3 == 0
-    step = uses.direction(codes, wanted)
+    step = functional.direction(codes, wanted)
     torch.testing.assert_close(
         codes[~wanted].mean(0) + step, codes[wanted].mean(0), atol=1e-5, rtol=0
     )
@@ -66,8 +66,8 @@ def test_strength_1_leads_from_mean_to_mean():
 def test_a_regression_goes_as_far_as_the_means_lie_apart_along_it():
     wanted = torch.arange(400) % 2 == 0
     codes = torch.randn(400, UNITS) + torch.tensor([3.0, 0.0, 0.0]) * wanted[:, None]
-    step = uses.direction(codes, wanted, by="logistic")
-    apart = uses.direction(codes, wanted)
+    step = functional.direction(codes, wanted, method="logistic")
+    apart = functional.direction(codes, wanted)
     assert torch.cosine_similarity(step, torch.tensor([1.0, 0, 0]), dim=0) > 0.95
     torch.testing.assert_close(step @ step, step @ apart, atol=1e-3, rtol=0)
 
@@ -81,12 +81,12 @@ def planted(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return torch.from_numpy(codes).float(), torch.from_numpy(wanted), torch.from_numpy(other)
 
 
-@pytest.mark.parametrize("by", uses.DIRECTIONS)
+@pytest.mark.parametrize("by", functional.DIRECTIONS)
 def test_balance_removes_a_planted_correlation(by):
     codes, wanted, other = planted()
-    plain = uses.direction(codes, wanted, by=by)
-    weight = uses.balanced(wanted, other[:, None].long())
-    fair = uses.direction(codes, wanted, weight, by=by)
+    plain = functional.direction(codes, wanted, method=by)
+    weight = functional.balance_weights(wanted, other[:, None].long())
+    fair = functional.direction(codes, wanted, weight, method=by)
     assert plain[1] > 0.2
     torch.testing.assert_close(fair, torch.tensor([2.0, 0.0, 0.0]), atol=0.03, rtol=0)
 
@@ -94,12 +94,12 @@ def test_balance_removes_a_planted_correlation(by):
 def test_balanced_rows_weigh_as_if_the_fewer_were_repeated():
     wanted = torch.tensor([True, True, True, False, True, False])
     others = torch.tensor([[0], [0], [0], [0], [1], [1]])
-    weight = uses.balanced(wanted, others)
+    weight = functional.balance_weights(wanted, others)
     torch.testing.assert_close(weight, torch.tensor([0.25, 0.25, 0.25, 0.75, 0.5, 0.5]))
-    alone = uses.balanced(wanted, torch.tensor([[0], [0], [1], [0], [1], [2]]))
+    alone = functional.balance_weights(wanted, torch.tensor([[0], [0], [1], [0], [1], [2]]))
     assert (alone > 0).tolist() == [True, True, False, True, False, False]
     with pytest.raises(VariedError, match="no value of the others in common"):
-        uses.balanced(wanted, wanted[:, None].long())
+        functional.balance_weights(wanted, wanted[:, None].long())
 
 
 def test_effects_name_what_comes_along_and_what_does_not():
@@ -107,8 +107,11 @@ def test_effects_name_what_comes_along_and_what_does_not():
     known = torch.ones_like(wanted)
     attributes = {"itself": (wanted, known), "other": (other, known)}
     plain, fair = (
-        {e.name: e for e in uses.effects(step, codes, attributes, codes[:500], codes[:500] + step)}
-        for step in (uses.direction(codes, wanted), torch.tensor([2.0, 0.0, 0.0]))
+        {
+            e.name: e
+            for e in functional.effects(step, codes, attributes, codes[:500], codes[:500] + step)
+        }
+        for step in (functional.direction(codes, wanted), torch.tensor([2.0, 0.0, 0.0]))
     )
     assert plain["other"].cosine > fair["other"].cosine + 0.2
     assert plain["other"].cosine > 0.5
@@ -125,7 +128,7 @@ def test_few_examples_point_as_far_off_as_the_noise_of_their_means():
     for _ in range(tries):
         codes = torch.randn(2 * each, units)
         codes[:, 0] += apart * wanted
-        step = uses.direction(codes, wanted)
+        step = functional.direction(codes, wanted)
         found.append(step[0] / step.norm())
     expected = apart / (apart**2 + units * 2 / each) ** 0.5
     assert abs(torch.stack(found).mean() - expected) < 0.03
@@ -134,9 +137,9 @@ def test_few_examples_point_as_far_off_as_the_noise_of_their_means():
 def test_groups_of_one_are_refused():
     codes = torch.randn(10, UNITS)
     with pytest.raises(VariedError, match="two of each at least"):
-        uses.direction(codes, torch.arange(10) == 0)
+        functional.direction(codes, torch.arange(10) == 0)
     with pytest.raises(VariedError, match="There is no direction 'mean'"):
-        uses.direction(codes, torch.arange(10) < 5, by="mean")
+        functional.direction(codes, torch.arange(10) < 5, method="mean")
 
 
 # Support
@@ -145,22 +148,22 @@ def test_groups_of_one_are_refused():
 def test_held_out_codes_lie_inside_and_far_ones_outside():
     codes = torch.cat([torch.randn(3000, 2), torch.randn(3000, 2) + 12])
     codes = codes[torch.randperm(6000)]
-    found = uses.support(codes[:4000], codes[4000:])
+    found = functional.fit_latent_density(codes[:4000], codes[4000:])
     assert found.outside(codes[4000:]).float().mean() <= 0.002
     assert found.outside(torch.tensor([[6.0, 6.0], [0.0, 12.0], [60.0, 0.0]])).all()
     assert not found.outside(torch.tensor([[0.0, 0.0], [12.0, 12.0]])).any()
     with pytest.raises(VariedError, match="no density"):
-        uses.support(torch.zeros(5, 2000), codes)
+        functional.fit_latent_density(torch.zeros(5, 2000), codes)
 
 
 def test_an_exact_inverse_strays_nowhere_and_a_bent_one_does():
     w = rotated()
     model, z = linear_model(w), 3 * torch.randn(450, UNITS)
-    torch.testing.assert_close(uses.again(model, z), z, atol=1e-5, rtol=0)
+    torch.testing.assert_close(functional.reencode(model, z), z, atol=1e-5, rtol=0)
     model.decoder.net = nn.Sequential(model.decoder.net, nn.Hardtanh(-1, 1))
     far, near = 9 * torch.eye(UNITS), 0.1 * torch.eye(UNITS)
-    assert ((uses.again(model, far) - far).norm(dim=1) > 5).all()
-    torch.testing.assert_close(uses.again(model, near), near, atol=1e-5, rtol=0)
+    assert ((functional.reencode(model, far) - far).norm(dim=1) > 5).all()
+    torch.testing.assert_close(functional.reencode(model, near), near, atol=1e-5, rtol=0)
 
 
 # Style
@@ -169,33 +172,35 @@ def test_an_exact_inverse_strays_nowhere_and_a_bent_one_does():
 def test_other_contexts_keep_the_code_and_the_own_one_gives_the_reconstruction():
     model, _ = compose(Spec.of(net={"name": "mlp", "width": 8}, latent=2, context=3), (1, 4, 4))
     x, every = torch.rand(3, 1, 4, 4).round(), torch.eye(3)
-    made = uses.rewritten(model, x, every, every)
+    made = functional.recondition(model, x, every, every)
     assert made.shape == (3, 3, 1, 4, 4)
     own = made[torch.arange(3), torch.arange(3)]
-    torch.testing.assert_close(own, uses.reconstruct(model, x, every))
+    torch.testing.assert_close(own, functional.reconstruct(model, x, every))
     z = model.encode(x, every).mean
-    torch.testing.assert_close(made[2, 0], uses.decode(model, z[2:], every[:1])[0])
+    torch.testing.assert_close(made[2, 0], functional.decode(model, z[2:], every[:1])[0])
 
 
 def test_a_mix_of_a_linear_model_takes_the_named_units_from_the_style():
     w = rotated()
     content, style = torch.randn(2, UNITS), torch.randn(4, UNITS)
-    made = uses.mixed(linear_model(w), content @ w.T, style @ w.T, [1])
+    made = functional.mix_codes(linear_model(w), content @ w.T, style @ w.T, [1])
     assert made.shape == (4, 2, WIDE)
     wanted = torch.stack([content[1, 0], style[3, 1], content[1, 2]])
     torch.testing.assert_close(made[3, 1], w @ wanted)
 
 
 def test_levels_of_a_ladder_are_their_units():
-    spec = Spec.of(latent=3, structure={"name": "ladder", "levels": 2, "state": 8}, net="mlp")
+    spec = Spec.of(
+        latent=3, architecture={"name": "ladder", "levels": 2, "hidden_size": 8}, net="mlp"
+    )
     model, _ = compose(spec, (6,))
     first, second = model.sizes
-    assert uses.units_of(model, [1]) == list(range(first))
-    assert uses.units_of(model, [2]) == list(range(first, first + second))
+    assert functional.level_units(model, [1]) == list(range(first))
+    assert functional.level_units(model, [2]) == list(range(first, first + second))
     with pytest.raises(VariedError, match=r"levels 1 \(nearest to the datum\) to 2"):
-        uses.units_of(model, [3])
+        functional.level_units(model, [3])
     with pytest.raises(VariedError, match="one level of latents"):
-        uses.units_of(linear_model(rotated()), [1])
+        functional.level_units(linear_model(rotated()), [1])
 
 
 # Runs
@@ -231,7 +236,7 @@ def half(pictures: np.ndarray) -> np.ndarray:
 
 
 def test_an_edit_takes_the_attribute_away_and_adds_it(run):
-    found = run.edit(toward="right", strengths=(-1.0, 0.0, 1.0), n=20)
+    found = run.edit(target="right", strengths=(-1.0, 0.0, 1.0), n=20)
     shares = half(found.array)
     assert found.array.shape == (20, 3, 8, 8)
     assert shares[:, 2].mean() > 0.8
@@ -246,8 +251,8 @@ def test_an_edit_takes_the_attribute_away_and_adds_it(run):
 
 
 def test_far_strengths_are_outside_and_0_is_not(run):
-    held = run.part("validation")  # it drew the lines, and its farthest row lies on them
-    found = run.edit(held, toward="right", strengths=(0.0, 30.0), n=len(held))
+    held = run.split("validation")  # it drew the lines, and its farthest row lies on them
+    found = run.edit(held, target="right", strengths=(0.0, 30.0), n=len(held))
     assert found.outside[:, 0].sum() <= 2
     assert found.outside[:, 1].all()
     assert found.sparse[:, 1].all()
@@ -259,7 +264,7 @@ def test_examples_do_what_labels_do(run):
     by_rows = run.edit(examples=(right, left), n=10)
     by_data = run.edit(examples=(x[right], x[left]), n=10)
     assert np.array_equal(by_rows.array, by_data.array)
-    by_label = run.edit(toward="right", n=10)
+    by_label = run.edit(target="right", n=10)
     assert torch.cosine_similarity(by_rows.step, by_label.step, dim=0) > 0.8
     assert by_rows.rows == (20, 20)
 
@@ -269,17 +274,17 @@ def test_further_attributes_are_edited_and_balanced(run):
     high = x[:, :4].sum((1, 2)) > x[:, 4:].sum((1, 2))
     mostly = np.where(np.arange(len(x)) % 10 == 0, ~high, high)
     further = pd.DataFrame({"place": np.where(high, "top", "bottom"), "mostly": mostly.astype(str)})
-    found = run.edit(column="place", toward="top", attributes=further, n=20, strengths=(-1.0, 1.0))
+    found = run.edit(column="place", target="top", attributes=further, n=20, strengths=(-1.0, 1.0))
     light = found.array.astype(float)
     assert light[:, 1, :4].sum() > 2 * light[:, 0, :4].sum()
     assert any(effect.name.startswith("mostly: ") for effect in found.effects)
-    fair = run.edit(column="place", toward="top", attributes=further, balance=["mostly"], n=2)
+    fair = run.edit(column="place", target="top", attributes=further, control_for=["mostly"], n=2)
     assert not torch.equal(fair.step, found.step)
 
 
 def test_what_is_drawn_has_the_originals_and_marks(run, tmp_path):
-    found = run.edit(toward="right", strengths=(0.0, 30.0), n=3)
-    small = run.edit(toward="right", strengths=(0.0,), n=3)
+    found = run.edit(target="right", strengths=(0.0, 30.0), n=3)
+    small = run.edit(target="right", strengths=(0.0,), n=3)
     pictures = [Image.open(one.save(tmp_path / f"{i}.png")) for i, one in enumerate((found, small))]
     assert pictures[0].height > pictures[1].height * 0.5
     assert found.save(tmp_path / "e.npy").exists()
@@ -289,14 +294,14 @@ def test_what_is_drawn_has_the_originals_and_marks(run, tmp_path):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"toward": "rihgt"}, "There is no class 'rihgt': did you mean 'right'"),
+        ({"target": "rihgt"}, "There is no class 'rihgt': did you mean 'right'"),
         ({}, "Say which attribute"),
-        ({"toward": "right", "column": "size"}, "There is no attribute 'size'"),
-        ({"toward": "right", "balance": ["class"]}, "cannot be balanced against itself"),
+        ({"target": "right", "column": "size"}, "There is no attribute 'size'"),
+        ({"target": "right", "control_for": ["class"]}, "cannot be balanced against itself"),
         ({"examples": ([1], [2, 3])}, "two of each at least"),
         ({"examples": ([1, 900], [2, 3])}, "none of the run's data, which have"),
-        ({"toward": "right", "attributes": {"a": [1, 2]}}, "'a' has 2 labels"),
-        ({"toward": "right", "by": "svm"}, "There is no direction 'svm'"),
+        ({"target": "right", "attributes": {"a": [1, 2]}}, "'a' has 2 labels"),
+        ({"target": "right", "direction": "svm"}, "There is no direction 'svm'"),
     ],
 )
 def test_refusals(run, how, said):
@@ -305,9 +310,9 @@ def test_refusals(run, how, said):
 
 
 def test_latents_that_cannot_be_moved_are_refused(tmp_path):
-    ball = trained(quarters(60), tmp_path / "ball", "sphere-vae", steps=2, latent=3)
+    ball = trained(quarters(60), tmp_path / "ball", "hyperspherical-vae", steps=2, latent=3)
     for refused in (
-        lambda: ball.edit(toward="right"),
+        lambda: ball.edit(target="right"),
         lambda: ball.interpolate(path="density"),
         lambda: ball.style(units=[0]),
     ):
@@ -321,10 +326,10 @@ def test_a_conditional_run_is_styled_and_not_edited(tmp_path):
     assert made.array.shape == (5, 2, 8, 8)
     assert half(made.array)[:, 0].mean() < 0.2
     assert half(made.array)[:, 1].mean() > 0.8
-    assert told.style(of="right", n=2).array.shape == (2, 1, 8, 8)
+    assert told.style(label="right", n=2).array.shape == (2, 1, 8, 8)
     assert made.save(tmp_path / "style.png").exists()
     with pytest.raises(VariedError, match="told the class"):
-        told.edit(toward="right")
+        told.edit(target="right")
 
 
 def test_styles_by_units_and_what_they_need(run, tmp_path):
@@ -354,7 +359,7 @@ def test_columns_of_a_table_are_attributes(tmp_path):
         }
     )
     run = trained(table, tmp_path / "sizes", latent=2)
-    found = run.edit(column="kind", toward="tall", strengths=(-1.0, 0.0, 1.0), n=20)
+    found = run.edit(column="kind", target="tall", strengths=(-1.0, 0.0, 1.0), n=20)
     height = found.array["height"].to_numpy(float).reshape(20, 3).mean(0)
     assert height[0] < height[1] - 3
     assert height[2] > height[1] + 3
@@ -373,11 +378,11 @@ def test_columns_of_a_table_are_attributes(tmp_path):
 def test_vectors_are_edited_and_drawn(tmp_path):
     x = np.random.default_rng(0).normal(size=(200, 6)) + np.arange(200)[:, None] % 2
     run = trained((x, np.arange(200) % 2), tmp_path / "vectors", latent=2, steps=100)
-    found = run.edit(toward="1", strengths=(-1.0, 1.0), n=5)
+    found = run.edit(target="1", strengths=(-1.0, 1.0), n=5)
     assert found.array.shape == (5, 2, 6)
     assert found.array[:, 1].mean() > found.array[:, 0].mean() + 0.3
     assert found.save(tmp_path / "edits.png").exists()
-    square = run.interpolate(corners=True, steps=3)
+    square = run.interpolate(grid=True, steps=3)
     assert square.array.shape == (3, 3, 6)
     assert square.save(tmp_path / "square.png").exists()
 
@@ -405,18 +410,18 @@ def test_the_commands(tmp_path, monkeypatch):
     trained("quarters.npz", tmp_path / "kept", latent=2, steps=50)
     does = CliRunner()
     for said, wrote in (
-        ("edit kept --class right --strengths=-1,0,40", "edits.png"),
-        ("edit kept --with right --without left -n 2", "edits-2.png"),
-        ("edit kept --with 1,2,3 --without 5,6,7 -n 2", "edits-3.png"),
+        ("edit kept --target right --strengths=-1,0,40", "edits.png"),
+        ("edit kept --positive right --negative left -n 2", "edits-2.png"),
+        ("edit kept --positive 1,2,3 --negative 5,6,7 -n 2", "edits-3.png"),
         ("style kept --units 0,1 -n 3", "style.png"),
-        ("interpolate kept --corners", "interpolation.png"),
+        ("interpolate kept --grid", "interpolation.png"),
         ("interpolate kept --path density --out path.gif --steps 4 -n 2", "path.gif"),
     ):
         found = does.invoke(app, said.split())
         assert found.exit_code == 0, found.output
         assert (tmp_path / wrote).exists()
         assert wrote in found.output
-    for said in ("edit kept --with right", "edit kept --strengths a", "style kept --units x"):
+    for said in ("edit kept --positive right", "edit kept --strengths a", "style kept --units x"):
         assert does.invoke(app, said.split()).exit_code != 0
-    found = does.invoke(app, ["edit", "kept", "--with", "0,1", "--without", "2,3"])
+    found = does.invoke(app, ["edit", "kept", "--positive", "0,1", "--negative", "2,3"])
     assert "rows count from 1" in str(found.exception)

@@ -29,10 +29,10 @@ from varied.estimators import (
     VAESampler,
     VAETransformer,
 )
-from varied.estimators.scale import Scale
-from varied.evaluate.anomalies import auroc
+from varied.estimators.column_scaler import ColumnScaler
+from varied.evaluate.detection import auroc
 
-SMALL = {"net": {"name": "mlp", "width": 32, "depth": 1}, "lr": 2e-2, "batch": 64}
+SMALL = {"net": {"name": "mlp", "width": 32, "depth": 1}, "lr": 2e-2, "batch_size": 64}
 QUICK = SMALL | {"steps": 40, "random_state": 0}
 ALL = [getattr(house, name) for name in house.__all__]
 
@@ -141,9 +141,9 @@ def test_a_gap_is_filled_with_its_mean_given_the_rest(normal, likelihood, within
     # Draws have the spread that is left, and their mean is the mean.
     left = np.sqrt(law.cov[1, 1] - weights @ law.cov[[0, 2], 1])
     assert np.sqrt(((filled[:, 1] - exact) ** 2).mean()) < (0.1 + within) * left
-    drawn = imputer.set_params(draws=1).transform(gappy)
+    drawn = imputer.set_params(n_draws=1).transform(gappy)
     assert abs((drawn - filled)[:, 1].std() / left - 1) < within
-    many = imputer.set_params(draws=200).transform(gappy[:50])
+    many = imputer.set_params(n_draws=200).transform(gappy[:50])
     assert np.median(np.abs(many - filled[:50])[:, 1]) < 0.3 * left
 
 
@@ -154,7 +154,7 @@ def test_a_gap_is_filled_with_its_mean_given_the_rest(normal, likelihood, within
 def test_what_is_filled_in_hangs_on_the_row_alone(draws):
     rows = np.random.default_rng(0).normal(size=(60, 3))
     rows[np.random.default_rng(1).random(rows.shape) < 0.3] = np.nan
-    imputer = VAEImputer(draws=draws, **QUICK).fit(rows)
+    imputer = VAEImputer(n_draws=draws, **QUICK).fit(rows)
     order = np.random.default_rng(2).permutation(60)
     whole = imputer.transform(rows)
     np.testing.assert_allclose(imputer.transform(rows[order]), whole[order], atol=1e-9)
@@ -223,7 +223,7 @@ def test_a_pipeline_a_search_and_a_copy():
     pipe = make_pipeline(StandardScaler(), VAETransformer(**QUICK), LogisticRegression())
     search = GridSearchCV(pipe, {"vaetransformer__latent": np.array([1, 2])}, cv=2).fit(x, y)
     assert search.score(x, y) > 0.9
-    assert search.best_estimator_[1].model_.latent[0] in (1, 2)
+    assert search.best_estimator_[1].model_.latent_shape[0] in (1, 2)
     assert clone(pipe[1]).get_params() == pipe[1].get_params()
     density = GridSearchCV(VAETransformer(**QUICK), {"lr": [1e-4, 2e-2]}, cv=2).fit(x)
     assert density.best_params_ == {"lr": 2e-2}
@@ -285,7 +285,7 @@ def test_dull_tables(likelihood):
 
 def test_other_parts():
     rows = np.random.default_rng(0).normal(size=(60, 3))
-    parts = {"prior": {"name": "mixture", "components": 3}, "objective": "iwae"}
+    parts = {"prior": {"name": "learned-gmm", "n_components": 3}, "objective": "iwae"}
     assert np.isfinite(VAETransformer(**QUICK, **parts).fit(rows).score_samples(rows)).all()
     binary = VAETransformer(**QUICK, likelihood="bernoulli").fit(rows > 0)
     drawn = binary.sample(50)
@@ -294,7 +294,9 @@ def test_other_parts():
     with pytest.raises(VariedError, match="numbers from 0 to 1"):
         VAETransformer(**QUICK, likelihood="bernoulli").fit(rows)
     with pytest.raises(VariedError, match="no density"):
-        VAETransformer(**QUICK, posterior="point", objective="rae").fit(rows).score_samples(rows)
+        VAETransformer(**QUICK, posterior="deterministic", objective="rae").fit(rows).score_samples(
+            rows
+        )
 
 
 @pytest.mark.parametrize(
@@ -313,13 +315,13 @@ def test_wrong_parameters_are_refused_in_fit(wrong, way):
 
 def test_the_scale_is_that_of_the_known_cells():
     x = np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 5.0, np.nan]])
-    scale = Scale.fit(x, "columns")
+    scale = ColumnScaler.fit(x, "table")
     assert scale.mean.tolist() == [2.0, 5.0, 0.0]
     assert scale.width.tolist() == [1.0, 1.0, 1.0]
     assert scale.rows(x).x.tolist()[0] == [1.0, 1.0, 0.0, -1.0, 0.0, 0.0]
     assert scale.rows(x).x.tolist()[2] == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert scale.back(scale.rows(x).x)[:2, :2].tolist() == x[:2, :2].tolist()
-    assert Scale.fit(2 * x, "gaussian").log_width(x).tolist() == [np.log(2), np.log(2), 0.0]
+    assert ColumnScaler.fit(2 * x, "gaussian").log_width(x).tolist() == [np.log(2), np.log(2), 0.0]
 
 
 # The detector
@@ -327,7 +329,7 @@ def test_the_scale_is_that_of_the_known_cells():
 
 def test_the_line_keeps_its_promise_without_any_anomaly():
     rows = np.random.default_rng(0).normal(size=(900, 3))
-    detector = VAEDetector(false_alarms=0.1, **QUICK | {"samples": 5}).fit(rows[:700])
+    detector = VAEDetector(max_fpr=0.1, **QUICK | {"samples": 5}).fit(rows[:700])
     assert detector.threshold_.n == 70
     assert detector.offset_ == pytest.approx(-detector.threshold_.value, rel=1e-8)
     assert (detector.predict(rows[700:]) < 0).mean() <= detector.threshold_.bound < 0.1
@@ -335,7 +337,7 @@ def test_the_line_keeps_its_promise_without_any_anomaly():
     assert few.threshold_ is None  # 20 rows cannot promise it: the worst of them is the line
     assert (few.predict(rows[200:]) < 0).mean() < 0.15
     with pytest.raises(VariedError, match="share of the rows"):
-        VAEDetector(false_alarms=5, **QUICK).fit(rows)
+        VAEDetector(max_fpr=5, **QUICK).fit(rows)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -368,14 +370,14 @@ def test_no_row_both_teaches_and_draws_the_line(monkeypatch):
 @pytest.mark.parametrize("by", ["both", "density", "distance"])
 def test_the_detector_scores_by_what_is_asked_for(by):
     x = np.random.default_rng(0).normal(size=(300, 2))
-    detector = VAEDetector(by=by, steps=150, random_state=0).fit(x)
+    detector = VAEDetector(method=by, steps=150, random_state=0).fit(x)
     near, far = detector.score_samples([[0.0, 0.0], [9.0, 9.0]])
     assert near > far
     if by == "density":  # in nats, in the units of X
-        wide = VAEDetector(by=by, steps=150, random_state=0).fit(10 * x)
+        wide = VAEDetector(method=by, steps=150, random_state=0).fit(10 * x)
         assert wide.score_samples([[0.0, 0.0]]) == pytest.approx(near - 2 * np.log(10), abs=1e-3)
     with pytest.raises(VariedError, match="not judged by 'luck'"):
-        VAEDetector(by="luck", steps=5).fit(x)
+        VAEDetector(method="luck", steps=5).fit(x)
 
 
 def test_several_draws_fill_the_gaps_and_hold_what_is_known():
@@ -438,7 +440,7 @@ def test_another_mark_for_gaps():
     with pytest.raises(ValueError, match="NaN"):
         VAEImputer(missing_values=-999, **QUICK).fit(rows)
     with pytest.raises(VariedError, match="number of draws"):
-        VAEImputer(draws=-1, **QUICK).fit(rows)
+        VAEImputer(n_draws=-1, **QUICK).fit(rows)
 
 
 # The classifier
@@ -459,7 +461,7 @@ def test_rows_without_labels_are_read():
 def test_labels_that_are_kept_back_say_how_sure_to_be():
     x, truth = make_blobs(600, centers=2, cluster_std=4, random_state=0)
     y = np.where(np.arange(600) < 60, truth, -1)
-    given = QUICK | {"steps": 300, "objective": {"name": "semi", "alpha": 20.0}}
+    given = QUICK | {"steps": 300, "objective": {"name": "m2", "alpha": 20.0}}
     plain = VAEClassifier(**given).fit(x, y)
     assert plain.temperature_ == 1
     held = VAEClassifier(**given, calibrate=0.4).fit(x, y)
@@ -494,7 +496,7 @@ def test_which_labels_are_labels():
     with pytest.raises(ValueError, match="class"):
         classes(np.where(np.arange(40) < 20, 0, -1))
     with pytest.raises(VariedError, match="leave out posterior"):
-        VAEClassifier(**QUICK, posterior="point").fit(x, truth)
+        VAEClassifier(**QUICK, posterior="deterministic").fit(x, truth)
 
 
 # The sampler
@@ -514,9 +516,9 @@ def test_made_rows_are_of_their_class(uneven):
     )
     np.testing.assert_array_equal(more[:160], x)
     np.testing.assert_array_equal(labels[:160], y)
-    for one, centre in {"b": [6, 0], "c": [0, 6]}.items():
+    for one, center in {"b": [6, 0], "c": [0, 6]}.items():
         made = more[160:][labels[160:] == one]
-        assert np.abs(made.mean(0) - centre).max() < 1
+        assert np.abs(made.mean(0) - center).max() < 1
         assert len(np.unique(made, axis=0)) > len(made) / 2
     assert (more.min(0) >= x.min(0)).all()
     assert (more.max(0) <= x.max(0)).all()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from varied import evaluate as e
-from varied.data import Batch, chunks
-from varied.evaluate import bounds
+from varied.data import Batch, iter_batches
+from varied.evaluate import elbo
 from varied.evaluate.estimate import Estimate
 from varied.spec import Part, Plan, Spec, compose
 
@@ -30,7 +30,7 @@ class Counted(torch.nn.Module):
         super().__init__()
         self.model, self.drawn = model, 0
         self.encoder, self.decoder, self.prior = model.encoder, model.decoder, model.prior
-        self.arity = model.arity
+        self.params_per_element = model.params_per_element
 
     def forward(self, x, c=None, mask=None, samples=1):
         self.drawn += samples
@@ -40,7 +40,7 @@ class Counted(torch.nn.Module):
 @pytest.mark.parametrize("samples", [1, 7, 100])
 @pytest.mark.parametrize("chunk", [1, 36 * 40 * 3, 2**25])
 def test_the_bound_draws_exactly_k_samples(samples, chunk, monkeypatch):
-    monkeypatch.setattr(bounds, "CHUNK", chunk)
+    monkeypatch.setattr(elbo, "CHUNK", chunk)
     model = Counted(model_of())
     e.log_likelihood(model, torch.Tensor.float, [Batch(binary())], samples=samples)
     assert model.drawn == samples
@@ -49,8 +49,8 @@ def test_the_bound_draws_exactly_k_samples(samples, chunk, monkeypatch):
 def test_the_bound_is_log_mean_of_the_weights():
     model, x = model_of(), binary(5)
     found, size = e.log_likelihood(model, torch.Tensor.float, [Batch(x)], samples=11, seed=4)
-    with bounds.noise(4, "importance", 0), torch.no_grad():
-        log_w = model(x, samples=11).log_w.double()
+    with elbo.seeded(4, "importance", 0), torch.no_grad():
+        log_w = model(x, samples=11).log_weight.double()
     w = log_w.exp()
     assert torch.allclose(found.double(), w.mean(0).log(), atol=1e-4)
     assert torch.allclose(size.double(), w.sum(0) ** 2 / (w**2).sum(0), rtol=1e-3)
@@ -69,7 +69,7 @@ def test_an_evaluation_adds_up_and_changes_nothing():
     model, x = model_of(), binary()
     state, weights = torch.get_rng_state(), [p.clone() for p in model.parameters()]
     model.train()
-    found = e.evaluate(model, torch.Tensor.float, lambda: chunks(x, size=16), samples=3)
+    found = e.evaluate(model, torch.Tensor.float, lambda: iter_batches(x, size=16), samples=3)
     assert found.elbo.value == pytest.approx(-found.reconstruction.value - found.kl.value)
     assert found.kl.value == pytest.approx(sum(found.kl_by_unit), rel=1e-5)
     assert found.log_likelihood.value > found.elbo.value - 3 * found.elbo.error
@@ -81,16 +81,18 @@ def test_an_evaluation_adds_up_and_changes_nothing():
 
 def test_evaluation_is_in_float32_whatever_the_precision_of_training():
     model, x = model_of(), binary()
-    plain = e.passed(model, torch.Tensor.float, chunks(x, size=16))
+    plain = e.forward_pass(model, torch.Tensor.float, iter_batches(x, size=16))
     model.encoder.precision = model.decoder.precision = torch.bfloat16
-    again = e.passed(model, torch.Tensor.float, chunks(x, size=16))
+    again = e.forward_pass(model, torch.Tensor.float, iter_batches(x, size=16))
     assert torch.equal(plain.distortion, again.distortion)
     assert model.encoder.precision == torch.bfloat16
 
 
 def test_a_point_posterior_has_no_elbo():
-    model = model_of(posterior="point", objective="reconstruction")
-    found = e.evaluate(model, torch.Tensor.float, lambda: chunks(binary(), size=16), samples=5)
+    model = model_of(posterior="deterministic", objective="reconstruction")
+    found = e.evaluate(
+        model, torch.Tensor.float, lambda: iter_batches(binary(), size=16), samples=5
+    )
     assert (found.elbo, found.kl, found.log_likelihood, found.kl_by_unit) == (None,) * 4
     assert found.to_json()["elbo"] is None
     assert found.warnings == []
@@ -98,7 +100,11 @@ def test_a_point_posterior_has_no_elbo():
 
 def test_one_sample_tells_all_of_codes():
     """Every draw of a point on a code is that code, so the bound of many is the bound of one."""
-    axes = {"posterior": {"name": "vq", "codes": 8}, "prior": "transformer", "objective": "vq"}
+    axes = {
+        "posterior": {"name": "vq", "codebook_size": 8},
+        "prior": "transformer",
+        "objective": "vq-vae",
+    }
     model = model_of(latent=(4, 2, 2), net="conv", **axes)
     rows = [Batch(binary())]
     found = e.evaluate(model, torch.Tensor.float, lambda: rows, samples=50)
@@ -124,11 +130,11 @@ def test_active_units_find_a_planted_rank(rank):
     means[:, :rank] += torch.randn(500, rank, generator=torch.Generator().manual_seed(2))
     assert e.active_units(means).value == rank
     assert e.active_units(means).error == 0
-    assert (e.collapse(rank, 8) is None) == (rank > 0)
+    assert (e.collapse_warning(rank, 8) is None) == (rank > 0)
 
 
 def test_poor_importance_weights_are_said():
     model = model_of(likelihood=Part("gaussian", {"scale": 0.01}).plain)
-    rows = lambda: chunks(torch.randn(20, *SHAPE), size=20)  # noqa: E731
+    rows = lambda: iter_batches(torch.randn(20, *SHAPE), size=20)  # noqa: E731
     found = e.evaluate(model, torch.Tensor.float, rows, samples=50)
     assert any("importance weights are poor" in sentence for sentence in found.warnings)

@@ -7,9 +7,9 @@ from scipy import stats
 from scipy.stats.contingency import association
 
 from varied.errors import VariedError
-from varied.evaluate import closeness, tables
-from varied.evaluate.closeness import closest
-from varied.evaluate.tables import column_shapes, pair_trends
+from varied.evaluate import dcr, tabular
+from varied.evaluate.dcr import distance_to_closest_record
+from varied.evaluate.tabular import column_shapes, pair_trends
 
 NAMES = ["amount", "count", "day", "truth", "kind"]
 
@@ -192,7 +192,7 @@ def test_a_number_that_no_longer_varies_is_no_trend():
 def test_categories_with_many_values_fit_in_memory(monkeypatch):
     real, made = table(0), table(1)
     usual = pair_trends(real, made, resamples=0).scores
-    monkeypatch.setattr(tables, "CELLS", 1)
+    monkeypatch.setattr(tabular, "CELLS", 1)
     few = pair_trends(real, made, resamples=0).scores
     assert np.allclose(few, usual, rtol=0, atol=1e-12, equal_nan=True)
     names = pd.Series([str(i) for i in range(3000)], dtype=object)
@@ -224,7 +224,7 @@ def gower(x, y, spans):
 def test_distances_are_those_of_gower():
     train, held, made = table(0, 60), table(2, 25), table(1, 30)
     train["same"], held["same"], made["same"] = 3.0, 3.0, [3.0] * 15 + [4.0] * 14 + [np.nan]
-    found = closest(made, train, held, resamples=2)
+    found = distance_to_closest_record(made, train, held, resamples=2)
     spans = [train[name].max() - train[name].min() for name in NAMES[:3]] + [None] * 3
     for row in range(len(made)):
         far = [gower(made.iloc[row], train.iloc[k], spans) for k in range(len(train))]
@@ -243,7 +243,7 @@ def test_a_hole_is_1_from_any_number_and_0_from_a_hole(seed):
         for one, share in zip(full, often, strict=True)
     ]
     train, held, made = (pd.DataFrame(one, columns=list("abcd")) for one in holes)
-    found = closest(made, train, held, resamples=2)
+    found = distance_to_closest_record(made, train, held, resamples=2)
     spans = list(train.max() - train.min())
     for row in range(len(made)):
         far = [gower(made.iloc[row], train.iloc[k], spans) for k in range(len(train))]
@@ -252,9 +252,9 @@ def test_a_hole_is_1_from_any_number_and_0_from_a_hole(seed):
 
 def test_chunks_change_nothing(monkeypatch):
     train, held, made = table(0, 60), table(2, 25), table(1, 30)
-    whole = closest(made, train, held)
-    monkeypatch.setattr(closeness, "CHUNK", 7 * 60)
-    parts = closest(made, train, held)
+    whole = distance_to_closest_record(made, train, held)
+    monkeypatch.setattr(dcr, "CHUNK", 7 * 60)
+    parts = distance_to_closest_record(made, train, held)
     assert parts == whole
     assert (parts.index == whole.index).all()
 
@@ -262,7 +262,7 @@ def test_chunks_change_nothing(monkeypatch):
 def test_copies_are_found_and_counted():
     train, held = table(0, 400), table(0, 800)[400:]
     made = pd.concat([train[:50], table(3, 350)])
-    found = closest(made, train, held)
+    found = distance_to_closest_record(made, train, held)
     assert (found.distance[:50] == 0).all()
     assert (found.index[:50] == np.arange(50)).all()
     assert found.copies_made.value == 0.125
@@ -277,7 +277,7 @@ def test_near_copies_are_found():
     rng = np.random.default_rng(0)
     real = pd.DataFrame(rng.normal(size=(1500, 4)), columns=list("abcd"))
     made = real[:500] + rng.normal(size=(500, 4)) * 0.001
-    found = closest(made, real[:500], real[1000:])
+    found = distance_to_closest_record(made, real[:500], real[1000:])
     assert found.copies_made.value == 0
     assert found.close
     assert found.near[0].share.value == found.near[1].share.value == 1
@@ -287,7 +287,7 @@ def test_near_copies_are_found():
 def test_shares_are_those_of_the_sorted_distances():
     rng = np.random.default_rng(0)
     made, held = rng.random(300), rng.random(199)
-    near = closeness._near(made, held, 5, (made[None], held[None]))
+    near = dcr._near(made, held, 5, (made[None], held[None]))
     assert near.edge == np.sort(held)[9]
     assert near.expected == 0.05
     assert near.share.value == (made < near.edge).mean()
@@ -301,27 +301,30 @@ def test_honest_rows_are_seldom_flagged():
     count, times = 0, 1000
     for _ in range(times):
         made, held = rng.random(300), rng.random(300)
-        count += closeness._near(made, held, 1, (made[None], held[None])).p < 0.05
+        count += dcr._near(made, held, 1, (made[None], held[None])).p < 0.05
     # A binomial test that takes the centile as known flags 9 % of these.
     assert 0.01 < count / times < 0.06
 
 
 def test_thinned_rows_are_a_choice_by_seed():
     train, held, made = table(0, 300), table(2, 200), table(1, 200)
-    found = closest(made, train, held, most=50, most_training=100)
+    found = distance_to_closest_record(made, train, held, most=50, most_training=100)
     assert (found.n_made, found.n_held, found.n_train) == (50, 50, 100)
-    assert found == closest(made, train, held, most=50, most_training=100)
-    other = closest(made, train, held, most=50, most_training=100, seed=1)
+    assert found == distance_to_closest_record(made, train, held, most=50, most_training=100)
+    other = distance_to_closest_record(made, train, held, most=50, most_training=100, seed=1)
     assert (other.rows != found.rows).any()
     assert len(np.unique(found.rows)) == 50
-    same = closest(train, train, held, most=50, most_training=100)
+    same = distance_to_closest_record(train, train, held, most=50, most_training=100)
     copied = same.distance == 0
     assert 0 < copied.sum() < 50
     assert (same.index[copied] == same.rows[copied]).all()
-    whole = closest(made.iloc[found.rows], train, held)
+    whole = distance_to_closest_record(made.iloc[found.rows], train, held)
     assert (whole.distance <= found.distance + 1e-12).all()
     # Exact copies are sought among all rows.
-    assert closest(train, train, held, most=20, most_training=20).copies_made.value == 1
+    assert (
+        distance_to_closest_record(train, train, held, most=20, most_training=20).copies_made.value
+        == 1
+    )
 
 
 # Refusals
@@ -339,9 +342,9 @@ def test_columns_that_differ_are_named():
         with pytest.raises(VariedError, match="more than one column named kind"):
             look(real, real[[*NAMES, "kind"]])
     with pytest.raises(VariedError, match="The training and the held-out table do not both have"):
-        closest(real, real, real.drop(columns="day"))
+        distance_to_closest_record(real, real, real.drop(columns="day"))
     with pytest.raises(VariedError, match=r"of values in day \(date and number\): cast"):
-        closest(real, real, real.assign(day=1.0))
+        distance_to_closest_record(real, real, real.assign(day=1.0))
 
 
 def test_many_names_are_cut():
@@ -360,14 +363,14 @@ def test_too_little_is_refused():
     with pytest.raises(VariedError, match="One column alone makes no pair"):
         pair_trends(real[["kind"]], real[["kind"]])
     with pytest.raises(VariedError, match="19 held-out rows are too few"):
-        closest(real, real, real[:19])
+        distance_to_closest_record(real, real, real[:19])
 
 
 def test_global_random_states_stay():
     import torch
 
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    closest(table(1, 40), table(0, 40), table(2, 40))
+    distance_to_closest_record(table(1, 40), table(0, 40), table(2, 40))
     pair_trends(table(0, 40), table(1, 40))
     assert (torch.get_rng_state() == before[0]).all()
     assert (np.random.get_state()[1] == before[1]).all()

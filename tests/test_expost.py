@@ -11,20 +11,22 @@ import torch
 import varied
 from varied.data import Batch
 from varied.errors import VariedError
-from varied.expost import codes_of, fit_prior
-from varied.jobs import prepare
-from varied.jobs.prior import fit_to_run, plan_for, plan_of
+from varied.prior_fitting import encode_for_prior, fit_prior
 from varied.runs import Run
 from varied.spec import Part, Plan, Spec, compose, compose_prior
+from varied.training import prepare
+from varied.training.prior import fit_to_run, prior_plan, prior_plan_from
 
 CODED = {
-    "posterior": {"name": "vq", "codes": 8},
+    "posterior": {"name": "vq", "codebook_size": 8},
     "prior": {"name": "transformer", "width": 16, "depth": 1},
-    "objective": "vq",
+    "objective": "vq-vae",
     "net": {"name": "conv", "width": 4},
     "latent": (4, 3, 3),
 }
-PLAN = Plan(steps=80, batch=64, lr=1e-2, warmup=5, threads=1, compile="no", precision="float32")
+PLAN = Plan(
+    steps=80, batch_size=64, lr=1e-2, lr_warmup=5, threads=1, compile="no", precision="float32"
+)
 
 
 def pictures(n=60):
@@ -44,7 +46,7 @@ def fitted(prior, codes, plan=PLAN, held=None):
 
 
 @pytest.mark.parametrize(("name", "settings"), [
-    ("gmm", {"components": 2}),
+    ("gmm", {"n_components": 2}),
     ("flow", {}),
     ("flow-matching", {"width": 64, "depth": 1, "steps": 10}),
 ])  # fmt: skip
@@ -52,11 +54,11 @@ def test_a_fitted_prior_finds_the_clouds(name, settings):
     model, _ = compose(Spec.of(latent=2), (6,))
     prior = compose_prior(Spec.of(latent=2), Part(name, settings), model.encoder)
     codes = two_clouds()
-    plan = Plan(steps=250, batch=128, lr=5e-3, warmup=5, threads=1, compile="no")
+    plan = Plan(steps=250, batch_size=128, lr=5e-3, lr_warmup=5, threads=1, compile="no")
     fitted(prior, codes, plan, held=two_clouds(200))
     prior.eval()
     with torch.no_grad():
-        z = model.__class__(model.encoder, model.decoder, prior).latents(300)
+        z = model.__class__(model.encoder, model.decoder, prior).sample_prior(300)
     near = (z.abs() - 2).abs().max(1).values < 1
     same = z.sign().sum(1).abs() == 2
     assert (near & same).float().mean() > 0.8  # a standard normal: one in ten
@@ -66,7 +68,7 @@ def test_a_fitted_prior_finds_the_clouds(name, settings):
 def test_codes_are_indices_and_the_bound_is_the_model_plus_the_prior():
     model, _ = compose(Spec.of(**CODED), (1, 12, 12))
     x = pictures()
-    codes = codes_of(model, lambda x: x, [Batch(x[:30]), Batch(x[30:])])
+    codes = encode_for_prior(model, lambda x: x, [Batch(x[:30]), Batch(x[30:])])
     assert codes.x.shape == (60, 9)
     assert not codes.x.is_floating_point()
     before = model.prior(None).log_prob_index(codes.x).mean()
@@ -81,7 +83,7 @@ def test_the_weights_that_suit_held_rows_best_are_kept():
     torch.manual_seed(0)
     model, _ = compose(Spec.of(**CODED), (1, 12, 12))
     codes, held = (Batch(torch.randint(8, (n, 9))) for n in (12, 64))
-    plan = Plan(steps=240, batch=12, lr=1e-2, warmup=1, threads=1, compile="no")
+    plan = Plan(steps=240, batch_size=12, lr=1e-2, lr_warmup=1, threads=1, compile="no")
     costs = []
     for prior_held in (None, held):
         prior = compose_prior(Spec.of(**CODED), Part.of(CODED["prior"]), model.encoder)
@@ -129,11 +131,11 @@ def opened(folder):
 def test_a_run_samples_from_a_fitted_prior_and_back(folder):
     before = opened(folder).sample(8).array
     files = {p.name: p.read_bytes() for p in folder[0].iterdir() if p.is_file()}
-    for _ in fit_to_run(opened(folder), "gmm", components=2):
+    for _ in fit_to_run(opened(folder), "gmm", n_components=2):
         pass
     assert {p.name: p.read_bytes() for p in folder[0].iterdir() if p.name in files} == files
     assert opened(folder).spec.prior.name == "standard-normal"
-    assert type(opened(folder).model.prior).__name__ == "FullMixture"
+    assert type(opened(folder).model.prior).__name__ == "GaussianMixture"
     assert (opened(folder).sample(8).array != before).any()
     for _ in fit_to_run(opened(folder), "none"):
         pass
@@ -141,7 +143,7 @@ def test_a_run_samples_from_a_fitted_prior_and_back(folder):
 
 
 def test_a_fitted_flow_is_kept_to_the_bit(folder):
-    for _ in fit_to_run(opened(folder), "flow", steps=3, width=8, transforms=1):
+    for _ in fit_to_run(opened(folder), "flow", steps=3, width=8, n_transforms=1):
         pass
     first, again = (opened(folder).sample(5).array for _ in range(2))
     np.testing.assert_array_equal(first, again)
@@ -163,11 +165,11 @@ def test_what_cannot_be_fitted_is_refused(folder, name, choices, says):
 
 def test_a_ladder_has_priors_of_its_own(tmp_path):
     x = (np.random.default_rng(0).random((60, 8, 8)) * 255).astype(np.uint8)
-    structure = {"name": "ladder", "levels": 2, "state": 8}
+    structure = {"name": "ladder", "levels": 2, "hidden_size": 8}
     run = varied.fit(
-        x, structure=structure, net="mlp", latent=2, steps=3, threads=1, out=tmp_path / "r"
+        x, architecture=structure, net="mlp", latent=2, steps=3, threads=1, out=tmp_path / "r"
     )
-    with pytest.raises(VariedError, match="structure='flat'"):
+    with pytest.raises(VariedError, match="architecture='vae'"):
         list(fit_to_run(run, "gmm"))
 
 
@@ -179,7 +181,7 @@ def test_a_run_of_codes_fits_its_prior_as_the_last_part_of_its_training(tmp_path
     main = sum(1 for _ in job.train())
     fitted_on = list(itertools.islice(job.fit_prior(), 100))
     assert main == 6
-    assert len(fitted_on) == plan_of(job.spec).steps == 6
+    assert len(fitted_on) == prior_plan(job.spec).steps == 6
     assert fitted_on[-1].parts["prior"].isfinite()
     run = job.finish()
     found = run.evaluate()
@@ -191,11 +193,11 @@ def test_a_run_of_codes_fits_its_prior_as_the_last_part_of_its_training(tmp_path
 
 
 def test_a_prior_says_how_it_is_fitted_and_a_person_may_say_otherwise():
-    spec = Spec.of(posterior="vq", prior="transformer", objective="vq", plan={"minutes": 4.0})
-    plan = plan_of(spec)
-    assert (plan.minutes, plan.batch, plan.lr) == (2.0, 32, 3e-3)
-    assert plan_of(spec, "flow").batch == Plan().batch
-    plan, rest = plan_for(spec, "transformer", {"lr": 1e-4, "epochs": 3.0, "depth": 1})
-    assert (plan.minutes, plan.epochs, plan.batch, plan.lr) == (0.0, 3.0, 32, 1e-4)
+    spec = Spec.of(posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0})
+    plan = prior_plan(spec)
+    assert (plan.minutes, plan.batch_size, plan.lr) == (2.0, 32, 3e-3)
+    assert prior_plan(spec, "flow").batch_size == Plan().batch_size
+    plan, rest = prior_plan_from(spec, "transformer", {"lr": 1e-4, "epochs": 3.0, "depth": 1})
+    assert (plan.minutes, plan.epochs, plan.batch_size, plan.lr) == (0.0, 3.0, 32, 1e-4)
     assert rest == {"depth": 1}
-    assert plan_for(spec, "none", {})[0].minutes == 2.0
+    assert prior_plan_from(spec, "none", {})[0].minutes == 2.0

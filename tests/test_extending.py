@@ -17,7 +17,7 @@ from varied.likelihoods import LIKELIHOODS, Likelihood
 from varied.objectives import OBJECTIVES
 from varied.schema import settings, summary
 from varied.spec import AXES, Plan, Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
 TABLES = {
@@ -57,7 +57,7 @@ def student(page, monkeypatch):
 def rows(student):
     return {
         "student-t": laws.Row(student, -1),
-        "student-t-each": laws.Row(partial(student, scale="each", df=3.0), -1),
+        "student-t-each": laws.Row(partial(student, scale="heteroscedastic", df=3.0), -1),
         "student-t-fixed": laws.Row(partial(student, scale=0.5), -1),
     }
 
@@ -95,7 +95,7 @@ def spec_of_the_example():
         net={"name": "mlp", "width": 8},
         likelihood={"name": "student-t", "df": 5},
         latent=2,
-        plan=Plan(steps=2, batch=8, precision="float32", compile="no", threads=1),
+        plan=Plan(steps=2, batch_size=8, precision="float32", compile="no", threads=1),
     )
 
 
@@ -142,10 +142,10 @@ def test_the_objective_of_the_page_trains_by_its_row(page, monkeypatch):
     spec = Spec.of(objective={"name": "bounded", "gamma": "linear(0, 1, 4)"}, latent=2)
     model, objective = compose(spec, (6,))
     loss, parts = objective(model(torch.rand(5, 6).round()), 2)
-    assert {"distortion", "surprise", "rate"} <= parts.keys()
-    torch.testing.assert_close(loss.detach(), parts["distortion"] + 0.5 * parts["surprise"])
+    assert {"reconstruction", "surprise", "kl"} <= parts.keys()
+    torch.testing.assert_close(loss.detach(), parts["reconstruction"] + 0.5 * parts["surprise"])
     with pytest.raises(VariedError, match="use posterior='gaussian'"):
-        compose(Spec.of(objective="bounded", posterior="point"), (6,))
+        compose(Spec.of(objective="bounded", posterior="deterministic"), (6,))
 
 
 @pytest.mark.parametrize(("axis", "table"), TABLES.items())

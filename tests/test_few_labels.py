@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from varied.data.batches import Batches
-from varied.data.labels import keep_few
+from varied.data.labels import subsample_labels
 from varied.errors import VariedError
 
 
-def few(n=50, labelled=(3, 7, 20)):
+def few(n=50, labeled=(3, 7, 20)):
     c = torch.zeros(n, 2)
-    c[list(labelled), 0] = 1
+    c[list(labeled), 0] = 1
     return torch.arange(float(n))[:, None], c
 
 
 def test_each_batch_has_its_share_of_labels_and_each_epoch_all_rows():
     x, c = few()
-    stream = Batches(x, c, size=20, seed=0, labelled=0.5)
+    stream = Batches(x, c, size=20, seed=0, labeled=0.5)
     assert stream.steps_per_epoch == 5
     for epoch in range(2):
         batches = [stream.at(epoch * 5 + i) for i in range(5)]
@@ -32,7 +32,7 @@ def test_each_batch_has_its_share_of_labels_and_each_epoch_all_rows():
 
 def test_a_batch_is_a_function_of_seed_and_step():
     x, c = few()
-    a, b, other = (Batches(x, c, size=20, seed=s, labelled=0.25) for s in (0, 0, 1))
+    a, b, other = (Batches(x, c, size=20, seed=s, labeled=0.25) for s in (0, 0, 1))
     forth, back = [a.at(i).x for i in range(9)], [b.at(i).x for i in reversed(range(9))][::-1]
     assert all(torch.equal(p, q) for p, q in zip(forth, back, strict=True))
     assert not torch.equal(forth[0], other.at(0).x)
@@ -40,8 +40,8 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 def test_no_share_changes_nothing():
     x, c = few()
-    plain, none = Batches(x, c, size=20, seed=0), Batches(x, c, size=20, seed=0, labelled=0.0)
-    every = Batches(x, torch.eye(2)[torch.arange(50) % 2], size=20, seed=0, labelled=0.25)
+    plain, none = Batches(x, c, size=20, seed=0), Batches(x, c, size=20, seed=0, labeled=0.0)
+    every = Batches(x, torch.eye(2)[torch.arange(50) % 2], size=20, seed=0, labeled=0.25)
     for step in range(5):
         assert torch.equal(plain.at(step).x, none.at(step).x)
         assert torch.equal(plain.at(step).x, every.at(step).x)  # all rows have a label already
@@ -59,13 +59,13 @@ def test_no_share_changes_nothing():
 )
 def test_a_share_of_no_labels_is_refused(c, share, sentence):
     with pytest.raises(VariedError, match=sentence):
-        Batches(few()[0], c, size=20, seed=0, labelled=share)
+        Batches(few()[0], c, size=20, seed=0, labeled=share)
 
 
 def test_few_labels_are_kept_and_balanced():
     given = np.repeat([0, 1, 2, -1], [500, 40, 3, 100])
     for n, wanted in ((3, [1, 1, 1]), (9, [3, 3, 3]), (30, [14, 13, 3]), (999, [500, 40, 3])):
-        kept = keep_few(given, n, seed=0)
+        kept = subsample_labels(given, n, seed=0)
         seen = kept >= 0
         assert np.array_equal(kept[seen], given[seen])
         counts = np.bincount(kept[seen], minlength=3)
@@ -75,7 +75,7 @@ def test_few_labels_are_kept_and_balanced():
 
 def test_which_labels_are_kept_follows_from_the_seed():
     given = np.arange(1000) % 10
-    a, b, c = (keep_few(given, 20, seed) for seed in (0, 0, 1))
+    a, b, c = (subsample_labels(given, 20, seed) for seed in (0, 0, 1))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
     assert (given == np.arange(1000) % 10).all()
 
@@ -86,4 +86,4 @@ def test_which_labels_are_kept_follows_from_the_seed():
 )
 def test_labels_that_cannot_be_few_are_refused(given, n, sentence):
     with pytest.raises(VariedError, match=sentence):
-        keep_few(given, n, seed=0)
+        subsample_labels(given, n, seed=0)

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 
 from varied.data import sprites
 from varied.errors import VariedError
-from varied.evaluate.fidelity import frechet, sharpness
+from varied.evaluate.frechet import frechet, sharpness
 
 
 def normal(*shape, seed=0):
@@ -103,7 +103,7 @@ def test_the_sharpness_of_known_pictures():
     assert found.n == 300
 
 
-def test_sharpness_of_bytes_numbers_and_colours():
+def test_sharpness_of_bytes_numbers_and_colors():
     x = np.random.default_rng(0).integers(0, 256, (1030, 9, 7), dtype=np.uint8)
     wanted = sharpness(x)
     for same in (x[:, None], x / 255, torch.from_numpy(x), np.repeat(x[:, None], 3, axis=1)):

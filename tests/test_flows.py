@@ -9,7 +9,7 @@ import torch
 from torch.autograd.functional import jacobian
 from torch.distributions import MultivariateNormal
 
-from varied.distributions import Gate
+from varied.distributions import GatedAffine
 from varied.errors import VariedError
 from varied.heads import Head
 from varied.likelihoods import Gaussian as Likelihood
@@ -17,12 +17,12 @@ from varied.models import VAE
 from varied.posteriors import IAF, Flow, Gaussian
 from varied.posteriors.flows import KINDS
 from varied.priors import StandardNormal
-from varied.trace import Given, Level
+from varied.trace import ConditionalDistribution, Level
 
 MAKERS = {
     "iaf": IAF,
     **{
-        kind: lambda event, kind=kind, **settings: Flow(event, kind=kind, **settings)
+        kind: lambda event, flow=kind, **settings: Flow(event, flow=kind, **settings)
         for kind in KINDS
     },
 }
@@ -31,12 +31,12 @@ makers = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 def wild(make, event, gain=10, **settings):
     """Return a posterior in float64 that is far from its calm start, and what a net put out."""
-    head = make(event, **{"width": 16, "transforms": 3} | settings).double()
+    head = make(event, **{"width": 16, "n_transforms": 3} | settings).double()
     with torch.no_grad():
         for step in head.steps:
             step.hyper[-1].weight.mul_(gain)
             step.hyper[-1].bias.normal_(0, gain / 20)
-    return head, torch.randn(1, *head.raw).double() * 0.7
+    return head, torch.randn(1, *head.param_shape).double() * 0.7
 
 
 @makers
@@ -136,7 +136,7 @@ def test_draws_are_those_of_the_density(make):
 def test_starts_as_a_normal_distribution(make):
     head = make((6,))
     with torch.no_grad():
-        q = head(torch.zeros(1, *head.raw))
+        q = head(torch.zeros(1, *head.param_shape))
         z = q.rsample((20_000,))[:, 0]
     kept = 0.9 ** len(head.steps) if isinstance(head, IAF) else 1.0
     torch.testing.assert_close(z.mean(0), torch.zeros(6), atol=0.1, rtol=0)
@@ -177,7 +177,7 @@ def test_learns_what_no_normal_distribution_of_apart_dimensions_can(make):
     wanted = MultivariateNormal(torch.zeros(2), torch.tensor([[1, rho], [rho, 1]]))
     torch.manual_seed(0)
     head = make((2,), width=16)
-    raw = torch.zeros(1, *head.raw, requires_grad=True)
+    raw = torch.zeros(1, *head.param_shape, requires_grad=True)
     steps = torch.optim.Adam([raw, *head.parameters()], lr=1e-2)
 
     def rate(draws):
@@ -197,7 +197,7 @@ def test_learns_what_no_normal_distribution_of_apart_dimensions_can(make):
 @makers
 def test_context_of_the_encoder_reaches_every_step(make):
     head = make((3,), width=8)
-    h = torch.randn(2, *head.raw)
+    h = torch.randn(2, *head.param_shape)
     h[:, -3:].requires_grad_()
     other = h.clone()
     other[:, -3:] += 1
@@ -208,7 +208,7 @@ def test_context_of_the_encoder_reaches_every_step(make):
 
 
 def test_steps_see_what_came_before_alone_and_turn_round():
-    head, h = wild(IAF, (5,), transforms=2)
+    head, h = wild(IAF, (5,), n_transforms=2)
     maps = head(h).map.transforms
     slopes = [jacobian(lambda s, m=m: m(s[None])[0], torch.randn(5).double()) for m in maps]
     assert (slopes[0].triu(1) == 0).all() and (slopes[0].tril(-1) != 0).any()
@@ -227,7 +227,7 @@ def test_mean_is_where_the_mean_of_the_base_goes():
 
 def test_gate_is_the_mean_of_two_numbers_and_undoes_itself():
     x, m, h = torch.randn(3, 50).double()
-    gate = Gate(m, 3 * h)
+    gate = GatedAffine(m, 3 * h)
     share = torch.sigmoid(math.log(9) + 5 * torch.tanh(3 * h / 5))
     torch.testing.assert_close(gate(x), share * x + (1 - share) * m)
     torch.testing.assert_close(gate.inv(gate(x)), x, atol=1e-12, rtol=1e-12)
@@ -236,8 +236,8 @@ def test_gate_is_the_mean_of_two_numbers_and_undoes_itself():
 
 def test_gate_starts_at_nine_tenths_and_is_never_shut():
     zero = torch.zeros(1)
-    torch.testing.assert_close(Gate(zero, zero)(torch.ones(1)), torch.tensor([0.9]))
-    shut = Gate(zero, torch.tensor([-1e6]))
+    torch.testing.assert_close(GatedAffine(zero, zero)(torch.ones(1)), torch.tensor([0.9]))
+    shut = GatedAffine(zero, torch.tensor([-1e6]))
     assert shut(torch.ones(1)) > 0.05
     torch.testing.assert_close(shut.inv(shut(torch.ones(1))), torch.ones(1))
 
@@ -264,8 +264,8 @@ class Curve(torch.nn.Module):
 
 
 def toy(head: Head, h) -> VAE:
-    encoder = Given(Fixed(h[0]), head, (1,))
-    decoder = Given(Curve(), Likelihood((1,), scale=0.7), (2,))
+    encoder = ConditionalDistribution(Fixed(h[0]), head, (1,))
+    decoder = ConditionalDistribution(Curve(), Likelihood((1,), scale=0.7), (2,))
     return VAE(encoder, decoder, StandardNormal((2,))).double()
 
 
@@ -282,7 +282,7 @@ def test_importance_weights_average_to_the_evidence(make):
         joint = model.decoder(z[:, None]).log_prob(x) + model.prior().log_prob(z[:, None])
         evidence = joint.logsumexp(0) + 2 * math.log(16 / 400)
         trace = model(x, samples=20_000)
-        weights = (trace.log_w - evidence).exp()
+        weights = (trace.log_weight - evidence).exp()
     error = weights.std() / math.sqrt(len(weights))
     assert error < 0.05
     assert (weights.mean() - 1).abs() < 4 * error
@@ -307,12 +307,12 @@ def test_rate_is_the_mean_log_ratio_by_quadrature(make):
 
 def test_bad_settings_are_refused():
     for settings, match in (
-        ({"transforms": 0}, "at least 1"),
+        ({"n_transforms": 0}, "at least 1"),
         ({"width": 0}, "at least 1"),
-        ({"kind": "splines"}, "kind of flow"),
+        ({"flow": "splines"}, "kind of flow"),
         ({"bins": 1}, "at least 2"),
     ):
         with pytest.raises(VariedError, match=match):
             Flow((3,), **settings)
     with pytest.raises(VariedError, match="at least 1"):
-        IAF((3,), transforms=0)
+        IAF((3,), n_transforms=0)

@@ -10,7 +10,7 @@ from varied.heads import Head
 
 
 class Pair(Head):
-    arity = 2
+    params_per_element = 2
 
     def build(self, mean, log_variance):
         return Gaussian(mean, log_variance)
@@ -23,7 +23,7 @@ EVENTS = [(1,), (7,), (1, 5, 5), (3, 4, 6), (2, 9)]
 @pytest.mark.parametrize("lead", [(), (3,), (2, 3)], ids=str)
 def test_shapes_of_any_event_under_any_leading_dimensions(event, lead):
     head = Pair(event)
-    made = head(torch.randn(*lead, *head.raw))
+    made = head(torch.randn(*lead, *head.param_shape))
     assert made.batch_shape == lead
     assert made.event_shape == event
     assert made.log_prob(torch.zeros(event)).shape == lead
@@ -45,7 +45,7 @@ def test_a_sum_over_the_event_never_a_mean():
 def test_size_and_raw_shape():
     head = Pair((3, 4, 6))
     assert head.size == 72
-    assert head.raw == (6, 4, 6)
+    assert head.param_shape == (6, 4, 6)
 
 
 def test_a_head_without_build_cannot_be_made():

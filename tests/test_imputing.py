@@ -13,18 +13,18 @@ from torch import nn
 from typer.testing import CliRunner
 
 import varied
-from varied import uses
+from varied import functional
 from varied.cli import app
-from varied.data import Batch, chunks
-from varied.data.codecs import PictureCodec
+from varied.data import Batch, iter_batches
+from varied.data.codecs import ImageCodec
 from varied.errors import VariedError
-from varied.jobs import prepare
 from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
 from varied.spec import Plan, Spec, compose
-from varied.trace import Given
+from varied.trace import ConditionalDistribution
+from varied.training import prepare
 
 D, SCALE = 6, 0.5
 
@@ -47,7 +47,9 @@ class World:
         encoder.bias.data = torch.stack([torch.tensor(0.0), before])
         likelihood = GaussianLikelihood((D,), scale=SCALE)
         return VAE(
-            Given(encoder, posterior, (D,)), Given(decoder, likelihood, (1,)), StandardNormal((1,))
+            ConditionalDistribution(encoder, posterior, (D,)),
+            ConditionalDistribution(decoder, likelihood, (1,)),
+            StandardNormal((1,)),
         )
 
     def given(self, x, known):
@@ -66,7 +68,7 @@ def test_draws_follow_the_conditional_of_a_linear_model(sweeps):
     known = torch.tensor([[1.0, 0, 1, 1, 0, 1], [0, 1.0, 1, 0, 1, 0]])
     model = world.model(wide=0.0 if sweeps else 2.0)  # a guess that covers what is missing
     samples = 200 if sweeps else 4000
-    made = uses.impute(model, x, mask=known, draws=4000, samples=samples, sweeps=sweeps)
+    made = functional.impute(model, x, mask=known, n_draws=4000, samples=samples, sweeps=sweeps)
     assert torch.equal(made[:, known > 0], x[known > 0].expand(4000, -1))
     for row in range(2):
         mean, spread = world.given(x[row], known[row].numpy())
@@ -79,7 +81,7 @@ def test_strangeness_is_minus_log_p_of_a_linear_model():
     world = World()
     exact = td.MultivariateNormal(torch.zeros(D), world.covariance)
     x = torch.cat([exact.sample((20,)), 5 * torch.ones(1, D)])
-    found = uses.strangeness(world.model(), lambda x: x, [Batch(x)], samples=3000)
+    found = functional.negative_log_likelihood(world.model(), lambda x: x, [Batch(x)], samples=3000)
     assert torch.allclose(found.score, -exact.log_prob(x), atol=0.1)
     assert found.score.argmax() == 20
     assert found.cost.shape == x.shape
@@ -90,11 +92,15 @@ def test_the_same_datum_always_gets_the_same_score(posterior):
     spec = Spec.of(likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1))
     model, _ = compose(spec, (5,))
     x = torch.randn(40, 5)
-    once = uses.strangeness(model, lambda x: x, [Batch(x)], samples=20).score
+    once = functional.negative_log_likelihood(model, lambda x: x, [Batch(x)], samples=20).score
     order = torch.randperm(40)
-    again = uses.strangeness(model, lambda x: x, chunks(x[order], size=7), samples=20).score
+    again = functional.negative_log_likelihood(
+        model, lambda x: x, iter_batches(x[order], size=7), samples=20
+    ).score
     torch.testing.assert_close(again, once[order])
-    other = uses.strangeness(model, lambda x: x, [Batch(x)], samples=20, seed=1).score
+    other = functional.negative_log_likelihood(
+        model, lambda x: x, [Batch(x)], samples=20, seed=1
+    ).score
     assert not torch.allclose(other, once)
 
 
@@ -102,18 +108,22 @@ def test_a_picture_that_is_binarized_at_every_look_keeps_its_score():
     model, _ = compose(
         Spec.of(likelihood="bernoulli", latent=3, net={"name": "mlp", "width": 8}), (1, 4, 4)
     )
-    load = PictureCodec((1, 4, 4), binarize="dynamic").load
+    load = ImageCodec((1, 4, 4), binarize="dynamic").load
     x = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8)
     order = torch.randperm(30)
-    once = uses.strangeness(model, load, [Batch(x)], samples=20).score
-    again = uses.strangeness(model, load, chunks(x[order], size=7), samples=20).score
+    once = functional.negative_log_likelihood(model, load, [Batch(x)], samples=20).score
+    again = functional.negative_log_likelihood(
+        model, load, iter_batches(x[order], size=7), samples=20
+    ).score
     torch.testing.assert_close(again, once[order])
 
 
 def judged(world, normal, x, by, **more):
     """Return how strange data are to a linear model, beside normal data."""
-    beside = uses.Normal(world.model(), lambda x: x, chunks(normal, size=64), by=by, **more)
-    return beside.judge(chunks(x, size=7))
+    beside = functional.AnomalyScorer(
+        world.model(), lambda x: x, iter_batches(normal, size=64), method=by, **more
+    )
+    return beside.judge(iter_batches(x, size=7))
 
 
 def test_a_distance_is_that_to_the_nearest_other_in_datum_and_residual():
@@ -129,7 +139,7 @@ def test_a_distance_is_that_to_the_nearest_other_in_datum_and_residual():
 
 def test_density_and_distance_add_up_in_units_of_normal_data():
     world, normal = World(), torch.randn(400, D)
-    found = {by: judged(world, normal, normal, by) for by in uses.WAYS}
+    found = {by: judged(world, normal, normal, by) for by in functional.WAYS}
     usual = {}
     for by in ("density", "distance"):
         middle, high = np.quantile(found[by].score.numpy(), (0.5, 0.9))
@@ -178,7 +188,7 @@ def table(n: int = 1200, gaps: float = 0.25) -> tuple[pd.DataFrame, pd.DataFrame
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "sizes"
-    job = prepare(table()[1], steps=900, batch=128, lr=4e-3, width=64, threads=1, out=out)
+    job = prepare(table()[1], steps=900, batch_size=128, lr=4e-3, width=64, threads=1, out=out)
     for _ in job.train():
         pass
     return job.deliver()
@@ -186,7 +196,7 @@ def run(tmp_path_factory):
 
 def test_cells_are_filled_better_than_by_the_mean_and_others_are_not_touched(run):
     whole, gappy = table()
-    found = run.impute(gappy, draws=30)
+    found = run.impute(gappy, n_draws=30)
     gap = gappy.isna()
     assert not found.array.isna().any().any()
     for name in whole:
@@ -202,7 +212,7 @@ def test_cells_are_filled_better_than_by_the_mean_and_others_are_not_touched(run
 
 def test_intervals_cover_what_was_there(run):
     whole, gappy = table()
-    cells = run.impute(gappy, draws=100).cells
+    cells = run.impute(gappy, n_draws=100).cells
     some = cells[cells.column.isin(["height", "weight"])]
     truth = [whole.loc[row - 1, name] for row, name in zip(some.row, some.column, strict=True)]
     inside = (some.low.astype(float) <= truth) & (truth <= some.high.astype(float))
@@ -214,7 +224,7 @@ def test_intervals_cover_what_was_there(run):
 
 def test_completed_tables_differ_by_what_is_not_known(run):
     gappy = table()[1].iloc[:50]
-    draws = run.impute(gappy, draws=5).draws
+    draws = run.impute(gappy, n_draws=5).draws
     assert len(draws) == 5
     assert all(not one.isna().any().any() for one in draws)
     assert not draws[0].equals(draws[1])
@@ -234,10 +244,10 @@ def test_what_does_not_fit_together_is_strange_and_named(run):
     whole.loc[9, "height"] = 170 - 2 * (whole.loc[9, "height"] - 170)
     found = run.detect(whole)
     assert set(np.argsort(-found.score)[:2]) == {7, 9}
-    assert found.because[7].startswith("weight +")
-    assert found.strange[7]
+    assert found.reasons[7].startswith("weight +")
+    assert found.is_anomaly[7]
     assert found.p[7] < 0.02
-    assert found.strange.mean() < 0.15
+    assert found.is_anomaly.mean() < 0.15
     frame = found.frame
     assert list(frame.columns)[:5] == ["row", "score", "p", "strange", "because"]
     assert list(frame.columns)[5:] == ["nats", "distance", *whole.columns]
@@ -248,7 +258,7 @@ def test_a_level_that_was_never_seen_is_strange(run):
     before = run.detect(whole).nats
     whole.loc[3, "kind"] = "giant"
     found = run.detect(whole)
-    assert found.because[3].startswith("kind +")
+    assert found.reasons[3].startswith("kind +")
     assert found.nats[3] > before[3] + 4
     assert np.allclose(np.delete(found.nats, 3), np.delete(before, 3))
 
@@ -258,14 +268,14 @@ def test_a_gap_that_is_strange_is_called_one(run):
     found = run.detect(rows)
     found.items.x.loc[3, "kind"] = None
     found.excess[3] = [9.0 if name == "kind" else 0.0 for name in found.columns]
-    assert found.because[3] == "kind missing +9.0"
-    assert "missing" not in " ".join(np.delete(found.because, 3))
+    assert found.reasons[3] == "kind missing +9.0"
+    assert "missing" not in " ".join(np.delete(found.reasons, 3))
 
 
 def test_few_normal_rows_draw_no_line(run):
-    found = run.detect(table()[0].iloc[:5], false_alarms=0.001)
+    found = run.detect(table()[0].iloc[:5], max_fpr=0.001)
     assert found.line is None
-    assert not found.strange.any()
+    assert not found.is_anomaly.any()
 
 
 def test_refusals(tmp_path):
@@ -301,7 +311,9 @@ def test_the_commands(tmp_path, monkeypatch):
     does = CliRunner()
     run = varied.fit("gaps.csv", steps=60, width=32, threads=1, out="run")
     assert run.store.finished
-    found = does.invoke(app, ["impute", "run", "gaps.csv", "--cells", "cells.csv", "--draws", "5"])
+    found = does.invoke(
+        app, ["impute", "run", "gaps.csv", "--intervals", "cells.csv", "--n-draws", "5"]
+    )
     assert found.exit_code == 0, found.output
     filled = list(csv.reader((tmp_path / "filled.csv").open()))
     assert filled[0] == list(gappy.columns)

@@ -11,11 +11,11 @@ from torch import distributions as td
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
-from varied.evaluate.latent import silent
-from varied.models import STRUCTURES, Ladder
-from varied.nets.rungs import Maps
+from varied.evaluate.active_units import collapsed_levels_warning
+from varied.models import ARCHITECTURES, Ladder
+from varied.nets.ladder_blocks import ConvBlocks
 from varied.spec import Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 KINDS = {
     "vectors": ("mlp", (1, 6, 6), 4),
@@ -26,9 +26,9 @@ kinds = pytest.mark.parametrize(("net", "shape", "latent"), KINDS.values(), ids=
 
 
 def made(net="mlp", shape=(1, 6, 6), latent=4, levels=3, context=0, objective="elbo"):
-    structure = {"name": "ladder", "levels": levels, "state": 12}
+    structure = {"name": "ladder", "levels": levels, "hidden_size": 12}
     spec = Spec.of(
-        structure=structure, net=net, latent=latent, context=context, objective=objective
+        architecture=structure, net=net, latent=latent, context=context, objective=objective
     )
     return compose(spec, shape)
 
@@ -44,7 +44,7 @@ def test_a_trace_has_a_level_for_each_rung(net, shape, latent, context):
     x, c = data(shape), torch.eye(5, 3) if context else None
     trace = model(x, c, samples=2)
     assert [level.z[0, 0].numel() for level in trace.levels] == model.sizes
-    assert trace.log_w.shape == (2, 5)
+    assert trace.log_weight.shape == (2, 5)
     assert trace.px.mean.shape == (2, 5, *shape)
     assert all(level.kl.shape == (2, 5) and (level.kl >= -1e-4).all() for level in trace.levels)
 
@@ -62,7 +62,7 @@ def test_gradient_reaches_every_parameter(net, shape, latent, context):
 def test_its_latent_is_all_levels_side_by_side(net, shape, latent):
     model, _ = made(net, shape, latent)
     z = model.encode(data(shape)).mean
-    assert z.shape == (5, *model.latent) == (5, sum(model.sizes))
+    assert z.shape == (5, *model.latent_shape) == (5, sum(model.sizes))
     trace = model(data(shape))
     flat = torch.cat([level.z.flatten(2) for level in trace.levels], 2)
     torch.testing.assert_close(model.decode(flat).mean, trace.px.mean)
@@ -73,14 +73,14 @@ def test_its_latent_is_all_levels_side_by_side(net, shape, latent):
 def test_samples_come_from_the_priors_alone(net, shape, latent):
     model, _ = made(net, shape, latent)
     torch.manual_seed(0)
-    cold = model.latents(4, temperature=0.0)
+    cold = model.sample_prior(4, temperature=0.0)
     torch.testing.assert_close(cold, cold[:1].expand_as(cold))
-    torch.testing.assert_close(cold, model.latents(4, temperature=[0.0] * 3))
-    warm = model.latents(4, temperature=[1.0, 0.0, 0.0]).split(model.sizes, 1)
+    torch.testing.assert_close(cold, model.sample_prior(4, temperature=[0.0] * 3))
+    warm = model.sample_prior(4, temperature=[1.0, 0.0, 0.0]).split(model.sizes, 1)
     assert warm[0].std(0).min() > 0
     torch.testing.assert_close(warm[1], warm[1][:1].expand_as(warm[1]))
     with pytest.raises(VariedError, match="has 3 levels, and 2 temperatures"):
-        model.latents(4, temperature=[1.0, 1.0])
+        model.sample_prior(4, temperature=[1.0, 1.0])
 
 
 def test_the_bound_is_below_the_likelihood_found_by_brute_force():
@@ -105,7 +105,7 @@ def test_the_bound_is_below_the_likelihood_found_by_brute_force():
         (log_pz[0] + log_pz[1]).logsumexp(0) + area, torch.tensor(0.0).double(), atol=1e-3, rtol=0
     )
     with torch.no_grad():
-        log_w = model(x, samples=20_000).log_w[:, 0]
+        log_w = model(x, samples=20_000).log_weight[:, 0]
     assert log_w.mean() < exact
     estimate = log_w.logsumexp(0) - math.log(20_000)
     torch.testing.assert_close(estimate, exact, atol=5e-3, rtol=0)
@@ -133,7 +133,7 @@ def test_objectives_do_not_know_that_it_is_a_ladder(objective):
     loss, parts = Step(model, objective)(data((1, 6, 6)))
     loss.backward()
     assert loss.isfinite()
-    assert parts["distortion"].isfinite()
+    assert parts["reconstruction"].isfinite()
 
 
 def test_it_trains_and_half_precision_agrees():
@@ -142,7 +142,13 @@ def test_it_trains_and_half_precision_agrees():
     for precision in ("float32", "bfloat16"):
         model, objective = made()
         plan = Spec.of(
-            plan={"precision": precision, "steps": 150, "batch": 32, "lr": 0.01, "warmup": 5}
+            plan={
+                "precision": precision,
+                "steps": 150,
+                "batch_size": 32,
+                "lr": 0.01,
+                "lr_warmup": 5,
+            }
         ).plan
         step = Step(model, objective, lambda x: x.float() / 255)
         events = [e.parts["loss"].item() for e in train(step, Batches(x, size=32, seed=0), plan)]
@@ -152,9 +158,11 @@ def test_it_trains_and_half_precision_agrees():
 
 
 def test_levels_that_say_nothing_are_named():
-    assert silent([3.0, 0.05, 2.0]).startswith("Level 2 of 3 carries less than 0.1 nats")
-    assert silent([0.0, 0.05, 2.0]).startswith("Levels 1, 2 of 3 carry less")
-    assert silent([3.0, 0.5]) is None
+    assert collapsed_levels_warning([3.0, 0.05, 2.0]).startswith(
+        "Level 2 of 3 carries less than 0.1 nats"
+    )
+    assert collapsed_levels_warning([0.0, 0.05, 2.0]).startswith("Levels 1, 2 of 3 carry less")
+    assert collapsed_levels_warning([3.0, 0.5]) is None
     model, _ = made()
     with torch.no_grad():
         for rung in model.rungs:
@@ -166,7 +174,7 @@ def test_levels_that_say_nothing_are_named():
 
 
 def test_maps_are_smaller_the_higher_they_stand():
-    fabric = Maps((1, 28, 28), 8, 5)
+    fabric = ConvBlocks((1, 28, 28), 8, 5)
     assert [fabric.rest(level) for level in range(1, 6)] == [
         (14, 14),
         (7, 7),
@@ -187,4 +195,4 @@ def test_refusals(change, says):
 
 def test_it_is_a_row():
     assert isinstance(made()[0], Ladder)
-    assert "ladder" in STRUCTURES
+    assert "ladder" in ARCHITECTURES

@@ -20,11 +20,11 @@ import varied
 from varied.cli import app, main
 from varied.cli.explain import page
 from varied.data import read
-from varied.jobs.choose import choose
-from varied.lessons import LESSONS, MODELS, TOPICS, Lesson
+from varied.explain import LESSONS, MODELS, TOPICS, Page
 from varied.priors import PRIORS
 from varied.schema import settings
 from varied.spec import compose
+from varied.training.defaults import resolve
 from varied.zoo import ZOO, Entry
 
 LINES, COLUMNS = 28, (80, 88)
@@ -53,7 +53,7 @@ def test_every_name_of_the_zoo_has_a_lesson():
 
 
 def test_files_and_groups_agree():
-    stored = {f.name for f in files("varied.lessons").iterdir() if f.name.endswith(".toml")}
+    stored = {f.name for f in files("varied.explain").iterdir() if f.name.endswith(".toml")}
     assert stored == {f"{name}.toml" for name in LESSONS}
     assert len(MODEL_NAMES + TOPIC_NAMES) == len(LESSONS)
 
@@ -95,7 +95,7 @@ def test_a_lesson_fits_on_a_screen(name, wide, whole):
 
 
 def test_a_lesson_that_does_not_fit_is_seen(monkeypatch):
-    long = Lesson.of({**vars(LESSONS["vae"]), "formula": "x" * 90, "what": "word " * 400})
+    long = Page.of({**vars(LESSONS["vae"]), "formula": "x" * 90, "what": "word " * 400})
     monkeypatch.setitem(LESSONS, "vae", long)
     assert max(map(len, page("vae", 80))) > 80
     assert len(page("vae", 80)) > LINES
@@ -198,15 +198,15 @@ def test_what_is_trained_composes(name, rows):
         model = choices.pop("model", "vae")
         if name in MODEL_NAMES:
             assert model == name
-        own = {flag for flag in choices if f"--{flag}" in options("train")} & {"size"}
-        choice = choose(rows, model, {k: v for k, v in choices.items() if k not in own})
+        own = {"image_size"} & choices.keys()
+        choice = resolve(rows, model, {k: v for k, v in choices.items() if k not in own})
         compose(choice.spec, choice.codec.shape)
 
 
 def test_a_wrong_setting_is_seen(rows, monkeypatch):
     wrong = {**vars(LESSONS["beta-vae"]), "formula": "x"}
     wrong["run"] = {"varied train DATA --model beta-vae": "", "--betta 4": ""}
-    monkeypatch.setitem(LESSONS, "beta-vae", Lesson.of(wrong))
+    monkeypatch.setitem(LESSONS, "beta-vae", Page.of(wrong))
     with pytest.raises(ValueError, match="betta"):
         test_what_is_trained_composes("beta-vae", rows)
 
@@ -246,9 +246,9 @@ def test_lines_of_python_name_what_there_is(name):
     ("source", "complaint"),
     [
         ("from varied.evaluate import copys", "copys"),
-        ("from varied.evaluate import copies\ncopies(a, b)", "held_out"),
-        ("from varied.evaluate import copies\ncopies(a, b, c, k=5)", "'k'"),
-        ("copies(a, b, c)", "not imported"),
+        ("from varied.evaluate import memorization\nmemorization(a, b)", "held_out"),
+        ("from varied.evaluate import memorization\nmemorization(a, b, c, k=5)", "'k'"),
+        ("memorization(a, b, c)", "not imported"),
         ("varied.Runn(folder).model", "Runn"),
     ],
 )
@@ -314,7 +314,7 @@ def test_json_is_the_whole_lesson(capsys):
     ("name", "hint"),
     [
         ("beta-va", "did you mean 'beta-vae'?"),
-        ("warmup", "'warm-up'?"),
+        ("kl-warmpu", "'kl-warmup'?"),
         ("xyz", "`varied explain`"),
     ],
 )

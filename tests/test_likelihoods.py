@@ -20,13 +20,13 @@ from varied.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
     Categorical,
-    Columns,
     ContinuousBernoulli,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
     Gaussian,
     Laplace,
     Likelihood,
+    TableRow,
 )
 
 EVENTS = [(1, 5, 5), (3, 4, 6), (7,)]
@@ -51,14 +51,14 @@ ROWS = {
     "continuous-bernoulli": Row(ContinuousBernoulli, 0),
     "gaussian": Row(Gaussian, -1),
     "gaussian-fixed": Row(partial(Gaussian, scale=1.0), -1),
-    "gaussian-each": Row(partial(Gaussian, scale="each"), -1),
-    "gaussian-elementwise": Row(partial(Gaussian, scale="elementwise"), -1),
+    "gaussian-each": Row(partial(Gaussian, scale="heteroscedastic"), -1),
+    "gaussian-per-element": Row(partial(Gaussian, scale="per-element"), -1),
     "laplace": Row(Laplace, -1),
     "laplace-fixed": Row(partial(Laplace, scale=0.1), -1),
-    "laplace-each": Row(partial(Laplace, scale="each", floor=0.01), -1),
+    "laplace-each": Row(partial(Laplace, scale="heteroscedastic", min_scale=0.01), -1),
     "discretized-logistic": Row(DiscretizedLogistic, 256),
     "discretized-logistic-mixture": Row(DiscretizedLogisticMixture, 256),
-    "two-logistics": Row(partial(DiscretizedLogisticMixture, components=2), 256),
+    "two-logistics": Row(partial(DiscretizedLogisticMixture, n_components=2), 256),
     "categorical": Row(Categorical, 256),
     "two-categories": Row(partial(Categorical, levels=2), 2),
 }
@@ -72,8 +72,8 @@ events = pytest.mark.parametrize("event", EVENTS, ids=str)
 
 def law_shapes(row: Row, event: tuple[int, ...]) -> None:
     head = row.make(event)
-    assert head.raw == (head.arity * event[0], *event[1:])
-    px = head(torch.randn(2, 3, *head.raw))
+    assert head.param_shape == (head.params_per_element * event[0], *event[1:])
+    px = head(torch.randn(2, 3, *head.param_shape))
     assert px.batch_shape == (2, 3)
     assert px.event_shape == event
     assert px.mean.shape == (2, 3, *event)
@@ -85,7 +85,7 @@ def law_shapes(row: Row, event: tuple[int, ...]) -> None:
 
 def law_adds_up_to_one(row: Row) -> None:
     head = row.make((1,)).double()
-    for h in torch.randn(8, *head.raw).double() * 2:
+    for h in torch.randn(8, *head.param_shape).double() * 2:
         px = head(h)
         x, weight = whole(row, px)
         mass = (px.log_prob(x[:, None]).exp() * weight).sum()
@@ -94,7 +94,7 @@ def law_adds_up_to_one(row: Row) -> None:
 
 def law_gradient_reaches_every_parameter(row: Row, event: tuple[int, ...]) -> None:
     head = row.make(event)
-    h = torch.randn(64, *head.raw, requires_grad=True)
+    h = torch.randn(64, *head.param_shape, requires_grad=True)
     head(h).log_prob(row.draw(64, *event)).sum().backward()
     assert h.grad.isfinite().all()
     assert (h.grad != 0).any(0).all()
@@ -103,7 +103,7 @@ def law_gradient_reaches_every_parameter(row: Row, event: tuple[int, ...]) -> No
 
 def law_draws_are_data(row: Row, event: tuple[int, ...]) -> None:
     head = row.make(event)
-    x = head(torch.randn(500, *head.raw)).sample()
+    x = head(torch.randn(500, *head.param_shape)).sample()
     assert x.isfinite().all()
     if row.grid >= 0:
         assert ((x >= 0) & (x <= 1)).all()
@@ -114,9 +114,9 @@ def law_draws_are_data(row: Row, event: tuple[int, ...]) -> None:
 
 def law_finite_far_out(row: Row, event: tuple[int, ...]) -> None:
     head = row.make(event)
-    size = math.prod(head.raw)
+    size = math.prod(head.param_shape)
     signs = torch.stack([torch.ones(size), -torch.ones(size), (-1.0) ** torch.arange(size)])
-    h = (1e4 * signs).reshape(3, *head.raw).requires_grad_()
+    h = (1e4 * signs).reshape(3, *head.param_shape).requires_grad_()
     px = head(h)
     for x in (torch.zeros(event), torch.ones(event)):
         h.grad = None
@@ -130,7 +130,7 @@ def law_finite_far_out(row: Row, event: tuple[int, ...]) -> None:
 
 def law_rows_do_not_mix(row: Row, event: tuple[int, ...]) -> None:
     head = row.make(event)
-    h, x = torch.randn(4, *head.raw), row.draw(4, *event)
+    h, x = torch.randn(4, *head.param_shape), row.draw(4, *event)
     together = head(h).log_prob(x)
     alone = torch.stack([head(one).log_prob(datum) for one, datum in zip(h, x, strict=True)])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-5)
@@ -156,7 +156,7 @@ def whole(row: Row, px) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_every_likelihood_is_tried():
     made = {type(row.make((1,))) for row in ROWS.values()}
-    assert made | {Columns} == set(LIKELIHOODS.values())  # the rows of tables: test_columns.py
+    assert made | {TableRow} == set(LIKELIHOODS.values())  # the rows of tables: test_columns.py
 
 
 @rows
@@ -183,7 +183,7 @@ def test_adds_up_to_one(row):
 @rows
 def test_mean_is_the_mean_of_draws(row):
     head = row.make((2,))
-    px = head(torch.randn(head.raw) * 0.5)
+    px = head(torch.randn(head.param_shape) * 0.5)
     x = px.sample((100_000,))
     slack = 0.05 if "Discretized" in type(head).__name__ else 1e-5  # its mean is before the cut
     assert ((x.mean(0) - px.mean).abs() < 5 * x.std(0) / len(x) ** 0.5 + slack).all()
@@ -206,7 +206,8 @@ def test_each_likelihood_names_the_data_that_it_is_one_for():
 @pytest.mark.parametrize("bad", [0, -1, "0", "wide", math.inf, math.nan, ""])
 def test_a_bad_scale_is_refused(make, bad):
     with pytest.raises(
-        VariedError, match=r"scale=.* must be a number above 0, 'learned', 'elementwise' or 'each'"
+        VariedError,
+        match=r"scale=.* must be a number above 0, 'learned', 'per-element' or 'heteroscedastic'",
     ):
         make((3,), scale=bad)
 
@@ -214,10 +215,10 @@ def test_a_bad_scale_is_refused(make, bad):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (partial(Gaussian, floor=0.0), "floor=0.0 must be above 0"),
-        (partial(Laplace, floor=-1.0), "floor=-1.0 must be above 0"),
+        (partial(Gaussian, min_scale=0.0), "min_scale=0.0 must be above 0"),
+        (partial(Laplace, min_scale=-1.0), "min_scale=-1.0 must be above 0"),
         (partial(Categorical, levels=1), "levels=1 must be at least 2"),
-        (partial(DiscretizedLogisticMixture, components=0), "components=0 must be at least 1"),
+        (partial(DiscretizedLogisticMixture, n_components=0), "n_components=0 must be at least 1"),
     ],
 )
 def test_bad_settings_are_refused(make, told):
@@ -235,10 +236,10 @@ def test_a_fixed_scale_is_that_scale(make):
 def test_one_learned_scale_has_one_parameter():
     assert sum(p.numel() for p in Gaussian((3, 9, 9)).parameters()) == 1
     assert not list(Gaussian((3,), scale=1.0).parameters())
-    assert not list(Gaussian((3,), scale="each").parameters())
+    assert not list(Gaussian((3,), scale="heteroscedastic").parameters())
 
 
-def test_the_components_of_a_mixture_start_apart_over_the_grey_levels():
+def test_the_components_of_a_mixture_start_apart_over_the_gray_levels():
     px = DiscretizedLogisticMixture((1,))(torch.zeros(15)).base_dist
     places = px.component_distribution.loc[0]
     assert (places.diff() > 0.1).all()
@@ -260,10 +261,10 @@ def best(make, floor):
 
 @pytest.mark.parametrize("make", [Gaussian, Laplace])
 @pytest.mark.parametrize("floor", [1 / 510, 0.01, 0.3])
-@pytest.mark.parametrize("scale", ["learned", "each"])
+@pytest.mark.parametrize("scale", ["learned", "heteroscedastic"])
 def test_the_floor_bounds_the_likelihood_of_duplicate_rows(make, floor, scale):
     x = torch.full((10, 5), 0.37)
-    head = make((5,), scale=scale, floor=floor)
+    head = make((5,), scale=scale, min_scale=floor)
     for shrink in (-1.0, -5.0, -100.0, -1e4):
         if scale == "learned":
             head.spread.raw.data.fill_(shrink)
@@ -276,7 +277,7 @@ def test_the_floor_bounds_the_likelihood_of_duplicate_rows(make, floor, scale):
 @pytest.mark.parametrize("make", [Gaussian, Laplace])
 def test_a_scale_learned_on_duplicate_rows_comes_to_the_bound_and_stays_finite(make):
     x = torch.full((10, 5), 0.37)
-    head = make((5,), floor=0.05)
+    head = make((5,), min_scale=0.05)
     adam = torch.optim.Adam(head.parameters(), lr=0.05)
     for _ in range(300):
         adam.zero_grad()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from varied.errors import VariedError
-from varied.evaluate.likeness import CHUNK, psnr, ssim
+from varied.evaluate.image_similarity import CHUNK, psnr, ssim
 
 
 def pictures(*shape):

@@ -12,15 +12,22 @@ import torch
 
 from varied.cli import main
 from varied.data import Batch
-from varied.evaluate import Estimate, Measure, features_by, sharpness
-from varied.evaluate.annealing import annealed
-from varied.jobs import fit
-from varied.lessons import LESSONS
-from varied.measured import SECTIONS, abreast, all_of, bounds, measured, worth
-from varied.measured.here import Here
-from varied.randomness import noise
+from varied.evaluate import Estimate, Metric, extractor_from, sharpness
+from varied.evaluate.ais import ais
+from varied.evaluate.suites import (
+    SUITES,
+    classification,
+    comparison_tables,
+    evaluate_all,
+    evaluate_runs,
+    likelihood,
+)
+from varied.evaluate.suites.context import EvalContext
+from varied.explain import LESSONS
+from varied.seeding import seeded
+from varied.training import fit
 
-SMALL = {"width": 32, "batch": 32, "steps": 30, "threads": 1, "precision": "float32"}
+SMALL = {"width": 32, "batch_size": 32, "steps": 30, "threads": 1, "precision": "float32"}
 
 
 def bars(n=600, side=9, seed=0):
@@ -61,9 +68,9 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def told(runs):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds, "PLAN", {"chains": 4, "steps": 30, "leaps": 3})
-        patch.setattr(bounds, "SAMPLES", 100)
-        yield {name: measured(run) for name, run in runs.items()}
+        patch.setattr(likelihood, "PLAN", {"chains": 4, "steps": 30, "leaps": 3})
+        patch.setattr(likelihood, "SAMPLES", 100)
+        yield {name: evaluate_all(run) for name, run in runs.items()}
 
 
 def titles(sections):
@@ -76,24 +83,24 @@ def figure(sections, name):
 
 
 def test_each_run_has_what_applies_to_it(told):
-    always = {"The bound", "The latent space", "Samples"}
-    close = {"Closer, by importance samples", "Closer, by annealing"}
-    looks, labelled = {"Reconstructions"}, {"Labels, read off the codes"}
-    taught = {"Learned from samples, tested on data"}
-    factors = {"Factors, read off single units"}
-    assert titles(told["vae"]) == always | close | looks | labelled
-    assert titles(told["conditional"]) == always | close | looks | labelled | taught
+    always = {"ELBO", "Latent space", "Samples"}
+    close = {"NLL by importance sampling", "NLL by annealed importance sampling"}
+    looks, labeled = {"Reconstructions"}, {"Probing"}
+    taught = {"TSTR: train on synthetic, test on real"}
+    factors = {"Disentanglement"}
+    assert titles(told["vae"]) == always | close | looks | labeled
+    assert titles(told["conditional"]) == always | close | looks | labeled | taught
     assert titles(told["classes"]) == (
-        always | looks | labelled | taught | {"Classes", "Closer, by importance samples"}
+        always | looks | labeled | taught | {"Classes", "NLL by importance sampling"}
     )
     assert titles(told["factors"]) == always | close | looks | factors
-    assert titles(told["autoencoder"]) == always | looks | labelled
+    assert titles(told["autoencoder"]) == always | looks | labeled
     assert titles(told["rows"]) == always | close
 
 
 def test_what_cannot_be_measured_stands_there_with_the_reason(told):
     assert "Samples" not in titles(told["few"])
-    for name, title in (("few", "Samples"), ("ladder", "Closer, by annealing")):
+    for name, title in (("few", "Samples"), ("ladder", "NLL by annealed importance sampling")):
         (section,) = [s for s in told[name] if s.title == title]
         assert section.note == "left out"
         (reason,) = section.warnings
@@ -106,23 +113,23 @@ def test_figures_are_those_of_the_functions(runs, told):
     assert figure(sections, "-ELBO").estimate == -found.elbo
     bits = figure(sections, "bits per dimension").estimate.value
     assert bits == pytest.approx(-found.elbo.value / 81 / math.log(2))
-    seen = run.evaluate(run.part("test"), samples=100)
+    seen = run.evaluate(run.split("test"), samples=100)
     value = figure(sections, "-log p(x), 100 importance samples").estimate.value
     assert value == pytest.approx(-seen.log_likelihood.value, abs=0.5)
     made = (255 * torch.from_numpy(run.sample(5).array)).max()
     assert made > 0
-    real = run.codec.encode(run.part("test"))
+    real = run.codec.encode(run.split("test"))
     (samples,) = [s for s in sections if s.title == "Samples"]
     assert str(sharpness(real)) in samples.measures[-1].beside
 
 
 def test_annealing_and_importance_samples_agree(runs, told):
     run = runs["vae"]
-    batch = run.stored(run.part("test"))
-    with noise(0, "x"):
+    batch = run.encode_items(run.split("test"))
+    with seeded(0, "x"):
         x = run.codec.load(batch.x)
-    found = annealed(run.model, lambda rows: rows, [Batch(x[:20])], chains=8, steps=100, leaps=5)
-    value = figure(told["vae"], "-log p(x), annealed").estimate
+    found = ais(run.model, lambda rows: rows, [Batch(x[:20])], chains=8, steps=100, leaps=5)
+    value = figure(told["vae"], "NLL, AIS").estimate
     assert abs(-found.bound.mean() - value.value) < 4 * value.error
 
 
@@ -131,7 +138,7 @@ def test_it_is_the_same_each_time_and_changes_nothing(runs, told):
     files = {p: p.stat().st_mtime_ns for p in run.folder.rglob("*")}
     weights = {k: v.clone() for k, v in run.model.state_dict().items()}
     state = torch.get_rng_state()
-    again = measured(run)
+    again = evaluate_all(run)
     plain = [section.to_json() for section in told["conditional"]]
     assert [section.to_json() for section in again] == plain
     assert torch.equal(state, torch.get_rng_state())
@@ -140,8 +147,8 @@ def test_it_is_the_same_each_time_and_changes_nothing(runs, told):
 
 
 def test_features_that_a_person_gives_are_named(runs):
-    by = features_by(lambda x: x.flatten(1)[:, :20], "the first twenty pixels")
-    found = [s for s in measured(runs["vae"], features=by) if s.title == "Samples"]
+    by = extractor_from(lambda x: x.flatten(1)[:, :20], "the first twenty pixels")
+    found = [s for s in evaluate_all(runs["vae"], features=by) if s.title == "Samples"]
     assert "the first twenty pixels" in found[0].note
     assert found[0].fingerprint == by.fingerprint
 
@@ -149,7 +156,7 @@ def test_features_that_a_person_gives_are_named(runs):
 def test_every_figure_has_a_lesson_and_every_section_a_place(told):
     for sections in told.values():
         for section in sections:
-            assert section.title in SECTIONS
+            assert section.title in SUITES
             for one in section.measures:
                 assert one.lesson in LESSONS
                 assert one.better in ("lower", "higher", "")
@@ -159,7 +166,7 @@ def test_every_figure_has_a_lesson_and_every_section_a_place(told):
 def test_plain_values_are_json(told):
     for sections in told.values():
         text = json.dumps([section.to_json() for section in sections], allow_nan=False)
-        assert json.loads(text)[0]["title"] == "The bound"
+        assert json.loads(text)[0]["title"] == "ELBO"
 
 
 @pytest.mark.parametrize(
@@ -175,37 +182,39 @@ def test_plain_values_are_json(told):
     ],
 )
 def test_a_figure_is_told_to_the_digits_that_count(estimate, unit, said):
-    assert Measure("x", estimate, unit).value == said
+    assert Metric("x", estimate, unit).value == said
 
 
 # Side by side
 
 
 def test_runs_stand_side_by_side_by_the_same_features(runs):
-    found = all_of([runs["vae"], runs["conditional"]])
+    found = evaluate_runs([runs["vae"], runs["conditional"]])
     prints = {s.fingerprint for sections in found for s in sections if s.title == "Samples"}
     assert len(prints) == 1
-    tables = {table.title: table for table in abreast(["a", "b"], found, None)}
-    bound = tables["The bound"]
+    tables = {table.title: table for table in comparison_tables(["a", "b"], found, None)}
+    bound = tables["ELBO"]
     assert list(bound.header) == ["", "a", "b", "better"]
     row = next(row for row in bound.rows if row[0] == "-ELBO")
     wanted = [figure(sections, "-ELBO").value for sections in found]
     assert list(row) == ["-ELBO", *wanted, "lower"]
-    taught = tables["Learned from samples, tested on data"]
+    taught = tables["TSTR: train on synthetic, test on real"]
     assert all(row[1] == "-" for row in taught.rows)
     assert not any("compare" in table.note for table in tables.values())
 
 
 def test_what_does_not_compare_is_said(told):
     found = [told["vae"], told["rows"]]
-    tables = {table.title: table for table in abreast(["a", "b"], found, "their data differ")}
+    tables = {
+        table.title: table for table in comparison_tables(["a", "b"], found, "their data differ")
+    }
     assert "different features" in tables["Samples"].note
-    assert tables["The bound"].note.endswith("do not compare: their data differ.")
+    assert tables["ELBO"].note.endswith("do not compare: their data differ.")
     assert "nats" not in tables["Samples"].note
 
 
 def test_the_command_prints_all_and_compares_all(runs, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(bounds, "PLAN", {"chains": 4, "steps": 10, "leaps": 2})
+    monkeypatch.setattr(likelihood, "PLAN", {"chains": 4, "steps": 10, "leaps": 2})
     assert main(["evaluate", str(runs["vae"].folder), "--all"]) == 0
     out = capsys.readouterr().out
     assert "Fréchet distance" in out and "explained by" in out
@@ -215,20 +224,20 @@ def test_the_command_prints_all_and_compares_all(runs, capsys, monkeypatch, tmp_
     out = capsys.readouterr().out
     assert "Warning" not in out and "varied explain" not in out and "-ELBO" in out
     assert main(["evaluate", str(runs["vae"].folder), "--all", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["sections"][0]["title"] == "The bound"
+    assert json.loads(capsys.readouterr().out)["sections"][0]["title"] == "ELBO"
     assert main(["evaluate", str(runs["vae"].folder), "--all", "--samples", "3"]) != 0
     assert "leave out --all" in capsys.readouterr().err
     folders = [str(runs[name].folder) for name in ("vae", "autoencoder")]
     assert main(["compare", *folders, "--all", "--out", str(tmp_path / "c")]) == 0
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")
-    assert "The latent space" in page and "coverage" in page
+    assert "Latent space" in page and "coverage" in page
 
 
-def test_classes_stand_beside_those_of_a_regression_of_the_labelled_rows(runs, told):
-    assert re.search(r"labelled rows alone [01]\.", figure(told["classes"], "accuracy").beside)
-    here = Here(runs["classes"])
+def test_classes_stand_beside_those_of_a_regression_of_the_labeled_rows(runs, told):
+    assert re.search(r"labeled rows alone [01]\.", figure(told["classes"], "accuracy").beside)
+    here = EvalContext(runs["classes"])
     known = np.arange(len(here.test))
-    _, nothing = worth._alone(here, known, Estimate(1.0, 0.01, len(known)))
+    _, nothing = classification._alone(here, known, Estimate(1.0, 0.01, len(known)))
     assert nothing == []
-    _, (harm,) = worth._alone(here, known, Estimate(0.1, 0.01, len(known)))
+    _, (harm,) = classification._alone(here, known, Estimate(0.1, 0.01, len(known)))
     assert "did harm" in harm

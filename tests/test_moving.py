@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import affine_transform
 
 from varied.errors import VariedError
-from varied.nets.moving import USUAL, Moves, Moving, moving
+from varied.nets.random_affine import USUAL, RandomAffine, RandomAffineInput, add_random_affine
 
 
 @pytest.mark.parametrize("size", [(20, 20), (24, 15)])
@@ -17,7 +17,7 @@ def test_a_picture_is_moved_as_scipy_moves_it(size, monkeypatch):
     x[..., 6:14, 5:9] = torch.rand(8, 4)
     chances = torch.tensor([0.5, 0.6, -0.4, 0.3, -0.7, 0.8])
     monkeypatch.setattr(torch, "rand", lambda *_, **__: (chances[:, None] + 1) / 2)
-    made = Moves(shift=0.1, turn=30, stretch=0.2, slant=0.4)(x)[0, 0].numpy()
+    made = RandomAffine(shift=0.1, turn=30, stretch=0.2, slant=0.4)(x)[0, 0].numpy()
 
     angle, k = np.radians(30) * 0.5, 0.4 * 0.8
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -39,8 +39,8 @@ def test_each_picture_has_moves_of_its_own_that_its_dice_decide():
 
 
 def test_a_net_sees_moved_pictures_while_it_learns_and_then_as_they_are():
-    net = moving(torch.nn.Identity(), (1, 9, 9), 1)
-    assert isinstance(net, Moving)
+    net = add_random_affine(torch.nn.Identity(), (1, 9, 9), 1)
+    assert isinstance(net, RandomAffineInput)
     x = torch.rand(2, 1, 9, 9)
     assert not torch.allclose(net(x), x)
     assert net.eval()(x) is x
@@ -48,8 +48,8 @@ def test_a_net_sees_moved_pictures_while_it_learns_and_then_as_they_are():
 
 def test_what_is_no_picture_is_not_moved():
     net = torch.nn.Identity()
-    assert moving(net, (5,), 0) is net
+    assert add_random_affine(net, (5,), 0) is net
     with pytest.raises(VariedError, match=r"these data have shape \(5,\)"):
-        moving(net, (5,), 1)
+        add_random_affine(net, (5,), 1)
     with pytest.raises(VariedError, match="1 is usual"):
-        moving(net, (1, 9, 9), -1)
+        add_random_affine(net, (1, 9, 9), -1)

@@ -1,6 +1,7 @@
 """Precision, recall, density, coverage, nearest rows and copies: oracles, closed forms, alarms."""
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from scipy.stats import mannwhitneyu
 from sklearn.neighbors import NearestNeighbors
 
 from varied.errors import VariedError
-from varied.evaluate import copying as c
 from varied.evaluate import distances
-from varied.evaluate.neighbours import copies, nearest, prdc
+from varied.evaluate.prdc import memorization, nearest, prdc
+
+c = import_module("varied.evaluate.memorization")
 
 FOUR = ("precision", "recall", "density", "coverage")
 
@@ -51,7 +53,7 @@ def test_the_same_rows_and_far_rows():
     x = normal(60, 4)
     same, far = prdc(x, x[::-1]), prdc(x, x + 1e3)
     assert values(same)[:2] == [1, 1] and values(same)[3] == 1
-    # Each row lies in its own ball, and in those it is one of the 5 nearest neighbours of.
+    # Each row lies in its own ball, and in those it is one of the 5 nearest neighbors of.
     assert values(same)[2] == pytest.approx(1 + 1 / 5)
     assert values(far) == [0, 0, 0, 0]
 
@@ -105,7 +107,7 @@ def test_the_standard_errors_are_the_spread_over_other_data():
 def test_a_small_part_gives_the_error_of_all_rows(monkeypatch):
     x, y = normal(400, 12), normal(400, 12, 1)
     whole = errors(prdc(x, y, resamples=40))
-    monkeypatch.setattr("varied.evaluate.neighbours.DRAWN", 100)
+    monkeypatch.setattr(import_module("varied.evaluate.prdc"), "DRAWN", 100)
     assert errors(prdc(x, y, resamples=40))[:3] == pytest.approx(whole[:3], rel=0.5)
 
 
@@ -113,7 +115,9 @@ def test_the_same_seed_gives_the_same_and_changes_nothing():
     x, y, state = normal(90, 3), normal(90, 3, 1), torch.get_rng_state()
     assert prdc(x, y) == prdc(x, y) != prdc(x, y, seed=1)
     assert values(prdc(x, y)) == values(prdc(x, y, seed=1))
-    assert copies(x, y, y + 1) == copies(x, y, y + 1) != copies(x, y, y + 1, seed=1)
+    assert (
+        memorization(x, y, y + 1) == memorization(x, y, y + 1) != memorization(x, y, y + 1, seed=1)
+    )
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -129,7 +133,7 @@ def test_the_same_seed_gives_the_same_and_changes_nothing():
         (normal(0, 3), normal(9, 3), 5, "a row for each"),
     ],
 )
-def test_what_has_no_neighbours_is_refused(real, made, k, message):
+def test_what_has_no_neighbors_is_refused(real, made, k, message):
     with pytest.raises(VariedError, match=message):
         prdc(real, made, k=k)
 
@@ -167,7 +171,7 @@ def of_three(seed, *, d=12, m=200, n=300, h=200, copied=0, spread=0.02):
 
 
 def test_honest_draws_are_not_flagged():
-    found = [copies(*of_three(seed), resamples=0) for seed in range(150)]
+    found = [memorization(*of_three(seed), resamples=0) for seed in range(150)]
     for name in ("share_p", "z_p", "nearer_p"):
         alarms = np.mean([getattr(one, name) < 0.1 for one in found])
         assert alarms < 0.1 + 3 * math.sqrt(0.1 * 0.9 / 150), name
@@ -187,7 +191,7 @@ def test_honest_draws_are_not_flagged():
 @pytest.mark.parametrize("copied", [20, 60, 200])
 def test_planted_copies_are_found(copied):
     for seed in range(8):
-        found = copies(*of_three(seed, m=200, h=300, copied=copied), resamples=0)
+        found = memorization(*of_three(seed, m=200, h=300, copied=copied), resamples=0)
         assert found.copied and "repeat training rows" in found.warning
         assert abs(found.share.value - copied / 200) < 0.08
         assert found.share_p < 1e-4
@@ -198,7 +202,7 @@ def test_planted_copies_are_found(copied):
 def test_smooth_samples_are_close_and_no_copies():
     for seed in range(20):
         made, training, held = of_three(seed)
-        found = copies(0.6 * made, training, held, resamples=0)
+        found = memorization(0.6 * made, training, held, resamples=0)
         assert found.z < -5 and found.close
         assert not found.copied
         assert "smooth" in found.warning
@@ -206,17 +210,17 @@ def test_smooth_samples_are_close_and_no_copies():
 
 def test_samples_far_from_the_data_are_not_copies():
     made, training, held = of_three(0)
-    found = copies(2 * made, training, held)
+    found = memorization(2 * made, training, held)
     assert found.z > 5 and found.z_p > 0.99
     assert (found.share.value, found.share_p, found.copied) == (0, 1, False)
 
 
 @pytest.mark.parametrize("sizes", [(200, 400, 60), (200, 60, 400)])
-def test_values_that_repeat_favour_neither_set(sizes):
+def test_values_that_repeat_favor_neither_set(sizes):
     found = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        found.append(copies(*(rng.random((n, 6)) < 0.3 for n in sizes), resamples=0))
+        found.append(memorization(*(rng.random((n, 6)) < 0.3 for n in sizes), resamples=0))
     nearer = np.mean([one.nearer.value for one in found])
     assert nearer == pytest.approx(found[0].nearer_expected, abs=0.02)
     assert np.mean([one.nearer_p < 0.1 for one in found]) < 0.2
@@ -232,7 +236,7 @@ def test_the_statistic_is_that_of_mann_and_whitney():
         wanted = mannwhitneyu(
             of_made, of_held, alternative="less", method="asymptotic", use_continuity=False
         )
-        assert copies(y, x, h).z_p == pytest.approx(wanted.pvalue, rel=1e-6)
+        assert memorization(y, x, h).z_p == pytest.approx(wanted.pvalue, rel=1e-6)
 
 
 def test_the_chance_of_the_share_is_exact():
@@ -246,13 +250,15 @@ def test_the_chance_of_the_share_is_exact():
 
 def test_the_error_of_the_share_is_its_spread():
     drawn = np.random.default_rng(0).binomial(200, 0.2, 40)  # how many samples are copies
-    found = [copies(*of_three(i, copied=n), seed=i, resamples=60) for i, n in enumerate(drawn)]
+    found = [
+        memorization(*of_three(i, copied=n), seed=i, resamples=60) for i, n in enumerate(drawn)
+    ]
     spread = np.std([one.share.value for one in found], ddof=1)
     assert np.mean([one.share.error for one in found]) == pytest.approx(spread, rel=0.3)
 
 
 def test_all_rows_alike_tell_nothing():
-    found = copies(np.zeros((20, 2)), np.zeros((20, 2)), np.zeros((20, 2)))
+    found = memorization(np.zeros((20, 2)), np.zeros((20, 2)), np.zeros((20, 2)))
     assert (found.z, found.z_p, found.share_p, found.copied) == (0, 0.5, 1, False)
     assert found.nearer.value == 0.5
     assert found.nearer_p == 1
@@ -268,9 +274,9 @@ def test_all_rows_alike_tell_nothing():
 )
 def test_too_few_rows_are_refused(sizes, message):
     with pytest.raises(VariedError, match=message):
-        copies(*(normal(n, 2) for n in sizes))
+        memorization(*(normal(n, 2) for n in sizes))
 
 
 def test_held_out_rows_of_other_columns_are_refused():
     with pytest.raises(VariedError, match="held-out rows have 3 columns"):
-        copies(normal(30, 2), normal(30, 2), normal(30, 3))
+        memorization(normal(30, 2), normal(30, 2), normal(30, 3))

@@ -12,11 +12,17 @@ from torch import nn
 
 from varied.errors import VariedError
 from varied.nets import CONTEXTS, NETS, Residual, conv, mlp, resnet, with_context
-from varied.nets.context import WithContext
-from varied.nets.film import Chain, Conditional, Film, modulated
+from varied.nets.context import ConcatContext
+from varied.nets.film import ContextLayer, ContextSequential, Film, add_film
+from varied.nets.image_shapes import channel_widths, downsample_sizes, is_encoder, resolve_sizes
 from varied.nets.mlp import ACTIVATIONS
-from varied.nets.picture import direction, halvings, way, widths
-from varied.nets.strided import Halved, Repeated, Transposed, gather, scatter
+from varied.nets.resample import (
+    Downsample,
+    UpsampleNearest,
+    UpsampleTransposed,
+    fold_patches,
+    unfold_patches,
+)
 
 PICTURES = [(1, 1, 1), (1, 2, 3), (1, 28, 28), (3, 64, 64), (2, 17, 31), (4, 5, 9), (1, 1, 40)]
 LATENTS = [(2,), (16,), (512,)]
@@ -155,7 +161,7 @@ def test_a_net_with_context_is_copied_kept_and_compiled(name, how):
 def test_film_starts_as_the_net_alone_and_modulates_each_activation(name, inputs, outputs):
     net = FORMS[name](inputs, outputs, width=8)
     bare, b = copy.deepcopy(net), torch.randn(2, *inputs)
-    film = modulated(net, inputs, 3)
+    film = add_film(net, inputs, 3)
     assert torch.equal(film(b, torch.randn(2, 3)), bare(b))
     kinds = tuple(ACTIVATIONS.values())
     activations = [m for m in bare.modules() if isinstance(m, kinds)]
@@ -182,7 +188,7 @@ def test_film_scales_and_shifts_before_the_activation(shape):
 def test_the_look_at_a_net_leaves_no_trace():
     body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
     before = copy.deepcopy(body)
-    film = modulated(body, (4,), 3)
+    film = add_film(body, (4,), 3)
     assert all(module.training for module in film.modules())
     for key, value in before.state_dict().items():
         assert torch.equal(film.state_dict()[key], value), key
@@ -198,12 +204,12 @@ def test_film_enters_blocks_that_read_a_context_and_no_others():
         def forward(self, h):
             return h + self.row(h)
 
-    class Open(Opaque, Conditional):
+    class Open(Opaque, ContextLayer):
         def forward(self, h, *c):
             return h + self.row(h, *c)
 
     def films(*layers):
-        chain = modulated(nn.Sequential(*layers), (4,), 3)
+        chain = add_film(nn.Sequential(*layers), (4,), 3)
         assert chain(torch.randn(2, 4), torch.randn(2, 3)).shape == (2, 4)
         return sum(isinstance(m, Film) for m in chain.modules())
 
@@ -213,15 +219,15 @@ def test_film_enters_blocks_that_read_a_context_and_no_others():
 
 
 def test_gated_layers_are_modulated_before_their_gates():
-    film = modulated(mlp((4,), (2,), width=8, gated=True), (4,), 3)
+    film = add_film(mlp((4,), (2,), width=8, gated=True), (4,), 3)
     assert [m.affine.out_features for m in film.modules() if isinstance(m, Film)] == [32, 32]
-    assert isinstance(film, Chain)
+    assert isinstance(film, ContextSequential)
     every_parameter_learns(film, (4,), (2,), 3)
 
 
 def test_no_context_is_the_net_itself():
     assert type(with_context(lambda shape: mlp(shape, (2,)), (3,), 0)) is type(mlp((3,), (2,)))
-    assert type(with_context(lambda shape: mlp(shape, (2,)), (3,), 1)) is WithContext
+    assert type(with_context(lambda shape: mlp(shape, (2,)), (3,), 1)) is ConcatContext
 
 
 def test_mlp_of_depth_0_is_one_linear_map():
@@ -256,8 +262,8 @@ def test_any_depth(make, depth):
 
 
 def test_conv_without_a_hidden_layer_and_resnet_of_many_blocks():
-    every_parameter_learns(conv((1, 8, 8), (3,), width=4, hidden=0), (1, 8, 8), (3,))
-    every_parameter_learns(conv((3,), (1, 8, 8), width=4, hidden=0), (3,), (1, 8, 8))
+    every_parameter_learns(conv((1, 8, 8), (3,), width=4, dense_width=0), (1, 8, 8), (3,))
+    every_parameter_learns(conv((3,), (1, 8, 8), width=4, dense_width=0), (3,), (1, 8, 8))
     every_parameter_learns(resnet((1, 8, 8), (3,), width=4, blocks=3), (1, 8, 8), (3,))
 
 
@@ -292,7 +298,7 @@ def test_what_cannot_be_built_is_refused(make, told):
 
 
 def film_of(net):
-    return modulated(net, (3,), 2)
+    return add_film(net, (3,), 2)
 
 
 @pytest.mark.parametrize("name", ["conv", "resnet"])
@@ -348,7 +354,7 @@ def test_a_residual_block_starts_as_the_identity_and_learns(hidden):
     assert torch.equal(block(h), h)
     every_parameter_learns(block, (8, 5, 3), (8, 5, 3))
     assert not torch.equal(block(h), h)
-    film = modulated(Residual(8, hidden), (8, 5, 3), 2)
+    film = add_film(Residual(8, hidden), (8, 5, 3), 2)
     assert sum(isinstance(m, Film) for m in film.modules()) == (2 if hidden is None else 4)
 
 
@@ -379,27 +385,27 @@ def run_net(net, b, c):
 
 
 def test_the_larger_picture_is_the_large_end():
-    assert direction((1, 28, 28), (64, 7, 7), "conv") == "down"
-    assert direction((64, 7, 7), (1, 28, 28), "conv") == "up"
-    assert direction((1, 7, 7), (64, 7, 7), "conv") == "down"
-    assert way((1, 27, 31), (2, 7, 8), None, "conv") == [(27, 31), (14, 16), (7, 8)]
-    assert way((1, 7, 7), (2, 7, 7), None, "conv") == [(7, 7)]
-    assert way((1, 9, 6), (4,), 1, "conv") == [(9, 6), (5, 3)]
+    assert is_encoder((1, 28, 28), (64, 7, 7), "conv") == "down"
+    assert is_encoder((64, 7, 7), (1, 28, 28), "conv") == "up"
+    assert is_encoder((1, 7, 7), (64, 7, 7), "conv") == "down"
+    assert resolve_sizes((1, 27, 31), (2, 7, 8), None, "conv") == [(27, 31), (14, 16), (7, 8)]
+    assert resolve_sizes((1, 7, 7), (2, 7, 7), None, "conv") == [(7, 7)]
+    assert resolve_sizes((1, 9, 6), (4,), 1, "conv") == [(9, 6), (5, 3)]
 
 
 def test_sizes_halve_and_channels_double_up_to_a_limit():
-    assert halvings((17, 31), None) == [(17, 31), (9, 16), (5, 8), (3, 4)]
-    assert halvings((3, 99), None) == [(3, 99)]
-    assert halvings((1, 1), 2) == [(1, 1)] * 3
-    assert widths(32, 6) == [32, 64, 128, 256, 512, 512]
-    assert widths(1000, 2) == [1000, 1000]
+    assert downsample_sizes((17, 31), None) == [(17, 31), (9, 16), (5, 8), (3, 4)]
+    assert downsample_sizes((3, 99), None) == [(3, 99)]
+    assert downsample_sizes((1, 1), 2) == [(1, 1)] * 3
+    assert channel_widths(32, 6) == [32, 64, 128, 256, 512, 512]
+    assert channel_widths(1000, 2) == [1000, 1000]
 
 
 @pytest.mark.parametrize("channels", [3, 130])
-@pytest.mark.parametrize("build", [Halved, Transposed])
+@pytest.mark.parametrize("build", [Downsample, UpsampleTransposed])
 def test_a_product_of_patches_is_the_convolution(build, channels):
-    shape = (channels, 8, 6) if build is Halved else (5, 4, 3)
-    layer = build(shape[0], 5 if build is Halved else channels, (8, 6))
+    shape = (channels, 8, 6) if build is Downsample else (5, 4, 3)
+    layer = build(shape[0], 5 if build is Downsample else channels, (8, 6))
     x = torch.randn(2, *shape)
     plain = [*run_layer(layer, x, layer.conv)]
     ours = [*run_layer(layer, x, layer)]
@@ -412,7 +418,7 @@ def test_a_product_of_patches_is_the_convolution(build, channels):
 
 @pytest.mark.parametrize("channels", [3, 130])
 def test_repeated_is_a_convolution_of_repeated_pixels(channels):
-    layer, x = Repeated(5, channels, (8, 6)), torch.randn(2, 5, 4, 3)
+    layer, x = UpsampleNearest(5, channels, (8, 6)), torch.randn(2, 5, 4, 3)
 
     def plain(x):
         return layer.conv(torch.repeat_interleave(torch.repeat_interleave(x, 2, 2), 2, 3))
@@ -423,7 +429,7 @@ def test_repeated_is_a_convolution_of_repeated_pixels(channels):
     for a, b, c in zip(repeated, ours, narrow, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
         assert torch.allclose(a, c, atol=0.03 * float(a.abs().max()))
-    odd = Repeated(5, channels, (7, 5))
+    odd = UpsampleNearest(5, channels, (7, 5))
     odd.load_state_dict(layer.state_dict())
     assert torch.equal(odd(x), layer(x)[..., :7, :5])
 
@@ -432,7 +438,8 @@ def test_repeated_is_a_convolution_of_repeated_pixels(channels):
 def test_a_map_without_detail_stays_one_where_pixels_are_repeated():
     flat = torch.randn(1, 5, 1, 1).expand(1, 5, 6, 6)
     repeated, free = (
-        build(5, 3, (12, 12))(flat)[..., 2:-2, 2:-2] for build in (Repeated, Transposed)
+        build(5, 3, (12, 12))(flat)[..., 2:-2, 2:-2]
+        for build in (UpsampleNearest, UpsampleTransposed)
     )
     assert torch.allclose(repeated, repeated[..., :1, :1].expand_as(repeated), atol=1e-6)
     assert float(free.std((2, 3)).min()) > 0.01
@@ -450,4 +457,4 @@ def run_layer(layer, x, call):
 
 def test_gather_and_scatter_are_adjoint():
     x, y = torch.randn(2, 6, 4, 3).double(), torch.randn(2, 3, 2, 48).double()
-    assert torch.allclose((gather(x) * y).sum(), (x * scatter(y)).sum())
+    assert torch.allclose((unfold_patches(x) * y).sum(), (x * fold_patches(y)).sum())

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from odd import arrays, arrow_tables, matrices, pandas_frames, polars_frames, texts
 
 from varied import estimators
+from varied.atomic_io import read_json, write_json
+from varied.data.codecs.column_types import column_of
 from varied.data.codecs.columns import Cells
-from varied.data.codecs.kinds import column_of
 from varied.data.tables import read_table
 from varied.errors import VariedError
-from varied.files import read_json, write_json
-from varied.jobs import prepare, tables
+from varied.training import prepare, table_figures
 
-TINY = {"steps": 1, "batch": 8, "width": 4, "latent": 1, "net": "mlp", "threads": 1}
+TINY = {"steps": 1, "batch_size": 8, "width": 4, "latent": 1, "net": "mlp", "threads": 1}
 TINY |= {"precision": "float32", "compile": "no"}
 MADE = 5
 
@@ -331,7 +331,7 @@ def test_a_sparse_tensor_is_read(folders):
 
 # Estimators
 
-SMALL = {"net": {"name": "mlp", "width": 4, "depth": 1}, "latent": 1, "steps": 1, "batch": 8}
+SMALL = {"net": {"name": "mlp", "width": 4, "depth": 1}, "latent": 1, "steps": 1, "batch_size": 8}
 ALL = [getattr(estimators, name) for name in estimators.__all__]
 
 
@@ -365,14 +365,14 @@ def test_estimators_are_finite_or_refuse(estimator, x):
 
 
 def test_only_the_first_of_many_columns_are_compared(folders, monkeypatch):
-    monkeypatch.setattr(tables, "COLUMNS", 2)
+    monkeypatch.setattr(table_figures, "COLUMNS", 2)
     dice = np.random.default_rng(0)
     job = prepare(pd.DataFrame(dice.normal(size=(40, 3))), out=next(folders), **TINY)
     for _ in job.train():
         pass
     run = job.deliver()
     write_json(run.store / "evaluation.json", {})
-    first, second, *_ = tables.table_figures(run, run.evaluate())
+    first, second, *_ = table_figures.table_figures(run, run.evaluate())
     assert "in the first 2 of 3 columns" in first.alt
     assert "in the first 2 of 3 columns" in second.alt
     assert len(read_json(run.store / "evaluation.json")["columns"]) == 3

@@ -21,9 +21,9 @@ from varied.objectives import elbo
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
 from varied.spec import Spec, compose
-from varied.terms import distortion, rate
-from varied.trace import Given, Level, Trace
-from varied.train import Step, train
+from varied.terms import kl, reconstruction
+from varied.trace import ConditionalDistribution, Level, Trace
+from varied.training_loop import Step, train
 from varied.zoo import ZOO
 
 D, L, SCALE, ROWS = 20, 4, 0.6, 30
@@ -63,8 +63,8 @@ class World:
         encoder.bias.data = torch.cat([-to_mean @ self.b, before_clamp])
         likelihood = GaussianLikelihood((D,), scale=SCALE)
         return VAE(
-            Given(encoder, posterior, (D,)),
-            Given(decoder, likelihood, (L,)),
+            ConditionalDistribution(encoder, posterior, (D,)),
+            ConditionalDistribution(decoder, likelihood, (L,)),
             StandardNormal((L,)).double(),
         )
 
@@ -75,7 +75,7 @@ class World:
 
 
 def bound(trace: Trace) -> torch.Tensor:
-    return trace.log_w.logsumexp(0) - math.log(len(trace.log_w))
+    return trace.log_weight.logsumexp(0) - math.log(len(trace.log_weight))
 
 
 @pytest.mark.parametrize("samples", [1, 10, 100])
@@ -83,12 +83,14 @@ def test_at_the_exact_posterior_every_weight_is_the_likelihood(samples):
     world = World(rotated=True)
     trace = world.vae()(world.x, samples=samples)
     torch.testing.assert_close(bound(trace), world.log_px, atol=1e-10, rtol=0)
-    torch.testing.assert_close(trace.log_w, world.log_px.expand(samples, ROWS), atol=1e-10, rtol=0)
+    torch.testing.assert_close(
+        trace.log_weight, world.log_px.expand(samples, ROWS), atol=1e-10, rtol=0
+    )
 
 
 def test_the_gap_of_the_best_diagonal_posterior_is_its_closed_form():
     world = World(rotated=False)
-    gaps = world.log_px - world.vae()(world.x, samples=20_000).log_w
+    gaps = world.log_px - world.vae()(world.x, samples=20_000).log_weight
     error = gaps.std() / math.sqrt(gaps.numel())
     assert world.gap > 0.05
     assert abs(gaps.mean().item() - world.gap) < 4 * error
@@ -97,7 +99,7 @@ def test_the_gap_of_the_best_diagonal_posterior_is_its_closed_form():
 def test_distortion_and_rate_are_the_bound_with_less_noise():
     world = World(rotated=False)
     trace = world.vae()(world.x, samples=20_000)
-    gap = (world.log_px + distortion(trace) + rate(trace)).mean().item()
+    gap = (world.log_px + reconstruction(trace) + kl(trace)).mean().item()
     assert gap == pytest.approx(world.gap, abs=0.01)
 
 
@@ -116,7 +118,7 @@ def test_no_posterior_beats_the_likelihood():
     model = world.vae()
     for p in model.encoder.net.parameters():
         p.data += 0.05 * torch.randn_like(p)
-    gaps = (world.log_px - model(world.x, samples=2000).log_w).mean(0)
+    gaps = (world.log_px - model(world.x, samples=2000).log_weight).mean(0)
     assert (gaps > 0).all()
 
 
@@ -139,8 +141,8 @@ class PCA:
 
     def __init__(self, x, latent):
         count, dims = x.shape
-        centred = x - x.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / count)
+        centered = x - x.mean(0)
+        values, vectors = torch.linalg.eigh(centered.T @ centered / count)
         self.values, self.span = values.flip(0), vectors.flip(1)[:, :latent]
         self.variance = self.values[latent:].mean().item()
         logs = self.values[:latent].log().sum().item()
@@ -152,9 +154,9 @@ class Trained:
     """The ppca of the zoo after training, taken apart in float64."""
 
     def __init__(self, x, latent):
-        plan = {"lr": 0.05, "steps": 4000, "batch": len(x)}
+        plan = {"lr": 0.05, "steps": 4000, "batch_size": len(x)}
         still = {"precision": "float32", "compile": "no", "threads": 1}
-        spec = Spec.of(**ZOO["ppca"].parts, latent=latent, plan=plan | still)
+        spec = Spec.of(**ZOO["linear-vae"].parts, latent=latent, plan=plan | still)
         model, objective = compose(spec, x.shape[1:], "real")
         batches = Batches(x.float(), size=len(x), seed=0)
         for event in train(Step(model, objective), batches, spec.plan):
@@ -174,7 +176,7 @@ class Trained:
         # E log p(x | z) is exact for a linear decoder: the draw adds its variance through W.
         spread = (q.variance * w.square().sum(0)).sum(1) / (2 * self.variance)
         level = Level(q.mean[None], q, model.prior())
-        self.kl = level.kl_each.mean(0)
+        self.kl = level.kl_per_element.mean(0)
         self.elbo = (px.log_prob(x) - spread - level.kl[0]).mean().item()
         self.span = torch.linalg.svd(w, full_matrices=False).U
 
@@ -227,7 +229,7 @@ class Counted:
 def test_with_every_code_counted_the_bound_at_the_posterior_is_the_likelihood():
     world = Counted()
     trace = world.all_codes(world.exact)
-    torch.testing.assert_close(trace.log_w, world.log_px.expand(4, 5), atol=1e-12, rtol=0)
+    torch.testing.assert_close(trace.log_weight, world.log_px.expand(4, 5), atol=1e-12, rtol=0)
     bounded = -elbo().double()(trace)[0]
     torch.testing.assert_close(bounded, world.log_px.mean(), atol=1e-12, rtol=0)
 
@@ -236,13 +238,13 @@ def test_with_every_code_counted_the_gap_is_the_kl_to_the_posterior():
     world = Counted()
     q = td.Categorical(logits=torch.randn(5, 4).double())
     trace = world.all_codes(q)
-    gap = world.log_px + distortion(trace) + rate(trace)
+    gap = world.log_px + reconstruction(trace) + kl(trace)
     torch.testing.assert_close(gap, td.kl_divergence(q, world.exact), atol=1e-12, rtol=0)
 
 
 def test_drawn_codes_estimate_the_counted_likelihood():
     world = Counted()
     q = td.Categorical(logits=torch.randn(5, 4).double())
-    weights = world.trace(q, q.sample((200_000,))).log_w.exp()
+    weights = world.trace(q, q.sample((200_000,))).log_weight.exp()
     error = weights.std(0) / math.sqrt(len(weights))
     assert ((weights.mean(0) - world.log_px.exp()).abs() < 4 * error).all()

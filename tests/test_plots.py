@@ -1,6 +1,7 @@
 """The pictures: exact pixels, whole files, words where a person looks for them."""
 
 import re
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from PIL import Image
 
 from varied import plots
 from varied.errors import VariedError
-from varied.plots import maps, sheet, style
+from varied.plots import contact_sheet, style
+
+latent_map = import_module("varied.plots.latent_map")
 
 
 def pixels(path):
@@ -31,15 +34,15 @@ def history():
     rows = []
     for step in range(0, 400, 10):
         distortion = 80 + 5000 * np.exp(-step / 4)
-        row = {"step": step, "epoch": step / 100, "distortion": distortion, "rate": 20.0}
+        row = {"step": step, "epoch": step / 100, "reconstruction": distortion, "kl": 20.0}
         rows.append(row | {"split": "train", "loss": distortion + 10, "beta": step / 400})
-    rows.append({"step": 399, "epoch": 3.99, "split": "validation", "distortion": 82, "rate": 19})
+    rows.append({"step": 399, "epoch": 3.99, "split": "validation", "reconstruction": 82, "kl": 19})
     return rows
 
 
 def test_the_grid_holds_the_exact_pixels(tmp_path, digits):
     whole = pixels(plots.grid(digits, tmp_path / "grid.png", columns=5, scale=3))
-    margin, gutter = sheet.MARGIN, sheet.GUTTER
+    margin, gutter = contact_sheet.MARGIN, contact_sheet.GUTTER
     for index, digit in enumerate(digits):
         x = margin + index % 5 * (15 + gutter)
         y = margin + index // 5 * (21 + gutter)
@@ -47,7 +50,7 @@ def test_the_grid_holds_the_exact_pixels(tmp_path, digits):
         assert (whole[y : y + 21, x : x + 15] == large[..., None]).all()
 
 
-def test_colour_stays(tmp_path):
+def test_color_stays(tmp_path):
     faces = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
     whole = pixels(plots.grid(faces, tmp_path / "grid.png", columns=2, scale=1))
     assert (whole[8:12, 8:12] == faces[0]).all()
@@ -76,12 +79,16 @@ def test_titles_and_captions_take_room_and_long_ones_are_cut(tmp_path, digits):
         )
     )
     assert said.shape[0] > bare.shape[0]
-    assert said.shape[1] < bare.shape[1] + sheet.LONGEST + 40
+    assert said.shape[1] < bare.shape[1] + contact_sheet.LONGEST + 40
 
 
-def test_white_pictures_lie_on_grey():
-    assert sheet.sheet(np.full((2, 4, 4), 255, np.uint8)).getpixel((0, 0)) == (222, 222, 222)
-    assert sheet.sheet(np.zeros((2, 4, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
+def test_white_pictures_lie_on_gray():
+    assert contact_sheet.sheet(np.full((2, 4, 4), 255, np.uint8)).getpixel((0, 0)) == (
+        222,
+        222,
+        222,
+    )
+    assert contact_sheet.sheet(np.zeros((2, 4, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 4, 4)), np.zeros((2, 4, 4, 2), np.uint8)])
@@ -112,7 +119,7 @@ def test_rows_of_pictures(tmp_path, digits):
     paths = [
         plots.traversals(rows, np.array([3.2, 0.1]), np.linspace(-2, 2, 5), tmp_path / "b.png"),
         plots.side_by_side([("one", digits), ("two <b>", digits[:3])], tmp_path / "c.png"),
-        plots.side_by_side([("grey", digits), ("other size", digits[:3, :3, :3])], tmp_path / "d"),
+        plots.side_by_side([("gray", digits), ("other size", digits[:3, :3, :3])], tmp_path / "d"),
     ]
     assert wide[1] > wide[0]
     assert all(pixels(path).size for path in paths)
@@ -127,7 +134,7 @@ def test_the_manifold_has_its_first_row_below(tmp_path):
 
 
 def test_the_first_steps_do_not_squash_the_curve(tmp_path, history):
-    from varied.plots import history as module
+    module = import_module("varied.plots.loss_curves")
 
     distortion = module._panels(history)["reconstruction"]
     low, high, top = module._limits(distortion)
@@ -142,12 +149,12 @@ def test_the_panels_keep_reconstruction_and_kl_apart(tmp_path, history):
 
 
 def test_the_loss_is_shown_only_where_it_is_not_the_elbo(tmp_path, history):
-    plain = [row | {"loss": row["distortion"] + row["rate"]} for row in history]
+    plain = [row | {"loss": row["reconstruction"] + row["kl"]} for row in history]
     assert not any("loss" in word for word in words(plots.loss_curves(plain, tmp_path / "l.svg")))
 
 
 def test_where_there_is_no_kl_there_is_no_panel_of_it(tmp_path, history):
-    plain = [{key: value for key, value in row.items() if key != "rate"} for row in history]
+    plain = [{key: value for key, value in row.items() if key != "kl"} for row in history]
     text = words(plots.loss_curves(plain, tmp_path / "loss.svg"))
     assert {"loss", "reconstruction"} <= set(text)
     assert not {"KL", "−ELBO (reconstruction + KL)"} & set(text)
@@ -159,8 +166,8 @@ def test_few_rows_can_be_drawn(tmp_path, history, rows):
 
 
 def test_rows_that_are_not_finite_are_left_out(tmp_path, history):
-    history[3] |= {"distortion": float("nan"), "loss": None}
-    history[4] |= {"rate": float("inf")}
+    history[3] |= {"reconstruction": float("nan"), "loss": None}
+    history[4] |= {"kl": float("inf")}
     text = words(plots.loss_curves(history, tmp_path / "loss.svg"))
     assert "train 80.0" in text
     lost = [{"step": 1, "epoch": 0.1, "split": "train", "loss": float("nan")}]
@@ -180,8 +187,8 @@ def test_kl_bars_are_sorted_and_counted(tmp_path):
     assert {"active (2)", "inactive (1)"} <= set(text)
 
 
-def test_active_and_inactive_differ_by_more_than_colour():
-    from varied.plots.lines import _face
+def test_active_and_inactive_differ_by_more_than_color():
+    from varied.plots.curves import _face
 
     assert "hatch" in _face(False)
     assert "hatch" not in _face(True)
@@ -226,7 +233,7 @@ def test_names_do_not_cover_each_other():
     figure = style.sheet_of(6, 6)
     ax = figure.subplots()
     sizes = np.full((10, 2), (60.0, 20.0))
-    places = maps._apart(
+    places = latent_map._apart(
         np.tile(np.array(ax.get_window_extent().get_points().mean(0)), (10, 1)), sizes, ax
     )
     for a in range(10):
@@ -246,11 +253,11 @@ def test_numbers_missing_labels_and_far_points(tmp_path):
 
 
 def test_twenty_classes_look_different():
-    assert len({style.swatch(index) for index in range(20)}) == 20
+    assert len({style.class_style(index) for index in range(20)}) == 20
 
 
 def test_spreading_keeps_the_gap_and_the_limits():
-    moved = style.spread_out([0.98, 0.99, 0.1, 0.97], 0.1, 0.0, 1.0)
+    moved = style.avoid_overlap([0.98, 0.99, 0.1, 0.97], 0.1, 0.0, 1.0)
     assert max(moved) <= 1
     assert np.diff(sorted(moved)).min() >= 0.1 - 1e-9
-    assert style.spread_out([], 0.1, 0, 1) == []
+    assert style.avoid_overlap([], 0.1, 0, 1) == []

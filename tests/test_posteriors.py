@@ -5,23 +5,36 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
 from varied import likelihoods
-from varied.distributions import closed_kl
+from varied.distributions import analytic_kl
 from varied.errors import VariedError
 from varied.models import VAE
-from varied.objectives import elbo, reconstruction
-from varied.posteriors import IAF, POSTERIORS, Flow, Gaussian, Gumbel, Joint, Point, VonMisesFisher
-from varied.posteriors.committed import DeltaGaussian
-from varied.priors import StandardNormal, categorical, sphere
+from varied.objectives import elbo, reconstruction_only
+from varied.posteriors import (
+    IAF,
+    POSTERIORS,
+    Deterministic,
+    Flow,
+    Gaussian,
+    GaussianGumbel,
+    GumbelSoftmax,
+    VonMisesFisher,
+)
+from varied.posteriors.delta_gaussian import DeltaGaussian
+from varied.priors import StandardNormal
 from varied.quantizers import QUANTIZERS
-from varied.schedules import number
-from varied.tensors import read_tensors, write_tensors
-from varied.trace import Given, Level
+from varied.schedules import parse_number
+from varied.tensor_io import read_tensors, write_tensors
+from varied.trace import ConditionalDistribution, Level
+
+categorical = import_module("varied.priors.categorical")
+hyperspherical = import_module("varied.priors.hyperspherical")
 
 
 @dataclass(frozen=True)
@@ -42,21 +55,29 @@ PAIRS = ((4,), (8,), (5, 2, 2))
 
 ROWS = {
     "gaussian": Row(Gaussian),
-    "gaussian-narrow": Row(partial(Gaussian, bound=1.0)),
+    "gaussian-narrow": Row(partial(Gaussian, logvar_bound=1.0)),
     "delta": Row(DeltaGaussian),
-    "point": Row(Point),
+    "deterministic": Row(Deterministic),
     "iaf": Row(partial(IAF, width=16)),
-    "iaf-one": Row(partial(IAF, transforms=1, width=8)),
+    "iaf-one": Row(partial(IAF, n_transforms=1, width=8)),
     **{
-        f"flow-{kind}": Row(partial(Flow, kind=kind, width=16))
+        f"flow-{kind}": Row(partial(Flow, flow=kind, width=16))
         for kind in ("nsf-coupling", "realnvp", "nsf", "maf")
     },
-    "vmf": Row(VonMisesFisher, sphere.HypersphericalUniform, ((2,), (3,), (16,))),
-    "gumbel": Row(partial(Gumbel, classes=3), partial(categorical.Categorical, classes=3), CHOICES),
-    "gumbel-hard": Row(
-        partial(Gumbel, classes=3, hard=True), partial(categorical.Categorical, classes=3), CHOICES
+    "vmf": Row(VonMisesFisher, hyperspherical.HypersphericalUniform, ((2,), (3,), (16,))),
+    "gumbel": Row(
+        partial(GumbelSoftmax, n_classes=3), partial(categorical.Categorical, n_classes=3), CHOICES
     ),
-    "joint": Row(partial(Joint, classes=3), partial(categorical.Joint, classes=3), PAIRS),
+    "gumbel-hard": Row(
+        partial(GumbelSoftmax, n_classes=3, straight_through=True),
+        partial(categorical.Categorical, n_classes=3),
+        CHOICES,
+    ),
+    "joint": Row(
+        partial(GaussianGumbel, n_classes=3),
+        partial(categorical.GaussianCategorical, n_classes=3),
+        PAIRS,
+    ),
 }
 
 
@@ -75,14 +96,15 @@ rows_and_events = pytest.mark.parametrize(
 
 
 def dense(row):
-    return "density" in row.head.gives
+    return "density" in row.head.provides
 
 
 def closed(row):
     head = row.head
     return (
         dense(row)
-        and closed_kl(head(torch.zeros(1, *head.raw)), row.prior(head.event)()) is not None
+        and analytic_kl(head(torch.zeros(1, *head.param_shape)), row.prior(head.event_shape)())
+        is not None
     )
 
 
@@ -94,7 +116,7 @@ def test_every_posterior_is_tried():
 @rows_and_events
 def test_draws_have_samples_first(row, event):
     head = row.make(event)
-    q = head(torch.randn(4, *head.raw))
+    q = head(torch.randn(4, *head.param_shape))
     assert q.batch_shape == (4,)
     assert q.event_shape == event
     assert q.rsample((6,)).shape == (6, 4, *event)
@@ -107,7 +129,7 @@ def test_draws_have_samples_first(row, event):
 def test_any_leading_dimensions(row, event):
     head = row.make(event)
     for lead in ((), (3,), (2, 3)):
-        q = head(torch.randn(*lead, *head.raw))
+        q = head(torch.randn(*lead, *head.param_shape))
         assert q.batch_shape == lead
         assert q.rsample((5,)).shape == (5, *lead, *event)
         if dense(row):
@@ -118,7 +140,7 @@ def test_any_leading_dimensions(row, event):
 @rows_and_events
 def test_gradient_of_a_draw_reaches_the_network_and_all_parameters(row, event):
     head = row.make(event)
-    h = torch.randn(4, *head.raw, requires_grad=True)
+    h = torch.randn(4, *head.param_shape, requires_grad=True)
     z = head(h).rsample((6,))
     # Not the squares: those of a direction add up to 1 whatever it is.
     (z * torch.randn_like(z)).sum().backward()
@@ -133,7 +155,7 @@ def test_gradient_of_a_draw_reaches_the_network_and_all_parameters(row, event):
 def test_finite_far_out(row):
     head = row.head
     for far in (-1e4, 0.0, 1e4):
-        h = torch.full((2, *head.raw), far)
+        h = torch.full((2, *head.param_shape), far)
         h[1] *= -1
         h[0, 0] += 1
         q = head(h.requires_grad_())
@@ -142,7 +164,7 @@ def test_finite_far_out(row):
         assert q.mean.isfinite().all() and q.variance.isfinite().all()
         loss = (z * torch.randn_like(z)).mean()
         if dense(row):
-            loss = loss + Level(z, q, row.prior(head.event)()).kl.sum()
+            loss = loss + Level(z, q, row.prior(head.event_shape)()).kl.sum()
         assert loss.isfinite()
         loss.backward()
         assert h.grad.isfinite().all()
@@ -153,7 +175,7 @@ def test_finite_far_out(row):
 def test_kl_is_the_mean_log_ratio_of_draws(row, which):
     event = row.events[which]
     head = row.make(event).eval()
-    q, p = head(torch.randn(1, *head.raw)), row.prior(event)()
+    q, p = head(torch.randn(1, *head.param_shape)), row.prior(event)()
     level = Level(q.rsample((20_000,)), q, p)
     ratio = -level.log_ratio[:, 0]
     error = ratio.std() / math.sqrt(len(ratio))
@@ -163,7 +185,7 @@ def test_kl_is_the_mean_log_ratio_of_draws(row, which):
 @some(dense)
 def test_the_variance_that_is_told_is_that_of_draws(row):
     head = row.make(row.events[1]).eval()
-    q = head(torch.randn(1, *head.raw))
+    q = head(torch.randn(1, *head.param_shape))
     drawn = q.sample((10_000,)).var(0)
     # A flow estimates it from 64 fixed draws.
     rtol = 0.25 if isinstance(head, IAF | Flow) else 0.08
@@ -173,7 +195,7 @@ def test_the_variance_that_is_told_is_that_of_draws(row):
 @some(dense)
 def test_density_is_the_same_a_second_time_and_by_itself(row):
     head = row.make(row.events[1]).double().eval()
-    h = torch.randn(3, *head.raw).double()
+    h = torch.randn(3, *head.param_shape).double()
     q = head(h)
     z = q.rsample((4,))
     torch.testing.assert_close(q.log_prob(z), q.log_prob(z.clone()), atol=1e-9, rtol=1e-9)
@@ -186,7 +208,7 @@ def test_density_is_the_same_a_second_time_and_by_itself(row):
 @rows
 def test_same_noise_same_draws(row):
     head = row.make(row.events[1])
-    h = torch.randn(3, *head.raw)
+    h = torch.randn(3, *head.param_shape)
     drawn = []
     for _ in range(2):
         torch.manual_seed(5)
@@ -199,7 +221,7 @@ def test_weights_go_to_disk_and_back(row, tmp_path):
     first, second = row.make(row.events[1]), row.make(row.events[1])
     path = write_tensors(tmp_path / "weights", first.state_dict())
     second.load_state_dict(read_tensors(path)[0])
-    h = torch.randn(2, *first.raw)
+    h = torch.randn(2, *first.param_shape)
     assert torch.equal(first(h).mean, second(h).mean)
 
 
@@ -219,10 +241,11 @@ def test_a_diverged_spread_can_return():
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0])
-@pytest.mark.parametrize("part", [Gaussian, IAF, Flow, VonMisesFisher, Joint])
+@pytest.mark.parametrize("part", [Gaussian, IAF, Flow, VonMisesFisher, GaussianGumbel])
 def test_a_bad_bound_is_refused(part, bound):
     with pytest.raises(VariedError, match="must be above 0"):
-        part((30,), bound=bound)
+        name = "log_kappa_bound" if part is VonMisesFisher else "logvar_bound"
+        part((30,), **{name: bound})
 
 
 # Spaces
@@ -241,7 +264,7 @@ def test_a_posterior_lies_where_its_prior_does(row):
 @rows_and_events
 def test_its_prior_is_a_distribution_over_the_same_latents(row, event):
     prior = row.prior(event)
-    p, z = prior(), row.make(event).eval()(torch.zeros(9, *row.make(event).raw)).sample()
+    p, z = prior(), row.make(event).eval()(torch.zeros(9, *row.make(event).param_shape)).sample()
     assert p.batch_shape == ()
     assert p.event_shape == z.shape[1:]
     assert p.sample((9,)).shape == (9, *event)
@@ -261,19 +284,21 @@ def test_standard_normal_is_the_formula():
 def test_priors_of_choices_are_the_formula():
     z = torch.cat([torch.randn(8, 2), torch.eye(3)[torch.arange(8) % 3]], 1)
     normal = StandardNormal((2,))().log_prob(z[:, :2])
-    both = categorical.Joint((5,), classes=3)().log_prob(z)
+    both = categorical.GaussianCategorical((5,), n_classes=3)().log_prob(z)
     torch.testing.assert_close(both, normal - math.log(3))
-    two = categorical.Categorical((6,), classes=3)().log_prob(torch.cat([z[:, 2:], z[:, 2:]], 1))
+    two = categorical.Categorical((6,), n_classes=3)().log_prob(torch.cat([z[:, 2:], z[:, 2:]], 1))
     torch.testing.assert_close(two, torch.full((8,), -2 * math.log(3)))
 
 
 # Choices among classes
 
 
-@pytest.mark.parametrize("make", [Gumbel, partial(Joint, classes=8)], ids=["gumbel", "joint"])
+@pytest.mark.parametrize(
+    "make", [GumbelSoftmax, partial(GaussianGumbel, n_classes=8)], ids=["gumbel", "joint"]
+)
 def test_choices_are_relaxed_in_training_and_made_in_evaluation(make):
     head = make((16,))
-    h = torch.randn(50, *head.raw)
+    h = torch.randn(50, *head.param_shape)
     relaxed, made = head.train()(h).rsample()[:, 8:], head.eval()(h).rsample()[:, 8:]
     assert ((relaxed > 0) & (relaxed < 1)).any(1).all()
     assert ((made == 0) | (made == 1)).all()
@@ -281,36 +306,36 @@ def test_choices_are_relaxed_in_training_and_made_in_evaluation(make):
 
 
 def test_temperature_may_move_and_is_not_saved():
-    head = Gumbel((8,), temperature=number("linear(2, 0.5, 10)"))
+    head = GumbelSoftmax((8,), temperature=parse_number("linear(2, 0.5, 10)"))
     assert not head.state_dict()
     logits, largest = torch.zeros(2000, 8), []
     for step in (0, 5, 10):
-        head.temperature.turn(step)
+        head.temperature.set_step(step)
         largest.append(head(logits).rsample().amax(1).mean().item())
     assert largest == sorted(largest)
     assert largest[0] + 0.1 < largest[2]
-    head.temperature.turn(99)
+    head.temperature.set_step(99)
     assert head.temperature.value == 0.5
 
 
 @pytest.mark.parametrize("low", [0.0, -1.0, "linear(1, 0, 10)", "cosine(0, 1, 0.5)"])
 def test_a_temperature_of_zero_is_refused(low):
     with pytest.raises(VariedError, match="must stay above 0"):
-        Gumbel((8,), temperature=number(low))
+        GumbelSoftmax((8,), temperature=parse_number(low))
 
 
 @pytest.mark.parametrize(
     ("alone", "both"),
-    [(Gumbel, Joint), (categorical.Categorical, categorical.Joint)],
+    [(GumbelSoftmax, GaussianGumbel), (categorical.Categorical, categorical.GaussianCategorical)],
     ids=["posterior", "prior"],
 )
 def test_channels_that_do_not_divide_into_choices_are_refused(alone, both):
     with pytest.raises(VariedError, match="latent=16 does not divide"):
-        alone((16,), classes=10)
+        alone((16,), n_classes=10)
     with pytest.raises(VariedError, match="latent=20"):
-        both((10,), classes=10)
-    with pytest.raises(VariedError, match="classes=1"):
-        alone((16,), classes=1)
+        both((10,), n_classes=10)
+    with pytest.raises(VariedError, match="n_classes=1"):
+        alone((16,), n_classes=1)
 
 
 class Fixed(torch.nn.Module):
@@ -325,9 +350,11 @@ class Fixed(torch.nn.Module):
 
 
 def test_importance_weights_of_choices_are_those_of_every_choice():
-    head, prior = Gumbel((6,), classes=3), categorical.Categorical((6,), classes=3)
-    decoder = Given(torch.nn.Linear(6, 1), likelihoods.Gaussian((1,), scale=0.7), (6,))
-    model = VAE(Given(Fixed(6), head, (1,)), decoder, prior).double().eval()
+    head, prior = GumbelSoftmax((6,), n_classes=3), categorical.Categorical((6,), n_classes=3)
+    decoder = ConditionalDistribution(
+        torch.nn.Linear(6, 1), likelihoods.Gaussian((1,), scale=0.7), (6,)
+    )
+    model = VAE(ConditionalDistribution(Fixed(6), head, (1,)), decoder, prior).double().eval()
     x, eye = torch.tensor([[0.4]]).double(), torch.eye(3).double()
     with torch.no_grad():
         every = torch.stack([torch.cat([a, b]) for a in eye for b in eye])[:, None]
@@ -335,7 +362,7 @@ def test_importance_weights_of_choices_are_those_of_every_choice():
         log_q = model.encoder(x).log_prob(every)
         trace = model(x, samples=400)
         index = (trace.levels[0].z == every[:, 0]).all(-1).int().argmax(1)
-        torch.testing.assert_close(trace.log_w[:, 0], (log_joint - log_q)[index, 0])
+        torch.testing.assert_close(trace.log_weight[:, 0], (log_joint - log_q)[index, 0])
         # The bound that is reported, as the sum over all nine.
         elbo = (log_q.exp() * (log_joint - log_q)).sum(0)
         exact = (log_q.exp() * decoder(every).log_prob(x)).sum(0) - trace.levels[0].kl[0]
@@ -344,9 +371,14 @@ def test_importance_weights_of_choices_are_those_of_every_choice():
 
 
 def test_importance_weights_of_a_joint_average_to_the_evidence():
-    head, prior = Joint((4,), classes=3), categorical.Joint((4,), classes=3)
-    decoder = Given(torch.nn.Linear(4, 1), likelihoods.Gaussian((1,), scale=0.7), (4,))
-    model = VAE(Given(Fixed(5), head, (1,)), decoder, prior).double().eval()
+    head, prior = (
+        GaussianGumbel((4,), n_classes=3),
+        categorical.GaussianCategorical((4,), n_classes=3),
+    )
+    decoder = ConditionalDistribution(
+        torch.nn.Linear(4, 1), likelihoods.Gaussian((1,), scale=0.7), (4,)
+    )
+    model = VAE(ConditionalDistribution(Fixed(5), head, (1,)), decoder, prior).double().eval()
     model.encoder.net.value[1] = 1.0
     x = torch.tensor([[0.4]]).double()
     with torch.no_grad():
@@ -354,7 +386,7 @@ def test_importance_weights_of_a_joint_average_to_the_evidence():
         every = torch.cat([line, torch.eye(3).double().repeat_interleave(2001, 0)], 1)[:, None]
         log_joint = decoder(every).log_prob(x) + prior().log_prob(every)
         evidence = log_joint.logsumexp(0) + math.log(20 / 2000)
-        weights = (model(x, samples=20_000).log_w - evidence).exp()
+        weights = (model(x, samples=20_000).log_weight - evidence).exp()
     error = weights.std() / math.sqrt(len(weights))
     assert error < 0.05
     assert (weights.mean() - 1).abs() < 4 * error
@@ -369,13 +401,13 @@ def test_importance_weights_of_a_joint_average_to_the_evidence():
 def test_trains_in_a_model(row, precision, samples):
     event = row.events[1]
     head, size = row.make(event), math.prod(event)
-    inner = torch.nn.Linear(6, math.prod(head.raw))
-    encoder = torch.nn.Sequential(inner, torch.nn.Unflatten(1, head.raw))
+    inner = torch.nn.Linear(6, math.prod(head.param_shape))
+    encoder = torch.nn.Sequential(inner, torch.nn.Unflatten(1, head.param_shape))
     decoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, 6))
-    given = Given(decoder, likelihoods.Bernoulli((6,)), event)
-    model = VAE(Given(encoder, head, (6,)), given, row.prior(event))
+    given = ConditionalDistribution(decoder, likelihoods.Bernoulli((6,)), event)
+    model = VAE(ConditionalDistribution(encoder, head, (6,)), given, row.prior(event))
     model.encoder.precision = model.decoder.precision = precision
-    objective = elbo() if dense(row) else reconstruction()
+    objective = elbo() if dense(row) else reconstruction_only()
     x = torch.tensor([1.0, 0, 1, 0, 1, 0]).repeat(32, 1)
     optimizer = torch.optim.Adam(model.parameters(), 0.05)
     losses = []
@@ -389,5 +421,5 @@ def test_trains_in_a_model(row, precision, samples):
     trace = model(x, samples=samples)
     assert trace.log_px.shape == (samples, len(x))
     if dense(row):
-        assert trace.log_w.shape == trace.levels[0].kl.shape == (samples, len(x))
-        assert trace.log_w.dtype == torch.float32
+        assert trace.log_weight.shape == trace.levels[0].kl.shape == (samples, len(x))
+        assert trace.log_weight.dtype == torch.float32

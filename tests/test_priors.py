@@ -16,10 +16,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from varied.errors import VariedError
 from varied.nets import with_context
 from varied.posteriors import Gaussian, Posterior
-from varied.priors import PRIORS, Flow, FlowMatching, FullMixture, Mixture, Transformer, VampPrior
-from varied.priors.blend import DiagonalBlend, PosteriorBlend
-from varied.priors.later import Later
-from varied.trace import Given
+from varied.priors import (
+    PRIORS,
+    Flow,
+    FlowMatching,
+    GaussianMixture,
+    LearnedGaussianMixture,
+    Transformer,
+    VampPrior,
+)
+from varied.priors.ex_post import ExPostPrior
+from varied.priors.mixtures import DiagonalMixture, PosteriorMixture
+from varied.trace import ConditionalDistribution
 
 DATA = (3, 2)
 
@@ -30,7 +38,7 @@ DATA = (3, 2)
 class Laplace(Posterior):
     """A posterior with another shape, for what must not count on Gaussians."""
 
-    arity = 2
+    params_per_element = 2
 
     def build(self, loc, h):
         return td.Laplace(loc, 0.2 + h.exp(), validate_args=False)
@@ -40,11 +48,11 @@ def encoder(event, context=0, posterior=Gaussian):
     head = posterior(event)
 
     def net(shape):
-        linear = nn.Linear(math.prod(shape), math.prod(head.raw))
+        linear = nn.Linear(math.prod(shape), math.prod(head.param_shape))
         nn.init.normal_(linear.weight, std=0.7)
-        return nn.Sequential(nn.Flatten(), linear, nn.Unflatten(1, head.raw))
+        return nn.Sequential(nn.Flatten(), linear, nn.Unflatten(1, head.param_shape))
 
-    return Given(with_context(net, DATA, context), head, DATA)
+    return ConditionalDistribution(with_context(net, DATA, context), head, DATA)
 
 
 # The rows: from an event and features of context to a prior that is ready
@@ -59,46 +67,46 @@ def shaken(prior):
 
 
 def mixture(event, context=0, **settings):
-    return shaken(Mixture(event, **settings))
+    return shaken(LearnedGaussianMixture(event, **settings))
 
 
-def vamp(event, context=0, posterior=Gaussian, components=7):
-    prior = VampPrior(event, context, components=components)
+def vamp(event, context=0, posterior=Gaussian, n_components=7):
+    prior = VampPrior(event, context, n_components=n_components)
     prior.attach(encoder(event, context, posterior))
     c = torch.randn(50, context) if context else None
-    prior.begin(torch.rand(50, *DATA), c)
+    prior.init_from_data(torch.rand(50, *DATA), c)
     return prior
 
 
 def flow(event, context=0, **settings):
-    return shaken(Flow(event, context, **{"width": 8, "transforms": 2} | settings))
+    return shaken(Flow(event, context, **{"width": 8, "n_transforms": 2} | settings))
 
 
 def matching(event, context=0, **settings):
     prior = FlowMatching(event, context, **{"width": 8, "depth": 1, "steps": 10} | settings)
-    prior.begin(1 + 1.5 * torch.randn(200, *event))
+    prior.init_from_data(1 + 1.5 * torch.randn(200, *event))
     return shaken(prior)
 
 
 def gmm(event, context=0, **settings):
-    prior = FullMixture(event, **settings)
+    prior = GaussianMixture(event, **settings)
     z = torch.randn(300, *event)
     prior.fit(z + (z > 0) * 0.7 * z.roll(1, -1))
     return prior
 
 
 ROWS = {
-    "mixture": partial(mixture, components=5),
+    "learned-gmm": partial(mixture, n_components=5),
     "vamp": vamp,
     "vamp-laplace": partial(vamp, posterior=Laplace),
     "flow-maf": flow,
-    "flow-nsf": partial(flow, kind="nsf"),
-    "flow-realnvp": partial(flow, kind="realnvp", transforms=3),
-    "flow-nsf-coupling": partial(flow, kind="nsf-coupling"),
+    "flow-nsf": partial(flow, flow="nsf"),
+    "flow-realnvp": partial(flow, flow="realnvp", n_transforms=3),
+    "flow-nsf-coupling": partial(flow, flow="nsf-coupling"),
     "flow-matching": matching,
-    "gmm": partial(gmm, components=3),
+    "gmm": partial(gmm, n_components=3),
 }
-MINE = {"mixture", "vamp", "flow", "transformer", "flow-matching", "gmm"}
+MINE = {"learned-gmm", "vamp", "flow", "transformer", "flow-matching", "gmm"}
 EVENTS = [(1,), (5,), (2, 3, 3)]
 
 rows = pytest.mark.parametrize("make", ROWS.values(), ids=ROWS)
@@ -109,9 +117,9 @@ def halves(make, event):
     return not (make is ROWS["flow-realnvp"] and event == (1,))
 
 
-def given(prior, context, batch=4):
+def given(prior, context, batch_size=4):
     like = next(itertools.chain(prior.parameters(), prior.buffers()))
-    return prior(torch.randn(batch, context).to(like.dtype) if context else None)
+    return prior(torch.randn(batch_size, context).to(like.dtype) if context else None)
 
 
 def doubled(prior):
@@ -171,7 +179,7 @@ def grid(reach, points):
 @rows
 @contexts
 def test_adds_up_to_one_and_draws_as_it_says(make, context):
-    p = given(doubled(make((2,), context)), context, batch=1)
+    p = given(doubled(make((2,), context)), context, batch_size=1)
     z, cell = grid(16.0, 161)
     lead = (len(z), *p.batch_shape, 2)
     with torch.no_grad():
@@ -205,7 +213,7 @@ def test_a_loaded_prior_is_the_same(make):
     prior, other = make((3,)), make((3,))
     if isinstance(prior, VampPrior):
         other.attach(prior._encoder[0])
-    if isinstance(other, Later):
+    if isinstance(other, ExPostPrior):
         other.settled = False
     other.load_state_dict(prior.state_dict())
     torch.manual_seed(3)
@@ -230,20 +238,20 @@ def test_temperature_draws_in_towards_the_typical(make):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (partial(Mixture, (3,), components=0), "at least 1; 50"),
-        (partial(VampPrior, (3,), 0, components=0), "at least 1; 500"),
-        (partial(Flow, (3,), 0, kind="naf"), "There is no flow"),
-        (partial(Flow, (3,), 0, transforms=0), "transforms=0"),
+        (partial(LearnedGaussianMixture, (3,), n_components=0), "at least 1; 50"),
+        (partial(VampPrior, (3,), 0, n_components=0), "at least 1; 500"),
+        (partial(Flow, (3,), 0, flow="naf"), "There is no flow"),
+        (partial(Flow, (3,), 0, n_transforms=0), "n_transforms=0"),
         (partial(Flow, (3,), 0, width=0), "width=0"),
-        (partial(Flow, (1,), 0, kind="realnvp"), "use kind='maf'"),
-        (partial(Transformer, (3,), 0, width=10, heads=4), "multiple of heads=4"),
+        (partial(Flow, (1,), 0, flow="realnvp"), "use flow='maf'"),
+        (partial(Transformer, (3,), 0, width=10, n_heads=4), "multiple of n_heads=4"),
         (partial(Transformer, (3,), 0, depth=0), "depth=0"),
         (partial(Transformer, (3,), 0, dropout=1.0), "dropout=1.0"),
         (partial(FlowMatching, (3,), 0, steps=0), "steps=0"),
-        (partial(FullMixture, (3,), components=0), "at least 1; 10"),
-        (partial(FullMixture, (64, 7, 7)), "use prior='flow-matching'"),
-        (lambda: FullMixture((3,)).fit(torch.randn(9, 3)), "fewer components or more data"),
-        (lambda: FullMixture((3,)).fit(torch.full((90, 3), math.nan)), "not finite"),
+        (partial(GaussianMixture, (3,), n_components=0), "at least 1; 10"),
+        (partial(GaussianMixture, (64, 7, 7)), "use prior='flow-matching'"),
+        (lambda: GaussianMixture((3,)).fit(torch.randn(9, 3)), "fewer components or more data"),
+        (lambda: GaussianMixture((3,)).fit(torch.full((90, 3), math.nan)), "not finite"),
         (lambda: VampPrior((3,), 0)(), r"call attach\(encoder\) first"),
         (lambda: Transformer((3,), 0)(), r"call attach\(encoder\) first"),
         (lambda: Transformer((3,), 0).attach(encoder((3,))), "use posterior='vq'"),
@@ -265,7 +273,7 @@ def theirs(logits, mean, log_variance):
 def test_diagonal_mixture_is_that_of_torch():
     logits, mean, log_variance = torch.randn(6), torch.randn(6, 2, 3), torch.randn(6, 2, 3)
     params = logits.double(), mean.double(), log_variance.double()
-    ours, wanted = DiagonalBlend(*params), theirs(*params)
+    ours, wanted = DiagonalMixture(*params), theirs(*params)
     z = torch.randn(50, 4, 2, 3).double()
     torch.testing.assert_close(ours.log_prob(z), wanted.log_prob(z), atol=1e-11, rtol=1e-11)
     torch.testing.assert_close(ours.mean, wanted.mean, atol=1e-12, rtol=1e-12)
@@ -276,7 +284,7 @@ def test_diagonal_mixture_is_that_of_torch():
 def test_multiplied_out_in_float32_it_is_as_exact_as_a_sum_of_squares(log_variance):
     logits, mean = torch.randn(500), 3 * torch.randn(500, 40)
     spread = log_variance + 0.3 * torch.randn(500, 40)
-    p = DiagonalBlend(logits, mean, spread)
+    p = DiagonalMixture(logits, mean, spread)
     z = p.sample((200,))
     exact = theirs(logits.double(), mean.double(), spread.double()).log_prob(z.double())
     assert p.log_prob(z).dtype == torch.float32
@@ -296,7 +304,7 @@ class Largest(TorchDispatchMode):
 
 
 def test_many_samples_of_a_large_mixture_fit_in_memory():
-    p = DiagonalBlend(torch.zeros(500), torch.randn(500, 40), torch.zeros(500, 40))
+    p = DiagonalMixture(torch.zeros(500), torch.randn(500, 40), torch.zeros(500, 40))
     z = torch.randn(5000, 4, 40)
     with torch.no_grad(), Largest() as seen:
         found = p.log_prob(z)
@@ -312,14 +320,14 @@ def test_pieces_change_nothing():
 
 
 def test_a_learned_mixture_starts_spread_out_and_as_wide_as_the_standard_normal():
-    p = Mixture((5,), components=400)()
+    p = LearnedGaussianMixture((5,), n_components=400)()
     assert p.mean.abs().max() < 0.2
     assert (p.variance - 1).abs().max() < 0.2
     assert torch.cdist(p.means, p.means).fill_diagonal_(9).min() > 0.01
 
 
 def test_components_far_out_stay_finite_with_a_gradient():
-    prior = Mixture((2,), components=2)
+    prior = LearnedGaussianMixture((2,), n_components=2)
     with torch.no_grad():
         prior.means[0], prior.spreads[0], prior.spreads[1] = 1e3, -60.0, 60.0
     prior().log_prob(torch.randn(9, 2)).sum().backward()
@@ -346,16 +354,16 @@ def test_vamp_is_the_posterior_averaged_over_its_pseudo_inputs():
         z = torch.randn(10, 2, 3).double()
         wanted = torch.stack([given(u[None]).log_prob(z) for u in prior.pseudo()]).exp().mean(0)
         torch.testing.assert_close(prior().log_prob(z), wanted.log(), atol=1e-10, rtol=1e-10)
-        assert isinstance(prior(), DiagonalBlend if posterior is Gaussian else PosteriorBlend)
+        assert isinstance(prior(), DiagonalMixture if posterior is Gaussian else PosteriorMixture)
 
 
 def test_vamp_starts_from_rows_and_stays_where_the_data_are():
     x, c = torch.rand(40, *DATA).round(), torch.randn(40, 2)
     for data, inside in ((x, True), (x.sub(0.5).mul(4), False)):
-        prior = VampPrior((3,), 2, components=30)
+        prior = VampPrior((3,), 2, n_components=30)
         prior.attach(encoder((3,), 2))
         assert not prior.unit
-        prior.begin(data, c)
+        prior.init_from_data(data, c)
         assert bool(prior.unit) is inside
         away = torch.cdist(prior.pseudo().flatten(1), data.flatten(1))
         assert away.min(1).values.max() < (0.1 if inside else 0.6)
@@ -368,11 +376,11 @@ def test_vamp_starts_from_rows_and_stays_where_the_data_are():
 
 
 def test_vamp_makes_do_with_fewer_rows_than_components_and_with_missing_numbers():
-    prior = VampPrior((3,), 0, components=30)
+    prior = VampPrior((3,), 0, n_components=30)
     prior.attach(encoder((3,)))
     x = torch.rand(7, *DATA)
     x[2, 1] = math.nan
-    prior.begin(x)
+    prior.init_from_data(x)
     assert prior.inputs.isfinite().all()
     apart = torch.cdist(prior.inputs.flatten(1), prior.inputs.flatten(1))
     assert apart.fill_diagonal_(9).min() > 0
@@ -397,7 +405,7 @@ def test_a_copy_of_a_model_has_a_vamp_that_asks_the_copied_encoder():
 
 def test_vamp_encodes_its_pseudo_inputs_once_and_for_draws_only_those_that_are_drawn():
     seen = []
-    prior = vamp((3,), posterior=Laplace, components=50)
+    prior = vamp((3,), posterior=Laplace, n_components=50)
     prior._encoder[0].register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     p = prior()
     p.log_prob(torch.randn(20, 6, 3))
@@ -412,8 +420,8 @@ def test_vamp_encodes_its_pseudo_inputs_once_and_for_draws_only_those_that_are_d
 @pytest.mark.parametrize("kind", ["maf", "nsf", "realnvp", "nsf-coupling"])
 @contexts
 def test_log_determinant_of_a_flow_is_that_of_its_jacobian(kind, context):
-    prior = flow((4,), context, kind=kind).double()
-    p = given(prior, context, batch=1)
+    prior = flow((4,), context, flow=kind).double()
+    p = given(prior, context, batch_size=1)
     for z in torch.randn(5, 4).double():
         z = z.expand(*p.batch_shape, 4)
         jacobian = torch.autograd.functional.jacobian(p.flow.transform, z).reshape(4, 4)
@@ -427,7 +435,7 @@ def test_log_determinant_of_a_flow_is_that_of_its_jacobian(kind, context):
 @pytest.mark.parametrize("kind", ["maf", "nsf", "realnvp", "nsf-coupling"])
 @pytest.mark.parametrize("size", [2, 9])
 def test_a_flow_starts_close_to_the_standard_normal(kind, size):
-    p, z = Flow((size,), 0, kind=kind)(), torch.randn(200, size)
+    p, z = Flow((size,), 0, flow=kind)(), torch.randn(200, size)
     wanted = td.Normal(0, 1).log_prob(z).sum(1)
     assert (p.log_prob(z) - wanted).abs().mean() < 0.05 * size
 

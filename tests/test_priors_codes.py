@@ -12,8 +12,8 @@ from torch import nn
 from torch.distributions import Independent
 
 from varied.distributions import Gaussian as Normal
-from varied.distributions import closed_kl
-from varied.distributions.code import Code
+from varied.distributions import analytic_kl
+from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError
 from varied.priors import FlowMatching, Transformer
 from varied.trace import Level
@@ -24,10 +24,10 @@ contexts = pytest.mark.parametrize("context", [0, 2], ids=["", "context"])
 class Quantizer(nn.Module):
     """A codebook, as a prior over codes sees it: each site is one number of a flat latent."""
 
-    def __init__(self, codes=3, sites=4):
+    def __init__(self, codebook_size=3, sites=4):
         super().__init__()
-        self.codes, self.sites, self.event = codes, sites, (sites,)
-        self.register_buffer("book", 10.0 * torch.arange(codes))
+        self.num_codes, self.num_tokens, self.event_shape = codebook_size, sites, (sites,)
+        self.register_buffer("book", 10.0 * torch.arange(codebook_size))
 
     def lookup(self, index):
         return self.book[index]
@@ -38,8 +38,8 @@ class Quantized:
         self.head, self.inputs = head, (3, 2)
 
 
-def transformer(context=0, codes=3, sites=4, **settings):
-    quantizer = Quantizer(codes, sites)
+def transformer(context=0, codebook_size=3, sites=4, **settings):
+    quantizer = Quantizer(codebook_size, sites)
     prior = Transformer((sites,), context, **{"width": 16, "depth": 2, "dropout": 0.0} | settings)
     prior.attach(Quantized(quantizer))
     with torch.no_grad():
@@ -135,15 +135,15 @@ def test_kl_of_a_code_is_minus_its_log_probability(context):
     prior = transformer(context)
     index = torch.randint(3, (5, 4))
     value = prior._quantizer[0].lookup(index)
-    q = Independent(Code(value, index, torch.zeros(5)), 1)
+    q = Independent(CodebookPoint(value, index, torch.zeros(5)), 1)
     p = prior(torch.randn(5, context) if context else None)
-    kl = closed_kl(q, p)
+    kl = analytic_kl(q, p)
     torch.testing.assert_close(kl, -p.log_prob_index(index), atol=0, rtol=0)
     assert kl.shape == (5,)
     assert Level(q.rsample((2,)), q, p).kl.shape == (2, 5)
     torch.testing.assert_close(p.cost(index), kl, atol=0, rtol=0)
     normal = Independent(Normal(value, torch.zeros(5, 4)), 1)
-    assert closed_kl(normal, p) is None
+    assert analytic_kl(normal, p) is None
 
 
 def test_gradient_of_the_cost_reaches_every_parameter_of_the_transformer():

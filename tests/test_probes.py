@@ -35,7 +35,7 @@ def heaps(n=2000, d=3, classes=4, apart=20.0, seed=0):
 # Known answers
 
 
-@pytest.mark.parametrize("kind", ["linear", "neighbours"])
+@pytest.mark.parametrize("kind", ["linear", "neighbors"])
 def test_codes_that_hold_the_classes_are_read_whole(kind):
     x, y = heaps()
     for labels in (y, y % 2 == 0, np.array(list("abcd"))[y], torch.tensor(y), y.tolist()):
@@ -45,7 +45,7 @@ def test_codes_that_hold_the_classes_are_read_whole(kind):
         assert found.chance < 0.6
 
 
-@pytest.mark.parametrize("kind", ["linear", "neighbours"])
+@pytest.mark.parametrize("kind", ["linear", "neighbors"])
 def test_codes_that_hold_nothing_are_read_by_chance(kind):
     y = (np.random.default_rng(0).random(3000) < 0.3).astype(int)
     found = probe(noise(3000, 5), y, kind=kind)
@@ -71,27 +71,27 @@ def test_a_noisy_line_is_read_to_its_share_of_the_variance():
     found = probe(x, y)
     assert abs(found.score.value - 0.5) < 3 * found.score.error
     assert 0.01 < found.score.error < 0.04
-    assert probe(x, y, kind="neighbours").score.value < found.score.value
+    assert probe(x, y, kind="neighbors").score.value < found.score.value
 
 
-def test_neighbours_read_what_no_line_can():
+def test_neighbors_read_what_no_line_can():
     x = noise(3000, 2)
     y = (np.prod(x, axis=1) > 0).astype(int)
     assert probe(x, y).score.value < 0.6
-    assert probe(x, y, kind="neighbours").score.value > 0.93
+    assert probe(x, y, kind="neighbors").score.value > 0.93
 
 
 # Other ways to the same figure
 
 
-def test_neighbours_are_those_of_scikit_learn():
+def test_neighbors_are_those_of_scikit_learn():
     x, y = heaps(apart=1.0)
     test = np.arange(1500, 2000)
     by_hand = KNeighborsClassifier(10).fit(x[:1500], y[:1500]).score(x[1500:], y[1500:])
-    assert probe(x, y, test=test, kind="neighbours").score.value == by_hand
+    assert probe(x, y, test=test, kind="neighbors").score.value == by_hand
     z = x @ [1.0, 2.0, 3.0]
     by_hand = KNeighborsRegressor(10).fit(x[:1500], z[:1500]).score(x[1500:], z[1500:])
-    found = probe(x, z, test=test, kind="neighbours").score.value
+    found = probe(x, z, test=test, kind="neighbors").score.value
     assert found == pytest.approx(by_hand, abs=1e-6)
 
 
@@ -290,7 +290,7 @@ def test_a_probe_says_all_in_a_line():
         (noise(50, 2), [str(i) for i in range(50)], {}, "nearly as many as the rows"),
         (noise(50, 2), noise(50, 2), {}, "one column at a time"),
         (noise(50, 2), np.full(50, np.inf), {}, "infinite"),
-        (noise(50, 2), np.arange(50) % 2, {"kind": "forest"}, "choose from linear, neighbours"),
+        (noise(50, 2), np.arange(50) % 2, {"kind": "forest"}, "choose from linear, neighbors"),
         (noise(50, 2), np.arange(50) % 2, {"test": np.array([50])}, "row numbers from 0 to 49"),
         (noise(50, 2), np.arange(50) % 2, {"test": np.ones(40, bool)}, r"bool of shape \(50,\)"),
         (noise(50, 2), np.arange(50) % 2, {"test": np.ones(50, bool)}, "0 training and 50 test"),

@@ -14,18 +14,18 @@ from varied.likelihoods import ANY
 from varied.objectives import OBJECTIVES
 from varied.schedules import Linear
 from varied.spec import AXES, Plan, Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 SHAPE, CLASSES = (1, 12, 12), 3
 PARTS = {
-    "structure": ["flat", {"name": "ladder", "levels": 2, "state": 8}],
+    "architecture": ["vae", {"name": "ladder", "levels": 2, "hidden_size": 8}],
     "net": [{"name": name, "width": 4} for name in AXES["net"]],
     "likelihood": [
         # Rows of a table are no pictures: test_columns.py has a product of its own for them.
-        *(name for name in AXES["likelihood"] if name not in ("gaussian", "columns")),
-        *({"name": "gaussian", "scale": scale} for scale in ("learned", "each", 1.0)),
+        *(name for name in AXES["likelihood"] if name not in ("gaussian", "table")),
+        *({"name": "gaussian", "scale": scale} for scale in ("learned", "heteroscedastic", 1.0)),
         {"name": "categorical", "levels": 2},
-        {"name": "discretized-logistic-mixture", "components": 2},
+        {"name": "discretized-logistic-mixture", "n_components": 2},
     ],
     "posterior": list(AXES["posterior"]),
     "prior": list(AXES["prior"]),
@@ -34,29 +34,33 @@ PARTS = {
         {"name": "elbo", "beta": 4.0},
         {"name": "elbo", "beta": Linear(0.1, 1, 3)},
         {"name": "elbo", "free_bits": 0.1},
-        {"name": "elbo", "free_level": 0.1},
-        {"name": "iwae", "samples": 3, "estimator": "dreg"},
-        {"name": "iwae", "samples": 3, "kept": 2},
-        {"name": "dip", "kind": 2},
-        {"name": "rae", "decoder": "gp"},
+        {"name": "elbo", "free_bits_per_level": 0.1},
+        {"name": "iwae", "samples": 3, "gradient_estimator": "dreg"},
+        {"name": "iwae", "samples": 3, "n_kept": 2},
+        {"name": "dip-vae", "variant": "ii"},
+        {"name": "rae", "regularizer": "gp"},
     ],
 }
 SMALL = {
-    "posterior": {"gumbel": {"classes": 2}, "joint": {"classes": 2}, "vq": {"codes": 8}},
+    "posterior": {
+        "gumbel-softmax": {"n_classes": 2},
+        "gaussian-gumbel": {"n_classes": 2},
+        "vq": {"codebook_size": 8},
+    },
     "prior": {
-        "categorical": {"classes": 2},
-        "joint": {"classes": 2},
-        "transformer": {"width": 8, "depth": 1, "heads": 2},
-        "mixture": {"components": 3},
-        "vamp": {"components": 3},
-        "flow": {"width": 8, "transforms": 1},
+        "categorical": {"n_classes": 2},
+        "gaussian-categorical": {"n_classes": 2},
+        "transformer": {"width": 8, "depth": 1, "n_heads": 2},
+        "learned-gmm": {"n_components": 3},
+        "vamp": {"n_components": 3},
+        "flow": {"width": 8, "n_transforms": 1},
         "flow-matching": {"width": 8, "depth": 1, "steps": 2},
-        "gmm": {"components": 2},
+        "gmm": {"n_components": 2},
     },
     "objective": {
         "iwae": {"samples": 3},
-        "miwae": {"groups": 2, "samples": 2},
-        "piwae": {"groups": 2, "samples": 2},
+        "multiply-iwae": {"n_groups": 2, "samples": 2},
+        "piwae": {"n_groups": 2, "samples": 2},
     },
 }
 DRAW = {
@@ -93,30 +97,30 @@ def row(seed):
     else:
         domain = dice.choice(sorted(ANY))
     if seed % 3 == 0:  # a ladder is legal with the plain parts alone
-        chosen["structure"] = small("structure", "flat")
+        chosen["architecture"] = small("architecture", "vae")
     return chosen | {"domain": domain, "context": dice.choice([0, CLASSES])}
 
 
 def legal(one) -> bool:
     """Whether a combination means something, said again in the fewest words."""
     posterior, prior = (AXES[axis][one[axis]["name"]] for axis in ("posterior", "prior"))
-    if one["objective"]["name"] in ("semi", "stacked"):  # for models of classes alone
+    if one["objective"]["name"] in ("m2", "m1m2"):  # for models of classes alone
         return False
     if one["objective"]["name"] in ("aae", "wae-gan") and (
-        one["structure"]["name"] == "ladder" or posterior.space == "codes"
+        one["architecture"]["name"] == "ladder" or posterior.space == "codes"
     ):  # they draw from one prior while they train
         return False
     settings = {k: v for k, v in one["objective"].items() if k != "name"}
-    reads = OBJECTIVES[one["objective"]["name"]](**settings).reads
-    if one["structure"]["name"] == "ladder" and (
+    reads = OBJECTIVES[one["objective"]["name"]](**settings).requires
+    if one["architecture"]["name"] == "ladder" and (
         one["posterior"] != {"name": "gaussian"} or one["prior"] != {"name": "standard-normal"}
     ):
         return False
     return (
         one["domain"] in AXES["likelihood"][one["likelihood"]["name"]].accepts
         and posterior.space == prior.space
-        and reads <= posterior.gives
-        and (prior.fitted_later or reads - {"codes"} <= prior.gives)
+        and reads <= posterior.provides
+        and (prior.fitted_later or reads - {"codes"} <= prior.provides)
     )
 
 
@@ -127,13 +131,13 @@ def trains(one) -> None:
     step = Step(model, objective, lambda x: x)
     x = DRAW[one["domain"]](8, *SHAPE)
     c = torch.eye(CLASSES)[torch.arange(8) % CLASSES] if one["context"] else None
-    plan = Plan(steps=2, batch=8, threads=1, compile="no", precision="float32", warmup=1)
+    plan = Plan(steps=2, batch_size=8, threads=1, compile="no", precision="float32", lr_warmup=1)
     before = {name: p.detach().clone() for name, p in step.named_parameters()}
     events = list(train(step, Batches(x, c, size=8, seed=0), plan))
     assert all(event.parts["loss"].isfinite() for event in events), one
     assert events[-1].state.skipped == 0, one
     prior = getattr(model, "prior", None)
-    aside = prior is not None and (prior.fitted_later or "density" not in objective.reads)
+    aside = prior is not None and (prior.fitted_later or "density" not in objective.requires)
     still = [
         name
         for name, p in step.named_parameters()
@@ -151,8 +155,8 @@ def held(one) -> None:
         try:
             trains(one)
         except VariedError as told:  # what a term cannot read of several levels is seen in a step
-            assert one["structure"]["name"] == "ladder"
-            assert "use structure='flat'" in str(told)
+            assert one["architecture"]["name"] == "ladder"
+            assert "use architecture='vae'" in str(told)
         return
     with pytest.raises(VariedError) as told:
         compose(Spec.of(**{axis: one[axis] for axis in AXES}, latent=4), SHAPE, one["domain"])
@@ -175,7 +179,7 @@ def test_the_sample_has_legal_and_illegal_rows_of_every_part():
     assert 0.2 < sum(map(legal, rows)) / len(rows) < 0.8
     for axis in PARTS:
         assert {one[axis]["name"] for one in rows} == {named(part) for part in PARTS[axis]}
-        every = {named(part) for part in PARTS[axis]} - {"semi", "stacked"}
+        every = {named(part) for part in PARTS[axis]} - {"m2", "m1m2"}
         assert {one[axis]["name"] for one in rows if legal(one)} == every
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.distributions import Independent
 
-from varied.distributions.code import Code
+from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError
-from varied.objectives.codes import vq
+from varied.objectives.vq import vq_vae
 from varied.quantizers import (
     FSQ,
     LFQ,
@@ -22,35 +22,35 @@ from varied.quantizers import (
     ResidualVQ,
     SimVQ,
     code_counts,
-    code_use,
-    nearest,
-    rotated,
-    use_of,
+    code_usage,
+    nearest_code,
+    rotation_trick,
+    usage_from_counts,
 )
-from varied.quantizers.binary import code_entropy
+from varied.quantizers.lfq import code_entropy
 from varied.schedules import Linear
-from varied.terms.codes import quantization
+from varied.terms.quantization import quantization
 from varied.trace import Level, Trace
 
 ROWS = {
-    "vq": partial(VQ, codes=24),
-    "vq-gradient": partial(VQ, codes=24, update="gradient"),
-    "vq-rotated": partial(VQ, codes=24, rotate=True),
-    "vq-cosine": partial(VQ, codes=24, cosine=True),
-    "vq-still": partial(VQ, codes=24, revive=0.0),
+    "vq": partial(VQ, codebook_size=24),
+    "vq-gradient": partial(VQ, codebook_size=24, codebook_update="gradient"),
+    "vq-rotated": partial(VQ, codebook_size=24, rotation_trick=True),
+    "vq-cosine": partial(VQ, codebook_size=24, cosine_sim=True),
+    "vq-still": partial(VQ, codebook_size=24, dead_code_threshold=0.0),
     "fsq": FSQ,
     "fsq-mapped": partial(FSQ, levels=(3, 4, 5)),
     "lfq": partial(LFQ, bits=4),
     "lfq-mapped": partial(LFQ, bits=5),
-    "simvq": partial(SimVQ, codes=24),
-    "simvq-rotated": partial(SimVQ, codes=24, rotate=True),
-    "residual-vq": partial(ResidualVQ, codes=24, depth=3),
-    "residual-rotated": partial(ResidualVQ, codes=24, depth=2, rotate=True),
+    "simvq": partial(SimVQ, codebook_size=24),
+    "simvq-rotated": partial(SimVQ, codebook_size=24, rotation_trick=True),
+    "residual-vq": partial(ResidualVQ, codebook_size=24, n_quantizers=3),
+    "residual-rotated": partial(ResidualVQ, codebook_size=24, n_quantizers=2, rotation_trick=True),
 }
 EVENTS = [(4,), (4, 6), (4, 3, 3)]
 #: Those whose codes move by gradients, and the names of what they move by.
 LEARNED = {
-    "vq-gradient": {"codebook"},
+    "vq-gradient": {"embedding"},
     "simvq": {"map.weight", "map.bias"},
     "fsq-mapped": {"narrow.down.weight", "narrow.up.weight", "narrow.up.bias"},
     "lfq-mapped": {"narrow.down.weight", "narrow.up.weight", "narrow.up.bias"},
@@ -61,7 +61,7 @@ events = pytest.mark.parametrize("event", EVENTS, ids=str)
 
 
 def data(head, n=7, scale=1.5):
-    return scale * torch.randn(n, *head.raw)
+    return scale * torch.randn(n, *head.param_shape)
 
 
 def buffers(head):
@@ -93,9 +93,9 @@ def test_shapes(make, event):
     q = head(data(head))
     assert (q.batch_shape, q.event_shape) == ((7,), event)
     assert q.rsample((3,)).shape == (3, 7, *event)
-    assert q.base_dist.index.shape == (7, head.sites)
+    assert q.base_dist.index.shape == (7, head.num_tokens)
     assert q.base_dist.cost.shape == (7,)
-    assert head.sites == head.depth * math.prod(event[1:])
+    assert head.num_tokens == head.depth * math.prod(event[1:])
     assert torch.equal(q.mean, q.base_dist.value)
     assert not q.variance.any()
 
@@ -105,7 +105,7 @@ def test_shapes(make, event):
 @pytest.mark.parametrize("training", [True, False])
 def test_lookup_of_the_index_is_the_value_to_the_last_bit(make, event, training):
     head = make(event).train(training)
-    head.begin(data(head, 40))
+    head.init_from_data(data(head, 40))
     h = data(head).requires_grad_()
     before = buffers(head)
     q = head(h)
@@ -114,7 +114,7 @@ def test_lookup_of_the_index_is_the_value_to_the_last_bit(make, event, training)
     assert torch.equal(head.lookup(q.base_dist.index[None]), q.base_dist.value[None])
     index = q.base_dist.index
     assert index.dtype == torch.int64
-    assert 0 <= index.min() <= index.max() < head.codes
+    assert 0 <= index.min() <= index.max() < head.num_codes
 
 
 @rows
@@ -125,10 +125,10 @@ def test_each_place_is_coded_by_itself(make, event):
     h = data(head)
     q, places = head(h).base_dist, h.flatten(2) if len(event) > 1 else h[..., None]
     alone = flat(places.mT.reshape(-1, event[0])).base_dist
-    value = alone.value.reshape(7, head.places, event[0]).mT.reshape(h.shape)
+    value = alone.value.reshape(7, head.num_positions, event[0]).mT.reshape(h.shape)
     assert torch.equal(q.value, value)
     # Depth first: the first codes of all places come before the second of any.
-    index = alone.index.reshape(7, head.places, head.depth).permute(0, 2, 1).flatten(1)
+    index = alone.index.reshape(7, head.num_positions, head.depth).permute(0, 2, 1).flatten(1)
     assert torch.equal(q.index, index)
 
 
@@ -179,20 +179,20 @@ def test_nearest_codes_are_the_nearest(make):
         return
     if getattr(head, "cosine", False):
         h = h / h.norm(dim=1, keepdim=True)
-    gap = (h.double()[:, None] - head.book().double()).square().sum(2)
+    gap = (h.double()[:, None] - head.codebook().double()).square().sum(2)
     assert torch.equal(head(h).base_dist.index[:, 0], gap.argmin(1))
 
 
 def test_nearest_keeps_its_digits_far_from_the_origin():
     book = 1e3 + torch.randn(30, 4)
-    assert torch.equal(nearest(book, book), torch.arange(30))
+    assert torch.equal(nearest_code(book, book), torch.arange(30))
 
 
 def test_nearest_in_pieces_is_nearest(monkeypatch):
     h, book = torch.randn(50, 4), torch.randn(9, 4)
-    whole = nearest(h, book)
-    monkeypatch.setitem(nearest.__globals__, "TABLE", 30)
-    assert torch.equal(nearest(h, book), whole)
+    whole = nearest_code(h, book)
+    monkeypatch.setitem(nearest_code.__globals__, "TABLE", 30)
+    assert torch.equal(nearest_code(h, book), whole)
 
 
 # Gradients
@@ -260,19 +260,19 @@ def turn(row, code):
 @pytest.mark.parametrize("code", [[-1.0, -2.0], [0.0, 0.0]])
 def test_where_there_is_no_turn_the_gradient_goes_straight(code):
     h = torch.tensor([[1.0, 2.0]], requires_grad=True)
-    rotated(h, torch.tensor([code])).backward(torch.tensor([[3.0, 4.0]]))
+    rotation_trick(h, torch.tensor([code])).backward(torch.tensor([[3.0, 4.0]]))
     assert h.grad.tolist() == [[3.0, 4.0]]
     h = torch.zeros(1, 2, requires_grad=True)
-    rotated(h, torch.ones(1, 2)).backward(torch.tensor([[3.0, 4.0]]))
+    rotation_trick(h, torch.ones(1, 2)).backward(torch.tensor([[3.0, 4.0]]))
     assert h.grad.tolist() == [[3.0, 4.0]]
 
 
 # What it costs
 
 
-@pytest.mark.parametrize(("update", "whole"), [("average", 0.25), ("gradient", 1.25)])
+@pytest.mark.parametrize(("update", "whole"), [("ema", 0.25), ("gradient", 1.25)])
 def test_the_cost_is_the_squared_distance_summed_over_places(update, whole):
-    head = VQ((4, 3, 3), codes=9, update=update)
+    head = VQ((4, 3, 3), codebook_size=9, codebook_update=update)
     h = data(head)
     code = head(h).base_dist
     wanted = whole * (h - code.value).square().sum((1, 2, 3))
@@ -280,17 +280,17 @@ def test_the_cost_is_the_squared_distance_summed_over_places(update, whole):
 
 
 def test_each_part_of_the_cost_moves_its_own_side():
-    head = VQ((4,), codes=9, update="gradient", commitment=0.5)
+    head = VQ((4,), codebook_size=9, codebook_update="gradient", commitment_weight=0.5)
     h = data(head).requires_grad_()
     code = head(h).base_dist
     code.cost.sum().backward()
     torch.testing.assert_close(h.grad, 2 * 0.5 * (h - code.value).detach())
     wanted = torch.zeros(9, 4).index_add_(0, code.index[:, 0], 2 * (code.value - h).detach())
-    torch.testing.assert_close(head.codebook.grad, wanted)
+    torch.testing.assert_close(head.embedding.grad, wanted)
 
 
 def test_the_cost_of_a_residual_is_that_of_what_each_codebook_found():
-    head = ResidualVQ((4,), codes=9, depth=2).eval()
+    head = ResidualVQ((4,), codebook_size=9, n_quantizers=2).eval()
     h = data(head).requires_grad_()
     first = head.stages[0](h).base_dist
     second = head.stages[1](h - first.value.detach()).base_dist
@@ -336,7 +336,7 @@ def test_entropies_of_bits_are_those_of_the_table_of_all_codes(bits):
 
 
 def test_the_cost_of_lfq_is_the_formula():
-    head = LFQ((3,), bits=3, entropy=0.2, temperature=0.7, commitment=0.5).eval()
+    head = LFQ((3,), bits=3, entropy_weight=0.2, temperature=0.7, commitment_weight=0.5).eval()
     h = data(head)
     each, whole = code_entropy(4 * h / 0.7)
     away = (h - torch.sign(h)).square().sum(1)
@@ -356,7 +356,7 @@ def test_sure_and_even_choices_have_the_least_entropy_cost():
 
 
 def test_the_term_adds_up_levels_and_means_over_samples():
-    head = VQ((4,), codes=9).eval()
+    head = VQ((4,), codebook_size=9).eval()
     h = data(head, 6)
     trace = passed(head, h)
     cost = trace.levels[0].q.base_dist.cost
@@ -368,20 +368,20 @@ def test_the_term_adds_up_levels_and_means_over_samples():
     torch.testing.assert_close(quantization(trace), q.base_dist.cost.mean(0))
     trace.weights = torch.tensor([[1.0], [0.0]]).expand(2, 6)
     torch.testing.assert_close(quantization(trace), q.base_dist.cost[0])
-    assert quantization.reads == {"codes"}
+    assert quantization.requires == {"codes"}
 
 
 def test_the_objective_is_distortion_and_the_weighted_cost():
-    head = VQ((4,), codes=9).eval()
+    head = VQ((4,), codebook_size=9).eval()
     trace = passed(head, data(head))
-    objective = vq(weight=Linear(0, 2, 4))
+    objective = vq_vae(vq_weight=Linear(0, 2, 4))
     loss, parts = objective(trace, 2)
-    torch.testing.assert_close(loss, parts["distortion"] + parts["quantization"])
+    torch.testing.assert_close(loss, parts["reconstruction"] + parts["quantization"])
     loss, parts = objective(trace, 4)
-    torch.testing.assert_close(loss, parts["distortion"] + 2 * parts["quantization"])
-    assert objective.reads == {"codes"} <= head.gives
+    torch.testing.assert_close(loss, parts["reconstruction"] + 2 * parts["quantization"])
+    assert objective.requires == {"codes"} <= head.provides
     with pytest.raises(VariedError, match="must not be below 0"):
-        vq(weight=-1.0)
+        vq_vae(vq_weight=-1.0)
 
 
 # What is learned without a gradient
@@ -400,8 +400,8 @@ def test_training_counts_what_is_used(make):
     head = make((4, 6))
     h = data(head)
     index = head(h).base_dist.index
-    share = code_counts(index, head.codes) / index.numel()
-    wanted = 0.99 + 0.01 * head.codes * share
+    share = code_counts(index, head.num_codes) / index.numel()
+    wanted = 0.99 + 0.01 * head.num_codes * share
     torch.testing.assert_close(head.use, wanted)
 
 
@@ -410,7 +410,7 @@ def test_the_same_noise_gives_the_same_buffers(make):
     def trained():
         torch.manual_seed(3)
         head = make((4, 6))
-        head.begin(data(head, 30))
+        head.init_from_data(data(head, 30))
         for _ in range(5):
             head(data(head))
         return head.state_dict()
@@ -435,13 +435,13 @@ def test_a_restored_codebook_goes_on_as_if_it_had_never_stopped(make):
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e25])
 def test_what_is_not_finite_leaves_no_trace_and_is_not_hidden(make, bad):
     head = make((4, 6))
-    head.begin(data(head))
+    head.init_from_data(data(head))
     before = buffers(head)
     h = data(head)
     h[0, 0, 2] = bad
     for training in (True, False):
         code = head.train(training)(h).base_dist
-        assert 0 <= code.index.min() <= code.index.max() < head.codes
+        assert 0 <= code.index.min() <= code.index.max() < head.num_codes
         assert all(value.isfinite().all() for value in head.state_dict().values())
         if bad != 1e25:  # finite, though its square is not
             assert same(buffers(head), before)
@@ -451,15 +451,15 @@ def test_what_is_not_finite_leaves_no_trace_and_is_not_hidden(make, bad):
 
 
 def test_a_start_of_nothing_finite_changes_nothing():
-    head = VQ((4,), codes=9)
+    head = VQ((4,), codebook_size=9)
     before = buffers(head)
-    head.begin(torch.full((5, 4), math.nan))
+    head.init_from_data(torch.full((5, 4), math.nan))
     assert same(buffers(head), before)
 
 
 def test_codes_are_the_moving_averages_of_the_paper():
-    head = VQ((3,), codes=5, decay=0.9, revive=0.0).double()
-    use, total, eps = np.ones(5), head.book().numpy().copy(), 1e-5
+    head = VQ((3,), codebook_size=5, codebook_decay=0.9, dead_code_threshold=0.0).double()
+    use, total, eps = np.ones(5), head.codebook().numpy().copy(), 1e-5
     book = total.copy()
     for _ in range(4):
         h = data(head, 20).double()
@@ -470,36 +470,38 @@ def test_codes_are_the_moving_averages_of_the_paper():
         smooth = (use + eps) / (use.sum() + 5 * eps) * use.sum()
         book = total / smooth[:, None]
         head(h)
-        np.testing.assert_allclose(head.book().numpy(), book, rtol=1e-6)
+        np.testing.assert_allclose(head.codebook().numpy(), book, rtol=1e-6)
         np.testing.assert_allclose(head.use.numpy(), use, rtol=1e-6)
 
 
 def test_averages_come_to_the_mean_of_what_is_put_on_each_code():
     h = torch.randn(60, 3)
-    head = VQ((3,), codes=4, decay=0.5, revive=0.0)
-    head.begin(h)
+    head = VQ((3,), codebook_size=4, codebook_decay=0.5, dead_code_threshold=0.0)
+    head.init_from_data(h)
     for _ in range(60):
         index = head(h).base_dist.index[:, 0]
     means = torch.stack([h[index == code].mean(0) for code in range(4)])
-    torch.testing.assert_close(head.book(), means, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(head.codebook(), means, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("update", ["average", "gradient"])
+@pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_a_dead_code_is_moved_to_a_vector_of_the_batch(update):
-    head = VQ((4,), codes=6, decay=0.5, revive=0.1, update=update)
+    head = VQ(
+        (4,), codebook_size=6, codebook_decay=0.5, dead_code_threshold=0.1, codebook_update=update
+    )
     with torch.no_grad():
-        getattr(head, "codebook" if update == "gradient" else "total")[2] = 1e3
+        getattr(head, "embedding" if update == "gradient" else "total")[2] = 1e3
     h = data(head, 40)
     for _ in range(4):  # after which the use of the code has fallen to a sixteenth
         head(h)
-    gap = (head.book().detach()[2] - h).norm(dim=1).min()
+    gap = (head.codebook().detach()[2] - h).norm(dim=1).min()
     assert gap < 1e-3
     assert head.use[2] >= 0.1
-    assert code_use(head.eval()(h).base_dist.index, 6)[0] == 1.0
+    assert code_usage(head.eval()(h).base_dist.index, 6)[0] == 1.0
 
 
 def test_nothing_is_moved_where_that_is_not_wanted():
-    head = VQ((4,), codes=6, decay=0.5, revive=0.0)
+    head = VQ((4,), codebook_size=6, codebook_decay=0.5, dead_code_threshold=0.0)
     head.total[2] = 1e3
     for _ in range(20):
         head(data(head, 40))
@@ -517,42 +519,42 @@ def clusters(count=24, channels=4, each=20):
 
 def test_a_start_by_k_means_leaves_no_dead_codes():
     h, middle = clusters()
-    head = VQ((4,), codes=24).eval()
-    head.begin(h)
+    head = VQ((4,), codebook_size=24).eval()
+    head.init_from_data(h)
     index = head(h).base_dist.index
-    assert code_use(index, 24)[0] == 1.0
-    assert (torch.cdist(middle, head.book()).min(1).values < 0.1).all()
+    assert code_usage(index, 24)[0] == 1.0
+    assert (torch.cdist(middle, head.codebook()).min(1).values < 0.1).all()
 
 
 def test_a_start_of_a_residual_leaves_no_dead_codes_at_any_depth():
     h, _ = clusters(each=40)
-    head = ResidualVQ((4,), codes=24, depth=3).eval()
-    head.begin(h)
+    head = ResidualVQ((4,), codebook_size=24, n_quantizers=3).eval()
+    head.init_from_data(h)
     index = head(h).base_dist.index
-    assert [code_use(index[:, d], 24)[0] for d in range(3)] == [1.0] * 3
+    assert [code_usage(index[:, d], 24)[0] for d in range(3)] == [1.0] * 3
     left = [(h - sum_of(head, index, d)).square().sum(1).mean() for d in (1, 2, 3)]
     assert left[0] > 1.5 * left[1] > 1.5 * 1.5 * left[2]
 
 
 def sum_of(head, index, depth):
     pairs = zip(head.stages, index.split(1, 1), strict=True)
-    return sum(stage.vectors(one) for stage, one in list(pairs)[:depth])
+    return sum(stage.decode_indices(one) for stage, one in list(pairs)[:depth])
 
 
 @rows
 def test_a_start_from_few_or_equal_rows_is_finite(make):
     for h in (torch.zeros(3, 4), torch.ones(1, 4), torch.randn(5, 4), torch.randn(900, 1) * 1e-9):
         head = make((4,))
-        head.begin(h.expand(-1, 4))
+        head.init_from_data(h.expand(-1, 4))
         assert all(value.isfinite().all() for value in head.state_dict().values())
         assert head(data(head)).base_dist.value.isfinite().all()
 
 
 def test_simvq_starts_with_the_mean_and_covariance_of_the_data():
     h = torch.randn(4000, 4) @ torch.randn(4, 4) + 3
-    head = SimVQ((4,), codes=4000)
-    head.begin(h)
-    book = head.book().detach()
+    head = SimVQ((4,), codebook_size=4000)
+    head.init_from_data(h)
+    book = head.codebook().detach()
     torch.testing.assert_close(book.mean(0), h.mean(0), atol=0.2, rtol=0.1)
     torch.testing.assert_close(book.T.cov(), h.T.cov(), atol=0.3, rtol=0.15)
 
@@ -566,11 +568,11 @@ narrowed = pytest.mark.parametrize("make", NARROWED.values(), ids=NARROWED)
 def test_levels_are_in_reach_whatever_the_scale_of_the_network(make, scale):
     head = make((4, 3))
     h = scale * (torch.randn(4000, 4, 3) + 2)
-    head.begin(h)
+    head.init_from_data(h)
     # Every sign, and all but the rarest corners of the levels; in training and after.
     for training in (True, False):
         index = head.train(training)(h).base_dist.index
-        assert code_use(index, head.codes)[0] > 0.8
+        assert code_usage(index, head.num_codes)[0] > 0.8
 
 
 @narrowed
@@ -588,7 +590,7 @@ def test_moving_averages_of_the_scale_come_to_those_of_the_data(make):
 @narrowed
 def test_one_row_is_coded_as_in_evaluation(make):
     head = make((4,))
-    head.begin(data(head, 50))
+    head.init_from_data(data(head, 50))
     h = data(head, 1)
     assert torch.equal(head(h).base_dist.index, head.eval()(h).base_dist.index)
 
@@ -621,7 +623,7 @@ def test_zero_stays_zero_and_every_level_is_reached(level):
     head = FSQ((1,), (level,)).eval()
     assert head.bounded(torch.zeros(1)).abs() < 1e-6
     index = head(torch.linspace(-9, 9, 5000)[:, None]).base_dist.index
-    assert code_use(index, level)[0] == 1.0
+    assert code_usage(index, level)[0] == 1.0
 
 
 def test_index_and_value_of_lfq_are_one_to_one():
@@ -638,29 +640,32 @@ def test_index_and_value_of_lfq_are_one_to_one():
 def test_use_and_perplexity_are_exact_and_add_up():
     index = torch.tensor([[0, 0, 1], [3, 3, 3]])
     p = np.array([2, 1, 3]) / 6
-    share, perplexity = code_use(index, 8)
+    share, perplexity = code_usage(index, 8)
     assert share == 3 / 8
     assert perplexity == pytest.approx(np.exp(-(p * np.log(p)).sum()))
-    assert use_of(code_counts(index[:1], 8) + code_counts(index[1:], 8)) == (share, perplexity)
-    assert code_use(torch.arange(8), 8) == (1.0, pytest.approx(8))
-    assert use_of(torch.zeros(8)) == (0.0, 0.0)
+    assert usage_from_counts(code_counts(index[:1], 8) + code_counts(index[1:], 8)) == (
+        share,
+        perplexity,
+    )
+    assert code_usage(torch.arange(8), 8) == (1.0, pytest.approx(8))
+    assert usage_from_counts(torch.zeros(8)) == (0.0, 0.0)
 
 
 # The distribution
 
 
 def test_a_code_has_no_density():
-    head = VQ((4,), codes=9)
+    head = VQ((4,), codebook_size=9)
     q = head(data(head))
     with pytest.raises(VariedError, match="prior over codes"):
         q.log_prob(q.mean)
 
 
 def test_a_code_expands_with_its_index_and_cost():
-    head = VQ((4, 6), codes=9)
+    head = VQ((4, 6), codebook_size=9)
     q = head(data(head)).expand((3, 7))
     assert (q.batch_shape, q.event_shape) == ((3, 7), (4, 6))
-    assert isinstance(q.base_dist, Code)
+    assert isinstance(q.base_dist, CodebookPoint)
     assert q.base_dist.index.shape == (3, 7, 6)
     assert q.base_dist.cost.shape == (3, 7)
     assert not q.sample().requires_grad
@@ -672,21 +677,21 @@ def test_a_code_expands_with_its_index_and_cost():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (partial(VQ, codes=1), "at least 2"),
-        (partial(VQ, codes=2**19), "residual-vq"),
-        (partial(VQ, update="mean"), "average, gradient"),
-        (partial(VQ, commitment=-1.0), "must not be below 0"),
-        (partial(VQ, decay=1.0), "between 0 and 1"),
-        (partial(VQ, revive=1.0), "below 1"),
-        (partial(SimVQ, commitment=-1.0), "must not be below 0"),
+        (partial(VQ, codebook_size=1), "at least 2"),
+        (partial(VQ, codebook_size=2**19), "residual-vq"),
+        (partial(VQ, codebook_update="mean"), "ema, gradient"),
+        (partial(VQ, commitment_weight=-1.0), "must not be below 0"),
+        (partial(VQ, codebook_decay=1.0), "between 0 and 1"),
+        (partial(VQ, dead_code_threshold=1.0), "below 1"),
+        (partial(SimVQ, commitment_weight=-1.0), "must not be below 0"),
         (partial(FSQ, levels=(2, 8)), "lfq"),
         (partial(FSQ, levels=()), "3 or more"),
         (partial(FSQ, levels=(99, 99, 99)), "are more than"),
         (partial(LFQ, bits=0), "at least 1"),
         (partial(LFQ, bits=40), "are more than"),
         (partial(LFQ, temperature=0.0), "above 0"),
-        (partial(LFQ, entropy=-1.0), "must not be below 0"),
-        (partial(ResidualVQ, depth=0), "at least 1"),
+        (partial(LFQ, entropy_weight=-1.0), "must not be below 0"),
+        (partial(ResidualVQ, n_quantizers=0), "at least 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(make, said):

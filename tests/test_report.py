@@ -129,8 +129,8 @@ def test_other_kinds_of_picture(folder):
         write_report(folder, title="t", figures=[Figure("model.bin", "a", "b")])
 
 
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return np.dot([0.2126, 0.7152, 0.0722], [((p + 0.055) / 1.055) ** 2.4 for p in parts])
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import varied
-from varied import files
+from varied import atomic_io
 from varied.errors import VariedError
-from varied.jobs import Interrupted, fit, prepare
-from varied.jobs.choose import choose
-from varied.jobs.job import Watch
 from varied.runs import Run, Store, list_runs
-from varied.tensors import read_tensors, write_tensors
-from varied.train import State
+from varied.tensor_io import read_tensors, write_tensors
+from varied.training import Interrupted, fit, prepare
+from varied.training.defaults import resolve
+from varied.training.job import RunMonitor
+from varied.training_loop import TrainingState
 
 FILES = [
     "spec.toml",
@@ -40,10 +40,10 @@ FILES = [
     "report.html",
     "README.md",
 ]
-SMALL = {"width": 32, "batch": 32, "steps": 30, "threads": 1, "precision": "float32"}
+SMALL = {"width": 32, "batch_size": 32, "steps": 30, "threads": 1, "precision": "float32"}
 
 
-def pictures(n=200, side=9, colours=1, seed=0):
+def pictures(n=200, side=9, colors=1, seed=0):
     """Bright bars on black, upright or lying: something to learn, with a label."""
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 12, (n, side, side), dtype=np.uint8)
@@ -51,7 +51,7 @@ def pictures(n=200, side=9, colours=1, seed=0):
     for row, label in zip(x, labels, strict=True):
         place = rng.integers(1, side - 1)
         row[(place, slice(None)) if label else (slice(None), place)] = 250
-    x = np.repeat(x[..., None], colours, -1) if colours > 1 else x
+    x = np.repeat(x[..., None], colors, -1) if colors > 1 else x
     return x, np.array(["upright", "lying"])[labels]
 
 
@@ -93,7 +93,7 @@ def test_no_file_of_a_run_is_a_pickle(run):
 
 def test_a_run_opens_again_and_measures_the_same(run):
     again = Run(run.folder)
-    kept = files.read_json(run.folder / "evaluation.json")
+    kept = atomic_io.read_json(run.folder / "evaluation.json")
     found = again.evaluate().to_json()
     assert found["elbo"] == pytest.approx(kept["elbo"], rel=1e-6)
     assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"], rel=1e-6)
@@ -140,7 +140,7 @@ def test_reconstruction_and_kl_are_logged_apart(run):
     assert {"train", "validation"} == {row["split"] for row in rows}
     for row in rows:
         if row["split"] == "validation":
-            assert row["loss"] == pytest.approx(row["distortion"] + row["rate"], rel=1e-4)
+            assert row["loss"] == pytest.approx(row["reconstruction"] + row["kl"], rel=1e-4)
     betas = [row["beta"] for row in rows if row["split"] == "train"]
     assert betas[0] < 1
     assert betas[-1] == 1
@@ -171,8 +171,8 @@ def test_an_interrupted_run_continues_to_the_same_bits(data, run, tmp_path, stop
 
 def test_a_killed_run_continues_to_the_same_bits(data, run, tmp_path):
     program = (
-        "import sys; from varied.jobs import prepare, job as j; j.CHECKPOINT_SECONDS = 0.0\n"
-        "job = prepare(sys.argv[1], 'vae', out=sys.argv[2], latent=3, width=32, batch=32, steps=30,"
+        "import sys; from varied.training import prepare, job as j; j.CHECKPOINT_SECONDS = 0.0\n"
+        "job = prepare(sys.argv[1], 'vae', out=sys.argv[2], latent=3, width=32, batch_size=32, steps=30,"
         " threads=1, precision='float32')\n"
         "for event in job.train(): print(event.state.step, flush=True)\n"
         "job.finish()"
@@ -190,7 +190,7 @@ def test_a_killed_run_continues_to_the_same_bits(data, run, tmp_path):
 
 
 def test_averages_of_the_weights_are_what_is_looked_at_and_kept(data, tmp_path):
-    job = prepare(data, out=tmp_path / "run", latent=3, ema=0.9, **SMALL)
+    job = prepare(data, out=tmp_path / "run", latent=3, ema_decay=0.9, **SMALL)
     for _ in job.train():
         pass
     run = job.deliver()
@@ -200,12 +200,12 @@ def test_averages_of_the_weights_are_what_is_looked_at_and_kept(data, tmp_path):
     for name, weights in kept.items():
         assert torch.equal(weights, last[f"moments/average/model.{name}"])
     told = [row for row in run.store.history() if row["split"] == "validation"][-1]
-    assert told["rate"] == pytest.approx(run.evaluate(part="validation").kl.value, rel=0.05)
+    assert told["kl"] == pytest.approx(run.evaluate(split="validation").kl.value, rel=0.05)
     assert not job.notices
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, run, tmp_path, monkeypatch):
-    monkeypatch.setattr("varied.jobs.job.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("varied.training.job.CHECKPOINT_SECONDS", 0.0)
     interrupt(prepare(data, "vae", out=tmp_path / "r", latent=3, **SMALL), 9)
     newest = sorted((tmp_path / "r" / "checkpoints").iterdir())[-1]
     content = bytearray(newest.read_bytes())
@@ -222,14 +222,14 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, run, tmp_path, 
 @pytest.mark.parametrize(("length", "looks"), [({"minutes": 1.0}, False), ({"steps": 9}, True)])
 def test_a_slow_model_is_looked_at_less_where_minutes_are_given(data, length, looks, tmp_path):
     job = prepare(data, "vae", out=tmp_path / "r", **(SMALL | {"steps": None} | length))
-    watch = Watch(job)
-    watch.look(0.0, State())
+    watch = RunMonitor(job)
+    watch.look(0.0, TrainingState())
     assert watch.looked == 0.0, "the first look is owed"
-    watch.look(0.5, State(step=3, seconds=1.0))
+    watch.look(0.5, TrainingState(step=3, seconds=1.0))
     assert watch.looked > 0.0
     watch.looked = 0.3
-    assert watch._has_time(State(step=3, seconds=1.0)) == looks
-    assert watch._has_time(State(step=3, seconds=2.0))
+    assert watch._has_time(TrainingState(step=3, seconds=1.0)) == looks
+    assert watch._has_time(TrainingState(step=3, seconds=2.0))
 
 
 def test_two_trainings_cannot_share_a_folder(data, tmp_path):
@@ -274,21 +274,24 @@ def test_a_finished_or_foreign_folder_is_refused(data, run, tmp_path):
 
 
 #: One of each kind in the quick suite; the slow one trains them all.
-KINDS = ("vae", "conv-vae", "conditional-vae", "autoencoder", "deep-vae", "vq-vae", "rae-l2")
+KINDS = ("vae", "conv-vae", "conditional-vae", "autoencoder", "very-deep-vae", "vq-vae", "rae-l2")
 NAMES = [pytest.param(name, marks=() if name in KINDS else pytest.mark.slow) for name in varied.ZOO]
 
 
 @pytest.mark.parametrize("model", NAMES)
 def test_every_name_of_the_zoo_trains_on_pictures(data, model, tmp_path):
     parts = varied.ZOO[model].parts
-    steps = {"steps": 3, "batch": 16, "threads": 1, "precision": "float32"}
-    plain = not {"structure", "latent"} & parts.keys() and parts.get("posterior") in (None, "point")
+    steps = {"steps": 3, "batch_size": 16, "threads": 1, "precision": "float32"}
+    plain = not {"architecture", "latent"} & parts.keys() and parts.get("posterior") in (
+        None,
+        "deterministic",
+    )
     run = fit(data, model, out=tmp_path / "r", **steps, **({"latent": 2} if plain else {}))
     found = run.evaluate()
     assert np.isfinite(found.reconstruction.value)
-    assert (found.elbo is None) == (parts.get("posterior") == "point")
+    assert (found.elbo is None) == (parts.get("posterior") == "deterministic")
     assert (run.folder / "manifold.png").is_file() == plain
-    assert (run.folder / "traversals.png").is_file() == run.straight
+    assert (run.folder / "traversals.png").is_file() == run.has_euclidean_latent
     assert (run.folder / "report.html").is_file()
     assert run.sample(3).array.shape == (3, 9, 9)
 
@@ -301,13 +304,13 @@ def test_a_conditional_run_makes_what_is_asked_for(tmp_path):
     data = (x, ["high"] * 100 + ["low"] * 100)
     run = fit(data, "conditional-vae", out=tmp_path / "r", **longer)
     for name, sign in (("high", 1), ("low", -1)):
-        made = run.sample(20, of=name).array.astype(float)
+        made = run.sample(20, label=name).array.astype(float)
         assert sign * (made[:, :4].mean() - made[:, 5:].mean()) > 20
     with pytest.raises(VariedError, match="did you mean 'high'"):
-        run.sample(2, of="hihg")
+        run.sample(2, label="hihg")
 
 
-def test_colour_pictures_and_vectors_train_too(tmp_path):
+def test_color_pictures_and_vectors_train_too(tmp_path):
     x, _ = pictures(60, 9, 3)
     small = SMALL | {"steps": 3}
     run = fit(x, "conv-vae", out=tmp_path / "a", latent=2, **(small | {"width": 4}))
@@ -315,7 +318,7 @@ def test_colour_pictures_and_vectors_train_too(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32) * 100 + 7
     run = fit(vectors, "vae", out=tmp_path / "b", latent=2, **small)
     assert run.sample(3).array.shape == (3, 5)
-    assert run.reconstruct(n=2).array[0] == pytest.approx(run.part("test").x[:2], rel=1e-3)
+    assert run.reconstruct(n=2).array[0] == pytest.approx(run.split("test").x[:2], rel=1e-3)
 
 
 def test_pictures_of_any_numbers_are_looked_at_as_pictures(tmp_path):
@@ -334,7 +337,7 @@ def test_an_autoencoder_claims_no_nats_of_kl(data, tmp_path):
     order, rates = run._ranked()
     assert sorted(order) == [0, 1, 2]
     assert np.isnan(rates).all()
-    assert files.read_json(run.folder / "evaluation.json")["elbo"] is None
+    assert atomic_io.read_json(run.folder / "evaluation.json")["elbo"] is None
     assert not (run.folder / "kl.png").exists()
 
 
@@ -351,7 +354,7 @@ def test_wrong_choices_get_a_sentence(data, tmp_path):
         "did you mean 'latent'": {"lattent": 8},
         "There is no model 'bta-vae': did you mean 'beta-vae'": {"model": "bta-vae"},
         "There is no net 'cnv'": {"net": "cnv"},
-        "use posterior='gaussian'": {"posterior": "point"},
+        "use posterior='gaussian'": {"posterior": "deterministic"},
         "one of minutes, epochs and steps": {"minutes": 1, "epochs": 2},
         "latent='many' is not a whole number": {"latent": "many"},
         "binarize": {"likelihood": "bernoulli", "binarize": "none"},
@@ -375,20 +378,20 @@ def test_the_kl_of_choices_is_there_from_the_first_step(data, model, waits, tmp_
     [
         ("m2", {}, ("conv", 1.0)),
         ("m1m2", {}, ("conv", 1.0)),
-        ("m1m2-apart", {}, ("conv", 1.0)),
+        ("m1m2-stop-gradient", {}, ("conv", 1.0)),
         ("m1m2-skip", {}, ("conv", 1.0)),
-        ("m2", {"affine": 0.0}, ("conv", 0.0)),
-        ("m2", {"structure.classifier": "mlp"}, ("mlp", 1.0)),
+        ("m2", {"augment": 0.0}, ("conv", 0.0)),
+        ("m2", {"architecture.classifier": "mlp"}, ("mlp", 1.0)),
         ("m1m2", {"classifier": "codes"}, ("codes", None)),
-        ("m1m2-apart", {"above": 0, "generative": 0.0}, (None, None)),
+        ("m1m2-stop-gradient", {"upper_latent": 0, "generative_weight": 0.0}, (None, None)),
         ("m1", {}, (None, None)),
         ("vae", {}, (None, None)),
     ],
 )
 def test_the_classifier_of_pictures_sees_them_moved(model, asked, chosen, data, tmp_path):
     job = prepare(data, model, out=tmp_path / "r", **SMALL, **asked)
-    structure = job.spec.structure.settings
-    assert (structure.get("classifier"), structure.get("affine")) == chosen
+    structure = job.spec.architecture.settings
+    assert (structure.get("classifier"), structure.get("augment")) == chosen
     said = any("sees pictures moved" in sentence for sentence in job.sentences)
     assert said == (chosen == ("conv", 1.0))
 
@@ -398,8 +401,8 @@ def test_the_classifier_of_pictures_sees_them_moved(model, asked, chosen, data, 
 )
 def test_few_pictures_come_in_small_batches(net, count, batch):
     rows = varied.read(np.random.default_rng(0).integers(0, 256, (count, 8, 8), np.uint8))
-    assert choose(rows, "vae", {"net": net}).spec.plan.batch == batch
-    assert choose(rows, "vae", {"net": net, "batch": 64}).spec.plan.batch == 64
+    assert resolve(rows, "vae", {"net": net}).spec.plan.batch_size == batch
+    assert resolve(rows, "vae", {"net": net, "batch_size": 64}).spec.plan.batch_size == 64
 
 
 @pytest.mark.parametrize("model", ["m2", "m1m2"])
@@ -417,7 +420,7 @@ def test_a_model_of_classes_refuses_labels_that_are_numbers(model, tmp_path):
 )
 def test_few_labels_are_refused_before_a_run_begins(data, model, few, sentence, tmp_path):
     with pytest.raises(VariedError, match=sentence):
-        prepare(data, model, few_labels=few, out=tmp_path / "r")
+        prepare(data, model, n_labels=few, out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
@@ -429,20 +432,20 @@ def test_runs_are_listed_oldest_first(data, tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = files.write(tmp_path / "a.txt", "old")
+    path = atomic_io.atomic_write(tmp_path / "a.txt", "old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(VariedError, match="No space left"):
-        files.write(path, "new")
+        atomic_io.atomic_write(path, "new")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_numbers_that_are_not_finite_do_not_reach_json(tmp_path):
-    path = files.write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
+    path = atomic_io.write_json(tmp_path / "a.json", {"a": float("nan"), "b": [float("inf"), 1.5]})
     assert json.loads(path.read_text()) == {"a": None, "b": [None, 1.5]}
 
 
@@ -463,9 +466,16 @@ def test_damaged_tensors_are_noticed(tmp_path):
 
 
 def test_a_model_with_a_critic_is_delivered_at_most_half_as_bad_again_as_its_best(data, tmp_path):
-    small = {"steps": 4, "batch": 16, "threads": 1, "precision": "float32", "latent": 2, "width": 8}
-    job = prepare(data, "vae-gan-modern", out=tmp_path / "r", critic_depth=1, **small)
-    watch = Watch(job)
+    small = {
+        "steps": 4,
+        "batch_size": 16,
+        "threads": 1,
+        "precision": "float32",
+        "latent": 2,
+        "width": 8,
+    }
+    job = prepare(data, "patchgan-vae", out=tmp_path / "r", disc_depth=1, **small)
+    watch = RunMonitor(job)
     errors = (1.0, 1.4, 1.6, 0.5, 0.7, 0.8)
     kept = [watch._worth_keeping({"loss": 9.0, "squared_error": error}) for error in errors]
     assert kept == [True, True, False, True, True, False]
@@ -473,7 +483,7 @@ def test_a_model_with_a_critic_is_delivered_at_most_half_as_bad_again_as_its_bes
         pass
     rows = [row for row in job.store.history() if row["split"] == "validation"]
     assert all(row["squared_error"] > 0 for row in rows)
-    assert Watch(job).lowest == min(row["squared_error"] for row in rows)
+    assert RunMonitor(job).lowest == min(row["squared_error"] for row in rows)
 
 
 def test_a_run_that_saw_few_rows_says_so(data, tmp_path, run):
@@ -485,6 +495,6 @@ def test_a_run_that_saw_few_rows_says_so(data, tmp_path, run):
 
 def test_a_model_of_classes_takes_pictures_of_others_for_what_they_look_like(data, tmp_path):
     x, _ = pictures(4)
-    run = fit(data, "m2", out=tmp_path / "r", latent=2, few_labels=8, **(SMALL | {"steps": 2}))
-    made = run.sample(2, near=(x, ["cat", "dog", "cat", "dog"]))
+    run = fit(data, "m2", out=tmp_path / "r", latent=2, n_labels=8, **(SMALL | {"steps": 2}))
+    made = run.sample(2, around=(x, ["cat", "dog", "cat", "dog"]))
     assert made.array.shape[:2] == (4, 3)

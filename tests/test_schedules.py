@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied.errors import VariedError
-from varied.schedules import SCHEDULES, Constant, Cosine, Cyclical, Join, Linear, at, number
+from varied.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Cyclical,
+    Join,
+    Linear,
+    parse_number,
+    value_at,
+)
 
 INSTANCES = [
     Constant(0.3),
@@ -38,7 +47,7 @@ def test_every_schedule_of_the_table_is_tried():
 
 @instances
 def test_the_text_is_the_schedule(schedule):
-    assert number(str(schedule)) == schedule
+    assert parse_number(str(schedule)) == schedule
 
 
 @instances
@@ -89,17 +98,17 @@ def test_each_part_of_a_join_runs_for_its_own_steps():
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_text_of_a_number_is_the_number(value):
-    assert number(str(value)) == value
-    assert at(number(str(value)), 7) == value
+    assert parse_number(str(value)) == value
+    assert value_at(parse_number(str(value)), 7) == value
 
 
 def test_a_schedule_passes_as_it_is():
-    assert number(INSTANCES[2]) is INSTANCES[2]
-    assert at(INSTANCES[2], 1) == 0.25
+    assert parse_number(INSTANCES[2]) is INSTANCES[2]
+    assert value_at(INSTANCES[2], 1) == 0.25
 
 
 def test_steps_may_be_written_as_a_float():
-    assert number("linear(0, 1, steps=2e3)") == Linear(0.0, 1.0, 2000)
+    assert parse_number("linear(0, 1, steps=2e3)") == Linear(0.0, 1.0, 2000)
 
 
 BAD = [
@@ -138,31 +147,38 @@ BAD = [
 @pytest.mark.parametrize("text", BAD)
 def test_bad_text_is_refused_in_one_sentence(text):
     with pytest.raises(VariedError) as told:
-        number(text)
+        parse_number(text)
     assert str(told.value).endswith((".", "?"))
     assert "\n" not in str(told.value).replace(text, "")
 
 
 def test_a_misspelt_schedule_is_told_the_nearest():
     with pytest.raises(VariedError, match="did you mean 'linear'"):
-        number("linaer(0, 1, 2000)")
+        parse_number("linaer(0, 1, 2000)")
 
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_number_or_a_sentence(text):
     with contextlib.suppress(VariedError):
-        assert math.isfinite(at(number(text), 3))
+        assert math.isfinite(value_at(parse_number(text), 3))
 
 
 def test_a_length_below_one_is_a_share_of_the_run():
-    rise = number("linear(0, 2, 0.25)")
-    assert [at(rise, 10**6, share) for share in (0.0, 0.125, 0.25, 1.0)] == [0.0, 1.0, 2.0, 2.0]
-    assert number(str(rise)) == rise
-    both = number("join(constant(0, 0.1), linear(0, 1, 0.2))")
-    assert [at(both, 0, share) for share in (0.05, 0.2, 0.9)] == pytest.approx([0.0, 0.5, 1.0])
+    rise = parse_number("linear(0, 2, 0.25)")
+    assert [value_at(rise, 10**6, share) for share in (0.0, 0.125, 0.25, 1.0)] == [
+        0.0,
+        1.0,
+        2.0,
+        2.0,
+    ]
+    assert parse_number(str(rise)) == rise
+    both = parse_number("join(constant(0, 0.1), linear(0, 1, 0.2))")
+    assert [value_at(both, 0, share) for share in (0.05, 0.2, 0.9)] == pytest.approx(
+        [0.0, 0.5, 1.0]
+    )
     for text in (
         "join(constant(0, 0.1), linear(0, 1, 5))",
         "join(constant(0, 0.5), linear(0,1,0.5))",
     ):
         with pytest.raises(VariedError, match="join"):
-            number(text)
+            parse_number(text)

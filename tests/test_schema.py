@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from varied.errors import VariedError, nearest, pick
+from varied.errors import VariedError, lookup, suggest
 from varied.nets import NETS
 from varied.objectives import OBJECTIVES
 from varied.posteriors import POSTERIORS
 from varied.priors import PRIORS
 from varied.schedules import Linear, Number
-from varied.schema import checked, settings, summary
+from varied.schema import settings, summary, validate_settings
 from varied.spec import AXES, Plan, Spec
 
 PARTS = {f"{axis}-{name}": part for axis, table in AXES.items() for name, part in table.items()}
@@ -90,7 +90,7 @@ READ = [
 
 @pytest.mark.parametrize(("name", "value", "wanted"), READ)
 def test_plain_values_are_read_as_their_type(name, value, wanted):
-    read = checked(Sample, {name: value}, "sample")[name]
+    read = validate_settings(Sample, {name: value}, "sample")[name]
     assert read == wanted
     assert type(read) is type(wanted)
 
@@ -113,16 +113,16 @@ REFUSED = [
 @pytest.mark.parametrize(("name", "value", "told"), REFUSED)
 def test_a_wrong_type_is_refused_by_name(name, value, told):
     with pytest.raises(VariedError, match=told):
-        checked(Sample, {name: value}, "sample")
+        validate_settings(Sample, {name: value}, "sample")
 
 
 def test_an_unknown_setting_is_told_the_nearest():
     with pytest.raises(
         VariedError, match="The sample has no setting 'cuont': did you mean 'count'"
     ):
-        checked(Sample, {"cuont": 3}, "sample")
+        validate_settings(Sample, {"cuont": 3}, "sample")
     with pytest.raises(VariedError, match="it has no settings"):
-        checked(OBJECTIVES["reconstruction"], {"beta": 3}, "objective")
+        validate_settings(OBJECTIVES["reconstruction"], {"beta": 3}, "objective")
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
@@ -139,10 +139,10 @@ def test_every_key_of_a_spec_has_help(part):
 
 
 def test_names_are_picked_from_a_table():
-    assert pick({"a": 1}, "a", "letter") == 1
+    assert lookup({"a": 1}, "a", "letter") == 1
     with pytest.raises(VariedError, match="There is no net 'cnov': did you mean 'conv'"):
-        pick(NETS, "cnov", "net")
-    assert nearest("zzz", ["a", "b"]) == "choose from a, b."
+        lookup(NETS, "cnov", "net")
+    assert suggest("zzz", ["a", "b"]) == "choose from a, b."
 
 
 def test_the_axes_are_the_tables():

@@ -15,7 +15,7 @@ from varied.nets.film import Film
 from varied.nets.mlp import mlp
 from varied.schedules import Cyclical, Linear
 from varied.schema import settings
-from varied.spec import AXES, Part, Plan, Spec, compose, owners
+from varied.spec import AXES, Part, Plan, Spec, axes_with_setting, compose
 from varied.zoo import ZOO
 
 SPECS = [
@@ -26,10 +26,10 @@ SPECS = [
     Spec.of(objective={"name": "elbo", "beta": 4, "free_bits": "linear(0.5, 0, 100)"}),
     Spec.of(objective={"name": "elbo", "beta": Linear(0, 1, 2000)}),
     Spec.of(objective={"name": "elbo", "beta": "join(constant(0, 9), cosine(0, 1, 9))"}),
-    Spec.of(likelihood={"name": "gaussian", "scale": "each", "floor": 0.01}),
+    Spec.of(likelihood={"name": "gaussian", "scale": "heteroscedastic", "min_scale": 0.01}),
     Spec.of(likelihood={"name": "laplace", "scale": 1.0}, posterior="gaussian"),
     Spec.of(plan={"minutes": 2, "lr": 1e-4, "compile": "no"}),
-    Spec(plan=Plan(epochs=3.5, batch=7, seed=2**40)),
+    Spec(plan=Plan(epochs=3.5, batch_size=7, seed=2**40)),
     Spec(objective=Part("elbo", {"beta": Cyclical(0, 1, 8), "free_bits": 0.1})),
 ]
 
@@ -127,11 +127,11 @@ WRONG = [
     (lambda: Spec.of(net={"width": 3}), "write a name"),
     (lambda: Spec.of(net=3), "write a name"),
     (lambda: Spec.of(plan={"epohcs": 3}), "did you mean 'epochs'"),
-    (lambda: Spec.of(plan={"decay": "fast"}), "choose from"),
+    (lambda: Spec.of(plan={"lr_schedule": "fast"}), "choose from"),
     (lambda: Spec.of(plan={"precision": "half"}), "choose from"),
     (lambda: Spec.of(plan={"minutes": 1, "steps": 1}), "not minutes and steps"),
     (lambda: Spec.of(plan={"epochs": -1}), "epochs must be above 0"),
-    (lambda: Spec.of(plan={"batch": 0}), "batch=0 must be above 0"),
+    (lambda: Spec.of(plan={"batch_size": 0}), "batch_size=0 must be above 0"),
     (lambda: Spec.of(plan={"lr": 0}), "must be above 0"),
     (lambda: Spec.of(objective={"name": "elbo", "beta": "linaer(0, 1, 2)"}), "'linear'"),
     (lambda: Spec.from_toml("net = "), "not valid TOML"),
@@ -146,11 +146,11 @@ def test_what_is_wrong_is_told_in_one_sentence(make, told):
 
 
 def test_a_setting_knows_its_owner():
-    assert owners(Spec(), "width") == ["net"]
-    assert owners(Spec(), "beta") == ["objective"]
-    assert owners(Spec(), "lr") == ["plan"]
-    assert owners(Spec(), "scale") == []
-    assert owners(Spec(likelihood=Part("gaussian")), "scale") == ["likelihood"]
+    assert axes_with_setting(Spec(), "width") == ["net"]
+    assert axes_with_setting(Spec(), "beta") == ["objective"]
+    assert axes_with_setting(Spec(), "lr") == ["plan"]
+    assert axes_with_setting(Spec(), "scale") == []
+    assert axes_with_setting(Spec(likelihood=Part("gaussian")), "scale") == ["likelihood"]
 
 
 # To a model
@@ -185,19 +185,19 @@ def test_every_name_of_the_zoo_composes_and_runs(name):
     c = torch.eye(4, 3) if context else None
     trace = model(x, c, samples=objective.samples)
     assert objective(trace, 0)[0].isfinite()
-    assert trace.z.shape[2:] == model.latent  # what was drawn is what is decoded
+    assert trace.z.shape[2:] == model.latent_shape  # what was drawn is what is decoded
     assert model.decode(trace.z, c).log_prob(x).shape[:2] == trace.z.shape[:2]
     assert entry.title
     assert entry.reference
     assert entry.link.startswith("https://")
     assert 1990 < entry.year < 2030
-    assert entry.suits
-    assert entry.reaches
+    assert entry.use_for
+    assert entry.benchmark
     assert not set(entry.parts) - {*AXES, "latent"}
 
 
 def test_an_autoencoder_has_no_elbo():
-    told = refusal(lambda: compose(Spec.of(posterior="point"), (1, 6, 6)))
+    told = refusal(lambda: compose(Spec.of(posterior="deterministic"), (1, 6, 6)))
     assert "use posterior='gaussian' or objective='reconstruction'" in told
 
 
@@ -214,14 +214,14 @@ def test_film_modulates_the_hidden_layers_of_encoder_and_decoder():
     ("values", "sentence"),
     [
         ({"conditioning": "flim"}, "did you mean 'film'"),
-        ({"conditioning": "film", "structure": "ladder"}, "has a conditioning of its own"),
+        ({"conditioning": "film", "architecture": "ladder"}, "has a conditioning of its own"),
     ],
 )
 def test_conditioning_is_refused_where_it_does_not_go(values, sentence):
     assert sentence in refusal(lambda: compose(Spec.of(context=3, **values), (1, 6, 6)))
 
 
-def test_grey_levels_are_no_coins():
+def test_gray_levels_are_no_coins():
     told = refusal(lambda: compose(Spec(), (1, 6, 6), "levels"))
     assert "binarize='dynamic'" in told
     assert "likelihood='continuous-bernoulli'" in told

@@ -11,14 +11,20 @@ import torch
 from torch.autograd import gradcheck
 from torch.distributions import Independent, Normal, kl_divergence
 
-from varied.distributions import HypersphericalUniform, VonMisesFisher, closed_kl
-from varied.distributions.sphere import _angle, _angle_slope, _angles, bessel_ratio, log_mean_exp
+from varied.distributions import HypersphericalUniform, VonMisesFisher, analytic_kl
+from varied.distributions.hyperspherical import (
+    _angle,
+    _angle_slope,
+    _angles,
+    bessel_ratio,
+    log_mean_exp,
+)
 from varied.errors import VariedError
 from varied.likelihoods import Gaussian as Likelihood
 from varied.models import VAE
 from varied.posteriors import VonMisesFisher as Head
-from varied.priors.sphere import HypersphericalUniform as Prior
-from varied.trace import Given
+from varied.priors.hyperspherical import HypersphericalUniform as Prior
+from varied.trace import ConditionalDistribution
 
 DIMS = (2, 3, 5, 16, 64, 128)
 KAPPAS = (1e-3, 0.1, 1.0, 5.0, 30.0, 1e3, 1e5)
@@ -196,10 +202,10 @@ def test_variance_is_that_of_draws(dim):
 def test_few_rounds_suffice(monkeypatch):
     for dim in (2, 3, 16):
         for kappa in (1e-3, 10.0, 1e5):
-            monkeypatch.setattr("varied.distributions.sphere.ROUNDS", 64)
+            monkeypatch.setattr("varied.distributions.hyperspherical.ROUNDS", 64)
             torch.manual_seed(0)
             full = _angles(double(kappa).expand(5000), dim)
-            monkeypatch.setattr("varied.distributions.sphere.ROUNDS", 16)
+            monkeypatch.setattr("varied.distributions.hyperspherical.ROUNDS", 16)
             torch.manual_seed(0)
             assert torch.equal(full, _angles(double(kappa).expand(5000), dim))
 
@@ -298,7 +304,7 @@ def test_gradients_are_finite_from_end_to_end():
 
 def test_concentration_is_counted_in_dimensions():
     head = Head((20,))
-    assert head.raw == (21,)
+    assert head.param_shape == (21,)
     assert head(torch.zeros(2, 21)).kappa.tolist() == [20, 20]
     far = torch.zeros(2, 21)
     far[:, -1] = torch.tensor([-1e6, 1e6])
@@ -324,7 +330,7 @@ def test_what_is_no_direction_is_refused(event):
 
 def test_the_other_prior_has_no_closed_form():
     normal = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
-    assert closed_kl(vmf(3, 2.0), normal) is None
+    assert analytic_kl(vmf(3, 2.0), normal) is None
 
 
 class Fixed(torch.nn.Module):
@@ -336,15 +342,15 @@ class Fixed(torch.nn.Module):
 
 def test_importance_weights_average_to_the_evidence():
     head = Head((2,))
-    decoder = Given(torch.nn.Linear(2, 1), Likelihood((1,), scale=0.7), (2,))
-    model = VAE(Given(Fixed(), head, (1,)), decoder, Prior((2,))).double()
+    decoder = ConditionalDistribution(torch.nn.Linear(2, 1), Likelihood((1,), scale=0.7), (2,))
+    model = VAE(ConditionalDistribution(Fixed(), head, (1,)), decoder, Prior((2,))).double()
     x = double(0.8)[None]
     with torch.no_grad():
         angle = torch.linspace(0, 2 * math.pi, 2001, dtype=torch.float64)[:-1]
         z = torch.stack([angle.cos(), angle.sin()], -1)
         evidence = model.decoder(z[:, None]).log_prob(x).exp().mean().log()
         trace = model(x, samples=20_000)
-        weights = (trace.log_w - evidence).exp()
+        weights = (trace.log_weight - evidence).exp()
     error = weights.std() / math.sqrt(len(weights))
     assert error < 0.05
     assert (weights.mean() - 1).abs() < 4 * error

@@ -22,7 +22,7 @@ def stamps():
 
 def test_the_grid_is_whole():
     assert s.count() == 3 * 6 * 40 * 32 * 32 == 737_280
-    assert s.count(colour=True) == 6 * 737_280
+    assert s.count(color=True) == 6 * 737_280
     every = s.factors(np.arange(s.count()))
     assert every.min(0).tolist() == [0] * 5
     assert every.max(0).tolist() == [n - 1 for n in SIZES]
@@ -98,15 +98,15 @@ def test_a_step_of_place_is_a_pixel():
     assert [np.argwhere(x).mean(0).tolist() for x in ends] == [[16, 16], [47, 47]]
 
 
-def test_colour_is_the_same_shape_in_six_hues():
-    grey = s.draw([[2, 4, 3, 5, 9]])[0] > 0
+def test_color_is_the_same_shape_in_six_hues():
+    gray = s.draw([[2, 4, 3, 5, 9]])[0] > 0
     drawn = s.draw([[2, 4, 3, 5, 9, hue] for hue in range(6)])
     assert drawn.shape == (6, 3, 64, 64)
-    assert all(np.array_equal(one.any(0), grey) for one in drawn)
-    hues = [tuple(one[:, grey].max(1)) for one in drawn]
+    assert all(np.array_equal(one.any(0), gray) for one in drawn)
+    hues = [tuple(one[:, gray].max(1)) for one in drawn]
     assert len(set(hues)) == 6
     assert all(
-        np.all(one[:, grey] == np.array(h)[:, None]) for one, h in zip(drawn, hues, strict=True)
+        np.all(one[:, gray] == np.array(h)[:, None]) for one, h in zip(drawn, hues, strict=True)
     )
     red, green, blue = hues[0], hues[2], hues[4]
     assert [np.argmax(h) for h in (red, green, blue)] == [0, 1, 2]
@@ -137,14 +137,14 @@ def test_a_part_is_fixed_by_its_seed():
     assert np.array_equal(s.sprites(200).x, one.x[:200])
 
 
-def test_colour_items_are_pictures_with_six_labels():
-    items = s.sprites(50, colour=True)
+def test_color_items_are_pictures_with_six_labels():
+    items = s.sprites(50, color=True)
     assert (items.x.shape, items.labels.shape) == ((50, 64, 64, 3), (50, 6))
     codec = fit_codec(items)
     assert codec.shape == (3, 64, 64)
     assert np.array_equal(codec.encode(items).numpy(), s.draw(items.labels))
     assert np.array_equal(codec.decode(codec.load(codec.encode(items))), items.x)
-    assert CATALOG["sprites-colour"].where() == "in the package"
+    assert CATALOG["sprites-color"].where() == "in the package"
 
 
 def test_a_factor_may_be_the_label():

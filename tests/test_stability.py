@@ -13,9 +13,15 @@ from sklearn.cross_decomposition import CCA
 from sklearn.neighbors import NearestNeighbors
 
 from varied.errors import VariedError
-from varied.evaluate import seeds as module
+from varied.evaluate import representation_similarity as module
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.seeds import cka, mcc, shared_neighbours, spread_over_seeds, stability
+from varied.evaluate.representation_similarity import (
+    cka,
+    mcc,
+    shared_neighbors,
+    spread_over_seeds,
+    stability,
+)
 
 
 def noise(*shape, seed=0):
@@ -34,7 +40,7 @@ SHAPE = np.array([3.0, 2.0, 1.0, 0.5, 0.2])
 
 def test_the_same_codes_are_alike_by_all():
     a = noise(300, 5) * SHAPE
-    for found in (cka(a, a), mcc(a, a), mcc(a, a, kind="weak"), shared_neighbours(a, a)):
+    for found in (cka(a, a), mcc(a, a), mcc(a, a, kind="weak"), shared_neighbors(a, a)):
         assert found.value == pytest.approx(1, abs=1e-12)
         assert found.error < 1e-12
         assert found.n == 300
@@ -44,7 +50,7 @@ def test_turned_codes_keep_all_but_their_units():
     a = noise(500, 5) * SHAPE
     b = 7 * a @ turn(5) + 3
     assert cka(a, b).value == pytest.approx(1, abs=1e-12)
-    assert shared_neighbours(a, b).value == pytest.approx(1, abs=1e-12)
+    assert shared_neighbors(a, b).value == pytest.approx(1, abs=1e-12)
     assert mcc(a, b, kind="weak").value == pytest.approx(1, abs=1e-12)
     assert 0.3 < mcc(a, b).value < 0.9
 
@@ -72,7 +78,7 @@ def test_codes_that_share_nothing_score_their_floor(units):
             cka(a, b).value,
             mcc(a, b).value,
             mcc(a, b, kind="weak").value,
-            shared_neighbours(a, b).value,
+            shared_neighbors(a, b).value,
         )
         for seed in range(6)
         for a, b in [(noise(200, units, seed=seed), noise(200, units, seed=seed + 99))]
@@ -161,14 +167,14 @@ def test_the_canonical_pairs_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("k", [1, 10])
-def test_neighbours_are_those_of_scikit_learn(k):
+def test_neighbors_are_those_of_scikit_learn(k):
     a = noise(700, 3)
     b = a + 0.3 * noise(700, 3, seed=1)
     near = [
         NearestNeighbors(n_neighbors=k).fit(x).kneighbors(return_distance=False) for x in (a, b)
     ]
     wanted = [len(set(p) & set(q)) / k for p, q in zip(*near, strict=True)]
-    found = shared_neighbours(a, b, k=k)
+    found = shared_neighbors(a, b, k=k)
     assert found.value == pytest.approx(np.mean(wanted), abs=1e-9)
     assert found.error == pytest.approx(np.std(wanted, ddof=1) / math.sqrt(700), abs=1e-9)
 
@@ -176,10 +182,10 @@ def test_neighbours_are_those_of_scikit_learn(k):
 def test_a_choice_of_rows_is_asked_among_all(monkeypatch):
     a = noise(1500, 3)
     b = a + 0.3 * noise(1500, 3, seed=1)
-    whole = shared_neighbours(a, b)
+    whole = shared_neighbors(a, b)
     monkeypatch.setattr(module, "ASKED", 400)
     monkeypatch.setattr(module, "CHUNK", 150)
-    some = shared_neighbours(a, b)
+    some = shared_neighbors(a, b)
     assert some.n == 400
     assert abs(some.value - whole.value) < 4 * some.error
 
@@ -206,7 +212,7 @@ def test_of_several_codes_it_is_the_mean_over_pairs():
         "cka": cka,
         "strong": mcc,
         "weak": lambda x, y: mcc(x, y, kind="weak"),
-        "neighbours": shared_neighbours,
+        "neighbors": shared_neighbors,
     }.items():
         values = [measure(codes[i], codes[j]).value for i, j in pairs]
         assert getattr(found, name).value == pytest.approx(np.mean(values), abs=1e-12)
@@ -255,7 +261,7 @@ def test_still_units_correlate_with_nothing():
 def test_scale_and_place_do_not_matter():
     a = noise(200, 3) * SHAPE[:3]
     b = a @ turn(3) + 0.3 * noise(200, 3, seed=1)
-    for measure in (cka, mcc, lambda x, y: mcc(x, y, kind="weak"), shared_neighbours):
+    for measure in (cka, mcc, lambda x, y: mcc(x, y, kind="weak"), shared_neighbors):
         wanted = measure(a, b).value
         assert measure(1e-150 * a, 1e100 * b).value == pytest.approx(wanted, abs=1e-9)
         assert measure(a + 1e3, b - 1e3).value == pytest.approx(wanted, abs=1e-6)
@@ -287,8 +293,8 @@ A = noise(50, 3)
         (lambda: cka(0 * A, A), "the same for all rows"),
         (lambda: mcc(A, A, kind="middling"), "choose from strong, weak"),
         (lambda: mcc(noise(50, 13), A, kind="weak"), "50 rows are too few"),
-        (lambda: shared_neighbours(A, A, k=0), "k=0 must lie"),
-        (lambda: shared_neighbours(A, A, k=49), "k=49 must lie"),
+        (lambda: shared_neighbors(A, A, k=0), "k=0 must lie"),
+        (lambda: shared_neighbors(A, A, k=49), "k=49 must lie"),
         (lambda: stability([A]), "There is 1 set of codes"),
         (lambda: spread_over_seeds([1.0]), "two runs or more"),
         (lambda: spread_over_seeds([1.0, math.nan]), "all finite"),

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 import varied
 from varied.cli import app
-from varied.cli.numbers import of_table
+from varied.cli.metrics_table import of_table
 from varied.errors import VariedError
-from varied.jobs import prepare
-from varied.measured.bounds import bound
-from varied.measured.columns import columns, rows
-from varied.measured.here import Here
+from varied.evaluate.suites.context import EvalContext
+from varied.evaluate.suites.likelihood import elbo_suite
+from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
 from varied.runs.compare import Comparison
+from varied.training import prepare
 
 N = 300
 
@@ -51,7 +51,7 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(file, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "people"
-    return varied.fit(str(file), steps=400, lr=4e-3, batch=64, width=64, threads=1, out=out)
+    return varied.fit(str(file), steps=400, lr=4e-3, batch_size=64, width=64, threads=1, out=out)
 
 
 def trained(*source, **choices):
@@ -72,7 +72,7 @@ def test_the_report_shows_columns_rows_and_costs(run):
 
 def test_tables_are_compared_column_by_column(run, file, tmp_path):
     alone = tmp_path / "alone"
-    trained(str(file), columns={"pay": "ignore"}, steps=20, width=16, threads=1, out=alone)
+    trained(str(file), column_types={"pay": "ignore"}, steps=20, width=16, threads=1, out=alone)
     page = Comparison([run.folder, alone]).write(tmp_path / "page").read_text("utf-8")
     lines = dict(re.findall(r"<tr>\s*<t[hd][^>]*>([^<]+)</t[hd]>(.*?)</tr>", page, re.S))
     scores = {
@@ -140,7 +140,7 @@ def test_originals_stand_above_their_reconstructions(run, file):
     assert made.index.tolist() == [
         (row, which) for row in (1, 2, 3) for which in ("original", "reconstruction")
     ]
-    test = run.part("test").x
+    test = run.split("test").x
     originals = made.xs("original", level="which")
     assert originals["age"].tolist() == test["age"].tolist()[:3]
     assert originals["town"].tolist() == test["town"].tolist()[:3]
@@ -155,7 +155,7 @@ def test_paths_and_traversals_say_where_they_are(run, tmp_path):
 def test_a_data_frame_trains_too_and_comes_back_as_one(tmp_path):
     frame = people().assign(since=pd.Timestamp("2020-02-01"), member=[True, False] * (N // 2))
     frame["age"] = frame["age"].astype("int16")
-    run = trained(frame, steps=20, batch=64, width=32, threads=1, out=tmp_path / "run")
+    run = trained(frame, steps=20, batch_size=64, width=32, threads=1, out=tmp_path / "run")
     made = run.sample(5).frame
     assert list(made.columns) == list(frame.columns)
     assert str(made["age"].dtype) == "int16"
@@ -181,7 +181,7 @@ def test_rows_that_belong_together_come_back_in_any_frame(library, tmp_path):
     assert rows.which.tolist() == ["original", "reconstruction"] * 2
     assert rows.town.dtype == "category"
     originals = rows[rows.which == "original"].town.astype(str).tolist()
-    assert originals == run.part("test").x.town.astype(str).tolist()[:2]
+    assert originals == run.split("test").x.town.astype(str).tolist()[:2]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_intervals_of_filled_cells_are_as_wide_as_held_rows_ask_for(tmp_path):
     whole = pd.DataFrame(x, columns=list("abcdefghi")).assign(kind=np.where(z[:, 0] > 0, "p", "m"))
     hidden = dice.random(whole.shape) < 0.3
     run = trained(whole.mask(hidden), steps=800, lr=4e-3, threads=1, out=tmp_path / "few")
-    assert run.cell_width > 1.05
+    assert run.imputation_scale > 1.05
     cells = run.impute(whole.mask(hidden)).cells
     numbers = cells[cells.column != "kind"]
     truth = [
@@ -228,7 +228,7 @@ def test_intervals_of_filled_cells_are_as_wide_as_held_rows_ask_for(tmp_path):
     narrow = varied.Run(run.folder).impute(whole.mask(hidden)).cells
     narrow = narrow[narrow.column != "kind"]
     assert (narrow.high - narrow.low).mean() < 0.95 * (numbers.high - numbers.low).mean()
-    assert again.impute(whole.mask(hidden), draws=1).cells.low.notna().sum() == len(numbers)
+    assert again.impute(whole.mask(hidden), n_draws=1).cells.low.notna().sum() == len(numbers)
 
 
 def test_choices_alone_have_no_width(tmp_path):
@@ -244,13 +244,13 @@ def test_a_column_gives_the_labels(file, tmp_path):
         labels="old",
         steps=400,
         lr=4e-3,
-        batch=64,
+        batch_size=64,
         width=64,
         threads=1,
         out=tmp_path / "run",
     )
     assert run.context.classes == ("no", "yes")
-    assert (run.sample(200, of="yes").array["old"] == "yes").mean() > 0.8
+    assert (run.sample(200, label="yes").array["old"] == "yes").mean() > 0.8
     with pytest.raises(VariedError, match="no column 'odl': did you mean 'old'"):
         varied.read(str(file), labels="odl")
 
@@ -259,17 +259,24 @@ def test_a_table_of_one_column_is_a_table(tmp_path):
     frame = pd.DataFrame({"v": np.arange(300) * 1.5})
     run = varied.fit(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
     assert not (run.folder / "pairs.png").exists()
-    assert next(rows(Here(run))).measures[0].name == "column shapes"
+    assert next(synthetic_rows_suite(EvalContext(run))).measures[0].name == "column shapes"
     assert run.sample(3).array.shape == (3, 1)
 
 
 def test_what_is_measured_of_a_table(run):
-    here = Here(run)
-    found = [section for part in (bound, columns, rows) for section in part(here)]
+    here = EvalContext(run)
+    found = [
+        section
+        for part in (elbo_suite, column_suite, synthetic_rows_suite)
+        for section in part(here)
+    ]
     sections = {section.title: section for section in found}
-    assert [m.name for m in sections["Made rows"].measures][:2] == ["column shapes", "pair trends"]
+    assert [m.name for m in sections["Synthetic rows"].measures][:2] == [
+        "column shapes",
+        "pair trends",
+    ]
     assert {m.name for m in sections["Columns"].measures} == {"age", "pay", "town", "old"}
-    assert "bits per dimension" not in {m.name for m in sections["The bound"].measures}
+    assert "bits per dimension" not in {m.name for m in sections["ELBO"].measures}
 
 
 def test_another_table_is_read_or_refused(run, tmp_path):
@@ -285,11 +292,11 @@ def test_the_command(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     does = CliRunner()
     found = does.invoke(
-        app, ["train", str(file), "--steps", "20", "--columns", "age=category", "--quiet"]
+        app, ["train", str(file), "--steps", "20", "--column-types", "age=category", "--quiet"]
     )
     assert found.exit_code == 0, found.output
     assert found.output.strip() == "runs/people-vae-01"
     assert does.invoke(app, ["sample", "last", "-n", "7"]).exit_code == 0
     assert len((tmp_path / "samples.csv").read_bytes().splitlines()) == 8
-    wrong = does.invoke(app, ["train", str(file), "--columns", "age"])
+    wrong = does.invoke(app, ["train", str(file), "--column-types", "age"])
     assert wrong.exit_code != 0

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from varied.data.codecs import TableCodec, fit_codec, open_codec
-from varied.data.items import Items
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
 
-def items(**columns) -> Items:
-    return Items(pd.DataFrame(columns), "table")
+def items(**columns) -> RawData:
+    return RawData(pd.DataFrame(columns), "table")
 
 
 def words(values) -> pd.Series:
@@ -28,7 +28,7 @@ def whole(values) -> pd.Series:
     return pd.Series(values, dtype="Int64")
 
 
-def people(n: int = 400, seed: int = 0) -> Items:
+def people(n: int = 400, seed: int = 0) -> RawData:
     """Return a table with a column of every kind."""
     dice = np.random.default_rng(seed)
     age = dice.integers(17, 90, n)
@@ -161,7 +161,9 @@ def test_a_level_that_was_never_seen_is_a_gap_and_is_said():
 
 def test_the_person_knows_better():
     table = people()
-    codec = TableCodec.fit(table, columns={"stars": "number", "age": "category", "town": "ignore"})
+    codec = TableCodec.fit(
+        table, column_types={"stars": "number", "age": "category", "town": "ignore"}
+    )
     assert {k: kinds(codec)[k] for k in ("stars", "age", "town")} == {
         "stars": "whole number",
         "age": "category",
@@ -195,7 +197,7 @@ def test_other_rows_may_have_other_types_and_more_columns():
 )
 def test_what_cannot_be_is_refused(asked, words):
     with pytest.raises(VariedError, match=words):
-        TableCodec.fit(people(), columns=asked)
+        TableCodec.fit(people(), column_types=asked)
 
 
 def test_a_table_that_is_not_like_it_is_refused_with_all_that_is_wrong():

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from varied.data.tables import SUFFIXES, Form, from_frame, read_table, to_frame, write_table
+from varied.data.tables import SUFFIXES, TableDialect, from_frame, read_table, to_frame, write_table
 from varied.data.tables.dates import read_dates, write_dates
-from varied.data.tables.numbers import render, style_of
+from varied.data.tables.number_format import render, style_of
 from varied.errors import VariedError
 
 DELIMITERS = [",", ";", "\t", "|"]
@@ -36,7 +36,7 @@ def put(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
 
 def again(path: Path) -> bytes:
     frame, form, _ = read_table(path)
-    form = Form.from_json(json.loads(json.dumps(form.to_json())))
+    form = TableDialect.from_json(json.loads(json.dumps(form.to_json())))
     return write_table(frame, path.with_name(f"again_{path.name}"), form).read_bytes()
 
 
@@ -404,7 +404,7 @@ def test_no_table(tmp_path) -> None:
     with pytest.raises(VariedError, match="no file"):
         read_table(tmp_path / "a.csv")
     with pytest.raises(VariedError, match="let it end in"):
-        write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.docx", Form())
+        write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.docx", TableDialect())
     assert "damaged" in refusal(tmp_path, b"no gzip", "t.csv.gz")
     assert "damaged" in refusal(tmp_path, gzip.compress(b"a,b\n1,2\n" * 99)[:-12], "t.csv.gz")
 
@@ -418,17 +418,19 @@ def test_a_huge_table_is_refused_before_it_is_read(tmp_path, monkeypatch, name) 
 
 def test_an_encoding_without_the_letter(tmp_path) -> None:
     with pytest.raises(VariedError, match=r"cp1252 cannot write 'λ'"):
-        write_table(pd.DataFrame({"λ": [1.0]}), tmp_path / "a.csv", Form(encoding="cp1252"))
+        write_table(pd.DataFrame({"λ": [1.0]}), tmp_path / "a.csv", TableDialect(encoding="cp1252"))
 
 
 # The form
 
 
 def test_forms_are_plain() -> None:
-    form = Form(unnamed=("column 1",), levels={"a": ["x"]}, decimals={"b": 2}, names={"3": 3})
+    form = TableDialect(
+        unnamed=("column 1",), levels={"a": ["x"]}, decimals={"b": 2}, names={"3": 3}
+    )
     plain = form.to_json()
-    assert Form.from_json(json.loads(json.dumps(plain))) == form
-    assert Form.from_json({}) == Form()
+    assert TableDialect.from_json(json.loads(json.dumps(plain))) == form
+    assert TableDialect.from_json({}) == TableDialect()
 
 
 @pytest.mark.parametrize(
@@ -445,7 +447,7 @@ def test_forms_are_plain() -> None:
 )
 def test_bad_forms(values, words) -> None:
     with pytest.raises(VariedError, match=words):
-        Form.from_json(values)
+        TableDialect.from_json(values)
 
 
 def test_endings_are_known_without_pandas() -> None:
@@ -490,7 +492,7 @@ def test_pandas_there_and_back() -> None:
     assert frame["zone"][0] == pd.Timestamp("2024-07-04 22:00")
     assert frame["words"].tolist() == ["x", None, "y"] and frame["words"][1] is None
     assert any("UTC" in n for n in notes) and any("2^53" in n for n in notes)
-    form = Form.from_json(json.loads(json.dumps(form.to_json())))
+    form = TableDialect.from_json(json.loads(json.dumps(form.to_json())))
     pd.testing.assert_frame_equal(to_frame(frame, form), original)
 
 
@@ -574,7 +576,7 @@ def test_polars_there_and_back() -> None:
     assert form.decimals["exact"] == 2 and form.dates == {"day": "%Y-%m-%d"}
     assert frame["when"][0] == pd.Timestamp(2024, 1, 5, 6, 7, 8, 9000) and frame["when"].isna()[1]
     assert any("Europe/Paris" in n for n in notes)
-    form = Form.from_json(json.loads(json.dumps(form.to_json())))
+    form = TableDialect.from_json(json.loads(json.dumps(form.to_json())))
     back = to_frame(frame, form)
     assert back.schema == original.schema and back.equals(original)
     assert from_frame(original.lazy())[0].equals(frame)
@@ -621,7 +623,7 @@ def test_pyarrow_there_and_back() -> None:
     frame, form, _ = from_frame(original)
     assert set(dtypes(frame)) == TYPES and form.kind == "pyarrow"
     assert form.levels == {"size": ["s", "l"]} and form.ordered == ("size",)
-    back = to_frame(frame, Form.from_json(json.loads(json.dumps(form.to_json()))))
+    back = to_frame(frame, TableDialect.from_json(json.loads(json.dumps(form.to_json()))))
     assert back.schema == original.schema and back.equals(original)
     with pytest.raises(VariedError, match="several columns called 'a'"):
         from_frame(pa.table([[1], [2]], names=["a", "a"]))
@@ -649,7 +651,7 @@ def test_without_pyarrow(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "varied[parquet]" in refusal(tmp_path, b"PAR1", "a.parquet")
     with pytest.raises(VariedError, match=r"varied\[parquet\]"):
-        write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.parquet", Form())
+        write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.parquet", TableDialect())
 
 
 def test_fast_enough(tmp_path) -> None:

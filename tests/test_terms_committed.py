@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied.errors import VariedError
-from varied.posteriors.committed import DeltaGaussian
+from varied.posteriors.delta_gaussian import DeltaGaussian
 from varied.priors import StandardNormal
 from varied.trace import Level
 
@@ -26,7 +26,7 @@ def test_the_rate_is_never_below_delta(delta, mean, raw):
 
 @pytest.mark.parametrize("delta", [1e-4, 0.01, 0.1, 1.0, 10.0])
 def test_the_least_rate_is_delta(delta):
-    q = DeltaGaussian((1,), delta=delta, bound=30.0)(torch.tensor([0.0, 1e6]))
+    q = DeltaGaussian((1,), delta=delta, logvar_bound=30.0)(torch.tensor([0.0, 1e6]))
     level = Level(torch.zeros(1, 1), q, StandardNormal((1,))())
     assert level.kl.item() == pytest.approx(delta, rel=2e-3)
     ell = q.base_dist.log_variance.double().item()
@@ -39,7 +39,9 @@ def test_the_mean_is_free_and_the_spread_may_shrink():
     assert q.variance[0] < 1e-4 < 0.1 < q.variance[1] < 1
 
 
-@pytest.mark.parametrize(("settings", "told"), [({"delta": 0}, "delta=0"), ({"bound": 0}, "bound")])
+@pytest.mark.parametrize(
+    ("settings", "told"), [({"delta": 0}, "delta=0"), ({"logvar_bound": 0}, "bound")]
+)
 def test_bad_settings_are_refused(settings, told):
     with pytest.raises(VariedError, match=told):
         DeltaGaussian((3,), **settings)

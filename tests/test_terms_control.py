@@ -11,23 +11,23 @@ from torch.distributions import Independent
 
 from varied.distributions import Gaussian
 from varied.errors import VariedError
-from varied.objectives import control
+from varied.objectives import control_vae
 from varied.schedules import Linear
-from varied.terms import Controller
+from varied.terms import PIController
 from varied.trace import Level, Trace
 
 
-def usual(goal=20.0, ki=1e-3, high=10.0):
-    return Controller(goal, kp=0.01, ki=ki, low=0.0, high=high)
+def usual(goal=20.0, ki=1e-3, max_weight=10.0):
+    return PIController(goal, kp=0.01, ki=ki, min_weight=0.0, max_weight=max_weight)
 
 
 def run(controller, plant, steps, start=0):
     """Let a plant answer the weight, and return what it said."""
     said = []
     for step in range(start, start + steps):
-        controller.turn(step)
+        controller.set_step(step)
         said.append(float(plant(float(controller.value))))
-        controller.feel(torch.tensor(said[-1]))
+        controller.update(torch.tensor(said[-1]))
     return said
 
 
@@ -56,18 +56,18 @@ def test_a_goal_that_moves_is_followed():
 
 
 def test_a_step_is_the_formula():
-    controller = Controller(20.0, kp=0.5, ki=0.01, low=1.0, high=9.0)
+    controller = PIController(20.0, kp=0.5, ki=0.01, min_weight=1.0, max_weight=9.0)
     integral = 0.0
     for kl in (25.0, 30.0, 22.0, 21.0):
-        controller.feel(torch.tensor(kl))
-        controller.turn(0)
+        controller.update(torch.tensor(kl))
+        controller.set_step(0)
         integral -= 0.01 * (20 - kl)
         wanted = 1.0 + 0.5 / (1 + math.exp(20 - kl)) + integral
         assert float(controller.value) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_it_leaves_a_bound_at_once():
-    controller = usual(high=1.0)
+    controller = usual(max_weight=1.0)
     run(controller, lambda beta: 500.0, 300)
     assert controller.value == 1
     run(controller, lambda beta: 10.0, 100)
@@ -78,11 +78,11 @@ def test_it_leaves_a_bound_at_once():
 
 def test_to_turn_twice_is_to_turn_once():
     controller = usual()
-    controller.feel(torch.tensor(90.0))
+    controller.update(torch.tensor(90.0))
     assert controller.value == 0  # the weight of a step stays what it was until the next
-    controller.turn(1)
+    controller.set_step(1)
     once = float(controller.value)
-    controller.turn(1)
+    controller.set_step(1)
     assert float(controller.value) == once > 0
 
 
@@ -90,10 +90,10 @@ def test_to_turn_twice_is_to_turn_once():
 def test_a_broken_step_does_not_break_it(wrong):
     controller = usual()
     run(controller, Plant(), 50)
-    controller.turn(50)
+    controller.set_step(50)
     kept = copy.deepcopy(controller.state_dict())
-    controller.feel(torch.tensor(wrong))
-    controller.turn(51)
+    controller.update(torch.tensor(wrong))
+    controller.set_step(51)
     assert all(map(torch.equal, kept.values(), controller.state_dict().values()))
 
 
@@ -115,19 +115,19 @@ def trace_of(mean):
 
 
 def test_an_objective_feels_its_rate_and_tells_its_beta():
-    objective = control(kl=2.0)
+    objective = control_vae(kl_target=2.0)
     mean = torch.full((4, 3), 3.0, requires_grad=True)
     told = []
     for step in range(3):
         loss, parts = objective(trace_of(mean), step)
         loss.backward()
-        torch.testing.assert_close(loss, parts["distortion"] + parts["beta"] * parts["rate"])
+        torch.testing.assert_close(loss, parts["reconstruction"] + parts["beta"] * parts["kl"])
         told.append(float(parts["beta"]))
     assert 0 == told[0] < told[1] < told[2]
 
 
 def test_it_feels_nothing_in_validation():
-    objective = control(kl=2.0)
+    objective = control_vae(kl_target=2.0)
     weight = objective.weights[1]
     with torch.no_grad():
         objective(trace_of(torch.full((4, 3), 3.0)), 0)
@@ -139,13 +139,13 @@ def test_it_feels_nothing_in_validation():
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"low": 1.0, "high": 1.0}, "0 <= low < high"),
-        ({"low": -1.0}, "0 <= low < high"),
+        ({"min_weight": 1.0, "max_weight": 1.0}, "0 <= min_weight < max_weight"),
+        ({"min_weight": -1.0}, "0 <= min_weight < max_weight"),
         ({"kp": -0.1}, "kp=-0.1 must not be below 0"),
         ({"ki": 0.0}, "ki=0.0"),
-        ({"kl": -3.0}, "kl=-3.0 must not be below 0"),
+        ({"kl_target": -3.0}, "kl_target=-3.0 must not be below 0"),
     ],
 )
 def test_bad_settings_are_refused(settings, told):
     with pytest.raises(VariedError, match=told):
-        control(**settings)
+        control_vae(**settings)

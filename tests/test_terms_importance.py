@@ -11,9 +11,18 @@ from torch.distributions import Independent, MultivariateNormal
 
 from varied.distributions import Gaussian
 from varied.errors import VariedError
-from varied.objectives import Objective, Weighted, ciwae, iwae, miwae, piwae
+from varied.objectives import Objective, WeightedTerm, ciwae, iwae, multiply_iwae, piwae
 from varied.schedules import Linear
-from varied.terms import CIWAE, MIWAE, PIWAE, DReG, Resampled, distortion, gradient_penalty, rate
+from varied.terms import (
+    CIWAE,
+    PIWAE,
+    DReG,
+    MultiplyIWAE,
+    SubsampledIWAE,
+    gradient_penalty,
+    kl,
+    reconstruction,
+)
 from varied.terms import iwae as bound
 from varied.trace import Level, Trace
 
@@ -93,7 +102,7 @@ def of_model(term, tiny):
 # The value
 
 
-@pytest.mark.parametrize("term", [bound, DReG(), MIWAE(3), PIWAE(3)])
+@pytest.mark.parametrize("term", [bound, DReG(), MultiplyIWAE(3), PIWAE(3)])
 def test_the_true_posterior_makes_every_bound_exact_from_any_draw(tiny, term):
     trace = tiny.trace(6, tiny.posterior())
     torch.testing.assert_close(of_model(term, tiny)(trace), -tiny.exact())
@@ -103,7 +112,7 @@ def test_more_draws_are_tighter_and_tend_to_the_likelihood(tiny):
     with torch.no_grad():
         true = tiny.posterior()
         near = MultivariateNormal(true.loc + 0.3, 1.5 * true.covariance_matrix)
-        log_w = tiny.trace(100_000, near).log_w
+        log_w = tiny.trace(100_000, near).log_weight
         gaps, errors = [], []
         for k in (1, 4, 16, 1000):
             parts = bound(Weights(log_w.reshape(k, -1, len(tiny.x))))
@@ -120,32 +129,32 @@ class Weights:
     weights = None
 
     def __init__(self, log_w):
-        self.log_w = log_w
+        self.log_weight = log_w
 
 
 def test_a_bound_of_one_draw_is_the_evidence_lower_bound_of_it(tiny):
     trace = tiny.trace(1)
-    torch.testing.assert_close(bound(trace), -trace.log_w[0])
+    torch.testing.assert_close(bound(trace), -trace.log_weight[0])
 
 
 def test_groups_are_means_of_bounds(tiny):
     trace = tiny.trace(6)
-    parts = [bound(Weights(trace.log_w[at : at + 2])) for at in (0, 2, 4)]
-    torch.testing.assert_close(MIWAE(3)(trace), torch.stack(parts).mean(0))
-    torch.testing.assert_close(MIWAE(1)(trace), bound(trace))
-    torch.testing.assert_close(MIWAE(6)(trace), -trace.log_w.mean(0))
+    parts = [bound(Weights(trace.log_weight[at : at + 2])) for at in (0, 2, 4)]
+    torch.testing.assert_close(MultiplyIWAE(3)(trace), torch.stack(parts).mean(0))
+    torch.testing.assert_close(MultiplyIWAE(1)(trace), bound(trace))
+    torch.testing.assert_close(MultiplyIWAE(6)(trace), -trace.log_weight.mean(0))
     torch.testing.assert_close(of_model(PIWAE(3), tiny)(trace), bound(trace))
 
 
 def test_a_mixture_goes_from_one_bound_to_the_other(tiny):
     trace, term = tiny.trace(4), CIWAE(Linear(0, 1, 10))
-    elbo = distortion(trace) + rate(trace)
+    elbo = reconstruction(trace) + kl(trace)
     for step, share in ((0, 0.0), (5, 0.5), (10, 1.0)):
-        term.mix.turn(step)
+        term.mix.set_step(step)
         torch.testing.assert_close(term(trace), share * elbo + (1 - share) * bound(trace))
 
 
-@pytest.mark.parametrize("term", [DReG(), DReG(2), Resampled(2), PIWAE(2)])
+@pytest.mark.parametrize("term", [DReG(), DReG(2), SubsampledIWAE(2), PIWAE(2)])
 def test_without_gradients_there_is_the_value(tiny, term):
     of_model(term, tiny)
     with torch.no_grad():
@@ -166,7 +175,7 @@ def test_the_decoder_learns_by_the_bound_of_all_draws(tiny, term):
 
 def test_the_encoder_of_piwae_learns_by_the_groups(tiny):
     trace = tiny.trace(6)
-    groups = of(MIWAE(3)(trace).sum(), tiny.of_encoder)
+    groups = of(MultiplyIWAE(3)(trace).sum(), tiny.of_encoder)
     whole = of(bound(trace).sum(), tiny.of_encoder)
     found = of(of_model(PIWAE(3), tiny)(trace).sum(), tiny.of_encoder)
     torch.testing.assert_close(flat(found), flat(groups))
@@ -180,10 +189,10 @@ def test_piwae_counts_draws_that_are_worth_nothing_beside_the_best(tiny):
     z = torch.randn(4, 4, 2)
     z[2:] += 30
     found, wanted = [], []
-    for term, told in ((of_model(PIWAE(2), tiny), found), (MIWAE(2), wanted)):
+    for term, told in ((of_model(PIWAE(2), tiny), found), (MultiplyIWAE(2), wanted)):
         trace = tiny.trace(4, tiny.q(), z + tiny.encoder(tiny.x))
         told += of(term(trace).sum(), tiny.of_encoder)
-    assert (trace.log_w[:2].amax(0) - trace.log_w[2:].amax(0)).min() > 100
+    assert (trace.log_weight[:2].amax(0) - trace.log_weight[2:].amax(0)).min() > 100
     torch.testing.assert_close(flat(found), flat(wanted), rtol=1e-3, atol=1e-3)
 
 
@@ -258,12 +267,12 @@ def test_dreg_is_silent_where_the_posterior_is_true(tiny):
     assert of(bound(trace).sum(), [mean])[0].abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("term", [bound, DReG(), MIWAE(2), PIWAE(2), CIWAE(0.5)])
+@pytest.mark.parametrize("term", [bound, DReG(), MultiplyIWAE(2), PIWAE(2), CIWAE(0.5)])
 def test_a_term_leaves_no_mark_on_the_trace(tiny, term):
     trace, term = tiny.trace(4), of_model(term, tiny)
-    alone = flat(of(distortion(trace).mean(), tiny.of_encoder[:2]))
+    alone = flat(of(reconstruction(trace).mean(), tiny.of_encoder[:2]))
     term_alone = flat(of(term(trace).mean(), tiny.of_encoder[:2]))
-    both = Objective(Weighted("a", term), Weighted("b", distortion, 2.0))
+    both = Objective(WeightedTerm("a", term), WeightedTerm("b", reconstruction, 2.0))
     found = flat(of(both(trace)[0], tiny.of_encoder[:2]))
     torch.testing.assert_close(found, (term_alone + 2 * alone).to(found))
 
@@ -273,9 +282,9 @@ def test_a_term_leaves_no_mark_on_the_trace(tiny, term):
 
 def test_the_bound_is_that_of_all_draws_however_few_are_kept(tiny):
     trace = tiny.trace(8)
-    torch.testing.assert_close(of_model(Resampled(2), tiny)(trace), bound(trace))
+    torch.testing.assert_close(of_model(SubsampledIWAE(2), tiny)(trace), bound(trace))
     with torch.no_grad():
-        torch.testing.assert_close(of_model(Resampled(2), tiny)(trace), bound(trace))
+        torch.testing.assert_close(of_model(SubsampledIWAE(2), tiny)(trace), bound(trace))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -284,7 +293,7 @@ def test_draws_kept_by_their_weights_have_the_gradient_of_all(tiny, masked):
     if masked:
         trace.mask = torch.tensor([1.0, 0.0, 1.0]).expand_as(tiny.x).double()
     # Each draw is kept as often as its weight says, to within one in all that are kept.
-    found = of(of_model(Resampled(20_000), tiny)(trace).sum(), everything)
+    found = of(of_model(SubsampledIWAE(20_000), tiny)(trace).sum(), everything)
     torch.testing.assert_close(
         flat(found), flat(of(bound(trace).sum(), everything)), rtol=1e-3, atol=1e-3
     )
@@ -301,7 +310,7 @@ def test_dreg_of_draws_kept_by_their_weights_has_the_gradient_of_all(tiny):
 def test_few_draws_have_no_bias(tiny):
     trace, times = tiny.trace(8), 4000
     wanted = flat(of(bound(trace).sum(), tiny.of_decoder))
-    term = of_model(Resampled(2), tiny)
+    term = of_model(SubsampledIWAE(2), tiny)
     found = torch.stack([flat(of(term(trace).sum(), tiny.of_decoder)) for _ in range(times)])
     error = found.std(0) / times**0.5
     assert ((found.mean(0) - wanted).abs() < 5 * error).all()
@@ -314,7 +323,7 @@ def test_where_one_draw_has_all_the_weight_one_is_enough(tiny):
         z = trace.levels[0].z.clone()
         z[1:] += 100
     trace = tiny.trace(6, z=z)
-    found = of(of_model(Resampled(1), tiny)(trace).sum(), everything)
+    found = of(of_model(SubsampledIWAE(1), tiny)(trace).sum(), everything)
     torch.testing.assert_close(flat(found), flat(of(bound(trace).sum(), everything)))
 
 
@@ -322,9 +331,9 @@ def test_where_one_draw_has_all_the_weight_one_is_enough(tiny):
 
 
 def test_an_objective_asks_for_its_draws():
-    asked = [iwae(7), iwae(7, "dreg"), iwae(7, "dreg", 2), iwae(7, kept=2)]
+    asked = [iwae(7), iwae(7, "dreg"), iwae(7, "dreg", 2), iwae(7, n_kept=2)]
     assert [objective.samples for objective in asked] == [7] * 4
-    asked = [miwae(3, 4), piwae(3, 4), ciwae(0.1, 6)]
+    asked = [multiply_iwae(3, 4), piwae(3, 4), ciwae(0.1, 6)]
     assert [objective.samples for objective in asked] == [12, 12, 6]
 
 
@@ -332,12 +341,12 @@ def test_an_objective_asks_for_its_draws():
     ("make", "told"),
     [
         (lambda: iwae(samples=0), "samples=0 must be at least 1"),
-        (lambda: miwae(groups=0), "groups=0 must be at least 1"),
+        (lambda: multiply_iwae(n_groups=0), "n_groups=0 must be at least 1"),
         (lambda: piwae(samples=-1), "samples=-1 must be at least 1"),
-        (lambda: ciwae(mix=1.5), "from 0 to 1"),
-        (lambda: iwae(estimator="drag"), "did you mean 'dreg'"),
-        (lambda: iwae(estimator="dreg", kept=-1), "kept=-1 must be at least 1"),
-        (lambda: iwae(kept=-1), "kept=-1 must be at least 1"),
+        (lambda: ciwae(elbo_share=1.5), "from 0 to 1"),
+        (lambda: iwae(gradient_estimator="drag"), "did you mean 'dreg'"),
+        (lambda: iwae(gradient_estimator="dreg", n_kept=-1), "kept=-1 must be at least 1"),
+        (lambda: iwae(n_kept=-1), "kept=-1 must be at least 1"),
     ],
 )
 def test_bad_settings_are_refused(make, told):
@@ -347,10 +356,12 @@ def test_bad_settings_are_refused(make, told):
 
 def test_draws_that_are_no_groups_are_refused(tiny):
     with pytest.raises(VariedError, match="5 draws are no 2 equal groups"):
-        MIWAE(2)(tiny.trace(5))
+        MultiplyIWAE(2)(tiny.trace(5))
 
 
-@pytest.mark.parametrize("term", [bound, DReG(), MIWAE(2), PIWAE(2), CIWAE(0.5), Resampled(1)])
+@pytest.mark.parametrize(
+    "term", [bound, DReG(), MultiplyIWAE(2), PIWAE(2), CIWAE(0.5), SubsampledIWAE(1)]
+)
 def test_draws_with_weights_are_refused(tiny, term):
     trace = tiny.trace(2)
     trace.weights = torch.full((2, 4), 0.5)
@@ -358,7 +369,7 @@ def test_draws_with_weights_are_refused(tiny, term):
         term(trace)
 
 
-@pytest.mark.parametrize("term", [DReG(), PIWAE(2), Resampled(1)])
+@pytest.mark.parametrize("term", [DReG(), PIWAE(2), SubsampledIWAE(1)])
 def test_two_levels_cannot_be_taught_apart(tiny, term):
     trace = tiny.trace(4)
     trace.levels *= 2

@@ -9,23 +9,23 @@ import pytest
 import torch
 from torch.distributions import Independent
 
-from varied.distributions import Gaussian, kl_parts
+from varied.distributions import Gaussian, kl_per_factor
 from varied.errors import VariedError
-from varied.objectives import beta_tc, capacity, dip
+from varied.objectives import annealed_capacity, beta_tc_vae, dip_vae
 from varied.schedules import Linear
 from varied.spec import Spec, compose
 from varied.terms import (
     Capacity,
-    DimensionRate,
-    IndexCode,
-    Spreads,
+    DimensionWiseKL,
+    IndexCodeMI,
     TotalCorrelation,
-    correlated,
-    rate,
+    VariancePenalty,
+    covariance_penalty,
+    kl,
 )
 from varied.trace import Level, Trace
 
-PARTS = (IndexCode, TotalCorrelation, DimensionRate)
+PARTS = (IndexCodeMI, TotalCorrelation, DimensionWiseKL)
 
 
 def made(mean, log_variance, samples=1):
@@ -48,7 +48,7 @@ def posterior(rows=6, dims=3):
 
 def test_the_capacity_is_held_by_the_mean_over_the_batch():
     trace = made(*posterior())
-    mean = rate(trace).mean()
+    mean = kl(trace).mean()
     for nats in (0.0, 1.0, 50.0):
         found = Capacity(nats)(trace)
         torch.testing.assert_close(found, (mean - nats).abs().expand(6))
@@ -58,43 +58,49 @@ def test_the_capacity_is_held_by_the_mean_over_the_batch():
 
 def test_below_its_capacity_the_rate_is_pulled_up():
     mean, log_variance = posterior()
-    plain = torch.autograd.grad(rate(made(mean, log_variance)).mean(), mean)[0]
+    plain = torch.autograd.grad(kl(made(mean, log_variance)).mean(), mean)[0]
     for nats, sign in ((0.0, 1.0), (50.0, -1.0)):
         loss = Capacity(nats)(made(mean, log_variance)).mean()
         torch.testing.assert_close(torch.autograd.grad(loss, mean)[0], sign * plain)
 
 
 def test_the_capacity_may_move():
-    objective, trace = capacity(capacity=Linear(0, 10, 5)), made(*posterior())
-    nats = rate(trace).mean()
+    objective, trace = annealed_capacity(capacity=Linear(0, 10, 5)), made(*posterior())
+    nats = kl(trace).mean()
     for step, goal in ((0, 0.0), (5, 10.0)):
         parts = objective(trace, step)[1]
-        torch.testing.assert_close(parts["off_capacity"], (nats - goal).abs())
+        torch.testing.assert_close(parts["capacity"], (nats - goal).abs())
 
 
 def test_each_part_of_a_latent_has_a_capacity_of_its_own():
     spec = Spec.of(
-        posterior={"name": "joint", "classes": 4},
-        prior={"name": "joint", "classes": 4},
-        objective={"name": "joint-capacity", "gamma": 2.0, "numbers": 3.0, "choice": 1.0},
+        posterior={"name": "gaussian-gumbel", "n_classes": 4},
+        prior={"name": "gaussian-categorical", "n_classes": 4},
+        objective={
+            "name": "joint-vae",
+            "gamma": 2.0,
+            "continuous_capacity": 3.0,
+            "discrete_capacity": 1.0,
+        },
         latent=6,
     )
     model, objective = compose(spec, (5,))
     trace = model(torch.rand(8, 5).round())
     loss, told = objective(trace)
     q, p = trace.levels[0].q, trace.levels[0].p
-    numbers, choice = (part.mean() for part in kl_parts(q, p))
-    torch.testing.assert_close(told["off_numbers"], (numbers - 3).abs())
-    torch.testing.assert_close(told["off_choice"], (choice - 1).abs())
-    torch.testing.assert_close(told["rate"], numbers + choice)
+    numbers, choice = (part.mean() for part in kl_per_factor(q, p))
+    torch.testing.assert_close(told["continuous_capacity"], (numbers - 3).abs())
+    torch.testing.assert_close(told["discrete_capacity"], (choice - 1).abs())
+    torch.testing.assert_close(told["kl"], numbers + choice)
     torch.testing.assert_close(
-        loss.detach(), told["distortion"] + 2 * (told["off_numbers"] + told["off_choice"])
+        loss.detach(),
+        told["reconstruction"] + 2 * (told["continuous_capacity"] + told["discrete_capacity"]),
     )
 
 
 def test_parts_are_refused_where_there_are_none():
-    with pytest.raises(VariedError, match="posterior='joint' or objective="):
-        compose(Spec.of(objective="joint-capacity"), (5,))
+    with pytest.raises(VariedError, match="posterior='gaussian-gumbel' or objective="):
+        compose(Spec.of(objective="joint-vae"), (5,))
 
 
 # The KL in three parts
@@ -142,14 +148,14 @@ def test_parts_sum_to_the_kl_of_the_draws(rows):
 
 def test_equal_posteriors_say_nothing_and_are_independent():
     trace = made(torch.ones(5, 3).double(), torch.zeros(5, 3).double())
-    for term in (IndexCode(), TotalCorrelation()):
+    for term in (IndexCodeMI(), TotalCorrelation()):
         torch.testing.assert_close(term(trace), torch.zeros(5).double())
 
 
 def test_posteriors_far_apart_tell_which_datum_it_is():
     mean = 100 * torch.eye(4).double()
     trace = made(mean, torch.zeros_like(mean), samples=50)
-    torch.testing.assert_close(IndexCode()(trace), torch.full((4,), math.log(4)).double())
+    torch.testing.assert_close(IndexCodeMI()(trace), torch.full((4,), math.log(4)).double())
 
 
 @pytest.mark.parametrize(("term", "times"), list(zip(PARTS, (1, 2, -3), strict=True)))
@@ -164,14 +170,14 @@ def test_rows_shift_the_value_and_not_the_gradient(term, times):
 
 def test_equal_weights_are_the_bound_of_the_draws():
     trace = made(*posterior(), samples=2)
-    loss, parts = beta_tc(beta=1.0)(trace)
-    torch.testing.assert_close(loss, -trace.log_w.mean())
-    torch.testing.assert_close(parts["rate"], rate(trace).mean())
+    loss, parts = beta_tc_vae(tc_weight=1.0)(trace)
+    torch.testing.assert_close(loss, -trace.log_weight.mean())
+    torch.testing.assert_close(parts["kl"], kl(trace).mean())
 
 
 def test_each_part_has_its_weight():
-    objective = beta_tc(beta=5.0, alpha=2.0, gamma=3.0)
-    names = ["distortion", "index_code", "total_correlation", "dimension_rate"]
+    objective = beta_tc_vae(tc_weight=5.0, mi_weight=2.0, dimension_kl_weight=3.0)
+    names = ["reconstruction", "mutual_information", "total_correlation", "dimension_kl"]
     assert objective.names == names
     assert [objective.weight(name) for name in names] == [1, 2, 5, 3]
 
@@ -182,40 +188,40 @@ def test_latents_of_any_shape_are_flat_to_the_parts():
     flat = made(mean, log_variance)
     torch.manual_seed(1)
     maps = made(mean.reshape(6, 2, 2, 2), log_variance.reshape(6, 2, 2, 2))
-    for term in (*(part() for part in PARTS), correlated, Spreads(2)):
+    for term in (*(part() for part in PARTS), covariance_penalty, VariancePenalty("ii")):
         torch.testing.assert_close(term(maps), term(flat))
 
 
 # The covariance
 
 
-def by_numpy(mean, variance, kind):
+def by_numpy(mean, spread, variant):
     cov = np.cov(mean.T, bias=True)
-    cov = cov + (np.diag(variance.mean(0)) if kind == 2 else 0)
+    cov = cov + (np.diag(spread.mean(0)) if variant == "ii" else 0)
     off = (cov**2).sum() - (np.diag(cov) ** 2).sum()
     return off, ((np.diag(cov) - 1) ** 2).sum()
 
 
-@pytest.mark.parametrize("kind", [1, 2])
-def test_covariance_is_that_of_numpy(kind):
+@pytest.mark.parametrize("variant", ["i", "ii"])
+def test_covariance_is_that_of_numpy(variant):
     mean, log_variance = posterior(rows=9)
     trace = made(mean, log_variance)
-    wanted = by_numpy(mean.detach().numpy(), log_variance.exp().detach().numpy(), kind)
-    for term, value in zip((correlated, Spreads(kind)), wanted, strict=True):
+    wanted = by_numpy(mean.detach().numpy(), log_variance.exp().detach().numpy(), variant)
+    for term, value in zip((covariance_penalty, VariancePenalty(variant)), wanted, strict=True):
         np.testing.assert_allclose(term(trace).detach(), value)
-    loss, parts = dip(kind, off=2.0, diagonal=3.0)(trace)
-    plain = parts["distortion"] + parts["rate"]
+    loss, parts = dip_vae(variant, lambda_od=2.0, lambda_d=3.0)(trace)
+    plain = parts["reconstruction"] + parts["kl"]
     torch.testing.assert_close(loss, plain + 2 * float(wanted[0]) + 3 * float(wanted[1]))
 
 
 def test_codes_like_the_prior_cost_nothing():
     corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]]).double()
     still = made(corners, torch.full_like(corners, -100.0))
-    assert correlated(still).abs().max() < 1e-12
-    assert Spreads(1)(still).abs().max() < 1e-12
+    assert covariance_penalty(still).abs().max() < 1e-12
+    assert VariancePenalty("i")(still).abs().max() < 1e-12
     noisy = made(0.6 * corners, torch.full_like(corners, math.log(0.64)))
-    assert Spreads(2)(noisy).abs().max() < 1e-12
-    assert Spreads(1)(noisy).min() > 0.1
+    assert VariancePenalty("ii")(noisy).abs().max() < 1e-12
+    assert VariancePenalty("i")(noisy).min() > 0.1
 
 
 # Refusals
@@ -224,9 +230,9 @@ def test_codes_like_the_prior_cost_nothing():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: dip(kind=3), "kind=3 must be 1"),
-        (lambda: Spreads(0), "kind=0 must be 1"),
-        (lambda: beta_tc(rows=-1), "rows=-1 must not be below 0"),
+        (lambda: dip_vae(variant=3), "variant='3' must be 'i'"),
+        (lambda: VariancePenalty(0), "variant='0' must be 'i'"),
+        (lambda: beta_tc_vae(dataset_size=-1), "rows=-1 must not be below 0"),
     ],
 )
 def test_bad_settings_are_refused(make, told):
@@ -234,7 +240,9 @@ def test_bad_settings_are_refused(make, told):
         make()
 
 
-@pytest.mark.parametrize("term", [*(part() for part in PARTS), correlated, Spreads(2)])
+@pytest.mark.parametrize(
+    "term", [*(part() for part in PARTS), covariance_penalty, VariancePenalty("ii")]
+)
 def test_a_posterior_for_each_draw_is_refused(term):
     trace = made(*posterior(), samples=2)
     level = trace.levels[0]

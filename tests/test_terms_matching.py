@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from varied.distributions import Gaussian, Point
+from varied.distributions import Delta, Gaussian
 from varied.errors import VariedError
-from varied.objectives import info, rae, wae_mmd
+from varied.objectives import info_vae, rae, wae_mmd
 from varied.spec import Spec, compose
 from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty
-from varied.terms.matching import SCALES
+from varied.terms.mmd import SCALES
 from varied.trace import Level, Trace
 
 
@@ -28,7 +28,7 @@ def coded(z, p=None, decoder=None):
     x = torch.zeros(z.shape[1], 4).double()
     mean = x.expand(len(z), -1, -1) if decoder is None else decoder(z)
     px = Independent(Gaussian(mean, torch.zeros_like(mean)), 1)
-    return Trace(x, px, [Level(z, Independent(Point(z[0]), 1), p or standard(z.shape[2]))])
+    return Trace(x, px, [Level(z, Independent(Delta(z[0]), 1), p or standard(z.shape[2]))])
 
 
 # Codes against the prior
@@ -104,18 +104,18 @@ def test_a_prior_without_a_gradient_is_drawn_from():
 
 
 def test_weights_of_info_are_those_of_the_paper():
-    objective = info(alpha=0.25, weight=10.0)
-    assert objective.names == ["distortion", "rate", "mmd"]
+    objective = info_vae(alpha=0.25, mmd_weight=10.0)
+    assert objective.names == ["reconstruction", "kl", "mmd"]
     assert [objective.weight(name) for name in objective.names] == [1, 0.75, 9.25]
 
 
 @pytest.mark.parametrize("make", [wae_mmd, rae])
 def test_codes_may_be_points(make):
     objective = make()
-    assert not objective.reads
+    assert not objective.requires
     parts = objective.double()
     attached(parts)
-    assert "rate" not in parts(coded(torch.randn(1, 5, 3).double()))[1]
+    assert "kl" not in parts(coded(torch.randn(1, 5, 3).double()))[1]
 
 
 def attached(objective):
@@ -132,8 +132,8 @@ def test_the_length_of_a_code():
 
 def small(name):
     spec = Spec.of(
-        objective={"name": "rae", "decoder": name},
-        posterior="point",
+        objective={"name": "rae", "regularizer": name},
+        posterior="deterministic",
         latent=3,
         net={"name": "mlp", "width": 8},
     )
@@ -190,10 +190,10 @@ def test_where_gradients_are_off_there_are_no_slopes():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: info(alpha=1.5), "alpha=1.5 must be at most 1"),
-        (lambda: info(alpha=0.0, weight=0.5), "must come to 1"),
+        (lambda: info_vae(alpha=1.5), "alpha=1.5 must be at most 1"),
+        (lambda: info_vae(alpha=0.0, mmd_weight=0.5), "must come to 1"),
         (lambda: wae_mmd(kernel="imk"), "did you mean 'imq'"),
-        (lambda: rae(decoder="l3"), "choose from l2, gp"),
+        (lambda: rae(regularizer="l3"), "choose from l2, gp"),
     ],
 )
 def test_bad_settings_are_refused(make, told):

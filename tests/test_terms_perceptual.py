@@ -8,8 +8,8 @@ import torch
 from torch.distributions import Bernoulli, Independent
 
 from varied.errors import VariedError
-from varied.terms import dissimilarity
-from varied.terms.perceptual import SCALES, similarity
+from varied.terms import ms_ssim_loss
+from varied.terms.ms_ssim import SCALES, ms_ssim
 from varied.trace import Trace
 
 
@@ -52,7 +52,7 @@ def test_similarity_is_that_of_windows_by_hand(size, scales):
         whole, structure = by_windows(a, b)
         weight = SCALES[scale] / sum(SCALES[:scales])
         value *= (whole if scale == scales - 1 else structure) ** weight
-    assert similarity(x, y).item() == pytest.approx(value, rel=1e-9)
+    assert ms_ssim(x, y).item() == pytest.approx(value, rel=1e-9)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (5, 7), (10, 10), (11, 30), (64, 48)])
@@ -60,20 +60,20 @@ def test_similarity_is_that_of_windows_by_hand(size, scales):
 def test_any_size_is_seen(size, channels):
     x, y = pictures(2, channels, *size)
     y = y.requires_grad_()
-    found = similarity(x, y)
+    found = ms_ssim(x, y)
     assert found.shape == (2,)
     found.sum().backward()
     assert y.grad.isfinite().all()
-    torch.testing.assert_close(similarity(x, x), torch.ones(2).double())
+    torch.testing.assert_close(ms_ssim(x, x), torch.ones(2).double())
     assert (found < 1).all()
-    torch.testing.assert_close(found, similarity(y, x))
+    torch.testing.assert_close(found, ms_ssim(y, x))
 
 
 def test_a_picture_turned_round_is_unlike_and_finite():
     x, _ = pictures(2, 1, 28, 28)
     x = x.round()
     y = (1 - x).requires_grad_()
-    found = similarity(x, y)
+    found = ms_ssim(x, y)
     found.sum().backward()
     assert (found < 0.1).all()
     assert y.grad.isfinite().all()
@@ -83,7 +83,7 @@ def test_flat_pictures_differ_by_their_light():
     x = torch.full((1, 1, 16, 16), 0.8).double()
     y = torch.full_like(x, 0.4)
     wanted = (2 * 0.8 * 0.4 + 1e-4) / (0.8**2 + 0.4**2 + 1e-4)
-    torch.testing.assert_close(similarity(x, y), torch.full((1,), wanted).double())
+    torch.testing.assert_close(ms_ssim(x, y), torch.full((1,), wanted).double())
 
 
 def traced(x, mean, mask=None):
@@ -94,8 +94,8 @@ def traced(x, mean, mask=None):
 def test_the_term_is_the_mean_over_draws():
     x, y = pictures(3, 1, 14, 14)
     mean = torch.stack([y, x])
-    found = dissimilarity(traced(x, mean))
-    torch.testing.assert_close(found, (1 - similarity(x, y)) / 2)
+    found = ms_ssim_loss(traced(x, mean))
+    torch.testing.assert_close(found, (1 - ms_ssim(x, y)) / 2)
 
 
 def test_what_is_missing_counts_as_equal():
@@ -103,15 +103,15 @@ def test_what_is_missing_counts_as_equal():
     mask = torch.ones_like(x)
     mask[:, :, :7] = 0
     y[:, :, 7:] = x[:, :, 7:]
-    assert dissimilarity(traced(x, y[None])).min() > 0.01
-    assert dissimilarity(traced(x, y[None], mask)).abs().max() < 1e-12
+    assert ms_ssim_loss(traced(x, y[None])).min() > 0.01
+    assert ms_ssim_loss(traced(x, y[None], mask)).abs().max() < 1e-12
 
 
 def test_bfloat16_around_it_changes_nothing():
     x, y = (t.float() for t in pictures(3, 1, 28, 28))
-    plain = dissimilarity(traced(x, y[None]))
+    plain = ms_ssim_loss(traced(x, y[None]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(dissimilarity(traced(x, y[None])), plain)
+        torch.testing.assert_close(ms_ssim_loss(traced(x, y[None])), plain)
 
 
 def test_a_descent_makes_pictures_alike():
@@ -120,7 +120,7 @@ def test_a_descent_makes_pictures_alike():
     optimizer = torch.optim.Adam([logit], lr=0.1)
     for _ in range(120):
         optimizer.zero_grad()
-        loss = dissimilarity(traced(x, logit.sigmoid()[None])).mean()
+        loss = ms_ssim_loss(traced(x, logit.sigmoid()[None])).mean()
         loss.backward()
         optimizer.step()
     assert loss < 0.1
@@ -130,4 +130,4 @@ def test_a_descent_makes_pictures_alike():
 def test_vectors_are_refused():
     x, y = pictures(3, 6)
     with pytest.raises(VariedError, match=r"pictures \(C, H, W\).*shape \(6,\)"):
-        dissimilarity(traced(x, y[None]))
+        ms_ssim_loss(traced(x, y[None]))

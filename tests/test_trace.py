@@ -15,7 +15,7 @@ from varied.models import VAE
 from varied.nets import NETS, with_context
 from varied.priors import StandardNormal
 from varied.spec import Spec, compose
-from varied.trace import Given, Level, Trace
+from varied.trace import ConditionalDistribution, Level, Trace
 
 CONTEXT = 3
 SHAPE = (2, 6, 5)
@@ -24,8 +24,8 @@ SHAPE = (2, 6, 5)
 def given(name, context=0, inputs=SHAPE, latent=4):
     head = posteriors.Gaussian((latent,))
     small = {"width": 8}
-    net = with_context(lambda shape: NETS[name](shape, head.raw, **small), inputs, context)
-    return Given(net, head, inputs)
+    net = with_context(lambda shape: NETS[name](shape, head.param_shape, **small), inputs, context)
+    return ConditionalDistribution(net, head, inputs)
 
 
 def vae(likelihood="bernoulli", context=0, shape=SHAPE, **others):
@@ -104,8 +104,8 @@ def test_kl_is_for_each_sample_and_row(samples):
     level = trace.levels[0]
     assert level.z.shape == (samples, 5, 4)
     assert level.kl.shape == level.log_ratio.shape == (samples, 5)
-    assert level.kl_each.shape == (5, 4)
-    torch.testing.assert_close(level.kl_each.sum(-1), level.kl[0])
+    assert level.kl_per_element.shape == (5, 4)
+    torch.testing.assert_close(level.kl_per_element.sum(-1), level.kl[0])
 
 
 def test_without_a_closed_form_the_kl_is_that_of_the_draws():
@@ -127,14 +127,14 @@ def test_log_w_is_the_sum_of_its_parts():
     trace = vae()(binary(5, *SHAPE), samples=3)
     level = trace.levels[0]
     wanted = trace.px.log_prob(trace.x) + level.p.log_prob(level.z) - level.q.log_prob(level.z)
-    torch.testing.assert_close(trace.log_w, wanted)
-    assert trace.log_w.shape == trace.log_px.shape == (3, 5)
+    torch.testing.assert_close(trace.log_weight, wanted)
+    assert trace.log_weight.shape == trace.log_px.shape == (3, 5)
 
 
 def test_log_w_adds_up_the_rungs_of_a_ladder():
     trace = vae()(binary(5, *SHAPE), samples=2)
     ladder = Trace(trace.x, trace.px, trace.levels * 2)
-    torch.testing.assert_close(ladder.log_w, trace.log_px + 2 * trace.levels[0].log_ratio)
+    torch.testing.assert_close(ladder.log_weight, trace.log_px + 2 * trace.levels[0].log_ratio)
 
 
 def test_expectation_is_a_mean_or_a_weighted_sum():
@@ -184,7 +184,7 @@ def test_what_is_missing_changes_nothing(name, draw, filler, kind):
     traces = [passed(model, x.masked_fill(mask == 0, fill), mask) for fill in (0.0, filler)]
     assert torch.equal(traces[0].log_px, traces[1].log_px)
     assert torch.equal(traces[0].levels[0].kl, traces[1].levels[0].kl)
-    assert traces[1].log_w.isfinite().all()
+    assert traces[1].log_weight.isfinite().all()
 
 
 @masked
@@ -192,7 +192,7 @@ def test_no_gradient_through_what_is_missing(name, draw):
     decoded = vae(name).decoder
     mask = torch.zeros(5, *SHAPE)
     mask[:, :, :3] = 1
-    h = torch.randn(1, 5, *decoded.head.raw, requires_grad=True)
+    h = torch.randn(1, 5, *decoded.head.param_shape, requires_grad=True)
     Trace(draw(5, *SHAPE), decoded.head(h), [], mask).log_px.sum().backward()
     assert (h.grad[..., 3:, :] == 0).all()
     assert (h.grad[..., :3, :] != 0).any()
@@ -201,7 +201,7 @@ def test_no_gradient_through_what_is_missing(name, draw):
 def test_gradient_with_missing_nan_is_finite():
     model = vae("gaussian")
     x, mask = torch.randn(5, *SHAPE), torch.rand(5, *SHAPE).round()
-    model(x.masked_fill(mask == 0, math.nan), mask=mask).log_w.sum().backward()
+    model(x.masked_fill(mask == 0, math.nan), mask=mask).log_weight.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
@@ -226,7 +226,7 @@ def test_observing_more_adds_nats_for_a_probability():
 def test_new_data_have_the_shape_of_data(name, context):
     model = vae(name, context)
     c = torch.randn(7, context) if context else None
-    assert model.latents(7, c).shape == (7, 4)
+    assert model.sample_prior(7, c).shape == (7, 4)
     assert model.sample(7, c).shape == (7, *SHAPE)
 
 
@@ -235,24 +235,28 @@ def test_temperature_scales_the_deviation_from_the_mean():
     drawn = []
     for temperature in (1.0, 0.5, 0.0):
         torch.manual_seed(2)
-        drawn.append(model.latents(6, temperature=temperature))
+        drawn.append(model.sample_prior(6, temperature=temperature))
     torch.testing.assert_close(drawn[1], drawn[0] / 2)
     assert (drawn[2] == 0).all()
 
 
 def test_a_vae_of_any_latent_shape():
-    encoder = Given(NETS["mlp"](SHAPE, (4, 3, 3), width=8), posteriors.Gaussian((2, 3, 3)), SHAPE)
+    encoder = ConditionalDistribution(
+        NETS["mlp"](SHAPE, (4, 3, 3), width=8), posteriors.Gaussian((2, 3, 3)), SHAPE
+    )
     head = likelihoods.Bernoulli(SHAPE)
-    decoder = Given(NETS["mlp"]((2, 3, 3), head.raw, width=8), head, (2, 3, 3))
+    decoder = ConditionalDistribution(
+        NETS["mlp"]((2, 3, 3), head.param_shape, width=8), head, (2, 3, 3)
+    )
     trace = VAE(encoder, decoder, StandardNormal((2, 3, 3)))(binary(5, *SHAPE), samples=2)
     assert trace.levels[0].z.shape == (2, 5, 2, 3, 3)
-    assert trace.log_w.shape == (2, 5)
-    assert trace.levels[0].kl_each.shape == (5, 2, 3, 3)
+    assert trace.log_weight.shape == (2, 5)
+    assert trace.levels[0].kl_per_element.shape == (5, 2, 3, 3)
 
 
 def test_the_prior_may_look_at_the_context():
     class ByContext(nn.Module):
-        gives = frozenset({"density", "marginals"})
+        provides = frozenset({"density", "marginals"})
 
         def forward(self, c=None):
             mean = c[:, :1].expand(-1, 4)
@@ -263,4 +267,4 @@ def test_the_prior_may_look_at_the_context():
     c = torch.randn(5, CONTEXT)
     trace = model(binary(5, *SHAPE), c, samples=3)
     assert trace.levels[0].kl.shape == trace.levels[0].log_ratio.shape == (3, 5)
-    assert model.latents(5, c).shape == (5, 4)
+    assert model.sample_prior(5, c).shape == (5, 4)

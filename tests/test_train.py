@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from varied import runtime
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
-from varied.randomness import reseed
+from varied.seeding import seed_torch
 from varied.spec import Plan, Spec, compose
-from varied.train import PATIENCE, State, Step, averaged, train
+from varied.training_loop import PATIENCE, Step, TrainingState, ema_weights, train
 
 STILL = {"precision": "float32", "compile": "no", "threads": 1}
 SHAPE = (1, 6, 5)
@@ -36,7 +36,7 @@ KINDS = {
     },
     "autoencoder": {
         "net": {"name": "mlp", "width": 16},
-        "posterior": "point",
+        "posterior": "deterministic",
         "objective": "reconstruction",
     },
 }
@@ -44,7 +44,7 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 def planned(**plan):
-    return Plan(**(STILL | {"batch": SIZE, "steps": 13, "warmup": 3, "lr": 1e-2} | plan))
+    return Plan(**(STILL | {"batch_size": SIZE, "steps": 13, "lr_warmup": 3, "lr": 1e-2} | plan))
 
 
 def fresh(kind="mlp", seed=0, masked=False):
@@ -107,10 +107,10 @@ def test_the_noise_of_a_step_is_that_of_seed_and_step():
     step, batches = fresh()
     first = batches.at(0)
     batches.at = lambda _: first
-    told = [e.parts["loss"].item() for e in train(step, batches, planned(lr=1e-30, warmup=0))]
+    told = [e.parts["loss"].item() for e in train(step, batches, planned(lr=1e-30, lr_warmup=0))]
     assert len(set(told)) == len(told)
     for i, loss in enumerate(told):
-        reseed(0, "step", i)
+        seed_torch(0, "step", i)
         assert step(batches.at(i).x)[0].item() == pytest.approx(loss, rel=1e-5)
 
 
@@ -127,15 +127,15 @@ def test_looking_between_steps_changes_nothing():
 @pytest.mark.parametrize(("masked", "ema"), [(False, 0.0), (True, 0.0), (False, 0.9)])
 def test_interrupted_and_resumed_is_the_same_to_the_last_bit(kind, masked, ema):
     whole, batches = fresh(kind, masked=masked)
-    end = finish(whole, batches, planned(ema=ema))
+    end = finish(whole, batches, planned(ema_decay=ema))
     for stop in random.Random(kind).sample(range(1, 13), 3):
         first, _ = fresh(kind)
-        running = train(first, batches, planned(ema=ema))
+        running = train(first, batches, planned(ema_decay=ema))
         state, weights = next(saved(e, first) for e in running if e.state.step == stop)
         next(running)  # goes on a little, as an interrupted process may
         second, _ = fresh(kind, seed=99)
         second.load_state_dict(weights)
-        again = finish(second, fresh(kind, masked=masked)[1], planned(ema=ema), state)
+        again = finish(second, fresh(kind, masked=masked)[1], planned(ema_decay=ema), state)
         assert same(whole, second), stop
         assert again.state.step == end.state.step == 13
         assert again.parts["loss"] == end.parts["loss"]
@@ -156,8 +156,8 @@ def test_a_run_stopped_three_times_is_the_same():
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_resuming_a_finished_run_does_nothing(ema):
     step, batches = fresh()
-    state, weights = saved(finish(step, batches, planned(ema=ema)), step)
-    assert finish(step, batches, planned(ema=ema), state) is None
+    state, weights = saved(finish(step, batches, planned(ema_decay=ema)), step)
+    assert finish(step, batches, planned(ema_decay=ema), state) is None
     assert all(torch.equal(weights[name], value) for name, value in step.state_dict().items())
 
 
@@ -168,7 +168,7 @@ def test_resuming_a_finished_run_does_nothing(ema):
 def test_the_averages_are_those_of_the_equation(decay):
     step, batches = fresh()
     means = None
-    for event in train(step, batches, planned(ema=decay)):
+    for event in train(step, batches, planned(ema_decay=decay)):
         t, now = event.state.step - 1, [p.detach().double() for p in step.model.parameters()]
         share = min(decay, (1 + t) / (10 + t))
         means = now if means is None else _blend(means, now, share)
@@ -184,17 +184,17 @@ def _blend(means, now, share):
 def test_averages_change_nothing_of_the_training():
     (one, batches), (other, _) = fresh(), fresh()
     plain = [(e.parts["loss"].item(), e.norm) for e in train(one, batches, planned())]
-    told = [(e.parts["loss"].item(), e.norm) for e in train(other, batches, planned(ema=0.9))]
+    told = [(e.parts["loss"].item(), e.norm) for e in train(other, batches, planned(ema_decay=0.9))]
     assert plain == told
     assert not same(one, other)
 
 
 def test_averages_are_lent_and_taken_back():
     step, batches = fresh()
-    running = train(step, batches, planned(ema=0.5))
+    running = train(step, batches, planned(ema_decay=0.5))
     state = [next(running) for _ in range(6)][-1].snapshot()
     raw = {name: tensor.clone() for name, tensor in step.state_dict().items()}
-    with averaged(step, state):
+    with ema_weights(step, state):
         for name, weights in step.named_parameters():
             assert torch.equal(weights, state.moments[f"average/{name}"])
             assert not torch.equal(weights, raw[name])
@@ -203,22 +203,22 @@ def test_averages_are_lent_and_taken_back():
 
 def test_averages_are_taken_back_where_a_look_fails():
     step, batches = fresh()
-    running = train(step, batches, planned(ema=0.5))
+    running = train(step, batches, planned(ema_decay=0.5))
     state = [next(running) for _ in range(6)][-1].snapshot()
     raw = {name: tensor.clone() for name, tensor in step.state_dict().items()}
-    with pytest.raises(KeyboardInterrupt), averaged(step, state):
+    with pytest.raises(KeyboardInterrupt), ema_weights(step, state):
         raise KeyboardInterrupt
     assert all(torch.equal(raw[name], value) for name, value in step.state_dict().items())
 
 
 def test_a_step_stopped_at_its_end_has_the_averages_when_it_is_resumed():
     whole, batches = fresh()
-    finish(whole, batches, planned(ema=0.9))
+    finish(whole, batches, planned(ema_decay=0.9))
     step, _ = fresh()
-    running = train(step, batches, planned(ema=0.9))
+    running = train(step, batches, planned(ema_decay=0.9))
     state, weights = next(saved(e, step) for e in running if e.state.step == 13)
     step.load_state_dict(weights)
-    assert finish(step, batches, planned(ema=0.9), state) is None
+    assert finish(step, batches, planned(ema_decay=0.9), state) is None
     assert same(whole, step)
 
 
@@ -230,7 +230,7 @@ def test_averages_are_not_kept_where_no_one_asks():
 @pytest.mark.parametrize("ema", [-0.1, 1.0, 2])
 def test_a_decay_that_is_none_is_refused(ema):
     with pytest.raises(VariedError, match=r"must be from 0 to below 1; 0\.999 is usual"):
-        Plan(ema=ema)
+        Plan(ema_decay=ema)
 
 
 # What goes wrong
@@ -332,7 +332,7 @@ def test_minutes_are_minutes_of_training():
 
 def paced(budget, durations):
     """Return the state after each step of a run of so many seconds, given those of each step."""
-    state = State()
+    state = TrainingState()
     for seconds in durations:
         if state.progress >= 1:
             return
@@ -360,8 +360,8 @@ def test_a_run_of_minutes_keeps_its_time_at_any_speed(speeds, each):
 
 
 def test_progress_of_a_known_length_is_the_share_of_steps():
-    assert [State(step=step, total=8).progress for step in (0, 2, 8, 9)] == [0, 0.25, 1, 1]
-    assert State(step=5).progress == 0
+    assert [TrainingState(step=step, total=8).progress for step in (0, 2, 8, 9)] == [0, 0.25, 1, 1]
+    assert TrainingState(step=5).progress == 0
 
 
 # What each step says
@@ -370,7 +370,7 @@ def test_progress_of_a_known_length_is_the_share_of_steps():
 @pytest.mark.parametrize(("decay", "last"), [("cosine", 0.0), ("linear", 0.0), ("none", 1e-2)])
 def test_the_learning_rate_rises_and_decays(decay, last):
     step, batches = fresh()
-    plan = planned(decay=decay, steps=200, warmup=10)
+    plan = planned(lr_schedule=decay, steps=200, lr_warmup=10)
     rates = [event.lr for event in train(step, batches, plan)]
     assert rates[0] == pytest.approx(plan.lr / 10)
     assert max(rates) == pytest.approx(plan.lr, rel=0.1)
@@ -382,7 +382,7 @@ def test_an_event_tells_the_parts_in_nats():
     step, batches = fresh("annealed")
     events = list(train(step, batches, planned()))
     for i, event in enumerate(events):
-        assert {"loss", "distortion", "rate", "beta"} <= event.parts.keys()
+        assert {"loss", "reconstruction", "kl", "beta"} <= event.parts.keys()
         assert event.parts["beta"].item() == pytest.approx(min(i / 9, 1))
         assert not any(value.requires_grad for value in event.parts.values())
         assert event.rows == SIZE
@@ -391,7 +391,7 @@ def test_an_event_tells_the_parts_in_nats():
 
 def test_a_gradient_above_the_limit_is_scaled_down():
     step, batches = fresh()
-    for event in train(step, batches, planned(clip=0.5)):
+    for event in train(step, batches, planned(grad_clip=0.5)):
         gradients = [p.grad for p in step.parameters()]
         assert event.norm > 0.5
         assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(0.5, rel=1e-3)
@@ -420,7 +420,7 @@ def test_what_the_plan_fixes_is_kept_and_measuring_changes_no_weight():
     step, batches = fresh()
     start = {name: p.clone() for name, p in step.state_dict().items()}
     x = batches.at(0).x
-    setup = runtime.measure(step, lambda: step(x)[0], planned(precision="bfloat16"))
+    setup = runtime.autotune(step, lambda: step(x)[0], planned(precision="bfloat16"))
     assert (setup.device, setup.threads, setup.compile) == (
         "cpu",
         1,
@@ -464,9 +464,9 @@ def test_a_compiled_run_draws_fresh_noise_and_repeats_itself():
 
 
 DRAWS = {
-    "dreg": {"name": "iwae", "samples": 4, "estimator": "dreg"},
-    "dreg of two": {"name": "iwae", "samples": 4, "estimator": "dreg", "kept": 2},
-    "piwae": {"name": "piwae", "groups": 2, "samples": 2},
+    "dreg": {"name": "iwae", "samples": 4, "gradient_estimator": "dreg"},
+    "dreg of two": {"name": "iwae", "samples": 4, "gradient_estimator": "dreg", "n_kept": 2},
+    "piwae": {"name": "piwae", "n_groups": 2, "samples": 2},
 }
 
 

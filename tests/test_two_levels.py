@@ -13,14 +13,14 @@ from varied import runtime
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
-from varied.expost import codes_of, fit_prior
-from varied.jobs import prepare
-from varied.models import STRUCTURES, VAE, TwoLevels
-from varied.models.codes import enlarged
-from varied.randomness import noise
+from varied.models import ARCHITECTURES, VAE, TwoLevelQuantizer
+from varied.models.vqvae2 import upsample_to
+from varied.prior_fitting import encode_for_prior, fit_prior
 from varied.runtime import Setup
+from varied.seeding import seeded
 from varied.spec import Part, Plan, Spec, compose, compose_prior
-from varied.train import Step, train
+from varied.training import prepare
+from varied.training_loop import Step, train
 
 CODES = 16
 #: The net, the data, the latent that is asked for, and the maps of bottom and top.
@@ -36,12 +36,12 @@ kinds = pytest.mark.parametrize(
 )
 
 QUANTIZERS = {
-    "vq": {"codes": CODES},
-    "vq by gradient": {"name": "vq", "codes": CODES, "update": "gradient"},
+    "vq": {"codebook_size": CODES},
+    "vq by gradient": {"name": "vq", "codebook_size": CODES, "codebook_update": "gradient"},
     "fsq": {"levels": (4, 4)},
     "lfq": {"bits": 5},
-    "simvq": {"codes": CODES},
-    "residual-vq": {"codes": CODES, "depth": 3},
+    "simvq": {"codebook_size": CODES},
+    "residual-vq": {"codebook_size": CODES, "n_quantizers": 3},
 }
 quantizers = pytest.mark.parametrize(
     "posterior", [{"name": name} | own for name, own in QUANTIZERS.items()], ids=QUANTIZERS
@@ -53,12 +53,12 @@ def made(
 ):
     """Return a small model and its objective; 9 codes at the bottom and 4 at the top."""
     spec = Spec.of(
-        structure={"name": "two-level-codes", "features": 6} | settings,
+        architecture={"name": "vq-vae-2", "channels": 6} | settings,
         net={"name": net, "width": net_width},
         latent=latent,
-        posterior=posterior or {"name": "vq", "codes": CODES},
-        prior={"name": "transformer", "width": 16, "depth": 1, "heads": 2, "dropout": 0.0},
-        objective="vq",
+        posterior=posterior or {"name": "vq", "codebook_size": CODES},
+        prior={"name": "transformer", "width": 16, "depth": 1, "n_heads": 2, "dropout": 0.0},
+        objective="vq-vae",
         context=context,
     )
     return compose(spec, shape)
@@ -70,8 +70,8 @@ def data(shape=(1, 12, 12), rows=5):
 
 def awake(model):
     """Return a model in use whose codes lie where the data are, and whose prior says something."""
-    with noise(0, "awake"), torch.no_grad():
-        model.eval().begin(data(model.event, 40))
+    with seeded(0, "awake"), torch.no_grad():
+        model.eval().init_from_data(data(model.event_shape, 40))
         for param in model.prior.parameters():
             param.add_(0.3 * torch.randn_like(param))
     return model
@@ -84,18 +84,18 @@ def awake(model):
 def test_the_levels_stand_side_by_side(net, shape, latent, bottom, top):
     model, _ = made(net, shape, latent)
     head, sites = model.encoder.head, (math.prod(top[1:]), math.prod(bottom[1:]))
-    assert (head.lower.event, head.upper.event) == (bottom, top)
-    assert model.latent == head.event == (math.prod(bottom) + math.prod(top),)
-    assert (head.upper.sites, head.lower.sites) == sites
-    assert head.sites == sum(sites)
+    assert (head.lower.event_shape, head.upper.event_shape) == (bottom, top)
+    assert model.latent_shape == head.event_shape == (math.prod(bottom) + math.prod(top),)
+    assert (head.upper.num_tokens, head.lower.num_tokens) == sites
+    assert head.num_tokens == sum(sites)
     trace = model(data(shape), samples=2)
     (level,) = trace.levels
-    assert level.z.shape == (2, 5, *model.latent)
+    assert level.z.shape == (2, 5, *model.latent_shape)
     assert level.q.base_dist.index.shape == (5, sum(sites))
     assert trace.px.mean.shape == (2, 5, *shape)
     assert level.kl.shape == (2, 5)
     assert model.sample(3).shape == (3, *shape)
-    assert (model.event, model.codes) == (shape, CODES)
+    assert (model.event_shape, model.num_codes) == (shape, CODES)
 
 
 @kinds
@@ -106,7 +106,7 @@ def test_gradient_reaches_every_parameter(net, shape, latent, bottom, top, conte
     with torch.no_grad():
         for param in model.parameters():
             param.add_(0.1 * torch.randn_like(param))  # residual blocks start at nothing
-    model.begin(x, c)
+    model.init_from_data(x, c)
     trace = model(x, c)
     (objective(trace)[0] + trace.levels[0].kl.mean()).backward()
     asleep = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -116,7 +116,7 @@ def test_gradient_reaches_every_parameter(net, shape, latent, bottom, top, conte
 @quantizers
 def test_gradient_reaches_what_a_quantizer_learns(posterior):
     model, objective = made(posterior=posterior)
-    model.begin(data(rows=12))
+    model.init_from_data(data(rows=12))
     objective(model(data(rows=12)))[0].backward()
     asleep = [n for n, p in model.encoder.named_parameters() if p.grad is None or not p.grad.any()]
     assert not asleep
@@ -129,8 +129,8 @@ def test_lookup_of_the_index_is_the_value_to_the_last_bit(posterior):
     assert torch.equal(head.lookup(code.index), code.value)
     assert torch.equal(head.lookup(code.index[None]), code.value[None])
     assert code.index.dtype == torch.int64
-    assert 0 <= code.index.min() <= code.index.max() < head.codes
-    assert head.sites == code.index.shape[1] == (9 + 4) * posterior.get("depth", 1)
+    assert 0 <= code.index.min() <= code.index.max() < head.num_codes
+    assert head.num_tokens == code.index.shape[1] == (9 + 4) * posterior.get("n_quantizers", 1)
 
 
 @kinds
@@ -146,9 +146,9 @@ def test_codes_are_those_of_the_paper_step_by_step(net, shape, latent, bottom, t
 
     with torch.no_grad():
         h = model.encoder.net(x)
-        high, first, high_cost = taken(head.top.net(h), head.upper.book())
+        high, first, high_cost = taken(head.top.net(h), head.upper.codebook())
         beside = torch.cat([h, F.interpolate(high, bottom[1:], mode="nearest")], 1)
-        low, second, low_cost = taken(head.bottom.net(beside), head.lower.book())
+        low, second, low_cost = taken(head.bottom.net(beside), head.lower.codebook())
         code = model.encode(x).base_dist
     assert torch.equal(code.index, torch.cat([first, second], 1))
     torch.testing.assert_close(code.value, torch.cat([low.flatten(1), high.flatten(1)], 1))
@@ -161,7 +161,7 @@ def test_codes_are_those_of_the_paper_step_by_step(net, shape, latent, bottom, t
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 4), (13, 1), (6, 5)])
 def test_a_map_is_enlarged_by_repeating_places(size):
     small = torch.randn(2, 3, *(-(-side // 2) for side in size))
-    assert torch.equal(enlarged(small, size), F.interpolate(small, size, mode="nearest"))
+    assert torch.equal(upsample_to(small, size), F.interpolate(small, size, mode="nearest"))
 
 
 def test_what_was_encoded_is_decoded():
@@ -175,8 +175,8 @@ def test_a_context_is_told_to_the_encoder_and_to_the_decoder():
     model = made(context=3)[0].eval()
     one, other = torch.eye(3)[:1].expand(5, -1), torch.eye(3)[1:2].expand(5, -1)
     z = model.encode(data(), one).mean
-    h = model.encoder.raw(data(), one)
-    assert (h != model.encoder.raw(data(), other)).flatten(1).any(1).all()
+    h = model.encoder.outputs(data(), one)
+    assert (h != model.encoder.outputs(data(), other)).flatten(1).any(1).all()
     assert (model.decode(z, one).mean != model.decode(z, other).mean).flatten(1).any(1).all()
     assert model.sample(5, one).shape == (5, 1, 12, 12)
 
@@ -186,10 +186,10 @@ def test_a_context_is_told_to_the_encoder_and_to_the_decoder():
 
 def test_codes_of_both_levels_begin_where_the_data_are():
     """Where there are no more vectors than codes, each vector is one of them: nothing is lost."""
-    model, _ = made(posterior={"name": "vq", "codes": 64})
+    model, _ = made(posterior={"name": "vq", "codebook_size": 64})
     x = data(rows=4)
     before = model.eval().encode(x).base_dist.cost
-    model.begin(x)
+    model.init_from_data(x)
     assert before.min() > 0.1
     assert model.encode(x).base_dist.cost.max() < 1e-5
 
@@ -198,9 +198,13 @@ def test_it_trains():
     corners = data((1, 2, 2), 64).repeat_interleave(6, 2).repeat_interleave(6, 3)
     x = (corners * 255).byte()
     model, objective = made()
-    plan = Plan(steps=80, batch=32, lr=1e-2, warmup=2, threads=1, compile="no", precision="float32")
+    plan = Plan(
+        steps=80, batch_size=32, lr=1e-2, lr_warmup=2, threads=1, compile="no", precision="float32"
+    )
     step = Step(model, objective, lambda x: x.float() / 255)
-    seen = [e.parts["distortion"].item() for e in train(step, Batches(x, size=32, seed=0), plan)]
+    seen = [
+        e.parts["reconstruction"].item() for e in train(step, Batches(x, size=32, seed=0), plan)
+    ]
     assert seen[0] > 90  # a coin for each of 144 pixels costs 99.8
     assert sum(seen[-5:]) / 5 < 20
 
@@ -218,7 +222,7 @@ def test_use_is_noted_in_training_alone():
 
 def test_nets_between_the_levels_compute_in_half_precision_and_codes_do_not():
     model, objective = made()
-    runtime.place(Step(model, objective), Setup(precision="bfloat16", threads=1))
+    runtime.apply_setup(Step(model, objective), Setup(precision="bfloat16", threads=1))
     seen = []
     head = model.encoder.head
     for net in (model.encoder.net, head.top.net, head.bottom.net, model.decoder.net):
@@ -242,10 +246,10 @@ def test_the_rate_is_that_of_both_strings_once():
         trace = model(x, samples=3)
     (level,) = trace.levels
     torch.testing.assert_close(level.kl, -chances.float().expand(3, 5), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(trace.log_w, trace.log_px - level.kl)
+    torch.testing.assert_close(trace.log_weight, trace.log_px - level.kl)
     found = evaluate(model, lambda x: x, lambda: [Batch(x[:3]), Batch(x[3:])])
     assert found.kl.value == pytest.approx(-chances.mean().item(), rel=1e-5)
-    assert found.elbo.value == pytest.approx(trace.log_w[0].mean().item(), rel=1e-5)
+    assert found.elbo.value == pytest.approx(trace.log_weight[0].mean().item(), rel=1e-5)
     assert (found.codes, found.kl_by_level) == (CODES, None)
 
 
@@ -253,11 +257,11 @@ def test_the_prior_of_the_bottom_is_given_the_top():
     """The top is spelled first, so its chances do not depend on the bottom."""
     model = awake(made()[0])
     head, index = model.encoder.head, model.encode(data()).base_dist.index
-    sites = head.upper.sites
+    sites = head.upper.num_tokens
 
     def read(index):
         with torch.no_grad():
-            chances = model.prior.net(index).split([sites, head.lower.sites], 1)
+            chances = model.prior.net(index).split([sites, head.lower.num_tokens], 1)
         return head.lookup(index).split([head.lower.size, head.upper.size], 1), chances
 
     (low, high), (first, second) = read(index)
@@ -277,31 +281,35 @@ def test_the_prior_of_the_bottom_is_given_the_top():
 
 def test_samples_are_strings_of_codes_of_both_levels():
     model = awake(made()[0])
-    cold = model.latents(4, temperature=0.0)
+    cold = model.sample_prior(4, temperature=0.0)
     torch.testing.assert_close(cold, cold[:1].expand_as(cold))
     torch.manual_seed(0)
-    low, high = model.latents(20).split([4 * 9, 4 * 4], 1)
+    low, high = model.sample_prior(20).split([4 * 9, 4 * 4], 1)
     for z, quantizer in ((low, model.encoder.head.lower), (high, model.encoder.head.upper)):
         rows = z.reshape(20, 4, -1).mT.reshape(-1, 4)
-        assert torch.cdist(rows, quantizer.book()).min(1).values.max() < 1e-3
+        assert torch.cdist(rows, quantizer.codebook()).min(1).values.max() < 1e-3
 
 
 def test_a_prior_is_fitted_to_the_codes_of_both_levels():
     spec = Spec.of(
-        structure="two-level-codes",
+        architecture="vq-vae-2",
         net={"name": "conv", "width": 8},
         latent=4,
-        posterior={"name": "vq", "codes": CODES},
+        posterior={"name": "vq", "codebook_size": CODES},
         prior="transformer",
-        objective="vq",
+        objective="vq-vae",
     )
     model, _ = compose(spec, (1, 12, 12))
-    model.begin(data(rows=40))
-    codes = codes_of(model, lambda x: x, [Batch(data(rows=40)[:25]), Batch(data(rows=40)[25:])])
+    model.init_from_data(data(rows=40))
+    codes = encode_for_prior(
+        model, lambda x: x, [Batch(data(rows=40)[:25]), Batch(data(rows=40)[25:])]
+    )
     assert codes.x.shape == (40, 13)
     model.prior = compose_prior(spec, Part("transformer", {"width": 16, "depth": 1}), model.encoder)
     before = model.prior(None).log_prob_index(codes.x).mean()
-    plan = Plan(steps=40, batch=40, lr=1e-2, warmup=5, threads=1, compile="no", precision="float32")
+    plan = Plan(
+        steps=40, batch_size=40, lr=1e-2, lr_warmup=5, threads=1, compile="no", precision="float32"
+    )
     assert len(list(fit_prior(model.prior, codes, plan))) == 40
     after = model.prior.eval()(None).log_prob_index(codes.x).mean()
     assert after > before + 1
@@ -325,20 +333,20 @@ def test_weights_are_kept_once_and_bring_all_back():
 
 def test_a_name_of_the_zoo_takes_a_quarter_of_the_picture(tmp_path):
     x = (np.random.default_rng(0).random((40, 28, 20)) > 0.5).astype(np.uint8) * 255
-    small = {"name": "vq", "codes": CODES}
+    small = {"name": "vq", "codebook_size": CODES}
     job = prepare(x, "vq-vae-2", posterior=small, out=tmp_path / "run", steps=1, threads=1)
     assert job.spec.latent == (16, 7, 5)
     assert job.later
-    assert job.model.latent == (16 * (7 * 5 + 4 * 3),)
-    assert job.model.encoder.head.codes == CODES
+    assert job.model.latent_shape == (16 * (7 * 5 + 4 * 3),)
+    assert job.model.encoder.head.num_codes == CODES
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"shape": (9,), "net": "mlp"}, "reads pictures .* use structure='flat'"),
+    ({"shape": (9,), "net": "mlp"}, "reads pictures .* use architecture='vae'"),
     ({"latent": (4, 9)}, "needs a map that can be halved"),
     ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "needs a map that can be halved"),
     ({"latent": 4, "shape": (1, 4, 4)}, r"not latent=\(4, 1, 1\)"),
-    ({"features": 0}, "features=0 must be at least 1"),
+    ({"channels": 0}, "channels=0 must be at least 1"),
     ({"latent": (4, 5, 5)}, "never comes to 5x5"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(change, says):
@@ -349,7 +357,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(change, says):
 
 
 def test_a_posterior_without_codes_is_refused():
-    spec = Spec.of(structure="two-level-codes", net="conv", latent=4)
+    spec = Spec.of(architecture="vq-vae-2", net="conv", latent=4)
     with pytest.raises(VariedError, match=r"this posterior has none; use posterior='vq'"):
         compose(spec, (1, 12, 12))
 
@@ -357,5 +365,5 @@ def test_a_posterior_without_codes_is_refused():
 def test_it_is_a_row_and_a_vae():
     model, _ = made()
     assert isinstance(model, VAE)
-    assert isinstance(model.encoder.head, TwoLevels)
-    assert "two-level-codes" in STRUCTURES
+    assert isinstance(model.encoder.head, TwoLevelQuantizer)
+    assert "vq-vae-2" in ARCHITECTURES

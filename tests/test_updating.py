@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from varied.cli import app
 from varied.errors import VariedError
-from varied.jobs import prepare
-from varied.jobs.update import prepare_update
+from varied.training import prepare
+from varied.training.update import prepare_update
 
 
 def rows(shift: float = 0.0, n: int = 200) -> np.ndarray:
@@ -62,21 +62,23 @@ def test_what_moved_stands_at_its_end(base, place):
     job = prepare_update(base, rows(), out=place / "still")
     assert "linear" in base.spec.objective.settings["beta"]
     assert job.spec.objective.settings["beta"] == 1.0
-    capacity = trained(rows(), place / "capacity", "capacity-vae", steps=2)
+    capacity = trained(rows(), place / "capacity", "annealed-capacity-vae", steps=2)
     ends = prepare_update(capacity, rows(), out=place / "capacity-on").spec.objective.settings
     assert ends["capacity"] == 25
     assert (job.spec.plan.epochs, job.spec.plan.steps, job.spec.plan.minutes) == (5.0, 0, 0)
 
 
 def test_codebooks_are_not_begun_anew(place):
-    base = trained(rows(), place / "vq", "vq-vae", steps=20, latent=(4, 2), update="gradient")
+    base = trained(
+        rows(), place / "vq", "vq-vae", steps=20, latent=(4, 2), codebook_update="gradient"
+    )
     job = prepare_update(base, rows(5.0), out=place / "vq-on", steps=1, lr=1e-9)
     old = weights(base.model)
     for _ in job.train():
         pass
     new = job.model.state_dict()
-    assert all(torch.allclose(old[k], new[k], atol=1e-3) for k in old if "codebook" in k)
-    assert any("codebook" in name for name in old)
+    assert all(torch.allclose(old[k], new[k], atol=1e-3) for k in old if "embedding" in k)
+    assert any("encoder.head.embedding" in name for name in old)
 
 
 def test_classes_keep_their_numbers(place):

@@ -8,7 +8,7 @@ import torch
 
 from varied import VAEImputer
 from varied.errors import VariedError
-from varied.uses import widened, width
+from varied.functional import inflate_draws, inflation_factor
 
 M, N = 500, 4000
 
@@ -16,45 +16,45 @@ M, N = 500, 4000
 def normal(spread, seed=0):
     """Draws of cells that are standard normal, by a model that gives them another spread."""
     dice = torch.Generator().manual_seed(seed)
-    centre = torch.randn(N, generator=dice, dtype=torch.float64) * 3
-    truth = centre + torch.randn(N, generator=dice, dtype=torch.float64)
-    return centre + spread * torch.randn(M, N, generator=dice, dtype=torch.float64), truth
+    center = torch.randn(N, generator=dice, dtype=torch.float64) * 3
+    truth = center + torch.randn(N, generator=dice, dtype=torch.float64)
+    return center + spread * torch.randn(M, N, generator=dice, dtype=torch.float64), truth
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.25, 2.0])
 def test_the_spread_of_draws_is_so_many_times_what_it_was(factor):
     draws, _ = normal(0.7)
-    wide = widened(draws, factor, seed=3)
+    wide = inflate_draws(draws, factor, seed=3)
     assert float((wide.std(0) / draws.std(0)).mean()) == pytest.approx(factor, rel=0.01)
     assert float((wide.mean(0) - draws.mean(0)).abs().mean()) < 0.06
-    assert torch.equal(wide, widened(draws, factor, seed=3))
+    assert torch.equal(wide, inflate_draws(draws, factor, seed=3))
 
 
 def test_cells_that_are_known_stay_what_they_are():
     draws = torch.arange(4.0).repeat(10, 1)
-    assert torch.equal(widened(draws, 3.0), draws)
+    assert torch.equal(inflate_draws(draws, 3.0), draws)
 
 
 @pytest.mark.parametrize("spread", [0.4, 0.5, 0.8])
 @pytest.mark.parametrize("level", [0.5, 0.9])
 def test_the_width_is_what_a_model_was_too_sure_by(spread, level):
     draws, truth = normal(spread)
-    assert width(draws, truth, level=level) == pytest.approx(1 / spread, rel=0.06)
+    assert inflation_factor(draws, truth, level=level) == pytest.approx(1 / spread, rel=0.06)
 
 
 def test_draws_that_keep_their_word_are_left_alone():
-    assert width(*normal(1.05)) == 1.0
-    assert width(*normal(2.0)) == 1.0
+    assert inflation_factor(*normal(1.05)) == 1.0
+    assert inflation_factor(*normal(2.0)) == 1.0
 
 
 def test_too_few_cells_say_nothing():
     draws, truth = normal(0.01)
-    assert width(draws[:, :29], truth[:29]) == 1.0
+    assert inflation_factor(draws[:, :29], truth[:29]) == 1.0
 
 
 def test_a_model_that_knows_nothing_is_widened_to_the_end():
     draws, truth = normal(0.01)
-    assert width(draws, truth) == 4.0
+    assert inflation_factor(draws, truth) == 4.0
 
 
 def table(n, seed=0):
@@ -92,7 +92,7 @@ def test_few_draws_are_as_wide_as_many():
     assert np.array_equal(one[0][known], x[known])
     apart = (one[0] - many.mean(0))[::2, 0] / many.std(0)[::2, 0]
     assert 0.7 < apart.std() < 1.4
-    drawn = VAEImputer(steps=600, calibrate=0.2, random_state=0, draws=1).fit(x)
+    drawn = VAEImputer(steps=600, calibrate=0.2, random_state=0, n_draws=1).fit(x)
     assert np.array_equal(drawn.transform(x[:6])[:2], drawn.transform(x[:2]))
 
 

@@ -19,14 +19,14 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 _HOMES = {
-    "Given": "varied.trace",
+    "ConditionalDistribution": "varied.trace",
     "Level": "varied.trace",
     "Objective": "varied.objectives",
     "Part": "varied.spec",
     "Plan": "varied.spec",
     "Run": "varied.runs",
     "Spec": "varied.spec",
-    "Step": "varied.train",
+    "Step": "varied.training_loop",
     "Trace": "varied.trace",
     "VAE": "varied.models",
     "VAEClassifier": "varied.estimators",
@@ -38,14 +38,14 @@ _HOMES = {
     "ZOO": "varied.zoo",
     "compose": "varied.spec",
     "elbo": "varied.objectives",
-    "fit": "varied.jobs",
+    "fit": "varied.training",
     "read": "varied.data",
 }
 
 __all__ = [
     "VAE",
     "ZOO",
-    "Given",
+    "ConditionalDistribution",
     "Level",
     "Objective",
     "Part",
@@ -77,13 +77,14 @@ if TYPE_CHECKING:
         VAESampler,
         VAETransformer,
     )
-    from varied.jobs import fit
     from varied.models import VAE
-    from varied.objectives import Objective, elbo
+    from varied.objectives import Objective
+    from varied.objectives.elbo import elbo
     from varied.runs import Run
     from varied.spec import Part, Plan, Spec, compose
-    from varied.trace import Given, Level, Trace
-    from varied.train import Step
+    from varied.trace import ConditionalDistribution, Level, Trace
+    from varied.training import fit
+    from varied.training_loop import Step
     from varied.zoo import ZOO
 
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-__all__ = ["VariedError", "nearest", "pick"]
+__all__ = ["VariedError", "lookup", "suggest"]
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class VariedError(ValueError):
     """
 
 
-def nearest(word: str, known: Iterable[str], most: int = LISTED) -> str:
+def suggest(word: str, known: Iterable[str], most: int = LISTED) -> str:
     """Return a hint to the nearest known word, or a list of known words where none is near.
 
     Arguments:
@@ -30,9 +30,9 @@ def nearest(word: str, known: Iterable[str], most: int = LISTED) -> str:
         most: Words that are listed at most.
 
     Example:
-        >>> nearest("bernouli", ["bernoulli", "gaussian"])
+        >>> suggest("bernouli", ["bernoulli", "gaussian"])
         "did you mean 'bernoulli'?"
-        >>> nearest("xyz", ["bernoulli", "gaussian"])
+        >>> suggest("xyz", ["bernoulli", "gaussian"])
         'choose from bernoulli, gaussian.'
     """
     known = list(known)
@@ -43,12 +43,12 @@ def nearest(word: str, known: Iterable[str], most: int = LISTED) -> str:
     return f"choose from {', '.join(known[:most])}{more}."
 
 
-def pick(table: Mapping[str, T], name: str, what: str) -> T:
+def lookup(table: Mapping[str, T], name: str, what: str) -> T:
     """Return the entry of a table by its name.
 
     Raises:
         VariedError: If the table has no such name; the message suggests the nearest.
     """
     if name not in table:
-        raise VariedError(f"There is no {what} '{name}': {nearest(name, table)}")
+        raise VariedError(f"There is no {what} '{name}': {suggest(name, table)}")
     return table[name]

@@ -1,7 +1,7 @@
 """A head turns what a network put out into a distribution.
 
-It states its ``arity`` (parameters for each element) and its ``event`` (the shape of one datum),
-so that the raw shape it needs is ``(arity * C, *rest)``. A leaf writes ``build`` alone.
+It states its ``params_per_element`` (parameters for each element) and its ``event`` (the shape of one datum),
+so that the raw shape it needs is ``(params_per_element * C, *rest)``. A leaf writes ``build`` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Head"]
 class Head(nn.Module, ABC):
     """Raw parameters in, a distribution out.
 
-    To add one, subclass, set ``arity`` and write ``build(*params)``: it gets ``arity`` tensors of
+    To add one, subclass, set ``params_per_element`` and write ``build(*params)``: it gets ``params_per_element`` tensors of
     shape ``(*, *event)`` and returns an elementwise distribution of that batch shape. Shapes are
     handled here.
 
@@ -27,43 +27,43 @@ class Head(nn.Module, ABC):
         event: The shape of one datum, channels first.
     """
 
-    arity: int = 1
+    params_per_element: int = 1
     #: What the distributions of this head give, for terms that read it: "density" (a log_prob that
     #: means something), "marginals" (independent dimensions in closed form) and "codes" (indices).
-    gives: frozenset[str] = frozenset({"density", "marginals"})
+    provides: frozenset[str] = frozenset({"density", "marginals"})
 
     #: Where its events lie; a prior for it lies there too.
     space: str = "real"
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()
-        self.event = tuple(event)
+        self.event_shape = tuple(event)
 
     @property
-    def raw(self) -> tuple[int, ...]:
+    def param_shape(self) -> tuple[int, ...]:
         """The shape that a network must put out for one datum."""
-        return (self.arity * self.event[0], *self.event[1:])
+        return (self.params_per_element * self.event_shape[0], *self.event_shape[1:])
 
     @property
     def size(self) -> int:
         """The number of elements of one datum."""
-        return math.prod(self.event)
+        return math.prod(self.event_shape)
 
-    def begin(self, h: Tensor) -> None:
+    def init_from_data(self, h: Tensor) -> None:
         """Take what the network puts out for the first rows; for a start that depends on data."""
 
     @abstractmethod
     def build(self, *params: Any, **others: Any) -> Distribution:
-        """Return an elementwise distribution from ``arity`` tensors of shape (*, *event)."""
+        """Return an elementwise distribution from ``params_per_element`` tensors of shape (*, *event)."""
 
     def forward(self, h: Tensor) -> Distribution:
         """Return the distribution of one datum each.
 
         Arguments:
-            h: What the network put out, with shape (*, arity * C, *rest).
+            h: What the network put out, with shape (*, params_per_element * C, *rest).
 
         Returns:
             A distribution with batch shape (*) and event shape (C, *rest).
         """
-        params = h.chunk(self.arity, dim=h.dim() - len(self.event))
-        return Independent(self.build(*params), len(self.event), validate_args=False)
+        params = h.chunk(self.params_per_element, dim=h.dim() - len(self.event_shape))
+        return Independent(self.build(*params), len(self.event_shape), validate_args=False)

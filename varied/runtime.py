@@ -24,15 +24,15 @@ from torch import Tensor, nn
 from varied.spec import Plan
 
 __all__ = [
-    "Crowd",
     "Setup",
-    "compiled",
-    "describe",
-    "exactly",
-    "flushed",
-    "keep_memory",
-    "measure",
-    "place",
+    "ThreadController",
+    "apply_setup",
+    "autotune",
+    "compile_step",
+    "describe_machine",
+    "eval_float32",
+    "flush_denormals",
+    "tune_malloc",
 ]
 
 #: Seconds of training under which a cold compilation (7 to 23 s) is not repaid.
@@ -67,7 +67,7 @@ class Setup:
         return f"{self.device}, {self.precision}{threads}{compiled}"
 
 
-def keep_memory() -> None:
+def tune_malloc() -> None:
     """Ask the C library to keep freed memory in the process, where it is glibc.
 
     A step frees and takes the same megabytes again; giving them back to the system each time costs
@@ -82,7 +82,7 @@ def keep_memory() -> None:
 
 
 @contextmanager
-def flushed() -> Iterator[None]:
+def flush_denormals() -> Iterator[None]:
     """Take numbers below the normal ones of float32 (1.2e-38) as 0, where the processor can.
 
     Processors are many times slower with them, and the weights of importance samples make them by
@@ -95,7 +95,7 @@ def flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def place(step: nn.Module, setup: Setup) -> None:
+def apply_setup(step: nn.Module, setup: Setup) -> None:
     """Put a step where the setup says, in its precision, with its number of threads."""
     torch.set_num_threads(setup.threads)
     step.to(setup.device)
@@ -115,7 +115,7 @@ def _convolves(step: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in step.modules())
 
 
-def measure(
+def autotune(
     step: nn.Module,
     call: Callable[[], Tensor],
     plan: Plan,
@@ -141,7 +141,7 @@ def measure(
 
     def attempt(setup: Setup) -> None:
         if not timed or time.perf_counter() - start < patience:
-            place(step, setup)
+            apply_setup(step, setup)
             timed[setup] = _seconds(call)
 
     # One thread first: it waits for no other, so a busy machine does not blur what it says.
@@ -170,7 +170,7 @@ def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) ->
 
 
 @contextmanager
-def exactly(model: nn.Module) -> Iterator[None]:
+def eval_float32(model: nn.Module) -> Iterator[None]:
     """Compute in float32, without gradients and in evaluation mode; put all back afterwards."""
     given = _casting(model)
     kept = [module.precision for module in given]
@@ -187,7 +187,7 @@ def exactly(model: nn.Module) -> Iterator[None]:
             module.precision = precision
 
 
-class Crowd:
+class ThreadController:
     """Steps back to one thread while other programs hold the cores, and tries all again later.
 
     Two threads that wait for each other at every turn can be 40 times slower than one where
@@ -205,7 +205,7 @@ class Crowd:
         self.window, self.first, self.patience = window, patience, patience
         self.waited, self.felt, self.warm = 0.0, list[float](), False
 
-    def feel(self, seconds: float) -> None:
+    def record_step_time(self, seconds: float) -> None:
         """Take note of how long a step took, and change the number of threads where that helps."""
         self.felt.append(seconds)
         if self.most == 1 or len(self.felt) < 3 or sum(self.felt) < self.window:
@@ -229,7 +229,7 @@ class Crowd:
         torch.set_num_threads(threads)
 
 
-def compiled(step: nn.Module, wanted: bool) -> Call:
+def compile_step(step: nn.Module, wanted: bool) -> Call:
     """Return the step, compiled where that is wanted; a compiler that fails is done without."""
     if not wanted:
         return step
@@ -250,7 +250,7 @@ def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:
     return seconds > WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++", "c++")))
 
 
-def describe() -> dict[str, str]:
+def describe_machine() -> dict[str, str]:
     """Return what machine and versions these are, without names of hosts, people or folders."""
     return {
         "python": platform.python_version(),

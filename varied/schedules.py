@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 
-from varied.errors import VariedError, nearest
+from varied.errors import VariedError, suggest
 
 __all__ = [
     "SCHEDULES",
@@ -23,8 +23,8 @@ __all__ = [
     "Linear",
     "Number",
     "Schedule",
-    "at",
-    "number",
+    "parse_number",
+    "value_at",
 ]
 
 
@@ -141,7 +141,7 @@ class Join(Schedule):
     """One schedule after another; each runs for its own ``steps``.
 
     Example:
-        >>> join = number("join(constant(0, 2), linear(0, 1, 4))")
+        >>> join = parse_number("join(constant(0, 2), linear(0, 1, 4))")
         >>> [join(step) for step in (0, 2, 4, 6)]
         [0.0, 0.0, 0.5, 1.0]
     """
@@ -174,7 +174,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 
 
-def at(value: Number, step: int, progress: float = 1.0) -> float:
+def value_at(value: Number, step: int, progress: float = 1.0) -> float:
     """Return a number, or what a schedule says.
 
     Arguments:
@@ -183,7 +183,7 @@ def at(value: Number, step: int, progress: float = 1.0) -> float:
         progress: The share of the run that is done; read where lengths are shares.
 
     Example:
-        >>> at(Linear(0, 1, 0.2), step=7, progress=0.1)
+        >>> value_at(Linear(0, 1, 0.2), step=7, progress=0.1)
         0.5
     """
     if not isinstance(value, Schedule):
@@ -191,7 +191,7 @@ def at(value: Number, step: int, progress: float = 1.0) -> float:
     return value(progress if value.relative else step)
 
 
-def number(value: float | str | Schedule) -> Number:
+def parse_number(value: float | str | Schedule) -> Number:
     """Read a number or a schedule from its text form.
 
     Arguments:
@@ -201,9 +201,9 @@ def number(value: float | str | Schedule) -> Number:
         VariedError: If the text is neither.
 
     Example:
-        >>> print(number("linear(0, 1, 2000)"))
+        >>> print(parse_number("linear(0, 1, 2000)"))
         linear(start=0, end=1, steps=2000)
-        >>> number("4")
+        >>> parse_number("4")
         4.0
     """
     if isinstance(value, Schedule):
@@ -224,7 +224,7 @@ def _read(tree: ast.expr) -> Number:
         return _finite(ast.literal_eval(tree))
     name = getattr(tree.func, "id", "")
     if name not in SCHEDULES:
-        raise VariedError(f"There is no schedule '{name}': {nearest(name, SCHEDULES)}")
+        raise VariedError(f"There is no schedule '{name}': {suggest(name, SCHEDULES)}")
     values = [_read(argument) for argument in tree.args]
     if name == "join":
         return _joined(values)

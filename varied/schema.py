@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from varied.errors import VariedError, nearest
-from varied.schedules import Number, Schedule, number
+from varied.errors import VariedError, suggest
+from varied.schedules import Number, Schedule, parse_number
 
-__all__ = ["Setting", "checked", "settings", "summary"]
+__all__ = ["Setting", "settings", "summary", "validate_settings"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def settings(part: Callable[..., Any]) -> dict[str, Setting]:
     }
 
 
-def checked(part: Callable[..., Any], values: Mapping[str, object], what: str) -> dict[str, Any]:
+def validate_settings(
+    part: Callable[..., Any], values: Mapping[str, object], what: str
+) -> dict[str, Any]:
     """Return values as the part takes them; an unknown name or a wrong type is refused.
 
     Arguments:
@@ -78,7 +80,7 @@ def checked(part: Callable[..., Any], values: Mapping[str, object], what: str) -
     known = settings(part)
     for name in values:
         if name not in known:
-            hint = nearest(name, known) if known else "it has no settings."
+            hint = suggest(name, known) if known else "it has no settings."
             raise VariedError(f"The {what} has no setting '{name}': {hint}")
     return {name: known[name].read(value) for name, value in values.items()}
 
@@ -141,8 +143,8 @@ _READERS: dict[Any, Callable[[Any], object]] = {
     bool: _yes,
     int: _whole,
     float: _real,
-    Number: number,
-    Schedule: number,
+    Number: parse_number,
+    Schedule: parse_number,
     tuple[int, ...]: _wholes,
     str: str,
 }

@@ -15,22 +15,22 @@ from typing import Any
 
 import tomlkit
 
-from varied.errors import VariedError, nearest, pick
+from varied.errors import VariedError, lookup, suggest
 from varied.likelihoods import LIKELIHOODS
-from varied.models import STRUCTURES, Bench, LatentModel
+from varied.models import ARCHITECTURES, LatentModel, PartFactory
 from varied.nets import CONTEXTS, NETS, with_context
 from varied.objectives import OBJECTIVES, Objective
 from varied.posteriors import POSTERIORS
 from varied.priors import PRIORS, Prior
-from varied.randomness import noise
-from varied.schema import checked, settings
-from varied.trace import Given
+from varied.schema import settings, validate_settings
+from varied.seeding import seeded
+from varied.trace import ConditionalDistribution
 
 __all__ = ["AXES", "Part", "Plan", "Spec", "compose", "compose_prior"]
 
 #: The axes of the design: each a table from a name to a part.
 AXES: dict[str, Mapping[str, Any]] = {
-    "structure": STRUCTURES,
+    "architecture": ARCHITECTURES,
     "net": NETS,
     "likelihood": LIKELIHOODS,
     "posterior": POSTERIORS,
@@ -84,7 +84,7 @@ class Part:
         return Part(self.name, kept)
 
     def _defaults(self, axis: str) -> dict[str, Any]:
-        build = pick(AXES[axis], self.name, axis)
+        build = lookup(AXES[axis], self.name, axis)
         return {name: _plain(setting.default) for name, setting in settings(build).items()}
 
 
@@ -101,12 +101,12 @@ class Plan:
     """How to train: one of ``minutes``, ``epochs`` and ``steps`` says how long.
 
     Arguments:
-        batch: Rows in each step.
+        batch_size: Rows in each step.
         lr: The learning rate at its highest.
-        decay: "cosine" falls to zero over the run, "linear" too, "none" stays.
-        warmup: Steps over which the learning rate rises from zero.
-        clip: The largest norm of the gradient; a step above it is scaled down.
-        ema: The decay of an exponential moving average of the weights, such as 0.999, which is then
+        lr_schedule: "cosine" falls to zero over the run, "linear" too, "none" stays.
+        lr_warmup: Steps over which the learning rate rises from zero.
+        grad_clip: The largest norm of the gradient; a step above it is scaled down.
+        ema_decay: The decay of an exponential moving average of the weights, such as 0.999, which is then
             what is measured and kept; 0 keeps the weights of the last step.
         minutes: Minutes of training, not counting evaluation and pictures.
         epochs: Passes over the training rows.
@@ -117,12 +117,12 @@ class Plan:
         threads: Processor threads; 0 takes the faster number as measured.
     """
 
-    batch: int = 128
+    batch_size: int = 128
     lr: float = 1e-3
-    decay: str = "cosine"
-    warmup: int = 100
-    clip: float = 200.0
-    ema: float = 0.0
+    lr_schedule: str = "cosine"
+    lr_warmup: int = 100
+    grad_clip: float = 200.0
+    ema_decay: float = 0.0
     minutes: float = 0.0
     epochs: float = 0.0
     steps: int = 0
@@ -133,7 +133,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         choices = {
-            "decay": ("cosine", "linear", "none"),
+            "lr_schedule": ("cosine", "linear", "none"),
             "precision": ("auto", "float32", "bfloat16"),
             "compile": ("auto", "yes", "no"),
         }
@@ -142,11 +142,13 @@ class Plan:
                 raise VariedError(
                     f"{name}='{getattr(self, name)}' is not known: choose from {', '.join(known)}."
                 )
-        for name in ("batch", "lr", "clip"):
+        for name in ("batch_size", "lr", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise VariedError(f"{name}={getattr(self, name)} must be above 0.")
-        if not 0 <= self.ema < 1:
-            raise VariedError(f"ema={self.ema} must be from 0 to below 1; 0.999 is usual.")
+        if not 0 <= self.ema_decay < 1:
+            raise VariedError(
+                f"ema_decay={self.ema_decay} must be from 0 to below 1; 0.999 is usual."
+            )
         lengths = [name for name in ("minutes", "epochs", "steps") if getattr(self, name)]
         if len(lengths) > 1:
             raise VariedError(
@@ -165,12 +167,12 @@ class Spec:
     """A whole model in plain values.
 
     Arguments:
-        structure: How levels of latents hang together.
+        architecture: How levels of latents hang together.
         net: The network of encoder and decoder.
         likelihood: p(x given z).
         posterior: q(z given x).
         prior: p(z).
-        objective: What is minimised.
+        objective: What is minimized.
         latent: The number D of latent dimensions, or a shape such as (64, 7, 7), channels first.
         context: The number F of features of the context; 0 for none.
         conditioning: How nets read the context: "concatenate" puts it beside the input, "film" lets
@@ -178,7 +180,7 @@ class Spec:
         plan: How to train.
     """
 
-    structure: Part = Part("flat")
+    architecture: Part = Part("vae")
     net: Part = Part("mlp")
     likelihood: Part = Part("bernoulli")
     posterior: Part = Part("gaussian")
@@ -204,15 +206,17 @@ class Spec:
         known = {f.name for f in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                raise VariedError(f"A spec has no key '{name}': {nearest(name, sorted(known))}")
+                raise VariedError(f"A spec has no key '{name}': {suggest(name, sorted(known))}")
         read: dict[str, Any] = {axis: Part.of(values[axis]) for axis in AXES if axis in values}
         for axis, part in read.items():
-            build = pick(AXES[axis], part.name, axis)
-            kept = checked(build, part.settings, f"{axis} '{part.name}'")
+            build = lookup(AXES[axis], part.name, axis)
+            kept = validate_settings(build, part.settings, f"{axis} '{part.name}'")
             read[axis] = Part(part.name, kept)
-        read |= checked(cls, {k: v for k, v in values.items() if k in _PLAIN}, "spec")
+        read |= validate_settings(cls, {k: v for k, v in values.items() if k in _PLAIN}, "spec")
         plan = values.get("plan", Plan())
-        read["plan"] = plan if isinstance(plan, Plan) else Plan(**checked(Plan, plan, "plan"))
+        read["plan"] = (
+            plan if isinstance(plan, Plan) else Plan(**validate_settings(Plan, plan, "plan"))
+        )
         return cls(**read)
 
     @property
@@ -279,19 +283,19 @@ def compose(
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(f"latent={spec.latent} must be at least 1; 16 to 64 is a good start.")
-    accepts = pick(LIKELIHOODS, spec.likelihood.name, "likelihood").accepts
+    accepts = lookup(LIKELIHOODS, spec.likelihood.name, "likelihood").accepts
     if domain is not None and domain not in accepts:
         raise VariedError(_wrong_domain(spec.likelihood.name, domain))
-    with noise(spec.plan.seed, "weights"):
+    with seeded(spec.plan.seed, "weights"):
         objective: Objective = _make(spec, "objective")
         _refuse(spec, objective)
-        model: LatentModel = _make(spec, "structure", _bench(spec, shape))
+        model: LatentModel = _make(spec, "architecture", _factory(spec, shape))
         _refuse_model(spec, objective, model)
         objective.attach(model)
     return model, objective
 
 
-def _bench(spec: Spec, shape: tuple[int, ...]) -> Bench:
+def _factory(spec: Spec, shape: tuple[int, ...]) -> PartFactory:
     def net(inputs: tuple[int, ...], outputs: tuple[int, ...], context: int) -> Any:
         def build(wider: tuple[int, ...]) -> Any:
             return _make(spec, "net", wider, outputs)
@@ -302,7 +306,7 @@ def _bench(spec: Spec, shape: tuple[int, ...]) -> Bench:
         reads_context = getattr(PRIORS[spec.prior.name], "reads_context", False)
         return _make(spec, "prior", event, *([context] if reads_context else []))
 
-    return Bench(
+    return PartFactory(
         shape,
         spec.latent_shape,
         spec.context,
@@ -316,21 +320,21 @@ def _bench(spec: Spec, shape: tuple[int, ...]) -> Bench:
 
 def _make(spec: Spec, axis: str, *nouns: Any) -> Any:
     part: Part = getattr(spec, axis)
-    build = pick(AXES[axis], part.name, axis)
-    return build(*nouns, **checked(build, part.settings, f"{axis} '{part.name}'"))
+    build = lookup(AXES[axis], part.name, axis)
+    return build(*nouns, **validate_settings(build, part.settings, f"{axis} '{part.name}'"))
 
 
 def _refuse(spec: Spec, objective: Objective) -> None:
     """Refuse what does not go together, before anything is made."""
-    posterior = pick(POSTERIORS, spec.posterior.name, "posterior")
-    prior = pick(PRIORS, spec.prior.name, "prior")
-    pick(CONTEXTS, spec.conditioning, "conditioning")
+    posterior = lookup(POSTERIORS, spec.posterior.name, "posterior")
+    prior = lookup(PRIORS, spec.prior.name, "prior")
+    lookup(CONTEXTS, spec.conditioning, "conditioning")
     for axis in _own(spec):
         chosen = getattr(spec, axis)
         if chosen != getattr(Spec, axis):
             raise VariedError(
-                f"structure='{spec.structure.name}' has a {axis} of its own: leave out "
-                f"{axis}='{getattr(chosen, 'name', chosen)}', or use structure='flat'."
+                f"architecture='{spec.architecture.name}' has a {axis} of its own: leave out "
+                f"{axis}='{getattr(chosen, 'name', chosen)}', or use architecture='vae'."
             )
     if posterior.space != prior.space:
         fits = [name for name, part in PRIORS.items() if part.space == posterior.space]
@@ -339,34 +343,34 @@ def _refuse(spec: Spec, objective: Objective) -> None:
             f"prior='{spec.prior.name}' has none; use prior='{fits[0]}'."
         )
     # A prior that is learned later, as that of codes is, takes no part in the training.
-    reads = objective.reads - ({"codes"} if not prior.fitted_later else objective.reads)
+    reads = objective.requires - ({"codes"} if not prior.fitted_later else objective.requires)
     for axis, gives, read in (
-        ("posterior", posterior.gives, objective.reads),
-        ("prior", prior.gives, reads),
+        ("posterior", posterior.provides, objective.requires),
+        ("prior", prior.provides, reads),
     ):
         missing = sorted(read - gives)
         if missing:
-            raise VariedError(_missing(spec, axis, missing[0], objective.reads, gives))
+            raise VariedError(_missing(spec, axis, missing[0], objective.requires, gives))
 
 
 def _own(spec: Spec) -> tuple[str, ...]:
     """Return what a structure has of its own, so that a spec cannot choose it."""
-    return getattr(pick(STRUCTURES, spec.structure.name, "structure"), "own", ())
+    return getattr(lookup(ARCHITECTURES, spec.architecture.name, "architecture"), "own", ())
 
 
 def _refuse_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
     """Refuse an objective that reads what a structure has not, or leaves a part of it untrained."""
-    structure, name = spec.structure.name, spec.objective.name
-    missing = sorted(objective.reads - model.gives) if "posterior" in _own(spec) else []
+    structure, name = spec.architecture.name, spec.objective.name
+    missing = sorted(objective.requires - model.provides) if "posterior" in _own(spec) else []
     if missing:
         raise VariedError(
             f"objective='{name}' reads {_READINGS[missing[0]]} of the posterior, and "
-            f"structure='{structure}' has none; use objective='semi', or structure='flat'."
+            f"architecture='{structure}' has none; use objective='m2', or architecture='vae'."
         )
-    if model.needs and model.needs not in objective.names:
+    if model.required_term and model.required_term not in objective.names:
         raise VariedError(
-            f"objective='{name}' would leave a part of structure='{structure}' untrained; use "
-            "objective='stacked', or with joint=True objective='semi'."
+            f"objective='{name}' would leave a part of architecture='{structure}' untrained; use "
+            "objective='m1m2', or with joint=True objective='m2'."
         )
 
 
@@ -381,7 +385,7 @@ _SPACES = {
 
 _DOMAINS = {
     "binary": "black or white (0 or 1)",
-    "levels": "grey levels (0 to 255)",
+    "levels": "gray levels (0 to 255)",
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
     "table": "the rows of a table",
@@ -409,8 +413,8 @@ _READINGS = {
 
 def _missing(spec: Spec, axis: str, what: str, reads: frozenset[str], gives: frozenset[str]) -> str:
     name, objective = getattr(spec, axis).name, spec.objective.name
-    others = [key for key, part in AXES[axis].items() if reads <= part.gives]
-    free = [key for key, build in OBJECTIVES.items() if build().reads <= gives]
+    others = [key for key, part in AXES[axis].items() if reads <= part.provides]
+    free = [key for key, build in OBJECTIVES.items() if build().requires <= gives]
     if objective in free:  # it is a setting that reads more than the objective by itself does
         free = [f"{objective}' without '{', '.join(spec.objective.settings)}"]
     ways = [f"{axis}='{key}'" for key in others[:1]] + [f"objective='{key}'" for key in free[:1]]
@@ -420,7 +424,7 @@ def _missing(spec: Spec, axis: str, what: str, reads: frozenset[str], gives: fro
     )
 
 
-def compose_prior(spec: Spec, part: Part, encoder: Given) -> Prior:
+def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:
     """Make a prior for the latents of a model that is there already.
 
     Arguments:
@@ -431,15 +435,15 @@ def compose_prior(spec: Spec, part: Part, encoder: Given) -> Prior:
     Raises:
         VariedError: If there is no such prior, or it has no such setting.
     """
-    with noise(spec.plan.seed, "prior"):
-        prior: Prior = _bench(dataclasses.replace(spec, prior=part), encoder.inputs).prior(
-            encoder.head.event, spec.context
+    with seeded(spec.plan.seed, "prior"):
+        prior: Prior = _factory(dataclasses.replace(spec, prior=part), encoder.inputs).prior(
+            encoder.head.event_shape, spec.context
         )
         prior.attach(encoder)
     return prior
 
 
-def owners(spec: Spec, setting: str) -> list[str]:
+def axes_with_setting(spec: Spec, setting: str) -> list[str]:
     """Return the axes (or "plan") of a spec whose part has a setting of that name."""
     found = [axis for axis in AXES if setting in settings(AXES[axis][getattr(spec, axis).name])]
     return found + (["plan"] if setting in settings(Plan) else [])

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from varied.distributions import closed_kl, each
-from varied.distributions.code import Code
+from varied.distributions import analytic_kl, base_distribution
+from varied.distributions.codebook import CodebookPoint
 from varied.heads import Head
 
-__all__ = ["Given", "Level", "Trace"]
+__all__ = ["ConditionalDistribution", "Level", "Trace"]
 
 
-class Given(nn.Module):
+class ConditionalDistribution(nn.Module):
     """p(a given b) or p(a given b, c): a network, then a head.
 
     Encoder and decoder are both one of these. Leading dimensions, precision and context are handled
@@ -23,7 +23,7 @@ class Given(nn.Module):
     in float32.
 
     Arguments:
-        net: A module from (N, *inputs) to (N, *head.raw); with context it takes ``(b, c)``.
+        net: A module from (N, *inputs) to (N, *head.param_shape); with context it takes ``(b, c)``.
         head: The head that makes the distribution.
         inputs: The shape of one ``b``.
     """
@@ -44,10 +44,10 @@ class Given(nn.Module):
             A distribution with batch shape (*) and the event shape of the head.
         """
         with torch.autocast(b.device.type, enabled=False):
-            return self.head(self.raw(b, c))  # type: ignore[no-any-return]
+            return self.head(self.outputs(b, c))  # type: ignore[no-any-return]
 
-    def raw(self, b: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return what the network puts out, with shape (*, *head.raw), in float32 at least."""
+    def outputs(self, b: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return what the network puts out, with shape (*, *head.param_shape), in float32 at least."""
         lead = b.shape[: b.dim() - len(self.inputs)]
         flat = b.reshape(-1, *self.inputs)
         args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
@@ -55,7 +55,7 @@ class Given(nn.Module):
             flat.device.type, dtype=self.precision, enabled=self.precision is not None
         ):
             h: Tensor = self.net(*args)
-        return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.raw)
+        return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.param_shape)
 
 
 @dataclass
@@ -78,23 +78,23 @@ class Level:
 
         A point on a code has probability 1, so there it is the code's log-probability.
         """
-        if isinstance(each(self.q), Code):
+        if isinstance(base_distribution(self.q), CodebookPoint):
             return -self.kl
         return self.p.log_prob(self.z) - self.q.log_prob(self.z)
 
     @property
     def kl(self) -> Tensor:
         """KL(q, p) with shape (K, B), in nats: closed form if there is one, else from the draws."""
-        exact = closed_kl(self.q, self.p)
+        exact = analytic_kl(self.q, self.p)
         if exact is None:
             return -self.log_ratio
         event = len(self.q.event_shape)
         return exact.expand(self.z.shape[: self.z.dim() - event])
 
     @property
-    def kl_each(self) -> Tensor:
+    def kl_per_element(self) -> Tensor:
         """KL of each element of the latent, with shape (B, *event), in nats; needs marginals."""
-        exact = closed_kl(each(self.q), each(self.p))
+        exact = analytic_kl(base_distribution(self.q), base_distribution(self.p))
         assert exact is not None, "read only by terms that read 'marginals'"
         return exact
 
@@ -109,7 +109,7 @@ class Trace:
         levels: The rungs of latents, from the datum upwards; a plain VAE has one.
         mask: 1 where a datum was observed, 0 where it is missing, with shape (B, *event), or None.
         weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
-        above: The trace of a model whose data are latents of this one, or None.
+        upper: The trace of a model whose data are latents of this one, or None.
         c: The context that the pass was given, with shape (B, F), or None.
         code: What `decode` takes of what was drawn, with shape (K, B, *latent), where that is not
             the levels side by side; or None.
@@ -120,7 +120,7 @@ class Trace:
     levels: list[Level] = field(default_factory=list)
     mask: Tensor | None = None
     weights: Tensor | None = None
-    above: Trace | None = None
+    upper: Trace | None = None
     c: Tensor | None = None
     code: Tensor | None = None
 
@@ -139,10 +139,10 @@ class Trace:
         if self.mask is None:
             return self.px.log_prob(self.x)
         event = tuple(range(-len(self.px.event_shape), 0))
-        return (each(self.px).log_prob(self.x) * self.mask).sum(event)
+        return (base_distribution(self.px).log_prob(self.x) * self.mask).sum(event)
 
     @property
-    def log_w(self) -> Tensor:
+    def log_weight(self) -> Tensor:
         """log p(x, z) - log q(z given x) of what was drawn, with shape (K, B), in nats."""
         return self.log_px + torch.stack([level.log_ratio for level in self.levels]).sum(0)
 

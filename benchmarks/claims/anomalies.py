@@ -12,16 +12,16 @@ from torch import Tensor
 from benchmarks.claims.base import PLAN, Budget, Claim, Outcome, Picture, Spread, Table, verdict
 from benchmarks.claims.spaces import classes, looks
 from benchmarks.trained import ELBO, data
-from varied.data import Batch, chunks
+from varied.data import Batch, iter_batches
 from varied.data.batches import Batches
-from varied.evaluate import passed
+from varied.evaluate import forward_pass
 from varied.plots import side_by_side
-from varied.randomness import noise
+from varied.seeding import seeded
 from varied.spec import Plan, Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 SCORES = {
-    "distortion": "reconstruction loss",
+    "reconstruction": "reconstruction loss",
     "cost": "-ELBO",
     "repaired": "-ELBO less complexity",
 }
@@ -37,7 +37,7 @@ def missed(budget: Budget) -> Outcome:
     0.5 the anomalies seem more normal than the rest.
     """
     n = budget.rows(10_000)
-    x, y = data("mnist").seen("test", n), classes("test", n)
+    x, y = data("mnist").as_model_input("test", n), classes("test", n)
     rows, by = [], {key: [] for key in SCORES}
     for out in range(10):
         found = scores(without(out, budget), x)
@@ -54,11 +54,11 @@ def missed(budget: Budget) -> Outcome:
         Table(("left out", *SCORES.values()), rows, "AUROC, one seed each; ± from class to class."),
         Table(("strangers", *SCORES.values()), others, "AUROC, by the VAE that never saw a one."),
     ]
-    loss, repaired = by["distortion"], by["repaired"]
+    loss, repaired = by["reconstruction"], by["repaired"]
     return Outcome(
         verdict(min(loss) > 0.7, min(repaired) > 0.7),
         f"A high loss finds the class that was left out with an AUROC of "
-        f"{spreads['distortion']:.2f}, from {max(loss):.2f} down to {min(loss):.2f} for the digit "
+        f"{spreads['reconstruction']:.2f}, from {max(loss):.2f} down to {min(loss):.2f} for the digit "
         f"{int(np.argmin(loss))}, which is simpler than what the model knows. Less complexity, it "
         f"is {spreads['repaired']:.2f}, and {repaired[1]:.2f} for the ones.",
         tables,
@@ -73,7 +73,9 @@ def without(out: int, budget: Budget) -> tuple[torch.nn.Module, object]:
     model, objective = compose(
         Spec.of(latent=16, objective=ELBO, plan=plan), here.codec.shape, here.codec.domain
     )
-    stream = Batches(here.parts["train"].x[torch.from_numpy(rows)], None, size=plan.batch, seed=0)
+    stream = Batches(
+        here.parts["train"].x[torch.from_numpy(rows)], None, size=plan.batch_size, seed=0
+    )
     for _ in train(Step(model, objective, here.codec.load), stream, plan):
         pass
     return model, here.codec
@@ -81,11 +83,11 @@ def without(out: int, budget: Budget) -> tuple[torch.nn.Module, object]:
 
 def scores(known: tuple[torch.nn.Module, object], x: Tensor) -> dict[str, np.ndarray]:
     """Return each score of data that a model sees as they are."""
-    seen = passed(known[0], lambda rows: rows, chunks(Batch(x).x, size=500))  # type: ignore[arg-type]
+    seen = forward_pass(known[0], lambda rows: rows, iter_batches(Batch(x).x, size=500))  # type: ignore[arg-type]
     assert seen.rate is not None
     cost = (seen.distortion + seen.rate).numpy()
     return {
-        "distortion": seen.distortion.numpy(),
+        "reconstruction": seen.distortion.numpy(),
         "cost": cost,
         "repaired": cost - complexity(x),
     }
@@ -99,10 +101,12 @@ def complexity(x: Tensor) -> np.ndarray:
 
 def _strangers(normal: Tensor, budget: Budget) -> tuple[list[tuple[str, ...]], list]:
     known, n = without(1, budget), min(1000, len(normal))
-    with noise(0, "strangers"):
+    with seeded(0, "strangers"):
         grain = torch.bernoulli(torch.full_like(normal[:n], float(normal.mean())))
     strangers = {
-        "ones": data("mnist").seen("test", 10_000)[torch.from_numpy(classes("test", 10_000) == 1)],
+        "ones": data("mnist").as_model_input("test", 10_000)[
+            torch.from_numpy(classes("test", 10_000) == 1)
+        ],
         "empty pictures": torch.zeros_like(normal[:n]),
         "noise": grain,
         "upside down": normal[:n].flip(-2),

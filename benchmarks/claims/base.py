@@ -123,7 +123,7 @@ def over(seeds: range, measure: Callable[[int], float]) -> Spread:
 
 
 #: One thread, so that a machine with two cores can do something else.
-PLAN = {"threads": 1, "compile": "no", "batch": 256, "lr": 4e-3}
+PLAN = {"threads": 1, "compile": "no", "batch_size": 256, "lr": 4e-3}
 
 
 def model(of: str, epochs: float | None, seed: int, parts: dict[str, Any], **plan: Any) -> Trained:

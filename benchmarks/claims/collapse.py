@@ -14,7 +14,7 @@ from benchmarks.claims.base import PLAN, Budget, Claim, Outcome, Spread, Table, 
 from benchmarks.claims.spaces import spread
 from benchmarks.trained import Data, data, trained
 from varied.data import Batch
-from varied.data.codecs import PictureCodec
+from varied.data.codecs import ImageCodec
 from varied.distributions import Elementwise
 from varied.likelihoods import LIKELIHOODS, Likelihood
 from varied.spec import Plan
@@ -25,7 +25,7 @@ SIZE = 14
 @cache
 def small() -> Data:
     """Return digits of 14 x 14, each pixel the mean of four, binarized anew at every look."""
-    full, codec = data("mnist"), PictureCodec((1, SIZE, SIZE), binarize="dynamic")
+    full, codec = data("mnist"), ImageCodec((1, SIZE, SIZE), binarize="dynamic")
     parts = {
         name: Batch(adaptive_avg_pool2d(part.x.float(), SIZE).round().to(torch.uint8))
         for name, part in full.parts.items()
@@ -97,7 +97,7 @@ CURES: dict[str, dict[str, Any]] = {
     "KL warm-up": {"objective": {"name": "elbo", "beta": "linear(0, 1, 0.5)"}},
     "free bits": {"objective": {"name": "elbo", "free_bits": 0.5}},
     "a stronger encoder": {"net": {"name": "mlp", "width": 1024, "depth": 3}},
-    "a set point of 5 nats": {"objective": {"name": "control", "kl": 5.0}},
+    "a set point of 5 nats": {"objective": {"name": "control-vae", "kl_target": 5.0}},
     "a rate that cannot be 0": {"posterior": "delta-gaussian"},
 }
 BASE = {

@@ -23,7 +23,7 @@ from benchmarks.claims.base import (
     over,
     verdict,
 )
-from benchmarks.claims.spaces import classes, codes, grey, looks, spread
+from benchmarks.claims.spaces import classes, codes, gray, looks, spread
 from benchmarks.claims.weights import rebuilt
 from benchmarks.trained import ELBO, Trained, data, distance
 from varied import distributions as d
@@ -33,7 +33,7 @@ from varied.heads import Head
 from varied.plots import side_by_side
 from varied.posteriors import POSTERIORS
 from varied.spec import Plan, Spec, compose
-from varied.train import Step, train
+from varied.training_loop import Step, train
 
 CONVOLVED: dict[str, dict[str, dict[str, Any]]] = {
     "mnist": {
@@ -56,7 +56,7 @@ def convolved(budget: Budget) -> Outcome:
     for of, kinds in CONVOLVED.items():
         for name, parts in kinds.items():
             parts = parts | {"latent": 16, "objective": ELBO}
-            how = {"batch": 128, "lr": 2e-3}
+            how = {"batch_size": 128, "lr": 2e-3}
             alike = [model(of, budget.epochs(4), seed, parts, **how) for seed in seeds]
             minutes = budget.epochs(2)
             paced = [model(of, None, seed, parts, **how, minutes=minutes) for seed in seeds[:2]]
@@ -98,15 +98,15 @@ def bound(some: list[Trained], budget: Budget) -> Spread:
 
 
 CODES = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer"}
-STRUCTURES: dict[str, tuple[dict[str, Any], float]] = {
+ARCHITECTURES: dict[str, tuple[dict[str, Any], float]] = {
     "VAE": ({"latent": 32, "objective": ELBO}, 16),
     "ladder of 5 levels": (
-        {"latent": 16, "structure": {"name": "ladder", "levels": 5, "state": 160}},
+        {"latent": 16, "architecture": {"name": "ladder", "levels": 5, "hidden_size": 160}},
         16,
     ),
     "VAE, convolutional": ({"latent": 32, "net": "conv", "objective": ELBO}, 5),
-    "VAE-GAN (hinge)": ({"latent": 32, "net": "conv", "objective": "hinge-gan"}, 5),
-    "VQ-VAE (SimVQ)": (CODES | {"posterior": "simvq", "objective": "vq"}, 5),
+    "VAE-GAN (hinge)": ({"latent": 32, "net": "conv", "objective": "patchgan"}, 5),
+    "VQ-VAE (SimVQ)": (CODES | {"posterior": "simvq", "objective": "vq-vae"}, 5),
 }
 
 
@@ -117,10 +117,10 @@ def structured(budget: Budget) -> Outcome:
     Fréchet distance of 5,000 samples, and the bound.
     """
     seeds, n = budget.seeds(2), budget.rows(5000)
-    real, seen = grey("test", n), data("mnist").seen("test", 1000)
+    real, seen = gray("test", n), data("mnist").as_model_input("test", 1000)
     sharp = sharpness(seen).value
     rows, shown, found = [], [("test digits", looks(seen))], {}
-    for name, (parts, epochs) in STRUCTURES.items():
+    for name, (parts, epochs) in ARCHITECTURES.items():
         lr = 3e-3 if "ladder" in name else 4e-3 if name == "VAE" else 2e-3
         some = [
             model("mnist", budget.epochs(epochs), seed, {"objective": ELBO} | parts, lr=lr)
@@ -173,7 +173,7 @@ def structured(budget: Budget) -> Outcome:
 class Widths(Head):
     """A normal posterior whose net says the variance in one of several ways."""
 
-    arity = 2
+    params_per_element = 2
 
     def __init__(self, event: tuple[int, ...], way: str = "log-variance") -> None:
         super().__init__(event)
@@ -254,7 +254,7 @@ def _trial(posterior: Any, lr: float, seed: int, steps: int) -> tuple[float, int
     plan = Plan(**(PLAN | {"steps": steps, "lr": lr, "seed": seed}))
     spec = Spec.of(latent=16, posterior=posterior, objective="elbo", plan=plan)
     made, objective = compose(spec, here.codec.shape, here.codec.domain)
-    stream = Batches(here.parts["train"].x, None, size=plan.batch, seed=seed)
+    stream = Batches(here.parts["train"].x, None, size=plan.batch_size, seed=seed)
     losses = []
     try:
         events = train(Step(made, objective, here.codec.load), stream, plan)
@@ -293,7 +293,7 @@ def _scaled(by: float, seed: int, budget: Budget) -> float:
     spec = Spec.of(latent=16, objective=ELBO, plan=plan)
     made, objective = compose(spec, here.codec.shape, here.codec.domain)
     made.encoder.net = Times(made.encoder.net, by)
-    stream = Batches(here.parts["train"].x, None, size=plan.batch, seed=seed)
+    stream = Batches(here.parts["train"].x, None, size=plan.batch_size, seed=seed)
     for event in train(Step(made, objective, here.codec.load), stream, plan):
         last = event
     one = Trained(spec, made, here, 0.0, last.state.step, last.epoch)

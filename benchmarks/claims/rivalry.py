@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks.claims import rivals
 from benchmarks.claims.base import Budget, Claim, Outcome, Picture, Spread, Table, verdict
-from benchmarks.claims.spaces import grey, looks, spread
+from benchmarks.claims.spaces import gray, looks, spread
 from benchmarks.trained import ELBO, data, distance, trained
-from varied import uses
+from varied import functional
 from varied.evaluate import sharpness
 from varied.plots import side_by_side
 from varied.spec import Plan
@@ -31,7 +31,7 @@ class Ours:
     def train(self, x: Tensor, seed: int, seconds: float) -> None:
         """Train for so long."""
         plan = Plan(
-            threads=1, compile="no", batch=128, lr=self.rate, minutes=seconds / 60, seed=seed
+            threads=1, compile="no", batch_size=128, lr=self.rate, minutes=seconds / 60, seed=seed
         )
         net = {"name": "conv", "width": 16}
         self.one = trained(data("mnist"), plan, net=net, latent=16, objective=ELBO)
@@ -40,7 +40,7 @@ class Ours:
         """Return pictures in [0, 1]: the means of p(x given z)."""
         return torch.cat(
             [
-                uses.sample(self.one.model, len(some), seed=seed + index)
+                functional.sample(self.one.model, len(some), seed=seed + index)
                 for index, some in enumerate(torch.arange(n).split(500))
             ]
         )
@@ -65,12 +65,12 @@ def rivalled(budget: Budget) -> Outcome:
     """
     seconds, seeds, rows, shown = budget.epochs(90), budget.seeds(), [], []
     drawn = DRAWN // 4 if budget.quick else DRAWN
-    real = grey("test", drawn)
+    real = gray("test", drawn)
     distance(real, real)  # the classifier is trained before a clock runs
     sharp = sharpness(real).value
     far: dict[str, list[float]] = {}
     lines, pace = [], {}
-    x = grey("train", 50_000)
+    x = gray("train", 50_000)
     for name, make in MODELS.items():
         far[name], edges, speeds = [], [], []
         for times in (1, 10):

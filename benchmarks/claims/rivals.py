@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from varied.randomness import noise, permutation
+from varied.seeding import permutation, seeded
 
 BATCH = 128
 
@@ -39,7 +39,7 @@ class GAN:
     """
 
     def __init__(self, seed: int, latent: int = 64, rate: float = 2e-4, width: int = 64) -> None:
-        with noise(seed, "gan"):
+        with seeded(seed, "gan"):
             self.latent, self.rate = latent, rate
             self.maker = nn.Sequential(
                 nn.Linear(latent, 2 * width * 49),
@@ -66,7 +66,7 @@ class GAN:
         """Train for so long on pictures in [0, 1]."""
         made = torch.optim.Adam(self.maker.parameters(), self.rate, (0.5, 0.999))
         told = torch.optim.Adam(self.critic.parameters(), self.rate, (0.5, 0.999))
-        with noise(seed, "gan trains"):
+        with seeded(seed, "gan trains"):
             for real, _ in batches(x, seed, seconds):
                 fake = self.maker(torch.randn(len(real), self.latent))
                 loss = self._says(real, 1.0) + self._says(fake.detach(), 0.0)
@@ -81,7 +81,7 @@ class GAN:
     def sample(self, n: int, seed: int) -> Tensor:
         """Return pictures in [0, 1]."""
         self.maker.eval()
-        with noise(seed, "gan draws"):
+        with seeded(seed, "gan draws"):
             z = torch.randn(n, self.latent)
         return torch.cat([(self.maker(some) + 1) / 2 for some in z.split(500)])
 
@@ -94,7 +94,7 @@ class Diffusion:
     """
 
     def __init__(self, seed: int, steps: int = 100, width: int = 16, rate: float = 1e-3) -> None:
-        with noise(seed, "diffusion"):
+        with seeded(seed, "diffusion"):
             self.net = UNet(width)
         self.mean = torch.optim.swa_utils.AveragedModel(self.net, avg_fn=_followed)
         self.steps, self.rate = steps, rate
@@ -106,7 +106,7 @@ class Diffusion:
     def train(self, x: Tensor, seed: int, seconds: float) -> None:
         """Train for so long on pictures in [0, 1]."""
         optimizer = torch.optim.Adam(self.net.parameters(), self.rate)
-        with noise(seed, "diffusion trains"):
+        with seeded(seed, "diffusion trains"):
             for real, gone in batches(x, seed, seconds):
                 optimizer.param_groups[0]["lr"] = self.rate * (1 + math.cos(math.pi * gone)) / 2
                 t = torch.randint(self.steps, (len(real),))
@@ -118,7 +118,7 @@ class Diffusion:
     @torch.no_grad()
     def sample(self, n: int, seed: int) -> Tensor:
         """Return pictures in [0, 1]."""
-        with noise(seed, "diffusion draws"):
+        with seeded(seed, "diffusion draws"):
             return torch.cat([self._drawn(len(some)) for some in torch.arange(n).split(250)])
 
     def _drawn(self, n: int) -> Tensor:

@@ -22,15 +22,15 @@ from benchmarks.claims.base import (
     verdict,
 )
 from benchmarks.trained import Trained, data, digit_features, distance
-from varied import uses
+from varied import functional
 from varied.data import split
-from varied.evaluate.latent import is_active
+from varied.evaluate.active_units import is_active
+from varied.functional.interpolate import linear
 from varied.plots import side_by_side
-from varied.uses.interpolate import linear
 
 LATENT, EPOCHS = 16, 16
 VAE = {"latent": LATENT}
-POINT = {"latent": LATENT, "posterior": "point", "objective": "reconstruction"}
+POINT = {"latent": LATENT, "posterior": "deterministic", "objective": "reconstruction"}
 KINDS = {"VAE": VAE, "autoencoder": POINT}
 
 
@@ -38,7 +38,7 @@ def known(kind: str, seed: int, budget: Budget) -> Trained:
     return model("mnist", budget.epochs(EPOCHS), seed, KINDS[kind])
 
 
-def grey(part: str, n: int) -> Tensor:
+def gray(part: str, n: int) -> Tensor:
     """Return digits as they are, in [0, 1]; the models see them binarized by chance."""
     return data("mnist").parts[part].x[:n].float() / 255
 
@@ -58,11 +58,11 @@ def sure(pictures: Tensor, least: float = 0.95) -> float:
 
 
 def codes(one: Trained, part: str, n: int) -> Tensor:
-    return uses.embed(one.model, one.data.codec.load, one.data.rows(part, n)())
+    return functional.embed(one.model, one.data.codec.load, one.data.rows(part, n)())
 
 
 def decoded(one: Trained, z: Tensor) -> Tensor:
-    return torch.cat([uses.decode(one.model, some) for some in z.split(500)])
+    return torch.cat([functional.decode(one.model, some) for some in z.split(500)])
 
 
 def normal(n: int, seed: int) -> Tensor:
@@ -78,7 +78,7 @@ def sampled(budget: Budget) -> Outcome:
     sure.
     """
     n, seeds = budget.rows(10_000), budget.seeds()
-    real = grey("test", n)
+    real = gray("test", n)
 
     def made(kind: str, seed: int, fitted: bool = False) -> Tensor:
         one, z = known(kind, seed, budget), normal(n, seed)
@@ -101,8 +101,8 @@ def sampled(budget: Budget) -> Outcome:
         certain[name] = Spread(tuple(100 * sure(some) for some in pictures))
         rows.append((name, f"{far[name]:.1f}", f"{certain[name]:.1f} %"))
         shown.append((short[name], looks(pictures[0])))
-    floor = distance(grey("train", n), real)
-    rows.append(("training digits", f"{floor:.1f}", f"{100 * sure(grey('train', n)):.1f} %"))
+    floor = distance(gray("train", n), real)
+    rows.append(("training digits", f"{floor:.1f}", f"{100 * sure(gray('train', n)):.1f} %"))
     side_by_side(shown, budget.folder / "sampled.png")
     vae, plain, fitted = far.values()
     return Outcome(
@@ -132,7 +132,7 @@ def continuous(budget: Budget) -> Outcome:
     """
     n, seeds = budget.rows(5_000), budget.seeds()
     a, b = pairs(n)
-    x = grey("test", 10_000)
+    x = gray("test", 10_000)
     real, ways = x[:n], {}
     for kind in KINDS:
         middles = []
@@ -195,7 +195,7 @@ def without_kl(budget: Budget) -> Outcome:
     units), the reconstruction, and the Fréchet distance of samples from the prior.
     """
     n, seeds = budget.rows(5_000), budget.seeds()
-    real, rows, widths, far = grey("test", n), [], {}, {}
+    real, rows, widths, far = gray("test", n), [], {}, {}
     for beta in (1.0, 0.1, 0.01, 0.0):
         parts = VAE | {"objective": {"name": "elbo", "beta": beta}}
         some = [model("mnist", budget.epochs(EPOCHS), seed, parts) for seed in seeds]
@@ -232,20 +232,20 @@ def width(one: Trained, n: int) -> float:
 
     Of active units alone: one that is not says nothing, and is as wide as the prior.
     """
-    found = uses.encode(one.model, one.data.codec.load, one.data.rows("test", n)())
+    found = functional.encode(one.model, one.data.codec.load, one.data.rows("test", n)())
     active = is_active(found.mean)
     return float((found.spread / found.mean.std(0))[:, active].median())
 
 
 def clusters(budget: Budget) -> Outcome:
     """The codes of the VAE, which saw no label. K-means with ten means finds clusters in codes and
-    in pixels; how much they tell of the class is the normalised mutual information. Then a linear
-    classifier and the nearest neighbours learn from few labels, on codes and on pixels; error on
+    in pixels; how much they tell of the class is the normalized mutual information. Then a linear
+    classifier and the nearest neighbors learn from few labels, on codes and on pixels; error on
     10,000 test digits. The few are drawn anew for each seed, as many of each class.
     """
     n, seeds = budget.rows(10_000), budget.seeds()
-    x, y = grey("train", 50_000).flatten(1).numpy(), classes("train", 50_000)
-    test, truth = grey("test", n).flatten(1).numpy(), classes("test", n)
+    x, y = gray("train", 50_000).flatten(1).numpy(), classes("train", 50_000)
+    test, truth = gray("test", n).flatten(1).numpy(), classes("test", n)
     spaces = {}
     for seed in seeds:
         one = known("VAE", seed, budget)
@@ -261,7 +261,7 @@ def clusters(budget: Budget) -> Outcome:
     for few in (10, 100, 1000):
         line = [f"{few:,}"]
         for name in ("codes", "pixels"):
-            for kind in ("linear", "neighbours"):
+            for kind in ("linear", "neighbors"):
                 found = []
                 for seed in seeds:
                     z, held = spaces[seed] if name == "codes" else (x, test)
@@ -272,7 +272,7 @@ def clusters(budget: Budget) -> Outcome:
                 line.append(f"{errors[few, name, kind]:.1f}")
         rows.append(tuple(line))
     best = {
-        name: min((errors[100, name, kind] for kind in ("linear", "neighbours")), key=mean_of)
+        name: min((errors[100, name, kind] for kind in ("linear", "neighbors")), key=mean_of)
         for name in ("codes", "pixels")
     }
     return Outcome(
@@ -285,9 +285,9 @@ def clusters(budget: Budget) -> Outcome:
                 (
                     "labels",
                     "codes, linear",
-                    "codes, neighbours",
+                    "codes, neighbors",
                     "pixels, linear",
-                    "pixels, neighbours",
+                    "pixels, neighbors",
                 ),
                 rows,
                 f"Error in per cent. {spread(seeds)}",

@@ -9,14 +9,14 @@ from torch import Tensor
 from benchmarks.claims.base import Budget, Claim, Outcome, Picture, Spread, Table, model, verdict
 from benchmarks.claims.spaces import looks, spread
 from benchmarks.trained import Trained, data
-from varied import uses
+from varied import functional
 from varied.data import split
 from varied.evaluate import mig, sharpness
 from varied.plots import rate_distortion, side_by_side
 
 BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SPRITES = {"net": {"name": "conv", "width": 8}, "latent": 10}
-SPRITE_PLAN = {"batch": 64, "lr": 1e-3}
+SPRITE_PLAN = {"batch_size": 64, "lr": 1e-3}
 
 
 def weighed(of: str, beta: float, seed: int, budget: Budget) -> Trained:
@@ -41,14 +41,14 @@ def traded(budget: Budget) -> Outcome:
             some = [weighed(of, beta, seed, budget) for seed in seeds]
             found = figures(of, some, budget)
             told[of, beta] = found
-            points.append((f"{beta:g}", found["rate"].mean, found["distortion"].mean))
+            points.append((f"{beta:g}", found["rate"].mean, found["reconstruction"].mean))
             rows.append((f"{beta:g}", *(f"{one:.3g}" for one in found.values())))
             shown.append((f"beta {beta:g}", looks(rebuilt(some[0], 12))))
         title = "digits" if of == "mnist" else "sprites"
         names = [f"beta, {title}", *(NAMES[key] for key in found)]
         tables.append(Table(names, rows, spread(seeds)))
         rate_distortion(points, budget.folder / f"traded-{title}.png")
-        real = data(of).seen("test", 12)
+        real = data(of).as_model_input("test", 12)
         side_by_side(
             [("test data", looks(real)), *shown], budget.folder / f"traded-{title}-rebuilt.png"
         )
@@ -73,7 +73,7 @@ def traded(budget: Budget) -> Outcome:
 
 NAMES = {
     "rate": "rate, nats",
-    "distortion": "distortion, nats",
+    "reconstruction": "distortion, nats",
     "cost": "-ELBO, nats",
     "sharp": "sharpness, of the data's",
     "mig": "MIG",
@@ -84,10 +84,10 @@ def figures(of: str, some: Sequence[Trained], budget: Budget) -> dict[str, Sprea
     """Return the figures of one weight, over seeds."""
     n = budget.rows(5000)
     seen = [one.evaluation(most=n) for one in some]
-    real = sharpness(data(of).seen("test", 1000)).value
+    real = sharpness(data(of).as_model_input("test", 1000)).value
     rows: dict[str, list[float]] = {
         "rate": [one.kl.value for one in seen if one.kl],
-        "distortion": [one.reconstruction.value for one in seen],
+        "reconstruction": [one.reconstruction.value for one in seen],
         "cost": [-one.elbo.value for one in seen if one.elbo],
         "sharp": [sharpness(rebuilt(one, 1000)).value / real for one in some],
     }
@@ -99,11 +99,11 @@ def figures(of: str, some: Sequence[Trained], budget: Budget) -> dict[str, Sprea
 
 
 def embedded(one: Trained) -> Tensor:
-    return uses.embed(one.model, one.data.codec.load, one.data.rows("train", 10_000)())
+    return functional.embed(one.model, one.data.codec.load, one.data.rows("train", 10_000)())
 
 
 def rebuilt(one: Trained, n: int) -> Tensor:
-    return uses.reconstruct(one.model, one.data.seen("test", n))
+    return functional.reconstruct(one.model, one.data.as_model_input("test", n))
 
 
 CLAIMS = (

@@ -112,7 +112,7 @@ def quality(system: System, work: Work, wanted: argparse.Namespace) -> dict[str,
         "epochs": wanted.epochs,
         "seed": wanted.seed,
         "seconds": round(perf_counter() - began, 3),
-        "distortion": round(distortion, 3),
+        "reconstruction": round(distortion, 3),
         "rate": round(rate, 3),
         "negative_elbo": round(distortion + rate, 3),
     }

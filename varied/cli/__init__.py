@@ -4,6 +4,6 @@ Whatever is slow to import is imported inside the commands, so that help comes a
 """
 
 from varied.cli.app import app
-from varied.cli.faults import main
+from varied.cli.errors import main
 
 __all__ = ["app", "main"]

@@ -9,24 +9,24 @@ import typer
 from varied import __version__
 from varied.cli import (
     augment,
-    codes,
     compress,
     edit,
+    encode,
+    evaluate,
     explain,
+    fit_prior,
     judge,
-    measure,
-    prior,
-    shelf,
+    listing,
     show,
     train,
     update,
 )
-from varied.cli.flags import Group, Open, Plain
+from varied.cli.flags import PlainHelpCommand, PlainHelpGroup, SettingsCommand
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    cls=Group,
+    cls=PlainHelpGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -49,38 +49,38 @@ def varied(
         bool, typer.Option("--traceback", help="Show where in the program a fault arose.")
     ] = False,
 ) -> None:
-    """Variational autoencoders for your own data: train, look, measure.
+    """Variational autoencoders for your own data: train, look, evaluate.
 
     Begin with `varied demo`, or with `varied train FOLDER`.
     """
 
 
 for command, kind, panel in (
-    (train.demo, Plain, "Train"),
-    (train.train, Open, "Train"),
-    (show.sample, Plain, "Use a run"),
-    (show.reconstruct, Plain, "Use a run"),
-    (show.interpolate, Plain, "Use a run"),
-    (show.traverse, Plain, "Use a run"),
-    (edit.edit, Plain, "Use a run"),
-    (edit.style, Plain, "Use a run"),
-    (codes.encode, Plain, "Use a run"),
-    (codes.classify, Plain, "Use a run"),
-    (codes.neighbours, Plain, "Use a run"),
-    (augment.augment, Plain, "Use a run"),
-    (judge.detect, Plain, "Use a run"),
-    (judge.impute, Plain, "Use a run"),
-    (compress.compress, Plain, "Use a run"),
-    (compress.decompress, Plain, "Use a run"),
-    (update.update, Plain, "Train"),
-    (prior.fit_prior, Open, "Train"),
-    (measure.evaluate, Plain, "Measure"),
-    (measure.compare, Plain, "Measure"),
-    (shelf.models, Plain, "Look around"),
-    (explain.explain, Plain, "Look around"),
-    (shelf.data, Plain, "Look around"),
-    (shelf.runs, Plain, "Look around"),
-    (shelf.doctor, Plain, "Look around"),
+    (train.demo, PlainHelpCommand, "Train"),
+    (train.train, SettingsCommand, "Train"),
+    (show.sample, PlainHelpCommand, "Use a run"),
+    (show.reconstruct, PlainHelpCommand, "Use a run"),
+    (show.interpolate, PlainHelpCommand, "Use a run"),
+    (show.traverse, PlainHelpCommand, "Use a run"),
+    (edit.edit, PlainHelpCommand, "Use a run"),
+    (edit.style, PlainHelpCommand, "Use a run"),
+    (encode.encode, PlainHelpCommand, "Use a run"),
+    (encode.classify, PlainHelpCommand, "Use a run"),
+    (encode.neighbors, PlainHelpCommand, "Use a run"),
+    (augment.augment, PlainHelpCommand, "Use a run"),
+    (judge.detect, PlainHelpCommand, "Use a run"),
+    (judge.impute, PlainHelpCommand, "Use a run"),
+    (compress.compress, PlainHelpCommand, "Use a run"),
+    (compress.decompress, PlainHelpCommand, "Use a run"),
+    (update.update, PlainHelpCommand, "Train"),
+    (fit_prior.fit_prior, SettingsCommand, "Train"),
+    (evaluate.evaluate, PlainHelpCommand, "Measure"),
+    (evaluate.compare, PlainHelpCommand, "Measure"),
+    (listing.models, PlainHelpCommand, "Look around"),
+    (explain.explain, PlainHelpCommand, "Look around"),
+    (listing.data, PlainHelpCommand, "Look around"),
+    (listing.runs, PlainHelpCommand, "Look around"),
+    (listing.doctor, PlainHelpCommand, "Look around"),
 ):
     # The whole first sentence: what it is cut down to otherwise ends in the middle of one.
     said = str(command.__doc__).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""`varied augment`: new labelled data, and what they teach."""
+"""`varied augment`: new labeled data, and what they teach."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, opened
+from varied.cli.paths import open_run, unused_path
 from varied.cli.show import RunName
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
-    from varied.uses import Gain
+    from varied.functional import Gain
 
 __all__ = ["augment"]
 
@@ -52,14 +52,14 @@ def augment(
         ),
     ] = None,
 ) -> None:
-    """Make new labelled data of a run that knows classes, and say what they teach."""
+    """Make new labeled data of a run that knows classes, and say what they teach."""
     if per_class is None and not balance:
         raise VariedError("Say how many to make: --per-class 500, or --balance.")
-    here = opened(run)
+    here = open_run(run)
     with console.status("Making"):
         made = here.augment(per_class, balance=balance, temperature=temperature, seed=seed)
         usual = {"table": "augmented.csv", "array": "augmented.npz", "picture": "augmented"}
-        path = made.save(fresh(out or Path(usual[made.items.kind])))
+        path = made.save(unused_path(out or Path(usual[made.items.kind])))
     console.say(f"Wrote {path}: {len(made):,} new data, {_counted(made.names)}.")
     if report:
         with console.status("Training classifiers, to see what is gained"):

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, opened
+from varied.cli.paths import open_run, unused_path
 from varied.cli.show import RunName, Source
 
 if TYPE_CHECKING:
-    from varied.runs.compressed import Compressed
+    from varied.runs.compression import CompressedData
 
 __all__ = ["compress", "decompress"]
 
@@ -25,17 +25,17 @@ def compress(
     ] = Path("data.varied"),
 ) -> None:
     """Write data as small as the run can tell them: all of them, or the codes of a VQ-VAE."""
-    here = opened(run)
+    here = open_run(run)
     with console.status("Writing, and reading back"):
         found = here.compress(source)
-        path = found.save(fresh(out))
+        path = found.save(unused_path(out))
     console.say(f"Wrote {path}: {len(found):,} data in {len(found.data):,} bytes.")
     for sentence in told(found):
         console.say(sentence)
     console.say(f"Next: varied decompress {run} {path}; keep the run, which alone can read it.")
 
 
-def told(found: Compressed) -> list[str]:
+def told(found: CompressedData) -> list[str]:
     """Return what a person should know of a file, a sentence each."""
     over = found.rate / found.bound - 1
     known = "the run's bound" if found.lossless else "by its prior, the codes need"
@@ -60,10 +60,10 @@ def decompress(
     ] = Path("data"),
 ) -> None:
     """Read back what `varied compress` wrote, by the run that wrote it."""
-    here = opened(run)
+    here = open_run(run)
     with console.status("Reading"):
         made = here.decompress(file)
         if made.kind != "picture" and not out.suffix:
             out = out.with_suffix(".npy")
-        path = made.save(fresh(out))
+        path = made.save(unused_path(out))
     console.say(f"Wrote {path}: {len(made):,} data, as the run sees them.")

@@ -40,11 +40,11 @@ def say(text: str = "", indent: int = 0) -> None:
 
 def heading(text: str) -> None:
     """Print a heading with an empty line before it."""
-    strong = ("\033[1m", "\033[0m") if _coloured() else ("", "")
+    strong = ("\033[1m", "\033[0m") if _colored() else ("", "")
     print(f"\n{strong[0]}{text}{strong[1]}")
 
 
-def _coloured() -> bool:
+def _colored() -> bool:
     import os
 
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
@@ -59,9 +59,9 @@ def warn(sentences: Iterable[str]) -> None:
 
 def show_json(value: object) -> None:
     """Print one JSON object; a number that is not finite becomes null."""
-    from varied.files import finite
+    from varied.atomic_io import nan_to_none
 
-    print(json.dumps(finite(value), indent=2, ensure_ascii=False))
+    print(json.dumps(nan_to_none(value), indent=2, ensure_ascii=False))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:
@@ -101,7 +101,7 @@ def _row(
     lines = textwrap.wrap(tail, room, drop_whitespace=not right[-1]) or [""]
     lead = " " * indent + "".join(f"{cell}  " for cell in padded)
     text = f"\n{' ' * len(lead)}".join(lines)
-    dim = ("\033[2m", "\033[0m") if head and _coloured() else ("", "")
+    dim = ("\033[2m", "\033[0m") if head and _colored() else ("", "")
     print(f"{dim[0]}{(lead + text).rstrip()}{dim[1]}")
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, opened
+from varied.cli.paths import open_run, unused_path
 from varied.cli.show import RunName, Source
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
-    from varied.runs.edited import Edited
+    from varied.runs.editing import EditResult
 
 __all__ = ["edit", "style"]
 
@@ -24,31 +24,33 @@ TOLD = 8
 def edit(
     run: RunName,
     source: Source = None,
-    toward: Annotated[
+    target: Annotated[
         str | None,
-        typer.Option("--toward", "--class", metavar="LEVEL", help="A class, or level of --column."),
+        typer.Option("--target", metavar="LEVEL", help="A class, or level of --column."),
     ] = None,
     column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The attribute: a column of the table.")
     ] = None,
     having: Annotated[
         str | None,
-        typer.Option("--with", metavar="DATA", help="Examples: a source, or rows 3,17 or a.png."),
+        typer.Option(
+            "--positive", metavar="DATA", help="Examples: a source, or rows 3,17 or a.png."
+        ),
     ] = None,
     lacking: Annotated[
-        str | None, typer.Option("--without", metavar="DATA", help="Examples without it.")
+        str | None, typer.Option("--negative", metavar="DATA", help="Examples without it.")
     ] = None,
     strengths: Annotated[
         str, typer.Option(metavar="LIST", help="How far; 1 is from mean to mean of the groups.")
     ] = "-1,-0.5,0,0.5,1,1.5,2",
-    balance: Annotated[
+    control_for: Annotated[
         str | None, typer.Option(metavar="NAMES", help="Attributes that must not come along.")
     ] = None,
     attributes: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A table with further columns for each row of the run."),
     ] = None,
-    by: Annotated[str, typer.Option(metavar="HOW", help="means or logistic.")] = "means",
+    direction: Annotated[str, typer.Option(metavar="HOW", help="means or logistic.")] = "means",
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many data.")] = 6,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What to write: edits.png, or edits.csv.")
@@ -56,27 +58,27 @@ def edit(
 ) -> None:
     """Take an attribute away from data, and add it: by labels, or by a few examples."""
     if (having is None) != (lacking is None):
-        raise VariedError("Examples come in two groups: give both --with and --without.")
-    here = opened(run)
+        raise VariedError("Examples come in two groups: give both --positive and --negative.")
+    here = open_run(run)
     with console.status("Editing"):
         found = here.edit(
             source,
-            toward=toward,
+            target=target,
             column=column,
             examples=None if having is None else (_examples(having), _examples(lacking)),
             strengths=_numbers(strengths),
-            balance=balance.split(",") if balance else (),
+            control_for=control_for.split(",") if control_for else (),
             attributes=_table(attributes),
-            by=by,
+            direction=direction,
             n=n,
         )
         usual = "edits.csv" if found.made.kind == "table" else "edits.png"
-        path = found.save(fresh(out or Path(usual)))
+        path = found.save(unused_path(out or Path(usual)))
     _tell(found)
     console.say(f"Wrote {path}: {n} data, {len(found.strengths)} strengths.")
 
 
-def _tell(found: Edited) -> None:
+def _tell(found: EditResult) -> None:
     having, lacking = found.rows
     console.say(
         f"Strength 1 is from the mean of {lacking:,} without '{found.name}' to that of "
@@ -121,7 +123,7 @@ def _table(path: Path | None) -> Any:
         return None
     from varied.data import read
 
-    items = read(path, at_least=1)
+    items = read(path, min_rows=1)
     if items.kind != "table":
         raise VariedError(
             f"--attributes {path} is no table: give a .csv with a row for each datum."
@@ -132,7 +134,7 @@ def _table(path: Path | None) -> Any:
 def style(
     run: RunName,
     source: Source = None,
-    of: Annotated[
+    label: Annotated[
         str | None,
         typer.Option(metavar="CLASS", help="What to write, such as three,seven; all if not given."),
     ] = None,
@@ -153,15 +155,15 @@ def style(
     ] = None,
 ) -> None:
     """Write data in the style of others: as other classes, or by parts of their code."""
-    made = opened(run).style(
+    made = open_run(run).style(
         source,
-        of=of.split(",") if of else None,
+        label=label.split(",") if label else None,
         content=content,
         levels=_whole(levels, "--levels"),
         units=_whole(units, "--units"),
         n=n,
     )
-    path = made.save(fresh(out or Path("style.csv" if made.kind == "table" else "style.png")))
+    path = made.save(unused_path(out or Path("style.csv" if made.kind == "table" else "style.png")))
     console.say(f"Wrote {path}: each row in the style of its first.")
 
 

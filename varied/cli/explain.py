@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from varied.cli import console
-from varied.errors import VariedError, nearest
+from varied.errors import VariedError, suggest
 
 __all__ = ["explain", "page"]
 
@@ -47,25 +47,25 @@ def _named(name: str) -> str:
     Raises:
         VariedError: If there is no such lesson; the message names the nearest.
     """
-    from varied.lessons import LESSONS
+    from varied.explain import LESSONS
 
     known = re.sub(r"[\s_]+", "-", name.strip().lower())
     if known in LESSONS:
         return known
-    hint = nearest(known, LESSONS)
+    hint = suggest(known, LESSONS)
     near = hint if hint.startswith("did") else "`varied explain` lists what there is."
     raise VariedError(f"There is no lesson '{name}': {near}")
 
 
 def _plain(name: str) -> dict[str, object]:
-    from varied.lessons import LESSONS
+    from varied.explain import LESSONS
 
     lesson = LESSONS[name]
     return dataclasses.asdict(lesson) | {"run": dict(lesson.run)}
 
 
 def _show_list(as_json: bool) -> None:
-    from varied.lessons import LESSONS, MODELS, TOPICS
+    from varied.explain import LESSONS, MODELS, TOPICS
     from varied.zoo import ZOO
 
     here = {title: [n for n in names if n in ZOO] for title, names in MODELS.items()}
@@ -88,7 +88,7 @@ def page(name: str, wide: int) -> list[str]:
         name: The name of a lesson.
         wide: The columns to wrap at; a formula and a command stay whole.
     """
-    from varied.lessons import LESSONS, TOPICS
+    from varied.explain import LESSONS, TOPICS
     from varied.zoo import ZOO
 
     lesson, room = LESSONS[name], wide - LABEL
@@ -105,11 +105,11 @@ def page(name: str, wide: int) -> list[str]:
         [("Run", commands)],
         [("After", _wrapped(reference, room)), ("See", _wrapped(", ".join(lesson.see), room))],
     ]
-    found = [[line for part in block for line in _labelled(*part)] for block in blocks]
+    found = [[line for part in block for line in _labeled(*part)] for block in blocks]
     return [title, *(line for block in found if block for line in (*block, ""))][:-1]
 
 
-def _labelled(label: str, lines: Iterable[str]) -> Iterator[str]:
+def _labeled(label: str, lines: Iterable[str]) -> Iterator[str]:
     for index, line in enumerate(lines):
         yield f"{label if index == 0 else '':{LABEL}}{line}".rstrip()
 

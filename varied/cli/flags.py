@@ -8,15 +8,24 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from varied.errors import VariedError, nearest
+from varied.errors import VariedError, suggest
 
-__all__ = ["SETTINGS", "Group", "Open", "Plain", "columns_of", "in_flags", "plain", "size_of"]
+__all__ = [
+    "SETTINGS",
+    "PlainHelpCommand",
+    "PlainHelpGroup",
+    "SettingsCommand",
+    "columns_of",
+    "in_flags",
+    "plain",
+    "size_of",
+]
 
 #: Where an open command leaves the settings that it has no option for.
 SETTINGS = "varied.settings"
 
 
-class Plain(TyperCommand):
+class PlainHelpCommand(TyperCommand):
     """A command whose help is plain text in groups: it comes at once, on any terminal."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -30,7 +39,7 @@ class Plain(TyperCommand):
                 formatter.write_dl(rows)
 
 
-class Group(TyperGroup):
+class PlainHelpGroup(TyperGroup):
     """The commands under headings."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -46,16 +55,16 @@ class Group(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the commands first."""
         self.format_commands(ctx, formatter)
-        Plain.format_options(self, ctx, formatter)  # type: ignore[arg-type]
+        PlainHelpCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
 
 
-class Open(Plain):
+class SettingsCommand(PlainHelpCommand):
     """A command that takes any setting of any part as a flag; an unknown one is refused early."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take out the flags that are settings, and leave them in the context."""
         known = {opt for param in self.get_params(ctx) for opt in param.opts}
-        rest, ctx.meta[SETTINGS] = sift(args, known)
+        rest, ctx.meta[SETTINGS] = split_settings(args, known)
         return super().parse_args(ctx, rest)
 
 
@@ -78,7 +87,7 @@ def _help(param: Any) -> str:
     return f"{text.rstrip('.')} [{param.default}]."
 
 
-def sift(args: list[str], known: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+def split_settings(args: list[str], known: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """Return the arguments that a command knows, and the settings among the rest.
 
     Raises:
@@ -107,7 +116,7 @@ def _setting(flag: str, known: Iterable[str]) -> str:
     everywhere = _everywhere()
     if name not in everywhere:
         flags = [*known, *(_flag(n) for n in everywhere if "." not in n or "." in name)]
-        hint = nearest(flag, dict.fromkeys(flags))
+        hint = suggest(flag, dict.fromkeys(flags))
         near = hint if hint.startswith("did") else "`varied models --parts` lists all settings."
         raise VariedError(f"There is no flag {flag}: {near.replace(chr(39), '')}")
     return name
@@ -195,7 +204,7 @@ def size_of(text: str | None) -> int | tuple[int, int] | None:
     found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
     if not found:
         raise VariedError(
-            f"--size {text} is no size: write --size 64, or --size 48x64 (height x width)."
+            f"--image-size {text} is no size: write --image-size 64, or --image-size 48x64 (height x width)."
         )
     return (int(found[1]), int(found[2])) if found[2] else int(found[1])
 
@@ -214,6 +223,8 @@ def columns_of(text: str) -> dict[str, str]:
     for word in text.split(","):
         name, equals, kind = word.rpartition("=")
         if not equals:
-            raise VariedError(f"--columns {text}: write NAME=KIND, as in --columns zip=category.")
+            raise VariedError(
+                f"--columns {text}: write NAME=KIND, as in --column-types zip=category."
+            )
         found[name] = kind
     return found

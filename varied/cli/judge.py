@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, opened
+from varied.cli.paths import open_run, unused_path
 from varied.cli.show import RunName, Source
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
-    from varied.data import Items
+    from varied.data import RawData
     from varied.runs import Run
 
 __all__ = ["detect", "impute"]
@@ -22,13 +22,13 @@ __all__ = ["detect", "impute"]
 def detect(
     run: RunName,
     source: Source = None,
-    by: Annotated[
+    method: Annotated[
         str,
         typer.Option(
             metavar="WHAT", help="density (-log p), distance (from training data), or both."
         ),
     ] = "both",
-    false_alarms: Annotated[
+    max_fpr: Annotated[
         float, typer.Option(metavar="SHARE", help="Of normal data, how many may alarm.")
     ] = 0.05,
     samples: Annotated[
@@ -39,10 +39,10 @@ def detect(
     ] = Path("detected.csv"),
 ) -> None:
     """Say how strange each datum is, and what makes it so."""
-    here = opened(run)
+    here = open_run(run)
     with console.status("Scoring"):
-        found = here.detect(source, by=by, samples=samples, false_alarms=false_alarms)
-        path = found.save(fresh(out))
+        found = here.detect(source, method=method, samples=samples, max_fpr=max_fpr)
+        path = found.save(unused_path(out))
     _strangers(here, found.items)
     if found.line is None:
         console.say(
@@ -51,7 +51,7 @@ def detect(
         )
     else:
         console.say(
-            f"{found.strange.sum():,} of {len(found.score):,} are strange: above "
+            f"{found.is_anomaly.sum():,} of {len(found.score):,} are strange: above "
             f"{found.line.value:.3g}, where at most {found.line.bound:.1%} of normal data lie "
             f"(sure by {found.line.confidence:.0%}, from {found.line.n:,} that were not learned)."
         )
@@ -60,7 +60,7 @@ def detect(
     console.say(f"Wrote {path}: {what}, strangest first.")
 
 
-def _strangers(here: Run, items: Items) -> None:
+def _strangers(here: Run, items: RawData) -> None:
     """Say which levels the run never learned."""
     for sentence in getattr(here.codec, "strangers", lambda items: ())(items):
         console.say(sentence)
@@ -69,14 +69,14 @@ def _strangers(here: Run, items: Items) -> None:
 def impute(
     run: RunName,
     source: Source = None,
-    draws: Annotated[
+    n_draws: Annotated[
         int, typer.Option(metavar="M", min=2, help="How often each missing cell is drawn.")
     ] = 50,
-    cells: Annotated[
+    intervals: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write each filled cell with its interval."),
     ] = None,
-    hole: Annotated[
+    mask: Annotated[
         str | None,
         typer.Option(
             metavar="WHERE", help="In pictures: left,top,width,height, or a picture of it in white."
@@ -90,21 +90,21 @@ def impute(
     ] = None,
 ) -> None:
     """Fill the missing cells of a table, or a hole in pictures; what was there is not touched."""
-    here = opened(run)
-    if hole is not None:
+    here = open_run(run)
+    if mask is not None:
         with console.status("Filling"):
-            made = here.fill(source, hole=hole, n=n, draws=draws, seed=seed)
-            path = made.save(fresh(out or Path("filled.png")))
-        console.say(f"Wrote {path}: {len(made):,} pictures, the mean of {draws} draws first.")
+            made = here.inpaint(source, mask=mask, n=n, n_draws=n_draws, seed=seed)
+            path = made.save(unused_path(out or Path("filled.png")))
+        console.say(f"Wrote {path}: {len(made):,} pictures, the mean of {n_draws} draws first.")
         return
     with console.status("Filling"):
-        found = here.impute(source, draws=draws, seed=seed)
+        found = here.impute(source, n_draws=n_draws, seed=seed)
     if not len(found.cells):
         raise VariedError("No cell is missing in the columns that the run learned.")
-    path = found.save(fresh(out or Path("filled.csv")))
+    path = found.save(unused_path(out or Path("filled.csv")))
     console.say(f"Wrote {path}: {len(found.array):,} rows, {len(found.cells):,} cells filled.")
-    if cells is not None:
-        from varied.data.tables import Form, write_table
+    if intervals is not None:
+        from varied.data.tables import TableDialect, write_table
 
-        where = write_table(found.cells, fresh(cells), Form())
+        where = write_table(found.cells, unused_path(intervals), TableDialect())
         console.say(f"Wrote {where}: each of them, with the interval of 90 % of its draws.")

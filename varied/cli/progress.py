@@ -14,7 +14,7 @@ from varied.cli import console
 
 if TYPE_CHECKING:
     from varied.spec import Plan
-    from varied.train import Event
+    from varied.training_loop import StepEvent
 
 __all__ = ["Meter", "progress_stream", "spoken_time", "watched"]
 
@@ -35,12 +35,12 @@ class Meter:
 
     def __init__(self, plan: Plan) -> None:
         self.budget = 60.0 * plan.minutes
-        self.event: Event | None = None
+        self.event: StepEvent | None = None
         self.means: dict[str, float] = {}
         self.marks: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self.seen = 0
 
-    def see(self, event: Event) -> None:
+    def see(self, event: StepEvent) -> None:
         """Take in a step."""
         self.event = event
         self.seen += 1
@@ -80,13 +80,13 @@ class Meter:
         means = self.means
         if "prior" in means:
             return f"-log p(codes) {means['prior']:.2f} nats"
-        if "rate" not in means:
-            told = f"reconstruction {means.get('distortion', math.nan):.2f}"
+        if "kl" not in means:
+            told = f"reconstruction {means.get('reconstruction', math.nan):.2f}"
         else:
-            total = means["distortion"] + means["rate"]
+            total = means["reconstruction"] + means["kl"]
             told = (
-                f"-ELBO {total:.2f} = reconstruction {means['distortion']:.2f} "
-                f"+ KL {means['rate']:.2f}"
+                f"-ELBO {total:.2f} = reconstruction {means['reconstruction']:.2f} "
+                f"+ KL {means['kl']:.2f}"
             )
             if abs(means["loss"] - total) > 0.005 * max(1.0, abs(total)):
                 told += f"; loss {means['loss']:.2f}"
@@ -116,7 +116,7 @@ def spoken_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def watched(events: Iterable[Event], plan: Plan, stream: TextIO | None) -> None:
+def watched(events: Iterable[StepEvent], plan: Plan, stream: TextIO | None) -> None:
     """Let a training run to its end, and show how far it is.
 
     Arguments:
@@ -137,7 +137,7 @@ def watched(events: Iterable[Event], plan: Plan, stream: TextIO | None) -> None:
             print(line, file=stream, flush=True)
 
 
-def _lines(events: Iterable[Event], meter: Meter) -> Iterator[str]:
+def _lines(events: Iterable[StepEvent], meter: Meter) -> Iterator[str]:
     said = time.monotonic()
     for event in events:
         meter.see(event)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, opened
+from varied.cli.paths import open_run, unused_path
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
@@ -45,59 +45,61 @@ def sample(
     n: Annotated[
         int | None, _option("N", "How many: 64, or 9 around each item.", "-n", least=1)
     ] = None,
-    of: Annotated[
+    label: Annotated[
         str | None,
         _option("CLASS", "What to make, where the run is conditional: seven, or three,seven."),
     ] = None,
-    near: Annotated[
+    around: Annotated[
         str | None, _option("FILE", "Make others like these: a picture, a folder, a table.")
     ] = None,
-    spread: Annotated[
+    scale: Annotated[
         float | None, _option("S", "How far from them; 1 is what the model cannot tell from them.")
     ] = None,
     temperature: Annotated[
         str,
         _option("T", "Below 1 is more typical, above more varied; 0.7,1 is for each level."),
     ] = "1",
-    draw: Annotated[
+    sample_x: Annotated[
         bool | None,
         typer.Option(
-            "--draw/--mean", help="Draw from p(x given z), or take its mean; rows are drawn."
+            "--sample-x/--mean-x", help="Draw from p(x given z), or take its mean; rows are drawn."
         ),
     ] = None,
     seed: Annotated[int, _option("N", "Which draws.", least=0)] = 0,
-    beside: Annotated[
+    check_copies: Annotated[
         bool,
-        typer.Option("--beside", help="Also write each beside its nearest training item."),
+        typer.Option("--check-copies", help="Also write each beside its nearest training item."),
     ] = False,
     out: Annotated[Path | None, _out("samples")] = None,
 ) -> None:
     """Make new data."""
-    here = opened(run)
-    how: dict[str, Any] = {"of": _context(here, of), "draw": draw, "seed": seed}
-    if near is not None:
-        if beside or temperature != "1":
+    here = open_run(run)
+    how: dict[str, Any] = {"label": _context(here, label), "sample_x": sample_x, "seed": seed}
+    if around is not None:
+        if check_copies or temperature != "1":
             raise VariedError(
-                "--near goes without --temperature and --beside; --spread is its own."
+                "--around goes without --temperature and --check-copies; --scale is its own."
             )
-        made = here.sample(n, near=near, spread=1.0 if spread is None else spread, **how)
-        _keep(made, out, "samples", f"what lies around the items of {near}")
+        made = here.sample(n, around=around, scale=1.0 if scale is None else scale, **how)
+        _keep(made, out, "samples", f"what lies around the items of {around}")
         return
-    if spread is not None:
-        raise VariedError("--spread is for --near; --temperature makes samples more varied.")
+    if scale is not None:
+        raise VariedError("--scale is for --around; --temperature makes samples more varied.")
     n = 64 if n is None else n
     made = here.sample(n, temperature=_heat(temperature), **how)
     path = _keep(made, out, "samples", f"{n:,} samples of {here.folder}")
-    if beside:
+    if check_copies:
         _beside(here, made, path, seed)
 
 
 def _beside(here: Run, made: Result, samples: Path, seed: int) -> None:
     """Write samples beside their nearest training items, and say whether they are copies."""
     with console.status("Looking for copies"):
-        found = here.beside(made, seed=seed)
+        found = here.nearest_training(made, seed=seed)
     usual = ".csv" if made.kind == "table" else ".png"
-    path = found.save(fresh(samples.with_name(f"{samples.stem}-beside{samples.suffix or usual}")))
+    path = found.save(
+        unused_path(samples.with_name(f"{samples.stem}-beside{samples.suffix or usual}"))
+    )
     console.say(f"Wrote {path}: each beside the training item that is nearest to it.")
     if found.warning:
         console.warn([found.warning])
@@ -118,23 +120,25 @@ def _heat(said: str) -> float | list[float]:
     return heat if len(heat) > 1 else heat[0]
 
 
-def _context(run: Run, of: str | None) -> Any:
+def _context(run: Run, label: str | None) -> Any:
     """Return the classes or numbers that a person wrote."""
-    if of is None:
+    if label is None:
         return None
     if run.context is None:
         raise VariedError(
-            "--of needs a conditional run; train one with --model conditional-vae on labelled data."
+            "--label needs a conditional run; train one with --model conditional-vae on labeled data."
         )
-    if of in run.context.classes:
-        return of
-    words = of.split(",")
+    if label in run.context.classes:
+        return label
+    words = label.split(",")
     if run.context.classes:
         return words
     try:
         return [[float(word) for word in words]]
     except ValueError:
-        raise VariedError(f"--of {of}: this run's context is numbers, such as --of 30.") from None
+        raise VariedError(
+            f"--label {label}: this run's context is numbers, such as --label 30."
+        ) from None
 
 
 def reconstruct(
@@ -144,7 +148,7 @@ def reconstruct(
     out: Annotated[Path | None, _out("reconstructions")] = None,
 ) -> None:
     """Show data above what the model makes of them."""
-    here = opened(run)
+    here = open_run(run)
     made = here.reconstruct(source, n=n)
     count = made.array.shape[1] if made.kind != "table" else len(made) // 2
     _keep(made, out, "reconstructions", f"{count} originals and their reconstructions")
@@ -158,8 +162,8 @@ def interpolate(
         int | None, _option("N", "Points on each: 10, of a square 8, of a film 24.", least=2)
     ] = None,
     path: Annotated[str, _option("HOW", "linear, spherical, or density.")] = "linear",
-    corners: Annotated[
-        bool, typer.Option("--corners", help="Fill the square between the first four data.")
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Fill the square between the first four data.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -168,10 +172,10 @@ def interpolate(
 ) -> None:
     """Walk from datum to datum through the latent space."""
     film = out is not None and out.suffix.lower() == ".gif"
-    steps = steps or (24 if film else 8 if corners else 10)
-    made = opened(run).interpolate(source, n=n, steps=steps, path=path, corners=corners)
+    steps = steps or (24 if film else 8 if grid else 10)
+    made = open_run(run).interpolate(source, n=n, steps=steps, path=path, grid=grid)
     count = len(made) if made.kind != "table" else len(made) // steps
-    what = f"a square of {steps} x {steps}" if corners else f"{count} paths of {steps} points"
+    what = f"a square of {steps} x {steps}" if grid else f"{count} paths of {steps} points"
     _keep(made, out, "interpolation", what)
 
 
@@ -183,7 +187,7 @@ def traverse(
     out: Annotated[Path | None, _out("traversals")] = None,
 ) -> None:
     """Show what each latent dimension does."""
-    made = opened(run).traverse(source, dimensions=dimensions, steps=steps)
+    made = open_run(run).traverse(source, dimensions=dimensions, steps=steps)
     count = len(made) if made.kind != "table" else len(made) // steps
     _keep(made, out, "traversals", f"{count} latent dimensions, {steps} values of each")
 
@@ -191,6 +195,6 @@ def traverse(
 def _keep(made: Result, out: Path | None, stem: str, what: str) -> Path:
     """Write what was made: a picture, or the rows of a table, where no name is given."""
     usual = Path(f"{stem}.csv" if made.kind == "table" else f"{stem}.png")
-    path = made.save(fresh(out or usual))
+    path = made.save(unused_path(out or usual))
     console.say(f"Wrote {path}: {what}.")
     return path

@@ -12,22 +12,22 @@ import typer
 
 from varied.cli import console
 from varied.cli.flags import SETTINGS, columns_of, in_flags, plain, size_of
-from varied.cli.numbers import show_numbers
+from varied.cli.metrics_table import show_numbers
 from varied.cli.progress import progress_stream, watched
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
-    from varied.data import Items
-    from varied.jobs import Job
+    from varied.data import RawData
     from varied.runs import Run
+    from varied.training import Job
 
-__all__ = ["Told", "demo", "train", "trained"]
+__all__ = ["OutputMode", "demo", "train", "trained"]
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "This command"
 #: Unreadable files that are named; the rest are counted.
 NAMED = 10
 #: The options of `train` that say how to run, and not what to train.
-_OWN = ("source", "model", "spec", "size", "out", "dry", "as_json", "quiet")
+_OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet")
 
 
 def _word(panel: str, metavar: str, help: str) -> Any:
@@ -51,7 +51,7 @@ def train(
         Path | None,
         _word(MODEL, "FILE", "A whole model as a TOML file, such as a run's spec.toml."),
     ] = None,
-    structure: Annotated[
+    architecture: Annotated[
         str | None, _word(MODEL, "NAME", "How latents hang together; flat if not given.")
     ] = None,
     net: Annotated[str | None, _word(MODEL, "NAME", "The network: mlp, conv, resnet.")] = None,
@@ -60,7 +60,7 @@ def train(
     ] = None,
     posterior: Annotated[str | None, _word(MODEL, "NAME", "q(z given x).")] = None,
     prior: Annotated[str | None, _word(MODEL, "NAME", "p(z).")] = None,
-    objective: Annotated[str | None, _word(MODEL, "NAME", "What is minimised.")] = None,
+    objective: Annotated[str | None, _word(MODEL, "NAME", "What is minimized.")] = None,
     latent: Annotated[
         str | None, _word(MODEL, "D", "Latent dimensions, or a shape such as 32,7,7.")
     ] = None,
@@ -80,7 +80,7 @@ def train(
         str | None,
         _word(MODEL, "HOW", "How nets read the label: concatenate, or film in each layer."),
     ] = None,
-    size: Annotated[
+    image_size: Annotated[
         str | None, _word(DATA, "N", "Resize pictures to 64, or to 48x64 (height x width).")
     ] = None,
     binarize: Annotated[
@@ -90,7 +90,7 @@ def train(
         str | None,
         _word(DATA, "NAME", "The labels: a column of a table, or a name in an .npz file."),
     ] = None,
-    columns: Annotated[
+    column_types: Annotated[
         str | None,
         _word(
             DATA,
@@ -98,7 +98,7 @@ def train(
             "What columns of a table are: zip=category,id=ignore; number is the third.",
         ),
     ] = None,
-    few_labels: Annotated[
+    n_labels: Annotated[
         int | None,
         typer.Option(
             metavar="N", min=1, help="Hide all but N training labels.", rich_help_panel=DATA
@@ -117,7 +117,7 @@ def train(
         int | None,
         typer.Option(metavar="N", min=1, help="Or so many batches.", rich_help_panel=PLAN),
     ] = None,
-    batch: Annotated[
+    batch_size: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Rows in a batch.", rich_help_panel=PLAN),
     ] = None,
@@ -139,9 +139,11 @@ def train(
     out: Annotated[
         Path | None, _word(REST, "FOLDER", "The run's folder; a new one below runs/ if not given.")
     ] = None,
-    dry: Annotated[
+    dry_run: Annotated[
         bool,
-        typer.Option("--dry", help="Show what would be trained, and stop.", rich_help_panel=REST),
+        typer.Option(
+            "--dry-run", help="Show what would be trained, and stop.", rich_help_panel=REST
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=REST)
@@ -154,7 +156,7 @@ def train(
     """Train a model on your data, measure it, and draw its pictures.
 
     What you do not choose is chosen to suit the data. Any setting of any part is a flag too:
-    `--components 5`, `--net.depth 3`, `--likelihood.scale each`; `varied models --parts` lists
+    `--components 5`, `--net.depth 3`, `--likelihood.scale heteroscedastic`; `varied models --parts` lists
     them. Ctrl-C saves, and the same command continues.
     """
     choices = {
@@ -162,16 +164,16 @@ def train(
     }
     settings = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
     settings |= {k: plain(choices.pop(k)) for k in ("beta", "free_bits", "width") if k in choices}
-    given = {"size": size_of(size), **choices, **settings}
-    if columns:
-        given["columns"] = columns_of(columns)
-    told = Told(as_json=as_json, quiet=quiet)
+    given = {"image_size": size_of(image_size), **choices, **settings}
+    if column_types:
+        given["column_types"] = columns_of(column_types)
+    told = OutputMode(as_json=as_json, quiet=quiet)
     if labels and Path(source).is_dir():
         raise VariedError("--labels names a column or an array; folders name their own labels.")
     with _in_flags(ctx.params), tempfile.TemporaryDirectory() as nowhere:
-        place = Path(nowhere) / "dry" if dry else out
+        place = Path(nowhere) / "dry_run" if dry_run else out
         job = _prepared(source, _model(model, spec), place, given, told)
-        if dry:
+        if dry_run:
             _show_plan(job, told)
             return
         trained(job, told)
@@ -183,7 +185,7 @@ def demo(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="All chance follows from it.")] = 0,
 ) -> None:
     """Train on handwritten digits for a minute, and show what came of it; nothing is fetched."""
-    told = Told()
+    told = OutputMode()
     folder = _free(out)
     if folder != out:
         console.say(f"{out} holds a finished demo, so this one goes to {folder}.")
@@ -200,7 +202,7 @@ def _free(out: Path) -> Path:
     return tried
 
 
-class Told:
+class OutputMode:
     """To whom a command speaks: a person, a person who wants quiet, or a program."""
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -229,9 +231,11 @@ def _model(name: str | None, spec: Path | None) -> Any:
     return Spec.from_toml(spec.read_text(encoding="utf-8"))
 
 
-def _prepared(source: str, model: Any, out: Path | None, given: dict[str, Any], told: Told) -> Job:
+def _prepared(
+    source: str, model: Any, out: Path | None, given: dict[str, Any], told: OutputMode
+) -> Job:
     with console.status(f"Reading {source}", quiet=told.quiet):
-        from varied.jobs import prepare
+        from varied.training import prepare
 
         job = prepare(source, model, out=out, **given)
     if told.person:
@@ -242,7 +246,7 @@ def _prepared(source: str, model: Any, out: Path | None, given: dict[str, Any], 
     return job
 
 
-def _problems(items: Items) -> None:
+def _problems(items: RawData) -> None:
     for problem in items.problems[:NAMED]:
         console.say(f"Left out {problem.name}: {problem.reason}.", 2)
     rest = len(items.problems) - NAMED
@@ -250,7 +254,7 @@ def _problems(items: Items) -> None:
         console.say(f"And {rest:,} more that could not be read.", 2)
 
 
-def _show_plan(job: Job, told: Told) -> None:
+def _show_plan(job: Job, told: OutputMode) -> None:
     parameters = sum(p.numel() for p in job.model.parameters())
     if told.as_json:
         plan = {"spec": job.spec.plain, "parameters": parameters, "sentences": job.sentences}
@@ -260,10 +264,10 @@ def _show_plan(job: Job, told: Told) -> None:
     print(f"\n{job.spec.to_toml()}", end="")
 
 
-def trained(job: Job, told: Told) -> None:
+def trained(job: Job, told: OutputMode) -> None:
     """Train, measure, draw and say what came of it."""
-    from varied.jobs import Interrupted
-    from varied.jobs.prior import plan_of
+    from varied.training import Interrupted
+    from varied.training.prior import prior_plan
 
     if told.person:
         console.say(f"The run goes to {job.store.folder}.", 2)
@@ -275,7 +279,7 @@ def trained(job: Job, told: Told) -> None:
         if job.later:
             if told.person:
                 console.say("Now the prior is fitted to the codes of the training rows.", 2)
-            watched(job.fit_prior(), plan_of(job.spec), stream)
+            watched(job.fit_prior(), prior_plan(job.spec), stream)
         with console.status("Measuring and drawing", quiet=told.quiet):
             run = job.finish()
     except Interrupted:
@@ -287,15 +291,15 @@ def trained(job: Job, told: Told) -> None:
     _show(run, job, told)
 
 
-def _stopped(job: Job, what: str, told: Told) -> typer.Exit:
+def _stopped(job: Job, what: str, told: OutputMode) -> typer.Exit:
     """Say how to go on."""
     sentence = f"{what}; continue with the same command: {console.command_line()}"
     typer.echo(f"\n{sentence}" if told.person else sentence, err=not told.person)
     return typer.Exit(130)
 
 
-def _show(run: Run, job: Job, told: Told) -> None:
-    from varied.files import read_json
+def _show(run: Run, job: Job, told: OutputMode) -> None:
+    from varied.atomic_io import read_json
 
     found = read_json(run.store / "evaluation.json")
     files = sorted(p.name for p in run.folder.iterdir() if p.is_file() and p.name[0] != ".")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.find import fresh, place_of
+from varied.cli.paths import resolve_run, unused_path
 from varied.cli.show import RunName
-from varied.cli.train import Told, trained
+from varied.cli.train import OutputMode, trained
 
 __all__ = ["update"]
 
@@ -41,7 +41,7 @@ def update(
     ] = None,
 ) -> None:
     """Train a run further on new data; the run itself is left as it is."""
-    folder = place_of(run)
+    folder = resolve_run(run)
     given: dict[str, Any] = {
         "epochs": epochs,
         "minutes": minutes,
@@ -50,12 +50,12 @@ def update(
         "seed": seed,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    target = out or fresh(folder.with_name(f"{folder.name}-update"))
+    target = out or unused_path(folder.with_name(f"{folder.name}-update"))
     with console.status(f"Reading {source}"):
-        from varied.jobs.update import prepare_update
+        from varied.training.update import prepare_update
 
         job = prepare_update(folder, source, out=target, labels=labels, **given)
     console.heading(source)
     for sentence in job.sentences:
         console.say(sentence, 2)
-    trained(job, Told())
+    trained(job, OutputMode())

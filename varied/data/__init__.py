@@ -1,18 +1,18 @@
 """The person's data: read them, encode them, divide them, take batches of them."""
 
-from varied.data.batches import Batch, Batches, chunks
+from varied.data.batches import Batch, Batches, iter_batches
 from varied.data.catalog import CATALOG, NamedSet, catalog_rows
 from varied.data.codecs import (
     ArrayCodec,
     Codec,
-    PictureCodec,
+    ImageCodec,
     fit_codec,
     is_nearly_binary,
     open_codec,
 )
 from varied.data.context import ContextCodec, open_context
-from varied.data.items import Items, Problem
-from varied.data.sources import read
+from varied.data.raw_data import Problem, RawData
+from varied.data.readers import read
 from varied.data.splits import Split, split
 
 __all__ = [
@@ -22,15 +22,15 @@ __all__ = [
     "Batches",
     "Codec",
     "ContextCodec",
-    "Items",
+    "ImageCodec",
     "NamedSet",
-    "PictureCodec",
     "Problem",
+    "RawData",
     "Split",
     "catalog_rows",
-    "chunks",
     "fit_codec",
     "is_nearly_binary",
+    "iter_batches",
     "open_codec",
     "open_context",
     "read",

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.data.items import Items
-from varied.data.labels import understand
-from varied.data.memory import afford
+from varied.data.labels import parse_labels
+from varied.data.memory import check_memory
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
 __all__ = ["from_array", "from_tensor", "white"]
@@ -29,7 +29,7 @@ def from_array(
     *,
     what: str = "the array",
     channels_first: bool = False,
-) -> Items:
+) -> RawData:
     """Return an array as items.
 
     uint8 of shape `(N, H, W)`, or with 1, 3 or 4 channels at the end (else at the front), are
@@ -54,16 +54,16 @@ def from_array(
     if x.ndim == 1:
         x, notes = x[:, None], ["One number a row."]
     if (axis := _channel_axis(x.shape, channels_first)) is not None:
-        items = _images(np.moveaxis(x, axis, -1), what) if axis else _greys(x, what)
+        items = _images(np.moveaxis(x, axis, -1), what) if axis else _grays(x, what)
     else:
-        items = Items(_float(x, what), "array")
+        items = RawData(_float(x, what), "array")
     if labels is not None:
-        indices, names = understand(labels, len(x), classes)
-        items = Items(items.x, items.kind, indices, names, notes=items.notes)
+        indices, names = parse_labels(labels, len(x), classes)
+        items = RawData(items.x, items.kind, indices, names, notes=items.notes)
     return items.noting(*notes)
 
 
-def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> Items:
+def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
     """Return a tensor as items; four axes are `(N, C, H, W)`.
 
     Raises:
@@ -73,7 +73,7 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
         raise VariedError("The tensor holds complex numbers: give its real and imaginary parts.")
     if x.is_nested or x.is_meta or x.is_quantized:
         raise VariedError("The tensor is nested, quantized or without values: give a plain one.")
-    afford(8 * x.numel(), "The tensor", "give fewer rows, or smaller ones")
+    check_memory(8 * x.numel(), "The tensor", "give fewer rows, or smaller ones")
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
@@ -106,7 +106,7 @@ def _start(what: str) -> str:
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Where the channels of picture-shaped rows are; 0 for grey ones with none, else None."""
+    """Where the channels of picture-shaped rows are; 0 for gray ones with none, else None."""
     if len(shape) == 3:
         return 0
     if len(shape) != 4:
@@ -114,33 +114,33 @@ def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
     return next((i for i in ((1, 3) if first else (3, 1)) if shape[i] in CHANNELS), None)
 
 
-def _greys(x: Array, what: str) -> Items:
+def _grays(x: Array, what: str) -> RawData:
     if x.dtype == np.uint8 and x.max() > 1:
-        return Items(x, "picture")
+        return RawData(x, "picture")
     values = _float(x, what)
     if min(x.shape[1:]) >= 8 and (items := _levels(values)) is not None:
         return items
     unit = values.min() >= 0 and values.max() <= 1
-    return Items(values[:, None] if unit else values, "array")
+    return RawData(values[:, None] if unit else values, "array")
 
 
-def _images(x: Array, what: str) -> Items:
+def _images(x: Array, what: str) -> RawData:
     """Take rows of a picture's shape, with their channels last."""
     if x.dtype == np.uint8 and x.max() > 1:
         return _picture(x)
     values = _float(x, what)
     first = np.ascontiguousarray(np.moveaxis(values, -1, 1))
-    return _levels(values) or Items(first, "array")
+    return _levels(values) or RawData(first, "array")
 
 
-def _picture(x: Array) -> Items:
+def _picture(x: Array) -> RawData:
     notes = ("Transparency was laid on white.",) if x.shape[-1] == 4 else ()
     x = white(x) if x.shape[-1] == 4 else x
     x = x[..., 0] if x.shape[-1] == 1 else x
-    return Items(np.ascontiguousarray(x), "picture", notes=notes)
+    return RawData(np.ascontiguousarray(x), "picture", notes=notes)
 
 
-def _levels(values: Array) -> Items | None:
+def _levels(values: Array) -> RawData | None:
     """Pictures of 8 bits that only came in another type: a quarter of the memory as they were."""
     low, high = values.min(), values.max()
     for top, name in ((1.0, "k / 255"), (255.0, "whole numbers up to 255")):
@@ -152,13 +152,13 @@ def _levels(values: Array) -> Items | None:
         scaled = values * (255 / top)
         if np.abs(scaled - np.round(scaled)).max() <= 1e-3:
             x = np.round(scaled).astype(np.uint8)
-            items = Items(x, "picture") if x.ndim == 3 else _picture(x)
+            items = RawData(x, "picture") if x.ndim == 3 else _picture(x)
             return items.noting(f"The values are {name}: kept as pictures of 8 bits.")
     return None
 
 
 def _float(x: Array, what: str) -> Array:
-    afford(2 * 4 * x.size, _start(what), "give fewer rows, or smaller ones")
+    check_memory(2 * 4 * x.size, _start(what), "give fewer rows, or smaller ones")
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(np.float32)
     if x.dtype.kind == "f" and not np.isfinite(values).all():

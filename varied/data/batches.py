@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError
-from varied.randomness import permutation
+from varied.seeding import permutation
 
-__all__ = ["Batch", "Batches", "chunks"]
+__all__ = ["Batch", "Batches", "iter_batches"]
 
 
 @dataclass
@@ -36,9 +36,9 @@ class Batches:
     The rows of an epoch come in the order `permutation(n, seed, "rows", epoch)`. The last, short
     batch of an epoch is left out, unless there are fewer rows than `size`.
 
-    Where labels are few, a batch may hold none: `labelled` gives a share of each batch to rows that
-    have one, which come in the order `permutation(n, seed, "labelled", time)`, over and over. They
-    are extra: all rows come in every epoch as well. A loss then counts labelled rows more often
+    Where labels are few, a batch may hold none: `labeled` gives a share of each batch to rows that
+    have one, which come in the order `permutation(n, seed, "labeled", time)`, over and over. They
+    are extra: all rows come in every epoch as well. A loss then counts labeled rows more often
     than the data have them.
 
     Arguments:
@@ -47,7 +47,7 @@ class Batches:
         mask: 1 where observed, with the shape of `x`.
         size: Rows in a batch.
         seed: Which order is drawn.
-        labelled: The share of each batch that is drawn from the rows with a label, below 1; it is
+        labeled: The share of each batch that is drawn from the rows with a label, below 1; it is
             left out where every row has one.
         device: Where the batches are wanted. Rows move there once if they fit, else batchwise.
 
@@ -65,15 +65,15 @@ class Batches:
         *,
         size: int,
         seed: int,
-        labelled: float = 0.0,
+        labeled: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
         _check(x, c, mask, size)
-        self.labelled = _labelled(c, labelled)
-        self.extra = round(labelled * size) if len(self.labelled) else 0
+        self.labeled = _labeled(c, labeled)
+        self.extra = round(labeled * size) if len(self.labeled) else 0
         if self.extra >= size:
             raise VariedError(
-                f"labelled={labelled} leaves no row of a batch of {size} for all the data; 0.25 is "
+                f"labeled={labeled} leaves no row of a batch of {size} for all the data; 0.25 is "
                 "usual."
             )
         self.device = torch.device(device)
@@ -84,7 +84,7 @@ class Batches:
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def __repr__(self) -> str:
-        more = f" + {self.extra} labelled" if self.extra else ""
+        more = f" + {self.extra} labeled" if self.extra else ""
         return f"Batches({self.n} rows, size={self.size}{more}, seed={self.seed})"
 
     def at(self, step: int) -> Batch:
@@ -112,19 +112,19 @@ class Batches:
 
     def _extra(self, step: int) -> Tensor:
         """Return the rows with a label that are added at a step."""
-        n, start = len(self.labelled), step * self.extra
+        n, start = len(self.labeled), step * self.extra
         times = range(start // n, (start + self.extra - 1) // n + 1)
-        orders = torch.cat([permutation(n, self.seed, "labelled", time) for time in times])
-        return self.labelled[orders[start - times[0] * n :][: self.extra]]
+        orders = torch.cat([permutation(n, self.seed, "labeled", time) for time in times])
+        return self.labeled[orders[start - times[0] * n :][: self.extra]]
 
 
-def chunks(
+def iter_batches(
     x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, *, size: int
 ) -> Iterator[Batch]:
     """Yield all rows in order, `size` at a time, the short last ones too.
 
     Example:
-        >>> [len(b) for b in chunks(torch.zeros(10, 2), size=4)]
+        >>> [len(b) for b in iter_batches(torch.zeros(10, 2), size=4)]
         [4, 4, 2]
     """
     _check(x, c, mask, size)
@@ -146,15 +146,15 @@ def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
             )
 
 
-def _labelled(c: Tensor | None, share: float) -> Tensor:
+def _labeled(c: Tensor | None, share: float) -> Tensor:
     """Return the indices of the rows with a label, none where a share of them is not wanted."""
     if not 0 <= share < 1:
-        raise VariedError(f"labelled={share} must be from 0 to below 1; 0.25 is usual.")
+        raise VariedError(f"labeled={share} must be from 0 to below 1; 0.25 is usual.")
     if not share:
         return torch.empty(0, dtype=torch.int64)
     known = torch.empty(0) if c is None else (c != 0).flatten(1).any(1).cpu()
     if not known.any():
-        raise VariedError("No row has a label: leave labelled out, or give labels.")
+        raise VariedError("No row has a label: leave labeled out, or give labels.")
     rows = torch.nonzero(known)[:, 0]
     return rows if len(rows) < len(known) else rows[:0]
 

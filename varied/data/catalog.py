@@ -17,8 +17,8 @@ import numpy.typing as npt
 from varied.data.arrays import from_array
 from varied.data.download import Remote, cache_folder, check, fetch
 from varied.data.idx import read_idx_folder
-from varied.data.items import Items
-from varied.data.npy import Npz, read_npz
+from varied.data.numpy_files import Npz, read_npz
+from varied.data.raw_data import RawData
 from varied.data.sprites import COLOUR_ROWS, ROWS, count, sprites
 from varied.errors import VariedError
 
@@ -40,7 +40,7 @@ THINGS = (
 
 
 class Row(NamedTuple):
-    """A line of the catalogue: name, title, what it holds, and where it is or may be got."""
+    """A line of the catalog: name, title, what it holds, and where it is or may be got."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ class NamedSet:
         title: The title.
         holds: How much of what, in words.
         reference: The paper to cite.
-        licence: The licence.
+        license: The license.
         open: Reads it from a folder, with other labels than its own if they are given.
         ready: Whether a folder has it.
         installed: Where the package, or the system, has it.
@@ -69,8 +69,8 @@ class NamedSet:
     title: str
     holds: str
     reference: str
-    licence: str
-    open: Callable[[Path, Any], Items]
+    license: str
+    open: Callable[[Path, Any], RawData]
     ready: Callable[[Path], bool]
     installed: Path | None = None
     remotes: tuple[Remote, ...] = ()
@@ -89,7 +89,7 @@ class NamedSet:
         """Return the folder that has it, or None."""
         return next((place for place in self.places() if self.ready(place)), None)
 
-    def load(self, labels: Any = None) -> Items:
+    def load(self, labels: Any = None) -> RawData:
         """Return the items; fetch the files first, once, if they are nowhere.
 
         Arguments:
@@ -124,7 +124,7 @@ def catalog_rows() -> list[Row]:
 
     Example:
         >>> catalog_rows()[0]
-        Row(name='mnist', title='MNIST', holds='70,000 grey pictures, ...', where='in the package')
+        Row(name='mnist', title='MNIST', holds='70,000 gray pictures, ...', where='in the package')
     """
     return [Row(s.name, s.title, s.holds, s.where()) for s in CATALOG.values()]
 
@@ -133,15 +133,15 @@ def _files(*names: str) -> Callable[[Path], bool]:
     return lambda place: all((place / name).is_file() for name in names)
 
 
-def _mnist(place: Path, labels: Any) -> Items:
+def _mnist(place: Path, labels: Any) -> RawData:
     return read_npz(place / "mnist.npz", labels, DIGITS if labels is None else None)
 
 
-def _fashion(place: Path, labels: Any) -> Items:
+def _fashion(place: Path, labels: Any) -> RawData:
     return read_idx_folder(place, labels, CLOTHES if labels is None else None)
 
 
-def _cifar10(place: Path, labels: Any) -> Items:
+def _cifar10(place: Path, labels: Any) -> RawData:
     records = np.concatenate([_records(part, name) for part, name in _batches(place)])
     pictures = records[:, 1:].reshape(-1, 3, 32, 32)
     y, classes = (records[:, 0], THINGS) if labels is None else (labels, None)
@@ -149,7 +149,7 @@ def _cifar10(place: Path, labels: Any) -> Items:
     return dataclasses.replace(items, test=np.arange(50_000, 60_000))
 
 
-def _omniglot(place: Path, labels: Any) -> Items:
+def _omniglot(place: Path, labels: Any) -> RawData:
     """Read the drawings; `labels` may be "y" (characters), "alphabet" or "drawer"."""
     path = place / "omniglot28.npz"
     with Npz(path) as npz:
@@ -159,13 +159,13 @@ def _omniglot(place: Path, labels: Any) -> Items:
     return read_npz(path, labels, classes)
 
 
-def _sprites(place: Path, labels: Any) -> Items:
+def _sprites(place: Path, labels: Any) -> RawData:
     """Draw the pictures; `labels` may be the name of a factor."""
     return sprites(labels=labels)
 
 
-def _sprites_colour(place: Path, labels: Any) -> Items:
-    return sprites(labels=labels, colour=True)
+def _sprites_color(place: Path, labels: Any) -> RawData:
+    return sprites(labels=labels, color=True)
 
 
 def _always(place: Path) -> bool:
@@ -239,9 +239,9 @@ SETS = (
     NamedSet(
         name="mnist",
         title="MNIST",
-        holds="70,000 grey pictures, 28x28, of digits",
+        holds="70,000 gray pictures, 28x28, of digits",
         reference='LeCun, Bottou, Bengio, Haffner, "Gradient-based learning", 1998',
-        licence="CC BY-SA 3.0",
+        license="CC BY-SA 3.0",
         open=_mnist,
         ready=_files("mnist.npz"),
         installed=HERE / "mnist",
@@ -251,9 +251,9 @@ SETS = (
     NamedSet(
         name="fashion-mnist",
         title="Fashion-MNIST",
-        holds="70,000 grey pictures, 28x28, of clothes",
+        holds="70,000 gray pictures, 28x28, of clothes",
         reference='Xiao, Rasul, Vollgraf, "Fashion-MNIST", 2017, https://arxiv.org/abs/1708.07747',
-        licence="MIT",
+        license="MIT",
         open=_fashion,
         ready=_files(*(remote.name for remote in FASHION)),
         installed=DEBIAN / "fashion-mnist",
@@ -262,9 +262,9 @@ SETS = (
     NamedSet(
         name="cifar10",
         title="CIFAR-10",
-        holds="60,000 colour pictures, 32x32, of ten things",
+        holds="60,000 color pictures, 32x32, of ten things",
         reference='Krizhevsky, "Learning multiple layers of features from tiny images", 2009',
-        licence="none stated",
+        license="none stated",
         open=_cifar10,
         ready=lambda place: _files(CIFAR.name)(place) or _CIFAR_UNPACKED(place),
         remotes=(CIFAR,),
@@ -272,9 +272,9 @@ SETS = (
     NamedSet(
         name="omniglot",
         title="Omniglot",
-        holds="32,460 grey pictures, 28x28, of 1,623 characters of 50 alphabets",
+        holds="32,460 gray pictures, 28x28, of 1,623 characters of 50 alphabets",
         reference='Lake, Salakhutdinov, Tenenbaum, "Human-level concept learning", 2015',
-        licence="MIT",
+        license="MIT",
         open=_omniglot,
         ready=_files("omniglot28.npz"),
         advice=(
@@ -294,24 +294,24 @@ SETS = (
             'after the idea of Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '
             "https://github.com/google-deepmind/dsprites-dataset; drawn anew"
         ),
-        licence="Apache-2.0",
+        license="Apache-2.0",
         open=_sprites,
         ready=_always,
         installed=HERE,
     ),
     NamedSet(
-        name="sprites-colour",
-        title="Sprites in colour",
+        name="sprites-color",
+        title="Sprites in color",
         holds=(
-            f"{COLOUR_ROWS:,} colour pictures, 64x64, of a shape with 6 known factors "
-            f"(of {count(colour=True):,} settings)"
+            f"{COLOUR_ROWS:,} color pictures, 64x64, of a shape with 6 known factors "
+            f"(of {count(color=True):,} settings)"
         ),
         reference=(
             'after the idea of Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '
             "https://github.com/google-deepmind/dsprites-dataset; drawn anew"
         ),
-        licence="Apache-2.0",
-        open=_sprites_colour,
+        license="Apache-2.0",
+        open=_sprites_color,
         ready=_always,
         installed=HERE,
     ),

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.errors import VariedError, nearest
-from varied.randomness import permutation
+from varied.errors import VariedError, suggest
+from varied.seeding import permutation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """What a run remembers about labels: one-hot for classes, standardised for numbers.
+    """What a run remembers about labels: one-hot for classes, standardized for numbers.
 
     A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
 
@@ -108,7 +108,7 @@ class ContextCodec:
             return -1
         if word.isdecimal() and int(word) < len(self.classes):
             return int(word)
-        raise VariedError(f"There is no class '{word}': {nearest(word, self.classes)}")
+        raise VariedError(f"There is no class '{word}': {suggest(word, self.classes)}")
 
     def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
         """Return what a column of a table says as labels, as `Items` holds them.
@@ -134,7 +134,7 @@ class ContextCodec:
             if strict and word not in known:
                 raise VariedError(
                     f"'{cells.name}' of row {row + 1:,} is '{word}', which is no class of this "
-                    f"run: {nearest(word, self.classes)}"
+                    f"run: {suggest(word, self.classes)}"
                 )
             labels[row] = known.get(word, -1)
         return labels
@@ -159,7 +159,7 @@ class ContextCodec:
         names = list(inspect.signature(cls).parameters)
         for key in values:
             if key not in names:
-                raise VariedError(f"The context codec has no '{key}': {nearest(key, names)}")
+                raise VariedError(f"The context codec has no '{key}': {suggest(key, names)}")
         return cls(**{k: tuple(v) for k, v in values.items()})
 
     def _one_hot(self, values: object) -> Tensor:

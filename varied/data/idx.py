@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array
-from varied.data.items import Items
-from varied.data.memory import afford
+from varied.data.memory import check_memory
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
 __all__ = ["idx_folder", "is_idx", "load_idx", "read_idx", "read_idx_folder"]
@@ -49,7 +49,7 @@ def load_idx(path: Path) -> Array:
         raise VariedError(f"{path.name} is damaged: fetch it again.") from error
 
 
-def read_idx(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> Items:
+def read_idx(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
     """Return the pictures of an idx file, with the labels of the file beside it if it is there.
 
     Raises:
@@ -65,7 +65,9 @@ def idx_folder(path: Path) -> bool:
     return _find(path, "train") is not None
 
 
-def read_idx_folder(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> Items:
+def read_idx_folder(
+    path: Path, labels: Any = None, classes: Sequence[str] | None = None
+) -> RawData:
     """Return the training and the test pictures of a folder, the latter as official test rows.
 
     Raises:
@@ -96,7 +98,7 @@ def _load(file: IO[bytes], name: str) -> Array:
     shape = tuple(int(n) for n in np.frombuffer(axes[: len(axes) // 4 * 4], ">u4"))
     dtype = np.dtype(TYPES[start[2]])
     wanted = math.prod(shape) * dtype.itemsize
-    afford(wanted, name, "give fewer rows")
+    check_memory(wanted, name, "give fewer rows")
     contents = file.read(wanted + 1)  # one more, to see that the file ends there
     if len(contents) != wanted or len(shape) != start[3]:
         raise VariedError(f"{name} is cut short or damaged: fetch it again.")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.errors import VariedError
-from varied.randomness import permutation
+from varied.seeding import permutation
 
-__all__ = ["keep_few", "understand"]
+__all__ = ["parse_labels", "subsample_labels"]
 
 Array = npt.NDArray[Any]
 Labels = tuple[Array, tuple[str, ...]]
@@ -19,7 +19,7 @@ Labels = tuple[Array, tuple[str, ...]]
 MISSING = ("", "None", "nan", "NaN")
 
 
-def understand(labels: Any, n: int, classes: Sequence[str] | None = None) -> Labels:
+def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> Labels:
     """Return labels as indices into classes, or as numbers.
 
     Words and booleans are classes; integers are classes unless more than half of them differ;
@@ -37,9 +37,9 @@ def understand(labels: Any, n: int, classes: Sequence[str] | None = None) -> Lab
         VariedError: If there are too few labels, or they are neither names nor numbers.
 
     Example:
-        >>> understand(["dog", "cat", None], 3)
+        >>> parse_labels(["dog", "cat", None], 3)
         (array([ 1,  0, -1]), ('cat', 'dog'))
-        >>> understand([0.5, 1.5], 2)
+        >>> parse_labels([0.5, 1.5], 2)
         (array([0.5, 1.5], dtype=float32), ())
     """
     values = _array(labels)
@@ -57,7 +57,7 @@ def understand(labels: Any, n: int, classes: Sequence[str] | None = None) -> Lab
     return _integers(values.astype(np.int64), classes)
 
 
-def keep_few(labels: Array, n: int, seed: int) -> Array:
+def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     """Return the labels of classes with all but so many hidden: what a few labels are worth.
 
     As many of each class are kept as of the others, as far as there are; which, the seed says.
@@ -74,7 +74,7 @@ def keep_few(labels: Array, n: int, seed: int) -> Array:
         VariedError: If the labels are numbers, or there would not be one of each class.
 
     Example:
-        >>> keep_few(np.array([0, 1, 1, 0]), 2, seed=0)
+        >>> subsample_labels(np.array([0, 1, 1, 0]), 2, seed=0)
         array([ 0,  1, -1, -1])
     """
     labels = np.asarray(labels)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from varied.errors import VariedError
 
-__all__ = ["afford", "free_memory"]
+__all__ = ["check_memory", "free_memory"]
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -17,7 +17,7 @@ def free_memory() -> int | None:
     return min(known, default=None)
 
 
-def afford(wanted: int, what: str, way_out: str) -> None:
+def check_memory(wanted: int, what: str, way_out: str) -> None:
     """Refuse what would take more than half of the free memory.
 
     Raises:

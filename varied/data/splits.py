@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from varied.data.items import Items
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
-from varied.randomness import permutation
+from varied.seeding import permutation
 
 __all__ = ["Split", "split"]
 
@@ -33,7 +33,7 @@ class Split:
         return f"Split({parts}, seed={self.seed})"
 
 
-def split(items: Items, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
+def split(items: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
     """Divide the rows into training, validation and test rows.
 
     The official test rows are kept where the set has them; then `test` is not read.
@@ -51,7 +51,7 @@ def split(items: Items, *, seed: int = 0, validation: float = 0.1, test: float =
         VariedError: If the parts do not leave a row to train on.
 
     Example:
-        >>> split(Items(np.zeros((100, 2), np.float32), "array"))
+        >>> split(RawData(np.zeros((100, 2), np.float32), "array"))
         Split(train=81, validation=9, test=10, seed=0)
     """
     n = len(items)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from varied.data.items import Items
-from varied.data.labels import understand
-from varied.data.memory import afford
-from varied.errors import VariedError, pick
-from varied.randomness import permutation
+from varied.data.labels import parse_labels
+from varied.data.memory import check_memory
+from varied.data.raw_data import RawData
+from varied.errors import VariedError, lookup
+from varied.seeding import permutation
 
 __all__ = [
     "COLOUR_FACTORS",
@@ -49,32 +49,32 @@ QUADRANT = FACTORS["orientation"] // 4
 SMALLEST = 0.5
 CHUNK = 4096
 
-#: Red, yellow, green, cyan, blue, magenta, softened so that none is a corner of the colour cube.
+#: Red, yellow, green, cyan, blue, magenta, softened so that none is a corner of the color cube.
 HUES = np.array(
     [(240, 80, 80), (240, 240, 80), (80, 240, 80), (80, 240, 240), (80, 80, 240), (240, 80, 240)],
     np.uint8,
 )
 
 
-def count(*, colour: bool = False) -> int:
+def count(*, color: bool = False) -> int:
     """Return how many different settings of the factors there are.
 
     Example:
-        >>> count(), count(colour=True)
+        >>> count(), count(color=True)
         (737280, 4423680)
     """
-    return int(np.prod(list(_table(colour).values())))
+    return int(np.prod(list(_table(color).values())))
 
 
-def factors(index: npt.ArrayLike, *, colour: bool = False) -> npt.NDArray[np.int64]:
+def factors(index: npt.ArrayLike, *, color: bool = False) -> npt.NDArray[np.int64]:
     """Return the factors of settings by their number; the last factor turns fastest.
 
     Arguments:
         index: Numbers from 0 to `count() - 1`, with shape (N).
-        colour: Whether hue is a factor too.
+        color: Whether hue is a factor too.
 
     Returns:
-        The value of each factor, from 0 up, with shape (N, 5), or (N, 6) in colour.
+        The value of each factor, from 0 up, with shape (N, 5), or (N, 6) in color.
 
     Raises:
         VariedError: If a number is out of range.
@@ -84,10 +84,10 @@ def factors(index: npt.ArrayLike, *, colour: bool = False) -> npt.NDArray[np.int
         [[0, 0, 0, 0, 0], [0, 0, 0, 0, 1], [2, 5, 39, 31, 31]]
     """
     rows = _whole(index, "The number of a sprite")
-    last = count(colour=colour) - 1
+    last = count(color=color) - 1
     if rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() <= last):
         raise VariedError(f"Sprites are numbered from 0 to {last:,}: give a row of such numbers.")
-    columns = np.unravel_index(rows, tuple(_table(colour).values()))
+    columns = np.unravel_index(rows, tuple(_table(color).values()))
     return np.stack(columns, axis=1).astype(np.int64)
 
 
@@ -95,7 +95,7 @@ def draw(factors: npt.ArrayLike) -> Pixels:
     r"""Return the pictures of factors: 0 and 255 without smoothing, in hue where that is given.
 
     A shape is a square, an ellipse or a heart, of 0.5 to 1 times its largest size, turned by
-    :math:`2 \pi k / 40` against the clock, with its centre on one of 32 by 32 neighbouring pixels
+    :math:`2 \pi k / 40` against the clock, with its center on one of 32 by 32 neighboring pixels
     (`across` from the left, `down` from the top). None touches the border. A square that is
     turned by a quarter, and an ellipse by a half, is the same picture: so many settings share one.
 
@@ -119,25 +119,25 @@ def draw(factors: npt.ArrayLike) -> Pixels:
         ((1, 64, 64), (1, 3, 64, 64))
     """
     rows = _checked(factors)
-    colour = rows.shape[1] == len(COLOUR_FACTORS)
-    channels = 3 if colour else 1
-    afford(len(rows) * channels * SIDE**2, f"{len(rows):,} sprites", "draw fewer at once")
+    color = rows.shape[1] == len(COLOUR_FACTORS)
+    channels = 3 if color else 1
+    check_memory(len(rows) * channels * SIDE**2, f"{len(rows):,} sprites", "draw fewer at once")
     drawn = np.zeros((len(rows), channels, SIDE, SIDE), np.uint8)
     for start in range(0, len(rows), CHUNK):
         _stamp(drawn[start : start + CHUNK], rows[start : start + CHUNK])
-    return drawn if colour else drawn[:, 0]
+    return drawn if color else drawn[:, 0]
 
 
 def sprites(
-    rows: int | None = None, labels: Any = None, *, colour: bool = False, seed: int = 0
-) -> Items:
+    rows: int | None = None, labels: Any = None, *, color: bool = False, seed: int = 0
+) -> RawData:
     """Return a random part of all sprites as items, no setting twice.
 
     Arguments:
-        rows: How many; 50,000, or 20,000 in colour, if None.
+        rows: How many; 50,000, or 20,000 in color, if None.
         labels: The name of one factor, whose values are then classes; or a label for each row;
             the values of all factors as numbers, with shape (N, 5) or (N, 6), if None.
-        colour: Whether hue is a factor too.
+        color: Whether hue is a factor too.
         seed: Which part is drawn.
 
     Raises:
@@ -145,24 +145,24 @@ def sprites(
 
     Example:
         >>> sprites(100), sprites(100, labels="shape").classes
-        (Items(100 pictures, 64x64), ('square', 'ellipse', 'heart'))
+        (RawData(100 pictures, 64x64), ('square', 'ellipse', 'heart'))
     """
-    table, total = _table(colour), count(colour=colour)
-    rows = (COLOUR_ROWS if colour else ROWS) if rows is None else rows
+    table, total = _table(color), count(color=color)
+    rows = (COLOUR_ROWS if color else ROWS) if rows is None else rows
     if not 1 <= rows <= total:
         raise VariedError(f"rows={rows:,} is not between 1 and {total:,}, which is all there are.")
-    chosen = factors(permutation(total, seed, "sprites")[:rows].numpy(), colour=colour)
+    chosen = factors(permutation(total, seed, "sprites")[:rows].numpy(), color=color)
     drawn = draw(chosen)
     numbers, classes = _labels(chosen, table, labels)
-    # Pictures have their colours last; a view will do.
-    x = np.moveaxis(drawn, 1, -1) if colour else drawn
+    # Pictures have their colors last; a view will do.
+    x = np.moveaxis(drawn, 1, -1) if color else drawn
     sizes = ", ".join(f"{name} ({size})" for name, size in table.items())
     part = f"{rows:,} of {total:,} sprites, chosen once by seed {seed}; the factors: {sizes}."
-    return Items(x, "picture", numbers, classes, notes=(part,))
+    return RawData(x, "picture", numbers, classes, notes=(part,))
 
 
-def _table(colour: bool) -> Mapping[str, int]:
-    return COLOUR_FACTORS if colour else FACTORS
+def _table(color: bool) -> Mapping[str, int]:
+    return COLOUR_FACTORS if color else FACTORS
 
 
 def _labels(
@@ -171,8 +171,8 @@ def _labels(
     if labels is None:
         return chosen.astype(np.float32), ()
     if not isinstance(labels, str):
-        return understand(labels, len(chosen))
-    size = pick(table, labels, "factor")
+        return parse_labels(labels, len(chosen))
+    size = lookup(table, labels, "factor")
     names = SHAPES if labels == "shape" else tuple(str(value) for value in range(size))
     return chosen[:, list(table).index(labels)], names
 
@@ -250,10 +250,10 @@ def _ellipse(x: Array, y: Array) -> Inside:
 
 
 def _heart(x: Array, y: Array) -> Inside:
-    """Two discs and the right angle that touches both, about the centre of all."""
+    """Two discs and the right angle that touches both, about the center of all."""
     radius, apart = 7.7, 0.8 * 7.7
-    tip = apart + np.sqrt(2) * radius  # below the centres of the discs
-    # The circle through the tip and around both discs has its centre this far below theirs.
+    tip = apart + np.sqrt(2) * radius  # below the centers of the discs
+    # The circle through the tip and around both discs has its center this far below theirs.
     below = ((tip - radius) ** 2 - apart**2) / (2 * (tip - radius))
     x, y = abs(x), y - below
     discs = (x - apart) ** 2 + y**2 <= radius**2

@@ -5,31 +5,31 @@ declares which trailing dimensions make one event. None validates its arguments,
 each step costs more than the step; finite losses are checked by the loop instead.
 """
 
-from varied.distributions.base import Elementwise, closed_kl, each, soft_clamp
-from varied.distributions.categories import Joint, OneHot, kl_parts
-from varied.distributions.columns import Columns, Layout
-from varied.distributions.flow import Flow, Gate
-from varied.distributions.gaussian import Gaussian, Point
-from varied.distributions.sphere import HypersphericalUniform, VonMisesFisher
-from varied.distributions.unit import ContinuousBernoulli, DiscretizedLogistic, Levels
+from varied.distributions.base import Elementwise, analytic_kl, base_distribution, soft_clamp
+from varied.distributions.bounded import CategoricalLevels, ContinuousBernoulli, DiscretizedLogistic
+from varied.distributions.flow import Flow, GatedAffine
+from varied.distributions.gaussian import Delta, Gaussian
+from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
+from varied.distributions.one_hot import OneHot, Product, kl_per_factor
+from varied.distributions.table_row import ColumnLayout, TableRow
 
 __all__ = [
-    "Columns",
+    "CategoricalLevels",
+    "ColumnLayout",
     "ContinuousBernoulli",
+    "Delta",
     "DiscretizedLogistic",
     "Elementwise",
     "Flow",
-    "Gate",
+    "GatedAffine",
     "Gaussian",
     "HypersphericalUniform",
-    "Joint",
-    "Layout",
-    "Levels",
     "OneHot",
-    "Point",
+    "Product",
+    "TableRow",
     "VonMisesFisher",
-    "closed_kl",
-    "each",
-    "kl_parts",
+    "analytic_kl",
+    "base_distribution",
+    "kl_per_factor",
     "soft_clamp",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.independent import Independent
 
-__all__ = ["LOG_2PI", "Elementwise", "closed_kl", "each", "soft_clamp"]
+__all__ = ["LOG_2PI", "Elementwise", "analytic_kl", "base_distribution", "soft_clamp"]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -57,12 +57,12 @@ class Elementwise(Distribution):
         return u.to(self.params[0].dtype).clamp(1e-6, 1 - 1e-6)
 
 
-def each(d: Distribution) -> Distribution:
+def base_distribution(d: Distribution) -> Distribution:
     """Return the distribution of single elements under an event, where there is one."""
     return d.base_dist if isinstance(d, Independent) else d
 
 
-def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
     """Return KL(q, p) in nats where a closed form is known, else None."""
     try:
         return kl_divergence(q, p)

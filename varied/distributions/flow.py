@@ -13,13 +13,13 @@ from torch.distributions import Distribution, Transform, constraints
 
 from varied.distributions.gaussian import Gaussian
 
-__all__ = ["Flow", "Gate"]
+__all__ = ["Flow", "GatedAffine"]
 
 #: Fixed draws of the base from which the variance of a flow is estimated.
 PROBES = 64
 
 
-class Gate(Transform):
+class GatedAffine(Transform):
     r"""A step that keeps a share of its input and takes the rest from elsewhere.
 
     .. math:: y = s x + (1 - s) m, \qquad s = \sigma(\log 9 + b \tanh(h / b))

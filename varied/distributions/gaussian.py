@@ -11,7 +11,7 @@ from torch.distributions import constraints, register_kl
 from varied.distributions.base import LOG_2PI, Elementwise
 from varied.errors import VariedError
 
-__all__ = ["Gaussian", "Point"]
+__all__ = ["Delta", "Gaussian"]
 
 
 class Gaussian(Elementwise):
@@ -73,7 +73,7 @@ def _kl_gaussian_gaussian(q: Gaussian, p: Gaussian) -> Tensor:
     return 0.5 * (square + (torch.expm1(log_ratio) - log_ratio).to(square.dtype))
 
 
-class Point(Elementwise):
+class Delta(Elementwise):
     """All mass on one value: what an autoencoder's encoder says of a code. It has no density.
 
     Arguments:

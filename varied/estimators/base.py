@@ -17,15 +17,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from varied import uses
-from varied.data import Batch, Batches, chunks
-from varied.data.advice import advise
+from varied import functional
+from varied.data import Batch, Batches, iter_batches
+from varied.data.defaults import advise
 from varied.errors import VariedError
-from varied.estimators.scale import Scale
-from varied.randomness import generator, key, noise
+from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
+from varied.seeding import derive_seed, generator, seeded
 from varied.spec import Part, Plan, Spec, compose
-from varied.train import State, Step, train
+from varied.training_loop import Step, TrainingState, train
 
 __all__ = ["Estimator", "seed_of"]
 
@@ -48,7 +48,7 @@ NO_DENSITY = "This posterior or prior has no density to score rows by: leave it 
 _ONE_AT_A_TIME = threading.RLock()
 
 
-def same(x: Tensor) -> Tensor:
+def identity(x: Tensor) -> Tensor:
     """Return rows as they are: after training a model computes in float64."""
     return x
 
@@ -64,9 +64,9 @@ def seed_of(random_state: Any) -> int:
 
 
 @contextmanager
-def alone(threads: int, seed: int = 0) -> Iterator[None]:
+def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
     """Compute without leaving a trace in torch: its generators and threads stay as they were."""
-    with _ONE_AT_A_TIME, noise(seed, "estimator"):
+    with _ONE_AT_A_TIME, seeded(seed, "estimator"):
         before = torch.get_num_threads()
         torch.set_num_threads(max(1, threads))
         try:
@@ -75,7 +75,7 @@ def alone(threads: int, seed: int = 0) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-class Hidden:
+class RandomlyMasked:
     """Batches in which some known cells are hidden, so that a model learns what gaps are like.
 
     What is hidden costs nothing and tells nothing: the bound is then one of what is left.
@@ -86,7 +86,7 @@ class Hidden:
         seed: Which cells.
     """
 
-    def __init__(self, batches: Batches, scale: Scale, seed: int) -> None:
+    def __init__(self, batches: Batches, scale: ColumnScaler, seed: int) -> None:
         self.batches, self.scale, self.seed = batches, scale, seed
         self.steps_per_epoch = batches.steps_per_epoch
 
@@ -102,12 +102,12 @@ class Hidden:
         return Batch(batch.x, batch.c, mask)
 
 
-class Settled(Step):
+class FrozenSchedules(Step):
     """A step whose moving numbers stand where they stood at the end of the training before."""
 
-    def turn(self, step: int, progress: float = 1.0) -> None:
+    def set_step(self, step: int, progress: float = 1.0) -> None:
         """Set every number that moves to its last value."""
-        super().turn(LAST, 1.0)
+        super().set_step(LAST, 1.0)
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -124,14 +124,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     objective: Any
     epochs: float | None
     steps: int | None
-    batch: int
+    batch_size: int
     lr: float
     random_state: Any
     threads: int
 
     seed_: int
     spec_: Spec
-    scale_: Scale
+    scale_: ColumnScaler
     model_: Any
     loss_curve_: list[float]
     updates_: int
@@ -160,7 +160,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         X: Array,
         c: Tensor | None = None,
         *,
-        labelled: float = 0.0,
+        labeled: float = 0.0,
         hide: bool = False,
         **parts: Any,
     ) -> None:
@@ -169,16 +169,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Arguments:
             X: The rows, NaN where a cell is not known.
             c: Their context, with shape (N, F).
-            labelled: The share of each batch that is given to rows with a label.
+            labeled: The share of each batch that is given to rows with a label.
             hide: Whether known cells are hidden by chance; where rows have gaps they always are.
             parts: Axes of the spec that this estimator chooses; what the person gave goes before.
         """
-        usual = parts.pop("likelihood", "columns")
+        usual = parts.pop("likelihood", "table")
         likelihood = Part.of(usual if self.likelihood is None else self.likelihood)
-        self.scale_ = Scale.fit(X, likelihood.name)
+        self.scale_ = ColumnScaler.fit(X, likelihood.name)
         self.updates_ = 0
-        if likelihood.name == "columns":
-            own = {"layout": self.scale_.layout, "gaps": False}
+        if likelihood.name == "table":
+            own = {"layout": self.scale_.layout, "model_missing": False}
             likelihood = Part(likelihood.name, own | likelihood.settings)
         given = {k: getattr(self, k) for k in ("net", "prior", "posterior", "objective")}
         chosen = {"net": NET, "objective": {"name": "elbo", "beta": WARM_UP}} | parts
@@ -191,12 +191,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             **values,
         )
         plan, rows = self.spec_.plan, self.scale_.rows(X)
-        with alone(self.threads, self.seed_):
+        with isolated_rng(self.threads, self.seed_):
             model, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
-            known: dict[str, Any] = {"size": plan.batch, "seed": plan.seed, "labelled": labelled}
+            known: dict[str, Any] = {"size": plan.batch_size, "seed": plan.seed, "labeled": labeled}
             batches: Any = Batches(rows.x, c, rows.mask, **known)
             hidden = hide or not self.scale_.known(X).all()
-            stream = Hidden(batches, self.scale_, plan.seed) if hidden else batches
+            stream = RandomlyMasked(batches, self.scale_, plan.seed) if hidden else batches
             events = train(Step(model, objective), stream, plan)
             self.loss_curve_ = [float(event.parts["loss"]) for event in events]
         model.requires_grad_(False)
@@ -210,23 +210,27 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         self.updates_ += 1
         plan, rows = self.spec_.plan, self.scale_.rows(X)
-        seed = key(plan.seed, "partial", self.updates_)
+        seed = derive_seed(plan.seed, "partial", self.updates_)
         length: dict[str, Any] = {"steps": 0, "epochs": 0.0}
         length |= {k: v for k in length if (v := getattr(self, k))} or {"epochs": float(PASSES)}
-        plan = dataclasses.replace(plan, seed=seed, warmup=0, **length)
-        with alone(self.threads, self.seed_):
+        plan = dataclasses.replace(plan, seed=seed, lr_warmup=0, **length)
+        with isolated_rng(self.threads, self.seed_):
             _, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
             model = self.model_.float().requires_grad_(True)
-            batches: Any = Batches(rows.x, None, rows.mask, size=plan.batch, seed=seed)
-            stream = batches if self.scale_.known(X).all() else Hidden(batches, self.scale_, seed)
-            begun = State(setup=Setup(threads=self.threads))  # codebooks and the like stay
-            events = train(Settled(model, objective), stream, plan, begun)
+            batches: Any = Batches(rows.x, None, rows.mask, size=plan.batch_size, seed=seed)
+            stream = (
+                batches
+                if self.scale_.known(X).all()
+                else RandomlyMasked(batches, self.scale_, seed)
+            )
+            begun = TrainingState(setup=Setup(threads=self.threads))  # codebooks and the like stay
+            events = train(FrozenSchedules(model, objective), stream, plan, begun)
             self.loss_curve_ += [float(event.parts["loss"]) for event in events]
         self.model_ = model.requires_grad_(False).cpu().double().eval()
 
     def _plan(self, n: int) -> dict[str, Any]:
         plan: dict[str, Any] = {
-            "batch": self.batch,
+            "batch_size": self.batch_size,
             "lr": self.lr,
             "seed": self.seed_,
             "threads": self.threads,
@@ -236,25 +240,25 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         length = {k: getattr(self, k) for k in ("epochs", "steps")}
         length = {k: v for k, v in length.items() if v is not None}
         if not length:
-            batches = max(1, n // max(1, int(self.batch)))
+            batches = max(1, n // max(1, int(self.batch_size)))
             length = {"steps": min(max(self.least, PASSES * batches), self.passes * batches)}
         checked = Spec.of(plan=plan | length).plan
-        steps = checked.steps or math.ceil(checked.epochs * max(1, n // checked.batch))
-        return plan | length | {"warmup": min(Plan.warmup, steps // 10)}
+        steps = checked.steps or math.ceil(checked.epochs * max(1, n // checked.batch_size))
+        return plan | length | {"lr_warmup": min(Plan.lr_warmup, steps // 10)}
 
     # What the model says
 
     def _chunks(self, X: Array, c: Tensor | None = None) -> Iterator[Batch]:
         rows = self.scale_.rows(X)
-        return chunks(rows.x, c, rows.mask, size=ROWS)
+        return iter_batches(rows.x, c, rows.mask, size=ROWS)
 
     def _log_density(self, X: Array, samples: int) -> Array:
         """Return the importance-weighted log p(x) of what is known of each row, in units of X."""
-        if "density" not in self.model_.gives:
+        if "density" not in self.model_.provides:
             raise VariedError(NO_DENSITY)
-        with alone(self.threads):
-            found = uses.strangeness(
-                self.model_, same, self._chunks(X), samples=samples, seed=self.seed_
+        with isolated_rng(self.threads):
+            found = functional.negative_log_likelihood(
+                self.model_, identity, self._chunks(X), samples=samples, seed=self.seed_
             )
         density: Array = -found.score.numpy() - self.scale_.log_width(X)
         return density
@@ -263,8 +267,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """Return new rows, in units of X."""
         given = self.random_state if random_state is None else random_state
         seed = seed_of(given)
-        with alone(self.threads):
-            return self.scale_.back(uses.sample(self.model_, n, c, draw=True, seed=seed))
+        with isolated_rng(self.threads):
+            return self.scale_.back(functional.sample(self.model_, n, c, sample_x=True, seed=seed))
 
 
 def _size(X: Array) -> int:

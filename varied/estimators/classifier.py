@@ -11,9 +11,9 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
-from varied import uses
+from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, alone, same
+from varied.estimators.base import Estimator, identity, isolated_rng
 
 __all__ = ["VAEClassifier"]
 
@@ -35,24 +35,24 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Warning:
         Rows without labels help where classes are clusters, and can do harm where they are not:
-        compare with a classifier of the labelled rows alone.
+        compare with a classifier of the labeled rows alone.
 
     Arguments:
         latent: The number of latent dimensions; None chooses: half the columns, up to 16.
-        calibrate: The share of the labelled rows of each class whose labels are not learned from:
+        calibrate: The share of the labeled rows of each class whose labels are not learned from:
             they say how sure the probabilities may be (`temperature_`). 0.2 mends probabilities
             that are too near 0 and 1, as those from few labels are, and costs these labels.
         dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 may help
             where labels are few.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
             None takes two layers of 128.
-        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        likelihood: p(x given z); None takes "table", a mixture for each column.
         prior: p(z); None takes the standard normal.
         posterior: q(z given x); None takes the Gaussian.
-        objective: What is minimised; None takes "semi", the bound and the cost of the labels.
+        objective: What is minimized; None takes "semi", the bound and the cost of the labels.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
         steps: Steps of one batch; None takes 500, or ten passes where that is more.
-        batch: Rows in each step.
+        batch_size: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
             numbers; numpy's global state is not touched.
@@ -60,10 +60,10 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     Attributes:
         classes_: The classes, in order.
-        model_: The model, a `varied.models.ClassVAE`, in float64.
+        model_: The model, a `varied.models.M2`, in float64.
         temperature_: What the logits of the classes are divided by; 1 without ``calibrate``.
         spec_: All that was chosen, a `varied.Spec`.
-        loss_curve_: The loss of each step, in nats for standardised rows.
+        loss_curve_: The loss of each step, in nats for standardized rows.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 2)) + np.arange(200)[:, None] % 2 * 6
@@ -85,7 +85,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         objective: Any = None,
         epochs: float | None = None,
         steps: int | None = None,
-        batch: int = 128,
+        batch_size: int = 128,
         lr: float = 3e-3,
         random_state: Any = None,
         threads: int = 1,
@@ -100,7 +100,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         self.objective = objective
         self.epochs = epochs
         self.steps = steps
-        self.batch = batch
+        self.batch_size = batch_size
         self.lr = lr
         self.random_state = random_state
         self.threads = threads
@@ -113,7 +113,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """
         X, y = self._read(X, y, fit=True)
         check_classification_targets(y)
-        known = labelled(y)
+        known = labeled(y)
         self.classes_, index = np.unique(y[known], return_inverse=True)
         if len(self.classes_) < 2:
             raise VariedError(
@@ -125,23 +125,25 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         told, kept = np.where(held, -1, told), told
         c = torch.zeros(len(X), len(self.classes_))
         c[np.flatnonzero(told >= 0), told[told >= 0]] = 1.0
-        structure = {"name": "classes", "dropout": self.dropout}
-        self._learn(X, c, labelled=LABELLED, hide=True, structure=structure, objective="semi")
+        structure = {"name": "m2", "dropout": self.dropout}
+        self._learn(X, c, labeled=LABELLED, hide=True, architecture=structure, objective="m2")
         self.temperature_ = 1.0
         if held.any():
             labels = torch.from_numpy(kept[held])
-            self.temperature_ = uses.temperature(self._chances(X[held]), labels)
+            self.temperature_ = functional.calibration_temperature(self._chances(X[held]), labels)
         return self
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, with shape (N, classes)."""
-        found: Array = uses.softened(self._chances(self._read(X)), self.temperature_).numpy()
+        found: Array = functional.apply_temperature(
+            self._chances(self._read(X)), self.temperature_
+        ).numpy()
         return found
 
     def _chances(self, X: Array) -> Tensor:
         """Return probabilities as the model has them, with shape (N, classes)."""
-        with alone(self.threads):
-            return uses.classify(self.model_, same, self._chunks(X))
+        with isolated_rng(self.threads):
+            return functional.classify(self.model_, identity, self._chunks(X))
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""
@@ -161,7 +163,7 @@ def _held(classes: Array, share: float, seed: int) -> npt.NDArray[np.bool_]:
     return held
 
 
-def labelled(y: Array) -> npt.NDArray[np.bool_]:
+def labeled(y: Array) -> npt.NDArray[np.bool_]:
     """Return which labels are labels: all but -1, unless that and 1 are the only ones."""
     if y.dtype.kind not in "if" or set(np.unique(y)) == {-1, 1}:
         return np.ones(len(y), bool)

@@ -14,13 +14,13 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from varied import uses
+from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, alone
-from varied.randomness import key
-from varied.runtime import exactly
-from varied.uses.weigh import CHUNK, weighed
-from varied.uses.widen import DRAWN, ENOUGH
+from varied.estimators.base import Estimator, isolated_rng
+from varied.functional.importance_sampling import CHUNK, posterior_draws
+from varied.functional.interval_calibration import DRAWN, ENOUGH
+from varied.runtime import eval_float32
+from varied.seeding import derive_seed
 
 __all__ = ["VAEImputer"]
 
@@ -50,12 +50,12 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     Warning:
         That a cell is missing must be chance, given what is observed. A mean is narrower than the
-        data: for an analysis of what was filled take ``draws=1``, several times over.
+        data: for an analysis of what was filled take ``n_draws=1``, several times over.
 
     Arguments:
         latent: The number of latent dimensions; None chooses: half the columns, up to 16.
         missing_values: What stands in a cell that is missing.
-        draws: 0 fills in the mean; 1 a draw from p(missing given observed), as ``sample_posterior``
+        n_draws: 0 fills in the mean; 1 a draw from p(missing given observed), as ``sample_posterior``
             of scikit-learn's ``IterativeImputer`` does; more the mean of so many.
         samples: The codes that are weighed for each row.
         calibrate: The share of known cells, of at most 1,000, that training is not shown: draws are
@@ -65,14 +65,14 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             they are left out otherwise, as by scikit-learn's imputers.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
             None takes two layers of 256.
-        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        likelihood: p(x given z); None takes "table", a mixture for each column.
         prior: p(z); None takes the standard normal.
         posterior: q(z given x); None takes the Gaussian.
-        objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
+        objective: What is minimized; None takes the ELBO, whose KL rises over the first fifth.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
         steps: Steps of one batch; None takes 3,000, or ten passes where that is more, but no more
             than 250 passes.
-        batch: Rows in each step.
+        batch_size: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
             numbers; numpy's global state is not touched.
@@ -81,7 +81,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     Attributes:
         model_: The model, a `varied.models.LatentModel`, in float64.
         spec_: All that was chosen, a `varied.Spec`.
-        loss_curve_: The loss of each step, in nats for standardised rows.
+        loss_curve_: The loss of each step, in nats for standardized rows.
         width_: What the spread of draws is multiplied by, in columns of which no value is held by
             more than a tenth of the rows; others have no width but chances.
 
@@ -99,7 +99,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         latent: int | None = None,
         *,
         missing_values: float = np.nan,
-        draws: int = 0,
+        n_draws: int = 0,
         samples: int = 100,
         calibrate: float = 0.1,
         keep_empty_features: bool = False,
@@ -110,13 +110,13 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         objective: Any = None,
         epochs: float | None = None,
         steps: int | None = None,
-        batch: int = 128,
+        batch_size: int = 128,
         lr: float = 3e-3,
         random_state: Any = None,
         threads: int = 1,
     ) -> None:
         self.missing_values = missing_values
-        self.draws = draws
+        self.n_draws = n_draws
         self.samples = samples
         self.calibrate = calibrate
         self.keep_empty_features = keep_empty_features
@@ -128,7 +128,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         self.objective = objective
         self.epochs = epochs
         self.steps = steps
-        self.batch = batch
+        self.batch_size = batch_size
         self.lr = lr
         self.random_state = random_state
         self.threads = threads
@@ -146,8 +146,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             ValueError: If the rows are no numbers, or there are fewer than two.
         """
         rows = self._gappy(X, fit=True).astype(np.float64)
-        if not isinstance(self.draws, int | np.integer) or self.draws < 0:
-            raise VariedError(f"draws={self.draws} is no number of draws; 0 fills in the mean.")
+        if not isinstance(self.n_draws, int | np.integer) or self.n_draws < 0:
+            raise VariedError(f"n_draws={self.n_draws} is no number of draws; 0 fills in the mean.")
         if not 0 <= self.calibrate < 1:
             raise VariedError(
                 f"calibrate={self.calibrate} must be from 0 to below 1; 0.1 is usual."
@@ -187,7 +187,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             Filled rows with shape (n, N, columns).
         """
         X = self._gappy(X)
-        with alone(self.threads):
+        with isolated_rng(self.threads):
             filled = self._draws(X.astype(np.float64), n, self.seed_)
         found: Array = np.where(np.isnan(X), filled, X)
         return found[..., self.scale_.seen | self.keep_empty_features]
@@ -208,13 +208,13 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     def _filled(self, X: Array) -> Array:
         """Return what rows could be, with shape (N, columns)."""
-        draws = int(self.draws)
-        with alone(self.threads):
+        draws = int(self.n_draws)
+        with isolated_rng(self.threads):
             if not draws:
                 rows = self.scale_.rows(X)
                 return self.scale_.back(self._means(rows.x, rows.mask))
             # By the row alone, wherever it stands.
-            seeds = (key(self.seed_, row.tobytes().hex()) for row in X)
+            seeds = (derive_seed(self.seed_, row.tobytes().hex()) for row in X)
             each = zip(X, seeds, strict=True)
             return np.stack(
                 [self._draws(row[None], draws, seed)[:, 0].mean(0) for row, seed in each]
@@ -226,8 +226,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         if self.width_ > 1:
             widths = torch.ones(self.scale_.shape, dtype=torch.float64)
             widths[-len(self._smooth) :][torch.from_numpy(self._smooth)] = self.width_
-        how: dict[str, Any] = {"draws": n, "samples": self.samples, "seed": seed}
-        drawn = uses.impute(self.model_, rows.x, mask=rows.mask, widths=widths, **how)
+        how: dict[str, Any] = {"n_draws": n, "samples": self.samples, "seed": seed}
+        drawn = functional.impute(self.model_, rows.x, mask=rows.mask, widths=widths, **how)
         return self.scale_.back(drawn.flatten(0, 1)).reshape(n, *X.shape)
 
     def _held(self, X: Array) -> Array:
@@ -238,26 +238,26 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         cells, held = np.flatnonzero(free), np.zeros(X.shape, bool)
         n = min(int(self.calibrate * len(cells)), HELD)
         if n >= ENOUGH:
-            dice = np.random.default_rng(key(self.seed_, "held"))
+            dice = np.random.default_rng(derive_seed(self.seed_, "held"))
             held.flat[dice.choice(cells, n, replace=False)] = True
         return held
 
     def _width(self, X: Array, held: Array) -> float:
         """Return what draws are to be widened by, to hold as many held cells as they promise."""
         some = held.any(1)
-        with alone(self.threads):
+        with isolated_rng(self.threads):
             drawn = self._draws(np.where(held, np.nan, X)[some], DRAWN, self.seed_)
         truth = torch.from_numpy(X[held])
-        return uses.width(torch.from_numpy(drawn[:, held[some]]), truth)
+        return functional.inflation_factor(torch.from_numpy(drawn[:, held[some]]), truth)
 
     def _means(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         model, found = self.model_, []
-        size = max(1, CHUNK // (self.samples * x.shape[1] * model.arity))
-        with exactly(model):
+        size = max(1, CHUNK // (self.samples * x.shape[1] * model.params_per_element))
+        with eval_float32(model):
             for i in range(0, len(x), size):
                 some = slice(i, i + size)
                 part = None if mask is None else mask[some]
-                z, log_w = weighed(
+                z, log_w = posterior_draws(
                     model, x[some], None, part, samples=self.samples, seed=self.seed_
                 )
                 means = model.decode(z).mean

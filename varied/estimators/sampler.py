@@ -12,7 +12,7 @@ import torch
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from varied.errors import VariedError, nearest
+from varied.errors import VariedError, suggest
 from varied.estimators.base import Estimator, seed_of
 
 __all__ = ["VAESampler"]
@@ -40,13 +40,13 @@ class VAESampler(Estimator):
             dict has the rows that a class has in the end.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
             None takes two layers of 128.
-        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        likelihood: p(x given z); None takes "table", a mixture for each column.
         prior: p(z); None takes the standard normal.
         posterior: q(z given x); None takes the Gaussian.
-        objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
+        objective: What is minimized; None takes the ELBO, whose KL rises over the first fifth.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
         steps: Steps of one batch; None takes 500, or ten passes where that is more.
-        batch: Rows in each step.
+        batch_size: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
             numbers; numpy's global state is not touched.
@@ -57,7 +57,7 @@ class VAESampler(Estimator):
         sampling_strategy_: How many rows are made of each class that gets any.
         model_: The model, a `varied.models.LatentModel`, in float64.
         spec_: All that was chosen, a `varied.Spec`.
-        loss_curve_: The loss of each step, in nats for standardised rows.
+        loss_curve_: The loss of each step, in nats for standardized rows.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(100, 2))
@@ -81,7 +81,7 @@ class VAESampler(Estimator):
         objective: Any = None,
         epochs: float | None = None,
         steps: int | None = None,
-        batch: int = 128,
+        batch_size: int = 128,
         lr: float = 3e-3,
         random_state: Any = None,
         threads: int = 1,
@@ -95,7 +95,7 @@ class VAESampler(Estimator):
         self.objective = objective
         self.epochs = epochs
         self.steps = steps
-        self.batch = batch
+        self.batch_size = batch_size
         self.lr = lr
         self.random_state = random_state
         self.threads = threads
@@ -136,7 +136,7 @@ class VAESampler(Estimator):
         places = np.flatnonzero(self.classes_ == of)
         if not len(places):
             raise VariedError(
-                f"There is no class '{of}': {nearest(str(of), map(str, self.classes_))}"
+                f"There is no class '{of}': {suggest(str(of), map(str, self.classes_))}"
             )
         c = torch.zeros(n_samples, len(self.classes_), dtype=torch.float64)
         c[:, int(places[0])] = 1.0
@@ -186,7 +186,7 @@ def _wanted(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]:
         goal = {one: size for one, size in goal.items() if one not in left_out}
     else:
         raise VariedError(
-            f"There is no sampling_strategy {strategy!r}: {nearest(str(strategy), STRATEGIES)}"
+            f"There is no sampling_strategy {strategy!r}: {suggest(str(strategy), STRATEGIES)}"
         )
     return {one: size - sizes[one] for one, size in goal.items() if size > sizes[one]}
 

@@ -10,9 +10,9 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from varied import uses
+from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, alone, same
+from varied.estimators.base import Estimator, identity, isolated_rng
 
 __all__ = ["VAETransformer"]
 
@@ -33,13 +33,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         samples: Importance samples behind ``score_samples``.
         net: The network of encoder and decoder, a name or a dict with a name and its settings;
             None takes two layers of 128.
-        likelihood: p(x given z); None takes "columns", a mixture for each column.
+        likelihood: p(x given z); None takes "table", a mixture for each column.
         prior: p(z); None takes the standard normal.
         posterior: q(z given x); None takes the Gaussian.
-        objective: What is minimised; None takes the ELBO, whose KL rises over the first fifth.
+        objective: What is minimized; None takes the ELBO, whose KL rises over the first fifth.
         epochs: Passes over the rows; at most one of this and ``steps`` is given.
         steps: Steps of one batch; None takes 500, or ten passes where that is more.
-        batch: Rows in each step.
+        batch_size: Rows in each step.
         lr: The learning rate at its highest.
         random_state: An int for the same numbers each time, a ``RandomState``, or None for new
             numbers; numpy's global state is not touched.
@@ -48,7 +48,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
     Attributes:
         model_: The model, a `varied.models.LatentModel`, in float64.
         spec_: All that was chosen, a `varied.Spec`.
-        loss_curve_: The loss of each step, in nats for standardised rows.
+        loss_curve_: The loss of each step, in nats for standardized rows.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 1)) * [1.0, 2.0, 3.0]
@@ -69,7 +69,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         objective: Any = None,
         epochs: float | None = None,
         steps: int | None = None,
-        batch: int = 128,
+        batch_size: int = 128,
         lr: float = 3e-3,
         random_state: Any = None,
         threads: int = 1,
@@ -83,7 +83,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         self.objective = objective
         self.epochs = epochs
         self.steps = steps
-        self.batch = batch
+        self.batch_size = batch_size
         self.lr = lr
         self.random_state = random_state
         self.threads = threads
@@ -117,13 +117,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
     @property
     def _n_features_out(self) -> int:
-        return int(np.prod(self.model_.latent))
+        return int(np.prod(self.model_.latent_shape))
 
     def transform(self, X: Any) -> Array:
         """Return the code of each row, with shape (N, latent)."""
         X = self._read(X)
-        with alone(self.threads):
-            codes: Array = uses.embed(self.model_, same, self._chunks(X)).numpy()
+        with isolated_rng(self.threads):
+            codes: Array = functional.embed(self.model_, identity, self._chunks(X)).numpy()
         return codes
 
     def inverse_transform(self, X: Any) -> Array:
@@ -135,9 +135,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
                 f"These codes have {codes.shape[1]} numbers each, and the model's have "
                 f"{self._n_features_out}; give codes as transform returns them."
             )
-        z = torch.from_numpy(codes.copy()).reshape(-1, *self.model_.latent)
-        with alone(self.threads):
-            return self.scale_.back(uses.decode(self.model_, z))
+        z = torch.from_numpy(codes.copy()).reshape(-1, *self.model_.latent_shape)
+        with isolated_rng(self.threads):
+            return self.scale_.back(functional.decode(self.model_, z))
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
         """Return new rows, drawn from p(z) and p(x given z), with shape (n_samples, columns).

@@ -1,91 +1,136 @@
-"""How good a model is, in numbers that a sceptic can check, with their standard errors.
+"""How good a model is: metrics with their standard errors."""
 
-What trains a classifier or draws a forest is loaded when it is first asked for.
-"""
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-from varied.evaluate.bounds import Estimate, Evaluation, Passed, evaluate, log_likelihood, passed
-from varied.evaluate.fidelity import frechet, sharpness
-from varied.evaluate.latent import active_units, collapse, is_active
-from varied.evaluate.measure import Measure, Section
-
-#: The modules of what is loaded later.
-_LATER = {
-    "aggregates": ("Aggregate", "aggregate", "c2st"),
-    "annealing": ("Annealed", "annealed", "bidirectional", "rate_distortion"),
-    "anomalies": (
-        "Detection",
-        "Threshold",
-        "auroc",
-        "average_precision",
-        "detection",
-        "fpr_at",
-        "p_values",
-        "threshold",
-    ),
-    "chances": ("Calibration", "calibration", "coverage"),
-    "closeness": ("Closeness", "Near", "closest"),
-    "copying": ("Copies", "copies"),
-    "costs": ("column_costs",),
-    "disentanglement": (
-        "DCI",
-        "beta_vae",
-        "dci",
-        "explicitness",
-        "factor_vae",
-        "gaps",
-        "information",
-        "mig",
-        "modularity",
-        "sap",
-        "scores",
-    ),
-    "distances": ("nearest",),
-    "downstream": ("Downstream", "distinguish", "tstr"),
-    "extractors": ("Extractor", "features_by", "plain"),
-    "features": ("Features", "classifier", "encoder"),
-    "likeness": ("psnr", "ssim"),
-    "neighbours": ("Neighbours", "prdc"),
-    "probes": ("Probe", "probe"),
-    "tables": ("Pairs", "Shape", "Shapes", "column_shapes", "pair_trends"),
-    "seeds": (
-        "Stability",
-        "cka",
-        "mcc",
-        "shared_neighbours",
-        "spread_over_seeds",
-        "stability",
-    ),
-}
-_PLACES = {name: module for module, names in _LATER.items() for name in names}
+from varied.evaluate.active_units import active_units, collapse_warning, is_active
+from varied.evaluate.aggregate_posterior import AggregatePosterior, aggregate_posterior, c2st
+from varied.evaluate.ais import AISResult, ais, bdmc, rate_distortion
+from varied.evaluate.calibration import Calibration, calibration, coverage
+from varied.evaluate.column_nll import column_costs
+from varied.evaluate.dcr import DCRCentile, DCRResult, distance_to_closest_record
+from varied.evaluate.detection import (
+    Detection,
+    Threshold,
+    auroc,
+    average_precision,
+    detection,
+    fpr_at,
+    p_values,
+    threshold,
+)
+from varied.evaluate.disentanglement import (
+    DCI,
+    beta_vae,
+    dci,
+    explicitness,
+    factor_vae,
+    gaps,
+    information,
+    mig,
+    modularity,
+    sap,
+    scores,
+)
+from varied.evaluate.distances import nearest
+from varied.evaluate.elbo import (
+    Estimate,
+    Evaluation,
+    PassResult,
+    evaluate,
+    forward_pass,
+    log_likelihood,
+)
+from varied.evaluate.feature_extractors import Extractor, extractor_from, standardized
+from varied.evaluate.feature_nets import FeatureNet, train_classifier, train_encoder
+from varied.evaluate.frechet import frechet, sharpness
+from varied.evaluate.image_similarity import psnr, ssim
+from varied.evaluate.memorization import MemorizationTest, memorization
+from varied.evaluate.metric import Metric, MetricGroup
+from varied.evaluate.prdc import PRDC, prdc
+from varied.evaluate.probes import Probe, probe
+from varied.evaluate.representation_similarity import (
+    Stability,
+    cka,
+    mcc,
+    shared_neighbors,
+    spread_over_seeds,
+    stability,
+)
+from varied.evaluate.tabular import Pairs, Shape, Shapes, column_shapes, pair_trends
+from varied.evaluate.tstr import TSTRResult, c2st_auroc, tstr
 
 __all__ = [
+    "DCI",
+    "PRDC",
+    "AISResult",
+    "AggregatePosterior",
+    "Calibration",
+    "DCRCentile",
+    "DCRResult",
+    "Detection",
     "Estimate",
     "Evaluation",
-    "Measure",
-    "Passed",
-    "Section",
+    "Extractor",
+    "FeatureNet",
+    "MemorizationTest",
+    "Metric",
+    "MetricGroup",
+    "Pairs",
+    "PassResult",
+    "Probe",
+    "Shape",
+    "Shapes",
+    "Stability",
+    "TSTRResult",
+    "Threshold",
     "active_units",
-    "collapse",
+    "aggregate_posterior",
+    "ais",
+    "auroc",
+    "average_precision",
+    "bdmc",
+    "beta_vae",
+    "c2st",
+    "c2st_auroc",
+    "calibration",
+    "cka",
+    "collapse_warning",
+    "column_costs",
+    "column_shapes",
+    "coverage",
+    "dci",
+    "detection",
+    "distance_to_closest_record",
     "evaluate",
+    "explicitness",
+    "extractor_from",
+    "factor_vae",
+    "forward_pass",
+    "fpr_at",
     "frechet",
+    "gaps",
+    "information",
     "is_active",
     "log_likelihood",
-    "passed",
+    "mcc",
+    "memorization",
+    "mig",
+    "modularity",
+    "nearest",
+    "p_values",
+    "pair_trends",
+    "prdc",
+    "probe",
+    "psnr",
+    "rate_distortion",
+    "sap",
+    "scores",
+    "shared_neighbors",
     "sharpness",
-    *_PLACES,
+    "spread_over_seeds",
+    "ssim",
+    "stability",
+    "standardized",
+    "threshold",
+    "train_classifier",
+    "train_encoder",
+    "tstr",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'varied.evaluate' has no attribute '{name}'")
-    return getattr(import_module(f"varied.evaluate.{_PLACES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

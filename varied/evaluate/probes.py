@@ -12,10 +12,10 @@ import torch
 from scipy.special import log_softmax
 from torch import Tensor
 
-from varied.data.labels import understand
+from varied.data.labels import parse_labels
 from varied.errors import VariedError
 from varied.evaluate.estimate import Estimate
-from varied.randomness import permutation
+from varied.seeding import permutation
 
 __all__ = ["ROWS", "Probe", "probe"]
 
@@ -33,7 +33,7 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 RIDGES = tuple(10.0**power for power in range(-3, 6))
 #: More iterations than it ever takes: some hundreds do.
 ITERATIONS = 100_000
-#: Spreads from the mean at which a standardised unit is cut off.
+#: Spreads from the mean at which a standardized unit is cut off.
 FAR = 10.0
 FOLDS = 5
 #: Rows from which one fold in place of all is held out to choose the strength.
@@ -51,7 +51,7 @@ class Probe:
         chance: The score of a reader who sees no code: who says the class most common in
             training, or the mean.
         raw: The score of the same probe on the data themselves, where they were given.
-        kind: "linear" or "neighbours".
+        kind: "linear" or "neighbors".
         rows: How many rows it was trained on.
         left_out: How many rows had no label.
         classes: How many classes there were in training; 0 for numbers.
@@ -93,7 +93,7 @@ def probe(
 
     Classes are scored by the accuracy, numbers by
     :math:`R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2`. "linear" is a logistic or a ridge
-    regression on standardised units (cut off at 10 spreads), "neighbours" the vote or the mean of
+    regression on standardized units (cut off at 10 spreads), "neighbors" the vote or the mean of
     the 10 nearest rows, by the distance of the codes as they are. The strength of a regression is
     the one that suits rows held out of the training rows best; the test rows choose nothing.
 
@@ -114,7 +114,7 @@ def probe(
             more than half differ. Floats that stand for classes must be made integers.
         test: The rows to test on, as bool with shape (N) or as their numbers; by default a fifth,
             chosen at random. The rows of the model's own test set are right where it has one.
-        kind: "linear" or "neighbours".
+        kind: "linear" or "neighbors".
         raw: The data that the codes stand for, N of them of any shape, for the same probe.
         labels_per_class: How many training rows of each class keep their label; all by default.
             Of the same seed, fewer are among the more, and the test rows stay.
@@ -122,7 +122,7 @@ def probe(
         seed: Which rows.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or too little is labelled.
+        VariedError: If the shapes do not fit, a number is not finite, or too little is labeled.
 
     Example:
         >>> codes = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
@@ -133,8 +133,8 @@ def probe(
         >>> curve[10].score.value < curve[100].score.value
         True
     """
-    if kind not in ("linear", "neighbours"):
-        raise VariedError(f"kind='{kind}': choose from linear, neighbours.")
+    if kind not in ("linear", "neighbors"):
+        raise VariedError(f"kind='{kind}': choose from linear, neighbors.")
     y, known, classed = _labels(labels, len(codes))
     order = permutation(len(y), seed, "probe").numpy()
     tested = _tested(test, known, order)
@@ -170,7 +170,7 @@ def probe(
 
 def _labels(given: Any, n: int) -> tuple[Array, Mask, bool]:
     """Return labels, which of them are known, and whether they are classes."""
-    y, _ = understand(given, n)
+    y, _ = parse_labels(given, n)
     if y.ndim > 1:
         raise VariedError(
             f"The labels have shape {y.shape}: probe one column at a time, `labels[:, 0]`."
@@ -182,8 +182,8 @@ def _tested(test: Tensor | Array | None, known: Mask, order: Whole) -> Mask:
     """Return which rows are tested on: as asked, or a fifth of those with a label."""
     found = np.zeros(len(known), bool)
     if test is None:
-        labelled = order[known[order]]
-        found[labelled[: len(labelled) // 5]] = True
+        labeled = order[known[order]]
+        found[labeled[: len(labeled) // 5]] = True
         return found
     rows = np.asarray(test.detach().cpu() if isinstance(test, Tensor) else test)
     whole = rows.dtype.kind in "iu" and rows.ndim == 1 and rows.size
@@ -258,7 +258,7 @@ def _fitted(kind: str, x: Floats, y: Array, classed: bool) -> Any:
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
 
-    if kind == "neighbours":
+    if kind == "neighbors":
         near = KNeighborsClassifier if classed else KNeighborsRegressor
         return near(min(NEIGHBOURS, len(x))).fit(x, y)
     if classed:

@@ -2,34 +2,34 @@
 
 from collections.abc import Callable
 
-from varied.models.base import Bench, Heat, LatentModel
-from varied.models.classes import ClassVAE, classes
-from varied.models.codes import TwoLevels, two_level_codes
-from varied.models.ladder import Ladder, ladder
-from varied.models.stacked import Stacked, stacked
-from varied.models.vae import VAE, flat
+from varied.models.base import LatentModel, PartFactory, Temperature
+from varied.models.ladder import Ladder, build_ladder
+from varied.models.m1m2 import M1M2, build_m1m2
+from varied.models.m2 import M2, build_m2
+from varied.models.vae import VAE, build_vae
+from varied.models.vqvae2 import TwoLevelQuantizer, build_vqvae2
 
 __all__ = [
-    "STRUCTURES",
+    "ARCHITECTURES",
+    "M1M2",
+    "M2",
     "VAE",
-    "Bench",
-    "ClassVAE",
-    "Heat",
     "Ladder",
     "LatentModel",
-    "Stacked",
-    "TwoLevels",
-    "classes",
-    "flat",
-    "ladder",
-    "stacked",
-    "two_level_codes",
+    "PartFactory",
+    "Temperature",
+    "TwoLevelQuantizer",
+    "build_ladder",
+    "build_m1m2",
+    "build_m2",
+    "build_vae",
+    "build_vqvae2",
 ]
 
-STRUCTURES: dict[str, Callable[..., LatentModel]] = {
-    "flat": flat,
-    "ladder": ladder,
-    "classes": classes,
-    "stacked": stacked,
-    "two-level-codes": two_level_codes,
+ARCHITECTURES: dict[str, Callable[..., LatentModel]] = {
+    "vae": build_vae,
+    "ladder": build_ladder,
+    "m2": build_m2,
+    "m1m2": build_m1m2,
+    "vq-vae-2": build_vqvae2,
 }

@@ -1,4 +1,4 @@
-"""What every model offers, and the bench on which structures are put together."""
+"""What every model offers, and the factory on which structures are put together."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.distributions import Distribution
 
 from varied.heads import Head
 from varied.priors import Prior
-from varied.trace import Given, Trace
+from varied.trace import ConditionalDistribution, Trace
 
-__all__ = ["Bench", "Heat", "LatentModel"]
+__all__ = ["LatentModel", "PartFactory", "Temperature"]
 
 Shape = tuple[int, ...]
-Heat = float | Sequence[float]
+Temperature = float | Sequence[float]
 
 
 class LatentModel(nn.Module, ABC):
@@ -28,41 +28,41 @@ class LatentModel(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def latent(self) -> Shape:
+    def latent_shape(self) -> Shape:
         """The shape of one latent."""
 
     @property
     @abstractmethod
-    def event(self) -> Shape:
+    def event_shape(self) -> Shape:
         """The shape of one datum."""
 
     @property
     @abstractmethod
-    def arity(self) -> int:
+    def params_per_element(self) -> int:
         """Numbers that the decoder puts out for each element of a datum."""
 
     @property
     @abstractmethod
-    def gives(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """What terms can read of the posterior and the prior."""
 
     @property
-    def codes(self) -> int:
+    def num_codes(self) -> int:
         """The size of the codebook, 0 where there is none."""
         return 0
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """The number of classes that it tells apart, 0 where it knows none."""
         return 0
 
     @property
-    def tries(self) -> int:
+    def num_enumerated(self) -> int:
         """How many codes a pass has for each draw: a model of classes tries every class."""
         return 1
 
     @property
-    def needs(self) -> str:
+    def required_term(self) -> str:
         """The term without which a part of it would stay untrained; empty where there is none."""
         return ""
 
@@ -92,7 +92,9 @@ class LatentModel(nn.Module, ABC):
         """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
 
     @abstractmethod
-    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
         """Return draws from the prior, with shape (n, *latent).
 
         Arguments:
@@ -104,14 +106,14 @@ class LatentModel(nn.Module, ABC):
 
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
         """Return new data drawn from p(x given z), z from the prior; shape (n, *event)."""
-        return self.decode(self.latents(n, c), c).sample()
+        return self.decode(self.sample_prior(n, c), c).sample()
 
-    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Take the first rows, for parts whose start depends on data."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class PartFactory:
     """Makes the parts of a model as its spec names them; a structure puts them together.
 
     Arguments:
@@ -122,23 +124,23 @@ class Bench:
         likelihood: From the shape of a datum to p(x given z).
         posterior: From the shape of a latent to q(z given x).
         prior: From the shape of a latent and features of context to p(z).
-        netted: The name of the net.
+        net_name: The name of the net.
     """
 
     shape: Shape
-    latent: Shape
+    latent_shape: Shape
     context: int
     net: Callable[[Shape, Shape, int], nn.Module]
     likelihood: Callable[[Shape], Head]
     posterior: Callable[[Shape], Head]
     prior: Callable[[Shape, int], Prior]
-    netted: str = "mlp"
+    net_name: str = "mlp"
 
     @property
     def size(self) -> int:
         """The number of elements of one latent."""
-        return math.prod(self.latent)
+        return math.prod(self.latent_shape)
 
-    def given(self, inputs: Shape, head: Head, context: int) -> Given:
+    def conditional(self, inputs: Shape, head: Head, context: int) -> ConditionalDistribution:
         """Return p(a given b, c) with a net between."""
-        return Given(self.net(inputs, head.raw, context), head, inputs)
+        return ConditionalDistribution(self.net(inputs, head.param_shape, context), head, inputs)

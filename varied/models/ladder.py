@@ -13,13 +13,13 @@ from torch.distributions import Distribution, Independent
 from varied import distributions as d
 from varied.errors import VariedError
 from varied.heads import Head
-from varied.models.base import Bench, Heat, LatentModel
-from varied.models.vae import drop, observed
+from varied.models.base import LatentModel, PartFactory, Temperature
+from varied.models.vae import drop_context, zero_missing
 from varied.nets import with_context
-from varied.nets.rungs import Fabric, Maps, Vectors
+from varied.nets.ladder_blocks import ConvBlocks, DenseBlocks, LadderBlocks
 from varied.trace import Level, Trace
 
-__all__ = ["Ladder", "Rung", "ladder"]
+__all__ = ["Ladder", "LadderLevel", "build_ladder"]
 
 #: The largest size of a log-variance, and of what a posterior adds to its prior's.
 BOUND = 10.0
@@ -28,7 +28,7 @@ BOUND = 10.0
 Draw = Callable[[int, Tensor, Distribution], Tensor]
 
 
-class Rung(nn.Module):
+class LadderLevel(nn.Module):
     """One level: its prior given all above, its posterior, and what its latent does to the state.
 
     Arguments:
@@ -37,9 +37,9 @@ class Rung(nn.Module):
         channels: Units of its latent, or channels of each place of a map.
     """
 
-    def __init__(self, fabric: Fabric, level: int, channels: int) -> None:
+    def __init__(self, fabric: LadderBlocks, level: int, channels: int) -> None:
         super().__init__()
-        self.event = (channels, *fabric.rest(level))
+        self.event_shape = (channels, *fabric.rest(level))
         self.up, self.down = fabric.up(level), fabric.down(level)
         self.above = fabric.small(fabric.state, 2 * channels)
         self.both = fabric.small(2 * fabric.state, 2 * channels)
@@ -48,7 +48,7 @@ class Rung(nn.Module):
     @property
     def size(self) -> int:
         """The number of elements of its latent."""
-        return math.prod(self.event)
+        return math.prod(self.event_shape)
 
     def prior(self, h: Tensor, lead: Sequence[int]) -> Distribution:
         """Return p(z given all above), with batch shape ``lead``."""
@@ -58,7 +58,7 @@ class Rung(nn.Module):
     def posterior(self, h: Tensor, seen: Tensor, p: Distribution) -> Distribution:
         """Return q(z given all above, x): what the data add to the prior."""
         mean, log_variance = self._pair(self.both(torch.cat([h, seen], 1)), p.batch_shape)
-        base = d.each(p)
+        base = d.base_distribution(p)
         assert isinstance(base, d.Gaussian)
         more = d.soft_clamp(log_variance, BOUND)
         return self._normal(base.mean + mean, base.log_variance + more)
@@ -69,10 +69,14 @@ class Rung(nn.Module):
 
     def _pair(self, raw: Tensor, lead: Sequence[int]) -> tuple[Tensor, ...]:
         raw = raw if raw.dtype == torch.float64 else raw.float()
-        return raw.reshape(*lead, 2 * self.event[0], *self.event[1:]).chunk(2, len(lead))
+        return raw.reshape(*lead, 2 * self.event_shape[0], *self.event_shape[1:]).chunk(
+            2, len(lead)
+        )
 
     def _normal(self, mean: Tensor, log_variance: Tensor) -> Distribution:
-        return Independent(d.Gaussian(mean, log_variance), len(self.event), validate_args=False)
+        return Independent(
+            d.Gaussian(mean, log_variance), len(self.event_shape), validate_args=False
+        )
 
 
 class Ladder(LatentModel):
@@ -97,22 +101,27 @@ class Ladder(LatentModel):
         likelihood: The head of p(x given z).
         channels: Units of each level's latent, or channels of each place of a map.
         context: The number of features of the context.
-        unconditional: The chance that a row's context is dropped in training.
+        context_dropout: The chance that a row's context is dropped in training.
     """
 
-    gives = frozenset({"density", "marginals"})
+    provides = frozenset({"density", "marginals"})
 
     def __init__(
-        self, fabric: Fabric, likelihood: Head, channels: int, context: int, unconditional: float
+        self,
+        fabric: LadderBlocks,
+        likelihood: Head,
+        channels: int,
+        context: int,
+        context_dropout: float,
     ) -> None:
         super().__init__()
-        self.likelihood, self.unconditional = likelihood, unconditional
+        self.likelihood, self.unconditional = likelihood, context_dropout
         #: The type that matrix products are computed in; None leaves float32.
         self.precision: torch.dtype | None = None
         numbers = range(1, fabric.levels + 1)
-        self.rungs = nn.ModuleList(Rung(fabric, level, channels) for level in numbers)
+        self.rungs = nn.ModuleList(LadderLevel(fabric, level, channels) for level in numbers)
         self.stem = with_context(fabric.stem, fabric.shape, context)
-        self.out = fabric.out(likelihood.raw)
+        self.out = fabric.out(likelihood.param_shape)
         self.top = nn.Parameter(0.1 * torch.randn(fabric.state, *fabric.rest(fabric.levels)))
         self.told = nn.Linear(context, fabric.state) if context else None
 
@@ -122,28 +131,28 @@ class Ladder(LatentModel):
         return [rung.size for rung in self._up()]
 
     @property
-    def latent(self) -> tuple[int, ...]:
+    def latent_shape(self) -> tuple[int, ...]:
         """The shape of all latents side by side."""
         return (sum(self.sizes),)
 
     @property
-    def event(self) -> tuple[int, ...]:
+    def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
-        return self.likelihood.event
+        return self.likelihood.event_shape
 
     @property
-    def arity(self) -> int:
+    def params_per_element(self) -> int:
         """Numbers that the decoder puts out for each element of a datum."""
-        return self.likelihood.arity
+        return self.likelihood.params_per_element
 
-    def _up(self) -> list[Rung]:
+    def _up(self) -> list[LadderLevel]:
         return list(self.rungs)  # type: ignore[arg-type]
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
         """Return the trace of one pass; its levels are from the datum upwards."""
-        x, c = observed(x, mask), drop(c, self.unconditional, self.training)
+        x, c = zero_missing(x, mask), drop_context(c, self.unconditional, self.training)
         levels: list[Level] = []
 
         def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
@@ -161,7 +170,7 @@ class Ladder(LatentModel):
         means, spreads = list[Tensor](), list[Tensor]()
 
         def draw(index: int, h: Tensor, p: Distribution) -> Tensor:
-            q = d.each(self._up()[index].posterior(h, seen[index], p))
+            q = d.base_distribution(self._up()[index].posterior(h, seen[index], p))
             assert isinstance(q, d.Gaussian)
             means.insert(0, q.mean.flatten(1))
             spreads.insert(0, q.log_variance.flatten(1))
@@ -181,12 +190,14 @@ class Ladder(LatentModel):
 
         def given(index: int, h: Tensor, p: Distribution) -> Tensor:
             z: Tensor = parts[index]
-            return z.reshape(-1, *self._up()[index].event)
+            return z.reshape(-1, *self._up()[index].event_shape)
 
         with self._cast(z):
             return self._px(self._descend(given, (len(parts[0]),), c), lead)
 
-    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
         """Return draws from the priors of all levels, side by side, with shape (n, D).
 
         Arguments:
@@ -231,18 +242,22 @@ class Ladder(LatentModel):
         for index in reversed(range(len(self.rungs))):
             rung = self._up()[index]
             z = draw(index, h, rung.prior(h, lead))
-            h = rung(h, z.reshape(-1, *rung.event))
+            h = rung(h, z.reshape(-1, *rung.event_shape))
         return h
 
     def _px(self, h: Tensor, lead: Sequence[int]) -> Distribution:
         raw: Tensor = self.out(h)
         with torch.autocast(h.device.type, enabled=False):
             raw = raw if raw.dtype == torch.float64 else raw.float()
-            return self.likelihood(raw.reshape(*lead, *self.likelihood.raw))  # type: ignore[no-any-return]
+            return self.likelihood(raw.reshape(*lead, *self.likelihood.param_shape))  # type: ignore[no-any-return]
 
 
-def ladder(
-    bench: Bench, *, levels: int = 5, state: int | None = None, unconditional: float = 0.0
+def build_ladder(
+    factory: PartFactory,
+    *,
+    levels: int = 5,
+    hidden_size: int | None = None,
+    context_dropout: float = 0.0,
 ) -> Ladder:
     """A ladder of latents with top-down inference; ``latent`` is the width of each level.
 
@@ -250,16 +265,18 @@ def ladder(
     it stands.
 
     Arguments:
-        bench: Makes the parts.
+        factory: Makes the parts.
         levels: How many levels.
-        state: Units of the state that runs through the ladder (256), or channels of maps (48).
-        unconditional: The chance that a row's context is dropped in training.
+        hidden_size: Units of the state that runs through the ladder (256), or channels of maps (48).
+        context_dropout: The chance that a row's context is dropped in training.
     """
-    plain = bench.netted == "mlp"
-    make: type[Fabric] = Vectors if plain else Maps
-    fabric = make(bench.shape, (256 if plain else 48) if state is None else state, levels)
-    likelihood = bench.likelihood(bench.shape)
-    return Ladder(fabric, likelihood, bench.latent[0], bench.context, unconditional)
+    plain = factory.net_name == "mlp"
+    make: type[LadderBlocks] = DenseBlocks if plain else ConvBlocks
+    fabric = make(
+        factory.shape, (256 if plain else 48) if hidden_size is None else hidden_size, levels
+    )
+    likelihood = factory.likelihood(factory.shape)
+    return Ladder(fabric, likelihood, factory.latent_shape[0], factory.context, context_dropout)
 
 
-ladder.own = ("posterior", "prior", "conditioning")  # type: ignore[attr-defined]
+build_ladder.own = ("posterior", "prior", "conditioning")  # type: ignore[attr-defined]

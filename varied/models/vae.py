@@ -7,15 +7,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.errors import VariedError
-from varied.models.base import Bench, Heat, LatentModel
+from varied.models.base import LatentModel, PartFactory, Temperature
 from varied.priors import Prior
 from varied.quantizers import Quantizer
-from varied.trace import Given, Level, Trace
+from varied.trace import ConditionalDistribution, Level, Trace
 
-__all__ = ["VAE", "drop", "flat", "observed", "tempered"]
+__all__ = ["VAE", "build_vae", "drop_context", "sample_with_temperature", "zero_missing"]
 
 
-def observed(x: Tensor, mask: Tensor | None) -> Tensor:
+def zero_missing(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return data with 0 where a number is missing.
 
     Filled, not multiplied: what is missing is often NaN, and NaN times 0 is NaN.
@@ -23,10 +23,10 @@ def observed(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x.masked_fill(mask == 0, 0)
 
 
-def drop(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
+def drop_context(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
     """Return a context in which rows are zeros by chance.
 
-    Zeros stand for "no label" where the context is a class; where it is standardised numbers they
+    Zeros stand for "no label" where the context is a class; where it is standardized numbers they
     are the mean, so a draw without a context is then one at the mean.
     """
     if c is None or not chance or not training:
@@ -34,7 +34,7 @@ def drop(c: Tensor | None, chance: float, training: bool) -> Tensor | None:
     return c * (torch.rand(len(c), 1, device=c.device) >= chance)
 
 
-def tempered(p: Distribution, n: int, temperature: Heat) -> Tensor:
+def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -> Tensor:
     """Return n draws whose deviation from the mean is scaled; shape (n, *event).
 
     A distribution with a ``draw`` of its own knows better what a temperature does to it.
@@ -65,47 +65,51 @@ class VAE(LatentModel):
         encoder: q(z given x, c).
         decoder: p(x given z, c).
         prior: A module from a context (or None) to p(z given c).
-        unconditional: The chance that a row's context is dropped in training, so that one model
+        context_dropout: The chance that a row's context is dropped in training, so that one model
             learns to sample with and without.
     """
 
     def __init__(
-        self, encoder: Given, decoder: Given, prior: Prior, unconditional: float = 0.0
+        self,
+        encoder: ConditionalDistribution,
+        decoder: ConditionalDistribution,
+        prior: Prior,
+        context_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder, self.decoder, self.prior = encoder, decoder, prior
-        self.unconditional = unconditional
+        self.unconditional = context_dropout
 
     @property
-    def latent(self) -> tuple[int, ...]:
+    def latent_shape(self) -> tuple[int, ...]:
         """The shape of one latent."""
         return self.decoder.inputs
 
     @property
-    def event(self) -> tuple[int, ...]:
+    def event_shape(self) -> tuple[int, ...]:
         """The shape of one datum."""
-        return self.decoder.head.event
+        return self.decoder.head.event_shape
 
     @property
-    def arity(self) -> int:
+    def params_per_element(self) -> int:
         """Numbers that the decoder puts out for each element of a datum."""
-        return self.decoder.head.arity
+        return self.decoder.head.params_per_element
 
     @property
-    def gives(self) -> frozenset[str]:
+    def provides(self) -> frozenset[str]:
         """What terms can read of the posterior and the prior."""
-        return self.encoder.head.gives & (self.prior.gives | {"codes"})
+        return self.encoder.head.provides & (self.prior.provides | {"codes"})
 
     @property
-    def codes(self) -> int:
+    def num_codes(self) -> int:
         """The size of the codebook, 0 where there is none."""
-        return self.encoder.head.codes if isinstance(self.encoder.head, Quantizer) else 0
+        return self.encoder.head.num_codes if isinstance(self.encoder.head, Quantizer) else 0
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
         """Return the trace of one pass, whose latents have shape (K, B, *latent)."""
-        x, c = observed(x, mask), drop(c, self.unconditional, self.training)
+        x, c = zero_missing(x, mask), drop_context(c, self.unconditional, self.training)
         q = self.encoder(x, c)
         z = q.rsample((samples,))
         return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask, c=c)
@@ -118,35 +122,40 @@ class VAE(LatentModel):
         """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
         return self.decoder(z, c)  # type: ignore[no-any-return]
 
-    def latents(self, n: int, c: Tensor | None = None, temperature: Heat = 1.0) -> Tensor:
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
         """Return draws from the prior, with shape (n, *latent)."""
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError("A temperature needs latents that are real numbers; leave it at 1.")
-        return tempered(self.prior(c), n, temperature)
+        return sample_with_temperature(self.prior(c), n, temperature)
 
-    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Take the first rows, for codebooks and pseudo-inputs that start from data."""
         if not self.prior.fitted_later:
-            self.prior.begin(x, c)
-        self.encoder.head.begin(self.encoder.raw(x, c))
+            self.prior.init_from_data(x, c)
+        self.encoder.head.init_from_data(self.encoder.outputs(x, c))
 
 
-def flat(bench: Bench, *, unconditional: float = 0.0) -> VAE:
+def build_vae(factory: PartFactory, *, context_dropout: float = 0.0) -> VAE:
     """One rung of latents.
 
     Arguments:
-        bench: Makes the parts.
-        unconditional: The chance that a row's context is dropped in training, so that a
+        factory: Makes the parts.
+        context_dropout: The chance that a row's context is dropped in training, so that a
             conditional model samples without one too; 0.1 to 0.2 is usual.
 
     References:
         Classifier-Free Diffusion Guidance (Ho & Salimans, 2022), https://arxiv.org/abs/2207.12598
     """
-    posterior, likelihood = bench.posterior(bench.latent), bench.likelihood(bench.shape)
-    prior = bench.prior(bench.latent, bench.context)
-    encoder = bench.given(bench.shape, posterior, bench.context)
-    decoder = bench.given(bench.latent, likelihood, bench.context)
+    posterior, likelihood = (
+        factory.posterior(factory.latent_shape),
+        factory.likelihood(factory.shape),
+    )
+    prior = factory.prior(factory.latent_shape, factory.context)
+    encoder = factory.conditional(factory.shape, posterior, factory.context)
+    decoder = factory.conditional(factory.latent_shape, likelihood, factory.context)
     if posterior.space != prior.space:
         raise VariedError("Posterior and prior have other numbers of classes; give both the same.")
     prior.attach(encoder)
-    return VAE(encoder, decoder, prior, unconditional)
+    return VAE(encoder, decoder, prior, context_dropout)

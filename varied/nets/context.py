@@ -8,16 +8,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from varied.errors import pick
-from varied.nets.film import modulated
+from varied.errors import lookup
+from varied.nets.film import add_film
 
-__all__ = ["CONTEXTS", "WithContext", "concatenate", "film", "with_context"]
+__all__ = ["CONTEXTS", "ConcatContext", "concatenate", "film", "with_context"]
 
 Shape = tuple[int, ...]
 Build = Callable[[Shape], nn.Module]
 
 
-class WithContext(nn.Module):
+class ConcatContext(nn.Module):
     """A net that reads its context as well: as features of a vector, or as one plane of a picture.
 
     The plane is a learned linear map of the context. A plane for each feature would make the first
@@ -55,7 +55,7 @@ def concatenate(build: Build, inputs: Shape, context: int) -> nn.Module:
         context: The number of features of the context.
     """
     wider = inputs[0] + (1 if inputs[1:] else context)
-    return WithContext(build((wider, *inputs[1:])), inputs, context)
+    return ConcatContext(build((wider, *inputs[1:])), inputs, context)
 
 
 def film(build: Build, inputs: Shape, context: int) -> nn.Module:
@@ -70,7 +70,7 @@ def film(build: Build, inputs: Shape, context: int) -> nn.Module:
         inputs: The shape of one input, without context.
         context: The number of features of the context.
     """
-    return modulated(build(inputs), inputs, context)
+    return add_film(build(inputs), inputs, context)
 
 
 CONTEXTS: dict[str, Callable[[Build, Shape, int], nn.Module]] = {
@@ -91,5 +91,5 @@ def with_context(build: Build, inputs: Shape, context: int, how: str = "concaten
     Raises:
         VariedError: If there is no such way, or the net has no place for it.
     """
-    way = pick(CONTEXTS, how, "way for a context")
+    way = lookup(CONTEXTS, how, "way for a context")
     return way(build, inputs, context) if context else build(inputs)

@@ -8,17 +8,17 @@ from collections.abc import Callable
 
 from torch import nn
 
-from varied.errors import pick
+from varied.errors import lookup
+from varied.nets.image_shapes import channel_widths, is_encoder, resolve_sizes
 from varied.nets.mlp import ACTIVATIONS
-from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Halved, Repeated, Transposed
+from varied.nets.resample import Downsample, UpsampleNearest, UpsampleTransposed
 
 __all__ = ["UPSAMPLES", "conv"]
 
 #: Makes a layer to twice the size of channels in, channels out, and height and width out.
 Twice = Callable[[int, int, tuple[int, int]], nn.Module]
 
-UPSAMPLES: dict[str, Twice] = {"transposed": Transposed, "nearest": Repeated}
+UPSAMPLES: dict[str, Twice] = {"transposed": UpsampleTransposed, "nearest": UpsampleNearest}
 
 
 def conv(
@@ -27,7 +27,7 @@ def conv(
     *,
     width: int = 32,
     depth: int | None = None,
-    hidden: int = 256,
+    dense_width: int = 256,
     activation: str = "relu",
     upsample: str = "transposed",
 ) -> nn.Module:
@@ -41,7 +41,7 @@ def conv(
         outputs: (D,) or (C, H, W).
         width: The channels at full size; doubled at each level, up to 512.
         depth: The number of levels; by default until the shorter side is at most 4, or the map's.
-        hidden: The units of the layer between maps and vector; 0 for none.
+        dense_width: The units of the layer between maps and vector; 0 for none.
         activation: gelu, relu, silu, softplus or tanh.
         upsample: How a map is doubled: "transposed" is a transposed convolution, "nearest" repeats
             pixels before a convolution, which leaves no ripples where a critic or few steps would.
@@ -49,13 +49,16 @@ def conv(
     Raises:
         VariedError: If neither shape is a picture, or no halvings lead from one to the other.
     """
-    act, twice = pick(ACTIVATIONS, activation, "activation"), pick(UPSAMPLES, upsample, "upsample")
-    down = direction(inputs, outputs, "conv") == "down"
+    act, twice = (
+        lookup(ACTIVATIONS, activation, "activation"),
+        lookup(UPSAMPLES, upsample, "upsample"),
+    )
+    down = is_encoder(inputs, outputs, "conv") == "down"
     large, small = (inputs, outputs) if down else (outputs, inputs)
-    sizes = way(large, small, depth, "conv")
+    sizes = resolve_sizes(large, small, depth, "conv")
     if down:
-        return _down(inputs, outputs, width, sizes, hidden, act)
-    return _up(inputs, outputs, width, sizes[::-1], hidden, act, twice)
+        return _down(inputs, outputs, width, sizes, dense_width, act)
+    return _up(inputs, outputs, width, sizes[::-1], dense_width, act, twice)
 
 
 def _down(
@@ -66,10 +69,10 @@ def _down(
     hidden: int,
     act: type[nn.Module],
 ) -> nn.Module:
-    channels = [inputs[0], *widths(width, len(sizes) - 1)]
+    channels = [inputs[0], *channel_widths(width, len(sizes) - 1)]
     layers: list[nn.Module] = []
     for (a, b), size in zip(itertools.pairwise(channels), sizes[:-1], strict=True):
-        layers += [Halved(a, b, size), act()]
+        layers += [Downsample(a, b, size), act()]
     if len(outputs) == 3:
         last = channels[-1] if len(sizes) > 1 else width
         small = [nn.Conv2d(channels[-1], last, 3, padding=1), act()]
@@ -87,7 +90,7 @@ def _up(
     act: type[nn.Module],
     twice: Twice,
 ) -> nn.Module:
-    maps = widths(width, len(sizes) - 1)[::-1] or [width]
+    maps = channel_widths(width, len(sizes) - 1)[::-1] or [width]
     layers: list[nn.Module]
     if len(inputs) == 3:
         layers = [nn.Conv2d(inputs[0], maps[0], 3, padding=1), act()]

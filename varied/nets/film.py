@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from varied.errors import VariedError
 from varied.nets.mlp import ACTIVATIONS
 
-__all__ = ["Chain", "Conditional", "Film", "modulated"]
+__all__ = ["ContextLayer", "ContextSequential", "Film", "add_film"]
 
 
-class Conditional(nn.Module):
+class ContextLayer(nn.Module):
     """A layer that takes the context after its input: ``layer(h, c)``.
 
     A block that holds an ``nn.Sequential`` and gives ``*c`` on to it is modulated inside.
     """
 
 
-class Chain(nn.Sequential, Conditional):
+class ContextSequential(nn.Sequential, ContextLayer):
     """Layers in a row, of which some read the context."""
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
@@ -29,11 +29,11 @@ class Chain(nn.Sequential, Conditional):
             c: The context, with shape (N, F).
         """
         for layer in self:
-            h = layer(h, c) if isinstance(layer, Conditional) else layer(h)
+            h = layer(h, c) if isinstance(layer, ContextLayer) else layer(h)
         return h
 
 
-class Film(Conditional):
+class Film(ContextLayer):
     r"""An activation whose input the context scales and shifts; it starts as the activation alone.
 
     .. math:: h' = a((1 + \gamma(c)) \odot h + \beta(c))
@@ -66,7 +66,7 @@ class Film(Conditional):
         return self.activation(h + (scale * h + shift))  # type: ignore[no-any-return]
 
 
-def modulated(net: nn.Module, inputs: tuple[int, ...], context: int) -> Chain:
+def add_film(net: nn.Module, inputs: tuple[int, ...], context: int) -> ContextSequential:
     """Return a net whose activations are modulated by a context; it is called ``net(b, c)``.
 
     Activations are found in an ``nn.Sequential``, and in the blocks in it that are `Conditional`.
@@ -80,7 +80,7 @@ def modulated(net: nn.Module, inputs: tuple[int, ...], context: int) -> Chain:
         VariedError: If there is no activation to modulate.
     """
     channels = _channels(net, inputs)
-    chain = Chain(*net) if type(net) is nn.Sequential else Chain(net)
+    chain = ContextSequential(*net) if type(net) is nn.Sequential else ContextSequential(net)
     _wrap(chain, channels, context)
     if not any(isinstance(module, Film) for module in chain.modules()):
         raise VariedError(
@@ -116,11 +116,11 @@ def _channels(net: nn.Module, inputs: tuple[int, ...]) -> dict[nn.Module, int]:
 def _wrap(module: nn.Module, channels: dict[nn.Module, int], context: int) -> None:
     """Wrap the activations in a module, and those in its rows and blocks."""
     for name, child in module.named_children():
-        if child in channels and isinstance(module, Chain):
+        if child in channels and isinstance(module, ContextSequential):
             setattr(module, name, Film(child, channels[child], context))
             continue
         if type(child) is nn.Sequential:  # one of another class may run its layers otherwise
-            child = Chain(*child)
+            child = ContextSequential(*child)
             setattr(module, name, child)
-        if isinstance(child, Conditional):
+        if isinstance(child, ContextLayer):
             _wrap(child, channels, context)

@@ -7,7 +7,7 @@ import math
 
 from torch import nn
 
-from varied.errors import VariedError, pick
+from varied.errors import VariedError, lookup
 
 __all__ = ["ACTIVATIONS", "mlp"]
 
@@ -52,7 +52,7 @@ def mlp(
     """
     if width < 1 or depth < 0:
         raise VariedError(f"width={width} must be at least 1 and depth={depth} at least 0.")
-    act = pick(ACTIVATIONS, activation, "activation")
+    act = lookup(ACTIVATIONS, activation, "activation")
     sizes = [math.prod(inputs), *[width] * depth]
     layers: list[nn.Module] = [nn.Flatten()]
     for a, b in itertools.pairwise(sizes):

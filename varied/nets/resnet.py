@@ -8,9 +8,9 @@ import math
 from torch import Tensor, nn
 
 from varied.errors import VariedError
-from varied.nets.film import Conditional
-from varied.nets.picture import direction, way, widths
-from varied.nets.strided import Halved, Repeated
+from varied.nets.film import ContextLayer
+from varied.nets.image_shapes import channel_widths, is_encoder, resolve_sizes
+from varied.nets.resample import Downsample, UpsampleNearest
 
 __all__ = ["Residual", "resnet"]
 
@@ -46,14 +46,14 @@ def resnet(
     """
     if blocks < 1:
         raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has none.")
-    down = direction(inputs, outputs, "resnet") == "down"
+    down = is_encoder(inputs, outputs, "resnet") == "down"
     large, small = (inputs, outputs) if down else (outputs, inputs)
-    sizes = way(large, small, depth, "resnet")
+    sizes = resolve_sizes(large, small, depth, "resnet")
     # None at full size, where a block costs most.
     counts = [0, *[blocks] * (len(sizes) - 1)]
     if len(small) == 3:
         counts[-1] = max(blocks, 2)
-    maps = widths(width, len(sizes), most=256)
+    maps = channel_widths(width, len(sizes), most=256)
     if down:
         return _down(inputs, outputs, maps, sizes, counts)
     return _up(inputs, outputs, maps[::-1], sizes[::-1], counts[::-1])
@@ -69,7 +69,7 @@ def _down(
     layers: list[nn.Module] = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
     for level, count in enumerate(counts):
         if level:
-            layers.append(Halved(maps[level - 1], maps[level], sizes[level - 1]))
+            layers.append(Downsample(maps[level - 1], maps[level], sizes[level - 1]))
         layers += [Residual(maps[level]) for _ in range(count)]
     layers += [_norm(maps[-1]), nn.SiLU()]
     if len(outputs) == 3:
@@ -93,7 +93,7 @@ def _up(
         layers = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (maps[0], *sizes[0]))]
     for level, count in enumerate(counts):
         if level:
-            layers.append(Repeated(maps[level - 1], maps[level], sizes[level]))
+            layers.append(UpsampleNearest(maps[level - 1], maps[level], sizes[level]))
         layers += [Residual(maps[level]) for _ in range(count)]
     layers += [_norm(maps[-1]), nn.SiLU()]
     return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 3, padding=1))
@@ -105,8 +105,8 @@ def _norm(channels: int) -> nn.Module:
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 
-class Residual(Conditional):
-    """h + f(h), with f some normalised convolutions; it starts as the identity.
+class Residual(ContextLayer):
+    """h + f(h), with f some normalized convolutions; it starts as the identity.
 
     References:
         Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images

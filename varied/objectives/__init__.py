@@ -1,4 +1,4 @@
-"""What is minimised: a sum of weighted terms. A paper's objective is a function that adds them up.
+"""What is minimized: a sum of weighted terms. A paper's objective is a function that adds them up.
 
 A weight is a number or a schedule, so beta, KL warm-up and cyclical annealing are numbers that move
 and no feature of the loop.
@@ -6,66 +6,66 @@ and no feature of the loop.
 
 from collections.abc import Callable
 
-from varied.objectives.adversarial import aae, factor, hinge_gan, vae_gan, wae_gan
-from varied.objectives.base import Objective, Weighted
-from varied.objectives.bound import control, elbo, perceptual, reconstruction
-from varied.objectives.classes import semi, stacked
-from varied.objectives.codes import vq
-from varied.objectives.disentangle import beta_tc, capacity, dip, joint_capacity
-from varied.objectives.importance import ciwae, iwae, miwae, piwae
-from varied.objectives.matching import info, rae, wae_mmd
+from varied.objectives.adversarial import aae, factor_vae, patchgan, vae_gan, wae_gan
+from varied.objectives.base import Objective, WeightedTerm
+from varied.objectives.disentanglement import annealed_capacity, beta_tc_vae, dip_vae, joint_vae
+from varied.objectives.elbo import control_vae, elbo, ms_ssim, reconstruction_only
+from varied.objectives.importance import ciwae, iwae, multiply_iwae, piwae
+from varied.objectives.prior_matching import info_vae, rae, wae_mmd
+from varied.objectives.semi_supervised import m1m2, m2
+from varied.objectives.vq import vq_vae
 
 __all__ = [
     "OBJECTIVES",
     "Objective",
-    "Weighted",
+    "WeightedTerm",
     "aae",
-    "beta_tc",
-    "capacity",
+    "annealed_capacity",
+    "beta_tc_vae",
     "ciwae",
-    "control",
-    "dip",
+    "control_vae",
+    "dip_vae",
     "elbo",
-    "factor",
-    "hinge_gan",
-    "info",
+    "factor_vae",
+    "info_vae",
     "iwae",
-    "joint_capacity",
-    "miwae",
-    "perceptual",
+    "joint_vae",
+    "m1m2",
+    "m2",
+    "ms_ssim",
+    "multiply_iwae",
+    "patchgan",
     "piwae",
     "rae",
-    "reconstruction",
-    "semi",
-    "stacked",
+    "reconstruction_only",
     "vae_gan",
-    "vq",
+    "vq_vae",
     "wae_gan",
     "wae_mmd",
 ]
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "elbo": elbo,
-    "reconstruction": reconstruction,
+    "reconstruction": reconstruction_only,
     "iwae": iwae,
-    "miwae": miwae,
+    "multiply-iwae": multiply_iwae,
     "piwae": piwae,
     "ciwae": ciwae,
-    "capacity": capacity,
-    "joint-capacity": joint_capacity,
-    "beta-tc": beta_tc,
-    "dip": dip,
-    "info": info,
+    "annealed-capacity": annealed_capacity,
+    "joint-vae": joint_vae,
+    "beta-tc-vae": beta_tc_vae,
+    "dip-vae": dip_vae,
+    "info-vae": info_vae,
     "wae-mmd": wae_mmd,
     "rae": rae,
-    "control": control,
-    "perceptual": perceptual,
-    "vq": vq,
-    "semi": semi,
-    "stacked": stacked,
-    "factor": factor,
+    "control-vae": control_vae,
+    "ms-ssim": ms_ssim,
+    "vq-vae": vq_vae,
+    "m2": m2,
+    "m1m2": m1m2,
+    "factor-vae": factor_vae,
     "aae": aae,
     "wae-gan": wae_gan,
     "vae-gan": vae_gan,
-    "hinge-gan": hinge_gan,
+    "patchgan": patchgan,
 }

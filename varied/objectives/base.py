@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from varied.critics import Adversary
-from varied.dial import Dial, turn
+from varied.discriminators import AdversarialTerm
+from varied.scheduled_value import ScheduledValue, set_step
 from varied.schedules import Number
-from varied.terms import Term, distortion, rate
+from varied.terms import Term, kl, reconstruction
 from varied.trace import Trace
 
-__all__ = ["Objective", "Weighted"]
+__all__ = ["Objective", "WeightedTerm"]
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedTerm:
     """A term with its name and its weight.
 
     A weight is a number, a schedule, or a module with a buffer ``value``, a method ``turn(step,
@@ -42,7 +42,7 @@ class Objective(nn.Module):
         samples: The number K of draws that the terms want for each datum.
     """
 
-    def __init__(self, *terms: Weighted, samples: int = 1) -> None:
+    def __init__(self, *terms: WeightedTerm, samples: int = 1) -> None:
         super().__init__()
         self.names = [weighted.name for weighted in terms]
         self.terms = [weighted.term for weighted in terms]
@@ -51,9 +51,9 @@ class Objective(nn.Module):
         self.owned = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
 
     @property
-    def reads(self) -> frozenset[str]:
+    def requires(self) -> frozenset[str]:
         """All that the terms read of the distributions."""
-        return frozenset().union(*(getattr(term, "reads", ()) for term in self.terms))
+        return frozenset().union(*(getattr(term, "requires", ()) for term in self.terms))
 
     @property
     def eager(self) -> bool:
@@ -61,10 +61,10 @@ class Objective(nn.Module):
         return any(getattr(term, "eager", False) for term in self.terms)
 
     @property
-    def critics(self) -> dict[str, Adversary]:
+    def critics(self) -> dict[str, AdversarialTerm]:
         """The terms that own a critic, by name."""
         pairs = zip(self.names, self.terms, strict=True)
-        return {name: term for name, term in pairs if isinstance(term, Adversary)}
+        return {name: term for name, term in pairs if isinstance(term, AdversarialTerm)}
 
     def attach(self, model: Any) -> None:
         """Show the model to the terms that need more of it than a trace."""
@@ -72,14 +72,14 @@ class Objective(nn.Module):
         for term in shown:
             term.attach(model)
 
-    def turn(self, step: int, progress: float = 1.0) -> None:
+    def set_step(self, step: int, progress: float = 1.0) -> None:
         """Set every number that moves.
 
         Arguments:
             step: Steps done.
             progress: The share of the run that is done, for schedules whose length is a share.
         """
-        turn(self, step, progress)
+        set_step(self, step, progress)
 
     def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss and its parts.
@@ -90,37 +90,39 @@ class Objective(nn.Module):
 
         Returns:
             The loss (a scalar), and batch means by name, in nats: each term unweighted, the true
-            ``distortion`` and ``rate`` always among them where they exist, ``beta``, the weight
+            ``reconstruction`` and ``kl`` always among them where they exist, ``beta``, the weight
             of the rate, where it has one, and what each critic pays. What critics pay is part of
             the loss, but its gradient reaches no one else.
         """
         if step is not None:
-            self.turn(step)
+            self.set_step(step)
         values = [term(trace).mean() for term in self.terms]
         weights = [dial.get_buffer("value") for dial in self.weights]
         loss = torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum()
         parts = dict(zip(self.names, values, strict=True))
-        self._feel(parts)
-        paid = {f"{name}_critic": critic.loss(trace) for name, critic in self.critics.items()}
-        parts |= self._told(trace, parts) | paid
+        self._update_weights(parts)
+        paid = {
+            f"{name}_discriminator": critic.loss(trace) for name, critic in self.critics.items()
+        }
+        parts |= self._report(trace, parts) | paid
         for critic in self.critics.values():
             parts |= critic.told
         return loss + sum(paid.values()), {name: value.detach() for name, value in parts.items()}
 
-    def _feel(self, parts: dict[str, Tensor]) -> None:
+    def _update_weights(self, parts: dict[str, Tensor]) -> None:
         pairs: list[tuple[str, Any]] = list(zip(self.names, self.weights, strict=True))
         for name, weight in pairs:
-            if self.training and hasattr(weight, "feel"):
-                weight.feel(parts[name].detach())
+            if self.training and hasattr(weight, "update"):
+                weight.update(parts[name].detach())
 
-    def _told(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         told = {}
-        if "distortion" not in parts:
-            told["distortion"] = distortion(trace).mean()
-        if "density" in self.reads and "rate" not in parts:
-            told["rate"] = rate(trace).mean()
+        if "reconstruction" not in parts:
+            told["reconstruction"] = reconstruction(trace).mean()
+        if "density" in self.requires and "kl" not in parts:
+            told["kl"] = kl(trace).mean()
         dials = dict(zip(self.names, self.weights, strict=True))
-        for name in {"rate", "free_rate"} & dials.keys():
+        for name in {"kl", "free_bits_kl"} & dials.keys():
             # A copy: the buffer itself moves on with the next step.
             told["beta"] = dials[name].get_buffer("value").clone()
         return told
@@ -131,4 +133,4 @@ class Objective(nn.Module):
 
 
 def _dial(weight: Number | nn.Module) -> nn.Module:
-    return weight if isinstance(weight, nn.Module) else Dial(weight)
+    return weight if isinstance(weight, nn.Module) else ScheduledValue(weight)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from varied.errors import VariedError, pick
-from varied.objectives.base import Objective, Weighted
+from varied.errors import VariedError, lookup
+from varied.objectives.base import Objective, WeightedTerm
 from varied.schedules import Number
-from varied.terms import CIWAE, MIWAE, PIWAE, DReG, Resampled
+from varied.terms import CIWAE, PIWAE, DReG, MultiplyIWAE, SubsampledIWAE
 from varied.terms import iwae as weighted
 
-__all__ = ["ciwae", "iwae", "miwae", "piwae"]
+__all__ = ["ciwae", "iwae", "multiply_iwae", "piwae"]
 
-ESTIMATORS = {"standard": Resampled, "dreg": DReG}
+ESTIMATORS = {"standard": SubsampledIWAE, "dreg": DReG}
 
 
-def iwae(samples: int = 5, estimator: str = "standard", kept: int = 0) -> Objective:
+def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0) -> Objective:
     r"""The negative importance-weighted bound: the tighter, the more draws.
 
     .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
@@ -27,20 +27,20 @@ def iwae(samples: int = 5, estimator: str = "standard", kept: int = 0) -> Object
 
     Arguments:
         samples: The number K of draws for each datum; a step takes about K times as long.
-        estimator: Of the encoder's gradient: "standard", or "dreg", which is less noisy, the more
+        gradient_estimator: Of the encoder's gradient: "standard", or "dreg", which is less noisy, the more
             so with many draws.
-        kept: Learn from this many draws, picked by their weights, in place of all: without
+        n_kept: Learn from this many draws, picked by their weights, in place of all: without
             bias, a little more noisy, and a quarter faster with 5 of 50; 0 learns from all.
     """
     _at_least_one(samples=samples)
-    estimate = pick(ESTIMATORS, estimator, "estimator")
-    if kept:
-        _at_least_one(kept=kept)
-    term = weighted if estimate is Resampled and not kept else estimate(kept)
-    return Objective(Weighted("iwae", term), samples=samples)
+    estimate = lookup(ESTIMATORS, gradient_estimator, "gradient estimator")
+    if n_kept:
+        _at_least_one(n_kept=n_kept)
+    term = weighted if estimate is SubsampledIWAE and not n_kept else estimate(n_kept)
+    return Objective(WeightedTerm("iwae", term), samples=samples)
 
 
-def miwae(groups: int = 8, samples: int = 8) -> Objective:
+def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
     r"""The mean of importance-weighted bounds: an encoder that still learns, a bound less tight.
 
     .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
@@ -50,14 +50,14 @@ def miwae(groups: int = 8, samples: int = 8) -> Objective:
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        groups: The number M of bounds.
+        n_groups: The number M of bounds.
         samples: The number K of draws for each; a step takes about M times K times as long.
     """
-    _at_least_one(groups=groups, samples=samples)
-    return Objective(Weighted("miwae", MIWAE(groups)), samples=groups * samples)
+    _at_least_one(n_groups=n_groups, samples=samples)
+    return Objective(WeightedTerm("miwae", MultiplyIWAE(n_groups)), samples=n_groups * samples)
 
 
-def piwae(groups: int = 8, samples: int = 8) -> Objective:
+def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
     r"""The decoder learns by the tight bound of all draws, the encoder by the mean of looser ones.
 
     .. math:: \theta: -\log \frac1{MK} \sum_{mk} w_{mk}, \qquad
@@ -68,14 +68,14 @@ def piwae(groups: int = 8, samples: int = 8) -> Objective:
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        groups: The number M of the encoder's bounds.
+        n_groups: The number M of the encoder's bounds.
         samples: The number K of draws for each; a step takes about M times K times as long.
     """
-    _at_least_one(groups=groups, samples=samples)
-    return Objective(Weighted("piwae", PIWAE(groups)), samples=groups * samples)
+    _at_least_one(n_groups=n_groups, samples=samples)
+    return Objective(WeightedTerm("piwae", PIWAE(n_groups)), samples=n_groups * samples)
 
 
-def ciwae(mix: Number = 0.05, samples: int = 5) -> Objective:
+def ciwae(elbo_share: Number = 0.05, samples: int = 5) -> Objective:
     r"""A mixture of the evidence lower bound and the importance-weighted one.
 
     .. math:: -\beta \, \mathrm{ELBO} - (1 - \beta) \log \frac1K \sum_k w_k
@@ -85,13 +85,13 @@ def ciwae(mix: Number = 0.05, samples: int = 5) -> Objective:
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        mix: The share of the evidence lower bound, from 0 to 1, a number or a schedule.
+        elbo_share: The share of the evidence lower bound, from 0 to 1, a number or a schedule.
         samples: The number K of draws for each datum; a step takes about K times as long.
     """
     _at_least_one(samples=samples)
-    if isinstance(mix, float | int) and not 0 <= mix <= 1:
-        raise VariedError(f"mix={mix} must be from 0 to 1; 0.05 is usual.")
-    return Objective(Weighted("ciwae", CIWAE(mix)), samples=samples)
+    if isinstance(elbo_share, float | int) and not 0 <= elbo_share <= 1:
+        raise VariedError(f"elbo_share={elbo_share} must be from 0 to 1; 0.05 is usual.")
+    return Objective(WeightedTerm("ciwae", CIWAE(elbo_share)), samples=samples)
 
 
 def _at_least_one(**counts: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from varied.files import write
-from varied.plots.sheet import sheet
+from varied.atomic_io import atomic_write
+from varied.plots.contact_sheet import sheet
 from varied.plots.style import Array, StrPath
 
 __all__ = ["crossed", "edits", "square"]
@@ -93,4 +93,4 @@ def square(pictures: Array, path: StrPath) -> Path:
 
 def _laid(cells: Sequence[Array | None], path: StrPath, **how: Any) -> Path:
     image = sheet(cells, **how)
-    return write(Path(path), lambda file: image.save(file, "PNG"))
+    return atomic_write(Path(path), lambda file: image.save(file, "PNG"))

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from varied.errors import VariedError, pick
+from varied.errors import VariedError, lookup
 from varied.plots.style import Array
 
-__all__ = ["follow"]
+__all__ = ["aligned_embeddings"]
 
 Frames: TypeAlias = list[Array]
 
@@ -19,7 +19,7 @@ SECONDS_PER_POINT = 6e-4  # one later stage of t-SNE, measured on one core
 PATIENCE = 20.0  # seconds
 
 
-def follow(
+def aligned_embeddings(
     codes: Sequence[Array], *, seed: int = 0, method: str = "auto"
 ) -> tuple[list[Array], str]:
     """Return the latent codes of one set of data in two dimensions, steady from stage to stage.
@@ -42,7 +42,7 @@ def follow(
     stages = [np.nan_to_num(np.asarray(stage, float).reshape(len(stage), -1)) for stage in codes]
     # A single dimension has no other plane than its own.
     chosen = _choose(stages) if method == "auto" or stages[0].shape[1] < 2 else method
-    way, name = pick(WAYS, chosen, "way to follow codes")
+    way, name = lookup(WAYS, chosen, "way to follow codes")
     return way(stages, seed), name
 
 

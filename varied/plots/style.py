@@ -1,4 +1,4 @@
-"""The one look of all pictures: colours, numbers, bare axes, and files that are whole or absent."""
+"""The one look of all pictures: colors, numbers, bare axes, and files that are whole or absent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from varied.files import write
+from varied.atomic_io import atomic_write
 
 __all__ = [
     "BLUE",
@@ -30,13 +30,13 @@ __all__ = [
     "RUST",
     "Array",
     "StrPath",
-    "dress",
+    "avoid_overlap",
+    "class_style",
     "number",
     "plain",
     "save",
     "sheet_of",
-    "spread_out",
-    "swatch",
+    "style_axes",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -68,8 +68,8 @@ OTHERS = (
 )
 
 
-def swatch(index: int) -> tuple[str, str]:
-    """Return the colour and the marker of one class; the pairs are distinct for 20 classes."""
+def class_style(index: int) -> tuple[str, str]:
+    """Return the color and the marker of one class; the pairs are distinct for 20 classes."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
@@ -102,7 +102,7 @@ def sheet_of(width: float, height: float) -> Figure:
     return figure
 
 
-def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
     """Take away the frame, and give light guides, readable thousands and quiet labels."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#8a8a8a")
@@ -116,11 +116,11 @@ def dress(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None
     ax.set_ylabel(ylabel, fontsize=10, color=MUTED)
 
 
-def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def avoid_overlap(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Return the places moved as little as keeps them `gap` apart, within limits where they fit.
 
     Example:
-        >>> spread_out([0.5, 0.5], 0.25, 0.0, 1.0)
+        >>> avoid_overlap([0.5, 0.5], 0.25, 0.0, 1.0)
         [0.5, 0.75]
     """
     order = np.argsort(places, kind="stable")
@@ -143,7 +143,7 @@ def save(figure: Figure, path: StrPath, *, tight: bool = False) -> Path:
     with warnings.catch_warnings():
         # A letter that no face has is drawn as a box, which says as much as a warning for each.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        return write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))
+        return atomic_write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))
 
 
 @cache

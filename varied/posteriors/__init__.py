@@ -1,26 +1,26 @@
 """q(z given x): what the encoder says of a code."""
 
 from varied.heads import Head
-from varied.posteriors.base import Posterior, Whole
-from varied.posteriors.categories import Gumbel, Joint
-from varied.posteriors.committed import DeltaGaussian
+from varied.posteriors.base import NonFactorized, Posterior
+from varied.posteriors.delta_gaussian import DeltaGaussian
 from varied.posteriors.flows import IAF, Flow
-from varied.posteriors.gaussian import Gaussian, Point
-from varied.posteriors.sphere import VonMisesFisher
+from varied.posteriors.gaussian import Deterministic, Gaussian
+from varied.posteriors.gumbel_softmax import GaussianGumbel, GumbelSoftmax
+from varied.posteriors.von_mises_fisher import VonMisesFisher
 from varied.quantizers import QUANTIZERS
 
 __all__ = [
     "IAF",
     "POSTERIORS",
     "DeltaGaussian",
+    "Deterministic",
     "Flow",
     "Gaussian",
-    "Gumbel",
-    "Joint",
-    "Point",
+    "GaussianGumbel",
+    "GumbelSoftmax",
+    "NonFactorized",
     "Posterior",
     "VonMisesFisher",
-    "Whole",
 ]
 
 POSTERIORS: dict[str, type[Head]] = {
@@ -28,9 +28,9 @@ POSTERIORS: dict[str, type[Head]] = {
     "delta-gaussian": DeltaGaussian,
     "iaf": IAF,
     "flow": Flow,
-    "vmf": VonMisesFisher,
-    "gumbel": Gumbel,
-    "joint": Joint,
-    "point": Point,
+    "von-mises-fisher": VonMisesFisher,
+    "gumbel-softmax": GumbelSoftmax,
+    "gaussian-gumbel": GaussianGumbel,
+    "deterministic": Deterministic,
     **QUANTIZERS,
 }

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from varied.heads import Head
 
-__all__ = ["Posterior", "Whole"]
+__all__ = ["NonFactorized", "Posterior"]
 
 
 class Posterior(Head):
@@ -17,24 +17,24 @@ class Posterior(Head):
     space: str = "real"
 
 
-class Whole(Posterior):
+class NonFactorized(Posterior):
     """A posterior whose elements are not independent: ``build`` returns a distribution of events.
 
     It gets tensors that split the channels of what the network put out by ``sizes``, where each
-    element has not simply its own ``arity`` parameters.
+    element has not simply its own ``params_per_element`` parameters.
     """
 
-    gives: frozenset[str] = frozenset({"density"})
+    provides: frozenset[str] = frozenset({"density"})
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The number of channels of each parameter."""
-        return (self.event[0],) * self.arity
+        return (self.event_shape[0],) * self.params_per_element
 
     @property
-    def raw(self) -> tuple[int, ...]:
+    def param_shape(self) -> tuple[int, ...]:
         """The shape that a network must put out for one datum."""
-        return (sum(self.sizes), *self.event[1:])
+        return (sum(self.sizes), *self.event_shape[1:])
 
     def forward(self, h: Tensor) -> Distribution:
         """Return the distribution of one latent each.
@@ -45,4 +45,4 @@ class Whole(Posterior):
         Returns:
             A distribution with batch shape (*) and event shape (C, *rest).
         """
-        return self.build(*h.split(self.sizes, dim=h.dim() - len(self.event)))
+        return self.build(*h.split(self.sizes, dim=h.dim() - len(self.event_shape)))

@@ -13,8 +13,8 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.transforms import ComposedTransform, MonotonicAffineTransform, MonotonicRQSTransform
 
 from varied import distributions as d
-from varied.errors import VariedError, pick
-from varied.posteriors.base import Whole
+from varied.errors import VariedError, lookup
+from varied.posteriors.base import NonFactorized
 
 __all__ = ["IAF", "Flow"]
 
@@ -46,10 +46,10 @@ def _chain(size: int, transforms: int, width: int, **each: Any) -> nn.ModuleList
     return nn.ModuleList(steps)
 
 
-class _Bent(Whole):
+class _Bent(NonFactorized):
     """A mean, a log-variance, and a context for the steps that bend."""
 
-    arity = 3
+    params_per_element = 3
 
     def __init__(self, event: tuple[int, ...], steps: nn.ModuleList, bound: float) -> None:
         super().__init__(event)
@@ -59,14 +59,14 @@ class _Bent(Whole):
 
     def build(self, mean: Tensor, log_variance: Tensor, h: Tensor) -> Distribution:
         """Return flows; each parameter has shape (B, *event)."""
-        rank = len(self.event)
+        rank = len(self.event_shape)
         mean, log_variance, h = (part.flatten(-rank) for part in (mean, log_variance, h))
         # The steps come first, so that they bend a narrow posterior as finely as a wide one.
         scale = (0.5 * d.soft_clamp(log_variance, self.bound)).exp()
         path = ComposedTransform(
             *(step(h) for step in self.steps), AffineTransform(mean, scale, event_dim=1)
         )
-        return d.Flow(torch.zeros_like(mean), torch.zeros_like(mean), path, self.event)
+        return d.Flow(torch.zeros_like(mean), torch.zeros_like(mean), path, self.event_shape)
 
 
 class IAF(_Bent):
@@ -93,17 +93,21 @@ class IAF(_Bent):
 
     Arguments:
         event: The shape of a latent; dimensions are in order, channels first.
-        transforms: The number of steps.
+        n_transforms: The number of steps.
         width: The hidden size of each step's network.
-        bound: The largest size of the log-variance.
+        logvar_bound: The largest size of the log-variance.
     """
 
     def __init__(
-        self, event: tuple[int, ...], transforms: int = 2, width: int = 320, bound: float = 10.0
+        self,
+        event: tuple[int, ...],
+        n_transforms: int = 2,
+        width: int = 320,
+        logvar_bound: float = 10.0,
     ) -> None:
         size = torch.Size(event).numel()
-        steps = _chain(size, transforms, width, univariate=d.Gate, shapes=[(), ()])
-        super().__init__(event, steps, bound)
+        steps = _chain(size, n_transforms, width, univariate=d.GatedAffine, shapes=[(), ()])
+        super().__init__(event, steps, logvar_bound)
 
 
 def _affine(bins: int) -> dict[str, Any]:
@@ -140,25 +144,25 @@ class Flow(_Bent):
 
     Arguments:
         event: The shape of a latent.
-        kind: "nsf-coupling", "realnvp", "nsf" or "maf": splines or affine maps.
-        transforms: The number of steps.
+        flow: "nsf-coupling", "realnvp", "nsf" or "maf": splines or affine maps.
+        n_transforms: The number of steps.
         width: The hidden size of each step's network.
         bins: The bins of a spline.
-        bound: The largest size of the log-variance.
+        logvar_bound: The largest size of the log-variance.
     """
 
     def __init__(
         self,
         event: tuple[int, ...],
-        kind: str = "nsf-coupling",
-        transforms: int = 3,
+        flow: str = "nsf-coupling",
+        n_transforms: int = 3,
         width: int = 128,
         bins: int = 8,
-        bound: float = 10.0,
+        logvar_bound: float = 10.0,
     ) -> None:
         if bins < 2:
             raise VariedError(f"bins={bins} must be at least 2; 8 is usual.")
-        each, passes = pick(KINDS, kind, "kind of flow")
+        each, passes = lookup(KINDS, flow, "kind of flow")
         size = torch.Size(event).numel()
-        steps = _chain(size, transforms, width, passes=passes, **each(bins))
-        super().__init__(event, steps, bound)
+        steps = _chain(size, n_transforms, width, passes=passes, **each(bins))
+        super().__init__(event, steps, logvar_bound)

@@ -9,7 +9,7 @@ from varied import distributions as d
 from varied.errors import VariedError
 from varied.posteriors.base import Posterior
 
-__all__ = ["Gaussian", "Point"]
+__all__ = ["Deterministic", "Gaussian"]
 
 
 class Gaussian(Posterior):
@@ -21,27 +21,27 @@ class Gaussian(Posterior):
 
     Arguments:
         event: The shape of a latent.
-        bound: The largest size of the log-variance; 10 lets a scale range from 0.007 to 150.
+        logvar_bound: The largest size of the log-variance; 10 lets a scale range from 0.007 to 150.
     """
 
-    arity = 2
+    params_per_element = 2
 
-    def __init__(self, event: tuple[int, ...], bound: float = 10.0) -> None:
+    def __init__(self, event: tuple[int, ...], logvar_bound: float = 10.0) -> None:
         super().__init__(event)
-        if bound <= 0:
-            raise VariedError(f"bound={bound} must be above 0; 10 is the default.")
-        self.bound = bound
+        if logvar_bound <= 0:
+            raise VariedError(f"logvar_bound={logvar_bound} must be above 0; 10 is the default.")
+        self.bound = logvar_bound
 
     def build(self, mean: Tensor, log_variance: Tensor) -> Distribution:
         """Return diagonal Gaussians."""
         return d.Gaussian(mean, d.soft_clamp(log_variance, self.bound))
 
 
-class Point(Posterior):
+class Deterministic(Posterior):
     """All mass on one code: the encoder of an autoencoder. It has no density, so no KL."""
 
-    gives: frozenset[str] = frozenset()
+    provides: frozenset[str] = frozenset()
 
     def build(self, value: Tensor) -> Distribution:
         """Return points."""
-        return d.Point(value)
+        return d.Delta(value)

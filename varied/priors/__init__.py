@@ -1,28 +1,28 @@
 """p(z): what codes are like before a datum is seen, and what new data are made from."""
 
+from varied.priors.autoregressive import AutoregressiveCodes
 from varied.priors.base import Encoder, Prior
-from varied.priors.categorical import Categorical, Joint
-from varied.priors.codes import OverCodes
+from varied.priors.categorical import Categorical, GaussianCategorical
 from varied.priors.flow import Flow
-from varied.priors.full import FullMixture
-from varied.priors.matching import FlowMatching
-from varied.priors.mixture import Mixture
+from varied.priors.flow_matching import FlowMatching
+from varied.priors.gmm import GaussianMixture
+from varied.priors.hyperspherical import HypersphericalUniform
+from varied.priors.learned_gmm import LearnedGaussianMixture
 from varied.priors.normal import StandardNormal
-from varied.priors.sphere import HypersphericalUniform
 from varied.priors.transformer import Transformer
 from varied.priors.vamp import VampPrior
 
 __all__ = [
     "PRIORS",
+    "AutoregressiveCodes",
     "Categorical",
     "Encoder",
     "Flow",
     "FlowMatching",
-    "FullMixture",
+    "GaussianCategorical",
+    "GaussianMixture",
     "HypersphericalUniform",
-    "Joint",
-    "Mixture",
-    "OverCodes",
+    "LearnedGaussianMixture",
     "Prior",
     "StandardNormal",
     "Transformer",
@@ -31,13 +31,13 @@ __all__ = [
 
 PRIORS: dict[str, type[Prior]] = {
     "standard-normal": StandardNormal,
-    "mixture": Mixture,
+    "learned-gmm": LearnedGaussianMixture,
     "vamp": VampPrior,
     "flow": Flow,
-    "sphere-uniform": HypersphericalUniform,
+    "hyperspherical-uniform": HypersphericalUniform,
     "categorical": Categorical,
-    "joint": Joint,
+    "gaussian-categorical": GaussianCategorical,
     "transformer": Transformer,
     "flow-matching": FlowMatching,
-    "gmm": FullMixture,
+    "gmm": GaussianMixture,
 }

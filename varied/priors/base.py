@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-__all__ = ["Encoder", "Prior", "drawn", "in_pieces"]
+__all__ = ["Encoder", "Prior", "chunked", "to_size"]
 
 
 class Encoder(Protocol):
@@ -36,7 +36,7 @@ class Prior(nn.Module, ABC):
     """
 
     #: What its distributions give, for terms that read it: "density" and "marginals".
-    gives: frozenset[str] = frozenset({"density", "marginals"})
+    provides: frozenset[str] = frozenset({"density", "marginals"})
     #: Whether the constructor takes the number of features of the context after the event.
     reads_context: bool = False
     #: Whether it is trained after the model, on what the encoder says, and not beside it.
@@ -44,13 +44,13 @@ class Prior(nn.Module, ABC):
     #: What a prior that is fitted later is trained on: "latents", or "codes" for their indices.
     over: str = "latents"
     #: How a fit of it differs from the usual `varied.spec.Plan` of a fit.
-    usual: Mapping[str, Any] = MappingProxyType({})
+    default_plan: Mapping[str, Any] = MappingProxyType({})
     #: Where its latents lie; as the posterior's.
     space: str = "real"
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()
-        self.event = tuple(event)
+        self.event_shape = tuple(event)
 
     def attach(self, encoder: Encoder) -> None:
         """Take the encoder, once, before anything is trained or loaded.
@@ -59,7 +59,7 @@ class Prior(nn.Module, ABC):
         would be saved, and stepped, twice.
         """
 
-    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Take the first rows, without gradient, for a start that depends on data.
 
         Arguments:
@@ -74,14 +74,12 @@ class Prior(nn.Module, ABC):
         """Return p(z given c), with a batch shape of () or (B)."""
 
 
-def drawn(shape: Any) -> torch.Size:
+def to_size(shape: Any) -> torch.Size:
     """Return a sample shape from one, or from a number of draws."""
     return torch.Size((shape,) if isinstance(shape, int) else shape)
 
 
-def in_pieces(
-    function: Callable[..., Tensor], *rows: Tensor, each: int, most: int = 2**23
-) -> Tensor:
+def chunked(function: Callable[..., Tensor], *rows: Tensor, each: int, most: int = 2**23) -> Tensor:
     """Return a function of rows, taken of so few at a time that they fit in memory.
 
     Arguments:

@@ -11,10 +11,10 @@ import zuko
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from varied.errors import VariedError, pick
-from varied.priors.base import Prior, drawn
+from varied.errors import VariedError, lookup
+from varied.priors.base import Prior, to_size
 
-__all__ = ["Flow", "Flowing"]
+__all__ = ["Flow", "FlowDistribution"]
 
 #: The flows by name; where half of the numbers wait for the other half, a draw takes two passes.
 KINDS: dict[str, Any] = {
@@ -43,34 +43,34 @@ class Flow(Prior):
     Arguments:
         event: The shape of a latent.
         context: The number of features of the context; 0 for none.
-        kind: "maf", "nsf", "realnvp" or "nsf-coupling".
-        transforms: How many maps.
+        flow: "maf", "nsf", "realnvp" or "nsf-coupling".
+        n_transforms: How many maps.
         width: Units in each of the two hidden layers of a map.
     """
 
-    gives = frozenset({"density"})
+    provides = frozenset({"density"})
     reads_context = True
 
     def __init__(
         self,
         event: tuple[int, ...],
         context: int,
-        kind: str = "maf",
-        transforms: int = 4,
+        flow: str = "maf",
+        n_transforms: int = 4,
         width: int = 128,
     ) -> None:
         super().__init__(event)
-        make, size = pick(KINDS, kind, "flow"), math.prod(self.event)
-        for name, value in (("transforms", transforms), ("width", width)):
+        make, size = lookup(KINDS, flow, "flow"), math.prod(self.event_shape)
+        for name, value in (("n_transforms", n_transforms), ("width", width)):
             if value < 1:
                 raise VariedError(f"{name}={value} must be at least 1.")
-        if kind == "realnvp" and size < 2:
+        if flow == "realnvp" and size < 2:
             raise VariedError(
-                "kind='realnvp' lets one half of the numbers move the other, and a latent of one "
-                "number has no halves; use kind='maf'."
+                "flow='realnvp' lets one half of the numbers move the other, and a latent of one "
+                "number has no halves; use flow='maf'."
             )
         self.context = context
-        self.flow = make(size, context, transforms=transforms, hidden_features=(width, width))
+        self.flow = make(size, context, transforms=n_transforms, hidden_features=(width, width))
         for one in self.flow.transform.transforms:
             _calm(one)
 
@@ -80,7 +80,7 @@ class Flow(Prior):
             c = None
         elif c is None:
             c = next(self.parameters()).new_zeros(self.context)
-        return Flowing(self.flow(c), self.event)
+        return FlowDistribution(self.flow(c), self.event_shape)
 
 
 @torch.no_grad()
@@ -91,7 +91,7 @@ def _calm(transform: Any) -> None:
         param.mul_(0.05)
 
 
-class Flowing(Distribution):
+class FlowDistribution(Distribution):
     """A flow over vectors as a distribution over latents of any shape.
 
     Arguments:
@@ -123,12 +123,12 @@ class Flowing(Distribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draw with a gradient; shape (*sample_shape, *batch_shape, *event)."""
-        return self._pushed(drawn(sample_shape), 1.0)
+        return self._pushed(to_size(sample_shape), 1.0)
 
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
         """Draw from a normal distribution whose deviation is scaled, bent by the same maps."""
         with torch.no_grad():
-            return self._pushed(drawn(shape), temperature)
+            return self._pushed(to_size(shape), temperature)
 
     def _pushed(self, shape: torch.Size, temperature: float) -> Tensor:
         base = self.flow.base.rsample(shape)

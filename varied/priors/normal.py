@@ -22,8 +22,10 @@ class StandardNormal(Prior):
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__(event)
-        self.register_buffer("zero", torch.zeros(self.event), persistent=False)
+        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Return the standard normal; it does not look at the context."""
-        return Independent(d.Gaussian(self.zero, self.zero), len(self.event), validate_args=False)
+        return Independent(
+            d.Gaussian(self.zero, self.zero), len(self.event_shape), validate_args=False
+        )

@@ -10,28 +10,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.errors import VariedError
+from varied.priors.autoregressive import AutoregressiveCodes, CodeLookup
 from varied.priors.base import Encoder, Prior
-from varied.priors.codes import Lookup, OverCodes
 
-__all__ = ["Causal", "Transformer"]
+__all__ = ["CausalTransformer", "Transformer"]
 
 
-class Past:
+class KVCache:
     """Keys and values of the sites that are known.
 
     Arguments:
         sites: How many there will be.
     """
 
-    def __init__(self, sites: int) -> None:
-        self.sites, self.length = sites, 0
+    def __init__(self, num_tokens: int) -> None:
+        self.num_tokens, self.length = num_tokens, 0
         self.held: tuple[Tensor, Tensor] | None = None
 
     def add(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Take those of one more site, with shape (N, heads, 1, width), and return all so far."""
         if self.held is None:
             rows, heads, _, width = key.shape
-            shape = (rows, heads, self.sites, width)
+            shape = (rows, heads, self.num_tokens, width)
             self.held = key.new_empty(shape), value.new_empty(shape)
         for held, new in zip(self.held, (key, value), strict=True):
             held[:, :, self.length] = new[:, :, 0]
@@ -58,12 +58,12 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, h: Tensor, past: Past | None = None) -> Tensor:
+    def forward(self, h: Tensor, past: KVCache | None = None) -> Tensor:
         """Return features with shape (N, sites, width); of one new site where there is a past."""
         h = h + self.dropout(self.tells(self._attend(self.before(h), past)))
         return h + self.dropout(self.dense(self.between(h)))  # type: ignore[no-any-return]
 
-    def _attend(self, h: Tensor, past: Past | None) -> Tensor:
+    def _attend(self, h: Tensor, past: KVCache | None) -> Tensor:
         split = self.asks(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = split.unbind(0)
         if past is not None:
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return found.transpose(1, 2).flatten(2)
 
 
-class Causal(nn.Module):
+class CausalTransformer(nn.Module):
     """A net that says which code comes next, from the codes before it and the context.
 
     Arguments:
@@ -91,7 +91,7 @@ class Causal(nn.Module):
     def __init__(
         self,
         codes: int,
-        sites: int,
+        num_tokens: int,
         context: int,
         *,
         width: int,
@@ -100,13 +100,13 @@ class Causal(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.sites, self.memory = sites, 2 * depth * sites * width
+        self.num_tokens, self.memory = num_tokens, 2 * depth * num_tokens * width
         #: The type that matrix products are computed in; None leaves float32.
         self.precision: torch.dtype | None = None
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
-        self.codes = nn.Embedding(codes, width)
-        self.places = nn.Parameter(0.02 * torch.randn(sites, width))
+        self.embedding = nn.Embedding(codes, width)
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(num_tokens, width))
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, codes)
@@ -135,19 +135,19 @@ class Causal(nn.Module):
         """
         kind = index.device.type
         with torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None):
-            before = torch.cat([self.first(len(index), c), self.codes(index[:, :-1])], 1)
-            h = self.dropout(before + self.places)
+            before = torch.cat([self.first(len(index), c), self.embedding(index[:, :-1])], 1)
+            h = self.dropout(before + self.position_embedding)
             for block in self.blocks:
                 h = block(h)
             logits: Tensor = self.out(self.norm(h))
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def spelling(self, rows: int, c: Tensor | None = None) -> Spelling:
+    def spelling(self, rows: int, c: Tensor | None = None) -> CodeDecoder:
         """Return what takes the last codes, first none, and returns logits of the next ones."""
-        return Spelling(self, rows, c)
+        return CodeDecoder(self, rows, c)
 
 
-class Spelling:
+class CodeDecoder:
     """One string of codes a row in the making: each site is computed once, and remembered.
 
     Arguments:
@@ -156,9 +156,9 @@ class Spelling:
         c: The context, with shape (rows, F), or None.
     """
 
-    def __init__(self, net: Causal, rows: int, c: Tensor | None) -> None:
+    def __init__(self, net: CausalTransformer, rows: int, c: Tensor | None) -> None:
         self.net, self.rows, self.c = net, rows, c
-        self.pasts = [Past(net.sites) for _ in net.blocks]
+        self.pasts = [KVCache(net.num_tokens) for _ in net.blocks]
 
     def __call__(self, last: Tensor | None) -> Tensor:
         """Return logits of the next code, with shape (rows, codes).
@@ -167,8 +167,8 @@ class Spelling:
             last: The codes that were chosen last, with shape (rows); None for the first site.
         """
         net, site = self.net, self.pasts[0].length
-        h = net.first(self.rows, self.c) if last is None else net.codes(last).unsqueeze(1)
-        h = net.dropout(h + net.places[site])
+        h = net.first(self.rows, self.c) if last is None else net.embedding(last).unsqueeze(1)
+        h = net.dropout(h + net.position_embedding[site])
         for block, past in zip(net.blocks, self.pasts, strict=True):
             h = block(h, past)
         return net.out(net.norm(h))[:, 0]  # type: ignore[no-any-return]
@@ -194,16 +194,16 @@ class Transformer(Prior):
         width: Features of one site.
         depth: How many blocks of attention and dense layers. On digits, two were ahead of
             four after 20 seconds and after 70 on one thread.
-        heads: Heads of attention; they share the width.
+        n_heads: Heads of attention; they share the width.
         dropout: The chance that a feature is left out in training.
     """
 
-    gives = frozenset({"density"})
+    provides = frozenset({"density"})
     space = "codes"
     reads_context = True
     fitted_later = True
     over = "codes"
-    usual = MappingProxyType({"lr": 3e-3, "batch": 32})
+    default_plan = MappingProxyType({"lr": 3e-3, "batch_size": 32})
 
     def __init__(
         self,
@@ -211,21 +211,21 @@ class Transformer(Prior):
         context: int,
         width: int = 128,
         depth: int = 2,
-        heads: int = 4,
+        n_heads: int = 4,
         dropout: float = 0.1,
     ) -> None:
         super().__init__(event)
-        for name, value in (("width", width), ("depth", depth), ("heads", heads)):
+        for name, value in (("width", width), ("depth", depth), ("n_heads", n_heads)):
             if value < 1:
                 raise VariedError(f"{name}={value} must be at least 1.")
-        if width % heads:
-            raise VariedError(f"width={width} must be a multiple of heads={heads}.")
+        if width % n_heads:
+            raise VariedError(f"width={width} must be a multiple of n_heads={n_heads}.")
         if not 0 <= dropout < 1:
             raise VariedError(f"dropout={dropout} must be from 0 to below 1; 0.1 is the default.")
         self.context = context
-        self._shape = {"width": width, "depth": depth, "heads": heads}
+        self._shape = {"width": width, "depth": depth, "heads": n_heads}
         self._dropout = dropout
-        self._quantizer: tuple[Lookup, ...] = ()
+        self._quantizer: tuple[CodeLookup, ...] = ()
 
     def attach(self, encoder: Encoder) -> None:
         """Take the quantizer, and make the net for its codes.
@@ -234,17 +234,17 @@ class Transformer(Prior):
             VariedError: If the posterior has no codes.
         """
         head = encoder.head
-        if not hasattr(head, "codes") or not hasattr(head, "lookup"):
+        if not hasattr(head, "num_codes") or not hasattr(head, "lookup"):
             raise VariedError(
                 "prior='transformer' is over codes and this posterior has none; "
                 "use posterior='vq', or prior='flow-matching' for latents without codes."
             )
         self._quantizer = (head,)
-        self.net = Causal(
-            head.codes, head.sites, self.context, **self._shape, dropout=self._dropout
+        self.net = CausalTransformer(
+            head.num_codes, head.num_tokens, self.context, **self._shape, dropout=self._dropout
         )
 
-    def forward(self, c: Tensor | None = None) -> OverCodes:
+    def forward(self, c: Tensor | None = None) -> AutoregressiveCodes:
         """Return the distribution over codes, given the context where there is one."""
         if not self._quantizer:
             raise VariedError("prior='transformer' is over codes; call attach(encoder) first.")
@@ -252,4 +252,4 @@ class Transformer(Prior):
             c = None
         elif c is None:
             c = self.net.start.new_zeros(self.context)
-        return OverCodes(self.net, self._quantizer[0], c)
+        return AutoregressiveCodes(self.net, self._quantizer[0], c)

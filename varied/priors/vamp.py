@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from varied.distributions import Gaussian, each
+from varied.distributions import Gaussian, base_distribution
 from varied.errors import VariedError
 from varied.priors.base import Encoder, Prior
-from varied.priors.blend import Blend, DiagonalBlend, PosteriorBlend
+from varied.priors.mixtures import DiagonalMixture, MixtureDistribution, PosteriorMixture
 
 __all__ = ["VampPrior"]
 
@@ -33,21 +33,23 @@ class VampPrior(Prior):
     Arguments:
         event: The shape of a latent.
         context: The number of features of the context; 0 for none.
-        components: How many pseudo-inputs.
+        n_components: How many pseudo-inputs.
     """
 
-    gives = frozenset({"density"})
+    provides = frozenset({"density"})
     reads_context = True
 
     unit: Tensor
 
-    def __init__(self, event: tuple[int, ...], context: int, components: int = 500) -> None:
+    def __init__(self, event: tuple[int, ...], context: int, n_components: int = 500) -> None:
         super().__init__(event)
-        if components < 1:
-            raise VariedError(f"components={components} must be at least 1; 500 is the default.")
-        self.components = components
+        if n_components < 1:
+            raise VariedError(
+                f"n_components={n_components} must be at least 1; 500 is the default."
+            )
+        self.components = n_components
         self.register_buffer("unit", torch.tensor(False))
-        self.contexts = nn.Parameter(torch.randn(components, context)) if context else None
+        self.contexts = nn.Parameter(torch.randn(n_components, context)) if context else None
         self._encoder: tuple[Encoder, ...] = ()
 
     def attach(self, encoder: Encoder) -> None:
@@ -56,7 +58,7 @@ class VampPrior(Prior):
         self.inputs = nn.Parameter(torch.randn(self.components, *encoder.inputs))
 
     @torch.no_grad()
-    def begin(self, x: Tensor, c: Tensor | None = None) -> None:
+    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Start the pseudo-inputs from rows of the data, all of them different."""
         x = x.nan_to_num(0)
         self.unit.fill_(bool(((x >= 0) & (x <= 1)).all()))
@@ -78,10 +80,10 @@ class VampPrior(Prior):
         c = None if self.contexts is None else self.contexts[index]
         return self._encoder[0](self.pseudo()[index], c)
 
-    def forward(self, c: Tensor | None = None) -> Blend:
+    def forward(self, c: Tensor | None = None) -> MixtureDistribution:
         """Return the mixture, encoded once; it does not look at the context."""
         q = self._encoded(slice(None))
-        one, equal = each(q), self.inputs.new_zeros(self.components)
+        one, equal = base_distribution(q), self.inputs.new_zeros(self.components)
         if isinstance(one, Gaussian):
-            return DiagonalBlend(equal, one.mean, one.log_variance)
-        return PosteriorBlend(equal, q, self._encoded)
+            return DiagonalMixture(equal, one.mean, one.log_variance)
+        return PosteriorMixture(equal, q, self._encoded)

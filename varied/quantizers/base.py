@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from varied.distributions.code import Code
+from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError
 from varied.heads import Head
-from varied.quantizers.use import code_counts
+from varied.quantizers.usage import code_counts
 
-__all__ = ["MOST_CODES", "Found", "Quantizer", "straight"]
+__all__ = ["MOST_CODES", "Quantized", "Quantizer", "straight_through"]
 
 #: The whole codebook is made in each pass; beyond this it would take more memory than the model.
 MOST_CODES = 2**18
 
 
 @dataclass
-class Found:
+class Quantized:
     """What a quantizer makes of M vectors.
 
     Arguments:
@@ -48,7 +48,7 @@ class Quantizer(Head):
         codes: The size of the codebook.
     """
 
-    gives: frozenset[str] = frozenset({"codes"})
+    provides: frozenset[str] = frozenset({"codes"})
     space = "codes"
 
     #: Indices for each vector.
@@ -61,31 +61,31 @@ class Quantizer(Head):
     def __init__(self, event: tuple[int, ...], codes: int) -> None:
         super().__init__(event)
         if codes < 2:
-            raise VariedError(f"codes={codes} must be at least 2; 512 is usual.")
+            raise VariedError(f"codebook_size={codes} must be at least 2; 512 is usual.")
         if codes > MOST_CODES:
             raise VariedError(
                 f"{codes} codes are more than {MOST_CODES}, and few of them would be in use; "
                 f"take fewer, or several at each place with posterior='residual-vq'."
             )
-        self.codes = codes
+        self.num_codes = codes
         self.register_buffer("use", torch.ones(codes))
 
     @property
-    def places(self) -> int:
+    def num_positions(self) -> int:
         """The number of vectors of one datum."""
-        return math.prod(self.event[1:])
+        return math.prod(self.event_shape[1:])
 
     @property
-    def sites(self) -> int:
+    def num_tokens(self) -> int:
         """The number of indices of one datum."""
-        return self.depth * self.places
+        return self.depth * self.num_positions
 
     @abstractmethod
-    def quantize(self, rows: Tensor) -> Found:
+    def quantize(self, rows: Tensor) -> Quantized:
         """Return the codes of vectors with shape (M, C)."""
 
     @abstractmethod
-    def vectors(self, index: Tensor) -> Tensor:
+    def decode_indices(self, index: Tensor) -> Tensor:
         """Return codes, with shape (M, C), by their indices, with shape (M, depth)."""
 
     def start(self, rows: Tensor) -> None:
@@ -93,14 +93,14 @@ class Quantizer(Head):
 
     def build(self, h: Tensor) -> Distribution:
         """Return codes, with the shape of ``h``."""
-        lead = h.shape[: h.dim() - len(self.event)]
+        lead = h.shape[: h.dim() - len(self.event_shape)]
         found = self.quantize(self._rows(h))
         # Depth first: the first codes of all places stand before the second of any.
-        index = found.index.reshape(-1, self.places, self.depth).mT
-        cost = found.cost.reshape(-1, self.places).sum(1)
-        return Code(
+        index = found.index.reshape(-1, self.num_positions, self.depth).mT
+        cost = found.cost.reshape(-1, self.num_positions).sum(1)
+        return CodebookPoint(
             self._latents(found.value, lead),
-            index.reshape(*lead, self.sites),
+            index.reshape(*lead, self.num_tokens),
             cost.reshape(lead),
         )
 
@@ -115,11 +115,11 @@ class Quantizer(Head):
             Latents with shape (*, C, *rest).
         """
         lead = index.shape[:-1]
-        index = index.reshape(-1, self.depth, self.places).mT.reshape(-1, self.depth)
-        return self._latents(self.vectors(index), lead)
+        index = index.reshape(-1, self.depth, self.num_positions).mT.reshape(-1, self.depth)
+        return self._latents(self.decode_indices(index), lead)
 
     @torch.no_grad()
-    def begin(self, h: Tensor) -> None:
+    def init_from_data(self, h: Tensor) -> None:
         """Begin where the data are.
 
         Arguments:
@@ -131,16 +131,18 @@ class Quantizer(Head):
             self.start(rows)
 
     def _rows(self, h: Tensor) -> Tensor:
-        return h.reshape(-1, self.event[0], self.places).mT.reshape(-1, self.event[0])
+        return h.reshape(-1, self.event_shape[0], self.num_positions).mT.reshape(
+            -1, self.event_shape[0]
+        )
 
     def _latents(self, rows: Tensor, lead: tuple[int, ...]) -> Tensor:
-        rows = rows.reshape(-1, self.places, self.event[0]).mT
-        return rows.reshape(*lead, *self.event)
+        rows = rows.reshape(-1, self.num_positions, self.event_shape[0]).mT
+        return rows.reshape(*lead, *self.event_shape)
 
     def _relative(self, index: Tensor) -> Tensor:
         """Return how often each code was taken, as a multiple of the mean; shape (codes)."""
-        counts = code_counts(index, self.codes)
-        return counts.to(self.use.dtype) * (self.codes / index.numel())
+        counts = code_counts(index, self.num_codes)
+        return counts.to(self.use.dtype) * (self.num_codes / index.numel())
 
     @torch.no_grad()
     def _note(self, rows: Tensor, index: Tensor) -> Tensor:
@@ -154,7 +156,7 @@ class Quantizer(Head):
         return sound
 
 
-def straight(code: Tensor, path: Tensor) -> Tensor:
+def straight_through(code: Tensor, path: Tensor) -> Tensor:
     """Return the code itself, with the gradient of another tensor of that shape.
 
     ``path - path.detach()`` is 0 to the last bit, where the usual ``path + (code - path).detach()``

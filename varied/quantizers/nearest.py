@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["nearest", "pulled", "rotated"]
+__all__ = ["commitment_loss", "nearest_code", "rotation_trick"]
 
 #: Numbers of one table of distances: rows are taken in pieces, so that memory stays small.
 TABLE = 2**22
 
 
 @torch.no_grad()
-def nearest(rows: Tensor, book: Tensor) -> Tensor:
+def nearest_code(rows: Tensor, book: Tensor) -> Tensor:
     r"""Return the index of the nearest code of each row.
 
     .. math:: \arg\min_k \| h - e_k \|^2 = \arg\max_k h \cdot e_k - \tfrac12 \| e_k \|^2
@@ -34,7 +34,7 @@ def nearest(rows: Tensor, book: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def rotated(rows: Tensor, code: Tensor) -> Tensor:
+def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
     r"""Return each row turned and stretched onto its code, so that the gradient turns with it.
 
     .. math::
@@ -67,7 +67,7 @@ def _along(rows: Tensor, direction: Tensor) -> Tensor:
     return (rows * direction).sum(1, keepdim=True)
 
 
-def pulled(rows: Tensor, code: Tensor, commitment: float, both: bool) -> Tensor:
+def commitment_loss(rows: Tensor, code: Tensor, commitment: float, both: bool) -> Tensor:
     r"""Return what it costs that rows and their codes are apart, with shape (M).
 
     .. math:: \beta \| h - sg(e) \|^2 + \| sg(h) - e \|^2

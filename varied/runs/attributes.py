@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.data import Items
+from varied.data import RawData
 from varied.data.codecs import Codec, TableCodec
-from varied.data.codecs.columns import Number
-from varied.data.labels import understand
-from varied.errors import VariedError, pick
+from varied.data.codecs.columns import NumericColumn
+from varied.data.labels import parse_labels
+from varied.errors import VariedError, lookup
 
 __all__ = ["Attribute", "attributes", "described", "found"]
 
@@ -41,11 +41,13 @@ class Attribute:
 
     def having(self, level: str) -> tuple[Tensor, Tensor]:
         """Return which rows have a level, and of which that is known, as bool with shape (N)."""
-        wanted = pick({name: i for i, name in enumerate(self.levels)}, level, f"{self.name} called")
+        wanted = lookup(
+            {name: i for i, name in enumerate(self.levels)}, level, f"{self.name} called"
+        )
         return torch.from_numpy(self.index == wanted), torch.from_numpy(self.index >= 0)
 
 
-def attributes(items: Items, codec: Codec, more: Any = None) -> dict[str, Attribute]:
+def attributes(items: RawData, codec: Codec, more: Any = None) -> dict[str, Attribute]:
     """Return all that is known of rows, by name: "class", or the columns of a table.
 
     Arguments:
@@ -57,7 +59,7 @@ def attributes(items: Items, codec: Codec, more: Any = None) -> dict[str, Attrib
     if isinstance(codec, TableCodec):
         for column in codec.learned:
             cells = items.x[column.name]
-            if isinstance(column, Number):
+            if isinstance(column, NumericColumn):
                 every[column.name] = _halved(column.name, column.numbers(cells))
             else:
                 words = [str(cell) for cell in cells.astype(object).where(cells.notna(), "")]
@@ -77,7 +79,7 @@ def attributes(items: Items, codec: Codec, more: Any = None) -> dict[str, Attrib
 
 
 def _of(name: str, labels: Any) -> Attribute:
-    values, levels = understand(labels, len(labels))
+    values, levels = parse_labels(labels, len(labels))
     return Attribute(name, levels, values) if levels else _halved(name, values)
 
 
@@ -103,7 +105,7 @@ def found(
     if not every:
         raise VariedError("The rows of this run have no labels: give examples with and without.")
     if name is not None:
-        one = pick(every, name, "attribute")
+        one = lookup(every, name, "attribute")
         if level is None and one.levels != ("low", "high"):
             raise VariedError(
                 f"'{name}' has several levels: say towards which of {_list(one.levels)}."
@@ -126,7 +128,7 @@ def found(
             if first
             else tuple(f"{a.name}: {b}" for a in every.values() for b in a.levels)
         )
-        pick(dict.fromkeys(known), level, "class" if first else "level")
+        lookup(dict.fromkeys(known), level, "class" if first else "level")
     return having[0], level
 
 

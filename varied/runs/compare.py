@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from varied import plots, uses
-from varied.data import Items, chunks
+from varied import functional, plots
+from varied.data import RawData, iter_batches
 from varied.data.codecs import TableCodec
-from varied.evaluate import Estimate, passed
-from varied.evaluate.words import active, estimate
-from varied.randomness import noise
+from varied.evaluate import Estimate, forward_pass
+from varied.evaluate.formatting import active, estimate
 from varied.report import Figure, Sentence, Table, write_report
 from varied.runs.run import Run
 from varied.runs.store import Store
+from varied.seeding import seeded
 
 if TYPE_CHECKING:
-    from varied.evaluate.tables import Shapes
+    from varied.evaluate.tabular import Shapes
 
 __all__ = ["HEADER", "Comparison"]
 
@@ -52,7 +52,7 @@ class Comparison:
         checks = (
             (
                 [run.data["digest"] for run in self.runs],
-                "they were trained on different data; train them on the same, in the same --size",
+                "they were trained on different data; train them on the same, in the same --image-size",
             ),
             (
                 [run.spec.likelihood.plain for run in self.runs],
@@ -112,8 +112,8 @@ class Comparison:
         """Return the -ELBO of each row, for each run."""
         costs = []
         for run, items in zip(self.runs, self.items, strict=True):
-            batch = run.stored(items)
-            seen = passed(run.model, run.codec.load, chunks(batch.x, batch.c, size=500))
+            batch = run.encode_items(items)
+            seen = forward_pass(run.model, run.codec.load, iter_batches(batch.x, batch.c, size=500))
             costs.append(seen.distortion + (0 if seen.rate is None else seen.rate))
         return costs
 
@@ -121,7 +121,7 @@ class Comparison:
     def _order(self) -> list[int]:
         return sorted(self._dense, key=lambda i: float(self._costs[i].mean()))
 
-    def _shared(self, run: Run) -> Items:
+    def _shared(self, run: Run) -> RawData:
         """Return the test rows that a run has in common with the others of the same data."""
         kin = [other for other in self.runs if other.data["digest"] == run.data["digest"]]
         tests = [set(other.store.read_split().test.tolist()) for other in kin]
@@ -198,7 +198,7 @@ class Comparison:
         """Return test rows, made rows and how alike their columns are, where all have tables."""
         if not all(isinstance(run.codec, TableCodec) for run in self.runs):
             return []
-        from varied.evaluate.tables import column_shapes  # it loads pandas
+        from varied.evaluate.tabular import column_shapes  # it loads pandas
 
         found = []
         for run, items in zip(self.runs, self.items, strict=True):
@@ -212,7 +212,7 @@ class Comparison:
         """Yield how alike columns of made rows are, and pairs of them; the least alike first."""
         if not self._shapes:
             return
-        from varied.evaluate.tables import pair_trends
+        from varied.evaluate.tabular import pair_trends
 
         pairs = [
             str(pair_trends(real, made).mean) if real.shape[1] > 1 else ""
@@ -263,12 +263,14 @@ class Comparison:
         return rows
 
 
-def _reconstructed(run: Run, items: Items) -> tuple[Any, Any]:
+def _reconstructed(run: Run, items: RawData) -> tuple[Any, Any]:
     """Return the first items and a run's reconstructions; chance is the same for all runs."""
-    batch = run.stored(items.take(np.arange(min(SHOWN, len(items)))))
-    with noise(0, "look"):
+    batch = run.encode_items(items.take(np.arange(min(SHOWN, len(items)))))
+    with seeded(0, "look"):
         x = run.codec.load(batch.x)
-    return run.codec.looks(x), run.codec.looks(uses.reconstruct(run.model, x, batch.c))
+    return run.codec.to_images(x), run.codec.to_images(
+        functional.reconstruct(run.model, x, batch.c)
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -278,7 +280,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _opened(folders: Sequence[Path]) -> list[Run]:
     """Open runs; data that several share are read once."""
-    read: dict[str, Items] = {}
+    read: dict[str, RawData] = {}
     found = []
     for folder in folders:
         digest = str(Store(folder).read_data()["digest"])

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from varied import files, plots
+from varied import atomic_io, plots
 from varied.errors import VariedError
 
 __all__ = ["Draw", "Result", "draw_many", "draw_pairs", "draw_paths", "draw_traversals"]
@@ -65,15 +65,17 @@ class Result:
             return _save_array(self.array, path)
         if ending == ".csv" and self.kind == "array":
             rows = self.array.reshape(len(self.array), -1)
-            return files.write(path, "".join(",".join(map(repr, r)) + "\n" for r in rows.tolist()))
+            return atomic_io.atomic_write(
+                path, "".join(",".join(map(repr, r)) + "\n" for r in rows.tolist())
+            )
         if not ending and self.kind == "picture":
             return self._save_each(path)
         raise VariedError(f"'{path.name}': save {self.kind}s as .png or .npy, or give a folder.")
 
     def _save_each(self, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
-        colour = self.shown.ndim > 3 and self.shown.shape[-1] == 3
-        frame = self.shown.shape[-3 if colour else -2 :]
+        color = self.shown.ndim > 3 and self.shown.shape[-1] == 3
+        frame = self.shown.shape[-3 if color else -2 :]
         for index, picture in enumerate(self.shown.reshape(-1, *frame)):
             Image.fromarray(picture).save(folder / f"{index:05d}.png")
         return folder

@@ -11,29 +11,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied import uses
-from varied.data import Batch, chunks
+from varied import functional
+from varied.atomic_io import read_json
+from varied.data import Batch, iter_batches
 from varied.data.codecs import TableCodec
 from varied.errors import VariedError
 from varied.evaluate import Estimate, Evaluation, evaluate
-from varied.files import read_json
-from varied.models import Heat
-from varied.randomness import permutation
-from varied.runs.around import around
-from varied.runs.encoded import Encoded, encoded
-from varied.runs.making import Making
-from varied.runs.opened import ROWS
+from varied.models import Temperature
+from varied.runs.data_uses import Making
+from varied.runs.encoding import Encoding, encode
+from varied.runs.opening import ROWS
 from varied.runs.result import (
     Result,
     draw_many,
     draw_pairs,
     draw_traversals,
 )
+from varied.runs.variations import sample_variations
+from varied.seeding import permutation
 
 if TYPE_CHECKING:
-    from varied.runs.compressed import Compressed, Restored
-    from varied.runs.detected import Detected
-    from varied.runs.imputed import Imputed
+    from varied.runs.compression import CompressedData, Restored
+    from varied.runs.detection import AnomalyReport
+    from varied.runs.imputation import ImputationResult
 
 __all__ = ["Run", "list_runs"]
 
@@ -58,42 +58,46 @@ class Run(Making):
         self,
         n: int | None = None,
         *,
-        of: object = None,
-        near: Any = None,
-        spread: float = 1.0,
-        temperature: Heat = 1.0,
-        draw: bool | None = None,
+        label: object = None,
+        around: Any = None,
+        scale: float = 1.0,
+        temperature: Temperature = 1.0,
+        sample_x: bool | None = None,
         seed: int = 0,
     ) -> Result:
         """Return new data.
 
         Arguments:
-            n: How many, 64 if not given; around each item of ``near``, 9.
-            of: The context of a conditional run: a class name, a number, or one for each.
-            near: Items to make others like; each comes first, and those made around it follow.
-            spread: How far from them: a factor on the spread of their codes.
+            n: How many, 64 if not given; around each item of ``around``, 9.
+            label: The context of a conditional run: a class name, a number, or one for each.
+            around: Items to make others like; each comes first, and those made around it follow.
+            scale: How far from them: a factor on the spread of their codes.
             temperature: Below 1 is more typical, above 1 more varied; a ladder takes one for each
                 level too, from the datum upwards.
-            draw: Whether to draw from p(x given z) rather than take its mean; None does so for
+            sample_x: Whether to draw from p(x given z) rather than take its mean; None does so for
                 rows of a table, since a mean of rows is no row.
             seed: Which draws.
         """
-        draw = self.codec.drawn if draw is None else draw
-        if near is not None:
-            return around(self, near, n, of=of, spread=spread, draw=draw, seed=seed)
+        sample_x = self.codec.decodes_by_sampling if sample_x is None else sample_x
+        if around is not None:
+            return sample_variations(
+                self, around, n, label=label, scale=scale, sample_x=sample_x, seed=seed
+            )
         n = 64 if n is None else n
-        c = self.contexts(n, of)
-        x = uses.sample(self.model, n, c, temperature=temperature, draw=draw, seed=seed)
+        c = self.contexts(n, label)
+        x = functional.sample(
+            self.model, n, c, temperature=temperature, sample_x=sample_x, seed=seed
+        )
         return self.result(x, draw_many, c=c)
 
     def reconstruct(self, source: Any = None, *, n: int = 32) -> Result:
         """Return originals, as the model saw them, and reconstructions; shape (2, n, ...)."""
         items = self.read(source).first(n)
-        x, c = self.seen(items)
-        made = uses.reconstruct(self.model, x, c)
+        x, c = self.as_model_input(items)
+        made = functional.reconstruct(self.model, x, c)
         if isinstance(self.codec, TableCodec):  # each under its original
             names = {"row": None, "which": ("original", "reconstruction")}
-            return self.followed(items, Batch(x, c), made[:, None], draw_pairs, names)
+            return self.paired_result(items, Batch(x, c), made[:, None], draw_pairs, names)
         return self.result(torch.cat([x, made]), draw_pairs, (2, len(x)))
 
     def interpolate(
@@ -103,7 +107,7 @@ class Run(Making):
         n: int = 6,
         steps: int = 10,
         path: str = "linear",
-        corners: bool = False,
+        grid: bool = False,
     ) -> Result:
         """Return paths between data: the first n items to the next n; shape (n, steps, ...).
 
@@ -112,18 +116,18 @@ class Run(Making):
             n: How many paths.
             steps: Data along each path, or each side of a square.
             path: "linear", "spherical", or "density", which goes where training codes are dense.
-            corners: Whether to fill the square between the first four items instead; its shape is
+            grid: Whether to fill the square between the first four items instead; its shape is
                 (steps, steps, ...).
         """
-        from varied.runs.walked import cornered, walked
+        from varied.runs.interpolation import interpolate_grid, interpolate_pairs
 
         items = self.read(source)
-        if corners:
-            return cornered(self, items, steps=steps, path=path)
-        return walked(self, items.first(2 * n), steps=steps, path=path)
+        if grid:
+            return interpolate_grid(self, items, steps=steps, path=path)
+        return interpolate_pairs(self, items.first(2 * n), steps=steps, path=path)
 
     @property
-    def straight(self) -> bool:
+    def has_euclidean_latent(self) -> bool:
         """Whether a latent unit can move by itself: not on a sphere, among classes or codes."""
         return getattr(getattr(self.model, "prior", None), "space", "real") == "real"
 
@@ -138,40 +142,40 @@ class Run(Making):
         Returns:
             Data with shape (dimensions, steps, ...).
         """
-        if not self.straight:
+        if not self.has_euclidean_latent:
             raise VariedError(
                 "No unit of these latents moves by itself: they lie on a sphere, on classes or on "
                 "codes; use interpolate."
             )
         order, rates = self._ranked()
         order = order[:dimensions]
-        x, c = self.seen(self.read(source).first(1))
-        z = uses.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
-        made, values = uses.traverse(self.model, z, order, c, steps=steps)
+        x, c = self.as_model_input(self.read(source).first(1))
+        z = functional.encode(self.model, lambda x: x, [Batch(x, c)]).mean[0]
+        made, values = functional.traverse(self.model, z, order, c, steps=steps)
         draw = partial(
             draw_traversals, rates=rates[: len(order)], values=values.numpy(), dims=order
         )
         names = {"unit": [f"z{d}" for d in order], "value": [f"{v:+.2f}" for v in values.tolist()]}
         return self.result(made.flatten(0, 1), draw, (len(order), steps), names, c)
 
-    def encode(self, source: Any = None) -> Encoded:
+    def encode(self, source: Any = None) -> Encoding:
         """Return the codes of data, in order, with the names of the data."""
-        return encoded(self, source)
+        return encode(self, source)
 
     def impute(
         self,
         source: Any = None,
         *,
-        draws: int = 50,
+        n_draws: int = 50,
         samples: int = 100,
         sweeps: int = 0,
         seed: int = 0,
-    ) -> Imputed:
+    ) -> ImputationResult:
         """Return a table whose missing cells are filled, several times over.
 
         Arguments:
             source: The table; None for the run's own test rows.
-            draws: How often each cell is drawn.
+            n_draws: How often each cell is drawn.
             samples: Codes that each draw is chosen from.
             sweeps: How often what was drawn is encoded again.
             seed: Which draws.
@@ -179,36 +183,36 @@ class Run(Making):
         Raises:
             VariedError: If the run is not of a table.
         """
-        from varied.runs.imputed import imputed  # it loads pandas
+        from varied.runs.imputation import imputation_result  # it loads pandas
 
         items, codec = self.read(source), self.codec
         if not isinstance(codec, TableCodec):
             raise VariedError(
-                "Cells are filled in tables; a hole in pictures is filled by run.fill, or --hole."
+                "Cells are filled in tables; a hole in pictures is filled by run.fill, or --mask."
             )
-        batch = self.stored(items)
+        batch = self.encode_items(items)
         gaps = (batch.x[:, : len(codec.learned)] == 0).any(1)
         rows = torch.nonzero(gaps)[:, 0]
         if not len(rows):
-            return imputed(items.x, codec, rows.numpy(), [])
+            return imputation_result(items.x, codec, rows.numpy(), [])
         c = None if batch.c is None else batch.c[rows]
         # Of their scores, so that a number stays within the range of its column.
         flags, numbers, options = codec.layout.parts
-        width = torch.tensor([1.0, self.cell_width, 1.0])
-        filled = uses.impute(
+        width = torch.tensor([1.0, self.imputation_scale, 1.0])
+        filled = functional.impute(
             self.model,
             codec.load(batch.x[rows]),
             c,
-            draws=draws,
+            n_draws=n_draws,
             samples=samples,
             sweeps=sweeps,
             widths=width.repeat_interleave(torch.tensor([flags, numbers, options])),
             seed=seed,
         )
-        return imputed(items.x, codec, rows.numpy(), filled)
+        return imputation_result(items.x, codec, rows.numpy(), filled)
 
     @cached_property
-    def cell_width(self) -> float:
+    def imputation_scale(self) -> float:
         """What the spread of a drawn number is multiplied by, as validation rows asked for.
 
         Above 1 the model was too sure of itself; 1 where there were too few of these rows.
@@ -220,42 +224,47 @@ class Run(Making):
         self,
         source: Any = None,
         *,
-        by: str = "both",
+        method: str = "both",
         samples: int = 100,
-        false_alarms: float = 0.05,
+        max_fpr: float = 0.05,
         seed: int = 0,
-    ) -> Detected:
+    ) -> AnomalyReport:
         """Return how strange data are, beside the validation rows, which the run never learned.
 
         Arguments:
             source: The data; None for the run's own test rows.
-            by: "density" (-log p(x)), "distance" (from the nearest training row), or "both"; see
-                `varied.uses.Normal`.
+            method: "density" (-log p(x)), "distance" (from the nearest training row), or "both"; see
+                `varied.functional.AnomalyScorer`.
             samples: Importance samples for each.
-            false_alarms: The share of normal data that may alarm.
+            max_fpr: The share of normal data that may alarm.
             seed: Which draws; the same datum always gets the same score.
 
         Raises:
             VariedError: If the model knows no density.
         """
-        from varied.runs.detected import detected  # it loads scipy.stats
+        from varied.runs.detection import detect  # it loads scipy.stats
 
-        if "density" not in self.model.gives:
+        if "density" not in self.model.provides:
             raise VariedError("This model has no density to score data by: train a VAE for that.")
-        items, learned = self.read(source), self.part("train")
+        items, learned = self.read(source), self.split("train")
         some = learned.take(permutation(len(learned), seed, "normal")[:NORMAL].numpy())
-        normal = uses.Normal(
-            self.model, self.codec.load, self.batches(some), by=by, samples=samples, seed=seed
+        normal = functional.AnomalyScorer(
+            self.model,
+            self.codec.load,
+            self.batches(some),
+            method=method,
+            samples=samples,
+            seed=seed,
         )
         found, usual = (
-            normal.judge(self.batches(rows)) for rows in (items, self.part("validation"))
+            normal.judge(self.batches(rows)) for rows in (items, self.split("validation"))
         )
-        looks = self.codec.looks(self.seen(items)[0])
-        return detected(
-            self.codec, items, normal, found, usual, looks, rate=false_alarms, known=len(learned)
+        looks = self.codec.to_images(self.as_model_input(items)[0])
+        return detect(
+            self.codec, items, normal, found, usual, looks, rate=max_fpr, known=len(learned)
         )
 
-    def compress(self, source: Any = None) -> Compressed:
+    def compress(self, source: Any = None) -> CompressedData:
         """Return data as bits: all of them, or their codes; it was read back once and compared.
 
         Arguments:
@@ -264,9 +273,9 @@ class Run(Making):
         Raises:
             VariedError: If the run is of a kind that makes no bits.
         """
-        from varied.runs.compressed import compressed
+        from varied.runs.compression import compress
 
-        return compressed(self, self.read(source))
+        return compress(self, self.read(source))
 
     def decompress(self, path: Path | str) -> Restored:
         """Return the data of a file that `compress` wrote.
@@ -274,26 +283,30 @@ class Run(Making):
         Raises:
             VariedError: If it is damaged, or of another run.
         """
-        from varied.runs.compressed import decompressed
+        from varied.runs.compression import decompress
 
-        return decompressed(self, Path(path))
+        return decompress(self, Path(path))
 
     def classify(self, source: Any = None, *, calibrated: bool = True) -> Tensor:
         """Return the probability of each class for each datum, with shape (N, C).
 
         Arguments:
             source: The data; None for the run's own test rows. Their labels are not read.
-            calibrated: At the `class_temperature` of the run, or as the model has them.
+            calibrated: At the `calibration_temperature` of the run, or as the model has them.
 
         Raises:
             VariedError: If the run learned no classes.
         """
         batch = Batch(self.codec.encode(self.read(source)))
-        found = uses.classify(self.model, self.codec.load, chunks(batch.x, size=ROWS))
-        return uses.softened(found, self.class_temperature) if calibrated else found
+        found = functional.classify(self.model, self.codec.load, iter_batches(batch.x, size=ROWS))
+        return (
+            functional.apply_temperature(found, self.calibration_temperature)
+            if calibrated
+            else found
+        )
 
     @cached_property
-    def class_temperature(self) -> float:
+    def calibration_temperature(self) -> float:
         """What the logits of the classes are divided by, as validation rows asked for in training.
 
         Above 1 the model was too sure of itself; 1 where too few of these rows had a label.
@@ -304,22 +317,22 @@ class Run(Making):
     @property
     def error(self) -> Estimate | None:
         """The share of the test rows that are classified wrongly; None where it is not known."""
-        labels = self.part("test").labels
-        if not self.model.classes or labels is None:
+        labels = self.split("test").labels
+        if not self.model.num_classes or labels is None:
             return None
         known = torch.from_numpy(labels.astype(np.int64)) >= 0
         wrong = self.classify().argmax(1) != torch.from_numpy(labels.astype(np.int64))
         return Estimate.of(wrong[known].double())
 
-    def evaluate(self, source: Any = None, *, part: str = "test", samples: int = 0) -> Evaluation:
+    def evaluate(self, source: Any = None, *, split: str = "test", samples: int = 0) -> Evaluation:
         """Measure the run on its test rows, another part, or other data.
 
         Arguments:
             source: Other data; None for the run's own.
-            part: "test", "validation" or "train", where source is None.
+            split: "test", "validation" or "train", where source is None.
             samples: Importance samples for the log-likelihood; 0 leaves it out.
         """
-        items = self.part(part) if source is None else self.read(source)
+        items = self.split(split) if source is None else self.read(source)
         return evaluate(
             self.model,
             self.codec.load,

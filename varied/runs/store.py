@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from varied import files
-from varied.data import Codec, ContextCodec, Items, Split, open_codec, open_context
+from varied import atomic_io
+from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context
 from varied.errors import VariedError
 from varied.runtime import Setup
 from varied.spec import Part, Spec
-from varied.tensors import read_tensors, write_tensors
-from varied.train import State, Step
+from varied.tensor_io import read_tensors, write_tensors
+from varied.training_loop import Step, TrainingState
 
 __all__ = ["Frame", "Store"]
 
@@ -72,14 +72,14 @@ class Store:
         """Whether all was written that a run promises; the report comes last."""
         return self.trained and (self / "report.html").is_file()
 
-    def begin(
+    def create(
         self, spec: Spec, codec: Codec, context: ContextCodec | None, data: dict[str, Any]
     ) -> None:
         """Write what a run is, before it is trained; the spec last, since it marks a run."""
         context_plain = None if context is None else context.to_json()
-        files.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
-        files.write_json(self / "data.json", data)
-        files.write(self / "spec.toml", spec.to_toml(full=True))
+        atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
+        atomic_io.write_json(self / "data.json", data)
+        atomic_io.atomic_write(self / "spec.toml", spec.to_toml(full=True))
 
     def read_spec(self) -> Spec:
         """Read the spec, briefly: what says the default of this version is left out.
@@ -93,12 +93,12 @@ class Store:
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
         """Read the codecs of the data and of the context."""
-        plain = files.read_json(self / "codec.json")
+        plain = atomic_io.read_json(self / "codec.json")
         return open_codec(plain.get("x") or {}), open_context(plain.get("c"))
 
     def read_data(self) -> dict[str, Any]:
         """Read where the data came from."""
-        return files.read_json(self / "data.json")
+        return atomic_io.read_json(self / "data.json")
 
     def write_split(self, split: Split) -> None:
         """Write which rows are for training, validation and test."""
@@ -143,7 +143,7 @@ class Store:
 
     # Checkpoints
 
-    def write_checkpoint(self, step: Step, state: State) -> Path:
+    def write_checkpoint(self, step: Step, state: TrainingState) -> Path:
         """Write a checkpoint; older ones go only after it is safely there."""
         plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
         tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
@@ -154,7 +154,7 @@ class Store:
             old.unlink(missing_ok=True)
         return path
 
-    def read_checkpoint(self, step: Step) -> tuple[State | None, list[str]]:
+    def read_checkpoint(self, step: Step) -> tuple[TrainingState | None, list[str]]:
         """Put the newest good checkpoint into a model and its objective.
 
         Returns:
@@ -183,16 +183,16 @@ class Store:
 
     def log(self, row: dict[str, object]) -> None:
         """Add a row to the metrics."""
-        files.append_rows(self / "metrics.jsonl", [row])
+        atomic_io.append_jsonl(self / "metrics.jsonl", [row])
 
     def history(self) -> list[dict[str, Any]]:
         """Read the metrics."""
-        return files.rows(self / "metrics.jsonl")
+        return atomic_io.read_jsonl(self / "metrics.jsonl")
 
     def forget_after(self, step: int) -> None:
         """Take back what was kept of steps that a resumed run will do again."""
         kept = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
-        files.write(self / "metrics.jsonl", "".join(kept))
+        atomic_io.atomic_write(self / "metrics.jsonl", "".join(kept))
         for path in (self / "frames").glob("*.safetensors"):
             if int(path.stem) > step:
                 path.unlink()
@@ -244,7 +244,9 @@ class Store:
             finally:
                 (self / ".lock").unlink(missing_ok=True)
 
-    def describe_data(self, items: Items, split: Split, options: dict[str, Any]) -> dict[str, Any]:
+    def describe_data(
+        self, items: RawData, split: Split, options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Return what a run records of its data."""
         return {
             "source": items.source,
@@ -265,12 +267,12 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> State:
+def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> TrainingState:
     total = float("inf") if plain["total"] is None else plain["total"]
     step, share = plain["anchor"]
     setup = Setup(**plain["setup"]) if plain["setup"] else None
     read = plain | {"total": total, "anchor": (step, share), "setup": setup, "moments": moments}
-    return State(**read)
+    return TrainingState(**read)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:

@@ -7,50 +7,50 @@ that its mean is itself. What a term ``reads`` ("density", "marginals") is compa
 heads give, before anything is trained.
 """
 
-from varied.terms.base import Term, eager, precise, reads, slope
-from varied.terms.bound import FreeBits, FreeNats, distortion, rate
-from varied.terms.control import Controller
-from varied.terms.importance import CIWAE, MIWAE, PIWAE, DReG, Resampled, iwae
-from varied.terms.marginal import (
+from varied.terms.aggregate_posterior import (
     Capacity,
-    DimensionRate,
-    IndexCode,
+    DimensionWiseKL,
+    IndexCodeMI,
     PartCapacity,
-    Spreads,
     TotalCorrelation,
-    correlated,
+    VariancePenalty,
+    covariance_penalty,
 )
-from varied.terms.matching import MMD
-from varied.terms.perceptual import dissimilarity
-from varied.terms.regular import WeightNorm, code_norm, gradient_penalty
+from varied.terms.base import Term, full_precision, latent_gradient, no_compile, requires
+from varied.terms.elbo import FreeBits, FreeBitsPerLevel, kl, reconstruction
+from varied.terms.importance import CIWAE, PIWAE, DReG, MultiplyIWAE, SubsampledIWAE, iwae
+from varied.terms.mmd import MMD
+from varied.terms.ms_ssim import ms_ssim_loss
+from varied.terms.pi_controller import PIController
+from varied.terms.regularizers import WeightNorm, code_norm, gradient_penalty
 
 __all__ = [
     "CIWAE",
-    "MIWAE",
     "MMD",
     "PIWAE",
     "Capacity",
-    "Controller",
     "DReG",
-    "DimensionRate",
+    "DimensionWiseKL",
     "FreeBits",
-    "FreeNats",
-    "IndexCode",
+    "FreeBitsPerLevel",
+    "IndexCodeMI",
+    "MultiplyIWAE",
+    "PIController",
     "PartCapacity",
-    "Resampled",
-    "Spreads",
+    "SubsampledIWAE",
     "Term",
     "TotalCorrelation",
+    "VariancePenalty",
     "WeightNorm",
     "code_norm",
-    "correlated",
-    "dissimilarity",
-    "distortion",
-    "eager",
+    "covariance_penalty",
+    "full_precision",
     "gradient_penalty",
     "iwae",
-    "precise",
-    "rate",
-    "reads",
-    "slope",
+    "kl",
+    "latent_gradient",
+    "ms_ssim_loss",
+    "no_compile",
+    "reconstruction",
+    "requires",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from varied.errors import VariedError
 from varied.trace import Trace
 
-__all__ = ["Term", "eager", "precise", "reads", "slope"]
+__all__ = ["Term", "full_precision", "latent_gradient", "no_compile", "requires"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -25,17 +25,17 @@ class Term(Protocol):
         ...
 
 
-def reads(*what: str) -> Callable[[F], F]:
+def requires(*what: str) -> Callable[[F], F]:
     """Mark what a term reads of the distributions: "density" or "marginals"."""
 
     def mark(term: F) -> F:
-        term.reads = frozenset(what)  # type: ignore[attr-defined]
+        term.requires = frozenset(what)  # type: ignore[attr-defined]
         return term
 
     return mark
 
 
-def precise(term: F) -> F:
+def full_precision(term: F) -> F:
     """Run a term outside autocast: products of small differences are lost in bfloat16."""
 
     @wraps(term)
@@ -47,7 +47,7 @@ def precise(term: F) -> F:
     return cast(F, outside)
 
 
-def eager(term: F) -> F:
+def no_compile(term: F) -> F:
     """Mark a term that takes gradients in the midst of a step: such a step must not be compiled.
 
     A compiled step is one node to autograd, and what happens within cannot be taken apart.
@@ -56,7 +56,7 @@ def eager(term: F) -> F:
     return term
 
 
-def slope(value: Tensor, z: Tensor, *, create_graph: bool = False) -> Tensor:
+def latent_gradient(value: Tensor, z: Tensor, *, create_graph: bool = False) -> Tensor:
     """Return how a scalar changes with the latents, with the shape of ``z``.
 
     Raises:

@@ -12,21 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from varied.dial import Dial
 from varied.errors import VariedError
+from varied.scheduled_value import ScheduledValue
 from varied.schedules import Number
-from varied.terms.base import reads
-from varied.terms.bound import distortion, rate
+from varied.terms.base import requires
+from varied.terms.elbo import kl, reconstruction
 from varied.trace import Level, Trace
 
-__all__ = ["CIWAE", "MIWAE", "PIWAE", "DReG", "Resampled", "iwae"]
+__all__ = ["CIWAE", "PIWAE", "DReG", "MultiplyIWAE", "SubsampledIWAE", "iwae"]
 
 #: What a draw counts at least for the decoder: next to nothing, and the encoder's weight can still
 #: be written as a multiple of it in float32.
 LEAST = 1e-30
 
 
-@reads("density")
+@requires("density")
 def iwae(trace: Trace) -> Tensor:
     r"""The negative importance-weighted bound of each datum.
 
@@ -45,8 +45,8 @@ def iwae(trace: Trace) -> Tensor:
     return _bound(_log_w(trace), 1)
 
 
-@reads("density")
-class MIWAE:
+@requires("density")
+class MultiplyIWAE:
     r"""The mean of the negative importance-weighted bounds of groups of draws.
 
     .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
@@ -67,7 +67,7 @@ class MIWAE:
         return _bound(_log_w(trace), self.groups)
 
 
-@reads("density")
+@requires("density")
 class CIWAE(nn.Module):
     r"""A mixture of the evidence lower bound and the importance-weighted one.
 
@@ -83,19 +83,19 @@ class CIWAE(nn.Module):
 
     def __init__(self, mix: Number) -> None:
         super().__init__()
-        self.mix = Dial(mix)
+        self.mix = ScheduledValue(mix)
 
     def forward(self, trace: Trace) -> Tensor:
         """Return nats, with shape (B)."""
         mix = self.mix.value
-        return mix * (distortion(trace) + rate(trace)) + (1 - mix) * iwae(trace)
+        return mix * (reconstruction(trace) + kl(trace)) + (1 - mix) * iwae(trace)
 
 
-@reads("density")
-class Resampled:
+@requires("density")
+class SubsampledIWAE:
     r"""The negative importance-weighted bound, learnt from few of its draws.
 
-    The gradient of the bound is a mean of those of the draws by their normalised weights
+    The gradient of the bound is a mean of those of the draws by their normalized weights
     :math:`\tilde w`, so draws that are picked with these chances give it without bias:
 
     .. math:: \nabla \log \frac1K \sum_k w_k = \sum_k \tilde w_k \nabla \log w_k
@@ -152,10 +152,10 @@ class Resampled:
         return level.z, level.log_ratio
 
 
-class DReG(Resampled):
+class DReG(SubsampledIWAE):
     r"""The negative importance-weighted bound, with a steadier gradient of the encoder.
 
-    With :math:`\tilde w` the normalised weights, the decoder and the prior get the gradient of the
+    With :math:`\tilde w` the normalized weights, the decoder and the prior get the gradient of the
     bound, and the encoder, without bias, that of the bound as well, as
 
     .. math::
@@ -187,7 +187,7 @@ class DReG(Resampled):
         return z, level.p.log_prob(z) - weights * log_q
 
 
-class PIWAE(Resampled):
+class PIWAE(SubsampledIWAE):
     r"""The decoder learns by the bound of all draws, the encoder by the mean over groups of them.
 
     The value is that of the decoder's, `iwae`; the encoder's gradient is that of `MIWAE`:
@@ -242,14 +242,14 @@ def _log_w(trace: Trace) -> Tensor:
             "Importance-weighted bounds count each draw alike, and the draws of this model have "
             "weights; use objective='elbo'."
         )
-    return trace.log_w
+    return trace.log_weight
 
 
 def _level(trace: Trace) -> Level:
     if len(trace.levels) != 1:
         raise VariedError(
             "This way to learn from draws is for a model with one level of latents; use "
-            "objective='iwae' or objective='miwae' here, as they are."
+            "objective='iwae' or objective='multiply-iwae' here, as they are."
         )
     return trace.levels[0]
 

@@ -20,7 +20,7 @@ class Entry:
     reference: str
     year: int
     link: str
-    suits: str
-    reaches: str
+    use_for: str
+    benchmark: str
     parts: Mapping[str, Any] = field(default_factory=dict)
     conditional: bool = False

@@ -13,16 +13,16 @@ from typing import Any
 
 from varied.data.codecs.arrays import ArrayCodec
 from varied.data.codecs.base import Codec
-from varied.data.codecs.pictures import PictureCodec, is_nearly_binary
+from varied.data.codecs.images import ImageCodec, is_nearly_binary
 from varied.data.codecs.tables import TableCodec
-from varied.data.items import Items
-from varied.errors import VariedError, nearest, pick
+from varied.data.raw_data import RawData
+from varied.errors import VariedError, lookup, suggest
 
 __all__ = [
     "CODECS",
     "ArrayCodec",
     "Codec",
-    "PictureCodec",
+    "ImageCodec",
     "TableCodec",
     "fit_codec",
     "is_nearly_binary",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-def fit_codec(items: Items, **options: Any) -> Codec:
+def fit_codec(items: RawData, **options: Any) -> Codec:
     """Fit the codec that the kind of the items asks for.
 
     Arguments:
@@ -41,7 +41,7 @@ def fit_codec(items: Items, **options: Any) -> Codec:
     Raises:
         VariedError: If it has no such option.
     """
-    codec = pick(CODECS, items.kind, "kind of data")
+    codec = lookup(CODECS, items.kind, "kind of data")
     _known(options, list(inspect.signature(codec.fit).parameters)[1:], f"{items.kind} codec")
     return codec.fit(items, **options)
 
@@ -53,11 +53,11 @@ def open_codec(values: Mapping[str, Any]) -> Codec:
         VariedError: If a key is unknown; the message names the nearest.
 
     Example:
-        >>> open_codec(PictureCodec((1, 8, 8)).to_json())
-        PictureCodec(shape=(1, 8, 8), binarize='none', seed=0, notes=())
+        >>> open_codec(ImageCodec((1, 8, 8)).to_json())
+        ImageCodec(shape=(1, 8, 8), binarize='none', seed=0, notes=())
     """
     name = str(values.get("codec", ""))
-    codec = pick(CODECS, name, "codec")
+    codec = lookup(CODECS, name, "codec")
     fields = {k: v for k, v in values.items() if k != "codec"}
     _known(fields, list(inspect.signature(codec).parameters), f"{name} codec")
     try:
@@ -69,11 +69,11 @@ def open_codec(values: Mapping[str, Any]) -> Codec:
 def _known(options: Mapping[str, Any], names: list[str], owner: str) -> None:
     for name in options:
         if name not in names:
-            raise VariedError(f"The {owner} has no '{name}': {nearest(name, names)}")
+            raise VariedError(f"The {owner} has no '{name}': {suggest(name, names)}")
 
 
 CODECS: dict[str, type[Codec]] = {
-    "picture": PictureCodec,
+    "picture": ImageCodec,
     "array": ArrayCodec,
     "table": TableCodec,
 }

@@ -1,4 +1,4 @@
-"""The codec of arrays: standardised where the numbers are real."""
+"""The codec of arrays: standardized where the numbers are real."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.data.codecs.base import Array, Codec, sound, within_unit
-from varied.data.items import Items
-from varied.errors import VariedError, pick
+from varied.data.codecs.base import Array, Codec, validate_shape, within_unit
+from varied.data.raw_data import RawData
+from varied.errors import VariedError, lookup
 
 __all__ = ["ArrayCodec"]
 
@@ -21,10 +21,10 @@ DOMAINS = {"real": "real", "unit": "unit", "binary": "binary"}
 
 @dataclass(frozen=True)
 class ArrayCodec(Codec):
-    """Arrays of numbers: standardised by the training rows where they are real, else as they are.
+    """Arrays of numbers: standardized by the training rows where they are real, else as they are.
 
-    A vector is standardised for each feature; an array with more axes for each channel (its first
-    axis). Constant features are kept; they are centred alone.
+    A vector is standardized for each feature; an array with more axes for each channel (its first
+    axis). Constant features are kept; they are centered alone.
 
     Arguments:
         shape: The shape of a row.
@@ -33,7 +33,7 @@ class ArrayCodec(Codec):
         scale: The training standard deviation of each; 1 where constant.
 
     Example:
-        >>> items = Items(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
+        >>> items = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
         >>> codec = ArrayCodec.fit(items)
         >>> codec.domain, codec.mean, float(codec.encode(items).std())
         ('real', (11.0, 12.0), 1.0...)
@@ -48,12 +48,12 @@ class ArrayCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        pick(DOMAINS, self.domain, "domain")
+        lookup(DOMAINS, self.domain, "domain")
         features = self.shape[0] if self.domain == "real" and self.shape else 0
-        sound(self.shape, len(self.mean) == len(self.scale) == features)
+        validate_shape(self.shape, len(self.mean) == len(self.scale) == features)
 
     @classmethod
-    def fit(cls, items: Items, *, domain: str = "auto") -> Self:
+    def fit(cls, items: RawData, *, domain: str = "auto") -> Self:
         """Fit to the training rows; `domain="auto"` reads it off the values.
 
         Raises:
@@ -61,7 +61,7 @@ class ArrayCodec(Codec):
         """
         x = _numbers(items)
         shape = tuple(x.shape[1:])
-        domain = _domain(x) if domain == "auto" else pick(DOMAINS, domain, "domain")
+        domain = _domain(x) if domain == "auto" else lookup(DOMAINS, domain, "domain")
         if domain != "real":
             _inside(x, domain)
             return cls(shape, domain)
@@ -73,7 +73,7 @@ class ArrayCodec(Codec):
         notes = (_constant(constant),) if len(constant) else ()
         return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes)
 
-    def encode(self, items: Items | Array) -> Tensor:
+    def encode(self, items: RawData | Array) -> Tensor:
         """Return float32 with shape `(N, *shape)`.
 
         Raises:
@@ -105,9 +105,9 @@ class ArrayCodec(Codec):
         return np.reshape(np.asarray(values), (-1, *[1] * (len(self.shape) - 1)))
 
 
-def _numbers(items: Items | Array) -> Array:
-    x = items.x if isinstance(items, Items) else np.asarray(items)
-    if isinstance(items, Items) and items.kind == "picture":
+def _numbers(items: RawData | Array) -> Array:
+    x = items.x if isinstance(items, RawData) else np.asarray(items)
+    if isinstance(items, RawData) and items.kind == "picture":
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from varied.data.advice import advise
-from varied.data.items import Items
+from varied.data.defaults import advise
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
-__all__ = ["Array", "Codec", "sound", "within_unit"]
+__all__ = ["Array", "Codec", "validate_shape", "within_unit"]
 
 Array = npt.NDArray[Any]
 
@@ -32,18 +32,18 @@ class Codec(ABC):
     """
 
     kind: ClassVar[str]
-    drawn: ClassVar[bool] = False
+    decodes_by_sampling: ClassVar[bool] = False
     shape: tuple[int, ...]
     domain: str
     notes: tuple[str, ...]
 
     @classmethod
     @abstractmethod
-    def fit(cls, items: Items) -> Self:
+    def fit(cls, items: RawData) -> Self:
         """Fit to the training rows."""
 
     @abstractmethod
-    def encode(self, items: Items | Array) -> Tensor:
+    def encode(self, items: RawData | Array) -> Tensor:
         """Return the rows as they are stored, with shape `(N, *shape)`."""
 
     @abstractmethod
@@ -54,7 +54,7 @@ class Codec(ABC):
     def decode(self, x: Tensor) -> Array:
         """Return rows of the model as what the person has."""
 
-    def looks(self, x: Tensor) -> Array:
+    def to_images(self, x: Tensor) -> Array:
         """Return rows of the model as they are looked at: 8-bit pictures where they are pictures.
 
         Returns:
@@ -65,8 +65,8 @@ class Codec(ABC):
         if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
             return rows
         low, high = (0.0, 1.0) if self.domain != "real" else (rows.min(), rows.max())
-        grey = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
-        shown: Array = np.moveaxis(grey.round().astype(np.uint8), 1, -1)
+        gray = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
+        shown: Array = np.moveaxis(gray.round().astype(np.uint8), 1, -1)
         return shown[..., 0] if rows.shape[1] == 1 else shown
 
     def advice(self, n: int) -> dict[str, tuple[object, str]]:
@@ -89,7 +89,7 @@ class Codec(ABC):
         return {"codec": self.kind, **plain}
 
 
-def sound(shape: tuple[int, ...], rest: bool) -> None:
+def validate_shape(shape: tuple[int, ...], rest: bool) -> None:
     """Refuse the fields of a codec that cannot be: a file was damaged or edited.
 
     Raises:

@@ -13,18 +13,18 @@ import torch
 from scipy.special import ndtri
 
 from varied.errors import VariedError
-from varied.randomness import generator
+from varied.seeding import generator
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "Answer",
-    "Aside",
+    "CategoricalColumn",
     "Cells",
-    "Choice",
     "Column",
-    "Number",
+    "IgnoredColumn",
+    "NumericColumn",
+    "TargetColumn",
     "open_column",
 ]
 
@@ -80,7 +80,7 @@ class Column:
 
     @property
     def word(self) -> str:
-        """The column in the layout of `varied.likelihoods.Columns`; empty where it is left out."""
+        """The column in the layout of `varied.likelihoods.TableRow`; empty where it is left out."""
         return ""
 
     def encode(self, cells: pd.Series[Any]) -> Cells:
@@ -99,7 +99,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Number(Column):
+class NumericColumn(Column):
     r"""A number by its quantiles: its score is normal whatever its shape; frequent values apart.
 
     .. math:: s = \Phi^{-1}(F(v))
@@ -133,7 +133,7 @@ class Number(Column):
         return f"n{len(self.frequent) or ''}{'?' * self.gaps}"
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Number:
+    def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> NumericColumn:
         """Fit to the known cells of the training rows."""
         unit = _unit(cells)
         v = _numbers(cells, unit)
@@ -204,7 +204,7 @@ class Number(Column):
 
 
 @dataclass(frozen=True)
-class Choice(Column):
+class CategoricalColumn(Column):
     """One of several levels: a category, yes or no, or a number that has few values.
 
     Arguments:
@@ -225,7 +225,7 @@ class Choice(Column):
         return f"c{len(self.levels) + bool(self.rare)}{'?' * self.gaps}"
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any], kind: str) -> Choice:
+    def fit(cls, cells: pd.Series[Any], kind: str) -> CategoricalColumn:
         """Fit to the known cells of the training rows."""
         counts = cells.dropna().value_counts(sort=False)
         levels = sorted(_plain(counts.index), key=str)
@@ -270,7 +270,7 @@ class Choice(Column):
 
 
 @dataclass(frozen=True)
-class Aside(Column):
+class IgnoredColumn(Column):
     """A column that no model learns: it is constant, empty, an identifier or a text.
 
     Arguments:
@@ -282,7 +282,7 @@ class Aside(Column):
     value: Any = None
 
     @classmethod
-    def constant(cls, cells: pd.Series[Any]) -> Aside:
+    def constant(cls, cells: pd.Series[Any]) -> IgnoredColumn:
         """Return a column that has this one value in every cell."""
         value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _plain(cells.iloc[:1])[0]
         return cls(str(cells.name), str(cells.dtype), "constant", value=value)
@@ -295,7 +295,7 @@ class Aside(Column):
 
 
 @dataclass(frozen=True)
-class Answer(Aside):
+class TargetColumn(IgnoredColumn):
     """The column of the classes that a model says, and so must not read.
 
     Arguments:
@@ -307,7 +307,7 @@ class Answer(Aside):
     levels: tuple[Any, ...] = ()
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any]) -> Answer:
+    def fit(cls, cells: pd.Series[Any]) -> TargetColumn:
         """Fit to the cells of the training rows."""
         known = cells.dropna().drop_duplicates()
         levels = known.astype(str).tolist() if known.dtype.kind == "M" else _plain(known)
@@ -323,7 +323,9 @@ class Answer(Aside):
 
 def open_column(plain: Mapping[str, Any]) -> Column:
     """Return the column that `to_json` wrote."""
-    kinds: dict[str, Any] = {c.how: c for c in (Number, Choice, Aside, Answer)}
+    kinds: dict[str, Any] = {
+        c.how: c for c in (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
+    }
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "how"}
     try:
         found: Column = kinds[plain["how"]](**fields)

@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varied.data.codecs.base import Array, Codec, sound
+from varied.data.codecs.base import Array, Codec, validate_shape
+from varied.data.codecs.column_types import column_of
 from varied.data.codecs.columns import (
-    Answer,
-    Aside,
+    CategoricalColumn,
     Cells,
-    Choice,
     Column,
-    Number,
+    IgnoredColumn,
+    NumericColumn,
+    TargetColumn,
     open_column,
 )
-from varied.data.codecs.kinds import column_of
-from varied.data.items import Items
-from varied.data.tables.form import told
-from varied.distributions import Layout
-from varied.errors import VariedError, nearest
+from varied.data.raw_data import RawData
+from varied.data.tables.dialect import truncate
+from varied.distributions import ColumnLayout
+from varied.errors import VariedError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ MOST_TOLD = 8
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
-    """Rows of a table: as many numbers as `varied.likelihoods.Columns` reads.
+    """Rows of a table: as many numbers as `varied.likelihoods.TableRow` reads.
 
     Arguments:
         columns: Every column of the table, in its order.
@@ -49,7 +49,7 @@ class TableCodec(Codec):
 
     kind: ClassVar[str] = "table"
     domain: ClassVar[str] = "table"  # type: ignore[misc]
-    drawn: ClassVar[bool] = True
+    decodes_by_sampling: ClassVar[bool] = True
 
     columns: tuple[Column, ...]
     form: Mapping[str, Any] = field(default_factory=dict)
@@ -58,34 +58,36 @@ class TableCodec(Codec):
     def __post_init__(self) -> None:
         columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
-        sound(self.shape if self.learned else (), True)
+        validate_shape(self.shape if self.learned else (), True)
 
     @classmethod
-    def fit(cls, items: Items, *, columns: Mapping[str, str] | None = None) -> Self:
+    def fit(cls, items: RawData, *, column_types: Mapping[str, str] | None = None) -> Self:
         """Fit to the training rows.
 
         Arguments:
             items: The rows.
-            columns: What columns are, where the person knows better: "number", "category" or
+            column_types: What columns are, where the person knows better: "number", "category" or
                 "ignore", by name.
 
         Raises:
             VariedError: If a name is unknown, or nothing is left to learn.
         """
-        frame, asked = _frame(items), dict(columns or {})
+        frame, asked = _frame(items), dict(column_types or {})
         for name in asked:
             if name not in frame.columns:
-                near = told(nearest(name, list(frame.columns)), 200)
+                near = truncate(suggest(name, list(frame.columns)), 200)
                 raise VariedError(f"The table has no column '{name}': {near}")
         digits = items.form.get("decimals", {})
         found = tuple(
             column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
         )
         if not any(column.word for column in found):
-            kinds = "; ".join(f"{told(column.name)}: {column.kind}" for column in found[:MOST_TOLD])
+            kinds = "; ".join(
+                f"{truncate(column.name)}: {column.kind}" for column in found[:MOST_TOLD]
+            )
             raise VariedError(
                 f"The table has no column to learn from ({kinds}): give another table, or say "
-                "which column is a number or a category (columns={...}, --columns NAME=category)."
+                "which column is a number or a category (column_types={...}, --column-types NAME=category)."
             )
         return cls(found, dict(items.form), tuple(_notes(found)))
 
@@ -95,13 +97,13 @@ class TableCodec(Codec):
         return tuple(column for column in self.columns if column.word)
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> ColumnLayout:
         """Where they stand in a row."""
-        return Layout.of(self.words)
+        return ColumnLayout.of(self.words)
 
     @property
     def words(self) -> str:
-        """The layout as `varied.likelihoods.Columns` is told it."""
+        """The layout as `varied.likelihoods.TableRow` is told it."""
         return " ".join(column.word for column in self.learned)
 
     @property
@@ -121,9 +123,9 @@ class TableCodec(Codec):
 
     def suggest(self, n: int) -> dict[str, object]:
         """Return the parts that fit a table of `n` training rows."""
-        return super().suggest(n) | {"likelihood": {"name": "columns", "layout": self.words}}
+        return super().suggest(n) | {"likelihood": {"name": "table", "layout": self.words}}
 
-    def encode(self, items: Items | Array) -> Tensor:
+    def encode(self, items: RawData | Array) -> Tensor:
         """Return float32 with shape `(N, W)`.
 
         Raises:
@@ -166,36 +168,36 @@ class TableCodec(Codec):
             cells = Cells(known[:, i] > 0.5, score.get(i), option.get(i))
             found[column.name] = column.decode(cells)
         for column in self.columns:
-            if isinstance(column, Answer) and classes is not None:
+            if isinstance(column, TargetColumn) and classes is not None:
                 found[column.name] = column.of(classes)
-            elif isinstance(column, Aside):
+            elif isinstance(column, IgnoredColumn):
                 found[column.name] = column.decode(Cells(np.ones(len(rows))))
         return pd.DataFrame({column.name: found[column.name] for column in self.columns})
 
-    def looks(self, x: Tensor) -> Array:
+    def to_images(self, x: Tensor) -> Array:
         """Return the numbers of each row: a table has no look."""
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
-    def unseen(self, items: Items) -> Array:
+    def unseen(self, items: RawData) -> Array:
         """Return which cells have a level that was never seen, as bool (N, learned columns)."""
         frame = self._matched(_frame(items))
         none = np.zeros(len(frame), bool)
         cells = [
-            column.unseen(frame[column.name]) if isinstance(column, Choice) else none
+            column.unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
             for column in self.learned
         ]
         return np.stack(cells, 1)
 
-    def strangers(self, items: Items) -> list[str]:
+    def strangers(self, items: RawData) -> list[str]:
         """Return a sentence for each column that has levels which the training rows have not."""
         frame, new, said = _frame(items), self.unseen(items), []
         for index, column in enumerate(self.learned):
             found = list(dict.fromkeys(frame[column.name][new[:, index]]))
             if found:
-                some = ", ".join(told(repr(level)) for level in found[:3])
+                some = ", ".join(truncate(repr(level)) for level in found[:3])
                 some += ", ..." if len(found) > 3 else ""
-                name = told(column.name)
+                name = truncate(column.name)
                 said.append(f"{name} has levels that were not there in training: {some}.")
         return said
 
@@ -215,13 +217,13 @@ class TableCodec(Codec):
         frame = frame.copy(deep=False)
         for column in self.learned:
             if column.name not in frame.columns:
-                problems.append(f"there is no column '{told(column.name)}'")
+                problems.append(f"there is no column '{truncate(column.name)}'")
             elif str(frame[column.name].dtype) != column.dtype:
                 try:
                     frame[column.name] = frame[column.name].astype(column.dtype)
                 except (TypeError, ValueError):
                     problems.append(
-                        f"'{told(column.name)}' is {frame[column.name].dtype} and the run knows "
+                        f"'{truncate(column.name)}' is {frame[column.name].dtype} and the run knows "
                         f"{column.dtype}"
                     )
         if problems:
@@ -233,8 +235,8 @@ class TableCodec(Codec):
         return frame
 
 
-def _frame(items: Items | Array) -> Any:
-    if isinstance(items, Items) and items.kind == "table":
+def _frame(items: RawData | Array) -> Any:
+    if isinstance(items, RawData) and items.kind == "table":
         return items.x
     raise VariedError("This run was trained on a table: give a table with the same columns.")
 
@@ -246,13 +248,15 @@ def _notes(columns: tuple[Column, ...]) -> list[str]:
         kinds.setdefault(column.kind, []).append(column.name)
     notes = [f"{_several(names)}: {kind}." for kind, names in kinds.items()]
     for column in columns:
-        if isinstance(column, Number) and column.frequent:
+        if isinstance(column, NumericColumn) and column.frequent:
             values = column.restore(np.array(column.frequent))
             some = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(f"{told(column.name)}: places of their own for {some}, which came often.")
-        if isinstance(column, Choice) and column.rare:
             notes.append(
-                f"{told(column.name)}: its {len(column.levels):,} most frequent levels have places "
+                f"{truncate(column.name)}: places of their own for {some}, which came often."
+            )
+        if isinstance(column, CategoricalColumn) and column.rare:
+            notes.append(
+                f"{truncate(column.name)}: its {len(column.levels):,} most frequent levels have places "
                 f"of their own, and the other {len(column.rare):,} share one."
             )
     return notes
@@ -260,4 +264,4 @@ def _notes(columns: tuple[Column, ...]) -> list[str]:
 
 def _several(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(told(name, 80) for name in names[:most]) + more
+    return ", ".join(truncate(name, 80) for name in names[:most]) + more

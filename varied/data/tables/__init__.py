@@ -8,19 +8,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from varied.data.tables.form import SUFFIXES, Form
+from varied.data.tables.dialect import SUFFIXES, TableDialect
 
 if TYPE_CHECKING:
     from varied.data.tables.files import read_table, write_table
-    from varied.data.tables.frames import from_frame
-    from varied.data.tables.restore import to_frame
+    from varied.data.tables.frame_reader import from_frame
+    from varied.data.tables.frame_writer import to_frame
 
-__all__ = ["SUFFIXES", "Form", "from_frame", "read_table", "to_frame", "write_table"]
+__all__ = ["SUFFIXES", "TableDialect", "from_frame", "read_table", "to_frame", "write_table"]
 
 HOMES = {
-    "from_frame": "frames",
+    "from_frame": "frame_reader",
     "read_table": "files",
-    "to_frame": "restore",
+    "to_frame": "frame_writer",
     "write_table": "files",
 }
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from varied.data.tables.dates import read_dates, write_dates
-from varied.data.tables.form import Form, told
-from varied.data.tables.numbers import (
+from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.number_format import (
     ENDLESS,
     LARGEST,
     PADDED,
@@ -114,14 +114,16 @@ def typed(column: Distinct, name: str, rows: Sequence[int], decimal: str) -> Col
         if max(len(t) for t in stripped) < 16 or max(abs(int(t)) for t in stripped) <= LARGEST:
             return _whole(column, present, stripped, name)
         return _text(
-            column, name, f"Column '{told(name)}' holds whole numbers beyond 2^53: read as text."
+            column,
+            name,
+            f"Column '{truncate(name)}' holds whole numbers beyond 2^53: read as text.",
         )
     finite = [t for t in stripped if not ENDLESS.fullmatch(t)]
     if finite and all(map(real(decimal).fullmatch, finite)):
         return _real(column, present, name, rows, decimal)
     dates = read_dates(present)
     if dates is not None:
-        note = f"Column '{told(name)}' could have day or month first: {dates.format} was taken."
+        note = f"Column '{truncate(name)}' could have day or month first: {dates.format} was taken."
         missing = np.datetime64("NaT", "ns")
         return Column(
             _spread(column, present, dates.values, missing),
@@ -132,7 +134,7 @@ def typed(column: Distinct, name: str, rows: Sequence[int], decimal: str) -> Col
     return _text(column, name, *_why(column, present, stripped, name, rows, decimal))
 
 
-def written(values: Any, name: str, form: Form) -> list[str]:
+def written(values: Any, name: str, form: TableDialect) -> list[str]:
     """Return the cells of a typed column as text, without quotes."""
     dtype = values.dtype
     missing = values.isna().to_numpy(dtype=bool)
@@ -187,7 +189,7 @@ def _real(
     if not np.isfinite(values).all():
         text = present[int(np.argmin(np.isfinite(values)))]
         raise VariedError(
-            f"Row {column.row_of(text, rows)} of column '{told(name)}' holds {text}, which is not "
+            f"Row {column.row_of(text, rows)} of column '{truncate(name)}' holds {text}, which is not "
             "finite: leave the cell empty, or write a number."
         )
     style, decimals, changed = style_of(texts, values.tolist())
@@ -195,7 +197,7 @@ def _real(
     if changed:
         given = render([float(changed)], style, decimals)[0]
         notes.append(
-            f"Column '{told(name)}' writes numbers in several ways: "
+            f"Column '{truncate(name)}' writes numbers in several ways: "
             f"{changed.replace('.', decimal)} will be given back as {given.replace('.', decimal)}."
         )
     return Column(
@@ -213,7 +215,7 @@ def _text(column: Distinct, name: str, *notes: str) -> Column:
     if kept:
         shown = repr(token) if token else "an empty cell"
         notes += (
-            f"Column '{told(name)}' keeps {', '.join(map(repr, kept))} as a word: {shown} is "
+            f"Column '{truncate(name)}' keeps {', '.join(map(repr, kept))} as a word: {shown} is "
             "missing.",
         )
     values: npt.NDArray[Any] = np.array(
@@ -228,13 +230,13 @@ def _tokens(column: Distinct, name: str) -> tuple[str, ...]:
         return ()
     listed = ", ".join(repr(t) for t in found)
     kept = column.most_used(AMONG_NUMBERS)
-    return (f"Column '{told(name)}' has missing cells as {listed}: given back as {kept!r}.",)
+    return (f"Column '{truncate(name)}' has missing cells as {listed}: given back as {kept!r}.",)
 
 
 def _padded(present: Sequence[str], stripped: Sequence[str], name: str) -> tuple[str, ...]:
     if all(len(a) == len(b) for a, b in zip(present, stripped, strict=True)):
         return ()
-    return (f"Column '{told(name)}' has spaces around numbers: they are left out.",)
+    return (f"Column '{truncate(name)}' has spaces around numbers: they are left out.",)
 
 
 def _why(
@@ -248,10 +250,10 @@ def _why(
     """Return why a column that looks like numbers is read as text, where it does."""
     number = real(decimal).fullmatch
     if all(PADDED.fullmatch(t) or number(t) for t in stripped):
-        return (f"Column '{told(name)}' has numbers with leading zeros: read as text.",)
+        return (f"Column '{truncate(name)}' has numbers with leading zeros: read as text.",)
     if all(is_thousands(t, decimal) or number(t) for t in stripped):
         return (
-            f"Column '{told(name)}' divides thousands: read as text; write the numbers plainly to "
+            f"Column '{truncate(name)}' divides thousands: read as text; write the numbers plainly to "
             "have them as numbers.",
         )
     odd = [p for p, t in zip(present, stripped, strict=True) if not number(t)]
@@ -260,6 +262,6 @@ def _why(
     if sum(counts[t] for t in odd) <= (1 - MOSTLY) * total:
         row = column.row_of(odd[0], rows)
         return (
-            f"Column '{told(name)}' is read as text, because row {row} holds '{told(odd[0])}'.",
+            f"Column '{truncate(name)}' is read as text, because row {row} holds '{truncate(odd[0])}'.",
         )
     return ()

@@ -19,14 +19,14 @@ from typing import Any
 
 import pandas as pd
 
-from varied.data.memory import afford
+from varied.atomic_io import atomic_write
+from varied.data.memory import check_memory
 from varied.data.tables.columns import Column, decimal_sign, distinct, typed, written
-from varied.data.tables.form import SUFFIXES, Form, suffix, told
-from varied.data.tables.frames import from_frame
-from varied.data.tables.restore import to_arrow
-from varied.data.tables.text import PREFERRED, decode, encode, read_cells, write_cells
+from varied.data.tables.csv_text import PREFERRED, decode, encode, read_cells, write_cells
+from varied.data.tables.dialect import SUFFIXES, TableDialect, suffix, truncate
+from varied.data.tables.frame_reader import from_frame
+from varied.data.tables.frame_writer import to_arrow
 from varied.errors import VariedError
-from varied.files import write
 
 __all__ = ["read_table", "write_table"]
 
@@ -34,7 +34,7 @@ TIMES = 20  # the memory that a table of text takes at its peak, as a multiple o
 BLOCK = 2**24
 NAMED = 5
 
-Table = tuple[pd.DataFrame, Form, tuple[str, ...]]
+Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
 
 
 def read_table(path: Path) -> Table:
@@ -86,7 +86,7 @@ def read_table(path: Path) -> Table:
     return frame, form, tuple(notes)
 
 
-def write_table(frame: pd.DataFrame, path: Path, form: Form) -> Path:
+def write_table(frame: pd.DataFrame, path: Path, form: TableDialect) -> Path:
     """Write a table in its form, whole or not at all, by the ending of its name.
 
     Arguments:
@@ -104,21 +104,23 @@ def write_table(frame: pd.DataFrame, path: Path, form: Form) -> Path:
     if ending in (".parquet", ".feather"):
         return _write_arrow(frame, path, form, ending)
     contents = encode(_text(frame, form), form)
-    return write(path, gzip.compress(contents, mtime=0) if ending.endswith(".gz") else contents)
+    return atomic_write(
+        path, gzip.compress(contents, mtime=0) if ending.endswith(".gz") else contents
+    )
 
 
 def _contents(path: Path, packed: bool) -> bytes:
     way_out = "give fewer rows or columns"
     try:
         if not packed:
-            afford(path.stat().st_size * TIMES, path.name, way_out)
+            check_memory(path.stat().st_size * TIMES, path.name, way_out)
             return path.read_bytes()
         blocks, size = [], 0
         with gzip.open(path) as file:
             while block := file.read(BLOCK):
                 blocks.append(block)
                 size += len(block)
-                afford(size * TIMES, path.name, way_out)
+                check_memory(size * TIMES, path.name, way_out)
         return b"".join(blocks)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise VariedError(f"{path.name} is damaged: make or fetch it again.") from error
@@ -153,10 +155,10 @@ def _missing_note(columns: dict[str, Column]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(told, names[:NAMED])) + more
+    return ", ".join(map(truncate, names[:NAMED])) + more
 
 
-def _text(frame: pd.DataFrame, form: Form) -> str:
+def _text(frame: pd.DataFrame, form: TableDialect) -> str:
     quote = _quoter(form, frame.shape[1] == 1)
     columns = []
     for name in frame.columns:
@@ -175,7 +177,7 @@ def _text(frame: pd.DataFrame, form: Form) -> str:
     return write_cells(names, columns, form)
 
 
-def _quoter(form: Form, alone: bool) -> Any:
+def _quoter(form: TableDialect, alone: bool) -> Any:
     special = (form.delimiter, '"', "\n", "\r")
 
     def quote(cell: str, always: bool) -> str:
@@ -211,7 +213,7 @@ def _read_arrow(path: Path, ending: str) -> Any:
             size = max(sum(groups) * 4, cells * 16)
         else:
             size = path.stat().st_size * TIMES
-        afford(size, path.name, "give fewer rows or columns")
+        check_memory(size, path.name, "give fewer rows or columns")
         return parquet.read_table(path) if ending == ".parquet" else feather.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise VariedError(
@@ -219,9 +221,9 @@ def _read_arrow(path: Path, ending: str) -> Any:
         ) from error
 
 
-def _write_arrow(frame: pd.DataFrame, path: Path, form: Form, ending: str) -> Path:
+def _write_arrow(frame: pd.DataFrame, path: Path, form: TableDialect, ending: str) -> Path:
     _, parquet, feather = _arrow()
     table = to_arrow(frame, form)
     buffer = io.BytesIO()
     (parquet.write_table if ending == ".parquet" else feather.write_feather)(table, buffer)
-    return write(path, buffer.getvalue())
+    return atomic_write(path, buffer.getvalue())

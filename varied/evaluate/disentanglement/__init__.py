@@ -1,11 +1,11 @@
 """How well single latent units stand for single known factors of the data."""
 
-from varied.evaluate.disentanglement.gap import BINS, gaps, information, mig
-from varied.evaluate.disentanglement.importance import DCI, completeness, dci, disentanglement
-from varied.evaluate.disentanglement.modular import explicitness, modularity
-from varied.evaluate.disentanglement.separated import sap
-from varied.evaluate.disentanglement.together import scores
-from varied.evaluate.disentanglement.votes import beta_vae, factor_vae
+from varied.evaluate.disentanglement.all_scores import scores
+from varied.evaluate.disentanglement.dci import DCI, completeness, dci, disentanglement
+from varied.evaluate.disentanglement.interventional import beta_vae, factor_vae
+from varied.evaluate.disentanglement.mig import BINS, gaps, information, mig
+from varied.evaluate.disentanglement.modularity import explicitness, modularity
+from varied.evaluate.disentanglement.sap import sap
 
 __all__ = [
     "BINS",

@@ -1,0 +1,181 @@
+"""Opens runs of older formats: one table of old names to new ones.
+
+Format 1 (commit 86ead4d) has no ``format`` key in spec.toml. Its names of models, parts, settings, data
+kinds and weights are translated here when the files of a run are read; nothing is written back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: The format that this version writes.
+FORMAT = 2
+
+OLD_MODELS = {
+    "linear-vae": "mlp-vae",
+    "ppca": "linear-vae",
+    "deep-vae": "very-deep-vae",
+    "vae-gan-modern": "patchgan-vae",
+    "m1m2-apart": "m1m2-stop-gradient",
+    "miwae": "multiply-iwae",
+    "sphere-vae": "hyperspherical-vae",
+    "mixture-vae": "gaussian-mixture-vae",
+    "capacity-vae": "annealed-capacity-vae",
+    "latent-diffusion": "flow-matching-vae",
+}
+
+OLD_AXES = {"structure": "architecture"}
+
+OLD_PARTS: dict[str, dict[str, str]] = {
+    "architecture": {
+        "vae": "vae",
+        "classes": "m2",
+        "stacked": "m1m2",
+        "two-level-codes": "vq-vae-2",
+    },
+    "likelihood": {"columns": "table"},
+    "posterior": {
+        "point": "deterministic",
+        "joint": "gaussian-gumbel",
+        "gumbel": "gumbel-softmax",
+        "vmf": "von-mises-fisher",
+    },
+    "prior": {
+        "mixture": "learned-gmm",
+        "sphere-uniform": "hyperspherical-uniform",
+        "joint": "gaussian-categorical",
+    },
+    "objective": {
+        "beta-tc": "beta-tc-vae",
+        "capacity": "annealed-capacity",
+        "control": "control-vae",
+        "dip": "dip-vae",
+        "factor": "factor-vae",
+        "hinge-gan": "patchgan",
+        "info": "info-vae",
+        "joint-capacity": "joint-vae",
+        "miwae": "multiply-iwae",
+        "perceptual": "ms-ssim",
+        "semi": "m2",
+        "stacked": "m1m2",
+        "vq": "vq-vae",
+    },
+}
+
+_CODEBOOK = {
+    "codes": "codebook_size",
+    "update": "codebook_update",
+    "commitment": "commitment_weight",
+    "decay": "codebook_decay",
+    "revive": "dead_code_threshold",
+    "rotate": "rotation_trick",
+}
+_DISCRIMINATOR = {
+    "critic_width": "disc_width",
+    "critic_depth": "disc_depth",
+    "critic_lr": "disc_lr",
+    "r1": "r1_weight",
+    "spectral": "spectral_norm",
+    "start": "disc_start",
+    "tolerance": "recon_tolerance",
+    "kl": "beta",
+}
+
+#: By axis and new name of the part: old settings to new ones.
+OLD_SETTINGS: dict[str, dict[str, dict[str, str]]] = {
+    "architecture": {
+        "vae": {"unconditional": "context_dropout"},
+        "ladder": {"unconditional": "context_dropout", "state": "hidden_size"},
+        "m2": {"affine": "augment", "units": "hidden_units"},
+        "m1m2": {"above": "upper_latent", "affine": "augment", "units": "hidden_units"},
+        "vq-vae-2": {"unconditional": "context_dropout", "features": "channels"},
+    },
+    "net": {"conv": {"hidden": "dense_width"}},
+    "likelihood": {
+        "gaussian": {"floor": "min_scale"},
+        "laplace": {"floor": "min_scale"},
+        "discretized-logistic-mixture": {"components": "n_components"},
+        "table": {"components": "n_components", "floor": "min_scale", "gaps": "model_missing"},
+    },
+    "posterior": {
+        "gaussian": {"bound": "logvar_bound"},
+        "delta-gaussian": {"bound": "logvar_bound"},
+        "iaf": {"transforms": "n_transforms", "bound": "logvar_bound"},
+        "flow": {"kind": "flow", "transforms": "n_transforms", "bound": "logvar_bound"},
+        "von-mises-fisher": {"bound": "log_kappa_bound"},
+        "gumbel-softmax": {"classes": "n_classes", "hard": "straight_through"},
+        "gaussian-gumbel": {
+            "classes": "n_classes",
+            "hard": "straight_through",
+            "bound": "logvar_bound",
+        },
+        "vq": _CODEBOOK | {"cosine": "cosine_sim"},
+        "residual-vq": _CODEBOOK | {"depth": "n_quantizers"},
+        "simvq": _CODEBOOK,
+        "lfq": {"entropy": "entropy_weight", "commitment": "commitment_weight"},
+    },
+    "prior": {
+        "learned-gmm": {"components": "n_components"},
+        "gmm": {"components": "n_components"},
+        "vamp": {"components": "n_components"},
+        "flow": {"kind": "flow", "transforms": "n_transforms"},
+        "categorical": {"classes": "n_classes"},
+        "gaussian-categorical": {"classes": "n_classes"},
+        "transformer": {"heads": "n_heads"},
+    },
+    "objective": {
+        "elbo": {"free_level": "free_bits_per_level"},
+        "iwae": {"estimator": "gradient_estimator", "kept": "n_kept"},
+        "multiply-iwae": {"groups": "n_groups"},
+        "piwae": {"groups": "n_groups"},
+        "ciwae": {"mix": "elbo_share"},
+        "joint-vae": {"numbers": "continuous_capacity", "choice": "discrete_capacity"},
+        "beta-tc-vae": {
+            "beta": "tc_weight",
+            "alpha": "mi_weight",
+            "gamma": "dimension_kl_weight",
+            "rows": "dataset_size",
+        },
+        "dip-vae": {"kind": "variant", "off": "lambda_od", "diagonal": "lambda_d"},
+        "info-vae": {"weight": "mmd_weight"},
+        "wae-mmd": {"weight": "mmd_weight"},
+        "rae": {"decoder": "regularizer", "beta": "code_weight", "weight": "decoder_weight"},
+        "control-vae": {"kl": "kl_target", "low": "min_weight", "high": "max_weight"},
+        "ms-ssim": {"weight": "ssim_weight"},
+        "vq-vae": {"weight": "vq_weight"},
+        "m1m2": {"generative": "generative_weight"},
+        "factor-vae": _DISCRIMINATOR,
+        "aae": _DISCRIMINATOR | {"weight": "adv_weight"},
+        "wae-gan": _DISCRIMINATOR | {"weight": "adv_weight", "density": "prior_in_logit"},
+        "vae-gan": _DISCRIMINATOR
+        | {
+            "features": "feature_weight",
+            "pixels": "pixel_weight",
+            "realism": "adv_weight",
+            "layer": "feature_layer",
+        },
+        "patchgan": _DISCRIMINATOR | {"weight": "adv_weight", "features": "feature_weight"},
+    },
+}
+
+OLD_PLAN = {
+    "batch_size": "batch_size",
+    "decay": "lr_schedule",
+    "lr_warmup": "lr_warmup",
+    "grad_clip": "grad_clip",
+    "ema": "ema_decay",
+}
+
+#: Values of settings that are called otherwise now.
+OLD_VALUES: dict[str, dict[Any, Any]] = {
+    "variant": {1: "i", 2: "ii"},
+    "codebook_update": {"average": "ema"},
+    "scale": {"elementwise": "per-element", "each": "heteroscedastic"},
+}
+
+#: Names of weights, as patterns and replacements in the order in which they apply.
+OLD_WEIGHTS: list[tuple[str, str]] = [
+    (r"(^|\.)codebook$", r"\1embedding"),
+    (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
+    (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
+]
