@@ -1,7 +1,7 @@
 """The lines of code of the package: ``python -m benchmarks.lines_of_code [FOLDER]``.
 
-Counted are the lines of each Python file without docstrings, comments and blank lines, by the tokens and
-the syntax tree of the file. The table has a row for each folder of the package.
+Lines without docstrings, comments and blank lines, by the tokens and the syntax tree of each
+Python file. The table has a row for each folder of the package.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Whether two checkouts train the same weights: ``python -m benchmarks.same_weights OLD NEW``.
 
-Every model of the zoo is trained for twelve steps on 512 digits, with one seed, on one thread and in
-float32, by the code of each checkout. The tensors of the finished run are compared bit for bit, without
-their names, so that renaming a module does not count as a change. Models are matched through the table
-of old names in ``varied.runs.old_names``. The exit status is 1 where a model differs.
+Every model of the zoo is trained for twelve steps on 512 digits, with one seed, on one thread and
+in float32, by the code of each checkout. The tensors of the finished run are compared bit for bit,
+without their names, so that renaming a module does not count as a change. Models are matched
+through the table of old names in ``varied.runs.old_names``. The exit status is 1 where a model
+differs.
 
 The processor must be the same for both, so one call trains both.
 """
@@ -31,6 +32,7 @@ warnings.simplefilter("ignore")
 data = varied.read("mnist")
 x, labels = data.x[:512], data.labels[:512]
 names = sys.argv[1:] or list(varied.ZOO)
+size = "batch_size" if "batch_size" in varied.Plan.__dataclass_fields__ else "batch"
 for name in names:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"

@@ -29,7 +29,7 @@ REAL = rng.normal(size=(12, 5))
 
 
 def test_gray_and_color_pictures():
-    assert read(GREY).kind == "picture"
+    assert read(GREY).kind == "image"
     np.testing.assert_array_equal(read(COLOUR).x, COLOUR)
     np.testing.assert_array_equal(read(GREY[..., None]).x, GREY)
     np.testing.assert_array_equal(read(np.moveaxis(COLOUR, -1, 1)).x, COLOUR)

@@ -51,7 +51,7 @@ def flat(root, images, suffix="png", **options):
 
 def test_folder_gives_pictures_labels_and_names(folder):
     items = read(folder)
-    assert items.kind == "picture"
+    assert items.kind == "image"
     assert items.x.shape == (12, 16, 16, 3)
     assert items.x.dtype == np.uint8
     assert items.classes == ("cats", "dogs ü")

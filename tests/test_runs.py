@@ -327,7 +327,7 @@ def test_pictures_of_any_numbers_are_looked_at_as_pictures(tmp_path):
         run = fit(data, "vae", out=tmp_path / name, latent=2, **(SMALL | {"steps": 3}))
         made = run.sample(4)
         assert (made.array.shape, made.array.dtype) == ((4, 1, 9, 9), np.float32)
-        assert (made.shown.shape, made.shown.dtype, made.kind) == ((4, 9, 9), np.uint8, "picture")
+        assert (made.shown.shape, made.shown.dtype, made.kind) == ((4, 9, 9), np.uint8, "image")
         assert (run.folder / "samples.gif").is_file()
         assert (run.folder / "manifold.png").is_file()
 

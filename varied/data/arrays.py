@@ -116,7 +116,7 @@ def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
 
 def _grays(x: Array, what: str) -> RawData:
     if x.dtype == np.uint8 and x.max() > 1:
-        return RawData(x, "picture")
+        return RawData(x, "image")
     values = _float(x, what)
     if min(x.shape[1:]) >= 8 and (items := _levels(values)) is not None:
         return items
@@ -137,7 +137,7 @@ def _picture(x: Array) -> RawData:
     notes = ("Transparency was laid on white.",) if x.shape[-1] == 4 else ()
     x = white(x) if x.shape[-1] == 4 else x
     x = x[..., 0] if x.shape[-1] == 1 else x
-    return RawData(np.ascontiguousarray(x), "picture", notes=notes)
+    return RawData(np.ascontiguousarray(x), "image", notes=notes)
 
 
 def _levels(values: Array) -> RawData | None:
@@ -152,7 +152,7 @@ def _levels(values: Array) -> RawData | None:
         scaled = values * (255 / top)
         if np.abs(scaled - np.round(scaled)).max() <= 1e-3:
             x = np.round(scaled).astype(np.uint8)
-            items = RawData(x, "picture") if x.ndim == 3 else _picture(x)
+            items = RawData(x, "image") if x.ndim == 3 else _picture(x)
             return items.noting(f"The values are {name}: kept as pictures of 8 bits.")
     return None
 

@@ -69,7 +69,7 @@ def read_images(
     notes = _resized(chosen, size, reason, heads) + _oddities(heads)
     return RawData(
         x,
-        "picture",
+        "image",
         indices,
         found,
         tuple(names),

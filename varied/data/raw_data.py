@@ -31,7 +31,7 @@ class RawData:
         x: Pictures as uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; or arrays as float32 with
             shape `(N, *shape)`, channels first where they have channels; or the rows of a table as
             a `pandas.DataFrame`.
-        kind: `"picture"`, `"array"` or `"table"`.
+        kind: `"image"`, `"array"` or `"table"`.
         labels: int64 `(N,)` indices into `classes`, -1 where missing; or, where `classes` is
             empty, float32 `(N,)` or `(N, F)` numbers, NaN where missing; or None.
         classes: The names of the classes.
@@ -43,7 +43,7 @@ class RawData:
         form: How a table was written, so that it can be given back so.
 
     Example:
-        >>> items = RawData(np.zeros((12, 8, 8), np.uint8), "picture")
+        >>> items = RawData(np.zeros((12, 8, 8), np.uint8), "image")
         >>> len(items), len(items.take([0, 1])), items
         (12, 2, RawData(12 pictures, 8x8))
     """
@@ -77,12 +77,15 @@ class RawData:
         own = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]
         return tuple(name for name in self.x.columns if _words(self.x[name]) == own)
 
-    def digest(self) -> str:
-        """Return the SHA-256 over shape, type, contents, labels and classes.
+    def digest(self, kind: str | None = None) -> str:
+        """Return the SHA-256 over kind, shape, type, contents, labels and classes.
 
-        A run records it, so that another day's data can be compared.
+        A run records it, so that data read again later can be compared.
+
+        Arguments:
+            kind: What to call the kind of the data; None takes its own name.
         """
-        digest = hashlib.sha256(json.dumps([self.kind, self.classes]).encode())
+        digest = hashlib.sha256(json.dumps([kind or self.kind, self.classes]).encode())
         if self.kind == "table":
             digest.update(_told(self.x))
         for array in (None if self.kind == "table" else self.x, self.labels):

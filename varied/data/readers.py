@@ -82,9 +82,9 @@ def read(
 
 
 def _at_size(items: RawData, size: Size | None) -> RawData:
-    if size is None or (items.kind == "picture" and items.x.shape[1:3] == size):
+    if size is None or (items.kind == "image" and items.x.shape[1:3] == size):
         return items
-    if items.kind != "picture":
+    if items.kind != "image":
         raise VariedError(
             f"`image_size` resizes pictures, and these are {items.kind}s: leave it out."
         )
@@ -153,11 +153,11 @@ def _summary(items: RawData) -> str:
     """Say what was understood, on one line."""
     if items.kind == "table":
         return f"{len(items):,} rows of {items.x.shape[1]:,} columns."
-    shape = "x".join(str(s) for s in items.x.shape[1 : 3 if items.kind == "picture" else None])
+    shape = "x".join(str(s) for s in items.x.shape[1 : 3 if items.kind == "image" else None])
     color = "color" if items.x.ndim == 4 else "gray"
     parts = [
         f"{len(items):,} {color} pictures, {shape}"
-        if items.kind == "picture"
+        if items.kind == "image"
         else f"{len(items):,} rows of {shape} numbers",
         f"{len(items.problems):,} unreadable" if items.problems else "",
         f"{len(items.classes):,} classes" if items.classes else "",

@@ -158,7 +158,7 @@ def sprites(
     x = np.moveaxis(drawn, 1, -1) if color else drawn
     sizes = ", ".join(f"{name} ({size})" for name, size in table.items())
     part = f"{rows:,} of {total:,} sprites, chosen once by seed {seed}; the factors: {sizes}."
-    return RawData(x, "picture", numbers, classes, notes=(part,))
+    return RawData(x, "image", numbers, classes, notes=(part,))
 
 
 def _table(color: bool) -> Mapping[str, int]:

@@ -118,7 +118,7 @@ class AugmentedData:
             plain = {"x": self.items.x, "y": self.items.labels}
             arrays: dict[str, Any] = plain | {"classes": np.array(self.items.classes)}
             return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
-        if self.items.kind == "picture" and not ending:
+        if self.items.kind == "image" and not ending:
             return self._folders(path)
         raise VariedError(f"'{path.name}': save {self.items.kind}s as .npz, pictures in a folder.")
 

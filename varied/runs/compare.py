@@ -190,7 +190,7 @@ class Comparison:
             yield Figure("rate-distortion.png", "Reconstruction against KL", text, text)
         if self._shapes:
             yield from self._columns(folder)
-        elif all(run.sample(1).kind == "picture" for run in self.runs):
+        elif all(run.sample(1).kind == "image" for run in self.runs):
             yield from self._pictures(folder)
 
     @cached_property

@@ -33,7 +33,7 @@ class Interpolation(Result):
             VariedError: If the ending is not known, or does not suit the data.
         """
         path = Path(path)
-        if path.suffix.lower() == ".gif" and self.kind == "picture":
+        if path.suffix.lower() == ".gif" and self.kind == "image":
             path.parent.mkdir(parents=True, exist_ok=True)
             return walk_gif(self.shown, path)
         return super().save(path)

@@ -1,12 +1,17 @@
 """Opens runs of older formats: one table of old names to new ones.
 
-Format 1 (commit 86ead4d) has no ``format`` key in spec.toml. Its names of models, parts, settings, data
-kinds and weights are translated here when the files of a run are read; nothing is written back.
+Format 1 (commit 86ead4d) has no ``format`` key in spec.toml. Its names of models, parts, settings,
+data kinds and weights are translated here when the files of a run are read; nothing is written
+back.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 #: The format that this version writes.
 FORMAT = 2
@@ -28,7 +33,7 @@ OLD_AXES = {"structure": "architecture"}
 
 OLD_PARTS: dict[str, dict[str, str]] = {
     "architecture": {
-        "vae": "vae",
+        "flat": "vae",
         "classes": "m2",
         "stacked": "m1m2",
         "two-level-codes": "vq-vae-2",
@@ -159,10 +164,10 @@ OLD_SETTINGS: dict[str, dict[str, dict[str, str]]] = {
 }
 
 OLD_PLAN = {
-    "batch_size": "batch_size",
+    "batch": "batch_size",
     "decay": "lr_schedule",
-    "lr_warmup": "lr_warmup",
-    "grad_clip": "grad_clip",
+    "warmup": "lr_warmup",
+    "clip": "grad_clip",
     "ema": "ema_decay",
 }
 
@@ -179,3 +184,64 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
 ]
+
+OLD_KINDS = {"picture": "image"}
+OLD_SOURCES = {"sprites-colour": "sprites-color"}
+OLD_DATA = {"few_labels": "n_labels"}
+OLD_OPTIONS = {"size": "image_size"}
+
+
+def upgrade_spec(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain form of a spec of format 1 with the names of this version."""
+    new = {OLD_AXES.get(key, key): value for key, value in values.items()}
+    for axis in OLD_SETTINGS:
+        if axis in new:
+            new[axis] = upgrade_part(axis, new[axis])
+    if "plan" in new:
+        new["plan"] = _renamed(new["plan"], OLD_PLAN)
+    return new
+
+
+def upgrade_part(axis: str, part: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return the plain form of a part of format 1 with the names of this version."""
+    if isinstance(part, str):
+        return OLD_PARTS.get(axis, {}).get(part, part)
+    name = str(upgrade_part(axis, part["name"]))
+    settings = _renamed(part, OLD_SETTINGS[axis].get(name, {}))
+    for key, values in OLD_VALUES.items():
+        if isinstance(settings.get(key), str | int):
+            settings[key] = values.get(settings[key], settings[key])
+    return settings | {"name": name}
+
+
+def old_kind(kind: str) -> str:
+    """Return what format 1 calls a kind of data."""
+    return next((old for old, new in OLD_KINDS.items() if new == kind), kind)
+
+
+def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the plain form of a codec of format 1 with the names of this version."""
+    return dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+
+
+def upgrade_data(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return data.json of format 1 with the names of this version."""
+    new = _renamed(values, OLD_DATA)
+    new["model"] = OLD_MODELS.get(new.get("model", ""), new.get("model"))
+    new["source"] = OLD_SOURCES.get(new["source"], new["source"])
+    return new | {"options": _renamed(new["options"], OLD_OPTIONS)}
+
+
+def upgrade_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of format 1 under the names of this version."""
+    return {_upgraded_name(name): tensor for name, tensor in tensors.items()}
+
+
+def _upgraded_name(name: str) -> str:
+    for old, new in OLD_WEIGHTS:
+        name = re.sub(old, new, name)
+    return name
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in values.items()}

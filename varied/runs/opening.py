@@ -17,6 +17,7 @@ from varied.data.codecs import ImageCodec, TableCodec
 from varied.errors import VariedError, suggest
 from varied.functional import classify
 from varied.prior_fitting import require_vae
+from varied.runs.old_names import old_kind
 from varied.runs.result import Draw, Result
 from varied.runs.store import Store
 from varied.runs.table_result import table_result
@@ -97,7 +98,8 @@ class OpenRun:
         if source is None:
             raise VariedError("This run was trained on arrays in memory; pass the data again.")
         items = read(source, **self.data["options"])
-        if items.digest() != self.data["digest"]:
+        kind = old_kind(items.kind) if self.store.is_format_1 else None
+        if items.digest(kind) != self.data["digest"]:
             raise VariedError(
                 f"{source} has changed since the run was trained, so its test rows are not known; "
                 "restore it, or name other data."

@@ -37,8 +37,8 @@ class Result:
 
     @property
     def kind(self) -> str:
-        """What the data are to look at: "picture" or "array"."""
-        return "picture" if self.shown.dtype == np.uint8 else "array"
+        """What the data are to look at: "image" or "array"."""
+        return "image" if self.shown.dtype == np.uint8 else "array"
 
     def __len__(self) -> int:
         return len(self.array)
@@ -68,7 +68,7 @@ class Result:
             return atomic_io.atomic_write(
                 path, "".join(",".join(map(repr, r)) + "\n" for r in rows.tolist())
             )
-        if not ending and self.kind == "picture":
+        if not ending and self.kind == "image":
             return self._save_each(path)
         raise VariedError(f"'{path.name}': save {self.kind}s as .png or .npy, or give a folder.")
 

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,14 @@ from torch import Tensor, nn
 from varied import atomic_io
 from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context
 from varied.errors import VariedError
+from varied.runs.old_names import (
+    FORMAT,
+    upgrade_codec,
+    upgrade_data,
+    upgrade_part,
+    upgrade_spec,
+    upgrade_weights,
+)
 from varied.runtime import Setup
 from varied.spec import Part, Spec
 from varied.tensor_io import read_tensors, write_tensors
@@ -79,7 +89,7 @@ class Store:
         context_plain = None if context is None else context.to_json()
         atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
         atomic_io.write_json(self / "data.json", data)
-        atomic_io.atomic_write(self / "spec.toml", spec.to_toml(full=True))
+        atomic_io.atomic_write(self / "spec.toml", f"format = {FORMAT}\n{spec.to_toml(full=True)}")
 
     def read_spec(self) -> Spec:
         """Read the spec, briefly: what says the default of this version is left out.
@@ -87,18 +97,39 @@ class Store:
         Raises:
             VariedError: If the folder holds no run.
         """
+        values = self._spec_values()
+        version = values.pop("format", 1)
+        if version > FORMAT:
+            raise VariedError(
+                f"{self.folder} was written by a newer version of Varied (format {version}, and this "
+                f"version reads up to {FORMAT}); upgrade with `pip install --upgrade varied`."
+            )
+        return Spec.of(**(values if version == FORMAT else upgrade_spec(values))).brief()
+
+    def _spec_values(self) -> dict[str, Any]:
         if not self.exists:
             raise VariedError(f"{self.folder} holds no run; `varied runs` lists those there are.")
-        return Spec.from_toml((self / "spec.toml").read_text(encoding="utf-8")).brief()
+        try:
+            return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise VariedError(f"{self / 'spec.toml'} is not valid TOML: {error}.") from None
+
+    @cached_property
+    def is_format_1(self) -> bool:
+        """Whether the files have the names of format 1."""
+        return self._spec_values().get("format", 1) == 1
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
         """Read the codecs of the data and of the context."""
-        plain = atomic_io.read_json(self / "codec.json")
-        return open_codec(plain.get("x") or {}), open_context(plain.get("c"))
+        values = atomic_io.read_json(self / "codec.json")
+        codec = values.get("x") or {}
+        codec = upgrade_codec(codec) if self.is_format_1 else codec
+        return open_codec(codec), open_context(values.get("c"))
 
     def read_data(self) -> dict[str, Any]:
         """Read where the data came from."""
-        return atomic_io.read_json(self / "data.json")
+        data = atomic_io.read_json(self / "data.json")
+        return upgrade_data(data) if self.is_format_1 else data
 
     def write_split(self, split: Split) -> None:
         """Write which rows are for training, validation and test."""
@@ -121,6 +152,7 @@ class Store:
             VariedError: If the file does not fit the model.
         """
         tensors, notes = read_tensors(self / name)
+        tensors = upgrade_weights(tensors) if self.is_format_1 else tensors
         _load(model, tensors, self / name)
         return notes
 
@@ -135,7 +167,8 @@ class Store:
         path = self / "prior.safetensors"
         if not path.is_file():
             return None
-        return Part.of(read_tensors(path)[1]["prior"]).brief("prior")
+        part = read_tensors(path)[1]["prior"]
+        return Part.of(upgrade_part("prior", part) if self.is_format_1 else part).brief("prior")
 
     def forget_prior(self) -> None:
         """Go back to the prior that the run was trained with."""

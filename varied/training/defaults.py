@@ -25,7 +25,7 @@ MINUTES = 10.0
 SEEN, PASSES = 2_000_000, (20, 200)
 
 #: Rows up to which that goes before the minutes; a picture takes longer than other rows.
-LONG, SHORT = 500_000, {"picture": 1_000}
+LONG, SHORT = 500_000, {"image": 1_000}
 
 #: What fully connected networks are trained with, where a person says nothing: measured on digits.
 PLAIN_LAYERS = Plan(batch_size=256, lr=4e-3)
@@ -92,7 +92,7 @@ def resolve(rows: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
     reasons += [f"{name} is left out of the rows, which would tell the answer." for name in answers]
-    if rows.kind == "picture" and not isinstance(model, Spec):
+    if rows.kind == "image" and not isinstance(model, Spec):
         reasons += _reader(parts, asked)
     posterior = Part.of(parts.get("posterior", "gaussian")).name
     if "objective" not in parts and "beta" not in asked and _may_wait(posterior):
@@ -185,7 +185,7 @@ def _usual_plan(net: Any, rows: RawData) -> Plan:
     if part.name == "mlp":
         deep = part.settings.get("depth") != 0
         return PLAIN_LAYERS if deep and len(rows) >= 5000 else Plan()
-    return SMALL_BATCHES if rows.kind == "picture" and len(rows) < FEW else Plan()
+    return SMALL_BATCHES if rows.kind == "image" and len(rows) < FEW else Plan()
 
 
 def _parts_of(spec: Spec) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _parts_of(spec: Spec) -> dict[str, Any]:
 
 def _codec(rows: RawData, likelihood: Any, data: dict[str, Any]) -> Codec:
     options = {k: v for k, v in data.items() if k != "domain" or rows.kind == "array"}
-    if rows.kind == "picture" and "binarize" not in options and likelihood is not None:
+    if rows.kind == "image" and "binarize" not in options and likelihood is not None:
         accepts = lookup(LIKELIHOODS, Part.of(likelihood).name, "likelihood").accepts
         # Who asks for a likelihood of gray levels wants them kept.
         options["binarize"] = "none" if "levels" in accepts else "auto"

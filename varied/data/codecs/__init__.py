@@ -73,7 +73,7 @@ def _known(options: Mapping[str, Any], names: list[str], owner: str) -> None:
 
 
 CODECS: dict[str, type[Codec]] = {
-    "picture": ImageCodec,
+    "image": ImageCodec,
     "array": ArrayCodec,
     "table": TableCodec,
 }

@@ -107,7 +107,7 @@ class ArrayCodec(Codec):
 
 def _numbers(items: RawData | Array) -> Array:
     x = items.x if isinstance(items, RawData) else np.asarray(items)
-    if isinstance(items, RawData) and items.kind == "picture":
+    if isinstance(items, RawData) and items.kind == "image":
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(

@@ -32,14 +32,14 @@ class ImageCodec(Codec):
         seed: The seed of `"fixed"`.
 
     Example:
-        >>> items = RawData(np.full((20, 8, 8), 100, np.uint8), "picture")
+        >>> items = RawData(np.full((20, 8, 8), 100, np.uint8), "image")
         >>> codec = ImageCodec.fit(items)
         >>> x = codec.load(codec.encode(items))
         >>> codec.domain, x.shape, codec.decode(x).shape
         ('levels', torch.Size([20, 1, 8, 8]), (20, 8, 8))
     """
 
-    kind: ClassVar[str] = "picture"
+    kind: ClassVar[str] = "image"
 
     shape: tuple[int, ...]
     binarize: str = "none"

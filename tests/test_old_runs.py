@@ -1,0 +1,82 @@
+"""Runs of older formats open, and sample and reconstruct as they did; newer ones are refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+import varied
+from varied.data import RawData
+from varied.errors import VariedError
+from varied.runs.old_names import FORMAT, OLD_MODELS, upgrade_spec
+from varied.spec import Spec
+from varied.training.defaults import resolve
+from varied.zoo import ZOO
+
+#: Made at commit 86ead4d: a small run of each kind of model, with what it sampled.
+OLD = Path(__file__).parent / "old_runs"
+RUNS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
+
+
+def digits():
+    found = load_digits()
+    return (found.images[:60] / 16 * 255).astype("uint8"), found.target[:60] % 3
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_an_old_run_opens_and_samples_as_it_did(name):
+    run = varied.Run(OLD / name)
+    if (OLD / name / "expected_prior.npy").exists():
+        samples = run.sample(3, seed=1).array
+        np.testing.assert_allclose(samples, np.load(OLD / name / "expected_prior.npy"), atol=1)
+    elif run.codec.kind == "table":
+        expected = pd.read_csv(OLD / name / "expected.csv", parse_dates=["since"])
+        samples = run.sample(3, seed=1).array
+        pd.testing.assert_frame_equal(samples, expected, check_dtype=False, rtol=1e-4)
+    else:
+        expected = np.load(OLD / name / "expected.npy")
+        np.testing.assert_allclose(run.sample(3, seed=1).array, expected, atol=1)
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name not in ("table", "images")])
+def test_an_old_run_reconstructs_the_data_that_it_knows(name):
+    x, labels = digits()
+    given = labels if json.loads((OLD / name / "data.json").read_text())["classes"] else None
+    run = varied.Run(OLD / name, varied.read(x, labels=given))
+    expected = np.load(OLD / name / "reconstructed.npy")
+    np.testing.assert_allclose(run.reconstruct(n=2).array, expected, atol=1)
+
+
+def test_an_old_run_knows_its_data_by_their_digest():
+    x, _ = digits()
+    run = varied.Run(OLD / "images")
+    assert varied.read(x).digest("picture") == run.data["digest"]
+
+
+@pytest.mark.parametrize("old", json.loads((OLD / "specs.json").read_text()))
+def test_an_old_spec_of_every_model_is_the_new_one(old):
+    values = json.loads((OLD / "specs.json").read_text())[old]
+    new = OLD_MODELS.get(old, old)
+    assert new in ZOO
+    rows: RawData = varied.read("mnist").first(200)
+    assert Spec.of(**upgrade_spec(values)).brief() == resolve(rows, new, {}).spec.brief()
+
+
+def test_a_run_of_a_newer_format_is_refused_in_one_sentence(tmp_path):
+    run = shutil.copytree(OLD / "images", tmp_path / "run")
+    text = (run / "spec.toml").read_text()
+    (run / "spec.toml").write_text(f"format = {FORMAT + 1}\n{text}")
+    with pytest.raises(VariedError, match="written by a newer version of Varied") as error:
+        varied.Run(run)
+    assert "\n" not in str(error.value)
+
+
+def test_a_new_run_says_its_format(tmp_path):
+    x, _ = digits()
+    run = varied.fit(x, "vae", out=tmp_path / "run", steps=2, latent=2, width=8, threads=1)
+    assert (run.folder / "spec.toml").read_text().startswith(f"format = {FORMAT}\n")
+    assert not run.store.is_format_1
