@@ -356,3 +356,104 @@ def test_everything_is_pinned() -> None:
 def test_a_missing_pin_is_seen() -> None:
     asks = '[project]\ndependencies = ["torch>=2.9", "rich>=13"]'
     assert unpinned(asks, "# torch\nrich==15.0.0\n") == {"torch"}
+
+
+# Words: docs/glossary.md
+
+#: Words that no text of ours uses; the reason stands in the glossary.
+WORDS = {
+    "abreast": "side by side",
+    "anew": "again",
+    "beside": "next to, and, besides",
+    "by heart": "overfit",
+    "critic": "discriminator",
+    "critics": "discriminators",
+    "data are told": "given",
+    "datum": "example",
+    "dearer": "more expensive",
+    "dearest": "most expensive",
+    "fall silent": "become inactive",
+    "falls silent": "becomes inactive",
+    "hang together": "are correlated",
+    "hangs on": "depends on",
+    "hang on": "depend on",
+    "keep its word": "be calibrated",
+    "keep their word": "be calibrated",
+    "keeps its word": "is calibrated",
+    "kept back": "held out",
+    "kin": "variants",
+    "law of its own": "likelihood of its own",
+    "lest": "so that ... not",
+    "nought": "zero",
+    "picture": "image",
+    "pictures": "images",
+    "promise": "guarantee",
+    "promises": "guarantees",
+    "rung": "level",
+    "rungs": "levels",
+    "strange": "anomalous",
+    "stranger": "anomalous",
+    "strangers": "unseen levels",
+    "strangest": "most anomalous",
+    "strangeness": "anomaly score",
+    "telling apart": "distinguishing",
+    "tell apart": "distinguish",
+    "tells apart": "distinguishes",
+    "told": "given, conditioned on",
+    "told apart": "distinguished",
+    "whatever else": "everything else",
+    "wherein": "in which",
+    "colour": "color",
+    "colours": "colors",
+    "grey": "gray",
+    "neighbour": "neighbor",
+    "neighbours": "neighbors",
+    "labelled": "labeled",
+    "behaviour": "behavior",
+    "centre": "center",
+    "centres": "centers",
+}
+#: Names that say nothing: name the thing.
+IDENTIFIERS = {
+    "told", "found", "some", "one", "made", "kept", "said", "whole", "tried", "asked", "taken",
+    "drawn", "seen", "heard", "felt", "beside", "spread", "strange", "picture", "pictures",
+    "datum", "critic", "critics", "rung", "rungs", "law", "laws", "usual", "wanted",
+}  # fmt: skip
+#: Words that are right where they stand: a library's name for it, or a term of the field.
+ALLOWED = {"PIL", "picture-in-picture"}
+PHRASES = re.compile(
+    r"(?<![\w-])(" + "|".join(sorted(map(re.escape, WORDS), key=len, reverse=True)) + r")(?![\w-])",
+    re.IGNORECASE,
+)
+
+
+def wrong_words(text: str, path: str) -> list[str]:
+    """Complain of each word of a text that the glossary replaces."""
+    complaints = []
+    for number, line in enumerate(text.splitlines(), 1):
+        complaints += [
+            f"{path}:{number}: '{word}': write {WORDS[word.lower()]}."
+            for word in PHRASES.findall(line)
+        ]
+    return complaints
+
+
+def wrong_names(source: str, path: str) -> list[str]:
+    """Complain of each identifier that says nothing."""
+    complaints = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names = [node.id]
+        elif isinstance(node, ast.arg):
+            names = [node.arg]
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names = [node.attr]
+        complaints += [
+            f"{path}:{node.lineno}: `{name}` says nothing: name the thing."
+            for name in names
+            if name.strip("_") in IDENTIFIERS
+        ]
+    return complaints

@@ -117,7 +117,7 @@ class Store:
     @cached_property
     def is_format_1(self) -> bool:
         """Whether the files have the names of format 1."""
-        return self._spec_values().get("format", 1) == 1
+        return bool(self._spec_values().get("format", 1) == 1)
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
         """Read the codecs of the data and of the context."""
