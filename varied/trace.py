@@ -11,11 +11,12 @@ from torch.distributions import Distribution
 from varied.distributions import analytic_kl, base_distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.heads import Head
+from varied.nets.autocast import AutocastModule
 
 __all__ = ["ConditionalDistribution", "Level", "Trace"]
 
 
-class ConditionalDistribution(nn.Module):
+class ConditionalDistribution(AutocastModule):
     """p(a given b) or p(a given b, c): a network, then a head.
 
     Encoder and decoder are both one of these. Leading dimensions, precision and context are handled
@@ -31,7 +32,6 @@ class ConditionalDistribution(nn.Module):
     def __init__(self, net: nn.Module, head: Head, inputs: tuple[int, ...]) -> None:
         super().__init__()
         self.net, self.head, self.inputs = net, head, tuple(inputs)
-        self.precision: torch.dtype | None = None
 
     def forward(self, b: Tensor, c: Tensor | None = None) -> Distribution:
         """Return the distribution of ``a``.
@@ -51,9 +51,7 @@ class ConditionalDistribution(nn.Module):
         lead = b.shape[: b.dim() - len(self.inputs)]
         flat = b.reshape(-1, *self.inputs)
         args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
-        with torch.autocast(
-            flat.device.type, dtype=self.precision, enabled=self.precision is not None
-        ):
+        with self.autocast(flat.device):
             h: Tensor = self.net(*args)
         return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.param_shape)
 
@@ -66,11 +64,14 @@ class Level:
         z: The latents that were drawn, with shape (K, B, *event).
         q: The posterior, with a batch shape that broadcasts to (K, B).
         p: The prior, with a batch shape that broadcasts to (K, B).
+        log_importance: log p(z) minus the log-density of the proposal, with shape (K, B), if z was
+            not drawn from q.
     """
 
     z: Tensor
     q: Distribution
     p: Distribution
+    log_importance: Tensor | None = None
 
     @property
     def log_ratio(self) -> Tensor:
@@ -78,6 +79,8 @@ class Level:
 
         A point on a code has probability 1, so there it is the code's log-probability.
         """
+        if self.log_importance is not None:
+            return self.log_importance
         if isinstance(base_distribution(self.q), CodebookPoint):
             return -self.kl
         return self.p.log_prob(self.z) - self.q.log_prob(self.z)

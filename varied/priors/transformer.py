@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.errors import VariedError
+from varied.nets.autocast import AutocastModule
 from varied.priors.autoregressive import AutoregressiveCodes, CodeLookup
 from varied.priors.base import Encoder, Prior
 
@@ -75,7 +76,7 @@ class Block(nn.Module):
         return found.transpose(1, 2).flatten(2)
 
 
-class CausalTransformer(nn.Module):
+class CausalTransformer(AutocastModule):
     """A net that says which code comes next, from the codes before it and the context.
 
     Arguments:
@@ -101,8 +102,6 @@ class CausalTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.num_tokens, self.memory = num_tokens, 2 * depth * num_tokens * width
-        #: The type that matrix products are computed in; None leaves float32.
-        self.precision: torch.dtype | None = None
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
         self.embedding = nn.Embedding(codes, width)
@@ -133,8 +132,7 @@ class CausalTransformer(nn.Module):
             index: Strings of codes, with shape (N, sites).
             c: The context, with shape (N, F), or None.
         """
-        kind = index.device.type
-        with torch.autocast(kind, dtype=self.precision, enabled=self.precision is not None):
+        with self.autocast(index.device):
             before = torch.cat([self.first(len(index), c), self.embedding(index[:, :-1])], 1)
             h = self.dropout(before + self.position_embedding)
             for block in self.blocks:
