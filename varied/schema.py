@@ -54,6 +54,7 @@ def settings(part: Callable[..., Any]) -> dict[str, Setting]:
         >>> settings(net)["width"].default
         512
     """
+    part = inspect.unwrap(part)
     signature = inspect.signature(part)
     hints = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
     helps = _argument_help(part)
@@ -85,9 +86,9 @@ def validate_settings(
     return {name: known[name].read(value) for name, value in values.items()}
 
 
-def summary(part: object) -> str:
+def summary(part: Callable[..., Any]) -> str:
     """Return the first line of a part's docstring."""
-    return (inspect.getdoc(part) or "").partition("\n")[0]
+    return (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0]
 
 
 def _argument_help(part: object) -> dict[str, str]:

@@ -310,11 +310,13 @@ def _factory(spec: Spec, shape: tuple[int, ...]) -> PartFactory:
         shape,
         spec.latent_shape,
         spec.context,
-        net,
-        partial(_make, spec, "likelihood"),
-        partial(_make, spec, "posterior"),
-        prior,
-        spec.net.name,
+        net=net,
+        encoder_net=net,
+        decoder_net=net,
+        likelihood=partial(_make, spec, "likelihood"),
+        posterior=partial(_make, spec, "posterior"),
+        prior=prior,
+        net_name=spec.net.name,
     )
 
 
@@ -355,7 +357,7 @@ def _refuse(spec: Spec, objective: Objective) -> None:
 
 def _own(spec: Spec) -> tuple[str, ...]:
     """Return what a structure has of its own, so that a spec cannot choose it."""
-    return getattr(lookup(ARCHITECTURES, spec.architecture.name, "architecture"), "own", ())
+    return lookup(ARCHITECTURES, spec.architecture.name, "architecture").fixed_axes
 
 
 def _refuse_model(spec: Spec, objective: Objective, model: LatentModel) -> None:

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
-from varied.models import M1M2
 from varied.plots.edits import crossed
 from varied.runs.editing import real_only
 from varied.runs.opening import OpenRun
@@ -26,8 +25,7 @@ Array = npt.NDArray[Any]
 
 def rewrite_as(run: OpenRun, items: RawData, of: object) -> Result:
     """Return each datum as it would be in other contexts; see `Run.style`."""
-    blind = isinstance(run.model, M1M2) and not run.model.skip
-    if run.context is None or blind:
+    if run.context is None or not run.model.decoder_reads_context:
         raise VariedError(
             "This run's decoder is not told a class, so it cannot write one in another's style: "
             "train it with model='conditional-vae' on labeled data, or name levels or units."
