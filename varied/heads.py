@@ -34,6 +34,8 @@ class Head(nn.Module, ABC):
 
     #: Where its events lie; a prior for it lies there too.
     space: str = "real"
+    #: Whether a training step with this head can be compiled.
+    can_compile: bool = True
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()

@@ -11,18 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from varied.data.batches import Batch, Batches
 from varied.distributions import base_distribution
 from varied.errors import VariedError
 from varied.models import VAE, LatentModel
-from varied.objectives import reconstruction_only
 from varied.priors import Prior
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 from varied.spec import Plan
-from varied.training_loop import Step, StepEvent, train
+from varied.training_loop import StepEvent, TrainingStep, train
 
 __all__ = ["PriorStep", "encode_for_prior", "fit_prior", "require_vae"]
 
@@ -44,7 +43,7 @@ def require_vae(model: LatentModel) -> VAE:
     return model
 
 
-class PriorStep(Step):
+class PriorStep(TrainingStep):
     """A prior and codes as one module whose forward is the loss: the one loop trains it too.
 
     Arguments:
@@ -53,8 +52,8 @@ class PriorStep(Step):
     """
 
     def __init__(self, prior: Prior, load: Callable[[Tensor], Tensor]) -> None:
-        nn.Module.__init__(self)
-        self.prior, self.objective, self.load = prior, reconstruction_only(), load
+        super().__init__()
+        self.prior, self.load = prior, load
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None

@@ -36,7 +36,7 @@ class VonMisesFisher(NonFactorized):
     space = "sphere"
 
     #: Rounds of rejection, and a quadrature: nothing that a compiled step could hold.
-    eager = True
+    can_compile = False
 
     def __init__(self, event: tuple[int, ...], log_kappa_bound: float = 7.0) -> None:
         super().__init__(event)

@@ -219,7 +219,7 @@ class Job:
     @property
     def later(self) -> bool:
         """Whether the prior is fitted when the model is trained."""
-        return bool(getattr(self.model, "prior", None) and self.model.prior.fitted_later)
+        return self.model.prior is not None and self.model.prior.fitted_later
 
     def fit_prior(self) -> Iterator[StepEvent]:
         """Fit the prior of a trained model to its codes, where it is fitted later.
@@ -269,7 +269,7 @@ class Job:
         if last["step"] == best["step"]:
             return []
         self.store.read_weights("best.safetensors", self.model)
-        if self.step.objective.critics:
+        if self.step.objective.discriminators:
             return [
                 f"Kept the weights of epoch {best['epoch']:.1f}: later ones rebuild the validation "
                 f"rows more than {WORSE} times worse than the best did."
@@ -386,7 +386,7 @@ class RunMonitor:
         A loss that a critic has a part in moves with the critic, so there the newest weights are
         the best, as long as they do not rebuild data much worse than any before them.
         """
-        if not self.job.step.objective.critics:
+        if not self.job.step.objective.discriminators:
             return not parts["loss"] >= self.best
         error = parts.get("squared_error", 0.0)
         self.lowest = min(self.lowest, error)
