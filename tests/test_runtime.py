@@ -1,4 +1,7 @@
-"""Where a run computes: what is measured, and what happens when the machine gets busy."""
+"""The runtime: thread control, float32 evaluation, denormals and compilation."""
+
+import getpass
+import socket
 
 import pytest
 import torch
@@ -10,53 +13,58 @@ from varied.training_loop import Step
 
 
 @pytest.fixture
-def threads(monkeypatch):
-    taken = []
-    monkeypatch.setattr(torch, "set_num_threads", taken.append)
-    return taken
+def thread_counts(monkeypatch):
+    """The arguments of all calls of ``torch.set_num_threads``."""
+    counts = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    return counts
 
 
-def test_a_busy_machine_gets_one_thread_and_later_all_again(threads):
-    crowd = ThreadController(Setup(threads=2, most=2, alone=0.02))
+def two_threads(max_threads=2, single_thread_seconds=0.02):
+    setup = Setup(threads=2, max_threads=max_threads, single_thread_seconds=single_thread_seconds)
+    return ThreadController(setup)
+
+
+def test_busy_machine_gets_one_thread_and_later_all_again(thread_counts):
+    controller = two_threads()
     for _ in range(200):
-        crowd.record_step_time(0.01)
-    assert threads == []
+        controller.record_step_time(0.01)
+    assert thread_counts == []
     for _ in range(6):
-        crowd.record_step_time(0.4)
-    assert threads == [1]
+        controller.record_step_time(0.4)
+    assert thread_counts == [1]
     waits = []
     for _ in range(3):
         waits.append(0)
-        while threads[-1] == 1:
-            crowd.record_step_time(0.1)
+        while thread_counts[-1] == 1:
+            controller.record_step_time(0.1)
             waits[-1] += 1
-        while threads[-1] == 2:
-            crowd.record_step_time(0.4)
+        while thread_counts[-1] == 2:
+            controller.record_step_time(0.4)
     assert waits[0] < waits[1] < waits[2]
-    while threads[-1] == 1:
-        crowd.record_step_time(0.1)
-    seen = len(threads)
+    while thread_counts[-1] == 1:
+        controller.record_step_time(0.1)
+    changes = len(thread_counts)
     for _ in range(100):
-        crowd.record_step_time(0.09)
-    assert len(threads) == seen
+        controller.record_step_time(0.09)
+    assert len(thread_counts) == changes
 
 
-def test_a_slow_compilation_alone_changes_nothing(threads):
-    crowd = ThreadController(Setup(threads=2, most=2, alone=0.02))
-    for seconds in (0.011, 0.011, 15.0, 0.011):
-        crowd.felt.append(seconds)
-    crowd.record_step_time(0.011)
-    assert threads == []
+def test_slow_first_steps_change_nothing(thread_counts):
+    controller = two_threads()
+    for seconds in (0.011, 0.011, 15.0, 0.011, 0.011):
+        controller.record_step_time(seconds)
+    assert thread_counts == []
 
 
-def test_what_a_plan_fixes_is_left_alone(threads):
-    crowd = ThreadController(Setup(threads=2, most=1, alone=0.001))
+def test_fixed_number_of_threads_is_kept(thread_counts):
+    controller = two_threads(max_threads=1, single_thread_seconds=0.001)
     for _ in range(100):
-        crowd.record_step_time(1.0)
-    assert threads == []
+        controller.record_step_time(1.0)
+    assert thread_counts == []
 
 
-def test_exactly_puts_everything_back_even_after_a_fault():
+def test_eval_float32_restores_the_module_after_an_error():
     module = torch.nn.Linear(2, 2).train()
     with pytest.raises(KeyError), runtime.eval_float32(module):
         assert not module.training
@@ -66,42 +74,44 @@ def test_exactly_puts_everything_back_even_after_a_fault():
     assert torch.is_grad_enabled()
 
 
-def test_the_description_names_no_host_person_or_folder():
-    import getpass
-    import socket
+def test_eval_float32_restores_the_precision():
+    model, objective = compose(Spec.of(latent=3), (6,))
+    step = Step(model, objective)
+    runtime.apply_setup(step, Setup(precision="bfloat16"))
+    with runtime.eval_float32(step):
+        assert model.encoder.precision is model.decoder.precision is None
+    assert model.encoder.precision == model.decoder.precision == torch.bfloat16
 
+
+def test_description_names_no_host_user_or_folder():
     text = " ".join(runtime.describe_machine().values())
     assert socket.gethostname() not in text.split()
     assert getpass.getuser() not in text.split()
     assert "/home" not in text
 
 
-def test_numbers_below_the_normal_ones_are_zero_within_a_step_alone():
-    small = torch.full((8,), 1e-40)
-    supported = torch.set_flush_denormal(False)
+def test_denormals_are_flushed_in_the_context_only():
+    denormal = torch.full((8,), 1e-40)
+    is_supported = torch.set_flush_denormal(False)
     with runtime.flush_denormals():
-        within = 2 * small
-    assert (within == 0).all() == supported
-    assert (2 * small > 0).all()
-
-
-SPHERE = {"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform"}
+        flushed = 2 * denormal
+    assert (flushed == 0).all() == is_supported
+    assert (2 * denormal > 0).all()
 
 
 @pytest.mark.parametrize(
-    ("parts", "compiled"),
+    ("parts", "can_compile"),
     [
         ({"objective": "elbo"}, True),
         ({"objective": {"name": "iwae", "gradient_estimator": "dreg"}}, True),
         ({"objective": "piwae"}, True),
         ({"objective": {"name": "rae", "regularizer": "gp"}, "posterior": "deterministic"}, False),
         ({"objective": "factor-vae"}, False),
-        (SPHERE, False),
+        ({"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform"}, False),
     ],
-    ids=["elbo", "draws seen twice", "draws weighed twice", "a slope", "a critic", "rejection"],
+    ids=["elbo", "dreg", "piwae", "gradient penalty", "discriminator", "rejection sampling"],
 )
-def test_what_a_compiled_step_cannot_hold_is_not_compiled(parts, compiled):
-    model, made = compose(Spec.of(latent=3, **parts), (6,))
-    step, x = Step(model, made), torch.rand(8, 6).round()
+def test_only_steps_that_support_it_are_compiled(parts, can_compile):
+    step, x = Step(*compose(Spec.of(latent=3, **parts), (6,))), torch.rand(8, 6).round()
     plan = Plan(minutes=60, compile="yes", threads=1, precision="float32")
-    assert runtime.autotune(step, lambda: step(x)[0], plan).compile == compiled
+    assert runtime.autotune(step, lambda: step(x)[0], plan).compile == can_compile
