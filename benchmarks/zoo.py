@@ -30,18 +30,12 @@ from varied.evaluate.suites.context import EvalContext
 from varied.plots import grid
 from varied.runs import Run
 from varied.training import prepare
-from varied.zoo import ZOO
-from varied.zoo.architectures import STRUCTURED
-from varied.zoo.basic import PLAIN
-from varied.zoo.objectives import OBJECTIVES
-from varied.zoo.priors_posteriors import DENSITIES
+from varied.zoo import GROUPS, ZOO
 
 STRIPS = RESULTS / "zoo"
 PARTS = {
-    "Plain": PLAIN,
-    "Structures": STRUCTURED,
-    "Objectives": OBJECTIVES,
-    "Densities": DENSITIES,
+    group: [name for name, entry in ZOO.items() if entry.group == group]
+    for group in GROUPS.values()
 }
 ROWS, SAMPLES, LABELS, COLUMNS = 1000, 100, 100, 16
 #: The structures that learn classes from few labels.

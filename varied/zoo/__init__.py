@@ -1,11 +1,66 @@
-"""The names that papers gave, as compositions: tables and nothing more."""
+"""The models of the literature, each a combination of parts.
 
-from varied.zoo.architectures import STRUCTURED
-from varied.zoo.basic import PLAIN
-from varied.zoo.entry import Entry
-from varied.zoo.objectives import OBJECTIVES
-from varied.zoo.priors_posteriors import DENSITIES
+An entry is a table of a TOML file with the name of its group. Its ``parts`` have the form of a spec;
+parts that it leaves out are chosen to suit the data.
+"""
 
-__all__ = ["ZOO", "Entry"]
+from __future__ import annotations
 
-ZOO: dict[str, Entry] = PLAIN | STRUCTURED | OBJECTIVES | DENSITIES
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+__all__ = ["GROUPS", "ZOO", "Entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named model.
+
+    Arguments:
+        title: What the model is.
+        reference: The title and the authors of the paper.
+        year: The year of the paper.
+        link: The address of the paper.
+        use_for: What the model is good for.
+        benchmark: A measured result.
+        parts: The parts that the model sets, by axis.
+        conditional: Whether the model needs a context.
+        group: The purpose that the model shares with others.
+    """
+
+    title: str
+    reference: str
+    year: int
+    link: str
+    use_for: str
+    benchmark: str
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    conditional: bool = False
+    group: str = "Others"
+
+
+#: The files of the zoo, and the groups of their entries.
+GROUPS = {
+    "basics": "Basics",
+    "likelihood": "Better likelihood",
+    "posterior_collapse": "Against posterior collapse",
+    "disentanglement": "Disentanglement",
+    "discrete_codes": "Discrete codes",
+    "sharp_images": "Sharp images",
+    "structured_latents": "Structured latents",
+    "semi_supervised": "Semi-supervised",
+    "autoencoders": "Autoencoders without a bound",
+}
+
+
+def _read(file: str, group: str) -> dict[str, Entry]:
+    tables = tomllib.loads((files(__name__) / f"{file}.toml").read_text("utf-8"))
+    return {name: Entry(**values, group=group) for name, values in tables.items()}
+
+
+ZOO: dict[str, Entry] = {
+    name: entry for pair in GROUPS.items() for name, entry in _read(*pair).items()
+}
