@@ -287,9 +287,7 @@ def latent_discriminator(size, **settings):
 
 @pytest.mark.parametrize("prior_in_logit", [False, True])
 def test_optimal_logit_is_the_density_ratio(prior_in_logit):
-    term = latent_discriminator(
-        1, prior_in_logit=prior_in_logit, r1_weight=0.0, width=64, depth=2
-    )
+    term = latent_discriminator(1, prior_in_logit=prior_in_logit, r1_weight=0.0, width=64, depth=2)
     trained(term, lambda n: code_trace(1 + torch.randn(1, n, 1)), 400)
     z = torch.linspace(-1, 2, 9).reshape(1, 9, 1)
     log_ratio = (0.5 - z).squeeze()  # log N(z; 0, 1) - log N(z; 1, 1)

@@ -179,7 +179,8 @@ def test_kl_is_a_sum_over_latent_dimensions(free_bits):
     wide = torch.cat([mean, mean], 1), torch.cat([log_variance, log_variance], 1)
     name = "free_bits_kl" if free_bits else "kl"
     once, twice = (
-        elbo(free_bits=free_bits)(posterior_trace(*q))[1][name] for q in ((mean, log_variance), wide)
+        elbo(free_bits=free_bits)(posterior_trace(*q))[1][name]
+        for q in ((mean, log_variance), wide)
     )
     torch.testing.assert_close(twice, 2 * once)
 

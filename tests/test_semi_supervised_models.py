@@ -167,7 +167,10 @@ def test_joint_m1m2_has_one_bound(labels, samples, spec):
     params = {name: p.detach().numpy() for name, p in model.named_parameters()}
     z1, z2 = (trace.levels[i].z.detach().numpy().reshape(CLASSES, samples, 5, -1) for i in (0, 1))
     expected = [
-        [joint_loss(params, x[b].numpy(), labels[b], z1[0, s, b], z2[:, s, b], spec) for b in range(5)]
+        [
+            joint_loss(params, x[b].numpy(), labels[b], z1[0, s, b], z2[:, s, b], spec)
+            for b in range(5)
+        ]
         for s in range(samples)
     ]
     actual = reconstruction(trace) + kl(trace)

@@ -68,7 +68,7 @@ def binary_images(shape=SHAPE, rows=5):
 
 
 def initialized(model):
-    """Return a model in evaluation mode, with codebooks from data and a prior that is not uniform."""
+    """Return the model in evaluation mode, with codebooks from data and a perturbed prior."""
     with seeded(0, "initialized"), torch.no_grad():
         model.eval().init_from_data(binary_images(model.event_shape, 40))
         for param in model.prior.parameters():
@@ -158,9 +158,7 @@ def test_codes_are_those_of_the_paper(net, shape, latent, bottom, top):
     torch.testing.assert_close(code.value, torch.cat([low.flatten(1), high.flatten(1)], 1))
     torch.testing.assert_close(code.cost, top_cost + bottom_cost, atol=1e-4, rtol=1e-4)
     maps = torch.cat([low, F.interpolate(high, bottom[1:], mode="nearest")], 1)
-    torch.testing.assert_close(
-        model.decode(code.value).mean, model.decoder.net.net(maps).sigmoid()
-    )
+    torch.testing.assert_close(model.decode(code.value).mean, model.decoder.net.net(maps).sigmoid())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 4), (13, 1), (6, 5)])
@@ -323,9 +321,7 @@ def test_state_dict_restores_the_model():
 
 def test_default_bottom_map_is_a_quarter_of_the_image(tmp_path):
     x = (np.random.default_rng(0).random((40, 28, 20)) > 0.5).astype(np.uint8) * 255
-    job = prepare(
-        x, "vq-vae-2", posterior=QUANTIZERS[0], out=tmp_path / "run", steps=1, threads=1
-    )
+    job = prepare(x, "vq-vae-2", posterior=QUANTIZERS[0], out=tmp_path / "run", steps=1, threads=1)
     assert job.spec.latent == (16, 7, 5)
     assert job.model.prior.fitted_later
     assert job.model.latent_shape == (16 * (7 * 5 + 4 * 3),)

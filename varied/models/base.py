@@ -55,7 +55,7 @@ class LatentModel(nn.Module, ABC):
     @property
     @abstractmethod
     def provides(self) -> frozenset[str]:
-        """What terms can read from the posterior and the prior; see `varied.heads.Head`."""
+        """What the posterior and the prior provide to terms; see `varied.heads.Head`."""
 
     @property
     def num_codes(self) -> int:

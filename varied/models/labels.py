@@ -62,8 +62,8 @@ def split_class(z: Tensor, c: Tensor | None, num_classes: int) -> tuple[Tensor, 
 class ClassLevel(Level):
     r"""The class of each example, as a latent level whose values are enumerated.
 
-    For an unlabeled example the KL is :math:`\sum_y q(y \mid x) \log q(y \mid x) / p(y)`. For a labeled
-    example q has probability 1 on the label, so the KL is :math:`-\log p(y)`.
+    The KL of an unlabeled example is :math:`\sum_y q(y \mid x) \log q(y \mid x) / p(y)`. For a
+    labeled example q has probability 1 on the label, so the KL is :math:`-\log p(y)`.
 
     Arguments:
         logits: The logits of q(y given x) before labels are applied, with shape (S, B, C), where S
@@ -78,9 +78,9 @@ class ClassLevel(Level):
 def enumeration_log_ratio(y: Tensor, p: Distribution, c: Tensor | None) -> Tensor:
     r"""Return log p(y) - log r(y) of enumerated classes, with shape (K, B), in nats.
 
-    Each class occurs once, as if drawn from a uniform r, and the weight of a class other than the
-    label is 0. The log of the mean of the weights of a `Trace` is then a lower bound on log p(x) or,
-    for a labeled example, on log p(x, y).
+    Each class occurs once, as if drawn from a uniform r, and a class other than the label has
+    weight 0. The logarithm of the mean importance weight of a `Trace` is then a lower bound on log
+    p(x) or, for a labeled example, on log p(x, y).
 
     Arguments:
         y: One-hot classes, with shape (K, B, C).

@@ -174,7 +174,7 @@ class M1(_CodeLatent):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What terms can read from the posterior and the prior."""
+        """What the posterior and the prior provide to terms."""
         return self.m1.provides
 
     def forward(
@@ -219,7 +219,7 @@ class M1M2(_CodeLatent, _WithM2):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What terms can read from the posterior and the prior."""
+        """What the posterior and the prior provide to terms."""
         return self.m1.provides
 
     def forward(

@@ -97,7 +97,7 @@ class VAE(LatentModel):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What terms can read from the posterior and the prior."""
+        """What the posterior and the prior provide to terms."""
         return self.encoder.head.provides & (self.prior.provides | {"codes"})
 
     @property

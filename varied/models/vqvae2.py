@@ -130,8 +130,8 @@ class UpsampleConcat(nn.Module):
 def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: float = 0.0) -> VAE:
     """VQ-VAE-2: a map of codes for the details of an image, below a map of half its size.
 
-    ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels, in
-    which case its height and width are a quarter of those of the image.
+    ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels;
+    its height and width are then a quarter of those of the image.
 
     Arguments:
         factory: Builds the parts.

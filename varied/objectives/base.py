@@ -55,7 +55,7 @@ class Objective(nn.Module):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the terms read from the posterior and the prior."""
+        """What the terms require of the posterior and the prior."""
         return frozenset().union(*(term.requires for term in self.terms))
 
     @property

@@ -30,8 +30,8 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
         raise VariedError(f"alpha={alpha} must not be above 1, where the KL has no weight.")
     if alpha + mmd_weight < 1:
         raise VariedError(
-            f"alpha={alpha} and mmd_weight={mmd_weight} must sum to at least 1, so that the weight of "
-            "the MMD is not negative; try mmd_weight=100."
+            f"alpha={alpha} and mmd_weight={mmd_weight} must sum to at least 1, or the MMD gets a "
+            "negative weight; try mmd_weight=100."
         )
     return Objective(
         WeightedTerm("reconstruction", reconstruction),

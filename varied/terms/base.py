@@ -24,7 +24,7 @@ class Term(ABC):
     or buffers. Any other term is a function, decorated with `requires`.
     """
 
-    #: What the term reads from the posterior and the prior; see `varied.heads.Head.provides`.
+    #: What the term requires of the posterior and the prior; see `varied.heads.Head.provides`.
     requires: frozenset[str] = frozenset()
     #: Whether a training step with this term can be compiled.
     can_compile: bool = True
@@ -42,7 +42,7 @@ class FunctionTerm(Term):
 
     Arguments:
         function: From a trace to the value of each example, with shape (B).
-        requires: What the function reads from the posterior and the prior.
+        requires: What the function requires of the posterior and the prior.
         can_compile: Whether a training step with this term can be compiled.
     """
 
@@ -64,7 +64,7 @@ def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], 
     """Make a term of a function.
 
     Arguments:
-        names: What the function reads from the posterior and the prior: "density", "marginals",
+        names: What the function requires of the posterior and the prior: "density", "marginals",
             "codes" or "parts".
         can_compile: Whether a training step with this term can be compiled. A term that computes
             gradients cannot, since autograd sees a compiled step as a single node.

@@ -1,7 +1,7 @@
 """The models of the literature, each a combination of parts.
 
-An entry is a table of a TOML file with the name of its group. Its ``parts`` have the form of a spec;
-parts that it leaves out are chosen to suit the data.
+Each TOML file holds the entries of one group. The ``parts`` of an entry have the form of a spec;
+parts that it does not set are chosen to suit the data.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Entry:
     """A named model.
 
     Arguments:
-        title: What the model is.
+        title: The name of the model.
         reference: The title and the authors of the paper.
         year: The year of the paper.
         link: The address of the paper.
-        use_for: What the model is good for.
+        use_for: The recommended uses.
         benchmark: A measured result.
         parts: The parts that the model sets, by axis.
         conditional: Whether the model needs a context.
