@@ -15,7 +15,7 @@ from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
-__all__ = ["from_array", "from_tensor", "white"]
+__all__ = ["from_array", "from_tensor", "over_white"]
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +60,7 @@ def from_array(
     if labels is not None:
         indices, names = parse_labels(labels, len(x), classes)
         items = RawData(items.x, items.kind, indices, names, notes=items.notes)
-    return items.noting(*notes)
+    return items.with_notes(*notes)
 
 
 def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
@@ -79,7 +79,7 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
 
 
-def white(x: Array) -> Array:
+def over_white(x: Array) -> Array:
     """Return pictures with transparency, `(..., H, W, 4)`, laid on white: `(..., H, W, 3)`."""
     alpha = x[..., 3:].astype(np.uint16)
     mixed = x[..., :3] * alpha + 255 * (255 - alpha)
@@ -135,7 +135,7 @@ def _images(x: Array, what: str) -> RawData:
 
 def _picture(x: Array) -> RawData:
     notes = ("Transparency was laid on white.",) if x.shape[-1] == 4 else ()
-    x = white(x) if x.shape[-1] == 4 else x
+    x = over_white(x) if x.shape[-1] == 4 else x
     x = x[..., 0] if x.shape[-1] == 1 else x
     return RawData(np.ascontiguousarray(x), "image", notes=notes)
 
@@ -153,7 +153,7 @@ def _levels(values: Array) -> RawData | None:
         if np.abs(scaled - np.round(scaled)).max() <= 1e-3:
             x = np.round(scaled).astype(np.uint8)
             items = RawData(x, "image") if x.ndim == 3 else _picture(x)
-            return items.noting(f"The values are {name}: kept as pictures of 8 bits.")
+            return items.with_notes(f"The values are {name}: kept as pictures of 8 bits.")
     return None
 
 

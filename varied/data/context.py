@@ -139,7 +139,7 @@ class ContextCodec:
             labels[row] = known.get(word, -1)
         return labels
 
-    def usual(self, n: int) -> Tensor:
+    def proportional(self, n: int) -> Tensor:
         """Return contexts as often as they were in training, in random order, with shape (n, C)."""
         share = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
         places = (torch.arange(n, dtype=torch.float64) + 0.5) / n * share[-1]

@@ -1,124 +1,121 @@
-"""A set of pictures, from a folder or a zip: labels, one size, and what was understood."""
+"""Datasets of files: a folder or zip file with one example per file."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from varied.data.archive import Listing, Member
-from varied.data.images import Header, Size, Unreadable, choose_size, header, pixels, quiet
+from varied.data.archive import Listing, Member, list_file, list_folder, list_zip
+from varied.data.codecs import CODECS, Codec
 from varied.data.labels import parse_labels
-from varied.data.memory import check_memory
-from varied.data.raw_data import Problem, RawData
+from varied.data.raw_data import RawData
 from varied.errors import VariedError
-
-__all__ = ["read_images"]
+from varied.registry import load_entry_points
 
 Array = npt.NDArray[Any]
-T = TypeVar("T")
 
-THREADS = min(4, os.cpu_count() or 1)
-PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-BLOCK = 512
+#: Names of folders that hold an official split.
+_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
-def read_images(
-    listing: Listing,
-    name: str,
-    *,
-    size: Size | None = None,
-    labels: Any = None,
-    classes: Sequence[str] | None = None,
-) -> RawData:
-    """Return the pictures of a listing, all at one size.
+def read_folder(path: Path, labels: Any, classes: Sequence[str] | None, **options: Any) -> RawData:
+    """Read a folder of files, at any depth; the names of the inner folders become labels.
 
     Arguments:
-        listing: The files.
-        name: What the messages call the set.
-        size: Height and width; chosen from the pictures if None.
-        labels: A label for each file in the order of their names, or a mapping from names; the
-            folder that a file lies in if None.
+        path: The folder.
+        labels: A label for each file in the order of their names, or a mapping from names; None
+            takes the name of the folder that a file is in.
         classes: The names of the classes.
+        options: Options of the kind of data, such as ``image_size``.
 
     Raises:
-        VariedError: If no picture can be read, or all of them would not fit in memory.
+        VariedError: If no file can be read.
     """
-    members, problems = listing.members, list(listing.problems)
-    given = _given(labels, members, classes)
-    with quiet():
-        headers = _each(lambda m: _trying(m, header), members)
-        kept = [i for i, h in enumerate(headers) if isinstance(h, Header)]
-        heads = [h for h in headers if isinstance(h, Header)]
-        problems += [h for h in headers if isinstance(h, Problem)]
-        if not heads:
-            raise VariedError(_nothing(name, problems))
-        chosen, reason = (size, "") if size else choose_size([h.size for h in heads])
-        x, failed = _decode([members[i] for i in kept], chosen, all(h.gray for h in heads))
-    good = [i for j, i in enumerate(kept) if j not in failed]
-    if not good:
-        raise VariedError(_nothing(name, [*problems, *failed.values()]))
-    names = [members[i].name for i in good]
-    indices, found = _folders(names, classes) if given is None else (given[0][good], given[1])
-    notes = _resized(chosen, size, reason, heads) + _oddities(heads)
+    return _read(path, list_folder, "folder", labels, classes, options)
+
+
+def read_zip(path: Path, labels: Any, classes: Sequence[str] | None, **options: Any) -> RawData:
+    """Read a zip file of files, as `read_folder` reads a folder."""
+    return _read(path, list_zip, "zip file", labels, classes, options)
+
+
+def read_single(
+    path: Path, codec: type[Codec], labels: Any, classes: Sequence[str] | None, **options: Any
+) -> RawData:
+    """Read a file with one example, as `read_folder` reads a folder with that file."""
+    return _read_listing(list_file(path), path.name, codec, labels, classes, options)
+
+
+def _read(
+    path: Path,
+    list_files: Callable[[Path, frozenset[str]], Listing],
+    container: str,
+    labels: Any,
+    classes: Sequence[str] | None,
+    options: Mapping[str, Any],
+) -> RawData:
+    load_entry_points()
+    codecs = {e: c for c in CODECS.values() if c.reads_folders for e in c.endings}
+    listing = list_files(path, frozenset(codecs))
+    if not listing.members and not listing.problems:
+        raise VariedError(_nothing_to_read(path, listing, container, codecs))
+    # A folder with images and sounds is read as the kind that has more files.
+    names = [member.name for member in listing.members] or [p.name for p in listing.problems]
+    counts = Counter(codecs[PurePosixPath(name).suffix.lower()] for name in names)
+    codec = counts.most_common(1)[0][0]
+    n_files = len(listing.members)
+    listing.members = [m for m in listing.members if codecs[_ending(m)] is codec]
+    data = _read_listing(listing, path.name, codec, labels, classes, options)
+    n_ignored = n_files - len(listing.members)
+    note = f"{n_ignored:,} files that are not {codec.noun} are ignored."
+    return data.with_notes(note) if n_ignored else data
+
+
+def _ending(member: Member) -> str:
+    return PurePosixPath(member.name).suffix.lower()
+
+
+def _read_listing(
+    listing: Listing,
+    name: str,
+    codec: type[Codec],
+    labels: Any,
+    classes: Sequence[str] | None,
+    options: Mapping[str, Any],
+) -> RawData:
+    members = listing.members
+    given = _given_labels(labels, members, classes)
+    x, unreadable, notes = codec.read_members(members, **options)
+    problems = (*listing.problems, *unreadable.values())
+    readable = [i for i in range(len(members)) if i not in unreadable]
+    if not readable:
+        raise VariedError(
+            f"None of the {len(problems):,} {codec.noun} in {name} can be read "
+            f"({problems[0].name}: {problems[0].reason}): give files that other programs can open."
+        )
+    names = [members[i].name for i in readable]
+    if given is None:
+        indices, found = _folder_labels(names, classes)
+    else:
+        indices, found = given[0][readable], given[1]
     return RawData(
         x,
-        "image",
+        codec.kind,
         indices,
         found,
         tuple(names),
-        _official(names),
-        notes=tuple(notes),
-        problems=(*problems, *failed.values()),
+        _official_test_rows(names),
+        notes=notes,
+        problems=problems,
     )
 
 
-def _each(work: Callable[[Member], T], members: Sequence[Member]) -> list[T]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(work, members))
-
-
-def _trying(member: Member, work: Callable[..., T], *args: Any) -> T | Problem:
-    try:
-        with member.open() as file:
-            return work(file, *args)
-    except Unreadable as error:
-        return Problem(member.name, str(error))
-    except Exception as error:  # a damaged zip raises many kinds
-        return Problem(member.name, f"it cannot be read ({str(error)[:60]})")
-
-
-def _decode(members: list[Member], size: Size, gray: bool) -> tuple[Array, dict[int, Problem]]:
-    """Fill one array, a block at a time; pictures that turn out to be damaged leave no row."""
-    shape = (len(members), *size) if gray else (len(members), *size, 3)
-    cost = int(np.prod(shape, dtype=np.int64))
-    what = f"{len(members):,} pictures of {size[0]}x{size[1]}"
-    check_memory(cost, what, "give a smaller size (--image-size), or fewer pictures")
-    x, failed, row = np.empty(shape, np.uint8), dict[int, Problem](), 0
-    for start in range(0, len(members), BLOCK):
-        block = members[start : start + BLOCK]
-        for i, result in enumerate(_each(lambda m: _trying(m, pixels, size, gray), block), start):
-            if isinstance(result, Problem):
-                failed[i] = result
-            else:
-                x[row], row = result, row + 1
-    x = x[:row]
-    if not gray and all(_is_gray(x[i : i + BLOCK]) for i in range(0, row, BLOCK)):
-        return np.ascontiguousarray(x[..., 0]), failed
-    return x, failed
-
-
-def _is_gray(x: Array) -> bool:
-    return bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
-
-
-def _given(
+def _given_labels(
     labels: Any, members: Sequence[Member], classes: Sequence[str] | None
 ) -> tuple[Array, tuple[str, ...]] | None:
     if isinstance(labels, Mapping):
@@ -126,42 +123,36 @@ def _given(
     return None if labels is None else parse_labels(labels, len(members), classes)
 
 
-def _folders(
+def _folder_labels(
     names: Iterable[str], classes: Sequence[str] | None
 ) -> tuple[Array | None, tuple[str, ...]]:
-    """Take the folder that a file lies in as its label; one and the same folder says nothing."""
+    """Return the names of the folders as labels, unless there is one folder, or train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
-    if len(set(parents)) < 2 or set(parents) <= set(PARTS):
+    if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
         return None, ()
     return parse_labels(parents, len(parents), classes)
 
 
-def _official(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Find the rows under a folder `test`, where all rows are under `train` or `test`."""
-    parts = [{PARTS[p.lower()] for p in n.split("/")[:-1] if p.lower() in PARTS} for n in names]
-    if not all(len(p) == 1 for p in parts) or len(set.union(*parts)) < 2:
-        return None
-    return np.array([i for i, p in enumerate(parts) if "test" in p], dtype=np.int64)
-
-
-def _nothing(name: str, problems: Sequence[Problem]) -> str:
-    first = problems[0]
-    return (
-        f"None of the {len(problems):,} pictures in {name} can be read ({first.name}: "
-        f"{first.reason}): give pictures that open in a viewer."
-    )
-
-
-def _resized(chosen: Size, asked: Size | None, reason: str, heads: Sequence[Header]) -> list[str]:
-    changed = sum(h.size != chosen for h in heads)
-    if asked and changed:
-        return [f"Resized to {chosen[0]}x{chosen[1]}, as asked."]
-    return [f"Resized to {chosen[0]}x{chosen[1]}, because {reason} (`size` sets another)."][
-        : 1 if changed and reason else 0
+def _official_test_rows(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
+    """Return the rows below a folder "test", if all rows are below "train" or "test"."""
+    splits = [
+        {_SPLITS[part.lower()] for part in name.split("/")[:-1] if part.lower() in _SPLITS}
+        for name in names
     ]
+    if not all(len(s) == 1 for s in splits) or len(set.union(*splits)) < 2:
+        return None
+    return np.array([i for i, s in enumerate(splits) if "test" in s], dtype=np.int64)
 
 
-def _oddities(heads: Sequence[Header]) -> list[str]:
-    counts = Counter(odd for h in heads for odd in h.odd)
-    mended = {"transparent": "laid on white", "with several frames": "the first was taken"}
-    return [f"{n:,} {odd}: {mended.get(odd, 'made 8-bit')}." for odd, n in sorted(counts.items())]
+def _nothing_to_read(
+    path: Path, listing: Listing, container: str, codecs: Mapping[str, type[Codec]]
+) -> str:
+    nouns = " or ".join(dict.fromkeys(codec.noun for codec in codecs.values()))
+    if not listing.others:
+        return f"The {container} {path.name} is empty: give one with {nouns}."
+    found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
+    endings = ", ".join(sorted(codecs))
+    single = {e for c in CODECS.values() if not c.reads_folders for e in c.endings}
+    if single & listing.others.keys():
+        endings += "; name a table by its own path"
+    return f"The {container} {path.name} has no {nouns} (found {found}); it can have {endings}."

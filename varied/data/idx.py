@@ -18,7 +18,7 @@ from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
-__all__ = ["idx_folder", "is_idx", "load_idx", "read_idx", "read_idx_folder"]
+__all__ = ["is_idx_folder", "is_idx", "load_idx", "read_idx", "read_idx_folder"]
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +60,7 @@ def read_idx(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
     return from_array(load_idx(path), labels, classes, what=path.name)
 
 
-def idx_folder(path: Path) -> bool:
+def is_idx_folder(path: Path) -> bool:
     """Return whether a folder holds the training pictures of such a set."""
     return _find(path, "train") is not None
 
