@@ -185,9 +185,16 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
 ]
 
+#: By new name: the file and the key of a factor that was calibrated on the validation rows.
+OLD_CALIBRATION = {
+    "temperature": ("classes.json", "temperature"),
+    "imputation_scale": ("cells.json", "width"),
+}
+
+OLD_DOMAINS = {"levels": "uint8", "unit": "unit-interval"}
 OLD_KINDS = {"picture": "image"}
 OLD_SOURCES = {"sprites-colour": "sprites-color"}
-OLD_DATA = {"few_labels": "n_labels"}
+OLD_METADATA = {"few_labels": "n_labels"}
 OLD_OPTIONS = {"size": "image_size"}
 
 
@@ -221,12 +228,15 @@ def old_kind(kind: str) -> str:
 
 def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain form of a codec of format 1 with the names of this version."""
-    return dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    if "domain" in new:
+        new["domain"] = OLD_DOMAINS.get(new["domain"], new["domain"])
+    return new
 
 
-def upgrade_data(values: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return data.json of format 1 with the names of this version."""
-    new = _renamed(values, OLD_DATA)
+    new = _renamed(values, OLD_METADATA)
     new["model"] = OLD_MODELS.get(new.get("model", ""), new.get("model"))
     new["source"] = OLD_SOURCES.get(new["source"], new["source"])
     return new | {"options": _renamed(new["options"], OLD_OPTIONS)}
