@@ -488,7 +488,7 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
     training = net.training
     try:
         with torch.no_grad():
-            found = tuple(net.eval()(*arguments).shape)
+            shape = tuple(net.eval()(*arguments).shape)
     except Exception as error:
         needs = f"(x, c) with {context} features of context" if context else "x"
         raise VariedError(
@@ -497,9 +497,9 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
         ) from error
     finally:
         net.train(training)
-    if found != (2, *outputs):
+    if shape != (2, *outputs):
         raise VariedError(
-            f"The {axis} returns shape {found} for an input of shape {(2, *inputs)}, and the "
+            f"The {axis} returns shape {shape} for an input of shape {(2, *inputs)}, and the "
             f"{'posterior' if axis == 'encoder' else 'likelihood'} needs {(2, *outputs)}."
         )
 

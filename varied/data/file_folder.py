@@ -100,14 +100,14 @@ def _read_listing(
         )
     names = [members[i].name for i in readable]
     if given is None:
-        indices, found = _folder_labels(names, classes)
+        indices, class_names = _folder_labels(names, classes)
     else:
-        indices, found = given[0][readable], given[1]
+        indices, class_names = given[0][readable], given[1]
     return RawData(
         x,
         codec.kind,
         indices,
-        found,
+        class_names,
         tuple(names),
         _official_test_rows(names),
         notes=notes,
@@ -150,9 +150,9 @@ def _nothing_to_read(
     nouns = " or ".join(dict.fromkeys(codec.noun for codec in codecs.values()))
     if not listing.others:
         return f"The {container} {path.name} is empty: give one with {nouns}."
-    found = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
+    others = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     endings = ", ".join(sorted(codecs))
     single = {e for c in CODECS.values() if not c.reads_folders for e in c.endings}
     if single & listing.others.keys():
         endings += "; name a table by its own path"
-    return f"The {container} {path.name} has no {nouns} (found {found}); it can have {endings}."
+    return f"The {container} {path.name} has no {nouns} (found {others}); it can have {endings}."

@@ -84,8 +84,8 @@ def read_images(
         is_gray = all(h.is_gray for h in readable.values())
         x, failures = _read_pixels([members[i] for i in readable], chosen, is_gray)
     problems |= {list(readable)[j]: problem for j, problem in failures.items()}
-    found = list(readable.values())
-    notes = _resize_note(chosen, size, reason, found) + _unusual_notes(found)
+    read = list(readable.values())
+    notes = _resize_note(chosen, size, reason, read) + _unusual_notes(read)
     return x, problems, tuple(notes)
 
 

@@ -91,9 +91,9 @@ def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     by_class = np.argsort(labels[order], kind="stable")
     rank = np.empty(len(order), np.int64)  # of each row in its class
     rank[by_class] = np.concatenate([np.arange(count) for count in counts])
-    kept = order[np.argsort(rank, kind="stable")[:n]]
+    rows = order[np.argsort(rank, kind="stable")[:n]]
     few = np.full_like(labels, -1)
-    few[kept] = labels[kept]
+    few[rows] = labels[rows]
     return few
 
 

@@ -132,10 +132,12 @@ class Npz:
         """Return the names of the labels that belong to the rows, or None."""
         for name in names:
             for patterns in _PATTERNS:
-                found = _apply(patterns, name)[: len(row_names)]
-                is_complete = len(found) == len(row_names) and all(n in self.members for n in found)
-                if is_complete and (len(row_names) == 1 or len(found) == 2):
-                    return found
+                candidates = _apply(patterns, name)[: len(row_names)]
+                is_complete = len(candidates) == len(row_names) and all(
+                    n in self.members for n in candidates
+                )
+                if is_complete and (len(row_names) == 1 or len(candidates) == 2):
+                    return candidates
         return None
 
     def class_names(self, labels: Array | None) -> tuple[str, ...] | None:

@@ -131,19 +131,19 @@ def edit(
     known = _attributes(run, training, attributes, rows)
     codes = embed(run, training)
     if examples is not None:
-        found = _from_examples(run, examples, direction)
+        vector = _from_examples(run, examples, direction)
     else:
         attribute, level = select(known, target, column)
-        found = _from_labels(run, known, attribute, level, control_for, codes, direction)
+        vector = _from_labels(run, known, attribute, level, control_for, codes, direction)
     x, c = run.model_input(run.read(source).head(n))
-    edited = functional.edit(run.model, x, found.step, c, strengths=strengths)
-    z = _shifted_codes(run, x, c, found.step, strengths)
+    edited = functional.edit(run.model, x, vector.step, c, strengths=strengths)
+    z = _shifted_codes(run, x, c, vector.step, strengths)
     held_out_codes = _HeldOutCodes(run, held_out)
     sparse = _is_sparse(z, codes, embed(run, held_out))
     inconsistent = held_out_codes.is_inconsistent(z, c)
     outside = sparse | inconsistent
     effects = functional.effects(
-        found.step, codes, frequent_levels(known), *held_out_codes.reencode_shifted(found.step)
+        vector.step, codes, frequent_levels(known), *held_out_codes.reencode_shifted(vector.step)
     )
     draw = partial(_draw, run.codec.to_images(x), strengths=strengths, outside=outside)
     axes = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
@@ -151,11 +151,11 @@ def edit(
     result = run.result(edited.flatten(0, 1), draw, axes, tuple(outside.shape), contexts)
     return EditResult(
         **vars(result),
-        name=found.name,
+        name=vector.name,
         strengths=tuple(strengths),
-        step=found.step,
+        step=vector.step,
         std=codes.std(0),
-        rows=found.rows,
+        rows=vector.rows,
         sparse=sparse,
         inconsistent=inconsistent,
         effects=tuple(effects),

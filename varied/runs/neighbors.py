@@ -74,8 +74,8 @@ class Neighbors:
         queries = frame.iloc[::k].assign(rank=0, distance=0.0, neighbor=pd.NA)
         neighbors = self.among.x[columns].iloc[self.index.ravel()]
         parts = [
-            _beside(queries, self.query.x[columns]),
-            _beside(frame, neighbors),
+            _join(queries, self.query.x[columns]),
+            _join(frame, neighbors),
         ]
         rows = pd.concat([part.astype({"neighbor": "Int64"}) for part in parts])
         return rows.sort_values(["query", "rank"], kind="stable", ignore_index=True)
@@ -147,7 +147,7 @@ def _row_names(data: RawData, rows: Array) -> Any:
     return rows + 1 if data.names is None else [data.names[i] for i in rows]
 
 
-def _beside(frame: Any, columns: Any) -> Any:
+def _join(frame: Any, columns: Any) -> Any:
     """Return a frame with further columns, which get an underscore if their names are taken."""
     import pandas as pd
 
