@@ -253,7 +253,7 @@ def _values(cells: Any) -> Any:
 
 def _missing(path: Path) -> str:
     if str(path) == path.name and not path.suffix:
-        near = suggest(path.name, [*CATALOG, *_siblings(path)], most=len(CATALOG))
+        near = suggest(path.name, [*CATALOG, *_siblings(path)], limit=len(CATALOG))
         return f"There is no set and no file called '{path}': {near}"
     return f"There is no '{path}': {_near(path)}"
 
@@ -262,7 +262,7 @@ def _near(path: Path) -> str:
     siblings = _siblings(path)
     if not path.parent.is_dir():
         return f"the folder '{path.parent}' is not there either."
-    return suggest(path.name, siblings, most=20) if siblings else f"'{path.parent}' is empty."
+    return suggest(path.name, siblings, limit=20) if siblings else f"'{path.parent}' is empty."
 
 
 def _siblings(path: Path) -> list[str]:
