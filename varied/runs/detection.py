@@ -157,7 +157,7 @@ def detect(
     form: dict[str, Any] = {}
     if isinstance(codec, TableCodec):
         columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
-        cost, often = (codec.layout.by_column(one) for one in (cost, often))
+        cost, often = (codec.layout.sum_by_column(one) for one in (cost, often))
         # A level that none of n rows had costs as much as one that a row in n has.
         new = torch.from_numpy(math.log(known) * codec.unseen(items))
         cost, nats = cost + new.float(), nats + new.sum(1)

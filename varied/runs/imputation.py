@@ -94,11 +94,11 @@ def imputation_scale(run: OpenRun) -> float:
     """
     codec: Any = run.codec
     batch, layout = run.encode_items(run.split("validation").first(LOOKED)), codec.layout
-    free = [(k, at) for k, at in enumerate(layout.numbers) if at not in layout.choices]
+    free = [(k, at) for k, at in enumerate(layout.number_columns) if at not in layout.category_columns]
     if "density" not in run.model.provides or not free:
         return 1.0
     scores, columns = torch.tensor(free).T
-    x, first = codec.load(batch.x), layout.parts[0]
+    x, first = codec.load(batch.x), layout.n_columns
     with seeded(run.spec.plan.seed, "hidden"):
         fold = torch.where(x[:, columns] > 0, torch.randint(FOLDS, (len(x), len(free))), -1)
     drawn, truth = [], []

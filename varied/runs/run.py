@@ -197,7 +197,7 @@ class Run(Making):
             return imputation_result(items.x, codec, rows.numpy(), [])
         c = None if batch.c is None else batch.c[rows]
         # Of their scores, so that a number stays within the range of its column.
-        flags, numbers, options = codec.layout.parts
+        flags, numbers, options = codec.layout.block_sizes
         width = torch.tensor([1.0, self.imputation_scale, 1.0])
         filled = functional.impute(
             self.model,
