@@ -15,7 +15,7 @@ class Head(nn.Module, ABC):
 
     To add a head, subclass it, set ``params_per_element`` and implement ``build(*params)``, which
     receives that many tensors of shape ``(*, *event)`` and returns an elementwise distribution of
-    that batch shape. The head computes all shapes.
+    that batch shape. This class handles all shapes.
 
     Arguments:
         event: The shape of one example, channels first.

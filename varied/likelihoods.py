@@ -36,8 +36,8 @@ class Bernoulli(Likelihood):
     .. math:: \log p(x) = x \log \lambda + (1 - x) \log (1 - \lambda), \qquad \lambda = \sigma(h)
 
     Warning:
-        Common code applies this formula to gray levels, for which it is not a likelihood. Binarize
-        the data, or use `ContinuousBernoulli`, which includes the normalizing constant.
+        Much public code applies this formula to gray levels, for which it is not a likelihood.
+        Binarize the data, or use `ContinuousBernoulli`, which includes the normalizing constant.
     """
 
     accepts = frozenset({"binary"})
@@ -142,9 +142,9 @@ class Gaussian(LocationScale):
 
     .. math:: \log p(x) = -\tfrac12 \log 2\pi\sigma^2 - (x - \mu)^2 / 2\sigma^2
 
-    ``scale=1`` is the mean squared error of textbooks. It assumes noise as large as the range of an
-    image, which gives blurry reconstructions and inactive latent dimensions. By default a single
-    scale is learned.
+    ``scale=1`` gives the squared error (MSE) used in textbooks. It assumes noise as large as the
+    range of an image, which leads to blurry reconstructions and inactive latent dimensions. By
+    default, a single scale is learned.
 
     Arguments:
         event: The shape of one example.

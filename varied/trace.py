@@ -1,9 +1,9 @@
 """Conditional distributions, and the record of a forward pass through a model.
 
-A VAE consists of three distributions: an encoder q(z | x), a decoder p(x | z) and a prior p(z). The
-encoder and the decoder are a `ConditionalDistribution` each: a network and a head. A forward pass
-returns a `Trace` of the distributions and samples, from which objectives and metrics are computed;
-no term, metric or plot needs to know the model.
+A VAE consists of three distributions: an encoder q(z | x), a decoder p(x | z) and a prior p(z).
+Encoder and decoder are each a `ConditionalDistribution`, that is, a network and a head. A forward
+pass returns a `Trace` of all distributions and samples. Objectives and metrics are computed from
+the trace alone, so they work with every model.
 
 Shapes: B examples, K samples of the latent variables for each example, F features of the context.
 """
@@ -24,7 +24,7 @@ class ConditionalDistribution(nn.Module):
     """A conditional distribution p(a | b) or p(a | b, c): a network followed by a head.
 
     This is the only place that handles leading dimensions, mixed precision and the context. If
-    ``precision`` is set, the network runs in it under autocast; the head always runs in float32.
+    ``precision`` is set, the network runs in it under autocast; the head runs in float32.
 
     Arguments:
         net: A network from (N, *inputs) to (N, *head.param_shape), called as ``net(b)`` or
@@ -95,7 +95,7 @@ class Level:
     def kl(self) -> Tensor:
         """KL(q ‖ p) in nats, with shape (K, B).
 
-        Without a closed form, each sample gives a Monte Carlo estimate.
+        If there is no closed form, it is estimated from each sample.
         """
         exact = analytic_kl(self.q, self.p)
         if exact is None:
@@ -123,7 +123,7 @@ class Trace:
         levels: The levels of latent variables, from the bottom up; a plain VAE has one.
         mask: 1 where ``x`` is observed and 0 where it is missing, with shape (B, *event); or None.
         weights: The weight of each sample, with shape (K, B) and sum 1 over K; None means 1/K.
-        upper: The trace of a model of the latent variables of this one, or None.
+        upper: The trace of a second model whose data are latent variables of this one, or None.
         c: The context, with shape (B, F), or None.
         code: The input of the decoder, with shape (K, B, *latent), if it is not the concatenation
             of all levels; or None.

@@ -1,4 +1,4 @@
-"""Base classes of distributions, and the KL divergence of pairs with a closed form."""
+"""Base classes for distributions, and analytic KL divergences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def soft_clamp(h: Tensor, bound: float) -> Tensor:
 
     .. math:: b \tanh(h / b)
 
-    Outside its bounds a hard clamp has no gradient, so a unit that diverged could never return.
+    A hard clamp has zero gradient outside its bounds, so a diverged unit could never recover.
 
     References:
         NVAE: A Deep Hierarchical Variational Autoencoder (Vahdat & Kautz, 2020),
@@ -45,11 +45,11 @@ class UnvalidatedDistribution(Distribution):
 
 
 class Elementwise(UnvalidatedDistribution):
-    """A distribution of independent numbers; its batch shape is that of its parameters.
+    """A distribution over independent elements, with the shape of its parameters as batch shape.
 
     Arguments:
         params: The parameters, with shapes that broadcast to each other.
-        options: Other arguments of the constructor, which `expand` passes on.
+        options: Other keyword arguments of the constructor, which `expand` reuses.
     """
 
     def __init__(self, *params: Tensor, **options: Any) -> None:
@@ -78,7 +78,7 @@ class NoDensity(ABC):
     no_density: ClassVar[str]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Raise an error, since there is no density.
+        """Raise an error, since the distribution has no density.
 
         Raises:
             VariedError: Always.
@@ -108,11 +108,11 @@ class Tempered(ABC):
 
 
 class HasTrainingCost(ABC):
-    """Mixin for a distribution that is trained with a cost other than its negative log-density."""
+    """Mixin for a distribution with a training loss other than its negative log-likelihood."""
 
     @abstractmethod
     def cost(self, value: Tensor) -> Tensor:
-        """Return the training cost of each value, with shape (*)."""
+        """Return the training loss of each value, with shape (*)."""
 
 
 def base_distribution(d: Distribution) -> Distribution:

@@ -14,9 +14,9 @@ class CodebookPoint(PointMass):
     """A point mass on entries of a codebook: the posterior of a vector-quantized autoencoder.
 
     Arguments:
-        value: The quantized latent variable, with shape (*, C, *rest); its gradient goes to the
-            input of the quantizer.
-        index: The indices of the codebook entries, int64 with shape (*, sites).
+        value: The quantized latent variable, with shape (*, C, *rest); its gradient is passed
+            on to the input of the quantizer.
+        index: The indices of the codebook entries, int64 with shape (*, num_tokens).
         cost: The loss of the quantizer for each example, with shape (*).
     """
 

@@ -14,7 +14,7 @@ from torch.distributions import Transform, constraints
 from varied.distributions.base import UnvalidatedDistribution
 from varied.distributions.gaussian import Gaussian
 
-#: The number of fixed samples of the base from which the variance of a flow is estimated.
+#: The number of quasi-random samples from which the variance of a flow is estimated.
 VARIANCE_SAMPLES = 64
 
 
@@ -62,11 +62,11 @@ class Flow(UnvalidatedDistribution):
 
     .. math:: z = f(z_0), \qquad \log q(z) = \log \mathcal N(z_0; \mu, e^\ell) - \log |\det f'(z_0)|
 
-    The map needs to be fast in one direction only. The distribution caches its last sample together
-    with its log-density, and `log_prob` recognizes that very tensor. For any other value it inverts
-    the map, which is exact but may be slow. A sample must therefore not be modified in place. Its
-    cached log-density is a function of the parameters and the noise; for the gradient with respect
-    to the value, call `log_prob` with a copy.
+    The map needs to be fast in one direction only. The distribution caches its last sample and the
+    log-density of it, which `log_prob` returns when it is called with this tensor; so do not modify
+    a sample in place. For any other value, `log_prob` inverts the map, which is exact but may be
+    slow. The cached log-density is a function of the parameters and the noise; to differentiate
+    with respect to the value, pass a copy of the sample.
 
     References:
         Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015),
@@ -94,7 +94,7 @@ class Flow(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The image of the base mean, a deterministic code; in general not the mean itself."""
+        """The transformed mean of the base distribution; in general not the mean of the flow."""
         return self._to_event(self.map(self.base.mean))
 
     @property
@@ -121,7 +121,7 @@ class Flow(UnvalidatedDistribution):
         return self._transform(self.map.inv(flat))[1]
 
     def _transform(self, base: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the image of a base sample, and its log-density."""
+        """Return the transformed base sample and its log-density."""
         flat, log_det = self.map.call_and_ladj(base)  # type: ignore[attr-defined]
         log_q: Tensor = self.base.log_prob(base).sum(-1) - log_det
         return flat, log_q

@@ -16,7 +16,7 @@ class Gaussian(Elementwise):
 
     .. math:: \log p(x) = -\tfrac12 (\log 2\pi + \ell + (x - \mu)^2 e^{-\ell})
 
-    The parameter is the log-variance because a variance can underflow.
+    The log-variance is used because a variance can underflow.
 
     Arguments:
         mean: The mean, with shape (*).
@@ -54,8 +54,8 @@ class Gaussian(Elementwise):
 
 @register_kl(Gaussian, Gaussian)
 def _kl_gaussian_gaussian(q: Gaussian, p: Gaussian) -> Tensor:
-    # For small l, exp(l) - 1 - l is about l * l / 2. Even with expm1, float32 has no digits left
-    # of a KL below 1e-6, so this difference is computed in float64.
+    # For small l, exp(l) - 1 - l is about l * l / 2. Even with expm1, float32 loses all digits of a
+    # KL below 1e-6, so this difference is computed in float64.
     log_ratio = (q.log_variance - p.log_variance).double()
     square = (q.mean - p.mean).square() * (-p.log_variance).exp()
     return 0.5 * (square + (torch.expm1(log_ratio) - log_ratio).to(square.dtype))

@@ -15,8 +15,8 @@ from torch.distributions import constraints, register_kl
 
 from varied.distributions.base import UnvalidatedDistribution
 
-#: The maximum number of rounds of rejection sampling. About two thirds of the proposals are
-#: accepted in each, so one is still rejected after all rounds with probability 1e-30.
+#: The maximum number of rounds of rejection sampling. Each accepts about two thirds of the
+#: proposals, so the probability that a sample is still rejected after all rounds is 1e-30.
 ROUNDS = 64
 
 #: The number of quadrature nodes for the gradient of a sample.
@@ -57,7 +57,7 @@ def _bessel(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 class _WithDerivative(torch.autograd.Function):
-    """A value computed without a gradient, with a known derivative with respect to ``x``."""
+    """Attach a known derivative with respect to ``x`` to a value computed without autograd."""
 
     @staticmethod
     def forward(
@@ -116,10 +116,11 @@ class VonMisesFisher(UnvalidatedDistribution):
     .. math:: \log p(z) = \kappa \mu^\top z - \log \int_{S^{d-1}} e^{\kappa \mu^\top y} dy
 
     A sample combines an angle to the mean direction with a uniform orthogonal direction. The angle
-    is drawn by rejection sampling, vectorized in rounds over the samples not yet accepted. Its
-    gradient does not go through the proposals, since their acceptance depends on :math:`\kappa` as
-    well: it is the exact implicit gradient of the quantile of the angle, by quadrature. The
-    orthogonal direction rotates with the mean direction along the shortest path.
+    is sampled by rejection, in vectorized rounds over the samples that are not yet accepted. Its
+    gradient does not flow through the proposals, because their acceptance also depends on
+    :math:`\kappa`. Instead it is the implicit gradient at a fixed quantile, which is computed by
+    quadrature and thus exact. The orthogonal direction rotates with the mean direction along the
+    shortest path.
 
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
@@ -138,7 +139,7 @@ class VonMisesFisher(UnvalidatedDistribution):
     has_rsample = True
 
     def __init__(self, direction: Tensor, kappa: Tensor) -> None:
-        # In float64, since 1 - cos has no digits left in float32 if kappa is large.
+        # In float64, since float32 loses all digits of 1 - cos if kappa is large.
         self.mu: Tensor = F.normalize(direction.double(), dim=-1)
         self.kappa: Tensor = kappa.double()
         self.dtype: torch.dtype = direction.dtype
@@ -176,7 +177,7 @@ class VonMisesFisher(UnvalidatedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density with respect to the area of the sphere, in nats."""
-        # kappa (cos - 1) from the chord, since the cosine has too few digits.
+        # kappa (cos - 1) from the chord, since the cosine has too few digits close to 1.
         chord = -0.5 * self.kappa * (value.double() - self.mu).square().sum(-1)
         log_prob: Tensor = chord - log_mean_exp(self.kappa, self.dim) - log_area(self.dim)
         return log_prob.to(self.dtype)
@@ -211,8 +212,8 @@ def _attach_gradient(kappa: Tensor, theta: Tensor, dim: int) -> Tensor:
     .. math:: \frac{d\theta}{d\kappa} = - \frac{\partial_\kappa F(\theta)}{f(\theta)}
         = - \int_0^\theta (\cos\phi - A_d(\kappa)) \frac{f(\phi)}{f(\theta)} d\phi
 
-    or, equivalently, the integral of the same function from :math:`\theta` to :math:`\pi`. The one
-    over the side away from the mode of the density is used.
+    or, equivalently, the integral of the same function from :math:`\theta` to :math:`\pi`. The
+    integral on the side away from the mode of the density is used.
     """
     return _with_derivative(kappa, theta, lambda k, t: _angle_derivative(k, t, dim))
 
@@ -227,7 +228,7 @@ def _angle_derivative(kappa: Tensor, theta: Tensor, dim: int) -> Tensor:
     node, weight = (x.to(theta) for x in _quadrature())
     step = torch.where(below_mode, -length, length).unsqueeze(-1) * node
     phi, theta, kappa = theta.unsqueeze(-1) + step, theta.unsqueeze(-1), kappa.unsqueeze(-1)
-    # cos phi - cos theta as a product, since the difference has no digits for small steps.
+    # cos phi - cos theta as a product, since the difference cancels for small steps.
     cos_change = -2 * torch.sin(theta + step / 2) * torch.sin(step / 2)
     ratio = (kappa * cos_change + (dim - 2) * (phi.sin() / theta.sin()).log()).exp()
     deviation = theta.cos() + cos_change - bessel_ratio(kappa, dim)

@@ -21,8 +21,8 @@ class ColumnLayout:
 
     The vector consists of a flag for each column (1 if the cell is observed), then the numbers,
     then a one-hot vector for each categorical column. A numeric column with frequent values is
-    categorical as well: its levels are these values and, last, "other", the only level for which
-    its number counts. All other elements of a missing cell are 0.
+    categorical as well: its levels are these values and a last level "other", and its number is
+    used only at this level. All elements of a missing cell are 0.
 
     Arguments:
         number_columns: The column of each number.
@@ -32,7 +32,7 @@ class ColumnLayout:
         missing_columns: The columns in which cells may be missing.
 
     Example:
-        >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # a number, 3 levels, a number or 0
+        >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # n, c3, n1
         >>> layout.width, layout.element_columns.tolist()
         (10, [0, 1, 2, 0, 2, 1, 1, 1, 2, 2])
     """
@@ -98,7 +98,7 @@ class ColumnLayout:
 
     @cached_property
     def number_gates(self) -> Tensor:
-        """The position of the element that is 1 if a number counts, for each number."""
+        """The index of the element that is 1 if a number is used, for each number."""
         last_level = _int64(self.n_levels).cumsum(0) + self.n_columns + len(self.number_columns) - 1
         gates = dict(zip(self.category_columns, last_level.tolist(), strict=True))
         return _int64([gates.get(column, column) for column in self.number_columns])
@@ -124,7 +124,7 @@ class TableRow(Elementwise):
         \sum_c w_{jc} \, N(s_j; \mu_{jc}, \sigma_{jc}) \right)
 
     where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` its number,
-    and :math:`g_j` is 1 if the number counts. The log-probability is given for each element of the
+    and :math:`g_j` is 1 if the number is used. The log-probability is given for each element of the
     row, in nats; for a missing cell only the flag contributes, and no value is filled in.
 
     References:
@@ -178,7 +178,7 @@ class TableRow(Elementwise):
         return TableRow(self.layout, flags, *self._mixture, self.level_logits, self.model_missing)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return nats for each element, with the broadcast shape of value and distribution."""
+        """Return the log-probability of each element, in nats, broadcast over the batch."""
         flags, numbers, levels = value.split(self.layout.block_sizes, -1)
         logits = self.flag_logits
         log_flags = flags * logsigmoid(logits) + (1 - flags) * logsigmoid(-logits)
@@ -225,11 +225,11 @@ class TableRow(Elementwise):
         return index.to(self.flag_logits.device)
 
     def _per_level(self, values: Tensor) -> Tensor:
-        """Repeat values of the one-hot vectors for each of their levels."""
+        """Repeat a value of each one-hot vector for all its levels."""
         return values[..., self._on_device(self.layout.level_variables)]
 
     def _reduce_levels(self, h: Tensor, reduce: str) -> Tensor:
-        """Reduce over the levels of each one-hot vector by "sum" or "amax"."""
+        """Reduce over the levels of each one-hot vector, with "sum" or "amax"."""
         reduced = h.new_zeros(*h.shape[:-1], len(self.layout.n_levels))
         index = self._on_device(self.layout.level_variables).expand(h.shape)
         if reduce == "sum":

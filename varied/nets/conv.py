@@ -28,10 +28,11 @@ def conv(
     activation: str = "relu",
     upsample: str = "transposed",
 ) -> nn.Module:
-    """Return a convolutional encoder of an image to a vector or feature map, or such a decoder.
+    """Return a convolutional network between an image and a vector or a smaller feature map.
 
-    Each level halves the height and width and doubles the channels; a decoder does the reverse.
-    Between an image and a feature map there is no dense layer, but another convolution.
+    Depending on the shapes it is an encoder, in which each level halves the height and width and
+    doubles the channels, or a decoder, which does the reverse. Between an image and a feature map
+    there is no dense layer, but another convolution.
 
     Arguments:
         inputs: (C, H, W) or (D,).

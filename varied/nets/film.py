@@ -12,8 +12,7 @@ from varied.nets.mlp import ACTIVATIONS
 class ContextLayer(nn.Module):
     """A layer that takes the context as second argument: ``layer(h, c)``.
 
-    `add_film` also modulates the activations inside it, in an ``nn.Sequential`` to which the layer
-    passes ``*c``.
+    If it passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in there.
     """
 
 

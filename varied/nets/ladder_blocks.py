@@ -1,4 +1,4 @@
-"""The building blocks of hierarchical VAEs: fully connected, or convolutional at several sizes."""
+"""The building blocks of hierarchical VAEs, fully connected or convolutional."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class LadderBlocks(ABC):
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int, kernel_size: int = 3) -> nn.Module:
-        """Return a linear layer, or a convolution of the same size."""
+        """Return a linear layer, or a convolution that keeps the size."""
 
     def latent_projection(self, inputs: int) -> nn.Module:
         """Return a linear map from the latent variables of a level to the state."""

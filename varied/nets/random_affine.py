@@ -66,7 +66,7 @@ class RandomAffine:
         return grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-#: Bounds for training with few labels, chosen on MNIST.
+#: Bounds for training with few labels, chosen on handwritten digits.
 DEFAULT_AFFINE = RandomAffine(translation=0.08, degrees=10.0, log_scale=0.2, shear=0.4)
 
 

@@ -102,7 +102,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module, ABC):
-    """A layer that doubles the size of a feature map, cropped to an odd output size.
+    """A layer that doubles the size of a feature map, and crops it if the output size is odd.
 
     Arguments:
         inputs: The number of input channels.

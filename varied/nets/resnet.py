@@ -21,10 +21,10 @@ def resnet(
     depth: int | None = None,
     blocks: int = 1,
 ) -> nn.Module:
-    """Return a residual encoder of an image to a vector or feature map, or such a decoder.
+    """Return a residual network between an image and a vector or a smaller feature map.
 
-    At the size of a feature map it has at least two blocks and no dense layer, as in van den Oord
-    et al. (2017).
+    Depending on the shapes it is an encoder or a decoder. At the size of a feature map it has at
+    least two blocks and no dense layer, as in van den Oord et al. (2017).
 
     Arguments:
         inputs: (C, H, W) or (D,).
