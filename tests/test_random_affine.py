@@ -41,7 +41,7 @@ def test_maps_differ_between_images_and_depend_on_the_generator():
     assert torch.equal(transformed, DEFAULT_AFFINE(x, torch.Generator().manual_seed(3)))
     assert not torch.equal(transformed, DEFAULT_AFFINE(x, torch.Generator().manual_seed(4)))
     assert len({image.sum().item() for image in transformed}) == 4
-    torch.testing.assert_close(DEFAULT_AFFINE.scaled(0)(x), x)
+    torch.testing.assert_close(DEFAULT_AFFINE.scale_bounds(0)(x), x)
 
 
 def test_images_are_transformed_in_training_mode_only():

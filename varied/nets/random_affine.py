@@ -38,9 +38,9 @@ class RandomAffine:
     log_scale: float = 0.0
     shear: float = 0.0
 
-    def scaled(self, strength: float) -> RandomAffine:
+    def scale_bounds(self, factor: float) -> RandomAffine:
         """Return random maps with all bounds multiplied by a factor."""
-        return RandomAffine(*(strength * bound for bound in astuple(self)))
+        return RandomAffine(*(factor * bound for bound in astuple(self)))
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return transformed images, with edge pixels repeated beyond the borders.
@@ -106,4 +106,4 @@ def add_random_affine(net: nn.Module, shape: tuple[int, ...], strength: float) -
         raise VariedError(
             f"augment={strength} transforms images, but the data have shape {shape}; leave it out."
         )
-    return RandomAffineInput(net, DEFAULT_AFFINE.scaled(strength))
+    return RandomAffineInput(net, DEFAULT_AFFINE.scale_bounds(strength))
