@@ -532,7 +532,7 @@ def test_few_labels_and_many_rows_make_a_classifier():
             "choose from codes",
         ),
         ({**M2_SPEC, "architecture": {"name": "m2", "dropout": 1.0}}, "from 0 to below 1"),
-        ({**M2_SPEC, "architecture": {"name": "m2", "augment": 8.0}}, "from 0 to 3"),
+        ({**M2_SPEC, "architecture": {"name": "m2", "augment": 8.0}}, "between 0 and 3"),
         ({**JOINT, "architecture": {**JOINT["architecture"], "augment": 1.0}}, "this one reads"),
         ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
         ({**M2_SPEC, "objective": "m1m2"}, "use a architecture='m1m2' that is not joint"),
@@ -558,7 +558,7 @@ def test_it_is_refused_in_one_sentence(changes, sentence):
 
 
 def test_rows_of_a_table_are_not_moved():
-    with pytest.raises(VariedError, match="these data have shape"):
+    with pytest.raises(VariedError, match="the data have shape"):
         compose(
             Spec.of(**M2_SPEC | {"architecture": {"name": "m2", "augment": 1.0}}, context=3), (6,)
         )

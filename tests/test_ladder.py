@@ -175,7 +175,7 @@ def test_levels_that_say_nothing_are_named():
 
 def test_maps_are_smaller_the_higher_they_stand():
     fabric = ConvBlocks((1, 28, 28), 8, 5)
-    assert [fabric.rest(level) for level in range(1, 6)] == [
+    assert [fabric.spatial_shape(level) for level in range(1, 6)] == [
         (14, 14),
         (7, 7),
         (7, 7),

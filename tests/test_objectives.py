@@ -86,7 +86,7 @@ def test_loss_is_minus_the_elbo_of_an_independent_oracle(name):
     x = torch.rand(9, 1, 5, 5).double().round()
     trace = model(x)
     loss, parts = objective(trace)
-    kind = name if name == "bernoulli" else 10 * model.decoder.head.spread.raw.item()
+    kind = name if name == "bernoulli" else 10 * model.decoder.head.scale.raw.item()
     z = trace.levels[0].z[0].detach().numpy()
     wanted = oracle(numpy_of(model), x.numpy(), z, kind, 4)
     told = (loss.item(), parts["kl"].item(), parts["reconstruction"].item())

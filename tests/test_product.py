@@ -21,7 +21,7 @@ PARTS = {
     "architecture": ["vae", {"name": "ladder", "levels": 2, "hidden_size": 8}],
     "net": [{"name": name, "width": 4} for name in AXES["net"]],
     "likelihood": [
-        # Rows of a table are no pictures: test_columns.py has a product of its own for them.
+        # Rows of a table are no pictures: test_table_row.py has a product of its own for them.
         *(name for name in AXES["likelihood"] if name not in ("gaussian", "table")),
         *({"name": "gaussian", "scale": scale} for scale in ("learned", "heteroscedastic", 1.0)),
         {"name": "categorical", "levels": 2},

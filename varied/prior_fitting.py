@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.data.batches import Batch, Batches
-from varied.distributions import base_distribution
+from varied.distributions.base import HasTrainingCost, base_distribution
 from varied.errors import VariedError
 from varied.models import VAE, LatentModel
 from varied.objectives import reconstruction_only
@@ -61,7 +61,7 @@ class PriorStep(Step):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cost of codes, in nats where it is -log p, and itself as a part."""
         p, value = self.prior(c), self.load(x)
-        cost: Tensor = p.cost(value) if hasattr(p, "cost") else -p.log_prob(value)
+        cost = p.cost(value) if isinstance(p, HasTrainingCost) else -p.log_prob(value)
         return cost.mean(), {"prior": cost.detach().mean()}
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:

@@ -108,6 +108,6 @@ def _drawn(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
     """Return data whose gaps are drawn."""
     law = base_distribution(px)
     if isinstance(law, d.TableRow) and mask is None:
-        return torch.where(law.layout.missing(x), Independent(law.whole, 1).sample(), x)
+        return torch.where(law.layout.is_missing(x), Independent(law.fully_observed, 1).sample(), x)
     known = torch.ones_like(x) if mask is None else mask
     return torch.where(known > 0, x, px.sample())

@@ -39,11 +39,11 @@ class LadderLevel(nn.Module):
 
     def __init__(self, fabric: LadderBlocks, level: int, channels: int) -> None:
         super().__init__()
-        self.event_shape = (channels, *fabric.rest(level))
-        self.up, self.down = fabric.up(level), fabric.down(level)
-        self.above = fabric.small(fabric.state, 2 * channels)
-        self.both = fabric.small(2 * fabric.state, 2 * channels)
-        self.merge = fabric.merge(channels)
+        self.event_shape = (channels, *fabric.spatial_shape(level))
+        self.up, self.down = fabric.bottom_up_block(level), fabric.top_down_block(level)
+        self.above = fabric.two_layer_net(fabric.hidden_size, 2 * channels)
+        self.both = fabric.two_layer_net(2 * fabric.hidden_size, 2 * channels)
+        self.merge = fabric.latent_projection(channels)
 
     @property
     def size(self) -> int:
@@ -120,10 +120,10 @@ class Ladder(LatentModel):
         self.precision: torch.dtype | None = None
         numbers = range(1, fabric.levels + 1)
         self.rungs = nn.ModuleList(LadderLevel(fabric, level, channels) for level in numbers)
-        self.stem = with_context(fabric.stem, fabric.shape, context)
-        self.out = fabric.out(likelihood.param_shape)
-        self.top = nn.Parameter(0.1 * torch.randn(fabric.state, *fabric.rest(fabric.levels)))
-        self.told = nn.Linear(context, fabric.state) if context else None
+        self.stem = with_context(fabric.input_net, fabric.shape, context)
+        self.out = fabric.output_net(likelihood.param_shape)
+        self.top = nn.Parameter(0.1 * torch.randn(fabric.hidden_size, *fabric.spatial_shape(fabric.levels)))
+        self.told = nn.Linear(context, fabric.hidden_size) if context else None
 
     @property
     def sizes(self) -> list[int]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from varied.distributions.base import Tempered
 from varied.errors import VariedError
 from varied.models.base import LatentModel, PartFactory, Temperature
 from varied.priors import Prior
@@ -44,8 +45,8 @@ def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -
     """
     if not isinstance(temperature, float | int):
         raise VariedError("Only a ladder takes a temperature for each level; give one number.")
-    if hasattr(p, "draw"):
-        return p.draw((n,) if not p.batch_shape else (), temperature)  # type: ignore[no-any-return]
+    if isinstance(p, Tempered):
+        return p.draw((n,) if not p.batch_shape else (), temperature)
     z = p.sample((n,) if not p.batch_shape else ())
     return z if temperature == 1.0 else p.mean + temperature * (z - p.mean)
 

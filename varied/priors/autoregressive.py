@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 from torch.distributions.independent import Independent
 
+from varied.distributions.base import HasTrainingCost, NoDensity, Tempered
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError
 from varied.priors.base import chunked, to_size
@@ -44,7 +45,7 @@ class NextCodeModel(Protocol):
         ...
 
 
-class AutoregressiveCodes(Distribution):
+class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, Distribution):
     r"""A distribution over latents that are strings of codes, one code after another.
 
     .. math:: \log p(z) = \sum_s \log p(i_s \mid i_{<s}, c), \qquad z = \mathrm{lookup}(i)
@@ -61,6 +62,10 @@ class AutoregressiveCodes(Distribution):
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     support = constraints.real
     has_rsample = False
+    no_density = (
+        "A prior over codes has a probability of indices, not a density of latents; "
+        "use log_prob_index(index), or the KL, which is exact."
+    )
 
     def __init__(self, net: NextCodeModel, quantizer: CodeLookup, c: Tensor | None = None) -> None:
         self.net, self.quantizer, self.c = net, quantizer, c
@@ -97,17 +102,6 @@ class AutoregressiveCodes(Distribution):
         """Return what training makes small: minus the log-probability, in nats, with shape (*)."""
         return -self.log_prob_index(index)
 
-    def log_prob(self, value: Tensor) -> Tensor:
-        """Refuse: a latent does not say which codes it is made of.
-
-        Raises:
-            VariedError: Always.
-        """
-        raise VariedError(
-            "A prior over codes has a probability of indices, not a density of latents; "
-            "use log_prob_index(index), or the KL, which is exact."
-        )
-
     @property
     def mean(self) -> Tensor:
         """Refuse: between codes there is no code.
@@ -116,10 +110,6 @@ class AutoregressiveCodes(Distribution):
             VariedError: Always.
         """
         raise VariedError("Codes have no mean; use draw(shape, temperature) for typical latents.")
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw latents; shape (*sample_shape, *batch_shape, *event)."""
-        return self.draw(sample_shape)
 
     def draw(self, shape: Any = (), temperature: float = 1.0, top: int | None = None) -> Tensor:
         """Draw latents.

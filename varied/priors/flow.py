@@ -11,6 +11,7 @@ import zuko
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from varied.distributions.base import Tempered
 from varied.errors import VariedError, lookup
 from varied.priors.base import Prior, to_size
 
@@ -91,7 +92,7 @@ def _calm(transform: Any) -> None:
         param.mul_(0.05)
 
 
-class FlowDistribution(Distribution):
+class FlowDistribution(Tempered, Distribution):
     """A flow over vectors as a distribution over latents of any shape.
 
     Arguments:

@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from varied.distributions import base_distribution
-from varied.distributions.base import LOG_2PI
+from varied.distributions.base import LOG_2PI, Tempered, base_distribution
 from varied.priors.base import chunked, to_size
 
 __all__ = ["DiagonalMixture", "FullMixture", "MixtureDistribution", "PosteriorMixture"]
 
 
-class MixtureDistribution(Distribution):
+class MixtureDistribution(Tempered, Distribution):
     r"""A mixture of C distributions of one latent each.
 
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
@@ -79,10 +78,6 @@ class MixtureDistribution(Distribution):
     def _rows(self, z: Tensor) -> Tensor:
         parts = self.parts(z)
         return (parts + self.log_weights.to(parts)).logsumexp(-1).to(z)
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw; shape (*sample_shape, *event)."""
-        return self.draw(sample_shape)
 
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
         """Draw, with the deviation from a component's own mean scaled; shape (*shape, *event)."""

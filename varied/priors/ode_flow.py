@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.func import vjp, vmap
 
-from varied.distributions.base import LOG_2PI
+from varied.distributions.base import LOG_2PI, HasTrainingCost, Tempered
 from varied.priors.base import chunked, to_size
 
 __all__ = ["EXACT", "OdeFlow"]
@@ -22,7 +22,7 @@ EXACT = 64
 Velocity = Callable[..., Tensor]
 
 
-class OdeFlow(Distribution):
+class OdeFlow(Tempered, HasTrainingCost, Distribution):
     r"""Normal numbers at time 0 that a velocity has carried to time 1.
 
     .. math:: \frac{dz}{dt} = v(z, t), \qquad
@@ -142,10 +142,6 @@ class OdeFlow(Distribution):
         cost = 4096 * (self.size if self.size <= EXACT else 1) + 16 * self.size
         found = chunked(self._density, *rows, each=cost, most=2**25)
         return found.reshape(lead) - self.scale.log().sum()
-
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw; shape (*sample_shape, *batch_shape, *event)."""
-        return self.draw(sample_shape)
 
     @torch.no_grad()
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:

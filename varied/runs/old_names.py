@@ -183,6 +183,9 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"(^|\.)codebook$", r"\1embedding"),
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
+    (r"(^|\.)spread\.raw$", r"\1scale.raw"),
+    (r"(head|likelihood)\.places$", r"\1.offsets"),
+    (r"(^|\.)paint\.(weight|bias)$", r"\1projection.\2"),
 ]
 
 #: By new name: the file and the key of a factor that was calibrated on the validation rows.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from varied.errors import VariedError
-from varied.scheduled_value import ScheduledValue
+from varied.scheduled_value import ScheduledValue, StepDependent
 from varied.schedules import Number
 
 __all__ = ["PIController"]
 
 
-class PIController(nn.Module):
+class PIController(StepDependent):
     r"""A weight moved by a proportional and an integral controller.
 
     With :math:`e_t` the goal less the term,

@@ -99,7 +99,7 @@ class TableCodec(Codec):
     @cached_property
     def layout(self) -> ColumnLayout:
         """Where they stand in a row."""
-        return ColumnLayout.of(self.words)
+        return ColumnLayout.parse(self.words)
 
     @property
     def words(self) -> str:
@@ -138,7 +138,7 @@ class TableCodec(Codec):
         chosen = [one.option[:, None] for one in cells if one.option is not None]
         options = [
             np.arange(size) == option
-            for size, option in zip(self.layout.sizes, chosen, strict=True)
+            for size, option in zip(self.layout.n_levels, chosen, strict=True)
         ]
         return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
 
@@ -156,12 +156,12 @@ class TableCodec(Codec):
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
-        flags, numbers, _ = self.layout.parts
+        flags, numbers, _ = self.layout.block_sizes
         known, scores, options = np.split(rows, [flags, flags + numbers], 1)
-        score = dict(zip(self.layout.numbers, scores.T, strict=True))
-        parts = np.split(options, np.cumsum(self.layout.sizes)[:-1], 1)
+        score = dict(zip(self.layout.number_columns, scores.T, strict=True))
+        parts = np.split(options, np.cumsum(self.layout.n_levels)[:-1], 1)
         option = {
-            column: part.argmax(1) for column, part in zip(self.layout.choices, parts, strict=False)
+            column: part.argmax(1) for column, part in zip(self.layout.category_columns, parts, strict=False)
         }
         found: dict[str, Any] = {}
         for i, column in enumerate(self.learned):
