@@ -107,7 +107,7 @@ def _family(chances: Tensor) -> tuple[object, ...]:
 
 def _use(model: VAE) -> Tensor:
     """Return how often training took each code, as probabilities with shape (codes)."""
-    use = quantizer(model).use.double() + RARE
+    use = quantizer(model).usage.double() + RARE
     return use / use.sum()
 
 

@@ -183,6 +183,11 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"(^|\.)codebook$", r"\1embedding"),
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
+    (r"(head\.(?:stages\.\d+\.)?)use$", r"\1usage"),
+    (r"(head\.(?:stages\.\d+\.)?)total$", r"\1ema_sum"),
+    (r"head\.narrow\.", "head.projection."),
+    (r"head\.points$", "head.frozen_codes"),
+    (r"head\.map\.", "head.linear."),
 ]
 
 OLD_KINDS = {"picture": "image"}
