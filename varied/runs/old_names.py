@@ -188,6 +188,7 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"head\.narrow\.", "head.projection."),
     (r"head\.points$", "head.frozen_codes"),
     (r"head\.map\.", "head.linear."),
+    (r"head\.steps\.", "head.transforms."),
 ]
 
 OLD_KINDS = {"picture": "image"}
