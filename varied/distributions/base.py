@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.distributions import Distribution, constraints, kl_divergence
 from torch.distributions.independent import Independent
+
+from varied.errors import VariedError
 
 __all__ = ["LOG_2PI", "Elementwise", "analytic_kl", "base_distribution", "soft_clamp"]
 
@@ -27,6 +30,20 @@ def soft_clamp(h: Tensor, bound: float) -> Tensor:
         https://arxiv.org/abs/2007.03898
     """
     return bound * torch.tanh(h / bound)
+
+
+class UnvalidatedDistribution(Distribution):
+    """A distribution that does not validate its arguments.
+
+    Validation in every training step would cost more than the step itself; the training loop checks
+    instead that the loss is finite.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support: constraints.Constraint = constraints.real
+
+    def __init__(self, batch_shape: Size, event_shape: Size | tuple[int, ...] = ()) -> None:
+        super().__init__(batch_shape, Size(event_shape), validate_args=False)
 
 
 class Elementwise(Distribution):
@@ -55,6 +72,50 @@ class Elementwise(Distribution):
     def _uniform(self, sample_shape: Any) -> Tensor:
         u = torch.rand(self._extended_shape(sample_shape), device=self.params[0].device)
         return u.to(self.params[0].dtype).clamp(1e-6, 1 - 1e-6)
+
+
+class NoDensity(ABC):
+    """Mixin for a distribution without a density."""
+
+    #: The error message of `log_prob`.
+    no_density: ClassVar[str]
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Raise an error, since there is no density.
+
+        Raises:
+            VariedError: Always.
+        """
+        raise VariedError(self.no_density)
+
+
+class Tempered(ABC):
+    """Mixin for a distribution that defines how a temperature changes its samples.
+
+    For other distributions, a temperature scales the deviation of a sample from the mean.
+    """
+
+    @abstractmethod
+    def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
+        """Return samples without a gradient, with shape (*shape, *batch_shape, *event_shape).
+
+        Arguments:
+            shape: A sample shape, or a number of samples.
+            temperature: 1 samples from the distribution; a lower temperature gives more typical
+                samples.
+        """
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return samples at temperature 1."""
+        return self.draw(sample_shape)
+
+
+class HasTrainingCost(ABC):
+    """Mixin for a distribution that is trained with a cost other than its negative log-density."""
+
+    @abstractmethod
+    def cost(self, value: Tensor) -> Tensor:
+        """Return the training cost of each value, with shape (*)."""
 
 
 def base_distribution(d: Distribution) -> Distribution:
