@@ -303,7 +303,7 @@ def _factory(spec: Spec, shape: tuple[int, ...]) -> PartFactory:
         return with_context(build, inputs, context, spec.conditioning)
 
     def prior(event: tuple[int, ...], context: int) -> Any:
-        reads_context = getattr(PRIORS[spec.prior.name], "reads_context", False)
+        reads_context = PRIORS[spec.prior.name].reads_context
         return _make(spec, "prior", event, *([context] if reads_context else []))
 
     return PartFactory(

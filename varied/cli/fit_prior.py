@@ -43,7 +43,8 @@ def fit_prior(
     if minutes and epochs:
         raise VariedError("Give --minutes or --epochs, not both.")
     here = open_run(run)
-    from varied.training.prior import fit_to_run, prior_plan_from
+    from varied.prior_fitting import prior_plan_from
+    from varied.training.prior import fit_to_run
 
     choices: dict[str, Any] = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}

@@ -266,8 +266,8 @@ def _show_plan(job: Job, told: OutputMode) -> None:
 
 def trained(job: Job, told: OutputMode) -> None:
     """Train, measure, draw and say what came of it."""
+    from varied.prior_fitting import prior_plan
     from varied.training import Interrupted
-    from varied.training.prior import prior_plan
 
     if told.person:
         console.say(f"The run goes to {job.store.folder}.", 2)

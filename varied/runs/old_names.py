@@ -189,6 +189,20 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"head\.points$", "head.frozen_codes"),
     (r"head\.map\.", "head.linear."),
     (r"head\.steps\.", "head.transforms."),
+    (r"^(prior\.)?net\.out\.", r"\1net.head."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.asks\.", r"\1net.blocks.\2.qkv_proj."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.tells\.", r"\1net.blocks.\2.out_proj."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.before\.", r"\1net.blocks.\2.norm1."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.between\.", r"\1net.blocks.\2.norm2."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.dense\.", r"\1net.blocks.\2.mlp."),
+    (r"(^|\.)velocity\.enter\.", r"\1velocity.in_proj."),
+    (r"(^|\.)velocity\.when\.", r"\1velocity.embedding."),
+    (r"(^|\.)velocity\.turns\.", r"\1velocity.embedding_projs."),
+    (r"(^|\.)velocity\.leave\.", r"\1velocity.out_proj."),
+    (r"^(prior\.)?weights$", r"\1log_weights"),
+    (r"^(prior\.)?spreads$", r"\1log_variances"),
+    (r"^(prior\.)?lower$", r"\1scale_tril"),
+    (r"^(prior\.)?unit$", r"\1is_unit_interval"),
 ]
 
 OLD_KINDS = {"picture": "image"}

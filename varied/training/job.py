@@ -22,6 +22,7 @@ from varied.data.codecs import TableCodec
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
 from varied.evaluate.active_units import is_active
+from varied.prior_fitting import fit_ex_post, prior_plan
 from varied.runs import Run, Store
 from varied.runs.store import Frame
 from varied.runtime import eval_float32
@@ -30,7 +31,6 @@ from varied.spec import Spec, compose
 from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig, resolve
 from varied.training.finalize import finalize
-from varied.training.prior import fit_ex_post, prior_plan
 from varied.training_loop import Step, StepEvent, TrainingState, ema_weights, train
 
 __all__ = ["Interrupted", "Job", "calibration_temperature", "prepare"]
