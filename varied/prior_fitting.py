@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -29,8 +30,6 @@ from varied.training_loop import StepEvent, TrainableLoss, train
 
 #: The number of times that the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12
-#: The maximum numbers of training rows and of held-out rows.
-MAX_ROWS, MAX_HELD_OUT = 200_000, 1000
 
 
 def require_vae(model: LatentModel) -> VAE:
@@ -48,29 +47,24 @@ def require_vae(model: LatentModel) -> VAE:
 
 
 class PriorStep(TrainableLoss):
-    """A prior as a module whose forward is the loss, so that the training loop can train it.
+    """A prior as a module whose forward is the loss, so that the training loop can train it."""
 
-    Arguments:
-        prior: The prior.
-        load: A function from the output of `encode_for_prior` to the values of the prior.
-    """
-
-    def __init__(self, prior: Prior, load: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, prior: Prior) -> None:
         super().__init__()
-        self.prior, self.load = prior, load
+        self.prior = prior
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cost, in nats if it is a negative log-probability, and its parts."""
-        p, value = self.prior(c), self.load(x)
+        p, value = self.prior(c), sample_codes(x)
         cost = p.cost(value) if isinstance(p, HasTrainingCost) else -p.log_prob(value)
         return cost.mean(), {"prior": cost.detach().mean()}
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Initialize the prior from the first rows."""
         with eval_float32(self):
-            self.prior.init_from_data(self.load(x), c)
+            self.prior.init_from_data(sample_codes(x), c)
 
 
 def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Batch:
@@ -94,14 +88,12 @@ def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterabl
     return Batch(torch.cat(codes), torch.cat(contexts) if contexts else None)
 
 
-def _sample_posterior(moments: Tensor) -> Tensor:
-    """Return a sample from each posterior, which is what the decoder was trained on."""
-    mean, std = moments.unbind(1)
+def sample_codes(codes: Tensor) -> Tensor:
+    """Return a sample of each posterior from `encode_for_prior`, or the codes of a quantizer."""
+    if not codes.is_floating_point():
+        return codes
+    mean, std = codes.unbind(1)
     return mean + std * torch.randn_like(mean)
-
-
-def _identity(index: Tensor) -> Tensor:
-    return index
 
 
 def fit_prior(
@@ -113,8 +105,8 @@ def fit_prior(
         prior: The prior, which is fitted in place.
         codes: The output of `encode_for_prior` for the training rows.
         plan: The training plan.
-        held_out: The output of `encode_for_prior` for held-out rows. The prior ends with the weights of
-            the lowest cost on them.
+        held_out: The output of `encode_for_prior` for held-out rows. The prior ends with the
+            weights of the lowest cost on them.
 
     Raises:
         VariedError: If the prior does not fit the kind of codes.
@@ -125,12 +117,11 @@ def fit_prior(
         if is_quantized:
             kind, names = "indices of a codebook", "transformer"
         raise VariedError(f"The codes of this run are {kind}; fit a {names} prior.")
-    load = _identity if is_quantized else _sample_posterior
     if prior.has_direct_fit:
         with seeded(plan.seed, "fit"), torch.no_grad():
-            prior.fit(load(codes.x), codes.c)
+            prior.fit(sample_codes(codes.x), codes.c)
         return
-    step = PriorStep(prior, load)
+    step = PriorStep(prior)
     batches = Batches(codes.x, codes.c, size=min(plan.batch_size, len(codes.x)), seed=plan.seed)
     lowest_cost, best_weights, evaluations = math.inf, dict[str, Tensor](), 0
     for event in train(step, batches, plan):
@@ -157,12 +148,12 @@ def _held_out_cost(step: PriorStep, held_out: Batch, plan: Plan) -> float:
 
 
 def fit_ex_post(
-    model: LatentModel,
-    load: Callable[[Tensor], Tensor],
-    parts: Mapping[str, Batch],
-    plan: Plan,
+    model: LatentModel, load: Callable[[Tensor], Tensor], parts: Mapping[str, Batch], plan: Plan
 ) -> Iterator[StepEvent]:
     """Fit the prior of a model to the codes of its training rows, in place.
+
+    It uses the first 200,000 training rows, and evaluates the prior on the first 1000 validation
+    rows.
 
     Arguments:
         model: The model.
@@ -172,14 +163,10 @@ def fit_ex_post(
     """
     vae = require_vae(model)
     codes, held_out = (
-        encode_for_prior(vae, load, iter_batches(rows.x[:limit], _first(rows.c, limit), size=500))
-        for rows, limit in ((parts["train"], MAX_ROWS), (parts["validation"], MAX_HELD_OUT))
+        encode_for_prior(vae, load, islice(iter_batches(rows.x, rows.c, size=500), max_batches))
+        for rows, max_batches in ((parts["train"], 400), (parts["validation"], 2))
     )
-    yield from fit_prior(vae.prior, codes, plan, held_out=held_out if len(held_out) else None)
-
-
-def _first(c: Tensor | None, limit: int) -> Tensor | None:
-    return None if c is None else c[:limit]
+    yield from fit_prior(vae.prior, codes, plan, held_out=held_out)
 
 
 def prior_plan(spec: Spec, name: str | None = None) -> Plan:
@@ -190,17 +177,17 @@ def prior_plan(spec: Spec, name: str | None = None) -> Plan:
         name: The name of the prior; None for that of the model.
     """
     plan, prior = spec.plan, lookup(PRIORS, name or spec.prior.name, "prior")
-    values: dict[str, Any] = {
-        "lr": 1e-3,
-        "grad_clip": 1.0,
-        "seed": plan.seed,
-        "threads": plan.threads,
-        "minutes": plan.minutes / 2,
-        "epochs": max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
-        "steps": plan.steps,
-        "compile": "no",
-    }
-    return Plan(**(values | dict(prior.default_plan)))
+    half = Plan(
+        lr=1e-3,
+        grad_clip=1.0,
+        seed=plan.seed,
+        threads=plan.threads,
+        minutes=plan.minutes / 2,
+        epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
+        steps=plan.steps,
+        compile="no",
+    )
+    return dataclasses.replace(half, **prior.default_plan)
 
 
 def prior_plan_from(
@@ -213,10 +200,9 @@ def prior_plan_from(
         name: The name of the prior, or "none".
         options: Settings of the plan and of the prior; without a length, the plan has two minutes.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    own = {name: value for name, value in given.items() if name not in settings(Plan)}
-    chosen = {name: value for name, value in given.items() if name not in own}
-    values = validate_settings(Plan, chosen, "plan")
+    values = {key: value for key, value in options.items() if value is not None}
+    own = {key: values.pop(key) for key in list(values) if key not in settings(Plan)}
+    values = validate_settings(Plan, values, "plan")
     lengths = {"minutes": 0.0, "epochs": 0.0, "steps": 0}
     length = {} if lengths.keys() & values.keys() else {"minutes": 2.0}
     base = dataclasses.asdict(prior_plan(spec, None if name == "none" else name))

@@ -7,6 +7,8 @@ from torch.distributions import Distribution
 
 from varied.heads import Head
 
+Shape = tuple[int, ...]
+
 
 class NonFactorized(Head):
     """A head whose elements are not independent: ``build`` returns a distribution over events.

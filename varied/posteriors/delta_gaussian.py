@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from varied import distributions as d
 from varied.errors import VariedError, check_above
 from varied.heads import Head
+from varied.posteriors.base import Shape
 
 
 class DeltaGaussian(Head):
@@ -44,9 +45,7 @@ class DeltaGaussian(Head):
 
     params_per_element = 2
 
-    def __init__(
-        self, event: tuple[int, ...], delta: float = 0.1, logvar_bound: float = 10.0
-    ) -> None:
+    def __init__(self, event: Shape, delta: float = 0.1, logvar_bound: float = 10.0) -> None:
         super().__init__(event)
         if not 0 < delta <= 20:
             raise VariedError(f"delta={delta} must be above 0 and at most 20; 0.1 is the default.")

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 from varied import distributions as d
 from varied.errors import check_above
 from varied.heads import Head
+from varied.posteriors.base import Shape
 
 
 class Gaussian(Head):
@@ -25,7 +26,7 @@ class Gaussian(Head):
 
     params_per_element = 2
 
-    def __init__(self, event: tuple[int, ...], logvar_bound: float = 10.0) -> None:
+    def __init__(self, event: Shape, logvar_bound: float = 10.0) -> None:
         super().__init__(event)
         check_above(0, default=10, logvar_bound=logvar_bound)
         self.logvar_bound = logvar_bound

@@ -7,7 +7,7 @@ from torch.distributions import Distribution, Independent
 
 from varied import distributions as d
 from varied.errors import VariedError, check_above, check_at_least
-from varied.posteriors.base import NonFactorized
+from varied.posteriors.base import NonFactorized, Shape
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Number, Schedule
 
@@ -16,13 +16,14 @@ class _Categorical(NonFactorized):
     """A posterior with categorical dimensions: relaxed in training, one-hot in evaluation."""
 
     def __init__(
-        self, event: tuple[int, ...], n_classes: int, temperature: Number, straight_through: bool
+        self, event: Shape, n_classes: int, temperature: Number, straight_through: bool
     ) -> None:
         super().__init__(event)
         check_at_least(2, n_classes=n_classes)
         if _minimum(temperature) <= 0:
             raise VariedError(f"temperature={temperature} must stay above 0; 0.67 is the default.")
         self.n_classes, self.straight_through = n_classes, straight_through
+        self.space = f"{self.space}-{n_classes}"
         self.temperature = ScheduledValue(temperature)
 
     def _one_hot(self, logits: Tensor) -> Distribution:
@@ -70,20 +71,18 @@ class GumbelSoftmax(_Categorical):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         n_classes: int = 8,
         temperature: Number = 0.67,
         straight_through: bool = False,
     ) -> None:
         super().__init__(event, n_classes, temperature, straight_through)
-        channels = self.event_shape[0]
-        if channels % n_classes:
-            nearest = max(1, round(channels / n_classes)) * n_classes
+        size = self.event_shape[0]
+        if size % n_classes:
+            nearest = max(1, round(size / n_classes)) * n_classes
             raise VariedError(
-                f"latent={channels} is not a multiple of n_classes={n_classes}; use "
-                f"latent={nearest}."
+                f"latent={size} is not a multiple of n_classes={n_classes}; use latent={nearest}."
             )
-        self.space = f"simplex-{n_classes}"
 
     def build(self, logits: Tensor) -> Distribution:
         """Return categorical distributions."""
@@ -116,7 +115,7 @@ class GaussianGumbel(_Categorical):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         n_classes: int = 10,
         temperature: Number = 0.67,
         straight_through: bool = False,
@@ -129,7 +128,7 @@ class GaussianGumbel(_Categorical):
                 f"Gaussian latents; use latent={n_classes + 10}, or posterior='gumbel-softmax'."
             )
         check_above(0, default=10, logvar_bound=logvar_bound)
-        self.logvar_bound, self.space = logvar_bound, f"real+simplex-{n_classes}"
+        self.logvar_bound = logvar_bound
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError, check_above
-from varied.posteriors.base import NonFactorized
+from varied.posteriors.base import NonFactorized, Shape
 
 #: In more dimensions, the Bessel functions underflow before their series applies.
 MAX_DIMS = 512
@@ -36,7 +36,7 @@ class VonMisesFisher(NonFactorized):
     #: Rejection sampling and the Bessel functions of SciPy cannot be compiled.
     eager = True
 
-    def __init__(self, event: tuple[int, ...], log_kappa_bound: float = 7.0) -> None:
+    def __init__(self, event: Shape, log_kappa_bound: float = 7.0) -> None:
         super().__init__(event)
         if len(event) > 1 or not 2 <= event[0] <= MAX_DIMS:
             raise VariedError(

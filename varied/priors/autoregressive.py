@@ -9,12 +9,7 @@ from torch import Tensor
 from torch.distributions import register_kl
 from torch.distributions.independent import Independent
 
-from varied.distributions.base import (
-    HasTrainingCost,
-    NoDensity,
-    Tempered,
-    UnvalidatedDistribution,
-)
+from varied.distributions.base import HasTrainingCost, NoDensity, Tempered, UnvalidatedDistribution
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError, check_at_least
 from varied.priors.base import chunked, expand_context, to_size
@@ -36,7 +31,6 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
         c: The context, with shape (B, F) or (F), or None.
     """
 
-    has_rsample = False
     no_density = (
         "A prior over codes has no density of latents; use log_prob_index(index), or the KL, which "
         "is exact."

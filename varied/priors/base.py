@@ -14,6 +14,8 @@ from torch.distributions import Distribution
 from varied.errors import VariedError
 from varied.trace import ConditionalDistribution
 
+Shape = tuple[int, ...]
+
 
 class Prior(nn.Module, ABC):
     """A distribution over latents, optionally conditioned on a context.
@@ -40,7 +42,7 @@ class Prior(nn.Module, ABC):
     zero: Tensor
     _encoder: ConditionalDistribution | None
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    def __init__(self, event: Shape) -> None:
         super().__init__()
         self.event_shape = tuple(event)
         self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
@@ -110,10 +112,7 @@ def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
 
 
 def chunked(
-    function: Callable[..., Tensor],
-    *rows: Tensor,
-    floats_per_row: int,
-    max_floats: int = 2**23,
+    function: Callable[..., Tensor], *rows: Tensor, floats_per_row: int, max_floats: int = 2**23
 ) -> Tensor:
     """Apply a function to chunks of rows, to bound the memory.
 

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 from varied.priors.normal import standard_normal
 
 
@@ -28,7 +28,7 @@ class Categorical(Prior):
     provides: frozenset[str] = frozenset({"density"})
     space = "simplex"
 
-    def __init__(self, event: tuple[int, ...], n_classes: int = 8) -> None:
+    def __init__(self, event: Shape, n_classes: int = 8) -> None:
         super().__init__(event)
         if n_classes < 2 or self.event_shape[0] % n_classes:
             raise VariedError(
@@ -59,7 +59,7 @@ class GaussianCategorical(Prior):
     provides: frozenset[str] = frozenset({"density", "parts"})
     space = "real+simplex"
 
-    def __init__(self, event: tuple[int, ...], n_classes: int = 10) -> None:
+    def __init__(self, event: Shape, n_classes: int = 10) -> None:
         super().__init__(event)
         if not 2 <= n_classes < self.event_shape[0]:
             raise VariedError(

@@ -13,18 +13,18 @@ class KVCache:
     """The keys and values of the preceding tokens.
 
     Arguments:
-        num_tokens: The length of the complete sequence.
+        tokens: The length of the complete sequence.
     """
 
-    def __init__(self, num_tokens: int) -> None:
-        self.num_tokens, self.length = num_tokens, 0
+    def __init__(self, tokens: int) -> None:
+        self.tokens, self.length = tokens, 0
         self.buffers: tuple[Tensor, ...] = ()
 
     def append(self, *tensors: Tensor) -> list[Tensor]:
         """Append the key and value of a token, (N, heads, 1, width), and return all so far."""
         if not self.buffers:
             rows, heads, _, width = tensors[0].shape
-            shape = (rows, heads, self.num_tokens, width)
+            shape = (rows, heads, self.tokens, width)
             self.buffers = tuple(tensor.new_empty(shape) for tensor in tensors)
         for buffer, tensor in zip(self.buffers, tensors, strict=True):
             buffer[:, :, self.length] = tensor[:, :, 0]
@@ -58,14 +58,12 @@ class Block(nn.Module):
 
     def _attention(self, h: Tensor, cache: KVCache | None) -> Tensor:
         qkv = self.qkv_proj(h).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.unbind(0)
+        q, k, v = qkv.unbind(0)
         if cache is not None:
-            key, value = cache.append(key, value)
+            k, v = cache.append(k, v)
         dropout_p = self.dropout_p if self.training else 0.0
-        attention = F.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout_p, is_causal=cache is None
-        )
-        return attention.transpose(1, 2).flatten(2)
+        h = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=cache is None)
+        return h.transpose(1, 2).flatten(2)
 
 
 class CausalTransformer(nn.Module):
@@ -73,7 +71,7 @@ class CausalTransformer(nn.Module):
 
     Arguments:
         codes: The size of the codebook.
-        num_tokens: The length of a sequence of codes.
+        tokens: The length of a sequence of codes.
         context: The number of context features; 0 for none.
         width: The number of features of a token.
         depth: The number of blocks.
@@ -84,7 +82,7 @@ class CausalTransformer(nn.Module):
     def __init__(
         self,
         codes: int,
-        num_tokens: int,
+        tokens: int,
         context: int,
         *,
         width: int,
@@ -93,15 +91,15 @@ class CausalTransformer(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.num_tokens = num_tokens
+        self.tokens = tokens
         #: The number of floats that the cache of one sequence stores.
-        self.cache_size = 2 * depth * num_tokens * width
+        self.cache_size = 2 * depth * tokens * width
         #: The dtype of matrix products; None for float32.
         self.precision: torch.dtype | None = None
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
         self.embedding = nn.Embedding(codes, width)
-        self.position_embedding = nn.Parameter(0.02 * torch.randn(num_tokens, width))
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, codes)
@@ -122,10 +120,10 @@ class CausalTransformer(nn.Module):
         return start if self.context is None or c is None else start + self.context(c).unsqueeze(1)
 
     def forward(self, index: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return the logits of each code given the preceding ones, (N, num_tokens, codes).
+        """Return the logits of each code given the preceding ones, (N, tokens, codes).
 
         Arguments:
-            index: Sequences of codes, with shape (N, num_tokens).
+            index: Sequences of codes, with shape (N, tokens).
             c: The context, with shape (N, F), or None.
         """
         device = index.device.type
@@ -150,7 +148,7 @@ class CodeDecoder:
 
     def __init__(self, net: CausalTransformer, rows: int, c: Tensor | None = None) -> None:
         self.net, self.rows, self.c = net, rows, c
-        self.caches = [KVCache(net.num_tokens) for _ in net.blocks]
+        self.caches = [KVCache(net.tokens) for _ in net.blocks]
 
     def __call__(self, last: Tensor | None) -> Tensor:
         """Return the logits of the next code, with shape (rows, codes).

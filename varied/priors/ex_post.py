@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 from varied.priors.normal import standard_normal
 
 
@@ -29,7 +29,7 @@ class ExPostPrior(Prior):
 
     fitted: Tensor
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    def __init__(self, event: Shape) -> None:
         super().__init__(event)
         self.register_buffer("fitted", torch.tensor(False))
         # A copy as a bool: the value of a tensor would break the graph of a compiled model.

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from varied.distributions.base import Tempered, UnvalidatedDistribution
 from varied.errors import VariedError, check_at_least, lookup
-from varied.priors.base import Prior, to_size
+from varied.priors.base import Prior, Shape, to_size
 
 FLOWS: dict[str, Any] = {
     "maf": zuko.flows.MAF,
@@ -50,12 +50,7 @@ class Flow(Prior):
     reads_context = True
 
     def __init__(
-        self,
-        event: tuple[int, ...],
-        context: int,
-        flow: str = "maf",
-        n_transforms: int = 4,
-        width: int = 128,
+        self, event: Shape, context: int, flow: str = "maf", n_transforms: int = 4, width: int = 128
     ) -> None:
         super().__init__(event)
         self.context = context
@@ -93,7 +88,7 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
 
     has_rsample = True
 
-    def __init__(self, flow: Any, event: tuple[int, ...]) -> None:
+    def __init__(self, flow: Any, event: Shape) -> None:
         self.flow = flow
         super().__init__(flow.batch_shape, event)
 

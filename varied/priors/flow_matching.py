@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.errors import check_at_least
+from varied.priors.base import Shape
 from varied.priors.ex_post import ExPostPrior, mean_and_std
 from varied.priors.ode_flow import OdeFlow
 
@@ -90,12 +91,7 @@ class FlowMatching(ExPostPrior):
     scale: Tensor
 
     def __init__(
-        self,
-        event: tuple[int, ...],
-        context: int,
-        width: int = 256,
-        depth: int = 3,
-        steps: int = 16,
+        self, event: Shape, context: int, width: int = 256, depth: int = 3, steps: int = 16
     ) -> None:
         super().__init__(event)
         check_at_least(1, width=width, depth=depth, steps=steps)

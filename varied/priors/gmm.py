@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError, check_at_least
+from varied.priors.base import Shape
 from varied.priors.ex_post import ExPostPrior, mean_and_std
 from varied.priors.mixtures import FullMixture
 
@@ -38,7 +39,7 @@ class GaussianMixture(ExPostPrior):
     means: Tensor
     scale_tril: Tensor
 
-    def __init__(self, event: tuple[int, ...], n_components: int = 10) -> None:
+    def __init__(self, event: Shape, n_components: int = 10) -> None:
         super().__init__(event)
         size = math.prod(self.event_shape)
         check_at_least(1, default=10, n_components=n_components)

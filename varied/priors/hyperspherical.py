@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 
 
 class HypersphericalUniform(Prior):
@@ -23,7 +23,7 @@ class HypersphericalUniform(Prior):
     provides: frozenset[str] = frozenset({"density"})
     space = "sphere"
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    def __init__(self, event: Shape) -> None:
         super().__init__(event)
         if len(event) > 1 or event[0] < 2:
             raise VariedError(

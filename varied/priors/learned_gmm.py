@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from varied.distributions import soft_clamp
 from varied.errors import check_at_least
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 from varied.priors.mixtures import DiagonalMixture
 
 
@@ -32,7 +32,7 @@ class LearnedGaussianMixture(Prior):
 
     provides = frozenset({"density"})
 
-    def __init__(self, event: tuple[int, ...], n_components: int = 50) -> None:
+    def __init__(self, event: Shape, n_components: int = 50) -> None:
         super().__init__(event)
         check_at_least(1, default=50, n_components=n_components)
         shape = (n_components, *self.event_shape)

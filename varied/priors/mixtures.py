@@ -11,13 +11,8 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-from varied.distributions.base import (
-    LOG_2PI,
-    Tempered,
-    UnvalidatedDistribution,
-    base_distribution,
-)
-from varied.priors.base import chunked, to_size
+from varied.distributions.base import LOG_2PI, Tempered, UnvalidatedDistribution, base_distribution
+from varied.priors.base import Shape, chunked, to_size
 
 
 class MixtureDistribution(Tempered, UnvalidatedDistribution):
@@ -33,12 +28,10 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
         event: The shape of a latent.
     """
 
-    has_rsample = False
-
     #: The number of floats that `component_log_prob` stores for each latent.
     floats_per_row: int
 
-    def __init__(self, log_weights: Tensor, event: tuple[int, ...]) -> None:
+    def __init__(self, log_weights: Tensor, event: Shape) -> None:
         self.log_weights = log_weights.log_softmax(-1)
         super().__init__(Size(), event)
 
@@ -147,9 +140,7 @@ class FullMixture(MixtureDistribution):
         event: The shape of a latent, with D elements.
     """
 
-    def __init__(
-        self, log_weights: Tensor, mean: Tensor, scale_tril: Tensor, event: tuple[int, ...]
-    ) -> None:
+    def __init__(self, log_weights: Tensor, mean: Tensor, scale_tril: Tensor, event: Shape) -> None:
         super().__init__(log_weights, event)
         self.means, self.scale_tril = mean, scale_tril
         self.floats_per_row = 2 * mean.numel()

@@ -9,12 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from varied.distributions.base import (
-    LOG_2PI,
-    HasTrainingCost,
-    Tempered,
-    UnvalidatedDistribution,
-)
+from varied.distributions.base import LOG_2PI, HasTrainingCost, Tempered, UnvalidatedDistribution
 from varied.priors.base import chunked, expand_context, to_size
 
 #: The maximum number of dimensions for an exact divergence, which takes a pass for each dimension.
@@ -46,8 +41,6 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         steps: The number of steps of Heun's method.
         c: The context, with shape (B, F) or (F), or None.
     """
-
-    has_rsample = False
 
     def __init__(
         self, velocity: Velocity, shift: Tensor, scale: Tensor, steps: int, c: Tensor | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 
 from torch import Tensor
 
 from varied.errors import VariedError, check_at_least
 from varied.priors.autoregressive import AutoregressiveCodes
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 from varied.priors.causal_transformer import CausalTransformer
 from varied.quantizers import Quantizer
 from varied.trace import ConditionalDistribution
@@ -46,7 +47,7 @@ class Transformer(Prior):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         context: int,
         width: int = 128,
         depth: int = 2,
@@ -62,8 +63,9 @@ class Transformer(Prior):
             raise VariedError(
                 f"dropout={dropout} must be at least 0 and below 1; 0.1 is the default."
             )
-        self._options = {"width": width, "depth": depth, "heads": n_heads}
-        self._dropout = dropout
+        self._build_net = partial(
+            CausalTransformer, width=width, depth=depth, heads=n_heads, dropout=dropout
+        )
 
     @property
     def quantizer(self) -> Quantizer:
@@ -84,9 +86,7 @@ class Transformer(Prior):
         """Make the quantizer available, and build the network for its codes."""
         super().attach(encoder)
         codes, tokens = self.quantizer.num_codes, self.quantizer.num_tokens
-        self.net = CausalTransformer(
-            codes, tokens, self.context, **self._options, dropout=self._dropout
-        )
+        self.net = self._build_net(codes, tokens, self.context)
 
     def forward(self, c: Tensor | None = None) -> AutoregressiveCodes:
         """Return the distribution over sequences of codes."""

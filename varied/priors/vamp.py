@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from varied.distributions import Gaussian, base_distribution
 from varied.errors import check_at_least
-from varied.priors.base import Prior
+from varied.priors.base import Prior, Shape
 from varied.priors.mixtures import DiagonalMixture, MixtureDistribution, PosteriorMixture
 from varied.trace import ConditionalDistribution
 
@@ -41,7 +41,7 @@ class VampPrior(Prior):
 
     is_unit_interval: Tensor
 
-    def __init__(self, event: tuple[int, ...], context: int, n_components: int = 500) -> None:
+    def __init__(self, event: Shape, context: int, n_components: int = 500) -> None:
         super().__init__(event)
         check_at_least(1, default=500, n_components=n_components)
         self.n_components = n_components

@@ -9,10 +9,9 @@ latents, the codes (indices of the entries) and the loss of the quantizer.
 from varied.quantizers.base import Quantized, Quantizer
 from varied.quantizers.fsq import FSQ
 from varied.quantizers.lfq import LFQ
-from varied.quantizers.nearest import nearest_code, rotation_trick
 from varied.quantizers.residual_vq import ResidualVQ
 from varied.quantizers.simvq import SimVQ
-from varied.quantizers.usage import code_counts, code_usage, usage_from_counts
+from varied.quantizers.usage import code_usage
 from varied.quantizers.vq import VQ
 
 __all__ = [
@@ -24,11 +23,7 @@ __all__ = [
     "Quantizer",
     "ResidualVQ",
     "SimVQ",
-    "code_counts",
     "code_usage",
-    "nearest_code",
-    "rotation_trick",
-    "usage_from_counts",
 ]
 
 QUANTIZERS: dict[str, type[Quantizer]] = {

@@ -15,6 +15,8 @@ from varied.errors import VariedError, check_at_least
 from varied.heads import Head
 from varied.quantizers.usage import code_counts
 
+Shape = tuple[int, ...]
+
 #: The maximum codebook size. Every forward pass computes the whole codebook, which would take more
 #: memory than the rest of the model if it were larger.
 MAX_CODES = 2**18
@@ -57,7 +59,7 @@ class Quantizer(Head):
     #: A moving average of how often each code is used, relative to the mean over all codes.
     usage: Tensor
 
-    def __init__(self, event: tuple[int, ...], codes: int) -> None:
+    def __init__(self, event: Shape, codes: int) -> None:
         super().__init__(event)
         check_at_least(2, codebook_size=codes)
         if codes > MAX_CODES:
@@ -128,7 +130,7 @@ class Quantizer(Head):
         channels = self.event_shape[0]
         return h.reshape(-1, channels, self.num_positions).mT.reshape(-1, channels)
 
-    def _to_latents(self, rows: Tensor, lead: tuple[int, ...]) -> Tensor:
+    def _to_latents(self, rows: Tensor, lead: Shape) -> Tensor:
         rows = rows.reshape(-1, self.num_positions, self.event_shape[0]).mT
         return rows.reshape(*lead, *self.event_shape)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError
-from varied.quantizers.base import Quantized, straight_through
+from varied.quantizers.base import Quantized, Shape, straight_through
 from varied.quantizers.projection import RoundingQuantizer
 
 
@@ -42,7 +42,7 @@ class FSQ(RoundingQuantizer):
     half_width: Tensor
     basis: Tensor
 
-    def __init__(self, event: tuple[int, ...], levels: tuple[int, ...] = (8, 5, 5, 5)) -> None:
+    def __init__(self, event: Shape, levels: tuple[int, ...] = (8, 5, 5, 5)) -> None:
         if not levels or min(levels) < 3:
             raise VariedError(
                 f"levels={','.join(map(str, levels))} must all be at least 3, such as 8,5,5,5; use "
@@ -51,11 +51,10 @@ class FSQ(RoundingQuantizer):
         super().__init__(event, math.prod(levels), len(levels))
         self.levels = tuple(levels)
         count = torch.tensor(levels)
-        basis = torch.cat([torch.ones(1, dtype=torch.int64), count[:-1]]).cumprod(0)
         self.register_buffer("half_range", (count - 1) / 2 * (1 - 1e-3), persistent=False)
         self.register_buffer("offset", (count % 2 == 0) / 2, persistent=False)
         self.register_buffer("half_width", count // 2, persistent=False)
-        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("basis", count.cumprod(0) // count, persistent=False)
 
     def bound(self, h: Tensor) -> Tensor:
         """Return numbers within the range of the levels; 0 is mapped to 0."""

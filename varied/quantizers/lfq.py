@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from varied.errors import check_above, check_at_least
-from varied.quantizers.base import Quantized, straight_through
+from varied.quantizers.base import Quantized, Shape, straight_through
 from varied.quantizers.projection import RoundingQuantizer
 
 
@@ -39,7 +39,7 @@ class LFQ(RoundingQuantizer):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         bits: int = 9,
         entropy_weight: float = 0.5,
         temperature: float = 1.0,

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from varied.errors import check_at_least
-from varied.quantizers.base import CodebookQuantizer, Quantized, straight_through
+from varied.quantizers.base import CodebookQuantizer, Quantized, Shape, straight_through
 
 #: The maximum number of distances computed at once, to bound the memory.
 MAX_DISTANCES = 2**22
@@ -29,11 +29,7 @@ class NearestQuantizer(CodebookQuantizer):
     cosine_sim: bool = False
 
     def __init__(
-        self,
-        event: tuple[int, ...],
-        codebook_size: int,
-        commitment_weight: float,
-        rotation_trick: bool,
+        self, event: Shape, codebook_size: int, commitment_weight: float, rotation_trick: bool
     ) -> None:
         super().__init__(event, codebook_size)
         check_at_least(0, commitment_weight=commitment_weight)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from varied.quantizers.base import CodebookQuantizer
+from varied.quantizers.base import CodebookQuantizer, Shape
 
 
 class Projection(nn.Module):
@@ -80,7 +80,7 @@ class RoundingQuantizer(CodebookQuantizer):
         size: The number of values that are rounded.
     """
 
-    def __init__(self, event: tuple[int, ...], codes: int, size: int) -> None:
+    def __init__(self, event: Shape, codes: int, size: int) -> None:
         super().__init__(event, codes)
         self.projection = Projection(self.event_shape[0], size)
 

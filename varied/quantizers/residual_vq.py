@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.errors import check_at_least
-from varied.quantizers.base import Quantized, Quantizer, straight_through
+from varied.quantizers.base import Quantized, Quantizer, Shape, straight_through
 from varied.quantizers.nearest import nearest_code, rotation_trick
 from varied.quantizers.vq import VQ
 
@@ -44,7 +44,7 @@ class ResidualVQ(Quantizer):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         codebook_size: int = 512,
         n_quantizers: int = 2,
         codebook_update: str = "ema",

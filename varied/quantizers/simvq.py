@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from varied.quantizers.base import Shape
 from varied.quantizers.kmeans_init import subsample
 from varied.quantizers.nearest import NearestQuantizer
 
@@ -33,7 +34,7 @@ class SimVQ(NearestQuantizer):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         codebook_size: int = 512,
         commitment_weight: float = 1.0,
         rotation_trick: bool = False,

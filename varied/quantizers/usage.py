@@ -18,7 +18,7 @@ def code_counts(index: Tensor, codes: int) -> Tensor:
     return flat.new_zeros(codes).scatter_add_(0, flat, torch.ones_like(flat))
 
 
-def usage_from_counts(counts: Tensor) -> tuple[float, float]:
+def code_usage(index: Tensor, codes: int) -> tuple[float, float]:
     r"""Return the codebook usage and the perplexity.
 
     .. math:: \exp \Big( -\sum_k p_k \log p_k \Big), \qquad p_k = n_k / \sum_j n_j
@@ -26,27 +26,18 @@ def usage_from_counts(counts: Tensor) -> tuple[float, float]:
     The perplexity is the number of equally frequent codes with the same entropy.
 
     Arguments:
-        counts: How often each code occurs; counts of several batches can be added.
-
-    Returns:
-        The fraction of codes that occur, and the perplexity; both are 0 if all counts are 0.
-    """
-    n = counts.double()
-    if not n.sum():
-        return 0.0, 0.0
-    p = n / n.sum()
-    return float((n > 0).double().mean()), float(torch.special.entr(p).sum().exp())
-
-
-def code_usage(index: Tensor, codes: int) -> tuple[float, float]:
-    """Return the codebook usage and the perplexity of codes.
-
-    Arguments:
         index: Codes of any shape, int64.
         codes: The size of the codebook.
+
+    Returns:
+        The fraction of codes that occur, and the perplexity; both are 0 without any codes.
 
     Example:
         >>> code_usage(torch.tensor([[0, 1], [1, 0]]), codes=4)
         (0.5, 2.0)
     """
-    return usage_from_counts(code_counts(index, codes))
+    n = code_counts(index, codes).double()
+    if not n.sum():
+        return 0.0, 0.0
+    p = n / n.sum()
+    return float((n > 0).double().mean()), float(torch.special.entr(p).sum().exp())

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from varied.errors import VariedError
+from varied.quantizers.base import Shape
 from varied.quantizers.kmeans_init import kmeans
 from varied.quantizers.nearest import NearestQuantizer
 
@@ -47,7 +48,7 @@ class VQ(NearestQuantizer):
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         codebook_size: int = 512,
         codebook_update: str = "ema",
         commitment_weight: float = 0.25,
@@ -57,7 +58,17 @@ class VQ(NearestQuantizer):
         cosine_sim: bool = False,
     ) -> None:
         super().__init__(event, codebook_size, commitment_weight, rotation_trick)
-        _check_settings(codebook_update, codebook_decay, dead_code_threshold)
+        if codebook_update not in ("ema", "gradient"):
+            raise VariedError(f"codebook_update={codebook_update!r} must be 'ema' or 'gradient'.")
+        if not 0 < codebook_decay < 1:
+            raise VariedError(
+                f"codebook_decay={codebook_decay} must be between 0 and 1; 0.99 is the default."
+            )
+        if not 0 <= dead_code_threshold < 1:
+            raise VariedError(
+                f"dead_code_threshold={dead_code_threshold} must be at least 0 and below 1, the "
+                "mean usage; 0.03 is the default."
+            )
         self.has_codebook_loss = codebook_update == "gradient"
         self.decay, self.dead_code_threshold = codebook_decay, dead_code_threshold
         self.cosine_sim = cosine_sim
@@ -99,19 +110,3 @@ class VQ(NearestQuantizer):
             is_dead = (self.usage < self.dead_code_threshold) & is_finite
             self.usage.masked_fill_(is_dead, 1)
             self._weights.copy_(torch.where(is_dead[:, None], samples, self._weights))
-
-
-def _check_settings(
-    codebook_update: str, codebook_decay: float, dead_code_threshold: float
-) -> None:
-    if codebook_update not in ("ema", "gradient"):
-        raise VariedError(f"codebook_update={codebook_update!r} must be 'ema' or 'gradient'.")
-    if not 0 < codebook_decay < 1:
-        raise VariedError(
-            f"codebook_decay={codebook_decay} must be between 0 and 1; 0.99 is the default."
-        )
-    if not 0 <= dead_code_threshold < 1:
-        raise VariedError(
-            f"dead_code_threshold={dead_code_threshold} must be at least 0 and below 1, the mean "
-            "usage; 0.03 is the default."
-        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from varied.errors import VariedError, lookup
+from varied.errors import VariedError
 from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
 from varied.priors import PRIORS
 from varied.runs import Run
@@ -32,7 +32,6 @@ def fit_to_run(run: Run, name: str, **options: Any) -> Iterator[StepEvent]:
     if name == "none":
         run.store.forget_prior()
         return
-    lookup(PRIORS, name, "prior")
     plan, own = prior_plan_from(run.spec, name, options)
     part = Part(name, validate_settings(PRIORS[name], own, f"prior '{name}'"))
     model = require_vae(run.model)
