@@ -26,7 +26,7 @@ from varied.runtime import eval_float32
 from varied.schema import settings, validate_settings
 from varied.seeding import seeded
 from varied.spec import Plan, Spec
-from varied.training_loop import StepEvent, TrainableLoss, train
+from varied.training_loop import StepEvent, TrainingStep, train
 
 #: The number of times that the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12
@@ -46,7 +46,7 @@ def require_vae(model: LatentModel) -> VAE:
     return model
 
 
-class PriorStep(TrainableLoss):
+class PriorStep(TrainingStep):
     """A prior as a module whose forward is the loss, so that the training loop can train it."""
 
     def __init__(self, prior: Prior) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -50,13 +50,13 @@ class BatchSource(Protocol):
         ...
 
 
-class TrainableLoss(nn.Module, ABC):
-    """A module whose forward is a loss, which the loop trains."""
+class TrainingStep(nn.Module, ABC):
+    """What `train` trains: a module that computes the loss of a batch."""
 
     @property
-    def critics(self) -> list[AdversarialTerm]:
-        """Terms whose parameters have an optimizer group of their own."""
-        return []
+    def discriminators(self) -> Sequence[AdversarialTerm]:
+        """The terms whose parameters have a learning rate of their own."""
+        return ()
 
     @abstractmethod
     def forward(
@@ -73,7 +73,7 @@ class TrainableLoss(nn.Module, ABC):
         set_step(self, step, progress)
 
 
-class Step(TrainableLoss):
+class Step(TrainingStep):
     """A model and its objective as one module whose forward is the loss.
 
     This one module is what is compiled, cast, and wrapped for many processes.
@@ -101,9 +101,9 @@ class Step(TrainableLoss):
         return self.objective(trace)  # type: ignore[no-any-return]
 
     @property
-    def critics(self) -> list[AdversarialTerm]:
-        """Terms whose parameters have an optimizer group of their own."""
-        return list(self.objective.critics.values())
+    def discriminators(self) -> Sequence[AdversarialTerm]:
+        """The terms whose parameters have a learning rate of their own."""
+        return tuple(self.objective.critics.values())
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Let parts whose start depends on data see the first rows."""
@@ -186,7 +186,7 @@ class StepEvent:
 
 
 def train(
-    step: TrainableLoss, batches: BatchSource, plan: Plan, state: TrainingState | None = None
+    step: TrainingStep, batches: BatchSource, plan: Plan, state: TrainingState | None = None
 ) -> Iterator[StepEvent]:
     """Train, and yield an event after each step.
 
@@ -253,7 +253,7 @@ def train(
 
 
 @contextmanager
-def ema_weights(step: TrainableLoss, state: TrainingState) -> Iterator[None]:
+def ema_weights(step: TrainingStep, state: TrainingState) -> Iterator[None]:
     """Let a module have the moving averages of its weights for a while, where they are kept."""
     kept = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
     _average(step, state)
@@ -265,13 +265,13 @@ def ema_weights(step: TrainableLoss, state: TrainingState) -> Iterator[None]:
                 weights.copy_(value)
 
 
-def _average(step: TrainableLoss, state: TrainingState) -> None:
+def _average(step: TrainingStep, state: TrainingState) -> None:
     with torch.no_grad():
         for weights, mean in _averages(step, state):
             weights.copy_(mean)
 
 
-def _averages(step: TrainableLoss, state: TrainingState) -> Iterator[tuple[Tensor, Tensor]]:
+def _averages(step: TrainingStep, state: TrainingState) -> Iterator[tuple[Tensor, Tensor]]:
     """Return each parameter with its moving average, where there is one."""
     for name, weights in step.named_parameters():
         if (mean := state.moments.get(f"{AVERAGE}/{name}")) is not None:
@@ -293,7 +293,7 @@ def _follow(optimizer: torch.optim.Optimizer, decay: float, t: int) -> None:
     get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(means, held, t)
 
 
-def _begin(step: TrainableLoss, batches: BatchSource, plan: Plan) -> None:
+def _begin(step: TrainingStep, batches: BatchSource, plan: Plan) -> None:
     """Show the first rows to codebooks and the like."""
     first = [batches.at(index) for index in range(math.ceil(FIRST / plan.batch_size))]
     c = None if first[0].c is None else torch.cat([b.c for b in first if b.c is not None])
@@ -356,8 +356,8 @@ def _give_up(failed: int, state: TrainingState) -> None:
         )
 
 
-def _optimizer(step: TrainableLoss, plan: Plan) -> torch.optim.Optimizer:
-    critics = step.critics
+def _optimizer(step: TrainingStep, plan: Plan) -> torch.optim.Optimizer:
+    critics = step.discriminators
     theirs = {id(p) for critic in critics for p in critic.parameters()}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in step.parameters() if id(p) not in theirs], "share": 1.0}
@@ -369,7 +369,7 @@ def _optimizer(step: TrainableLoss, plan: Plan) -> torch.optim.Optimizer:
 
 
 def _remember(
-    optimizer: torch.optim.Optimizer, step: TrainableLoss, state: TrainingState
+    optimizer: torch.optim.Optimizer, step: TrainingStep, state: TrainingState
 ) -> TrainingState:
     for name, parameter in step.named_parameters():
         for kind, value in optimizer.state[parameter].items():
@@ -378,7 +378,7 @@ def _remember(
 
 
 def _recall(
-    optimizer: torch.optim.Optimizer, step: TrainableLoss, moments: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, step: TrainingStep, moments: dict[str, Tensor]
 ) -> None:
     named: dict[str, Any] = dict(step.named_parameters())
     for key, value in moments.items():
