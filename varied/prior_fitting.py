@@ -89,7 +89,7 @@ def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterabl
 
 
 def sample_codes(codes: Tensor) -> Tensor:
-    """Return a sample of each posterior from `encode_for_prior`, or the codes of a quantizer."""
+    """Return a sample of each posterior; codes of a quantizer are returned unchanged."""
     if not codes.is_floating_point():
         return codes
     mean, std = codes.unbind(1)
@@ -105,11 +105,11 @@ def fit_prior(
         prior: The prior, which is fitted in place.
         codes: The output of `encode_for_prior` for the training rows.
         plan: The training plan.
-        held_out: The output of `encode_for_prior` for held-out rows. The prior ends with the
-            weights of the lowest cost on them.
+        held_out: The output of `encode_for_prior` for held-out rows. At the end, the prior has the
+            weights with the lowest cost on them.
 
     Raises:
-        VariedError: If the prior does not fit the kind of codes.
+        VariedError: If the prior does not support this kind of codes.
     """
     is_quantized = not codes.x.is_floating_point()
     if (prior.space == "codes") != is_quantized:
@@ -198,7 +198,7 @@ def prior_plan_from(
     Arguments:
         spec: The spec of the model.
         name: The name of the prior, or "none".
-        options: Settings of the plan and of the prior; without a length, the plan has two minutes.
+        options: Settings of the plan and of the prior. The default length is two minutes.
     """
     values = {key: value for key, value in options.items() if value is not None}
     own = {key: values.pop(key) for key in list(values) if key not in settings(Plan)}

@@ -32,7 +32,7 @@ class Prior(nn.Module, ABC):
     fitted_later: bool = False
     #: Whether it is fitted by `fit`, to all codes at once, instead of by gradient steps.
     has_direct_fit: bool = False
-    #: The settings of a `varied.spec.Plan` with another default when it is fitted after the model.
+    #: Settings that replace the defaults of a `varied.spec.Plan` when it is fitted after the model.
     default_plan: Mapping[str, Any] = MappingProxyType({})
     #: The space of the latents, which must be that of the posterior.
     space: str = "real"
@@ -95,7 +95,7 @@ class Prior(nn.Module, ABC):
         """Return p(z | c), with batch shape () or (B)."""
 
     def _given_context(self, c: Tensor | None) -> Tensor | None:
-        """Return the context of a conditional prior, zeros if it is missing; otherwise None."""
+        """Return the context, or zeros if it is missing; None if the prior is unconditional."""
         if not self.context:
             return None
         return self.zero.new_zeros(self.context) if c is None else c
@@ -107,7 +107,7 @@ def to_size(shape: Any) -> torch.Size:
 
 
 def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
-    """Return a context as one row for each latent, in a tuple that is empty without a context."""
+    """Return a tuple with the context of each latent as rows, or an empty tuple without one."""
     return () if c is None else (c.expand(*lead, -1).reshape(lead.numel(), c.shape[-1]),)
 
 

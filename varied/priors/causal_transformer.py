@@ -106,7 +106,7 @@ class CausalTransformer(nn.Module):
         self._init_weights(depth)
 
     def _init_weights(self, depth: int) -> None:
-        """Make the initial predictions nearly uniform, and residual sums independent of depth."""
+        """Make initial predictions nearly uniform, and the residual scale independent of depth."""
         nn.init.zeros_(self.head.bias)
         for name, param in self.named_parameters():
             if param.dim() > 1 and not name.startswith("context"):

@@ -30,7 +30,7 @@ class Flow(Prior):
 
     The initial distribution is close to the standard normal. "maf" and "nsf" are more expressive
     and sample in one pass for each dimension; "realnvp" and "nsf-coupling" sample in two passes.
-    The splines of "nsf" and "nsf-coupling" transform the values between -5 and 5.
+    The splines of "nsf" and "nsf-coupling" act on values between -5 and 5.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2016), https://arxiv.org/abs/1611.02731;
@@ -71,7 +71,7 @@ class Flow(Prior):
 
 @torch.no_grad()
 def _shrink(transform: nn.Module) -> None:
-    """Make a transform nearly the identity, to which parameters of 0 correspond."""
+    """Scale down the parameters of a transform, which is the identity if they are zero."""
     children = dict(transform.named_children())
     last = children["hyper"][-1] if "hyper" in children else transform  # type: ignore[index]
     for param in last.parameters():

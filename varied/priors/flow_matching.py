@@ -81,8 +81,8 @@ class FlowMatching(ExPostPrior):
         width: The number of hidden units.
         depth: The number of residual layers.
         steps: The number of steps of Heun's method, each with two evaluations of the network. On
-            the codes of digits, the log-density with 16 steps differs from that with 100 by less
-            than 0.1 nats for every code, and by 0.01 on average.
+            the codes of MNIST, the log-density with 16 steps differs from that with 100 by less
+            than 0.1 nats for every code, and by 0.01 nats on average.
     """
 
     reads_context = True

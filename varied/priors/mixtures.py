@@ -20,8 +20,8 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
 
-    torch's ``MixtureSameFamily`` would compute all samples, components and dimensions at once, and
-    does not support all posteriors as components.
+    Unlike torch's ``MixtureSameFamily``, it takes any posteriors as components and does not store
+    all samples, components and dimensions at once.
 
     Arguments:
         log_weights: The logarithms of the weights up to a constant, with shape (C).

@@ -12,7 +12,7 @@ from torch.func import vjp, vmap
 from varied.distributions.base import LOG_2PI, HasTrainingCost, Tempered, UnvalidatedDistribution
 from varied.priors.base import chunked, expand_context, to_size
 
-#: The maximum number of dimensions for an exact divergence, which takes a pass for each dimension.
+#: The maximum number of dimensions for an exact divergence, which takes one pass per dimension.
 MAX_EXACT_DIMS = 64
 
 #: From points with shape (N, D), times with shape (N, 1) and an optional context to velocities.
@@ -25,9 +25,9 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
     .. math:: \frac{dz}{dt} = v(z, t), \qquad
               \log p(z_1) = \log \mathcal N(z_0; 0, I) - \int_0^1 \mathrm{tr} \, \partial_z v \, dt
 
-    Both equations are integrated by Heun's method with the same steps. The trace is exact in up to
-    64 dimensions; above, Hutchinson's estimator with one random sign vector per latent makes the
-    log-density unbiased.
+    Both equations are integrated by Heun's method with the same steps. In up to 64 dimensions, the
+    trace is exact. In more dimensions, it is Hutchinson's estimate with one random sign vector per
+    latent, so that the log-density is unbiased.
 
     References:
         Neural Ordinary Differential Equations (Chen et al., 2018), https://arxiv.org/abs/1806.07366;
@@ -82,7 +82,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return -0.5 * (z.square() + LOG_2PI).sum(1) - log_det
 
     def _probes(self, z: Tensor) -> Tensor:
-        """Return vectors, with shape (P, N, D), whose mean outer products sum to the identity."""
+        """Return vectors, with shape (P, N, D), whose outer products sum to the identity on average."""
         if self.size <= MAX_EXACT_DIMS:
             basis = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1)
             return basis.expand(-1, *z.shape)

@@ -33,7 +33,7 @@ class Transformer(Prior):
         event: The shape of a latent.
         context: The number of context features; 0 for none.
         width: The number of features of a token, a multiple of ``n_heads``.
-        depth: The number of blocks. On digits, two blocks reached a lower loss than four after both
+        depth: The number of blocks. On MNIST, two blocks reached a lower loss than four after both
             20 and 70 seconds on one thread.
         n_heads: The number of attention heads.
         dropout: The dropout probability.

@@ -1,4 +1,4 @@
-"""Vector quantization: posteriors that put each latent on entries of a codebook.
+"""Vector quantization: posteriors that map latents to entries of a codebook.
 
 A quantizer is a head. Its event has the shape (C, *rest), and each position of ``rest`` (a grid, a
 sequence or a single position) holds a vector of C numbers, which the quantizer replaces by an entry

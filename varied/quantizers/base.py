@@ -17,8 +17,8 @@ from varied.quantizers.usage import code_counts
 
 Shape = tuple[int, ...]
 
-#: The maximum codebook size. Every forward pass computes the whole codebook, which would take more
-#: memory than the rest of the model if it were larger.
+#: The maximum codebook size. A larger codebook, which every forward pass computes, would take more
+#: memory than the rest of the model.
 MAX_CODES = 2**18
 
 

@@ -29,8 +29,8 @@ class FSQ(RoundingQuantizer):
         https://arxiv.org/abs/2309.15505
 
     Warning:
-        The code in the paper computes the shift with tan instead of atanh, which does not map 0 to
-        0 as its text states; here it does.
+        The code in the paper computes the shift with tan instead of atanh, so that 0 is not mapped
+        to 0 as the text states; here it is.
 
     Arguments:
         event: The shape of a latent, (C, *rest), with one code for each position of rest.

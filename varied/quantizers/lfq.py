@@ -18,10 +18,10 @@ class LFQ(RoundingQuantizer):
         \text{cost} = w \big( \mathbb E \, H[q(k \mid h)] - H[\mathbb E \, q(k \mid h)] \big)
         + \beta \| h - sg(z) \|^2
 
-    where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes. The first entropy
-    makes each assignment confident, the second makes all codes equally frequent; both are exact.
-    Learned linear maps project a latent with another number of channels to these numbers and back.
-    The numbers are standardized before their signs are taken.
+    where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes. Minimizing the first
+    entropy makes each assignment confident, and maximizing the second makes all codes equally
+    frequent; both are exact. Learned linear maps project a latent with another number of channels
+    to these numbers and back. The numbers are standardized before their signs are taken.
 
     References:
         Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2023),
@@ -30,7 +30,7 @@ class LFQ(RoundingQuantizer):
     Arguments:
         event: The shape of a latent, (C, *rest), with one code for each position of rest.
         bits: The number of signs; the codebook has 2^bits entries.
-        entropy_weight: The weight of the entropy loss, which is in nats for each position.
+        entropy_weight: The weight of the entropy loss, in nats per position.
         temperature: The temperature of the softmax in the entropy loss.
         commitment_weight: The weight of the squared distance between the numbers and their signs.
     """

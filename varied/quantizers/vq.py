@@ -38,8 +38,8 @@ class VQ(NearestQuantizer):
         codebook_update: How to train the codebook: "ema" (moving averages) or "gradient".
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
-        dead_code_threshold: Replace entries whose usage, relative to the mean, is below this by
-            random vectors of the batch; 0 never replaces any.
+        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced by a
+            random vector of the batch; 0 disables the replacement.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
         cosine_sim: Whether to normalize vectors and codebook entries to length 1.
     """

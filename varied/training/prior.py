@@ -24,7 +24,7 @@ def fit_to_run(run: Run, name: str, **options: Any) -> Iterator[StepEvent]:
         run: The run.
         name: "gmm", "flow", "flow-matching", "transformer", another prior, or "none".
         options: Settings of the prior, and of the plan, such as ``minutes``, ``epochs``, ``steps``,
-            ``lr``, ``batch_size`` or ``seed``. Without a length, the fit takes two minutes.
+            ``lr``, ``batch_size`` or ``seed``. The default length is two minutes.
 
     Raises:
         VariedError: If there is no such prior or setting, or it cannot be fitted to the run.
