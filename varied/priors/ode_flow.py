@@ -82,7 +82,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return -0.5 * (z.square() + LOG_2PI).sum(1) - log_det
 
     def _probes(self, z: Tensor) -> Tensor:
-        """Return vectors, with shape (P, N, D), whose outer products sum to the identity on average."""
+        """Return vectors (P, N, D) whose outer products sum to the identity on average."""
         if self.size <= MAX_EXACT_DIMS:
             basis = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1)
             return basis.expand(-1, *z.shape)
