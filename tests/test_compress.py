@@ -368,8 +368,8 @@ def test_codes_take_the_bits_of_the_law_that_costs_less():
             exact = code_indices.cost(twin, index, law) / math.log(2)
             assert least == pytest.approx(exact, rel=1e-6)
             assert 32 * len(words) == pytest.approx(least, rel=0.02)
-    model.encoder.head.use.fill_(0)
-    model.encoder.head.use[3] = 16
+    model.encoder.head.usage.fill_(0)
+    model.encoder.head.usage[3] = 16
     with deterministic(model) as twin:
         assert isinstance(twin.prior(None), AutoregressiveCodes)
         always = torch.full((400, 4), 3)

@@ -43,7 +43,7 @@ class World:
         decoder.weight.data = self.w[:, None]
         encoder.weight.data = torch.stack([self.w / SCALE**2 / precision, torch.zeros(D)])
         log_variance = -precision.log() + wide
-        before = posterior.bound * torch.atanh(log_variance / posterior.bound)
+        before = posterior.logvar_bound * torch.atanh(log_variance / posterior.logvar_bound)
         encoder.bias.data = torch.stack([torch.tensor(0.0), before])
         likelihood = GaussianLikelihood((D,), scale=SCALE)
         return VAE(

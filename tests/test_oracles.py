@@ -56,7 +56,7 @@ class LinearGaussian:
         to_mean = torch.linalg.solve(self.m, self.w.T)
         log_variance = (SCALE**2 / self.m.diagonal()).log()
         encoder.weight.data = torch.cat([to_mean, torch.zeros(L, D).double()])
-        before_clamp = posterior.bound * torch.atanh(log_variance / posterior.bound)
+        before_clamp = posterior.logvar_bound * torch.atanh(log_variance / posterior.logvar_bound)
         encoder.bias.data = torch.cat([-to_mean @ self.b, before_clamp])
         likelihood = likelihoods.Gaussian((D,), scale=SCALE)
         return VAE(

@@ -217,7 +217,7 @@ def test_use_is_noted_in_training_alone():
     model.train()(data())
     moved = {n for n, value in model.named_buffers() if not torch.equal(value, before[n])}
     heads = ("encoder.head", "encoder.head.top.head", "encoder.head.bottom.head")
-    assert moved >= {f"{head}.use" for head in heads}
+    assert moved >= {f"{head}.usage" for head in heads}
 
 
 def test_nets_between_the_levels_compute_in_half_precision_and_codes_do_not():

@@ -52,3 +52,40 @@ def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
     if name not in table:
         raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
     return table[name]
+
+
+def check_at_least(minimum: float, *, default: object = None, **values: float) -> None:
+    """Check that no value is below a minimum.
+
+    Arguments:
+        minimum: The smallest valid value.
+        default: The default, which the message suggests.
+        values: The values by name.
+
+    Raises:
+        VariedError: Naming the first value that is below the minimum.
+
+    Example:
+        >>> check_at_least(1, default=128, width=0)
+        Traceback (most recent call last):
+        ...
+        varied.errors.VariedError: width=0 must be at least 1; 128 is the default.
+    """
+    for name, value in values.items():
+        if not value >= minimum:
+            raise VariedError(f"{name}={value} must be at least {minimum}{_suggestion(default)}.")
+
+
+def check_above(bound: float, *, default: object = None, **values: float) -> None:
+    """Check that every value is greater than a bound; see `check_at_least`.
+
+    Raises:
+        VariedError: Naming the first value that is not above the bound.
+    """
+    for name, value in values.items():
+        if not value > bound:
+            raise VariedError(f"{name}={value} must be above {bound}{_suggestion(default)}.")
+
+
+def _suggestion(default: object) -> str:
+    return "" if default is None else f"; {default} is the default"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from varied import runtime
 from varied.data.batches import Batch
+from varied.discriminators import AdversarialTerm
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.objectives import Objective
@@ -48,7 +50,30 @@ class BatchSource(Protocol):
         ...
 
 
-class Step(nn.Module):
+class TrainingStep(nn.Module, ABC):
+    """What `train` trains: a module that computes the loss of a batch."""
+
+    @property
+    def discriminators(self) -> Sequence[AdversarialTerm]:
+        """The terms whose parameters have a learning rate of their own."""
+        return ()
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and its parts, in nats."""
+
+    @abstractmethod
+    def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Initialize parts whose start depends on data from the first rows."""
+
+    def set_step(self, step: int, progress: float = 1.0) -> None:
+        """Set all scheduled values."""
+        set_step(self, step, progress)
+
+
+class Step(TrainingStep):
     """A model and its objective as one module whose forward is the loss.
 
     This one module is what is compiled, cast, and wrapped for many processes.
@@ -75,9 +100,10 @@ class Step(nn.Module):
         trace = self.model(self.load(x), c, mask, self.objective.samples)
         return self.objective(trace)  # type: ignore[no-any-return]
 
-    def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set every number that moves, of the objective and of the model."""
-        set_step(self, step, progress)
+    @property
+    def discriminators(self) -> Sequence[AdversarialTerm]:
+        """The terms whose parameters have a learning rate of their own."""
+        return tuple(self.objective.critics.values())
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Let parts whose start depends on data see the first rows."""
@@ -160,7 +186,7 @@ class StepEvent:
 
 
 def train(
-    step: Step, batches: BatchSource, plan: Plan, state: TrainingState | None = None
+    step: TrainingStep, batches: BatchSource, plan: Plan, state: TrainingState | None = None
 ) -> Iterator[StepEvent]:
     """Train, and yield an event after each step.
 
@@ -227,7 +253,7 @@ def train(
 
 
 @contextmanager
-def ema_weights(step: Step, state: TrainingState) -> Iterator[None]:
+def ema_weights(step: TrainingStep, state: TrainingState) -> Iterator[None]:
     """Let a module have the moving averages of its weights for a while, where they are kept."""
     kept = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
     _average(step, state)
@@ -239,13 +265,13 @@ def ema_weights(step: Step, state: TrainingState) -> Iterator[None]:
                 weights.copy_(value)
 
 
-def _average(step: Step, state: TrainingState) -> None:
+def _average(step: TrainingStep, state: TrainingState) -> None:
     with torch.no_grad():
         for weights, mean in _averages(step, state):
             weights.copy_(mean)
 
 
-def _averages(step: Step, state: TrainingState) -> Iterator[tuple[Tensor, Tensor]]:
+def _averages(step: TrainingStep, state: TrainingState) -> Iterator[tuple[Tensor, Tensor]]:
     """Return each parameter with its moving average, where there is one."""
     for name, weights in step.named_parameters():
         if (mean := state.moments.get(f"{AVERAGE}/{name}")) is not None:
@@ -267,7 +293,7 @@ def _follow(optimizer: torch.optim.Optimizer, decay: float, t: int) -> None:
     get_ema_multi_avg_fn(min(decay, (1 + t) / (10 + t)))(means, held, t)
 
 
-def _begin(step: Step, batches: BatchSource, plan: Plan) -> None:
+def _begin(step: TrainingStep, batches: BatchSource, plan: Plan) -> None:
     """Show the first rows to codebooks and the like."""
     first = [batches.at(index) for index in range(math.ceil(FIRST / plan.batch_size))]
     c = None if first[0].c is None else torch.cat([b.c for b in first if b.c is not None])
@@ -330,8 +356,8 @@ def _give_up(failed: int, state: TrainingState) -> None:
         )
 
 
-def _optimizer(step: Step, plan: Plan) -> torch.optim.Optimizer:
-    critics = list(step.objective.critics.values())
+def _optimizer(step: TrainingStep, plan: Plan) -> torch.optim.Optimizer:
+    critics = step.discriminators
     theirs = {id(p) for critic in critics for p in critic.parameters()}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in step.parameters() if id(p) not in theirs], "share": 1.0}
@@ -342,14 +368,18 @@ def _optimizer(step: Step, plan: Plan) -> torch.optim.Optimizer:
     return torch.optim.Adam(groups, lr=plan.lr, fused=True)
 
 
-def _remember(optimizer: torch.optim.Optimizer, step: Step, state: TrainingState) -> TrainingState:
+def _remember(
+    optimizer: torch.optim.Optimizer, step: TrainingStep, state: TrainingState
+) -> TrainingState:
     for name, parameter in step.named_parameters():
         for kind, value in optimizer.state[parameter].items():
             state.moments[f"{kind}/{name}"] = value
     return state
 
 
-def _recall(optimizer: torch.optim.Optimizer, step: Step, moments: dict[str, Tensor]) -> None:
+def _recall(
+    optimizer: torch.optim.Optimizer, step: TrainingStep, moments: dict[str, Tensor]
+) -> None:
     named: dict[str, Any] = dict(step.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition("/")

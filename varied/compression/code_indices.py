@@ -14,6 +14,7 @@ from varied.distributions import base_distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.models import VAE
 from varied.priors import AutoregressiveCodes
+from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 
 __all__ = ["cost", "find", "laws", "quantizer", "read", "write"]
@@ -93,7 +94,7 @@ def _teller(model: VAE, rows: int, law: str) -> NextCodeProbs:
     if law == "use":
         use = _use(model)
         return lambda last: use
-    spell = _prior(model).net.spelling(rows)
+    spell = CodeDecoder(_prior(model).net, rows)
     return lambda last: spell(last).softmax(-1)
 
 
@@ -107,7 +108,7 @@ def _family(chances: Tensor) -> tuple[object, ...]:
 
 def _use(model: VAE) -> Tensor:
     """Return how often training took each code, as probabilities with shape (codes)."""
-    use = quantizer(model).use.double() + RARE
+    use = quantizer(model).usage.double() + RARE
     return use / use.sum()
 
 

@@ -222,12 +222,12 @@ def _label_values(cells: Any) -> Any:
 
 def _missing(path: Path) -> str:
     if str(path) == path.name and not path.suffix:
-        hint = suggest(path.name, [*CATALOG, *_siblings(path)], most=len(CATALOG))
+        hint = suggest(path.name, [*CATALOG, *_siblings(path)], limit=len(CATALOG))
         return f"There is no dataset and no file named '{path}': {hint}"
     if not path.parent.is_dir():
         return f"There is no '{path}': the folder '{path.parent}' does not exist."
     siblings = _siblings(path)
-    hint = suggest(path.name, siblings, most=20) if siblings else f"'{path.parent}' is empty."
+    hint = suggest(path.name, siblings, limit=20) if siblings else f"'{path.parent}' is empty."
     return f"There is no '{path}': {hint}"
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from varied.errors import VariedError
 from varied.evaluate.active_units import is_active
 from varied.priors import Prior
-from varied.priors.gmm import LARGEST, GaussianMixture
+from varied.priors.gmm import MAX_DIMS as LARGEST
+from varied.priors.gmm import GaussianMixture
 from varied.seeding import seeded
 
 __all__ = ["LARGEST", "TAIL", "LatentDensity", "fit_latent_density"]

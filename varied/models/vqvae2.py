@@ -82,7 +82,7 @@ class TwoLevelQuantizer(Quantizer):
         bottom = _code(self.bottom, self._told(h, top.value))
         index = torch.cat([top.index, bottom.index], 1)
         if self.training:
-            self._note(rows, index)
+            self._update_usage(rows, index)
         return Quantized(_beside(bottom.value, top.value), index, bottom.cost + top.cost)
 
     def decode_indices(self, index: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class TwoLevelQuantizer(Quantizer):
         top, bottom = index.split([self.upper.num_tokens, self.lower.num_tokens], 1)
         return _beside(self.lower.lookup(bottom), self.upper.lookup(top))
 
-    def start(self, rows: Tensor) -> None:
+    def init_codebook(self, rows: Tensor) -> None:
         """Begin where the data are: at the top, and then at the bottom given the top."""
         h = rows.reshape(-1, *self.features)
         self.upper.init_from_data(self.top.outputs(h))
@@ -99,7 +99,7 @@ class TwoLevelQuantizer(Quantizer):
     def _told(self, h: Tensor, top: Tensor) -> Tensor:
         return torch.cat([h, upsample_to(top, self.features[1:])], 1)
 
-    def _rows(self, h: Tensor) -> Tensor:
+    def _to_rows(self, h: Tensor) -> Tensor:
         return h.reshape(-1, *self.param_shape)
 
 
