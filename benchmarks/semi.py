@@ -30,7 +30,7 @@ from varied.data import Batches, iter_batches, read
 from varied.data.codecs.images import ImageCodec
 from varied.data.context import ContextCodec
 from varied.data.labels import subsample_labels
-from varied.models.m2 import add_dropout
+from varied.models.classifier import add_dropout
 from varied.nets import NETS
 from varied.nets.random_affine import add_random_affine
 from varied.spec import Spec, compose

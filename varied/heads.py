@@ -28,6 +28,8 @@ class Head(nn.Module, ABC):
     provides: frozenset[str] = frozenset({"density", "marginals"})
     #: The space of the events; a prior has to be defined on the same space.
     space: str = "real"
+    #: Whether a training step with this head can be compiled.
+    can_compile: bool = True
 
     def __init__(self, event: tuple[int, ...]) -> None:
         super().__init__()

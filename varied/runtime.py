@@ -1,7 +1,7 @@
-"""The only file that knows where it runs: device, precision, threads, compilation, memory.
+"""Where and how a run computes: device, precision, threads, compilation and memory.
 
-What is faster is measured on the step itself at the start, never assumed, and what was found is
-kept in the checkpoint, so that a resumed run computes in the same way.
+No other module knows. What is faster is measured on the training step itself, and the result is
+saved in the checkpoint, so that a resumed run computes in the same way.
 """
 
 from __future__ import annotations
@@ -16,29 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from varied.heads import Head
+from varied.nets.autocast import AutocastModule
+from varied.objectives import Objective
 from varied.spec import Plan
 
-__all__ = [
-    "Setup",
-    "ThreadController",
-    "apply_setup",
-    "autotune",
-    "compile_step",
-    "describe_machine",
-    "eval_float32",
-    "flush_denormals",
-    "tune_malloc",
-]
-
-#: Seconds of training under which a cold compilation (7 to 23 s) is not repaid.
+#: Seconds of training below which a cold compilation (7 to 23 s) takes longer than it saves.
 WORTH_COMPILING = 240.0
 
-Call = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+COMPILERS = ("g++", "clang++", "c++")
+#: Values of `AutocastModule.precision` by name.
+PRECISIONS: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+
+ComputeLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -47,19 +41,19 @@ class Setup:
 
     Arguments:
         device: "cpu" or "cuda".
-        precision: Of the networks; all else is float32.
-        threads: Processor threads at the start.
-        compile: Whether the step is compiled.
-        most: Threads to try where nothing else runs; 1 leaves their number alone.
-        alone: Seconds of a step on one thread, as measured.
+        precision: The precision of the networks, "float32" or "bfloat16"; all else is in float32.
+        threads: The number of CPU threads at the start.
+        compile: Whether the training step is compiled.
+        max_threads: The number of threads to use on an idle machine; 1 keeps ``threads``.
+        single_thread_seconds: The measured time of a step on one thread.
     """
 
     device: str = "cpu"
     precision: str = "float32"
     threads: int = 1
     compile: bool = False
-    most: int = 1
-    alone: float = 0.0
+    max_threads: int = 1
+    single_thread_seconds: float = 0.0
 
     def __str__(self) -> str:
         compiled = ", compiled" if self.compile else ""
@@ -68,10 +62,10 @@ class Setup:
 
 
 def tune_malloc() -> None:
-    """Ask the C library to keep freed memory in the process, where it is glibc.
+    """Let glibc keep freed memory in the process.
 
-    A step frees and takes the same megabytes again; giving them back to the system each time costs
-    page faults, measured at 1.4 times the step of a small convolutional VAE.
+    Each step frees and allocates the same megabytes. Returning them to the system in between costs
+    page faults: a step of a small convolutional VAE took 1.4 times as long.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -83,10 +77,10 @@ def tune_malloc() -> None:
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Take numbers below the normal ones of float32 (1.2e-38) as 0, where the processor can.
+    """Round float32 numbers below 1.2e-38 to 0, on processors that support it.
 
-    Processors are many times slower with them, and the weights of importance samples make them by
-    the thousand: a step of an importance-weighted bound was measured to take 1.6 times as long.
+    Processors compute many times more slowly with such numbers, and importance weights contain
+    thousands of them: a step with an importance-weighted bound took 1.6 times as long.
     """
     torch.set_flush_denormal(True)
     try:
@@ -96,22 +90,20 @@ def flush_denormals() -> Iterator[None]:
 
 
 def apply_setup(step: nn.Module, setup: Setup) -> None:
-    """Put a step where the setup says, in its precision, with its number of threads."""
+    """Move a training step to its device, and set its precision and the number of threads."""
     torch.set_num_threads(setup.threads)
     step.to(setup.device)
-    if _convolves(step):
+    if _is_convolutional(step):
         step.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    dtype = getattr(torch, setup.precision)
-    for module in _casting(step):
-        module.precision = None if dtype == torch.float32 else dtype
+    for module in _autocast_modules(step):
+        module.precision = PRECISIONS[setup.precision]
 
 
-def _casting(step: nn.Module) -> list[Any]:
-    """Return the modules that choose the precision of their networks."""
-    return [module for module in step.modules() if hasattr(module, "precision")]
+def _autocast_modules(step: nn.Module) -> list[AutocastModule]:
+    return [module for module in step.modules() if isinstance(module, AutocastModule)]
 
 
-def _convolves(step: nn.Module) -> bool:
+def _is_convolutional(step: nn.Module) -> bool:
     return any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in step.modules())
 
 
@@ -122,136 +114,144 @@ def autotune(
     steps: float = 0,
     patience: float = 3.0,
 ) -> Setup:
-    """Return the fastest setup for a step among those that the plan leaves open.
+    """Return the fastest setup of a training step among those that a plan allows.
 
     Arguments:
-        step: The module that is trained; its gradients are cleared afterwards.
-        call: Runs one step forward and returns its loss.
-        plan: Fixed choices for precision, threads and device, and the minutes to train.
-        steps: How many steps the run has, where the plan gives no minutes.
-        patience: Seconds after which no further setup is tried.
+        step: The training step; its gradients are cleared afterwards.
+        call: Computes the loss of one step.
+        plan: The plan, which may fix the precision, the threads and the compilation.
+        steps: The number of training steps, if the plan has no minutes.
+        patience: Seconds after which no other setup is measured.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
+    if torch.cuda.is_available():
         precision = "float32" if plan.precision == "float32" else "bfloat16"
-        return Setup(device, precision, torch.get_num_threads(), plan.compile == "yes")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = min(cores or 1, torch.get_num_threads())
-    start, timed = time.perf_counter(), dict[Setup, float]()
+        return Setup("cuda", precision, torch.get_num_threads(), plan.compile == "yes")
+    max_threads = min(_num_cores(), torch.get_num_threads())
+    start, timings = time.perf_counter(), dict[Setup, float]()
 
-    def attempt(setup: Setup) -> None:
-        if not timed or time.perf_counter() - start < patience:
+    def measure(setup: Setup) -> None:
+        if not timings or time.perf_counter() - start < patience:
             apply_setup(step, setup)
-            timed[setup] = _seconds(call)
+            timings[setup] = _seconds_per_step(call)
 
-    # One thread first: it waits for no other, so a busy machine does not blur what it says.
-    alone = Setup(device, threads=plan.threads or 1)
-    for precision in ("float32", "bfloat16") if plan.precision == "auto" else (plan.precision,):
-        attempt(replace(alone, precision=precision))
-    alone = min(timed, key=timed.__getitem__)
-    if not plan.threads and most > 1:
-        attempt(replace(alone, threads=most))
+    # One thread first: it does not wait for others, so its timing is reliable on a busy machine.
+    single = Setup(threads=plan.threads or 1)
+    for precision in PRECISIONS if plan.precision == "auto" else (plan.precision,):
+        measure(replace(single, precision=precision))
+    single = min(timings, key=timings.__getitem__)
+    if not plan.threads and max_threads > 1:
+        measure(replace(single, threads=max_threads))
     step.zero_grad(set_to_none=True)
-    fastest = min(timed, key=timed.__getitem__)
-    seconds = 60 * plan.minutes or steps * timed[fastest]
-    compiled = _repays(step, plan, seconds)
-    usable = 1 if plan.threads else most
-    return replace(fastest, compile=compiled, most=usable, alone=timed[alone])
+    fastest = min(timings, key=timings.__getitem__)
+    return replace(
+        fastest,
+        compile=_should_compile(step, plan, 60 * plan.minutes or steps * timings[fastest]),
+        max_threads=1 if plan.threads else max_threads,
+        single_thread_seconds=timings[single],
+    )
 
 
-def _seconds(call: Callable[[], Tensor], repeats: int = 8, most: float = 0.6) -> float:
+def _num_cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _seconds_per_step(call: Callable[[], Tensor], repeats: int = 8, budget: float = 0.6) -> float:
     call().backward()
-    seen: list[float] = []
-    while len(seen) < 2 or (len(seen) < repeats and sum(seen) < most):
+    times: list[float] = []
+    while len(times) < 2 or (len(times) < repeats and sum(times) < budget):
         start = time.perf_counter()
         call().backward()
-        seen.append(time.perf_counter() - start)
-    return min(seen)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _should_compile(step: nn.Module, plan: Plan, seconds: float) -> bool:
+    if not all(m.can_compile for m in step.modules() if isinstance(m, Head | Objective)):
+        return False
+    if plan.compile != "auto":
+        return plan.compile == "yes"
+    # Compiled convolutions were no faster, and often slower, than those of the library.
+    if _is_convolutional(step):
+        return False
+    return seconds > WORTH_COMPILING and any(map(shutil.which, COMPILERS))
+
+
+def compile_step(step: nn.Module, enabled: bool) -> ComputeLoss:
+    """Return a training step, compiled if enabled; without a compiler it runs uncompiled."""
+    if not enabled:
+        return step
+    torch._dynamo.config.suppress_errors = True
+    # Calling kernels from Python takes an eighth of a step of a small network, and so does the
+    # compiler's random generator. That of the library is faster, and equals an uncompiled step.
+    return torch.compile(step, options={"cpp_wrapper": True, "fallback_random": True})
 
 
 @contextmanager
 def eval_float32(model: nn.Module) -> Iterator[None]:
-    """Compute in float32, without gradients and in evaluation mode; put all back afterwards."""
-    given = _casting(model)
-    kept = [module.precision for module in given]
+    """Compute in float32, in evaluation mode and without gradients; restore all afterwards."""
+    modules = _autocast_modules(model)
+    precisions = [module.precision for module in modules]
     training = model.training
     model.eval()
-    for module in given:
+    for module in modules:
         module.precision = None
     try:
         with torch.no_grad():
             yield
     finally:
         model.train(training)
-        for module, precision in zip(given, kept, strict=True):
+        for module, precision in zip(modules, precisions, strict=True):
             module.precision = precision
 
 
 class ThreadController:
-    """Steps back to one thread while other programs hold the cores, and tries all again later.
+    """Switches to one thread while other programs use the cores, and tries all again later.
 
-    Two threads that wait for each other at every turn can be 40 times slower than one where
-    another program is busy on the same cores.
+    Two threads that wait for each other can be 40 times slower than one if another program uses
+    the same cores.
 
     Arguments:
         setup: How the run computes.
-        window: Seconds after which the last steps are judged.
-        patience: Seconds on one thread after which all are tried again; doubled each time that
-            this was in vain.
+        window: Seconds between two decisions.
+        patience: Seconds on one thread after which all threads are tried again; doubled after each
+            failed attempt.
     """
 
     def __init__(self, setup: Setup, window: float = 0.5, patience: float = 2.5) -> None:
-        self.threads, self.most, self.alone = setup.threads, setup.most, setup.alone
-        self.window, self.first, self.patience = window, patience, patience
-        self.waited, self.felt, self.warm = 0.0, list[float](), False
+        self.threads, self.max_threads = setup.threads, setup.max_threads
+        self.single_thread_seconds = setup.single_thread_seconds
+        self.window, self.initial_patience, self.patience = window, patience, patience
+        self.waited, self.times, self.is_warm = 0.0, list[float](), False
 
     def record_step_time(self, seconds: float) -> None:
-        """Take note of how long a step took, and change the number of threads where that helps."""
-        self.felt.append(seconds)
-        if self.most == 1 or len(self.felt) < 3 or sum(self.felt) < self.window:
+        """Record the time of a step, and change the number of threads if it helps."""
+        self.times.append(seconds)
+        if self.max_threads == 1 or len(self.times) < 3 or sum(self.times) < self.window:
             return
-        usual, passed = statistics.median(self.felt), sum(self.felt)
-        self.felt = []
-        if not self.warm:
-            self.warm = True  # the first steps compile, and fill caches
+        median, total = statistics.median(self.times), sum(self.times)
+        self.times = []
+        if not self.is_warm:
+            self.is_warm = True  # the first steps compile, and fill caches
         elif self.threads == 1:
-            self.alone, self.waited = usual, self.waited + passed
+            self.single_thread_seconds, self.waited = median, self.waited + total
             if self.waited > self.patience:
-                self._take(self.most)
-        elif usual > 1.5 * self.alone:
-            self.patience = min(2 * self.patience, 16 * self.first)
-            self._take(1)
+                self._use(self.max_threads)
+        elif median > 1.5 * self.single_thread_seconds:
+            self.patience = min(2 * self.patience, 16 * self.initial_patience)
+            self._use(1)
         else:
-            self.patience = self.first
+            self.patience = self.initial_patience
 
-    def _take(self, threads: int) -> None:
+    def _use(self, threads: int) -> None:
         self.threads, self.waited = threads, 0.0
         torch.set_num_threads(threads)
 
 
-def compile_step(step: nn.Module, wanted: bool) -> Call:
-    """Return the step, compiled where that is wanted; a compiler that fails is done without."""
-    if not wanted:
-        return step
-    torch._dynamo.config.suppress_errors = True
-    # The call from Python into each kernel is an eighth of the step of a small network, and so is
-    # the compiler's own noise; the library's is faster, and that of a plain step.
-    return torch.compile(step, options={"cpp_wrapper": True, "fallback_random": True})
-
-
-def _repays(step: nn.Module, plan: Plan, seconds: float) -> bool:
-    if any(getattr(part, "eager", False) for part in step.modules()):
-        return False
-    if plan.compile != "auto":
-        return plan.compile == "yes"
-    # Compiled convolutions were measured to be no faster, and often slower, than the library's.
-    if _convolves(step):
-        return False
-    return seconds > WORTH_COMPILING and any(map(shutil.which, ("g++", "clang++", "c++")))
-
-
 def describe_machine() -> dict[str, str]:
-    """Return what machine and versions these are, without names of hosts, people or folders."""
+    """Return the hardware and the versions, without names of hosts, users or folders."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -260,7 +260,7 @@ def describe_machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "threads": str(torch.get_num_threads()),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "compiler": next((n for n in ("g++", "clang++", "c++") if shutil.which(n)), "none"),
+        "compiler": next(filter(shutil.which, COMPILERS), "none"),
     }
 
 
@@ -269,6 +269,5 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    return next(
-        (line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown"
-    )
+    names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+    return next(names, "unknown")

@@ -53,6 +53,7 @@ def settings(part: Callable[..., Any]) -> dict[str, Setting]:
         >>> settings(net)["width"].default
         512
     """
+    part = inspect.unwrap(part)
     signature = inspect.signature(part)
     types = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
     descriptions = _argument_descriptions(part)
@@ -84,9 +85,9 @@ def validate_settings(
     return {name: known[name].parse(value) for name, value in values.items()}
 
 
-def summary(part: object) -> str:
+def summary(part: Callable[..., Any]) -> str:
     """Return the first line of a docstring."""
-    return (inspect.getdoc(part) or "").partition("\n")[0]
+    return (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0]
 
 
 def _argument_descriptions(part: object) -> dict[str, str]:

@@ -18,9 +18,10 @@ from torch.distributions import Distribution
 
 from varied.distributions import CodebookPoint, analytic_kl, base_distribution
 from varied.heads import Head
+from varied.nets.autocast import AutocastModule
 
 
-class ConditionalDistribution(nn.Module):
+class ConditionalDistribution(AutocastModule):
     """A conditional distribution p(a | b) or p(a | b, c): a network followed by a head.
 
     This is the only place that handles leading dimensions, mixed precision and the context. If
@@ -36,7 +37,6 @@ class ConditionalDistribution(nn.Module):
     def __init__(self, net: nn.Module, head: Head, inputs: tuple[int, ...]) -> None:
         super().__init__()
         self.net, self.head, self.inputs = net, head, tuple(inputs)
-        self.precision: torch.dtype | None = None
 
     def forward(self, b: Tensor, c: Tensor | None = None) -> Distribution:
         """Return the distribution of ``a``.
@@ -59,9 +59,7 @@ class ConditionalDistribution(nn.Module):
         lead = b.shape[: b.dim() - len(self.inputs)]
         rows = b.reshape(-1, *self.inputs)
         args = (rows,) if c is None else (rows, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
-        with torch.autocast(
-            rows.device.type, dtype=self.precision, enabled=self.precision is not None
-        ):
+        with self.autocast(rows.device):
             h: Tensor = self.net(*args)
         return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.param_shape)
 
@@ -74,11 +72,14 @@ class Level:
         z: Samples from the posterior, with shape (K, B, *event).
         q: The posterior, with a batch shape that broadcasts to (K, B).
         p: The prior, with a batch shape that broadcasts to (K, B).
+        log_importance: log p(z) minus the log-density of the proposal, with shape (K, B), if z was
+            not drawn from q.
     """
 
     z: Tensor
     q: Distribution
     p: Distribution
+    log_importance: Tensor | None = None
 
     @property
     def log_ratio(self) -> Tensor:
@@ -87,6 +88,8 @@ class Level:
         A quantized posterior gives its code probability 1, so the ratio is the log-probability of
         the code under the prior.
         """
+        if self.log_importance is not None:
+            return self.log_importance
         if isinstance(base_distribution(self.q), CodebookPoint):
             return -self.kl
         return self.p.log_prob(self.z) - self.q.log_prob(self.z)

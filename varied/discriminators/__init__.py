@@ -1,14 +1,15 @@
-"""Terms with a network of their own, which learns to tell two kinds of things apart."""
+"""Terms with a discriminator, which is trained together with the model."""
 
-from varied.discriminators.base import AdversarialTerm, frozen
-from varied.discriminators.image import FeatureMatching, PatchGAN
+from varied.discriminators.base import AdversarialTerm, apply_frozen
+from varied.discriminators.image import FeatureMatching, ImageDiscriminatorSettings, PatchGAN
 from varied.discriminators.latent import LatentDiscriminator, TotalCorrelation
 
 __all__ = [
     "AdversarialTerm",
     "FeatureMatching",
+    "ImageDiscriminatorSettings",
     "LatentDiscriminator",
     "PatchGAN",
     "TotalCorrelation",
-    "frozen",
+    "apply_frozen",
 ]

@@ -1,4 +1,4 @@
-"""How loudly a critic may speak: as strong as reconstruction is, and less where that suffers."""
+"""The weight of an adversarial loss: balanced by gradient norms, and throttled by the error."""
 
 from __future__ import annotations
 
@@ -11,145 +11,146 @@ from torch.distributions import Distribution
 
 from varied.errors import VariedError
 
-__all__ = [
-    "AdaptiveThrottle",
-    "adaptive_weight",
-    "parameters_of",
-    "squared_gradient",
-    "with_gradient",
-]
-
 
 class AdaptiveThrottle(nn.Module):
-    r"""A factor on a term that is halved while something else gets worse, and recovers slowly.
+    r"""A factor that is halved while an error stays above its best value, and recovers slowly.
 
-    It is told an error, positive and the lower the better, and keeps the running mean of it and the
-    lowest running mean ever. Above :math:`(1 + \text{tolerance})` times the lowest, the factor is
-    halved every ``fall`` steps; below, it is doubled every ``rise`` steps, up to 1.
+    The error is positive, and lower is better. If its running mean exceeds
+    :math:`1 + \text{tolerance}` times the lowest running mean so far, the factor is halved every
+    ``halving_steps``; otherwise it is doubled every ``doubling_steps``, up to 1.
 
-    All of it is in buffers, so a resumed run brakes as if it had never stopped.
+    All state is in buffers, so a resumed run continues as if it had not been interrupted.
 
     Arguments:
-        tolerance: By how much the error may rise above the lowest, as a share of it.
-        fall: Steps in which the factor is halved.
-        rise: Steps in which it is doubled.
-        window: Steps of the running mean.
+        tolerance: The relative increase of the error that is tolerated.
+        halving_steps: The number of steps in which the factor is halved.
+        doubling_steps: The number of steps in which the factor is doubled.
+        window: The number of steps of the running mean.
     """
 
     value: Tensor
-    now: Tensor
+    mean: Tensor
     best: Tensor
 
-    #: The factor never falls below this, so that it can come back.
-    LEAST = 2.0**-10
+    #: The smallest factor, from which it can still recover.
+    MIN = 2.0**-10
 
     def __init__(
-        self, tolerance: float = 0.3, *, fall: int = 25, rise: int = 200, window: int = 50
+        self,
+        tolerance: float = 0.3,
+        *,
+        halving_steps: int = 25,
+        doubling_steps: int = 200,
+        window: int = 50,
     ) -> None:
         super().__init__()
         if tolerance <= 0:
             raise VariedError(
-                f"recon_tolerance={tolerance} must be above 0; 0.3 allows 30 % more error."
+                f"recon_tolerance={tolerance} must be above 0; 0.3 tolerates 30 % more error."
             )
         self.tolerance, self.window = tolerance, window
-        self.steps = {"fall": fall, "rise": rise}
+        self.decrease, self.increase = 2.0 ** (-1 / halving_steps), 2.0 ** (1 / doubling_steps)
         self.register_buffer("value", torch.ones(()))
-        self.register_buffer("now", torch.full((), torch.inf))
+        self.register_buffer("mean", torch.full((), torch.inf))
         self.register_buffer("best", torch.full((), torch.inf))
 
     @torch.no_grad()
-    def update(self, error: Tensor, *, act: bool = True) -> None:
-        """Take note of the error of a step.
+    def update(self, error: Tensor, *, adjust: bool = True) -> None:
+        """Record the error of a step.
 
         Arguments:
             error: A scalar.
-            act: Whether the factor may move; before that only the lowest error is sought.
+            adjust: Whether to adjust the factor, and not only the means.
         """
-        moved = self.now + (error - self.now) / self.window
-        self.now.copy_(torch.where(self.now.isinf(), error, moved))
-        self.best.copy_(torch.minimum(self.best, self.now))
-        if act:
-            worse = self.now > (1 + self.tolerance) * self.best
-            down, up = 2.0 ** (-1 / self.steps["fall"]), 2.0 ** (1 / self.steps["rise"])
-            self.value.mul_(torch.where(worse, down, up)).clamp_(self.LEAST, 1.0)
+        mean = self.mean + (error - self.mean) / self.window
+        self.mean.copy_(torch.where(self.mean.isinf(), error, mean))
+        self.best.copy_(torch.minimum(self.best, self.mean))
+        if adjust:
+            is_worse = self.mean > (1 + self.tolerance) * self.best
+            factor = torch.where(is_worse, self.decrease, self.increase)
+            self.value.mul_(factor).clamp_(self.MIN, 1.0)
 
 
-def parameters_of(d: Distribution) -> Iterator[Tensor]:
-    """Yield the tensors with a gradient that a distribution was made of, each once."""
-    seen: set[int] = set()
-    waiting: list[Any] = [d]
-    while waiting:
-        thing = waiting.pop()
-        if isinstance(thing, Distribution):
-            waiting += vars(thing).values()
-        elif isinstance(thing, tuple | list):
-            waiting += thing
-        elif isinstance(thing, Tensor) and thing.requires_grad and id(thing) not in seen:
-            seen.add(id(thing))
-            yield thing
+def parameters_of(p: Distribution) -> Iterator[Tensor]:
+    """Yield each tensor with a gradient from which a distribution was constructed, once."""
+    visited: set[int] = set()
+    stack: list[Any] = [p]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Distribution):
+            stack += vars(item).values()
+        elif isinstance(item, tuple | list):
+            stack += item
+        elif isinstance(item, Tensor) and item.requires_grad and id(item) not in visited:
+            visited.add(id(item))
+            yield item
 
 
 def adaptive_weight(
-    d: Distribution, cost: Tensor, shown: Tensor, gradient: Tensor, most: float
+    px: Distribution, loss: Tensor, images: Tensor, gradient: Tensor, max_weight: float
 ) -> Tensor:
-    r"""Return how much stronger a cost moves a distribution than a picture of it is moved.
+    r"""Return the ratio of the gradient norms of a loss and of an adversarial loss.
 
-    .. math:: \lambda = \|\nabla_h \, \text{cost}\| \, / \, \|\nabla_h \, \text{shown} \cdot g\|
+    .. math:: \lambda = \|\nabla_h \, \text{loss}\| \, / \, \|\nabla_h \, \text{images} \cdot g\|
 
-    where :math:`h` are the numbers that the distribution was made of and that both depend on.
+    where :math:`h` are the parameters of the distribution on which both depend.
 
     Arguments:
-        d: p(x given z).
-        cost: A scalar.
-        shown: Pictures that were made of the distribution.
-        gradient: What they are moved by, g, of their shape.
-        most: The largest ratio.
+        px: p(x given z).
+        loss: A scalar.
+        images: Images that were computed from the distribution.
+        gradient: The gradient g of the adversarial loss with respect to the images.
+        max_weight: The largest ratio.
 
     Returns:
         A scalar without gradient.
 
     Raises:
-        VariedError: If the pictures depend on nothing that the cost depends on.
+        VariedError: If the loss and the images have no parameters in common.
     """
-    roots = list(parameters_of(d))
-    ours = torch.autograd.grad(cost, roots, retain_graph=True, allow_unused=True)
-    theirs = torch.autograd.grad(shown, roots, gradient, retain_graph=True, allow_unused=True)
-    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if a is not None and b is not None]
+    params = list(parameters_of(px))
+    of_loss = torch.autograd.grad(loss, params, retain_graph=True, allow_unused=True)
+    of_images = torch.autograd.grad(images, params, gradient, retain_graph=True, allow_unused=True)
+    pairs = [
+        (a, b) for a, b in zip(of_loss, of_images, strict=True) if a is not None and b is not None
+    ]
     if not pairs:
         raise VariedError(
-            "A critic needs a likelihood whose mean has a gradient; use likelihood='gaussian'."
+            "A discriminator of images needs a likelihood whose mean has a gradient; use "
+            "likelihood='gaussian'."
         )
-    up, down = (torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True))
-    ratio: Tensor = up / down.clamp(min=1e-12)
-    return ratio.clamp(max=most)
+    norms = [torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True)]
+    ratio: Tensor = norms[0] / norms[1].clamp(min=1e-12)
+    return ratio.clamp(max=max_weight)
 
 
-def with_gradient(cost: Tensor, made: Tensor, gradient: Tensor) -> Tensor:
-    """Return a cost whose gradient is put in by hand.
+def with_gradient(loss: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
+    """Return a loss whose gradient with respect to images is replaced.
 
-    One pass through a critic then serves twice: to weigh its gradient, and to use it.
+    A single pass through a discriminator then gives both the norm of its gradient and the rescaled
+    gradient.
 
     Arguments:
-        cost: A number for each datum, with shape (B); its own gradient is dropped.
-        made: What the cost is of, with shape (K, B, *event).
-        gradient: Of ``made``, with its shape.
+        loss: The loss of each example, with shape (B); its own gradient is dropped.
+        images: The images, with shape (K, B, *event).
+        gradient: The gradient, with the shape of ``images``.
 
     Returns:
-        The cost, with shape (B).
+        The loss, with shape (B).
     """
-    moved = (made - made.detach()) * gradient
-    return cost.detach() + moved.transpose(0, 1).flatten(1).sum(1)
+    surrogate = (images - images.detach()) * gradient
+    return loss.detach() + surrogate.transpose(0, 1).flatten(1).sum(1)
 
 
 def squared_gradient(
-    score: Callable[[Tensor], Tensor], x: Tensor, beside: Tensor | float = 0.0
+    score: Callable[[Tensor], Tensor], x: Tensor, offset: Tensor | float = 0.0
 ) -> Tensor:
-    r"""Return the mean squared gradient of a score at data, which itself has a gradient.
+    r"""Return the mean squared gradient norm of a score, which is itself differentiable.
 
     .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
 
-    Half of it times a weight is the penalty R1: a critic that is flat on real data does not chase
-    the model around them, and so both come to rest.
+    Half of it, weighted, is the R1 penalty: a discriminator that is flat at the real data converges
+    together with the model.
 
     References:
         Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),
@@ -158,11 +159,11 @@ def squared_gradient(
     Arguments:
         score: From data to one number each, with any shape.
         x: Data, with shape (N, *event).
-        beside: A gradient that is known and added, with the shape of ``x``.
+        offset: A gradient that is added to that of the score, with the shape of ``x``.
 
     Returns:
         A scalar.
     """
     x = x.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
-    return (slope + beside).square().flatten(1).sum(1).mean()
+    (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return (gradient + offset).square().flatten(1).sum(1).mean()

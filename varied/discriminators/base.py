@@ -1,53 +1,59 @@
-"""What a term with a critic is: the model pays by ``forward``, the critic by ``loss``."""
+"""The interface of adversarial terms, which train a discriminator together with the model."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from varied.errors import VariedError
+from varied.models import LatentModel
+from varied.terms import Term
 from varied.trace import Trace
 
-__all__ = ["AdversarialTerm", "frozen"]
 
+def apply_frozen(module: nn.Module, *inputs: Any) -> Any:
+    """Apply a module so that gradients reach its inputs but not its parameters.
 
-def frozen(critic: nn.Module, *inputs: Any) -> Any:
-    """Run a critic so that a gradient passes through it and none stays in it.
-
-    The model is judged by the critic as it stands; only `Adversary.loss` teaches the critic. So
-    one backward pass serves both, and neither sees the other's gradient.
+    The generator loss applies the discriminator in this way, so that only the discriminator loss
+    trains it, and one backward pass computes the gradients of both.
     """
-    held = {name: p.detach() for name, p in critic.named_parameters()}
-    return torch.func.functional_call(critic, held, inputs)
+    params = {name: p.detach() for name, p in module.named_parameters()}
+    return torch.func.functional_call(module, params, inputs)
 
 
-class AdversarialTerm(nn.Module, ABC):
-    """A term that owns a critic, which the one loop trains beside the model.
+class AdversarialTerm(nn.Module, Term):
+    """A term with a discriminator; its value is the generator loss.
+
+    Create the discriminator in `attach`, with the shapes of the model.
 
     Arguments:
-        lr: The critic's learning rate as a factor on the model's.
-        momentum: Adam's first coefficient for the critic; adversaries like it below 0.9.
+        lr: The learning rate of the discriminator, relative to that of the model.
     """
 
-    #: It runs a net by other parameters than its own, which a compiled step is not tried with.
-    eager = True
+    #: A compiled step does not support `apply_frozen`.
+    can_compile = False
+    #: Adam's beta1 for the discriminator; adversarial training is more stable below 0.9.
+    beta1 = 0.5
 
-    def __init__(self, lr: float = 1.0, momentum: float = 0.5) -> None:
+    def __init__(self, lr: float = 1.0) -> None:
         super().__init__()
-        self.lr, self.momentum = lr, momentum
-        #: More numbers for the log, by name, as of the last step.
-        self.told: dict[str, Tensor] = {}
+        if lr <= 0:
+            raise VariedError(f"disc_lr={lr} must be above 0; 1 is the default.")
+        self.lr = lr
+        #: Further values of the last step for the log, by name.
+        self.logs: dict[str, Tensor] = {}
 
     @abstractmethod
-    def attach(self, model: Any) -> None:
-        """Make the critic for a model's shapes (``model.event_shape``, ``model.latent_shape``)."""
+    def attach(self, model: LatentModel) -> None:
+        """Create the discriminator for the shapes of a model."""
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
-        """Return what the model pays for each datum, with shape (B), by a `frozen` critic."""
+        """Return the generator loss of each example, with shape (B), by `apply_frozen`."""
 
     @abstractmethod
-    def loss(self, trace: Trace) -> Tensor:
-        """Return what the critic pays, a scalar; no gradient of it reaches the model."""
+    def discriminator_loss(self, trace: Trace) -> Tensor:
+        """Return the discriminator loss, a scalar whose gradient does not reach the model."""

@@ -1,9 +1,9 @@
-"""Critics of pictures: the autoencoder beyond pixels, and the one with a patch critic."""
+"""Discriminators of images: feature matching (VAE-GAN), and PatchGAN with an adaptive weight."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,28 +16,29 @@ from varied.discriminators.adaptive_weight import (
     squared_gradient,
     with_gradient,
 )
-from varied.discriminators.base import AdversarialTerm, frozen
+from varied.discriminators.base import AdversarialTerm, apply_frozen
 from varied.discriminators.patchgan import PatchDiscriminator
 from varied.distributions import base_distribution
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Constant, Join, Linear
-from varied.terms import reconstruction, requires
+from varied.terms import reconstruction
 from varied.trace import ConditionalDistribution, Trace
 
-__all__ = ["FeatureMatching", "ImageDiscriminator", "PatchGAN", "visible_sample"]
+#: Steps between two gradient penalties, each of which is weighted by their number.
+R1_INTERVAL = 16
 
-#: Steps from one gradient penalty to the next; each then counts for as many.
-LAZY = 16
+#: Duration of the ramp of the adversarial loss, relative to the time before it starts.
+RAMP = 0.1
 
 
 def visible_sample(p: Distribution) -> Tensor:
-    r"""Return pictures of a distribution as a critic may see them, with a gradient.
+    r"""Return images of a distribution for a discriminator, with a gradient.
 
-    That is the mean. But where data are black or white, a critic would know every mean by its gray
-    and teach nothing else; there it sees a draw :math:`s`, in the straight-through form
-    :math:`s + \mu - \mu`, whose last part alone has no gradient.
+    That is the mean. A discriminator of binary images would recognize means by their gray values
+    alone, so for a Bernoulli distribution it sees a sample :math:`s` with a straight-through
+    gradient, :math:`s + \mu - \mathrm{sg}[\mu]`.
 
     References:
         Estimating or Propagating Gradients Through Stochastic Neurons (Bengio et al., 2013),
@@ -49,170 +50,160 @@ def visible_sample(p: Distribution) -> Tensor:
     return p.sample() + mean - mean.detach()
 
 
-class ImageDiscriminator(AdversarialTerm):
-    """A term whose critic is convolutional and scores the patches of a picture.
-
-    Before ``start`` the critic sleeps and nobody pays. From then on it learns, the model listens
-    more and more, and a `Brake` holds the squared error near the lowest there was. The critic runs
-    in the precision of the decoder, and does not see a context.
+@dataclass(frozen=True)
+class ImageDiscriminatorSettings:
+    """The settings of a discriminator of images.
 
     Arguments:
-        start: The share of the run (below 1) or the step from which the critic is awake.
-        rise: Over which further share or steps the model begins to listen, as a share of ``start``.
-        tolerance: By how much the squared error may rise above its lowest before the brake.
-        width: The channels of the critic's first layer.
-        depth: The most halvings of the critic.
-        lr: The critic's learning rate as a factor on the model's.
-        spectral_norm: Whether the critic's layers are held at gain 1.
-        r1_weight: The weight of the gradient penalty on real data; 0 for none.
-        momentum: Adam's first coefficient for the critic.
+        start: The fraction of the training (below 1) or the step at which adversarial training
+            starts.
+        recon_tolerance: The relative increase of the squared error above its lowest value beyond
+            which the adversarial loss is throttled.
+        width: The number of channels of the first layer.
+        depth: The maximum number of downsampling layers.
+        lr: The learning rate, relative to that of the model.
+        spectral_norm: Whether to apply spectral normalization.
+        r1_weight: The weight of the R1 penalty on real data; 0 for none.
     """
 
-    critic: PatchDiscriminator
-    count: Tensor
+    start: float = 0.4
+    recon_tolerance: float = 0.3
+    width: int = 32
+    depth: int = 3
+    lr: float = 1.0
+    spectral_norm: bool = True
+    r1_weight: float = 0.0
 
-    def __init__(
-        self,
-        *,
-        start: float = 0.4,
-        rise: float = 0.1,
-        tolerance: float = 0.3,
-        width: int = 32,
-        depth: int = 3,
-        lr: float = 1.0,
-        spectral_norm: bool = True,
-        r1_weight: float = 0.0,
-        momentum: float = 0.5,
-    ) -> None:
-        super().__init__(lr, momentum)
-        if lr <= 0 or r1_weight < 0:
+    def __post_init__(self) -> None:
+        if self.r1_weight < 0:
+            raise VariedError(f"r1_weight={self.r1_weight} must not be below 0; 0 is the default.")
+        if self.start < 0:
             raise VariedError(
-                f"disc_lr={lr} must be above 0 and r1_weight={r1_weight} not below it; 1 and 0 are usual."
+                f"disc_start={self.start} must not be below 0; 0 starts at the first step."
             )
-        if start < 0:
-            raise VariedError(
-                f"disc_start={start} must not be below 0; 0 is awake from the first step."
-            )
-        self.width, self.depth, self.spectral_norm, self.r1_weight = (
-            width,
-            depth,
-            spectral_norm,
-            r1_weight,
-        )
-        # A share of the run must stay one: what is left of it bounds the ramp.
-        length = min(start * rise, (1 - start) / 2) if start < 1 else start * rise
-        asleep = Constant(0.0, start)
-        self.awake = ScheduledValue(Join((asleep, Constant(1.0))) if start else 1.0)
-        self.heard = ScheduledValue(Join((asleep, Linear(0.0, 1.0, length))) if start else 1.0)
-        self.brake = AdaptiveThrottle(tolerance)
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        self.told: dict[str, Tensor] = {}
 
-    def attach(self, model: LatentModel) -> None:
-        """Make the critic for the pictures of a model, and keep the model in sight.
 
-        In a tuple, the model is no submodule, and its weights are not ours to save or to train.
-        """
-        self.critic = PatchDiscriminator(
+class ImageDiscriminator(AdversarialTerm):
+    """Base class of terms with a PatchGAN discriminator of images.
+
+    Before ``start`` the term is 0. From then on the discriminator is trained, the generator loss
+    ramps up, and an `AdaptiveThrottle` keeps the squared error near its lowest value. The
+    discriminator runs in the precision of the model and does not see a context.
+
+    Arguments:
+        settings: The settings of the discriminator.
+    """
+
+    discriminator: PatchDiscriminator
+    penalty_calls: Tensor
+
+    def __init__(self, settings: ImageDiscriminatorSettings) -> None:
+        super().__init__(settings.lr)
+        self.settings, start = settings, settings.start
+        # A duration that is a fraction of the training must fit into the rest of it.
+        duration = min(start * RAMP, (1 - start) / 2) if start < 1 else start * RAMP
+        off = Constant(0.0, start)
+        self.enabled = ScheduledValue(Join((off, Constant(1.0))) if start else 1.0)
+        self.ramp = ScheduledValue(Join((off, Linear(0.0, 1.0, duration))) if start else 1.0)
+        self.throttle = AdaptiveThrottle(settings.recon_tolerance)
+        self.register_buffer("penalty_calls", torch.zeros((), dtype=torch.int64))
+
+    def _create_discriminator(self, model: LatentModel) -> None:
+        self.discriminator = PatchDiscriminator(
             tuple(model.event_shape),
-            width=self.width,
-            depth=self.depth,
-            spectral_norm=self.spectral_norm,
+            width=self.settings.width,
+            depth=self.settings.depth,
+            spectral_norm=self.settings.spectral_norm,
         )
-        self.seen = (model,)
+        # A method, not the model itself, which would become a submodule of this term.
+        self._modules_of_model = model.modules
 
     @property
-    def model(self) -> LatentModel:
-        """The model."""
-        return self.seen[0]
-
-    @property
-    def moves(self) -> bool:
-        """Whether this is a step of training: only then anything that is kept may change."""
+    def is_training_step(self) -> bool:
+        """Whether buffers may change, in contrast to an evaluation."""
         return self.training and torch.is_grad_enabled()
 
-    def maps(self, x: Tensor, *, still: bool) -> list[Tensor]:
-        """Return the critic's hidden maps and last its scores, in float32 at least.
+    def feature_maps(self, x: Tensor, *, frozen: bool) -> list[Tensor]:
+        """Return the feature maps of the discriminator and, last, its logits.
 
         Arguments:
-            x: Pictures, with shape (*, *event).
-            still: Whether the critic only judges; else it also learns.
+            x: Images, with shape (*, *event).
+            frozen: Whether to block the gradient of the discriminator.
 
         Returns:
-            Tensors with shape (N, C, h, w), where N is the product of the leading dimensions.
+            Tensors with shape (N, C, h, w), where N is the product of the leading dimensions, in
+            float32 or float64.
         """
-        # Spectral normalization moves its estimates in each pass of training mode.
-        self.critic.train(self.moves and not still)
-        flat = x.reshape(-1, *self.critic.event_shape)
+        # Spectral normalization updates its estimates in each pass in training mode.
+        self.discriminator.train(self.is_training_step and not frozen)
+        flat = x.reshape(-1, *self.discriminator.event_shape)
+        modules = self._modules_of_model()
         precision = next(
-            (m.precision for m in self.model.modules() if isinstance(m, ConditionalDistribution)),
-            None,
+            (m.precision for m in modules if isinstance(m, ConditionalDistribution)), None
         )
         with torch.autocast(x.device.type, dtype=precision, enabled=precision is not None):
-            seen = frozen(self.critic, flat) if still else self.critic(flat)
-        return [h if h.dtype == torch.float64 else h.float() for h in seen]
+            maps = apply_frozen(self.discriminator, flat) if frozen else self.discriminator(flat)
+        return [h if h.dtype == torch.float64 else h.float() for h in maps]
 
-    def pairs(self, trace: Trace) -> tuple[Tensor, Tensor]:
-        """Return data and reconstructions as the critic may see them.
+    def visible_pair(self, trace: Trace) -> tuple[Tensor, Tensor]:
+        """Return data and reconstructions for the discriminator.
 
-        Where a datum has holes so has its reconstruction, or the critic would look for holes.
+        Pixels that are missing in the data are 0 in the reconstructions too; otherwise the
+        discriminator would look for them.
 
         Returns:
             The data with shape (B, *event), and reconstructions with shape (K, B, *event).
         """
-        x, made = trace.x, visible_sample(trace.px)
-        if trace.mask is None:
-            return x, made
-        return x, made.masked_fill(trace.mask == 0, 0)
+        return trace.x, _masked(visible_sample(trace.px), trace)
 
-    def update(self, trace: Trace, **told: Tensor) -> None:
-        """Take note of the squared error, and of what else is to be told beside it."""
+    def record_error(self, trace: Trace, **logs: Tensor) -> None:
+        """Update the throttle with the squared error of a trace, and log both.
+
+        Arguments:
+            trace: The trace of a step.
+            logs: Further values for the log.
+        """
         with torch.no_grad():
-            gap = trace.px.mean - trace.x
-            gap = gap if trace.mask is None else gap * trace.mask
-            error = gap.square().flatten(2).mean(2).mean()
-        if self.moves:
-            self.brake.update(error, act=bool(self.awake.value))
-        told = {"squared_error": error, "throttle": self.brake.value} | told
-        self.told = {name: value.detach().clone() for name, value in told.items()}
+            residual = trace.px.mean - trace.x
+            residual = residual if trace.mask is None else residual * trace.mask
+            error = residual.square().flatten(2).mean(2).mean()
+        if self.is_training_step:
+            self.throttle.update(error, adjust=bool(self.enabled.value))
+        logs = {"squared_error": error, "throttle": self.throttle.value} | logs
+        self.logs = {name: value.detach().clone() for name, value in logs.items()}
 
-    def penalty(self, x: Tensor) -> Tensor:
-        r"""Return the penalty on the critic's gradient at real data, a scalar.
+    def r1_penalty(self, x: Tensor) -> Tensor:
+        r"""Return the R1 penalty on the gradient of the logits at real data, a scalar.
 
         .. math:: \tfrac{r_1}{2} \, \mathbb E \, \|\nabla_x D(x)\|^2
 
-        It is taken in each 16th step alone and counts 16 times there.
+        It is computed in every 16th step only, with 16 times the weight.
 
         References:
             Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),
             https://arxiv.org/abs/1912.04958
         """
-        if not self.r1_weight or not self.moves:
+        if not self.settings.r1_weight or not self.is_training_step:
             return x.new_zeros(())
-        due = int(self.count) % LAZY == 0
-        self.count += 1
-        if not due:
+        is_due = int(self.penalty_calls) % R1_INTERVAL == 0
+        self.penalty_calls += 1
+        if not is_due:
             return x.new_zeros(())
-        return (
-            LAZY
-            * self.r1_weight
-            / 2
-            * squared_gradient(lambda x: self.critic(x)[-1].mean((1, 2, 3)), x)
-        )
+        penalty = squared_gradient(lambda x: self.discriminator(x)[-1].mean((1, 2, 3)), x)
+        return R1_INTERVAL * self.settings.r1_weight / 2 * penalty
 
 
-@requires()
 class PatchGAN(ImageDiscriminator):
-    r"""What the model pays where a critic of patches tells its reconstructions from data.
+    r"""The generator loss of a PatchGAN discriminator with an adaptive weight.
 
     .. math:: -\lambda \, \mathbb E_q D(\mu(z)), \qquad
         L_D = \mathbb E \max(0, 1 - D(x)) + \mathbb E \max(0, 1 + D(\mu(z)))
 
-    with :math:`\lambda = \|\nabla \text{distortion}\| / \|\nabla D\|`, so that a weight of 1 pulls
-    as hard as reconstruction does.
+    with :math:`\lambda = \|\nabla \text{reconstruction}\| / \|\nabla D\|`, so that at a weight of 1
+    the gradients of this term and of the reconstruction have equal norms.
 
-    What is told is the plain score; :math:`\lambda` and the brake scale its gradient alone, so the
-    loss of one step can be compared with that of another.
+    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the throttle scale its
+    gradient only, so that losses of different steps are comparable.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
@@ -222,170 +213,206 @@ class PatchGAN(ImageDiscriminator):
         https://arxiv.org/abs/2112.10752
 
     Warning:
-        The papers take both gradients with respect to the weights of the decoder's last layer. Here
-        they are taken with respect to what the decoder puts out, which every network has. The
-        gradient of a last linear layer is that of its output times the same activations in both,
-        so the ratios are alike; but it also adds up over places and rows, where the critic's
-        gradient agrees with itself more than residuals do, so the weight here is the smaller one.
+        The papers take both gradients with respect to the weights of the last layer of the decoder.
+        Here they are taken with respect to the output of the decoder, which every network has. The
+        gradient of the weights of a last linear layer is the gradient of its output times the same
+        activations, so the ratios are similar. But it is also summed over positions and rows, where
+        the gradients of the discriminator are more consistent than those of the residuals, so the
+        weight here is smaller.
 
     Arguments:
-        feature_weight: The weight of the distance in the critic's hidden maps beside its score.
-        others: Settings of `PictureCritic`.
+        settings: The settings of the discriminator.
+        feature_weight: The weight of the distance between the feature maps, relative to the logits.
     """
 
-    pulled: Tensor
+    weight: Tensor
 
-    #: The largest ratio, for each number of a datum.
-    MOST = 1e4
+    #: The largest adaptive weight, per element of an image.
+    MAX_WEIGHT = 1e4
 
-    def __init__(self, *, feature_weight: float = 0.0, **others: Any) -> None:
-        super().__init__(**others)
+    def __init__(
+        self,
+        settings: ImageDiscriminatorSettings = ImageDiscriminatorSettings(),
+        feature_weight: float = 0.0,
+    ) -> None:
+        super().__init__(settings)
         if feature_weight < 0:
             raise VariedError(
-                f"feature_weight={feature_weight} must not be below 0; 0 is the default."
+                f"feature_weight={feature_weight} must not be below 0; 0 compares the logits only."
             )
         self.feature_weight = feature_weight
-        self.register_buffer("pulled", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
+
+    def attach(self, model: LatentModel) -> None:
+        """Create the discriminator for the images of a model."""
+        self._create_discriminator(model)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return the negative mean score of each datum's reconstructions, with shape (B)."""
-        x, made = self.pairs(trace)
-        self.update(trace, pull=self.pulled)
-        if not self.awake.value:
-            return made.new_zeros(len(x))
-        shown = made.detach().requires_grad_(torch.is_grad_enabled())
-        cost = trace.expect(self._cost(x, shown))
-        if not (torch.is_grad_enabled() and made.requires_grad):
-            return cost
-        (gradient,) = torch.autograd.grad(cost.sum(), shown)
-        return with_gradient(cost, made, self._scale(trace, made, gradient) * gradient)
+        """Return the negative mean logit of the reconstructions of each example, with shape (B)."""
+        x, images = self.visible_pair(trace)
+        self.record_error(trace, adaptive_weight=self.weight)
+        if not self.enabled.value:
+            return images.new_zeros(len(x))
+        leaf = images.detach().requires_grad_(torch.is_grad_enabled())
+        loss = trace.expect(self._generator_loss(x, leaf))
+        if not (torch.is_grad_enabled() and images.requires_grad):
+            return loss
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        return with_gradient(loss, images, self._scale(trace, images, gradient) * gradient)
 
-    def loss(self, trace: Trace) -> Tensor:
-        """Return the critic's hinge loss, a scalar; 2 is a blind guess."""
-        x, made = self.pairs(trace)
-        if not self.awake.value:
+    def discriminator_loss(self, trace: Trace) -> Tensor:
+        """Return the hinge loss and the R1 penalty, a scalar; 2 is chance level."""
+        x, images = self.visible_pair(trace)
+        if not self.enabled.value:
             return x.new_zeros(())
-        both = torch.cat([x.detach(), made.detach().flatten(0, 1)])
-        score = self.maps(both, still=False)[-1].flatten(1)
-        real, fake = F.relu(1 - score[: len(x)]), F.relu(1 + score[len(x) :])
-        return real.mean() + fake.mean() + self.penalty(x)
+        both = torch.cat([x.detach(), images.detach().flatten(0, 1)])
+        logits = self.feature_maps(both, frozen=False)[-1].flatten(1)
+        logits_real, logits_fake = logits[: len(x)], logits[len(x) :]
+        hinge = F.relu(1 - logits_real).mean() + F.relu(1 + logits_fake).mean()
+        return hinge + self.r1_penalty(x)
 
-    def _cost(self, x: Tensor, shown: Tensor) -> Tensor:
-        *hidden, score = self.maps(shown, still=True)
-        cost = -score.mean((1, 2, 3))
+    def _generator_loss(self, x: Tensor, images: Tensor) -> Tensor:
+        *hidden, logits = self.feature_maps(images, frozen=True)
+        loss = -logits.mean((1, 2, 3))
         if self.feature_weight:
             with torch.no_grad():
-                real = self.maps(x.expand_as(shown), still=True)[:-1]
-            gaps = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(hidden, real, strict=True)]
-            cost = cost + self.feature_weight * torch.stack(gaps).sum(0)
-        return cost.reshape(shown.shape[:2])
+                real = self.feature_maps(x.expand_as(images), frozen=True)[:-1]
+            distances = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(hidden, real, strict=True)]
+            loss = loss + self.feature_weight * torch.stack(distances).sum(0)
+        return loss.reshape(images.shape[:2])
 
-    def _scale(self, trace: Trace, made: Tensor, gradient: Tensor) -> Tensor:
-        most = self.MOST * math.prod(self.critic.event_shape)
-        ratio = adaptive_weight(trace.px, reconstruction(trace).sum(), made, gradient, most)
-        if self.moves:
-            self.pulled.copy_(ratio)
-        return ratio * self.brake.value * self.heard.value
+    def _scale(self, trace: Trace, images: Tensor, gradient: Tensor) -> Tensor:
+        max_weight = self.MAX_WEIGHT * math.prod(self.discriminator.event_shape)
+        recon = reconstruction(trace).sum()
+        weight = adaptive_weight(trace.px, recon, images, gradient, max_weight)
+        if self.is_training_step:
+            self.weight.copy_(weight)
+        return weight * self.throttle.value * self.ramp.value
 
 
-@requires()
 class FeatureMatching(ImageDiscriminator):
-    r"""Reconstruction as a critic sees it, and what the decoder pays for being told from data.
+    r"""Reconstruction in the features of a discriminator, and its generator loss (VAE-GAN).
 
     .. math:: -\log \mathcal N(D_l(x); D_l(\mu(z)), s^2)
         - w \lambda (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
 
-    :math:`D_l` is a hidden map of the critic, :math:`\bar z` the codes without a gradient and
-    :math:`z_p` draws of the prior: the encoder learns from the first part alone, as in the paper's
-    algorithm. The critic sees data, reconstructions and decoded draws.
+    where :math:`D_l` is a feature map of the discriminator, :math:`\bar z` the codes without a
+    gradient and :math:`z_p` samples from the prior. As in the paper, only the first part trains the
+    encoder. The discriminator sees data, reconstructions and decoded samples from the prior.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016),
         https://arxiv.org/abs/1512.09300
 
     Warning:
-        The paper fixes the scale s at 1, where the result depends on how large the critic happens
-        to make its features; here s is the best one for the batch, as in a calibrated decoder. The
-        paper's decoder minimizes log (1 - D), which has no gradient where the critic is sure; here
-        it is -log D, as in nearly all code. The paper weighs the first part by a fixed gamma for
-        the decoder; here :math:`\lambda` is the ratio of the two parts' gradients at the pictures,
-        so that w = 1 pulls as hard as the first part does. The paper's critic is awake from the
-        first step, and ends in a dense layer; here it wakes late and ends in patches.
+        The paper fixes the scale s at 1, so that the result depends on the scale of the features;
+        here s is the optimal scale of each batch, as in a calibrated decoder. The decoder of the
+        paper minimizes log (1 - D), which saturates for a confident discriminator; here it
+        minimizes -log D, like nearly all implementations. The paper weights the first part for the
+        decoder with a fixed gamma; here :math:`\lambda` is the ratio of the gradient norms of the
+        two parts at the images, so that they are equal at w = 1. The discriminator of the paper is
+        trained from the first step and ends in a dense layer; here it starts later and is a
+        PatchGAN.
 
     Arguments:
-        layer: Which hidden map, counted from 0 at the picture; -1 is the last.
-        adv_weight: The weight w of the second part.
-        others: Settings of `PictureCritic`.
+        settings: The settings of the discriminator.
+        layer: The index of the feature map, counted from the image; -1 is the last.
+        adv_weight: The weight w of the generator loss.
     """
 
-    def __init__(self, *, layer: int = -2, adv_weight: float = 0.1, **others: Any) -> None:
-        super().__init__(**others)
+    def __init__(
+        self,
+        settings: ImageDiscriminatorSettings = ImageDiscriminatorSettings(),
+        layer: int = -2,
+        adv_weight: float = 0.1,
+    ) -> None:
+        super().__init__(settings)
         if adv_weight < 0:
             raise VariedError(f"adv_weight={adv_weight} must not be below 0; 0.1 is usual.")
         self.layer, self.adv_weight = layer, adv_weight
-        self.decoded: tuple[Trace, Tensor] | None = None
+        self._decoded: tuple[Trace, Tensor] | None = None
 
     def attach(self, model: LatentModel) -> None:
-        """Make the critic for the pictures of a model, and keep the model in sight."""
-        super().attach(model)
-        hidden = len(self.critic.halved) + 1
+        """Create the discriminator for the images of a model.
+
+        Raises:
+            VariedError: If the discriminator does not have the layer.
+        """
+        self._create_discriminator(model)
+        self._sample_prior, self._decode = model.sample_prior, model.decode
+        hidden = self.discriminator.num_hidden
         if not -hidden <= self.layer < hidden:
             raise VariedError(
-                f"feature_layer={self.layer} is none of the critic's {hidden} hidden maps; -1 is the last."
+                f"feature_layer={self.layer} is out of range for {hidden} hidden layers; -1 is the "
+                "last."
             )
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return what the model pays for each datum, with shape (B), in nats."""
-        x, made = self.pairs(trace)
-        self.update(trace)
-        if not self.awake.value:
-            return made.new_zeros(len(x))
-        fakes = self._fakes(trace)
-        self.decoded = trace, fakes
-        learns = torch.is_grad_enabled() and made.requires_grad
-        shown, faked = (t.detach().requires_grad_(learns) for t in (made, fakes))
-        likeness, fooled = trace.expect(self._likeness(x, shown)), self._fooled(faked)
-        self.told |= {"likeness": likeness.detach().mean(), "fooled": fooled.detach().mean()}
-        if not learns:
-            return likeness + self.adv_weight * fooled
-        (near,) = torch.autograd.grad(likeness.sum(), shown)
-        (real,) = torch.autograd.grad(fooled.sum(), faked)
-        ratio = near.norm() / real[0].norm().clamp(min=1e-12)
-        real = self.brake.value * self.adv_weight * ratio * real
-        likely = with_gradient(likeness, made, self.heard.value * near)
-        return likely + with_gradient(self.adv_weight * fooled, fakes, self.heard.value * real)
+        """Return the loss of each example, in nats, with shape (B)."""
+        x, images = self.visible_pair(trace)
+        self.record_error(trace)
+        if not self.enabled.value:
+            return images.new_zeros(len(x))
+        fakes = self._decode_fakes(trace)
+        self._decoded = trace, fakes
+        needs_gradient = torch.is_grad_enabled() and images.requires_grad
+        images_leaf, fakes_leaf = (
+            t.detach().requires_grad_(needs_gradient) for t in (images, fakes)
+        )
+        feature_loss = trace.expect(self._feature_loss(x, images_leaf))
+        generator_loss = self._generator_loss(fakes_leaf)
+        self.logs |= {
+            "feature_loss": feature_loss.detach().mean(),
+            "generator_loss": generator_loss.detach().mean(),
+        }
+        if not needs_gradient:
+            return feature_loss + self.adv_weight * generator_loss
+        (of_features,) = torch.autograd.grad(feature_loss.sum(), images_leaf)
+        (of_fakes,) = torch.autograd.grad(generator_loss.sum(), fakes_leaf)
+        ratio = of_features.norm() / of_fakes[0].norm().clamp(min=1e-12)
+        of_fakes = self.throttle.value * self.adv_weight * ratio * of_fakes
+        feature_loss = with_gradient(feature_loss, images, self.ramp.value * of_features)
+        return feature_loss + with_gradient(
+            self.adv_weight * generator_loss, fakes, self.ramp.value * of_fakes
+        )
 
-    def loss(self, trace: Trace) -> Tensor:
-        """Return the critic's cross-entropies, a scalar in nats; 3 log 2 is a blind guess."""
+    def discriminator_loss(self, trace: Trace) -> Tensor:
+        """Return the cross-entropies and the R1 penalty, a scalar; 3 log 2 is chance level."""
         x = trace.x.detach()
-        if not self.awake.value:
+        if not self.enabled.value:
             return x.new_zeros(())
-        fakes = self._fakes(trace).detach()
-        self.decoded = None
-        score = self.maps(torch.cat([x, *fakes]), still=False)[-1].flatten(1)
-        real, fake = F.softplus(-score[: len(x)]), F.softplus(score[len(x) :])
-        return real.mean() + 2 * fake.mean() + self.penalty(x)
+        fakes = self._decode_fakes(trace).detach()
+        self._decoded = None
+        logits = self.feature_maps(torch.cat([x, *fakes]), frozen=False)[-1].flatten(1)
+        logits_real, logits_fake = logits[: len(x)], logits[len(x) :]
+        loss = F.softplus(-logits_real).mean() + 2 * F.softplus(logits_fake).mean()
+        return loss + self.r1_penalty(x)
 
-    def _likeness(self, x: Tensor, made: Tensor) -> Tensor:
-        """Return what a hidden map says of reconstructions, with shape (K, B), in nats."""
+    def _feature_loss(self, x: Tensor, images: Tensor) -> Tensor:
+        """Return the negative log-likelihood of the features, with shape (K, B), in nats."""
         with torch.no_grad():
-            real = self.maps(x, still=True)[:-1][self.layer]
-        seen = self.maps(made, still=True)[:-1][self.layer]
-        gap = (seen.reshape(len(made), *real.shape) - real).square().flatten(2)
-        variance = gap.detach().mean().clamp(min=1e-8)
-        return ((gap / variance).sum(2) + gap[0, 0].numel() * (2 * math.pi * variance).log()) / 2
+            real = self.feature_maps(x, frozen=True)[:-1][self.layer]
+        features = self.feature_maps(images, frozen=True)[:-1][self.layer]
+        squares = (features.reshape(len(images), *real.shape) - real).square().flatten(2)
+        variance = squares.detach().mean().clamp(min=1e-8)
+        log_scale = squares[0, 0].numel() * (2 * math.pi * variance).log()
+        return ((squares / variance).sum(2) + log_scale) / 2
 
-    def _fooled(self, fakes: Tensor) -> Tensor:
-        """Return what the decoder pays for both kinds of its pictures, with shape (B), in nats."""
-        score = self.maps(fakes, still=True)[-1].mean((1, 2, 3))
-        return F.softplus(-score).reshape(2, -1).sum(0)
+    def _generator_loss(self, fakes: Tensor) -> Tensor:
+        """Return the loss of reconstructions and decoded samples, with shape (B), in nats."""
+        logits = self.feature_maps(fakes, frozen=True)[-1].mean((1, 2, 3))
+        return F.softplus(-logits).reshape(2, -1).sum(0)
 
-    def _fakes(self, trace: Trace) -> Tensor:
-        """Return decoded codes and decoded draws of the prior, with shape (2, B, *event)."""
-        if self.decoded is not None and self.decoded[0] is trace:
-            return self.decoded[1]
+    def _decode_fakes(self, trace: Trace) -> Tensor:
+        """Return decoded codes and decoded samples from the prior, with shape (2, B, *event)."""
+        if self._decoded is not None and self._decoded[0] is trace:
+            return self._decoded[1]
         z, c = trace.z[0].detach(), trace.c
         with torch.no_grad():
-            draws = self.model.sample_prior(len(z), c)
-        made = visible_sample(self.model.decode(torch.stack([z, draws]), c))
-        return made if trace.mask is None else made.masked_fill(trace.mask == 0, 0)
+            samples = self._sample_prior(len(z), c)
+        px = self._decode(torch.stack([z, samples]), c)
+        return _masked(visible_sample(px), trace)
+
+
+def _masked(images: Tensor, trace: Trace) -> Tensor:
+    return images if trace.mask is None else images.masked_fill(trace.mask == 0, 0)

@@ -1,120 +1,116 @@
-"""Critics of codes, which ask for independent dimensions or for draws of the prior."""
+"""Discriminators of latent codes: total correlation, and matching the prior."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varied.discriminators.adaptive_weight import squared_gradient
-from varied.discriminators.base import AdversarialTerm, frozen
+from varied.discriminators.base import AdversarialTerm, apply_frozen
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.nets import mlp
-from varied.terms import requires
 from varied.trace import Trace
-
-__all__ = ["LatentCodeDiscriminator", "LatentDiscriminator", "TotalCorrelation", "permute_dims"]
 
 
 def permute_dims(z: Tensor) -> Tensor:
-    """Return codes of shape (N, D) in which the rows of each dimension are permuted by itself.
+    """Permute the rows of codes (N, D) independently in each dimension.
 
-    Whatever the dimensions knew of each other is lost; each by itself stays as it was.
+    The dimensions become independent, and their marginal distributions do not change.
     """
     return z.gather(0, torch.rand_like(z).argsort(0))
 
 
 class LatentCodeDiscriminator(AdversarialTerm):
-    """A term whose critic is fully connected and gives one logit for each code.
+    """Base class of terms with a fully connected discriminator of codes.
 
     Arguments:
-        width: The units of each hidden layer of the critic.
-        depth: The hidden layers of the critic.
-        lr: The critic's learning rate as a factor on the model's.
-        momentum: Adam's first coefficient for the critic.
+        width: The number of hidden units per layer of the discriminator.
+        depth: The number of hidden layers of the discriminator.
+        lr: The learning rate of the discriminator, relative to that of the model.
     """
 
-    critic: nn.Module
-    latent: tuple[int, ...]
+    discriminator: nn.Module
+    latent_shape: tuple[int, ...]
 
-    def __init__(
-        self, *, width: int = 256, depth: int = 3, lr: float = 1.0, momentum: float = 0.5
-    ) -> None:
-        super().__init__(lr, momentum)
-        if width < 1 or depth < 1 or lr <= 0:
+    def __init__(self, *, width: int = 256, depth: int = 3, lr: float = 1.0) -> None:
+        super().__init__(lr)
+        if width < 1 or depth < 1:
             raise VariedError(
-                f"disc_width={width} and disc_depth={depth} must be at least 1 and "
-                f"disc_lr={lr} above 0; 256, 3 and 1 are usual."
+                f"disc_width={width} and disc_depth={depth} must be at least 1; 256 and 3 are "
+                "usual."
             )
         self.width, self.depth = width, depth
 
-    def attach(self, model: Any) -> None:
-        """Make the critic for the latents of a model; any shape is laid out flat."""
-        self.latent_shape = tuple(model.latent_shape)
-        self.critic = mlp(self.latent_shape, (1,), width=self.width, depth=self.depth)
+    def _create_discriminator(self, latent_shape: tuple[int, ...]) -> None:
+        self.latent_shape = tuple(latent_shape)
+        self.discriminator = mlp(self.latent_shape, (1,), width=self.width, depth=self.depth)
 
-    def score(self, z: Tensor, *, still: bool) -> Tensor:
-        """Return the logit of each code.
+    def logits(self, z: Tensor, *, frozen: bool) -> Tensor:
+        """Return the logits of codes.
 
         Arguments:
             z: Codes, with shape (*, *latent).
-            still: Whether the critic only judges; else it also learns.
+            frozen: Whether to block the gradient of the discriminator.
 
         Returns:
-            Logits, with shape (*), in nats.
+            Logits, with shape (*).
         """
-        lead = z.shape[: z.dim() - len(self.latent_shape)]
+        batch_shape = z.shape[: z.dim() - len(self.latent_shape)]
         flat = z.reshape(-1, *self.latent_shape)
-        h: Tensor = frozen(self.critic, flat) if still else self.critic(flat)
-        return h.reshape(lead)
+        h: Tensor = apply_frozen(self.discriminator, flat) if frozen else self.discriminator(flat)
+        return h.reshape(batch_shape)
 
 
-@requires("density")
 class TotalCorrelation(LatentCodeDiscriminator):
-    r"""How far the dimensions of the codes are from independent, by a density ratio.
+    r"""The total correlation of the codes, estimated by a density ratio.
 
     .. math:: KL(q(z), \prod_j q(z_j)) \approx \mathbb E_{q(z)} \, T(z), \qquad
         T(z) = \log \frac{D(z)}{1 - D(z)}
 
-    where the critic :math:`D` tells codes from codes whose dimensions were permuted over the rows.
-    The paper permutes a second batch; here the codes come from the first half of the batch and the
-    permuted ones from the second, so that no row is on both sides and no datum is encoded twice.
+    where the discriminator :math:`D` separates codes from codes with permuted dimensions. The paper
+    permutes a second batch. Here the codes come from the first half of the batch and the permuted
+    ones from the second, so the two sets share no rows and each example is encoded once.
 
     References:
         Disentangling by Factorizing (Kim & Mnih, 2018), https://arxiv.org/abs/1802.05983
     """
 
-    def forward(self, trace: Trace) -> Tensor:
-        """Return the estimate of the total correlation in nats, with shape (B)."""
-        return trace.expect(self.score(trace.z, still=True))
+    requires = frozenset({"density"})
 
-    def loss(self, trace: Trace) -> Tensor:
-        """Return the cross-entropy of the critic, a scalar in nats; log 2 is a blind guess."""
+    def attach(self, model: LatentModel) -> None:
+        """Create the discriminator for the latent variables of a model."""
+        self._create_discriminator(model.latent_shape)
+
+    def forward(self, trace: Trace) -> Tensor:
+        """Return the estimate of the total correlation, in nats, with shape (B)."""
+        return trace.expect(self.logits(trace.z, frozen=True))
+
+    def discriminator_loss(self, trace: Trace) -> Tensor:
+        """Return the cross-entropy, a scalar in nats; log 2 is chance level."""
         z = trace.z[0].detach()
         half = len(z) // 2
-        if not half:  # one row has nothing to be permuted with
+        if not half:  # a single row cannot be permuted
             return z.new_zeros(())
-        together = self.score(z[:half], still=False)
-        apart = self.score(permute_dims(z[half:].flatten(1)), still=False)
-        return (F.softplus(-together).mean() + F.softplus(apart).mean()) / 2
+        logits_joint = self.logits(z[:half], frozen=False)
+        logits_permuted = self.logits(permute_dims(z[half:].flatten(1)), frozen=False)
+        return (F.softplus(-logits_joint).mean() + F.softplus(logits_permuted).mean()) / 2
 
 
-@requires()
 class LatentDiscriminator(LatentCodeDiscriminator):
-    r"""What the encoder pays for codes that do not look like draws of the prior.
+    r"""The adversarial loss of codes against samples from the prior.
 
     .. math:: -\mathbb E_{q(z)} \log D(z)
 
-    Makhzani et al. and Tolstikhin et al. let the encoder fool the critic in this form too, which
-    has a gradient where :math:`\log (1 - D)` has none. It needs draws of the prior and no density
-    of the posterior, so the encoder may put out points.
+    This is the non-saturating loss, which Makhzani et al. and Tolstikhin et al. use as well. It
+    needs samples from the prior but no density of the posterior, so the encoder may be
+    deterministic.
 
-    With ``prior_in_logit`` the critic's logit is :math:`T(z) + \log p(z)`, up to a constant: the best
-    logit is :math:`\log p(z) - \log q(z)`, and its first half is known.
+    With ``prior_in_logit`` the logit is :math:`T(z) + \log p(z)` up to a constant, since the first
+    part of the optimal logit, :math:`\log p(z) - \log q(z)`, is known.
 
     References:
         Adversarial Autoencoders (Makhzani et al., 2015), https://arxiv.org/abs/1511.05644
@@ -122,77 +118,86 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
 
     Arguments:
-        prior_in_logit: Whether the log-density of the prior is added to the logit; the prior needs one.
-        others: Settings of `CodeCritic`.
+        width: The number of hidden units per layer of the discriminator.
+        depth: The number of hidden layers of the discriminator.
+        lr: The learning rate of the discriminator, relative to that of the model.
+        r1_weight: The weight of the R1 penalty at samples from the prior; 0 for none.
+        prior_in_logit: Whether to add the log-density of the prior to the logit.
     """
 
     def __init__(
-        self, *, prior_in_logit: bool = False, r1_weight: float = 1.0, **others: Any
+        self,
+        *,
+        width: int = 256,
+        depth: int = 3,
+        lr: float = 1.0,
+        r1_weight: float = 1.0,
+        prior_in_logit: bool = False,
     ) -> None:
-        super().__init__(**others)
+        super().__init__(width=width, depth=depth, lr=lr)
         if r1_weight < 0:
             raise VariedError(f"r1_weight={r1_weight} must not be below 0; 1 is usual.")
-        self.prior_in_logit, self.r1_weight = prior_in_logit, r1_weight
+        self.r1_weight, self.prior_in_logit = r1_weight, prior_in_logit
 
-    def attach(self, model: Any) -> None:
-        """Make the critic for the latents of a model that has one prior while it is trained.
+    def attach(self, model: LatentModel) -> None:
+        """Create the discriminator for the latent variables of a model.
 
         Raises:
-            VariedError: If it has a prior at each of several levels, or codes of a codebook, whose
-                prior is learned later.
+            VariedError: If the model has several priors, or one that is fitted after training.
         """
-        if isinstance(model, LatentModel) and not hasattr(model, "prior"):
+        if model.prior is None:
             raise VariedError(
-                "A critic compares the codes with draws of one prior, and this model has a prior "
-                "at each of several levels; use architecture='vae'."
+                "This objective compares the codes with samples from one prior, but this model has "
+                "a prior at each of several levels; use architecture='vae'."
             )
-        if getattr(model, "num_codes", 0):
+        if model.num_codes:
             raise VariedError(
-                "A critic compares the codes with draws of the prior, and that of a codebook is "
-                "learned later; use objective='vq-vae'."
+                "This objective compares the codes with samples from the prior, but the prior of a "
+                "codebook is fitted after training; use objective='vq-vae'."
             )
-        super().attach(model)
+        self._create_discriminator(model.latent_shape)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return what the encoder pays in nats, with shape (B); log 2 where nothing is seen."""
+        """Return the non-saturating loss, in nats, with shape (B); log 2 is chance level."""
         z = trace.z
-        logits = self.score(z, still=True)
+        logits = self.logits(z, frozen=True)
         if self.prior_in_logit:
-            logits = logits + self.known(z, trace)
+            logits = logits + self.prior_logits(z, trace)
         return trace.expect(F.softplus(-logits))
 
-    def loss(self, trace: Trace) -> Tensor:
-        """Return the cross-entropy of the critic, a scalar in nats; log 2 is a blind guess."""
-        z, real = trace.z.detach(), self.draws(trace)
-        fakes, reals = self.score(z, still=False), self.score(real, still=False)
+    def discriminator_loss(self, trace: Trace) -> Tensor:
+        """Return the cross-entropy and the R1 penalty, a scalar in nats; log 2 is chance level."""
+        z, real = trace.z.detach(), self.sample_prior(trace)
+        logits_fake, logits_real = self.logits(z, frozen=False), self.logits(real, frozen=False)
         if self.prior_in_logit:
             with torch.no_grad():
-                known = self.known(z, trace), self.known(real, trace)
-            fakes, reals = fakes + known[0], reals + known[1]
-        cost = (F.softplus(-reals).mean() + F.softplus(fakes).mean()) / 2
-        return cost + self.penalty(real[0], trace)
+                offsets = self.prior_logits(z, trace), self.prior_logits(real, trace)
+            logits_fake, logits_real = logits_fake + offsets[0], logits_real + offsets[1]
+        loss = (F.softplus(-logits_real).mean() + F.softplus(logits_fake).mean()) / 2
+        return loss + self.r1_penalty(real[0], trace)
 
-    def penalty(self, real: Tensor, trace: Trace) -> Tensor:
-        """Return half the squared slope of the whole logit at draws of the prior, weighted."""
+    def r1_penalty(self, real: Tensor, trace: Trace) -> Tensor:
+        """Return the weighted R1 penalty of the whole logit at samples from the prior."""
         if not self.r1_weight or not torch.is_grad_enabled():
             return real.new_zeros(())
-        known: Tensor | float = 0.0
+        offset: Tensor | float = 0.0
         if self.prior_in_logit:
             z = real.requires_grad_()
-            value = self.known(z[None], trace).sum()
-            if value.requires_grad:  # a uniform density has no slope
-                (known,) = torch.autograd.grad(value, z)
-        return self.r1_weight / 2 * squared_gradient(partial(self.score, still=False), real, known)
+            value = self.prior_logits(z[None], trace).sum()
+            if value.requires_grad:  # a uniform density has no gradient
+                (offset,) = torch.autograd.grad(value, z)
+        logits = partial(self.logits, frozen=False)
+        return self.r1_weight / 2 * squared_gradient(logits, real, offset)
 
-    def draws(self, trace: Trace) -> Tensor:
-        """Return a draw of the prior for each datum, with shape (1, B, *latent)."""
+    def sample_prior(self, trace: Trace) -> Tensor:
+        """Return one sample from the prior per example, with shape (1, B, *latent)."""
         p, rows = trace.levels[0].p, trace.levels[0].z.shape[1]
         return p.sample((1,) if p.batch_shape else (1, rows)).detach()
 
-    def known(self, z: Tensor, trace: Trace) -> Tensor:
-        """Return log p(z) less its mean over draws of the prior, with shape (K, B), in nats.
+    def prior_logits(self, z: Tensor, trace: Trace) -> Tensor:
+        """Return log p(z) minus its mean over samples from the prior, with shape (K, B), in nats.
 
-        A logit that starts at -100 would teach little, and a constant is soon learned.
+        Centered, since a logit near -100 has almost no gradient; the constant is learned quickly.
         """
         p = trace.levels[0].p
-        return p.log_prob(z) - p.log_prob(self.draws(trace)).mean().detach()
+        return p.log_prob(z) - p.log_prob(self.sample_prior(trace)).mean().detach()

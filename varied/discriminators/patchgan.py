@@ -1,4 +1,4 @@
-"""The convolutional critic: what it sees on its way, and a score for each patch of a picture."""
+"""The PatchGAN discriminator: a convolutional network with a logit per image patch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from varied.errors import VariedError
 from varied.nets.image_shapes import channel_widths, downsample_sizes
 from varied.nets.resample import Downsample
 
-__all__ = ["PatchDiscriminator"]
-
 
 class PatchDiscriminator(nn.Module):
-    """Scores overlapping patches of a picture, so that it judges texture and not the whole scene.
+    """A discriminator of overlapping patches, so that it judges texture, not the global scene.
 
-    It normalizes no batch: what it says of a picture depends on that picture alone.
+    It has no batch normalization, so the logits of an image depend on that image alone.
 
     References:
         Image-to-Image Translation with Conditional Adversarial Networks (Isola et al., 2017),
@@ -28,13 +26,13 @@ class PatchDiscriminator(nn.Module):
         https://arxiv.org/abs/1802.05957
 
     Arguments:
-        event: (C, H, W) of a picture with values in [0, 1].
-        width: The channels of the first layer; doubled with each halving.
-        depth: The most halvings; fewer where the picture is small.
-        spectral_norm: Whether each layer's gain is held at 1 (spectral_norm normalization).
+        event: (C, H, W) of an image with values in [0, 1].
+        width: The number of channels of the first layer, doubled at each downsampling.
+        depth: The maximum number of downsampling layers; small images have fewer.
+        spectral_norm: Whether to apply spectral normalization to each layer.
 
     Raises:
-        VariedError: If the data are no pictures.
+        VariedError: If the data are not images.
     """
 
     def __init__(
@@ -43,8 +41,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         if len(event) != 3:
             raise VariedError(
-                f"This objective's critic judges pictures (channels, height, width), not data of "
-                f"shape {tuple(event)}; use objective='elbo'."
+                "The discriminator of this objective needs images (channels, height, width), not "
+                f"data of shape {tuple(event)}; use objective='elbo'."
             )
         if width < 1 or depth < 1:
             raise VariedError(
@@ -53,24 +51,29 @@ class PatchDiscriminator(nn.Module):
         self.event_shape = tuple(event)
         sizes = downsample_sizes((event[1], event[2]), None)[: depth + 1]
         channels = [event[0], *channel_widths(width, len(sizes) - 1)]
-        self.halved = nn.ModuleList(
+        self.downsampling = nn.ModuleList(
             Downsample(a, b, size)
             for (a, b), size in zip(itertools.pairwise(channels), sizes[:-1], strict=True)
         )
-        self.mixed = nn.Conv2d(channels[-1], channels[-1], 3, padding=1)
-        self.last = nn.Conv2d(channels[-1], 1, 3, padding=1)
+        self.hidden = nn.Conv2d(channels[-1], channels[-1], 3, padding=1)
+        self.out = nn.Conv2d(channels[-1], 1, 3, padding=1)
         if spectral_norm:
             for layer in [m for m in self.modules() if isinstance(m, nn.Conv2d)]:
                 parametrizations.spectral_norm(layer)
 
+    @property
+    def num_hidden(self) -> int:
+        """The number of hidden layers."""
+        return len(self.downsampling) + 1
+
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the hidden maps, and last the scores, with shape (N, 1, h, w).
+        """Return the feature maps of the hidden layers, and the logits with shape (N, 1, h, w).
 
         Arguments:
-            x: Pictures, with shape (N, *event).
+            x: Images, with shape (N, *event).
         """
-        h, maps = 2 * x - 1, list[Tensor]()
-        for layer in (*self.halved, self.mixed):
+        h, feature_maps = 2 * x - 1, list[Tensor]()
+        for layer in (*self.downsampling, self.hidden):
             h = F.leaky_relu(layer(h), 0.2)
-            maps.append(h)
-        return [*maps, self.last(h)]
+            feature_maps.append(h)
+        return [*feature_maps, self.out(h)]

@@ -35,8 +35,6 @@ Array = npt.NDArray[Any]
 NET = {"name": "mlp", "width": 128}
 PASSES = 10
 WARM_UP = "linear(0, 1, 0.2)"
-#: A step after which nothing moves any more.
-LAST = 10**12
 #: Rows that pass through a model at once.
 ROWS = 500
 #: The largest share of the known cells of a row that is hidden from a model that is to fill gaps.
@@ -100,14 +98,6 @@ class RandomlyMasked:
             return Batch(batch.x * kept.repeat(1, 2), batch.c)
         mask = kept if batch.mask is None else kept * batch.mask
         return Batch(batch.x, batch.c, mask)
-
-
-class FrozenSchedules(Step):
-    """A step whose moving numbers stand where they stood at the end of the training before."""
-
-    def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set every number that moves to its last value."""
-        super().set_step(LAST, 1.0)
 
 
 class Estimator(BaseEstimator):  # type: ignore[misc]
@@ -224,7 +214,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 else RandomlyMasked(batches, self.scale_, seed)
             )
             begun = TrainingState(setup=Setup(threads=self.threads))  # codebooks and the like stay
-            events = train(FrozenSchedules(model, objective), stream, plan, begun)
+            events = train(Step(model, objective, freeze_schedules=True), stream, plan, begun)
             self.loss_curve_ += [float(event.parts["loss"]) for event in events]
         self.model_ = model.requires_grad_(False).cpu().double().eval()
 

@@ -14,9 +14,8 @@ from torch.nn.functional import cross_entropy
 from varied.errors import VariedError
 from varied.evaluate.estimate import Estimate
 from varied.functional.sample import sample
-from varied.models import LatentModel
-from varied.models.m1m2 import LatentClassifier
-from varied.models.m2 import add_dropout
+from varied.models import M1, LatentModel
+from varied.models.classifier import add_dropout
 from varied.nets import NETS
 from varied.nets.random_affine import RandomAffine
 from varied.seeding import derive_seed, generator, seeded
@@ -86,7 +85,7 @@ def sample_classes(
     Raises:
         VariedError: If the model has a classifier upon its codes and no model of the classes.
     """
-    if isinstance(getattr(model, "above", None), LatentClassifier):
+    if isinstance(model, M1):
         raise VariedError(
             "M1 tells classes apart and makes none; train with model='m2' or 'conditional-vae'."
         )

@@ -1,91 +1,102 @@
-"""What every model offers, and the factory on which structures are put together."""
+"""The interface of all models, and what an architecture builds them from."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from varied.errors import VariedError
 from varied.heads import Head
 from varied.priors import Prior
 from varied.trace import ConditionalDistribution, Trace
-
-__all__ = ["LatentModel", "PartFactory", "Temperature"]
 
 Shape = tuple[int, ...]
 Temperature = float | Sequence[float]
 
 
 class LatentModel(nn.Module, ABC):
-    """What trainers, evaluation and uses ask of a model. It knows no loss."""
+    """A latent variable model p(x, z) with an approximate posterior q(z given x).
 
-    #: p(z), from a context or None.
-    prior: Prior
+    Training, evaluation and all other uses of a model rely on this interface alone. A model
+    computes no loss; objectives compute it from a `Trace`.
+    """
+
+    #: p(z), or None if each of several levels has a prior.
+    prior: Prior | None
+    #: Whether p(x given z, c) depends on the context.
+    decoder_reads_context: bool = True
+    #: Whether the traces have an ``upper`` trace, that of a model of the latent variables.
+    has_upper_trace: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prior = None
 
     @property
     @abstractmethod
     def latent_shape(self) -> Shape:
-        """The shape of one latent."""
+        """The shape of the latent variable of one example."""
 
     @property
     @abstractmethod
     def event_shape(self) -> Shape:
-        """The shape of one datum."""
+        """The shape of one example."""
 
     @property
     @abstractmethod
     def params_per_element(self) -> int:
-        """Numbers that the decoder puts out for each element of a datum."""
+        """The number of likelihood parameters that a pass computes per element of an example."""
 
     @property
     @abstractmethod
     def provides(self) -> frozenset[str]:
-        """What terms can read of the posterior and the prior."""
+        """What terms can read from the posterior and the prior; see `varied.heads.Head`."""
 
     @property
     def num_codes(self) -> int:
-        """The size of the codebook, 0 where there is none."""
+        """The size of the codebook, or 0 without a codebook."""
         return 0
 
     @property
     def num_classes(self) -> int:
-        """The number of classes that it tells apart, 0 where it knows none."""
+        """The number of classes that the model infers, or 0 if it infers none."""
         return 0
 
     @property
     def num_enumerated(self) -> int:
-        """How many codes a pass has for each draw: a model of classes tries every class."""
+        """The number of latent values that a pass evaluates per draw: 1, or one per class."""
         return 1
 
     @property
     def required_term(self) -> str:
-        """The term without which a part of it would stay untrained; empty where there is none."""
+        """The name of a term without which part of the model is not trained, or ""."""
         return ""
 
     @abstractmethod
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of one pass.
+        """Run the encoder and the decoder.
 
         Arguments:
             x: The data, with shape (B, *event).
             c: The context, with shape (B, F), or None.
-            mask: 1 where observed, with the shape of ``x``, or None; what is missing is given to
-                the encoder as 0 and left out of the likelihood.
-            samples: The number K of draws for each datum.
+            mask: 1 where observed, 0 where missing, with the shape of ``x``, or None. The encoder
+                receives missing values as 0, and the likelihood omits them.
+            samples: The number K of draws per example.
 
         Returns:
-            A trace whose latents have shape (K, B, *latent).
+            A trace whose latent variables have shape (K, B, *latent).
         """
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x, c), with batch shape (B); its mean is the code of a datum."""
+        """Return q(z given x, c), with batch shape (B); its mean is the code of an example."""
 
     @abstractmethod
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
@@ -95,52 +106,97 @@ class LatentModel(nn.Module, ABC):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Return draws from the prior, with shape (n, *latent).
+        """Draw latent variables from the prior.
 
         Arguments:
-            n: How many.
+            n: The number of draws.
             c: The context, with shape (n, F), or None.
-            temperature: A factor on the deviation from the prior's mean: below 1 is more typical;
-                a ladder takes one for each level too, from the datum upwards.
+            temperature: A factor on the deviation from the mean of the prior; values below 1 give
+                more typical samples. A ladder also takes one factor per level, from the bottom
+                level up.
+
+        Returns:
+            Latent variables with shape (n, *latent).
         """
 
+    def classify(self, x: Tensor) -> Tensor:
+        """Return the class probabilities q(y given x), with shape (B, C).
+
+        Raises:
+            VariedError: If the model has no classes.
+        """
+        raise VariedError("This model has no classes; train one with architecture='m2'.")
+
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Return new data drawn from p(x given z), z from the prior; shape (n, *event)."""
+        """Draw examples from p(x given z) with z from the prior; shape (n, *event)."""
         return self.decode(self.sample_prior(n, c), c).sample()
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Take the first rows, for parts whose start depends on data."""
+        """Initialize parts that start from data, such as codebooks, on the first rows."""
 
 
 @dataclass(frozen=True)
 class PartFactory:
-    """Makes the parts of a model as its spec names them; a structure puts them together.
+    """Builds the parts that a spec names; an architecture assembles them into a model.
 
     Arguments:
-        shape: The shape of one datum.
-        latent: The shape of one latent.
-        context: The number of features of the context.
-        net: From the shapes of an input and an output, and features of context, to a net.
-        likelihood: From the shape of a datum to p(x given z).
-        posterior: From the shape of a latent to q(z given x).
-        prior: From the shape of a latent and features of context to p(z).
-        net_name: The name of the net.
+        shape: The shape of one example.
+        latent_shape: The shape of the latent variable.
+        context: The number of context features.
+        net: Builds a network from its input shape, its output shape and the number of its context
+            features.
+        encoder_net: Builds the network of the encoder, from the same arguments.
+        decoder_net: Builds the network of the decoder, from the same arguments.
+        likelihood: Builds the head of p(x given z) from the shape of an example.
+        posterior: Builds the head of q(z given x) from the shape of a latent variable.
+        prior: Builds p(z) from the shape of a latent variable and the number of context features.
+        net_name: The name of the network.
     """
 
     shape: Shape
     latent_shape: Shape
     context: int
     net: Callable[[Shape, Shape, int], nn.Module]
+    encoder_net: Callable[[Shape, Shape, int], nn.Module]
+    decoder_net: Callable[[Shape, Shape, int], nn.Module]
     likelihood: Callable[[Shape], Head]
     posterior: Callable[[Shape], Head]
     prior: Callable[[Shape, int], Prior]
     net_name: str = "mlp"
 
-    @property
-    def size(self) -> int:
-        """The number of elements of one latent."""
-        return math.prod(self.latent_shape)
+    def encoder(self, head: Head) -> ConditionalDistribution:
+        """Return q(z given x, c) with a network from ``encoder_net``."""
+        net = self.encoder_net(self.shape, head.param_shape, self.context)
+        return ConditionalDistribution(net, head, self.shape)
+
+    def decoder(self, head: Head) -> ConditionalDistribution:
+        """Return p(x given z, c) with a network from ``decoder_net``."""
+        net = self.decoder_net(self.latent_shape, head.param_shape, self.context)
+        return ConditionalDistribution(net, head, self.latent_shape)
 
     def conditional(self, inputs: Shape, head: Head, context: int) -> ConditionalDistribution:
-        """Return p(a given b, c) with a net between."""
+        """Return p(a given b, c) with a network from ``net``; b has shape ``inputs``."""
         return ConditionalDistribution(self.net(inputs, head.param_shape, context), head, inputs)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How the latent variables of a model depend on each other.
+
+    Its settings are those of the function that builds the model.
+
+    Arguments:
+        build: A function from a `PartFactory` and settings to a model.
+        fixed_axes: The axes that the architecture determines, so that a spec cannot choose them.
+    """
+
+    build: Callable[..., LatentModel]
+    fixed_axes: tuple[str, ...] = ()
+
+    def __call__(self, factory: PartFactory, **settings: Any) -> LatentModel:
+        """Build a model."""
+        return self.build(factory, **settings)
+
+    @property
+    def __wrapped__(self) -> Callable[..., LatentModel]:  # whose signature has the settings
+        return self.build

@@ -1,4 +1,4 @@
-"""Classes from few labels: M1 with M2 upon its codes, or with a classifier alone."""
+"""M1 and M1+M2: semi-supervised learning on the codes of a VAE."""
 
 from __future__ import annotations
 
@@ -13,207 +13,345 @@ from varied.errors import VariedError
 from varied.heads import Head
 from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models.base import LatentModel, PartFactory, Temperature
-from varied.models.m2 import (
-    M2,
+from varied.models.classifier import add_dropout, build_classifier
+from varied.models.labels import (
     ClassLevel,
     ClassPrior,
-    add_dropout,
-    build_class_encoder,
-    build_classifier,
-    certain_one_hot,
+    certain_class,
     clamp_to_labels,
-    class_and_latent_sizes,
-    one_hot,
-    predicted_one_hot,
+    class_distribution,
+    predict_class,
     split_class,
 )
+from varied.models.m2 import ClassConditionalVAE, build_class_encoder, class_and_latent_sizes
 from varied.models.vae import VAE, build_vae, sample_with_temperature, zero_missing
 from varied.nets import mlp, with_context
 from varied.posteriors import Deterministic, Gaussian
+from varied.priors import Prior
 from varied.trace import ConditionalDistribution, Level, Trace
-
-__all__ = ["M1M2", "LatentClassifier", "build_m1m2"]
 
 Shape = tuple[int, ...]
 
-#: The least standard deviation of the codes that M2 tells of, in units of M1's prior.
-FLOOR = 0.05
+#: The smallest standard deviation of the codes in M2, relative to that of the prior of M1.
+MIN_SCALE = 0.05
 
 
-class LatentClassifier(nn.Module):
-    """A classifier of codes, and no model of them: what M1 has upon it.
+class ClassifiedVAE(LatentModel):
+    """Base class of a VAE (M1) with a classifier of its codes or of the data.
 
     Arguments:
-        classifier: The net of q(y given x); its raw output has shape (C).
+        m1: The VAE, from data to codes.
+        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        reads_data: Whether the classifier reads the data, not the codes.
     """
 
-    def __init__(self, classifier: ConditionalDistribution) -> None:
+    prior: Prior
+
+    def __init__(self, m1: VAE, classifier: ConditionalDistribution, reads_data: bool) -> None:
         super().__init__()
-        self.classifier = classifier
-        size, (count,) = classifier.inputs[0], classifier.head.event_shape
-        self.prior: ClassPrior = ClassPrior(count, size)
+        self.m1, self.classifier, self.reads_data = m1, classifier, reads_data
+        self.prior = m1.prior
+
+    @property
+    def num_classes(self) -> int:
+        """The number C of classes."""
+        return self.classifier.head.event_shape[0]
+
+    @property
+    def event_shape(self) -> Shape:
+        """The shape of one example."""
+        return self.m1.event_shape
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return q(y given x), with shape (B, C)."""
+        return self.class_logits(x).softmax(-1)
+
+    def class_logits(self, x: Tensor) -> Tensor:
+        """Return the logits of q(y given x), with shape (B, C), from the data or the mean codes."""
+        return self.classifier.outputs(x if self.reads_data else self.m1.encode(x).mean)
+
+    def code_logits(self, x: Tensor, codes: Tensor) -> Tensor:
+        """Return the logits of q(y given x) for draws of the codes.
+
+        Arguments:
+            x: The data, with shape (B, *event).
+            codes: Draws of the codes, with shape (S, B, D).
+
+        Returns:
+            Logits with shape (S, B, C), equal for all draws if the classifier reads the data.
+        """
+        if self.reads_data:
+            return self.classifier.outputs(x).expand(len(codes), -1, -1)
+        return self.classifier.outputs(codes)
+
+    def _detached_codes(
+        self, trace: Trace, c: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return codes without gradient, class logits and labels, each with shape (K * B, *)."""
+        codes = trace.levels[0].z.detach()
+        logits = self.code_logits(trace.x, codes)
+        c = None if c is None else c.repeat(len(codes), 1)
+        return codes.flatten(0, 1), logits.flatten(0, 1), c
+
+
+class _CodeLatent(ClassifiedVAE):
+    """Base class of the models whose latent variable is the code of M1."""
+
+    decoder_reads_context = False
+
+    @property
+    def latent_shape(self) -> Shape:
+        """The shape of the code."""
+        return self.m1.latent_shape
+
+    @property
+    def params_per_element(self) -> int:
+        """The number of likelihood parameters per element of an example."""
+        return self.m1.params_per_element
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z given x), with batch shape (B)."""
+        return self.m1.encode(x)
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given z), with the leading dimensions of ``z`` as batch shape."""
+        return self.m1.decode(z)
+
+
+class _WithM2(ClassifiedVAE):
+    """Base class of the models in which M2 models the codes of M1.
+
+    Arguments:
+        m1: The VAE, from data to codes.
+        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        reads_data: Whether the classifier reads the data, not the codes.
+        m2: The model of the codes.
+    """
+
+    def __init__(
+        self,
+        m1: VAE,
+        classifier: ConditionalDistribution,
+        reads_data: bool,
+        m2: ClassConditionalVAE,
+    ) -> None:
+        super().__init__(m1, classifier, reads_data)
+        self.m2 = m2
+
+    def _enumerate_classes(
+        self, x: Tensor, c: Tensor | None, samples: int
+    ) -> tuple[Tensor, list[Level], Tensor]:
+        """Return draws of the codes, with shape (samples, B, D), the levels and the weights.
+
+        The first level holds the codes for every class, with K = samples * C draws per example.
+        """
+        q = self.m1.encode(x)
+        z = q.rsample((samples,))
+        p, levels, weights = self.m2.enumerate_classes(z, self.code_logits(x, z), c)
+        return z, [Level(z.repeat(self.num_classes, 1, 1), q, p), *levels], weights
+
+    def _sample_prior(
+        self, n: int, c: Tensor | None, temperature: Temperature
+    ) -> tuple[Tensor, Tensor]:
+        """Return draws of the class and of the code from M2."""
+        z = self.m2.sample_prior(n, c, temperature)
+        codes = sample_with_temperature(self.m2.decode(z, c), n, temperature)
+        return z[:, : self.num_classes], codes
+
+
+class M1(_CodeLatent):
+    """M1: a VAE, and a classifier of its codes whose gradient does not reach the VAE.
+
+    The ``upper`` trace of a trace has the codes as its data, standard normal for every class.
+
+    References:
+        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
+        https://arxiv.org/abs/1406.5298
+    """
+
+    has_upper_trace = True
+    required_term = "classification"
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What terms can read from the posterior and the prior."""
+        return self.m1.provides
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return a trace that says of codes that they are normal, whatever their class."""
-        logits = self.classifier.outputs(x)
-        choice = one_hot(clamp_to_labels(logits, c))
-        level = ClassLevel(choice.mean[None], choice, self.prior.choice(), logits[None], c)
-        return Trace(x, self.prior.rest().expand((1, len(x))), [level])
+        """Return the trace of the VAE, with an upper trace."""
+        trace: Trace = self.m1(x, None, mask, samples)
+        codes, logits, c = self._detached_codes(trace, c)
+        q_y = class_distribution(clamp_to_labels(logits, c))
+        p_y = class_distribution(torch.zeros_like(logits[0]))
+        level = ClassLevel(q_y.mean[None], q_y, p_y, logits=logits[None], c=c)
+        trace.upper = Trace(codes, self.prior().expand((1, len(codes))), [level])
+        return trace
 
-    def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given x), with shape (B, C)."""
-        return self.classifier.outputs(x).softmax(-1)
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
+        """Draw codes from the prior of the VAE; M1 has no model of the classes."""
+        return self.m1.sample_prior(n, None, temperature)
 
 
-class M1M2(LatentModel):
-    r"""M1+M2: a VAE whose codes have a model of classes; or M1, whose codes have a classifier.
+class M1M2(_CodeLatent, _WithM2):
+    r"""M1+M2 with a stop-gradient: a VAE (M1), and M2 as a model of its codes.
 
-    .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
-
-    Joint, it is one model with one bound: its levels are :math:`z_1`, :math:`z_2` and y; every
-    class is tried, and x is decoded once. With a skip the decoder is told the class too,
-    :math:`p(x \mid z_1, y)`, and x is decoded for each: a class is then worth what it tells of the
-    data, not of codes alone, which are near normal and tell classes by little.
-
-    Apart, the levels of a trace are those of M1, whose prior is the standard normal, and so are its
-    numbers; what lies above, with the codes as its data, is ``trace.upper``, and no gradient of it
-    reaches M1. Kingma et al. train M1 and then M2. Here both are trained at the same time, on the
-    same rows: M2 follows codes that move, and settles as the learning rate falls.
-
-    To every use the latent is :math:`z_1`, behind the class where there is a skip; new ones are
-    made by M2, of a class where one is given.
+    The levels of a trace are those of M1. Its ``upper`` trace, whose data are the codes, is that of
+    M2, and no gradient of it reaches M1. Kingma et al. train M1 first and M2 afterwards. Here both
+    train at the same time, and M2 converges as the learning rate decays.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
 
-        Auxiliary Deep Generative Models (Maaløe et al., 2016), for the skip,
-        https://arxiv.org/abs/1602.05473
-
     Arguments:
-        below: M1, from data to codes.
-        above: M2, whose data are codes of M1; or a classifier of them.
-        joint: Whether M1 and M2 are one model.
-        reads: What the classifier reads, "codes" or "data".
-        skip: Whether the decoder of M1 is told the class as well, as its context.
+        m1: The VAE, from data to codes.
+        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        reads_data: Whether the classifier reads the data, not the codes.
+        m2: The model of the codes.
     """
 
-    def __init__(
-        self,
-        below: VAE,
-        above: M2 | LatentClassifier,
-        joint: bool = False,
-        reads: str = "codes",
-        skip: bool = False,
-    ) -> None:
-        super().__init__()
-        self.below, self.above, self.joint, self.reads = below, above, joint, reads
-        self.skip = skip
-        self.prior = ClassPrior(self.num_classes, below.latent_shape[0]) if skip else below.prior
-
-    @property
-    def num_classes(self) -> int:
-        """The number C of classes."""
-        return self.above.classifier.head.event_shape[0]
-
-    @property
-    def latent_shape(self) -> Shape:
-        """The shape of one latent."""
-        return (self.skip * self.num_classes + self.below.latent_shape[0],)
-
-    @property
-    def event_shape(self) -> Shape:
-        """The shape of one datum."""
-        return self.below.event_shape
-
-    @property
-    def params_per_element(self) -> int:
-        """Numbers that a pass puts out for each element of a datum."""
-        return self.below.params_per_element * (self.num_classes if self.skip else 1)
-
-    @property
-    def num_enumerated(self) -> int:
-        """The number of classes, each of which a draw is tried with in one bound."""
-        return self.num_classes if self.joint else 1
+    has_upper_trace = True
+    required_term = "upper_kl"
 
     @property
     def provides(self) -> frozenset[str]:
-        """What terms can read of the posterior and the prior."""
-        return M2.provides if self.joint else self.below.provides
-
-    @property
-    def required_term(self) -> str:
-        """What trains the part above, where M1 and it are apart."""
-        if self.joint:
-            return ""
-        return "classification" if isinstance(self.above, LatentClassifier) else "upper_kl"
+        """What terms can read from the posterior and the prior."""
+        return self.m1.provides
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of the joint model; or that of M1, with what is above it."""
-        if self.joint:
-            return self._joined(zero_missing(x, mask), c, mask, samples)
-        trace = self.below(x, None, mask, samples)
-        codes = trace.levels[0].z.detach().flatten(0, 1)
-        known = None if c is None else c.repeat(samples, 1)
-        if self.reads == "codes":
-            trace.upper = self.above(codes, known)
-        else:
-            logits = self.above.classifier.outputs(zero_missing(x, mask)).repeat(samples, 1)
-            trace.upper = self.above(codes, known, logits=logits)
-        return trace  # type: ignore[no-any-return]
-
-    def _joined(self, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int) -> Trace:
-        assert isinstance(self.above, M2)
-        q = self.below.encode(x)
-        z = q.rsample((samples,))
-        logits = None
-        if self.reads == "data":
-            logits = self.above.classifier.outputs(x).expand(samples, -1, -1)
-        p, levels, weights = self.above.tried(z, c, 1, logits)
-        every, y = z.repeat(self.num_classes, 1, 1), levels[-1].z
-        if self.skip:
-            px = self.below.decode(every, y)
-        else:  # one draw is decoded once, and its p(x given z) broadcasts to all classes
-            px = self.below.decode(z if samples == 1 else every)
-        code = torch.cat([y, every], -1) if self.skip else every
-        return Trace(x, px, [Level(every, q, p), *levels], mask, weights, code=code)
-
-    def _told(self, x: Tensor) -> Tensor:
-        """Return the logits of q(y given x), with shape (B, C)."""
-        read = x if self.reads == "data" else self.below.encode(x).mean
-        return self.above.classifier.outputs(read)
-
-    def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given x), with shape (B, C)."""
-        return self._told(x).softmax(-1)
-
-    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x), with batch shape (B), and with a skip the class as well."""
-        q = self.below.encode(x)
-        return (
-            d.Product(certain_one_hot(predicted_one_hot(self._told(x), c)), q) if self.skip else q
-        )
-
-    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z), or p(x given z, y) with a skip."""
-        if not self.skip:
-            return self.below.decode(z)
-        y, z = split_class(z, c, self.num_classes)
-        return self.below.decode(z, y)
+        """Return the trace of M1, with that of M2 as upper trace."""
+        trace: Trace = self.m1(x, None, mask, samples)
+        trace.upper = self.m2.trace(*self._detached_codes(trace, c))
+        return trace
 
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Return draws of codes, with shape (n, *latent), of a class where ``c`` has one."""
-        if isinstance(self.above, LatentClassifier):
-            return self.below.sample_prior(n, None, temperature)
-        high = self.above.sample_prior(n, c, temperature)
-        codes = sample_with_temperature(self.above.decode(high, c), n, temperature)
-        return torch.cat([high[:, : self.num_classes], codes], -1) if self.skip else codes
+        """Draw codes from M2, with shape (n, D), of the classes in ``c``."""
+        return self._sample_prior(n, c, temperature)[1]
+
+
+class JointM1M2(_CodeLatent, _WithM2):
+    r"""M1+M2 as one model with one bound.
+
+    .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
+
+    The levels of a trace are :math:`z_1`, :math:`z_2` and y, with every class evaluated.
+
+    References:
+        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
+        https://arxiv.org/abs/1406.5298
+
+    Arguments:
+        m1: The VAE, from data to codes.
+        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        reads_data: Whether the classifier reads the data, not the codes.
+        m2: The model of the codes.
+    """
+
+    provides = frozenset({"density"})
+
+    @property
+    def num_enumerated(self) -> int:
+        """The number of classes, all of which are evaluated for each draw."""
+        return self.num_classes
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return a trace with K = samples * C draws per example."""
+        x = zero_missing(x, mask)
+        z, levels, weights = self._enumerate_classes(x, c, samples)
+        # p(x given z) is equal for all classes; that of a single draw broadcasts to them.
+        px = self.m1.decode(z if samples == 1 else levels[0].z)
+        return Trace(x, px, levels, mask, weights, code=levels[0].z)
+
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
+        """Draw codes from M2, with shape (n, D), of the classes in ``c``."""
+        return self._sample_prior(n, c, temperature)[1]
+
+
+class SkipM1M2(_WithM2):
+    r"""M1+M2 as one model, with a skip connection from the class to the decoder of M1.
+
+    .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1, y)
+
+    The likelihood then depends on the class directly. Without the connection the class only
+    explains the codes, which are nearly normal and say little about it.
+
+    The latent variable is the concatenation of the one-hot class and :math:`z_1`.
+
+    References:
+        Auxiliary Deep Generative Models (Maaløe et al., 2016), https://arxiv.org/abs/1602.05473
+
+    Arguments:
+        m1: The VAE, from data to codes; its decoder has the class as context.
+        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        reads_data: Whether the classifier reads the data, not the codes.
+        m2: The model of the codes.
+    """
+
+    provides = frozenset({"density"})
+    prior: ClassPrior
+
+    def __init__(
+        self,
+        m1: VAE,
+        classifier: ConditionalDistribution,
+        reads_data: bool,
+        m2: ClassConditionalVAE,
+    ) -> None:
+        super().__init__(m1, classifier, reads_data, m2)
+        self.prior = ClassPrior(self.num_classes, m1.latent_shape[0])
+
+    @property
+    def latent_shape(self) -> Shape:
+        """The shape of the concatenation of the one-hot class and the code."""
+        return self.prior.event_shape
+
+    @property
+    def params_per_element(self) -> int:
+        """The number of likelihood parameters per element of an example, of all classes."""
+        return self.num_classes * self.m1.params_per_element
+
+    @property
+    def num_enumerated(self) -> int:
+        """The number of classes, all of which are evaluated for each draw."""
+        return self.num_classes
+
+    def forward(
+        self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
+    ) -> Trace:
+        """Return a trace with K = samples * C draws per example."""
+        x = zero_missing(x, mask)
+        _, levels, weights = self._enumerate_classes(x, c, samples)
+        codes, y = levels[0].z, levels[-1].z
+        px = self.m1.decode(codes, y)
+        return Trace(x, px, levels, mask, weights, code=torch.cat([y, codes], -1))
+
+    def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return q(z given x) and the label or, without one, the most probable class."""
+        y = predict_class(self.class_logits(x), c)
+        return d.Product(certain_class(y), self.m1.encode(x))
+
+    def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """Return p(x given z, y), with the leading dimensions of ``z`` as batch shape."""
+        y, z = split_class(z, c, self.num_classes)
+        return self.m1.decode(z, y)
+
+    def sample_prior(
+        self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
+    ) -> Tensor:
+        """Draw classes and codes from M2, with shape (n, C + D), of the classes in ``c``."""
+        return torch.cat(self._sample_prior(n, c, temperature), -1)
 
 
 def build_m1m2(
@@ -227,66 +365,72 @@ def build_m1m2(
     joint: bool = False,
     classifier: str = "codes",
     skip: bool = False,
-) -> M1M2:
-    """M1+M2: a VAE, and M2 on its codes; with ``above=0`` M1, and a classifier on its codes.
+) -> ClassifiedVAE:
+    """M1+M2: a VAE, and M2 on its codes; with ``upper_latent=0`` M1 with a classifier.
 
-    The context is the classes, one-hot; a row of zeros has none.
+    The context is the one-hot class; a row of zeros is unlabeled.
 
     Arguments:
-        factory: Makes the parts.
-        upper_latent: The numbers of the latent of M2; 0 leaves M2 out.
-        hidden_units: Hidden units of each net of M2, which are fully connected.
-        depth: Hidden layers of each net of M2.
-        dropout: The chance that the classifier loses a hidden unit in training; 0.2 to 0.5 is usual
-            where labels are few.
-        augment: How far pictures are moved by chance before a classifier of data reads them in
-            training: 1 is usual where labels are few, 0 leaves them.
-        joint: Whether M1 and M2 are one model, trained with objective='m2'; else M1 does not feel
-            M2, as in the paper, and both are trained with objective='m1m2'.
-        classifier: What says the class: "codes" reads those of M1, as in the paper; a net may read
-            the data, "same" as the other nets, "mlp", "conv" or "resnet".
-        skip: Whether the decoder of a joint model is told the class beside the codes; a class then
-            tells more of the data, and fewer labels are enough.
+        factory: Builds the parts.
+        upper_latent: The number of latent dimensions of M2; 0 trains M1 and a classifier only.
+        hidden_units: The number of hidden units of the networks of M2, which are fully connected.
+        depth: The number of hidden layers of the networks of M2.
+        dropout: The dropout probability of the classifier; 0.2 to 0.5 is usual with few labels.
+        augment: The strength of random affine transforms of the input of a classifier that reads
+            the data: 1 is usual with few labels, 0 is off.
+        joint: Whether M1 and M2 are one model, trained with objective='m2'; else no gradient of M2
+            reaches M1, as in the paper, and both are trained with objective='m1m2'.
+        classifier: The input or the network of the classifier: "codes" reads those of M1, as in the
+            paper; "same", "mlp", "conv" and "resnet" are networks that read the data.
+        skip: Whether the decoder of a joint model also depends on the class, so that fewer labels
+            are needed.
     """
-    count, size = class_and_latent_sizes(factory, "m1m2")
-    below = build_vae(dataclasses.replace(factory, context=0))
+    num_classes, size = class_and_latent_sizes(factory, "m1m2")
+    reads_data = classifier != "codes"
+    _check_m1m2(upper_latent, augment, joint, classifier, skip)
+    m1 = build_vae(dataclasses.replace(factory, context=0))
     if skip:
-        below.decoder = factory.conditional(factory.latent_shape, below.decoder.head, count)
+        m1.decoder = dataclasses.replace(factory, context=num_classes).decoder(m1.decoder.head)
 
-    def given(inputs: int, head: Head, context: int = 0) -> ConditionalDistribution:
+    def dense(inputs: int, head: Head, context: int = 0) -> ConditionalDistribution:
         def net(shape: Shape) -> nn.Module:
             return mlp(shape, head.param_shape, width=hidden_units, depth=depth)
 
         return ConditionalDistribution(with_context(net, (inputs,), context), head, (inputs,))
 
-    reads = "codes" if classifier == "codes" else "data"
-    if reads == "data" and not upper_latent:
-        raise VariedError(
-            f"classifier='{classifier}' reads data, and with upper_latent=0 nothing else would learn from "
-            "it; use classifier='codes', or above=8."
-        )
-    if reads == "codes" and augment:
-        raise VariedError(
-            f"augment={augment} moves the pictures that a classifier reads, and this one reads "
-            "codes; use classifier='conv', or leave it out."
-        )
-    if reads == "data":
-        told = build_classifier(factory, classifier, count, dropout, augment, ("codes",))
+    if reads_data:
+        q_y = build_classifier(factory, classifier, num_classes, dropout, augment, ("codes",))
     else:
-        told = given(size, Deterministic((count,)))
-        told.net = add_dropout(told.net, dropout)
-    if not upper_latent and joint:
-        raise VariedError("With above=0 there is nothing to join; leave joint out, or above.")
-    if skip and not joint:
-        raise VariedError("A skip needs the class in the bound of M1; use joint=True, or leave it.")
+        q_y = dense(size, Deterministic((num_classes,)))
+        q_y.net = add_dropout(q_y.net, dropout)
     if not upper_latent:
-        return M1M2(below, LatentClassifier(told))
-    trunk = given(size, Deterministic((hidden_units,)))
-    decoder = given(
-        upper_latent, GaussianLikelihood((size,), scale="heteroscedastic", min_scale=FLOOR), count
-    )
-    encoder = build_class_encoder(hidden_units, Gaussian((upper_latent,)), count)
-    return M1M2(below, M2(told, trunk, encoder, decoder), joint, reads, skip)
+        return M1(m1, q_y, reads_data)
+    trunk = dense(size, Deterministic((hidden_units,)))
+    likelihood = GaussianLikelihood((size,), scale="heteroscedastic", min_scale=MIN_SCALE)
+    decoder = dense(upper_latent, likelihood, num_classes)
+    encoder = build_class_encoder(hidden_units, Gaussian((upper_latent,)), num_classes)
+    m2 = ClassConditionalVAE(trunk, encoder, decoder, num_classes)
+    if skip:
+        return SkipM1M2(m1, q_y, reads_data, m2)
+    return (JointM1M2 if joint else M1M2)(m1, q_y, reads_data, m2)
 
 
-build_m1m2.own = ("posterior", "prior")  # type: ignore[attr-defined]
+def _check_m1m2(
+    upper_latent: int, augment: float, joint: bool, classifier: str, skip: bool
+) -> None:
+    if classifier != "codes" and not upper_latent:
+        raise VariedError(
+            f"classifier='{classifier}' needs M2, which upper_latent=0 leaves out; use "
+            "classifier='codes', or upper_latent=8."
+        )
+    if classifier == "codes" and augment:
+        raise VariedError(
+            f"augment={augment} transforms images, but this classifier reads codes; use "
+            "classifier='conv', or leave augment out."
+        )
+    if joint and not upper_latent:
+        raise VariedError("upper_latent=0 leaves no M2 to join; leave joint or upper_latent out.")
+    if skip and not joint:
+        raise VariedError(
+            "skip needs the class in the bound of M1; use joint=True, or leave it out."
+        )

@@ -1,4 +1,4 @@
-"""Two maps of codes, one for the whole of a picture and one for its detail: VQ-VAE-2."""
+"""VQ-VAE-2: a codebook for the global structure of an image and one for its details."""
 
 from __future__ import annotations
 
@@ -17,99 +17,98 @@ from varied.models.vae import VAE
 from varied.quantizers import Quantized, Quantizer
 from varied.trace import ConditionalDistribution
 
-__all__ = ["TwoLevelQuantizer", "UpsampleConcat", "build_vqvae2", "upsample_to"]
-
 Shape = tuple[int, ...]
 
-#: How many times smaller than the picture the bottom map is, where only its channels are said.
-QUARTER = 4
+#: Downsampling factor from the image to the bottom map, if ``latent`` is only its channels.
+BOTTOM_FACTOR = 4
 
 
 def upsample_to(z: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a map of twice the size, each place repeated, cut where a side is odd."""
+    """Return a map upsampled by 2 with nearest neighbors, and cropped if a side is odd."""
     return z.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
 
 
 class TwoLevelQuantizer(Quantizer):
-    r"""A whole latent becomes codes of a small map, and codes of a larger one that are given them.
+    r"""Quantizes a feature map into a small top map and a larger bottom map given the top.
 
     .. math::
         e_\mathrm{top} &= \mathrm{quantize}(t(h)) \\
         e_\mathrm{bottom} &= \mathrm{quantize}(b(h, e_\mathrm{top}))
 
-    where h is the map that the encoder puts out, and t and b are nets of this head. To all others
-    it is a quantizer of one vector, the levels side by side from the datum upwards, that takes all
-    codes of both levels to spell. They are spelled from the top, so a prior that goes code by code
-    is one of the bottom given the top.
+    where h is the output of the encoder network, and t and b are networks of this head. Its latent
+    variable is one vector, the concatenation of the bottom and the top map. Its indices start with
+    those of the top, so an autoregressive prior models the bottom given the top.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),
         https://arxiv.org/abs/1906.00446
 
     Arguments:
-        features: The shape of h.
-        top: From h to codes of half its height and width.
-        bottom: From h, beside the codes of the top as large as it, to codes.
+        feature_shape: The shape of h.
+        top: From h to codes at half its height and width.
+        bottom: From the concatenation of h and the upsampled top codes to codes.
     """
 
     def __init__(
-        self, features: Shape, top: ConditionalDistribution, bottom: ConditionalDistribution
+        self, feature_shape: Shape, top: ConditionalDistribution, bottom: ConditionalDistribution
     ) -> None:
-        upper, lower = _coded(top.head), _coded(bottom.head)
+        upper, lower = _quantizer(top.head), _quantizer(bottom.head)
         super().__init__((lower.size + upper.size,), lower.num_codes)
-        self.features, self.depth = features, upper.num_tokens + lower.num_tokens
+        self.feature_shape, self.depth = feature_shape, upper.num_tokens + lower.num_tokens
         self.top, self.bottom = top, bottom
 
     @property
-    def upper(self) -> Quantizer:
-        """The quantizer of the top."""
-        return _coded(self.top.head)
+    def top_quantizer(self) -> Quantizer:
+        """The quantizer of the top map."""
+        return _quantizer(self.top.head)
 
     @property
-    def lower(self) -> Quantizer:
-        """The quantizer of the bottom."""
-        return _coded(self.bottom.head)
+    def bottom_quantizer(self) -> Quantizer:
+        """The quantizer of the bottom map."""
+        return _quantizer(self.bottom.head)
 
     @property
     def param_shape(self) -> Shape:
-        """The shape that a network must put out for one datum: h as a vector."""
-        return (math.prod(self.features),)
+        """The shape of the network output for one example: h as a vector."""
+        return (math.prod(self.feature_shape),)
 
     def quantize(self, rows: Tensor) -> Quantized:
-        """Return the codes of both levels of M maps, given as rows."""
-        h = rows.reshape(-1, *self.features)
-        top = _code(self.top, h)
-        bottom = _code(self.bottom, self._told(h, top.value))
+        """Return the codes of M feature maps, given as rows."""
+        h = rows.reshape(-1, *self.feature_shape)
+        top = _codes(self.top, h)
+        bottom = _codes(self.bottom, self._bottom_input(h, top.value))
         index = torch.cat([top.index, bottom.index], 1)
         if self.training:
             self._update_usage(rows, index)
-        return Quantized(_beside(bottom.value, top.value), index, bottom.cost + top.cost)
+        return Quantized(_concatenate(bottom.value, top.value), index, bottom.cost + top.cost)
 
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return both levels side by side, with shape (M, D), by their indices."""
-        top, bottom = index.split([self.upper.num_tokens, self.lower.num_tokens], 1)
-        return _beside(self.lower.lookup(bottom), self.upper.lookup(top))
+        """Return the codes of both maps, with shape (M, D), from their indices."""
+        sizes = [self.top_quantizer.num_tokens, self.bottom_quantizer.num_tokens]
+        top, bottom = index.split(sizes, 1)
+        return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Begin where the data are: at the top, and then at the bottom given the top."""
-        h = rows.reshape(-1, *self.features)
-        self.upper.init_from_data(self.top.outputs(h))
-        self.lower.init_from_data(self.bottom.outputs(self._told(h, _code(self.top, h).value)))
+        """Initialize the codebook of the top from data, then that of the bottom given the top."""
+        h = rows.reshape(-1, *self.feature_shape)
+        self.top_quantizer.init_from_data(self.top.outputs(h))
+        bottom_input = self._bottom_input(h, _codes(self.top, h).value)
+        self.bottom_quantizer.init_from_data(self.bottom.outputs(bottom_input))
 
-    def _told(self, h: Tensor, top: Tensor) -> Tensor:
-        return torch.cat([h, upsample_to(top, self.features[1:])], 1)
+    def _bottom_input(self, h: Tensor, top: Tensor) -> Tensor:
+        return torch.cat([h, upsample_to(top, self.feature_shape[1:])], 1)
 
     def _to_rows(self, h: Tensor) -> Tensor:
         return h.reshape(-1, *self.param_shape)
 
 
 class UpsampleConcat(nn.Module):
-    """A net of two maps that takes them as one vector, and makes the second as large as the first.
+    """A network of two maps in one vector, of which the second is upsampled to the first.
 
     Arguments:
-        net: A module from (N, 2 * C, h, w), and a context where there is one.
+        net: A module from (N, 2 * C, h, w) and, for a conditional model, a context.
         bottom: The shape of the first map.
-        top: The shape of the second, with half the height and width.
+        top: The shape of the second map, at half the height and width.
     """
 
     def __init__(self, net: nn.Module, bottom: Shape, top: Shape) -> None:
@@ -117,11 +116,11 @@ class UpsampleConcat(nn.Module):
         self.net, self.shapes = net, (bottom, top)
 
     def forward(self, z: Tensor, *c: Tensor) -> Tensor:
-        """Return what the net puts out.
+        """Return the output of the network.
 
         Arguments:
-            z: Both maps side by side, with shape (N, D).
-            c: The context, with shape (N, F), where the net reads one.
+            z: The concatenation of both maps, with shape (N, D).
+            c: The context, with shape (N, F), for a conditional model.
         """
         parts = z.split([math.prod(shape) for shape in self.shapes], 1)
         bottom, top = (z.unflatten(1, s) for z, s in zip(parts, self.shapes, strict=True))
@@ -129,58 +128,58 @@ class UpsampleConcat(nn.Module):
 
 
 def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: float = 0.0) -> VAE:
-    """VQ-VAE-2: a map of codes for the detail of a picture, below one of half its size.
+    """VQ-VAE-2: a map of codes for the details of an image, below a map of half its size.
 
-    ``latent`` is the shape of the larger map, such as (32, 7, 7), or its channels alone; then its
-    height and width are a quarter of the picture's.
+    ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels, in
+    which case its height and width are a quarter of those of the image.
 
     Arguments:
-        factory: Makes the parts.
-        channels: Channels of the map of the encoder that both levels read.
-        context_dropout: The chance that a row's context is dropped in training, so that a
-            conditional model samples without one too; 0.1 to 0.2 is usual.
+        factory: Builds the parts.
+        channels: The number of channels of the feature map from which both levels are quantized.
+        context_dropout: The probability of dropping the context of a row during training, so that a
+            conditional model can also sample without a context; 0.1 to 0.2 is usual.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),
         https://arxiv.org/abs/1906.00446
 
     Raises:
-        VariedError: If the data are no pictures, the latent is no map with a half, or the posterior
-            has no codes.
+        VariedError: If the data are not images, the latent variable is not a map that can be
+            halved, or the posterior is not a quantizer.
     """
     if channels < 1:
         raise VariedError(f"channels={channels} must be at least 1; 64 is the default.")
-    bottom = _bottom(factory)
+    bottom = _bottom_shape(factory)
     top = (bottom[0], *(-(-side // 2) for side in bottom[1:]))
-    h = (channels, *bottom[1:])
+    features = (channels, *bottom[1:])
+    bottom_input = (channels + top[0], *bottom[1:])
     head = TwoLevelQuantizer(
-        h,
-        factory.conditional(h, factory.posterior(top), 0),
-        factory.conditional((channels + top[0], *bottom[1:]), factory.posterior(bottom), 0),
+        features,
+        factory.conditional(features, factory.posterior(top), 0),
+        factory.conditional(bottom_input, factory.posterior(bottom), 0),
     )
-    encoder = ConditionalDistribution(
-        factory.net(factory.shape, h, factory.context), head, factory.shape
-    )
+    encoder_net = factory.net(factory.shape, features, factory.context)
+    encoder = ConditionalDistribution(encoder_net, head, factory.shape)
     likelihood = factory.likelihood(factory.shape)
-    net = factory.net((bottom[0] + top[0], *bottom[1:]), likelihood.param_shape, factory.context)
-    decoder = ConditionalDistribution(
-        UpsampleConcat(net, bottom, top), likelihood, head.event_shape
+    maps = (bottom[0] + top[0], *bottom[1:])
+    decoder_net = UpsampleConcat(
+        factory.net(maps, likelihood.param_shape, factory.context), bottom, top
     )
+    decoder = ConditionalDistribution(decoder_net, likelihood, head.event_shape)
     prior = factory.prior(head.event_shape, factory.context)
     prior.attach(encoder)
     return VAE(encoder, decoder, prior, context_dropout)
 
 
-def _bottom(factory: PartFactory) -> Shape:
-    """Return the shape of the larger map."""
+def _bottom_shape(factory: PartFactory) -> Shape:
     if len(factory.shape) != 3:
         raise VariedError(
-            "architecture='vq-vae-2' reads pictures (channels, height, width), not shape "
+            "architecture='vq-vae-2' needs images (channels, height, width), not data of shape "
             f"{factory.shape}; use architecture='vae'."
         )
     latent = factory.latent_shape
     if len(latent) == 1:
-        latent = (*latent, *(-(-side // QUARTER) for side in factory.shape[1:]))
+        latent = (*latent, *(-(-side // BOTTOM_FACTOR) for side in factory.shape[1:]))
     if len(latent) != 3 or max(latent[1:]) < 2:
         raise VariedError(
             f"architecture='vq-vae-2' needs a map that can be halved, not latent={latent}; "
@@ -189,20 +188,20 @@ def _bottom(factory: PartFactory) -> Shape:
     return latent
 
 
-def _coded(head: Head) -> Quantizer:
+def _quantizer(head: Head) -> Quantizer:
     if not isinstance(head, Quantizer):
         raise VariedError(
-            "architecture='vq-vae-2' is of codes and this posterior has none; use "
-            "posterior='vq', or architecture='vae'."
+            "architecture='vq-vae-2' needs a posterior with a codebook; use posterior='vq', or "
+            "architecture='vae'."
         )
     return head
 
 
-def _code(given: ConditionalDistribution, b: Tensor) -> CodebookPoint:
-    found = base_distribution(given(b))
-    assert isinstance(found, CodebookPoint), "every quantizer gives one"
-    return found
+def _codes(conditional: ConditionalDistribution, b: Tensor) -> CodebookPoint:
+    codes = base_distribution(conditional(b))
+    assert isinstance(codes, CodebookPoint)
+    return codes
 
 
-def _beside(bottom: Tensor, top: Tensor) -> Tensor:
+def _concatenate(bottom: Tensor, top: Tensor) -> Tensor:
     return torch.cat([bottom.flatten(1), top.flatten(1)], 1)

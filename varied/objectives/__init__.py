@@ -1,7 +1,7 @@
-"""What is minimized: a sum of weighted terms. A paper's objective is a function that adds them up.
+"""Training objectives: weighted sums of terms.
 
-A weight is a number or a schedule, so beta, KL warm-up and cyclical annealing are numbers that move
-and no feature of the loop.
+Each objective of the literature is a function that returns an `Objective`. A weight is a number or
+a schedule, so beta-VAE, KL warm-up and cyclical annealing are settings of one objective.
 """
 
 from collections.abc import Callable

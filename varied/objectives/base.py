@@ -1,4 +1,4 @@
-"""A sum of weighted terms, averaged over the batch."""
+"""An objective: a weighted sum of terms, averaged over the batch."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from varied.discriminators import AdversarialTerm
+from varied.errors import VariedError
+from varied.models import LatentModel
 from varied.scheduled_value import ScheduledValue, set_step
 from varied.schedules import Number
-from varied.terms import Term, kl, reconstruction
+from varied.terms import AdaptiveWeight, FunctionTerm, Term, kl, reconstruction
+from varied.terms.base import TermFunction
 from varied.trace import Trace
-
-__all__ = ["Objective", "WeightedTerm"]
 
 
 @dataclass(frozen=True)
 class WeightedTerm:
     """A term with its name and its weight.
 
-    A weight is a number, a schedule, or a module with a buffer ``value``, a method ``turn(step,
-    progress)`` and a method ``feel(value)``, which is told the mean of the term in each step.
+    Arguments:
+        name: The name of the term in the log.
+        term: A term, or a function from a trace to the value of each example.
+        weight: A number, a schedule or an adaptive weight.
     """
 
     name: str
-    term: Term
-    weight: Number | nn.Module = 1.0
+    term: Term | TermFunction
+    weight: Number | AdaptiveWeight = 1.0
 
 
 class Objective(nn.Module):
@@ -35,49 +38,48 @@ class Objective(nn.Module):
 
     .. math:: L = \frac1B \sum_b \sum_i w_i(t) \, f_i(b)
 
-    Reconstruction and KL are reported unweighted and apart whatever the terms are.
+    The reconstruction and the KL are always reported, unweighted, whatever the terms are.
 
     Arguments:
         terms: The terms with their weights.
-        samples: The number K of draws that the terms want for each datum.
+        samples: The number K of draws per example that the terms need.
     """
 
     def __init__(self, *terms: WeightedTerm, samples: int = 1) -> None:
         super().__init__()
         self.names = [weighted.name for weighted in terms]
-        self.terms = [weighted.term for weighted in terms]
+        self.terms = [_as_term(weighted.term) for weighted in terms]
         self.samples = samples
-        self.weights = nn.ModuleList(_dial(weighted.weight) for weighted in terms)
-        self.owned = nn.ModuleList(term for term in self.terms if isinstance(term, nn.Module))
+        self.weights = nn.ModuleList(_as_module(weighted.weight) for weighted in terms)
+        self.term_modules = nn.ModuleList(t for t in self.terms if isinstance(t, nn.Module))
 
     @property
     def requires(self) -> frozenset[str]:
-        """All that the terms read of the distributions."""
-        return frozenset().union(*(getattr(term, "requires", ()) for term in self.terms))
+        """What the terms read from the posterior and the prior."""
+        return frozenset().union(*(term.requires for term in self.terms))
 
     @property
-    def eager(self) -> bool:
-        """Whether a term takes gradients in the midst of a step, which a compiled one cannot."""
-        return any(getattr(term, "eager", False) for term in self.terms)
+    def can_compile(self) -> bool:
+        """Whether a training step with all terms can be compiled."""
+        return all(term.can_compile for term in self.terms)
 
     @property
-    def critics(self) -> dict[str, AdversarialTerm]:
-        """The terms that own a critic, by name."""
+    def discriminators(self) -> dict[str, AdversarialTerm]:
+        """The terms with a discriminator, by name."""
         pairs = zip(self.names, self.terms, strict=True)
         return {name: term for name, term in pairs if isinstance(term, AdversarialTerm)}
 
-    def attach(self, model: Any) -> None:
-        """Show the model to the terms that need more of it than a trace."""
-        shown: list[Any] = [term for term in self.terms if hasattr(term, "attach")]
-        for term in shown:
+    def attach(self, model: LatentModel) -> None:
+        """Prepare all terms for a model, before it is trained or loaded."""
+        for term in self.terms:
             term.attach(model)
 
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set every number that moves.
+        """Set all scheduled values.
 
         Arguments:
-            step: Steps done.
-            progress: The share of the run that is done, for schedules whose length is a share.
+            step: The number of completed steps.
+            progress: The completed fraction of the training, for schedules in such fractions.
         """
         set_step(self, step, progress)
 
@@ -85,52 +87,69 @@ class Objective(nn.Module):
         """Return the loss and its parts.
 
         Arguments:
-            trace: What a model left.
-            step: Sets the numbers that move; None leaves them as they were last turned.
+            trace: The trace of a pass.
+            step: Sets the scheduled values; None leaves them unchanged.
 
         Returns:
-            The loss (a scalar), and batch means by name, in nats: each term unweighted, the true
-            ``reconstruction`` and ``kl`` always among them where they exist, ``beta``, the weight
-            of the rate, where it has one, and what each critic pays. What critics pay is part of
-            the loss, but its gradient reaches no one else.
+            The loss, a scalar, and batch means by name: each term unweighted, ``reconstruction``
+            and ``kl`` if they exist, ``beta``, the weight of the KL, and the losses of the
+            discriminators. These are part of the loss, but train only the discriminators.
         """
         if step is not None:
             self.set_step(step)
         values = [term(trace).mean() for term in self.terms]
-        weights = [dial.get_buffer("value") for dial in self.weights]
+        weights = [weight.get_buffer("value") for weight in self.weights]
         loss = torch.stack([w * value for w, value in zip(weights, values, strict=True)]).sum()
         parts = dict(zip(self.names, values, strict=True))
-        self._update_weights(parts)
-        paid = {
-            f"{name}_discriminator": critic.loss(trace) for name, critic in self.critics.items()
+        self._update_weights(values)
+        discriminator_losses = {
+            f"{name}_discriminator": term.discriminator_loss(trace)
+            for name, term in self.discriminators.items()
         }
-        parts |= self._report(trace, parts) | paid
-        for critic in self.critics.values():
-            parts |= critic.told
-        return loss + sum(paid.values()), {name: value.detach() for name, value in parts.items()}
-
-    def _update_weights(self, parts: dict[str, Tensor]) -> None:
-        pairs: list[tuple[str, Any]] = list(zip(self.names, self.weights, strict=True))
-        for name, weight in pairs:
-            if self.training and hasattr(weight, "update"):
-                weight.update(parts[name].detach())
-
-    def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        told = {}
-        if "reconstruction" not in parts:
-            told["reconstruction"] = reconstruction(trace).mean()
-        if "density" in self.requires and "kl" not in parts:
-            told["kl"] = kl(trace).mean()
-        dials = dict(zip(self.names, self.weights, strict=True))
-        for name in {"kl", "free_bits_kl"} & dials.keys():
-            # A copy: the buffer itself moves on with the next step.
-            told["beta"] = dials[name].get_buffer("value").clone()
-        return told
+        parts |= self._report(trace, parts) | discriminator_losses
+        for term in self.discriminators.values():
+            parts |= term.logs
+        loss = loss + sum(discriminator_losses.values())
+        return loss, {name: value.detach() for name, value in parts.items()}
 
     def weight(self, name: str) -> float:
-        """Return the present weight of a term by its name."""
+        """Return the current weight of a term by its name."""
         return float(self.weights[self.names.index(name)].get_buffer("value"))
 
+    def _update_weights(self, values: list[Tensor]) -> None:
+        for weight, value in zip(self.weights, values, strict=True):
+            if self.training and isinstance(weight, AdaptiveWeight):
+                weight.update(value.detach())
 
-def _dial(weight: Number | nn.Module) -> nn.Module:
-    return weight if isinstance(weight, nn.Module) else ScheduledValue(weight)
+    def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the reconstruction, the KL and beta, if they are not among the parts."""
+        report = {}
+        if "reconstruction" not in parts:
+            report["reconstruction"] = reconstruction(trace).mean()
+        if "density" in self.requires and "kl" not in parts:
+            report["kl"] = kl(trace).mean()
+        for name, weight in zip(self.names, self.weights, strict=True):
+            if name in ("kl", "free_bits_kl"):
+                # A copy, since the next step changes the buffer.
+                report["beta"] = weight.get_buffer("value").clone()
+        return report
+
+
+def check_not_negative(remedy: str = "", **values: Any) -> None:
+    """Raise an error if a number is negative; schedules are not checked.
+
+    Arguments:
+        remedy: The end of the message.
+        values: Numbers or schedules by name.
+    """
+    for name, value in values.items():
+        if isinstance(value, float | int) and value < 0:
+            raise VariedError(f"{name}={value} must not be below 0{remedy and f'; {remedy}'}.")
+
+
+def _as_term(term: Term | TermFunction) -> Term:
+    return term if isinstance(term, Term) else FunctionTerm(term)
+
+
+def _as_module(weight: Number | AdaptiveWeight) -> nn.Module:
+    return weight if isinstance(weight, AdaptiveWeight) else ScheduledValue(weight)

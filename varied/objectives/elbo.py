@@ -1,45 +1,44 @@
-"""The evidence lower bound and its nearest kin, and reconstruction alone."""
+"""The evidence lower bound and its variants, and the reconstruction objective of autoencoders."""
 
 from __future__ import annotations
 
 from varied.errors import VariedError
-from varied.objectives.base import Objective, WeightedTerm
+from varied.objectives.base import Objective, WeightedTerm, check_not_negative
 from varied.schedules import Number
-from varied.terms import FreeBits, FreeBitsPerLevel, PIController, kl, ms_ssim_loss, reconstruction
-
-__all__ = ["control_vae", "elbo", "ms_ssim", "reconstruction_only"]
+from varied.terms import FreeBits, PIController, kl, ms_ssim_loss, reconstruction
 
 
 def elbo(
     beta: Number = 1.0, free_bits: Number = 0.0, free_bits_per_level: Number = 0.0
 ) -> Objective:
-    r"""The negative evidence lower bound, with a weight on the KL.
+    r"""The negative evidence lower bound (ELBO), with a weight on the KL.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
 
-    With ``beta=1`` it is the bound itself; a schedule is KL annealing.
+    ``beta=1`` is the bound; a schedule is KL annealing.
 
     References:
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
 
     Arguments:
-        beta: The weight of the KL, a number, or a schedule such as linear(0, 1, 2000).
-        free_bits: Nats of each dimension that cost nothing, a number or a schedule.
-        free_bits_per_level: Nats of each level of latents that cost nothing, a number or a schedule.
+        beta: The weight of the KL: a number, or a schedule such as linear(0, 1, 2000).
+        free_bits: The minimum KL of each latent dimension, in nats: a number or a schedule.
+        free_bits_per_level: The minimum KL of each level of latent variables, in nats: a number or
+            a schedule.
     """
-    _not_below(beta, "beta", "0 is an objective='reconstruction'")
+    check_not_negative("0 is objective='reconstruction'", beta=beta)
     if free_bits and free_bits_per_level:
-        raise VariedError("Give free nats by dimension (free_bits) or by level (free_level).")
-    cost = WeightedTerm("kl", kl, beta)
+        raise VariedError("Give free bits per dimension or per level, not both.")
+    kl_term = WeightedTerm("kl", kl, beta)
     if free_bits:
-        cost = WeightedTerm("free_bits_kl", FreeBits(free_bits), beta)
+        kl_term = WeightedTerm("free_bits_kl", FreeBits(free_bits), beta)
     if free_bits_per_level:
-        cost = WeightedTerm("free_bits_kl", FreeBitsPerLevel(free_bits_per_level), beta)
-    return Objective(WeightedTerm("reconstruction", reconstruction), cost)
+        kl_term = WeightedTerm("free_bits_kl", FreeBits(free_bits_per_level, "level"), beta)
+    return Objective(WeightedTerm("reconstruction", reconstruction), kl_term)
 
 
 def reconstruction_only() -> Objective:
-    r"""Reconstruction alone: the objective of an autoencoder.
+    r"""The negative log-likelihood of the data given their codes, the objective of an autoencoder.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)]
     """
@@ -53,37 +52,37 @@ def control_vae(
     min_weight: float = 0.0,
     max_weight: float = 10.0,
 ) -> Objective:
-    r"""The bound with a weight on the KL that turns itself, so that the KL holds a number of nats.
+    r"""The ELBO with a KL weight that a controller adapts to reach a target KL.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x), p(z))
 
-    with :math:`\beta_t` from a `varied.terms.PIController`. The defaults suit sums in nats: 20 of
-    them are a little less than digits take at beta 1, and ``ki`` is ten times the paper's, so that
-    a run of some 2,000 steps gets there.
+    with :math:`\beta_t` from a `varied.terms.PIController`. The defaults are for sums in nats: on
+    MNIST 20 nats is slightly below the KL at beta 1, and ``ki`` is ten times that of the paper, so
+    that a run of about 2,000 steps reaches the target.
 
     References:
         ControlVAE: Controllable Variational Autoencoder (Shao et al., 2020),
         https://arxiv.org/abs/2004.05988
 
     Arguments:
-        kl_target: The nats to hold, a number, or a schedule such as linear(1, 20, 0.3).
-        kp: The share of the weight that follows the present error.
-        ki: The share that follows the sum of all errors, for each nat and step.
-        min_weight: The least weight, with which it starts.
+        kl_target: The target KL in nats: a number, or a schedule such as linear(1, 20, 0.3).
+        kp: The proportional gain.
+        ki: The integral gain, per nat and step.
+        min_weight: The smallest weight, which is also the initial one.
         max_weight: The largest weight.
     """
-    _not_below(kl_target, "kl_target", "say how many nats to hold, such as 20")
+    check_not_negative("give the KL in nats, such as 20", kl_target=kl_target)
     weight = PIController(kl_target, kp=kp, ki=ki, min_weight=min_weight, max_weight=max_weight)
     return Objective(WeightedTerm("reconstruction", reconstruction), WeightedTerm("kl", kl, weight))
 
 
 def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
-    r"""The bound, and what the eye sees: how unlike in structure a picture and its mean are.
+    r"""The ELBO and a structural similarity (MS-SSIM) loss of images and their reconstructions.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
         + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))
 
-    For pictures in [0, 1].
+    For images in [0, 1].
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),
@@ -92,18 +91,13 @@ def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
         https://arxiv.org/abs/1511.06409
 
     Arguments:
-        ssim_weight: Nats for a picture without any likeness, a number or a schedule.
-        beta: The weight of the KL, a number or a schedule.
+        ssim_weight: The loss in nats at similarity 0: a number or a schedule.
+        beta: The weight of the KL: a number or a schedule.
     """
-    _not_below(ssim_weight, "ssim_weight", "0 is an objective='elbo'")
-    _not_below(beta, "beta", "0 leaves the KL out")
+    check_not_negative("0 is objective='elbo'", ssim_weight=ssim_weight)
+    check_not_negative("0 removes the KL", beta=beta)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
         WeightedTerm("kl", kl, beta),
         WeightedTerm("ms_ssim", ms_ssim_loss, ssim_weight),
     )
-
-
-def _not_below(value: Number, name: str, way: str) -> None:
-    if isinstance(value, float | int) and value < 0:
-        raise VariedError(f"{name}={value} must not be below 0; {way}.")

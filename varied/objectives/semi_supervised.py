@@ -1,38 +1,33 @@
-"""Learning classes from few labels."""
+"""Objectives of semi-supervised models."""
 
 from __future__ import annotations
 
-from varied.errors import VariedError
-from varied.objectives.base import Objective, WeightedTerm
+from varied.objectives.base import Objective, WeightedTerm, check_not_negative
 from varied.schedules import Number
-from varied.terms import kl, reconstruction
-from varied.terms.semi_supervised import Classification, UpperTerm
-
-__all__ = ["m1m2", "m2"]
+from varied.terms import Classification, UpperTerm, kl, reconstruction
 
 
 def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
-    r"""The bound, and what the classifier pays for the labels.
+    r"""The ELBO, and the classification loss of labeled examples.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q, p) - \alpha \log q(y \mid x)
 
-    where the last is a mean over the rows that have a label. With architecture='m2' it is that of
-    M2. With a architecture='m1m2' it is M1+M2 where that is joint, else M1 and a classifier on its
-    codes.
+    where the last term is a mean over the labeled examples. With architecture='m2' it is the
+    objective of M2; with architecture='m1m2' that of a joint M1+M2, or of M1 with a classifier of
+    its codes.
 
-    A weight of the KL that falls to 1, such as linear(5, 1, 0.5), is worth a try: at first only the
-    class is worth its price, and it stays undecided for longer.
+    A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: at first only the class is
+    worth its KL, and the classifier commits to a class later.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
 
     Arguments:
-        alpha: The weight of classifying the labeled rows, a number or a schedule.
-        beta: The weight of the KL, a number or a schedule.
+        alpha: The weight of the classification loss: a number or a schedule.
+        beta: The weight of the KL: a number or a schedule.
     """
-    _above(alpha, "alpha")
-    _above(beta, "beta")
+    check_not_negative("0 removes the term", alpha=alpha, beta=beta)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
         WeightedTerm("kl", kl, beta),
@@ -41,25 +36,24 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
 
 
 def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.0) -> Objective:
-    r"""The bound of M1, that of M2 on its codes, and what the classifier pays for the labels.
+    r"""The ELBO of M1, that of M2 on its codes, and the classification loss of labeled examples.
 
     .. math:: L_1(x) + g \, L_2(z_1) - \alpha \log q(y \mid z_1)
 
-    For a architecture='m1m2' that is not joint.
+    For architecture='m1m2' with joint=False.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
 
     Arguments:
-        alpha: The weight of classifying the labeled rows, a number or a schedule.
-        generative_weight: The weight of the bound of M2, a number or a schedule.
-        beta: The weight of the KL of M1, a number or a schedule; below 1 the codes say more of a
-            datum, and M2 has more to tell classes by.
+        alpha: The weight of the classification loss: a number or a schedule.
+        generative_weight: The weight of the ELBO of M2: a number or a schedule.
+        beta: The weight of the KL of M1: a number or a schedule. Below 1 the codes hold more
+            information about the data, from which M2 can infer the class.
     """
-    _above(alpha, "alpha")
-    _above(generative_weight, "generative")
-    _above(beta, "beta")
+    weights = {"alpha": alpha, "generative_weight": generative_weight, "beta": beta}
+    check_not_negative("0 removes the term", **weights)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
         WeightedTerm("kl", kl, beta),
@@ -67,8 +61,3 @@ def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.
         WeightedTerm("upper_kl", UpperTerm(kl), generative_weight),
         WeightedTerm("classification", Classification(), alpha),
     )
-
-
-def _above(value: Number, name: str) -> None:
-    if isinstance(value, float | int) and value < 0:
-        raise VariedError(f"{name}={value} must not be below 0; 0 leaves its part out.")

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from varied.errors import VariedError
-from varied.objectives.base import Objective, WeightedTerm
+from varied.objectives.base import Objective, WeightedTerm, check_not_negative
 from varied.schedules import Number
-from varied.terms import reconstruction
-from varied.terms.quantization import quantization
-
-__all__ = ["vq_vae"]
+from varied.terms import quantization, reconstruction
 
 
 def vq_vae(vq_weight: Number = 1.0) -> Objective:
-    r"""Reconstruction, and what the codebook costs: the objective of a VQ-VAE.
+    r"""Reconstruction, and the loss of the quantizer: the objective of a VQ-VAE.
 
-    .. math:: -\log p(x \mid z) + w \, \mathrm{cost}
+    .. math:: -\log p(x \mid z) + w \, L_\mathrm{quantizer}
 
-    where the cost is the quantizer's own: for "vq" the squared distances to the codes with their
-    commitment, for "fsq" nothing. Both are sums over dimensions. The KL to a uniform prior over
-    codes would be a constant.
+    For "vq" the loss is the squared distance to the codes with the commitment term, for "fsq" it is
+    0. Both terms are sums over dimensions. The KL from a uniform prior over codes is constant.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
         https://arxiv.org/abs/1711.00937
 
     Arguments:
-        vq_weight: The weight of the quantizer's loss, a number or a schedule.
+        vq_weight: The weight of the quantizer's loss: a number or a schedule.
     """
-    if isinstance(vq_weight, float | int) and vq_weight < 0:
-        raise VariedError(f"vq_weight={vq_weight} must not be below 0; 1 is usual.")
+    check_not_negative("1 is usual", vq_weight=vq_weight)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
         WeightedTerm("quantization", quantization, vq_weight),

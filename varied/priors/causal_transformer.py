@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from varied.nets.autocast import AutocastModule
+
 
 class KVCache:
     """The keys and values of the preceding tokens.
@@ -66,7 +68,7 @@ class Block(nn.Module):
         return h.transpose(1, 2).flatten(2)
 
 
-class CausalTransformer(nn.Module):
+class CausalTransformer(AutocastModule):
     """A transformer that predicts each code from the preceding ones and an optional context.
 
     Arguments:
@@ -94,8 +96,6 @@ class CausalTransformer(nn.Module):
         self.tokens = tokens
         #: The number of floats that the cache of one sequence stores.
         self.cache_size = 2 * depth * tokens * width
-        #: The dtype of matrix products; None for float32.
-        self.precision: torch.dtype | None = None
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
         self.embedding = nn.Embedding(codes, width)
@@ -126,8 +126,7 @@ class CausalTransformer(nn.Module):
             index: Sequences of codes, with shape (N, tokens).
             c: The context, with shape (N, F), or None.
         """
-        device = index.device.type
-        with torch.autocast(device, dtype=self.precision, enabled=self.precision is not None):
+        with self.autocast(index.device):
             start = self.start_token(len(index), c)
             tokens = torch.cat([start, self.embedding(index[:, :-1])], 1)
             h = self.dropout(tokens + self.position_embedding)

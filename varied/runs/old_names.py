@@ -206,7 +206,19 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^(prior\.)?spreads$", r"\1log_variances"),
     (r"^(prior\.)?lower$", r"\1scale_tril"),
     (r"^(prior\.)?unit$", r"\1is_unit_interval"),
+    (r"^rungs\.(\d+)\.up\.", r"levels.\1.bottom_up."),
+    (r"^rungs\.(\d+)\.down\.", r"levels.\1.top_down."),
+    (r"^rungs\.(\d+)\.above\.", r"levels.\1.prior_net."),
+    (r"^rungs\.(\d+)\.both\.", r"levels.\1.posterior_net."),
+    (r"^rungs\.(\d+)\.merge\.", r"levels.\1.latent_proj."),
+    (r"^told\.", "context_proj."),
+    (r"^below\.", "m1."),
+    (r"^above\.classifier\.", "classifier."),
+    (r"^above\.", "m2."),
 ]
+
+#: The same for the weights of M2, which have names of a plain VAE.
+OLD_M2_WEIGHTS: list[tuple[str, str]] = [(r"^(trunk|encoder|decoder)\.", r"vae.\1.")]
 
 #: By new name: the file and the key of a factor that was calibrated on the validation rows.
 OLD_CALIBRATION = {
@@ -267,11 +279,13 @@ def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def upgrade_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of format 1 under the names of this version."""
-    return {_upgraded_name(name): tensor for name, tensor in tensors.items()}
+    is_m2 = any(name.startswith("trunk.") for name in tensors)
+    patterns = OLD_WEIGHTS + (OLD_M2_WEIGHTS if is_m2 else [])
+    return {_upgraded_name(name, patterns): tensor for name, tensor in tensors.items()}
 
 
-def _upgraded_name(name: str) -> str:
-    for old, new in OLD_WEIGHTS:
+def _upgraded_name(name: str, patterns: list[tuple[str, str]]) -> str:
+    for old, new in patterns:
         name = re.sub(old, new, name)
     return name
 

@@ -60,7 +60,7 @@ def style(
 
 def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
     """Return each example decoded in each context."""
-    if run.context is None or not run.model.decodes_context:
+    if run.context is None or not run.model.decoder_reads_context:
         raise VariedError(
             "The decoder of this run does not receive a class: train one with "
             "model='conditional-vae' on labeled data, or give levels or units."

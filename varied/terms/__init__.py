@@ -1,45 +1,47 @@
-"""What an objective is made of: one number for each datum, in nats, read off a trace.
+"""The terms of objectives: one number per example, in nats, computed from a trace.
 
-A term is a function of a trace that owns nothing. Sums run over the dimensions of the data, never
-means; the mean over the batch is taken once, by the objective. A number that belongs to the batch
-as a whole (a covariance, a distance between two sets of codes) is told for each datum alike, so
-that its mean is itself. What a term ``reads`` ("density", "marginals") is compared with what the
-heads give, before anything is trained.
+Terms sum over the dimensions of the data; the objective takes the mean over the batch. A quantity
+of the batch as a whole (a covariance, a distance between two sets of codes) has the same value for
+each example, so that its mean is itself. What a term requires of the distributions ("density",
+"marginals") is checked before training.
 """
 
 from varied.terms.aggregate_posterior import (
     Capacity,
     DimensionWiseKL,
     IndexCodeMI,
-    PartCapacity,
     TotalCorrelation,
     VariancePenalty,
     covariance_penalty,
 )
-from varied.terms.base import Term, full_precision, latent_gradient, no_compile, requires
-from varied.terms.elbo import FreeBits, FreeBitsPerLevel, kl, reconstruction
+from varied.terms.base import FunctionTerm, Term, full_precision, requires
+from varied.terms.elbo import FreeBits, kl, reconstruction
 from varied.terms.importance import CIWAE, PIWAE, DReG, MultiplyIWAE, SubsampledIWAE, iwae
 from varied.terms.mmd import MMD
 from varied.terms.ms_ssim import ms_ssim_loss
-from varied.terms.pi_controller import PIController
+from varied.terms.pi_controller import AdaptiveWeight, PIController
+from varied.terms.quantization import quantization
 from varied.terms.regularizers import WeightNorm, code_norm, gradient_penalty
+from varied.terms.semi_supervised import Classification, UpperTerm
 
 __all__ = [
     "CIWAE",
     "MMD",
     "PIWAE",
+    "AdaptiveWeight",
     "Capacity",
+    "Classification",
     "DReG",
     "DimensionWiseKL",
     "FreeBits",
-    "FreeBitsPerLevel",
+    "FunctionTerm",
     "IndexCodeMI",
     "MultiplyIWAE",
     "PIController",
-    "PartCapacity",
     "SubsampledIWAE",
     "Term",
     "TotalCorrelation",
+    "UpperTerm",
     "VariancePenalty",
     "WeightNorm",
     "code_norm",
@@ -48,9 +50,8 @@ __all__ = [
     "gradient_penalty",
     "iwae",
     "kl",
-    "latent_gradient",
     "ms_ssim_loss",
-    "no_compile",
+    "quantization",
     "reconstruction",
     "requires",
 ]

@@ -1,75 +1,87 @@
-"""What a term is, what it may read, and the numbers that move."""
+"""The interface of terms, and decorators for terms that are functions."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, Protocol, TypeVar, cast
+from functools import update_wrapper, wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from varied.errors import VariedError
+from varied.models import LatentModel
 from varied.trace import Trace
 
-__all__ = ["Term", "full_precision", "latent_gradient", "no_compile", "requires"]
-
 F = TypeVar("F", bound=Callable[..., object])
+TermFunction = Callable[[Trace], Tensor]
 
 
-class Term(Protocol):
-    """A function from a trace to one number for each datum, with shape (B), in nats."""
+class Term(ABC):
+    """One summand of an objective: a number per example, in nats, computed from a trace.
+
+    Subclass it for a term with settings or state, together with ``nn.Module`` if it has parameters
+    or buffers. Any other term is a function, decorated with `requires`.
+    """
+
+    #: What the term reads from the posterior and the prior; see `varied.heads.Head.provides`.
+    requires: frozenset[str] = frozenset()
+    #: Whether a training step with this term can be compiled.
+    can_compile: bool = True
+
+    def attach(self, model: LatentModel) -> None:  # noqa: B027 (optional)
+        """Prepare for a model, before it is trained or loaded, if traces are not enough."""
+
+    @abstractmethod
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return the value of each example, with shape (B)."""
+
+
+class FunctionTerm(Term):
+    """A term that is a function.
+
+    Arguments:
+        function: From a trace to the value of each example, with shape (B).
+        requires: What the function reads from the posterior and the prior.
+        can_compile: Whether a training step with this term can be compiled.
+    """
+
+    def __init__(
+        self,
+        function: TermFunction,
+        requires: frozenset[str] = frozenset(),
+        can_compile: bool = True,
+    ) -> None:
+        self.function, self.requires, self.can_compile = function, requires, can_compile
+        update_wrapper(self, function)
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the term of each datum."""
-        ...
+        """Return the value of each example, with shape (B)."""
+        return self.function(trace)
 
 
-def requires(*what: str) -> Callable[[F], F]:
-    """Mark what a term reads of the distributions: "density" or "marginals"."""
+def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], FunctionTerm]:
+    """Make a term of a function.
 
-    def mark(term: F) -> F:
-        term.requires = frozenset(what)  # type: ignore[attr-defined]
-        return term
+    Arguments:
+        names: What the function reads from the posterior and the prior: "density", "marginals",
+            "codes" or "parts".
+        can_compile: Whether a training step with this term can be compiled. A term that computes
+            gradients cannot, since autograd sees a compiled step as a single node.
+    """
+    return lambda function: FunctionTerm(function, frozenset(names), can_compile)
 
-    return mark
 
+def full_precision(function: F) -> F:
+    """Run a function of a trace, or such a method, without autocast.
 
-def full_precision(term: F) -> F:
-    """Run a term outside autocast: products of small differences are lost in bfloat16."""
+    Differences of nearly equal numbers vanish in bfloat16.
+    """
 
-    @wraps(term)
-    def outside(*args: Any) -> object:
+    @wraps(function)
+    def without_autocast(*args: Any) -> object:
         trace: Trace = args[-1]
         with torch.autocast(trace.x.device.type, enabled=False):
-            return term(*args)
+            return function(*args)
 
-    return cast(F, outside)
-
-
-def no_compile(term: F) -> F:
-    """Mark a term that takes gradients in the midst of a step: such a step must not be compiled.
-
-    A compiled step is one node to autograd, and what happens within cannot be taken apart.
-    """
-    term.eager = True  # type: ignore[attr-defined]
-    return term
-
-
-def latent_gradient(value: Tensor, z: Tensor, *, create_graph: bool = False) -> Tensor:
-    """Return how a scalar changes with the latents, with the shape of ``z``.
-
-    Raises:
-        VariedError: If how it depends on them cannot be seen, as in a compiled step.
-    """
-    if not value.requires_grad:  # a constant, such as the density on a sphere
-        return torch.zeros_like(z)
-    found: Tensor | None = torch.autograd.grad(
-        value, z, retain_graph=True, create_graph=create_graph, allow_unused=True
-    )[0]
-    if found is None:
-        raise VariedError(
-            "This objective takes slopes in z in the midst of a step, and a compiled step hides "
-            "them; train with compile='no'."
-        )
-    return found
+    return cast(F, without_autocast)

@@ -1,21 +1,20 @@
-"""The two terms of the evidence lower bound, and the KL with a part of it free."""
+"""The two terms of the evidence lower bound, and the KL with free bits."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from varied.errors import VariedError
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Number
-from varied.terms.base import requires
+from varied.terms.base import Term, requires
 from varied.trace import Level, Trace
-
-__all__ = ["FreeBits", "FreeBitsPerLevel", "kl", "reconstruction"]
 
 
 @requires()
 def reconstruction(trace: Trace) -> Tensor:
-    r"""The reconstruction term of each datum.
+    r"""Return the reconstruction term of each example.
 
     .. math:: -\mathbb E_{q(z \mid x)} \log p(x \mid z)
 
@@ -27,7 +26,7 @@ def reconstruction(trace: Trace) -> Tensor:
 
 @requires("density")
 def kl(trace: Trace) -> Tensor:
-    r"""The KL term of each datum, over all levels.
+    r"""Return the KL of each example, summed over all levels.
 
     .. math:: KL(q(z \mid x), p(z))
 
@@ -37,71 +36,47 @@ def kl(trace: Trace) -> Tensor:
     return trace.expect(torch.stack([level.kl for level in trace.levels]).sum(0))
 
 
-@requires("density", "marginals")
-class FreeBits(nn.Module):
-    r"""The KL, with so many nats of each dimension free.
+class FreeBits(nn.Module, Term):
+    r"""The KL with a minimum per latent dimension, or per level of latent variables.
 
     .. math:: \sum_j \max(\lambda, \overline{KL}_j)
 
-    where the mean is over the batch, as in the paper; code in the wild often takes the maximum for
-    each datum. A dimension below :math:`\lambda` gets no gradient, so it is not pushed to zero.
+    where the mean is over the batch, as in the paper; some implementations take the maximum per
+    example. A dimension or level below :math:`\lambda` gets no gradient, so it does not collapse.
+    Minima per dimension need a posterior with independent dimensions; minima per level do not.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
         https://arxiv.org/abs/1606.04934
 
     Arguments:
-        nats: The free nats of each dimension, a number or a schedule.
+        nats: The minimum, a number or a schedule.
+        per: "dimension" or "level".
     """
 
-    def __init__(self, nats: Number) -> None:
+    def __init__(self, nats: Number, per: str = "dimension") -> None:
         super().__init__()
-        self.nats = ScheduledValue(nats)
+        if per not in ("dimension", "level"):
+            raise VariedError(f"per='{per}' must be 'dimension' or 'level'.")
+        self.nats, self.per = ScheduledValue(nats), per
+        self.requires = frozenset({"density", "marginals"} if per == "dimension" else {"density"})
 
     def forward(self, trace: Trace) -> Tensor:
         """Return nats, with shape (B)."""
-        free = [_above(_rows(trace, level), self.nats.value) for level in trace.levels]
-        return torch.stack(free).sum(0)
+        if self.per == "level":
+            return self._clamped(torch.stack([trace.expect(level.kl) for level in trace.levels], 1))
+        per_level = [self._clamped(_kl_per_dimension(trace, level)) for level in trace.levels]
+        return torch.stack(per_level).sum(0)
+
+    def _clamped(self, kl: Tensor) -> Tensor:
+        """Return the sum over the columns of (B, D), each at least the minimum in its mean."""
+        is_above = kl.mean(0, keepdim=True) > self.nats.value
+        return torch.where(is_above, kl, self.nats.value).sum(1)
 
 
-@requires("density")
-class FreeBitsPerLevel(nn.Module):
-    r"""The KL, with so many nats of each level of latents free.
-
-    .. math:: \sum_l \max(\lambda, \overline{KL}_l)
-
-    where the mean is over the batch. A level below :math:`\lambda` gets no gradient, so the upper
-    rungs of a ladder are not emptied before they are of use. The KL of a level may be taken from
-    draws, so this goes with any posterior.
-
-    References:
-        Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
-        https://arxiv.org/abs/1606.04934
-
-    Arguments:
-        nats: The free nats of each level, a number or a schedule.
-    """
-
-    def __init__(self, nats: Number) -> None:
-        super().__init__()
-        self.nats = ScheduledValue(nats)
-
-    def forward(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
-        kl = torch.stack([trace.expect(level.kl) for level in trace.levels], 1)
-        return _above(kl, self.nats.value)
-
-
-def _above(kl: Tensor, free: Tensor) -> Tensor:
-    """Return the sum of what each column of (B, D) pays: itself, or the free nats."""
-    paid = kl.mean(0, keepdim=True) > free
-    return torch.where(paid, kl, free).sum(1)
-
-
-def _rows(trace: Trace, level: Level) -> Tensor:
-    """Return the KL of each dimension with shape (B, D), whether q has its own for each draw."""
-    event = len(level.q.event_shape)
-    kl = level.kl_per_element.flatten(-event)
+def _kl_per_dimension(trace: Trace, level: Level) -> Tensor:
+    """Return the KL of each dimension, with shape (B, D), averaged over draws if q has several."""
+    kl = level.kl_per_element.flatten(-len(level.q.event_shape))
     if kl.dim() == 2:
         return kl
     return torch.stack([trace.expect(column) for column in kl.unbind(-1)], -1)

@@ -1,6 +1,8 @@
-"""A weight that turns itself, so that a term holds a number of nats."""
+"""Weights of terms that adapt to the values of their terms."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -9,74 +11,82 @@ from varied.errors import VariedError
 from varied.scheduled_value import ScheduledValue, StepDependent
 from varied.schedules import Number
 
-__all__ = ["PIController"]
+
+class AdaptiveWeight(StepDependent):
+    """A weight that depends on the past values of its term."""
+
+    #: The weight of the current step, a buffer.
+    value: Tensor
+
+    @abstractmethod
+    def set_step(self, step: int, progress: float = 1.0) -> None:
+        """Set the weight of a step; repeated calls have no further effect."""
+
+    @abstractmethod
+    def update(self, value: Tensor) -> None:
+        """Record the batch mean of the term in a training step."""
 
 
-class PIController(StepDependent):
-    r"""A weight moved by a proportional and an integral controller.
+class PIController(AdaptiveWeight):
+    r"""A weight from a proportional-integral controller that keeps a term at a target.
 
-    With :math:`e_t` the goal less the term,
+    With the error :math:`e_t`, the target minus the term,
 
     .. math:: \beta_{t+1} = \beta_{min} + \frac{K_p}{1 + \exp(e_t)} + I_t, \qquad
         I_t = I_{t-1} - K_i e_t,
 
-    within :math:`[\beta_{min}, \beta_{max}]`. A term that is too large raises its own weight.
-    The integral is kept within the same bounds, so that it has nothing to unwind after a long
-    time at one of them; the paper stops it there instead, which can leave it there.
+    clamped to :math:`[\beta_{min}, \beta_{max}]`. A term above the target increases its weight. The
+    integral is clamped to the same range to prevent windup; the paper instead stops integrating at
+    the bounds, where the weight may then stay.
 
-    What was felt moves the weight when it is turned, before the next step, and is saved with the
-    run: an interrupted one goes on with the same weight.
+    An error changes the weight of the next step, in `set_step`. All state is in buffers, so a
+    resumed run continues with the same weight.
 
     References:
         ControlVAE: Controllable Variational Autoencoder (Shao et al., 2020),
         https://arxiv.org/abs/2004.05988
 
     Arguments:
-        goal: What the term should be, in nats, a number or a schedule.
-        kp: The share that follows the present error.
-        ki: The share that follows the sum of all errors, for each nat and step.
-        min_weight: The least weight, with which it starts.
+        target: The target of the term, in nats, a number or a schedule.
+        kp: The proportional gain.
+        ki: The integral gain, per nat and step.
+        min_weight: The smallest weight, which is also the initial one.
         max_weight: The largest weight.
     """
 
-    value: Tensor
     integral: Tensor
-    present: Tensor
+    proportional: Tensor
 
     def __init__(
-        self, goal: Number, *, kp: float, ki: float, min_weight: float, max_weight: float
+        self, target: Number, *, kp: float, ki: float, min_weight: float, max_weight: float
     ) -> None:
         super().__init__()
         if not 0 <= min_weight < max_weight:
             raise VariedError(
-                f"min_weight={min_weight} and max_weight={max_weight}: 0 <= min_weight < max_weight is asked; try 0 and 10."
+                f"min_weight={min_weight} and max_weight={max_weight} must satisfy 0 <= min_weight "
+                "< max_weight; 0 and 10 are the defaults."
             )
         if kp < 0 or ki <= 0:
-            raise VariedError(f"kp={kp} must not be below 0, and ki={ki} must be above.")
-        self.goal, self.kp, self.ki, self.low, self.high = (
-            ScheduledValue(goal),
-            kp,
-            ki,
-            min_weight,
-            max_weight,
-        )
+            raise VariedError(f"kp={kp} must not be below 0, and ki={ki} must be above 0.")
+        self.target, self.kp, self.ki = ScheduledValue(target), kp, ki
+        self.min_weight, self.max_weight = min_weight, max_weight
         self.register_buffer("value", torch.tensor(float(min_weight)))
         self.register_buffer("integral", torch.tensor(0.0))
-        self.register_buffer("present", torch.tensor(0.0))
+        self.register_buffer("proportional", torch.tensor(0.0))
 
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set the weight from what was felt; twice is as good as once."""
-        self.goal.set_step(step, progress)
-        moved = self.low + self.integral + self.present
-        self.value.copy_(moved.clamp(self.low, self.high))
+        """Set the weight from the recorded errors; repeated calls have no further effect."""
+        self.target.set_step(step, progress)
+        weight = self.min_weight + self.integral + self.proportional
+        self.value.copy_(weight.clamp(self.min_weight, self.max_weight))
 
     def update(self, value: Tensor) -> None:
-        """Take note of the batch mean of the term, in nats; one that is not finite is ignored."""
+        """Record the batch mean of the term, in nats, unless it is not finite."""
         if not torch.is_grad_enabled():
             return
-        error = self.goal.value - value.detach()
-        sum_ = (self.integral - self.ki * error).clamp(0, self.high - self.low)
-        share = self.kp * torch.sigmoid(-error)
-        known = error.isfinite()
-        self.integral.copy_(torch.where(known, sum_, self.integral))
-        self.present.copy_(torch.where(known, share, self.present))
+        error = self.target.value - value.detach()
+        integral = (self.integral - self.ki * error).clamp(0, self.max_weight - self.min_weight)
+        proportional = self.kp * torch.sigmoid(-error)
+        is_finite = error.isfinite()
+        self.integral.copy_(torch.where(is_finite, integral, self.integral))
+        self.proportional.copy_(torch.where(is_finite, proportional, self.proportional))

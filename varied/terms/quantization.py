@@ -1,4 +1,4 @@
-"""What a codebook costs."""
+"""The losses of quantizers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from varied.distributions.codebook import CodebookPoint
 from varied.terms.base import requires
 from varied.trace import Trace
 
-__all__ = ["quantization"]
-
 
 @requires("codes")
 def quantization(trace: Trace) -> Tensor:
-    """The loss of the quantizers themselves for each datum, over all levels.
+    """Return the loss of the quantizers, summed over all levels.
 
     Returns:
-        Shape (B): squared distances, and for LFQ entropies, summed over places and dimensions, with
-        the weights that the quantizers give them.
+        Squared distances and, for LFQ, entropies, summed over positions and dimensions with the
+        weights of the quantizers, with shape (B).
     """
     pairs = [(base_distribution(level.q), level.z.shape[:2]) for level in trace.levels]
-    costs = [code.cost.expand(lead) for code, lead in pairs if isinstance(code, CodebookPoint)]
+    costs = [code.cost.expand(shape) for code, shape in pairs if isinstance(code, CodebookPoint)]
     return trace.expect(torch.stack(costs).sum(0))

@@ -1,22 +1,19 @@
-"""What keeps a decoder smooth where no noise does: small codes, small weights, small slopes."""
+"""Regularizers of deterministic autoencoders: code norms, weight norms, gradient penalties."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from varied.errors import VariedError
-from varied.terms.base import latent_gradient, no_compile, requires
+from varied.models import VAE, LatentModel
+from varied.terms.base import Term, requires
 from varied.trace import Trace
-
-__all__ = ["WeightNorm", "code_norm", "gradient_penalty"]
 
 
 @requires()
 def code_norm(trace: Trace) -> Tensor:
-    r"""Half the squared length of a code.
+    r"""Return half the squared norm of the codes.
 
     .. math:: \tfrac12 \lVert z \rVert^2
 
@@ -25,19 +22,18 @@ def code_norm(trace: Trace) -> Tensor:
         https://arxiv.org/abs/1903.12436
 
     Returns:
-        Nats up to a constant, those of a standard normal, with shape (B).
+        The negative standard normal log-density up to a constant, in nats, with shape (B).
     """
     squares = [level.z.square().flatten(2).sum(2) / 2 for level in trace.levels]
     return trace.expect(torch.stack(squares).sum(0))
 
 
-@requires()
-class WeightNorm(nn.Module):
-    r"""The squared length of the decoder's weights.
+class WeightNorm(Term):
+    r"""The squared norm of the weights of the decoder.
 
     .. math:: \lVert \theta \rVert^2
 
-    Biases and scales are left out: they do not make a map steep.
+    Biases and scales do not count, since they do not make the decoder steeper.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -45,49 +41,57 @@ class WeightNorm(nn.Module):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        # In a tuple, so that the decoder is not saved and trained a second time as a part of this.
-        self.held: tuple[nn.Module, ...] = ()
+        self.decoder: nn.Module | None = None
 
-    def attach(self, model: Any) -> None:
-        """Look at the decoder of a model from now on."""
-        decoder = getattr(model, "decoder", None)
-        if not isinstance(decoder, nn.Module):
+    def attach(self, model: LatentModel) -> None:
+        """Use the decoder of a model from now on.
+
+        Raises:
+            VariedError: If the model does not have exactly one decoder network.
+        """
+        if not isinstance(model, VAE):
             raise VariedError(
-                "Small weights are asked of one decoder, and this model has several or none; use "
-                "decoder='gp', or architecture='vae'."
+                "regularizer='l2' needs a model with one decoder network; use regularizer='gp', or "
+                "architecture='vae'."
             )
-        self.held = (decoder,)
+        self.decoder = model.decoder
 
-    def forward(self, trace: Trace) -> Tensor:
-        """Return the same for each datum, with shape (B)."""
-        squares = [p.square().sum() for m in self.held for p in m.parameters() if p.dim() > 1]
-        if not squares:
-            raise VariedError("WeightNorm has seen no weights; call attach(model) before.")
+    def __call__(self, trace: Trace) -> Tensor:
+        """Return a value that is equal for all examples, with shape (B)."""
+        if self.decoder is None:
+            raise VariedError("WeightNorm has no decoder yet; call attach(model) first.")
+        squares = [p.square().sum() for p in self.decoder.parameters() if p.dim() > 1]
         return torch.stack(squares).sum().expand(len(trace.x))
 
 
-@no_compile
-@requires()
+@requires(can_compile=False)
 def gradient_penalty(trace: Trace) -> Tensor:
-    r"""How steep the decoder is at a code: the squared slopes of all data in all latents.
+    r"""Return the squared Frobenius norm of the Jacobian of the decoder at the codes.
 
     .. math:: \lVert J \rVert_F^2 = \mathbb E_{v \sim \mathcal N(0, I)} \lVert J^\top v \rVert^2,
         \qquad J = \partial \, \mathbb E[x \mid z] / \partial z
 
-    One random direction v is drawn for each code, so it has noise and no bias, and costs one pass
-    backward. Where gradients are off (in validation) there are no slopes to read and it is 0.
+    One random direction v per code gives an unbiased estimate at the cost of one backward pass.
+    Without gradients, as in validation, the value is 0.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
         https://arxiv.org/abs/1903.12436
 
     Returns:
-        Squared units of the data over those of the code, with shape (B).
+        Squared units of the data per squared unit of the code, with shape (B).
+
+    Raises:
+        VariedError: If the step is compiled.
     """
     z, mean = trace.levels[0].z, trace.px.mean
     if not (z.requires_grad and mean.requires_grad):
         return mean.new_zeros(len(trace.x))
-    direction = torch.randn_like(mean)
-    steepness = latent_gradient((mean * direction).sum(), z, create_graph=True)
-    return trace.expect(steepness.square().flatten(2).sum(2))
+    projected = (mean * torch.randn_like(mean)).sum()
+    (gradient,) = torch.autograd.grad(projected, z, create_graph=True, allow_unused=True)
+    if gradient is None:
+        raise VariedError(
+            "This objective needs gradients with respect to z within a step, which a compiled step "
+            "does not provide; train with compile='no'."
+        )
+    return trace.expect(gradient.square().flatten(2).sum(2))

@@ -1,0 +1,72 @@
+"""Classifiers q(y given x) of semi-supervised models, and their regularization."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from varied.errors import VariedError
+from varied.models.base import PartFactory
+from varied.nets import NETS
+from varied.nets.mlp import ACTIVATIONS
+from varied.nets.random_affine import add_random_affine
+from varied.posteriors import Deterministic
+from varied.trace import ConditionalDistribution
+
+
+def build_classifier(
+    factory: PartFactory,
+    classifier: str,
+    num_classes: int,
+    dropout: float,
+    augment: float,
+    alternatives: tuple[str, ...] = (),
+) -> ConditionalDistribution:
+    """Return a classifier of data; its outputs are the logits.
+
+    Arguments:
+        factory: Builds the parts.
+        classifier: "same" for the network of the other parts, or the name of a network.
+        num_classes: The number of classes.
+        dropout: The dropout probability of hidden units.
+        augment: The strength of random affine transforms of the input images.
+        alternatives: Other values of ``classifier``, for the error message.
+
+    Raises:
+        VariedError: If there is no such network, or the data cannot be augmented.
+    """
+    choices = (*alternatives, "same", *NETS)
+    if classifier not in choices:
+        raise VariedError(
+            f"There is no classifier '{classifier}': choose from {', '.join(choices)}."
+        )
+    shapes = factory.shape, (num_classes,)
+    net = factory.net(*shapes, 0) if classifier == "same" else NETS[classifier](*shapes)
+    net = add_random_affine(add_dropout(net, dropout), factory.shape, augment)
+    return ConditionalDistribution(net, Deterministic((num_classes,)), factory.shape)
+
+
+def add_dropout(net: nn.Module, p: float) -> nn.Module:
+    """Return a network with dropout after each activation.
+
+    References:
+        Dropout (Srivastava et al., 2014), https://jmlr.org/papers/v15/srivastava14a.html
+
+    Arguments:
+        net: A network whose activations are direct children of an ``nn.Sequential``.
+        p: The dropout probability; 0 returns the network unchanged.
+
+    Raises:
+        VariedError: If p is not a probability below 1, or the network has no activation.
+    """
+    if not 0 <= p < 1:
+        raise VariedError(f"dropout={p} must be from 0 to below 1; 0.2 to 0.5 is usual.")
+    if not p:
+        return net
+    activations = tuple(ACTIVATIONS.values())
+    if not any(isinstance(layer, activations) for layer in net.children()):
+        raise VariedError("This network has no hidden units to drop; leave dropout out.")
+    layers = [
+        nn.Sequential(layer, nn.Dropout(p)) if isinstance(layer, activations) else layer
+        for layer in net.children()
+    ]
+    return nn.Sequential(*layers)

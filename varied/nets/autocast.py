@@ -1,0 +1,18 @@
+"""Base class of modules that run in a lower precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class AutocastModule(nn.Module):
+    """A module that runs its networks in ``precision``; `varied.runtime` sets it."""
+
+    #: The data type of matrix products and convolutions; None is the type of the weights.
+    precision: torch.dtype | None = None
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context manager in which the networks run."""
+        enabled = self.precision is not None
+        return torch.autocast(device.type, dtype=self.precision, enabled=enabled)
