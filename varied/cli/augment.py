@@ -58,7 +58,7 @@ def augment(
     here = open_run(run)
     with console.status("Making"):
         made = here.augment(per_class, balance=balance, temperature=temperature, seed=seed)
-        usual = {"table": "augmented.csv", "array": "augmented.npz", "picture": "augmented"}
+        usual = {"table": "augmented.csv", "array": "augmented.npz", "image": "augmented"}
         path = made.save(unused_path(out or Path(usual[made.items.kind])))
     console.say(f"Wrote {path}: {len(made):,} new data, {_counted(made.names)}.")
     if report:
