@@ -31,9 +31,9 @@ class Encoding(Codes):
     """The code of each datum, and its name.
 
     Arguments:
-        mean: The mean of the posterior, the embedding, with shape (N, D).
-        spread: Its standard deviation, the uncertainty, with shape (N, D).
-        rate: The KL of each datum, with shape (N), in nats; None where there is no density.
+        mean: The posterior mean, which is the code, with shape (N, D).
+        std: The posterior standard deviation, with shape (N, D).
+        kl: KL(q(z | x) || p(z)) in nats, with shape (N); None if the posterior has no density.
         names: The name of each datum, such as that of its file; None where it has none.
     """
 
@@ -42,12 +42,12 @@ class Encoding(Codes):
     @property
     def columns(self) -> dict[str, Array]:
         """The numbers by their names."""
-        found = {"mean": self.mean.numpy(), "spread": self.spread.numpy()}
-        return found if self.rate is None else found | {"kl": self.rate.numpy()}
+        found = {"mean": self.mean.numpy(), "std": self.std.numpy()}
+        return found if self.kl is None else found | {"kl": self.kl.numpy()}
 
     @property
     def frame(self) -> Any:
-        """A row for each datum as a `pandas.DataFrame`: mean_0, mean_1 ... spread_0 ... rate."""
+        """A row for each datum as a `pandas.DataFrame`: mean_0, mean_1 ... std_0 ... kl."""
         return _frame(self.columns, self.names)
 
     def save(self, path: str | Path) -> Path:
@@ -55,7 +55,7 @@ class Encoding(Codes):
 
         Arguments:
             path: ``.csv``, ``.parquet`` and ``.feather`` have a row for each datum, ``.npz`` the
-                arrays mean, spread, rate and names.
+                arrays mean, std, kl and names.
 
         Raises:
             VariedError: If the ending is not known.
@@ -67,7 +67,7 @@ def encode(run: OpenRun, source: Any = None) -> Encoding:
     """Return the codes of data, in order, with the names of the data."""
     items = run.read(source)
     found = functional.encode(run.model, run.codec.load, run.batches(items))
-    return Encoding(found.mean, found.spread, found.rate, items.names)
+    return Encoding(found.mean, found.std, found.kl, items.names)
 
 
 def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Path:
