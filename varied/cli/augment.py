@@ -81,9 +81,9 @@ def _show(gains: list[Gain]) -> None:
     console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test items")
     rows = []
     for one in gains:
-        gained = "" if one.taught == "real" else _percent(one.gain.value, one.gain.error, "+")
+        gained = "" if one.training_data == "real" else _percent(one.gain.value, one.gain.error, "+")
         told = _percent(one.accuracy.value, one.accuracy.error)
-        rows.append((one.learner, one.taught, f"{one.rows:,}", told, gained))
+        rows.append((one.classifier, one.training_data, f"{one.rows:,}", told, gained))
     console.table(("learner", "taught by", "items", "accuracy", "gain"), rows)
     console.say(_verdict(gains))
 
@@ -94,9 +94,9 @@ def _percent(value: float, error: float, sign: str = "") -> str:
 
 def _verdict(gains: list[Gain]) -> str:
     """Say whether made data add to real ones, and more than plain augmentation does."""
-    table = {(one.learner, one.taught): one for one in gains}
-    best = max(gains, key=lambda one: one.accuracy.value).learner
-    made, plain = (table[best, f"real + {name}"].gain for name in ("made", "plain"))
+    table = {(one.classifier, one.training_data): one for one in gains}
+    best = max(gains, key=lambda one: one.accuracy.value).classifier
+    made, plain = (table[best, f"real + {name}"].gain for name in ("generated", "classical"))
     if made.value <= 2 * made.error:
         return f"For the {best}, which is best, the made data are no sure gain over real ones."
     if made.value > plain.value + 2 * (made.error**2 + plain.error**2) ** 0.5:

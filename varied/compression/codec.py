@@ -16,7 +16,7 @@ from varied.compression.discretized import value_of
 from varied.data.batches import iter_batches
 from varied.errors import VariedError
 from varied.evaluate import forward_pass
-from varied.functional.decode import decode
+from varied.functional.generate import decode
 from varied.models import VAE, LatentModel
 from varied.posteriors import DeltaGaussian, Gaussian
 from varied.priors import StandardNormal

@@ -260,7 +260,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             found = functional.negative_log_likelihood(
                 self.model_, identity, self._chunks(X), samples=samples, seed=self.seed_
             )
-        density: Array = -found.score.numpy() - self.scale_.log_width(X)
+        density: Array = -found.nll.numpy() - self.scale_.log_width(X)
         return density
 
     def _drawn(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:

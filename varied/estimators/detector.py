@@ -159,7 +159,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     def _scored(self, X: Array) -> Array:
         with isolated_rng(self.threads):
-            found: Array = -self.normal_.judge(self._chunks(X)).score.numpy()
+            found: Array = -self.normal_.score(self._chunks(X)).score.numpy()
         return found - self.scale_.log_width(X) if self.method == "density" else found
 
     def decision_function(self, X: Any) -> Array:

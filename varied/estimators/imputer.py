@@ -18,7 +18,7 @@ from varied import functional
 from varied.errors import VariedError
 from varied.estimators.base import Estimator, isolated_rng
 from varied.functional.importance_sampling import CHUNK, posterior_draws
-from varied.functional.interval_calibration import DRAWN, ENOUGH
+from varied.functional.interval_calibration import CALIBRATION_DRAWS, MIN_CELLS
 from varied.runtime import eval_float32
 from varied.seeding import derive_seed
 
@@ -227,7 +227,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             widths = torch.ones(self.scale_.shape, dtype=torch.float64)
             widths[-len(self._smooth) :][torch.from_numpy(self._smooth)] = self.width_
         how: dict[str, Any] = {"n_draws": n, "samples": self.samples, "seed": seed}
-        drawn = functional.impute(self.model_, rows.x, mask=rows.mask, widths=widths, **how)
+        drawn = functional.impute(self.model_, rows.x, mask=rows.mask, scale=widths, **how)
         return self.scale_.back(drawn.flatten(0, 1)).reshape(n, *X.shape)
 
     def _held(self, X: Array) -> Array:
@@ -237,7 +237,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         free[known.argmax(0), np.arange(X.shape[1])] = False
         cells, held = np.flatnonzero(free), np.zeros(X.shape, bool)
         n = min(int(self.calibrate * len(cells)), HELD)
-        if n >= ENOUGH:
+        if n >= MIN_CELLS:
             dice = np.random.default_rng(derive_seed(self.seed_, "held"))
             held.flat[dice.choice(cells, n, replace=False)] = True
         return held
@@ -246,7 +246,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return what draws are to be widened by, to hold as many held cells as they promise."""
         some = held.any(1)
         with isolated_rng(self.threads):
-            drawn = self._draws(np.where(held, np.nan, X)[some], DRAWN, self.seed_)
+            drawn = self._draws(np.where(held, np.nan, X)[some], CALIBRATION_DRAWS, self.seed_)
         truth = torch.from_numpy(X[held])
         return functional.inflation_factor(torch.from_numpy(drawn[:, held[some]]), truth)
 

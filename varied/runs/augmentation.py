@@ -86,7 +86,9 @@ class AugmentedData:
             learner_features(self.codec, self.x, columns),
             torch.from_numpy(labels_of(self.items)),
         )
-        return functional.gains((x, y), {"made": made}, (test_x[rows], test_y[rows]), seeds=seeds)
+        return functional.gains(
+            (x, y), {"generated": made}, (test_x[rows], test_y[rows]), seeds=seeds
+        )
 
     def _labeled(self, items: RawData, columns: Sequence[str]) -> tuple[Tensor, Tensor]:
         labels = labels_of(items)

@@ -152,7 +152,7 @@ def detect(
         rate: The share of false alarms that may be.
         known: How many rows the model learned.
     """
-    cost, often, nats = found.cost, usual.cost, found.nats
+    cost, often, nats = found.element_nll, usual.element_nll, found.nll
     columns: tuple[str, ...] = ()
     form: dict[str, Any] = {}
     if isinstance(codec, TableCodec):
@@ -161,7 +161,7 @@ def detect(
         # A level that none of n rows had costs as much as one that a row in n has.
         new = torch.from_numpy(math.log(known) * codec.unseen(items))
         cost, nats = cost + new.float(), nats + new.sum(1)
-    score = normal.score(nats, found.distance).numpy()
+    score = normal.combine(nats, found.distance).numpy()
     others = usual.score.numpy()
     try:
         line = threshold(others, max_fpr=rate)

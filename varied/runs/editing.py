@@ -17,8 +17,9 @@ from varied import functional, plots
 from varied.data import RawData, iter_batches
 from varied.errors import VariedError, lookup
 from varied.functional import Effect, LatentDensity
-from varied.functional.latent_density import LARGEST, TAIL
+from varied.functional.latent_density import TAIL
 from varied.plots.edits import edits, signed
+from varied.priors.gmm import LARGEST
 from varied.runs.attributes import Attribute, attributes, described, found
 from varied.runs.opening import OpenRun
 from varied.runs.result import Result
@@ -250,7 +251,7 @@ def _sparse(z: Tensor, codes: Tensor, held: Tensor) -> Array:
     """Return which codes lie where data are thin; none where a code is too long for a density."""
     if z.shape[-1] > LARGEST:
         return np.zeros(z.shape[:2], bool)
-    thin: Array = functional.fit_latent_density(codes, held).outside(z).numpy()
+    thin: Array = functional.fit_latent_density(codes, held).is_out_of_support(z).numpy()
     return thin
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from varied import functional, plots
 from varied.data.codecs import TableCodec
 from varied.data.codecs.columns import Column, NumericColumn
-from varied.functional.interval_calibration import DRAWN
+from varied.functional.interval_calibration import CALIBRATION_DRAWS
 from varied.runs.opening import OpenRun
 from varied.runs.table_result import TableResult
 from varied.seeding import seeded
@@ -106,7 +106,7 @@ def imputation_scale(run: OpenRun) -> float:
         row, place = torch.nonzero(fold == index, as_tuple=True)
         hidden = x.clone()
         hidden[row, columns[place]] = hidden[row, first + scores[place]] = 0
-        made = functional.impute(run.model, hidden, batch.c, n_draws=DRAWN)
+        made = functional.impute(run.model, hidden, batch.c, n_draws=CALIBRATION_DRAWS)
         drawn.append(made[:, row, first + scores[place]])
         truth.append(x[row, first + scores[place]])
     return functional.inflation_factor(torch.cat(drawn, 1), torch.cat(truth))

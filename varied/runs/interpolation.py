@@ -51,7 +51,7 @@ def interpolate_pairs(run: OpenRun, items: RawData, *, steps: int, path: str) ->
     half = len(x) // 2
     start, end = x[:half], x[half : 2 * half]
     c = None if c is None else c[:half]
-    made = functional.interpolate(run.model, start, end, c, steps=steps, path=path, support=dense)
+    made = functional.interpolate(run.model, start, end, c, steps=steps, path=path, density=dense)
     names, told = {"path": None, "step": None}, None if c is None else c[:, None]
     found = run.result(made.flatten(0, 1), draw_paths, made.shape[:2], names, told)
     return found if found.kind == "table" else Interpolation(found.array, found.shown, found.draw)

@@ -206,7 +206,7 @@ class Run(Making):
             n_draws=n_draws,
             samples=samples,
             sweeps=sweeps,
-            widths=width.repeat_interleave(torch.tensor([flags, numbers, options])),
+            scale=width.repeat_interleave(torch.tensor([flags, numbers, options])),
             seed=seed,
         )
         return imputation_result(items.x, codec, rows.numpy(), filled)
@@ -257,7 +257,7 @@ class Run(Making):
             seed=seed,
         )
         found, usual = (
-            normal.judge(self.batches(rows)) for rows in (items, self.split("validation"))
+            normal.score(self.batches(rows)) for rows in (items, self.split("validation"))
         )
         looks = self.codec.to_images(self.as_model_input(items)[0])
         return detect(
