@@ -81,7 +81,9 @@ def _show(gains: list[Gain]) -> None:
     console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test items")
     rows = []
     for one in gains:
-        gained = "" if one.training_data == "real" else _percent(one.gain.value, one.gain.error, "+")
+        gained = (
+            "" if one.training_data == "real" else _percent(one.gain.value, one.gain.error, "+")
+        )
         told = _percent(one.accuracy.value, one.accuracy.error)
         rows.append((one.classifier, one.training_data, f"{one.rows:,}", told, gained))
     console.table(("learner", "taught by", "items", "accuracy", "gain"), rows)

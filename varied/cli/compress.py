@@ -63,7 +63,7 @@ def decompress(
     here = open_run(run)
     with console.status("Reading"):
         made = here.decompress(file)
-        if made.kind != "picture" and not out.suffix:
+        if made.kind != "image" and not out.suffix:
             out = out.with_suffix(".npy")
         path = made.save(unused_path(out))
     console.say(f"Wrote {path}: {len(made):,} data, as the run sees them.")
