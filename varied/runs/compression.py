@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from varied import atomic_io, compression
-from varied.compression.baselines import all_in_one
+from varied.compression.baselines import baseline_sizes
 from varied.data import RawData
 from varied.data.codecs import TableCodec
 from varied.errors import VariedError
@@ -73,7 +73,7 @@ class CompressedData:
     @cached_property
     def others(self) -> dict[str, float]:
         """Bits a dimension of the same data by PNG, gzip and xz, all data in one file."""
-        found = all_in_one(self.array)
+        found = baseline_sizes(self.array)
         return {name: 8 * size / self.array.size for name, size in found.items()}
 
     def save(self, path: str | Path) -> Path:
@@ -132,7 +132,9 @@ def compress(run: OpenRun, items: RawData) -> CompressedData:
         raise VariedError("What was written does not read back here, so nothing is kept of it.")
     binarized = getattr(run.codec, "binarize", "none") != "none"
     near = None if lossless or array.dtype != np.uint8 else psnr(x, made).value
-    return CompressedData(packed.data, array, packed.least, packed.start, lossless, binarized, near)
+    return CompressedData(
+        packed.data, array, packed.model_bits, packed.initial_bits, lossless, binarized, near
+    )
 
 
 def decompress(run: OpenRun, path: Path) -> Restored:
