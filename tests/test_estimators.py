@@ -290,7 +290,7 @@ def test_other_parts():
     with pytest.raises(VariedError, match="values between 0 and 1"):
         VAETransformer(**FAST, likelihood="bernoulli").fit(rows)
     rae = VAETransformer(**FAST, posterior="deterministic", objective="rae").fit(rows)
-    with pytest.raises(VariedError, match="need a density"):
+    with pytest.raises(VariedError, match="require a density"):
         rae.score_samples(rows)
 
 

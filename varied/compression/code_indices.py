@@ -64,7 +64,7 @@ def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Ten
 
 
 def probability_sources(model: VAE) -> list[str]:
-    """Return "use", the frequencies in training, preceded by "prior" if that is over codes."""
+    """Return "prior" if the prior is over codes, and "use", the frequencies in training."""
     return ["prior", "use"] if isinstance(model.prior(None), AutoregressiveCodes) else ["use"]
 
 

@@ -43,7 +43,7 @@ class Packed:
 
 
 def is_lossless(model: LatentModel) -> bool:
-    """Return whether decompression returns the data, or their reconstructions otherwise.
+    """Return whether decompression restores the data exactly, or returns reconstructions.
 
     Raises:
         VariedError: If the model does not support compression.

@@ -48,11 +48,11 @@ _LOCK = threading.RLock()
 class Estimator(BaseEstimator):  # type: ignore[misc]
     """A variational autoencoder of the rows of a numeric table.
 
-    Subclasses are dataclasses too, with parameters of their own as further keyword-only fields. The
-    arguments below are added to their docstrings.
+    Subclasses are dataclasses that add keyword-only fields. Their docstrings inherit the arguments
+    below.
 
     Arguments:
-        latent: Number of latent dimensions; None selects half the number of columns, at most 16.
+        latent: Number of latent dimensions; None selects half the number of columns, up to 16.
         net: Network of the encoder and the decoder. This and the next four arguments are a name, a
             dict with a name and settings, or None, which selects the entry of ``default_parts``.
         likelihood: p(x | z).
@@ -214,7 +214,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     def _require_density(self) -> None:
         if "density" not in self.model_.provides:
             raise VariedError(
-                "Scores need a density, which this posterior or prior does not have; use the "
+                "Scores require a density, which this posterior or prior does not have; use the "
                 "default."
             )
 
@@ -227,7 +227,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 class RandomlyMasked:
-    """Batches with randomly masked cells, which teach the encoder to handle missing ones.
+    """Batches with randomly masked cells, from which the encoder learns to handle missing cells.
 
     Masked cells are not reconstructed: the loss is the ELBO of the remaining cells. Up to half of
     the cells are masked in half of the rows.

@@ -73,9 +73,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         labeled = is_labeled(y)
         self.classes_, index = np.unique(y[labeled], return_inverse=True)
         if len(self.classes_) < 2:
-            raise VariedError(
-                f"A classifier needs at least two classes, got {len(self.classes_)} class."
-            )
+            raise VariedError(f"y must have at least two classes, got {len(self.classes_)}.")
         labels = np.full(len(X), -1)
         labels[labeled] = index
         held_out = _hold_out(labels, self.calibration_fraction, self.seed_)

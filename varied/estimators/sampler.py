@@ -103,7 +103,7 @@ class VAESampler(Estimator):
         check_classification_targets(y)
         self.classes_, index, counts = np.unique(y, return_inverse=True, return_counts=True)
         if len(self.classes_) < 2:
-            raise VariedError("Oversampling needs at least two classes, got one class.")
+            raise VariedError("y must have at least two classes, got one class.")
         sizes = dict(zip(self.classes_.tolist(), counts.tolist(), strict=True))
         self.sampling_strategy_ = _numbers_to_generate(sizes, self.sampling_strategy)
         observed = np.isfinite(X)
@@ -120,8 +120,8 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
         for label, size in strategy.items():
             if size < sizes.get(label, np.inf):
                 raise VariedError(
-                    f"sampling_strategy={{{label!r}: {size}}} must name a class of y and at least "
-                    f"its number of rows, which is {sizes.get(label, 0)}."
+                    f"sampling_strategy requests {size} rows of class {label!r}, of which y has "
+                    f"{sizes.get(label, 0)}; give classes of y, and no fewer rows than it has."
                 )
         targets = dict(strategy)
     elif isinstance(strategy, float | int) and not isinstance(strategy, bool):
@@ -129,7 +129,7 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
         if len(sizes) != 2 or strategy > 1 or size < sizes[smallest]:
             raise VariedError(
                 f"sampling_strategy={strategy} requires two classes, and a ratio between the "
-                "present one and 1; use 'auto' or a dict."
+                "current one and 1; use 'auto' or a dict."
             )
         targets = {smallest: size}
     else:

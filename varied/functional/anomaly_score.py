@@ -18,9 +18,9 @@ from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
 
 ANOMALY_METHODS = ("both", "density", "distance")
-#: Relative distance below which two rows are equal: rounding differs between batches.
+#: Relative distance below which two rows count as equal, since rounding differs between batches.
 EQUAL = 1e-6
-#: Normal rows, at least, from which the scales of the two scores are estimated.
+#: Minimum number of normal rows from which the scales of the two scores are estimated.
 SCALE_ROWS = 1000
 
 

@@ -79,7 +79,7 @@ def calibration_temperature(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def apply_temperature(probabilities: Tensor, temperature: float) -> Tensor:
-    """Return probabilities whose logits are divided by a temperature."""
+    """Return class probabilities with their logits divided by a temperature."""
     if temperature == 1:
         return probabilities
     return (_logits(probabilities) / temperature).softmax(-1).to(probabilities)

@@ -104,7 +104,7 @@ def balance_weights(has: Tensor, others: Tensor) -> Tensor:
 
     Examples with equal values of the other attributes form a stratum s. Within a stratum, examples
     with and without the attribute have the same total weight, which is the effective size of the
-    stratum: strata with one kind only have weight 0.
+    stratum: strata with only one kind have weight 0.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468

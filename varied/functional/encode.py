@@ -1,4 +1,4 @@
-"""From data to codes."""
+"""Encoding: statistics of the posterior."""
 
 from __future__ import annotations
 

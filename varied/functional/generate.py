@@ -1,4 +1,4 @@
-"""From codes, examples or the prior to data."""
+"""Decoding, reconstruction and sampling."""
 
 from __future__ import annotations
 

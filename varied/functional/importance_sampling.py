@@ -17,7 +17,7 @@ from varied.runtime import eval_float32
 from varied.seeding import seeded
 from varied.trace import Level, Trace
 
-#: Decoder outputs that the draws of one chunk of rows may fill.
+#: Maximum number of decoder outputs per chunk of rows.
 CHUNK = 2**21
 
 

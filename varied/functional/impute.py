@@ -56,7 +56,8 @@ def impute(
         mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
         n_draws: The number M of imputations.
         samples: The number K of posterior draws from which each imputation selects one.
-        sweeps: How often the completed data are encoded again and the missing values redrawn.
+        sweeps: The number of times that the completed data are encoded again and the missing
+            values redrawn.
         scale: A factor on the standard deviation of the draws of each element, with the shape of
             one example, as returned by `varied.functional.inflation_factor`.
         seed: The random seed.

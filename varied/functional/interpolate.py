@@ -54,7 +54,7 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
         z(0) = a, \quad z(1) = b
 
     With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes,
-    so the length of a path is the number of neighbors along it, and the shortest path avoids empty
+    so the length of a path counts the neighbors along it, and the shortest path avoids empty
     regions. Adam deforms the straight path by a few sine waves orthogonal to it. The points are
     evenly spaced along the result.
 

@@ -1,4 +1,4 @@
-"""Systematic walks through the latent space: one dimension at a time, or a grid over two."""
+"""Latent traversals, and grids over two-dimensional latent spaces."""
 
 from __future__ import annotations
 
