@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def baseline_sizes(x: Array, *, xz_preset: int = lzma.PRESET_EXTREME | 9) -> dict[str, int]:
-    """Return the size in bytes of one file with all data, by PNG (images only), gzip -9 and xz.
+    """Return the compressed size of all data in bytes, by PNG (images only), gzip -9 and xz.
 
     Arguments:
         x: uint8 images (N, H, W) or (N, H, W, 3), or other arrays. Arrays of 0 and one other value

@@ -194,7 +194,7 @@ class BitsBackCoder:
 
 
 def _in_cells(mean: Array, std: Array) -> tuple[Array, Array]:
-    """Convert a mean and a standard deviation from widths, at the center of a cell, to cells."""
+    """Convert a mean and a standard deviation from widths to cells, whose centers are integers."""
     return (mean - (CELL - 1) / 2) / CELL, std / CELL
 
 
@@ -222,7 +222,7 @@ def _groups(n: int, ratio: int) -> Iterator[slice]:
 
 
 def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
-    """Return how many examples push the bits that one example pops, and the initial words."""
+    """Return the number of examples that push what one example pops, and of initial words."""
     q = model.encode(x)
     _, std = _in_widths(base_distribution(q))
     popped = np.maximum(np.log2(std) + UNIT_ENTROPY, 0).reshape(len(x), -1).sum(1)

@@ -43,7 +43,7 @@ class Packed:
 
 
 def is_lossless(model: LatentModel) -> bool:
-    """Return whether decompression restores the data exactly, or returns reconstructions.
+    """Return whether compression is lossless; otherwise decompression returns reconstructions.
 
     Raises:
         VariedError: If the model does not support compression.
@@ -129,7 +129,7 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
             else:
                 index = bits_back.decode(twin, words, header["n"], header)
             is_equal = container.checksum(index) == header["checksum"]
-        except AssertionError:  # of the entropy coder, about words that cannot be decoded
+        except AssertionError:  # constriction cannot decode the words
             is_equal = False
     if not is_equal:
         raise VariedError(

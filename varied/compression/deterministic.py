@@ -1,4 +1,4 @@
-"""Access to the entropy coders, with probabilities that are equal in encoding and decoding."""
+"""The entropy coders, and the computation of probabilities that can be reproduced exactly."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 #: Fraction of the rows that is held out to set the threshold.
 HELD_OUT = 0.1
-#: Largest number of normal rows that distances are computed to.
+#: Maximum number of normal rows in the nearest-neighbor search.
 MAX_NORMAL_ROWS = 10_000
 #: Relative tolerance of the threshold: the row that defines it is normal, and its score can differ
 #: in the last bits between batches.

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 #: Largest number of cells that are held out for calibration.
 MAX_HELD_OUT = 1000
-#: Largest fraction of equal values in a column that counts as continuous.
+#: Largest fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
 
 
@@ -210,7 +210,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array) -> Array:
-    """Return in which columns no value is shared by many observed cells."""
+    """Return which columns have no value that many observed cells share."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     return np.array([len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts], dtype=bool)
 

@@ -1,4 +1,4 @@
-"""Uses of a trained model, each a function of a model and tensors.
+"""Functions of a trained model and tensors, such as sampling, editing and imputation.
 
 Functions of whole datasets take ``load``, which converts stored rows to model input, and
 ``batches``, an iterable of `varied.data.Batch` that is iterated once.

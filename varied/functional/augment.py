@@ -228,7 +228,7 @@ def gains(
 
 
 def _rows_with_labels(labels: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """Draw, with replacement, a row of each target class."""
+    """Draw a row with each target label, with replacement."""
     rng, index = generator(seed, "alike"), torch.zeros(len(targets), dtype=torch.int64)
     for label in targets.unique():
         rows = torch.nonzero(labels == label)[:, 0]
