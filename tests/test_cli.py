@@ -280,8 +280,8 @@ def test_encode_writes_tables(run, tmp_path):
     assert len(lines) == 41
     assert run("encode", "b", "--out", tmp_path / "z.npz")[0] == 0
     with np.load(tmp_path / "z.npz") as found:
-        assert set(found) == {"mean", "spread", "names"}
-        assert found["mean"].shape == found["spread"].shape
+        assert set(found) == {"mean", "std", "names"}
+        assert found["mean"].shape == found["std"].shape
 
 
 # Measure

@@ -68,11 +68,11 @@ def _report(gains: list[Gain]) -> None:
     console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test examples")
     rows = [
         (
-            gain.learner,
-            gain.trained_on,
+            gain.classifier,
+            gain.training_data,
             f"{gain.rows:,}",
             _percent(gain.accuracy.value, gain.accuracy.error),
-            "" if gain.trained_on == "real" else _percent(gain.gain.value, gain.gain.error, "+"),
+            "" if gain.training_data == "real" else _percent(gain.gain.value, gain.gain.error, "+"),
         )
         for gain in gains
     ]
@@ -86,7 +86,7 @@ def _percent(value: float, error: float, sign: str = "") -> str:
 
 def _verdict(gains: list[Gain]) -> str:
     """Return a sentence on whether generated examples help more than plain augmentation."""
-    table = {(gain.learner, gain.trained_on): gain for gain in gains}
+    table = {(gain.classifier, gain.training_data): gain for gain in gains}
     best = max(gains, key=lambda gain: gain.accuracy.value).learner
     generated, plain = (table[best, f"real + {name}"].gain for name in ("generated", "plain"))
     if generated.value <= 2 * generated.error:

@@ -19,7 +19,7 @@ from varied.errors import VariedError, lookup
 from varied.functional import Effect
 from varied.functional.latent_density import TAIL, fit_latent_density
 from varied.plots.edits import edits, signed
-from varied.priors.gmm import LARGEST
+from varied.priors.gmm import MAX_DIMS
 from varied.runs.attributes import Attribute, attributes, frequent_levels, select
 from varied.runs.base import RunBase
 from varied.runs.latent_support import MAX_HELD_OUT, MAX_TRAINING, embed
@@ -255,7 +255,7 @@ def _shifted_codes(
 
 def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
     """Return which codes are where training codes are sparse; none if D is too large to tell."""
-    if z.shape[-1] > LARGEST:
+    if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
     density = fit_latent_density(codes, held_out)
     return np.asarray(density.is_out_of_support(z).numpy())

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from varied import plots
 from varied.data import Codec
-from varied.errors import VariedError
 from varied.plots.animation import walk_gif
 
 Array = npt.NDArray[Any]
