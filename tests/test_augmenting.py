@@ -147,7 +147,7 @@ def test_what_is_saved_is_read_again_with_its_labels(conditional, tmp_path):
 def test_the_report_names_what_was_taught(conditional, monkeypatch):
     monkeypatch.setattr(uses_augment, "STEPS", 60)
     found = conditional.augment(30).gains(seeds=2)
-    assert [one.training_data for one in found] == ["real", "real + classical", "real + generated"]
+    assert [one.training_data for one in found] == ["real", "real + plain", "real + generated"]
     assert [one.rows for one in found] == [found[0].rows, *[found[0].rows + 60] * 2]
     assert all(one.accuracy.value > 0.9 for one in found)
 

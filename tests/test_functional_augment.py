@@ -87,5 +87,5 @@ def test_gains_reflect_the_quality_of_the_generated_data():
         assert baseline.gain.value == 0
         difference = right.accuracy.value - baseline.accuracy.value
         assert right.gain.value == pytest.approx(difference)
-        assert abs(results[classifier, "real + classical"].gain.value) < 0.2
+        assert abs(results[classifier, "real + plain"].gain.value) < 0.2
         assert (baseline.rows, right.rows) == (40, 1000)

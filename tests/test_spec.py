@@ -222,7 +222,7 @@ def test_conditioning_is_refused_where_it_does_not_go(values, sentence):
 
 
 def test_gray_levels_are_no_coins():
-    told = refusal(lambda: compose(Spec(), (1, 6, 6), "levels"))
+    told = refusal(lambda: compose(Spec(), (1, 6, 6), "uint8"))
     assert "binarize='dynamic'" in told
     assert "likelihood='continuous-bernoulli'" in told
 

@@ -38,7 +38,7 @@ _MODULES = {
     "VariedError": "varied.errors",
     "ZOO": "varied.zoo",
     "compose": "varied.spec",
-    "elbo": "varied.objectives",
+    "elbo": "varied.objectives.elbo",
     "import_parts": "varied.registry",
     "list_runs": "varied.runs",
     "read": "varied.data",
@@ -93,7 +93,8 @@ if TYPE_CHECKING:
         VAETransformer,
     )
     from varied.models import VAE
-    from varied.objectives import Objective, elbo
+    from varied.objectives import Objective
+    from varied.objectives.elbo import elbo
     from varied.registry import import_parts, register
     from varied.runs import Run, list_runs
     from varied.spec import Part, Plan, Spec, compose

@@ -1,7 +1,7 @@
 """Likelihoods p(x | z): one head for each type of data.
 
 Every likelihood is a normalized density or probability of its data, in nats. Its attribute
-``accepts`` names the domains for which it is one: "binary" {0, 1}, "levels" the grid k/255, "unit"
+``accepts`` names the domains for which it is one: "binary" {0, 1}, "uint8" the grid k/255, "unit-interval"
 [0, 1], "real", and "table" the rows of a table.
 """
 
@@ -19,8 +19,8 @@ from varied import distributions as d
 from varied.errors import VariedError
 from varied.heads import Head
 
-GRID = frozenset({"binary", "levels"})
-UNIT = GRID | {"unit"}
+GRID = frozenset({"binary", "uint8"})
+UNIT = GRID | {"unit-interval"}
 ANY = UNIT | {"real"}
 
 
@@ -181,7 +181,7 @@ class DiscretizedLogistic(Likelihood):
     See `varied.distributions.DiscretizedLogistic` for the formula and the reference.
     """
 
-    accepts = frozenset({"levels"})
+    accepts = frozenset({"uint8"})
     params_per_element = 2
 
     def build(self, loc: Tensor, log_scale: Tensor) -> Distribution:
@@ -200,7 +200,7 @@ class DiscretizedLogisticMixture(Likelihood):
         n_components: The number of mixture components.
     """
 
-    accepts = frozenset({"levels"})
+    accepts = frozenset({"uint8"})
 
     def __init__(self, event: tuple[int, ...], n_components: int = 5) -> None:
         super().__init__(event)

@@ -99,16 +99,16 @@ class Part:
         """The module that the user passed ready made, or None."""
         return self.source if isinstance(self.source, nn.Module) else None
 
-    def builder(self, axis: str) -> Callable[..., Any]:
+    def builder(self, axis: str) -> Any:
         """Return the class or function that builds the part.
 
         Raises:
             VariedError: If there is no such part, or its module is not loaded.
         """
         if self.source is not None:
-            return type(self.source) if self.instance is not None else self.source  # type: ignore[no-any-return]
+            return self.source if self.instance is None else type(self.source)
         if not self.is_foreign:
-            return registry.find(axis, self.name, TABLES[axis])  # type: ignore[no-any-return]
+            return registry.find(axis, self.name, TABLES[axis])
         builder = registry.resolve(self.name)
         if builder is None:
             raise VariedError(missing_part(axis, self.name, self.name.partition(":")[0]))
@@ -272,6 +272,11 @@ class Spec:
         parts = {axis: getattr(self, axis) for axis in TABLES}
         return {axis: part for axis, part in parts.items() if part is not None}
 
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The classes, functions and modules that the user passed, by axis."""
+        return {a: part.source for a, part in self.parts.items() if part.source is not None}
+
     @classmethod
     def parse(cls, **values: Any) -> Spec:
         """Return the spec of plain values and objects.
@@ -316,7 +321,7 @@ class Spec:
 
     def without_defaults(self) -> Spec:
         """Return the spec without the settings of parts that are defaults of this version."""
-        parts = {axis: part.without_defaults(axis) for axis, part in self.parts.items()}
+        parts: dict[str, Any] = {a: part.without_defaults(a) for a, part in self.parts.items()}
         return dataclasses.replace(self, **parts)
 
     def to_toml(self, *, defaults: bool = False) -> str:
@@ -422,17 +427,18 @@ def _factory(spec: Spec, shape: Shape) -> PartFactory:
         reads_context = spec.prior.builder("prior").reads_context
         return _build(spec, "prior", event_shape, *([context] if reads_context else []))
 
+    net = partial(_build_net, spec, "net")
     return PartFactory(
         shape,
         spec.latent_shape,
         spec.context,
-        partial(_build_net, spec, "net"),
-        partial(_build, spec, "likelihood"),
-        partial(_build, spec, "posterior"),
-        prior,
-        spec.net.name,
-        partial(_build_net, spec, "encoder" if spec.encoder else "net"),
-        partial(_build_net, spec, "decoder" if spec.decoder else "net"),
+        net=net,
+        encoder_net=partial(_build_net, spec, "encoder") if spec.encoder else net,
+        decoder_net=partial(_build_net, spec, "decoder") if spec.decoder else net,
+        likelihood=partial(_build, spec, "likelihood"),
+        posterior=partial(_build, spec, "posterior"),
+        prior=prior,
+        net_name=spec.net.name,
     )
 
 
@@ -569,8 +575,8 @@ _SPACES = {
 }
 _DOMAINS = {
     "binary": "binary data (0 or 1)",
-    "levels": "8-bit data (0 to 255)",
-    "unit": "data in [0, 1]",
+    "uint8": "8-bit data (0 to 255)",
+    "unit-interval": "data in [0, 1]",
     "real": "real-valued data",
     "table": "rows of a table",
 }
@@ -584,9 +590,13 @@ _REQUIREMENTS = {
 
 def _wrong_domain(name: str, domain: str) -> str:
     names = [key for key, part in LIKELIHOODS.items() if domain in part.accepts]
+    if domain not in _DOMAINS or not names:
+        return (
+            f"likelihood='{name}' does not fit data of the domain '{domain}', nor does any other."
+        )
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
     remedy = f"use likelihood='{names[0]}'{others}"
-    if name == "bernoulli" and domain in ("levels", "unit"):
+    if name == "bernoulli" and domain in ("uint8", "unit-interval"):
         remedy = "use binarize='dynamic', or likelihood='continuous-bernoulli'"
     return f"likelihood='{name}' does not fit {_DOMAINS[domain]}; {remedy}."
 

@@ -64,7 +64,7 @@ def _counts(names: list[str]) -> str:
 
 
 def _report(gains: list[Gain]) -> None:
-    """Print the accuracy of each learner on each training set."""
+    """Print the accuracy of each classifier on each training set."""
     console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test examples")
     rows = [
         (
@@ -76,7 +76,7 @@ def _report(gains: list[Gain]) -> None:
         )
         for gain in gains
     ]
-    console.table(("learner", "trained on", "examples", "accuracy", "gain"), rows)
+    console.table(("classifier", "trained on", "examples", "accuracy", "gain"), rows)
     console.say(_verdict(gains))
 
 
@@ -87,12 +87,12 @@ def _percent(value: float, error: float, sign: str = "") -> str:
 def _verdict(gains: list[Gain]) -> str:
     """Return a sentence on whether generated examples help more than plain augmentation."""
     table = {(gain.classifier, gain.training_data): gain for gain in gains}
-    best = max(gains, key=lambda gain: gain.accuracy.value).learner
+    best = max(gains, key=lambda gain: gain.accuracy.value).classifier
     generated, plain = (table[best, f"real + {name}"].gain for name in ("generated", "plain"))
     if generated.value <= 2 * generated.error:
-        return f"For the best learner ({best}), generated examples give no significant gain."
+        return f"For the best classifier ({best}), generated examples give no significant gain."
     if generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
         return (
-            f"For the best learner ({best}), generated examples help more than plain augmentation."
+            f"For the best classifier ({best}), generated examples help more than plain augmentation."
         )
-    return f"For the best learner ({best}), plain augmentation helps as much as generated examples."
+    return f"For the best classifier ({best}), plain augmentation helps as much as generated examples."

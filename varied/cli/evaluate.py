@@ -44,14 +44,15 @@ def evaluate(
         _evaluate_all(opened, as_json=as_json, quiet=quiet)
         return
     with console.status("Evaluating", quiet=quiet or as_json):
-        evaluation = opened.evaluate(source, split=split, samples=samples).to_json()
+        result = opened.evaluate(source, split=split, samples=samples)
+        evaluation = result.to_json()
     if as_json:
         console.show_json(evaluation)
         return
     rows = f"{split} rows of {opened.folder}" if source is None else f"rows of {source}"
     show_evaluation(evaluation, f"Metrics on {evaluation['n']:,} {rows}")
     if not quiet:
-        console.warn(evaluation["warnings"])
+        console.warn(result.warnings)
 
 
 def _evaluate_all(run: Run, *, as_json: bool, quiet: bool) -> None:

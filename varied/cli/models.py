@@ -116,7 +116,7 @@ def _show_part(axis: str, name: str, given: dict[str, Any]) -> None:
         (
             f"--{s.name.replace('_', '-')}",
             _format(given.get(s.name, s.default)),
-            _without_markup(s.help),
+            _without_markup(s.description),
         )
         for s in settings(part).values()
     ]

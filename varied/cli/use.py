@@ -51,10 +51,10 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., None]:
                 f"The use '{name}' cannot be a command: its argument '{parameter.name}' needs a "
                 "default."
             )
-        kind = parameter.annotation
-        kind = type(parameter.default) if kind is parameter.empty else kind
-        annotation = Annotated[kind, option("VALUE", "Setting of this use.")]
-        parameters.append(parameter.replace(kind=keyword, annotation=annotation))
+        given: Any = parameter.annotation
+        given = type(parameter.default) if given is parameter.empty else given
+        setting = option("VALUE", "Setting of this use.")
+        parameters.append(parameter.replace(kind=keyword, annotation=Annotated[given, setting]))
     out = Annotated[Path | None, option("FILE", "File to write.")]
     parameters.append(inspect.Parameter("out", keyword, annotation=out, default=None))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -208,17 +208,18 @@ def _as_box(mask: Any) -> list[int] | None:
 
 def _mask_pixels(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
     try:
-        if isinstance(mask, str | Path):
-            image = Image.open(mask)
-        else:
-            array = np.asarray(mask)
-            image = Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == bool else array)
+        image = Image.open(mask) if isinstance(mask, str | Path) else _mask_image(mask)
         return np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 127
     except (OSError, UnidentifiedImageError, TypeError, ValueError):
         raise VariedError(
             f"{mask!s:.80} is not a mask: give left,top,width,height in pixels, such as 7,7,14,14, "
             "or an image that is white where pixels are missing."
         ) from None
+
+
+def _mask_image(mask: Any) -> Image.Image:
+    array = np.asarray(mask)
+    return Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == bool else array)
 
 
 def _read_pixels(

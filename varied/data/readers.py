@@ -185,12 +185,11 @@ def _read_path(path: Path, labels: Any, classes: Classes, options: dict[str, Any
 def _codec_of_file(path: Path) -> type[Codec] | None:
     """Return the codec that reads a file, by its ending."""
     name = path.name.lower()
-    for load_more in (lambda: None, load_entry_points):
-        load_more()
-        for codec in CODECS.values():
-            if name.endswith(codec.endings):
-                return codec
-    return None
+    codecs = [codec for codec in CODECS.values() if name.endswith(codec.endings)]
+    if not codecs:
+        load_entry_points()
+        codecs = [codec for codec in CODECS.values() if name.endswith(codec.endings)]
+    return codecs[0] if codecs else None
 
 
 def _from_frame(frame: Any, dialect: Any, notes: tuple[str, ...]) -> RawData:

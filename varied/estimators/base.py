@@ -21,7 +21,7 @@ from torch import Tensor
 
 from varied import functional
 from varied.data import Batch, Batches, iter_batches
-from varied.data.defaults import advise
+from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
@@ -125,13 +125,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         given = {k: v for k in self.default_parts if (v := getattr(self, k)) is not None}
         parts |= self.default_parts | given
-        likelihood = Part.of(parts["likelihood"])
+        likelihood = Part.parse(parts["likelihood"])
         self.scaler_ = ColumnScaler.fit(X, likelihood.name)
         if likelihood.name == "table":
             settings = {"layout": self.scaler_.layout, "model_missing": False}
             parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
-        latent = advise((X.shape[1],), "real", len(X))["latent"][0]
-        self.spec_ = Spec.of(
+        latent = default_parts((X.shape[1],), "real", len(X))["latent"].value
+        self.spec_ = Spec.parse(
             latent=latent if self.latent is None else self.latent,
             context=0 if c is None else c.shape[1],
             plan=self._plan(len(X)),
@@ -202,7 +202,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             "precision": "float32",
             "compile": "no",
         }
-        plan = Spec.of(plan=settings | duration).plan
+        plan: Plan = Spec.parse(plan=settings | duration).plan
         steps = plan.steps or math.ceil(plan.epochs * steps_per_epoch)
         return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 

@@ -38,7 +38,7 @@ class ColumnScaler:
         mean: The training mean of each column, 0 if not scaled, with shape (D).
         scale: The training standard deviation of each column, 1 if constant or not scaled.
         has_values: Whether a column has any observed cell; otherwise all its cells are missing.
-        domain: "table" (mask and standardized values), "real" (standardized values), or "unit" and
+        domain: "table" (mask and standardized values), "real" (standardized values), or "unit-interval" and
             "binary" (unscaled).
     """
 
@@ -65,7 +65,7 @@ class ColumnScaler:
                     f"likelihood='{likelihood}' requires values between 0 and 1; scale the "
                     "columns, or use the default likelihood."
                 )
-            domain = "binary" if np.isin(values, (0, 1)).all() else "unit"
+            domain = "binary" if np.isin(values, (0, 1)).all() else "unit-interval"
             return cls(mean, scale, has_values, domain)
         if has_values.any():
             with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below

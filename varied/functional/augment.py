@@ -206,7 +206,7 @@ def gains(
         shifted = (
             random_shift(x[index], seed=seed) if x.ndim == 4 else smote(x, y, index, seed=seed)
         )
-        additions = {"real": (x[:0], y[:0]), "real + classical": (shifted, y[index])}
+        additions = {"real": (x[:0], y[:0]), "real + plain": (shifted, y[index])}
         additions |= {f"real + {name}": data for name, data in generated.items()}
         for name, (more_x, more_y) in additions.items():
             rows, targets = torch.cat([x, more_x]), torch.cat([y, more_y])

@@ -120,7 +120,9 @@ class Ladder(LatentModel, AutocastModule):
         self.levels = nn.ModuleList(LadderLevel(blocks, level, channels) for level in numbers)
         self.stem = with_context(blocks.input_net, blocks.shape, context)
         self.out = blocks.output_net(likelihood.param_shape)
-        self.top = nn.Parameter(0.1 * torch.randn(blocks.hidden_size, *blocks.spatial_shape(blocks.levels)))
+        self.top = nn.Parameter(
+            0.1 * torch.randn(blocks.hidden_size, *blocks.spatial_shape(blocks.levels))
+        )
         self.context_proj = nn.Linear(context, blocks.hidden_size) if context else None
 
     @property

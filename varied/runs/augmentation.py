@@ -154,9 +154,10 @@ def augment(
         x[rows] = functional.sample_classes(
             run.model, labels[rows], len(sizes), seed=derive_seed(seed, "augment", i), **options
         )
-    if (rows := _contradicts(codec.decode(x), generated_columns, names)).any():
+    wrong = _contradicts(codec.decode(x), generated_columns, names)
+    if wrong.any():
         raise VariedError(
-            f"{rows.sum():,} rows come out as another class than '{names[rows][0]}': train longer, "
+            f"{wrong.sum():,} rows come out as another class than '{names[wrong][0]}': train longer, "
             "or with fewer classes."
         )
     decoded = codec.decode(x, names.tolist())

@@ -302,12 +302,13 @@ class RunBase:
             return None
         probabilities = classify(self.model, lambda x: x, iter_batches(x, size=BATCH_ROWS))
         one_hot = torch.eye(probabilities.shape[1])[probabilities.argmax(1)]
-        return one_hot.unflatten(0, shape)
+        labels: Tensor = one_hot.unflatten(0, shape)
+        return labels
 
 
 def _with_sources(spec: Spec, sources: dict[str, Any]) -> Spec:
     """Return a spec whose parts are built by objects that the user passed."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for axis, source in sources.items():
         lookup(TABLES, axis, "axis")
         if axis not in spec.parts:

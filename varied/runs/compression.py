@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied import atomic_io, compression
-from varied.compression.baselines import all_in_one
+from varied.compression.baselines import baseline_sizes
 from varied.errors import VariedError
 from varied.evaluate.image_similarity import psnr
 from varied.runs.base import RunBase
@@ -68,7 +68,7 @@ class CompressedData:
     @cached_property
     def others(self) -> dict[str, float]:
         """Bits per dimension of the same data as PNG, gzip and xz, all in one file."""
-        sizes = all_in_one(self.array)
+        sizes = baseline_sizes(self.array)
         return {name: 8 * size / self.array.size for name, size in sizes.items()}
 
     def save(self, path: str | Path) -> Path:

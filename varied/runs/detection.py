@@ -66,7 +66,7 @@ class AnomalyReport:
         """Which examples are above the threshold, as bool with shape (N)."""
         if self.threshold is None:
             return np.zeros(len(self.score), bool)
-        return self.threshold.is_anomaly(self.score)
+        return np.asarray(self.threshold.is_anomaly(self.score))
 
     @property
     def reasons(self) -> list[str]:

@@ -133,12 +133,11 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
     queries = run.read(query)
     searched = run.split("train") if among is None else run.read(among)
     # Without the randomness of `load`, since an example must be its own nearest neighbor.
-    codes = [
+    a, b = (
         functional.embed(run.model, run.codec.to_values, run.batches(data))
         for data in (queries, searched)
-    ]
-    c = run.encode_data(searched).c
-    index, distance = functional.nearest_codes(run.model, *codes, n, c)
+    )
+    index, distance = functional.nearest_codes(run.model, a, b, n, run.encode_data(searched).c)
     return Neighbors(index.numpy(), distance.numpy(), queries, searched, run.codec)
 
 

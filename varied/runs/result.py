@@ -60,6 +60,11 @@ class Result:
         return self.codec.to_frame(self.array)
 
     @property
+    def folder_ending(self) -> str:
+        """The ending of the file for all examples by default; "" is a folder."""
+        return self.codec.data_ending
+
+    @property
     def default_ending(self) -> str:
         """The ending of the file that `save` writes by default."""
         return self.codec.default_ending

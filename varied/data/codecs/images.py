@@ -68,7 +68,7 @@ class ImageCodec(Codec):
         check_fields(self.shape, len(self.shape) == 3 and self.shape[0] in (1, 3))
 
     @classmethod
-    def read_members(
+    def read_members(  # type: ignore[override]
         cls, members: Sequence[Member], *, image_size: Any = None
     ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
         """Read image files at one size; see `varied.data.image_files.read_images`."""
