@@ -1,4 +1,4 @@
-# The index of the work: `make help` lists it. Paths are relative, so that a folder may have spaces.
+# `make help` lists the targets. Paths are relative, so that the folder may contain spaces.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -6,44 +6,44 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
-# pytest ends with 5 when there was nothing to run, which is no failure.
-NOTHING_IS_FINE := || [ $$? -eq 5 ]
+# pytest exits with 5 if no test was selected, which is not a failure.
+ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test slow lint format bench docs clean
 
-help: ## list these targets
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: .venv/package ## install and see it work: train on digits, look, measure
+demo: .venv/package ## install, train on MNIST for a minute, evaluate and write a report
 	.venv/bin/varied demo
 
-test: .venv/test ## the quick suite
+test: .venv/test ## run the quick tests
 	$(QUICK)
 
-slow: .venv/test ## the checks of minutes
-	$(QUICK) -m slow $(NOTHING_IS_FINE)
+slow: .venv/test ## run the tests of minutes
+	$(QUICK) -m slow $(ALLOW_NO_TESTS)
 
-lint: .venv/lint ## ruff and mypy
+lint: .venv/lint ## run ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-format: .venv/lint ## put the code in order
+format: .venv/lint ## format the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: .venv/package ## training speed beside Pythae and a plain loop (minutes)
+bench: .venv/package ## compare the training speed with Pythae and a plain loop (minutes)
 	$(PY) -m benchmarks.throughput
 
 docs: .venv/test ## run the examples of the documentation
-	$(PY) -m pytest --doctest-glob='*.md' docs README.md $(NOTHING_IS_FINE)
+	$(PY) -m pytest --doctest-glob='*.md' docs README.md $(ALLOW_NO_TESTS)
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Varied needs Python 3.11 or newer with venv: install it, or name one with make PYTHON=..."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Varied needs Python 3.11 or newer with venv: install it, or set make PYTHON=..."; exit 1; }
 	"$(PYTHON)" -m venv .venv
 
 .venv/package: pyproject.toml constraints.txt | .venv/bin/python

@@ -90,7 +90,7 @@ def trial(few: int, draw: int, codec: ImageCodec, data: dict[str, Any]) -> Trial
         made[name] = (255 * drawn).round().to(torch.uint8), wanted
     told = functional.gains((x, y), made, (data["test"], data["truth"]), seeds=1)
     said = functional.classify(models["M2"], gray, iter_batches(data["test"], size=500)).argmax(1)
-    found = {one.taught: round(100 * one.accuracy.value, 2) for one in told}
+    found = {one.training_data: round(100 * one.accuracy.value, 2) for one in told}
     found["M2's own classifier"] = round(100 * balanced(said, data["truth"]), 2)
     seconds = round(time.process_time() - begun)
     return {"labels": few, "draw": draw, "accuracy": found, "seconds": seconds}

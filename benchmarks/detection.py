@@ -60,7 +60,7 @@ def scored(train: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int) ->
     whole = -ours.score_samples(test)
     seconds = time.perf_counter() - begun
     alone = {
-        by: -VAEDetector(by=by, random_state=seed).fit(train).score_samples(test)
+        by: -VAEDetector(method=by, random_state=seed).fit(train).score_samples(test)
         for by in SCORES[1:3]
     }
     forest = -IsolationForest(random_state=seed).fit(train).score_samples(test)

@@ -2,10 +2,11 @@
 
 10,000 training digits, black and white, of which ten of each class have a label; the error on the
 10,000 test digits, in per cent. `VAEClassifier` is M2 with a normalizing factor on the labels
-(alpha 5), a KL that falls from 5 to 1, and dropout in its classifier; with `calibrate=0.2` it keeps
-a fifth of the labels back to learn how sure it may be. Label spreading has the seven nearest
-neighbors, self-training takes a support vector machine's or a logistic regression's own sure
-guesses for labels. SVM and logistic are those classifiers by the labeled rows alone.
+(alpha 5), a KL that falls from 5 to 1, and dropout in its classifier; with
+`calibration_fraction=0.2` it holds out a fifth of the labels to calibrate its probabilities. Label
+spreading has the seven nearest neighbors, self-training takes a support vector machine's or a
+logistic regression's own sure guesses for labels. SVM and logistic are those classifiers by the
+labeled rows alone.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def ours(seed: int, steps: int, calibrate: float = 0.0) -> VAEClassifier:
         batch_size=64,
         lr=2e-3,
         steps=steps,
-        calibrate=calibrate,
+        calibration_fraction=calibrate,
         random_state=seed,
     )
 

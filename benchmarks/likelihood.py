@@ -85,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.pt"
         plain = {k: v.detach().clone() for k, v in state(model).items()}
-        torch.save({"state": plain, "x": x, "bound": model.encoder.head.bound}, file)
+        torch.save({"state": plain, "x": x, "bound": model.encoder.head.logvar_bound}, file)
         for samples in SAMPLES:
             trials = [(*ours(model, x, samples), *theirs(file, samples)) for _ in range(TIMES)]
             table.append(row(samples, trials))

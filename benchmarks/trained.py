@@ -23,10 +23,9 @@ from varied.evaluate.feature_nets import train_classifier
 from varied.evaluate.frechet import frechet
 from varied.models import LatentModel
 from varied.plots import grid
-from varied.prior_fitting import encode_for_prior, fit_prior
+from varied.prior_fitting import encode_for_prior, fit_prior, prior_plan
 from varied.seeding import seeded
 from varied.spec import Plan, Spec, compose
-from varied.training.prior import prior_plan
 from varied.training_loop import Step, train
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -159,7 +158,7 @@ def later(model: Any, here: Data, plan: Plan, most: int) -> None:
     """Fit the prior of a model to its codes."""
     codes = encode_for_prior(model, here.codec.load, here.rows("train", most)())
     held = encode_for_prior(model, here.codec.load, here.rows("validation", 1000)())
-    for _ in fit_prior(model.prior, codes, plan, held=held):
+    for _ in fit_prior(model.prior, codes, plan, held_out=held):
         pass
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
 from typer.testing import CliRunner
 
 from varied import functional
@@ -19,150 +18,11 @@ from varied.errors import VariedError
 from varied.evaluate.suites.classification import tstr_suite
 from varied.evaluate.suites.context import EvalContext
 from varied.functional import augment as uses_augment
-from varied.likelihoods import Gaussian as GaussianLikelihood
-from varied.models import VAE
-from varied.posteriors import Gaussian as GaussianPosterior
-from varied.priors import StandardNormal
 from varied.runs import Run
 from varied.runs.augmentation import learner_features
 from varied.runs.nearest_training import nearest_training
-from varied.spec import Spec, compose
-from varied.trace import ConditionalDistribution
 from varied.training import prepare
 from varied.training.job import calibration_temperature
-
-D, K = 3, 2
-
-
-def linear() -> tuple[VAE, torch.Tensor, torch.Tensor]:
-    """Return a model whose parts are linear, with its decoder's matrix and the code's variance."""
-    posterior = GaussianPosterior((K,))
-    encoder, decoder = nn.Linear(D, 2 * K), nn.Linear(K, D)
-    variance = torch.tensor([0.5, 2.0])
-    encoder.weight.data[K:] = 0
-    encoder.bias.data[K:] = posterior.bound * torch.atanh(variance.log() / posterior.bound)
-    model = VAE(
-        ConditionalDistribution(encoder, posterior, (D,)),
-        ConditionalDistribution(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),
-        StandardNormal((K,)),
-    )
-    return model, decoder.weight.detach(), variance
-
-
-# Around items
-
-
-@pytest.mark.parametrize(("spread", "draw"), [(1.0, False), (2.5, False), (1.0, True)])
-def test_draws_around_an_item_are_the_posterior_pushed_forward(spread, draw):
-    model, w, variance = linear()
-    x = torch.randn(2, D)
-    made = functional.variations(model, x, n=40_000, scale=spread, sample_x=draw)
-    noise = 0.09 * torch.eye(D) if draw else 0
-    expected = spread**2 * (w * variance) @ w.T + noise
-    for row in range(2):
-        assert torch.allclose(made[row].mean(0), functional.reconstruct(model, x)[row], atol=0.04)
-        assert torch.allclose(made[row].T.cov(), expected, atol=0.04 * spread**2)
-
-
-def test_a_spread_of_nothing_reconstructs_and_the_seed_decides():
-    model, _, _ = linear()
-    x, state = torch.randn(4, D), torch.get_rng_state()
-    still = functional.variations(model, x, n=2, scale=0)
-    assert torch.allclose(
-        still, functional.reconstruct(model, x)[:, None].expand(-1, 2, -1), atol=1e-6
-    )
-    first, again, other = (functional.variations(model, x, n=2, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.allclose(first, other)
-    assert torch.equal(state, torch.get_rng_state())
-
-
-@pytest.mark.parametrize(
-    ("parts", "spread", "said"),
-    [
-        ({"posterior": "deterministic", "objective": "reconstruction"}, 1.0, "no spread"),
-        ({"posterior": "von-mises-fisher", "prior": "hyperspherical-uniform"}, 2.0, "real numbers"),
-        ({}, -1.0, "must be 0 or above"),
-    ],
-)
-def test_what_has_nothing_around_it_is_refused(parts, spread, said):
-    spec = Spec.of(likelihood="gaussian", latent=3, net={"name": "mlp", "width": 8}, **parts)
-    model, _ = compose(spec, (5,))
-    with pytest.raises(VariedError, match=said):
-        functional.variations(model, torch.randn(2, 5), scale=spread)
-
-
-# Plain means
-
-
-def test_how_many_are_wanted():
-    assert functional.class_counts([90, 10, 0], 5) == [5, 5, 0]
-    assert functional.class_counts([90, 10, 0], balance=True) == [0, 80, 0]
-    assert functional.class_counts([90, 10, 40], 50, balance=True) == [0, 40, 10]
-    for bad in (([9, 9], None, True), ([9, 9], None, False), ([9, 9], 4, True)):
-        with pytest.raises(VariedError):
-            functional.class_counts(*bad[:2], balance=bad[2])
-
-
-def test_pictures_are_moved_a_little_and_keep_what_they_are(monkeypatch):
-    x = torch.zeros(200, 1, 32, 24, dtype=torch.uint8)
-    x[:, :, 14:18, 10:14] = 200
-    made = uses_augment.random_shift(x, seed=3)
-    assert torch.equal(made, uses_augment.random_shift(x, seed=3))
-    assert made.dtype == torch.uint8
-    assert torch.allclose(made.float().sum((1, 2, 3)), x[0].float().sum(), rtol=0.05)
-    rows = (made.float().sum((1, 3)) * torch.arange(32)).sum(1) / made.float().sum((1, 2, 3))
-    columns = (made.float().sum((1, 2)) * torch.arange(24)).sum(1) / made.float().sum((1, 2, 3))
-    assert 1.5 < (rows - 15.5).abs().max() < 0.08 * 32 + 0.2
-    assert 1.2 < (columns - 11.5).abs().max() < 0.08 * 24 + 0.2
-    monkeypatch.setattr(uses_augment, "SHIFT", 0.0)
-    monkeypatch.setattr(uses_augment, "TURN", 0.0)
-    noisy = torch.randint(0, 256, (5, 3, 9, 7), dtype=torch.uint8)
-    assert torch.equal(uses_augment.random_shift(noisy), noisy)
-
-
-def test_a_turn_of_a_quarter_is_a_turn_of_a_quarter_in_any_frame(monkeypatch):
-    monkeypatch.setattr(uses_augment, "SHIFT", 0.0)
-    monkeypatch.setattr(uses_augment, "TURN", 90.0)
-    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))
-    x = torch.zeros(1, 1, 20, 10, dtype=torch.uint8)
-    x[0, 0, 6:14, 4:6] = 100  # it stands, 8 high and 2 wide
-    made = uses_augment.random_shift(x)[0, 0]
-    assert (made[9:11, 1:9] > 90).all()
-    assert made.sum() == x.sum()
-
-
-def test_rows_between_stand_on_the_lines_of_their_class():
-    along = torch.rand(60, 1)
-    line = along * torch.tensor([1.0, 2.0])
-    x = torch.cat([line, line + torch.tensor([0.02, 0.0])])  # side by side
-    y = torch.arange(2).repeat_interleave(60)
-    which = torch.cat([torch.randint(60, (300,)), 60 + torch.randint(60, (300,))])
-    made = uses_augment.smote(x, y, which)
-    assert torch.allclose(made[:300, 1], 2 * made[:300, 0], atol=1e-5)
-    assert torch.allclose(made[300:, 1], 2 * (made[300:, 0] - 0.02), atol=1e-5)
-    assert ((made[:300] >= x[:60].amin(0)) & (made[:300] <= x[:60].amax(0))).all()
-    assert 0 < (made - x[which]).norm(dim=1).mean() < 0.3
-    alone = uses_augment.smote(x[:1], y[:1], torch.zeros(4, dtype=torch.int64))
-    assert torch.equal(alone, x[:1].expand(4, -1))
-
-
-def test_gains_are_those_of_what_is_added():
-    x = torch.randn(2000, 2)
-    y = (x.sum(1) > 0).long()
-    real, test = (x[:40], y[:40]), (x[1000:], y[1000:])
-    made = {"right": (x[40:1000], y[40:1000]), "wrong": (x[40:1000], 1 - y[40:1000])}
-    found = {(one.learner, one.taught): one for one in functional.gains(real, made, test, seeds=2)}
-    for learner in ("logistic", "forest"):
-        right, wrong = (found[learner, f"real + {name}"] for name in made)
-        assert right.accuracy.value > 0.95
-        assert wrong.accuracy.value < 0.3
-        base = found[learner, "real"]
-        assert base.gain.value == 0
-        assert right.gain.value == pytest.approx(right.accuracy.value - base.accuracy.value)
-        assert abs(found[learner, "real + plain"].gain.value) < 0.2
-        assert (base.rows, right.rows) == (40, 1000)
-
 
 # Runs
 
@@ -287,7 +147,7 @@ def test_what_is_saved_is_read_again_with_its_labels(conditional, tmp_path):
 def test_the_report_names_what_was_taught(conditional, monkeypatch):
     monkeypatch.setattr(uses_augment, "STEPS", 60)
     found = conditional.augment(30).gains(seeds=2)
-    assert [one.taught for one in found] == ["real", "real + plain", "real + made"]
+    assert [one.training_data for one in found] == ["real", "real + plain", "real + generated"]
     assert [one.rows for one in found] == [found[0].rows, *[found[0].rows + 60] * 2]
     assert all(one.accuracy.value > 0.9 for one in found)
 
@@ -319,7 +179,7 @@ def test_refusals(plain, place):
     with pytest.raises(VariedError, match="makes no data of a class"):
         numbers.augment(5)
     m1 = trained((x, ["a", "b"] * 40), "m1", out=place / "m1", steps=5)
-    with pytest.raises(VariedError, match="M1 tells classes apart"):
+    with pytest.raises(VariedError, match="M1 classifies but cannot generate"):
         m1.augment(5)
 
 
@@ -330,7 +190,7 @@ def test_arrays_are_made_and_kept(place, tmp_path):
     made = run.augment(50)
     assert ((made.items.x.mean(1) > 4) == (np.array(made.names) == "high")).all()
     assert read(str(made.save(tmp_path / "made.npz"))).classes == ("high", "low")
-    assert {one.learner for one in made.gains(seeds=1)} == {"logistic", "forest"}
+    assert {one.classifier for one in made.gains(seeds=1)} == {"logistic", "forest"}
     around = run.sample(3, around=x[:4], label="low")
     assert around.array.shape == (4, 4, 3)
 
@@ -551,18 +411,3 @@ def test_the_commands(conditional, plain, few, tmp_path, monkeypatch):
         found = does.invoke(app, words)
         assert found.exit_code != 0
         assert why in str(found.exception)
-
-
-def test_it_stands_in_a_pipeline_of_imbalanced_learn():
-    pipeline = pytest.importorskip("imblearn.pipeline")
-    from sklearn.linear_model import LogisticRegression
-
-    from varied.estimators import VAESampler
-
-    x = np.random.default_rng(0).normal(size=(120, 2))
-    y = np.repeat([0, 1], [100, 20])
-    x[y == 1] += 3
-    sampler = VAESampler(steps=60, random_state=0)
-    whole = pipeline.make_pipeline(sampler, LogisticRegression()).fit(x, y)
-    assert whole.score(x, y) > 0.9
-    assert whole[0].sampling_strategy_ == {1: 80}

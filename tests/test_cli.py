@@ -179,7 +179,7 @@ def test_the_first_free_demo(tmp_path):
         ("train photos --likelihood bernoulli --steps 3", "binarize it with --binarize dynamic"),
         ("train photos --steps 3 --epochs 1", "Give one of --minutes, --epochs and --steps"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
-        ("train photos --latent x", "--latent x is not a whole number or a list of whole numbers"),
+        ("train photos --latent x", "--latent x is not an integer or a list of integers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --image-size big", "--image-size big is no size"),
@@ -280,8 +280,8 @@ def test_encode_writes_tables(run, tmp_path):
     assert len(lines) == 41
     assert run("encode", "b", "--out", tmp_path / "z.npz")[0] == 0
     with np.load(tmp_path / "z.npz") as found:
-        assert set(found) == {"mean", "spread", "names"}
-        assert found["mean"].shape == found["spread"].shape
+        assert set(found) == {"mean", "std", "names"}
+        assert found["mean"].shape == found["std"].shape
 
 
 # Measure

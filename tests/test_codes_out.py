@@ -10,11 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from varied import functional
 from varied.cli import app
 from varied.errors import VariedError
 from varied.runs.encoding import Encoding, write_columns
-from varied.spec import Spec, compose
 from varied.training import prepare
 
 
@@ -54,9 +52,9 @@ def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
     torch.manual_seed(0)
     codes = Encoding(torch.randn(3, 2), torch.rand(3, 2), torch.rand(3), names)
     first = "row" if names is None else "name"
-    heads = [first, "mean_0", "mean_1", "spread_0", "spread_1", "kl"]
+    heads = [first, "mean_0", "mean_1", "std_0", "std_1", "kl"]
     wanted = [1, 2, 3] if names is None else list(names)
-    numbers = torch.cat([codes.mean, codes.spread, codes.rate[:, None]], 1).numpy()
+    numbers = torch.cat([codes.mean, codes.std, codes.kl[:, None]], 1).numpy()
     readers = {"csv": pd.read_csv, "parquet": pd.read_parquet, "feather": pd.read_feather}
     for ending, reader in readers.items():
         frame = reader(codes.save(tmp_path / f"codes.{ending}"))
@@ -65,7 +63,7 @@ def test_codes_come_back_from_every_kind_of_file(names, tmp_path):
         assert np.array_equal(frame[heads[1:]].to_numpy("f4"), numbers)
     pd.testing.assert_frame_equal(frame, codes.frame, check_dtype=False)
     with np.load(codes.save(tmp_path / "codes.npz")) as found:
-        assert set(found) == {"mean", "spread", "kl"} | ({"names"} if names else set())
+        assert set(found) == {"mean", "std", "kl"} | ({"names"} if names else set())
         assert np.array_equal(found["mean"], codes.mean)
         assert names is None or tuple(found["names"]) == names
     with pytest.raises(VariedError, match="parquet"):
@@ -88,50 +86,6 @@ def test_a_run_encodes_in_order_with_names(people, pictures):
 
 
 # Nearest codes
-
-
-def plain(prior="standard-normal", **more):
-    parts = {"likelihood": "gaussian", "latent": 3, "net": {"name": "mlp", "width": 8}}
-    return compose(Spec.of(prior=prior, **parts, **more), (5,))[0]
-
-
-def test_the_nearest_are_those_of_an_oracle_and_silent_units_are_left_out():
-    query, among = torch.randn(20, 3), torch.randn(200, 3)
-    query[:, 1], among[:, 1] = 5 * torch.randn(20), 0.01 * torch.randn(200)  # says nothing of data
-    index, distance = functional.nearest_codes(plain(), query, among, 4)
-    apart = np.linalg.norm((query[:, None] - among[None])[..., [0, 2]].double().numpy(), axis=2)
-    assert np.array_equal(index, np.argsort(apart, 1)[:, :4])
-    assert np.allclose(distance, np.sort(apart, 1)[:, :4])
-
-
-def test_distances_are_in_deviations_of_the_prior():
-    model = plain("learned-gmm")
-    with torch.no_grad():
-        scale = model.sample_prior(200_000).std(0)
-        model.prior.requires_grad_(False)
-    query, among = torch.randn(5, 3), torch.randn(50, 3)
-    _, distance = functional.nearest_codes(model, query, among, 1)
-    apart = torch.cdist(query / scale, among / scale).min(1).values
-    assert torch.allclose(distance[:, 0].float(), apart, rtol=0.03)
-    state = torch.get_rng_state()
-    again = functional.nearest_codes(model, query, among, 1)[1]
-    assert torch.equal(distance, again)
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_an_equal_code_is_exactly_0_away():
-    among = 1000 + torch.randn(300, 3)
-    index, distance = functional.nearest_codes(plain(), among[[7, 100]], among, 3)
-    assert index[:, 0].tolist() == [7, 100]
-    assert (distance[:, 0] == 0).all()
-    assert (distance.diff(dim=1) >= 0).all()
-
-
-def test_what_cannot_be_searched_is_refused():
-    with pytest.raises(VariedError, match="cannot be found among 2"):
-        functional.nearest_codes(plain(), torch.randn(1, 3), torch.randn(2, 3), 3)
-    with pytest.raises(VariedError, match="No latent unit is active"):
-        functional.nearest_codes(plain(), torch.randn(5, 3), 0.001 * torch.randn(9, 3), 3)
 
 
 def test_a_picture_lies_at_itself_wherever_it_stands(pictures):

@@ -57,7 +57,7 @@ def test_multiples_of_a_255th_are_pictures():
 def test_unit_floats_keep_a_picture_s_shape():
     items = read(rng.random((12, 9, 11)))
     assert (items.kind, items.x.shape, items.x.dtype) == ("array", (12, 1, 9, 11), np.float32)
-    assert fit_codec(items).domain == "unit"
+    assert fit_codec(items).domain == "unit-interval"
     assert read(rng.random((12, 9, 11, 3))).x.shape == (12, 3, 9, 11)
 
 

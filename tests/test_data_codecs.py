@@ -56,7 +56,7 @@ def test_pictures_there_and_back(x):
     stored = codec.encode(read(x))
     assert stored.dtype == torch.uint8
     assert stored.shape == (20, *codec.shape)
-    assert codec.domain == "levels"
+    assert codec.domain == "uint8"
     seen = codec.load(stored)
     assert seen.dtype == torch.float32
     assert 0 <= seen.min() <= seen.max() <= 1
@@ -160,7 +160,7 @@ def test_rows_outside_the_domain_are_named():
     with pytest.raises(VariedError, match=r"Row 1 has the value 0.5, neither 0 nor 1"):
         codec.encode(np.array([[0, 1, 0, 1], [0, 0.5, 0, 1]]))
     with pytest.raises(VariedError, match=r"outside \[0, 1\]"):
-        ArrayCodec.fit(read(REAL), domain="unit")
+        ArrayCodec.fit(read(REAL), domain="unit-interval")
     with pytest.raises(VariedError, match="Row 1 has NaN"):
         fit_codec(read(REAL)).encode(np.array([[1, 2, 3, 4], [1, np.nan, 3, 4]]))
     with pytest.raises(VariedError, match=r"shape \(3,\) and the run knows \(4,\)"):

@@ -56,9 +56,9 @@ def student(page, monkeypatch):
 
 def rows(student):
     return {
-        "student-t": laws.Row(student, -1),
-        "student-t-each": laws.Row(partial(student, scale="heteroscedastic", df=3.0), -1),
-        "student-t-fixed": laws.Row(partial(student, scale=0.5), -1),
+        "student-t": laws.Case(student, -1),
+        "student-t-each": laws.Case(partial(student, scale="heteroscedastic", df=3.0), -1),
+        "student-t-fixed": laws.Case(partial(student, scale=0.5), -1),
     }
 
 
@@ -67,11 +67,11 @@ def rows(student):
 @pytest.mark.parametrize(
     "law",
     [
-        laws.law_shapes,
-        laws.law_gradient_reaches_every_parameter,
-        laws.law_draws_are_data,
-        laws.law_finite_far_out,
-        laws.law_rows_do_not_mix,
+        laws.check_shapes,
+        laws.check_every_parameter_has_a_gradient,
+        laws.check_samples_are_in_the_domain,
+        laws.check_extreme_parameters_are_finite,
+        laws.check_examples_are_independent,
     ],
 )
 def test_the_example_keeps_the_laws_of_every_likelihood(law, event, name, student):
@@ -80,7 +80,7 @@ def test_the_example_keeps_the_laws_of_every_likelihood(law, event, name, studen
 
 @pytest.mark.parametrize("name", ["student-t", "student-t-each", "student-t-fixed"])
 def test_the_example_adds_up_to_one(name, student):
-    laws.law_adds_up_to_one(rows(student)[name])
+    laws.check_probability_sums_to_one(rows(student)[name])
 
 
 def test_the_example_is_the_distribution_that_it_says(student):
@@ -115,7 +115,7 @@ def test_one_row_is_enough_to_compose_it_by_name_and_train(student):
 def test_one_row_is_enough_to_be_known_everywhere(student):
     assert AXES["likelihood"] is LIKELIHOODS
     assert list(settings(student)) == ["df", "scale"]
-    assert settings(student)["df"].help.startswith("The degrees of freedom")
+    assert settings(student)["df"].description.startswith("The degrees of freedom")
     assert summary(student).endswith(".")
     assert issubclass(student, Likelihood)
     with pytest.raises(VariedError, match="did you mean 'student-t'"):

@@ -179,7 +179,7 @@ def test_level_without_an_offset_from_its_prior_has_no_kl():
 
 def test_higher_levels_have_smaller_maps():
     blocks = ConvBlocks((1, 28, 28), 8, 5)
-    sizes = [blocks.rest(level) for level in range(1, 6)]
+    sizes = [blocks.spatial_shape(level) for level in range(1, 6)]
     assert sizes == [(14, 14), (7, 7), (7, 7), (4, 4), (4, 4)]
 
 

@@ -1,6 +1,6 @@
-"""Laws that every likelihood keeps. A new one is one row of ROWS.
+"""Properties of all likelihoods. To test a new one, add it to CASES.
 
-The laws are plain functions of a row, so that a likelihood from elsewhere can be held to them too.
+The properties are functions of a case, so that they also apply to likelihoods outside the package.
 """
 
 from __future__ import annotations
@@ -33,45 +33,49 @@ EVENTS = [(1, 5, 5), (3, 4, 6), (7,)]
 
 
 @dataclass(frozen=True)
-class Row:
-    """A likelihood with its settings, and the grid of its data (0 is [0, 1], -1 is the line)."""
+class Case:
+    """A likelihood with settings, and the number of levels of its data.
 
-    make: Callable[..., Likelihood]
-    grid: int
+    0 levels stand for the interval [0, 1], and -1 for the real numbers.
+    """
 
-    def draw(self, *shape):
-        """Return data such as it is a likelihood for."""
-        if self.grid > 0:
-            return torch.randint(self.grid, shape) / (self.grid - 1)
-        return torch.rand(shape) if self.grid == 0 else torch.randn(shape)
+    build: Callable[..., Likelihood]
+    levels: int
+
+    def random_data(self, *shape):
+        if self.levels > 0:
+            return torch.randint(self.levels, shape) / (self.levels - 1)
+        return torch.rand(shape) if self.levels == 0 else torch.randn(shape)
 
 
-ROWS = {
-    "bernoulli": Row(Bernoulli, 2),
-    "continuous-bernoulli": Row(ContinuousBernoulli, 0),
-    "gaussian": Row(Gaussian, -1),
-    "gaussian-fixed": Row(partial(Gaussian, scale=1.0), -1),
-    "gaussian-each": Row(partial(Gaussian, scale="heteroscedastic"), -1),
-    "gaussian-per-element": Row(partial(Gaussian, scale="per-element"), -1),
-    "laplace": Row(Laplace, -1),
-    "laplace-fixed": Row(partial(Laplace, scale=0.1), -1),
-    "laplace-each": Row(partial(Laplace, scale="heteroscedastic", min_scale=0.01), -1),
-    "discretized-logistic": Row(DiscretizedLogistic, 256),
-    "discretized-logistic-mixture": Row(DiscretizedLogisticMixture, 256),
-    "two-logistics": Row(partial(DiscretizedLogisticMixture, n_components=2), 256),
-    "categorical": Row(Categorical, 256),
-    "two-categories": Row(partial(Categorical, levels=2), 2),
+CASES = {
+    "bernoulli": Case(Bernoulli, 2),
+    "continuous-bernoulli": Case(ContinuousBernoulli, 0),
+    "gaussian": Case(Gaussian, -1),
+    "gaussian-fixed": Case(partial(Gaussian, scale=1.0), -1),
+    "gaussian-heteroscedastic": Case(partial(Gaussian, scale="heteroscedastic"), -1),
+    "gaussian-per-element": Case(partial(Gaussian, scale="per-element"), -1),
+    "laplace": Case(Laplace, -1),
+    "laplace-fixed": Case(partial(Laplace, scale=0.1), -1),
+    "laplace-heteroscedastic": Case(partial(Laplace, scale="heteroscedastic", min_scale=0.01), -1),
+    "discretized-logistic": Case(DiscretizedLogistic, 256),
+    "discretized-logistic-mixture": Case(DiscretizedLogisticMixture, 256),
+    "discretized-logistic-mixture-2": Case(
+        partial(DiscretizedLogisticMixture, n_components=2), 256
+    ),
+    "categorical": Case(Categorical, 256),
+    "categorical-2": Case(partial(Categorical, levels=2), 2),
 }
 
-rows = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-events = pytest.mark.parametrize("event", EVENTS, ids=str)
+all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+all_events = pytest.mark.parametrize("event", EVENTS, ids=str)
 
 
-# The laws
+# Properties
 
 
-def law_shapes(row: Row, event: tuple[int, ...]) -> None:
-    head = row.make(event)
+def check_shapes(case: Case, event: tuple[int, ...]) -> None:
+    head = case.build(event)
     assert head.param_shape == (head.params_per_element * event[0], *event[1:])
     px = head(torch.randn(2, 3, *head.param_shape))
     assert px.batch_shape == (2, 3)
@@ -79,41 +83,42 @@ def law_shapes(row: Row, event: tuple[int, ...]) -> None:
     assert px.mean.shape == (2, 3, *event)
     assert px.sample().shape == (2, 3, *event)
     assert px.sample((4,)).shape == (4, 2, 3, *event)
-    assert px.log_prob(row.draw(3, *event)).shape == (2, 3)
-    assert px.log_prob(row.draw(3, *event)).isfinite().all()
+    log_prob = px.log_prob(case.random_data(3, *event))
+    assert log_prob.shape == (2, 3)
+    assert log_prob.isfinite().all()
 
 
-def law_adds_up_to_one(row: Row) -> None:
-    head = row.make((1,)).double()
+def check_probability_sums_to_one(case: Case) -> None:
+    head = case.build((1,)).double()
     for h in torch.randn(8, *head.param_shape).double() * 2:
         px = head(h)
-        x, weight = whole(row, px)
-        mass = (px.log_prob(x[:, None]).exp() * weight).sum()
-        assert mass.item() == pytest.approx(1, abs=1e-9)
+        x, weight = all_values(case, px)
+        total = (px.log_prob(x[:, None]).exp() * weight).sum()
+        assert total.item() == pytest.approx(1, abs=1e-9)
 
 
-def law_gradient_reaches_every_parameter(row: Row, event: tuple[int, ...]) -> None:
-    head = row.make(event)
+def check_every_parameter_has_a_gradient(case: Case, event: tuple[int, ...]) -> None:
+    head = case.build(event)
     h = torch.randn(64, *head.param_shape, requires_grad=True)
-    head(h).log_prob(row.draw(64, *event)).sum().backward()
+    head(h).log_prob(case.random_data(64, *event)).sum().backward()
     assert h.grad.isfinite().all()
     assert (h.grad != 0).any(0).all()
     assert all(p.grad is not None and (p.grad != 0).all() for p in head.parameters())
 
 
-def law_draws_are_data(row: Row, event: tuple[int, ...]) -> None:
-    head = row.make(event)
+def check_samples_are_in_the_domain(case: Case, event: tuple[int, ...]) -> None:
+    head = case.build(event)
     x = head(torch.randn(500, *head.param_shape)).sample()
     assert x.isfinite().all()
-    if row.grid >= 0:
+    if case.levels >= 0:
         assert ((x >= 0) & (x <= 1)).all()
-    if row.grid > 0:
-        steps = x * (row.grid - 1)
-        torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+    if case.levels > 0:
+        index = x * (case.levels - 1)
+        torch.testing.assert_close(index, index.round(), atol=1e-3, rtol=0)
 
 
-def law_finite_far_out(row: Row, event: tuple[int, ...]) -> None:
-    head = row.make(event)
+def check_extreme_parameters_are_finite(case: Case, event: tuple[int, ...]) -> None:
+    head = case.build(event)
     size = math.prod(head.param_shape)
     signs = torch.stack([torch.ones(size), -torch.ones(size), (-1.0) ** torch.arange(size)])
     h = (1e4 * signs).reshape(3, *head.param_shape).requires_grad_()
@@ -128,71 +133,73 @@ def law_finite_far_out(row: Row, event: tuple[int, ...]) -> None:
     assert px.mean.isfinite().all()
 
 
-def law_rows_do_not_mix(row: Row, event: tuple[int, ...]) -> None:
-    head = row.make(event)
-    h, x = torch.randn(4, *head.param_shape), row.draw(4, *event)
-    together = head(h).log_prob(x)
-    alone = torch.stack([head(one).log_prob(datum) for one, datum in zip(h, x, strict=True)])
-    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-5)
+def check_examples_are_independent(case: Case, event: tuple[int, ...]) -> None:
+    head = case.build(event)
+    h, x = torch.randn(4, *head.param_shape), case.random_data(4, *event)
+    separate = torch.stack([head(params).log_prob(row) for params, row in zip(h, x, strict=True)])
+    torch.testing.assert_close(head(h).log_prob(x), separate, atol=1e-4, rtol=1e-5)
 
 
-def whole(row: Row, px) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return points and weights over all the data there can be."""
-    if row.grid > 0:
-        return torch.linspace(0, 1, row.grid, dtype=torch.float64), torch.ones(row.grid)
-    low, high, scale = (0, 1, None) if row.grid == 0 else (-25, 25, px.stddev.item())
+def all_values(case: Case, px) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return all levels, or the nodes of a quadrature over all data, with their weights."""
+    if case.levels > 0:
+        return torch.linspace(0, 1, case.levels, dtype=torch.float64), torch.ones(case.levels)
+    low, high = (0, 1) if case.levels == 0 else (-25, 25)
     node, weight = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, 201)
     half = np.diff(edges)[:, None] / 2
-    t, w = (
-        torch.from_numpy(a.ravel()) for a in (edges[:-1, None] + half * (node + 1), half * weight)
-    )
-    # x = m + s sinh(t) reaches far into a heavy tail, and puts a kink at the middle on an edge.
-    return (t, w) if scale is None else (px.mean + scale * t.sinh(), w * scale * t.cosh())
+    t = torch.from_numpy((edges[:-1, None] + half * (node + 1)).ravel())
+    w = torch.from_numpy((half * weight).ravel())
+    if case.levels == 0:
+        return t, w
+    # x = m + s sinh(t) reaches far into heavy tails, and places the kink of a Laplace on an edge.
+    scale = px.stddev.item()
+    return px.mean + scale * t.sinh(), w * scale * t.cosh()
 
 
-# The laws, held
+# Tests of the properties
 
 
-def test_every_likelihood_is_tried():
-    made = {type(row.make((1,))) for row in ROWS.values()}
-    assert made | {TableRow} == set(LIKELIHOODS.values())  # the rows of tables: test_columns.py
+def test_every_likelihood_is_tested():
+    tested = {type(case.build((1,))) for case in CASES.values()}
+    assert tested | {TableRow} == set(LIKELIHOODS.values())  # see test_table_row.py
 
 
-@rows
-@events
+@all_cases
+@all_events
 @pytest.mark.parametrize(
-    "law",
+    "check",
     [
-        law_shapes,
-        law_gradient_reaches_every_parameter,
-        law_draws_are_data,
-        law_finite_far_out,
-        law_rows_do_not_mix,
+        check_shapes,
+        check_every_parameter_has_a_gradient,
+        check_samples_are_in_the_domain,
+        check_extreme_parameters_are_finite,
+        check_examples_are_independent,
     ],
 )
-def test_law(law, row, event):
-    law(row, event)
+def test_property(check, case, event):
+    check(case, event)
 
 
-@rows
-def test_adds_up_to_one(row):
-    law_adds_up_to_one(row)
+@all_cases
+def test_probability_sums_to_one(case):
+    check_probability_sums_to_one(case)
 
 
-@rows
-def test_mean_is_the_mean_of_draws(row):
-    head = row.make((2,))
+@all_cases
+def test_mean_matches_samples(case):
+    head = case.build((2,))
     px = head(torch.randn(head.param_shape) * 0.5)
     x = px.sample((100_000,))
-    slack = 0.05 if "Discretized" in type(head).__name__ else 1e-5  # its mean is before the cut
-    assert ((x.mean(0) - px.mean).abs() < 5 * x.std(0) / len(x) ** 0.5 + slack).all()
+    # The mean of a discretized logistic is that before its tails are clamped.
+    tolerance = 0.05 if "Discretized" in type(head).__name__ else 1e-5
+    assert ((x.mean(0) - px.mean).abs() < 5 * x.std(0) / len(x) ** 0.5 + tolerance).all()
 
 
-# What it accepts
+# Domains
 
 
-def test_each_likelihood_names_the_data_that_it_is_one_for():
+def test_every_domain_has_a_likelihood():
     assert all(part.accepts and part.accepts <= ANY | {"table"} for part in LIKELIHOODS.values())
     for domain in ANY:
         assert any(domain in part.accepts for part in LIKELIHOODS.values())
@@ -202,18 +209,16 @@ def test_each_likelihood_names_the_data_that_it_is_one_for():
 # Settings
 
 
-@pytest.mark.parametrize("make", [Gaussian, Laplace])
-@pytest.mark.parametrize("bad", [0, -1, "0", "wide", math.inf, math.nan, ""])
-def test_a_bad_scale_is_refused(make, bad):
-    with pytest.raises(
-        VariedError,
-        match=r"scale=.* must be a number above 0, 'learned', 'per-element' or 'heteroscedastic'",
-    ):
-        make((3,), scale=bad)
+@pytest.mark.parametrize("build", [Gaussian, Laplace])
+@pytest.mark.parametrize("scale", [0, -1, "0", "wide", math.inf, math.nan, ""])
+def test_invalid_scale_is_an_error(build, scale):
+    message = r"scale=.* must be a number above 0, 'learned', 'per-element' or 'heteroscedastic'\.$"
+    with pytest.raises(VariedError, match=message):
+        build((3,), scale=scale)
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("build", "message"),
     [
         (partial(Gaussian, min_scale=0.0), "min_scale=0.0 must be above 0"),
         (partial(Laplace, min_scale=-1.0), "min_scale=-1.0 must be above 0"),
@@ -221,66 +226,69 @@ def test_a_bad_scale_is_refused(make, bad):
         (partial(DiscretizedLogisticMixture, n_components=0), "n_components=0 must be at least 1"),
     ],
 )
-def test_bad_settings_are_refused(make, told):
-    with pytest.raises(VariedError, match=told):
-        make((3,))
+def test_invalid_setting_is_an_error(build, message):
+    with pytest.raises(VariedError, match=message):
+        build((3,))
 
 
-@pytest.mark.parametrize("make", [Gaussian, Laplace])
-def test_a_fixed_scale_is_that_scale(make):
-    px = make((3,), scale=0.25)(torch.zeros(3))
-    variance = 0.25**2 * (2 if make is Laplace else 1)
+@pytest.mark.parametrize(("build", "variance"), [(Gaussian, 0.25**2), (Laplace, 2 * 0.25**2)])
+def test_constant_scale(build, variance):
+    px = build((3,), scale=0.25)(torch.zeros(3))
     torch.testing.assert_close(px.variance, torch.full((3,), variance))
 
 
-def test_one_learned_scale_has_one_parameter():
-    assert sum(p.numel() for p in Gaussian((3, 9, 9)).parameters()) == 1
-    assert not list(Gaussian((3,), scale=1.0).parameters())
-    assert not list(Gaussian((3,), scale="heteroscedastic").parameters())
+@pytest.mark.parametrize(
+    ("scale", "count"),
+    [("learned", 1), ("per-element", 3 * 9 * 9), (1.0, 0), ("heteroscedastic", 0)],
+)
+def test_number_of_parameters_of_a_scale(scale, count):
+    assert sum(p.numel() for p in Gaussian((3, 9, 9), scale=scale).parameters()) == count
 
 
-def test_the_components_of_a_mixture_start_apart_over_the_gray_levels():
+def test_mixture_components_start_at_different_gray_levels():
     px = DiscretizedLogisticMixture((1,))(torch.zeros(15)).base_dist
-    places = px.component_distribution.loc[0]
-    assert (places.diff() > 0.1).all()
+    assert (px.component_distribution.loc[0].diff() > 0.1).all()
     assert px.mean.item() == pytest.approx(0.5)
 
 
-def test_a_learned_scale_starts_near_a_third():
+def test_learned_scale_starts_near_one_third():
     scale = Gaussian((3,))(torch.zeros(3)).stddev
     assert ((scale > 0.2) & (scale < 0.5)).all()
 
 
-# The floor bounds the likelihood: rows that are all alike would else make it infinite
+# The minimum scale bounds the likelihood, which duplicate rows would otherwise make infinite.
 
 
-def best(make, floor):
-    """Return the most that a duplicate row can score: the density at the middle, at the floor."""
-    return -math.log(2 * floor) if make is Laplace else -math.log(floor) - math.log(2 * math.pi) / 2
+def max_log_density(build, min_scale):
+    """Return the log-density at the mode, with the minimum scale."""
+    if build is Laplace:
+        return -math.log(2 * min_scale)
+    return -math.log(min_scale) - math.log(2 * math.pi) / 2
 
 
-@pytest.mark.parametrize("make", [Gaussian, Laplace])
-@pytest.mark.parametrize("floor", [1 / 510, 0.01, 0.3])
+@pytest.mark.parametrize("build", [Gaussian, Laplace])
+@pytest.mark.parametrize("min_scale", [1 / 510, 0.01, 0.3])
 @pytest.mark.parametrize("scale", ["learned", "heteroscedastic"])
-def test_the_floor_bounds_the_likelihood_of_duplicate_rows(make, floor, scale):
+def test_minimum_scale_bounds_the_likelihood_of_duplicate_rows(build, min_scale, scale):
     x = torch.full((10, 5), 0.37)
-    head = make((5,), scale=scale, min_scale=floor)
-    for shrink in (-1.0, -5.0, -100.0, -1e4):
+    head = build((5,), scale=scale, min_scale=min_scale)
+    bound = 5 * max_log_density(build, min_scale)
+    for raw in (-1.0, -5.0, -100.0, -1e4):
         if scale == "learned":
-            head.spread.raw.data.fill_(shrink)
-        h = x if scale == "learned" else torch.cat([x, torch.full_like(x, shrink)], -1)
-        bound = 5 * best(make, floor)
+            head.scale.raw.data.fill_(raw)
+        h = x if scale == "learned" else torch.cat([x, torch.full_like(x, raw)], -1)
         assert (head(h).log_prob(x) <= bound + 1e-4).all()
     torch.testing.assert_close(head(h).log_prob(x), torch.full((10,), bound), atol=1e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("make", [Gaussian, Laplace])
-def test_a_scale_learned_on_duplicate_rows_comes_to_the_bound_and_stays_finite(make):
+@pytest.mark.parametrize("build", [Gaussian, Laplace])
+def test_scale_learned_on_duplicate_rows_converges_to_the_minimum(build):
     x = torch.full((10, 5), 0.37)
-    head = make((5,), min_scale=0.05)
+    head = build((5,), min_scale=0.05)
     adam = torch.optim.Adam(head.parameters(), lr=0.05)
     for _ in range(300):
         adam.zero_grad()
         (-head(x).log_prob(x).mean()).backward()
         adam.step()
-    assert head(x).log_prob(x).mean().item() == pytest.approx(5 * best(make, 0.05), abs=1e-2)
+    bound = 5 * max_log_density(build, 0.05)
+    assert head(x).log_prob(x).mean().item() == pytest.approx(bound, abs=1e-2)

@@ -64,7 +64,7 @@ def test_loss_is_the_negative_elbo(name):
     x = torch.rand(9, 1, 5, 5).double().round()
     trace = model(x)
     loss, parts = objective(trace)
-    likelihood = name if name == "bernoulli" else 10 * model.decoder.head.spread.raw.item()
+    likelihood = name if name == "bernoulli" else 10 * model.decoder.head.scale.raw.item()
     params = {name: p.detach().numpy() for name, p in model.named_parameters()}
     z = trace.levels[0].z[0].detach().numpy()
     expected = numpy_elbo(params, x.numpy(), z, likelihood, 4)

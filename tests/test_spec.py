@@ -122,8 +122,8 @@ WRONG = [
     (lambda: Spec.of(latnet=3), "did you mean 'latent'"),
     (lambda: Spec.of(likelihood="bernouli"), "did you mean 'bernoulli'"),
     (lambda: Spec.of(net={"name": "mlp", "widht": 3}), "did you mean 'width'"),
-    (lambda: Spec.of(net={"name": "mlp", "width": "wide"}), "a whole number"),
-    (lambda: Spec.of(latent="many"), "a whole number"),
+    (lambda: Spec.of(net={"name": "mlp", "width": "wide"}), "an integer"),
+    (lambda: Spec.of(latent="many"), "an integer"),
     (lambda: Spec.of(net={"width": 3}), "write a name"),
     (lambda: Spec.of(net=3), "write a name"),
     (lambda: Spec.of(plan={"epohcs": 3}), "did you mean 'epochs'"),
@@ -222,7 +222,7 @@ def test_conditioning_is_refused_where_it_does_not_go(values, sentence):
 
 
 def test_gray_levels_are_no_coins():
-    told = refusal(lambda: compose(Spec(), (1, 6, 6), "levels"))
+    told = refusal(lambda: compose(Spec(), (1, 6, 6), "uint8"))
     assert "binarize='dynamic'" in told
     assert "likelihood='continuous-bernoulli'" in told
 

@@ -1,6 +1,6 @@
 """Varied: variational autoencoders for your own data.
 
-The names below are loaded when they are first used, so that the command answers at once.
+Names are imported when they are first used, so that ``import varied`` is fast.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    # Threads of OpenMP spin while they wait for each other; where another program is busy on the
-    # same cores, they spin against it. This was measured to make training 20 times faster there,
-    # and costs nothing elsewhere. The library reads it once, when torch is loaded.
+    # OpenMP threads spin while they wait for each other. If another program is busy on the same
+    # cores, this made training 20 times slower in our measurements; a short spin costs nothing
+    # elsewhere. The variable is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-_HOMES = {
+_MODULES = {
     "ConditionalDistribution": "varied.trace",
     "Level": "varied.trace",
     "Objective": "varied.objectives",
     "Part": "varied.spec",
     "Plan": "varied.spec",
+    "RawData": "varied.data",
     "Run": "varied.runs",
     "Spec": "varied.spec",
     "Step": "varied.training_loop",
@@ -37,10 +38,19 @@ _HOMES = {
     "VariedError": "varied.errors",
     "ZOO": "varied.zoo",
     "compose": "varied.spec",
-    "elbo": "varied.objectives",
-    "fit": "varied.training",
+    "elbo": "varied.objectives.elbo",
+    "import_parts": "varied.registry",
+    "list_runs": "varied.runs",
     "read": "varied.data",
+    "register": "varied.registry",
+    "train": "varied.training",
+    "update": "varied.training.update",
 }
+_SUBPACKAGES = (
+    *("data", "discriminators", "distributions", "estimators", "evaluate", "functional", "heads"),
+    *("likelihoods", "models", "nets", "objectives", "plots", "posteriors", "priors", "quantizers"),
+    *("registry", "runs", "schedules", "spec", "terms", "training", "zoo"),
+)
 
 __all__ = [
     "VAE",
@@ -50,6 +60,7 @@ __all__ = [
     "Objective",
     "Part",
     "Plan",
+    "RawData",
     "Run",
     "Spec",
     "Step",
@@ -63,12 +74,16 @@ __all__ = [
     "__version__",
     "compose",
     "elbo",
-    "fit",
+    "import_parts",
+    "list_runs",
     "read",
+    "register",
+    "train",
+    "update",
 ]
 
 if TYPE_CHECKING:
-    from varied.data import read
+    from varied.data import RawData, read
     from varied.errors import VariedError
     from varied.estimators import (
         VAEClassifier,
@@ -80,19 +95,23 @@ if TYPE_CHECKING:
     from varied.models import VAE
     from varied.objectives import Objective
     from varied.objectives.elbo import elbo
-    from varied.runs import Run
+    from varied.registry import import_parts, register
+    from varied.runs import Run, list_runs
     from varied.spec import Part, Plan, Spec, compose
     from varied.trace import ConditionalDistribution, Level, Trace
-    from varied.training import fit
+    from varied.training import train
+    from varied.training.update import update
     from varied.training_loop import Step
     from varied.zoo import ZOO
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'varied' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"varied.{name}")
+    raise AttributeError(f"module 'varied' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_SUBPACKAGES})

@@ -1,8 +1,8 @@
-"""Every write that a run makes: whole or not at all.
+"""Write files atomically: a reader finds the old file or the new one, never a part of one.
 
-A file is written beside its place, forced to the disk, renamed over the old one, and the folder is
-forced too, so that a crash or a power cut leaves the old file or the new one. What cannot be
-written raises; it is never reported as done.
+The content goes to a temporary file in the same folder, which is synced to disk and renamed over
+the old file; the folder is synced as well. After a crash or a power failure either the old or the
+new file remains. A write that fails raises an error.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from typing import Any, BinaryIO
 
 from varied.errors import VariedError
 
-__all__ = ["append_jsonl", "atomic_write", "nan_to_none", "read_json", "read_jsonl", "write_json"]
-
 
 def atomic_write(path: Path, content: bytes | str | Callable[[BinaryIO], object]) -> Path:
     """Write a file atomically and durably.
 
     Arguments:
-        path: Where; its folder is made where it is missing.
+        path: The file; its folder is created if it is missing.
         content: Bytes, text, or a function that writes to the open file.
 
     Raises:
-        VariedError: If the folder cannot be written, with the reason.
+        VariedError: If the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
-                _fill(file, content)
+            with os.fdopen(descriptor, "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)
@@ -46,31 +47,24 @@ def atomic_write(path: Path, content: bytes | str | Callable[[BinaryIO], object]
         _sync_folder(path.parent)
     except OSError as error:
         raise VariedError(
-            f"{path} could not be written ({error.strerror}); free some space or choose another "
-            "folder with --out. What was saved before is untouched."
+            f"{path} could not be written ({error.strerror}); free some disk space, or choose "
+            "another folder with --out. Earlier files are unchanged."
         ) from error
     return path
 
 
-def _fill(file: BinaryIO, content: bytes | str | Callable[[BinaryIO], object]) -> None:
-    if callable(content):
-        content(file)
-    else:
-        file.write(content.encode() if isinstance(content, str) else content)
-
-
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
+    if os.name == "nt":  # Windows cannot open a folder
         return
-    handle = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: object) -> Path:
-    """Write plain values as indented JSON; a number that is not finite becomes null."""
+    """Write plain values as indented JSON, with null for NaN and infinities."""
     return atomic_write(path, json.dumps(nan_to_none(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -78,43 +72,45 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        VariedError: If the file is missing, damaged, or no object.
+        VariedError: If the file is missing, is not valid JSON, or is not an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise VariedError(f"{path} is missing; is this the folder of a run?") from None
+        raise VariedError(f"{path} is missing; is this a run folder?") from None
     except (OSError, ValueError) as error:
-        raise VariedError(f"{path} cannot be read as JSON ({error}); restore it.") from None
+        raise VariedError(f"{path} is not valid JSON ({error}); restore the file.") from None
     if not isinstance(value, dict):
-        raise VariedError(f"{path} holds no JSON object; restore it.")
+        raise VariedError(f"{path} does not contain a JSON object; restore the file.")
     return value
 
 
-def append_jsonl(path: Path, new: list[dict[str, object]]) -> None:
-    """Add rows to a JSON-lines file."""
+def append_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
+    """Append rows to a JSON Lines file."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(nan_to_none(row)) + "\n" for row in new)
+            file.writelines(json.dumps(nan_to_none(row)) + "\n" for row in rows)
     except OSError as error:
-        raise VariedError(f"{path} could not be written ({error.strerror}).") from error
+        raise VariedError(
+            f"{path} could not be written ({error.strerror}); free some disk space."
+        ) from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read a JSON-lines file; a last line that was cut short is left out."""
-    found = []
+    """Read the rows of a JSON Lines file, up to the first incomplete line."""
+    rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            found.append(json.loads(line))
+            rows.append(json.loads(line))
         except ValueError:
             break
-    return found
+    return rows
 
 
 def nan_to_none(value: object) -> object:
-    """Return plain values with None for each number that is not finite: JSON has none."""
+    """Return plain values with None in place of NaN and infinities, which JSON lacks."""
     if isinstance(value, Mapping):
-        return {key: nan_to_none(inner) for key, inner in value.items()}
+        return {key: nan_to_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [nan_to_none(inner) for inner in value]
+        return [nan_to_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

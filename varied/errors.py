@@ -1,4 +1,4 @@
-"""What a person is told when something cannot be done: one sentence, with the way out."""
+"""The exception for user errors, and suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -6,28 +6,24 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-__all__ = ["VariedError", "lookup", "suggest"]
-
 T = TypeVar("T")
-
-#: Words that one message lists at most.
-LISTED = 60
 
 
 class VariedError(ValueError):
-    """A mistake that the person can mend; its text is one clear sentence with the way out.
+    """An error that the user can fix; the message is one sentence that states the remedy.
 
-    The command prints the text alone and exits with code 2; any other exception is a fault of ours.
+    The command-line interface prints only the message and exits with code 2. Any other exception
+    is a bug in Varied.
     """
 
 
-def suggest(word: str, known: Iterable[str], most: int = LISTED) -> str:
-    """Return a hint to the nearest known word, or a list of known words where none is near.
+def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
+    """Return the choice most similar to a name, or the list of choices if none is similar.
 
     Arguments:
-        word: What was said.
-        known: What could have been said.
-        most: Words that are listed at most.
+        name: The name given by the user.
+        choices: The valid names.
+        limit: The maximum number of names to list.
 
     Example:
         >>> suggest("bernouli", ["bernoulli", "gaussian"])
@@ -35,20 +31,61 @@ def suggest(word: str, known: Iterable[str], most: int = LISTED) -> str:
         >>> suggest("xyz", ["bernoulli", "gaussian"])
         'choose from bernoulli, gaussian.'
     """
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    more = f" and {len(known) - most:,} more" if len(known) > most else ""
-    return f"choose from {', '.join(known[:most])}{more}."
+    choices = list(choices)
+    if similar := difflib.get_close_matches(name, choices, n=1, cutoff=0.6):
+        return f"did you mean '{similar[0]}'?"
+    more = f" and {len(choices) - limit:,} more" if len(choices) > limit else ""
+    return f"choose from {', '.join(choices[:limit])}{more}."
 
 
-def lookup(table: Mapping[str, T], name: str, what: str) -> T:
-    """Return the entry of a table by its name.
+def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
+    """Return the entry of a table with a given name.
+
+    Arguments:
+        table: Entries by name.
+        name: The name given by the user.
+        kind: What the table contains, for the error message, such as "likelihood".
 
     Raises:
-        VariedError: If the table has no such name; the message suggests the nearest.
+        VariedError: If the table has no entry with this name.
     """
     if name not in table:
-        raise VariedError(f"There is no {what} '{name}': {suggest(name, table)}")
+        raise VariedError(f"There is no {kind} '{name}': {suggest(name, table)}")
     return table[name]
+
+
+def check_at_least(minimum: float, *, default: object = None, **values: float) -> None:
+    """Check that no value is below a minimum.
+
+    Arguments:
+        minimum: The smallest valid value.
+        default: The default, which the message suggests.
+        values: The values by name.
+
+    Raises:
+        VariedError: Naming the first value that is below the minimum.
+
+    Example:
+        >>> check_at_least(1, default=128, width=0)
+        Traceback (most recent call last):
+        ...
+        varied.errors.VariedError: width=0 must be at least 1; 128 is the default.
+    """
+    for name, value in values.items():
+        if not value >= minimum:
+            raise VariedError(f"{name}={value} must be at least {minimum}{_suggestion(default)}.")
+
+
+def check_above(bound: float, *, default: object = None, **values: float) -> None:
+    """Check that every value is greater than a bound; see `check_at_least`.
+
+    Raises:
+        VariedError: Naming the first value that is not above the bound.
+    """
+    for name, value in values.items():
+        if not value > bound:
+            raise VariedError(f"{name}={value} must be above {bound}{_suggestion(default)}.")
+
+
+def _suggestion(default: object) -> str:
+    return "" if default is None else f"; {default} is the default"

@@ -1,8 +1,4 @@
-"""A head turns what a network put out into a distribution.
-
-It states its ``params_per_element`` (parameters for each element) and its ``event`` (the shape of one datum),
-so that the raw shape it needs is ``(params_per_element * C, *rest)``. A leaf writes ``build`` alone.
-"""
+"""Heads turn the output of a network into a distribution."""
 
 from __future__ import annotations
 
@@ -13,26 +9,24 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-__all__ = ["Head"]
-
 
 class Head(nn.Module, ABC):
-    """Raw parameters in, a distribution out.
+    """A module that turns the output of a network into a distribution.
 
-    To add one, subclass, set ``params_per_element`` and write ``build(*params)``: it gets ``params_per_element`` tensors of
-    shape ``(*, *event)`` and returns an elementwise distribution of that batch shape. Shapes are
-    handled here.
+    To add a head, subclass it, set ``params_per_element`` and implement ``build(*params)``, which
+    receives that many tensors of shape ``(*, *event)`` and returns an elementwise distribution of
+    that batch shape. This class handles all shapes.
 
     Arguments:
-        event: The shape of one datum, channels first.
+        event: The shape of one example, channels first.
     """
 
+    #: The number of parameters of the distribution for each element of an example.
     params_per_element: int = 1
-    #: What the distributions of this head give, for terms that read it: "density" (a log_prob that
-    #: means something), "marginals" (independent dimensions in closed form) and "codes" (indices).
+    #: What terms may require of the distributions: "density" (``log_prob`` is meaningful),
+    #: "marginals" (independent dimensions whose KL has a closed form), "codes" (codebook indices).
     provides: frozenset[str] = frozenset({"density", "marginals"})
-
-    #: Where its events lie; a prior for it lies there too.
+    #: The space of the events; a prior has to be defined on the same space.
     space: str = "real"
     #: Whether a training step with this head can be compiled.
     can_compile: bool = True
@@ -43,26 +37,30 @@ class Head(nn.Module, ABC):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """The shape that a network must put out for one datum."""
+        """The shape that a network has to output for one example."""
         return (self.params_per_element * self.event_shape[0], *self.event_shape[1:])
 
     @property
     def size(self) -> int:
-        """The number of elements of one datum."""
+        """The number of elements of one example."""
         return math.prod(self.event_shape)
 
     def init_from_data(self, h: Tensor) -> None:
-        """Take what the network puts out for the first rows; for a start that depends on data."""
+        """Initialize parameters from the network output for the first rows; by default, do nothing.
+
+        Arguments:
+            h: The output of the network, with shape (*, *param_shape).
+        """
 
     @abstractmethod
     def build(self, *params: Any, **others: Any) -> Distribution:
-        """Return an elementwise distribution from ``params_per_element`` tensors of shape (*, *event)."""
+        """Return an elementwise distribution of shape (*, *event) from its parameters."""
 
     def forward(self, h: Tensor) -> Distribution:
-        """Return the distribution of one datum each.
+        """Return the distributions of a batch of examples.
 
         Arguments:
-            h: What the network put out, with shape (*, params_per_element * C, *rest).
+            h: The output of the network, with shape (*, params_per_element * C, *rest).
 
         Returns:
             A distribution with batch shape (*) and event shape (C, *rest).

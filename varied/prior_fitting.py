@@ -1,150 +1,209 @@
-"""Priors that are fitted after the model, to the codes that it gives to the training rows.
+"""Fitting a prior to the codes of a trained model.
 
-The aggregate of the posteriors is never quite the prior that a model was trained with, so a density
-fitted to the codes makes better samples; codes of a codebook have no prior before one is learned.
+The aggregate posterior differs from the prior that a model was trained with, so a density that is
+fitted to the codes gives better samples. The codes of a quantizer have no other prior.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from varied.data.batches import Batch, Batches
+from varied.data.batches import Batch, Batches, iter_batches
 from varied.distributions import base_distribution
-from varied.errors import VariedError
+from varied.distributions.base import HasTrainingCost
+from varied.distributions.codebook import CodebookPoint
+from varied.errors import VariedError, lookup
 from varied.models import VAE, LatentModel
-from varied.priors import Prior
+from varied.priors import PRIORS, Prior
 from varied.runtime import eval_float32
+from varied.schema import settings, validate_settings
 from varied.seeding import seeded
-from varied.spec import Plan
+from varied.spec import Plan, Spec
 from varied.training_loop import StepEvent, TrainingStep, train
 
-__all__ = ["PriorStep", "encode_for_prior", "fit_prior", "require_vae"]
-
-#: How often the prior is tried on rows that it is not fitted to.
-TRIALS = 12
+#: The number of times that the cost is evaluated on held-out codes.
+NUM_EVALUATIONS = 12
 
 
 def require_vae(model: LatentModel) -> VAE:
-    """Return a model that has one prior.
+    """Return a model with a single prior.
 
     Raises:
-        VariedError: If it has another structure.
+        VariedError: If the model has another architecture.
     """
     if not isinstance(model, VAE):
         raise VariedError(
-            "A prior is fitted to the codes of a model with one rung of latents "
-            "(architecture='vae'); this one learned its priors with everything else."
+            "A prior can only be fitted to a model with one level of latents "
+            "(architecture='vae'); the priors of this model were trained with it."
         )
     return model
 
 
 class PriorStep(TrainingStep):
-    """A prior and codes as one module whose forward is the loss: the one loop trains it too.
+    """A prior as a module whose forward is the loss, so that the training loop can train it."""
 
-    Arguments:
-        prior: What is fitted.
-        load: From stored codes to what the prior is a distribution of.
-    """
-
-    def __init__(self, prior: Prior, load: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, prior: Prior) -> None:
         super().__init__()
-        self.prior, self.load = prior, load
+        self.prior = prior
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cost of codes, in nats where it is -log p, and itself as a part."""
-        p, value = self.prior(c), self.load(x)
-        cost: Tensor = p.cost(value) if hasattr(p, "cost") else -p.log_prob(value)
+        """Return the mean cost, in nats if it is a negative log-probability, and its parts."""
+        p, value = self.prior(c), sample_codes(x)
+        cost = p.cost(value) if isinstance(p, HasTrainingCost) else -p.log_prob(value)
         return cost.mean(), {"prior": cost.detach().mean()}
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Show the first codes to a prior that standardizes them."""
+        """Initialize the prior from the first rows."""
         with eval_float32(self):
-            self.prior.init_from_data(self.load(x), c)
+            self.prior.init_from_data(sample_codes(x), c)
 
 
 def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Batch:
     """Return the codes of data, with their context.
 
     Returns:
-        Indices with shape (N, sites) where the posterior is a quantizer; else mean and standard
-        deviation of each posterior, with shape (N, 2, *latent).
+        The codes of a quantizer, with shape (N, num_tokens), or the mean and standard deviation of
+        each posterior, with shape (N, 2, *latent).
     """
-    found: list[Tensor] = []
+    codes: list[Tensor] = []
     contexts: list[Tensor] = []
     with eval_float32(model), seeded(0, "codes"):
         for batch in rows:
             q = model.encode(load(batch.x), batch.c)
-            index = getattr(base_distribution(q), "index", None)
-            pair = [q.mean, q.variance.sqrt()] if index is None else []
-            found.append(index if index is not None else torch.stack(pair, 1))
+            base = base_distribution(q)
+            if isinstance(base, CodebookPoint):
+                codes.append(base.index)
+            else:
+                codes.append(torch.stack([q.mean, q.variance.sqrt()], 1))
             contexts += [] if batch.c is None else [batch.c]
-    return Batch(torch.cat(found), torch.cat(contexts) if contexts else None)
+    return Batch(torch.cat(codes), torch.cat(contexts) if contexts else None)
 
 
-def _drawn(stored: Tensor) -> Tensor:
-    """Return a draw from each posterior: the codes that a decoder was trained on."""
-    mean, spread = stored.unbind(1)
-    return mean + spread * torch.randn_like(mean)
-
-
-def _as_it_is(stored: Tensor) -> Tensor:
-    return stored
+def sample_codes(codes: Tensor) -> Tensor:
+    """Return a sample of each posterior; codes of a quantizer are returned unchanged."""
+    if not codes.is_floating_point():
+        return codes
+    mean, std = codes.unbind(1)
+    return mean + std * torch.randn_like(mean)
 
 
 def fit_prior(
-    prior: Prior, codes: Batch, plan: Plan, *, held: Batch | None = None
+    prior: Prior, codes: Batch, plan: Plan, *, held_out: Batch | None = None
 ) -> Iterator[StepEvent]:
-    """Fit a prior to codes, and yield an event after each step; it ends as it was best.
+    """Fit a prior to codes, and yield an event after each training step.
 
     Arguments:
-        prior: What is fitted, in place.
-        codes: What `codes_of` returned for the training rows.
-        plan: How, and how long.
-        held: The same for rows that it is not fitted to; the weights that suit them best are kept.
+        prior: The prior, which is fitted in place.
+        codes: The output of `encode_for_prior` for the training rows.
+        plan: The training plan.
+        held_out: The output of `encode_for_prior` for held-out rows. At the end, the prior has the
+            weights with the lowest cost on them.
 
     Raises:
-        VariedError: If the prior does not fit the codes.
+        VariedError: If the prior does not support this kind of codes.
     """
-    indices = not codes.x.is_floating_point()
-    if (prior.over == "codes") != indices:
-        what = "indices of a codebook" if indices else "numbers"
-        way = "transformer" if indices else "gmm, flow or flow-matching"
-        raise VariedError(f"The codes of this run are {what}; fit a {way} prior.")
-    load = _as_it_is if indices else _drawn
-    at_once: Any = getattr(prior, "fit", None)
-    if at_once is not None:
+    is_quantized = not codes.x.is_floating_point()
+    if (prior.space == "codes") != is_quantized:
+        kind, names = "continuous", "gmm, flow or flow-matching"
+        if is_quantized:
+            kind, names = "indices of a codebook", "transformer"
+        raise VariedError(f"The codes of this run are {kind}; fit a {names} prior.")
+    if prior.has_direct_fit:
         with seeded(plan.seed, "fit"), torch.no_grad():
-            at_once(load(codes.x), codes.c)
+            prior.fit(sample_codes(codes.x), codes.c)
         return
-    step = PriorStep(prior, load)
+    step = PriorStep(prior)
     batches = Batches(codes.x, codes.c, size=min(plan.batch_size, len(codes.x)), seed=plan.seed)
-    best, kept, tried = math.inf, dict[str, Tensor](), 0
+    lowest_cost, best_weights, evaluations = math.inf, dict[str, Tensor](), 0
     for event in train(step, batches, plan):
         yield event
-        if held is None or event.state.progress * TRIALS < tried + 1:
+        if held_out is None or event.state.progress * NUM_EVALUATIONS < evaluations + 1:
             continue
-        tried = int(event.state.progress * TRIALS)
-        cost = _cost(step, held, plan)
-        if cost < best:
-            best = cost
-            kept = {name: value.clone() for name, value in prior.state_dict().items()}
-    if kept:
-        prior.load_state_dict(kept)
+        evaluations = int(event.state.progress * NUM_EVALUATIONS)
+        cost = _held_out_cost(step, held_out, plan)
+        if cost < lowest_cost:
+            lowest_cost = cost
+            best_weights = {name: value.clone() for name, value in prior.state_dict().items()}
+    if best_weights:
+        prior.load_state_dict(best_weights)
 
 
-def _cost(step: PriorStep, held: Batch, plan: Plan) -> float:
+def _held_out_cost(step: PriorStep, held_out: Batch, plan: Plan) -> float:
     device = next(step.parameters()).device
-    sums = 0.0
+    total = 0.0
     with eval_float32(step), seeded(plan.seed, "held"):
-        for start in range(0, len(held.x), 500):
-            rows = slice(start, start + 500)
-            c = None if held.c is None else held.c[rows].to(device)
-            sums += float(step(held.x[rows].to(device), c)[0]) * len(held.x[rows])
-    return sums / len(held.x)
+        for batch in iter_batches(held_out.x, held_out.c, size=500):
+            rows = batch.to(device)
+            total += float(step(rows.x, rows.c)[0]) * len(rows)
+    return total / len(held_out)
+
+
+def fit_ex_post(
+    model: LatentModel, load: Callable[[Tensor], Tensor], parts: Mapping[str, Batch], plan: Plan
+) -> Iterator[StepEvent]:
+    """Fit the prior of a model to the codes of its training rows, in place.
+
+    It uses the first 200,000 training rows, and evaluates the prior on the first 1000 validation
+    rows.
+
+    Arguments:
+        model: The model.
+        load: A function from stored rows to data.
+        parts: The "train" and "validation" rows.
+        plan: The training plan.
+    """
+    vae = require_vae(model)
+    codes, held_out = (
+        encode_for_prior(vae, load, islice(iter_batches(rows.x, rows.c, size=500), max_batches))
+        for rows, max_batches in ((parts["train"], 400), (parts["validation"], 2))
+    )
+    yield from fit_prior(vae.prior, codes, plan, held_out=held_out)
+
+
+def prior_plan(spec: Spec, name: str | None = None) -> Plan:
+    """Return the default plan for fitting a prior: half the training time of the model.
+
+    Arguments:
+        spec: The spec of the model.
+        name: The name of the prior; None for that of the model.
+    """
+    plan, prior = spec.plan, lookup(PRIORS, name or spec.prior.name, "prior")
+    half = Plan(
+        lr=1e-3,
+        grad_clip=1.0,
+        seed=plan.seed,
+        threads=plan.threads,
+        minutes=plan.minutes / 2,
+        epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
+        steps=plan.steps,
+        compile="no",
+    )
+    return dataclasses.replace(half, **prior.default_plan)
+
+
+def prior_plan_from(
+    spec: Spec, name: str, options: Mapping[str, Any]
+) -> tuple[Plan, dict[str, Any]]:
+    """Return the plan for fitting a prior to a run, and the settings of the prior.
+
+    Arguments:
+        spec: The spec of the model.
+        name: The name of the prior, or "none".
+        options: Settings of the plan and of the prior. The default length is two minutes.
+    """
+    values = {key: value for key, value in options.items() if value is not None}
+    own = {key: values.pop(key) for key in list(values) if key not in settings(Plan)}
+    values = validate_settings(Plan, values, "plan")
+    lengths = {"minutes": 0.0, "epochs": 0.0, "steps": 0}
+    length = {} if lengths.keys() & values.keys() else {"minutes": 2.0}
+    base = dataclasses.asdict(prior_plan(spec, None if name == "none" else name))
+    return Plan(**(base | lengths | length | values)), own

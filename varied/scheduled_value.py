@@ -1,19 +1,30 @@
-"""A number that moves while a model is trained, as a module."""
+"""Modules with values that depend on the training step."""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from varied.schedules import Number, value_at
 
-__all__ = ["ScheduledValue", "set_step"]
+
+class StepDependent(nn.Module, ABC):
+    """A module whose values depend on the training step."""
+
+    @abstractmethod
+    def set_step(self, step: int, progress: float = 1.0) -> None:
+        """Set the values for a training step.
+
+        Arguments:
+            step: The number of completed steps.
+            progress: The completed fraction of the training steps.
+        """
 
 
-class ScheduledValue(nn.Module):
-    """A number that moves with the step, kept in a buffer so that a compiled graph reads it anew.
+class ScheduledValue(StepDependent):
+    """A scheduled number in a buffer, which a compiled graph reads at each step.
 
     Arguments:
         value: A number or a schedule.
@@ -27,19 +38,19 @@ class ScheduledValue(nn.Module):
         self.register_buffer("value", torch.tensor(value_at(value, 0, 0.0)), persistent=False)
 
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set the number for a step, or a share of the run that is done."""
+        """Set the buffer to the value of the schedule."""
         if not isinstance(self.schedule, float | int):
             self.value.fill_(value_at(self.schedule, step, progress))
 
 
-def set_step(parts: nn.Module, step: int, progress: float = 1.0) -> None:
-    """Set every number that moves within a module.
+def set_step(module: nn.Module, step: int, progress: float = 1.0) -> None:
+    """Set the training step of all step-dependent modules within a module.
 
     Arguments:
-        parts: What holds them, at any depth; itself is left out.
-        step: Steps done.
-        progress: The share of the run that is done, for schedules whose length is a share.
+        module: The module that contains them, at any depth.
+        step: The number of completed steps.
+        progress: The completed fraction of the training steps.
     """
-    moving: list[Any] = [m for m in parts.modules() if m is not parts and hasattr(m, "set_step")]
-    for module in moving:
-        module.set_step(step, progress)
+    for part in module.modules():
+        if isinstance(part, StepDependent):
+            part.set_step(step, progress)

@@ -1,8 +1,8 @@
-"""Numbers that move with the step: everywhere a weight is taken, a number or a schedule will do.
+"""Numbers that depend on the training step, such as an annealed KL weight.
 
-A schedule is a pure function of the step, so a resumed run follows the same curve with nothing to
-save. Its text form, ``"linear(0, 1, 2000)"``, is what TOML files and the command take. A length
-below 1 is a share of the run: ``"linear(0, 1, 0.1)"`` rises over its first tenth.
+A schedule is a pure function of the step, so a resumed run needs no saved state for it. TOML files
+and the command line use its text form, ``"linear(0, 1, 2000)"``. A length below 1 is a fraction of
+the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 %.
 """
 
 from __future__ import annotations
@@ -10,46 +10,33 @@ from __future__ import annotations
 import ast
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from varied.errors import VariedError, suggest
 
-__all__ = [
-    "SCHEDULES",
-    "Constant",
-    "Cosine",
-    "Cyclical",
-    "Join",
-    "Linear",
-    "Number",
-    "Schedule",
-    "parse_number",
-    "value_at",
-]
-
 
 class Schedule(ABC):
-    """A number for each step.
+    """A function from the training step to a number.
 
-    Concrete schedules are frozen dataclasses with plain fields, a length ``steps`` after which they
-    stand still, and ``__call__(step) -> float``. Where the length is below 1, lengths and what is
-    called with are shares of the run.
+    Concrete schedules are frozen dataclasses of plain values. After ``steps`` steps the value is
+    constant. If ``steps`` is below 1, lengths are fractions of the training steps, and the schedule
+    is called with the completed fraction in place of the step.
     """
 
     steps: float
 
     @abstractmethod
     def __call__(self, step: float) -> float:
-        """Return the number at a step counted from 0, or at a share of the run."""
+        """Return the value at a step, counted from 0, or at a fraction of the training steps."""
 
     @property
-    def relative(self) -> bool:
-        """Whether the length is a share of the run."""
+    def is_relative(self) -> bool:
+        """Whether the length is a fraction of the training steps."""
         return 0 < self.steps < 1
 
     def __str__(self) -> str:
-        values = (f"{f.name}={_short(getattr(self, f.name))}" for f in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__.lower()}({', '.join(values)})"
+        arguments = (f"{name}={_shortest(value)}" for name, value in vars(self).items())
+        return f"{type(self).__name__.lower()}({', '.join(arguments)})"
 
 
 Number = float | Schedule
@@ -57,19 +44,19 @@ Number = float | Schedule
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same number for ``steps`` steps: a rest inside a `Join`."""
+    """A constant, with a length of ``steps`` inside a `Join`."""
 
     value: float
     steps: float = 0
 
     def __call__(self, step: float) -> float:
-        """Return the number."""
+        """Return the constant."""
         return float(self.value)
 
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """From ``start`` to ``end`` in a straight line over ``steps`` steps, then ``end``.
+    """Linear interpolation from ``start`` to ``end`` over ``steps`` steps, then ``end``.
 
     Example:
         >>> [Linear(0, 1, 4)(step) for step in (0, 1, 4, 9)]
@@ -81,13 +68,13 @@ class Linear(Schedule):
     steps: float
 
     def __call__(self, step: float) -> float:
-        """Return the number at a step."""
-        return self.start + (self.end - self.start) * _share(step, self.steps)
+        """Return the value at a step."""
+        return self.start + (self.end - self.start) * _fraction(step, self.steps)
 
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    r"""From ``start`` to ``end`` along half a cosine.
+    r"""Cosine interpolation from ``start`` to ``end`` over ``steps`` steps, then ``end``.
 
     .. math:: a + (b - a) \, (1 - \cos(\pi t / T)) / 2
     """
@@ -97,17 +84,16 @@ class Cosine(Schedule):
     steps: float
 
     def __call__(self, step: float) -> float:
-        """Return the number at a step."""
-        rise = (1 - math.cos(math.pi * _share(step, self.steps))) / 2
+        """Return the value at a step."""
+        rise = (1 - math.cos(math.pi * _fraction(step, self.steps))) / 2
         return self.start + (self.end - self.start) * rise
 
 
 @dataclass(frozen=True)
 class Cyclical(Schedule):
-    """From ``start`` to ``end`` again and again, so many times, then ``end``.
+    """Repeated linear interpolation from ``start`` to ``end``: ``cycles`` times in ``steps`` steps.
 
-    There are ``cycles`` over ``steps`` steps. The first share ``rise`` of each climbs in a
-    straight line; the rest stays at ``end``.
+    Each cycle rises linearly for its first fraction ``rise`` and stays at ``end`` for the rest.
 
     References:
         Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing
@@ -126,19 +112,19 @@ class Cyclical(Schedule):
 
     def __post_init__(self) -> None:
         if not 0 < self.rise <= 1:
-            raise VariedError(f"rise={self.rise} must be above 0 and at most 1; 0.5 is usual.")
+            raise VariedError(f"rise={self.rise} must be above 0 and at most 1, such as 0.5.")
 
     def __call__(self, step: float) -> float:
-        """Return the number at a step."""
+        """Return the value at a step."""
         if step >= self.steps:
             return float(self.end)
-        within = (step * self.cycles / self.steps) % 1.0
-        return self.start + (self.end - self.start) * min(within / self.rise, 1.0)
+        phase = (step * self.cycles / self.steps) % 1.0
+        return self.start + (self.end - self.start) * min(phase / self.rise, 1.0)
 
 
 @dataclass(frozen=True)
 class Join(Schedule):
-    """One schedule after another; each runs for its own ``steps``.
+    """A sequence of schedules, each of which lasts for its own ``steps``.
 
     Example:
         >>> join = parse_number("join(constant(0, 2), linear(0, 1, 4))")
@@ -150,11 +136,11 @@ class Join(Schedule):
 
     @property
     def steps(self) -> float:  # type: ignore[override]
-        """The length of all parts together."""
+        """The total length."""
         return sum(part.steps for part in self.parts)
 
     def __call__(self, step: float) -> float:
-        """Return the number at a step."""
+        """Return the value at a step."""
         for part in self.parts[:-1]:
             if step < part.steps:
                 return part(step)
@@ -175,12 +161,13 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def value_at(value: Number, step: int, progress: float = 1.0) -> float:
-    """Return a number, or what a schedule says.
+    """Return the value of a number or a schedule at a training step.
 
     Arguments:
         value: A number or a schedule.
-        step: Steps done.
-        progress: The share of the run that is done; read where lengths are shares.
+        step: The number of completed steps.
+        progress: The completed fraction of the training steps, used by a schedule with a relative
+            length.
 
     Example:
         >>> value_at(Linear(0, 1, 0.2), step=7, progress=0.1)
@@ -188,17 +175,17 @@ def value_at(value: Number, step: int, progress: float = 1.0) -> float:
     """
     if not isinstance(value, Schedule):
         return float(value)
-    return value(progress if value.relative else step)
+    return value(progress if value.is_relative else step)
 
 
 def parse_number(value: float | str | Schedule) -> Number:
-    """Read a number or a schedule from its text form.
+    """Return a number or a schedule from its text form.
 
     Arguments:
         value: A number, a schedule, or text such as ``"4"`` or ``"linear(0, 1, steps=2000)"``.
 
     Raises:
-        VariedError: If the text is neither.
+        VariedError: If the text is neither a number nor a schedule.
 
     Example:
         >>> print(parse_number("linear(0, 1, 2000)"))
@@ -209,63 +196,62 @@ def parse_number(value: float | str | Schedule) -> Number:
     if isinstance(value, Schedule):
         return value
     try:
-        tree = ast.parse(str(value).strip(), mode="eval").body
-        return _read(tree)
-    except (SyntaxError, TypeError, ValueError) as error:
-        if isinstance(error, VariedError):
-            raise
+        return _parse(ast.parse(str(value).strip(), mode="eval").body)
+    except VariedError:
+        raise
+    except (SyntaxError, TypeError, ValueError):
         raise VariedError(
-            f"'{value}' is neither a number nor a schedule; write 4, or linear(0, 1, steps=2000)."
+            f"'{value}' is neither a number nor a schedule; write 4 or linear(0, 1, steps=2000), "
+            "for example."
         ) from None
 
 
-def _read(tree: ast.expr) -> Number:
+def _parse(tree: ast.expr) -> Number:
     if not isinstance(tree, ast.Call):
-        return _finite(ast.literal_eval(tree))
-    name = getattr(tree.func, "id", "")
+        return _finite_number(ast.literal_eval(tree))
+    name = tree.func.id if isinstance(tree.func, ast.Name) else ""
     if name not in SCHEDULES:
         raise VariedError(f"There is no schedule '{name}': {suggest(name, SCHEDULES)}")
-    values = [_read(argument) for argument in tree.args]
+    arguments = [_parse(argument) for argument in tree.args]
     if name == "join":
-        return _joined(values)
-    named = {str(keyword.arg): _read(keyword.value) for keyword in tree.keywords}
-    return _whole(SCHEDULES[name](*values, **named))
+        return _join(arguments)
+    keywords = {str(keyword.arg): _parse(keyword.value) for keyword in tree.keywords}
+    return _with_valid_lengths(SCHEDULES[name](*arguments, **keywords))
 
 
-def _finite(value: object) -> float:
+def _finite_number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(value)
     return float(value)
 
 
-def _joined(values: list[Number]) -> Schedule:
-    parts = tuple(part for part in values if isinstance(part, Schedule))
-    if not parts or len(parts) < len(values):
-        raise VariedError("A join is made of schedules; write constant(0, 100) for a number.")
-    if len({0 < part.steps < 1 for part in parts if part.steps}) > 1:
-        raise VariedError("A join counts in steps or in shares of the run; use one of the two.")
-    if not parts[0].relative or sum(part.steps for part in parts) < 1:
-        return Join(parts)
-    raise VariedError("The shares of a join come to the whole run or more; use smaller ones.")
+def _join(arguments: list[Number]) -> Schedule:
+    parts = tuple(part for part in arguments if isinstance(part, Schedule))
+    if not parts or len(parts) < len(arguments):
+        raise VariedError("join(...) takes schedules only; write constant(0, 100) for a number.")
+    if len({part.is_relative for part in parts if part.steps}) > 1:
+        raise VariedError(
+            "The lengths in a join must be all in steps or all fractions of the training steps."
+        )
+    if parts[0].is_relative and sum(part.steps for part in parts) >= 1:
+        raise VariedError("Relative lengths in a join must add up to less than 1.")
+    return Join(parts)
 
 
-def _whole(schedule: Schedule) -> Schedule:
+def _with_valid_lengths(schedule: Schedule) -> Schedule:
     if any(isinstance(value, Schedule) for value in vars(schedule).values()):
-        raise VariedError("Only a join has schedules inside; use join(...), or give a number.")
-    counts = {k: _count(v) for k, v in vars(schedule).items() if k in ("steps", "cycles")}
-    least = min(counts.values())
-    if least < 0 or (least == 0 and not isinstance(schedule, Constant)):
-        raise VariedError(f"{schedule} has no length; give it at least one step.")
-    return type(schedule)(**{**vars(schedule), **counts})
+        raise VariedError("Only join(...) takes schedules as arguments; give a number here.")
+    lengths = {name: vars(schedule)[name] for name in ("steps", "cycles") if name in vars(schedule)}
+    counts = {name: n if 0 < n < 1 else int(n) for name, n in lengths.items()}
+    for name, count in counts.items():
+        if count < 0 or (count == 0 and not isinstance(schedule, Constant)):
+            raise VariedError(f"The number of {name} in {schedule} must be positive.")
+    return type(schedule)(**(vars(schedule) | counts))
 
 
-def _short(value: float) -> float:
+def _shortest(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
-def _count(value: float) -> float:
-    return value if 0 < value < 1 else int(value)
-
-
-def _share(step: float, steps: float) -> float:
+def _fraction(step: float, steps: float) -> float:
     return min(max(step / steps, 0.0), 1.0)

@@ -1,8 +1,8 @@
-"""A constructor's signature is its configuration: names, types, defaults and help are read off it.
+"""Read the settings of a part from its signature: names, types, defaults and descriptions.
 
-Flags of the command, keys of TOML files and the tables of the docs all come from here. What has no
-default is a noun that `varied.spec.compose` supplies (a shape, a width of context); what has one is
-a setting.
+Command-line flags, TOML keys and the tables in the documentation are all derived from them. A
+parameter with a default is a setting; one without a default, such as a shape, is supplied by
+`varied.spec.compose`.
 """
 
 from __future__ import annotations
@@ -10,155 +10,136 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from varied.errors import VariedError, suggest
 from varied.schedules import Number, Schedule, parse_number
 
-__all__ = ["Setting", "settings", "summary", "validate_settings"]
-
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a part: its name, type, default and a line of help."""
+    """One setting of a part: name, type, default and description."""
 
     name: str
     type: Any
     default: object
-    help: str
+    description: str
 
-    def read(self, value: object) -> object:
-        """Return a plain value as the constructor takes it.
+    def parse(self, value: object) -> object:
+        """Return a plain value, such as a string from the command line, as the setting's type.
 
         Raises:
-            VariedError: If the value has the wrong type; the message names the setting.
+            VariedError: If the value does not have the right type.
         """
-        readers = (_READERS[t] for t in _members(self.type) if t in _READERS)
-        for reader in readers:
+        members = _union_members(self.type)
+        for parser, _ in (_TYPES[member] for member in members if member in _TYPES):
             try:
-                return reader(value)
+                return parser(value)
             except VariedError:
                 raise
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, KeyError):
                 continue
-        raise VariedError(f"{self.name}={value!r} is not {_spoken(self.type)}.")
+        expected = " or ".join(_TYPES[m][1] if m in _TYPES else str(m) for m in members)
+        raise VariedError(f"{self.name}={value!r} is not {expected}.")
 
 
 def settings(part: Callable[..., Any]) -> dict[str, Setting]:
-    """Return the settings of a part by name.
+    """Return the settings of a class or function by name.
 
     Example:
-        >>> def net(inputs, *, width: int = 512): "A net."
+        >>> def net(inputs, *, width: int = 512): "A network."
         >>> settings(net)["width"].default
         512
     """
     part = inspect.unwrap(part)
     signature = inspect.signature(part)
-    hints = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
-    helps = _argument_help(part)
+    types = typing.get_type_hints(part.__init__ if inspect.isclass(part) else part)
+    descriptions = _argument_descriptions(part)
     return {
-        name: Setting(name, hints.get(name, str), p.default, helps.get(name, ""))
+        name: Setting(name, types.get(name, str), p.default, descriptions.get(name, ""))
         for name, p in signature.parameters.items()
         if p.default is not inspect.Parameter.empty
     }
 
 
 def validate_settings(
-    part: Callable[..., Any], values: Mapping[str, object], what: str
+    part: Callable[..., Any], values: Mapping[str, object], kind: str
 ) -> dict[str, Any]:
-    """Return values as the part takes them; an unknown name or a wrong type is refused.
+    """Return the values as the types in the signature of a part.
 
     Arguments:
         part: A class or function.
         values: Plain values by name.
-        what: How to call the part in a message, such as ``likelihood 'gaussian'``.
+        kind: The name of the part for the error message, such as "likelihood 'gaussian'".
 
     Raises:
-        VariedError: Naming the nearest setting, or the type that was expected.
+        VariedError: If the part has no such setting, or a value does not have the right type.
     """
     known = settings(part)
     for name in values:
         if name not in known:
             hint = suggest(name, known) if known else "it has no settings."
-            raise VariedError(f"The {what} has no setting '{name}': {hint}")
-    return {name: known[name].read(value) for name, value in values.items()}
+            raise VariedError(f"The {kind} has no setting '{name}': {hint}")
+    return {name: known[name].parse(value) for name, value in values.items()}
 
 
 def summary(part: Callable[..., Any]) -> str:
-    """Return the first line of a part's docstring."""
+    """Return the first line of a docstring."""
     return (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0]
 
 
-def _argument_help(part: object) -> dict[str, str]:
+def _argument_descriptions(part: object) -> dict[str, str]:
     section = re.search(r"Arguments:\n(.*?)(\n\n|\Z)", inspect.getdoc(part) or "", re.S)
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.M)
-    return {name: re.sub(r"\s+", " ", text) for name, text in found}
+    arguments = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.M)
+    return {name: re.sub(r"\s+", " ", text) for name, text in arguments}
 
 
-def _members(kind: Any) -> Iterable[Any]:
-    if kind == Number:
-        return (Number,)
-    if typing.get_origin(kind) in (typing.Union, type(int | str)):
-        return typing.get_args(kind)
-    return (kind,)
+def _union_members(type_: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(type_) in (typing.Union, type(int | str))
+    return typing.get_args(type_) if is_union and type_ != Number else (type_,)
 
 
-def _whole(value: Any) -> int:
+def _parse_int(value: Any) -> int:
     try:
-        return int(str(value))  # as it is: a float would lose the digits of a large seed
+        return int(str(value))  # not through a float, which would round a large seed
     except ValueError:
-        if not _real(value).is_integer():
+        if not _parse_float(value).is_integer():
             raise
-        return int(_real(value))
+        return int(_parse_float(value))
 
 
-def _real(value: Any) -> float:
+def _parse_float(value: Any) -> float:
     if isinstance(value, bool):
         raise TypeError(value)
     return float(value)
 
 
-def _yes(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() not in words:
-        raise ValueError(value)
-    return words[str(value).lower()]
+def _parse_bool(value: Any) -> bool:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+        str(value).lower()
+    ]
 
 
-def _nothing(value: Any) -> None:
+def _parse_none(value: Any) -> None:
     if value not in (None, "none", ""):
         raise ValueError(value)
 
 
-def _wholes(value: Any) -> tuple[int, ...]:
-    parts = str(value).strip("()[]").split(",") if isinstance(value, str) else value
-    return tuple(_whole(part) for part in parts if str(part).strip())
+def _parse_ints(value: Any) -> tuple[int, ...]:
+    items = str(value).strip("()[]").split(",") if isinstance(value, str) else value
+    return tuple(_parse_int(item) for item in items if str(item).strip())
 
 
-_READERS: dict[Any, Callable[[Any], object]] = {
-    type(None): _nothing,
-    bool: _yes,
-    int: _whole,
-    float: _real,
-    Number: parse_number,
-    Schedule: parse_number,
-    tuple[int, ...]: _wholes,
-    str: str,
+#: By type: the parser, and how an error message names the type.
+_TYPES: dict[Any, tuple[Callable[[Any], object], str]] = {
+    type(None): (_parse_none, "none"),
+    bool: (_parse_bool, "yes or no"),
+    int: (_parse_int, "an integer"),
+    float: (_parse_float, "a number"),
+    Number: (parse_number, "a number or a schedule"),
+    Schedule: (parse_number, "a schedule"),
+    tuple[int, ...]: (_parse_ints, "a list of integers such as 32,64"),
+    str: (str, "a string"),
 }
-
-_SPOKEN = {
-    bool: "yes or no",
-    int: "a whole number",
-    float: "a number",
-    str: "a word",
-    tuple[int, ...]: "a list of whole numbers such as 32,64",
-    type(None): "none",
-}
-
-
-def _spoken(kind: Any) -> str:
-    return " or ".join(_SPOKEN.get(member, str(member)) for member in _members(kind))

@@ -1,8 +1,8 @@
-"""All noise is a function of (seed, purpose, index): there is no state to save.
+"""Derive all random numbers from (seed, purpose, index), so that no generator state is saved.
 
-A step of training draws what ``(seed, "step", step)`` says, whatever was drawn before it, with any
-number of workers, and after any interruption. Looking at a run never changes it: what evaluation
-and pictures draw has purposes of its own and leaves torch's generator as it was.
+A training step draws from ``(seed, "step", step)``, independent of what was drawn before, of the
+number of workers and of interruptions. Evaluation and plots use their own purposes and restore the
+state of torch's generators, so they never change a training run.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-__all__ = ["derive_seed", "generator", "permutation", "seed_torch", "seeded"]
-
 
 def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
-    """Return a 63-bit number that depends on all three arguments.
+    """Return a 63-bit seed that depends on all three arguments.
 
     Example:
         >>> derive_seed(0, "rows", 1) == derive_seed(0, "rows", 1) != derive_seed(0, "rows", 2)
@@ -29,34 +27,34 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
 
 
 def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
-    """Return a fresh CPU generator seeded by the three."""
+    """Return a new CPU generator with the derived seed."""
     return torch.Generator().manual_seed(derive_seed(seed, purpose, index))
 
 
 def permutation(n: int, seed: int, purpose: str, index: int = 0) -> Tensor:
-    """Return a random order of ``n`` rows, int64 with shape (n)."""
+    """Return a random permutation of ``0, ..., n - 1``, int64 with shape (n)."""
     return torch.randperm(n, generator=generator(seed, purpose, index))
 
 
 def seed_torch(seed: int, purpose: str, index: int = 0) -> None:
-    """Reseed torch's default generators, those of a compiled step among them.
+    """Seed torch's default generators, which compiled code uses as well.
 
-    Seeding the default CPU generator itself costs a microsecond; ``torch.manual_seed`` costs 84,
-    since it visits every kind of device.
+    Seeding the default CPU generator directly takes a microsecond; ``torch.manual_seed`` takes 84,
+    since it visits every device type.
     """
-    number = derive_seed(seed, purpose, index)
-    torch.default_generator.manual_seed(number)
+    derived = derive_seed(seed, purpose, index)
+    torch.default_generator.manual_seed(derived)
     if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(number)
+        torch.cuda.manual_seed_all(derived)
 
 
 @contextmanager
 def seeded(seed: int, purpose: str, index: int = 0) -> Iterator[None]:
-    """Draw from torch's default generators as the three say, and put them back afterwards.
+    """Seed torch's default generators inside the context, and restore their state afterwards.
 
     Example:
-        >>> with seeded(0, "look"): a = torch.rand(1)
-        >>> with seeded(0, "look"): b = torch.rand(1)
+        >>> with seeded(0, "preview"): a = torch.rand(1)
+        >>> with seeded(0, "preview"): b = torch.rand(1)
         >>> bool(a == b)
         True
     """

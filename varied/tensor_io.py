@@ -1,4 +1,4 @@
-"""Tensors on disk: safetensors with plain notes, and a digest that finds damage."""
+"""Read and write tensors as safetensors files, with metadata and a checksum."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from torch import Tensor
 from varied.atomic_io import atomic_write, nan_to_none
 from varied.errors import VariedError
 
-__all__ = ["read_tensors", "write_tensors"]
-
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
-    """Write tensors as safetensors, with plain notes in its header."""
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors to a safetensors file, with JSON-serializable notes in its header."""
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(nan_to_none(notes))
-    # One entry: the order of several is random, and equal weights would make unequal files.
-    sealed = json.dumps({"notes": text, "digest": _digest(flat, text)})
-    return atomic_write(path, safetensors.torch.save(flat, {"varied": sealed}))
+    # A single entry, since safetensors writes several in random order: equal contents must give
+    # equal files.
+    header = json.dumps({"notes": text, "digest": _digest(on_cpu, text)})
+    return atomic_write(path, safetensors.torch.save(on_cpu, {"varied": header}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read tensors and notes.
 
     Raises:
-        VariedError: If the file is missing, cut short or damaged.
+        VariedError: If the file is missing, truncated or corrupted.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            sealed = json.loads((file.metadata() or {})["varied"])
+            header = json.loads((file.metadata() or {})["varied"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if sealed["digest"] != _digest(tensors, sealed["notes"]):
-            raise ValueError("its contents have changed")
-        return tensors, json.loads(sealed["notes"])
+        if header["digest"] != _digest(tensors, header["notes"]):
+            raise ValueError("its checksum does not match")
+        return tensors, json.loads(header["notes"])
     except FileNotFoundError:
-        raise VariedError(f"{path} is missing; is this the folder of a run?") from None
+        raise VariedError(f"{path} is missing; is this a run folder?") from None
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is damaged ({error}); restore it or train again.") from None
 

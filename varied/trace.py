@@ -1,4 +1,12 @@
-"""What one pass leaves behind, and the one module that makes distributions out of networks."""
+"""Conditional distributions, and the record of a forward pass through a model.
+
+A VAE consists of three distributions: an encoder q(z | x), a decoder p(x | z) and a prior p(z).
+Encoder and decoder are each a `ConditionalDistribution`, that is, a network and a head. A forward
+pass returns a `Trace` of all distributions and samples. Objectives and metrics are computed from
+the trace alone, so they work with every model.
+
+Shapes: B examples, K samples of the latent variables for each example, F features of the context.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +16,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from varied.distributions import analytic_kl, base_distribution
-from varied.distributions.codebook import CodebookPoint
+from varied.distributions import CodebookPoint, analytic_kl, base_distribution
 from varied.heads import Head
 from varied.nets.autocast import AutocastModule
 
-__all__ = ["ConditionalDistribution", "Level", "Trace"]
-
 
 class ConditionalDistribution(AutocastModule):
-    """p(a given b) or p(a given b, c): a network, then a head.
+    """A conditional distribution p(a | b) or p(a | b, c): a network followed by a head.
 
-    Encoder and decoder are both one of these. Leading dimensions, precision and context are handled
-    here and nowhere else: the network runs in ``precision`` where one is set, and the head always
-    in float32.
+    This is the only place that handles leading dimensions, mixed precision and the context. If
+    ``precision`` is set, the network runs in it under autocast; the head runs in float32.
 
     Arguments:
-        net: A module from (N, *inputs) to (N, *head.param_shape); with context it takes ``(b, c)``.
-        head: The head that makes the distribution.
+        net: A network from (N, *inputs) to (N, *head.param_shape), called as ``net(b)`` or
+            ``net(b, c)``.
+        head: The head, which determines the family of distributions.
         inputs: The shape of one ``b``.
     """
 
@@ -37,7 +42,7 @@ class ConditionalDistribution(AutocastModule):
         """Return the distribution of ``a``.
 
         Arguments:
-            b: What is given, with shape (*, *inputs).
+            b: The values to condition on, with shape (*, *inputs).
             c: The context, with shape (B, F), where B is the last of the leading dimensions.
 
         Returns:
@@ -47,21 +52,24 @@ class ConditionalDistribution(AutocastModule):
             return self.head(self.outputs(b, c))  # type: ignore[no-any-return]
 
     def outputs(self, b: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return what the network puts out, with shape (*, *head.param_shape), in float32 at least."""
+        """Return the output of the network, with shape (*, *head.param_shape).
+
+        It is float32, or float64 if the network is.
+        """
         lead = b.shape[: b.dim() - len(self.inputs)]
-        flat = b.reshape(-1, *self.inputs)
-        args = (flat,) if c is None else (flat, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
-        with self.autocast(flat.device):
+        rows = b.reshape(-1, *self.inputs)
+        args = (rows,) if c is None else (rows, c.expand(*lead, -1).reshape(-1, c.shape[-1]))
+        with self.autocast(rows.device):
             h: Tensor = self.net(*args)
         return (h if h.dtype == torch.float64 else h.float()).reshape(*lead, *self.head.param_shape)
 
 
 @dataclass
 class Level:
-    """One rung of latents: what was drawn, from what, against what.
+    """A group of latent variables: samples, posterior and prior.
 
     Arguments:
-        z: The latents that were drawn, with shape (K, B, *event).
+        z: Samples from the posterior, with shape (K, B, *event).
         q: The posterior, with a batch shape that broadcasts to (K, B).
         p: The prior, with a batch shape that broadcasts to (K, B).
         log_importance: log p(z) minus the log-density of the proposal, with shape (K, B), if z was
@@ -75,9 +83,10 @@ class Level:
 
     @property
     def log_ratio(self) -> Tensor:
-        """log p(z) - log q(z given x) of what was drawn, with shape (K, B), in nats.
+        """log p(z) - log q(z | x) of the samples, with shape (K, B), in nats.
 
-        A point on a code has probability 1, so there it is the code's log-probability.
+        A quantized posterior gives its code probability 1, so the ratio is the log-probability of
+        the code under the prior.
         """
         if self.log_importance is not None:
             return self.log_importance
@@ -87,35 +96,40 @@ class Level:
 
     @property
     def kl(self) -> Tensor:
-        """KL(q, p) with shape (K, B), in nats: closed form if there is one, else from the draws."""
+        """KL(q ‖ p) in nats, with shape (K, B).
+
+        If there is no closed form, it is estimated from each sample.
+        """
         exact = analytic_kl(self.q, self.p)
         if exact is None:
             return -self.log_ratio
-        event = len(self.q.event_shape)
-        return exact.expand(self.z.shape[: self.z.dim() - event])
+        return exact.expand(self.z.shape[: self.z.dim() - len(self.q.event_shape)])
 
     @property
     def kl_per_element(self) -> Tensor:
-        """KL of each element of the latent, with shape (B, *event), in nats; needs marginals."""
+        """KL of each latent dimension in nats, with shape (B, *event).
+
+        Only for a posterior and a prior that provide "marginals".
+        """
         exact = analytic_kl(base_distribution(self.q), base_distribution(self.p))
-        assert exact is not None, "read only by terms that read 'marginals'"
+        assert exact is not None, "a term that uses this must require 'marginals'"
         return exact
 
 
 @dataclass
 class Trace:
-    """What one pass of a model leaves: all that objectives and evaluation read.
+    """The record of a forward pass, from which objectives and metrics are computed.
 
     Arguments:
         x: The data, with shape (B, *event).
-        px: p(x given z), with batch shape (K, B).
-        levels: The rungs of latents, from the datum upwards; a plain VAE has one.
-        mask: 1 where a datum was observed, 0 where it is missing, with shape (B, *event), or None.
-        weights: The weight of each sample, with shape (K, B) and sum 1 over K; None is 1/K each.
-        upper: The trace of a model whose data are latents of this one, or None.
-        c: The context that the pass was given, with shape (B, F), or None.
-        code: What `decode` takes of what was drawn, with shape (K, B, *latent), where that is not
-            the levels side by side; or None.
+        px: The likelihood p(x | z), with batch shape (K, B).
+        levels: The levels of latent variables, from the bottom up; a plain VAE has one.
+        mask: 1 where ``x`` is observed and 0 where it is missing, with shape (B, *event); or None.
+        weights: The weight of each sample, with shape (K, B) and sum 1 over K; None means 1/K.
+        upper: The trace of a second model whose data are latent variables of this one, or None.
+        c: The context, with shape (B, F), or None.
+        code: The input of the decoder, with shape (K, B, *latent), if it is not the concatenation
+            of all levels; or None.
     """
 
     x: Tensor
@@ -129,7 +143,10 @@ class Trace:
 
     @property
     def z(self) -> Tensor:
-        """What was drawn, as `decode` takes it: several levels laid side by side; (K, B, *)."""
+        """The input of the decoder, with shape (K, B, *latent).
+
+        If there are several levels, each is flattened, and all are concatenated.
+        """
         if self.code is not None:
             return self.code
         if len(self.levels) == 1:
@@ -138,7 +155,7 @@ class Trace:
 
     @property
     def log_px(self) -> Tensor:
-        """log p(x given z) of what was observed, with shape (K, B), in nats."""
+        """log p(x | z) of the observed elements, with shape (K, B), in nats."""
         if self.mask is None:
             return self.px.log_prob(self.x)
         event = tuple(range(-len(self.px.event_shape), 0))
@@ -146,9 +163,9 @@ class Trace:
 
     @property
     def log_weight(self) -> Tensor:
-        """log p(x, z) - log q(z given x) of what was drawn, with shape (K, B), in nats."""
+        """The log importance weight log p(x, z) - log q(z | x), with shape (K, B), in nats."""
         return self.log_px + torch.stack([level.log_ratio for level in self.levels]).sum(0)
 
     def expect(self, value: Tensor) -> Tensor:
-        """Return the mean over samples of a (K, B) tensor, with shape (B)."""
+        """Return the expectation over samples of a (K, B) tensor, with shape (B)."""
         return value.mean(0) if self.weights is None else (self.weights * value).sum(0)

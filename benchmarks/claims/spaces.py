@@ -234,7 +234,7 @@ def width(one: Trained, n: int) -> float:
     """
     found = functional.encode(one.model, one.data.codec.load, one.data.rows("test", n)())
     active = is_active(found.mean)
-    return float((found.spread / found.mean.std(0))[:, active].median())
+    return float((found.std / found.mean.std(0))[:, active].median())
 
 
 def clusters(budget: Budget) -> Outcome:

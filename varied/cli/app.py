@@ -1,29 +1,48 @@
-"""The command and its subcommands, in the order in which a person meets them."""
+"""The commands, in the order of the help."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from varied import __version__
-from varied.cli import (
-    augment,
-    compress,
-    edit,
-    encode,
-    evaluate,
-    explain,
-    fit_prior,
-    judge,
-    listing,
-    show,
-    train,
-    update,
-)
+from varied.cli.augment import augment
+from varied.cli.classify import classify
+from varied.cli.compare import compare
+from varied.cli.compress import compress
+from varied.cli.data import data
+from varied.cli.decompress import decompress
+from varied.cli.demo import demo
+from varied.cli.detect import detect
+from varied.cli.doctor import doctor
+from varied.cli.edit import edit
+from varied.cli.encode import encode
+from varied.cli.evaluate import evaluate
+from varied.cli.explain import explain
+from varied.cli.fit_prior import fit_prior
 from varied.cli.flags import PlainHelpCommand, PlainHelpGroup, SettingsCommand
+from varied.cli.impute import impute
+from varied.cli.interpolate import interpolate
+from varied.cli.models import models
+from varied.cli.neighbors import neighbors
+from varied.cli.reconstruct import reconstruct
+from varied.cli.runs import runs
+from varied.cli.sample import sample
+from varied.cli.style import style
+from varied.cli.train import train
+from varied.cli.traverse import traverse
+from varied.cli.update import update
 
-__all__ = ["app"]
+COMMANDS: dict[str, list[Callable[..., None]]] = {
+    "Train": [demo, train, update, fit_prior],
+    "Generate": [sample, reconstruct, interpolate, traverse, style, edit, augment],
+    "Analyze": [encode, neighbors, classify, detect, impute],
+    "Compress": [compress, decompress],
+    "Evaluate": [evaluate, compare],
+    "Look up": [models, explain, data, runs, doctor],
+}
 
 app = typer.Typer(
     cls=PlainHelpGroup,
@@ -34,8 +53,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         print(f"varied {__version__}")
         raise typer.Exit
 
@@ -43,45 +62,33 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def varied(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show where in the program a fault arose.")
+        bool, typer.Option("--traceback", help="Print the Python traceback of an error.")
     ] = False,
+    imports: Annotated[
+        str | None,
+        typer.Option(
+            "--import", metavar="FILE", help="Import a Python file or module that registers parts."
+        ),
+    ] = None,
 ) -> None:
-    """Variational autoencoders for your own data: train, look, evaluate.
+    """Train and use variational autoencoders on your own data.
 
-    Begin with `varied demo`, or with `varied train FOLDER`.
+    Start with `varied demo`, or with `varied train FOLDER`.
     """
 
 
-for command, kind, panel in (
-    (train.demo, PlainHelpCommand, "Train"),
-    (train.train, SettingsCommand, "Train"),
-    (show.sample, PlainHelpCommand, "Use a run"),
-    (show.reconstruct, PlainHelpCommand, "Use a run"),
-    (show.interpolate, PlainHelpCommand, "Use a run"),
-    (show.traverse, PlainHelpCommand, "Use a run"),
-    (edit.edit, PlainHelpCommand, "Use a run"),
-    (edit.style, PlainHelpCommand, "Use a run"),
-    (encode.encode, PlainHelpCommand, "Use a run"),
-    (encode.classify, PlainHelpCommand, "Use a run"),
-    (encode.neighbors, PlainHelpCommand, "Use a run"),
-    (augment.augment, PlainHelpCommand, "Use a run"),
-    (judge.detect, PlainHelpCommand, "Use a run"),
-    (judge.impute, PlainHelpCommand, "Use a run"),
-    (compress.compress, PlainHelpCommand, "Use a run"),
-    (compress.decompress, PlainHelpCommand, "Use a run"),
-    (update.update, PlainHelpCommand, "Train"),
-    (fit_prior.fit_prior, SettingsCommand, "Train"),
-    (evaluate.evaluate, PlainHelpCommand, "Measure"),
-    (evaluate.compare, PlainHelpCommand, "Measure"),
-    (listing.models, PlainHelpCommand, "Look around"),
-    (explain.explain, PlainHelpCommand, "Look around"),
-    (listing.data, PlainHelpCommand, "Look around"),
-    (listing.runs, PlainHelpCommand, "Look around"),
-    (listing.doctor, PlainHelpCommand, "Look around"),
-):
-    # The whole first sentence: what it is cut down to otherwise ends in the middle of one.
-    said = str(command.__doc__).partition("\n")[0]
-    app.command(cls=kind, rich_help_panel=panel, short_help=said)(command)
+for _panel, _functions in COMMANDS.items():
+    for _function in _functions:
+        _settings = _function in (train, fit_prior)
+        app.command(
+            cls=SettingsCommand if _settings else PlainHelpCommand,
+            rich_help_panel=_panel,
+            # The whole first line, which typer would truncate.
+            short_help=str(_function.__doc__).partition("\n")[0],
+        )(_function)

@@ -1,4 +1,4 @@
-"""`varied augment`: new labeled data, and what they teach."""
+"""`varied augment`: labeled examples for training other models."""
 
 from __future__ import annotations
 
@@ -8,83 +8,75 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from varied.cli import console
-from varied.cli.paths import open_run, unused_path
-from varied.cli.show import RunName
+from varied.cli.options import RunName, Seed, option, save
+from varied.cli.paths import open_run
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
     from varied.functional import Gain
 
-__all__ = ["augment"]
-
-#: Classes whose numbers are told.
-NAMED = 6
+#: Number of classes whose counts are printed.
+MAX_CLASSES = 6
 
 
 def augment(
     run: RunName,
     per_class: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="How many of each class; with --balance, how many there are to be in the end.",
-        ),
+        option("N", "Examples to generate per class; with --balance, the final count.", least=1),
     ] = None,
     balance: Annotated[
         bool,
-        typer.Option("--balance", help="Fill each class up, to the largest if no number is given."),
+        typer.Option("--balance", help="Fill up each class, by default to the largest class."),
     ] = False,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="Below 1 is more typical, above more varied.")
+        float, option("T", "Below 1 for more typical, above for more varied examples.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Which draws.")] = 0,
+    seed: Seed = 0,
     report: Annotated[
-        bool,
-        typer.Option("--report/--no-report", help="Train classifiers, to see what is gained."),
+        bool, typer.Option("--report/--no-report", help="Train classifiers to measure the gain.")
     ] = True,
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="augmented, with a folder of pictures for each class; for a table augmented.csv; "
-            "for arrays .npz.",
-        ),
+        option("PATH", "Output: a folder with a sub-folder per class, augmented.csv or .npz."),
     ] = None,
 ) -> None:
-    """Make new labeled data of a run that knows classes, and say what they teach."""
+    """Generate labeled examples and measure how much they help a classifier."""
     if per_class is None and not balance:
-        raise VariedError("Say how many to make: --per-class 500, or --balance.")
-    here = open_run(run)
-    with console.status("Making"):
-        made = here.augment(per_class, balance=balance, temperature=temperature, seed=seed)
-        usual = {"table": "augmented.csv", "array": "augmented.npz", "picture": "augmented"}
-        path = made.save(unused_path(out or Path(usual[made.items.kind])))
-    console.say(f"Wrote {path}: {len(made):,} new data, {_counted(made.names)}.")
+        raise VariedError("Say how many examples to generate: --per-class 500, or --balance.")
+    opened = open_run(run)
+    with console.status("Generating"):
+        data = opened.augment(per_class, balance=balance, temperature=temperature, seed=seed)
+    save(data, out, "augmented", f"{len(data):,} new examples, {_counts(data.names)}")
     if report:
-        with console.status("Training classifiers, to see what is gained"):
-            found = made.gains()
-        _show(found)
+        with console.status("Training classifiers to measure the gain"):
+            gains = data.gains()
+        _report(gains)
 
 
-def _counted(names: list[str]) -> str:
-    """Return how many of each class there are, in words."""
+def _counts(names: list[str]) -> str:
+    """Return the number of examples per class, in words."""
     counts = {name: names.count(name) for name in dict.fromkeys(names)}
     if len(counts) > 1 and len(set(counts.values())) == 1:
-        return f"{counts[names[0]]:,} of each of {len(counts)} classes"
-    told = [f"{count:,} {name}" for name, count in counts.items()]
-    return ", ".join(told[:NAMED]) + ("" if len(told) <= NAMED else " and others")
+        return f"{counts[names[0]]:,} in each of {len(counts)} classes"
+    words = [f"{count:,} {name}" for name, count in counts.items()]
+    return ", ".join(words[:MAX_CLASSES]) + ("" if len(words) <= MAX_CLASSES else " and others")
 
 
-def _show(gains: list[Gain]) -> None:
-    """Show what each learner learned from what."""
-    console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test items")
-    rows = []
-    for one in gains:
-        gained = "" if one.taught == "real" else _percent(one.gain.value, one.gain.error, "+")
-        told = _percent(one.accuracy.value, one.accuracy.error)
-        rows.append((one.learner, one.taught, f"{one.rows:,}", told, gained))
-    console.table(("learner", "taught by", "items", "accuracy", "gain"), rows)
+def _report(gains: list[Gain]) -> None:
+    """Print the accuracy of each classifier on each training set."""
+    console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test examples")
+    rows = [
+        (
+            gain.classifier,
+            gain.training_data,
+            f"{gain.rows:,}",
+            _percent(gain.accuracy.value, gain.accuracy.error),
+            "" if gain.training_data == "real" else _percent(gain.gain.value, gain.gain.error, "+"),
+        )
+        for gain in gains
+    ]
+    console.table(("classifier", "trained on", "examples", "accuracy", "gain"), rows)
     console.say(_verdict(gains))
 
 
@@ -93,12 +85,14 @@ def _percent(value: float, error: float, sign: str = "") -> str:
 
 
 def _verdict(gains: list[Gain]) -> str:
-    """Say whether made data add to real ones, and more than plain augmentation does."""
-    table = {(one.learner, one.taught): one for one in gains}
-    best = max(gains, key=lambda one: one.accuracy.value).learner
-    made, plain = (table[best, f"real + {name}"].gain for name in ("made", "plain"))
-    if made.value <= 2 * made.error:
-        return f"For the {best}, which is best, the made data are no sure gain over real ones."
-    if made.value > plain.value + 2 * (made.error**2 + plain.error**2) ** 0.5:
-        return f"For the {best}, which is best, the made data add more than plain augmentation."
-    return f"For the {best}, which is best, plain augmentation does as well as the made data."
+    """Return a sentence on whether generated examples help more than plain augmentation."""
+    table = {(gain.classifier, gain.training_data): gain for gain in gains}
+    best = max(gains, key=lambda gain: gain.accuracy.value).classifier
+    generated, plain = (table[best, f"real + {name}"].gain for name in ("generated", "plain"))
+    if generated.value <= 2 * generated.error:
+        return f"For the best classifier ({best}), generated examples give no significant gain."
+    if generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
+        return (
+            f"For the best classifier ({best}), generated examples help more than plain augmentation."
+        )
+    return f"For the best classifier ({best}), plain augmentation helps as much as generated examples."

@@ -1,69 +1,51 @@
-"""`varied compress` and `decompress`: data as small as a run can tell them, and back."""
+"""`varied compress`: lossless compression, or the codes of a VQ-VAE."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from varied.cli import console
+from varied.cli.options import RunName, Source, option
 from varied.cli.paths import open_run, unused_path
-from varied.cli.show import RunName, Source
 
 if TYPE_CHECKING:
     from varied.runs.compression import CompressedData
-
-__all__ = ["compress", "decompress"]
 
 
 def compress(
     run: RunName,
     source: Source = None,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The file to write; only this run can read it.")
+        Path, option("FILE", "File to write; it can be read with this run only.")
     ] = Path("data.varied"),
 ) -> None:
-    """Write data as small as the run can tell them: all of them, or the codes of a VQ-VAE."""
-    here = open_run(run)
-    with console.status("Writing, and reading back"):
-        found = here.compress(source)
-        path = found.save(unused_path(out))
-    console.say(f"Wrote {path}: {len(found):,} data in {len(found.data):,} bytes.")
-    for sentence in told(found):
+    """Compress data losslessly with a trained run, or store the codes of a VQ-VAE."""
+    opened = open_run(run)
+    with console.status("Compressing and verifying"):
+        compressed = opened.compress(source)
+        path = compressed.save(unused_path(out))
+    console.say(f"Wrote {path}: {len(compressed):,} examples in {len(compressed.data):,} bytes.")
+    for sentence in summary(compressed):
         console.say(sentence)
-    console.say(f"Next: varied decompress {run} {path}; keep the run, which alone can read it.")
+    console.say(f"Next: varied decompress {run} {path}. Keep the run: the file needs it.")
 
 
-def told(found: CompressedData) -> list[str]:
-    """Return what a person should know of a file, a sentence each."""
-    over = found.rate / found.bound - 1
-    known = "the run's bound" if found.lossless else "by its prior, the codes need"
-    said = [f"{found.rate:.4f} bits a dimension; {known} {found.bound:.4f}: {over:+.2%}."]
-    others = ", ".join(f"{name} {rate:.4f}" for name, rate in found.others.items())
-    said.append(f"The same data in one file, in bits a dimension: {others}.")
-    if found.binarized:
-        kept = "is kept" if found.lossless else "is meant by the same data"
-        said.append(f"The run sees its pictures in black and white, and that is what {kept}.")
-    if not found.lossless:
-        near = "" if found.psnr is None else f", at {found.psnr:.1f} dB of PSNR"
-        said.append(f"What comes back is what the run makes of {found.bits:.0f} bits{near}.")
-    return said
-
-
-def decompress(
-    run: RunName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `varied compress` wrote.")],
-    out: Annotated[
-        Path,
-        typer.Option(metavar="NAME", help="A folder for pictures, one file each; .npy for all."),
-    ] = Path("data"),
-) -> None:
-    """Read back what `varied compress` wrote, by the run that wrote it."""
-    here = open_run(run)
-    with console.status("Reading"):
-        made = here.decompress(file)
-        if made.kind != "picture" and not out.suffix:
-            out = out.with_suffix(".npy")
-        path = made.save(unused_path(out))
-    console.say(f"Wrote {path}: {len(made):,} data, as the run sees them.")
+def summary(compressed: CompressedData) -> list[str]:
+    """Return sentences on the rate of a compressed file, with other formats as reference."""
+    overhead = compressed.rate / compressed.bound - 1
+    reference = "the ELBO" if compressed.lossless else "the negative log-likelihood of the codes"
+    others = ", ".join(f"{name} {rate:.4f}" for name, rate in compressed.others.items())
+    sentences = [
+        f"{compressed.rate:.4f} bits per dimension; {reference} is {compressed.bound:.4f} "
+        f"({overhead:+.2%}).",
+        f"Other formats for the same data, in bits per dimension: {others}.",
+    ]
+    if compressed.binarized:
+        sentences.append("The run binarizes its images, and the binary images are compressed.")
+    if not compressed.lossless:
+        psnr = "" if compressed.psnr is None else f", with a PSNR of {compressed.psnr:.1f} dB"
+        sentences.append(
+            f"Decompression returns reconstructions from {compressed.bits:.0f} bits each{psnr}."
+        )
+    return sentences

@@ -1,4 +1,7 @@
-"""What `varied doctor` tells of a machine: nothing that names a person, a host or a folder."""
+"""`varied doctor`: the machine and the versions, for bug reports.
+
+Nothing that it prints names a user, a host or a folder outside the home directory.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,36 @@ import time
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-import torch
-
-from varied import __version__
-from varied.data.download import cache_folder
-from varied.runtime import describe_machine
-
-__all__ = ["described"]
+from varied.cli import console
+from varied.cli.options import AsJson
 
 GIGABYTE = 2**30
+#: Seconds of matrix products in each precision.
+TIMED_SECONDS = 0.02
 
 
-def described() -> dict[str, str]:
-    """Return a word for each thing."""
+def doctor(as_json: AsJson = False) -> None:
+    """Print system information for bug reports; it contains no secrets."""
+    with console.status("Inspecting this machine"):
+        facts = describe_system()
+    if as_json:
+        console.show_json(facts)
+        return
+    console.heading("varied doctor")
+    console.table(("", ""), list(facts.items()))
+
+
+def describe_system() -> dict[str, str]:
+    """Return facts about the machine and the versions by name."""
+    from varied import __version__
+    from varied.runtime import describe_machine
+
     return {
         "varied": __version__,
         **describe_machine(),
         "bfloat16": _bfloat16(),
         "memory": _memory(),
-        "disk free here": f"{shutil.disk_usage(Path()).free / GIGABYTE:.1f} GB",
+        "free disk": f"{shutil.disk_usage(Path()).free / GIGABYTE:.1f} GB",
         "VARIED_DATA": "set" if os.environ.get("VARIED_DATA") else "not set",
         "cache": _cache(),
         **_versions(),
@@ -35,21 +49,22 @@ def described() -> dict[str, str]:
 
 
 def _bfloat16() -> str:
-    """Time a matrix product in both precisions, 50 ms in all."""
+    """Time a matrix product in both precisions."""
+    import torch
+
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        a = torch.ones(256, 512, dtype=dtype)
-        b = torch.ones(512, 512, dtype=dtype)
+        a, b = torch.ones(256, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
         a @ b
         start, count = time.perf_counter(), 0
-        while time.perf_counter() - start < 0.02:
+        while time.perf_counter() - start < TIMED_SECONDS:
             a @ b
             count += 1
         seconds[dtype] = (time.perf_counter() - start) / count
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
     if ratio >= 1:
-        return f"{ratio:.1f} times as fast as float32 here, on one matrix product"
-    return f"{1 / ratio:.1f} times slower than float32 here, on one matrix product"
+        return f"{ratio:.1f} times as fast as float32 (one matrix product)"
+    return f"{1 / ratio:.1f} times slower than float32 (one matrix product)"
 
 
 def _memory() -> str:
@@ -58,14 +73,16 @@ def _memory() -> str:
         page, pages, free = (os.sysconf(name) for name in names)
     except (AttributeError, ValueError, OSError):
         return "unknown"
-    return f"{page * pages / GIGABYTE:.1f} GB, {page * free / GIGABYTE:.1f} GB of it free"
+    return f"{page * pages / GIGABYTE:.1f} GB, {page * free / GIGABYTE:.1f} GB free"
 
 
 def _cache() -> str:
+    from varied.data.download import cache_folder
+
     folder = cache_folder()
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    place = str(folder).replace(str(Path.home()), "~", 1)
-    return f"{place}, {sum(sizes) / 2**20:,.0f} MB" if sizes else f"{place}, empty"
+    shown = str(folder).replace(str(Path.home()), "~", 1)
+    return f"{shown}, {sum(sizes) / 2**20:,.0f} MB" if sizes else f"{shown}, empty"
 
 
 def _versions() -> dict[str, str]:

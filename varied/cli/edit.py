@@ -1,121 +1,95 @@
-"""`varied edit` and `style`: an attribute added or taken away, and the style of other data."""
+"""`varied edit`: change an attribute of examples."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from varied.cli import console
-from varied.cli.paths import open_run, unused_path
-from varied.cli.show import RunName, Source
+from varied.cli.options import RunName, Source, option, output, parse_numbers, save
+from varied.cli.paths import open_run
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
     from varied.runs.editing import EditResult
 
-__all__ = ["edit", "style"]
-
-#: Effects that are told.
-TOLD = 8
+#: Number of effects and of latent units that are printed.
+MAX_EFFECTS, MAX_UNITS = 8, 5
 
 
 def edit(
     run: RunName,
     source: Source = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", metavar="LEVEL", help="A class, or level of --column."),
+    target: Annotated[str | None, option("LEVEL", "A class, or a level of --column.")] = None,
+    column: Annotated[str | None, option("NAME", "The attribute: a column of the table.")] = None,
+    positive: Annotated[
+        str | None, option("SOURCE", "Examples with the attribute: data, or rows such as 3,17.")
     ] = None,
-    column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The attribute: a column of the table.")
-    ] = None,
-    having: Annotated[
-        str | None,
-        typer.Option(
-            "--positive", metavar="DATA", help="Examples: a source, or rows 3,17 or a.png."
-        ),
-    ] = None,
-    lacking: Annotated[
-        str | None, typer.Option("--negative", metavar="DATA", help="Examples without it.")
-    ] = None,
+    negative: Annotated[str | None, option("SOURCE", "Examples without the attribute.")] = None,
     strengths: Annotated[
-        str, typer.Option(metavar="LIST", help="How far; 1 is from mean to mean of the groups.")
+        str, option("LIST", "Strengths; 1 is the distance between the group means.")
     ] = "-1,-0.5,0,0.5,1,1.5,2",
     control_for: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Attributes that must not come along.")
+        str | None, option("NAMES", "Attributes to hold constant, such as age,sex.")
     ] = None,
     attributes: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A table with further columns for each row of the run."),
+        Path | None, option("FILE", "A table with more columns for each row of the run's data.")
     ] = None,
-    direction: Annotated[str, typer.Option(metavar="HOW", help="means or logistic.")] = "means",
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many data.")] = 6,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to write: edits.png, or edits.csv.")
-    ] = None,
+    direction: Annotated[str, option("METHOD", "means or logistic.")] = "means",
+    n: Annotated[int, option("N", "Number of examples.", "-n", least=1)] = 6,
+    out: Annotated[Path | None, output("edits")] = None,
 ) -> None:
-    """Take an attribute away from data, and add it: by labels, or by a few examples."""
-    if (having is None) != (lacking is None):
-        raise VariedError("Examples come in two groups: give both --positive and --negative.")
-    here = open_run(run)
+    """Add or remove an attribute, given by labels or by a few examples."""
+    if (positive is None) != (negative is None):
+        raise VariedError("Give examples of both groups: --positive and --negative.")
+    opened = open_run(run)
     with console.status("Editing"):
-        found = here.edit(
+        result = opened.edit(
             source,
             target=target,
             column=column,
-            examples=None if having is None else (_examples(having), _examples(lacking)),
-            strengths=_numbers(strengths),
+            examples=None if positive is None else (_examples(positive), _examples(negative)),
+            strengths=parse_numbers(strengths, "--strengths", "-1,0,1"),
             control_for=control_for.split(",") if control_for else (),
             attributes=_table(attributes),
             direction=direction,
             n=n,
         )
-        usual = "edits.csv" if found.made.kind == "table" else "edits.png"
-        path = found.save(unused_path(out or Path(usual)))
-    _tell(found)
-    console.say(f"Wrote {path}: {n} data, {len(found.strengths)} strengths.")
+    _report(result)
+    save(result, out, "edits", f"{n} examples at {len(result.strengths)} strengths")
 
 
-def _tell(found: EditResult) -> None:
-    having, lacking = found.rows
+def _report(result: EditResult) -> None:
+    with_it, without = result.rows
     console.say(
-        f"Strength 1 is from the mean of {lacking:,} without '{found.name}' to that of "
-        f"{having:,} with it."
+        f"Strength 1 moves from the mean code of {without:,} rows without '{result.name}' to that "
+        f"of {with_it:,} rows with it."
     )
-    if found.effects:
-        console.say("What it does to held-out data, by a linear probe on the codes:")
+    if result.effects:
+        console.say("Effect of strength 1 on held-out rows, by linear probes on the codes:")
         rows = [
             (e.name, f"{e.before:.2f}", f"{e.after:.2f}", f"{e.cosine:.2f}")
-            for e in found.effects[:TOLD]
+            for e in result.effects[:MAX_EFFECTS]
         ]
         console.table(("", "before", "after", "cosine"), rows)
-    units = ", ".join(f"z{unit} {shift:+.1f}" for unit, shift in found.units[:5])
-    console.say(f"Units that it moves most, in their own spreads: {units}.")
-    if found.outside.any():
+    units = ", ".join(f"z{unit} {shift:+.1f}" for unit, shift in result.units[:MAX_UNITS])
+    console.say(f"Latent units that move most, in standard deviations: {units}.")
+    if result.outside.any():
         console.say(
-            f"{found.outside.sum():,} of {found.outside.size:,} are marked outside: "
-            f"{found.sparse.sum():,} where data are thin, {found.strays.sum():,} that are not "
-            "encoded to where they were put."
+            f"{result.outside.sum():,} of {result.outside.size:,} edits are marked as outside the "
+            f"data: {result.sparse.sum():,} where codes are sparse, {result.inconsistent.sum():,} "
+            "that are not encoded back to their code."
         )
 
 
-def _examples(said: str | None) -> Any:
-    """Return a source, or the rows that a person listed, which count from 1."""
-    words = [word.strip() for word in (said or "").split(",") if word.strip()]
-    if len(words) < 2 and Path(said or "").exists():
-        return said
+def _examples(text: str | None) -> Any:
+    """Return a source, or row numbers, which users count from 1, and names."""
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if len(words) < 2 and Path(text or "").exists():
+        return text
     if "0" in words:
-        raise VariedError("There is no row 0: rows count from 1.")
+        raise VariedError("There is no row 0: rows are counted from 1.")
     return [int(word) - 1 if word.isdecimal() else word for word in words]
-
-
-def _numbers(said: str) -> list[float]:
-    try:
-        return [float(word) for word in said.split(",")]
-    except ValueError:
-        raise VariedError(f"--strengths {said}: give numbers such as --strengths=-1,0,1.") from None
 
 
 def _table(path: Path | None) -> Any:
@@ -123,54 +97,9 @@ def _table(path: Path | None) -> Any:
         return None
     from varied.data import read
 
-    items = read(path, min_rows=1)
-    if items.kind != "table":
+    data = read(path, min_rows=1)
+    if data.kind != "table":
         raise VariedError(
-            f"--attributes {path} is no table: give a .csv with a row for each datum."
+            f"--attributes {path} is not a table: give a .csv with a row per example."
         )
-    return items.x
-
-
-def style(
-    run: RunName,
-    source: Source = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="What to write, such as three,seven; all if not given."),
-    ] = None,
-    content: Annotated[
-        str | None,
-        typer.Option(metavar="SOURCE", help="With levels or units: the data that keep the rest."),
-    ] = None,
-    levels: Annotated[
-        str | None,
-        typer.Option(metavar="LIST", help="Levels of a ladder that are the style; 1 is lowest."),
-    ] = None,
-    units: Annotated[
-        str | None, typer.Option(metavar="LIST", help="Units of the code that are the style.")
-    ] = None,
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many styles.")] = 8,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What to write: style.png, or style.csv.")
-    ] = None,
-) -> None:
-    """Write data in the style of others: as other classes, or by parts of their code."""
-    made = open_run(run).style(
-        source,
-        label=label.split(",") if label else None,
-        content=content,
-        levels=_whole(levels, "--levels"),
-        units=_whole(units, "--units"),
-        n=n,
-    )
-    path = made.save(unused_path(out or Path("style.csv" if made.kind == "table" else "style.png")))
-    console.say(f"Wrote {path}: each row in the style of its first.")
-
-
-def _whole(said: str | None, option: str) -> list[int] | None:
-    if said is None:
-        return None
-    try:
-        return [int(word) for word in said.split(",")]
-    except ValueError:
-        raise VariedError(f"{option} {said}: give whole numbers such as {option} 1,2.") from None
+    return data.x

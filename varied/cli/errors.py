@@ -1,7 +1,8 @@
-"""Whatever goes wrong is one sentence and an exit code; a traceback is for those who ask."""
+"""The entry point of the command: every error becomes one sentence and an exit code."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -12,13 +13,10 @@ import typer
 from varied.cli.app import app
 from varied.errors import VariedError
 
-__all__ = ["main"]
+#: Exit codes: wrong use, an internal error, Ctrl-C.
+MISUSE, INTERNAL, INTERRUPTED = 2, 1, 130
 
-#: A mistake that the person can mend; a fault of ours; stopped by the person.
-MISTAKE, FAULT, STOPPED = 2, 1, 130
-ISSUES = "the project's issue tracker"
-
-#: The base of all that typer says of a command line that it cannot take.
+#: The base class of typer's errors about the command line.
 UsageError = typer.BadParameter.__mro__[2]
 
 
@@ -26,14 +24,32 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = list(sys.argv[1:] if args is None else args)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        return _run(args)
+        return _run(_import_parts(args))
     except Exception as error:
-        if _wants_traceback(args):
+        if "--traceback" in args or os.environ.get("VARIED_TRACEBACK", "") not in ("", "0"):
             raise
-        return _told(error)
+        return _report(error)
+
+
+def _import_parts(args: list[str]) -> list[str]:
+    """Import the files of ``--import FILE``, wherever it stands, and return the other arguments."""
+    rest: list[str] = []
+    remaining = iter(args)
+    for word in remaining:
+        flag, equals, value = word.partition("=")
+        if flag != "--import":
+            rest.append(word)
+            continue
+        source = value if equals else next(remaining, "")
+        if not source:
+            raise VariedError("--import needs a value: --import my_parts.py.")
+        from varied.registry import import_parts
+
+        import_parts(source)
+    return rest
 
 
 def _run(args: Sequence[str]) -> int:
@@ -42,56 +58,46 @@ def _run(args: Sequence[str]) -> int:
         code = command.main(list(args), prog_name="varied", standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        code = STOPPED
+        return INTERRUPTED
     except BrokenPipeError:
-        _close_quietly()
-        code = FAULT
+        # Redirect stdout, so that closing it at exit does not raise the same error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INTERNAL
     return code if isinstance(code, int) else 0
 
 
-def _close_quietly() -> None:
-    """Point stdout at nothing, so that closing it at exit meets no broken pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _wants_traceback(args: Sequence[str]) -> bool:
-    return "--traceback" in args or os.environ.get("VARIED_TRACEBACK", "") not in ("", "0")
-
-
-def _told(error: Exception) -> int:
-    """Say what went wrong, and return the exit code."""
+def _report(error: Exception) -> int:
+    """Print an error as one sentence and return the exit code."""
     if isinstance(error, UsageError):
-        return _misuse(error)
+        return _report_usage(error)
     if isinstance(error, VariedError):
-        return _fail(str(error), MISTAKE)
+        return _fail(str(error), MISUSE)
     if isinstance(error, OSError):
-        place = f" ({error.filename})" if error.filename else ""
-        return _fail(f"The system says: {error.strerror or error}{place}.", MISTAKE)
+        path = f" ({error.filename})" if error.filename else ""
+        return _fail(f"The operating system reports: {error.strerror or error}{path}.", MISUSE)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-        return _fail(
-            "The memory is not enough: take a smaller --batch-size, --width or --image-size.", 2
-        )
-    kind = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return _fail("Out of memory: use a smaller --batch-size, --width or --image-size.", MISUSE)
+    first_line = str(error).strip().partition("\n")[0]
     return _fail(
-        f"This is a fault of ours, not yours ({kind}). Please report it, with what "
-        "`varied doctor` prints; `varied --traceback ...` shows where it arose.",
-        FAULT,
+        f"Internal error ({type(error).__name__}: {first_line}). Please report it with the output of "
+        "`varied doctor`; `varied --traceback ...` shows where it occurred.",
+        INTERNAL,
     )
 
 
-def _misuse(error: Exception) -> int:
+def _report_usage(error: Exception) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error)
         return 0
     context = getattr(error, "ctx", None)
-    place = context.command_path if context else "varied"
+    command = context.command_path if context else "varied"
     text = error.format_message()  # type: ignore[attr-defined]
-    near = getattr(error, "possibilities", None)
-    if near:
-        text = f"{getattr(error, 'message', text)}. Did you mean {' or '.join(near)}?"
+    possibilities = getattr(error, "possibilities", None)
+    if possibilities:
+        text = f"{getattr(error, 'message', text)}. Did you mean {' or '.join(possibilities)}?"
     text = re.sub(r"Input should be ([^,]*).*", r"it should be \1", text)
     stop = "" if text.endswith((".", "?")) else "."
-    return _fail(f"{text}{stop} `{place} --help` shows what there is.", MISTAKE)
+    return _fail(f"{text}{stop} See `{command} --help`.", MISUSE)
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -1,128 +1,104 @@
-"""`varied evaluate` and `varied compare`: how good, and which is better."""
+"""`varied evaluate`: metrics of a run."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from varied.cli import console
-from varied.cli.metrics_table import show_numbers
-from varied.cli.paths import open_run, resolve_run, unused_path
+from varied.cli.options import AsJson, Quiet, RunName, Source, option
+from varied.cli.paths import open_run
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
     from varied.runs import Run
 
-__all__ = ["compare", "evaluate"]
+#: Number of columns whose negative log-likelihood is printed.
+MAX_COLUMNS = 5
 
 
 def evaluate(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, its name below runs/, or last.")
-    ],
-    source: Annotated[
-        str | None, typer.Argument(metavar="SOURCE", help="Other data; the run's own if not given.")
-    ] = None,
+    run: RunName,
+    source: Source = None,
     split: Annotated[
-        str, typer.Option(metavar="PART", help="Of the run's own data: test, validation or train.")
+        str, option("SPLIT", "Rows of the run's own data: test, validation or train.")
     ] = "test",
     samples: Annotated[
-        int,
-        typer.Option(metavar="K", min=0, help="Importance samples for log p(x); 0 leaves it out."),
+        int, option("K", "Importance samples for log p(x); 0 omits it.", least=0)
     ] = 0,
-    whole: Annotated[
-        bool, typer.Option("--all", help="All that can be measured of its test rows; minutes.")
+    all_metrics: Annotated[
+        bool, typer.Option("--all", help="Compute every metric that applies; takes minutes.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the numbers alone.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Measure a run, each number with its standard error; the run is not changed."""
-    here = open_run(run)
-    if whole:
+    """Evaluate a run; every metric has a standard error."""
+    opened = open_run(run)
+    if all_metrics:
         if source is not None or split != "test" or samples:
             raise VariedError(
-                "--all measures the run's own test rows in its own way: leave out SOURCE, --split "
-                "and --samples, or leave out --all."
+                "--all evaluates the run's own test rows: leave out SOURCE, --split and --samples."
             )
-        _whole(here, as_json=as_json, quiet=quiet)
+        _evaluate_all(opened, as_json=as_json, quiet=quiet)
         return
-    with console.status("Measuring", quiet=quiet or as_json):
-        found = here.evaluate(source, split=split, samples=samples).to_json()
+    with console.status("Evaluating", quiet=quiet or as_json):
+        result = opened.evaluate(source, split=split, samples=samples)
+        evaluation = result.to_json()
     if as_json:
-        console.show_json(found)
+        console.show_json(evaluation)
         return
-    rows = f"{split} rows of {here.folder}" if source is None else f"rows of {source}"
-    show_numbers(found, f"On {found['n']:,} {rows}")
+    rows = f"{split} rows of {opened.folder}" if source is None else f"rows of {source}"
+    show_evaluation(evaluation, f"Metrics on {evaluation['n']:,} {rows}")
     if not quiet:
-        console.warn(found["warnings"])  # type: ignore[arg-type]
+        console.warn(result.warnings)
 
 
-def _whole(run: Run, *, as_json: bool, quiet: bool) -> None:
-    """Measure all, and print a table for each part."""
+def _evaluate_all(run: Run, *, as_json: bool, quiet: bool) -> None:
+    """Compute every metric, and print a table for each group."""
     from varied.evaluate.suites import evaluate_all
 
-    with console.status("Measuring all of it: a few minutes", quiet=quiet or as_json):
-        sections = evaluate_all(run)
+    with console.status("Computing every metric: a few minutes", quiet=quiet or as_json):
+        groups = evaluate_all(run)
     if as_json:
-        console.show_json({"run": str(run.folder), "sections": [s.to_json() for s in sections]})
+        metrics = [group.to_json() for group in groups]
+        console.show_json({"run": str(run.folder), "groups": metrics})
         return
-    for section in sections:
-        console.heading(section.title)
-        console.say(section.note, 2)
-        rows = [(m.name, m.value, m.better, m.lesson, m.beside) for m in section.measures]
+    for group in groups:
+        console.heading(group.title)
+        console.say(group.note, 2)
+        rows = [(m.name, m.value, m.better, m.topic, m.reference) for m in group.metrics]
         if rows:
-            console.table(("", "", "better", "explained by", "beside it"), rows)
-        for text in () if quiet else section.warnings:
+            console.table(("", "", "better", "explained by", "reference"), rows)
+        for text in () if quiet else group.warnings:
             console.say(f"Warning: {text}" if rows else text, 2)
     if not quiet:
         print()
-        console.say("± is the standard error; `varied explain NAME` defines a figure.")
+        console.say("± is the standard error; `varied explain NAME` defines each metric.")
 
 
-def compare(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more, as for evaluate.")
-    ],
-    out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The folder to write compare.html to.")
-    ] = Path("compare"),
-    whole: Annotated[
-        bool, typer.Option("--all", help="All that can be measured, side by side; minutes a run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Lay runs side by side, and rank them where their numbers can be compared."""
-    folders = list(dict.fromkeys(resolve_run(name) for name in runs))
-    if len(folders) < 2:
-        raise VariedError(
-            "Give two runs or more: `varied compare RUN RUN`; `varied runs` lists them."
-        )
-    with console.status("Measuring and drawing", quiet=as_json):
-        from varied.runs.compare import HEADER, Comparison
+def show_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
+    """Print the metrics of an evaluation."""
+    from varied.evaluate.formatting import rows
 
-        found, more, sections = Comparison(folders), [], []
-        if whole:
-            from varied.evaluate.suites import comparison_tables, evaluate_runs
+    console.heading(title)
+    console.table(("", "", ""), rows(evaluation))
+    samples = evaluation.get("importance_samples")
+    if samples:
+        console.say(f"log p(x) from {samples:,} importance samples per example.", 2)
+    console.say(f"The likelihood is {evaluation['likelihood']}; ± is the standard error.", 2)
+    for sentence in _table_sentences(evaluation):
+        console.say(sentence, 2)
 
-            sections = evaluate_runs(found.runs)
-            more = comparison_tables(found.names, sections, found.differ)
-        page = found.write(unused_path(out, quiet=as_json), more)
-    if as_json:
-        told = {"sections": [[one.to_json() for one in some] for some in sections]} if whole else {}
-        console.show_json(found.to_json() | told | {"page": str(page)})
-        return
-    console.heading("Test numbers, in nats, each ± its standard error")
-    lines = [HEADER, *found.rows()]
-    if len(lines) <= 4:  # a column for each run, where these find room
-        lines = list(zip(*lines, strict=True))
-    console.table(lines[0], lines[1:])
-    for table in more:
-        console.heading(table.title)
-        console.table(table.header, table.rows)
-        console.say(table.note, 2)
-    print()
-    for sentence in found.sentences:
-        console.say(sentence)
-    console.say(f"Wrote {page}.")
+
+def _table_sentences(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    """Yield sentences on the columns of a table and on its synthetic rows."""
+    costs, similarity = evaluation.get("columns") or {}, evaluation.get("similarity") or {}
+    if costs:
+        largest = sorted(costs, key=lambda name: -costs[name][0])[:MAX_COLUMNS]
+        listed = ", ".join(f"{name} {costs[name][0]:.2f}" for name in largest)
+        yield f"Largest negative log-likelihood by column, in nats: {listed}."
+    if similarity:
+        listed = ", ".join(f"{name} {value:.2f}" for name, value in similarity.items())
+        yield f"Similarity of synthetic and test rows, from 0 to 1: {listed}."

@@ -1,4 +1,4 @@
-"""`varied fit-prior`: a better prior for a run, fitted to its codes."""
+"""`varied fit-prior`: fit a prior to the codes of a run."""
 
 from __future__ import annotations
 
@@ -7,52 +7,46 @@ from typing import Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.flags import SETTINGS, plain
+from varied.cli.flags import SETTINGS, parse_value
+from varied.cli.options import Quiet, RunName, option
 from varied.cli.paths import open_run
-from varied.cli.progress import progress_stream, watched
+from varied.cli.progress import progress_stream, run_with_progress
 from varied.errors import VariedError
-
-__all__ = ["fit_prior"]
 
 
 def fit_prior(
     ctx: typer.Context,
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's folder, its name below runs/, or last.")
-    ],
-    kind: Annotated[
-        str,
-        typer.Argument(
-            metavar="PRIOR",
-            help="gmm, flow, flow-matching, transformer (for codes), or none to go back.",
-        ),
-    ],
-    minutes: Annotated[
-        float | None, typer.Option(metavar="M", help="Fit for so many minutes; 2 if not given.")
+    run: RunName,
+    prior: Annotated[
+        str | None,
+        typer.Argument(metavar="PRIOR", help="gmm, flow, flow-matching, transformer, ..."),
     ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(metavar="E", help="Or so many passes over the codes.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
+    minutes: Annotated[float | None, option("M", "Minutes of training; 2 by default.")] = None,
+    epochs: Annotated[float | None, option("E", "Or passes over the codes.")] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Return to the prior that the run was trained with.")
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit a prior to the codes of a trained run; sampling then uses it.
 
-    Settings of the prior are flags too: `--components 20`, `--depth 4`. The run's own weights and
-    prior are kept: `varied fit-prior RUN none` goes back to them.
+    Settings of the prior are flags too: `--n-components 20`, `--depth 4`. The weights of the run
+    do not change, and `--reset` removes the fitted prior.
     """
+    if reset == (prior is not None):
+        raise VariedError("Give a PRIOR to fit, such as gmm, or --reset.")
     if minutes and epochs:
         raise VariedError("Give --minutes or --epochs, not both.")
-    here = open_run(run)
-    from varied.training.prior import fit_to_run, prior_plan_from
-
-    choices: dict[str, Any] = {k: plain(v) for k, v in ctx.meta[SETTINGS].items()}
+    opened = open_run(run)
+    if prior is None:
+        opened.reset_prior()
+        if not quiet:
+            console.say(f"{opened.folder} samples from its original prior again.")
+        return
+    choices: dict[str, Any] = {k: parse_value(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}
-    stream = progress_stream(quiet=quiet, as_json=False)
-    watched(fit_to_run(here, kind, **choices), prior_plan_from(here.spec, kind, choices)[0], stream)
-    if quiet:
-        return
-    if kind == "none":
-        console.say(f"{here.folder} samples from the prior that it was trained with again.")
-        return
-    console.say(f"{here.folder} now samples from a {kind} prior, fitted to its codes.")
-    console.say(f"Next: varied sample {run}, or varied fit-prior {run} none to go back.")
+    plan, events = opened.prepare_prior(prior, **choices)
+    run_with_progress(events, plan, progress_stream(quiet=quiet, as_json=False))
+    if not quiet:
+        console.say(f"{opened.folder} now samples from a {prior} prior, fitted to its codes.")
+        console.say(f"Next: varied sample {run}; varied fit-prior {run} --reset undoes it.")

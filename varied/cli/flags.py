@@ -1,4 +1,4 @@
-"""Flags: help in groups, and any setting of any part as a flag of its own."""
+"""Plain-text help in groups, and any setting of any part as a flag."""
 
 from __future__ import annotations
 
@@ -10,37 +10,26 @@ from typer.core import TyperCommand, TyperGroup
 
 from varied.errors import VariedError, suggest
 
-__all__ = [
-    "SETTINGS",
-    "PlainHelpCommand",
-    "PlainHelpGroup",
-    "SettingsCommand",
-    "columns_of",
-    "in_flags",
-    "plain",
-    "size_of",
-]
-
-#: Where an open command leaves the settings that it has no option for.
+#: Where `SettingsCommand` leaves the settings that have no option of their own.
 SETTINGS = "varied.settings"
 
 
 class PlainHelpCommand(TyperCommand):
-    """A command whose help is plain text in groups: it comes at once, on any terminal."""
+    """A command with plain-text help in groups, which needs no slow imports."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments and options, under the headings that they name."""
+        """Write the arguments and options under their headings."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if not getattr(param, "hidden", False):
-                groups.setdefault(_heading(param), []).append((_name(param), _help(param)))
+                groups.setdefault(_heading(param), []).append((_names(param), _help(param)))
         for title, rows in groups.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
 
 
 class PlainHelpGroup(TyperGroup):
-    """The commands under headings."""
+    """The list of commands under headings."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write a line for each command."""
@@ -53,27 +42,33 @@ class PlainHelpGroup(TyperGroup):
                 formatter.write_dl(rows)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands first."""
+        """Write the commands before the options."""
         self.format_commands(ctx, formatter)
         PlainHelpCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command: one of Varied's own, or a registered use of runs."""
+        from varied.cli.use import use_command
+
+        return super().get_command(ctx, cmd_name) or use_command(cmd_name)
+
 
 class SettingsCommand(PlainHelpCommand):
-    """A command that takes any setting of any part as a flag; an unknown one is refused early."""
+    """A command that accepts any setting of any part as a flag."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take out the flags that are settings, and leave them in the context."""
-        known = {opt for param in self.get_params(ctx) for opt in param.opts}
-        rest, ctx.meta[SETTINGS] = split_settings(args, known)
+        """Put the flags that are settings into the context, and parse the rest."""
+        options = {name for param in self.get_params(ctx) for name in param.opts}
+        rest, ctx.meta[SETTINGS] = split_settings(args, options)
         return super().parse_args(ctx, rest)
 
 
 def _heading(param: Any) -> str:
     is_argument = param.param_type_name == "argument"
-    return getattr(param, "rich_help_panel", None) or ("Give" if is_argument else "Options")
+    return getattr(param, "rich_help_panel", None) or ("Arguments" if is_argument else "Options")
 
 
-def _name(param: Any) -> str:
+def _names(param: Any) -> str:
     if param.param_type_name == "argument":
         return str(param.metavar or param.name.upper())
     names = ", ".join([*param.opts, *param.secondary_opts])
@@ -84,41 +79,41 @@ def _help(param: Any) -> str:
     text = param.help or ""
     if param.default is None or param.default is False:
         return text
-    return f"{text.rstrip('.')} [{param.default}]."
+    return f"{text.rstrip('.')} [default: {param.default}]."
 
 
-def split_settings(args: list[str], known: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments that a command knows, and the settings among the rest.
+def split_settings(args: list[str], options: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the arguments of a command, and the settings of parts among them.
 
     Raises:
-        VariedError: If a flag is neither, or lacks its value.
+        VariedError: If a flag is neither an option nor a setting, or lacks its value.
     """
     rest: list[str] = []
-    found: dict[str, str] = {}
-    waiting = list(args)
-    while waiting:
-        word = waiting.pop(0)
+    values: dict[str, str] = {}
+    remaining = list(args)
+    while remaining:
+        word = remaining.pop(0)
         flag, equals, value = word.partition("=")
         if word == "--":
-            return [*rest, word, *waiting], found
-        if not word.startswith("--") or flag in known:
+            return [*rest, word, *remaining], values
+        if not word.startswith("--") or flag in options:
             rest.append(word)
             continue
-        name = _setting(flag, known)
-        if not equals and (not waiting or waiting[0].startswith("--")):
+        name = _setting(flag, options)
+        if not equals and (not remaining or remaining[0].startswith("--")):
             raise VariedError(f"{flag} needs a value: {flag} VALUE.")
-        found[name] = value if equals else waiting.pop(0)
-    return rest, found
+        values[name] = value if equals else remaining.pop(0)
+    return rest, values
 
 
-def _setting(flag: str, known: Iterable[str]) -> str:
+def _setting(flag: str, options: Iterable[str]) -> str:
     name = flag.removeprefix("--").replace("-", "_")
-    everywhere = _everywhere()
-    if name not in everywhere:
-        flags = [*known, *(_flag(n) for n in everywhere if "." not in n or "." in name)]
+    known = _settings_with_owners()
+    if name not in known:
+        flags = [*options, *(_flag(n) for n in known if "." not in n or "." in name)]
         hint = suggest(flag, dict.fromkeys(flags))
-        near = hint if hint.startswith("did") else "`varied models --parts` lists all settings."
-        raise VariedError(f"There is no flag {flag}: {near.replace(chr(39), '')}")
+        remedy = hint if hint.startswith("did") else "see `varied models --parts`."
+        raise VariedError(f"There is no flag {flag}: {remedy.replace(chr(39), '')}")
     return name
 
 
@@ -126,105 +121,98 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _everywhere() -> dict[str, list[str]]:
-    """Return each setting of any part, alone and behind its axis, with the parts that have it."""
+def _settings_with_owners() -> dict[str, list[str]]:
+    """Return the parts that have each setting, by "setting" and by "axis.setting"."""
+    from varied.registry import load_entry_points
     from varied.schema import settings
-    from varied.spec import AXES, Plan
+    from varied.spec import TABLES, Plan
 
-    found: dict[str, list[str]] = {name: [] for name in settings(Plan)}
-    for axis, parts in AXES.items():
+    load_entry_points()
+    owners: dict[str, list[str]] = {name: [] for name in settings(Plan)}
+    for axis, parts in TABLES.items():
         for part, build in parts.items():
             for name in settings(build):
-                found.setdefault(name, []).append(f"--{axis} {part}")
-                found.setdefault(f"{axis}.{name}", []).append(f"--{axis} {part}")
-    return found
+                owners.setdefault(name, []).append(f"--{axis} {part}")
+                owners.setdefault(f"{axis}.{name}", []).append(f"--{axis} {part}")
+    return owners
 
 
-def _axes() -> list[str]:
-    from varied.spec import AXES
-
-    return list(AXES)
-
-
-def in_flags(text: str, flags: Mapping[str, Any]) -> str:
-    """Return a sentence about settings in the words of the command: `--latent 8`, not `latent=8`.
+def in_flags(text: str, options: Mapping[str, Any]) -> str:
+    """Return a message of the library with flags for settings: `--latent 8` for `latent=8`.
 
     Arguments:
-        text: What the library says.
-        flags: The names of the command's own options.
+        text: The message.
+        options: The command's own options by name.
     """
-    everywhere = _everywhere()
-    missing = re.match(r"Nothing here has a setting '([\w.]+)'", text)
-    if missing and everywhere.get(missing[1]):
-        owners = ", ".join(dict.fromkeys(everywhere[missing[1]]))
-        return (
-            f"{_flag(missing[1])} is a setting of {owners}; choose one of these, or leave it out."
-        )
+    from varied.spec import TABLES
+
+    owners = _settings_with_owners()
+    unknown = re.match(r"No part has a setting '([\w.]+)'", text)
+    if unknown and owners.get(unknown[1]):
+        parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
+        return f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or leave it out."
     if text.startswith("Give one of minutes"):
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)
-    known = {*flags, *everywhere, *_axes()}
-    return re.sub(
-        r"(?<![(,] )(?<!\()\b([a-z][a-z_.]*)=('[^']*'|[-\w.]*\w|)",
-        lambda m: _spoken(m, known),
-        text,
-    )
+    names = {*options, *owners, *TABLES}
+
+    def replace(match: re.Match[str]) -> str:
+        if match[1] not in names:
+            return match[0]
+        return f"{_flag(match[1])} {match[2].strip(chr(39))}".rstrip()
+
+    return re.sub(r"(?<![(,] )(?<!\()\b([a-z][a-z_.]*)=('[^']*'|[-\w.]*\w|)", replace, text)
 
 
-def _spoken(found: re.Match[str], known: set[str]) -> str:
-    if found[1] not in known:
-        return found[0]
-    return f"{_flag(found[1])} {found[2].strip(chr(39))}".rstrip()
-
-
-def plain(text: str) -> int | float | str:
-    """Read a word as the number that it is, so that a spec reads as if it were written by hand.
+def parse_value(text: str) -> int | float | str:
+    """Return the number that a word stands for, or the word.
 
     Example:
-        >>> plain("5"), plain("0.5"), plain("each")
-        (5, 0.5, 'each')
+        >>> parse_value("5"), parse_value("0.5"), parse_value("learned")
+        (5, 0.5, 'learned')
     """
-    for reader in (int, float):
+    for number in (int, float):
         try:
-            return reader(text)
+            return number(text)
         except ValueError:
             continue
     return text
 
 
-def size_of(text: str | None) -> int | tuple[int, int] | None:
-    """Read a size: 64, or 48x64 for height and width.
+def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """Return an image size: 64, or 48x64 for height and width.
 
     Raises:
         VariedError: If it is neither.
     """
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
-    if not found:
+    match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
+    if not match:
         raise VariedError(
-            f"--image-size {text} is no size: write --image-size 64, or --image-size 48x64 (height x width)."
+            f"--image-size {text} is not a size: write --image-size 64, or --image-size 48x64 "
+            "(height x width)."
         )
-    return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+    return (int(match[1]), int(match[2])) if match[2] else int(match[1])
 
 
-def columns_of(text: str) -> dict[str, str]:
-    """Read what columns are: zip=category,id=ignore.
+def parse_column_types(text: str) -> dict[str, str]:
+    """Return the types of columns from a list such as zip=category,id=ignore.
 
     Raises:
-        VariedError: If a word has no equals sign.
+        VariedError: If an entry has no equals sign.
 
     Example:
-        >>> columns_of("zip=category,id=ignore")
+        >>> parse_column_types("zip=category,id=ignore")
         {'zip': 'category', 'id': 'ignore'}
     """
-    found = {}
-    for word in text.split(","):
-        name, equals, kind = word.rpartition("=")
+    types = {}
+    for entry in text.split(","):
+        name, equals, kind = entry.rpartition("=")
         if not equals:
             raise VariedError(
-                f"--columns {text}: write NAME=KIND, as in --column-types zip=category."
+                f"--column-types {text}: write NAME=TYPE, as in --column-types zip=category."
             )
-        found[name] = kind
-    return found
+        types[name] = kind
+    return types

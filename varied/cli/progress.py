@@ -1,4 +1,4 @@
-"""How far a training is: a bar where a person looks on, a plain line now and then elsewhere."""
+"""Training progress: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -16,85 +16,82 @@ if TYPE_CHECKING:
     from varied.spec import Plan
     from varied.training_loop import StepEvent
 
-__all__ = ["Meter", "progress_stream", "spoken_time", "watched"]
-
-#: Seconds between two plain lines.
-BETWEEN = 10.0
-#: The share of the newest step in the numbers shown.
-FRESH = 0.03
-#: Steps whose time gives the speed.
-RECENT = 200
+#: Seconds between two lines where there is no terminal.
+LINE_SECONDS = 10.0
+#: Weight of the newest step in the smoothed losses.
+SMOOTHING = 0.03
+#: Number of recent steps that the speed is computed from.
+RECENT_STEPS = 200
 
 
 class Meter:
-    """The numbers of a training, smoothed for the eye.
+    """Smoothed losses, speed and remaining time of a training.
 
     Arguments:
-        plan: How long the training is.
+        plan: The plan, which sets the length of the training.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.budget = 60.0 * plan.minutes
         self.event: StepEvent | None = None
         self.means: dict[str, float] = {}
-        self.marks: deque[tuple[float, int]] = deque(maxlen=RECENT)
-        self.seen = 0
+        self.recent: deque[tuple[float, int]] = deque(maxlen=RECENT_STEPS)
+        self.steps = 0
 
-    def see(self, event: StepEvent) -> None:
-        """Take in a step."""
+    def update(self, event: StepEvent) -> None:
+        """Add a step."""
         self.event = event
-        self.seen += 1
-        self.marks.append((event.state.seconds, event.state.step))
-        fresh = max(FRESH, 1 / self.seen)
+        self.steps += 1
+        self.recent.append((event.state.seconds, event.state.step))
+        weight = max(SMOOTHING, 1 / self.steps)
         for name, tensor in event.parts.items():
             value = float(tensor)
             if math.isfinite(value):
-                old = self.means.get(name, value)
-                self.means[name] = old + fresh * (value - old)
+                mean = self.means.get(name, value)
+                self.means[name] = mean + weight * (value - mean)
 
     @property
     def progress(self) -> float:
-        """The share that is done."""
+        """The completed fraction of the training."""
         return 0.0 if self.event is None else self.event.state.progress
 
     @property
     def speed(self) -> float:
-        """Steps a second, of late."""
-        if len(self.marks) < 2:
+        """Recent steps per second."""
+        if len(self.recent) < 2:
             return 0.0
-        (early, first), (late, last) = self.marks[0], self.marks[-1]
-        return (last - first) / (late - early) if late > early else 0.0
+        (start, first), (end, last) = self.recent[0], self.recent[-1]
+        return (last - first) / (end - start) if end > start else 0.0
 
     @property
-    def left(self) -> str:
-        """The time that is left, in words."""
+    def remaining(self) -> str:
+        """The remaining time."""
         if self.event is None or not self.speed:
             return ""
         state = self.event.state
-        rest = (state.total - state.step) / self.speed
-        return f"{spoken_time(self.budget - state.seconds if self.budget else rest)} left"
+        seconds = (state.total - state.step) / self.speed
+        return f"{format_time(self.budget - state.seconds if self.budget else seconds)} left"
 
     @property
-    def numbers(self) -> str:
-        """The loss and its parts, in nats."""
+    def losses(self) -> str:
+        """The loss and its terms, in nats."""
         means = self.means
         if "prior" in means:
             return f"-log p(codes) {means['prior']:.2f} nats"
         if "kl" not in means:
-            told = f"reconstruction {means.get('reconstruction', math.nan):.2f}"
-        else:
-            total = means["reconstruction"] + means["kl"]
-            told = (
-                f"-ELBO {total:.2f} = reconstruction {means['reconstruction']:.2f} "
-                f"+ KL {means['kl']:.2f}"
-            )
-            if abs(means["loss"] - total) > 0.005 * max(1.0, abs(total)):
-                told += f"; loss {means['loss']:.2f}"
-        return f"{told} nats"
+            return f"reconstruction {means.get('reconstruction', math.nan):.2f} nats"
+        elbo = means["reconstruction"] + means["kl"]
+        text = (
+            f"-ELBO {elbo:.2f} = reconstruction {means['reconstruction']:.2f} "
+            f"+ KL {means['kl']:.2f}"
+        )
+        if abs(means["loss"] - elbo) > 0.005 * max(1.0, abs(elbo)):
+            text += f"; loss {means['loss']:.2f}"
+        return f"{text} nats"
 
     @property
     def pace(self) -> str:
-        """Where it is and how fast."""
+        """The epoch and the speed."""
         if self.event is None:
             return "starting"
         rows = self.speed * self.event.rows
@@ -103,26 +100,26 @@ class Meter:
         return f"epoch {self.event.epoch:.1f}{speed}"
 
 
-def spoken_time(seconds: float) -> str:
-    """Return a length of time in short.
+def format_time(seconds: float) -> str:
+    """Return a duration as minutes and seconds, with hours if needed.
 
     Example:
-        >>> spoken_time(5), spoken_time(95), spoken_time(7300)
+        >>> format_time(5), format_time(95), format_time(7300)
         ('0:05', '1:35', '2:01:40')
     """
-    whole = max(0, round(seconds)) if math.isfinite(seconds) else 0
-    hours, rest = divmod(whole, 3600)
+    rounded = max(0, round(seconds)) if math.isfinite(seconds) else 0
+    hours, rest = divmod(rounded, 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def watched(events: Iterable[StepEvent], plan: Plan, stream: TextIO | None) -> None:
-    """Let a training run to its end, and show how far it is.
+def run_with_progress(events: Iterable[StepEvent], plan: Plan, stream: TextIO | None) -> None:
+    """Run a training to its end and show its progress.
 
     Arguments:
         events: The training.
-        plan: How long it is.
-        stream: Where to show it; None shows nothing.
+        plan: The plan, which sets its length.
+        stream: Where to show progress; None shows nothing.
     """
     meter = Meter(plan)
     if stream is None:
@@ -131,19 +128,19 @@ def watched(events: Iterable[StepEvent], plan: Plan, stream: TextIO | None) -> N
     elif stream.isatty():
         with _bar(meter, stream):
             for event in events:
-                meter.see(event)
+                meter.update(event)
     else:
         for line in _lines(events, meter):
             print(line, file=stream, flush=True)
 
 
 def _lines(events: Iterable[StepEvent], meter: Meter) -> Iterator[str]:
-    said = time.monotonic()
+    last = time.monotonic()
     for event in events:
-        meter.see(event)
-        if time.monotonic() - said > BETWEEN or meter.progress >= 1:
-            said = time.monotonic()
-            yield f"{meter.progress:4.0%}  {meter.pace}; {meter.numbers}; {meter.left}"
+        meter.update(event)
+        if time.monotonic() - last > LINE_SECONDS or meter.progress >= 1:
+            last = time.monotonic()
+            yield f"{meter.progress:4.0%}  {meter.pace}; {meter.losses}; {meter.remaining}"
 
 
 @contextmanager
@@ -151,17 +148,19 @@ def _bar(meter: Meter, stream: TextIO) -> Iterator[None]:
     from rich.console import Console
     from rich.live import Live
 
-    screen = Console(file=stream, highlight=False)
     live = Live(
-        console=screen, refresh_per_second=4, get_renderable=lambda: _drawn(meter), transient=True
+        console=Console(file=stream, highlight=False),
+        refresh_per_second=4,
+        get_renderable=lambda: _renderable(meter),
+        transient=True,
     )
     with live:
         yield
     if meter.progress >= 1 and stream is sys.stdout:
-        console.say(f"Trained: {meter.pace}; {meter.numbers}.")
+        console.say(f"Trained: {meter.pace}; {meter.losses}.")
 
 
-def _drawn(meter: Meter) -> Any:
+def _renderable(meter: Meter) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -171,16 +170,16 @@ def _drawn(meter: Meter) -> Any:
     line.add_column(no_wrap=True, justify="right")
     line.add_column(ratio=1)
     line.add_column(no_wrap=True)
-    line.add_row(
-        f"{meter.progress:4.0%}", ProgressBar(1.0, meter.progress), meter.left or "starting"
+    bar = ProgressBar(1.0, meter.progress)
+    line.add_row(f"{meter.progress:4.0%}", bar, meter.remaining or "starting")
+    texts = [meter.losses, meter.pace] if meter.event else []
+    return Group(
+        line, *(Text(f"      {text}", no_wrap=True, overflow="ellipsis") for text in texts)
     )
-    told = [meter.numbers, meter.pace] if meter.event else []
-    rows = [Text(f"      {text}", no_wrap=True, overflow="ellipsis") for text in told]
-    return Group(line, *rows)
 
 
 def progress_stream(*, quiet: bool, as_json: bool) -> TextIO | None:
-    """Return where progress goes: nowhere where it would spoil what a program reads."""
+    """Return the stream for progress; None if it would mix with output for a program."""
     if quiet or (as_json and not sys.stderr.isatty()):
         return None
     return sys.stderr if as_json else sys.stdout

@@ -1,6 +1,7 @@
-"""Lossless compression with a trained model: bits-back coding, and codebook indices.
+"""Lossless compression with a trained model: bits-back coding, and coding of codebook indices.
 
-Both write with the entropy coder of ``constriction``, which the extra ``varied[compress]`` installs.
+Both use the entropy coders of ``constriction``, which is installed by the extra
+``varied[compress]``.
 """
 
 from varied.compression.codec import Packed, compress, decompress, is_lossless

@@ -1,4 +1,4 @@
-"""Data to bits and back by their latents: bits back with asymmetric numeral systems."""
+"""Bits-back coding with asymmetric numeral systems."""
 
 from __future__ import annotations
 
@@ -14,218 +14,227 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from varied.compression.deterministic import SHARE, quantize_params, stream
-from varied.compression.discretized import chances, count, index_of, value_of
+from varied.compression.deterministic import entropy_coders, quantize_params
+from varied.compression.discretized import (
+    from_levels,
+    level_probabilities,
+    num_levels,
+    to_levels,
+)
 from varied.distributions import analytic_kl, base_distribution
 from varied.models import VAE
 
-__all__ = ["read", "write"]
-
+Array = npt.NDArray[Any]
 Words = npt.NDArray[np.uint32]
 
-#: Latents lie on a grid of this width, within 8 deviations of the prior.
-WIDTH, FAR = 2.0**-9, 8
-#: Widths in a cell of the grid; 128 cells are the whole.
+#: Latent variables are rounded to a grid of this width, within 8 standard deviations of the prior.
+WIDTH, MAX_DEVIATIONS = 2.0**-9, 8
+#: Grid points in each of the 128 cells of the grid.
 CELL = 64
-#: Data that pass through the nets at once.
-MOST = 100
-#: Probabilities that may stand at a time.
-ROOM = 2**20
-#: Parts of a width to which means and deviations are rounded.
-FINE = 64
-#: Bits that a Gaussian of one grid width takes: log2 of sqrt(2 pi e).
-ONE = 2.05
+#: Examples that pass through the networks together.
+MAX_GROUP = 100
+#: Probabilities in memory at a time.
+CHUNK = 2**20
+#: Means and standard deviations are rounded to this fraction of the width.
+RESOLUTION = 64
+#: Entropy in bits of a Gaussian with a standard deviation of one width: log2 of sqrt(2 pi e).
+UNIT_ENTROPY = 2.05
 
 
 @dataclass(frozen=True)
 class BitsBackResult:
-    """Data as words.
+    """Encoded data.
 
     Arguments:
-        words: What the stack holds.
-        notes: What the reader must know.
+        words: The final stack.
+        settings: What `decode` needs besides the model.
         index: The levels of the data, int32 with shape (N, *event).
-        start: Bits among the words that tell nothing.
+        initial_bits: Random bits that the stack started with.
     """
 
     words: Words
-    notes: dict[str, Any]
+    settings: dict[str, Any]
     index: Tensor
-    start: int
+    initial_bits: int
 
 
-def write(model: VAE, x: Tensor) -> BitsBackResult:
-    r"""Return the words that tell data.
+def encode(model: VAE, x: Tensor) -> BitsBackResult:
+    r"""Return data as words of a stack.
 
-    For each datum, with the words as a stack,
+    For each example,
 
     .. math:: \text{pop } z \sim q(z \mid x), \qquad \text{push } x \sim p(x \mid z), \qquad
         \text{push } z \sim p(z),
 
-    which lengthens the stack by minus the ELBO, in bits: what the choice of z takes off the stack,
-    the reader puts back. Data go through the nets in groups; a group can pop no more than was
-    pushed before it, so the first is of one datum and they grow. For that one there are words that
-    tell nothing.
+    which lengthens the stack by the negative ELBO in bits: the decoder recovers the bits that were
+    popped to choose z. Examples pass through the networks in groups. A group can pop only what was
+    pushed before, so the first group has one example and the following ones grow. The first example
+    pops from initial random bits.
 
     References:
         Practical lossless compression with latent variables using bits back coding
         (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
 
     Arguments:
-        model: A model that is `steady`.
+        model: A `deterministic` model.
         x: Data, with shape (N, *event).
     """
-    levels = count(model.decode(torch.zeros(1, *model.latent_shape, dtype=torch.float64)))
+    levels = num_levels(model.decode(torch.zeros(1, *model.latent_shape, dtype=torch.float64)))
     if not len(x):
-        return BitsBackResult(np.zeros(0, np.uint32), {"levels": levels, "pace": 1}, x.int(), 0)
-    index = index_of(x, levels)
-    pace, start = _pace(model, value_of(index[:MOST], levels))
-    coder = stream().stack.AnsCoder(_start(start), seal=True)
-    desk = BitsBackCoder(model, coder, levels)
-    for rows in _groups(len(x), pace):
-        z = desk.pop(*desk.posterior(index[rows]))
-        desk.push_data(z, index[rows])
-        desk.push(z, *desk.prior(len(z)))
-    return BitsBackResult(
-        coder.get_compressed(), {"levels": levels, "pace": pace}, index, 32 * start
-    )
+        settings = {"levels": levels, "group_ratio": 1}
+        return BitsBackResult(np.zeros(0, np.uint32), settings, x.int(), 0)
+    index = to_levels(x, levels)
+    ratio, n_words = _group_ratio(model, from_levels(index[:MAX_GROUP], levels))
+    stack = entropy_coders().stack.AnsCoder(_random_words(n_words), seal=True)
+    coder = BitsBackCoder(model, stack, levels)
+    for rows in _groups(len(x), ratio):
+        z = coder.pop(*coder.posterior(index[rows]))
+        coder.push_data(z, index[rows])
+        coder.push(z, *coder.prior(len(z)))
+    settings = {"levels": levels, "group_ratio": ratio}
+    return BitsBackResult(stack.get_compressed(), settings, index, 32 * n_words)
 
 
-def read(model: VAE, words: Words, n: int, notes: dict[str, Any]) -> Tensor:
-    """Return the levels of the data that words tell, int32 with shape (N, *event).
+def decode(model: VAE, words: Words, n: int, settings: dict[str, Any]) -> Tensor:
+    """Return the levels of the data that words encode, int32 with shape (N, *event).
 
     Arguments:
-        model: The model that they were written by, `steady`.
-        words: What `write` returned.
-        n: How many data.
-        notes: What `write` noted.
+        model: The `deterministic` model that encoded them.
+        words: The words.
+        n: The number of examples.
+        settings: The settings of the `BitsBackResult`.
     """
     index = torch.zeros(n, *model.event_shape, dtype=torch.int32)
     if not n:
         return index
-    coder = stream().stack.AnsCoder(words)
-    desk = BitsBackCoder(model, coder, notes["levels"])
-    for rows in reversed(list(_groups(n, notes["pace"]))):
+    coder = BitsBackCoder(model, entropy_coders().stack.AnsCoder(words), settings["levels"])
+    for rows in reversed(list(_groups(n, settings["group_ratio"]))):
         size = len(index[rows])
-        z = desk.pop(*desk.prior(size * math.prod(model.latent_shape)))
-        index[rows] = desk.pop_data(z, size)
-        desk.push(z, *desk.posterior(index[rows]))
+        z = coder.pop(*coder.prior(size * math.prod(model.latent_shape)))
+        index[rows] = coder.pop_data(z, size)
+        coder.push(z, *coder.posterior(index[rows]))
     return index
 
 
 @dataclass
 class BitsBackCoder:
-    """What writer and reader do alike, on tensors of equal shapes, so that all numbers are equal.
+    """The stack operations of the encoder and the decoder.
+
+    Both run the networks on tensors of the same shapes, so that the results are equal.
 
     Arguments:
         model: The model.
-        coder: The stack.
-        levels: How many values an element can take.
+        stack: The entropy coder.
+        levels: The number of values of an element.
     """
 
     model: VAE
-    coder: Any
+    stack: Any
     levels: int
 
     def __post_init__(self) -> None:
-        models, cells = stream().model, int(FAR / WIDTH / CELL)
+        models, cells = entropy_coders().model, int(MAX_DEVIATIONS / WIDTH / CELL)
         self.cells = models.QuantizedGaussian(-cells, cells - 1)
-        self.choice = models.Categorical(perfect=False)
+        self.categorical = models.Categorical(perfect=False)
 
-    def posterior(self, index: Tensor) -> tuple[Any, Any]:
-        """Return mean and deviation of each latent given data, in widths of the grid."""
-        return _in_widths(base_distribution(self.model.encode(value_of(index, self.levels))))
+    def posterior(self, index: Tensor) -> tuple[Array, Array]:
+        """Return the posterior mean and standard deviation of each latent, in grid widths."""
+        return _in_widths(base_distribution(self.model.encode(from_levels(index, self.levels))))
 
-    def prior(self, size: int) -> tuple[Any, Any]:
-        """Return mean and deviation of each latent before data are seen, in widths of the grid."""
+    def prior(self, size: int) -> tuple[Array, Array]:
+        """Return the prior mean and standard deviation of each latent, in grid widths."""
         return np.zeros(size), np.full(size, 1 / WIDTH)
 
-    def pop(self, mean: Any, scale: Any) -> Any:
-        """Take places on the grid off the stack, given mean and deviation: first the cell.
+    def pop(self, mean: Array, std: Array) -> Array:
+        """Pop grid points of a Gaussian: first the cell, then the point in it.
 
-        The coder gives every place some chance, 2 ** -24 at the least. Over the whole grid these
-        would come to 1 in 2,000, and a latent that is far off costs its datum hundreds of bits.
+        The entropy coder gives every symbol a probability of at least 2 ** -24. Over the whole
+        grid, these add up to 1 in 2,000, and a latent drawn from them would cost hundreds of bits.
         """
-        cell = self.coder.decode(self.cells, *_of_cells(mean, scale))
-        within = self.coder.decode(self.choice, _within(mean - CELL * cell, scale))
-        return CELL * cell + within
+        cell: Array = self.stack.decode(self.cells, *_in_cells(mean, std))
+        point: Array = self.stack.decode(
+            self.categorical, _point_probabilities(mean - CELL * cell, std)
+        )
+        return CELL * cell + point
 
-    def push(self, z: Any, mean: Any, scale: Any) -> None:
-        """Put places on the grid back on the stack, the last first."""
+    def push(self, z: Array, mean: Array, std: Array) -> None:
+        """Push grid points of a Gaussian, in reverse order of `pop`."""
         cell = z // CELL
-        within = _within(mean - CELL * cell, scale)
-        self.coder.encode_reverse(z - CELL * cell, self.choice, within)
-        self.coder.encode_reverse(cell, self.cells, *_of_cells(mean, scale))
+        points = _point_probabilities(mean - CELL * cell, std)
+        self.stack.encode_reverse(z - CELL * cell, self.categorical, points)
+        self.stack.encode_reverse(cell, self.cells, *_in_cells(mean, std))
 
-    def push_data(self, z: Any, index: Tensor) -> None:
-        """Put data on the stack, given their latents."""
-        tables = self._tables(z, len(index))
-        rows = index.flatten(1).split(self._at_once())
-        for part, table in reversed(list(zip(rows, tables, strict=True))):
-            self.coder.encode_reverse(part.flatten().numpy(), self.choice, table())
+    def push_data(self, z: Array, index: Tensor) -> None:
+        """Push data given their latent variables."""
+        outputs = self._decoder_outputs(z, len(index))
+        rows = index.flatten(1).split(len(outputs[0]))
+        for chunk, levels in reversed(list(zip(outputs, rows, strict=True))):
+            symbols = levels.flatten().numpy()
+            self.stack.encode_reverse(symbols, self.categorical, self._probabilities(chunk))
 
-    def pop_data(self, z: Any, size: int) -> Tensor:
-        """Take data off the stack, given their latents."""
-        found = [self.coder.decode(self.choice, table()) for table in self._tables(z, size)]
-        return torch.from_numpy(np.concatenate(found)).reshape(size, *self.model.event_shape)
+    def pop_data(self, z: Array, size: int) -> Tensor:
+        """Pop data given their latent variables."""
+        symbols = [
+            self.stack.decode(self.categorical, self._probabilities(chunk))
+            for chunk in self._decoder_outputs(z, size)
+        ]
+        return torch.from_numpy(np.concatenate(symbols)).reshape(size, *self.model.event_shape)
 
-    def _tables(self, z: Any, size: int) -> list[Any]:
-        """Return what makes the probabilities of all values, for a few data each."""
-        latent = torch.from_numpy(z).double().reshape(size, *self.model.latent_shape) * WIDTH
-        h = self.model.decoder.outputs(latent)
+    def _decoder_outputs(self, z: Array, size: int) -> tuple[Tensor, ...]:
+        """Return the outputs of the decoder network, in chunks that fit in memory."""
+        latents = torch.from_numpy(z).double().reshape(size, *self.model.latent_shape) * WIDTH
+        chunk_size = max(1, CHUNK // (self.levels * math.prod(self.model.event_shape)))
+        return self.model.decoder.outputs(latents).split(chunk_size)  # type: ignore[no-any-return]
 
-        def table(part: Tensor) -> Any:
-            law = self.model.decoder.head(part)
-            return (
-                quantize_params(chances(law, self.levels), SHARE).reshape(-1, self.levels).numpy()
-            )
-
-        return [lambda part=part: table(part) for part in h.split(self._at_once())]
-
-    def _at_once(self) -> int:
-        return max(1, ROOM // (self.levels * math.prod(self.model.event_shape)))
-
-
-def _of_cells(mean: Any, scale: Any) -> tuple[Any, Any]:
-    """Return mean and deviation in cells, from those in widths; both count from a middle."""
-    return (mean - (CELL - 1) / 2) / CELL, scale / CELL
+    def _probabilities(self, outputs: Tensor) -> Array:
+        """Return the probabilities of all levels, with shape (elements, levels)."""
+        px = self.model.decoder.head(outputs)
+        probabilities: Array = quantize_params(level_probabilities(px, self.levels)).numpy()
+        return probabilities.reshape(-1, self.levels)
 
 
-def _within(mean: Any, scale: Any) -> Any:
-    """Return the probabilities of the places of a cell, with shape (M, CELL), by their density."""
-    off = (torch.arange(CELL) - torch.from_numpy(mean)[:, None]) / torch.from_numpy(scale)[:, None]
-    return quantize_params((-0.5 * off.square()).softmax(1), SHARE).numpy()
+def _in_cells(mean: Array, std: Array) -> tuple[Array, Array]:
+    """Convert a mean and a standard deviation from widths to cells, whose centers are integers."""
+    return (mean - (CELL - 1) / 2) / CELL, std / CELL
 
 
-def _in_widths(q: Distribution) -> tuple[Any, Any]:
-    """Return mean and deviation in widths of the grid, rounded to 64ths of them."""
-    told = torch.stack([q.mean.flatten(), q.variance.sqrt().flatten()]) / WIDTH
-    mean, scale = quantize_params(told, FINE) / FINE
-    return mean.numpy(), scale.clamp_min(1 / FINE).numpy()
+def _point_probabilities(mean: Array, std: Array) -> Array:
+    """Return the probabilities of the points of a cell by their density, with shape (M, CELL)."""
+    u = (torch.arange(CELL) - torch.from_numpy(mean)[:, None]) / torch.from_numpy(std)[:, None]
+    probabilities: Array = quantize_params((-0.5 * u.square()).softmax(1)).numpy()
+    return probabilities
 
 
-def _groups(n: int, pace: int) -> Iterator[slice]:
-    """Yield the rows of each group: as many as an even share of all before, 1 at least."""
-    done = 0
-    while done < n:
-        size = min(max(1, done // pace), MOST, n - done)
-        yield slice(done, done + size)
-        done += size
+def _in_widths(q: Distribution) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation of a Gaussian in grid widths, rounded."""
+    params = torch.stack([q.mean.flatten(), q.variance.sqrt().flatten()]) / WIDTH
+    mean, std = quantize_params(params, RESOLUTION) / RESOLUTION
+    return mean.numpy(), std.clamp_min(1 / RESOLUTION).numpy()
 
 
-def _pace(model: VAE, x: Tensor) -> tuple[int, int]:
-    """Return by how many data the bits for one more choice of z are earned, and words to start."""
+def _groups(n: int, ratio: int) -> Iterator[slice]:
+    """Yield the rows of each group: 1 / ratio of all rows before it, but at least one."""
+    start = 0
+    while start < n:
+        size = min(max(1, start // ratio), MAX_GROUP, n - start)
+        yield slice(start, start + size)
+        start += size
+
+
+def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
+    """Return the number of examples that push what one example pops, and of initial words."""
     q = model.encode(x)
-    _, scale = _in_widths(base_distribution(q))
-    taken = np.maximum(np.log2(scale) + ONE, 0).reshape(len(x), -1).sum(1)
-    rate = analytic_kl(q, model.prior(None))
-    assert rate is not None, "both are Gaussians"
-    earned = float((rate - model.decode(q.mean).log_prob(x)).mean()) / math.log(2)
-    earned = max(earned, 1.0) if math.isfinite(earned) else 1.0
-    pace = 1 + math.ceil(float(taken.mean()) / earned)
-    return min(pace, 10**6), math.ceil((float(taken[0]) + 64) / 32)
+    _, std = _in_widths(base_distribution(q))
+    popped = np.maximum(np.log2(std) + UNIT_ENTROPY, 0).reshape(len(x), -1).sum(1)
+    kl = analytic_kl(q, model.prior(None))
+    assert kl is not None, "both are Gaussian"
+    pushed = float((kl - model.decode(q.mean).log_prob(x)).mean()) / math.log(2)
+    pushed = max(pushed, 1.0) if math.isfinite(pushed) else 1.0
+    ratio = 1 + math.ceil(float(popped.mean()) / pushed)
+    return min(ratio, 10**6), math.ceil((float(popped[0]) + 64) / 32)
 
 
-def _start(words: int) -> Words:
-    """Return words that tell nothing, the same wherever they are made."""
-    return np.frombuffer(hashlib.shake_128(b"varied").digest(4 * words), "<u4").astype(np.uint32)
+def _random_words(n: int) -> Words:
+    """Return fixed pseudo-random words that are the same on every machine."""
+    data = hashlib.shake_128(b"varied").digest(4 * n)
+    return np.frombuffer(data, "<u4").astype(np.uint32)

@@ -1,117 +1,102 @@
-"""Strings of codes to bits and back."""
+"""Entropy coding of codebook indices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.compression.deterministic import SHARE, quantize_params, stream
+from varied.compression.deterministic import entropy_coders, quantize_params
 from varied.distributions import base_distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.models import VAE
 from varied.priors import AutoregressiveCodes
+from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 
-__all__ = ["cost", "find", "laws", "quantizer", "read", "write"]
-
 Words = npt.NDArray[np.uint32]
-#: From the codes that came last, None at first, to the probabilities of the next: one row for each
-#: string, or one for all.
+#: From the previous code of each sequence, None at the start, to the probabilities of the next
+#: code: a row for each sequence, or a single row for all.
 NextCodeProbs = Callable[[Tensor | None], Tensor]
 
-#: Strings that are spelled side by side.
-MOST = 500
-#: What a code that training never took counts for, beside 1 for the mean of all.
-RARE = 0.01
+#: Sequences that are coded in parallel.
+CHUNK = 500
+#: Count of codes that were not used in training, as a fraction of the mean count.
+UNUSED_COUNT = 0.01
 
 
-def write(model: VAE, index: Tensor, law: str) -> tuple[Words, float]:
-    """Return the words that tell strings of codes, and the bits that the law gives as the least.
+def encode(model: VAE, index: Tensor, source: str) -> tuple[Words, float]:
+    """Return the words that encode sequences of codes, and their information content in bits.
 
     Arguments:
-        model: A model that is `steady`.
-        index: The strings, int64 with shape (N, sites).
-        law: One of `laws`.
+        model: A `deterministic` model.
+        index: The sequences, int64 with shape (N, tokens).
+        source: The probabilities: one of `probability_sources`.
     """
-    coder, least = stream().queue.RangeEncoder(), 0.0
-    for rows in index.split(MOST):
-        tell, last = _teller(model, len(rows), law), None
-        for site in rows.unbind(1):
-            chances = tell(last)
-            chosen = chances.expand(len(site), -1).gather(1, site[:, None])
-            least -= float(chosen.log2().sum())
-            coder.encode(site.int().numpy(), *_family(chances))
-            last = site
-    return coder.get_compressed(), least
+    coder, bits = entropy_coders().queue.RangeEncoder(), 0.0
+    for codes, probabilities in _steps(model, index, source):
+        selected = probabilities.expand(len(codes), -1).gather(1, codes[:, None])
+        bits -= float(selected.log2().sum())
+        coder.encode(codes.int().numpy(), *_entropy_model(probabilities))
+    return coder.get_compressed(), bits
 
 
-def read(model: VAE, words: Words, n: int, law: str) -> Tensor:
-    """Return the strings of codes that words tell, int64 with shape (N, sites)."""
-    coder = stream().queue.RangeDecoder(words)
+def decode(model: VAE, words: Words, n: int, source: str) -> Tensor:
+    """Return the sequences of codes that words encode, int64 with shape (N, tokens)."""
+    coder = entropy_coders().queue.RangeDecoder(words)
     index = torch.zeros(n, quantizer(model).num_tokens, dtype=torch.int64)
-    for rows in index.split(MOST):
-        tell, last = _teller(model, len(rows), law), None
-        for site in rows.unbind(1):
-            family = _family(tell(last))
-            how_many = [len(site)] if len(family) == 1 else []
-            site.copy_(torch.from_numpy(coder.decode(*family, *how_many)))
-            last = site
+    for codes, probabilities in _steps(model, index, source):
+        entropy_model = _entropy_model(probabilities)
+        amount = [len(codes)] if len(entropy_model) == 1 else []
+        codes.copy_(torch.from_numpy(coder.decode(*entropy_model, *amount)))
     return index
 
 
-def laws(model: VAE) -> list[str]:
-    """Return by which laws codes can be told: "prior" where it has one of them, and "use"."""
+def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the codes at each position, and their probabilities given the codes before."""
+    for rows in index.split(CHUNK):
+        next_probabilities, previous = _next_code_probs(model, len(rows), source), None
+        for codes in rows.unbind(1):
+            yield codes, next_probabilities(previous)
+            previous = codes
+
+
+def probability_sources(model: VAE) -> list[str]:
+    """Return "prior" if the prior is over codes, and "use", the frequencies in training."""
     return ["prior", "use"] if isinstance(model.prior(None), AutoregressiveCodes) else ["use"]
 
 
-def cost(model: VAE, index: Tensor, law: str) -> float:
-    """Return minus the log-probability of strings by a law, in nats."""
-    if law == "prior":
-        return float(_prior(model).cost(index).sum())
-    return -float(_use(model).log()[index].sum())
-
-
-def find(model: VAE, x: Tensor) -> Tensor:
-    """Return the codes of data, int64 with shape (N, sites)."""
-    code = base_distribution(model.encode(x))
-    assert isinstance(code, CodebookPoint)
-    return code.index
+def find_codes(model: VAE, x: Tensor) -> Tensor:
+    """Return the codes of data, int64 with shape (N, tokens)."""
+    q = base_distribution(model.encode(x))
+    assert isinstance(q, CodebookPoint)
+    return q.index
 
 
 def quantizer(model: VAE) -> Quantizer:
-    """Return what turns codes into latents."""
+    """Return the quantizer of a model with a codebook."""
     head = model.encoder.head
     assert isinstance(head, Quantizer)
     return head
 
 
-def _teller(model: VAE, rows: int, law: str) -> NextCodeProbs:
-    if law == "use":
-        use = _use(model)
-        return lambda last: use
-    spell = _prior(model).net.spelling(rows)
-    return lambda last: spell(last).softmax(-1)
+def _next_code_probs(model: VAE, rows: int, source: str) -> NextCodeProbs:
+    if source == "use":
+        counts = quantizer(model).usage.double() + UNUSED_COUNT
+        return lambda previous: counts / counts.sum()
+    prior = model.prior(None)
+    assert isinstance(prior, AutoregressiveCodes)
+    next_logits = CodeDecoder(prior.net, rows)
+    return lambda previous: next_logits(previous).softmax(-1)
 
 
-def _family(chances: Tensor) -> tuple[object, ...]:
-    """Return what the coder takes: laws with a row of probabilities each, or the same for all."""
-    numbers, categorical = quantize_params(chances, SHARE).numpy(), stream().model.Categorical
-    if chances.dim() == 1:
-        return (categorical(numbers, perfect=False),)
-    return categorical(perfect=False), numbers
-
-
-def _use(model: VAE) -> Tensor:
-    """Return how often training took each code, as probabilities with shape (codes)."""
-    use = quantizer(model).use.double() + RARE
-    return use / use.sum()
-
-
-def _prior(model: VAE) -> AutoregressiveCodes:
-    told = model.prior(None)
-    assert isinstance(told, AutoregressiveCodes)
-    return told
+def _entropy_model(probabilities: Tensor) -> tuple[object, ...]:
+    """Return the arguments of the coder: one distribution for all, or a family and its rows."""
+    values = quantize_params(probabilities).numpy()
+    categorical = entropy_coders().model.Categorical
+    if probabilities.dim() == 1:
+        return (categorical(values, perfect=False),)
+    return categorical(perfect=False), values

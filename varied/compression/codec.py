@@ -1,4 +1,4 @@
-"""Data as bits, by what a model knows of them, and back."""
+"""Compression and decompression of data with a trained model."""
 
 from __future__ import annotations
 
@@ -11,159 +11,154 @@ import torch
 from torch import Tensor
 
 from varied.compression import bits_back, code_indices, container
-from varied.compression.deterministic import checksum, deterministic, fingerprint
-from varied.compression.discretized import value_of
+from varied.compression.deterministic import deterministic
+from varied.compression.discretized import from_levels
 from varied.data.batches import iter_batches
 from varied.errors import VariedError
 from varied.evaluate import forward_pass
-from varied.functional.decode import decode
+from varied.functional import decode
 from varied.models import VAE, LatentModel
 from varied.posteriors import DeltaGaussian, Gaussian
 from varied.priors import StandardNormal
 from varied.runtime import eval_float32
 
-__all__ = ["Packed", "compress", "decompress", "is_lossless"]
-
-#: Rows of which the cheaper law of codes is chosen; and rows that are measured at once.
-SOME, ROWS = 200, 500
+#: Rows on which the probabilities of codes are compared, and rows that are evaluated together.
+COMPARED, CHUNK = 200, 500
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Data as bits.
+    """Compressed data.
 
     Arguments:
         data: The bytes of the file.
-        least: Bits that the model gives as the least for all the data: minus the ELBO, or minus
-            the log-probability of their codes.
-        start: Bits of the file that tell nothing: what bits back begins with.
+        model_bits: The information content under the model: the negative ELBO, or the negative
+            log-probability of the codes.
+        initial_bits: Random bits in the file that bits-back coding starts with.
     """
 
     data: bytes
-    least: float
-    start: int
+    model_bits: float
+    initial_bits: int
 
 
 def is_lossless(model: LatentModel) -> bool:
-    """Return whether all of the data comes back, and not their reconstructions.
+    """Return whether compression is lossless; otherwise decompression returns reconstructions.
 
     Raises:
-        VariedError: If the model is of a kind that makes no bits.
+        VariedError: If the model does not support compression.
     """
-    return not _flat(model).num_codes
+    return not _require_vae(model).num_codes
 
 
 def compress(model: LatentModel, x: Tensor, notes: Mapping[str, Any] | None = None) -> Packed:
-    r"""Return data as bits.
+    r"""Compress data.
 
-    With a Gaussian posterior and a standard normal prior the data are kept whole, by bits back, in
+    With a Gaussian posterior and a standard normal prior, compression is lossless. Bits-back coding
+    takes
 
     .. math:: -\log_2 p(x \mid z) - \log_2 p(z) + \log_2 q(z \mid x)
 
-    bits each, minus the ELBO in the mean. With a codebook their codes are kept, by the prior over
-    codes or by how often training took each, whichever costs less, and what comes back is the
-    reconstruction.
+    bits per example, on average the negative ELBO. With a codebook, the codes are compressed with
+    their probabilities under the prior, or their frequencies in training if these are better, and
+    decompression returns the reconstructions.
 
     References:
         Practical lossless compression with latent variables using bits back coding
         (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
 
     Warning:
-        The model is needed to read: what is kept is only as safe as the run. And only where the
-        arithmetic is the same to about 12 digits; where it is not, reading says so.
+        Decompression requires the same model, and arithmetic that agrees to about 12 digits; it
+        fails with an error otherwise.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        x: Data as the model sees them, with shape (N, *event).
-        notes: Plain values to keep beside them.
+        x: Model input, with shape (N, *event).
+        notes: JSON values to store with the data.
 
     Raises:
-        VariedError: If the model or the data are of a kind that makes no bits.
+        VariedError: If the model or the data do not support compression.
     """
-    flat, x = _flat(model), x.cpu()
-    head = {"model": fingerprint(flat), "n": len(x), "notes": dict(notes or {})}
-    if flat.num_codes:
-        return _compress_codes(flat, x, head)
-    with deterministic(flat) as twin:
-        found = bits_back.write(twin, x)
-    head |= found.notes | {"kind": "bits back", "data": checksum(found.index)}
-    return Packed(container.pack(head, found.words), _bound(flat, x), found.start)
+    vae, x = _require_vae(model), x.cpu()
+    header = {"model": container.fingerprint(vae), "n": len(x), "notes": dict(notes or {})}
+    if vae.num_codes:
+        return _compress_codes(vae, x, header)
+    with deterministic(vae) as twin:
+        result = bits_back.encode(twin, x)
+    checksum = container.checksum(result.index)
+    header |= result.settings | {"kind": "bits-back", "checksum": checksum}
+    return Packed(container.pack(header, result.words), _elbo_bits(vae, x), result.initial_bits)
 
 
-def _compress_codes(model: VAE, x: Tensor, head: dict[str, Any]) -> Packed:
+def _compress_codes(model: VAE, x: Tensor, header: dict[str, Any]) -> Packed:
     device = next(model.parameters()).device
     with eval_float32(model):
-        index = torch.cat(
-            [code_indices.find(model, part.to(device)).cpu() for part in x.split(ROWS)]
-        )
+        codes = [code_indices.find_codes(model, rows.to(device)).cpu() for rows in x.split(CHUNK)]
+    index = torch.cat(codes)
     with deterministic(model) as twin:
-        costs = {law: code_indices.cost(twin, index[:SOME], law) for law in code_indices.laws(twin)}
-        law = min(costs, key=costs.__getitem__)
-        words, least = code_indices.write(twin, index, law)
-    head |= {"kind": "codes", "law": law, "data": checksum(index)}
-    return Packed(container.pack(head, words), least, 0)
+        sources = code_indices.probability_sources(twin)
+        bits = {name: code_indices.encode(twin, index[:COMPARED], name)[1] for name in sources}
+        source = min(bits, key=bits.__getitem__)
+        words, model_bits = code_indices.encode(twin, index, source)
+    header |= {"kind": "codes", "source": source, "checksum": container.checksum(index)}
+    return Packed(container.pack(header, words), model_bits, 0)
 
 
 def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]:
-    """Return what bits tell: the data, or their reconstructions, with shape (N, *event); and notes.
+    """Return the compressed data or their reconstructions, with shape (N, *event), and the notes.
 
     Arguments:
-        model: The model by which they were written; neither it nor torch's state is changed.
-        data: The bytes.
+        model: The model that compressed them; neither it nor torch's random state is changed.
+        data: The bytes of the file.
 
     Raises:
-        VariedError: If they are damaged, or of another model, or were written where the same model
-            gave other numbers.
+        VariedError: If the file is damaged or was written with another model, or if the arithmetic
+            differs from that at compression.
     """
-    head, words = container.unpack(data)
-    flat = _flat(model)
-    if head["model"] != fingerprint(flat):
+    header, words = container.unpack(data)
+    vae = _require_vae(model)
+    if header["model"] not in (None, container.fingerprint(vae)):
         raise VariedError(
-            "This file was written by another model, or its prior was fitted since; name the run "
-            "that wrote it, as it was."
+            "This file was written with another model, or the prior of this one was fitted since; "
+            "use the run that wrote it."
         )
-    with deterministic(flat) as twin:
-        index = _index(twin, head, words)
-    if index is None or checksum(index) != head["data"]:
+    with deterministic(vae) as twin:
+        try:
+            if header["kind"] == "codes":
+                index = code_indices.decode(twin, words, header["n"], header["source"])
+            else:
+                index = bits_back.decode(twin, words, header["n"], header)
+            is_equal = container.checksum(index) == header["checksum"]
+        except AssertionError:  # constriction cannot decode the words
+            is_equal = False
+    if not is_equal:
         raise VariedError(
-            "The model computes other numbers here than where this file was written, so it cannot "
-            "be read; read it with the versions, and on the kind of machine, that wrote it."
+            "The model computes other probabilities here than where this file was written; use the "
+            "same model, versions of varied and torch, and kind of processor."
         )
-    if head["kind"] == "bits back":
-        return value_of(index, head["levels"]).float(), head["notes"]
-    device = next(flat.parameters()).device
-    with eval_float32(flat):
-        latent = [
-            code_indices.quantizer(flat).lookup(part.to(device)) for part in index.split(ROWS)
-        ]
-    return torch.cat([decode(flat, z).cpu() for z in latent]), head["notes"]
+    if header["kind"] == "bits-back":
+        return from_levels(index, header["levels"]).float(), header["notes"]
+    device = next(vae.parameters()).device
+    with eval_float32(vae):
+        z = [code_indices.quantizer(vae).lookup(rows.to(device)) for rows in index.split(CHUNK)]
+    return torch.cat([decode(vae, rows).cpu() for rows in z]), header["notes"]
 
 
-def _index(model: VAE, head: dict[str, Any], words: Any) -> Tensor | None:
-    """Return the levels or the codes that words tell; None where the coder finds them none."""
-    try:
-        if head["kind"] == "codes":
-            return code_indices.read(model, words, head["n"], head["law"])
-        return bits_back.read(model, words, head["n"], head)
-    except AssertionError:
-        return None
-
-
-def _bound(model: VAE, x: Tensor) -> float:
-    """Return minus the ELBO of all data, in bits."""
+def _elbo_bits(model: VAE, x: Tensor) -> float:
+    """Return the negative ELBO of all data, in bits."""
     if not len(x):
         return 0.0
-    found = forward_pass(model, lambda x: x, iter_batches(x, size=ROWS))
-    assert found.rate is not None, "both are Gaussians"
-    return float((found.distortion + found.rate).double().sum()) / math.log(2)
+    result = forward_pass(model, lambda x: x, iter_batches(x, size=CHUNK))
+    assert result.rate is not None, "both are Gaussian"
+    return float((result.distortion + result.rate).double().sum()) / math.log(2)
 
 
-def _flat(model: LatentModel) -> VAE:
-    """Return the model where its data can be made bits."""
+def _require_vae(model: LatentModel) -> VAE:
+    """Return the model if it supports compression."""
     if not isinstance(model, VAE) or model.num_classes:
         raise VariedError(
-            "Only a model with one level of latents and no classes compresses; train one with "
-            "`varied train DATA --model vae`."
+            "Compression requires a model with a single level of latent variables and no classes; "
+            "train one with `varied train DATA --model vae`."
         )
     if model.num_codes:
         return model
@@ -171,8 +166,8 @@ def _flat(model: LatentModel) -> VAE:
         model.prior, StandardNormal
     ):
         raise VariedError(
-            "Bits back needs a Gaussian posterior and a standard normal prior; train a run with "
-            "`varied train DATA --model vae`, or go back to its own prior with "
+            "Lossless compression requires a Gaussian posterior and a standard normal prior; train "
+            "with `varied train DATA --model vae`, or restore the original prior with "
             "`varied fit-prior RUN none`."
         )
     return model

@@ -1,4 +1,4 @@
-"""A compressed file: plain notes, then the words of the entropy coder, under one digest."""
+"""The format of compressed files: a JSON header and the words of the entropy coder."""
 
 from __future__ import annotations
 
@@ -10,49 +10,76 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
 
 from varied.errors import VariedError
 
-__all__ = ["pack", "unpack"]
-
 Words = npt.NDArray[np.uint32]
 
-#: What every file begins with; the last byte is the version of the form.
-MARK = b"varied\x00\x01"
-DIGEST = 8
+#: Every file begins with these bytes, and a byte for the version of the format.
+MAGIC, VERSION = b"varied\x00", 2
+DIGEST_SIZE = 8
+
+#: Keys and values of version 1 that have changed.
+_V1 = {"law": "source", "pace": "group_ratio", "data": "checksum", "bits back": "bits-back"}
 
 
-def pack(notes: Mapping[str, Any], words: Words) -> bytes:
+def pack(header: Mapping[str, Any], words: Words) -> bytes:
     """Return the bytes of a file.
 
     Example:
-        >>> notes, words = unpack(pack({"n": 2}, np.array([1, 2, 3], np.uint32)))
-        >>> notes, words.tolist()
+        >>> header, words = unpack(pack({"n": 2}, np.array([1, 2, 3], np.uint32)))
+        >>> header, words.tolist()
         ({'n': 2}, [1, 2, 3])
     """
-    plain = json.dumps(dict(notes), separators=(",", ":"), ensure_ascii=False).encode()
-    head = zlib.compress(plain, 9)
-    body = len(head).to_bytes(4, "little") + head + words.astype("<u4").tobytes()
-    return MARK + _digest(body) + body
+    text = json.dumps(dict(header), separators=(",", ":"), ensure_ascii=False).encode()
+    packed = zlib.compress(text, 9)
+    body = len(packed).to_bytes(4, "little") + packed + words.astype("<u4").tobytes()
+    return MAGIC + bytes([VERSION]) + _digest(body) + body
 
 
 def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
-    """Return the notes and the words of a file.
+    """Return the header and the words of a file.
 
     Raises:
-        VariedError: If it is of another kind, cut short or changed.
+        VariedError: If it has another format or is damaged.
     """
-    if data[: len(MARK) - 1] != MARK[:-1]:
-        raise VariedError("This is no file of `varied compress`; name the one that it wrote.")
-    if data[: len(MARK)] != MARK:
-        raise VariedError("This file is of another version of varied; read it with that one.")
-    digest, body = data[len(MARK) :][:DIGEST], data[len(MARK) + DIGEST :]
+    start = len(MAGIC) + 1
+    if data[: len(MAGIC)] != MAGIC:
+        raise VariedError("This is not a file of `varied compress`.")
+    version, digest = data[start - 1 : start], data[start : start + DIGEST_SIZE]
+    body = data[start + DIGEST_SIZE :]
+    if version > bytes([VERSION]):
+        raise VariedError(
+            "This file was written by a newer version of varied; upgrade with "
+            "`pip install --upgrade varied`."
+        )
     if digest != _digest(body):
-        raise VariedError("This file is damaged: a byte was changed or lost; take another copy.")
-    start = 4 + int.from_bytes(body[:4], "little")
-    notes = json.loads(zlib.decompress(body[4:start]))
-    return notes, np.frombuffer(body[start:], "<u4").astype(np.uint32)
+        raise VariedError("This file is damaged; use another copy.")
+    end = 4 + int.from_bytes(body[:4], "little")
+    header = json.loads(zlib.decompress(body[4:end]))
+    if version < bytes([VERSION]):
+        header = {_V1.get(k, k): _V1.get(v, v) if k == "kind" else v for k, v in header.items()}
+        header["model"] = None  # it included names of weights, which have changed
+    return header, np.frombuffer(body[end:], "<u4").astype(np.uint32)
 
 
 def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=DIGEST).digest()
+    return hashlib.blake2b(body, digest_size=DIGEST_SIZE).digest()
+
+
+def checksum(index: Tensor) -> str:
+    """Return a digest of integers and their shape, as 16 hexadecimal digits."""
+    data = f"{tuple(index.shape)}".encode() + index.contiguous().numpy().tobytes()
+    return _digest(data).hex()
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return a digest of the weights of a model, as 16 hexadecimal digits; names do not matter."""
+    digests = []
+    for tensor in model.state_dict().values():
+        head = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digests.append(_digest(head + flat.view(torch.uint8).numpy().tobytes()))
+    return _digest(b"".join(sorted(digests))).hex()

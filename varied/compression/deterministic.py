@@ -1,30 +1,27 @@
-"""The same numbers when a file is written and when it is read."""
+"""The entropy coders, and the computation of probabilities that can be reproduced exactly."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from varied.errors import VariedError
 from varied.models import VAE
 from varied.runtime import eval_float32
 
-__all__ = ["SHARE", "checksum", "deterministic", "fingerprint", "quantize_params", "stream"]
-
-#: The entropy coder keeps probabilities as multiples of 2 ** -24; what is told to it is rounded
-#: before, more coarsely, so that the last bits of an arithmetic rarely matter.
-SHARE = 2.0**20
+#: The entropy coder stores probabilities as multiples of 2 ** -24. They are rounded to this coarser
+#: grid first, so that differences in the last bits of the arithmetic rarely matter.
+RESOLUTION = 2.0**20
 
 
-def stream() -> Any:
-    """Return the entropy coders of the library ``constriction``.
+def entropy_coders() -> Any:
+    """Return the module ``constriction.stream``.
 
     Raises:
         VariedError: If it is not installed.
@@ -33,17 +30,13 @@ def stream() -> Any:
         return import_module("constriction").stream
     except ImportError:
         raise VariedError(
-            "Compression needs the entropy coder constriction: run "
-            "`pip install 'varied[compress]'`, or `pip install constriction`."
+            "Compression requires constriction: run `pip install 'varied[compress]'`."
         ) from None
 
 
 @contextmanager
 def deterministic(model: VAE) -> Iterator[VAE]:
-    """Give a copy of a model that computes in float64, on one thread of the processor.
-
-    A file can be read only by the very probabilities that it was written by.
-    """
+    """Yield a copy of a model that computes in float64, on one CPU thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -54,29 +47,14 @@ def deterministic(model: VAE) -> Iterator[VAE]:
         torch.set_num_threads(threads)
 
 
-def quantize_params(values: Tensor, fine: float) -> Tensor:
-    """Return numbers as whole multiples of 1 / fine: float64, times ``fine``.
+def quantize_params(values: Tensor, resolution: float = RESOLUTION) -> Tensor:
+    """Round parameters to multiples of 1 / resolution, and return the multiples in float64.
 
     Raises:
-        VariedError: If one is not finite.
+        VariedError: If a value is not finite.
     """
     if not values.isfinite().all():
         raise VariedError(
-            "The model gives what is no number for these data; train it again with a smaller lr."
+            "The model returns NaN or infinity for these data; train it again with a smaller lr."
         )
-    return (values.double() * fine).round().contiguous()
-
-
-def checksum(rows: Tensor) -> str:
-    """Return 16 hexadecimal digits over whole numbers and their shape."""
-    told = f"{tuple(rows.shape)}".encode() + rows.contiguous().numpy().tobytes()
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Return 16 hexadecimal digits over the weights of a model, by their names."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return (values.double() * resolution).round().contiguous()

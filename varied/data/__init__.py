@@ -1,22 +1,25 @@
-"""The person's data: read them, encode them, divide them, take batches of them."""
+"""Data: reading, encoding, splitting and batching."""
 
 from varied.data.batches import Batch, Batches, iter_batches
 from varied.data.catalog import CATALOG, NamedSet, catalog_rows
 from varied.data.codecs import (
+    CODECS,
     ArrayCodec,
     Codec,
     ImageCodec,
+    TableCodec,
     fit_codec,
     is_nearly_binary,
     open_codec,
 )
 from varied.data.context import ContextCodec, open_context
 from varied.data.raw_data import Problem, RawData
-from varied.data.readers import read
+from varied.data.readers import codec_of, read
 from varied.data.splits import Split, split
 
 __all__ = [
     "CATALOG",
+    "CODECS",
     "ArrayCodec",
     "Batch",
     "Batches",
@@ -27,7 +30,9 @@ __all__ = [
     "Problem",
     "RawData",
     "Split",
+    "TableCodec",
     "catalog_rows",
+    "codec_of",
     "fit_codec",
     "is_nearly_binary",
     "iter_batches",

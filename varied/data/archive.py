@@ -1,4 +1,4 @@
-"""The files of a folder or of a zip: listed safely, opened one by one, unpacked nowhere."""
+"""The files of a folder or zip file, listed safely and opened one by one."""
 
 from __future__ import annotations
 
@@ -7,26 +7,33 @@ import os
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from varied.data.raw_data import Problem
 from varied.errors import VariedError
 
-__all__ = ["Listing", "Member", "list_file", "list_folder", "list_zip"]
+T = TypeVar("T")
 
-MAX_MEMBERS = 1_000_000
-MAX_BYTES = 256 * 2**20  # of one file, unpacked
-MAX_TOTAL = 64 * 2**30  # of a zip, unpacked
-MAX_RATIO = 200  # of a large member; a blank bitmap reaches it only while it is small
-SMALL = 4 * 2**20
+_MAX_FILES = 1_000_000
+#: Bytes of one file, and of a whole zip file, unpacked.
+_MAX_FILE_BYTES = 256 * 2**20
+_MAX_TOTAL_BYTES = 64 * 2**30
+#: The compression ratio of files larger than 4 MiB; a blank bitmap exceeds it only if it is small.
+_MAX_RATIO, _SMALL_BYTES = 200, 4 * 2**20
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+class UnreadableFile(Exception):
+    """A file that cannot be read; the text is the reason."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file by its name, with `/` between the folders, and how to open it."""
+    """A file: its name, with ``/`` between folders, and a function that opens it."""
 
     name: str
     open: Callable[[], IO[bytes]]
@@ -34,29 +41,29 @@ class Member:
 
 @dataclass
 class Listing:
-    """What a folder or a zip holds: the wanted files, the refused ones, and a count of others."""
+    """The files of a folder or zip file: readable, refused, and other files by their endings."""
 
     members: list[Member] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
-    def add(self, member: Member, wanted: frozenset[str], refusal: str = "") -> None:
-        """Put a file where it belongs; hidden files are passed over."""
+    def add(self, member: Member, endings: frozenset[str], refusal: str = "") -> None:
+        """Add a file to the list where it belongs; hidden files are skipped."""
         path = PurePosixPath(member.name)
         if any(part.startswith(".") or part == "__MACOSX" for part in path.parts) and not refusal:
             return
-        if path.suffix.lower() not in wanted:
+        if path.suffix.lower() not in endings:
             self.others[path.suffix.lower() or "no extension"] += 1
         elif refusal:
             self.problems.append(Problem(member.name, refusal))
         else:
             self.members.append(member)
 
-    def done(self) -> Listing:
-        """Sort by name, so that the same files always come in the same order."""
-        self.members.sort(key=lambda member: member.name)
-        self.problems.sort(key=lambda problem: problem.name)
-        return self
+    def sorted(self) -> Listing:
+        """Return the listing sorted by name, so that the order of files is deterministic."""
+        members = sorted(self.members, key=lambda member: member.name)
+        problems = sorted(self.problems, key=lambda problem: problem.name)
+        return Listing(members, problems, self.others)
 
 
 def list_file(path: Path) -> Listing:
@@ -64,55 +71,70 @@ def list_file(path: Path) -> Listing:
     return Listing([Member(path.name, lambda: path.open("rb"))])
 
 
-def list_folder(root: Path, wanted: frozenset[str]) -> Listing:
-    """List the files of a folder, at any depth, with an extension that is wanted."""
+def list_folder(root: Path, endings: frozenset[str]) -> Listing:
+    """List the files of a folder, at any depth, that have one of the endings."""
     listing = Listing()
     for path in _walk(root):
         name = _printable(path.relative_to(root).as_posix())
-        listing.add(Member(name, _opener(path)), wanted, _file_refusal(path))
-    return listing.done()
+        listing.add(Member(name, _opener(path)), endings, _refuse_file(path))
+    return listing.sorted()
 
 
-def list_zip(path: Path, wanted: frozenset[str]) -> Listing:
-    """List the files of a zip with an extension that is wanted.
+def list_zip(path: Path, endings: frozenset[str]) -> Listing:
+    """List the files of a zip file that have one of the endings.
 
     Raises:
-        VariedError: If it is damaged, or is large beyond reason.
+        VariedError: If it is damaged, or unpacks to more than 64 GiB.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise VariedError(f"{path.name} is no zip, or damaged: make or fetch it again.") from error
+        raise VariedError(f"{path.name} is damaged, or not a zip file: fetch it again.") from error
     infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS or sum(i.file_size for i in infos) > MAX_TOTAL:
+    if len(infos) > _MAX_FILES or sum(i.file_size for i in infos) > _MAX_TOTAL_BYTES:
         raise VariedError(
-            f"{path.name} unpacks to more than {MAX_MEMBERS:,} files or {MAX_TOTAL >> 30} GiB: "
-            "divide it, or unpack it yourself and give the folder."
+            f"{path.name} unpacks to more than {_MAX_FILES:,} files or {_MAX_TOTAL_BYTES >> 30} GiB: "
+            "split it, or unpack it and give the folder."
         )
-    listing, seen = Listing(), set[str]()
+    listing, names = Listing(), set[str]()
     for info in infos:
         if not info.is_dir():
-            refusal = _zip_refusal(info, seen)
-            listing.add(
-                Member(_printable(info.filename), _unpacker(archive, info)), wanted, refusal
-            )
-            seen.add(info.filename)
-    return listing.done()
+            member = Member(_printable(info.filename), _unpacker(archive, info))
+            listing.add(member, endings, _refuse_zipped(info, names))
+            names.add(info.filename)
+    return listing.sorted()
+
+
+def read_members(members: Sequence[Member], read: Callable[[Member], T]) -> list[T]:
+    """Read files in several threads, in order."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(read, members))
+
+
+def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
+    """Read one file; any error becomes a `Problem`."""
+    try:
+        with member.open() as file:
+            return read(file, *args)
+    except UnreadableFile as error:
+        return Problem(member.name, str(error))
+    except Exception as error:  # damaged files raise many types
+        return Problem(member.name, f"it cannot be read ({str(error)[:60]})")
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Follow links to folders, as sets of pictures often have them, but each folder once."""
-    seen = set[str]()
+    """Yield the files of a folder, following links to folders, but entering each folder once."""
+    visited = set[str]()
     for folder, inner, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        inner[:] = [] if real in seen else sorted(d for d in inner if not d.startswith("."))
-        if real not in seen:
+        inner[:] = [] if real in visited else sorted(d for d in inner if not d.startswith("."))
+        if real not in visited:
             yield from (Path(folder) / name for name in files)
-        seen.add(real)
+        visited.add(real)
 
 
 def _printable(name: str) -> str:
-    """A name is shown on screens: it must not steer them, nor fail to be written."""
+    """Return a name without control characters, since it is printed on terminals."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
@@ -123,34 +145,37 @@ def _opener(path: Path) -> Callable[[], IO[bytes]]:
 def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
     def unpack() -> IO[bytes]:
         with archive.open(info) as file:
-            return io.BytesIO(file.read(MAX_BYTES))
+            return io.BytesIO(file.read(_MAX_FILE_BYTES))
 
     return unpack
 
 
-def _file_refusal(path: Path) -> str:
+def _refuse_file(path: Path) -> str:
+    """Return why a file is not read, or an empty string."""
     try:
         state = path.stat()
     except OSError as error:
         return f"it cannot be opened ({error.strerror})"
     if not stat.S_ISREG(state.st_mode):
-        return "it is no regular file"
-    return "it is larger than 256 MiB" if state.st_size > MAX_BYTES else ""
+        return "it is not a regular file"
+    return "it is larger than 256 MiB" if state.st_size > _MAX_FILE_BYTES else ""
 
 
-def _zip_refusal(info: zipfile.ZipInfo, seen: set[str]) -> str:
-    name = info.orig_filename  # zipfile cuts and mends `filename`
+def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
+    """Return why a file of a zip file is not read, or an empty string."""
+    name = info.orig_filename  # zipfile truncates and corrects `filename`
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        return "its name leads out of the zip"
+        return "its name leads out of the zip file"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "it is a link"
     if info.flag_bits & 1:
         return "it is encrypted"
-    if info.filename in seen:
+    if info.filename in names:
         return "its name occurs twice"
-    if info.file_size > MAX_BYTES:
+    if info.file_size > _MAX_FILE_BYTES:
         return "it is larger than 256 MiB"
-    if info.file_size > SMALL and info.file_size > MAX_RATIO * max(info.compress_size, 1):
-        return "it unpacks to more than 200 times its size, as a zip bomb does"
+    is_large = info.file_size > _SMALL_BYTES
+    if is_large and info.file_size > _MAX_RATIO * max(info.compress_size, 1):
+        return "it unpacks to more than 200 times its size, like a zip bomb"
     return ""

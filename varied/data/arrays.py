@@ -1,4 +1,4 @@
-"""Arrays and tensors as items: what is a picture, what is a vector, what cannot be used."""
+"""Arrays and tensors as data: images, vectors, or an error."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
-__all__ = ["from_array", "from_tensor", "white"]
-
 Array = npt.NDArray[Any]
 
-CHANNELS = (1, 3, 4)
+_CHANNELS = (1, 3, 4)
 
 
 def from_array(
@@ -30,155 +28,156 @@ def from_array(
     what: str = "the array",
     channels_first: bool = False,
 ) -> RawData:
-    """Return an array as items.
+    """Return an array as data.
 
-    uint8 of shape `(N, H, W)`, or with 1, 3 or 4 channels at the end (else at the front), are
-    pictures; so are other types of that shape whose values are all whole numbers up to 255, or
-    all of the form k / 255. Everything else becomes float32.
+    Images are uint8 arrays of shape ``(N, H, W)``, or with 1, 3 or 4 channels at the end (or at the
+    front), and arrays of these shapes and another type whose values are all integers up to 255, or
+    all k / 255. Everything else becomes float32.
 
     Arguments:
         x: The rows.
-        labels: One label for each row.
+        labels: A label for each row.
         classes: The names of the classes.
-        what: What the messages call it.
-        channels_first: Whether the channels of a 4-D array stand at the front, if they can.
+        what: The name of the array in messages.
+        channels_first: Whether the channels of an array with four axes are first, if both fit.
 
     Raises:
-        VariedError: If it has no rows, holds no numbers, or holds NaN or infinity.
+        VariedError: If the array has no rows, is not numeric, or has NaN or infinity.
     """
-    _usable(np.asarray(x), what)
+    _check_numeric(np.asarray(x), what)
     if np.ma.is_masked(x):
-        raise VariedError(f"{_start(what)} has masked cells: fill them or drop the rows.")
+        raise VariedError(f"{_capitalize(what)} has masked cells: fill them, or drop the rows.")
     x = np.asarray(x)
     notes: list[str] = []
     if x.ndim == 1:
-        x, notes = x[:, None], ["One number a row."]
-    if (axis := _channel_axis(x.shape, channels_first)) is not None:
-        items = _images(np.moveaxis(x, axis, -1), what) if axis else _grays(x, what)
+        x, notes = x[:, None], ["Each row is one number."]
+    axis = _channel_axis(x.shape, channels_first)
+    if axis is None:
+        data = RawData(_as_float(x, what), "array")
+    elif axis == 0:
+        data = _from_gray(x, what)
     else:
-        items = RawData(_float(x, what), "array")
+        data = _from_channels_last(np.moveaxis(x, axis, -1), what)
     if labels is not None:
         indices, names = parse_labels(labels, len(x), classes)
-        items = RawData(items.x, items.kind, indices, names, notes=items.notes)
-    return items.noting(*notes)
+        data = data.replace(labels=indices, classes=names)
+    return data.with_notes(*notes)
 
 
 def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return a tensor as items; four axes are `(N, C, H, W)`.
+    """Return a tensor as data; four axes are ``(N, C, H, W)``.
 
     Raises:
         VariedError: As `from_array`.
     """
     if x.is_complex():
-        raise VariedError("The tensor holds complex numbers: give its real and imaginary parts.")
+        raise VariedError("The tensor is complex: give its real and imaginary parts.")
     if x.is_nested or x.is_meta or x.is_quantized:
-        raise VariedError("The tensor is nested, quantized or without values: give a plain one.")
+        raise VariedError("The tensor is nested, quantized or without values: give a dense one.")
     check_memory(8 * x.numel(), "The tensor", "give fewer rows, or smaller ones")
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
 
 
-def white(x: Array) -> Array:
-    """Return pictures with transparency, `(..., H, W, 4)`, laid on white: `(..., H, W, 3)`."""
+def over_white(x: Array) -> Array:
+    """Return images with an alpha channel, ``(..., H, W, 4)``, over white: ``(..., H, W, 3)``."""
     alpha = x[..., 3:].astype(np.uint16)
     mixed = x[..., :3] * alpha + 255 * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)
 
 
-def _usable(x: Array, what: str) -> None:
+def _check_numeric(x: Array, what: str) -> None:
+    name = _capitalize(what)
     if x.dtype == object:
         raise VariedError(
-            f"{_start(what)} is ragged or holds Python objects: make all rows the same shape and "
-            "save them as numbers."
+            f"{name} has rows of different shapes, or Python objects: bring all rows to one shape "
+            "and save them as numbers."
         )
     if x.dtype.kind not in "biuf":
-        raise VariedError(f"{_start(what)} holds {x.dtype}, and not numbers: give numbers.")
+        raise VariedError(f"{name} has the type {x.dtype}: give numbers.")
     if x.ndim == 0:
-        raise VariedError(f"{_start(what)} is a single number: give an array with a row for each.")
+        raise VariedError(f"{name} is a single number: give an array with several rows.")
     if x.size == 0:
-        raise VariedError(f"{_start(what)} is empty, of shape {x.shape}: give rows with values.")
+        raise VariedError(f"{name} is empty, with shape {x.shape}: give rows with values.")
 
 
-def _start(what: str) -> str:
-    # The name of a file is told as it is written.
+def _capitalize(what: str) -> str:
+    """Return a name at the start of a sentence; the names of files are unchanged."""
     return what if "." in what else what[0].upper() + what[1:]
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Where the channels of picture-shaped rows are; 0 for gray ones with none, else None."""
+    """Return the axis of the channels; 0 for gray images without one, None for other arrays."""
     if len(shape) == 3:
         return 0
     if len(shape) != 4:
         return None
-    return next((i for i in ((1, 3) if first else (3, 1)) if shape[i] in CHANNELS), None)
+    return next((i for i in ((1, 3) if first else (3, 1)) if shape[i] in _CHANNELS), None)
 
 
-def _grays(x: Array, what: str) -> RawData:
+def _from_gray(x: Array, what: str) -> RawData:
     if x.dtype == np.uint8 and x.max() > 1:
         return RawData(x, "image")
-    values = _float(x, what)
-    if min(x.shape[1:]) >= 8 and (items := _levels(values)) is not None:
-        return items
-    unit = values.min() >= 0 and values.max() <= 1
-    return RawData(values[:, None] if unit else values, "array")
+    values = _as_float(x, what)
+    if min(x.shape[1:]) >= 8 and (data := _as_8_bit(values)) is not None:
+        return data
+    is_unit = values.min() >= 0 and values.max() <= 1
+    return RawData(values[:, None] if is_unit else values, "array")
 
 
-def _images(x: Array, what: str) -> RawData:
-    """Take rows of a picture's shape, with their channels last."""
+def _from_channels_last(x: Array, what: str) -> RawData:
     if x.dtype == np.uint8 and x.max() > 1:
-        return _picture(x)
-    values = _float(x, what)
-    first = np.ascontiguousarray(np.moveaxis(values, -1, 1))
-    return _levels(values) or RawData(first, "array")
+        return _from_uint8(x)
+    values = _as_float(x, what)
+    channels_first = np.ascontiguousarray(np.moveaxis(values, -1, 1))
+    return _as_8_bit(values) or RawData(channels_first, "array")
 
 
-def _picture(x: Array) -> RawData:
-    notes = ("Transparency was laid on white.",) if x.shape[-1] == 4 else ()
-    x = white(x) if x.shape[-1] == 4 else x
+def _from_uint8(x: Array) -> RawData:
+    notes = ("Transparent images are composed over white.",) if x.shape[-1] == 4 else ()
+    x = over_white(x) if x.shape[-1] == 4 else x
     x = x[..., 0] if x.shape[-1] == 1 else x
     return RawData(np.ascontiguousarray(x), "image", notes=notes)
 
 
-def _levels(values: Array) -> RawData | None:
-    """Pictures of 8 bits that only came in another type: a quarter of the memory as they were."""
+def _as_8_bit(values: Array) -> RawData | None:
+    """Return 8-bit images that are stored in another type, or None if the values are not 8-bit."""
     low, high = values.min(), values.max()
-    for top, name in ((1.0, "k / 255"), (255.0, "whole numbers up to 255")):
+    for top, name in ((1.0, "k / 255"), (255.0, "integers up to 255")):
         if low < 0 or high > top or (top == 255 and high <= 1):
             continue
-        scaled = values[:50] * (255 / top)
-        if np.abs(scaled - np.round(scaled)).max() > 1e-3 or np.isin(values, (0, 1)).all():
+        sample = values[:50] * (255 / top)
+        if np.abs(sample - np.round(sample)).max() > 1e-3 or np.isin(values, (0, 1)).all():
             continue
         scaled = values * (255 / top)
         if np.abs(scaled - np.round(scaled)).max() <= 1e-3:
             x = np.round(scaled).astype(np.uint8)
-            items = RawData(x, "image") if x.ndim == 3 else _picture(x)
-            return items.noting(f"The values are {name}: kept as pictures of 8 bits.")
+            data = RawData(x, "image") if x.ndim == 3 else _from_uint8(x)
+            return data.with_notes(f"The values are {name}: they are stored as 8-bit images.")
     return None
 
 
-def _float(x: Array, what: str) -> Array:
-    check_memory(2 * 4 * x.size, _start(what), "give fewer rows, or smaller ones")
+def _as_float(x: Array, what: str) -> Array:
+    check_memory(2 * 4 * x.size, _capitalize(what), "give fewer rows, or smaller ones")
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(np.float32)
     if x.dtype.kind == "f" and not np.isfinite(values).all():
-        _refuse_gaps(x, values, what)
+        raise VariedError(_not_finite(x, values, what))
     return values
 
 
-def _refuse_gaps(x: Array, values: Array, what: str) -> None:
-    bad = np.argwhere(~np.isfinite(values))
-    row, *rest = (int(i) for i in bad[0])
-    place = f", column {rest[0]}" if len(rest) == 1 else f", position {tuple(rest)}" if rest else ""
-    value = x[tuple(bad[0])]
-    kind = (
-        "NaN"
-        if np.isnan(value)
-        else "infinity"
-        if np.isinf(value)
-        else f"{value:g} (infinity in 32 bits)"
-    )
-    more = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
-    raise VariedError(
-        f"{_start(what)} has {kind} in row {row}{place}{more}: fill them or drop the rows."
-    )
+def _not_finite(x: Array, values: Array, what: str) -> str:
+    positions = np.argwhere(~np.isfinite(values))
+    row, *rest = (int(i) for i in positions[0])
+    place = f", position {tuple(rest)}" if rest else ""
+    place = f", column {rest[0]}" if len(rest) == 1 else place
+    value = x[tuple(positions[0])]
+    if np.isnan(value):
+        name = "NaN"
+    elif np.isinf(value):
+        name = "infinity"
+    else:
+        name = f"{value:g} (infinite in float32)"
+    more = f" (and {len(positions) - 1:,} more)" if len(positions) > 1 else ""
+    return f"{_capitalize(what)} has {name} in row {row}{place}{more}: fill it, or drop the rows."

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step): to resume, nothing need be saved."""
+"""Batches that are a function of seed and step, so that a resumed training needs no state."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from torch import Tensor
 from varied.errors import VariedError
 from varied.seeding import permutation
 
-__all__ = ["Batch", "Batches", "iter_batches"]
-
 
 @dataclass
 class Batch:
-    """Rows of data `x`, with their context `c` and `mask` (1 where observed) where there is one."""
+    """Rows ``x``, and optionally their context ``c`` and ``mask`` (1 where observed)."""
 
     x: Tensor
     c: Tensor | None = None
@@ -27,29 +25,35 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(_to(t, torch.device(device)) for t in (self.x, self.c, self.mask)))  # type: ignore[arg-type]
+        c, mask = _to(self.c, device), _to(self.mask, device)
+        return Batch(self.x.to(device, non_blocking=True), c, mask)
+
+    def take(self, rows: Tensor) -> Batch:
+        """Return the rows at some indices."""
+        c = None if self.c is None else self.c.index_select(0, rows)
+        mask = None if self.mask is None else self.mask.index_select(0, rows)
+        return Batch(self.x.index_select(0, rows), c, mask)
 
 
 class Batches:
-    r"""Shuffled batches; the batch at a step depends on the seed and the step alone.
+    r"""Shuffled batches for training; the batch of a step depends on seed and step only.
 
-    The rows of an epoch come in the order `permutation(n, seed, "rows", epoch)`. The last, short
-    batch of an epoch is left out, unless there are fewer rows than `size`.
+    The rows of an epoch come in the order ``permutation(n, seed, "rows", epoch)``. An incomplete
+    last batch is dropped, unless there are fewer rows than ``size``.
 
-    Where labels are few, a batch may hold none: `labeled` gives a share of each batch to rows that
-    have one, which come in the order `permutation(n, seed, "labeled", time)`, over and over. They
-    are extra: all rows come in every epoch as well. A loss then counts labeled rows more often
-    than the data have them.
+    If few rows have labels, ``labeled`` reserves a fraction of each batch for labeled rows, in the
+    order ``permutation(n, seed, "labeled", repetition)``. They are added to the rows of the epoch,
+    so a loss weights labeled rows more than their frequency.
 
     Arguments:
-        x: The stored rows, as `Codec.encode` gives them, with shape `(N, *shape)`.
-        c: The context, with shape `(N, F)`.
-        mask: 1 where observed, with the shape of `x`.
-        size: Rows in a batch.
-        seed: Which order is drawn.
-        labeled: The share of each batch that is drawn from the rows with a label, below 1; it is
-            left out where every row has one.
-        device: Where the batches are wanted. Rows move there once if they fit, else batchwise.
+        x: The stored rows, as `Codec.encode` returns them, with shape ``(N, *shape)``.
+        c: The context, with shape ``(N, F)``.
+        mask: 1 where observed, with the shape of ``x``.
+        size: Rows per batch.
+        seed: The random seed.
+        labeled: The fraction of each batch that is drawn from labeled rows, below 1; ignored if
+            every row has a label.
+        device: The device of the batches. All rows are moved there if they fit.
 
     Example:
         >>> batches = Batches(torch.arange(10.0)[:, None], size=4, seed=0)
@@ -69,59 +73,55 @@ class Batches:
         device: torch.device | str = "cpu",
     ) -> None:
         _check(x, c, mask, size)
-        self.labeled = _labeled(c, labeled)
-        self.extra = round(labeled * size) if len(self.labeled) else 0
-        if self.extra >= size:
+        self.labeled_rows = _labeled_rows(c, labeled)
+        self.n_labeled = round(labeled * size) if len(self.labeled_rows) else 0
+        if self.n_labeled >= size:
             raise VariedError(
-                f"labeled={labeled} leaves no row of a batch of {size} for all the data; 0.25 is "
-                "usual."
+                f"labeled={labeled} leaves no row of a batch of {size} for the other data; 0.25 is "
+                "common."
             )
         self.device = torch.device(device)
         home = self.device if _fits((x, c, mask), self.device) else torch.device("cpu")
         self.rows = Batch(x, c, mask).to(home)
-        self.n, self.size, self.seed = len(x), min(size - self.extra, len(x)), seed
+        self.n, self.size, self.seed = len(x), min(size - self.n_labeled, len(x)), seed
         self.steps_per_epoch = self.n // self.size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def __repr__(self) -> str:
-        more = f" + {self.extra} labeled" if self.extra else ""
-        return f"Batches({self.n} rows, size={self.size}{more}, seed={self.seed})"
+        labeled = f" + {self.n_labeled} labeled" if self.n_labeled else ""
+        return f"Batches({self.n} rows, size={self.size}{labeled}, seed={self.seed})"
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step, in the stored type."""
+        """Return the batch of a step, in the type of the stored rows."""
         epoch, i = divmod(step, self.steps_per_epoch)
-        rows = self._rows(epoch)[i * self.size : (i + 1) * self.size]
-        if self.extra:
-            rows = torch.cat([rows, self._extra(step).to(rows.device)])
-        x, c, mask = self.rows.x, self.rows.c, self.rows.mask
-        return Batch(
-            x.index_select(0, rows),
-            None if c is None else c.index_select(0, rows),
-            None if mask is None else mask.index_select(0, rows),
-        ).to(self.device)
+        rows = self._epoch_order(epoch)[i * self.size : (i + 1) * self.size]
+        if self.n_labeled:
+            rows = torch.cat([rows, self._labeled(step).to(rows.device)])
+        return self.rows.take(rows).to(self.device)
 
     def epoch(self, step: int) -> float:
-        """Return how many times the rows have been seen before a step."""
+        """Return the number of passes over the rows before a step."""
         return step / self.steps_per_epoch
 
-    def _rows(self, epoch: int) -> Tensor:
+    def _epoch_order(self, epoch: int) -> Tensor:
         if epoch != self._epoch:
             order = permutation(self.n, self.seed, "rows", epoch)
             self._epoch, self._order = epoch, order.to(self.rows.x.device)
         return self._order
 
-    def _extra(self, step: int) -> Tensor:
-        """Return the rows with a label that are added at a step."""
-        n, start = len(self.labeled), step * self.extra
-        times = range(start // n, (start + self.extra - 1) // n + 1)
-        orders = torch.cat([permutation(n, self.seed, "labeled", time) for time in times])
-        return self.labeled[orders[start - times[0] * n :][: self.extra]]
+    def _labeled(self, step: int) -> Tensor:
+        """Return the labeled rows that are added in a step."""
+        n, start = len(self.labeled_rows), step * self.n_labeled
+        repetitions = range(start // n, (start + self.n_labeled - 1) // n + 1)
+        orders = torch.cat([permutation(n, self.seed, "labeled", r) for r in repetitions])
+        offset = start - repetitions[0] * n
+        return self.labeled_rows[orders[offset : offset + self.n_labeled]]
 
 
 def iter_batches(
     x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, *, size: int
 ) -> Iterator[Batch]:
-    """Yield all rows in order, `size` at a time, the short last ones too.
+    """Yield all rows in order, ``size`` at a time, including an incomplete last batch.
 
     Example:
         >>> [len(b) for b in iter_batches(torch.zeros(10, 2), size=4)]
@@ -129,16 +129,13 @@ def iter_batches(
     """
     _check(x, c, mask, size)
     for i in range(0, len(x), size):
-        yield Batch(
-            x[i : i + size],
-            None if c is None else c[i : i + size],
-            None if mask is None else mask[i : i + size],
-        )
+        rows = slice(i, i + size)
+        yield Batch(x[rows], None if c is None else c[rows], None if mask is None else mask[rows])
 
 
 def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
     if size < 1 or len(x) < 1:
-        raise VariedError(f"A batch of {size} out of {len(x)} rows is empty: give at least 1 row.")
+        raise VariedError(f"A batch of {size} of {len(x)} rows is empty: use at least one row.")
     for name, other in (("c", c), ("mask", mask)):
         if other is not None and len(other) != len(x):
             raise VariedError(
@@ -146,25 +143,26 @@ def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
             )
 
 
-def _labeled(c: Tensor | None, share: float) -> Tensor:
-    """Return the indices of the rows with a label, none where a share of them is not wanted."""
-    if not 0 <= share < 1:
-        raise VariedError(f"labeled={share} must be from 0 to below 1; 0.25 is usual.")
-    if not share:
+def _labeled_rows(c: Tensor | None, fraction: float) -> Tensor:
+    """Return the indices of labeled rows, empty if all rows are labeled or the fraction is 0."""
+    if not 0 <= fraction < 1:
+        raise VariedError(f"labeled={fraction} must be in [0, 1); 0.25 is common.")
+    if not fraction:
         return torch.empty(0, dtype=torch.int64)
-    known = torch.empty(0) if c is None else (c != 0).flatten(1).any(1).cpu()
-    if not known.any():
-        raise VariedError("No row has a label: leave labeled out, or give labels.")
-    rows = torch.nonzero(known)[:, 0]
-    return rows if len(rows) < len(known) else rows[:0]
+    is_labeled = torch.empty(0) if c is None else (c != 0).flatten(1).any(1).cpu()
+    if not is_labeled.any():
+        raise VariedError("No row has a label: leave out labeled, or give labels.")
+    rows = torch.nonzero(is_labeled)[:, 0]
+    return rows if len(rows) < len(is_labeled) else rows[:0]
 
 
 def _fits(tensors: tuple[Tensor | None, ...], device: torch.device) -> bool:
+    """Return whether tensors take less than half of the free memory of a GPU."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return sum(t.nbytes for t in tensors if t is not None) < free / 2
 
 
-def _to(t: Tensor | None, device: torch.device) -> Tensor | None:
-    return t if t is None or t.device == device else t.to(device, non_blocking=True)
+def _to(t: Tensor | None, device: torch.device | str) -> Tensor | None:
+    return None if t is None else t.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""The codec of the context: class names and numbers, as `c` for the model."""
+"""The codec of the context: labels as the input ``c`` of a conditional model."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from varied.seeding import permutation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ContextCodec", "open_context"]
-
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """What a run remembers about labels: one-hot for classes, standardized for numbers.
+    """Encodes classes as one-hot vectors, and numbers standardized by the training rows.
 
     A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
 
     Arguments:
         classes: The names of the classes; empty for numbers.
         mean: The training mean of each number.
-        scale: The training standard deviation of each number; 1 where constant.
-        counts: How many training rows there were of each class; empty for numbers.
+        scale: The training standard deviation of each number; 1 if it is constant.
+        counts: The number of training rows of each class; empty for numbers.
 
     Example:
         >>> codec = ContextCodec.fit(np.array([0, 1, 1]), ("cat", "dog"))
@@ -48,60 +46,63 @@ class ContextCodec:
 
     @classmethod
     def fit(cls, labels: Array, classes: Iterable[str] = ()) -> Self:
-        """Fit to the labels of the training rows, as `Items` holds them.
+        """Fit the codec to the labels of the training rows, as in `RawData`.
 
         Raises:
             VariedError: If no row has a label.
         """
         classes = tuple(classes)
         labels = np.asarray(labels)
-        seen = labels >= 0 if classes else np.isfinite(labels)
-        if not seen.any():
+        is_known = labels >= 0 if classes else np.isfinite(labels)
+        if not is_known.any():
             raise VariedError("No row has a label: train without a context, or give labels.")
         if classes:
-            counts = np.bincount(labels[seen].astype(np.int64), minlength=len(classes))
+            counts = np.bincount(labels[is_known].astype(np.int64), minlength=len(classes))
             return cls(classes, counts=tuple(counts.tolist()))
-        numbers = _columns(labels)
+        numbers = labels.astype(np.float64).reshape(len(labels), -1)
         if not np.isfinite(numbers).any(0).all():
-            raise VariedError("A label column has no number at all: leave the column out.")
+            raise VariedError("A column of labels has no number: leave it out.")
         low, high = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
         scale = np.where(low == high, 1.0, np.nanstd(numbers, 0))
         return cls((), tuple(np.nanmean(numbers, 0).tolist()), tuple(scale.tolist()))
 
     @property
     def size(self) -> int:
-        """The number of features of `c`."""
+        """The number F of features of ``c``."""
         return len(self.classes) or len(self.mean)
 
     def encode(self, values: object) -> Tensor:
-        """Return the context with shape `(N, size)`, float32.
+        """Return the context, float32 with shape (N, F).
 
         Arguments:
-            values: One value or several. For classes: names, or indices; a Python integer is a
-                name where a class has that name, an array or tensor of integers always holds
-                indices, as `Items.labels` does. For numbers: one row, or an array of rows.
+            values: One value or several. Classes are names or indices: a Python integer is a name
+                if a class has it; arrays and tensors of integers are indices. For numbers, one row
+                or an array of rows.
 
         Raises:
-            VariedError: If a class is unknown; the message names the nearest.
+            VariedError: If a class is unknown; the message suggests the nearest.
         """
-        return self._one_hot(values) if self.classes else self._standard(values)
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        return self._one_hot(values) if self.classes else self._standardize(values)
 
     def decode(self, c: Tensor) -> list[str | None] | Array:
-        """Return class names (None where missing), or the numbers in their own units."""
+        """Return the names of classes (None if missing), or numbers in their own units."""
         if not self.classes:
             numbers: Array = c.detach().cpu().numpy() * np.array(self.scale) + np.array(self.mean)
             return numbers
         rows = zip(c.argmax(-1).tolist(), (c != 0).any(-1).tolist(), strict=True)
-        return [self.classes[i] if seen else None for i, seen in rows]
+        return [self.classes[i] if is_known else None for i, is_known in rows]
 
     def index(self, value: object) -> int:
-        """Return the index of a class by its name or number; -1 for None and -1.
+        """Return the index of a class by its name or index; -1 for None and -1.
 
         Raises:
             VariedError: If there is no such class.
         """
-        whole = isinstance(value, bool | np.bool_) or (isinstance(value, float) and value % 1 == 0)
-        word = str(int(value) if whole else value).strip()  # type: ignore[call-overload]
+        is_whole = isinstance(value, bool | np.bool_)
+        is_whole = is_whole or (isinstance(value, float) and value % 1 == 0)
+        word = str(int(value) if is_whole else value).strip()  # type: ignore[call-overload]
         if word in self.classes:
             return self.classes.index(word)
         if value is None or word in ("", "-1"):
@@ -111,39 +112,40 @@ class ContextCodec:
         raise VariedError(f"There is no class '{word}': {suggest(word, self.classes)}")
 
     def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
-        """Return what a column of a table says as labels, as `Items` holds them.
+        """Return a column of a table as labels, as in `RawData`.
 
         Arguments:
-            cells: The column: names of classes, or numbers.
-            strict: Whether a name that is no class is refused, rather than taken as missing.
+            cells: The column, with names of classes or numbers.
+            strict: Whether to refuse an unknown class, rather than treat it as missing.
 
         Raises:
-            VariedError: If a class is unknown; the message names the row and the nearest.
+            VariedError: If a class is unknown; the message names the row and the nearest class.
         """
-        import pandas as pd  # it loads slowly
+        import pandas as pd
 
         if not self.classes:
             numbers: Array = pd.to_numeric(cells, errors="coerce").to_numpy("f4", na_value=np.nan)
             return numbers
-        known = {name: i for i, name in enumerate(self.classes)}
+        index = {name: i for i, name in enumerate(self.classes)}
         labels = np.full(len(cells), -1)
         for row in np.flatnonzero(cells.notna()):
             cell = cells.iloc[row]
-            whole = isinstance(cell, float) and cell.is_integer() and str(cell) not in known
-            word = str(int(cell) if whole else cell)
-            if strict and word not in known:
+            is_whole = isinstance(cell, float) and cell.is_integer() and str(cell) not in index
+            word = str(int(cell) if is_whole else cell)
+            if strict and word not in index:
                 raise VariedError(
-                    f"'{cells.name}' of row {row + 1:,} is '{word}', which is no class of this "
+                    f"'{cells.name}' of row {row + 1:,} is '{word}', which is not a class of this "
                     f"run: {suggest(word, self.classes)}"
                 )
-            labels[row] = known.get(word, -1)
+            labels[row] = index.get(word, -1)
         return labels
 
-    def usual(self, n: int) -> Tensor:
-        """Return contexts as often as they were in training, in random order, with shape (n, C)."""
-        share = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
-        places = (torch.arange(n, dtype=torch.float64) + 0.5) / n * share[-1]
-        return torch.eye(self.size)[torch.searchsorted(share, places)[permutation(n, 0, "usual")]]
+    def proportional(self, n: int) -> Tensor:
+        """Return contexts with the frequencies of the training rows, shuffled, with shape (n, F)."""
+        cumulative = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
+        quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
+        indices = torch.searchsorted(cumulative, quantiles)
+        return torch.eye(self.size)[indices[permutation(n, 0, "usual")]]
 
     def to_json(self) -> dict[str, object]:
         """Return plain values that `open_context` reads."""
@@ -151,10 +153,10 @@ class ContextCodec:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the codec that `to_json` wrote.
+        """Return the codec that `to_json` stored.
 
         Raises:
-            VariedError: If a key is unknown; the message names the nearest.
+            VariedError: If a key is unknown; the message suggests the nearest.
         """
         names = list(inspect.signature(cls).parameters)
         for key in values:
@@ -163,49 +165,44 @@ class ContextCodec:
         return cls(**{k: tuple(v) for k, v in values.items()})
 
     def _one_hot(self, values: object) -> Tensor:
-        if isinstance(values, Tensor):
-            values = values.detach().cpu().numpy()
         if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-            indices = self._checked(np.atleast_1d(values).astype(np.int64))
+            indices = self._check_indices(np.atleast_1d(values).astype(np.int64))
         else:
-            indices = np.array([self.index(v) for v in _several(values)], dtype=np.int64)
+            indices = np.array([self.index(v) for v in _as_list(values)], dtype=np.int64)
         c = torch.zeros(len(indices), len(self.classes))
         rows = torch.from_numpy(np.flatnonzero(indices >= 0))
         c[rows, torch.from_numpy(indices)[rows]] = 1.0
         return c
 
-    def _checked(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        if indices.ndim > 1 or (
-            len(indices) and not -1 <= indices.min() <= indices.max() < self.size
-        ):
+    def _check_indices(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        is_valid = indices.ndim == 1 and np.all((indices >= -1) & (indices < self.size))
+        if not is_valid:
             raise VariedError(
-                f"Class indices are one for each row, from 0 to {self.size - 1}, or -1 if missing."
+                f"Give one class index for each row, from 0 to {self.size - 1}, or -1 if missing."
             )
         return indices
 
-    def _standard(self, values: object) -> Tensor:
-        if isinstance(values, Tensor):
-            values = values.detach().cpu().numpy()
+    def _standardize(self, values: object) -> Tensor:
         try:
             numbers = np.array([float("nan")] if values is None else values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise VariedError(
-                f"The context is {self.size} numbers a row, not {values!r}."
+                f"The context must be {self.size} numbers per row, not {values!r}."
             ) from error
         if numbers.ndim < 2:
             numbers = numbers.reshape(-1, 1) if self.size == 1 else np.atleast_2d(numbers)
-        if numbers.shape == (1, 1):
-            numbers = np.repeat(numbers, self.size, axis=1) if np.isnan(numbers).all() else numbers
+        if numbers.shape == (1, 1) and np.isnan(numbers).all():
+            numbers = np.repeat(numbers, self.size, axis=1)
         if numbers.ndim != 2 or numbers.shape[1] != self.size or np.isinf(numbers).any():
             raise VariedError(
-                f"The context is {self.size} finite numbers a row, not shape {numbers.shape}."
+                f"The context must be {self.size} finite numbers per row, not shape {numbers.shape}."
             )
         c = (numbers - np.array(self.mean)) / np.array(self.scale)
         return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))
 
 
 def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
-    """Return the codec that `to_json` wrote; None where there is no context.
+    """Return the codec that `ContextCodec.to_json` stored, or None without a context.
 
     Example:
         >>> open_context({"classes": ["cat", "dog"]}).size
@@ -214,11 +211,7 @@ def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
     return None if values is None else ContextCodec.from_json(values)
 
 
-def _several(values: object) -> list[Any]:
+def _as_list(values: object) -> list[Any]:
     if values is None or isinstance(values, str | int | float | np.integer):
         return [values]
     return list(values)  # type: ignore[call-overload, no-any-return]
-
-
-def _columns(labels: Array) -> Array:
-    return labels.astype(np.float64).reshape(len(labels), -1)

@@ -1,51 +1,62 @@
-"""Which parts fit which data, and why: what `Codec.suggest` answers."""
+"""Defaults that depend on the data, each with a reason."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
-__all__ = ["advise"]
 
-LIKELIHOODS = {
-    "binary": ("bernoulli", "every value is 0 or 1 as the model sees it"),
-    "levels": ("discretized-logistic", "the values are 256 levels of brightness"),
-    "unit": ("continuous-bernoulli", "the values lie between 0 and 1"),
-    "real": ("gaussian", "the values are real numbers; the scale is learned"),
-    "table": ("table", "each column has a law of its own"),
+class Default(NamedTuple):
+    """A default value and the reason for it."""
+
+    value: Any
+    reason: str
+
+
+_LIKELIHOODS = {
+    "binary": Default("bernoulli", "every value is 0 or 1"),
+    "uint8": Default("discretized-logistic", "the values are 256 gray levels"),
+    "unit-interval": Default("continuous-bernoulli", "the values are in [0, 1]"),
+    "real": Default("gaussian", "the values are real numbers; the scale is learned"),
+    "table": Default("table", "it models each column by its type"),
 }
 
 
-def advise(shape: tuple[int, ...], domain: str, n: int) -> dict[str, tuple[object, str]]:
-    """Return for each part its suggested value and the reason.
+def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Default]:
+    """Return defaults of the network, the likelihood and the number of latent dimensions.
 
     Arguments:
-        shape: The shape of a datum, channels first.
-        domain: What values it has, as `Codec.domain`.
+        shape: The shape of one example, channels first.
+        domain: The values of the data, as in `Codec.domain`.
         n: The number of training rows.
 
     Example:
-        >>> advise((3, 64, 64), "levels", 1000)["net"]
-        ('conv', 'pictures of this size are learned best by convolutions')
+        >>> default_parts((3, 64, 64), "uint8", 1000)["net"]
+        Default(value='conv', reason='convolutions work best on images of this size')
     """
-    return {"net": _net(shape), "likelihood": LIKELIHOODS[domain], "latent": _latent(shape, n)}
+    return {
+        "net": _net(shape),
+        "likelihood": _LIKELIHOODS[domain],
+        "latent": _latent(shape, n),
+    }
 
 
-def _net(shape: tuple[int, ...]) -> tuple[object, str]:
+def _net(shape: tuple[int, ...]) -> Default:
     if len(shape) != 3:
-        return "mlp", "the rows are vectors or series"
+        return Default("mlp", "the rows are vectors or series")
     if shape[0] > 1 or max(shape[1:]) > 28:
-        return "conv", "pictures of this size are learned best by convolutions"
-    return "mlp", "small gray pictures are learned fastest by plain layers"
+        return Default("conv", "convolutions work best on images of this size")
+    return Default("mlp", "fully connected layers train fastest on small gray images")
 
 
-def _latent(shape: tuple[int, ...], n: int) -> tuple[object, str]:
-    features = math.prod(shape)
-    if features <= 32:
-        return max(1, features // 2), f"a row has only {features} values"
+def _latent(shape: tuple[int, ...], n: int) -> Default:
+    n_values = math.prod(shape)
+    if n_values <= 32:
+        return Default(max(1, n_values // 2), f"a row has only {n_values} values")
     if n < 320:
-        return max(2, n // 20), f"{n} rows cannot tell more apart"
+        return Default(max(2, n // 20), f"{n} rows do not support more dimensions")
     if len(shape) == 3 and max(shape[1:]) >= 64:
-        return 64, "pictures of 64 pixels and more have many ways to differ"
+        return Default(64, "images of 64 pixels and more vary in many ways")
     if len(shape) == 3:
-        return 32, "small pictures rarely use more, and units in excess fall silent"
-    return 16, "small data rarely use more, and units in excess fall silent"
+        return Default(32, "small images rarely need more, and unused dimensions stay inactive")
+    return Default(16, "small data rarely need more, and unused dimensions stay inactive")

@@ -1,4 +1,4 @@
-"""Files that are fetched once, checked by their SHA-256, and kept in the cache folder."""
+"""Downloads of files with a known SHA-256 to the cache folder."""
 
 from __future__ import annotations
 
@@ -18,23 +18,21 @@ from typing import IO, Any
 
 from varied.errors import VariedError
 
-__all__ = ["Remote", "cache_folder", "check", "fetch"]
-
-BLOCK = 1 << 20
-AT_MOST = 512 * 2**20
-TIMEOUT = 30.0
+_BLOCK = 1 << 20
+_MAX_BYTES = 512 * 2**20
+_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at its official source.
+    """A file of a dataset at its official source.
 
     Arguments:
         name: The name of the file.
-        url: Where it is, over https.
-        sha256: Its digest; of the unpacked contents where `unpacked`, since copies of a gzip file
-            differ in the name and time that it carries.
-        unpacked: Whether the digest is that of the unpacked contents.
+        url: The https address; empty if the file cannot be downloaded.
+        sha256: The digest of the file.
+        unpacked: Whether the digest is that of the decompressed contents, since copies of a gzip
+            file differ in the name and time that it stores.
     """
 
     name: str
@@ -44,7 +42,7 @@ class Remote:
 
 
 def cache_folder() -> Path:
-    """Return the folder where fetched files are kept."""
+    """Return the folder of downloaded files."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "varied"
     if sys.platform == "darwin":
@@ -54,24 +52,24 @@ def cache_folder() -> Path:
     return Path.home() / ".cache" / "varied"
 
 
-def check(path: Path, remote: Remote) -> None:
-    """Compare a file with its digest.
+def verify(path: Path, remote: Remote) -> None:
+    """Check the digest of a file.
 
     Raises:
-        VariedError: If it is another file, or damaged.
+        VariedError: If it differs.
     """
     if _digest(path, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"{path} is damaged or another file (its SHA-256 is not the one that is known): "
-            "delete it, and it is fetched again."
+            f"{path} is damaged, or another file (its SHA-256 is not the expected one): delete it, "
+            "and it is downloaded again."
         )
 
 
-def fetch(remote: Remote, folder: Path) -> Path:
-    """Fetch a file into a folder, unless it is there; it appears whole or not at all.
+def download(remote: Remote, folder: Path) -> Path:
+    """Download a file to a folder, unless it exists; an incomplete file is never left behind.
 
     Raises:
-        VariedError: If it cannot be fetched, or is not the file that is known.
+        VariedError: If the download fails, or the file has another digest.
     """
     path = folder / remote.name
     if path.exists():
@@ -82,21 +80,22 @@ def fetch(remote: Remote, folder: Path) -> Path:
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise VariedError(
-            f"{remote.url} cannot be fetched ({reason}): fetch it elsewhere and put it at {path}."
+            f"{remote.url} cannot be downloaded ({reason}): download it elsewhere and save it as "
+            f"{path}."
         ) from error
     try:
-        _check_part(part, remote)
+        _verify_part(part, remote)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return path
 
 
-def _check_part(part: Path, remote: Remote) -> None:
+def _verify_part(part: Path, remote: Remote) -> None:
     if _digest(part, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"{remote.url} gave another file than the one that is known (by its SHA-256): "
-            "nothing was kept; try again later."
+            f"The file at {remote.url} is not the expected one (by its SHA-256), so it is not kept: "
+            "try again later."
         )
 
 
@@ -106,21 +105,21 @@ def _download(remote: Remote, folder: Path) -> Path:
     try:
         with (
             os.fdopen(handle, "wb") as file,
-            urllib.request.urlopen(remote.url, timeout=TIMEOUT) as answer,
+            urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response,
         ):
-            _copy(answer, file)
+            _copy(response, file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     return part
 
 
-def _copy(answer: Any, file: IO[bytes]) -> None:
+def _copy(response: Any, file: IO[bytes]) -> None:
     written = 0
-    while block := answer.read(BLOCK):
+    while block := response.read(_BLOCK):
         written += file.write(block)
-        if written > AT_MOST:
-            raise ValueError("it is larger than it can be")
+        if written > _MAX_BYTES:
+            raise ValueError("the file is larger than expected")
     file.flush()
     os.fsync(file.fileno())
 
@@ -129,6 +128,6 @@ def _digest(path: Path, unpacked: bool) -> str:
     digest = hashlib.sha256()
     unpack: Callable[..., IO[bytes]] = gzip.open if unpacked else open  # type: ignore[assignment]
     with unpack(path, "rb") as file, contextlib.suppress(OSError, EOFError, zlib.error):
-        while block := file.read(BLOCK):
+        while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Labels as people have them: names, numbers, booleans; made into classes or numbers."""
+"""Labels in the forms that users have them, as classes or numbers."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from varied.errors import VariedError
 from varied.seeding import permutation
 
-__all__ = ["parse_labels", "subsample_labels"]
-
 Array = npt.NDArray[Any]
 Labels = tuple[Array, tuple[str, ...]]
 
-MISSING = ("", "None", "nan", "NaN")
+_MISSING = ("", "None", "nan", "NaN")
 
 
 def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> Labels:
     """Return labels as indices into classes, or as numbers.
 
-    Words and booleans are classes; integers are classes unless more than half of them differ;
-    numbers with a point, and tables of numbers, stay numbers.
+    Strings and booleans are classes. Integers are classes, unless there are more than 50 distinct
+    ones and more than half as many as rows. Floats, and arrays with several columns, are numbers.
 
     Arguments:
-        labels: One label for each row.
+        labels: A label for each row.
         n: The number of rows.
-        classes: The names of the classes, if the labels are indices into them.
+        classes: The names of the classes, if the labels are indices.
 
     Returns:
-        int64 `(n,)` and the class names; or float32 `(n,)` or `(n, F)` and no names.
+        int64 ``(n,)`` and the names of the classes; or float32 ``(n,)`` or ``(n, F)`` and no names.
 
     Raises:
-        VariedError: If there are too few labels, or they are neither names nor numbers.
+        VariedError: If the number of labels is wrong, or they are neither names nor numbers.
 
     Example:
         >>> parse_labels(["dog", "cat", None], 3)
@@ -42,36 +41,38 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         >>> parse_labels([0.5, 1.5], 2)
         (array([0.5, 1.5], dtype=float32), ())
     """
-    values = _array(labels)
+    values = _as_array(labels)
     if values.ndim == 0 or len(values) != n:
-        count = f"{len(values):,}" if values.ndim else "one value"
+        count = f"{len(values):,}" if values.ndim else "one value as"
         raise VariedError(f"There are {n:,} rows and {count} labels: give one label for each row.")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dtype.kind in "OUS":
-        return _words(values, classes)
+        return _from_names(values, classes)
     if values.dtype.kind not in "biuf":
-        raise VariedError(f"Labels of type {values.dtype} are not read: give names or numbers.")
+        raise VariedError(
+            f"Labels of type {values.dtype} are not supported: give names or numbers."
+        )
     if values.dtype.kind == "f" or values.ndim > 1:
-        return _numbers(values)
-    return _integers(values.astype(np.int64), classes)
+        return _from_numbers(values)
+    return _from_integers(values.astype(np.int64), classes)
 
 
 def subsample_labels(labels: Array, n: int, seed: int) -> Array:
-    """Return the labels of classes with all but so many hidden: what a few labels are worth.
+    """Return labels of which all but n are hidden, for experiments with few labels.
 
-    As many of each class are kept as of the others, as far as there are; which, the seed says.
+    The remaining labels are balanced over the classes as far as possible.
 
     Arguments:
-        labels: Indices into classes, -1 where missing, with shape `(N,)`.
-        n: How many labels to keep.
-        seed: Which choice.
+        labels: Indices into classes, -1 if missing, with shape ``(N,)``.
+        n: The number of labels to keep.
+        seed: The random seed.
 
     Returns:
-        The indices, -1 where hidden or missing.
+        The indices, -1 if hidden or missing.
 
     Raises:
-        VariedError: If the labels are numbers, or there would not be one of each class.
+        VariedError: If the labels are numbers, or there are more classes than labels to keep.
 
     Example:
         >>> subsample_labels(np.array([0, 1, 1, 0]), 2, seed=0)
@@ -79,74 +80,71 @@ def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise VariedError("Only labels that are classes can be hidden; these are numbers.")
+        raise VariedError("Only classes can be hidden, and these labels are numbers.")
     order = permutation(len(labels), seed, "labels").numpy()
     order = order[labels[order] >= 0]
     classes, counts = np.unique(labels[order], return_counts=True)
     if n < len(classes):
         raise VariedError(
-            f"{n} labels are fewer than the {len(classes)} classes: keep one of each at least."
+            f"n_labels={n} is less than the {len(classes)} classes: keep one of each."
         )
     by_class = np.argsort(labels[order], kind="stable")
-    turn = np.empty(len(order), np.int64)  # the how manieth of its class a row is
-    turn[by_class] = np.concatenate([np.arange(count) for count in counts])
-    kept = order[np.argsort(turn, kind="stable")[:n]]
+    rank = np.empty(len(order), np.int64)  # of each row in its class
+    rank[by_class] = np.concatenate([np.arange(count) for count in counts])
+    rows = order[np.argsort(rank, kind="stable")[:n]]
     few = np.full_like(labels, -1)
-    few[kept] = labels[kept]
+    few[rows] = labels[rows]
     return few
 
 
-def _array(labels: Any) -> Array:
+def _as_array(labels: Any) -> Array:
     try:
-        values = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+        values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     except ValueError as error:
-        raise VariedError("The labels are ragged: give one label for each row.") from error
-    mixed = isinstance(labels, list | tuple) and values.dtype.kind in "US"
-    return np.asarray(labels, dtype=object) if mixed else values
+        raise VariedError("The labels differ in length: give one label for each row.") from error
+    # NumPy converts a list of names and numbers to strings of both.
+    is_mixed = isinstance(labels, list | tuple) and values.dtype.kind in "US"
+    return np.asarray(labels, dtype=object) if is_mixed else values
 
 
-def _words(values: Array, classes: Sequence[str] | None) -> Labels:
+def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
     if values.ndim > 1:
-        raise VariedError("A row has several labels in words: give one label for each row.")
-    words = [_word(v) for v in values]
-    names = tuple(classes) if classes else tuple(sorted({w for w in words if w not in MISSING}))
-    index = {name: i for i, name in enumerate(names)} | dict.fromkeys(MISSING, -1)
+        raise VariedError("A row has several names as labels: give one label for each row.")
+    words = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
+    names = tuple(classes) if classes else tuple(sorted({w for w in words if w not in _MISSING}))
+    index = {name: i for i, name in enumerate(names)} | dict.fromkeys(_MISSING, -1)
     try:
-        return np.array([index[w] for w in words], dtype=np.int64), names
+        return np.array([index[word] for word in words], dtype=np.int64), names
     except KeyError as error:
         raise VariedError(
-            f"The label {error.args[0]!r} is none of the classes {', '.join(names[:10])}: "
-            "add it to the classes, or leave the classes out."
+            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add it "
+            "to the classes, or leave the classes out."
         ) from error
 
 
-def _word(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _numbers(values: Array) -> Labels:
+def _from_numbers(values: Array) -> Labels:
     with np.errstate(over="ignore"):
         numbers = values.reshape(len(values), -1).astype(np.float32)
     if np.isinf(numbers).any():
         row = int(np.argwhere(np.isinf(numbers))[0, 0])
-        raise VariedError(f"The label of row {row} is infinite: mend it, or make it NaN (missing).")
+        raise VariedError(f"The label of row {row} is infinite: correct it, or set it to NaN.")
     return (numbers[:, 0] if values.ndim == 1 else numbers), ()
 
 
-def _integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None) -> Labels:
-    seen = np.unique(values)
-    signs = seen.tolist() == [-1, 1]  # two classes, and not "missing"
+def _from_integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None) -> Labels:
+    distinct = np.unique(values)
     if classes:
-        if len(seen) and not -1 <= seen[0] <= seen[-1] < len(classes):
+        if len(distinct) and not -1 <= distinct[0] <= distinct[-1] < len(classes):
             raise VariedError(
-                f"The labels go from {seen[0]} to {seen[-1]} and there are {len(classes)} classes: "
-                "give a name for each, from 0 up."
+                f"The labels range from {distinct[0]} to {distinct[-1]} and there are "
+                f"{len(classes)} classes: give a name for each, from 0 up."
             )
         return values, tuple(str(name) for name in classes)
-    if len(seen) > 50 and len(seen) > len(values) / 2:
+    if len(distinct) > 50 and len(distinct) > len(values) / 2:
         return values.astype(np.float32), ()
-    known = seen if signs else seen[seen != -1]
+    is_sign = distinct.tolist() == [-1, 1]  # two classes, where -1 does not mean missing
+    known = distinct if is_sign else distinct[distinct != -1]
     indices = np.searchsorted(known, values) if len(known) else np.full(len(values), -1)
-    if not signs:
+    if not is_sign:
         indices = np.where(values == -1, -1, indices)
     return indices.astype(np.int64), tuple(str(v) for v in known)

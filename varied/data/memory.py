@@ -1,4 +1,4 @@
-"""Whether data fit in memory: asked before they are read."""
+"""Checks that data fit in memory before they are read."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ from pathlib import Path
 
 from varied.errors import VariedError
 
-__all__ = ["check_memory", "free_memory"]
-
-CGROUP = Path("/sys/fs/cgroup")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int | None:
-    """Return the bytes of memory that are free, or None where the system does not say."""
-    known = [n for n in (_system(), _container()) if n is not None]
-    return min(known, default=None)
+    """Return the available memory in bytes, or None if the system does not report it."""
+    values = [n for n in (_system_memory(), _container_memory()) if n is not None]
+    return min(values, default=None)
 
 
-def check_memory(wanted: int, what: str, way_out: str) -> None:
-    """Refuse what would take more than half of the free memory.
+def check_memory(n_bytes: int, what: str, remedy: str) -> None:
+    """Check that an array takes at most half of the available memory.
+
+    Arguments:
+        n_bytes: The size of the array.
+        what: The name of the array in the message.
+        remedy: What the user can do, at the end of the message.
 
     Raises:
-        VariedError: If it would; the message ends with the way out.
+        VariedError: If it takes more.
     """
     free = free_memory()
-    if free is not None and wanted > free / 2:
+    if free is not None and n_bytes > free / 2:
         raise VariedError(
-            f"{what} would take {wanted / 2**30:,.1f} GiB and {free / 2**30:,.1f} GiB of memory "
-            f"are free (half of it may be used): {way_out}."
+            f"{what} would take {n_bytes / 2**30:,.1f} GiB, more than half of the "
+            f"{free / 2**30:,.1f} GiB of available memory: {remedy}."
         )
 
 
-def _system() -> int | None:
+def _system_memory() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(s.split()[1]) * 1024 for s in lines if s.startswith("MemAvailable"))
@@ -39,11 +42,11 @@ def _system() -> int | None:
         return None
 
 
-def _container() -> int | None:
-    """Read a container's own limit, which the system's figure does not show."""
+def _container_memory() -> int | None:
+    """Return the available memory of a container, which /proc/meminfo does not show."""
     try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        used = (CGROUP / "memory.current").read_text()
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = (_CGROUP / "memory.current").read_text()
         return max(0, int(limit) - int(used)) if limit != "max" else None
     except (OSError, ValueError):
         return None

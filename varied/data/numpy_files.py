@@ -1,8 +1,7 @@
-"""Files of NumPy, `.npy` and `.npz`: read without pickle, and measured before they are read."""
+"""NumPy files, .npy and .npz: read without pickle, after a check of their size."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import zipfile
 import zlib
@@ -18,20 +17,29 @@ from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, suggest
 
-__all__ = ["Npz", "read_npy", "read_npz"]
-
 Array = npt.NDArray[Any]
 
-X = ("x", "X", "data", "images", "inputs", "features", "arr_0")
-Y = ("y", "Y", "labels", "label", "targets", "target")
-CLASSES = ("classes", "class_names", "label_names", "target_names")
+#: Names of arrays in .npz files.
+_X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
+_LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")
+_CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
+#: Patterns for the names of one array, or of training and test arrays.
+_PATTERNS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
+_HEADER_READERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error),
+    *(EOFError, OSError),
+)
 
 
 def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return the rows of a `.npy` file.
+    """Return the rows of a ``.npy`` file.
 
     Raises:
-        VariedError: If it is damaged, holds Python objects, or does not fit in memory.
+        VariedError: If it is damaged, contains Python objects, or does not fit in memory.
     """
     with path.open("rb") as file:
         x = _read(file, path.name, path.stat().st_size)
@@ -39,31 +47,30 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
 
 def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return the rows of a `.npz` file, with labels and an official test part where it has them.
+    """Return the rows of a ``.npz`` file, with its labels and official test rows.
 
-    The rows are `x`, `X`, `data`, `images` ..., or `x_train` and `x_test`, or the one array that
-    there is; the labels are `y`, `labels`, `target` ..., or those that `labels` names.
+    The rows are ``x``, ``X``, ``data``, ``images`` ..., or ``x_train`` and ``x_test``, or the only
+    array; the labels are ``y``, ``labels``, ``target`` ..., or the array that ``labels`` names.
 
     Raises:
-        VariedError: If no array is the rows: the message lists what is there.
+        VariedError: If no array can be identified as the rows; the message lists the arrays.
     """
     with Npz(path) as npz:
-        names = npz.rows()
-        x = npz.joined(names)
+        names = npz.row_names()
+        x = npz.concatenate(names)
         if labels is None or isinstance(labels, str):
-            found = npz.labels(names, (labels,) if labels else Y)
-            if labels and not found:
-                raise VariedError(f"{path.name} has no labels '{labels}': {npz.listing()}.")
-            labels = npz.joined(found) if found else None
+            label_names = npz.label_names(names, (labels,) if labels else _LABEL_NAMES)
+            if labels and not label_names:
+                raise VariedError(f"{path.name} has no labels '{labels}': {npz.summary()}.")
+            labels = npz.concatenate(label_names) if label_names else None
             classes = classes or npz.class_names(labels)
-        held = len(npz[names[1]]) if len(names) > 1 else 0
-    items = from_array(x, labels, classes, what=path.name)
-    test = np.arange(len(x) - held, len(x)) if held else None
-    return dataclasses.replace(items, test=test)
+        n_test = len(npz[names[1]]) if len(names) > 1 else 0
+    data = from_array(x, labels, classes, what=path.name)
+    return data.replace(test=np.arange(len(x) - n_test, len(x)) if n_test else None)
 
 
 class Npz:
-    """The arrays of a `.npz` file, each read when it is asked for.
+    """The arrays of a ``.npz`` file, each read when it is accessed.
 
     Arguments:
         path: The file.
@@ -77,7 +84,7 @@ class Npz:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise VariedError(f"{path.name} is damaged: make or fetch it again.") from error
+            raise VariedError(f"{path.name} is damaged: create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]
         self.members = {i.filename.removesuffix(".npy"): i for i in files}
 
@@ -94,94 +101,91 @@ class Npz:
         try:
             with self._zip.open(info) as file:
                 return _read(file, what, info.file_size)
-        except DAMAGE as error:
-            raise VariedError(f"{what} is damaged: make or fetch it again.") from error
+        except _ZIP_ERRORS as error:
+            raise VariedError(f"{what} is damaged: create or download it again.") from error
 
-    def listing(self) -> str:
-        """Return what is there, in words."""
-        return f"it holds {', '.join(list(self.members)[:12]) or 'no arrays'}"
+    def summary(self) -> str:
+        """Return the names of the arrays as a phrase."""
+        return f"it contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
 
-    def rows(self) -> tuple[str, ...]:
+    def row_names(self) -> tuple[str, ...]:
         """Return the name of the rows, or the names of the training and the test rows.
 
         Raises:
-            VariedError: If no array has a name that says so, and there are several.
+            VariedError: If there are several arrays, and none has a known name.
         """
-        for name in X:
-            for parts in PARTS:
-                found = [n for n in _named(name, parts) if n in self.members]
-                if found and found[0] == parts[0].format(name):
-                    return tuple(found)
+        for name in _X_NAMES:
+            for patterns in _PATTERNS:
+                names = [n for n in _apply(patterns, name) if n in self.members]
+                if names and names[0] == patterns[0].format(name):
+                    return tuple(names)
         if len(self.members) == 1:
             return tuple(self.members)
         raise VariedError(
-            f"{self.path.name} has no array called x, data or images, and no x_train: "
-            f"{self.listing()}; save the rows as x."
+            f"{self.path.name} has no array named x, data or images, and no x_train: "
+            f"{self.summary()}; save the rows as x."
         )
 
-    def labels(self, rows: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the names of the labels that go with the rows, where there are some."""
+    def label_names(
+        self, row_names: tuple[str, ...], names: Sequence[str]
+    ) -> tuple[str, ...] | None:
+        """Return the names of the labels that belong to the rows, or None."""
         for name in names:
-            for parts in PARTS:
-                found = _named(name, parts)[: len(rows)]
-                alike = len(found) == len(rows) and all(n in self.members for n in found)
-                if alike and (len(rows) == 1 or len(found) == 2):
-                    return found
+            for patterns in _PATTERNS:
+                candidates = _apply(patterns, name)[: len(row_names)]
+                is_complete = len(candidates) == len(row_names) and all(
+                    n in self.members for n in candidates
+                )
+                if is_complete and (len(row_names) == 1 or len(candidates) == 2):
+                    return candidates
         return None
 
     def class_names(self, labels: Array | None) -> tuple[str, ...] | None:
-        """Return the class names that the file holds, if they can be those of the labels."""
+        """Return the names of the classes in the file, if they match the labels."""
         if labels is None or labels.dtype.kind not in "iu" or not labels.size:
             return None
-        for name in CLASSES:
+        for name in _CLASS_NAMES:
             if name in self.members and self[name].dtype.kind == "U":
-                found = self[name].ravel().tolist()
-                return tuple(found) if len(found) > labels.max() else None
+                classes = self[name].ravel().tolist()
+                return tuple(classes) if len(classes) > labels.max() else None
         return None
 
-    def joined(self, names: Sequence[str]) -> Array:
-        """Return the arrays of those names, one after the other.
+    def concatenate(self, names: Sequence[str]) -> Array:
+        """Return the concatenation of arrays.
 
         Raises:
-            VariedError: If they have rows of different shapes.
+            VariedError: If their rows have different shapes.
         """
         arrays = [self[name] for name in names]
         if len({(a.shape[1:], a.ndim > 0) for a in arrays}) > 1:
             shapes = " and ".join(f"{n} {a.shape}" for n, a in zip(names, arrays, strict=True))
-            raise VariedError(f"{self.path.name}: {shapes} do not go together: save one shape.")
+            raise VariedError(f"{self.path.name}: {shapes} differ in the shape of their rows.")
         return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 
-def _named(name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.format(name) for part in parts)
+def _apply(patterns: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(pattern.format(name) for pattern in patterns)
 
 
-def _read(file: IO[bytes], what: str, size: int) -> Array:
-    """Read the header first: what it claims must be in the file, and must fit in memory."""
+def _read(file: IO[bytes], what: str, n_file: int) -> Array:
+    """Read an array after a check that its header matches the file and that it fits in memory."""
     try:
         version = np.lib.format.read_magic(file)
-        shape, fortran, dtype = HEADERS[version](file)
+        shape, fortran_order, dtype = _HEADER_READERS[version](file)
     except Exception as error:  # the header is parsed as Python text, which fails in many ways
-        raise VariedError(f"{what} is no array of NumPy, or damaged: save it again.") from error
+        raise VariedError(f"{what} is damaged, or not a NumPy array: save it again.") from error
     if dtype.hasobject:
         raise VariedError(
-            f"{what} is ragged or holds Python objects, which could run code when read: "
-            "make all rows the same shape and save them as numbers."
+            f"{what} has rows of different shapes, or Python objects, which can run code when they "
+            "are read: bring all rows to one shape and save them as numbers."
         )
     count = math.prod(shape)
-    if count * dtype.itemsize > size:
-        raise VariedError(f"{what} is cut short: make or fetch it again.")
-    check_memory(count * dtype.itemsize, what, "save fewer rows, or smaller ones")
-    contents = file.read(count * dtype.itemsize)
-    if len(contents) != count * dtype.itemsize:
-        raise VariedError(f"{what} is cut short: make or fetch it again.")
+    n_bytes = count * dtype.itemsize
+    if n_bytes > n_file:
+        raise VariedError(f"{what} is truncated: create or download it again.")
+    check_memory(n_bytes, what, "save fewer rows, or smaller ones")
+    contents = file.read(n_bytes)
+    if len(contents) != n_bytes:
+        raise VariedError(f"{what} is truncated: create or download it again.")
     x: Array = np.frombuffer(contents, dtype, count=count) if count else np.empty(shape, dtype)
-    return x.reshape(shape[::-1]).T if fortran else x.reshape(shape)
-
-
-PARTS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-DAMAGE = (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError)
+    return x.reshape(shape[::-1]).T if fortran_order else x.reshape(shape)

@@ -1,4 +1,4 @@
-"""What a person has, read but not yet encoded: the value that every source returns."""
+"""Data as read, before they are encoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Problem", "RawData"]
-
 
 @dataclass(frozen=True)
 class Problem:
-    """A file that could not be read: it costs one line, not the run."""
+    """A file that cannot be read, and the reason."""
 
     name: str
     reason: str
@@ -25,27 +23,28 @@ class Problem:
 
 @dataclass(frozen=True)
 class RawData:
-    """Data as a person has them, read but not yet encoded.
+    """Data as read, before they are encoded.
 
     Arguments:
-        x: Pictures as uint8 with shape `(N, H, W)` or `(N, H, W, 3)`; or arrays as float32 with
-            shape `(N, *shape)`, channels first where they have channels; or the rows of a table as
-            a `pandas.DataFrame`.
-        kind: `"image"`, `"array"` or `"table"`.
-        labels: int64 `(N,)` indices into `classes`, -1 where missing; or, where `classes` is
-            empty, float32 `(N,)` or `(N, F)` numbers, NaN where missing; or None.
+        x: Images as uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays as float32 with
+            shape ``(N, *shape)``, channels first; or the rows of a table as a `pandas.DataFrame`.
+        kind: The kind of data, which selects the codec: "image", "array", "table" or a registered
+            kind.
+        labels: int64 ``(N,)`` indices into ``classes``, -1 if missing; or, without ``classes``,
+            float32 ``(N,)`` or ``(N, F)`` numbers, NaN if missing; or None.
         classes: The names of the classes.
-        names: A name for each row (file names).
-        test: The row indices of the official test rows, where the set has them.
-        source: How to read the data again: an absolute path or a named set; None if in memory.
-        notes: What was understood, a sentence each.
-        problems: What could not be read.
-        form: How a table was written, so that it can be given back so.
+        names: A name for each row, such as that of its file.
+        test: The indices of the official test rows, if there are any.
+        source: Where the data can be read again: an absolute path or the name of a dataset; None
+            if they come from memory.
+        notes: Sentences about what was inferred from the data.
+        problems: Files that could not be read.
+        dialect: How a table was written, see `varied.data.tables.TableDialect`.
 
     Example:
-        >>> items = RawData(np.zeros((12, 8, 8), np.uint8), "image")
-        >>> len(items), len(items.take([0, 1])), items
-        (12, 2, RawData(12 pictures, 8x8))
+        >>> data = RawData(np.zeros((12, 8, 8), np.uint8), "image")
+        >>> len(data), len(data.take([0, 1])), data
+        (12, 2, RawData(12 rows, kind='image', shape=(8, 8)))
     """
 
     x: Any
@@ -57,72 +56,95 @@ class RawData:
     source: str | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
-    form: Mapping[str, Any] = field(default_factory=dict)
+    dialect: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __repr__(self) -> str:
-        if self.kind == "table":
-            return f"RawData({len(self):,} rows of {self.x.shape[1]} columns)"
-        shape = "x".join(str(s) for s in self.x.shape[1:])
         classes = f", {len(self.classes)} classes" if self.classes else ""
-        return f"RawData({len(self)} {self.kind}s, {shape}{classes})"
+        shape = f"shape={tuple(self.x.shape[1:])}"
+        return f"RawData({len(self):,} rows, kind='{self.kind}', {shape}{classes})"
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether the data are a data frame."""
+        return not isinstance(self.x, np.ndarray)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the data are 8-bit images."""
+        return not self.is_frame and self.x.dtype == np.uint8 and self.x.ndim in (3, 4)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns of a data frame; empty for arrays."""
+        return tuple(self.x.columns) if self.is_frame else ()
+
+    @property
+    def class_indices(self) -> npt.NDArray[np.int64]:
+        """The class of each row, -1 if it has none, with shape (N)."""
+        if self.labels is None:
+            return np.full(len(self), -1, dtype=np.int64)
+        return self.labels.astype(np.int64)
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """The columns of a table that say what its labels say."""
-        if self.kind != "table" or self.labels is None or not self.classes:
+        """The columns of a data frame that contain the labels."""
+        if not self.is_frame or self.labels is None or not self.classes:
             return ()
-        own = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]
-        return tuple(name for name in self.x.columns if _words(self.x[name]) == own)
+        labels = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]
+        return tuple(name for name in self.columns if as_class_names(self.x[name]) == labels)
 
     def digest(self, kind: str | None = None) -> str:
-        """Return the SHA-256 over kind, shape, type, contents, labels and classes.
+        """Return the SHA-256 of kind, shape, type, values, labels and classes.
 
-        A run records it, so that data read again later can be compared.
+        A run stores it, to compare the data when they are read again.
 
         Arguments:
-            kind: What to call the kind of the data; None takes its own name.
+            kind: The name of the kind in the digest; None takes ``self.kind``.
         """
         digest = hashlib.sha256(json.dumps([kind or self.kind, self.classes]).encode())
-        if self.kind == "table":
-            digest.update(_told(self.x))
-        for array in (None if self.kind == "table" else self.x, self.labels):
+        if self.is_frame:
+            digest.update(_frame_bytes(self.x))
+        for array in (None if self.is_frame else self.x, self.labels):
             if array is not None:
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def take(self, indices: npt.ArrayLike) -> RawData:
-        """Return the rows at `indices`, in that order, with their labels and names."""
+        """Return the rows at ``indices``, in that order, with their labels and names."""
         rows = np.asarray(indices, dtype=np.int64)
-        return dataclasses.replace(
-            self,
-            x=self.x.iloc[rows].reset_index(drop=True) if self.kind == "table" else self.x[rows],
+        return self.replace(
+            x=self.x.iloc[rows].reset_index(drop=True) if self.is_frame else self.x[rows],
             labels=None if self.labels is None else self.labels[rows],
             names=None if self.names is None else tuple(self.names[i] for i in rows),
             test=None if self.test is None else np.flatnonzero(np.isin(rows, self.test)),
         )
 
-    def first(self, n: int) -> RawData:
-        """Return the first n rows, or all where there are fewer."""
+    def head(self, n: int) -> RawData:
+        """Return the first ``n`` rows, or all if there are fewer."""
         return self.take(np.arange(min(n, len(self))))
 
-    def noting(self, *notes: str) -> RawData:
-        """Return the same items with more notes."""
-        return dataclasses.replace(self, notes=(*self.notes, *notes))
+    def replace(self, **fields: Any) -> RawData:
+        """Return the data with other fields."""
+        return dataclasses.replace(self, **fields)
+
+    def with_notes(self, *notes: str) -> RawData:
+        """Return the data with more notes at the end."""
+        return self.replace(notes=(*self.notes, *notes))
 
 
-def _words(cells: Any) -> list[str | None]:
-    gaps = cells.isna()
-    return [None if gap else str(cell) for cell, gap in zip(cells, gaps, strict=True)]
+def as_class_names(cells: Any) -> list[str | None]:
+    """Return the cells of a column as names of classes, None if missing."""
+    is_missing = cells.isna()
+    return [None if m else str(cell) for cell, m in zip(cells, is_missing, strict=True)]
 
 
-def _told(frame: Any) -> bytes:
-    """Return the cells of a table as bytes, each column in its type."""
+def _frame_bytes(frame: Any) -> bytes:
     columns = []
     for name in frame.columns:
-        told = "\x1f".join(map(str, frame[name].tolist()))
-        columns.append(f"{name}\x1e{frame[name].dtype}\x1e{told}".encode())
+        cells = "\x1f".join(map(str, frame[name].tolist()))
+        columns.append(f"{name}\x1e{frame[name].dtype}\x1e{cells}".encode())
     return b"\x1d".join(columns)

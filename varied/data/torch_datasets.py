@@ -1,4 +1,4 @@
-"""A dataset of PyTorch as items: of tensors, arrays or PIL pictures, with a label or without."""
+"""PyTorch datasets as data."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
 
-__all__ = ["read_dataset"]
-
 Array = npt.NDArray[Any]
 
 
@@ -26,25 +24,26 @@ def read_dataset(
 ) -> RawData:
     """Return the rows of a dataset.
 
-    Each item is a tensor, an array or a PIL picture, or a tuple that begins with one and a label.
-    A tensor of three axes is `(C, H, W)`.
+    Each element is a tensor, an array or a PIL image, or a tuple that starts with one and its
+    label. A tensor with three axes is ``(C, H, W)``.
 
     Arguments:
-        dataset: The dataset; it must know its length.
-        labels: A label for each row; those of the dataset if None.
-        classes: The names of the classes; `dataset.classes` if None.
+        dataset: The dataset, with a length.
+        labels: A label for each row; None takes those of the dataset.
+        classes: The names of the classes; None takes ``dataset.classes``.
 
     Raises:
-        VariedError: If it has no length or no rows, or a row is none of these.
+        VariedError: If the dataset has no length or no rows, or an element is none of these.
     """
-    if classes is None and all(isinstance(c, str) for c in getattr(dataset, "classes", [None])):
-        classes = dataset.classes  # type: ignore[attr-defined]
+    names = getattr(dataset, "classes", [None])
+    if classes is None and all(isinstance(name, str) for name in names):
+        classes = names
     if isinstance(dataset, TensorDataset):
-        given = dataset.tensors[1] if len(dataset.tensors) > 1 else None
-        return from_tensor(dataset.tensors[0], given if labels is None else labels, classes)
-    x, own, first = _rows(dataset, _length(dataset))
-    labels = own if labels is None else labels
-    return from_array(x, labels, classes, what="the dataset", channels_first=first)
+        own = dataset.tensors[1] if len(dataset.tensors) > 1 else None
+        return from_tensor(dataset.tensors[0], own if labels is None else labels, classes)
+    x, own_labels, channels_first = _read_rows(dataset, _length(dataset))
+    labels = own_labels if labels is None else labels
+    return from_array(x, labels, classes, what="the dataset", channels_first=channels_first)
 
 
 def _length(dataset: Dataset[Any]) -> int:
@@ -52,48 +51,44 @@ def _length(dataset: Dataset[Any]) -> int:
         n = len(dataset)  # type: ignore[arg-type]
     except (TypeError, NotImplementedError) as error:
         raise VariedError(
-            "The dataset has no length (it is a stream): give one with `__len__`, or an array."
+            "The dataset has no length: give one with `__len__`, or an array."
         ) from error
     if n < 1:
         raise VariedError("The dataset is empty: give one with rows.")
     return n
 
 
-def _rows(dataset: Dataset[Any], n: int) -> tuple[Array, list[Any] | None, bool]:
-    """Fill one array; its shape and type are those of the first row."""
-    start, label, first = _parts(dataset, 0)
-    check_memory(n * start.nbytes, "The dataset", "give smaller rows, or fewer")
-    x = np.empty((n, *start.shape), start.dtype)
+def _read_rows(dataset: Dataset[Any], n: int) -> tuple[Array, list[Any] | None, bool]:
+    """Return the rows, the labels, and whether the channels are first, as in the first row."""
+    first, label, channels_first = _read_row(dataset, 0)
+    check_memory(n * first.nbytes, "The dataset", "give smaller rows, or fewer")
+    x = np.empty((n, *first.shape), first.dtype)
     labels = [label] * n
     for i in range(n):
-        row, labels[i], _ = _parts(dataset, i)
-        if row.shape != start.shape:
+        row, labels[i], _ = _read_row(dataset, i)
+        if row.shape != first.shape:
             raise VariedError(
-                f"Row {i} of the dataset has shape {row.shape} and row 0 has {start.shape}: "
-                "resize them to one shape."
+                f"Row {i} of the dataset has shape {row.shape} and row 0 has {first.shape}: resize "
+                "them to one shape."
             )
         x[i] = row
-    return x, None if label is None else labels, first
+    return x, None if label is None else labels, channels_first
 
 
-def _parts(dataset: Dataset[Any], i: int) -> tuple[Array, Any, bool]:
-    item = dataset[i]
-    values, label = (item[0], item[1] if len(item) > 1 else None) if _pair(item) else (item, None)
-    if not isinstance(values, Tensor | np.ndarray | Image.Image):
-        raise VariedError(
-            f"Row {i} of the dataset is a {type(values).__name__}: give tensors, arrays or "
-            "pictures (or tuples of one and a label)."
-        )
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return values.numpy(), _label(label), True
-    return np.asarray(values), _label(label), False
+def _read_row(dataset: Dataset[Any], i: int) -> tuple[Array, Any, bool]:
+    element, label = dataset[i], None
+    if isinstance(element, tuple | list) and len(element) > 0:
+        element, label = element[0], element[1] if len(element) > 1 else None
+    if isinstance(element, Tensor):
+        return element.detach().cpu().numpy(), _scalar(label), True
+    if isinstance(element, np.ndarray | Image.Image):
+        return np.asarray(element), _scalar(label), False
+    raise VariedError(
+        f"Row {i} of the dataset is a {type(element).__name__}: give tensors, arrays or images, or "
+        "tuples of one and a label."
+    )
 
 
-def _pair(item: Any) -> bool:
-    return isinstance(item, tuple | list) and len(item) > 0
-
-
-def _label(label: Any) -> Any:
+def _scalar(label: Any) -> Any:
     array = label.detach().cpu().numpy() if isinstance(label, Tensor) else label
     return array.item() if isinstance(array, np.ndarray | np.generic) and array.ndim == 0 else array

@@ -1,20 +1,22 @@
-"""Distributions that ``torch.distributions`` lacks, or has with weaker numerics.
+"""Distributions that ``torch.distributions`` lacks, or for which it is numerically less accurate.
 
 Most are elementwise: their batch shape is the shape of their parameters, and a `varied.heads.Head`
-declares which trailing dimensions make one event. None validates its arguments, since a check in
-each step costs more than the step; finite losses are checked by the loop instead.
+declares which trailing dimensions form an event.
 """
 
 from varied.distributions.base import Elementwise, analytic_kl, base_distribution, soft_clamp
 from varied.distributions.bounded import CategoricalLevels, ContinuousBernoulli, DiscretizedLogistic
+from varied.distributions.codebook import CodebookPoint
+from varied.distributions.delta import Delta
 from varied.distributions.flow import Flow, GatedAffine
-from varied.distributions.gaussian import Delta, Gaussian
+from varied.distributions.gaussian import Gaussian
 from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
 from varied.distributions.one_hot import OneHot, Product, kl_per_factor
 from varied.distributions.table_row import ColumnLayout, TableRow
 
 __all__ = [
     "CategoricalLevels",
+    "CodebookPoint",
     "ColumnLayout",
     "ContinuousBernoulli",
     "Delta",

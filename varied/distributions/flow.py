@@ -1,40 +1,39 @@
-"""A normal distribution pushed through invertible maps."""
+"""A normal distribution transformed by an invertible map."""
 
 from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Size, Tensor
-from torch.distributions import Distribution, Transform, constraints
+from torch import Tensor
+from torch.distributions import Transform, constraints
 
+from varied.distributions.base import UnvalidatedDistribution
 from varied.distributions.gaussian import Gaussian
 
-__all__ = ["Flow", "GatedAffine"]
-
-#: Fixed draws of the base from which the variance of a flow is estimated.
-PROBES = 64
+#: The number of quasi-random samples from which the variance of a flow is estimated.
+VARIANCE_SAMPLES = 64
 
 
 class GatedAffine(Transform):
-    r"""A step that keeps a share of its input and takes the rest from elsewhere.
+    r"""A gated step of an inverse autoregressive flow.
 
     .. math:: y = s x + (1 - s) m, \qquad s = \sigma(\log 9 + b \tanh(h / b))
 
-    Numerically stable since it is a mean of two numbers; it starts at :math:`s = 0.9`.
+    It is numerically stable because :math:`y` lies between :math:`x` and :math:`m`. At
+    :math:`h = 0` the gate :math:`s` is 0.9.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
         https://arxiv.org/abs/1606.04934
 
     Arguments:
-        m: What is taken in, with shape (*).
-        h: How much is kept, before the sigmoid, with shape (*).
-        bound: The largest size of :math:`h` that counts: the gate is never wholly shut, so that
-            the step can always be undone.
+        m: The shift, with shape (*).
+        h: The raw gate, with shape (*).
+        bound: The bound :math:`b`, which keeps the gate above 0 and thus the step invertible.
     """
 
     domain = constraints.real
@@ -50,7 +49,7 @@ class GatedAffine(Transform):
         return torch.lerp(self.m, x, torch.sigmoid(self.logit))
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # (y - (1 - s) m) / s, without the small number s in a denominator of its own.
+        # Equal to (y - (1 - s) m) / s, without a division by a small s.
         return y + (y - self.m) * (-self.logit).exp()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -58,15 +57,16 @@ class GatedAffine(Transform):
         return F.logsigmoid(self.logit)
 
 
-class Flow(Distribution):
-    r"""A diagonal normal distribution pushed through an invertible map of the whole event.
+class Flow(UnvalidatedDistribution):
+    r"""A diagonal normal distribution transformed by an invertible map of the event.
 
     .. math:: z = f(z_0), \qquad \log q(z) = \log \mathcal N(z_0; \mu, e^\ell) - \log |\det f'(z_0)|
 
-    The map need be quick in one direction only: the distribution remembers its last draw, by
-    identity, with its log-density, and for any other value inverts the map, which may be slow and
-    is exact. So a draw must not be changed in place; and what is remembered is a function of the
-    parameters and the noise, so that a slope in the value itself is taken at a copy of it.
+    The map needs to be fast in one direction only. The distribution caches its last sample and the
+    log-density of it, which `log_prob` returns when it is called with this tensor; so do not modify
+    a sample in place. For any other value, `log_prob` inverts the map, which is exact but may be
+    slow. The cached log-density is a function of the parameters and the noise; to differentiate
+    with respect to the value, pass a copy of the sample.
 
     References:
         Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015),
@@ -74,65 +74,63 @@ class Flow(Distribution):
 
     Arguments:
         mean: The mean of the base, with shape (*, D).
-        log_variance: The logarithm of the variance of the base, with shape (*, D).
-        map: A transform of vectors with ``call_and_ladj``, as those of zuko; its parameters may
-            have the leading dimensions (*).
-        event: The shape of one event, of D elements.
+        log_variance: The log-variance of the base, with shape (*, D).
+        map: A transform of vectors with a method ``call_and_ladj``, such as those of zuko; its
+            parameters may have the leading dimensions (*).
+        event: The shape of an event with D elements.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    support = constraints.real
     has_rsample = True
 
     def __init__(
         self, mean: Tensor, log_variance: Tensor, map: Transform, event: tuple[int, ...]
     ) -> None:
         self.base, self.map = Gaussian(mean, log_variance), map
-        self.drawn: tuple[Tensor, Tensor] | None = None
-        super().__init__(mean.shape[:-1], Size(event), validate_args=False)
+        self._cache: tuple[Tensor, Tensor] | None = None
+        super().__init__(mean.shape[:-1], event)
 
-    def _shaped(self, flat: Tensor) -> Tensor:
+    def _to_event(self, flat: Tensor) -> Tensor:
         return flat.reshape(*flat.shape[:-1], *self.event_shape)
 
     @property
     def mean(self) -> Tensor:
-        """Where the mean of the base goes: a fixed code, near the mean but not the mean itself."""
-        return self._shaped(self.map(self.base.mean))
+        """The transformed mean of the base distribution; in general not the mean of the flow."""
+        return self._to_event(self.map(self.base.mean))
 
     @property
     def variance(self) -> Tensor:
-        """The variance, estimated from 64 fixed and evenly spread draws: good to a few percent."""
-        noise = _probes(self.base.mean.shape[-1]).to(self.base.mean)
-        shape = (PROBES, *[1] * len(self.batch_shape), noise.shape[-1])
+        """The variance, estimated to a few percent from 64 quasi-random samples."""
+        noise = _quasirandom_normal(self.base.mean.shape[-1]).to(self.base.mean)
+        shape = (VARIANCE_SAMPLES, *[1] * len(self.batch_shape), noise.shape[-1])
         scale = (0.5 * self.base.log_variance).exp()
         z: Tensor = self.map(self.base.mean + scale * noise.reshape(shape))
-        return self._shaped(z.var(0))
+        return self._to_event(z.var(0))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw with a gradient, in one pass; shape (*sample_shape, *batch_shape, *event)."""
-        start = self.base.rsample(sample_shape)
-        flat, log_q = self._pushed(start)
-        z = self._shaped(flat)
-        self.drawn = z, log_q
+        """Return samples with a gradient, with shape (*sample_shape, *batch_shape, *event)."""
+        flat, log_q = self._transform(self.base.rsample(sample_shape))
+        z = self._to_event(flat)
+        self._cache = z, log_q
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density, in nats: at once for the last draw, else by the inverse."""
-        if self.drawn is not None and value is self.drawn[0]:
-            return self.drawn[1]
+        """Return the log-density, in nats: cached for the last sample, else by the inverse map."""
+        if self._cache is not None and value is self._cache[0]:
+            return self._cache[1]
         flat = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], -1)
-        return self._pushed(self.map.inv(flat))[1]
+        return self._transform(self.map.inv(flat))[1]
 
-    def _pushed(self, start: Tensor) -> tuple[Tensor, Tensor]:
-        flat, log_det = self.map.call_and_ladj(start)  # type: ignore[attr-defined]
-        log_q: Tensor = self.base.log_prob(start).sum(-1) - log_det
+    def _transform(self, base: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the transformed base sample and its log-density."""
+        flat, log_det = self.map.call_and_ladj(base)  # type: ignore[attr-defined]
+        log_q: Tensor = self.base.log_prob(base).sum(-1) - log_det
         return flat, log_q
 
 
 @cache
-def _probes(size: int) -> Tensor:
-    """Return standard normal numbers that fill the space evenly, with shape (64, size)."""
+def _quasirandom_normal(size: int) -> Tensor:
+    """Return a scrambled Sobol sequence of standard normal vectors, with shape (64, size)."""
     engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=0)
-    even: Tensor = engine.draw(PROBES, dtype=torch.float64)
-    normal: Tensor = torch.special.ndtri(even.clamp(1e-6, 1 - 1e-6))
+    uniform: Tensor = engine.draw(VARIANCE_SAMPLES, dtype=torch.float64)
+    normal: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))
     return normal

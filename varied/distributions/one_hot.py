@@ -1,27 +1,25 @@
-"""Choices among classes as one-hot vectors, hard or relaxed; and events made of several parts."""
+"""One-hot categorical distributions, hard or relaxed, and products of distributions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Distribution, kl_divergence, register_kl
 
-from varied.distributions.base import analytic_kl
-
-__all__ = ["OneHot", "Product", "kl_per_factor"]
+from varied.distributions.base import UnvalidatedDistribution
 
 
-class OneHot(Distribution):
-    r"""Independent choices among classes, each a block of channels with a single 1.
+class OneHot(UnvalidatedDistribution):
+    r"""Independent categorical variables, each one-hot in a block of channels.
 
     .. math:: \log p(z) = \sum_v \sum_k z_{vk} \log \pi_{vk}
 
-    Draws are those of the Gumbel-max trick, :math:`\arg\max_k (\log \pi_k + g_k)`. With a
-    temperature they are relaxed to :math:`\mathrm{softmax}((\log \pi + g) / \tau)`, which has a
-    gradient; ``straight`` then gives the hard draw with the gradient of the relaxed one.
+    Samples use the Gumbel-max trick, :math:`\arg\max_k (\log \pi_k + g_k)`. With a temperature they
+    are relaxed to :math:`\mathrm{softmax}((\log \pi + g) / \tau)`, which has a gradient. With
+    ``straight_through`` they are one-hot, with the gradient of the relaxed sample.
 
     References:
         Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2016),
@@ -29,19 +27,18 @@ class OneHot(Distribution):
         The Concrete Distribution (Maddison et al., 2016), https://arxiv.org/abs/1611.00712
 
     Warning:
-        ``log_prob`` is a log-probability where the value is one-hot. Between the corners it is
-        merely linear, and no density of the relaxed draws.
+        ``log_prob`` is a log-probability for one-hot values only. In between it is linear, and not
+        the density of relaxed samples.
 
     Arguments:
-        logits: Unnormalised log-probabilities, with shape (*, C, *rest).
-        classes: The number of classes of each choice; C is a multiple of it.
-        rank: The number of dimensions of an event, (C, *rest).
-        temperature: That of relaxed draws; None draws one-hot vectors, without a gradient.
-        straight: Whether relaxed draws are rounded to one-hot in value and not in gradient.
+        logits: Unnormalized log-probabilities, with shape (*, C, *rest).
+        classes: The number of classes of each variable; C is a multiple of it.
+        rank: The number of dimensions of an event (C, *rest).
+        temperature: The temperature of relaxed samples; None gives one-hot samples without a
+            gradient.
+        straight_through: Whether to use the straight-through estimator.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    support = constraints.real
     has_rsample = True
 
     def __init__(
@@ -50,47 +47,51 @@ class OneHot(Distribution):
         classes: int,
         rank: int = 1,
         temperature: Tensor | None = None,
-        straight: bool = False,
+        straight_through: bool = False,
     ) -> None:
         self.axis, self.classes = -rank, classes
-        self.temperature, self.straight = temperature, straight
-        self.logits: Tensor = self._apart(logits).log_softmax(self.axis)
+        self.temperature, self.straight_through = temperature, straight_through
+        self.logits: Tensor = self._split_variables(logits).log_softmax(self.axis)
         split = logits.dim() - rank
-        super().__init__(logits.shape[:split], logits.shape[split:], validate_args=False)
+        super().__init__(logits.shape[:split], logits.shape[split:])
 
-    def _apart(self, z: Tensor) -> Tensor:
+    def _split_variables(self, z: Tensor) -> Tensor:
         return z.unflatten(self.axis, (-1, self.classes))  # type: ignore[no-any-return]
 
-    def _together(self, z: Tensor) -> Tensor:
+    def _merge_variables(self, z: Tensor) -> Tensor:
         return z.flatten(self.axis - 1, self.axis)
 
     @property
     def mean(self) -> Tensor:
-        """The probability of each class."""
-        return self._together(self.logits.exp())
+        """The class probabilities."""
+        return self._merge_variables(self.logits.exp())
 
     @property
     def variance(self) -> Tensor:
-        """The variance of each coordinate of one-hot draws."""
+        """The variance of each coordinate of a one-hot sample."""
         return self.mean - self.mean.square()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw, with a gradient where there is a temperature; shape (*sample_shape, *batch, C)."""
+        """Return samples, with shape (*sample_shape, *batch_shape, *event_shape).
+
+        They have a gradient if there is a temperature.
+        """
         shape = Size(sample_shape) + self.logits.shape
-        waits = torch.empty(shape, device=self.logits.device, dtype=self.logits.dtype)
-        tiny = torch.finfo(waits.dtype).tiny
-        perturbed = self.logits - waits.exponential_().clamp_min(tiny).log()
-        top = perturbed.argmax(self.axis, keepdim=True)
-        hard = torch.zeros_like(perturbed).scatter(self.axis, top, 1.0)
+        exponential = torch.empty(shape, device=self.logits.device, dtype=self.logits.dtype)
+        tiny = torch.finfo(exponential.dtype).tiny
+        perturbed = self.logits - exponential.exponential_().clamp_min(tiny).log()
+        largest = perturbed.argmax(self.axis, keepdim=True)
+        hard = torch.zeros_like(perturbed).scatter(self.axis, largest, 1.0)
         if self.temperature is None:
-            return self._together(hard)
+            return self._merge_variables(hard)
         soft = (perturbed / self.temperature.to(perturbed)).softmax(self.axis)
-        # In this order the value is one-hot to the last bit.
-        return self._together(hard + (soft - soft.detach()) if self.straight else soft)
+        # In this order of operations the value is exactly one-hot.
+        z = hard + (soft - soft.detach()) if self.straight_through else soft
+        return self._merge_variables(z)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of one-hot vectors, in nats, with the batch shape."""
-        return (self._apart(value) * self.logits).flatten(self.axis - 1).sum(-1)
+        """Return the log-probability of one-hot values, in nats, with the batch shape."""
+        return (self._split_variables(value) * self.logits).flatten(self.axis - 1).sum(-1)
 
 
 @register_kl(OneHot, OneHot)
@@ -98,63 +99,57 @@ def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:
     return (q.logits.exp() * (q.logits - p.logits)).flatten(q.axis - 1).sum(-1)
 
 
-class Product(Distribution):
-    """Several independent distributions, each over a block of the channels of one event.
+class Product(UnvalidatedDistribution):
+    """A product of independent distributions, each over a block of the channels of an event.
 
     Arguments:
-        parts: Distributions over events (C_i, *rest), with the same batch shape.
+        factors: Distributions over events (C_i, *rest), with the same batch shape.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    support = constraints.real
-
-    def __init__(self, *parts: Distribution) -> None:
-        self.parts, self.axis = parts, -len(parts[0].event_shape)
-        self.sizes = [part.event_shape[0] for part in parts]
-        event = Size((sum(self.sizes), *parts[0].event_shape[1:]))
-        super().__init__(parts[0].batch_shape, event, validate_args=False)
+    def __init__(self, *factors: Distribution) -> None:
+        self.factors, self.axis = factors, -len(factors[0].event_shape)
+        self.sizes = [factor.event_shape[0] for factor in factors]
+        event_shape = (sum(self.sizes), *factors[0].event_shape[1:])
+        super().__init__(factors[0].batch_shape, event_shape)
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether all parts can be drawn with a gradient."""
-        return all(part.has_rsample for part in self.parts)
+        """Whether all factors have samples with a gradient."""
+        return all(factor.has_rsample for factor in self.factors)
 
     @property
     def mean(self) -> Tensor:
-        """The means of the parts."""
-        return self._whole([part.mean for part in self.parts])
+        """The concatenated means of the factors."""
+        return self._concatenate([factor.mean for factor in self.factors])
 
     @property
     def variance(self) -> Tensor:
-        """The variances of the parts."""
-        return self._whole([part.variance for part in self.parts])
+        """The concatenated variances of the factors."""
+        return self._concatenate([factor.variance for factor in self.factors])
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw all parts; shape (*sample_shape, *batch_shape, *event)."""
-        return self._whole([part.rsample(sample_shape) for part in self.parts])
+        """Return samples, with shape (*sample_shape, *batch_shape, *event_shape)."""
+        return self._concatenate([factor.rsample(sample_shape) for factor in self.factors])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the sum of the log-densities of the parts, in nats, with the batch shape."""
-        blocks = value.split(self.sizes, self.axis)
-        each = (part.log_prob(block) for part, block in zip(self.parts, blocks, strict=True))
-        return torch.stack(list(each)).sum(0)
+        """Return the sum of the log-densities of the factors, in nats, with the batch shape."""
+        blocks = zip(self.factors, value.split(self.sizes, self.axis), strict=True)
+        return torch.stack([factor.log_prob(block) for factor, block in blocks]).sum(0)
 
-    def _whole(self, blocks: Sequence[Tensor]) -> Tensor:
+    def _concatenate(self, blocks: Sequence[Tensor]) -> Tensor:
         return torch.cat(tuple(blocks), self.axis)
 
 
 def kl_per_factor(q: Product, p: Product) -> tuple[Tensor, ...]:
-    """Return the KL of each part, in nats, each with the batch shape of ``q``.
+    """Return the KL of each factor, in nats, each with the batch shape of ``q``.
 
     Raises:
-        NotImplementedError: If a part has no closed form, as ``torch.distributions`` does.
+        NotImplementedError: If the KL of a factor has no closed form, as in
+            ``torch.distributions.kl_divergence``.
     """
-    found = [analytic_kl(a, b) for a, b in zip(q.parts, p.parts, strict=True)]
-    if any(kl is None for kl in found):
-        raise NotImplementedError
-    return tuple(kl for kl in found if kl is not None)
+    return tuple(kl_divergence(a, b) for a, b in zip(q.factors, p.factors, strict=True))
 
 
 @register_kl(Product, Product)
-def _kl_joint(q: Product, p: Product) -> Tensor:
+def _kl_product(q: Product, p: Product) -> Tensor:
     return torch.stack(kl_per_factor(q, p)).sum(0)

@@ -1,4 +1,4 @@
-"""Rows of a table: numbers, choices and gaps side by side, each with its own law."""
+"""The distribution of a table row: numbers, categories and missing cells."""
 
 from __future__ import annotations
 
@@ -8,227 +8,248 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 from torch.nn.functional import logsigmoid
 
 from varied.distributions.base import LOG_2PI, Elementwise
 from varied.errors import VariedError
 
-__all__ = ["ColumnLayout", "TableRow"]
-
 
 @dataclass(frozen=True)
 class ColumnLayout:
-    """Where each column of a table stands in a row of numbers.
+    """How the columns of a table are encoded in a vector.
 
-    A row is a flag for each column (1 where the cell is known), then a score for each number, then
-    a choice (one-hot) for each column that has one. A number may have a choice too: of its frequent
-    values, and last of "another", where alone its score counts. What is not known is 0 throughout.
+    The vector consists of a flag for each column (1 if the cell is observed), then the numbers,
+    then a one-hot vector for each categorical column. A numeric column with frequent values is
+    categorical as well: its levels are these values and a last level "other", and its number is
+    used only at this level. All elements of a missing cell are 0.
 
     Arguments:
-        numbers: The column of each score.
-        choices: The column of each choice.
-        sizes: How many options each choice has.
-        columns: How many columns there are.
-        gaps: The columns that may be missing.
+        number_columns: The column of each number.
+        category_columns: The column of each one-hot vector.
+        n_levels: The number of levels of each one-hot vector.
+        n_columns: The number of columns.
+        missing_columns: The columns in which cells may be missing.
 
     Example:
-        >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # a number, one of three, a number with a 0
-        >>> layout.width, layout.owner.tolist()
+        >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # n, c3, n1
+        >>> layout.width, layout.element_columns.tolist()
         (10, [0, 1, 2, 0, 2, 1, 1, 1, 2, 2])
     """
 
-    numbers: tuple[int, ...]
-    choices: tuple[int, ...]
-    sizes: tuple[int, ...]
-    columns: int
-    gaps: tuple[int, ...] = ()
+    number_columns: tuple[int, ...]
+    category_columns: tuple[int, ...]
+    n_levels: tuple[int, ...]
+    n_columns: int
+    missing_columns: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, text: str) -> ColumnLayout:
-        """Read a layout: "n" is a number, "n2" one with 2 values of its own, "c5" a choice of 5.
+    def parse(cls, text: str) -> ColumnLayout:
+        """Return a layout from its text form.
+
+        "n" is a number, "n2" a number with two frequent values, "c5" a category with five levels;
+        a "?" after it means that cells may be missing.
 
         Raises:
-            VariedError: If it is none.
+            VariedError: If the text is not a layout.
 
         Example:
-            >>> ColumnLayout.of("n? c3").parts  # a number that may be missing, and one of three
+            >>> ColumnLayout.parse("n? c3").block_sizes
             (2, 1, 3)
         """
-        marked = text.split()
-        if not marked or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in marked):
-            raise VariedError(f"layout='{text}' is none: write n, n2 or c5 for each column.")
-        gaps = tuple(i for i, word in enumerate(marked) if word.endswith("?"))
-        words = [word.rstrip("?") for word in marked]
-        numbers = tuple(i for i, word in enumerate(words) if word[0] == "n")
-        choices = tuple(i for i, word in enumerate(words) if len(word) > 1)
-        sizes = tuple(int(words[i][1:]) + (words[i][0] == "n") for i in choices)
-        return cls(numbers, choices, sizes, len(words), gaps)
+        words = text.split()
+        if not words or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in words):
+            raise VariedError(f"layout='{text}' is not valid; write n, n2 or c5 for each column.")
+        types = [word.rstrip("?") for word in words]
+        category_columns = tuple(i for i, word in enumerate(types) if len(word) > 1)
+        return cls(
+            number_columns=tuple(i for i, word in enumerate(types) if word[0] == "n"),
+            category_columns=category_columns,
+            n_levels=tuple(int(types[i][1:]) + (types[i][0] == "n") for i in category_columns),
+            n_columns=len(types),
+            missing_columns=tuple(i for i, word in enumerate(words) if word.endswith("?")),
+        )
+
+    @property
+    def block_sizes(self) -> tuple[int, int, int]:
+        """The number of flags, of numbers and of levels, in this order."""
+        return self.n_columns, len(self.number_columns), sum(self.n_levels)
 
     @property
     def width(self) -> int:
-        """The length of a row."""
-        return self.columns + len(self.numbers) + sum(self.sizes)
-
-    @property
-    def parts(self) -> tuple[int, int, int]:
-        """How many flags, scores and options a row has, in this order."""
-        return self.columns, len(self.numbers), sum(self.sizes)
+        """The length of the vector."""
+        return sum(self.block_sizes)
 
     @cached_property
-    def owner(self) -> Tensor:
-        """The column of each number of a row."""
-        flags, numbers = torch.arange(self.columns), torch.tensor(self.numbers, dtype=torch.int64)
-        return torch.cat([flags, numbers, self.option_owner])
-
-    def by_column(self, values: Tensor) -> Tensor:
-        """Return numbers of rows, with shape (*, width), added up by column: (*, columns)."""
-        found = values.new_zeros(*values.shape[:-1], self.columns)
-        return found.index_add_(-1, self.owner.to(values.device), values)
-
-    def missing(self, x: Tensor) -> Tensor:
-        """Return which numbers of rows belong to a cell that is missing, as bool."""
-        return x[..., self.owner.to(x.device)] == 0
+    def level_variables(self) -> Tensor:
+        """The index of the one-hot vector to which each level belongs."""
+        return torch.arange(len(self.n_levels)).repeat_interleave(_int64(self.n_levels))
 
     @cached_property
-    def option_owner(self) -> Tensor:
-        """The column of each option."""
-        return torch.tensor(self.choices, dtype=torch.int64)[self.segments]
+    def level_columns(self) -> Tensor:
+        """The column of each level."""
+        return _int64(self.category_columns)[self.level_variables]
 
     @cached_property
-    def segments(self) -> Tensor:
-        """The choice that each option belongs to."""
-        sizes = torch.tensor(self.sizes, dtype=torch.int64)
-        return torch.arange(len(self.sizes)).repeat_interleave(sizes)
+    def element_columns(self) -> Tensor:
+        """The column of each element of the vector."""
+        flags = torch.arange(self.n_columns)
+        return torch.cat([flags, _int64(self.number_columns), self.level_columns])
 
     @cached_property
-    def gates(self) -> Tensor:
-        """For each score, the place in a row that is 1 where it counts."""
-        ends = torch.tensor((0, *self.sizes)).cumsum(0)[1:].tolist()
-        last = dict(zip(self.choices, ends, strict=True))
-        start = self.columns + len(self.numbers) - 1
-        places = [start + last[c] if c in last else c for c in self.numbers]
-        return torch.tensor(places, dtype=torch.int64)
+    def number_gates(self) -> Tensor:
+        """The index of the element that is 1 if a number is used, for each number."""
+        last_level = _int64(self.n_levels).cumsum(0) + self.n_columns + len(self.number_columns) - 1
+        gates = dict(zip(self.category_columns, last_level.tolist(), strict=True))
+        return _int64([gates.get(column, column) for column in self.number_columns])
+
+    def sum_by_column(self, values: Tensor) -> Tensor:
+        """Return sums over the elements of each column: from (*, width) to (*, n_columns)."""
+        sums = values.new_zeros(*values.shape[:-1], self.n_columns)
+        return sums.index_add_(-1, self.element_columns.to(values.device), values)
+
+    def is_missing(self, x: Tensor) -> Tensor:
+        """Return a bool mask of the elements that belong to missing cells, with the shape of x."""
+        return x[..., self.element_columns.to(x.device)] == 0
+
+
+def _int64(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64)
 
 
 class TableRow(Elementwise):
-    r"""A row of a table, given its code: each column by itself, known or not.
+    r"""A table row with independent cells, each of which may be missing.
 
     .. math:: \log p(x) = \sum_j \log p(m_j) + m_j \left( \log p(k_j) + g_j \log
         \sum_c w_{jc} \, N(s_j; \mu_{jc}, \sigma_{jc}) \right)
 
-    with :math:`m_j` whether cell j is known, :math:`k_j` its choice, :math:`s_j` its score and
-    :math:`g_j` whether the score counts. Nats, element by element of the row; what belongs to a
-    cell that is not known counts nothing, and nothing stands in for it.
+    where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` its number,
+    and :math:`g_j` is 1 if the number is used. The log-probability is given for each element of the
+    row, in nats; for a missing cell only the flag contributes, and no value is filled in.
 
     References:
         Handling Incomplete Heterogeneous Data using VAEs (Nazabal et al., 2018),
         https://arxiv.org/abs/1807.03653
 
     Arguments:
-        layout: Where the columns stand.
-        flags: Logits that a cell is known, with shape (*, columns).
-        weights: Log-weights of the components of each score, with shape (*, scores, M).
-        means: Their means, with that shape.
-        log_scales: Their log standard deviations, with that shape.
-        logits: Of the options, with shape (*, options).
-        gaps: Whether the flags are told as well; without, a gap is taken as chance.
+        layout: The layout of the columns.
+        flag_logits: The logits of the probability that a cell is observed, with shape
+            (*, n_columns).
+        log_weights: Unnormalized log-weights of the mixture components of each number, with shape
+            (*, numbers, components).
+        means: The means of the components, with the same shape.
+        log_scales: The log standard deviations of the components, with the same shape.
+        level_logits: The logits of the levels, with shape (*, levels).
+        model_missing: Whether the flags are part of the log-probability; if not, cells are assumed
+            to be missing at random.
     """
 
     def __init__(
         self,
         layout: ColumnLayout,
-        flags: Tensor,
-        weights: Tensor,
+        flag_logits: Tensor,
+        log_weights: Tensor,
         means: Tensor,
         log_scales: Tensor,
-        logits: Tensor,
-        gaps: bool = True,
+        level_logits: Tensor,
+        model_missing: bool = True,
     ) -> None:
-        self.layout, self.gaps = layout, gaps
-        self.flags, self.logits = flags, logits
-        self.weights, self.means, self.log_scales = weights.log_softmax(-1), means, log_scales
-        super().__init__(torch.cat([flags, means[..., 0], logits], -1))
+        self.layout, self.model_missing = layout, model_missing
+        self.flag_logits, self.level_logits = flag_logits, level_logits
+        self.log_weights, self.means = log_weights.log_softmax(-1), means
+        self.log_scales = log_scales
+        super().__init__(torch.cat([flag_logits, means[..., 0], level_logits], -1))
+
+    @property
+    def _mixture(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.log_weights, self.means, self.log_scales
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> TableRow:
         """Return the same distribution with a larger batch shape."""
         lead = tuple(batch_shape)[:-1]
-        flags, logits = (p.expand(*lead, -1) for p in (self.flags, self.logits))
-        parts = (self.weights, self.means, self.log_scales)
-        weights, means, log_scales = (p.expand(*lead, -1, -1) for p in parts)
-        return TableRow(self.layout, flags, weights, means, log_scales, logits, self.gaps)
+        flags, levels = (p.expand(*lead, -1) for p in (self.flag_logits, self.level_logits))
+        weights, means, scales = (p.expand(*lead, -1, -1) for p in self._mixture)
+        return TableRow(self.layout, flags, weights, means, scales, levels, self.model_missing)
 
     @property
-    def whole(self) -> TableRow:
-        """The same law where every cell is known."""
-        sure = torch.full_like(self.flags, 100.0)
-        parts = (self.weights, self.means, self.log_scales, self.logits)
-        return TableRow(self.layout, sure, *parts, self.gaps)
+    def fully_observed(self) -> TableRow:
+        """The same distribution, conditioned on all cells being observed."""
+        flags = torch.full_like(self.flag_logits, 100.0)
+        return TableRow(self.layout, flags, *self._mixture, self.level_logits, self.model_missing)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return nats, with the broadcast shape of a row and the distribution."""
-        flag, score, option = value.split(self.layout.parts, -1)
-        known = flag * logsigmoid(self.flags) + (1 - flag) * logsigmoid(-self.flags)
-        known = known if self.gaps else torch.zeros_like(known)
-        told = value[..., self._at(self.layout.gates)] * self._density(score)
-        chosen = option * (self.logits - self._spread(self._log_total))
-        shape = torch.broadcast_shapes(known.shape[:-1], told.shape[:-1], chosen.shape[:-1])
-        return torch.cat([p.expand(*shape, p.shape[-1]) for p in (known, told, chosen)], -1)
+        """Return the log-probability of each element, in nats, broadcast over the batch."""
+        flags, numbers, levels = value.split(self.layout.block_sizes, -1)
+        logits = self.flag_logits
+        log_flags = flags * logsigmoid(logits) + (1 - flags) * logsigmoid(-logits)
+        log_flags = log_flags if self.model_missing else torch.zeros_like(log_flags)
+        log_numbers = value[..., self._on_device(self.layout.number_gates)] * self._density(numbers)
+        log_levels = levels * (self.level_logits - self._per_level(self._log_normalizer))
+        blocks = (log_flags, log_numbers, log_levels)
+        shape = torch.broadcast_shapes(*(block.shape[:-1] for block in blocks))
+        return torch.cat([block.expand(*shape, block.shape[-1]) for block in blocks], -1)
 
-    def _density(self, score: Tensor) -> Tensor:
-        far = (score[..., None] - self.means) * (-self.log_scales).exp()
-        each = self.weights - self.log_scales - 0.5 * (far.square() + LOG_2PI)
-        return each.logsumexp(-1)
+    def _density(self, numbers: Tensor) -> Tensor:
+        z = (numbers[..., None] - self.means) * (-self.log_scales).exp()
+        components = self.log_weights - self.log_scales - 0.5 * (z.square() + LOG_2PI)
+        return components.logsumexp(-1)
 
     @property
     def mean(self) -> Tensor:
-        """The chance that each cell is known, the mean of each score, the chance of each option."""
-        scores = (self.weights.exp() * self.means).sum(-1)
-        chances = (self.logits - self._spread(self._log_total)).exp()
-        return torch.cat([self.flags.sigmoid(), scores, chances], -1)
+        """The probabilities of the flags, the means of the numbers, the level probabilities."""
+        numbers = (self.log_weights.exp() * self.means).sum(-1)
+        levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
+        return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)
 
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw rows; a draw of a choice has no gradient, so use it to look at alone."""
-        shape = torch.Size(sample_shape)
-        known = (self._like(self.flags, shape) < self.flags.sigmoid()).to(self.flags)
-        heat = -(-self._like(self.logits, shape).log()).log()
-        options = self._one_hot(self.logits + heat)
-        pick = (self.weights - (-self._like(self.weights, shape).log()).log()).argmax(-1, True)
-        wide = (*shape, *self.means.shape)
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return samples without a gradient, with shape (*sample_shape, *batch_shape)."""
+        shape = Size(sample_shape)
+        flags = (_uniform(self.flag_logits, shape) < self.flag_logits.sigmoid()).to(self.means)
+        levels = self._one_hot(self.level_logits + _gumbel(self.level_logits, shape))
+        component = (self.log_weights + _gumbel(self.log_weights, shape)).argmax(-1, True)
         mean, log_scale = (
-            p.expand(wide).gather(-1, pick)[..., 0] for p in (self.means, self.log_scales)
+            p.expand(*shape, *p.shape).gather(-1, component)[..., 0]
+            for p in (self.means, self.log_scales)
         )
-        scores = mean + log_scale.exp() * torch.randn_like(mean)
-        options = options * known[..., self._at(self.layout.option_owner)]
-        row = torch.cat([known, scores, options], -1)
-        count = row[..., self._at(self.layout.gates)]
-        return torch.cat([known, scores * count, options], -1)
+        numbers = mean + log_scale.exp() * torch.randn_like(mean)
+        levels = levels * flags[..., self._on_device(self.layout.level_columns)]
+        row = torch.cat([flags, numbers, levels], -1)
+        gates = row[..., self._on_device(self.layout.number_gates)]
+        return torch.cat([flags, numbers * gates, levels], -1)
 
-    # Choices lie side by side in one long row, so that a table of a hundred costs as few steps as
-    # a table of one.
+    # All one-hot vectors are processed together as segments of one vector, so that the number of
+    # operations does not depend on the number of columns.
 
-    def _at(self, places: Tensor) -> Tensor:
-        return places.to(self.flags.device)
+    def _on_device(self, index: Tensor) -> Tensor:
+        return index.to(self.flag_logits.device)
 
-    def _spread(self, by_choice: Tensor) -> Tensor:
-        return by_choice[..., self._at(self.layout.segments)]
+    def _per_level(self, values: Tensor) -> Tensor:
+        """Repeat a value of each one-hot vector for all its levels."""
+        return values[..., self._on_device(self.layout.level_variables)]
 
-    def _over(self, h: Tensor, how: str) -> Tensor:
-        """Return the sum or the largest of each choice, with shape (*, choices)."""
-        found = h.new_zeros(*h.shape[:-1], len(self.layout.sizes))
-        to = self._at(self.layout.segments).expand(h.shape)
-        if how == "sum":
-            return found.scatter_add(-1, to, h)
-        return found.scatter_reduce(-1, to, h, "amax", include_self=False)
+    def _reduce_levels(self, h: Tensor, reduce: str) -> Tensor:
+        """Reduce over the levels of each one-hot vector, with "sum" or "amax"."""
+        reduced = h.new_zeros(*h.shape[:-1], len(self.layout.n_levels))
+        index = self._on_device(self.layout.level_variables).expand(h.shape)
+        if reduce == "sum":
+            return reduced.scatter_add(-1, index, h)
+        return reduced.scatter_reduce(-1, index, h, reduce, include_self=False)
 
     @cached_property
-    def _log_total(self) -> Tensor:
-        most = self._over(self.logits.detach(), "amax")
-        return most + self._over((self.logits - self._spread(most)).exp(), "sum").log()
+    def _log_normalizer(self) -> Tensor:
+        largest = self._reduce_levels(self.level_logits.detach(), "amax")
+        centered = self.level_logits - self._per_level(largest)
+        return largest + self._reduce_levels(centered.exp(), "sum").log()
 
     def _one_hot(self, h: Tensor) -> Tensor:
-        return (h == self._spread(self._over(h, "amax"))).to(h)
+        return (h == self._per_level(self._reduce_levels(h, "amax"))).to(h)
 
-    def _like(self, p: Tensor, shape: torch.Size) -> Tensor:
-        """Return uniform numbers above 0 and below 1."""
-        return torch.rand((*shape, *p.shape), device=p.device, dtype=p.dtype).clamp(1e-7, 1 - 1e-7)
+
+def _uniform(p: Tensor, sample_shape: Size) -> Tensor:
+    u = torch.rand((*sample_shape, *p.shape), device=p.device, dtype=p.dtype)
+    return u.clamp(1e-7, 1 - 1e-7)
+
+
+def _gumbel(p: Tensor, sample_shape: Size) -> Tensor:
+    return -(-_uniform(p, sample_shape).log()).log()

@@ -1,6 +1,6 @@
-"""Variational autoencoders as scikit-learn has its estimators: fitted in memory, no folder.
+"""Scikit-learn estimators for numeric tables, fitted in memory.
 
-They are loaded when they are first asked for, since scikit-learn is.
+They are imported on first access, since scikit-learn takes a while to import.
 """
 
 from __future__ import annotations
@@ -15,22 +15,15 @@ if TYPE_CHECKING:
     from varied.estimators.sampler import VAESampler
     from varied.estimators.transformer import VAETransformer
 
-_PLACES = {
-    "VAEClassifier": "classifier",
-    "VAEDetector": "detector",
-    "VAEImputer": "imputer",
-    "VAESampler": "sampler",
-    "VAETransformer": "transformer",
-}
-
 __all__ = ["VAEClassifier", "VAEDetector", "VAEImputer", "VAESampler", "VAETransformer"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in __all__:
         raise AttributeError(f"module 'varied.estimators' has no attribute '{name}'")
-    return getattr(import_module(f"varied.estimators.{_PLACES[name]}"), name)
+    module = name.removeprefix("VAE").lower()
+    return getattr(import_module(f"varied.estimators.{module}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

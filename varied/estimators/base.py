@@ -1,13 +1,15 @@
-"""What all estimators share: from rows in memory to a trained model, and what it says of rows."""
+"""The base class of the estimators: shared parameters, validation and training."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from varied import functional
 from varied.data import Batch, Batches, iter_batches
-from varied.data.defaults import advise
+from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
@@ -27,199 +29,172 @@ from varied.seeding import derive_seed, generator, seeded
 from varied.spec import Part, Plan, Spec, compose
 from varied.training_loop import Step, TrainingState, train
 
-__all__ = ["Estimator", "seed_of"]
-
 Array = npt.NDArray[Any]
 
-#: What small tables are trained with, where a person says nothing.
-NET = {"name": "mlp", "width": 128}
-PASSES = 10
-WARM_UP = "linear(0, 1, 0.2)"
-#: Rows that pass through a model at once.
-ROWS = 500
-#: The largest share of the known cells of a row that is hidden from a model that is to fill gaps.
-HIDDEN = 0.5
+#: Epochs of training if the user gives neither epochs nor steps.
+EPOCHS = 10
+#: Rows that pass through a model together.
+CHUNK = 500
+#: Largest fraction of the observed cells of a row that is masked during training.
+MAX_MASKED = 0.5
 
-NO_DENSITY = "This posterior or prior has no density to score rows by: leave it out."
-
-#: Torch has one generator and one number of threads for the whole process.
-_ONE_AT_A_TIME = threading.RLock()
+#: Torch has a single random state and a single number of threads per process.
+_LOCK = threading.RLock()
 
 
-def identity(x: Tensor) -> Tensor:
-    """Return rows as they are: after training a model computes in float64."""
-    return x
+@dataclass(eq=False, repr=False)
+class Estimator(BaseEstimator):  # type: ignore[misc]
+    """A variational autoencoder of the rows of a numeric table.
 
-
-def seed_of(random_state: Any) -> int:
-    """Return a seed that follows from a random state; None gives a new one each time.
-
-    Numpy's global state is left alone, unless it is what is given.
-    """
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-@contextmanager
-def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
-    """Compute without leaving a trace in torch: its generators and threads stay as they were."""
-    with _ONE_AT_A_TIME, seeded(seed, "estimator"):
-        before = torch.get_num_threads()
-        torch.set_num_threads(max(1, threads))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
-class RandomlyMasked:
-    """Batches in which some known cells are hidden, so that a model learns what gaps are like.
-
-    What is hidden costs nothing and tells nothing: the bound is then one of what is left.
+    Subclasses are dataclasses that add keyword-only fields. Their docstrings inherit the arguments
+    below.
 
     Arguments:
-        batches: The batches.
-        scale: What the columns are.
-        seed: Which cells.
+        latent: Number of latent dimensions; None selects half the number of columns, up to 16.
+        net: Network of the encoder and the decoder. This and the next four arguments are a name, a
+            dict with a name and settings, or None, which selects the entry of ``default_parts``.
+        likelihood: p(x | z).
+        prior: p(z).
+        posterior: q(z | x).
+        objective: Training objective.
+        epochs: Number of passes over the rows; give either this or ``steps``.
+        steps: Number of optimization steps; None trains for 10 epochs, or ``min_steps`` steps if
+            that is longer, but for no more than ``max_epochs`` epochs.
+        batch_size: Number of rows in each step.
+        lr: Peak learning rate.
+        random_state: An int for reproducible results, a ``RandomState``, or None for different
+            results in each call; the global random state of numpy is not changed.
+        threads: Number of CPU threads.
     """
 
-    def __init__(self, batches: Batches, scale: ColumnScaler, seed: int) -> None:
-        self.batches, self.scale, self.seed = batches, scale, seed
-        self.steps_per_epoch = batches.steps_per_epoch
+    default_parts: ClassVar[dict[str, Any]] = {
+        "net": {"name": "mlp", "width": 128},
+        "likelihood": "table",
+        "prior": "standard-normal",
+        "posterior": "gaussian",
+        "objective": {"name": "elbo", "beta": "linear(0, 1, 0.2)"},
+    }
+    min_steps: ClassVar[int] = 500
+    max_epochs: ClassVar[float] = math.inf
+    #: Fraction of each batch that is drawn from labeled rows if only some rows have a label.
+    labeled_fraction: ClassVar[float] = 0.0
+    #: Whether cells are masked in training even if none are missing.
+    mask_cells: ClassVar[bool] = False
 
-    def at(self, step: int) -> Batch:
-        """Return the batch of a step."""
-        batch = self.batches.at(step)
-        dice, columns = generator(self.seed, "hidden", step), len(self.scale.mean)
-        shares = HIDDEN * (2 * torch.rand(len(batch), 1, generator=dice) - 1)  # half are left whole
-        kept = (torch.rand(len(batch), columns, generator=dice) >= shares).to(batch.x)
-        if self.scale.domain == "table":
-            return Batch(batch.x * kept.repeat(1, 2), batch.c)
-        mask = kept if batch.mask is None else kept * batch.mask
-        return Batch(batch.x, batch.c, mask)
+    latent: int | None = None
+    _: KW_ONLY
+    net: Any = None
+    likelihood: Any = None
+    prior: Any = None
+    posterior: Any = None
+    objective: Any = None
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int = 128
+    lr: float = 3e-3
+    random_state: Any = None
+    threads: int = 1
 
-
-class Estimator(BaseEstimator):  # type: ignore[misc]
-    """A variational autoencoder that is fitted in memory; its parameters are those of all."""
-
-    #: Steps where a person says nothing, at least, and passes at most.
-    least, passes = 500, math.inf
-
-    latent: int | None
-    net: Any
-    likelihood: Any
-    prior: Any
-    posterior: Any
-    objective: Any
-    epochs: float | None
-    steps: int | None
-    batch_size: int
-    lr: float
-    random_state: Any
-    threads: int
-
-    seed_: int
-    spec_: Spec
-    scale_: ColumnScaler
-    model_: Any
-    loss_curve_: list[float]
-    updates_: int
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        arguments = inspect.cleandoc(Estimator.__doc__ or "").partition("Arguments:\n")[2]
+        doc = inspect.cleandoc(cls.__doc__ or "")
+        cls.__doc__ = doc.replace("\n\nAttributes:", f"\n{arguments}\n\nAttributes:")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
 
-    # Reading
-
-    def _read(self, X: Any, y: Any = "no_validation", *, fit: bool = False, **more: Any) -> Any:
-        """Return checked rows, and y where it is given; gaps may be."""
-        if not fit:
+    def _validate(self, X: Any, y: Any = "no_validation", *, fit: bool = False, **more: Any) -> Any:
+        """Return validated rows, and y if given; NaN is allowed."""
+        if fit:
+            self.seed_ = random_seed(self.random_state)
+        else:
             check_is_fitted(self)
         options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"} | more
-        if fit:
-            options["ensure_min_samples"] = 2
-            self.seed_ = seed_of(self.random_state)
-        return validate_data(self, X, y, reset=fit, **options)
+        return validate_data(self, X, y, reset=fit, ensure_min_samples=1 + fit, **options)
 
-    # Learning
-
-    def _learn(
-        self,
-        X: Array,
-        c: Tensor | None = None,
-        *,
-        labeled: float = 0.0,
-        hide: bool = False,
-        **parts: Any,
-    ) -> None:
-        """Train a model on rows.
+    def _fit_model(self, X: Array, c: Tensor | None = None, **parts: Any) -> None:
+        """Compose and train a model.
 
         Arguments:
-            X: The rows, NaN where a cell is not known.
+            X: The rows, NaN where a cell is missing.
             c: Their context, with shape (N, F).
-            labeled: The share of each batch that is given to rows with a label.
-            hide: Whether known cells are hidden by chance; where rows have gaps they always are.
-            parts: Axes of the spec that this estimator chooses; what the person gave goes before.
+            parts: Further axes of the spec.
         """
-        usual = parts.pop("likelihood", "table")
-        likelihood = Part.of(usual if self.likelihood is None else self.likelihood)
-        self.scale_ = ColumnScaler.fit(X, likelihood.name)
-        self.updates_ = 0
+        given = {k: v for k in self.default_parts if (v := getattr(self, k)) is not None}
+        parts |= self.default_parts | given
+        likelihood = Part.parse(parts["likelihood"])
+        self.scaler_ = ColumnScaler.fit(X, likelihood.name)
         if likelihood.name == "table":
-            own = {"layout": self.scale_.layout, "model_missing": False}
-            likelihood = Part(likelihood.name, own | likelihood.settings)
-        given = {k: getattr(self, k) for k in ("net", "prior", "posterior", "objective")}
-        chosen = {"net": NET, "objective": {"name": "elbo", "beta": WARM_UP}} | parts
-        values = chosen | {k: v for k, v in given.items() if v is not None}
-        self.spec_ = Spec.of(
-            likelihood=likelihood,
-            latent=_size(X) if self.latent is None else self.latent,
+            settings = {"layout": self.scaler_.layout, "model_missing": False}
+            parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
+        latent = default_parts((X.shape[1],), "real", len(X))["latent"].value
+        self.spec_ = Spec.parse(
+            latent=latent if self.latent is None else self.latent,
             context=0 if c is None else c.shape[1],
             plan=self._plan(len(X)),
-            **values,
+            **parts,
         )
-        plan, rows = self.spec_.plan, self.scale_.rows(X)
+        self.updates_ = 0
         with isolated_rng(self.threads, self.seed_):
-            model, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
-            known: dict[str, Any] = {"size": plan.batch_size, "seed": plan.seed, "labeled": labeled}
-            batches: Any = Batches(rows.x, c, rows.mask, **known)
-            hidden = hide or not self.scale_.known(X).all()
-            stream = RandomlyMasked(batches, self.scale_, plan.seed) if hidden else batches
-            events = train(Step(model, objective), stream, plan)
-            self.loss_curve_ = [float(event.parts["loss"]) for event in events]
-        model.requires_grad_(False)
-        self.model_ = model.cpu().double().eval()
+            step = Step(*compose(self.spec_, self.scaler_.shape, self.scaler_.domain))
+            self.loss_curve_ = self._train(step, X, c, self.spec_.plan)
 
-    def _learn_on(self, X: Array) -> None:
-        """Go on from the present weights with new rows; columns keep the scale of the first.
+    def _continue_fit(self, X: Array) -> None:
+        """Continue training on new rows, with the scaling of the columns unchanged.
 
-        The optimizer starts anew, and what moves in the objective stands at its end, since a KL
-        that warmed up again would undo what was learned.
+        The optimizer restarts, but schedules stay at their final values: repeating the KL annealing
+        would undo what was learned.
         """
         self.updates_ += 1
-        plan, rows = self.spec_.plan, self.scale_.rows(X)
-        seed = derive_seed(plan.seed, "partial", self.updates_)
-        length: dict[str, Any] = {"steps": 0, "epochs": 0.0}
-        length |= {k: v for k in length if (v := getattr(self, k))} or {"epochs": float(PASSES)}
-        plan = dataclasses.replace(plan, seed=seed, lr_warmup=0, **length)
+        plan = dataclasses.replace(
+            self.spec_.plan,
+            seed=derive_seed(self.spec_.plan.seed, "partial", self.updates_),
+            lr_warmup=0,
+            steps=self.steps or 0,
+            epochs=self.epochs or (0.0 if self.steps else float(EPOCHS)),
+        )
         with isolated_rng(self.threads, self.seed_):
-            _, objective = compose(self.spec_, self.scale_.shape, self.scale_.domain)
+            _, objective = compose(self.spec_, self.scaler_.shape, self.scaler_.domain)
             model = self.model_.float().requires_grad_(True)
-            batches: Any = Batches(rows.x, None, rows.mask, size=plan.batch_size, seed=seed)
-            stream = (
-                batches
-                if self.scale_.known(X).all()
-                else RandomlyMasked(batches, self.scale_, seed)
-            )
-            begun = TrainingState(setup=Setup(threads=self.threads))  # codebooks and the like stay
-            events = train(Step(model, objective, freeze_schedules=True), stream, plan, begun)
-            self.loss_curve_ += [float(event.parts["loss"]) for event in events]
-        self.model_ = model.requires_grad_(False).cpu().double().eval()
+            step = Step(model, objective, freeze_schedules=True)
+            # A state with a setup counts as started, so that codebooks are not initialized again.
+            state = TrainingState(setup=Setup(threads=self.threads))
+            self.loss_curve_ += self._train(step, X, None, plan, state)
 
-    def _plan(self, n: int) -> dict[str, Any]:
-        plan: dict[str, Any] = {
+    def _train(
+        self,
+        step: Step,
+        X: Array,
+        c: Tensor | None,
+        plan: Plan,
+        state: TrainingState | None = None,
+    ) -> list[float]:
+        """Train on rows, set ``model_`` in float64, and return the loss of each step."""
+        rows = self.scaler_.transform(X)
+        batches: Batches | RandomlyMasked = Batches(
+            rows.x,
+            c,
+            rows.mask,
+            size=plan.batch_size,
+            seed=plan.seed,
+            labeled=self.labeled_fraction,
+        )
+        if self.mask_cells or not self.scaler_.observed(X).all():
+            batches = RandomlyMasked(batches, self.scaler_, plan.seed)
+        losses = [float(event.parts["loss"]) for event in train(step, batches, plan, state)]
+        self.model_ = step.model.requires_grad_(False).cpu().double().eval()
+        return losses
+
+    def _plan(self, n: int) -> Plan:
+        steps_per_epoch = max(1, n // max(1, int(self.batch_size)))
+        duration = {k: v for k in ("epochs", "steps") if (v := getattr(self, k)) is not None}
+        if not duration:
+            steps = max(self.min_steps, EPOCHS * steps_per_epoch)
+            duration = {"steps": min(steps, self.max_epochs * steps_per_epoch)}
+        settings = {
             "batch_size": self.batch_size,
             "lr": self.lr,
             "seed": self.seed_,
@@ -227,40 +202,75 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             "precision": "float32",
             "compile": "no",
         }
-        length = {k: getattr(self, k) for k in ("epochs", "steps")}
-        length = {k: v for k, v in length.items() if v is not None}
-        if not length:
-            batches = max(1, n // max(1, int(self.batch_size)))
-            length = {"steps": min(max(self.least, PASSES * batches), self.passes * batches)}
-        checked = Spec.of(plan=plan | length).plan
-        steps = checked.steps or math.ceil(checked.epochs * max(1, n // checked.batch_size))
-        return plan | length | {"lr_warmup": min(Plan.lr_warmup, steps // 10)}
+        plan: Plan = Spec.parse(plan=settings | duration).plan
+        steps = plan.steps or math.ceil(plan.epochs * steps_per_epoch)
+        return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 
-    # What the model says
+    def _batches(self, X: Array) -> Iterator[Batch]:
+        rows = self.scaler_.transform(X)
+        return iter_batches(rows.x, None, rows.mask, size=CHUNK)
 
-    def _chunks(self, X: Array, c: Tensor | None = None) -> Iterator[Batch]:
-        rows = self.scale_.rows(X)
-        return iter_batches(rows.x, c, rows.mask, size=ROWS)
-
-    def _log_density(self, X: Array, samples: int) -> Array:
-        """Return the importance-weighted log p(x) of what is known of each row, in units of X."""
+    def _require_density(self) -> None:
         if "density" not in self.model_.provides:
-            raise VariedError(NO_DENSITY)
-        with isolated_rng(self.threads):
-            found = functional.negative_log_likelihood(
-                self.model_, identity, self._chunks(X), samples=samples, seed=self.seed_
+            raise VariedError(
+                "Scores require a density, which this posterior or prior does not have; use the "
+                "default."
             )
-        density: Array = -found.score.numpy() - self.scale_.log_width(X)
-        return density
 
-    def _drawn(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:
-        """Return new rows, in units of X."""
-        given = self.random_state if random_state is None else random_state
-        seed = seed_of(given)
+    def _sample(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:
+        """Return samples in the units of X."""
+        seed = random_seed(self.random_state if random_state is None else random_state)
         with isolated_rng(self.threads):
-            return self.scale_.back(functional.sample(self.model_, n, c, sample_x=True, seed=seed))
+            samples = functional.sample(self.model_, n, c, sample_x=True, seed=seed)
+        return self.scaler_.inverse_transform(samples)
 
 
-def _size(X: Array) -> int:
-    value, _ = advise((X.shape[1],), "real", len(X))["latent"]
-    return int(value)  # type: ignore[call-overload, no-any-return]
+class RandomlyMasked:
+    """Batches with randomly masked cells, from which the encoder learns to handle missing cells.
+
+    Masked cells are not reconstructed: the loss is the ELBO of the remaining cells. Up to half of
+    the cells are masked in half of the rows.
+
+    Arguments:
+        batches: The batches.
+        scaler: The scaling of the columns.
+        seed: The random seed.
+    """
+
+    def __init__(self, batches: Any, scaler: ColumnScaler, seed: int) -> None:
+        self.batches, self.scaler, self.seed = batches, scaler, seed
+        self.steps_per_epoch = batches.steps_per_epoch
+
+    def at(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        batch = self.batches.at(step)
+        rng, columns = generator(self.seed, "hidden", step), len(self.scaler.mean)
+        masked = MAX_MASKED * (2 * torch.rand(len(batch), 1, generator=rng) - 1)  # half below 0
+        observed = (torch.rand(len(batch), columns, generator=rng) >= masked).to(batch.x)
+        if self.scaler.domain == "table":
+            return Batch(batch.x * observed.repeat(1, 2), batch.c)
+        return Batch(batch.x, batch.c, observed if batch.mask is None else observed * batch.mask)
+
+
+def identity(x: Tensor) -> Tensor:
+    """Return rows unchanged: a fitted model computes in float64."""
+    return x
+
+
+def random_seed(random_state: Any) -> int:
+    """Return a seed drawn from a random state, or from the operating system if it is None."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+@contextmanager
+def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
+    """Seed torch and set its number of threads, and restore both afterwards."""
+    with _LOCK, seeded(seed, "estimator"):
+        previous = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(previous)

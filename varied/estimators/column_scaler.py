@@ -1,9 +1,9 @@
-"""Columns of numbers, standardized, and back again."""
+"""Standardization of numeric columns with missing cells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,100 +15,98 @@ from varied.data import Batch
 from varied.errors import VariedError, lookup
 from varied.likelihoods import LIKELIHOODS
 
-__all__ = ["ColumnScaler"]
-
 Array = npt.NDArray[Any]
 
-#: A cell is taken as no farther from the mean than so many standard deviations.
-FARTHEST = 1000.0
+#: Standard deviations at which cells are clipped.
+MAX_DEVIATIONS = 1000.0
 
 
 @dataclass(frozen=True)
 class ColumnScaler:
-    r"""Where each column lies, and how wide it is: the one thing between X and the model.
+    r"""Shifts and scales each column, and converts rows to model input.
 
     .. math:: s_j = (x_j - \mu_j) / \sigma_j, \qquad \log p(x) = \log p(s) - \sum_j \log \sigma_j
 
-    A shift and a factor are enough: the likelihood has a mixture for each column, so that a
-    column need not be normal, the mean of x is exactly that of s, and a density of s is one of x.
-    Quantiles would make every column normal, but their density is that of a histogram of the
-    training rows.
+    A linear transformation suffices: the likelihood has a mixture for each column, so columns need
+    not be normal, and the mean of x follows exactly from that of s. Quantile normalization would
+    replace the density by that of a histogram of the training rows.
 
-    A constant column is taken in units of 1. What lies beyond `FARTHEST` standard deviations is
-    taken as lying there, so that no square overflows.
+    A constant column has scale 1. Cells are clipped at 1,000 standard deviations, so that squares
+    do not overflow.
 
     Arguments:
-        mean: The training mean of each column, 0 where it is not scaled, with shape (D).
-        width: The training standard deviation, 1 where it is constant or not scaled.
-        seen: Whether a column has any known cell; one that has none is never known.
-        domain: "table" (flags and scores, each with a mixture), "real", or "unit" and "binary",
-            which are not scaled.
+        mean: The training mean of each column, 0 if not scaled, with shape (D).
+        scale: The training standard deviation of each column, 1 if constant or not scaled.
+        has_values: Whether a column has any observed cell; otherwise all its cells are missing.
+        domain: "table" (mask and standardized values), "real" (standardized values), or "unit-interval" and
+            "binary" (unscaled).
     """
 
     mean: Array
-    width: Array
-    seen: Array
+    scale: Array
+    has_values: Array
     domain: str
 
     @classmethod
-    def fit(cls, X: Array, likelihood: str) -> ColumnScaler:
-        """Fit to the known cells of rows, for a likelihood by its name.
+    def fit(cls, X: Array, likelihood: str) -> Self:
+        """Fit to the observed cells of rows, for a likelihood given by its name.
 
         Raises:
-            VariedError: If the rows are none that the likelihood is a probability for.
+            VariedError: If the values are outside the domain of the likelihood.
         """
         accepts = lookup(LIKELIHOODS, likelihood, "likelihood").accepts
-        known = np.isfinite(X)
-        seen, size = np.asarray(known.any(0)), X.shape[1]
+        observed = np.isfinite(X)
+        has_values = np.asarray(observed.any(0))
+        mean, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
         if not accepts & {"table", "real"}:
-            whole = np.where(known, X, 0.0)
-            if whole.min() < 0 or whole.max() > 1:
+            values = np.where(observed, X, 0.0)
+            if values.min() < 0 or values.max() > 1:
                 raise VariedError(
-                    f"likelihood='{likelihood}' is for numbers from 0 to 1; scale the columns, or "
-                    "leave the likelihood out."
+                    f"likelihood='{likelihood}' requires values between 0 and 1; scale the "
+                    "columns, or use the default likelihood."
                 )
-            domain = "binary" if np.isin(whole, (0, 1)).all() else "unit"
-            return cls(np.zeros(size), np.ones(size), seen, domain)
-        mean, width = np.zeros(size), np.ones(size)
-        if seen.any():
-            with np.errstate(over="ignore", invalid="ignore"):  # refused below, in a sentence
-                scaler = StandardScaler().fit(X[:, seen].astype(np.float64))
-            mean[seen], width[seen] = scaler.mean_, scaler.scale_
-        if not np.isfinite(mean + width).all():
-            raise VariedError("A column is too wide for its variance to be a number: rescale it.")
-        return cls(mean, width, seen, "table" if "table" in accepts else "real")
+            domain = "binary" if np.isin(values, (0, 1)).all() else "unit-interval"
+            return cls(mean, scale, has_values, domain)
+        if has_values.any():
+            with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below
+                scaler = StandardScaler().fit(X[:, has_values].astype(np.float64))
+            mean[has_values], scale[has_values] = scaler.mean_, scaler.scale_
+        if not np.isfinite(mean + scale).all():
+            raise VariedError("The variance of a column overflows; rescale the column.")
+        return cls(mean, scale, has_values, "table" if "table" in accepts else "real")
 
     @property
     def shape(self) -> tuple[int]:
-        """The shape of a row as the model sees it."""
+        """The shape of one row of model input."""
         return (len(self.mean) * (1 + (self.domain == "table")),)
 
     @property
     def layout(self) -> str:
-        """The columns for `varied.likelihoods.TableRow`."""
+        """The column layout for `varied.likelihoods.TableRow`."""
         return " ".join("n" * len(self.mean))
 
-    def known(self, X: Array) -> Array:
-        """Return which cells are known, in columns that were ever."""
-        return ~np.isnan(X) & self.seen
+    def observed(self, X: Array) -> Array:
+        """Return which cells are observed, in columns with values in training."""
+        return ~np.isnan(X) & self.has_values
 
-    def rows(self, X: Array) -> Batch:
-        """Return rows as the model sees them, float64, with a mask where they need one."""
-        known = self.known(X)
-        far = (np.where(known, X, self.mean) - self.mean) / self.width
-        s = torch.from_numpy(np.ascontiguousarray(far.clip(-FARTHEST, FARTHEST), dtype=np.float64))
-        flags = torch.from_numpy(known.astype(np.float64))
+    def transform(self, X: Array) -> Batch:
+        """Return rows as model input in float64, with a mask if the domain needs one."""
+        observed = self.observed(X)
+        deviations = (np.where(observed, X, self.mean) - self.mean) / self.scale
+        clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        s = torch.from_numpy(np.ascontiguousarray(clipped, dtype=np.float64))
+        mask = torch.from_numpy(observed.astype(np.float64))
         if self.domain == "table":
-            return Batch(torch.cat([flags, s], 1))
-        return Batch(s, mask=None if known.all() else flags)
+            return Batch(torch.cat([mask, s], 1))
+        return Batch(s, mask=None if observed.all() else mask)
 
-    def back(self, x: Tensor) -> Array:
-        """Return rows of the model, or means of them, as float64 in units of X."""
+    def inverse_transform(self, x: Tensor) -> Array:
+        """Return samples or means of the model in the units of X, in float64."""
         s = x.detach().double().cpu().numpy()[:, -len(self.mean) :]
-        found: Array = s * self.width + self.mean
-        return found
+        values: Array = s * self.scale + self.mean
+        return values
 
-    def log_width(self, X: Array) -> Array:
-        """Return the sum of the log-widths of what is known, which turns densities of s to X."""
-        found: Array = self.known(X) @ np.log(self.width)
-        return found
+    def log_det(self, X: Array) -> Array:
+        """Return the sum of log scales over the observed cells: log p(s) minus log p(x)."""
+        log_det: Array = self.observed(X) @ np.log(self.scale)
+        return log_det

@@ -17,7 +17,7 @@ from varied.evaluate.elbo import Load, _on
 from varied.evaluate.estimate import Estimate
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
-from varied.priors.ode_flow import EXACT, OdeFlow
+from varied.priors.ode_flow import MAX_EXACT_DIMS, OdeFlow
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 from varied.trace import Trace
@@ -298,7 +298,7 @@ class _Path:
         x, c, mask = zero_missing(batch.x, batch.mask), batch.c, batch.mask
         self.model, self.x, self.c, self.mask = model, x, c, mask
         self.prior: Distribution = model.prior(c)
-        if isinstance(self.prior, OdeFlow) and self.prior.size > EXACT:
+        if isinstance(self.prior, OdeFlow) and self.prior.size > MAX_EXACT_DIMS:
             raise VariedError("This prior only guesses its density: fit prior='gmm' in its place.")
         self.start = model.encode(x, c) if start == "posterior" else self.prior
         self.at_once = max(1, CHUNK // (x.numel() * model.params_per_element))

@@ -52,7 +52,7 @@ def column_costs(
             law = base_distribution(trace.px)
             if not isinstance(law, TableRow):
                 raise VariedError("Only a model of a table has columns: train one on a table.")
-            by = law.layout.by_column(-law.log_prob(trace.x))
+            by = law.layout.sum_by_column(-law.log_prob(trace.x))
             found.append(torch.stack([trace.expect(part) for part in by.unbind(-1)], 1).cpu())
     costs = torch.cat(found).double().unbind(1)
     return {name: Estimate.of(cost) for name, cost in zip(names, costs, strict=True)}

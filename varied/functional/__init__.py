@@ -1,9 +1,12 @@
-"""What people do with a trained model: each a function of a model and tensors."""
+"""Functions of a trained model and tensors, such as sampling, editing and imputation.
 
-from varied.functional.anomaly_score import WAYS, AnomalyScorer, AnomalyScores
+Functions of whole datasets take ``load``, which converts stored rows to model input, and
+``batches``, an iterable of `varied.data.Batch` that is iterated once.
+"""
+
+from varied.functional.anomaly_score import ANOMALY_METHODS, AnomalyScorer, AnomalyScores
 from varied.functional.augment import Gain, class_counts, gains, sample_classes
 from varied.functional.classify import apply_temperature, calibration_temperature, classify
-from varied.functional.decode import decode
 from varied.functional.edit import (
     DIRECTIONS,
     Effect,
@@ -15,22 +18,21 @@ from varied.functional.edit import (
     shift_codes,
 )
 from varied.functional.encode import Codes, embed, encode
-from varied.functional.impute import impute
+from varied.functional.generate import decode, reconstruct, sample
+from varied.functional.importance_sampling import NLL, negative_log_likelihood
+from varied.functional.impute import conditional_mean, impute
 from varied.functional.interpolate import PATHS, grid, interpolate
 from varied.functional.interval_calibration import inflate_draws, inflation_factor
 from varied.functional.latent_density import LatentDensity, fit_latent_density
 from varied.functional.neighborhood import nearest_codes, variations
-from varied.functional.nll import NLL, negative_log_likelihood
-from varied.functional.reconstruct import reconstruct
-from varied.functional.sample import manifold, sample
 from varied.functional.style import level_units, mix_codes, recondition
-from varied.functional.traverse import traverse
+from varied.functional.traverse import manifold, traverse
 
 __all__ = [
+    "ANOMALY_METHODS",
     "DIRECTIONS",
     "NLL",
     "PATHS",
-    "WAYS",
     "AnomalyScorer",
     "AnomalyScores",
     "Codes",
@@ -42,6 +44,7 @@ __all__ = [
     "calibration_temperature",
     "class_counts",
     "classify",
+    "conditional_mean",
     "decode",
     "direction",
     "edit",

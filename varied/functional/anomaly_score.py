@@ -1,4 +1,4 @@
-"""What normal data are like, so that others can be judged beside them."""
+"""Anomaly scores: low density, or a large distance from all normal data."""
 
 from __future__ import annotations
 
@@ -10,155 +10,151 @@ from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.errors import VariedError, suggest
-from varied.evaluate.distances import squares, to_nearest
-from varied.functional.nll import load_seeded, negative_log_likelihood
-from varied.functional.reconstruct import reconstruct
+from varied.evaluate.distances import squares
+from varied.functional.generate import reconstruct
+from varied.functional.importance_sampling import load_seeded, negative_log_likelihood
 from varied.models import LatentModel
 from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
 
-__all__ = ["WAYS", "AnomalyScorer", "AnomalyScores"]
-
-#: What lies closer, in parts of its length, is the same: sums in other batches round otherwise.
-SAME = 1e-6
-#: Normal data whose scores say what is usual.
-USUAL = 1000
-WAYS = ("both", "density", "distance")
+ANOMALY_METHODS = ("both", "density", "distance")
+#: Relative distance below which two rows count as equal, since rounding differs between batches.
+EQUAL = 1e-6
+#: Minimum number of normal rows from which the scales of the two scores are estimated.
+SCALE_ROWS = 1000
 
 
 @dataclass(frozen=True)
 class AnomalyScores:
-    """How strange each datum is, in three ways.
+    """Anomaly scores of N examples.
 
     Arguments:
-        score: What was asked for, with shape (N); higher is stranger.
-        nats: -log p(x), by importance samples, with shape (N).
-        distance: From the nearest normal datum, with shape (N).
-        cost: What each element costs given the code, with shape (N, *event), in nats.
+        score: The score of the requested method, higher for anomalies, with shape (N).
+        nll: -log p(x) by importance sampling, in nats, with shape (N).
+        distance: The distance from the nearest normal example, with shape (N).
+        element_nll: -log p(x_j | z) of each element, in nats, with shape (N, *event).
     """
 
     score: Tensor
-    nats: Tensor
+    nll: Tensor
     distance: Tensor
-    cost: Tensor
+    element_nll: Tensor
 
 
 class AnomalyScorer:
-    r"""Normal data, as a model sees them.
+    r"""Scores examples by their density and by their distance from normal data.
 
-    A density misses what is simpler than normal data; a distance from them misses what lies in the
-    gaps between. Their sum misses less than either:
+    A density misses anomalies that are simpler than normal data; a distance misses those in sparse
+    regions between normal data. Their sum misses fewer than either:
 
     .. math::
         s(x) = \sum_{v \in \{-\log p(x), \, d(x)\}} \psi\Big(\frac{v - m_v}{q_v - m_v}\Big), \qquad
         \psi(u) = \mathrm{sign}(u) \log(1 + |u|), \qquad
         d(x) = \min_n \big| (x, x - \hat x) - (x_n, x_n - \hat x_n) \big|
 
-    with the median m and the 90 % quantile q of the normal data, and reconstructions
-    :math:`\hat x`. No label is needed for it, and nothing is tuned to anomalies.
+    with the median m and the 90 % quantile q over normal data, and reconstructions
+    :math:`\hat x`. No labels are used, and no parameter is tuned on anomalies.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019),
-        https://arxiv.org/abs/1810.09136: why a density alone does not do.
+        https://arxiv.org/abs/1810.09136, on why a density alone does not suffice.
 
     Warning:
-        Normal data are no neighbors of their own: where a datum is a copy of one of them, the
-        distance is that of the next.
+        Normal examples are not neighbors of themselves: for an exact copy of a normal example, the
+        distance is that to the next nearest one.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        load: From stored rows to data; what it draws follows from the seed.
-        rows: Normal data in batches: those of the training, 10,000 are enough.
+        load: Converts stored rows to model input; its randomness follows from the seed.
+        batches: Normal data, usually training data; 10,000 rows suffice.
         method: "both", "density" or "distance".
-        samples: Importance samples for each datum.
-        seed: Which draws.
+        samples: The number of importance samples.
+        seed: The random seed.
 
     Raises:
-        VariedError: If there is no such way, or the normal data are fewer than two.
+        VariedError: If the method is unknown, or there are fewer than two normal examples.
     """
 
     def __init__(
         self,
         model: LatentModel,
         load: Callable[[Tensor], Tensor],
-        rows: Iterable[Batch],
+        batches: Iterable[Batch],
         *,
         method: str = "both",
         samples: int = 100,
         seed: int = 0,
     ) -> None:
-        if method not in WAYS:
-            raise VariedError(f"Data are not judged by '{method}': {suggest(method, WAYS)}")
+        if method not in ANOMALY_METHODS:
+            raise VariedError(f"Unknown method '{method}': {suggest(method, ANOMALY_METHODS)}")
         self.model, self.load, self.method = model, load, method
         self.samples, self.seed = samples, seed
-        batches = list(rows)
-        self.places = self._places(batches)
-        if len(self.places) < 2:
-            raise VariedError("Two normal data are needed at least, to judge others beside them.")
-        nats, distance, _ = self._values(_first(batches, USUAL))
-        self.usual = _usual(nats), _usual(distance)
+        normal = list(batches)
+        self.normal_features = self._features(normal)
+        if len(self.normal_features) < 2:
+            raise VariedError("An anomaly score needs at least two normal examples.")
+        nll, distance, _ = self._scores(_first_rows(normal, SCALE_ROWS))
+        self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
-    def judge(self, rows: Iterable[Batch]) -> AnomalyScores:
-        """Return how strange data are; the same datum always is as strange."""
-        nats, distance, cost = self._values(list(rows))
-        return AnomalyScores(self.score(nats, distance), nats, distance, cost)
+    def score(self, batches: Iterable[Batch]) -> AnomalyScores:
+        """Return the scores of examples, which do not depend on their order or batches."""
+        nll, distance, element_nll = self._scores(list(batches))
+        return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
 
-    def score(self, nats: Tensor, distance: Tensor) -> Tensor:
-        """Return the score that -log p(x) and the distance come to, with shape (N)."""
-        if self.method != "both":
-            return nats if self.method == "density" else distance
-        of_nats, of_distance = self.usual
-        return _bent(nats, *of_nats) + _bent(distance, *of_distance)
+    def combine(self, nll: Tensor, distance: Tensor) -> Tensor:
+        """Return the score of the method from -log p(x) and the distance, with shape (N)."""
+        if self.method == "both":
+            return _squash(nll, *self.nll_scale) + _squash(distance, *self.distance_scale)
+        return nll if self.method == "density" else distance
 
-    def _values(self, rows: list[Batch]) -> tuple[Tensor, Tensor, Tensor]:
-        found = negative_log_likelihood(
-            self.model, self.load, rows, samples=self.samples, seed=self.seed
+    def _scores(self, batches: list[Batch]) -> tuple[Tensor, Tensor, Tensor]:
+        result = negative_log_likelihood(
+            self.model, self.load, batches, samples=self.samples, seed=self.seed
         )
-        return found.score.double(), _nearest_other(self._places(rows), self.places), found.cost
+        distance = _distance_to_other(self._features(batches), self.normal_features)
+        return result.nll.double(), distance, result.element_nll
 
-    def _places(self, rows: list[Batch]) -> Tensor:
-        """Return where data lie: what they are, and what the model leaves of it; (N, 2 D)."""
-        found, device = [], next(self.model.parameters()).device
+    def _features(self, batches: list[Batch]) -> Tensor:
+        """Return each example and its residual, with shape (N, 2 D); missing values are imputed."""
+        features, device = [], next(self.model.parameters()).device
         with eval_float32(self.model):
-            for batch in rows:
-                moved = batch.to(device)
-                x = load_seeded(self.load, moved.x, self.seed)
-                made = reconstruct(self.model, zero_missing(x, moved.mask), moved.c)
-                x = x if moved.mask is None else torch.where(moved.mask > 0, x, made)
-                found.append(torch.cat([x.flatten(1), (x - made).flatten(1)], 1).cpu())
-        return torch.cat(found).double()
+            for batch in batches:
+                rows = batch.to(device)
+                x, mask = load_seeded(self.load, rows.x, self.seed), rows.mask
+                reconstruction = reconstruct(self.model, zero_missing(x, mask), rows.c)
+                x = x if mask is None else torch.where(mask > 0, x, reconstruction)
+                features.append(torch.cat([x.flatten(1), (x - reconstruction).flatten(1)], 1).cpu())
+        return torch.cat(features).double()
 
 
-def _nearest_other(rows: Tensor, among: Tensor) -> Tensor:
-    """Return the distance of each row from the nearest that is not the same; shape (N)."""
-    index, distance = to_nearest(rows, among)
-    same = torch.nonzero(distance <= SAME * (1 + rows.norm(dim=1)))[:, 0]
-    for start, chunk in squares(rows[same], among) if len(same) else ():
-        at = torch.arange(len(chunk))
-        these = same[start + at]
-        chunk[at, index[these]] = torch.inf
-        # Squares of differences, unlike the differences of squares in a chunk, lose no digits.
-        distance[these] = (rows[these] - among[chunk.argmin(1)]).norm(dim=1)
-    return distance
+def _distance_to_other(rows: Tensor, reference: Tensor) -> Tensor:
+    """Return the distance of each row from the nearest reference row that is not equal to it."""
+    distances = []
+    for start, squared in squares(rows, reference):
+        chunk, nearest = rows[start : start + len(squared)], squared.topk(2, largest=False).indices
+        # The norm of a difference, unlike the expanded square, loses no digits to cancellation.
+        first, second = (chunk[:, None] - reference[nearest]).norm(dim=2).unbind(1)
+        is_equal = first <= EQUAL * (1 + chunk.norm(dim=1))
+        distances.append(torch.where(is_equal, second, first))
+    return torch.cat(distances)
 
 
-def _usual(values: Tensor) -> tuple[float, float]:
-    """Return the median, and how far above it the 90 % quantile lies."""
-    middle, high = values.quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
-    return middle, max(high - middle, 1e-9)
+def _median_and_scale(values: Tensor) -> tuple[float, float]:
+    """Return the median, and the distance from it to the 90 % quantile."""
+    median, high = values.quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
+    return median, max(high - median, 1e-9)
 
 
-def _first(rows: list[Batch], least: int) -> list[Batch]:
-    """Return batches that hold so many rows at least, where there are as many."""
-    found: list[Batch] = []
-    for batch in rows:
-        if sum(map(len, found)) < least:
-            found.append(batch)
-    return found
+def _first_rows(batches: list[Batch], n: int) -> list[Batch]:
+    """Return the first batches that together hold at least n rows, or all of them."""
+    selected: list[Batch] = []
+    for batch in batches:
+        if sum(map(len, selected)) < n:
+            selected.append(batch)
+    return selected
 
 
-def _bent(values: Tensor, middle: float, width: float) -> Tensor:
-    """Return values in units of their usual width above the middle, the far ones drawn in."""
-    u = (values - middle) / width
-    bent: Tensor = u.sign() * u.abs().log1p()
-    return bent
+def _squash(values: Tensor, median: float, scale: float) -> Tensor:
+    """Standardize values and compress them with a signed logarithm."""
+    u = (values - median) / scale
+    return u.sign() * u.abs().log1p()

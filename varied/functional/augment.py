@@ -1,10 +1,12 @@
-"""More labeled data: made by a model of classes, or by plain means, and what they are worth."""
+"""Data augmentation with a model or classical methods, and the accuracy that it gains."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,113 +15,107 @@ from torch.nn.functional import cross_entropy
 
 from varied.errors import VariedError
 from varied.evaluate.estimate import Estimate
-from varied.functional.sample import sample
+from varied.functional.generate import sample
 from varied.models import M1, LatentModel
 from varied.models.classifier import add_dropout
 from varied.nets import NETS
 from varied.nets.random_affine import RandomAffine
 from varied.seeding import derive_seed, generator, seeded
 
-__all__ = ["Gain", "class_counts", "gains", "random_shift", "sample_classes", "smote"]
-
-#: Rows that pass through a model at once.
-ROWS = 500
-#: How far plain augmentation moves a picture: parts of its side, and degrees.
-SHIFT, TURN = 0.08, 10.0
-#: Neighbors of its class towards which a row is moved.
-CLOSEST = 5
-#: The net that learns to classify pictures, and how it does.
+#: Rows that are sampled or classified together.
+CHUNK = 500
+#: Largest random shift, as a fraction of the image size, and largest rotation in degrees.
+MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
+#: Nearest neighbors of the same class that SMOTE interpolates to.
+NEIGHBORS = 5
+#: The convolutional classifier of images and its training.
 NET, DROPOUT = {"width": 16, "depth": 2, "dense_width": 64}, 0.3
-STEPS, BATCH, RATE = 400, 64, 2e-3
+STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
+
+LabeledData = tuple[Tensor, Tensor]
 
 
 def class_counts(
     counts: Sequence[int], per_class: int | None = None, *, balance: bool = False
 ) -> list[int]:
-    """Return how many of each class to make.
+    """Return how many examples of each class to generate.
 
     Arguments:
-        counts: How many real ones there are; of a class that has none, none is made.
-        per_class: How many to make of each; where ``balance`` is set, how many of each there are to
-            be in the end.
-        balance: Whether classes are filled up, to ``per_class`` or to the largest of them.
+        counts: The number of real examples of each class. Nothing is generated for a class without
+            any, since the model has not learned it.
+        per_class: The number to generate of each class; if ``balance`` is set, the number of real
+            and generated examples together.
+        balance: Whether to fill up classes to ``per_class`` or to the size of the largest class.
 
     Raises:
-        VariedError: If nothing would be made.
+        VariedError: If nothing would be generated.
 
     Example:
-        >>> class_counts([5, 2], 3), class_counts([5, 2], balance=True), class_counts([5, 2], 4, balance=True)
-        ([3, 3], [0, 3], [0, 2])
+        >>> class_counts([5, 2], 3), class_counts([5, 2], balance=True)
+        ([3, 3], [0, 3])
+        >>> class_counts([5, 2], 4, balance=True)
+        [0, 2]
     """
     if per_class is None and not balance:
-        raise VariedError("Say how many to make: per_class=500 of each, or balance=True.")
-    goal = max(counts) if per_class is None else per_class
-    # Of a class that was never seen a model can only make something else.
-    found = [max(goal - count * balance, 0) if count else 0 for count in counts]
-    if sum(found) < 1:
-        raise VariedError(
-            "There is nothing to make: all classes are as large as that; give per_class."
-        )
-    return found
+        raise VariedError("Give the number to generate: per_class=500, or balance=True.")
+    target = max(counts) if per_class is None else per_class
+    missing = [max(target - count * balance, 0) if count else 0 for count in counts]
+    if sum(missing) < 1:
+        raise VariedError(f"All classes have at least {target} examples; give a larger per_class.")
+    return missing
 
 
 def sample_classes(
     model: LatentModel,
     labels: Tensor,
-    classes: int,
+    n_classes: int,
     *,
     temperature: float = 1.0,
     sample_x: bool = False,
     seed: int = 0,
 ) -> Tensor:
-    """Return new data of given classes, with shape (N, *event).
+    """Return samples of given classes, with shape (N, *event).
 
     Arguments:
-        model: A model whose context is the class, or that has classes of its own (M2, M1+M2).
-        labels: The class of each datum to make, int64 with shape (N).
-        classes: How many classes there are.
-        temperature: Below 1 is more typical.
-        sample_x: Whether to draw from p(x given z) rather than take its mean.
-        seed: Which draws.
+        model: A model that is conditioned on the class, or that infers it (M2, M1+M2).
+        labels: The class of each sample, int64 with shape (N).
+        n_classes: The number of classes.
+        temperature: Values below 1 give more typical samples.
+        sample_x: Whether to sample from p(x | z) instead of returning its mean.
+        seed: The random seed.
 
     Raises:
-        VariedError: If the model has a classifier upon its codes and no model of the classes.
+        VariedError: If the model is M1, which has a classifier but no p(x | class).
     """
     if isinstance(model, M1):
         raise VariedError(
-            "M1 tells classes apart and makes none; train with model='m2' or 'conditional-vae'."
+            "M1 classifies but cannot generate a class; train with model='m2' or "
+            "model='conditional-vae'."
         )
-    c = torch.eye(classes)[labels]
-    parts = [
-        sample(
-            model,
-            len(some),
-            some,
-            temperature=temperature,
-            sample_x=sample_x,
-            seed=derive_seed(seed, "made", i),
-        )
-        for i, some in enumerate(c.split(ROWS))
-    ]
-    return torch.cat(parts)
+    chunks = []
+    for i, c in enumerate(torch.eye(n_classes)[labels].split(CHUNK)):
+        draw = derive_seed(seed, "made", i)
+        x = sample(model, len(c), c, temperature=temperature, sample_x=sample_x, seed=draw)
+        chunks.append(x)
+    return torch.cat(chunks)
 
 
 def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
-    """Return pictures, each shifted and turned a little: plain augmentation.
+    """Return randomly shifted and rotated images: classical augmentation.
 
-    They are shifted by up to 8 % of their sides and turned by up to 10 degrees, and what comes in
-    from outside is what stands at the edge.
+    The shift is up to 8 % of the size and the rotation up to 10 degrees. Border pixels are repeated
+    outside the image.
 
     Arguments:
-        x: Pictures as uint8, with shape (N, C, H, W).
-        seed: Which moves.
+        x: Images as uint8, with shape (N, C, H, W).
+        seed: The random seed.
     """
-    found = RandomAffine(SHIFT, TURN)(x.float(), generator(seed, "moved"))
-    return found.round().clamp(0, 255).to(torch.uint8)
+    shifted = RandomAffine(MAX_SHIFT, MAX_DEGREES)(x.float(), generator(seed, "moved"))
+    return shifted.round().clamp(0, 255).to(torch.uint8)
 
 
-def smote(x: Tensor, labels: Tensor, which: Tensor, *, seed: int = 0) -> Tensor:
-    r"""Return rows between others and neighbors of their class: plain augmentation.
+def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
+    r"""Return interpolations between rows and their neighbors of the same class (SMOTE).
 
     .. math:: x_i + u \, (x_j - x_i), \qquad u \sim U(0, 1), \quad j \text{ one of the 5 nearest}
 
@@ -128,144 +124,148 @@ def smote(x: Tensor, labels: Tensor, which: Tensor, *, seed: int = 0) -> Tensor:
         https://arxiv.org/abs/1106.1813
 
     Arguments:
-        x: Rows of numbers, with shape (N, D).
+        x: Numeric rows, with shape (N, D).
         labels: Their classes, int64 with shape (N).
-        which: The rows to begin from, int64 with shape (M).
-        seed: Which neighbors, and how far.
+        index: The rows to start from, int64 with shape (M); one without neighbors is repeated.
+        seed: The random seed.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    dice = generator(seed, "between")
-    place, share = torch.rand(len(which), generator=dice), torch.rand(len(which), generator=dice)
-    made = x[which].clone()
-    for one in labels[which].unique():
-        rows, some = torch.nonzero(labels == one)[:, 0], labels[which] == one
-        near = min(CLOSEST, len(rows) - 1)
-        if not near:
-            continue  # a row that is alone has no neighbor, and is repeated
-        search = NearestNeighbors(n_neighbors=near + 1).fit(x[rows].numpy())
-        found = search.kneighbors(x[which[some]].numpy(), return_distance=False)
-        chosen = 1 + (place[some] * near).long()
-        other = x[rows[torch.from_numpy(found).gather(1, chosen[:, None])[:, 0]]]
-        made[some] += share[some, None] * (other - made[some])
-    return made
+    rng = generator(seed, "between")
+    rank, u = torch.rand(len(index), generator=rng), torch.rand(len(index), generator=rng)
+    rows = x[index].clone()
+    for label in labels[index].unique():
+        members, starts = torch.nonzero(labels == label)[:, 0], labels[index] == label
+        n_neighbors = min(NEIGHBORS, len(members) - 1)
+        if not n_neighbors:
+            continue
+        search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(x[members].numpy())
+        nearest = torch.from_numpy(search.kneighbors(rows[starts].numpy(), return_distance=False))
+        selected = 1 + (rank[starts] * n_neighbors).long()  # the nearest is the row itself
+        neighbors = x[members[nearest.gather(1, selected[:, None])[:, 0]]]
+        rows[starts] += u[starts, None] * (neighbors - rows[starts])
+    return rows
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How well a learner does on real data that neither it nor the model has seen.
+    """The accuracy of a classifier on test data, and its gain from additional training data.
 
     Arguments:
-        learner: Its name.
-        taught: What it learned from.
-        rows: How many.
-        accuracy: The balanced accuracy on the test rows, and its spread over the seeds.
-        gain: That less what real rows alone taught with the same seed, and its standard error.
+        classifier: The name of the classifier.
+        training_data: The name of the training data.
+        rows: The number of training rows.
+        accuracy: The balanced test accuracy, with its standard deviation over seeds as error.
+        gain: The difference to training on real data alone with the same seed, and its standard
+            error.
     """
 
-    learner: str
-    taught: str
+    classifier: str
+    training_data: str
     rows: int
     accuracy: Estimate
     gain: Estimate
 
 
 def gains(
-    real: tuple[Tensor, Tensor],
-    made: Mapping[str, tuple[Tensor, Tensor]],
-    test: tuple[Tensor, Tensor],
+    real: LabeledData,
+    generated: Mapping[str, LabeledData],
+    test: LabeledData,
     *,
     seeds: int = 3,
 ) -> list[Gain]:
-    """Return what made rows add to real ones, beside what plain augmentation adds.
+    """Return the gain in test accuracy from generated data and from classical augmentation.
 
-    Of pictures a small convolutional net learns, with as many steps whatever it learns from; of
-    rows of numbers a logistic regression and a forest. Plain rows are as many of each class as made
-    ones: pictures are shifted and turned, rows stand between neighbors of their class.
+    Images are classified by a small convolutional network that is trained for the same number of
+    steps on all training data; numeric rows are classified by logistic regression and a random
+    forest. Classical augmentation adds as many examples of each class as were generated, by
+    `random_shift` or `smote`.
 
     Warning:
-        The errors hold the luck of the learners and of the plain moves, and not that of the real
-        rows or of the model; for these repeat the whole with other rows.
+        The errors include the randomness of the classifiers and of the classical augmentation, but
+        not that of the real data or of the model: for these, repeat everything with other data.
 
     Arguments:
-        real: Rows that the model was trained on, uint8 pictures (N, C, H, W) or numbers (N, D), and
+        real: The training data of the model: uint8 images (N, C, H, W) or numeric rows (N, D), and
             their classes, int64 with shape (N).
-        made: Rows that it, or several, made, and their classes, by a name for each.
-        test: Rows that nothing has seen, and their classes.
-        seeds: How often each learner is trained.
+        generated: Generated data and their classes, by the name of the generator.
+        test: Held-out data and their classes.
+        seeds: The number of times that each classifier is trained.
     """
-    (x, y), classes = real, next(iter(made.values()))[1]
-    learners = {"conv net": _pictures} if x.dtype == torch.uint8 else _learners()
-    scores: dict[tuple[str, str], list[float]] = {}
-    sizes = {"real": len(x)}
+    x, y = real
+    labels = next(iter(generated.values()))[1]
+    classifiers: dict[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]] = (
+        {"conv net": _fit_conv_net}
+        if x.dtype == torch.uint8
+        else {name: partial(_fit_sklearn, name) for name in ("logistic", "forest")}
+    )
+    accuracies: dict[tuple[str, str], list[float]] = defaultdict(list)
+    sizes = {}
     for seed in range(seeds):
-        which = _alike(y, classes, seed)
-        plain = random_shift(x[which], seed=seed) if x.ndim == 4 else smote(x, y, which, seed=seed)
-        taught = {
-            "real": (x, y),
-            "real + plain": (torch.cat([x, plain]), torch.cat([y, y[which]])),
-        }
-        for name, (rows, targets) in made.items():
-            taught[f"real + {name}"] = torch.cat([x, rows]), torch.cat([y, targets])
-        sizes = {name: len(rows) for name, (rows, _) in taught.items()}
-        for learner, learn in learners.items():
-            for name, (rows, targets) in taught.items():
-                said = learn(rows, targets, test[0], seed)
-                scores.setdefault((learner, name), []).append(_balanced(said, test[1]))
-    found = []
-    for (learner, name), each in scores.items():
-        values, base = np.array(each), np.array(scores[learner, "real"])
-        told = Estimate(float(values.mean()), _error(values) * math.sqrt(seeds), len(test[1]))
-        gain = Estimate(float((values - base).mean()), _error(values - base), len(test[1]))
-        found.append(Gain(learner, name, sizes[name], told, gain))
-    return found
+        index = _rows_with_labels(y, labels, seed)
+        shifted = (
+            random_shift(x[index], seed=seed) if x.ndim == 4 else smote(x, y, index, seed=seed)
+        )
+        additions = {"real": (x[:0], y[:0]), "real + plain": (shifted, y[index])}
+        additions |= {f"real + {name}": data for name, data in generated.items()}
+        for name, (more_x, more_y) in additions.items():
+            rows, targets = torch.cat([x, more_x]), torch.cat([y, more_y])
+            sizes[name] = len(rows)
+            for classifier, fit in classifiers.items():
+                predicted = fit(rows, targets, test[0], seed)
+                accuracies[classifier, name].append(_balanced_accuracy(predicted, test[1]))
+    results = []
+    for classifier in classifiers:
+        baseline = np.array(accuracies[classifier, "real"])
+        for name, size in sizes.items():
+            values = np.array(accuracies[classifier, name])
+            accuracy = Estimate(float(values.mean()), _std(values), len(test[1]))
+            error = _std(values - baseline) / math.sqrt(seeds)
+            gain = Estimate(float((values - baseline).mean()), error, len(test[1]))
+            results.append(Gain(classifier, name, size, accuracy, gain))
+    return results
 
 
-def _alike(labels: Tensor, made: Tensor, seed: int) -> Tensor:
-    """Return real rows, drawn with repeats, that have the classes of the made ones in turn."""
-    dice, which = generator(seed, "alike"), torch.zeros(len(made), dtype=torch.int64)
-    for one in made.unique():
-        rows, places = (torch.nonzero(some == one)[:, 0] for some in (labels, made))
-        which[places] = rows[torch.randint(len(rows), (len(places),), generator=dice)]
-    return which
+def _rows_with_labels(labels: Tensor, targets: Tensor, seed: int) -> Tensor:
+    """Draw a row with each target label, with replacement."""
+    rng, index = generator(seed, "alike"), torch.zeros(len(targets), dtype=torch.int64)
+    for label in targets.unique():
+        rows = torch.nonzero(labels == label)[:, 0]
+        positions = torch.nonzero(targets == label)[:, 0]
+        index[positions] = rows[torch.randint(len(rows), (len(positions),), generator=rng)]
+    return index
 
 
-def _pictures(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
-    """Return what a small convolutional net says of test pictures."""
+def _fit_conv_net(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
+    """Train a small convolutional network, and return its predictions on test images."""
     with seeded(seed, "gains"):
         net = NETS["conv"](tuple(x.shape[1:]), (int(y.max()) + 1,), **NET)
         net = add_dropout(net, DROPOUT).train()
-        optimizer = torch.optim.Adam(net.parameters(), RATE)
-        rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
+        optimizer = torch.optim.Adam(net.parameters(), LEARNING_RATE)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
         for _ in range(STEPS):
-            rows = torch.randint(len(x), (BATCH,))
+            rows = torch.randint(len(x), (BATCH_SIZE,))
             optimizer.zero_grad()
             cross_entropy(net(x[rows].float() / 255), y[rows]).backward()
             optimizer.step()
-            rates.step()
+            schedule.step()
     net.eval()
     with torch.no_grad():
-        return torch.cat([net(some.float() / 255).argmax(1) for some in test.split(ROWS)])
+        return torch.cat([net(images.float() / 255).argmax(1) for images in test.split(CHUNK)])
 
 
-def _learners() -> Mapping[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]]:
+def _fit_sklearn(name: str, x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
     from varied.evaluate.tstr import CLASSIFIERS
 
-    def learner(name: str) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
-        def learn(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
-            one = CLASSIFIERS[name](seed).fit(x.numpy(), y.numpy())
-            return torch.from_numpy(one.predict(test.numpy()))
-
-        return learn
-
-    return {name: learner(name) for name in ("logistic", "forest")}
+    classifier = CLASSIFIERS[name](seed).fit(x.numpy(), y.numpy())
+    return torch.from_numpy(classifier.predict(test.numpy()))
 
 
-def _balanced(said: Tensor, truth: Tensor) -> float:
-    """Return the mean over classes of the share that was told rightly."""
-    shares = [(said[truth == one] == one).double().mean() for one in truth.unique()]
-    return float(torch.stack(shares).mean())
+def _balanced_accuracy(predicted: Tensor, truth: Tensor) -> float:
+    from sklearn.metrics import recall_score
+
+    return float(recall_score(truth, predicted, labels=truth.unique(), average="macro"))
 
 
-def _error(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def _std(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else math.nan

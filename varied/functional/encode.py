@@ -1,4 +1,4 @@
-"""Codes: what the encoder says of each datum."""
+"""Encoding: statistics of the posterior."""
 
 from __future__ import annotations
 
@@ -14,36 +14,56 @@ from varied.models import LatentModel
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
-__all__ = ["Codes", "embed", "encode"]
-
 
 @dataclass(frozen=True)
 class Codes:
-    """The code of each datum.
+    """Statistics of the posterior q(z | x) of N examples.
 
     Arguments:
-        mean: The mean of the posterior, the embedding, with shape (N, D).
-        spread: Its standard deviation, the uncertainty, with shape (N, D).
-        rate: The KL of each datum, with shape (N), in nats; None where there is no density.
+        mean: The posterior mean, which is the code, with shape (N, D).
+        std: The posterior standard deviation, with shape (N, D).
+        kl: KL(q(z | x) || p(z)) in nats, with shape (N); None if the posterior has no density.
     """
 
     mean: Tensor
-    spread: Tensor
-    rate: Tensor | None
+    std: Tensor
+    kl: Tensor | None
 
 
-def encode(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Codes:
-    """Return the codes of data, in order; means and no draws, so they are always the same."""
-    seen = forward_pass(model, load, rows)
-    return Codes(seen.mean, seen.spread, seen.rate)
+def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Codes:
+    """Return the posterior mean, standard deviation and KL of each example, in order.
+
+    Arguments:
+        model: The model; neither it nor torch's random state is changed.
+        load: Converts stored rows to model input.
+        batches: The data.
+    """
+    result = forward_pass(model, load, batches)
+    return Codes(result.mean, result.spread, result.rate)
 
 
-def embed(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Tensor:
-    """Return the mean codes of data alone, with shape (N, D); dearer numbers are not computed."""
-    found = []
+def embed(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Tensor:
+    """Return the posterior means alone, with shape (N, D), which is faster than `encode`.
+
+    Arguments:
+        model: The model; neither it nor torch's random state is changed.
+        load: Converts stored rows to model input.
+        batches: The data.
+    """
+    return map_batches(model, load, batches, lambda x, c: model.encode(x, c).mean.flatten(1))
+
+
+def map_batches(
+    model: LatentModel,
+    load: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    function: Callable[[Tensor, Tensor | None], Tensor],
+) -> Tensor:
+    """Return the concatenated results of a function of the input and the context of each batch."""
+    results, device = [], next(model.parameters()).device
     with eval_float32(model):
-        for index, batch in enumerate(rows):
+        for index, batch in enumerate(batches):
             with seeded(0, "evaluate", index):
-                moved = batch.to(next(model.parameters()).device)
-                found.append(model.encode(load(moved.x), moved.c).mean.flatten(1).cpu())
-    return torch.cat(found)
+                rows = batch.to(device)
+                results.append(function(load(rows.x), rows.c).cpu())
+    return torch.cat(results)

@@ -1,23 +1,29 @@
-"""Draws of the code with their weights: what imputation and detection stand on."""
+"""Importance sampling with the posterior as proposal: weighted draws, and -log p(x)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from varied import distributions as d
-from varied.distributions import base_distribution
+from varied.data.batches import Batch, iter_batches
+from varied.distributions import Gaussian, base_distribution
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
+from varied.runtime import eval_float32
 from varied.seeding import seeded
 from varied.trace import Level, Trace
 
-__all__ = ["CHUNK", "importance_bound", "posterior_draws"]
-
-#: Numbers that the draws of one chunk of rows may fill.
+#: Maximum number of decoder outputs per chunk of rows.
 CHUNK = 2**21
+
+
+def chunk_size(model: LatentModel, x: Tensor, samples: int) -> int:
+    """Return the number of rows whose draws fit into one chunk."""
+    return max(1, CHUNK // (samples * x[0].numel() * model.params_per_element))
 
 
 def posterior_draws(
@@ -29,37 +35,43 @@ def posterior_draws(
     samples: int,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return draws of the code of each datum, and their log-weights.
+    r"""Return draws from the posterior of each example, with their log importance weights.
 
     .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \qquad z_k \sim q(z \mid x)
 
-    The draws hang on the datum and the seed alone, so that the same datum always comes to the same,
-    wherever it stands: all data share the noise that is scaled by their posterior. Where that is
-    not a Gaussian they are drawn one by one, which takes longer.
+    The draws of an example depend on that example and the seed alone, not on the rest of the batch:
+    all Gaussian posteriors scale the same noise, and other posteriors are sampled one example at a
+    time, which is slower.
 
     Arguments:
-        model: The model; call it in evaluation mode, without gradients.
+        model: The model, in evaluation mode and without gradients.
         x: Data, with shape (B, *event).
         c: The context, with shape (B, F), or None.
         mask: 1 where observed, with the shape of ``x``, or None.
-        samples: The number K of draws; those of all classes together, where a model tries every
-            class, each of them once at least.
-        seed: Which draws.
+        samples: The number K of draws. A model that enumerates classes divides them among the
+            classes, with at least one draw of each.
+        seed: The random seed.
 
     Returns:
-        Codes with shape (K, B, *latent), as `decode` takes them, and nats with shape (K, B).
+        Latent variables with shape (K, B, *latent), and log weights in nats with shape (K, B).
     """
     x = zero_missing(x, mask)
     q = model.encode(x, c) if isinstance(model, VAE) else None
-    if q is None or not isinstance(base_distribution(q), d.Gaussian):
-        found = [_alone(model, *_row(i, x, c, mask), samples, seed) for i in range(len(x))]
-        codes, log_w = zip(*found, strict=True)
-        return torch.cat(codes, 1), torch.cat(log_w, 1)
+    if q is None or not isinstance(base_distribution(q), Gaussian):
+        rows = iter_batches(x, c, mask, size=1)
+        draws, log_w = zip(*(_row_draws(model, row, samples, seed) for row in rows), strict=True)
+        return torch.cat(draws, 1), torch.cat(log_w, 1)
     with seeded(seed, "weigh"):
-        shared = torch.randn(samples, 1, *q.event_shape, device=x.device)
-    z: Tensor = q.mean + q.variance.sqrt() * shared
+        noise = torch.randn(samples, 1, *q.event_shape, device=x.device)
+    z: Tensor = q.mean + q.variance.sqrt() * noise
     assert isinstance(model, VAE)
     return z, Trace(x, model.decode(z, c), [Level(z, q, model.prior(c))], mask, c=c).log_weight
+
+
+def _row_draws(model: LatentModel, row: Batch, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    with seeded(seed, "weigh"):
+        trace = model(row.x, row.c, row.mask, max(1, samples // model.num_enumerated))
+    return trace.z, trace.log_weight
 
 
 def importance_bound(log_w: Tensor) -> Tensor:
@@ -67,21 +79,75 @@ def importance_bound(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 
-def _row(
-    i: int, x: Tensor, c: Tensor | None, mask: Tensor | None
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    rows = slice(i, i + 1)
-    return x[rows], None if c is None else c[rows], None if mask is None else mask[rows]
+def weighted_mean(values: Tensor, log_w: Tensor) -> Tensor:
+    """Return the self-normalized importance-weighted mean of values, (K, B, ...) to (B, ...)."""
+    return torch.einsum("kb...,kb->b...", values, log_w.softmax(0))
 
 
-def _alone(
+@dataclass(frozen=True)
+class NLL:
+    """The negative log-likelihood of N examples.
+
+    Arguments:
+        nll: -log p(x) by importance sampling, in nats, with shape (N).
+        element_nll: -log p(x_j | z) of each element, averaged over the posterior, in nats, with
+            shape (N, *event): which elements make an example unlikely.
+    """
+
+    nll: Tensor
+    element_nll: Tensor
+
+
+def negative_log_likelihood(
     model: LatentModel,
-    x: Tensor,
-    c: Tensor | None,
-    mask: Tensor | None,
-    samples: int,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    with seeded(seed, "weigh"):
-        trace = model(x, c, mask, max(1, samples // model.num_enumerated))
-    return trace.z, trace.log_weight
+    load: Callable[[Tensor], Tensor],
+    batches: Iterable[Batch],
+    *,
+    samples: int = 100,
+    seed: int = 0,
+) -> NLL:
+    r"""Return -log p(x) of each example and the contribution of each element given the code.
+
+    .. math:: s = -\log \frac1K \sum_k w_k, \qquad
+        c_j = -\sum_k \bar w_k \log p(x_j \mid z_k), \qquad \bar w_k = w_k / \sum_l w_l
+
+    The result for an example does not depend on the order or the batches of the data.
+
+    References:
+        Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
+
+    Warning:
+        Out-of-distribution data can have a high likelihood, in particular if they are simpler than
+        the training data: see `varied explain anomaly`. Compare the values with those of normal
+        data; their absolute size means little.
+
+    Arguments:
+        model: The model; neither it nor torch's random state is changed.
+        load: Converts stored rows to model input; its randomness follows from the seed.
+        batches: The data.
+        samples: The number K of importance samples.
+        seed: The random seed.
+    """
+    nll, element_nll = [], []
+    device = next(model.parameters()).device
+    with eval_float32(model):
+        for batch in batches:
+            stored = batch.to(device)
+            size = chunk_size(model, stored.x, samples)
+            for rows in iter_batches(stored.x, stored.c, stored.mask, size=size):
+                x, c, mask = load_seeded(load, rows.x, seed), rows.c, rows.mask
+                z, log_w = posterior_draws(model, x, c, mask, samples=samples, seed=seed)
+                px = base_distribution(model.decode(z, c))
+                elements = -px.log_prob(x) * (1 if mask is None else mask)
+                nll.append(-importance_bound(log_w).cpu())
+                element_nll.append(weighted_mean(elements, log_w).cpu())
+    return NLL(torch.cat(nll), torch.cat(element_nll))
+
+
+def load_seeded(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
+    """Convert stored rows to model input with randomness that depends on the row alone."""
+    inputs = []
+    for row in stored.split(1):
+        with seeded(seed, "strangeness"):
+            inputs.append(load(row))
+    return torch.cat(inputs)

@@ -1,4 +1,4 @@
-"""What is missing, given what is there."""
+"""Imputation: missing values given observed ones."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from varied import distributions as d
+from varied.data.batches import Batch, iter_batches
 from varied.distributions import base_distribution
-from varied.functional.importance_sampling import CHUNK, posterior_draws
+from varied.functional.importance_sampling import chunk_size, posterior_draws, weighted_mean
 from varied.functional.interval_calibration import inflate_draws
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
-__all__ = ["impute"]
-
-#: Draws that say how wide those of a cell are, where fewer are asked for.
-SPREAD = 20
+#: Draws from which the standard deviation of an element is estimated if fewer are requested.
+MIN_DRAWS = 20
 
 
 def impute(
@@ -29,85 +28,100 @@ def impute(
     n_draws: int = 20,
     samples: int = 100,
     sweeps: int = 0,
-    widths: Tensor | None = None,
+    scale: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    r"""Return data with what is missing drawn from p(missing given observed), several times.
+    r"""Return multiple imputations: draws from p(missing | observed) by importance resampling.
 
     .. math:: z_k \sim q(z \mid x_o), \quad w_k \propto \frac{p(x_o \mid z_k) \, p(z_k)}
         {q(z_k \mid x_o)}, \quad z \sim \sum_k w_k \delta_{z_k}, \quad x_m \sim p(x_m \mid z)
 
-    The spread of the draws is the uncertainty of a cell: take their mean or mode for one value, and
-    their quantiles for an interval.
+    The variation between the draws is the uncertainty of an element: use their mean or mode as a
+    point estimate and their quantiles as an interval.
 
     References:
         MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
-        2019), https://arxiv.org/abs/1812.02633; with ``sweeps``, the chain of Stochastic
+        2019), https://arxiv.org/abs/1812.02633; with ``sweeps``, the Markov chain of Stochastic
         Backpropagation and Approximate Inference in Deep Generative Models (Rezende et al., 2014),
         https://arxiv.org/abs/1401.4082
 
     Warning:
-        That a cell is missing must be chance, given what is observed. An encoder that saw no gaps
-        in training guesses at them; ``sweeps`` show it what was drawn so far in their place.
+        Values must be missing at random given the observed ones. An encoder that was trained
+        without missing values extrapolates; ``sweeps`` replace the zeros in its input by draws.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        x: Data, with shape (N, *event); the rows of a table say themselves what is missing.
+        x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
         c: The context, with shape (N, F), or None.
         mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
-        n_draws: The number M of completed data sets.
-        samples: The number K of draws of the code that each is chosen from.
-        sweeps: How often the completed data are encoded again, and what was missing drawn anew.
-        widths: What the spread of the draws of each element is multiplied by, with the shape of one
-            datum, as `varied.functional.inflation_factor` finds it; None leaves them as they are.
-        seed: Which draws.
+        n_draws: The number M of imputations.
+        samples: The number K of posterior draws from which each imputation selects one.
+        sweeps: The number of times that the completed data are encoded again and the missing
+            values redrawn.
+        scale: A factor on the standard deviation of the draws of each element, with the shape of
+            one example, as returned by `varied.functional.inflation_factor`.
+        seed: The random seed.
 
     Returns:
         Data with shape (M, N, *event), equal to ``x`` where it was observed.
     """
-    wanted, n_draws = n_draws, n_draws if widths is None else max(n_draws, SPREAD)
-    at_once = max(1, CHUNK // (max(samples, n_draws) * x[0].numel() * model.params_per_element))
-    found = []
+    drawn_per_row = n_draws if scale is None else max(n_draws, MIN_DRAWS)
+    size = chunk_size(model, x, max(samples, drawn_per_row))
+    chunks = []
     with eval_float32(model), seeded(seed, "impute"):
-        for i in range(0, len(x), at_once):
-            rows, their_c, their_mask = (
-                None if t is None else t[i : i + at_once] for t in (x, c, mask)
-            )
-            assert rows is not None
-            z, log_w = posterior_draws(model, rows, their_c, their_mask, samples=samples, seed=seed)
-            pick = torch.multinomial(log_w.softmax(0).T, n_draws, replacement=True).T  # (M, B)
-            z = z[pick, torch.arange(len(rows), device=x.device)]
-            filled = _drawn(model.decode(z, their_c), rows, their_mask)
-            found.append(_again(model, filled, rows, their_c, their_mask, sweeps))
-    made = torch.cat(found, 1)
-    return made if widths is None else inflate_draws(made, widths, seed=seed)[:wanted]
+        for rows in iter_batches(x, c, mask, size=size):
+            z, log_w = posterior_draws(model, rows.x, rows.c, rows.mask, samples=samples, seed=seed)
+            weights = log_w.softmax(0).T
+            index = torch.multinomial(weights, drawn_per_row, replacement=True).T  # (M, B)
+            z = z[index, torch.arange(len(rows), device=x.device)]
+            completed = _fill_missing(model.decode(z, rows.c), rows.x, rows.mask)
+            chunks.append(_redraw_missing(model, completed, rows, sweeps))
+    draws = torch.cat(chunks, 1)
+    return draws if scale is None else inflate_draws(draws, scale, seed=seed)[:n_draws]
 
 
-def _again(
-    model: LatentModel,
-    filled: Tensor,
-    x: Tensor,
-    c: Tensor | None,
-    mask: Tensor | None,
-    sweeps: int,
+def conditional_mean(
+    model: LatentModel, x: Tensor, mask: Tensor | None = None, *, samples: int = 100, seed: int = 0
 ) -> Tensor:
-    """Return data whose gaps were drawn again so often, each time from what stood there before."""
-    n_draws = len(filled)
+    r"""Return the importance-weighted mean of p(x | z) given the observed values.
+
+    .. math:: \mathbb E[x \mid x_o] \approx \sum_k \bar w_k \, \mathbb E[x \mid z_k], \qquad
+        \bar w_k \propto \frac{p(x_o, z_k)}{q(z_k \mid x_o)}
+
+    Arguments:
+        model: The model; neither it nor torch's random state is changed.
+        x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
+        mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
+        samples: The number K of posterior draws.
+        seed: The random seed.
+    """
+    means = []
+    with eval_float32(model):
+        for rows in iter_batches(x, mask=mask, size=chunk_size(model, x, samples)):
+            z, log_w = posterior_draws(model, rows.x, mask=rows.mask, samples=samples, seed=seed)
+            means.append(weighted_mean(model.decode(z).mean, log_w))
+    return torch.cat(means)
+
+
+def _redraw_missing(model: LatentModel, draws: Tensor, rows: Batch, sweeps: int) -> Tensor:
+    """Encode completed data and redraw their missing values, ``sweeps`` times."""
+    n_draws = len(draws)
+    c = None if rows.c is None else rows.c.repeat(n_draws, 1)
+    x, mask = (
+        None if t is None else t.expand(n_draws, *t.shape).flatten(0, 1)
+        for t in (rows.x, rows.mask)
+    )
+    assert x is not None
     for _ in range(sweeps):
-        flat = filled.flatten(0, 1)
-        wide = None if c is None else c.repeat(n_draws, 1)
-        z = model.encode(flat, wide).sample()
-        made = model.decode(z, wide)
-        whole = x.expand(n_draws, *x.shape).flatten(0, 1)
-        gaps = None if mask is None else mask.expand(n_draws, *mask.shape).flatten(0, 1)
-        filled = _drawn(made, whole, gaps).unflatten(0, (n_draws, len(x)))
-    return filled
+        z = model.encode(draws.flatten(0, 1), c).sample()
+        draws = _fill_missing(model.decode(z, c), x, mask).unflatten(0, (n_draws, len(rows)))
+    return draws
 
 
-def _drawn(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return data whose gaps are drawn."""
-    law = base_distribution(px)
-    if isinstance(law, d.TableRow) and mask is None:
-        return torch.where(law.layout.missing(x), Independent(law.whole, 1).sample(), x)
-    known = torch.ones_like(x) if mask is None else mask
-    return torch.where(known > 0, x, px.sample())
+def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Replace missing values by a sample from p(x | z)."""
+    base = base_distribution(px)
+    if isinstance(base, d.TableRow) and mask is None:
+        return torch.where(base.layout.is_missing(x), Independent(base.fully_observed, 1).sample(), x)
+    observed = torch.ones_like(x) if mask is None else mask
+    return torch.where(observed > 0, x, px.sample())

@@ -1,33 +1,28 @@
-"""A path between two codes, a sheet between four, and what lies along them."""
+"""Interpolation between two codes, and between four."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, pad
 
 from varied.errors import VariedError, lookup
-from varied.functional.decode import decode
+from varied.functional.generate import decode
 from varied.functional.latent_density import LatentDensity
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-__all__ = ["PATHS", "along_density", "grid", "interpolate"]
-
-#: From two codes with shape (N, D) and places with shape (T) to codes with shape (N, T, D).
-Way = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-#: Points of a path that is bent, and waves that it is bent by.
+#: Points of a curved path, and the sine waves that it is composed of.
 POINTS, WAVES = 33, 6
-#: Steps of bending, and the size of the first in spreads of a unit; they become shorter.
-BENDS, BEND = 150, 0.05
+#: Optimization steps of a curved path, and the initial learning rate in units of the scale.
+STEPS, RATE = 150, 0.05
 TINY = 1e-12
 
 
 def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    r"""Return the straight path, with shape (N, T, D).
+    r"""Return points on the straight path, with shape (N, T, D).
 
     .. math:: (1 - t) \, a + t \, b
     """
@@ -35,101 +30,100 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    r"""Return the path along the arc between two codes, with shape (N, T, D).
+    r"""Return points on the arc between two codes (slerp), with shape (N, T, D).
 
     .. math:: \frac{\sin((1 - t) \omega) \, a + \sin(t \omega) \, b}{\sin \omega}
 
-    A straight path between two draws of a wide Gaussian passes nearer to 0 than any draw does; an
-    arc does not. Where the codes point almost the same way, it is the straight path.
+    The midpoint of two samples of a high-dimensional Gaussian has an atypically small norm; an arc
+    keeps the norm. If the codes are almost parallel, the path is straight.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468
     """
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=-1).clamp(-1, 1)
-    omega = torch.acos(cosine)[:, None, None]
+    omega = torch.acos(cosine_similarity(a, b, dim=-1).clamp(-1, 1))[:, None, None]
     along = t[None, :, None]
     arc = torch.sin((1 - along) * omega) * a[:, None] + torch.sin(along * omega) * b[:, None]
-    straight = omega.sin() < 1e-3
-    return torch.where(straight, linear(a, b, t), arc / omega.sin().clamp_min(1e-3))
+    parallel = omega.sin() < 1e-3
+    return torch.where(parallel, linear(a, b, t), arc / omega.sin().clamp_min(1e-3))
 
 
-def along_density(a: Tensor, b: Tensor, t: Tensor, *, support: LatentDensity) -> Tensor:
-    r"""Return the path that is shortest where data are dense, with shape (N, T, D).
+def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) -> Tensor:
+    r"""Return points on a path that stays where training codes are dense, with shape (N, T, D).
 
     .. math:: \min_z \int_0^1 \frac{|\dot z(t)|}{p(z(t))^{1 / D}} \, dt, \qquad
         z(0) = a, \quad z(1) = b
 
-    With D units in use, :math:`p^{-1/D}` is how far neighbors lie apart, so a path is as long as
-    it has neighbors to pass, and goes round what is empty. It starts straight, and Adam bends it
-    by a few waves across the straight path, none along it; its points are then laid out evenly.
+    With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes,
+    so the length of a path counts the neighbors along it, and the shortest path avoids empty
+    regions. Adam deforms the straight path by a few sine waves orthogonal to it. The points are
+    evenly spaced along the result.
 
     References:
         Nonhomogeneous Euclidean First-Passage Percolation and Distance Learning (Groisman et al.,
-        2018), https://arxiv.org/abs/1810.09398; geodesics in the latents of a VAE by the decoder's
-        own metric: Latent Space Oddity (Arvanitidis et al., 2018),
-        https://arxiv.org/abs/1710.11379
+        2018), https://arxiv.org/abs/1810.09398; geodesics under the metric of the decoder: Latent
+        Space Oddity (Arvanitidis et al., 2018), https://arxiv.org/abs/1710.11379
 
     Warning:
-        It is a local optimum, near to the straight path.
+        The path is a local optimum close to the straight path.
 
     Arguments:
         a: Codes, with shape (N, D).
         b: Codes, with shape (N, D).
-        t: Places along the path from 0 to 1, with shape (T).
-        support: Where the codes of the training data lie.
+        t: Positions along the path from 0 to 1, with shape (T).
+        density: The density of the codes of training data.
     """
-    places = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=a.device)
-    start, chord = linear(a.double(), b.double(), places), (b - a).double()[:, None]
-    far = chord.norm(dim=-1, keepdim=True)
-    scale = torch.minimum(support.density().variance.sqrt(), far)
-    along = chord / far.clamp_min(TINY)
-    numbers = torch.arange(1, WAVES + 1, dtype=torch.float64, device=a.device)
-    waves = torch.sin(torch.pi * places[:, None] * numbers) / numbers
+    grid_t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=a.device)
+    start, chord = linear(a.double(), b.double(), grid_t), (b - a).double()[:, None]
+    length = chord.norm(dim=-1, keepdim=True)
+    scale = torch.minimum(density.mixture().variance.sqrt(), length)
+    direction = chord / length.clamp_min(TINY)
+    frequency = torch.arange(1, WAVES + 1, dtype=torch.float64, device=a.device)
+    waves = torch.sin(torch.pi * grid_t[:, None] * frequency) / frequency
     with torch.enable_grad():
-        heights = torch.zeros_like(start[:, :WAVES]).requires_grad_()
-        adam = torch.optim.Adam([heights], lr=BEND)
-        calmer = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.01, BENDS)
-        for _ in range(BENDS):
-            cost = _length(start + _across(waves @ heights * scale, along), support)
+        amplitudes = torch.zeros_like(start[:, :WAVES]).requires_grad_()
+        adam = torch.optim.Adam([amplitudes], lr=RATE)
+        decay = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.01, STEPS)
+        for _ in range(STEPS):
+            path = start + _orthogonal(waves @ amplitudes * scale, direction)
             adam.zero_grad()
-            cost.backward()
+            _log_length(path, density).backward()
             adam.step()
-            calmer.step()
-    path = _evenly(start + _across(waves @ heights.detach() * scale, along), t.double())
-    ends = (t == 0)[None, :, None], (t == 1)[None, :, None]
-    return torch.where(ends[0], a[:, None], torch.where(ends[1], b[:, None], path.to(a.dtype)))
+            decay.step()
+    path = start + _orthogonal(waves @ amplitudes.detach() * scale, direction)
+    points = _resample(path, t.double()).to(a.dtype)
+    at_start, at_end = (t == 0)[None, :, None], (t == 1)[None, :, None]
+    return torch.where(at_start, a[:, None], torch.where(at_end, b[:, None], points))
 
 
-def _across(bent: Tensor, along: Tensor) -> Tensor:
-    """Return what of moves does not go along the straight path."""
-    return bent - (bent * along).sum(-1, keepdim=True) * along
+def _orthogonal(offset: Tensor, direction: Tensor) -> Tensor:
+    """Return the component of offsets that is orthogonal to a direction."""
+    return offset - (offset * direction).sum(-1, keepdim=True) * direction
 
 
-def _length(path: Tensor, support: LatentDensity) -> Tensor:
-    """Return the logarithm of the length of paths in distances of neighbors, summed over paths.
-
-    The logarithm has slopes of one size, wherever a path may lead.
-    """
+def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
+    """Return the sum over paths of the log length; the logarithm makes gradients comparable."""
     steps = path.diff(dim=1).norm(dim=-1).clamp_min(TINY)
-    thin = -support.log_density((path[:, 1:] + path[:, :-1]) / 2) / support.dimensions
-    length: Tensor = (steps.log() + thin).logsumexp(1).sum()
+    midpoints = (path[:, 1:] + path[:, :-1]) / 2
+    log_spacing = -density.log_density(midpoints) / density.active_units
+    length: Tensor = (steps.log() + log_spacing).logsumexp(1).sum()
     return length
 
 
-def _evenly(path: Tensor, t: Tensor) -> Tensor:
-    """Return points of paths at shares of their length, with shape (N, T, D)."""
+def _resample(path: Tensor, t: Tensor) -> Tensor:
+    """Return the points at fractions of the length of each path, with shape (N, T, D)."""
     steps = path.diff(dim=1).norm(dim=-1)
-    gone = torch.nn.functional.pad(steps.cumsum(1), (1, 0))
-    wanted = t * gone[:, -1:]
-    left = (torch.searchsorted(gone, wanted.contiguous()) - 1).clamp(0, path.shape[1] - 2)
-    share = (wanted - gone.gather(1, left)) / steps.gather(1, left).clamp_min(TINY)
-    at = left[..., None].expand(-1, -1, path.shape[-1])
-    return torch.lerp(path.gather(1, at), path.gather(1, at + 1), share[..., None])
+    position = pad(steps.cumsum(1), (1, 0))
+    target = t * position[:, -1:]
+    left = (torch.searchsorted(position, target.contiguous()) - 1).clamp(0, path.shape[1] - 2)
+    fraction = (target - position.gather(1, left)) / steps.gather(1, left).clamp_min(TINY)
+    index = left[..., None].expand(-1, -1, path.shape[-1])
+    return torch.lerp(path.gather(1, index), path.gather(1, index + 1), fraction[..., None])
 
 
-PATHS: dict[str, Way] = {
+PATHS: dict[str, Callable[..., Tensor]] = {
     "linear": linear,
     "spherical": spherical,
+    "density": along_density,
 }
 
 
@@ -141,63 +135,63 @@ def interpolate(
     *,
     steps: int = 10,
     path: str = "linear",
-    support: LatentDensity | None = None,
+    density: LatentDensity | None = None,
 ) -> Tensor:
-    """Return what lies between pairs of data; both ends are reconstructions.
+    """Decode a path between the codes of each pair of examples.
 
     Arguments:
         model: The model.
         start: Data, with shape (N, *event).
         end: Data, with shape (N, *event).
-        c: The context of each start, with shape (N, F), or None; it is held along the path.
-        steps: Data along each path, both ends among them.
-        path: "linear", "spherical", or "density", for which see `densely`.
-        support: Where the codes of the training data lie; "density" alone needs it.
+        c: The context of each start, with shape (N, F), or None; it stays fixed along the path.
+        steps: The number of points of each path, including both ends.
+        path: "linear", "spherical", or "density", which is `along_density`.
+        density: The density of the codes of training data; required for "density".
 
     Returns:
         Data with shape (N, steps, *event).
+
+    Raises:
+        VariedError: If the path is unknown, or "density" is requested without ``density``.
     """
-    way = lookup(PATHS | {"density": partial(_bent, support=support)}, path, "path")
+    points = lookup(PATHS, path, "path")
+    if path == "density" and density is None:
+        raise VariedError("path='density' requires density=, as fit_latent_density returns it.")
+    options = {"density": density} if path == "density" else {}
     with eval_float32(model):
         a, b = (model.encode(x, c).mean for x in (start, end))
-        along = torch.linspace(0, 1, steps, device=a.device)
-        z = way(a.flatten(1), b.flatten(1), along)
-        held = None if c is None else c.repeat_interleave(steps, 0)
-        x = decode(model, z.reshape(-1, *a.shape[1:]), held)
+        t = torch.linspace(0, 1, steps, device=a.device)
+        z = points(a.flatten(1), b.flatten(1), t, **options)
+        fixed_c = None if c is None else c.repeat_interleave(steps, 0)
+        x = decode(model, z.reshape(-1, *a.shape[1:]), fixed_c)
     return x.reshape(len(start), steps, *x.shape[1:])
 
 
-def _bent(a: Tensor, b: Tensor, t: Tensor, support: LatentDensity | None) -> Tensor:
-    if support is None:
-        raise VariedError("path='density' needs to know where codes lie: give a support of them.")
-    return along_density(a, b, t, support=support)
-
-
 def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int = 8) -> Tensor:
-    r"""Return what lies between four data, whose reconstructions are the corners of a square.
+    r"""Decode a bilinear interpolation between the codes of four examples.
 
     .. math:: z(s, t) = (1 - s)(1 - t) \, z_1 + (1 - s) \, t \, z_2 + s \, (1 - t) \, z_3
         + s \, t \, z_4
 
     Arguments:
         model: The model.
-        x: Four data, with shape (4, *event): upper left and right, lower left and right.
-        c: Their contexts, with shape (4, F), or None; they are mixed as the codes are.
-        steps: Data along each side.
+        x: The corners, with shape (4, *event): upper left and right, lower left and right.
+        c: Their contexts, with shape (4, F), or None; they are interpolated like the codes.
+        steps: The number of points along each side.
 
     Returns:
         Data with shape (steps, steps, *event).
 
     Raises:
-        VariedError: If there are not four.
+        VariedError: If there are not four examples.
     """
     if len(x) != 4:
-        raise VariedError(f"A square has four corners, and {len(x)} data were given: give four.")
+        raise VariedError(f"A grid interpolates between 4 examples, got {len(x)}.")
     with eval_float32(model):
-        code = model.encode(x, c).mean
-        t = torch.linspace(0, 1, steps, device=code.device)
-        side = torch.stack([1 - t, t], 1)
-        share = torch.einsum("ia,jb->ijab", side, side).reshape(-1, 4)
-        z = (share @ code.flatten(1)).reshape(-1, *code.shape[1:])
-        made = decode(model, z, None if c is None else share @ c)
-    return made.reshape(steps, steps, *made.shape[1:])
+        codes = model.encode(x, c).mean
+        t = torch.linspace(0, 1, steps, device=codes.device)
+        weights = torch.stack([1 - t, t], 1)
+        weights = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 4)
+        z = (weights @ codes.flatten(1)).reshape(-1, *codes.shape[1:])
+        decoded = decode(model, z, None if c is None else weights @ c)
+    return decoded.reshape(steps, steps, *decoded.shape[1:])

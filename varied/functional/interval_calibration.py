@@ -1,4 +1,4 @@
-"""Draws that are widened until they keep their word on cells that were not learned from."""
+"""Conformal calibration of the intervals of imputed values on held-out cells."""
 
 from __future__ import annotations
 
@@ -10,40 +10,38 @@ from torch import Tensor
 
 from varied.seeding import seeded
 
-__all__ = ["DRAWN", "ENOUGH", "inflate_draws", "inflation_factor"]
+#: Draws of each held-out cell, and the fewest cells from which a factor is estimated.
+CALIBRATION_DRAWS, MIN_CELLS = 200, 30
 
-#: Draws of each cell that say what its interval holds, and the fewest cells that say a width.
-DRAWN, ENOUGH = 200, 30
-
-#: Widths that are looked at.
-WIDTHS = [1 + step / 20 for step in range(61)]
+#: The factors that are considered.
+FACTORS = [1 + step / 20 for step in range(61)]
 
 
-def inflate_draws(draws: Tensor, width: Tensor | float, *, seed: int = 0) -> Tensor:
-    r"""Return draws with noise, so that each spreads wider around its cell's mean.
+def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Tensor:
+    r"""Add noise to the draws of each cell so that their standard deviation grows by a factor.
 
-    .. math:: x'_{mj} = x_{mj} + \sqrt{w^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
+    .. math:: x'_{mj} = x_{mj} + \sqrt{f^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
         \varepsilon_{mj} \sim \mathcal N(0, 1)
 
-    with :math:`s_j` the standard deviation of the draws of cell j; theirs is then :math:`w s_j`.
+    with :math:`s_j` the standard deviation of the draws of cell j.
 
     Arguments:
-        draws: Draws of cells, with shape (M, *), M of 2 or more.
-        width: The factor w, 1 or more, or one for each cell; 1 leaves draws as they are.
-        seed: Which noise.
+        draws: Draws of cells, with shape (M, *) and M of at least 2.
+        factor: The factor f of at least 1, or one for each cell.
+        seed: The random seed.
     """
-    more = (torch.as_tensor(width).to(draws) ** 2 - 1).sqrt() * draws.std(0)
+    noise_std = (torch.as_tensor(factor).to(draws) ** 2 - 1).sqrt() * draws.std(0)
     with seeded(seed, "widen"):
-        return draws + more * torch.randn_like(draws)
+        return draws + noise_std * torch.randn_like(draws)
 
 
 def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> float:
-    r"""Return the least width at which the intervals of draws hold as many cells as they promise.
+    r"""Return the smallest factor at which the intervals of the draws reach their nominal coverage.
 
-    An interval holds the central ``level`` of the draws of a cell. Of n cells that were not learned
-    from, :math:`\lceil (n + 1) \, \mathrm{level} \rceil` are to be inside, so that a further one is
-    inside with the chance that was promised. From few cells this is wide on average, and uncertain
-    by :math:`\sqrt{\mathrm{level} (1 - \mathrm{level}) / n}`: 3 in 100 for a hundred of them.
+    The interval of a cell holds the central ``level`` of its draws. Of n held-out cells,
+    :math:`\lceil (n + 1) \, \mathrm{level} \rceil` must lie in their intervals; a further cell then
+    lies in its interval with probability ``level``. For a given set of n cells, the coverage has a
+    standard error of :math:`\sqrt{\mathrm{level} (1 - \mathrm{level}) / n}`: 0.03 for a hundred.
 
     References:
         Distribution-Free Predictive Inference for Regression (Lei et al., 2018),
@@ -51,19 +49,19 @@ def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> flo
 
     Arguments:
         draws: Draws of each cell, with shape (M, n).
-        truth: What the cells hold, with shape (n).
-        level: The share of draws that an interval holds, between 0 and 1.
+        truth: The true values of the cells, with shape (n).
+        level: The nominal coverage, between 0 and 1.
 
     Returns:
-        A factor from 1, where nothing is to be widened or cells are fewer than `ENOUGH`, to 4.
+        A factor between 1 and 4; 1 if there are fewer than 30 cells.
     """
-    if len(truth) < ENOUGH:
+    if len(truth) < MIN_CELLS:
         return 1.0
-    wanted = min(math.ceil((len(truth) + 1) * level), len(truth))
+    target = min(math.ceil((len(truth) + 1) * level), len(truth))
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
 
-    def inside(width: float) -> int:
-        low, high = inflate_draws(draws, width).quantile(ends, dim=0)
+    def covered(factor: float) -> int:
+        low, high = inflate_draws(draws, factor).quantile(ends, dim=0)
         return int(((low <= truth) & (truth <= high)).sum())
 
-    return WIDTHS[min(bisect.bisect_left(WIDTHS, wanted, key=inside), len(WIDTHS) - 1)]
+    return FACTORS[min(bisect.bisect_left(FACTORS, target, key=covered), len(FACTORS) - 1)]

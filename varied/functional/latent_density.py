@@ -1,4 +1,4 @@
-"""Where the codes of the training data lie, and what lies outside."""
+"""The density of the codes of training data."""
 
 from __future__ import annotations
 
@@ -10,73 +10,71 @@ from torch import Tensor
 from varied.errors import VariedError
 from varied.evaluate.active_units import is_active
 from varied.priors import Prior
-from varied.priors.gmm import LARGEST, GaussianMixture
+from varied.priors.gmm import MAX_DIMS as MAX_DIMS
+from varied.priors.gmm import GaussianMixture
 from varied.seeding import seeded
 
-__all__ = ["LARGEST", "TAIL", "LatentDensity", "fit_latent_density"]
-
-#: Of data of their own kind, so many lie outside.
+#: Fraction of held-out codes that lie below the threshold.
 TAIL = 0.001
-#: Rows for each number of a component's mean: with fewer, its covariance is mostly noise.
-ROWS_PER_UNIT = 20
-MOST_COMPONENTS = 16
+#: Codes per component and unit: with fewer, the covariance of a component is mostly noise.
+CODES_PER_UNIT = 20
+MAX_COMPONENTS = 16
 
 
 @dataclass(frozen=True)
 class LatentDensity:
-    """The density of the codes of training data, and the line below which there are hardly any.
+    """The density of codes, and a threshold below which codes are out of the support.
 
     Arguments:
-        density: A mixture of Gaussians, in the units of the codes.
-        floor: The log density above which 99.9 % of codes lie that were held out, in nats.
-        dimensions: The number D of units in use.
+        mixture: A mixture of Gaussians.
+        threshold: The log density in nats that 99.9 % of held-out codes exceed.
+        active_units: The number D of active units.
     """
 
-    density: Prior
-    floor: float
-    dimensions: int
+    mixture: Prior
+    threshold: float
+    active_units: int
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Return log p of codes with shape (..., D), in nats, with shape (...)."""
-        found: Tensor = self.density().log_prob(z.to(torch.float64))
-        return found
+        """Return the log density of codes with shape (..., D), in nats, with shape (...)."""
+        log_density: Tensor = self.mixture().log_prob(z.to(torch.float64))
+        return log_density
 
-    def outside(self, z: Tensor) -> Tensor:
-        """Return which codes lie where there are hardly any, as bool with shape (...)."""
-        return self.log_density(z) < self.floor
+    def is_out_of_support(self, z: Tensor) -> Tensor:
+        """Return whether the density of each code is below the threshold, bool with shape (...)."""
+        return self.log_density(z) < self.threshold
 
 
-def fit_latent_density(codes: Tensor, held: Tensor) -> LatentDensity:
-    """Return where codes lie: a mixture of Gaussians fitted to them, and its line.
+def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
+    """Fit a mixture of Gaussians to codes, and its threshold to held-out codes.
 
-    The mixture has a Gaussian for each ``20 D`` codes, 16 at most; the same codes give the same.
+    The mixture has one component per ``20 D`` codes, between 1 and 16. The fit is deterministic.
 
     Warning:
-        The line is drawn by the codes that are held out: of a hundred, the lowest one draws it.
+        With fewer than a thousand held-out codes, the threshold depends on the most extreme ones.
 
     Arguments:
         codes: Codes of training data, with shape (N, D).
-        held: Codes of data that the model was not trained on, with shape (M, D).
+        held_out: Codes of data that the model was not trained on, with shape (M, D).
 
     Raises:
-        VariedError: If the codes are too few, or have too many units.
+        VariedError: If there are too few codes or too many units.
 
     Example:
         >>> codes = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
-        >>> found = fit_latent_density(codes[:2000], codes[2000:])
-        >>> found.outside(torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist()
+        >>> density = fit_latent_density(codes[:2000], codes[2000:])
+        >>> density.is_out_of_support(torch.tensor([[0.0, 0.0], [9.0, 9.0]])).tolist()
         [False, True]
     """
     size = codes.shape[1]
-    if size > LARGEST or len(codes) < 2 or not len(held):
+    if size > MAX_DIMS or len(codes) < 2 or not len(held_out):
         raise VariedError(
-            f"{len(codes):,} codes of {size:,} numbers have no density that can be fitted: it "
-            f"takes two and some held-out ones, of {LARGEST:,} numbers at most."
+            f"A density needs at least 2 codes and 1 held-out code of at most {MAX_DIMS:,} "
+            f"dimensions, got {len(codes):,} and {len(held_out):,} of {size:,} dimensions."
         )
-    count = min(max(1, len(codes) // (ROWS_PER_UNIT * size)), MOST_COMPONENTS)
-    density = GaussianMixture((size,), count).to(torch.float64)
+    n_components = min(max(1, len(codes) // (CODES_PER_UNIT * size)), MAX_COMPONENTS)
+    mixture = GaussianMixture((size,), n_components).to(torch.float64)
     with seeded(0, "support"):
-        density.fit(codes)
-    used = max(1, int(is_active(codes).sum()))
-    found = LatentDensity(density, 0.0, used)
-    return replace(found, floor=float(found.log_density(held).quantile(TAIL)))
+        mixture.fit(codes)
+    density = LatentDensity(mixture, 0.0, max(1, int(is_active(codes).sum())))
+    return replace(density, threshold=float(density.log_density(held_out).quantile(TAIL)))

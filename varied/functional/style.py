@@ -1,4 +1,4 @@
-"""The style of one datum with the content of another."""
+"""Style transfer: the style of one example with the content of another."""
 
 from __future__ import annotations
 
@@ -8,36 +8,34 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError
-from varied.functional.decode import decode
+from varied.functional.generate import decode
 from varied.models import Ladder, LatentModel
 from varied.runtime import eval_float32
 
-__all__ = ["level_units", "mix_codes", "recondition"]
 
+def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) -> Tensor:
+    r"""Decode each example in other contexts: :math:`p(x \mid z, c')` with the code of (x, c).
 
-def recondition(model: LatentModel, x: Tensor, c: Tensor | None, wanted: Tensor) -> Tensor:
-    r"""Return each datum as it would be in other contexts: :math:`p(x \mid z, c')`, z of (x, c).
-
-    Where the context is the content (which digit), the code that is left is the style (its slant,
-    its stroke), since a code that repeated the context would cost nats for nothing.
+    If the context is the content (such as which digit it is), the code holds the style (such as
+    slant and stroke width): encoding the context again would only increase the KL.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), the analogies of
-        its figure 1, https://arxiv.org/abs/1406.5298
+        figure 1, https://arxiv.org/abs/1406.5298
 
     Arguments:
         model: A model with a context; neither it nor torch's random state is changed.
         x: Data whose style is kept, with shape (N, *event).
-        c: Their own contexts, with shape (N, F); None where the model finds them itself.
-        wanted: The contexts to write them in, with shape (M, F).
+        c: Their contexts, with shape (N, F); None if the model infers them.
+        new_c: The contexts to decode with, with shape (M, F).
 
     Returns:
         Data with shape (N, M, *event).
     """
     with eval_float32(model):
-        z = model.encode(x, c).mean.repeat_interleave(len(wanted), 0)
-        made = decode(model, z, wanted.repeat(len(x), 1))
-    return made.reshape(len(x), len(wanted), *made.shape[1:])
+        z = model.encode(x, c).mean.repeat_interleave(len(new_c), 0)
+        decoded = decode(model, z, new_c.repeat(len(x), 1))
+    return decoded.reshape(len(x), len(new_c), *decoded.shape[1:])
 
 
 def mix_codes(
@@ -45,47 +43,48 @@ def mix_codes(
     content: Tensor,
     style: Tensor,
     units: Sequence[int],
-    c: Tensor | None = None,
-    other: Tensor | None = None,
+    content_c: Tensor | None = None,
+    style_c: Tensor | None = None,
 ) -> Tensor:
-    """Return each content with the units of each style in the place of its own.
+    """Decode the code of each content example with some units of each style example.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        content: Data that give the other units, with shape (M, *event).
-        style: Data that give ``units``, with shape (N, *event).
-        units: Which units of the code are the style; see `units_of` for the levels of a ladder.
-        c: The contexts of the content, with shape (M, F), or None; they are kept.
-        other: The contexts of the style, with shape (N, F), or None.
+        content: Data, with shape (M, *event).
+        style: Data that provide ``units``, with shape (N, *event).
+        units: The units of the code that hold the style; see `level_units` for those of a ladder.
+        content_c: The contexts of the content, with shape (M, F), or None; used for decoding.
+        style_c: The contexts of the style, with shape (N, F), or None.
 
     Returns:
         Data with shape (N, M, *event).
     """
     with eval_float32(model):
-        kept, given = model.encode(content, c).mean, model.encode(style, other).mean
-        z = kept.flatten(1).repeat(len(style), 1, 1)
-        at = torch.tensor(list(units), device=z.device)
-        z[:, :, at] = given.flatten(1)[:, None, at]
-        held = None if c is None else c.repeat(len(style), 1)
-        made = decode(model, z.reshape(-1, *kept.shape[1:]), held)
-    return made.reshape(len(style), len(content), *made.shape[1:])
+        codes = model.encode(content, content_c).mean
+        style_codes = model.encode(style, style_c).mean
+        z = codes.flatten(1).repeat(len(style), 1, 1)
+        index = torch.tensor(list(units), device=z.device)
+        z[:, :, index] = style_codes.flatten(1)[:, None, index]
+        c = None if content_c is None else content_c.repeat(len(style), 1)
+        decoded = decode(model, z.reshape(-1, *codes.shape[1:]), c)
+    return decoded.reshape(len(style), len(content), *decoded.shape[1:])
 
 
 def level_units(model: LatentModel, levels: Sequence[int]) -> list[int]:
-    """Return the units of some levels of a ladder; 1 is nearest to the datum.
+    """Return the units of some levels of a ladder; level 1 is the bottom level.
 
     Raises:
         VariedError: If the model has no such levels.
     """
     if not isinstance(model, Ladder):
         raise VariedError(
-            "This model has one level of latents: name units, or train it with model='ladder-vae'."
+            "This model has a single level of latent variables; give units, or train a model with "
+            "model='ladder-vae'."
         )
     ends = torch.tensor([0, *model.sizes]).cumsum(0).tolist()
-    wrong = [level for level in levels if not 1 <= level <= len(model.sizes)]
-    if wrong or not levels:
+    if not levels or not all(1 <= level <= len(model.sizes) for level in levels):
         raise VariedError(
-            f"levels={list(levels)}: this ladder has the levels 1 (nearest to the datum) to "
-            f"{len(model.sizes)}."
+            f"levels must be between 1 (the bottom level) and {len(model.sizes)}, got "
+            f"{list(levels)}."
         )
     return [unit for level in levels for unit in range(ends[level - 1], ends[level])]

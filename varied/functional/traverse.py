@@ -1,4 +1,4 @@
-"""One latent dimension moved at a time."""
+"""Latent traversals, and grids over two-dimensional latent spaces."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varied.functional.decode import decode
+from varied.functional.generate import decode
 from varied.models import LatentModel
 
-__all__ = ["traverse"]
-
-#: Standard deviations of the prior on both sides: 99 % of its mass.
-REACH = 2.576
+#: Prior standard deviations on both sides of the mean: 99 % of the mass.
+RANGE = 2.576
 
 
 def traverse(
@@ -24,22 +22,48 @@ def traverse(
     *,
     steps: int = 9,
 ) -> tuple[Tensor, Tensor]:
-    """Return what each dimension does when it alone moves over the prior's central mass.
+    """Vary one latent dimension at a time over the central 99 % of the prior.
 
     Arguments:
         model: The model.
-        z: The latent to start from, with shape (D).
-        dimensions: Which dimensions, a row each.
+        z: The latent vector to start from, with shape (D).
+        dimensions: The dimensions to vary.
         c: The context, with shape (1, F), or None.
-        steps: Values of each dimension.
+        steps: The number of values of each dimension.
 
     Returns:
         Data with shape (len(dimensions), steps, *event), and the values, with shape (steps).
     """
-    values = torch.linspace(-REACH, REACH, steps)
-    moved = z.repeat(len(dimensions), steps, 1)
+    values = torch.linspace(-RANGE, RANGE, steps)
+    codes = z.repeat(len(dimensions), steps, 1)
     for row, dimension in enumerate(dimensions):
-        moved[row, :, dimension] = values
-    flat = moved.flatten(0, 1)
+        codes[row, :, dimension] = values
+    flat = codes.flatten(0, 1)
     x = decode(model, flat, None if c is None else c.expand(len(flat), -1))
     return x.reshape(len(dimensions), steps, *x.shape[1:]), values
+
+
+def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Decode a two-dimensional latent space on a grid of prior quantiles.
+
+    Arguments:
+        model: A model with two latent dimensions.
+        side: The number of rows and columns of the grid.
+        c: The context, with shape (1, F), or None.
+
+    Returns:
+        Data with shape (side * side, *event), where element ``i * side + j`` has the second latent
+        at value i and the first at value j; and the values in ascending order, with shape (side).
+    """
+    values = normal_quantiles(side)
+    z1, z0 = torch.meshgrid(values, values, indexing="ij")
+    z = torch.stack([z0.flatten(), z1.flatten()], 1)
+    return decode(model, z, None if c is None else c.expand(len(z), -1)), values
+
+
+def normal_quantiles(n: int, mass: float = 0.99) -> Tensor:
+    """Return n standard normal quantiles, evenly spaced in probability over the central mass."""
+    tail = (1 - mass) / 2
+    probabilities = torch.linspace(tail, 1 - tail, n, dtype=torch.float64)
+    quantiles: Tensor = torch.special.ndtri(probabilities).float()
+    return quantiles

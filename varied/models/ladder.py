@@ -38,11 +38,11 @@ class LadderLevel(nn.Module):
 
     def __init__(self, blocks: LadderBlocks, level: int, channels: int) -> None:
         super().__init__()
-        self.event_shape = (channels, *blocks.rest(level))
-        self.bottom_up, self.top_down = blocks.up(level), blocks.down(level)
-        self.prior_net = blocks.small(blocks.state, 2 * channels)
-        self.posterior_net = blocks.small(2 * blocks.state, 2 * channels)
-        self.latent_proj = blocks.merge(channels)
+        self.event_shape = (channels, *blocks.spatial_shape(level))
+        self.bottom_up, self.top_down = blocks.bottom_up_block(level), blocks.top_down_block(level)
+        self.prior_net = blocks.two_layer_net(blocks.hidden_size, 2 * channels)
+        self.posterior_net = blocks.two_layer_net(2 * blocks.hidden_size, 2 * channels)
+        self.latent_proj = blocks.latent_projection(channels)
 
     @property
     def size(self) -> int:
@@ -118,10 +118,12 @@ class Ladder(LatentModel, AutocastModule):
         self.likelihood, self.context_dropout = likelihood, context_dropout
         numbers = range(1, blocks.levels + 1)
         self.levels = nn.ModuleList(LadderLevel(blocks, level, channels) for level in numbers)
-        self.stem = with_context(blocks.stem, blocks.shape, context)
-        self.out = blocks.out(likelihood.param_shape)
-        self.top = nn.Parameter(0.1 * torch.randn(blocks.state, *blocks.rest(blocks.levels)))
-        self.context_proj = nn.Linear(context, blocks.state) if context else None
+        self.stem = with_context(blocks.input_net, blocks.shape, context)
+        self.out = blocks.output_net(likelihood.param_shape)
+        self.top = nn.Parameter(
+            0.1 * torch.randn(blocks.hidden_size, *blocks.spatial_shape(blocks.levels))
+        )
+        self.context_proj = nn.Linear(context, blocks.hidden_size) if context else None
 
     @property
     def sizes(self) -> list[int]:

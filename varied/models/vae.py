@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from varied.distributions.base import Tempered
 from varied.errors import VariedError
 from varied.models.base import LatentModel, PartFactory, Temperature
 from varied.priors import Prior
@@ -42,8 +43,8 @@ def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -
     if not isinstance(temperature, float | int):
         raise VariedError("Only a ladder takes one temperature per level; give one number.")
     shape = () if p.batch_shape else (n,)
-    if hasattr(p, "draw"):
-        return p.draw(shape, temperature)  # type: ignore[no-any-return]
+    if isinstance(p, Tempered):
+        return p.draw(shape, temperature)
     z = p.sample(shape)
     return z if temperature == 1.0 else p.mean + temperature * (z - p.mean)
 

@@ -79,7 +79,7 @@ class TwoLevelQuantizer(Quantizer):
         bottom = _codes(self.bottom, self._bottom_input(h, top.value))
         index = torch.cat([top.index, bottom.index], 1)
         if self.training:
-            self._note(rows, index)
+            self._update_usage(rows, index)
         return Quantized(_concatenate(bottom.value, top.value), index, bottom.cost + top.cost)
 
     def decode_indices(self, index: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class TwoLevelQuantizer(Quantizer):
         top, bottom = index.split(sizes, 1)
         return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
 
-    def start(self, rows: Tensor) -> None:
+    def init_codebook(self, rows: Tensor) -> None:
         """Initialize the codebook of the top from data, then that of the bottom given the top."""
         h = rows.reshape(-1, *self.feature_shape)
         self.top_quantizer.init_from_data(self.top.outputs(h))
@@ -98,7 +98,7 @@ class TwoLevelQuantizer(Quantizer):
     def _bottom_input(self, h: Tensor, top: Tensor) -> Tensor:
         return torch.cat([h, upsample_to(top, self.feature_shape[1:])], 1)
 
-    def _rows(self, h: Tensor) -> Tensor:
+    def _to_rows(self, h: Tensor) -> Tensor:
         return h.reshape(-1, *self.param_shape)
 
 

@@ -1,7 +1,7 @@
-"""Networks map a shape to a shape and know no probability.
+"""Networks from one shape to another, independent of any distribution.
 
-Each net is a builder ``net(inputs, outputs, **settings) -> nn.Module`` whose module maps
-``(N, *inputs)`` to ``(N, *outputs)``. `with_context` lets any of them read a context as well.
+Each builder ``net(inputs, outputs, **settings) -> nn.Module`` returns a module that maps
+``(N, *inputs)`` to ``(N, *outputs)``. `with_context` adds a context to any of them.
 """
 
 from collections.abc import Callable

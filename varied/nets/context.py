@@ -1,4 +1,4 @@
-"""Context for any net: a label or a number beside the input, or in every hidden layer."""
+"""Networks that are conditioned on a context, by concatenation or by FiLM."""
 
 from __future__ import annotations
 
@@ -11,63 +11,64 @@ from torch import Tensor, nn
 from varied.errors import lookup
 from varied.nets.film import add_film
 
-__all__ = ["CONTEXTS", "ConcatContext", "concatenate", "film", "with_context"]
-
 Shape = tuple[int, ...]
 Build = Callable[[Shape], nn.Module]
 
 
 class ConcatContext(nn.Module):
-    """A net that reads its context as well: as features of a vector, or as one plane of a picture.
+    """A network whose input is concatenated with the context.
 
-    The plane is a learned linear map of the context. A plane for each feature would make the first
-    layer of a fully connected net as many times as large.
+    The context is appended to a vector, or added to an image as a single channel. This channel is a
+    learned linear map of the context: a channel for each feature would multiply the size of the
+    first layer of a fully connected network.
 
     Arguments:
-        net: A module whose input is wider by the context's features, or by one channel.
-        inputs: The shape of one input, without context.
+        net: A network whose input also includes the context.
+        inputs: The shape of one input, without the context.
         context: The number F of features of the context.
     """
 
     def __init__(self, net: nn.Module, inputs: tuple[int, ...], context: int) -> None:
         super().__init__()
-        self.net, self.plane = net, (1, *inputs[1:])
-        size = math.prod(inputs[1:])
-        self.paint = nn.Linear(context, size) if inputs[1:] else None
+        self.net, self.channel_shape = net, (1, *inputs[1:])
+        self.projection = nn.Linear(context, math.prod(inputs[1:])) if inputs[1:] else None
 
     def forward(self, b: Tensor, c: Tensor) -> Tensor:
-        """Return the net's output.
+        """Return the output of the network.
 
         Arguments:
             b: The input, with shape (N, C, *rest).
             c: The context, with shape (N, F).
         """
-        beside = c if self.paint is None else self.paint(c).unflatten(1, self.plane)
-        return self.net(torch.cat([b, beside.to(b.dtype)], 1))  # type: ignore[no-any-return]
+        if self.projection is not None:
+            c = self.projection(c).unflatten(1, self.channel_shape)
+        return self.net(torch.cat([b, c.to(b.dtype)], 1))  # type: ignore[no-any-return]
 
 
 def concatenate(build: Build, inputs: Shape, context: int) -> nn.Module:
-    """Put the context beside the input; the net is built wider for it.
+    """Return a network that reads the context concatenated with its input.
 
     Arguments:
-        build: A function from the shape of one input to a net.
-        inputs: The shape of one input, without context.
+        build: A function from the shape of one input to a network.
+        inputs: The shape of one input, without the context.
         context: The number of features of the context.
     """
-    wider = inputs[0] + (1 if inputs[1:] else context)
-    return ConcatContext(build((wider, *inputs[1:])), inputs, context)
+    channels = inputs[0] + (1 if inputs[1:] else context)
+    return ConcatContext(build((channels, *inputs[1:])), inputs, context)
 
 
 def film(build: Build, inputs: Shape, context: int) -> nn.Module:
-    """Let the context scale and shift each hidden layer; at the start it does nothing.
+    """Return a network in which the context scales and shifts each hidden layer.
+
+    At initialization the context has no effect.
 
     References:
         FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2018),
         https://arxiv.org/abs/1709.07871
 
     Arguments:
-        build: A function from the shape of one input to a net.
-        inputs: The shape of one input, without context.
+        build: A function from the shape of one input to a network.
+        inputs: The shape of one input, without the context.
         context: The number of features of the context.
     """
     return add_film(build(inputs), inputs, context)
@@ -79,17 +80,19 @@ CONTEXTS: dict[str, Callable[[Build, Shape, int], nn.Module]] = {
 }
 
 
-def with_context(build: Build, inputs: Shape, context: int, how: str = "concatenate") -> nn.Module:
-    """Return a net for inputs and a context of so many numbers; as it is where there are none.
+def with_context(
+    build: Build, inputs: Shape, context: int, method: str = "concatenate"
+) -> nn.Module:
+    """Return a network that is conditioned on a context.
 
     Arguments:
-        build: A function from the shape of one input to a net.
-        inputs: The shape of one input, without context.
-        context: The number of features of the context.
-        how: concatenate or film.
+        build: A function from the shape of one input to a network.
+        inputs: The shape of one input, without the context.
+        context: The number of features of the context; 0 gives a network without context.
+        method: "concatenate" or "film".
 
     Raises:
-        VariedError: If there is no such way, or the net has no place for it.
+        VariedError: If the method is unknown, or the network has no hidden layer for FiLM.
     """
-    way = lookup(CONTEXTS, how, "way for a context")
-    return way(build, inputs, context) if context else build(inputs)
+    condition = lookup(CONTEXTS, method, "conditioning method")
+    return condition(build, inputs, context) if context else build(inputs)

@@ -1,24 +1,21 @@
-"""Convolutional networks for pictures of any height, width and number of channels."""
+"""Convolutional networks for images of any size and any number of channels."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 from torch import nn
 
 from varied.errors import lookup
-from varied.nets.image_shapes import channel_widths, is_encoder, resolve_sizes
+from varied.nets.image_shapes import Shape, Size, channel_widths, is_encoder, resolve_sizes
 from varied.nets.mlp import ACTIVATIONS
-from varied.nets.resample import Downsample, UpsampleNearest, UpsampleTransposed
+from varied.nets.resample import Downsample, Upsample, UpsampleNearest, UpsampleTransposed
 
-__all__ = ["UPSAMPLES", "conv"]
-
-#: Makes a layer to twice the size of channels in, channels out, and height and width out.
-Twice = Callable[[int, int, tuple[int, int]], nn.Module]
-
-UPSAMPLES: dict[str, Twice] = {"transposed": UpsampleTransposed, "nearest": UpsampleNearest}
+UPSAMPLES: dict[str, type[Upsample]] = {
+    "transposed": UpsampleTransposed,
+    "nearest": UpsampleNearest,
+}
 
 
 def conv(
@@ -31,43 +28,38 @@ def conv(
     activation: str = "relu",
     upsample: str = "transposed",
 ) -> nn.Module:
-    """Return a convolutional network between a picture and a vector, or a smaller map, both ways.
+    """Return a convolutional network between an image and a vector or a smaller feature map.
 
-    Each level halves (or doubles) height and width and doubles (or halves) the channels. A map is
-    met by one more convolution, and by no dense layer.
+    Depending on the shapes it is an encoder, in which each level halves the height and width and
+    doubles the channels, or a decoder, which does the reverse. Between an image and a feature map
+    there is no dense layer, but another convolution.
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
-        width: The channels at full size; doubled at each level, up to 512.
-        depth: The number of levels; by default until the shorter side is at most 4, or the map's.
-        dense_width: The units of the layer between maps and vector; 0 for none.
+        width: The number of channels at full size; doubled at each level, up to 512.
+        depth: The number of levels; by default until the shorter side is at most 4, or the size of
+            the feature map is reached.
+        dense_width: The number of hidden units between feature maps and vector; 0 for no hidden
+            layer.
         activation: gelu, relu, silu, softplus or tanh.
-        upsample: How a map is doubled: "transposed" is a transposed convolution, "nearest" repeats
-            pixels before a convolution, which leaves no ripples where a critic or few steps would.
+        upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
+            upsampling before a convolution, which avoids checkerboard artifacts.
 
     Raises:
-        VariedError: If neither shape is a picture, or no halvings lead from one to the other.
+        VariedError: If neither shape is an image, or repeated downsampling by 2 does not give the
+            smaller shape.
     """
-    act, twice = (
-        lookup(ACTIVATIONS, activation, "activation"),
-        lookup(UPSAMPLES, upsample, "upsample"),
-    )
-    down = is_encoder(inputs, outputs, "conv") == "down"
-    large, small = (inputs, outputs) if down else (outputs, inputs)
-    sizes = resolve_sizes(large, small, depth, "conv")
-    if down:
-        return _down(inputs, outputs, width, sizes, dense_width, act)
-    return _up(inputs, outputs, width, sizes[::-1], dense_width, act, twice)
+    act = lookup(ACTIVATIONS, activation, "activation")
+    upsample_type = lookup(UPSAMPLES, upsample, "upsample")
+    sizes = resolve_sizes(inputs, outputs, depth, "conv")
+    if is_encoder(inputs, outputs, "conv"):
+        return _encoder(inputs, outputs, width, sizes, dense_width, act)
+    return _decoder(inputs, outputs, width, sizes, dense_width, act, upsample_type)
 
 
-def _down(
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    width: int,
-    sizes: list[tuple[int, int]],
-    hidden: int,
-    act: type[nn.Module],
+def _encoder(
+    inputs: Shape, outputs: Shape, width: int, sizes: list[Size], hidden: int, act: type[nn.Module]
 ) -> nn.Module:
     channels = [inputs[0], *channel_widths(width, len(sizes) - 1)]
     layers: list[nn.Module] = []
@@ -75,36 +67,37 @@ def _down(
         layers += [Downsample(a, b, size), act()]
     if len(outputs) == 3:
         last = channels[-1] if len(sizes) > 1 else width
-        small = [nn.Conv2d(channels[-1], last, 3, padding=1), act()]
-        return nn.Sequential(*layers, *small, nn.Conv2d(last, outputs[0], 1))
+        layers += [nn.Conv2d(channels[-1], last, 3, padding=1), act()]
+        return nn.Sequential(*layers, nn.Conv2d(last, outputs[0], 1))
     flat = channels[-1] * math.prod(sizes[-1])
     return nn.Sequential(*layers, nn.Flatten(), *_dense(flat, hidden, outputs[0], act)[:-1])
 
 
-def _up(
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
+def _decoder(
+    inputs: Shape,
+    outputs: Shape,
     width: int,
-    sizes: list[tuple[int, int]],
+    sizes: list[Size],
     hidden: int,
     act: type[nn.Module],
-    twice: Twice,
+    upsample_type: type[Upsample],
 ) -> nn.Module:
-    maps = channel_widths(width, len(sizes) - 1)[::-1] or [width]
+    channels = channel_widths(width, len(sizes) - 1)[::-1] or [width]
     layers: list[nn.Module]
     if len(inputs) == 3:
-        layers = [nn.Conv2d(inputs[0], maps[0], 3, padding=1), act()]
+        layers = [nn.Conv2d(inputs[0], channels[0], 3, padding=1), act()]
     else:
-        layers = _dense(inputs[0], hidden, maps[0] * math.prod(sizes[0]), act)
-        layers.append(nn.Unflatten(1, (maps[0], *sizes[0])))
-    for (a, b), size in zip(itertools.pairwise([*maps, outputs[0]]), sizes[1:], strict=False):
-        layers += [twice(a, b, size), act()]
+        layers = _dense(inputs[0], hidden, channels[0] * math.prod(sizes[0]), act)
+        layers.append(nn.Unflatten(1, (channels[0], *sizes[0])))
+    pairs = itertools.pairwise([*channels, outputs[0]])
+    for (a, b), size in zip(pairs, sizes[1:], strict=False):
+        layers += [upsample_type(a, b, size), act()]
     if len(sizes) == 1:
-        return nn.Sequential(*layers, nn.Conv2d(maps[0], outputs[0], 3, padding=1))
+        return nn.Sequential(*layers, nn.Conv2d(channels[0], outputs[0], 3, padding=1))
     return nn.Sequential(*layers[:-1])
 
 
 def _dense(inputs: int, hidden: int, outputs: int, act: type[nn.Module]) -> list[nn.Module]:
-    """Return linear layers, through a hidden one unless it is 0, each with its activation."""
+    """Return a linear layer, or two with a hidden layer in between, each with an activation."""
     sizes = [inputs, hidden, outputs] if hidden else [inputs, outputs]
     return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]

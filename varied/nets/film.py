@@ -1,4 +1,4 @@
-"""Feature-wise linear modulation: the context scales and shifts each hidden layer."""
+"""Feature-wise linear modulation (FiLM): the context scales and shifts each hidden layer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from torch import Tensor, nn
 from varied.errors import VariedError
 from varied.nets.mlp import ACTIVATIONS
 
-__all__ = ["ContextLayer", "ContextSequential", "Film", "add_film"]
-
 
 class ContextLayer(nn.Module):
-    """A layer that takes the context after its input: ``layer(h, c)``.
+    """A layer that takes the context as second argument: ``layer(h, c)``.
 
-    A block that holds an ``nn.Sequential`` and gives ``*c`` on to it is modulated inside.
+    If it passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in there.
     """
 
 
 class ContextSequential(nn.Sequential, ContextLayer):
-    """Layers in a row, of which some read the context."""
+    """A sequence of layers, some of which take the context."""
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
-        """Return what the last layer gives.
+        """Return the output of the last layer.
 
         Arguments:
             h: The input, with shape (N, *inputs).
@@ -34,9 +32,11 @@ class ContextSequential(nn.Sequential, ContextLayer):
 
 
 class Film(ContextLayer):
-    r"""An activation whose input the context scales and shifts; it starts as the activation alone.
+    r"""An activation whose input is scaled and shifted by the context.
 
     .. math:: h' = a((1 + \gamma(c)) \odot h + \beta(c))
+
+    It is initialized with :math:`\gamma = \beta = 0`.
 
     References:
         FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2018),
@@ -44,7 +44,7 @@ class Film(ContextLayer):
 
     Arguments:
         activation: The activation.
-        channels: The channels of its input.
+        channels: The number of channels of its input.
         context: The number F of features of the context.
     """
 
@@ -58,7 +58,7 @@ class Film(ContextLayer):
         """Return the activation, with the shape of ``h``.
 
         Arguments:
-            h: With shape (N, C, *rest).
+            h: The input, with shape (N, C, *rest).
             c: The context, with shape (N, F).
         """
         affine = self.affine(c).to(h.dtype).view(len(h), -1, *[1] * (h.dim() - 2))
@@ -67,41 +67,39 @@ class Film(ContextLayer):
 
 
 def add_film(net: nn.Module, inputs: tuple[int, ...], context: int) -> ContextSequential:
-    """Return a net whose activations are modulated by a context; it is called ``net(b, c)``.
+    """Return a network ``net(b, c)`` whose activations are modulated by a context.
 
-    Activations are found in an ``nn.Sequential``, and in the blocks in it that are `Conditional`.
+    It modulates the activations of each ``nn.Sequential`` and `ContextLayer` within the network.
 
     Arguments:
-        net: A net; its weights are kept, its activations are wrapped.
+        net: A network; its weights are kept, and its activations are wrapped in `Film`.
         inputs: The shape of one input.
         context: The number F of features of the context.
 
     Raises:
         VariedError: If there is no activation to modulate.
     """
-    channels = _channels(net, inputs)
-    chain = ContextSequential(*net) if type(net) is nn.Sequential else ContextSequential(net)
-    _wrap(chain, channels, context)
-    if not any(isinstance(module, Film) for module in chain.modules()):
+    channels = _activation_channels(net, inputs)
+    layers = ContextSequential(*net) if type(net) is nn.Sequential else ContextSequential(net)
+    _wrap_activations(layers, channels, context)
+    if not any(isinstance(module, Film) for module in layers.modules()):
         raise VariedError(
-            "This net has no hidden layer for FiLM to modulate: give it a depth of 1 or more, or "
-            "let it read the context by concatenation."
+            "This network has no hidden layer that FiLM can modulate: use a depth of at least 1, "
+            "or conditioning='concatenate'."
         )
-    return chain
+    return layers
 
 
-_KINDS = (*ACTIVATIONS.values(), nn.GLU)
+def _activation_channels(net: nn.Module, inputs: tuple[int, ...]) -> dict[nn.Module, int]:
+    """Return the number of input channels of each activation, from a forward pass of zeros."""
+    channels: dict[nn.Module, int] = {}
 
+    def record(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        channels[module] = args[0].shape[1]
 
-def _channels(net: nn.Module, inputs: tuple[int, ...]) -> dict[nn.Module, int]:
-    """Return the channels that each activation meets, as one pass of zeros shows them."""
-    found: dict[nn.Module, int] = {}
-
-    def look(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        found[module] = args[0].shape[1]
-
-    kinds = [module for module in net.modules() if isinstance(module, _KINDS)]
-    hooks = [module.register_forward_pre_hook(look) for module in kinds]
+    types = (*ACTIVATIONS.values(), nn.GLU)
+    activations = [module for module in net.modules() if isinstance(module, types)]
+    hooks = [module.register_forward_pre_hook(record) for module in activations]
     training = net.training
     try:
         with torch.no_grad():
@@ -110,17 +108,16 @@ def _channels(net: nn.Module, inputs: tuple[int, ...]) -> dict[nn.Module, int]:
         net.train(training)
         for hook in hooks:
             hook.remove()
-    return found
+    return channels
 
 
-def _wrap(module: nn.Module, channels: dict[nn.Module, int], context: int) -> None:
-    """Wrap the activations in a module, and those in its rows and blocks."""
+def _wrap_activations(module: nn.Module, channels: dict[nn.Module, int], context: int) -> None:
     for name, child in module.named_children():
         if child in channels and isinstance(module, ContextSequential):
             setattr(module, name, Film(child, channels[child], context))
             continue
-        if type(child) is nn.Sequential:  # one of another class may run its layers otherwise
+        if type(child) is nn.Sequential:  # a subclass may call its layers in another way
             child = ContextSequential(*child)
             setattr(module, name, child)
         if isinstance(child, ContextLayer):
-            _wrap(child, channels, context)
+            _wrap_activations(child, channels, context)

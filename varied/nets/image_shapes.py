@@ -1,4 +1,4 @@
-"""What nets for pictures share: which way they go, and the sizes on the way."""
+"""The sizes of the feature maps of networks for images."""
 
 from __future__ import annotations
 
@@ -6,37 +6,41 @@ import math
 
 from varied.errors import VariedError
 
-__all__ = ["channel_widths", "downsample_sizes", "is_encoder", "resolve_sizes"]
-
 Shape = tuple[int, ...]
+Size = tuple[int, int]
 
 
-def is_encoder(inputs: Shape, outputs: Shape, name: str) -> str:
-    """Return "down" from a picture to a vector or a smaller map, or "up" the other way.
+def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
+    """Return whether a network reduces an image to a vector or to a smaller feature map.
 
-    Of two pictures the one with more pixels is the large end; where both have as many, it is
-    "down", and nothing is halved.
-
-    Raises:
-        VariedError: If neither shape is a picture (C, H, W), or one is neither picture nor vector.
-    """
-    pictures = len(inputs) == 3, len(outputs) == 3
-    if all(pictures):
-        return "down" if math.prod(inputs[1:]) >= math.prod(outputs[1:]) else "up"
-    if any(pictures) and 1 in (len(inputs), len(outputs)):
-        return "down" if pictures[0] else "up"
-    raise VariedError(
-        f"net='{name}' reads pictures (channels, height, width), and cannot go from shape {inputs} "
-        f"to {outputs}; use net='mlp'."
-    )
-
-
-def downsample_sizes(size: tuple[int, int], depth: int | None) -> list[tuple[int, int]]:
-    """Return the sizes from a picture to its smallest map, each half the one before, rounded up.
+    Of two image shapes the one with more pixels is the image. If both have the same number, the
+    network is an encoder without downsampling.
 
     Arguments:
-        size: Height and width.
-        depth: How many halvings; None goes on until the shorter side is at most 4.
+        inputs: The shape of one input.
+        outputs: The shape of one output.
+        name: The name of the network, for the error message.
+
+    Raises:
+        VariedError: If neither shape is (C, H, W), or one is neither (C, H, W) nor (D,).
+    """
+    ranks = len(inputs), len(outputs)
+    if ranks == (3, 3):
+        return math.prod(inputs[1:]) >= math.prod(outputs[1:])
+    if ranks not in ((3, 1), (1, 3)):
+        raise VariedError(
+            f"net='{name}' maps between images (channels, height, width) and vectors or smaller "
+            f"feature maps, not from shape {inputs} to {outputs}; use net='mlp'."
+        )
+    return ranks == (3, 1)
+
+
+def downsample_sizes(size: Size, depth: int | None) -> list[Size]:
+    """Return the sizes of repeated downsampling by 2, rounded up.
+
+    Arguments:
+        size: The height and width of the image.
+        depth: The number of downsampling steps; None stops when the shorter side is at most 4.
 
     Raises:
         VariedError: If the depth is below 0.
@@ -54,58 +58,60 @@ def downsample_sizes(size: tuple[int, int], depth: int | None) -> list[tuple[int
     return sizes
 
 
-def resolve_sizes(
-    large: Shape, small: Shape, depth: int | None, name: str
-) -> list[tuple[int, int]]:
-    """Return the sizes from a picture to a vector or a smaller map.
+def all_downsample_sizes(size: Size) -> list[Size]:
+    """Return the sizes of repeated downsampling by 2, from an image to a single pixel."""
+    return downsample_sizes(size, (max(size) - 1).bit_length())
+
+
+def resolve_sizes(inputs: Shape, outputs: Shape, depth: int | None, name: str) -> list[Size]:
+    """Return the sizes of the feature maps of a network, from its input to its output.
 
     Arguments:
-        large: (C, H, W) of the picture.
-        small: (D,), or (c, h, w) of the map, which says itself how often to halve.
-        depth: How many halvings; None is what suits, and to a map nothing else is right.
-        name: What the net is called.
+        inputs: The shape of one input.
+        outputs: The shape of one output.
+        depth: The number of downsampling or upsampling steps. None derives it: between two images
+            from their shapes, else until the shorter side is at most 4.
+        name: The name of the network, for error messages.
 
     Raises:
-        VariedError: If no number of halvings, or not this one, ends at the size of the map.
+        VariedError: If downsampling by 2, in this number of steps, does not give the smaller shape.
 
     Example:
         >>> resolve_sizes((1, 28, 28), (64, 7, 7), None, "conv")
         [(28, 28), (14, 14), (7, 7)]
     """
-    size = (large[1], large[2])
-    if len(small) == 1:
+    if not is_encoder(inputs, outputs, name):
+        return resolve_sizes(outputs, inputs, depth, name)[::-1]
+    size = (inputs[1], inputs[2])
+    if len(outputs) == 1:
         return downsample_sizes(size, depth)
-    sizes, end = downsample_sizes(size, (max(size) - 1).bit_length()), (small[1], small[2])
+    sizes, end = all_downsample_sizes(size), (outputs[1], outputs[2])
     if end not in sizes:
-        raise VariedError(_no_way(sizes, end, name))
-    found = sizes.index(end)
-    if depth not in (None, found):
+        nearest = min(sizes, key=lambda s: abs(math.log(math.prod(s) / math.prod(end))))
         raise VariedError(
-            f"depth={depth} does not halve {_by(size)} to {_by(end)}; leave depth out: the shape "
-            f"of the map says that it is {found}."
+            f"net='{name}' cannot reduce {_format(size)} to {_format(end)}, only to "
+            f"{', '.join(map(_format, sizes[1:]))}; use one of these sizes, such as "
+            f"latent=(4, {nearest[0]}, {nearest[1]}), or net='mlp'."
         )
-    return sizes[: found + 1]
+    steps = sizes.index(end)
+    if depth not in (None, steps):
+        raise VariedError(
+            f"depth={depth} does not reduce {_format(size)} to {_format(end)}; leave out the "
+            f"depth, which is {steps} for these shapes."
+        )
+    return sizes[: steps + 1]
 
 
-def _no_way(sizes: list[tuple[int, int]], end: tuple[int, int], name: str) -> str:
-    near = min(sizes, key=lambda size: abs(math.log(math.prod(size) / math.prod(end))))
-    return (
-        f"net='{name}' halves {_by(sizes[0])} to {', '.join(map(_by, sizes[1:]))}, "
-        f"and never comes to {_by(end)}; use one of these sizes, such as latent=(4, {near[0]}, "
-        f"{near[1]}), or net='mlp'."
-    )
-
-
-def _by(size: tuple[int, int]) -> str:
+def _format(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def channel_widths(width: int, levels: int, most: int = 512) -> list[int]:
-    """Return the channels of each level: doubled each time, up to a limit.
+def channel_widths(width: int, levels: int, limit: int = 512) -> list[int]:
+    """Return the number of channels of each level, doubled from level to level up to a limit.
 
     Raises:
         VariedError: If the width is below 1.
     """
     if width < 1:
         raise VariedError(f"width={width} must be at least 1.")
-    return [min(width * 2**level, max(most, width)) for level in range(levels)]
+    return [min(width * 2**level, max(limit, width)) for level in range(levels)]

@@ -9,8 +9,6 @@ from torch import nn
 
 from varied.errors import VariedError, lookup
 
-__all__ = ["ACTIVATIONS", "mlp"]
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "relu": nn.ReLU,
@@ -29,9 +27,9 @@ def mlp(
     activation: str = "silu",
     gated: bool = False,
 ) -> nn.Module:
-    r"""Return a fully connected network; any shape to any shape.
+    r"""Return a fully connected network from any shape to any shape.
 
-    A gated layer is a linear map times the sigmoid of another:
+    A gated layer multiplies a linear map by the sigmoid of another (a gated linear unit):
 
     .. math:: h' = (A h + a) \odot \sigma(B h + b)
 
@@ -42,13 +40,13 @@ def mlp(
     Arguments:
         inputs: The shape of one input.
         outputs: The shape of one output.
-        width: The number of units of each hidden layer.
-        depth: The number of hidden layers; 0 is one linear map.
+        width: The number of hidden units in each layer.
+        depth: The number of hidden layers; 0 gives a linear map.
         activation: gelu, relu, silu, softplus or tanh.
-        gated: Whether hidden layers are gated, in place of the activation.
+        gated: Whether to use gated linear units instead of the activation.
 
     Raises:
-        VariedError: If the width is below 1 or the depth below 0.
+        VariedError: If the width is below 1 or the depth is below 0.
     """
     if width < 1 or depth < 0:
         raise VariedError(f"width={width} must be at least 1 and depth={depth} at least 0.")

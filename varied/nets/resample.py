@@ -1,35 +1,37 @@
-r"""Halving and doubling a map by a strided convolution, as fast as a processor can.
+r"""Downsampling and upsampling of feature maps by 2, with an optimized CPU path.
 
-A 4 x 4 convolution of stride 2 is a linear map of patches: gather the patches of each place of the
-smaller map, then multiply by the weights. A transposed convolution is its mirror: multiply, then
-scatter the patches back and add where they overlap. Gathering and scattering are each other's
-adjoint, so each is the other's derivative.
+A 4 x 4 convolution with stride 2 is a linear map of patches: unfold the input into patches, then
+multiply by the weights. A transposed convolution is the adjoint: multiply, then fold the patches
+into the output, adding where they overlap. Unfolding and folding are adjoint to each other, so each
+is the derivative of the other.
 
-On a processor in bfloat16, with many channels and few places, the library's convolutions take up to
-2.5 times as long as these products, and their gradients of a bias as long as those of the weights;
-so here the bias is added apart, and the wide layers are products.
+In bfloat16 on a CPU, with many channels and small maps, PyTorch's convolutions take up to 2.5 times
+as long as these matrix products, and the gradient of a bias takes as long as that of the weights.
+So the bias is added separately, and layers with many channels are computed as products.
 """
 
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Downsample", "UpsampleNearest", "UpsampleTransposed", "fold_patches", "unfold_patches"]
+Map = Callable[[Tensor], Tensor]
 
-#: Channels of the larger map from which on a product was measured to be faster.
-WIDE = 128
+#: The number of channels of the larger map above which a matrix product was measured to be faster.
+MIN_CHANNELS = 128
 
 
 def unfold_patches(x: Tensor) -> Tensor:
-    """Return the 4 x 4 patches at stride 2 of a map that is padded by 1.
+    """Return the 4 x 4 patches with stride 2 of a feature map with padding 1.
 
     Arguments:
-        x: A map with shape (N, H, W, C), H and W even.
+        x: A feature map with shape (N, H, W, C), where H and W are even.
 
     Returns:
         Patches with shape (N, H / 2, W / 2, 16 * C), in the order (row, column, channel).
@@ -38,140 +40,136 @@ def unfold_patches(x: Tensor) -> Tensor:
     h, w = height // 2, width // 2
     padded = F.pad(x, (0, 0, 1, 1, 1, 1)).view(n, h + 1, 2, w + 1, 2, c)
     patches = x.new_empty(n, h, w, 2, 2, 2, 2, c)
-    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for i, j in itertools.product((0, 1), repeat=2):
         block = padded[:, i : i + h, :, j : j + w]
         patches[:, :, :, i, :, j] = block.permute(0, 1, 3, 2, 4, 5)
     return patches.view(n, h, w, 16 * c)
 
 
 def fold_patches(patches: Tensor) -> Tensor:
-    """Return the map of shape (N, 2h, 2w, C) to which patches of shape (N, h, w, 16 * C) add up."""
+    """Return the sum of overlapping patches: from (N, h, w, 16 * C) to (N, 2h, 2w, C)."""
     n, h, w, size = patches.shape
     c = size // 16
     blocks = patches.view(n, h, w, 2, 2, 2, 2, c)
     padded = patches.new_zeros(n, h + 1, 2, w + 1, 2, c)
-    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+    for i, j in itertools.product((0, 1), repeat=2):
         padded[:, i : i + h, :, j : j + w] += blocks[:, :, :, i, :, j].permute(0, 1, 3, 2, 4, 5)
     return padded.view(n, 2 * h + 2, 2 * w + 2, c)[:, 1:-1, 1:-1]
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return unfold_patches(x)
+class _Linear(torch.autograd.Function):
+    """A linear function whose derivative is its adjoint."""
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return fold_patches(gradient.contiguous())
-
-
-class _Scatter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, patches: Tensor) -> Tensor:
-        return fold_patches(patches)
+    def forward(ctx: Any, x: Tensor, function: Map, adjoint: Map) -> Tensor:
+        ctx.adjoint = adjoint
+        return function(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return unfold_patches(gradient)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.adjoint(grads[0].contiguous()), None, None
 
 
-def _as_product(h: Tensor, channels: int) -> bool:
-    narrow = h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    return narrow and channels >= WIDE and not torch.compiler.is_compiling()
+def _use_product(h: Tensor, channels: int) -> bool:
+    is_bfloat16 = h.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return is_bfloat16 and channels >= MIN_CHANNELS and not torch.compiler.is_compiling()
 
 
 class Downsample(nn.Module):
-    """A strided convolution to half the size, an odd side rounded up.
+    """A convolution with stride 2, which halves the size and rounds it up.
 
     Arguments:
-        inputs: Channels in.
-        outputs: Channels out.
-        size: Height and width in.
+        inputs: The number of input channels.
+        outputs: The number of output channels.
+        size: The height and width of the input.
     """
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        # An even side is halved by a 4-wide kernel, an odd one is rounded up by a 3-wide one.
+        # A kernel of width 4 halves an even side; one of width 3 rounds half an odd side up.
         kernel = (4 - size[0] % 2, 4 - size[1] % 2)
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=1)
-        self.even = kernel == (4, 4)
+        self.is_even = kernel == (4, 4)
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the smaller map, with shape (N, outputs, ceil(H / 2), ceil(W / 2))."""
-        if not (self.even and _as_product(h, self.conv.in_channels)):
-            return _biased(F.conv2d(h, self.conv.weight, None, 2, 1), self.conv.bias)
+        if not (self.is_even and _use_product(h, self.conv.in_channels)):
+            return _add_bias(F.conv2d(h, self.conv.weight, None, 2, 1), self.conv.bias)
         weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)
-        patches: Tensor = _Gather.apply(h.permute(0, 2, 3, 1))  # type: ignore[no-untyped-call]
+        h = h.permute(0, 2, 3, 1)
+        patches = _Linear.apply(h, unfold_patches, fold_patches)  # type: ignore[no-untyped-call]
         return F.linear(patches, weight, self.conv.bias).permute(0, 3, 1, 2)
 
 
-class UpsampleTransposed(nn.Module):
-    """A transposed convolution to twice the size, cut to an odd size where one is asked for.
+class Upsample(nn.Module, ABC):
+    """A layer that doubles the size of a feature map, and crops it if the output size is odd.
 
     Arguments:
-        inputs: Channels in.
-        outputs: Channels out.
-        size: Height and width out.
+        inputs: The number of input channels.
+        outputs: The number of output channels.
+        size: The height and width of the output.
     """
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.size = size
-        self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+        self.size, self.conv = size, self.build_conv(inputs, outputs)
+
+    @abstractmethod
+    def build_conv(self, inputs: int, outputs: int) -> nn.Conv2d | nn.ConvTranspose2d:
+        """Return the convolution that holds the parameters."""
+
+    @abstractmethod
+    def transposed_weight(self) -> Tensor:
+        """Return the weight as a transposed convolution, with shape (inputs, outputs, 4, 4)."""
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the larger map, with shape (N, outputs, *size)."""
-        return _doubled(h, self.conv.weight, self.conv.bias, self.size)
+        weight = self.transposed_weight()
+        if _use_product(h, weight.shape[1]):
+            patches = F.linear(h.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).flatten(0, 2))
+            h = _Linear.apply(patches, fold_patches, unfold_patches)  # type: ignore[no-untyped-call]
+            h = h.permute(0, 3, 1, 2)
+        else:
+            h = F.conv_transpose2d(h, weight, None, 2, 1)
+        return _add_bias(h, self.conv.bias)[..., : self.size[0], : self.size[1]]
 
 
-class UpsampleNearest(nn.Module):
-    """Twice the size by repeating pixels, then a convolution, cut where the size is odd.
+class UpsampleTransposed(Upsample):
+    """A transposed convolution with stride 2."""
 
-    A convolution of repeated pixels meets each of them twice; with its weights added up it is a
-    transposed convolution of the smaller map, at less than half the cost. A map without detail
-    stays one, where the four places of `Transposed` have weights of their own and may leave a grid.
+    def build_conv(self, inputs: int, outputs: int) -> nn.ConvTranspose2d:
+        """Return a 4 x 4 transposed convolution."""
+        return nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+
+    def transposed_weight(self) -> Tensor:
+        """Return the weight of the convolution."""
+        return self.conv.weight
+
+
+class UpsampleNearest(Upsample):
+    """Nearest-neighbor upsampling, then a 3 x 3 convolution.
+
+    The convolution reads each repeated pixel twice. With its weights summed accordingly, it is a
+    transposed convolution of the smaller map, at less than half the cost. A constant map stays
+    constant, whereas the independent weights of a transposed convolution may cause checkerboard
+    artifacts.
 
     References:
         Deconvolution and Checkerboard Artifacts (Odena et al., 2016),
         https://distill.pub/2016/deconv-checkerboard/
-
-    Arguments:
-        inputs: Channels in.
-        outputs: Channels out.
-        size: Height and width out.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    def build_conv(self, inputs: int, outputs: int) -> nn.Conv2d:
+        """Return a 3 x 3 convolution."""
+        return nn.Conv2d(inputs, outputs, 3, padding=1)
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Return the larger map, with shape (N, outputs, *size)."""
-        turned = self.conv.weight.flip(2, 3).transpose(0, 1)
+    def transposed_weight(self) -> Tensor:
+        """Return the sum of the weights that read the same pixel."""
+        flipped = self.conv.weight.flip(2, 3).transpose(0, 1)
         shifts = itertools.product((0, 1), repeat=2)
-        weight = torch.stack([F.pad(turned, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
-        return _doubled(h, weight, self.conv.bias, self.size)
+        return torch.stack([F.pad(flipped, (i, 1 - i, j, 1 - j)) for i, j in shifts]).sum(0)
 
 
-def _doubled(h: Tensor, weight: Tensor, bias: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """Return the map of twice the size, by a transposed convolution, cut to a size.
-
-    Arguments:
-        h: The smaller map, with shape (N, inputs, H, W).
-        weight: With shape (inputs, outputs, 4, 4).
-        bias: With shape (outputs).
-        size: Height and width out.
-    """
-    if _as_product(h, weight.shape[1]):
-        patches = F.linear(h.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).flatten(0, 2))
-        larger: Tensor = _Scatter.apply(patches)  # type: ignore[no-untyped-call]
-        larger = larger.permute(0, 3, 1, 2)
-    else:
-        larger = F.conv_transpose2d(h, weight, None, 2, 1)
-    return _biased(larger, bias)[..., : size[0], : size[1]]
-
-
-def _biased(h: Tensor, bias: Tensor | None) -> Tensor:
+def _add_bias(h: Tensor, bias: Tensor | None) -> Tensor:
     assert bias is not None
     return h + bias.to(h.dtype).view(-1, 1, 1)

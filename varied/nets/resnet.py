@@ -1,4 +1,4 @@
-"""Residual networks for pictures of any height, width and number of channels."""
+"""Residual networks for images of any size and any number of channels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from varied.errors import VariedError
 from varied.nets.film import ContextLayer
-from varied.nets.image_shapes import channel_widths, is_encoder, resolve_sizes
+from varied.nets.image_shapes import Shape, Size, channel_widths, is_encoder, resolve_sizes
 from varied.nets.resample import Downsample, UpsampleNearest
-
-__all__ = ["Residual", "resnet"]
 
 
 def resnet(
@@ -23,16 +21,18 @@ def resnet(
     depth: int | None = None,
     blocks: int = 1,
 ) -> nn.Module:
-    """Return a residual network between a picture and a vector, or a smaller map, both ways.
+    """Return a residual network between an image and a vector or a smaller feature map.
 
-    At a map it has two blocks at least, and no dense layer (van den Oord et al., 2017).
+    Depending on the shapes it is an encoder or a decoder. At the size of a feature map it has at
+    least two blocks and no dense layer, as in van den Oord et al. (2017).
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
-        width: The channels at full size; doubled at each level, up to 256.
-        depth: The number of levels; by default until the shorter side is at most 4, or the map's.
-        blocks: The number of residual blocks at each level.
+        width: The number of channels at full size; doubled at each level, up to 256.
+        depth: The number of levels; by default until the shorter side is at most 4, or the size of
+            the feature map is reached.
+        blocks: The number of residual blocks at each level below full size.
 
     References:
         Identity Mappings in Deep Residual Networks (He et al., 2016),
@@ -41,97 +41,88 @@ def resnet(
         https://arxiv.org/abs/1711.00937
 
     Raises:
-        VariedError: If neither shape is a picture, no halvings lead from one to the other, or there
-            are no blocks.
+        VariedError: If neither shape is an image, repeated downsampling by 2 does not give the
+            smaller shape, or there are no blocks.
     """
     if blocks < 1:
-        raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has none.")
-    down = is_encoder(inputs, outputs, "resnet") == "down"
-    large, small = (inputs, outputs) if down else (outputs, inputs)
-    sizes = resolve_sizes(large, small, depth, "resnet")
-    # None at full size, where a block costs most.
+        raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has no residual blocks.")
+    sizes = resolve_sizes(inputs, outputs, depth, "resnet")
+    # No blocks at full size, where they are most expensive.
     counts = [0, *[blocks] * (len(sizes) - 1)]
-    if len(small) == 3:
+    if len(inputs) == len(outputs):
         counts[-1] = max(blocks, 2)
-    maps = channel_widths(width, len(sizes), most=256)
-    if down:
-        return _down(inputs, outputs, maps, sizes, counts)
-    return _up(inputs, outputs, maps[::-1], sizes[::-1], counts[::-1])
+    channels = channel_widths(width, len(sizes), limit=256)
+    if is_encoder(inputs, outputs, "resnet"):
+        return _encoder(inputs, outputs, channels, sizes, counts)
+    return _decoder(inputs, outputs, channels[::-1], sizes, counts[::-1])
 
 
-def _down(
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    maps: list[int],
-    sizes: list[tuple[int, int]],
-    counts: list[int],
+def _encoder(
+    inputs: Shape, outputs: Shape, channels: list[int], sizes: list[Size], counts: list[int]
 ) -> nn.Module:
-    layers: list[nn.Module] = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
+    layers: list[nn.Module] = [nn.Conv2d(inputs[0], channels[0], 3, padding=1)]
     for level, count in enumerate(counts):
         if level:
-            layers.append(Downsample(maps[level - 1], maps[level], sizes[level - 1]))
-        layers += [Residual(maps[level]) for _ in range(count)]
-    layers += [_norm(maps[-1]), nn.SiLU()]
+            layers.append(Downsample(channels[level - 1], channels[level], sizes[level - 1]))
+        layers += [Residual(channels[level]) for _ in range(count)]
+    layers += [_norm(channels[-1]), nn.SiLU()]
     if len(outputs) == 3:
-        return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 1))
-    flat = maps[-1] * math.prod(sizes[-1])
+        return nn.Sequential(*layers, nn.Conv2d(channels[-1], outputs[0], 1))
+    flat = channels[-1] * math.prod(sizes[-1])
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, outputs[0]))
 
 
-def _up(
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    maps: list[int],
-    sizes: list[tuple[int, int]],
-    counts: list[int],
+def _decoder(
+    inputs: Shape, outputs: Shape, channels: list[int], sizes: list[Size], counts: list[int]
 ) -> nn.Module:
     layers: list[nn.Module]
     if len(inputs) == 3:
-        layers = [nn.Conv2d(inputs[0], maps[0], 3, padding=1)]
+        layers = [nn.Conv2d(inputs[0], channels[0], 3, padding=1)]
     else:
-        flat = maps[0] * math.prod(sizes[0])
-        layers = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (maps[0], *sizes[0]))]
+        flat = channels[0] * math.prod(sizes[0])
+        layers = [nn.Linear(inputs[0], flat), nn.Unflatten(1, (channels[0], *sizes[0]))]
     for level, count in enumerate(counts):
         if level:
-            layers.append(UpsampleNearest(maps[level - 1], maps[level], sizes[level]))
-        layers += [Residual(maps[level]) for _ in range(count)]
-    layers += [_norm(maps[-1]), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Conv2d(maps[-1], outputs[0], 3, padding=1))
+            layers.append(UpsampleNearest(channels[level - 1], channels[level], sizes[level]))
+        layers += [Residual(channels[level]) for _ in range(count)]
+    layers += [_norm(channels[-1]), nn.SiLU()]
+    return nn.Sequential(*layers, nn.Conv2d(channels[-1], outputs[0], 3, padding=1))
 
 
 def _norm(channels: int) -> nn.Module:
-    # Groups, not batches: a batch of one, and the last short batch, behave like any other.
-    # Four channels or more in each: a group of one, on a map of one pixel, is always 0.
+    # Group and not batch normalization, so that a single example gives the same result as a batch.
+    # At least four channels in each group: a single channel of one pixel is normalized to 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 
 class Residual(ContextLayer):
-    """h + f(h), with f some normalized convolutions; it starts as the identity.
+    """A residual block h + f(h), which is initialized as the identity.
 
     References:
         Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images
         (Child, 2021), https://arxiv.org/abs/2011.10650, for the bottleneck.
 
     Arguments:
-        channels: Channels in and out.
-        hidden: Channels of a bottleneck, 1x1, 3x3, 3x3, 1x1, without norms; None for two 3x3.
+        channels: The number of input and output channels.
+        hidden: The number of channels of a bottleneck of 1x1, 3x3, 3x3 and 1x1 convolutions without
+            normalization; None for two normalized 3x3 convolutions.
     """
 
     def __init__(self, channels: int, hidden: int | None = None) -> None:
         super().__init__()
-        self.branch = _plain(channels) if hidden is None else _bottleneck(channels, hidden)
+        self.branch = _basic(channels) if hidden is None else _bottleneck(channels, hidden)
         for parameter in self.branch[-1].parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor, *c: Tensor) -> Tensor:
-        """Return a map of the same shape."""
+        """Return a feature map of the same shape."""
         return h + self.branch(h, *c)  # type: ignore[no-any-return]
 
 
-def _plain(channels: int) -> nn.Sequential:
+def _basic(channels: int) -> nn.Sequential:
     last = nn.Conv2d(channels, channels, 3, padding=1)
-    half = [_norm(channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
-    return nn.Sequential(*half, _norm(channels), nn.SiLU(), last)
+    first = nn.Conv2d(channels, channels, 3, padding=1)
+    return nn.Sequential(_norm(channels), nn.SiLU(), first, _norm(channels), nn.SiLU(), last)
 
 
 def _bottleneck(channels: int, hidden: int) -> nn.Sequential:

@@ -1,7 +1,7 @@
-"""q(z given x): what the encoder says of a code."""
+"""Posteriors q(z | x): heads that map the output of the encoder to a distribution over latents."""
 
 from varied.heads import Head
-from varied.posteriors.base import NonFactorized, Posterior
+from varied.posteriors.base import NonFactorized
 from varied.posteriors.delta_gaussian import DeltaGaussian
 from varied.posteriors.flows import IAF, Flow
 from varied.posteriors.gaussian import Deterministic, Gaussian
@@ -19,7 +19,6 @@ __all__ = [
     "GaussianGumbel",
     "GumbelSoftmax",
     "NonFactorized",
-    "Posterior",
     "VonMisesFisher",
 ]
 

@@ -1,4 +1,4 @@
-"""What every posterior is."""
+"""The base class of posteriors with dependent dimensions."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from torch.distributions import Distribution
 
 from varied.heads import Head
 
-__all__ = ["NonFactorized", "Posterior"]
+Shape = tuple[int, ...]
 
 
-class Posterior(Head):
-    """A head whose events are latents; ``space`` names where these lie, as that of a prior does."""
+class NonFactorized(Head):
+    """A head whose elements are not independent: ``build`` returns a distribution over events.
 
-    #: "real", "sphere", or what has choices among classes, such as "simplex-8".
-    space: str = "real"
-
-
-class NonFactorized(Posterior):
-    """A posterior whose elements are not independent: ``build`` returns a distribution of events.
-
-    It gets tensors that split the channels of what the network put out by ``sizes``, where each
-    element has not simply its own ``params_per_element`` parameters.
+    The channels of the network output are split by ``sizes``, which subclasses override if the
+    parameters do not all have the shape of the event.
     """
 
     provides: frozenset[str] = frozenset({"density"})
@@ -33,14 +26,14 @@ class NonFactorized(Posterior):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """The shape that a network must put out for one datum."""
+        """The shape of the network output for one example."""
         return (sum(self.sizes), *self.event_shape[1:])
 
     def forward(self, h: Tensor) -> Distribution:
-        """Return the distribution of one latent each.
+        """Return the distribution of the latents.
 
         Arguments:
-            h: What the network put out, with shape (*, sum(sizes), *rest).
+            h: The network output, with shape (*, sum(sizes), *rest).
 
         Returns:
             A distribution with batch shape (*) and event shape (C, *rest).

@@ -1,4 +1,4 @@
-"""Latents that cannot stay silent: each dimension says at least so many nats."""
+"""The posterior of delta-VAE: a Gaussian with a minimum KL."""
 
 from __future__ import annotations
 
@@ -9,31 +9,29 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied import distributions as d
-from varied.errors import VariedError
-from varied.posteriors.base import Posterior
+from varied.errors import VariedError, check_above
+from varied.heads import Head
+from varied.posteriors.base import Shape
 
-__all__ = ["DeltaGaussian"]
 
-
-class DeltaGaussian(Posterior):
-    r"""A normal distribution whose KL to the standard normal is at least ``delta`` a dimension.
+class DeltaGaussian(Head):
+    r"""A Gaussian whose KL to the standard normal is at least ``delta`` in each dimension.
 
     .. math:: q(z) = \prod_j \mathcal N(z_j; \mu_j, e^{\ell_j}), \qquad
         \ell = \ell_\delta - \log(1 + e^{-b \tanh(h / b)})
 
-    where the bound on the log-variance,
+    where the upper bound of the log-variance,
 
     .. math:: \ell_\delta = -(1 + 2 \delta) - W_0(-e^{-(1 + 2 \delta)}) < 0,
 
-    is where :math:`KL = \tfrac12 (\mu^2 + e^\ell - 1 - \ell)` with :math:`\mu = 0` is just
-    :math:`\delta`. So against a standard normal prior the rate is committed whatever the mean is:
-    no dimension can say less. A prior that learns may follow the posterior, and then it can.
+    is the value at which :math:`KL = \tfrac12 (\mu^2 + e^\ell - 1 - \ell)` equals :math:`\delta`
+    for :math:`\mu = 0`. With a standard normal prior, this prevents posterior collapse for any
+    mean. A learned prior can follow the posterior, which voids the guarantee.
 
     Warning:
-        The paper commits the rate by the mean instead (:math:`\mu^2 \ge 2 \delta + 1 + \ell -
-        e^\ell`, on the positive side), for variances near 1. Then all codes lie on one side of the
-        prior's mean. Here the variance alone pays, which leaves the mean free; both are parts of
-        the same family.
+        The paper bounds the mean instead (:math:`\mu^2 \ge 2 \delta + 1 + \ell - e^\ell`, with
+        positive means), for variances near 1, so that all means are on one side of the prior mean.
+        Here only the variance is bounded and the mean is free; both satisfy the same constraint.
 
     References:
         Preventing Posterior Collapse with delta-VAEs (Razavi et al., 2019),
@@ -41,33 +39,30 @@ class DeltaGaussian(Posterior):
 
     Arguments:
         event: The shape of a latent.
-        delta: The least KL of each dimension, in nats; 0.1 caps a deviation at 0.7.
-        logvar_bound: How far, about, the log-variance can fall below its bound.
+        delta: The minimum KL of each dimension, in nats; 0.1 limits standard deviations to 0.7.
+        logvar_bound: The approximate range of the log-variance below its upper bound.
     """
 
     params_per_element = 2
 
-    def __init__(
-        self, event: tuple[int, ...], delta: float = 0.1, logvar_bound: float = 10.0
-    ) -> None:
+    def __init__(self, event: Shape, delta: float = 0.1, logvar_bound: float = 10.0) -> None:
         super().__init__(event)
         if not 0 < delta <= 20:
-            raise VariedError(f"delta={delta} must be above 0 and at most 20; 0.1 is usual.")
-        if logvar_bound <= 0:
-            raise VariedError(f"logvar_bound={logvar_bound} must be above 0; 10 is the default.")
-        self.delta, self.bound = delta, logvar_bound
-        # A hair below: float32 must not round a rate to less than was promised.
-        self.most = _most(delta) * (1 + 1e-6)
+            raise VariedError(f"delta={delta} must be above 0 and at most 20; 0.1 is the default.")
+        check_above(0, default=10, logvar_bound=logvar_bound)
+        self.delta, self.logvar_bound = delta, logvar_bound
+        # Slightly lower, so that the KL does not fall below delta by rounding in float32.
+        self.max_log_variance = _max_log_variance(delta) * (1 + 1e-6)
 
     def build(self, mean: Tensor, h: Tensor) -> Distribution:
         """Return diagonal Gaussians."""
-        below = F.softplus(-d.soft_clamp(h, self.bound))
-        return d.Gaussian(mean, self.most - below)
+        decrease = F.softplus(-d.soft_clamp(h, self.logvar_bound))
+        return d.Gaussian(mean, self.max_log_variance - decrease)
 
 
-def _most(delta: float) -> float:
-    """Return the log-variance below 0 at which half of exp(l) - 1 - l is delta."""
-    # Newton's method from the left of the root of a convex function that falls: it goes past none.
+def _max_log_variance(delta: float) -> float:
+    """Return the negative solution of (exp(l) - 1 - l) / 2 = delta."""
+    # Newton's method does not overshoot: left of the root, the function is convex and decreasing.
     log_variance = -(1 + 2 * delta)
     for _ in range(60):
         slope = math.expm1(log_variance)

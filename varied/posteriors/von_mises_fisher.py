@@ -1,4 +1,4 @@
-"""Latents that are directions."""
+"""The von Mises-Fisher posterior on the unit sphere."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied import distributions as d
-from varied.errors import VariedError
-from varied.posteriors.base import NonFactorized
+from varied.errors import VariedError, check_above
+from varied.posteriors.base import NonFactorized, Shape
 
-__all__ = ["VonMisesFisher"]
-
-#: Bessel functions of a higher order underflow before their series takes over.
-MOST = 512
+#: In more dimensions, the Bessel functions underflow before their series applies.
+MAX_DIMS = 512
 
 
 class VonMisesFisher(NonFactorized):
-    r"""A mean direction and a concentration about it, on the unit sphere.
+    r"""A distribution on the unit sphere with a mean direction and a concentration.
 
     .. math:: q(z) \propto e^{\kappa \mu^\top z}, \quad |z| = 1, \qquad
         \kappa = D \exp(b \tanh(h / b))
 
-    On a sphere the uniform distribution is a prior without a center that draws codes to it. The
-    concentration is counted in units of D, since that is where directions begin to differ.
+    The uniform prior on the sphere does not pull the latents towards a center. The concentration is
+    in units of D, the scale at which the distribution begins to differ from the uniform one.
 
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
@@ -30,36 +28,33 @@ class VonMisesFisher(NonFactorized):
 
     Arguments:
         event: The shape of a latent, (D) with D of at least 2.
-        log_kappa_bound: The largest size of the logarithm of the concentration in units of D.
+        log_kappa_bound: The maximum absolute value of log(kappa / D).
     """
 
     space = "sphere"
 
-    #: Rounds of rejection, and a quadrature: nothing that a compiled step could hold.
+    #: Rejection sampling and the Bessel functions of SciPy cannot be compiled.
     can_compile = False
 
-    def __init__(self, event: tuple[int, ...], log_kappa_bound: float = 7.0) -> None:
+    def __init__(self, event: Shape, log_kappa_bound: float = 7.0) -> None:
         super().__init__(event)
-        if len(event) > 1 or not 2 <= event[0] <= MOST:
+        if len(event) > 1 or not 2 <= event[0] <= MAX_DIMS:
             raise VariedError(
-                f"posterior='von-mises-fisher' is a direction in 2 to {MOST} dimensions, and a latent of shape "
-                f"{self.event_shape} is none; use latent=16, or posterior='gaussian'."
+                f"posterior='von-mises-fisher' needs a vector of 2 to {MAX_DIMS} dimensions, not "
+                f"a latent of shape {self.event_shape}; use latent=16, or posterior='gaussian'."
             )
-        if log_kappa_bound <= 0:
-            raise VariedError(
-                f"log_kappa_bound={log_kappa_bound} must be above 0; 7 is the default."
-            )
-        self.bound = log_kappa_bound
+        check_above(0, default=7, log_kappa_bound=log_kappa_bound)
+        self.log_kappa_bound = log_kappa_bound
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """A direction and one number."""
+        """The number of channels of the direction and of the concentration."""
         return (self.event_shape[0], 1)
 
     def build(self, direction: Tensor, h: Tensor) -> Distribution:
         """Return von Mises-Fisher distributions."""
-        kappa = self.event_shape[0] * d.soft_clamp(h.squeeze(-1), self.bound).exp()
-        # Zero has no direction; a network whose units are all dead puts it out.
-        nudge = direction.new_zeros(self.event_shape[0])
-        nudge[0] = 1e-6
-        return d.VonMisesFisher(direction + nudge, kappa)
+        kappa = self.event_shape[0] * d.soft_clamp(h.squeeze(-1), self.log_kappa_bound).exp()
+        # The zero vector, which a network of dead units outputs, has no direction.
+        offset = direction.new_zeros(self.event_shape[0])
+        offset[0] = 1e-6
+        return d.VonMisesFisher(direction + offset, kappa)

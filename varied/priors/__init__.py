@@ -1,7 +1,7 @@
-"""p(z): what codes are like before a datum is seen, and what new data are made from."""
+"""Priors p(z): the distribution of the latents before an example is seen, used for sampling."""
 
 from varied.priors.autoregressive import AutoregressiveCodes
-from varied.priors.base import Encoder, Prior
+from varied.priors.base import Prior
 from varied.priors.categorical import Categorical, GaussianCategorical
 from varied.priors.flow import Flow
 from varied.priors.flow_matching import FlowMatching
@@ -16,7 +16,6 @@ __all__ = [
     "PRIORS",
     "AutoregressiveCodes",
     "Categorical",
-    "Encoder",
     "Flow",
     "FlowMatching",
     "GaussianCategorical",

@@ -1,96 +1,129 @@
-"""What every prior is."""
+"""The base class of priors, and helpers for distributions over latents."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-__all__ = ["Encoder", "Prior", "chunked", "to_size"]
+from varied.errors import VariedError
+from varied.trace import ConditionalDistribution
 
-
-class Encoder(Protocol):
-    """What a prior may ask of the encoder q(z given x, c)."""
-
-    head: Any
-    inputs: tuple[int, ...]
-
-    def __call__(self, b: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given b, c)."""
-        ...
+Shape = tuple[int, ...]
 
 
 class Prior(nn.Module, ABC):
-    """A distribution over latents, given a context or none.
-
-    A prior that is fitted to the latents in one go, without steps, also has a method
-    ``fit(z, c=None)``, with rows of latents and their contexts; it takes the place of the loop.
+    """A distribution over latents, optionally conditioned on a context.
 
     Arguments:
         event: The shape of a latent.
     """
 
-    #: What its distributions give, for terms that read it: "density" and "marginals".
+    #: What terms can read from its distributions: "density", "marginals" or "parts".
     provides: frozenset[str] = frozenset({"density", "marginals"})
-    #: Whether the constructor takes the number of features of the context after the event.
+    #: Whether the constructor takes the number of context features after the event.
     reads_context: bool = False
-    #: Whether it is trained after the model, on what the encoder says, and not beside it.
+    #: Whether it is trained after the model, on the codes of the training data.
     fitted_later: bool = False
-    #: What a prior that is fitted later is trained on: "latents", or "codes" for their indices.
-    over: str = "latents"
-    #: How a fit of it differs from the usual `varied.spec.Plan` of a fit.
+    #: Whether it is fitted by `fit`, to all codes at once, instead of by gradient steps.
+    has_direct_fit: bool = False
+    #: Settings that replace the defaults of a `varied.spec.Plan` when it is fitted after the model.
     default_plan: Mapping[str, Any] = MappingProxyType({})
-    #: Where its latents lie; as the posterior's.
+    #: The space of the latents, which must be that of the posterior.
     space: str = "real"
+    #: The number of context features; 0 for none.
+    context: int = 0
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    zero: Tensor
+    _encoder: ConditionalDistribution | None
+
+    def __init__(self, event: Shape) -> None:
         super().__init__()
         self.event_shape = tuple(event)
+        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
+        self._encoder = None
 
-    def attach(self, encoder: Encoder) -> None:
-        """Take the encoder, once, before anything is trained or loaded.
+    @property
+    def is_fittable(self) -> bool:
+        """Whether it can be fitted to codes after the model is trained."""
+        return self.has_direct_fit or any(True for _ in self.parameters())
 
-        A prior that asks the encoder later keeps it in a tuple: as a module of its own its weights
-        would be saved, and stepped, twice.
+    @property
+    def encoder(self) -> ConditionalDistribution:
+        """The encoder q(z | x) that was attached.
+
+        Raises:
+            VariedError: If none was attached.
         """
+        if self._encoder is None:
+            raise VariedError(
+                f"{type(self).__name__} needs an encoder; call attach(encoder) first."
+            )
+        return self._encoder
+
+    def attach(self, encoder: ConditionalDistribution) -> None:
+        """Make the encoder available to the prior, before training or loading weights."""
+        # Not a submodule: the weights of the encoder would be saved and trained twice.
+        object.__setattr__(self, "_encoder", encoder)
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Take the first rows, without gradient, for a start that depends on data.
+        """Initialize from the first training rows, without gradients.
 
         Arguments:
-            x: Rows of data, with shape (N, *event of a datum). A prior that is fitted later is not
-                asked beside the model, but at the start of its own training: then these are latents
-                with shape (N, *event), or indices with shape (N, sites).
+            x: Examples, with shape (N, *shape of x). A prior that is fitted after the model gets
+                its training data instead: latents with shape (N, *event), or codes with shape
+                (N, num_tokens).
             c: Their contexts, with shape (N, F), or None.
         """
 
+    def fit(self, z: Tensor, c: Tensor | None = None) -> None:
+        """Fit the prior to latents at once; only priors with ``has_direct_fit`` implement this.
+
+        Arguments:
+            z: Latents with shape (N, *event).
+            c: Their contexts, with shape (N, F), or None.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return p(z given c), with a batch shape of () or (B)."""
+        """Return p(z | c), with batch shape () or (B)."""
+
+    def _given_context(self, c: Tensor | None) -> Tensor | None:
+        """Return the context, or zeros if it is missing; None if the prior is unconditional."""
+        if not self.context:
+            return None
+        return self.zero.new_zeros(self.context) if c is None else c
 
 
 def to_size(shape: Any) -> torch.Size:
-    """Return a sample shape from one, or from a number of draws."""
+    """Return a sample shape from a shape or a number of samples."""
     return torch.Size((shape,) if isinstance(shape, int) else shape)
 
 
-def chunked(function: Callable[..., Tensor], *rows: Tensor, each: int, most: int = 2**23) -> Tensor:
-    """Return a function of rows, taken of so few at a time that they fit in memory.
+def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
+    """Return a tuple with the context of each latent as rows, or an empty tuple without one."""
+    return () if c is None else (c.expand(*lead, -1).reshape(lead.numel(), c.shape[-1]),)
+
+
+def chunked(
+    function: Callable[..., Tensor], *rows: Tensor, floats_per_row: int, max_floats: int = 2**23
+) -> Tensor:
+    """Apply a function to chunks of rows, to bound the memory.
 
     Arguments:
-        function: From tensors of shape (n, ...) to one of shape (n, ...), row by row.
+        function: A row-wise function from tensors of shape (n, ...) to one of shape (n, ...).
         rows: Tensors with N rows each.
-        each: How many numbers the function needs for a row.
-        most: How many numbers may stand at a time.
+        floats_per_row: The number of floats that the function stores for each row.
+        max_floats: The maximum number of floats that it may store.
     """
-    size = max(1, most // each)
+    size = max(1, max_floats // floats_per_row)
     if len(rows[0]) <= size:
         return function(*rows)
-    return torch.cat(
-        [function(*piece) for piece in zip(*(r.split(size) for r in rows), strict=True)]
-    )
+    chunks = zip(*(tensor.split(size) for tensor in rows), strict=True)
+    return torch.cat([function(*chunk) for chunk in chunks])

@@ -1,4 +1,4 @@
-"""Priors that are fitted to latents after the model."""
+"""The base class of priors that are fitted to the latents after the model is trained."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
-from varied.distributions import Gaussian
-from varied.priors.base import Prior
-
-__all__ = ["ExPostPrior", "std_of"]
+from varied.priors.base import Prior, Shape
+from varied.priors.normal import standard_normal
 
 
 class ExPostPrior(Prior):
     """A prior that is the standard normal until it is fitted to latents.
 
-    So the model is trained with a KL in closed form, and the prior then follows where the encoder
-    has put the latents. To add one, write ``late`` and call ``settle`` once it is fitted.
+    The model is trained with the closed-form KL to the standard normal, and the prior is then
+    fitted to the aggregate posterior. Subclasses implement `fitted_distribution` and call
+    `mark_fitted` after the fit.
 
     Arguments:
         event: The shape of a latent.
@@ -29,39 +28,33 @@ class ExPostPrior(Prior):
     fitted_later = True
 
     fitted: Tensor
-    zero: Tensor
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    def __init__(self, event: Shape) -> None:
         super().__init__(event)
         self.register_buffer("fitted", torch.tensor(False))
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
-        # A plain bool beside the buffer: asking the buffer would stop a compiled graph.
-        self.settled = False
-        self.register_load_state_dict_post_hook(_recall)  # type: ignore[no-untyped-call]
+        # A copy as a bool: the value of a tensor would break the graph of a compiled model.
+        self.is_fitted = False
+        self.register_load_state_dict_post_hook(_restore)  # type: ignore[no-untyped-call]
 
     def mark_fitted(self) -> None:
-        """Be what was fitted from now on."""
+        """Use the fitted distribution from now on."""
         self.fitted.fill_(True)
-        self.settled = True
+        self.is_fitted = True
 
     @abstractmethod
     def fitted_distribution(self, c: Tensor | None) -> Distribution:
-        """Return p(z given c) as it was fitted."""
+        """Return p(z | c) after the fit."""
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return what was fitted, and before that the standard normal."""
-        if self.settled:
-            return self.fitted_distribution(c)
-        return Independent(
-            Gaussian(self.zero, self.zero), len(self.event_shape), validate_args=False
-        )
+        """Return the fitted distribution, or the standard normal before the fit."""
+        return self.fitted_distribution(c) if self.is_fitted else standard_normal(self.zero)
 
 
-def _recall(module: nn.Module, missing: Any) -> None:
-    module.settled = bool(module.fitted)  # type: ignore[assignment]
+def _restore(module: nn.Module, incompatible_keys: Any) -> None:
+    module.is_fitted = bool(module.fitted)  # type: ignore[assignment]
 
 
-def std_of(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean and deviation of each number of rows of latents; no deviation is 0."""
-    deviation, mean = torch.std_mean(z, 0, correction=0)
-    return mean, deviation.clamp(min=1e-4)
+def mean_and_std(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each dimension, the latter at least 1e-4."""
+    std, mean = torch.std_mean(z, 0, correction=0)
+    return mean, std.clamp(min=1e-4)

@@ -1,23 +1,21 @@
-"""A normalizing flow."""
+"""Normalizing flow priors."""
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import zuko
-from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from varied.errors import VariedError, lookup
-from varied.priors.base import Prior, to_size
+from varied.distributions.base import Tempered, UnvalidatedDistribution
+from varied.errors import VariedError, check_at_least, lookup
+from varied.priors.base import Prior, Shape, to_size
 
-__all__ = ["Flow", "FlowDistribution"]
-
-#: The flows by name; where half of the numbers wait for the other half, a draw takes two passes.
-KINDS: dict[str, Any] = {
+FLOWS: dict[str, Any] = {
     "maf": zuko.flows.MAF,
     "nsf": zuko.flows.NSF,
     "realnvp": zuko.flows.RealNVP,
@@ -26,13 +24,13 @@ KINDS: dict[str, Any] = {
 
 
 class Flow(Prior):
-    r"""A normal distribution that is bent by learned invertible maps.
+    r"""A normalizing flow.
 
     .. math:: \log p(z) = \log \mathcal N(f(z); 0, I) + \log |\det \partial f / \partial z|
 
-    It starts close to the standard normal. "maf" and "nsf" are the stronger ones, and draw in as
-    many passes as there are dimensions; "realnvp" and "nsf-coupling" draw in two. The splines of
-    "nsf" bend what lies within -5 and 5.
+    The initial distribution is close to the standard normal. "maf" and "nsf" are more expressive
+    and sample in one pass for each dimension; "realnvp" and "nsf-coupling" sample in two passes.
+    The splines of "nsf" and "nsf-coupling" act on values between -5 and 5.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2016), https://arxiv.org/abs/1611.02731;
@@ -42,56 +40,45 @@ class Flow(Prior):
 
     Arguments:
         event: The shape of a latent.
-        context: The number of features of the context; 0 for none.
+        context: The number of context features; 0 for none.
         flow: "maf", "nsf", "realnvp" or "nsf-coupling".
-        n_transforms: How many maps.
-        width: Units in each of the two hidden layers of a map.
+        n_transforms: The number of transforms.
+        width: The number of hidden units in each of the two hidden layers of a transform.
     """
 
     provides = frozenset({"density"})
     reads_context = True
 
     def __init__(
-        self,
-        event: tuple[int, ...],
-        context: int,
-        flow: str = "maf",
-        n_transforms: int = 4,
-        width: int = 128,
+        self, event: Shape, context: int, flow: str = "maf", n_transforms: int = 4, width: int = 128
     ) -> None:
         super().__init__(event)
-        make, size = lookup(KINDS, flow, "flow"), math.prod(self.event_shape)
-        for name, value in (("n_transforms", n_transforms), ("width", width)):
-            if value < 1:
-                raise VariedError(f"{name}={value} must be at least 1.")
+        self.context = context
+        build, size = lookup(FLOWS, flow, "flow"), math.prod(self.event_shape)
+        check_at_least(1, n_transforms=n_transforms, width=width)
         if flow == "realnvp" and size < 2:
             raise VariedError(
-                "flow='realnvp' lets one half of the numbers move the other, and a latent of one "
-                "number has no halves; use flow='maf'."
+                "flow='realnvp' needs a latent of at least 2 dimensions; use flow='maf'."
             )
-        self.context = context
-        self.flow = make(size, context, transforms=n_transforms, hidden_features=(width, width))
-        for one in self.flow.transform.transforms:
-            _calm(one)
+        self.flow = build(size, context, transforms=n_transforms, hidden_features=(width, width))
+        for transform in self.flow.transform.transforms:
+            _shrink(transform)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return the flow, given the context where there is one."""
-        if not self.context:
-            c = None
-        elif c is None:
-            c = next(self.parameters()).new_zeros(self.context)
-        return FlowDistribution(self.flow(c), self.event_shape)
+        """Return the flow."""
+        return FlowDistribution(self.flow(self._given_context(c)), self.event_shape)
 
 
 @torch.no_grad()
-def _calm(transform: Any) -> None:
-    """Let a map start close to the identity, which zeros of its parameters stand for."""
-    last = transform.hyper[-1] if hasattr(transform, "hyper") else transform
+def _shrink(transform: nn.Module) -> None:
+    """Scale down the parameters of a transform, which is the identity if they are zero."""
+    children = dict(transform.named_children())
+    last = children["hyper"][-1] if "hyper" in children else transform  # type: ignore[index]
     for param in last.parameters():
         param.mul_(0.05)
 
 
-class FlowDistribution(Distribution):
+class FlowDistribution(Tempered, UnvalidatedDistribution):
     """A flow over vectors as a distribution over latents of any shape.
 
     Arguments:
@@ -99,20 +86,19 @@ class FlowDistribution(Distribution):
         event: The shape of a latent.
     """
 
-    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    support = constraints.real
     has_rsample = True
 
-    def __init__(self, flow: Any, event: tuple[int, ...]) -> None:
+    def __init__(self, flow: Any, event: Shape) -> None:
         self.flow = flow
-        super().__init__(flow.batch_shape, torch.Size(event), validate_args=False)
+        super().__init__(flow.batch_shape, event)
 
     @property
     def mean(self) -> Tensor:
-        """Where the mean of the normal distribution goes: the middle, not the average."""
-        return self._shaped(self.flow.transform.inv(self.flow.base.mean))
+        """The image of the base mean, which is not the mean of the samples."""
+        return self._from_base(self.flow.base.mean)
 
-    def _shaped(self, z: Tensor) -> Tensor:
+    def _from_base(self, noise: Tensor) -> Tensor:
+        z: Tensor = self.flow.transform.inv(noise)
         return z.reshape(*z.shape[:-1], *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -122,14 +108,10 @@ class FlowDistribution(Distribution):
         return self.flow.log_prob(flat.expand(*lead, -1))  # type: ignore[no-any-return]
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw with a gradient; shape (*sample_shape, *batch_shape, *event)."""
-        return self._pushed(to_size(sample_shape), 1.0)
+        """Return samples with a gradient; shape (*sample_shape, *batch_shape, *event)."""
+        return self._from_base(self.flow.base.rsample(to_size(sample_shape)))
 
+    @torch.no_grad()
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
-        """Draw from a normal distribution whose deviation is scaled, bent by the same maps."""
-        with torch.no_grad():
-            return self._pushed(to_size(shape), temperature)
-
-    def _pushed(self, shape: torch.Size, temperature: float) -> Tensor:
-        base = self.flow.base.rsample(shape)
-        return self._shaped(self.flow.transform.inv(temperature * base))
+        """Return samples; the temperature scales the base noise."""
+        return self._from_base(temperature * self.flow.base.rsample(to_size(shape)))

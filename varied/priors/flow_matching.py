@@ -1,4 +1,4 @@
-"""Flow matching: a learned velocity from noise to latents."""
+"""The flow matching prior: a learned velocity field from noise to latents."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ import math
 import torch
 from torch import Tensor, nn
 
-from varied.errors import VariedError
-from varied.priors.ex_post import ExPostPrior, std_of
+from varied.errors import check_at_least
+from varied.priors.base import Shape
+from varied.priors.ex_post import ExPostPrior, mean_and_std
 from varied.priors.ode_flow import OdeFlow
-
-__all__ = ["FlowMatching", "VelocityNet"]
 
 
 class VelocityNet(nn.Module):
-    r"""A net from a point, a time and a context to a velocity.
+    r"""A network from a point, a time and an optional context to a velocity.
 
     .. math:: v(z, t) = \frac{2t - 1}{t^2 + (1 - t)^2} z + f(z, t, c)
 
-    The first part is all of the answer where latents are standard normal, so the net starts there,
-    and learns only in what the latents differ.
+    The first term is the exact solution for standard normal latents. The network starts near it and
+    learns the difference.
 
     Arguments:
         size: The number D of dimensions.
-        context: The number of features of the context; 0 for none.
-        width: Units of a hidden layer.
-        depth: How many hidden layers, each with a short cut.
+        context: The number of context features; 0 for none.
+        width: The number of hidden units.
+        depth: The number of residual layers.
     """
 
-    pace: Tensor
+    frequencies: Tensor
 
     def __init__(self, size: int, context: int, width: int, depth: int) -> None:
         super().__init__()
-        self.context = context
-        self.register_buffer("pace", torch.pi * 2.0 ** torch.arange(6), persistent=False)
-        self.enter = nn.Linear(size, width)
-        self.when = nn.Sequential(nn.Linear(12 + context, width), nn.SiLU())
+        self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(6), persistent=False)
+        self.in_proj = nn.Linear(size, width)
+        self.embedding = nn.Sequential(nn.Linear(12 + context, width), nn.SiLU())
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
-        self.turns = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.embedding_projs = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.layers = nn.ModuleList(
             nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(depth)
         )
-        self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, size)
-        nn.init.normal_(self.leave.weight, std=0.1 / math.sqrt(width))
-        nn.init.zeros_(self.leave.bias)
+        self.norm, self.out_proj = nn.LayerNorm(width), nn.Linear(width, size)
+        nn.init.normal_(self.out_proj.weight, std=0.1 / math.sqrt(width))
+        nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, z: Tensor, t: Tensor, c: Tensor | None = None) -> Tensor:
         """Return velocities with shape (N, D).
@@ -54,22 +52,22 @@ class VelocityNet(nn.Module):
             t: Times from 0 to 1, with shape (N, 1).
             c: The context, with shape (N, F), or None.
         """
-        waves = t * self.pace
-        seen = [waves.sin(), waves.cos()] + ([c.to(z)] if c is not None else [])
-        when, h = self.when(torch.cat(seen, 1)), self.enter(z)
-        for norm, turn, layer in zip(self.norms, self.turns, self.layers, strict=True):
-            h = h + layer(norm(h) + turn(when))
-        known = (2 * t - 1) / (t.square() + (1 - t).square()) * z
-        return known + self.leave(self.norm(h))  # type: ignore[no-any-return]
+        phases = t * self.frequencies
+        features = [phases.sin(), phases.cos()] + ([c.to(z)] if c is not None else [])
+        embedding, h = self.embedding(torch.cat(features, 1)), self.in_proj(z)
+        for norm, proj, layer in zip(self.norms, self.embedding_projs, self.layers, strict=True):
+            h = h + layer(norm(h) + proj(embedding))
+        exact = (2 * t - 1) / (t.square() + (1 - t).square()) * z
+        return exact + self.out_proj(self.norm(h))  # type: ignore[no-any-return]
 
 
 class FlowMatching(ExPostPrior):
-    r"""Noise carried to latents by a learned velocity: a small latent diffusion.
+    r"""Flow matching on latents: a small latent diffusion model.
 
     .. math:: \min_v \, \mathbb E \, \lVert v((1 - t) z_0 + t z_1, t) - (z_1 - z_0) \rVert^2
 
-    Trained after the model, on its latents, which are standardized; until then it is the standard
-    normal. It draws by Heun's steps, and its density is that of the same path.
+    It is trained after the model, on standardized latents, and is the standard normal until then.
+    Samples and densities are computed by Heun's method.
 
     References:
         Flow Matching for Generative Modeling (Lipman et al., 2023),
@@ -79,11 +77,12 @@ class FlowMatching(ExPostPrior):
 
     Arguments:
         event: The shape of a latent.
-        context: The number of features of the context; 0 for none.
-        width: Units of a hidden layer.
-        depth: How many hidden layers.
-        steps: Steps from noise to latents; each asks the net twice. On the codes of digits, the
-            log-density by 16 is within 0.1 nats of that by 100 for every code, and 0.01 on average.
+        context: The number of context features; 0 for none.
+        width: The number of hidden units.
+        depth: The number of residual layers.
+        steps: The number of steps of Heun's method, each with two evaluations of the network. On
+            the codes of MNIST, the log-density with 16 steps differs from that with 100 by less
+            than 0.1 nats for every code, and by 0.01 nats on average.
     """
 
     reads_context = True
@@ -92,17 +91,10 @@ class FlowMatching(ExPostPrior):
     scale: Tensor
 
     def __init__(
-        self,
-        event: tuple[int, ...],
-        context: int,
-        width: int = 256,
-        depth: int = 3,
-        steps: int = 16,
+        self, event: Shape, context: int, width: int = 256, depth: int = 3, steps: int = 16
     ) -> None:
         super().__init__(event)
-        for name, value in (("width", width), ("depth", depth), ("steps", steps)):
-            if value < 1:
-                raise VariedError(f"{name}={value} must be at least 1.")
+        check_at_least(1, width=width, depth=depth, steps=steps)
         self.context, self.steps = context, steps
         self.velocity = VelocityNet(math.prod(self.event_shape), context, width, depth)
         self.register_buffer("shift", torch.zeros(self.event_shape))
@@ -110,15 +102,12 @@ class FlowMatching(ExPostPrior):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Take the mean and deviation of latents, with shape (N, *event), and be fitted to them."""
-        for held, new in zip((self.shift, self.scale), std_of(x), strict=True):
-            held.copy_(new)
+        """Set the standardization from latents with shape (N, *event)."""
+        mean, std = mean_and_std(x)
+        self.shift.copy_(mean)
+        self.scale.copy_(std)
         self.mark_fitted()
 
     def fitted_distribution(self, c: Tensor | None) -> OdeFlow:
-        """Return the latents that noise is carried to, given the context where there is one."""
-        if not self.context:
-            c = None
-        elif c is None:
-            c = self.shift.new_zeros(self.context)
-        return OdeFlow(self.velocity, self.shift, self.scale, self.steps, c)
+        """Return the distribution of the latents."""
+        return OdeFlow(self.velocity, self.shift, self.scale, self.steps, self._given_context(c))

@@ -1,16 +1,13 @@
-"""Latents that are directions, each as likely as any other."""
+"""The uniform prior on the unit sphere."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError
-from varied.priors.base import Prior
-
-__all__ = ["HypersphericalUniform"]
+from varied.priors.base import Prior, Shape
 
 
 class HypersphericalUniform(Prior):
@@ -25,17 +22,15 @@ class HypersphericalUniform(Prior):
 
     provides: frozenset[str] = frozenset({"density"})
     space = "sphere"
-    zero: Tensor
 
-    def __init__(self, event: tuple[int, ...]) -> None:
+    def __init__(self, event: Shape) -> None:
         super().__init__(event)
         if len(event) > 1 or event[0] < 2:
             raise VariedError(
-                f"prior='hyperspherical-uniform' is over directions in 2 dimensions or more, and a latent "
-                f"of shape {self.event_shape} is none; use latent=16, or prior='standard-normal'."
+                "prior='hyperspherical-uniform' needs a vector of at least 2 dimensions, not a "
+                f"latent of shape {self.event_shape}; use latent=16, or prior='standard-normal'."
             )
-        self.register_buffer("zero", torch.zeros(self.event_shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return the uniform distribution; it does not look at the context."""
+        """Return the uniform distribution; the context is ignored."""
         return d.HypersphericalUniform(self.zero)

@@ -1,4 +1,4 @@
-"""A mixture whose components are learned."""
+"""A Gaussian mixture prior that is trained with the model."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from varied.distributions import soft_clamp
-from varied.errors import VariedError
-from varied.priors.base import Prior
+from varied.errors import check_at_least
+from varied.priors.base import Prior, Shape
 from varied.priors.mixtures import DiagonalMixture
-
-__all__ = ["LearnedGaussianMixture"]
 
 
 class LearnedGaussianMixture(Prior):
-    r"""Gaussians with independent dimensions whose weights, means and variances are learned.
+    r"""A mixture of diagonal Gaussians with learned weights, means and variances.
 
     .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; \mu_c, e^{\ell_c})
 
-    The means start spread out, with the variances such that the whole has mean 0 and variance 1;
-    components that start as one would stay one.
+    The means are initialized at random, since equal components would remain equal, and the
+    variances such that the mixture has mean 0 and variance 1.
 
     References:
         Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders
@@ -29,20 +27,20 @@ class LearnedGaussianMixture(Prior):
 
     Arguments:
         event: The shape of a latent.
-        n_components: How many Gaussians.
+        n_components: The number of Gaussians.
     """
 
     provides = frozenset({"density"})
 
-    def __init__(self, event: tuple[int, ...], n_components: int = 50) -> None:
+    def __init__(self, event: Shape, n_components: int = 50) -> None:
         super().__init__(event)
-        if n_components < 1:
-            raise VariedError(f"n_components={n_components} must be at least 1; 50 is the default.")
+        check_at_least(1, default=50, n_components=n_components)
         shape = (n_components, *self.event_shape)
-        self.weights = nn.Parameter(torch.zeros(n_components))
+        self.log_weights = nn.Parameter(torch.zeros(n_components))
         self.means = nn.Parameter(math.sqrt(0.5) * torch.randn(shape))
-        self.spreads = nn.Parameter(torch.full(shape, math.log(0.5)))
+        self.log_variances = nn.Parameter(torch.full(shape, math.log(0.5)))
 
     def forward(self, c: Tensor | None = None) -> DiagonalMixture:
-        """Return the mixture; it does not look at the context."""
-        return DiagonalMixture(self.weights, self.means, soft_clamp(self.spreads, 10.0))
+        """Return the mixture; the context is ignored."""
+        log_variances = soft_clamp(self.log_variances, 10.0)
+        return DiagonalMixture(self.log_weights, self.means, log_variances)

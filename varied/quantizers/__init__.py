@@ -1,17 +1,17 @@
-"""Posteriors that put each latent on a code of a codebook: VQ-VAE and its successors.
+"""Vector quantization: posteriors that map latents to entries of a codebook.
 
-A quantizer is a head. Its event is (C, *rest), and each place of ``rest`` (a grid, a sequence, or
-nothing) holds one vector of C numbers that is replaced by a code. What it returns is a
-`varied.distributions.codebook.CodebookPoint`: the latents, which codes they are, and the quantizer's own loss.
+A quantizer is a head. Its event has the shape (C, *rest), and each position of ``rest`` (a grid, a
+sequence or a single position) holds a vector of C numbers, which the quantizer replaces by an entry
+of its codebook. It returns a `varied.distributions.codebook.CodebookPoint` with the quantized
+latents, the codes (indices of the entries) and the loss of the quantizer.
 """
 
 from varied.quantizers.base import Quantized, Quantizer
 from varied.quantizers.fsq import FSQ
 from varied.quantizers.lfq import LFQ
-from varied.quantizers.nearest import nearest_code, rotation_trick
 from varied.quantizers.residual_vq import ResidualVQ
 from varied.quantizers.simvq import SimVQ
-from varied.quantizers.usage import code_counts, code_usage, usage_from_counts
+from varied.quantizers.usage import code_usage
 from varied.quantizers.vq import VQ
 
 __all__ = [
@@ -23,11 +23,7 @@ __all__ = [
     "Quantizer",
     "ResidualVQ",
     "SimVQ",
-    "code_counts",
     "code_usage",
-    "nearest_code",
-    "rotation_trick",
-    "usage_from_counts",
 ]
 
 QUANTIZERS: dict[str, type[Quantizer]] = {

@@ -1,4 +1,4 @@
-"""What every quantizer is: shapes, and codes to vectors and back."""
+"""The base classes of quantizers: shapes, and the conversion between codes and vectors."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.distributions.codebook import CodebookPoint
-from varied.errors import VariedError
+from varied.errors import VariedError, check_at_least
 from varied.heads import Head
 from varied.quantizers.usage import code_counts
 
-__all__ = ["MOST_CODES", "Quantized", "Quantizer", "straight_through"]
+Shape = tuple[int, ...]
 
-#: The whole codebook is made in each pass; beyond this it would take more memory than the model.
-MOST_CODES = 2**18
+#: The maximum codebook size. A larger codebook, which every forward pass computes, would take more
+#: memory than the rest of the model.
+MAX_CODES = 2**18
 
 
 @dataclass
 class Quantized:
-    """What a quantizer makes of M vectors.
+    """The result of quantizing M vectors.
 
     Arguments:
-        value: The codes, with shape (M, C), and with the gradient of what they replace.
-        index: Which codes they are, int64 with shape (M, depth).
-        cost: The quantizer's own loss for each, with shape (M).
+        value: The quantized vectors, with shape (M, C); gradients pass through to the input.
+        index: The codes, int64 with shape (M, depth).
+        cost: The loss of the quantizer for each vector, with shape (M).
     """
 
     value: Tensor
@@ -37,11 +38,11 @@ class Quantized:
 
 
 class Quantizer(Head):
-    """A head that puts each vector of a latent on a code.
+    """A head that replaces each vector of a latent by codebook entries.
 
-    To add one, subclass, call the constructor with the number of codes, and write `quantize`
-    (vectors to codes) and `vectors` (indices to the same codes, bit for bit). Shapes are handled
-    here. What is learned without a gradient is kept in buffers and changes in training mode alone.
+    Subclasses implement `quantize` (from vectors to codes) and `decode_indices` (from codes to the
+    same quantized vectors, bit for bit). State that is learned without gradients belongs in buffers
+    and changes only in training mode.
 
     Arguments:
         event: The shape of a latent, (C, *rest).
@@ -51,116 +52,118 @@ class Quantizer(Head):
     provides: frozenset[str] = frozenset({"codes"})
     space = "codes"
 
-    #: Indices for each vector.
+    #: The number of codes for each vector.
     depth: int = 1
-    #: The share of its past that a moving average keeps at each step.
+    #: The decay of the moving averages.
     decay: float = 0.99
-    #: A moving average of how often each code is taken, as a multiple of the mean.
-    use: Tensor
+    #: A moving average of how often each code is used, relative to the mean over all codes.
+    usage: Tensor
 
-    def __init__(self, event: tuple[int, ...], codes: int) -> None:
+    def __init__(self, event: Shape, codes: int) -> None:
         super().__init__(event)
-        if codes < 2:
-            raise VariedError(f"codebook_size={codes} must be at least 2; 512 is usual.")
-        if codes > MOST_CODES:
+        check_at_least(2, codebook_size=codes)
+        if codes > MAX_CODES:
             raise VariedError(
-                f"{codes} codes are more than {MOST_CODES}, and few of them would be in use; "
-                f"take fewer, or several at each place with posterior='residual-vq'."
+                f"A codebook of {codes} entries exceeds the maximum of {MAX_CODES}; use a smaller "
+                "one, or several with posterior='residual-vq'."
             )
         self.num_codes = codes
-        self.register_buffer("use", torch.ones(codes))
+        self.register_buffer("usage", torch.ones(codes))
 
     @property
     def num_positions(self) -> int:
-        """The number of vectors of one datum."""
+        """The number of vectors in a latent."""
         return math.prod(self.event_shape[1:])
 
     @property
     def num_tokens(self) -> int:
-        """The number of indices of one datum."""
+        """The number of codes of a latent."""
         return self.depth * self.num_positions
 
     @abstractmethod
     def quantize(self, rows: Tensor) -> Quantized:
-        """Return the codes of vectors with shape (M, C)."""
+        """Quantize vectors with shape (M, C)."""
 
     @abstractmethod
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return codes, with shape (M, C), by their indices, with shape (M, depth)."""
+        """Return the quantized vectors, with shape (M, C), of codes with shape (M, depth)."""
 
-    def start(self, rows: Tensor) -> None:
-        """Begin where the data are; ``rows`` are finite vectors with shape (M, C)."""
+    def init_codebook(self, rows: Tensor) -> None:
+        """Initialize the codebook from finite vectors with shape (M, C)."""
 
     def build(self, h: Tensor) -> Distribution:
-        """Return codes, with the shape of ``h``."""
+        """Return quantized latents with the shape of ``h``."""
         lead = h.shape[: h.dim() - len(self.event_shape)]
-        found = self.quantize(self._rows(h))
-        # Depth first: the first codes of all places stand before the second of any.
-        index = found.index.reshape(-1, self.num_positions, self.depth).mT
-        cost = found.cost.reshape(-1, self.num_positions).sum(1)
+        quantized = self.quantize(self._to_rows(h))
+        # Depth first: the first codes of all positions precede the second codes.
+        index = quantized.index.reshape(-1, self.num_positions, self.depth).mT
+        cost = quantized.cost.reshape(-1, self.num_positions).sum(1)
         return CodebookPoint(
-            self._latents(found.value, lead),
+            self._to_latents(quantized.value, lead),
             index.reshape(*lead, self.num_tokens),
             cost.reshape(lead),
         )
 
     def lookup(self, index: Tensor) -> Tensor:
-        """Return the latents of given codes, equal to those that the quantizer gave.
+        """Return the latents of given codes, bitwise equal to those of the forward pass.
 
         Arguments:
-            index: int64 with shape (*, sites): all places in order, for a residual quantizer once
-                for each depth.
+            index: The codes, int64 with shape (*, num_tokens): all positions in order, repeated for
+                each depth of a residual quantizer.
 
         Returns:
             Latents with shape (*, C, *rest).
         """
         lead = index.shape[:-1]
         index = index.reshape(-1, self.depth, self.num_positions).mT.reshape(-1, self.depth)
-        return self._latents(self.decode_indices(index), lead)
+        return self._to_latents(self.decode_indices(index), lead)
 
     @torch.no_grad()
     def init_from_data(self, h: Tensor) -> None:
-        """Begin where the data are.
-
-        Arguments:
-            h: What an untrained network put out, with shape (N, C, *rest).
-        """
-        rows = self._rows(h)
+        """Initialize the codebook from network outputs with shape (N, C, *rest)."""
+        rows = self._to_rows(h)
         rows = rows[rows.isfinite().all(1)]
         if len(rows):
-            self.start(rows)
+            self.init_codebook(rows)
 
-    def _rows(self, h: Tensor) -> Tensor:
-        return h.reshape(-1, self.event_shape[0], self.num_positions).mT.reshape(
-            -1, self.event_shape[0]
-        )
+    def _to_rows(self, h: Tensor) -> Tensor:
+        channels = self.event_shape[0]
+        return h.reshape(-1, channels, self.num_positions).mT.reshape(-1, channels)
 
-    def _latents(self, rows: Tensor, lead: tuple[int, ...]) -> Tensor:
+    def _to_latents(self, rows: Tensor, lead: Shape) -> Tensor:
         rows = rows.reshape(-1, self.num_positions, self.event_shape[0]).mT
         return rows.reshape(*lead, *self.event_shape)
 
-    def _relative(self, index: Tensor) -> Tensor:
-        """Return how often each code was taken, as a multiple of the mean; shape (codes)."""
-        counts = code_counts(index, self.num_codes)
-        return counts.to(self.use.dtype) * (self.num_codes / index.numel())
-
     @torch.no_grad()
-    def _note(self, rows: Tensor, index: Tensor) -> Tensor:
-        """Move the average of use, and return whether all of the batch is finite (a scalar).
+    def _update_usage(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Update the average usage, and return whether all vectors are finite (a scalar).
 
-        A step that is not finite is skipped by the loop, and must leave no trace here either.
+        The training loop skips steps that are not finite, so they must not change the averages.
         """
-        sound = rows.square().sum().isfinite()
-        moved = self.use.lerp(self._relative(index), 1 - self.decay)
-        self.use.copy_(torch.where(sound, moved, self.use))
-        return sound
+        is_finite = rows.square().sum().isfinite()
+        relative = code_counts(index, self.num_codes).to(self.usage.dtype)
+        relative *= self.num_codes / index.numel()
+        updated = self.usage.lerp(relative, 1 - self.decay)
+        self.usage.copy_(torch.where(is_finite, updated, self.usage))
+        return is_finite
 
 
-def straight_through(code: Tensor, path: Tensor) -> Tensor:
-    """Return the code itself, with the gradient of another tensor of that shape.
+class CodebookQuantizer(Quantizer):
+    """A quantizer with one codebook and one code for each vector."""
 
-    ``path - path.detach()`` is 0 to the last bit, where the usual ``path + (code - path).detach()``
-    would round; and it is NaN where the network put out what is not finite, so that no such step
-    goes unseen.
+    @abstractmethod
+    def codebook(self) -> Tensor:
+        """Return all codebook entries, with shape (codes, C)."""
+
+    def decode_indices(self, index: Tensor) -> Tensor:
+        """Return codebook entries, with shape (M, C), by their codes, with shape (M, 1)."""
+        return self.codebook()[index[:, 0]]
+
+
+def straight_through(value: Tensor, path: Tensor) -> Tensor:
+    """Return a value with the gradient of another tensor of the same shape.
+
+    ``path - path.detach()`` is exactly 0, whereas the common ``path + (value - path).detach()``
+    rounds. It is NaN where ``path`` is not finite, so that the training loop detects such steps.
     """
-    return code.detach() + (path - path.detach())
+    return value.detach() + (path - path.detach())

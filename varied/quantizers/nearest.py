@@ -1,4 +1,4 @@
-"""The nearest code, and the gradient that goes past it."""
+"""Quantization to the nearest codebook entry, and the gradients that bypass it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,86 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["commitment_loss", "nearest_code", "rotation_trick"]
+from varied.errors import check_at_least
+from varied.quantizers.base import CodebookQuantizer, Quantized, Shape, straight_through
 
-#: Numbers of one table of distances: rows are taken in pieces, so that memory stays small.
-TABLE = 2**22
+#: The maximum number of distances computed at once, to bound the memory.
+MAX_DISTANCES = 2**22
+
+
+class NearestQuantizer(CodebookQuantizer):
+    """A quantizer that replaces each vector by the nearest codebook entry.
+
+    Arguments:
+        event: The shape of a latent, (C, *rest).
+        codebook_size: The size of the codebook.
+        commitment_weight: The weight of the commitment loss.
+        rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
+    """
+
+    #: Whether the codebook is trained by the gradient of its distance to the vectors.
+    has_codebook_loss: bool = True
+    #: Whether vectors and codebook entries are normalized to length 1.
+    cosine_sim: bool = False
+
+    def __init__(
+        self, event: Shape, codebook_size: int, commitment_weight: float, rotation_trick: bool
+    ) -> None:
+        super().__init__(event, codebook_size)
+        check_at_least(0, commitment_weight=commitment_weight)
+        self.commitment_weight, self.rotation_trick = commitment_weight, rotation_trick
+
+    def quantize(self, rows: Tensor) -> Quantized:
+        """Quantize vectors with shape (M, C)."""
+        rows = functional.normalize(rows, dim=1) if self.cosine_sim else rows
+        codebook = self.codebook()
+        index = nearest_code(rows, codebook.detach())
+        code = codebook[index]
+        cost = commitment_loss(rows, code, self.commitment_weight, both=self.has_codebook_loss)
+        path = rotation_trick(rows, code) if self.rotation_trick else rows
+        quantized = Quantized(straight_through(code, path), index[:, None], cost)
+        if self.training:
+            self._update(rows.detach(), index)
+        return quantized
+
+    def _update(self, rows: Tensor, index: Tensor) -> None:
+        """Update the buffers after the vectors of a training step have been quantized."""
+        self._update_usage(rows, index)
 
 
 @torch.no_grad()
-def nearest_code(rows: Tensor, book: Tensor) -> Tensor:
-    r"""Return the index of the nearest code of each row.
+def nearest_code(rows: Tensor, codebook: Tensor) -> Tensor:
+    r"""Return the index of the nearest codebook entry of each vector.
 
     .. math:: \arg\min_k \| h - e_k \|^2 = \arg\max_k h \cdot e_k - \tfrac12 \| e_k \|^2
 
     Arguments:
         rows: Vectors, with shape (M, C).
-        book: The codes, with shape (codes, C).
+        codebook: The codebook, with shape (codes, C).
 
     Returns:
         int64 with shape (M).
     """
-    # From the middle of the book: far from the origin, the products would lose the digits.
-    middle = book.mean(0)
-    rows, book = rows - middle, book - middle
-    half = 0.5 * book.square().sum(1)
-    pieces = rows.split(max(1, TABLE // len(book)))
-    found = [torch.addmm(half, piece, book.T, beta=-1).argmax(1) for piece in pieces]
-    return torch.cat(found)
+    # Centered on the codebook: far from the origin, the products would lose precision.
+    center = codebook.mean(0)
+    rows, codebook = rows - center, codebook - center
+    half_norm = 0.5 * codebook.square().sum(1)
+    chunks = rows.split(max(1, MAX_DISTANCES // len(codebook)))
+    return torch.cat(
+        [torch.addmm(half_norm, chunk, codebook.T, beta=-1).argmax(1) for chunk in chunks]
+    )
 
 
 def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
-    r"""Return each row turned and stretched onto its code, so that the gradient turns with it.
+    r"""Rotate and scale each vector onto its codebook entry, so that its gradient rotates as well.
 
     .. math::
         \lambda R h, \qquad R = I - 2 r r^T + 2 \hat e \hat h^T, \quad
         r = \frac{\hat h + \hat e}{\| \hat h + \hat e \|}, \quad \lambda = \| e \| / \| h \|
 
-    R and the stretch count as constants. Where the code stands opposite to the row, or one of them
-    is zero, there is no such turn and the row is returned as it is: the gradient goes straight.
+    R and :math:`\lambda` are treated as constants. If the vector and its entry are opposite, or one
+    of them is zero, there is no such rotation and the vector itself is returned, which gives the
+    straight-through gradient.
 
     References:
         Restructuring Vector Quantization with the Rotation Trick (Fifty et al., 2024),
@@ -50,33 +93,33 @@ def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
 
     Arguments:
         rows: Vectors, with shape (M, C).
-        code: The code of each, with shape (M, C).
+        code: The codebook entry of each vector, with shape (M, C).
     """
-    still, code = rows.detach(), code.detach()
-    long, wanted = still.norm(dim=1, keepdim=True), code.norm(dim=1, keepdim=True)
-    a, e = functional.normalize(still, dim=1), functional.normalize(code, dim=1)
-    both = (a + e).norm(dim=1, keepdim=True)
-    r = (a + e) / both.clamp(min=1e-6)
-    turned = rows - 2 * _along(rows, r) * r + 2 * _along(rows, a) * e
-    stretch = wanted / long.clamp(min=1e-6)
-    sound = (long > 1e-6) & (wanted > 1e-6) & (both > 1e-3)
-    return torch.where(sound, stretch * turned, rows)
+    h, e = rows.detach(), code.detach()
+    h_norm, e_norm = h.norm(dim=1, keepdim=True), e.norm(dim=1, keepdim=True)
+    h, e = functional.normalize(h, dim=1), functional.normalize(e, dim=1)
+    r_norm = (h + e).norm(dim=1, keepdim=True)
+    r = (h + e) / r_norm.clamp(min=1e-6)
+    rotated = rows - 2 * _dot(rows, r) * r + 2 * _dot(rows, h) * e
+    scale = e_norm / h_norm.clamp(min=1e-6)
+    is_defined = (h_norm > 1e-6) & (e_norm > 1e-6) & (r_norm > 1e-3)
+    return torch.where(is_defined, scale * rotated, rows)
 
 
-def _along(rows: Tensor, direction: Tensor) -> Tensor:
+def _dot(rows: Tensor, direction: Tensor) -> Tensor:
     return (rows * direction).sum(1, keepdim=True)
 
 
-def commitment_loss(rows: Tensor, code: Tensor, commitment: float, both: bool) -> Tensor:
-    r"""Return what it costs that rows and their codes are apart, with shape (M).
+def commitment_loss(rows: Tensor, code: Tensor, weight: float, both: bool) -> Tensor:
+    r"""Return the weighted squared distance between vectors and their entries, with shape (M).
 
     .. math:: \beta \| h - sg(e) \|^2 + \| sg(h) - e \|^2
 
     Arguments:
         rows: Vectors, with shape (M, C).
-        code: The code of each, with shape (M, C).
-        commitment: The weight of the first part, which pulls the network to the codes.
-        both: Whether there is a second part, which pulls the codes to the network.
+        code: The codebook entry of each vector, with shape (M, C).
+        weight: The weight of the first term, which moves the vectors towards their entries.
+        both: Whether to add the second term, which moves the entries towards the vectors.
     """
-    cost = commitment * (rows - code.detach()).square().sum(1)
+    cost = weight * (rows - code.detach()).square().sum(1)
     return cost + (rows.detach() - code).square().sum(1) if both else cost

@@ -1,29 +1,31 @@
-"""From a latent's C numbers to the few that are rounded, and back."""
+"""Quantizers that round numbers, and the projection to those numbers."""
 
 from __future__ import annotations
+
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Projection"]
+from varied.quantizers.base import CodebookQuantizer, Shape
 
 
 class Projection(nn.Module):
-    """Linear maps from C numbers to ``size`` and back, and a common scale for what is rounded.
+    """Linear maps from C channels to the numbers that are rounded and back, with standardization.
 
-    Where C is ``size`` already there are no maps. The numbers are brought to mean 0 and variance 1,
-    by the batch in training and by moving averages else: an untrained network puts out numbers so
-    small that all would be rounded to one code, and one that learns fast numbers so large that
-    their bounds have no gradient.
+    There are no linear maps if C equals ``size``. The numbers are standardized, by the batch
+    statistics in training and by moving averages in evaluation. Without it, the outputs of an
+    untrained network are so small that all of them round to the same code, and a high learning rate
+    makes them so large that the bounds of the rounding have no gradient.
 
     References:
         Robust Training of Vector Quantized Bottleneck Models (Lancucki et al., 2020),
         https://arxiv.org/abs/2005.08520
 
     Arguments:
-        channels: The number C.
-        size: The numbers that are rounded.
-        decay: The share of their past that the averages keep at each step.
+        channels: The number C of channels.
+        size: The number of values that are rounded.
+        decay: The decay of the moving averages.
     """
 
     mean: Tensor
@@ -32,38 +34,65 @@ class Projection(nn.Module):
     def __init__(self, channels: int, size: int, decay: float = 0.99) -> None:
         super().__init__()
         self.decay = decay
-        self.down, self.up = _maps(channels, size)
+        self.down, self.up = _linear_maps(channels, size)
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("variance", torch.ones(size))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return what is rounded, with shape (M, size)."""
-        small = self.down(rows)
+        """Return standardized values, with shape (M, size), of vectors with shape (M, C)."""
+        projected = self.down(rows)
         mean, variance = self.mean, self.variance
-        if self.training and len(rows) > 1:  # one row says nothing of a variance
-            mean, variance = small.mean(0), small.var(0, correction=0)
-            self._follow(mean, variance, 1 - self.decay)
-        return (small - mean) / (variance + 1e-6).sqrt()  # type: ignore[no-any-return]
+        if self.training and len(rows) > 1:  # a single row has no variance
+            mean, variance = projected.mean(0), projected.var(0, correction=0)
+            self._update(mean, variance, 1 - self.decay)
+        return (projected - mean) / (variance + 1e-6).sqrt()  # type: ignore[no-any-return]
 
-    def start(self, rows: Tensor) -> None:
-        """Begin with averages over these latents, with shape (M, C)."""
-        small = self.down(rows)
-        self._follow(small.mean(0), small.var(0, correction=0), 1.0)
+    def init_from_data(self, rows: Tensor) -> None:
+        """Initialize the moving averages from vectors with shape (M, C)."""
+        projected = self.down(rows)
+        self._update(projected.mean(0), projected.var(0, correction=0), 1.0)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, share: float) -> None:
-        # What is not finite must leave no trace: the loop skips that step.
-        sound = (mean + variance).sum().isfinite()
-        for kept, seen in ((self.mean, mean), (self.variance, variance)):
-            kept.copy_(torch.where(sound, kept.lerp(seen, share), kept))
+    def _update(self, mean: Tensor, variance: Tensor, weight: float) -> None:
+        # The training loop skips steps that are not finite, so the averages must skip them too.
+        is_finite = (mean + variance).sum().isfinite()
+        for average, value in ((self.mean, mean), (self.variance, variance)):
+            average.copy_(torch.where(is_finite, average.lerp(value, weight), average))
 
 
-def _maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:
+def _linear_maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:
     if channels == size:
         return nn.Identity(), nn.Identity()
     down, up = nn.Linear(channels, size), nn.Linear(size, channels)
-    # Numbers that go together from the start would leave the corners of the levels empty.
+    # If the values were correlated at initialization, many codes would be unused.
     nn.init.orthogonal_(down.weight)
     with torch.no_grad():
         up.weight.copy_(down.weight.T)
     return down, up
+
+
+class RoundingQuantizer(CodebookQuantizer):
+    """A quantizer that rounds a few numbers; the codebook is the set of all rounded values.
+
+    Arguments:
+        event: The shape of a latent, (C, *rest).
+        codes: The size of the codebook.
+        size: The number of values that are rounded.
+    """
+
+    def __init__(self, event: Shape, codes: int, size: int) -> None:
+        super().__init__(event, codes)
+        self.projection = Projection(self.event_shape[0], size)
+
+    @abstractmethod
+    def rounded_values(self, index: Tensor) -> Tensor:
+        """Return the rounded values, with shape (*, size), of codes with shape (*)."""
+
+    def codebook(self) -> Tensor:
+        """Return all codebook entries, with shape (codes, C)."""
+        index = torch.arange(self.num_codes, device=self.usage.device)
+        return self.projection.up(self.rounded_values(index))  # type: ignore[no-any-return]
+
+    def init_codebook(self, rows: Tensor) -> None:
+        """Initialize the standardization from vectors with shape (M, C)."""
+        self.projection.init_from_data(rows)

@@ -1,4 +1,4 @@
-"""A learned codebook: VQ-VAE."""
+"""Vector quantization with a learned codebook (VQ-VAE)."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from varied.errors import VariedError
-from varied.quantizers.base import Quantized, Quantizer, straight_through
+from varied.quantizers.base import Shape
 from varied.quantizers.kmeans_init import kmeans
-from varied.quantizers.nearest import commitment_loss, nearest_code, rotation_trick
+from varied.quantizers.nearest import NearestQuantizer
 
-__all__ = ["VQ"]
-
-#: Laplace smoothing of the moving counts, as a multiple of the mean count.
-SMOOTH = 1e-5
+#: Laplace smoothing of the average counts, relative to the mean count.
+SMOOTHING = 1e-5
 
 
-class VQ(Quantizer):
-    r"""Each vector becomes the nearest of a codebook that follows what is put on it.
+class VQ(NearestQuantizer):
+    r"""Vector quantization with a learned codebook.
 
     .. math::
         z = e_k, \quad k = \arg\min_j \| h - e_j \|^2, \qquad
         e_j = \frac{\overline{\sum h}_j}{\overline n_j}
 
-    where the bars are moving averages over the batches of the sum and the number of the vectors
-    nearest to code j, the latter with Laplace smoothing. The gradient of z goes to h.
+    where the bars are moving averages, over batches, of the sum and the number of the vectors that
+    are nearest to entry j; the number has Laplace smoothing. The gradient of z is copied to h.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
@@ -35,23 +33,22 @@ class VQ(Quantizer):
         https://arxiv.org/abs/2410.06424
 
     Arguments:
-        event: The shape of a latent, (C, *rest): each place of rest holds one code.
+        event: The shape of a latent, (C, *rest), with one code for each position of rest.
         codebook_size: The size of the codebook.
-        codebook_update: How codes move: "ema" of what is put on them, or "gradient" of the distance.
-        commitment_weight: The weight of the squared distance that pulls the network to its codes.
-        codebook_decay: The share of its past that a moving average keeps at each step.
-        dead_code_threshold: A code that is used less than this multiple of the mean use is moved to a random
-            vector of the batch; 0 never does.
-        rotation_trick: Whether the gradient is turned as the vector was turned onto its code, or goes
-            straight past.
-        cosine_sim: Whether vectors and codes are brought to length 1.
+        codebook_update: How to train the codebook: "ema" (moving averages) or "gradient".
+        commitment_weight: The weight of the commitment loss.
+        codebook_decay: The decay of the moving averages.
+        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced by a
+            random vector of the batch; 0 disables the replacement.
+        rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
+        cosine_sim: Whether to normalize vectors and codebook entries to length 1.
     """
 
-    total: Tensor
+    ema_sum: Tensor
 
     def __init__(
         self,
-        event: tuple[int, ...],
+        event: Shape,
         codebook_size: int = 512,
         codebook_update: str = "ema",
         commitment_weight: float = 0.25,
@@ -60,92 +57,56 @@ class VQ(Quantizer):
         rotation_trick: bool = False,
         cosine_sim: bool = False,
     ) -> None:
-        super().__init__(event, codebook_size)
-        _check(codebook_update, commitment_weight, codebook_decay, dead_code_threshold)
-        self.update, self.commitment, self.decay = (
-            codebook_update,
-            commitment_weight,
-            codebook_decay,
-        )
-        self.revive, self.rotate, self.cosine = dead_code_threshold, rotation_trick, cosine_sim
-        first = torch.randn(codebook_size, self.event_shape[0])
-        if codebook_update == "gradient":
-            self.embedding = nn.Parameter(first)
+        super().__init__(event, codebook_size, commitment_weight, rotation_trick)
+        if codebook_update not in ("ema", "gradient"):
+            raise VariedError(f"codebook_update={codebook_update!r} must be 'ema' or 'gradient'.")
+        if not 0 < codebook_decay < 1:
+            raise VariedError(
+                f"codebook_decay={codebook_decay} must be between 0 and 1; 0.99 is the default."
+            )
+        if not 0 <= dead_code_threshold < 1:
+            raise VariedError(
+                f"dead_code_threshold={dead_code_threshold} must be at least 0 and below 1, the "
+                "mean usage; 0.03 is the default."
+            )
+        self.has_codebook_loss = codebook_update == "gradient"
+        self.decay, self.dead_code_threshold = codebook_decay, dead_code_threshold
+        self.cosine_sim = cosine_sim
+        initial = torch.randn(codebook_size, self.event_shape[0])
+        if self.has_codebook_loss:
+            self.embedding = nn.Parameter(initial)
         else:
-            self.register_buffer("total", first)
+            self.register_buffer("ema_sum", initial)
 
     def codebook(self) -> Tensor:
-        """Return all codes, with shape (codes, C)."""
-        book = self.embedding if self.update == "gradient" else self.total / self._smooth()
-        return functional.normalize(book, dim=1) if self.cosine else book
+        """Return all codebook entries, with shape (codes, C)."""
+        codebook = self._weights if self.has_codebook_loss else self._weights / self._smoothed()
+        return functional.normalize(codebook, dim=1) if self.cosine_sim else codebook
 
-    def _smooth(self) -> Tensor:
-        whole = self.use.sum()
-        return ((self.use + SMOOTH) / (whole + self.num_codes * SMOOTH) * whole)[:, None]
+    @property
+    def _weights(self) -> Tensor:
+        return self.embedding if self.has_codebook_loss else self.ema_sum
 
-    def quantize(self, rows: Tensor) -> Quantized:
-        """Return the codes of vectors with shape (M, C)."""
-        rows = functional.normalize(rows, dim=1) if self.cosine else rows
-        book = self.codebook()
-        index = nearest_code(rows, book.detach())
-        code = book[index]
-        cost = commitment_loss(rows, code, self.commitment, both=self.update == "gradient")
-        path = rotation_trick(rows, code) if self.rotate else rows
-        found = Quantized(straight_through(code, path), index[:, None], cost)
-        if self.training:
-            self._learn(rows.detach(), index)
-        return found
-
-    def decode_indices(self, index: Tensor) -> Tensor:
-        """Return codes, with shape (M, C), by their indices, with shape (M, 1)."""
-        return self.codebook()[index[:, 0]]
+    def _smoothed(self) -> Tensor:
+        total = self.usage.sum()
+        return ((self.usage + SMOOTHING) / (total + self.num_codes * SMOOTHING) * total)[:, None]
 
     @torch.no_grad()
-    def start(self, rows: Tensor) -> None:
-        """Begin at the centers of k-means."""
-        rows = functional.normalize(rows, dim=1) if self.cosine else rows
-        self.use.fill_(1)
-        self._place(kmeans(rows, self.num_codes), torch.ones_like(self.use, dtype=torch.bool))
+    def init_codebook(self, rows: Tensor) -> None:
+        """Initialize the codebook by k-means on vectors with shape (M, C)."""
+        rows = functional.normalize(rows, dim=1) if self.cosine_sim else rows
+        self.usage.fill_(1)
+        self._weights.copy_(kmeans(rows, self.num_codes))
 
     @torch.no_grad()
-    def _learn(self, rows: Tensor, index: Tensor) -> None:
-        sound = self._note(rows, index)
-        if self.update == "ema":
-            sums = torch.zeros_like(self.total).index_add_(0, index, rows)
-            moved = self.total.lerp(sums * (self.num_codes / len(rows)), 1 - self.decay)
-            self.total.copy_(torch.where(sound, moved, self.total))
-        if self.revive:
-            drawn = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
-            dead = (self.use < self.revive) & sound
-            self.use.masked_fill_(dead, 1)
-            self._place(drawn, dead)
-
-    def _place(self, codes: Tensor, where: Tensor) -> None:
-        """Put codes where they are said to be, with the weight of a code of mean use."""
-        kept = self.embedding if self.update == "gradient" else self.total
-        kept.copy_(torch.where(where[:, None], codes, kept))
-
-
-def _check(
-    codebook_update: str,
-    commitment_weight: float,
-    codebook_decay: float,
-    dead_code_threshold: float,
-) -> None:
-    if codebook_update not in ("ema", "gradient"):
-        raise VariedError(
-            f"codebook_update='{codebook_update}' is not known: choose from ema, gradient."
-        )
-    if commitment_weight < 0:
-        raise VariedError(
-            f"commitment_weight={commitment_weight} must not be below 0; 0.25 is usual."
-        )
-    if not 0 < codebook_decay < 1:
-        raise VariedError(
-            f"codebook_decay={codebook_decay} must lie between 0 and 1; 0.99 is usual."
-        )
-    if not 0 <= dead_code_threshold < 1:
-        raise VariedError(
-            f"dead_code_threshold={dead_code_threshold} must be 0 or more and below 1, or codes of mean use would move; "
-            f"0.03 is the default."
-        )
+    def _update(self, rows: Tensor, index: Tensor) -> None:
+        is_finite = self._update_usage(rows, index)
+        if not self.has_codebook_loss:
+            sums = torch.zeros_like(self.ema_sum).index_add_(0, index, rows)
+            updated = self.ema_sum.lerp(sums * (self.num_codes / len(rows)), 1 - self.decay)
+            self.ema_sum.copy_(torch.where(is_finite, updated, self.ema_sum))
+        if self.dead_code_threshold:
+            samples = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
+            is_dead = (self.usage < self.dead_code_threshold) & is_finite
+            self.usage.masked_fill_(is_dead, 1)
+            self._weights.copy_(torch.where(is_dead[:, None], samples, self._weights))

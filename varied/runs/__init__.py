@@ -1,7 +1,8 @@
-"""A run is a folder: open it, list them, use what is in it."""
+"""Runs: a folder with a trained model, opened for use."""
 
+from varied.runs.base import list_runs
 from varied.runs.result import Result
-from varied.runs.run import Run, list_runs
+from varied.runs.run import Run
 from varied.runs.store import Store
 
 __all__ = ["Result", "Run", "Store", "list_runs"]

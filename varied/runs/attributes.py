@@ -1,4 +1,4 @@
-"""What is known of each row beside the row itself: labels, columns of a table, further tables."""
+"""Attributes of examples: their labels, the columns of a table, or further labels."""
 
 from __future__ import annotations
 
@@ -11,28 +11,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.data import RawData
-from varied.data.codecs import Codec, TableCodec
-from varied.data.codecs.columns import NumericColumn
+from varied.data import Codec, RawData
 from varied.data.labels import parse_labels
 from varied.errors import VariedError, lookup
 
-__all__ = ["Attribute", "attributes", "described", "found"]
-
 Array = npt.NDArray[Any]
 
-#: Levels of one attribute that are reported, and rows that each must have.
-LEVELS, ROWS = 10, 10
+#: The levels of a numeric attribute: up to the median, and above.
+_HALVES = ("low", "high")
+#: Levels of one attribute that are probed, and rows that each must have.
+_MAX_LEVELS, _MIN_ROWS = 10, 10
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """Which level each row has.
+    """An attribute with finitely many levels.
 
     Arguments:
-        name: What the attribute is called.
-        levels: Its levels; numbers have "low" and "high", parted by their median.
-        index: The level of each row, -1 where it is not known, with shape (N).
+        name: The name of the attribute.
+        levels: Its levels; a numeric attribute has "low" and "high", split at the median.
+        index: The level of each row, -1 if unknown, with shape (N).
     """
 
     name: str
@@ -40,114 +38,108 @@ class Attribute:
     index: Array
 
     def having(self, level: str) -> tuple[Tensor, Tensor]:
-        """Return which rows have a level, and of which that is known, as bool with shape (N)."""
-        wanted = lookup(
-            {name: i for i, name in enumerate(self.levels)}, level, f"{self.name} called"
-        )
-        return torch.from_numpy(self.index == wanted), torch.from_numpy(self.index >= 0)
+        """Return which rows have a level, and for which it is known, as bool with shape (N)."""
+        indices = {name: i for i, name in enumerate(self.levels)}
+        index = lookup(indices, level, f"{self.name} called")
+        return torch.from_numpy(self.index == index), torch.from_numpy(self.index >= 0)
 
 
-def attributes(items: RawData, codec: Codec, more: Any = None) -> dict[str, Attribute]:
-    """Return all that is known of rows, by name: "class", or the columns of a table.
+def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attribute]:
+    """Return the attributes of examples by name: the columns of a table, or "class".
 
     Arguments:
-        items: The rows.
-        codec: What the run knows of its data.
-        more: A table or a mapping from names to a label for each row, or None.
+        data: The examples.
+        codec: The codec of the run.
+        more: A table, or a mapping from names to a label for each example.
     """
-    every = {}
-    if isinstance(codec, TableCodec):
-        for column in codec.learned:
-            cells = items.x[column.name]
-            if isinstance(column, NumericColumn):
-                every[column.name] = _halved(column.name, column.numbers(cells))
-            else:
-                words = [str(cell) for cell in cells.astype(object).where(cells.notna(), "")]
-                every[column.name] = _of(column.name, words)
-    elif items.labels is not None:
-        if items.classes:
-            every["class"] = Attribute("class", tuple(items.classes), np.asarray(items.labels))
-        else:
-            columns = np.asarray(items.labels).reshape(len(items), -1).T
-            names = (
-                ["label"] if len(columns) == 1 else [f"label {i + 1}" for i in range(len(columns))]
-            )
-            every |= {n: _halved(n, v) for n, v in zip(names, columns, strict=True)}
-    return every | {
-        str(name): _of(str(name), more[name]) for name in (() if more is None else more)
-    }
+    values = codec.attributes(data)
+    found = {name: _from_values(name, column) for name, column in values.items()}
+    if not values and data.classes:
+        found["class"] = Attribute("class", data.classes, data.class_indices)
+    elif not values and data.labels is not None:
+        columns = np.asarray(data.labels).reshape(len(data), -1).T
+        names = [f"label {i + 1}" if len(columns) > 1 else "label" for i in range(len(columns))]
+        found |= {name: _halves(name, v) for name, v in zip(names, columns, strict=True)}
+    further = {str(name): more[name] for name in (() if more is None else more)}
+    return found | {name: _from_labels(name, labels) for name, labels in further.items()}
 
 
-def _of(name: str, labels: Any) -> Attribute:
-    values, levels = parse_labels(labels, len(labels))
-    return Attribute(name, levels, values) if levels else _halved(name, values)
+def _from_values(name: str, values: Any) -> Attribute:
+    return _halves(name, values) if isinstance(values, np.ndarray) else _from_labels(name, values)
 
 
-def _halved(name: str, values: Array) -> Attribute:
+def _from_labels(name: str, labels: Any) -> Attribute:
+    indices, levels = parse_labels(labels, len(labels))
+    return Attribute(name, levels, indices) if levels else _halves(name, indices)
+
+
+def _halves(name: str, values: Array) -> Attribute:
     known = ~np.isnan(values)
-    middle = np.median(values[known]) if known.any() else 0.0
-    return Attribute(name, ("low", "high"), np.where(known, values > middle, -1).astype(np.int64))
+    median = np.median(values[known]) if known.any() else 0.0
+    return Attribute(name, _HALVES, np.where(known, values > median, -1).astype(np.int64))
 
 
-def found(
-    every: Mapping[str, Attribute], level: str | None, name: str | None
+def select(
+    candidates: Mapping[str, Attribute], level: str | None, name: str | None
 ) -> tuple[Attribute, str]:
-    """Return the attribute and the level that a person asked for.
+    """Return the attribute and the level that the user asks for.
 
     Arguments:
-        every: What is known of the rows.
-        level: A level, such as a class; None takes "high" where the attribute has numbers.
+        candidates: The attributes.
+        level: A level, such as a class; None takes "high" of a numeric attribute.
         name: The attribute; None takes the one that has the level.
 
     Raises:
-        VariedError: If there is none, or several.
+        VariedError: If there is none, or more than one.
     """
-    if not every:
-        raise VariedError("The rows of this run have no labels: give examples with and without.")
+    if not candidates:
+        raise VariedError("The data have no labels: give examples with and without the attribute.")
     if name is not None:
-        one = lookup(every, name, "attribute")
-        if level is None and one.levels != ("low", "high"):
-            raise VariedError(
-                f"'{name}' has several levels: say towards which of {_list(one.levels)}."
-            )
-        return one, level or "high"
+        attribute = lookup(candidates, name, "attribute")
+        if level is None and attribute.levels != _HALVES:
+            raise VariedError(f"'{name}' has the levels {_list(attribute.levels)}: choose one.")
+        return attribute, level or "high"
     if level is None:
         raise VariedError(
-            "Say which attribute: a class to go towards, a column, or examples with and without."
+            "Choose an attribute: a class, a column, or examples with and without it."
         )
-    having = [one for one in every.values() if level in one.levels]
-    if not having and "class" in every and level.isdecimal():
-        return every["class"], dict(enumerate(every["class"].levels)).get(int(level), level)
+    having = [attribute for attribute in candidates.values() if level in attribute.levels]
     if len(having) > 1:
-        names = _list([one.name for one in having])
-        raise VariedError(f"Several attributes have a level '{level}': name one of {names}.")
-    if not having:
-        first = next(iter(every.values())) if len(every) == 1 else None
-        known = (
-            first.levels
-            if first
-            else tuple(f"{a.name}: {b}" for a in every.values() for b in a.levels)
-        )
-        lookup(dict.fromkeys(known), level, "class" if first else "level")
-    return having[0], level
+        names = _list([attribute.name for attribute in having])
+        raise VariedError(f"Several attributes have a level '{level}': choose {names}.")
+    if having:
+        return having[0], level
+    if "class" in candidates and level.isdecimal():
+        attribute = candidates["class"]
+        return attribute, dict(enumerate(attribute.levels)).get(int(level), level)
+    if len(candidates) == 1:
+        levels = next(iter(candidates.values())).levels
+        lookup(dict.fromkeys(levels), level, "class")
+    pairs = [f"{a.name}: {b}" for a in candidates.values() for b in a.levels]
+    lookup(dict.fromkeys(pairs), level, "level")
+    raise AssertionError("lookup refuses an unknown level")
 
 
 def _list(words: Sequence[str]) -> str:
     return ", ".join(words[:10])
 
 
-def described(every: Mapping[str, Attribute]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each level that enough rows have: which have it, and of which that is known.
+def frequent_levels(
+    candidates: Mapping[str, Attribute],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each level that enough rows have: which have it, and for which it is known.
 
-    Of two levels the rarer one is told, since the other is its mirror.
+    Of two levels only the rarer is returned, since the other is its complement.
     """
-    told = {}
-    for one in every.values():
-        counts = np.bincount(one.index[one.index >= 0], minlength=len(one.levels))
-        order = np.argsort(-counts, kind="stable")[:LEVELS]
-        if len(one.levels) == 2:
-            order = order[1:] if one.levels != ("low", "high") else np.array([1])
-        for level in order:
-            if min(counts[level], counts.sum() - counts[level]) >= ROWS:
-                told[f"{one.name}: {one.levels[level]}"] = one.having(one.levels[level])
-    return told
+    levels = {}
+    for attribute in candidates.values():
+        index = attribute.index
+        counts = np.bincount(index[index >= 0], minlength=len(attribute.levels))
+        order = np.argsort(-counts, kind="stable")[:_MAX_LEVELS]
+        if len(attribute.levels) == 2:
+            order = np.array([1]) if attribute.levels == _HALVES else order[1:]
+        for i in order:
+            if min(counts[i], counts.sum() - counts[i]) >= _MIN_ROWS:
+                level = attribute.levels[i]
+                levels[f"{attribute.name}: {level}"] = attribute.having(level)
+    return levels

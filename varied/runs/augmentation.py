@@ -1,9 +1,7 @@
-"""New labeled data from a run: in folders by class, in a table with its label, or as arrays."""
+"""Augmentation: new labeled examples, and how much they help a classifier."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,134 +10,104 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
-from varied import atomic_io, functional
-from varied.data import RawData
-from varied.data.codecs import Codec, ImageCodec, TableCodec
+from varied import functional
+from varied.data import Codec, RawData
 from varied.data.labels import subsample_labels
-from varied.data.tables import SUFFIXES, TableDialect
+from varied.data.raw_data import as_class_names
 from varied.errors import VariedError
 from varied.functional import Gain
-from varied.runs.opening import OpenRun
+from varied.runs.base import RunBase
 from varied.seeding import derive_seed, permutation
-
-__all__ = ["AugmentedData", "augment", "learned", "learner_features"]
 
 Array = npt.NDArray[Any]
 
-#: Test items on which classifiers are tried, at most.
-TESTED = 5000
-#: How often rows that came out as another class are made anew.
-ROUNDS = 20
+#: Test rows that classifiers are evaluated on.
+_MAX_TEST = 5000
+#: How often rows that come out as another class are generated again.
+_ROUNDS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AugmentedData:
-    """Labeled data that a run made.
+    """Generated labeled examples.
 
     Arguments:
-        items: The data with their labels and classes: what `varied.data.read` gives of a source.
-        x: The same as the model made them, with shape (N, *event).
-        real: The items that the run was trained on, with the labels that it saw.
-        test: Items that it never saw.
-        codec: What it knows of its data.
+        data: The examples with their labels, as `varied.read` returns data.
+        x: The same examples in model space, with shape (N, *event).
+        real: The training rows of the run, with the labels that it was trained with.
+        test: The test rows.
+        codec: The codec of the run.
     """
 
-    items: RawData
+    data: RawData
     x: Tensor
     real: RawData
     test: RawData
     codec: Codec
 
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.data)
 
     def __repr__(self) -> str:
-        return f"Augmented({len(self):,} {self.items.kind}s of {len(self.items.classes)} classes)"
+        n_classes = len(self.data.classes)
+        return f"AugmentedData({len(self):,} {self.codec.noun} of {n_classes} classes)"
 
     @property
     def names(self) -> list[str]:
-        """The class of each datum by its name."""
-        return [self.items.classes[label] for label in labels_of(self.items)]
+        """The class of each example."""
+        return [self.data.classes[label] for label in self.data.class_indices]
+
+    @property
+    def default_ending(self) -> str:
+        """The ending of the file that `save` writes by default; "" is a folder."""
+        return self.codec.labeled_ending
 
     def gains(self, *, seeds: int = 3) -> list[Gain]:
-        """Return what the data teach a classifier, beside real items and plain augmentation.
+        """Return the gain of classifiers from the examples, and from plain augmentation.
 
         Arguments:
             seeds: How often each classifier is trained.
 
         Raises:
-            VariedError: If no test item has a label.
+            VariedError: If no test row has a label of a training row.
         """
-        columns = self.real.label_columns
-        (x, y), (test_x, test_y) = (
-            self._labeled(items, columns) for items in (self.real, self.test)
-        )
-        known = torch.isin(test_y, y)
-        if not known.any():
-            raise VariedError("No test item has a class that was trained on, so no gain is known.")
-        rows = torch.nonzero(known)[:, 0]
-        rows = rows[permutation(len(rows), 0, "gains")[:TESTED]]
-        made = (
-            learner_features(self.codec, self.x, columns),
-            torch.from_numpy(labels_of(self.items)),
-        )
-        return functional.gains((x, y), {"made": made}, (test_x[rows], test_y[rows]), seeds=seeds)
+        label_columns = self.real.label_columns
+        x, y = self._features(self.real, label_columns)
+        test_x, test_y = self._features(self.test, label_columns)
+        rows = torch.nonzero(torch.isin(test_y, y))[:, 0]
+        if not len(rows):
+            raise VariedError("No test row has the class of a training row: give labeled data.")
+        rows = rows[permutation(len(rows), 0, "gains")[:_MAX_TEST]]
+        features = self.codec.to_features(self.x, label_columns)
+        generated = {"generated": (features, torch.from_numpy(self.data.class_indices))}
+        return functional.gains((x, y), generated, (test_x[rows], test_y[rows]), seeds=seeds)
 
-    def _labeled(self, items: RawData, columns: Sequence[str]) -> tuple[Tensor, Tensor]:
-        labels = labels_of(items)
+    def _features(self, data: RawData, label_columns: Sequence[str]) -> tuple[Tensor, Tensor]:
+        labels = data.class_indices
         rows = np.flatnonzero(labels >= 0)
-        stored = self.codec.encode(items.take(rows))
-        return learner_features(self.codec, stored, columns), torch.from_numpy(labels[rows])
+        stored = self.codec.encode(data.take(rows))
+        return self.codec.to_features(stored, label_columns), torch.from_numpy(labels[rows])
 
     def save(self, path: str | Path) -> Path:
-        """Write the data with their labels by the ending of the name.
+        """Write the examples with their labels, in a form that `varied.read` reads.
 
         Arguments:
-            path: A name without an ending is a folder of pictures, with a folder for each class;
-                ``.npz`` has x, y and classes; ``.csv`` and its kin are tables with their label.
-                What is written so is read again by `varied.data.read`.
+            path: For images a name without ending, which is a folder with a folder per class; for
+                tables ``.csv``, ``.tsv``, ``.parquet`` or ``.feather``; otherwise ``.npz`` with x,
+                y and classes.
 
         Raises:
-            VariedError: If the ending is not known or does not suit the data, or the folder is
-                there already.
+            VariedError: If the data cannot be written so, or the folder exists.
         """
-        path, ending = Path(path), Path(path).suffix.lower()
-        if self.items.kind == "table":
-            if not path.name.lower().endswith(SUFFIXES):
-                raise VariedError(f"'{path.name}': save rows as .csv, .tsv, .parquet or .feather.")
-            from varied.data.tables import write_table
-
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return write_table(self.items.x, path, TableDialect.from_json(self.items.form))
-        if ending == ".npz":
-            plain = {"x": self.items.x, "y": self.items.labels}
-            arrays: dict[str, Any] = plain | {"classes": np.array(self.items.classes)}
-            return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
-        if self.items.kind == "image" and not ending:
-            return self._folders(path)
-        raise VariedError(f"'{path.name}': save {self.items.kind}s as .npz, pictures in a folder.")
-
-    def _folders(self, path: Path) -> Path:
-        names = [re.sub(r"[^\w .+-]", "_", one).strip(". ") or "_" for one in self.items.classes]
-        if len({name.lower() for name in names}) < len(names):
-            raise VariedError("Some classes have the same name as folders; save them as .npz.")
-        if path.exists():
-            raise VariedError(f"{path} is there already; choose a new name.")
-        assert self.items.labels is not None
-        for number, (picture, label) in enumerate(
-            zip(self.items.x, self.items.labels, strict=True)
-        ):
-            folder = path / names[int(label)]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / f"made-{number:06d}.png")
-        return path
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self.codec.save_labeled(self.data, path)
 
 
 def augment(
-    run: OpenRun,
+    run: RunBase,
     per_class: int | None = None,
     *,
     balance: bool = False,
@@ -147,112 +115,82 @@ def augment(
     sample_x: bool | None = None,
     seed: int = 0,
 ) -> AugmentedData:
-    """Return new labeled data from a run.
+    """Generate labeled examples.
 
-    The label's column of a table is made with the rest of the row: a row whose column says another
-    class is thrown away and made anew, so that label and row agree.
+    In a table, the label's column is generated with the row. A row whose column contradicts its
+    class is generated again, so that label and row agree.
 
     Arguments:
-        run: The run; its training items alone say how many there are of each class.
-        per_class: How many to make; see `varied.functional.class_counts`.
-        balance: Whether classes are filled up.
-        temperature: Below 1 is more typical.
-        sample_x: Whether to draw from p(x given z); None does so for rows of a table.
-        seed: Which draws.
+        run: The run.
+        per_class: The number of examples to generate per class; with ``balance``, the number of
+            training and generated examples together.
+        balance: Whether to fill up each class, by default to the size of the largest.
+        temperature: Below 1 for more typical examples.
+        sample_x: Whether to sample from p(x | z); None samples for tables.
+        seed: The random seed.
 
     Raises:
-        VariedError: If the run makes no classes, or the rows it makes are of others.
+        VariedError: If the run has no classes, or its rows contradict their classes.
     """
-    real = learned(run)
-    seen = labels_of(real)
-    counts = np.bincount(seen[seen >= 0], minlength=len(real.classes))
-    wanted = functional.class_counts(counts.tolist(), per_class, balance=balance)
-    labels = torch.repeat_interleave(torch.arange(len(wanted)), torch.tensor(wanted))
+    real, codec = labeled_training_rows(run), run.codec
+    indices = real.class_indices
+    counts = np.bincount(indices[indices >= 0], minlength=len(real.classes))
+    sizes = functional.class_counts(counts.tolist(), per_class, balance=balance)
+    labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     names = np.array(real.classes, dtype=object)[labels.numpy()]
-    whole, codec = run.split("train"), run.codec
-    known = [one.name for one in codec.learned] if isinstance(codec, TableCodec) else []
-    columns = [name for name in whole.label_columns if name in known]
-    sample_x = codec.decodes_by_sampling if sample_x is None else sample_x
-    more: dict[str, Any] = {"temperature": temperature, "sample_x": sample_x}
+    label_columns = run.split("train").label_columns
+    options: dict[str, Any] = {
+        "temperature": temperature,
+        "sample_x": codec.decodes_by_sampling if sample_x is None else sample_x,
+    }
     x = functional.sample_classes(
-        run.model, labels, len(wanted), seed=derive_seed(seed, "augment"), **more
+        run.model, labels, len(sizes), seed=derive_seed(seed, "augment"), **options
     )
-    made: Any = codec.decode(x)
-    for number in range(1, ROUNDS):
-        rows = torch.from_numpy(_other(made, columns, names))
+    generated_columns = [name for name in label_columns if name in codec.column_names]
+    for i in range(1, _ROUNDS):
+        rows = torch.from_numpy(_contradicts(codec.decode(x), generated_columns, names))
         if not rows.any():
             break
-        again = derive_seed(seed, "augment", number)
         x[rows] = functional.sample_classes(
-            run.model, labels[rows], len(wanted), seed=again, **more
+            run.model, labels[rows], len(sizes), seed=derive_seed(seed, "augment", i), **options
         )
-        made = codec.decode(x)
-    if (other := _other(made, columns, names)).any():
+    wrong = _contradicts(codec.decode(x), generated_columns, names)
+    if wrong.any():
         raise VariedError(
-            f"{other.sum():,} rows come out as another class than '{names[other][0]}', which the "
-            "run has hardly learned; train for longer, or give fewer classes."
+            f"{wrong.sum():,} rows come out as another class than '{names[wrong][0]}': train longer, "
+            "or with fewer classes."
         )
-    if isinstance(codec, TableCodec):
-        made = codec.decode(x, names.tolist())
-        if not whole.label_columns:
-            made[_free("label", made.columns)] = names
-    form = dict(codec.form) if isinstance(codec, TableCodec) else {}
-    items = RawData(made, codec.kind, labels.numpy(), real.classes, form=form)
-    return AugmentedData(items, x, real, run.split("test"), codec)
+    decoded = codec.decode(x, names.tolist())
+    if codec.column_names and not label_columns:
+        decoded[_unused_name("label", decoded.columns)] = names
+    data = RawData(decoded, codec.kind, labels.numpy(), real.classes)
+    return AugmentedData(data, x, real, run.split("test"), codec)
 
 
-def learned(run: OpenRun) -> RawData:
-    """Return the training items of a run with the labels that it saw.
+def labeled_training_rows(run: RunBase) -> RawData:
+    """Return the training rows of a run with the labels that it was trained with.
 
     Raises:
-        VariedError: If it knows no classes.
+        VariedError: If the run has no classes.
     """
     if run.context is None or not run.context.classes:
         raise VariedError(
-            "This run makes no data of a class; train one with model='conditional-vae' where all "
-            "items have a label, or with model='m2' where some have."
+            "This run has no classes: train one with model='conditional-vae' if all rows have a "
+            "label, or with model='m2' if some have."
         )
-    items, few = run.split("train"), int(run.data.get("n_labels") or 0)
-    if not few or items.labels is None:
-        return items
-    return dataclasses.replace(
-        items, labels=subsample_labels(items.labels, few, run.spec.plan.seed)
+    data, n_labels = run.split("train"), int(run.metadata.get("n_labels") or 0)
+    if not n_labels or data.labels is None:
+        return data
+    return data.replace(labels=subsample_labels(data.labels, n_labels, run.spec.plan.seed))
+
+
+def _contradicts(decoded: Any, columns: Sequence[str], names: Array) -> Array:
+    """Return which rows of a table have another class in a column, as bool with shape (N)."""
+    cells = [np.array(as_class_names(decoded[name]), dtype=object) for name in columns]
+    return (
+        np.any([cell != names for cell in cells], axis=0) if cells else np.zeros(len(names), bool)
     )
 
 
-def labels_of(items: RawData) -> npt.NDArray[np.int64]:
-    """Return the classes of items by their numbers, -1 where they have none."""
-    if items.labels is None:
-        return np.full(len(items), -1, dtype=np.int64)
-    return items.labels.astype(np.int64)
-
-
-def learner_features(codec: Codec, x: Tensor, columns: Sequence[str] = ()) -> Tensor:
-    """Return rows as learners read them: uint8 pictures, or numbers without those of the label.
-
-    Arguments:
-        codec: What the run knows of its data.
-        x: Stored rows, or rows as the model makes them.
-        columns: The columns of a table that are the label.
-    """
-    if isinstance(codec, ImageCodec):
-        return x if x.dtype == torch.uint8 else (255 * x.clamp(0, 1)).round().to(torch.uint8)
-    if isinstance(codec, TableCodec):
-        label = [i for i, one in enumerate(codec.learned) if one.name in columns]
-        return x[:, ~torch.isin(codec.layout.owner, torch.tensor(label, dtype=torch.int64))]
-    return x.flatten(1)
-
-
-def _other(made: Any, columns: Sequence[str], names: Array) -> Array:
-    """Return which rows of a table say that they are of another class, as bool with shape (N)."""
-    wrong = [np.array(_words(made[name]), dtype=object) != names for name in columns]
-    return np.any(wrong, axis=0) if wrong else np.zeros(len(names), bool)
-
-
-def _words(cells: Any) -> list[str | None]:
-    gaps = cells.isna()
-    return [None if gap else str(cell) for cell, gap in zip(cells, gaps, strict=True)]
-
-
-def _free(name: str, taken: Sequence[str]) -> str:
-    return _free(f"{name}_", taken) if name in taken else name
+def _unused_name(name: str, used: Sequence[str]) -> str:
+    return _unused_name(f"{name}_", used) if name in used else name

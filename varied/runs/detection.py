@@ -1,4 +1,4 @@
-"""Which data are strange, how sure that is, and what makes them so."""
+"""Anomaly detection: scores, p-values, a threshold, and the reasons for each score."""
 
 from __future__ import annotations
 
@@ -11,171 +11,202 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib import colormaps
 
 from varied import plots
-from varied.data import RawData
-from varied.data.codecs import Codec, TableCodec
-from varied.data.tables import SUFFIXES, TableDialect
+from varied.data import Codec, RawData
+from varied.data.tables import SUFFIXES
 from varied.errors import VariedError
 from varied.evaluate.detection import Threshold, p_values, threshold
-from varied.functional import AnomalyScorer, AnomalyScores
-
-__all__ = ["AnomalyReport", "detect"]
+from varied.functional import AnomalyScorer
+from varied.runs.base import RunBase
+from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: Columns that are named as the reason, and nats above normal from which one is.
-NAMED, TELLING = 3, 1.0
-#: The strangest pictures that are drawn.
-DRAWN = 20
+#: Training rows that distances are measured to.
+_MAX_TRAINING = 10_000
+#: Columns that are named as reasons, and the nats above normal from which one is.
+_MAX_REASONS, _MIN_NATS = 3, 1.0
+#: Images that are plotted.
+_PLOTTED = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AnomalyReport:
-    """How strange each datum is, beside normal ones that the model never saw.
+    """Anomaly scores of examples, compared with the validation rows of the run.
 
     Arguments:
-        score: How strange it is, float64 with shape (N); higher is stranger.
-        nats: -log p(x), by importance samples, with shape (N).
-        distance: From the nearest datum of the training, with shape (N).
-        p: The share of normal data that are at least as strange, with shape (N); calibrated.
-        line: The score above which a datum alarms, and what is promised of false alarms; None
-            where the normal data are too few for the promise.
-        excess: What each column or each element costs above its median in normal data, with shape
-            (N, columns) or (N, *event), in nats.
-        items: The data.
-        columns: The names of the columns, for a table.
-        looks: The data as they are looked at.
-        form: How the table was written.
+        score: The anomaly score, float64 with shape (N); higher is more anomalous.
+        nll: -log p(x) in nats, by importance sampling, with shape (N).
+        distance: The distance to the nearest training row, with shape (N).
+        p_value: The fraction of validation rows with a score at least as high, with shape (N).
+        threshold: The score above which an example is anomalous, with the guarantee on its
+            false-positive rate; None if there are too few validation rows for the guarantee.
+        excess: The negative log-likelihood of each column or element above its median in the
+            validation rows, in nats, with shape (N, columns) or (N, *event).
+        data: The examples.
+        images: The examples as plots show them.
+        codec: The codec of the run.
+        notes: Sentences about the data.
     """
 
     score: Array
-    nats: Array
+    nll: Array
     distance: Array
-    p: Array
-    line: Threshold | None
+    p_value: Array
+    threshold: Threshold | None
     excess: Array
-    items: RawData
-    columns: tuple[str, ...]
-    looks: Array
-    form: dict[str, Any]
+    data: RawData
+    images: Array
+    codec: Codec
+    notes: tuple[str, ...] = ()
 
     @property
     def is_anomaly(self) -> Array:
-        """Which data alarm, as bool with shape (N); none where there is no line."""
-        return (
-            np.zeros(len(self.score), bool) if self.line is None else self.line.alarms(self.score)
-        )
+        """Which examples are above the threshold, as bool with shape (N)."""
+        if self.threshold is None:
+            return np.zeros(len(self.score), bool)
+        return np.asarray(self.threshold.is_anomaly(self.score))
 
     @property
     def reasons(self) -> list[str]:
-        """The columns that make each row strange, and their nats above normal; none for others."""
-        if not self.columns:
+        """The columns that make each row of a table anomalous, with their nats above normal."""
+        names = self.codec.column_names
+        if not names:
             return [""] * len(self.score)
-        gaps = self.items.x[list(self.columns)].isna().to_numpy()
-        pairs = zip(self.excess, gaps, strict=True)
-        return [_because(row, self.columns, gone) for row, gone in pairs]
+        is_missing = self.data.x[list(names)].isna().to_numpy()
+        return [_reason(*row, names) for row in zip(self.excess, is_missing, strict=True)]
 
     @property
     def frame(self) -> Any:
-        """A row for each datum as a `pandas.DataFrame`; of a table, with the person's columns."""
+        """A row for each example as a `pandas.DataFrame`, with the columns of a table."""
         import pandas as pd
 
-        names = self.items.names or range(1, len(self.score) + 1)
-        found = pd.DataFrame({"name" if self.items.names else "row": list(names)})
-        found["score"], found["p"] = self.score.round(3), self.p.round(6)
-        found["strange"] = self.is_anomaly
-        if self.columns:
-            found["because"] = self.reasons
-        found["nats"], found["distance"] = self.nats.round(3), self.distance.round(4)
-        if self.items.kind != "table":
-            return found
-        own = self.items.x.rename(columns={c: f"{c}_" for c in found.columns})
-        return pd.concat([found, own.reset_index(drop=True)], axis=1)
+        names = self.data.names
+        frame = pd.DataFrame(
+            {
+                "row" if names is None else "name": names or range(1, len(self.score) + 1),
+                "is_anomaly": self.is_anomaly,
+                "score": self.score.round(3),
+                "nll": self.nll.round(3),
+                "distance": self.distance.round(4),
+                "p_value": self.p_value.round(6),
+            }
+        )
+        if self.codec.column_names:
+            frame["reason"] = self.reasons
+        frame["threshold"] = math.nan if self.threshold is None else round(self.threshold.value, 3)
+        if not self.data.is_frame:
+            return frame
+        columns = self.data.x.rename(columns={name: f"{name}_" for name in frame.columns})
+        return pd.concat([frame, columns.reset_index(drop=True)], axis=1)
 
     def __repr__(self) -> str:
-        return f"Detected({self.is_anomaly.sum():,} of {len(self.score):,} are strange)"
+        return f"AnomalyReport({self.is_anomaly.sum():,} of {len(self.score):,} are anomalous)"
 
     def save(self, path: str | Path) -> Path:
-        """Write the scores, or draw the strangest data.
+        """Write the scores, or plot the most anomalous images.
 
         Arguments:
-            path: ``.csv`` and its kin for a row for each datum, strangest first; ``.png`` for the
-                strangest pictures, each above what makes it strange.
+            path: ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` get a row for each example,
+                most anomalous first; ``.png`` plots images, each above a map of its excess.
 
         Raises:
-            VariedError: If the ending is not known, or does not suit the data.
+            VariedError: If the ending is another, or the data are not images.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         order = np.argsort(-self.score, kind="stable")
         if path.name.lower().endswith(SUFFIXES):
-            from varied.data.tables import write_table
+            return self.codec.write_table(self.frame.iloc[order], path)
+        if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:
+            return self._plot(order[:_PLOTTED], path)
+        raise VariedError(f"'{path.name}': save scores as .csv, or for images as .png.")
 
-            return write_table(self.frame.iloc[order], path, TableDialect.from_json(self.form))
-        if path.suffix.lower() == ".png" and self.looks.dtype == np.uint8:
-            return self._draw(order[:DRAWN], path)
-        raise VariedError(f"'{path.name}': save scores as .csv, or pictures as .png.")
+    def _plot(self, rows: Array, path: Path) -> Path:
+        from matplotlib import colormaps
 
-    def _draw(self, rows: Array, path: Path) -> Path:
-        heat = self.excess[rows].clip(0).sum(1)
-        most = np.quantile(heat, 0.995) or 1.0
-        warm = (colormaps["magma"](heat / most)[..., :3] * 255).astype(np.uint8)
-        shown = self.looks[rows]
-        color = shown if shown.ndim == 4 else np.repeat(shown[..., None], 3, -1)
+        excess = self.excess[rows].clip(0).sum(1)
+        scale = np.quantile(excess, 0.995) or 1.0
+        maps = (colormaps["magma"](excess / scale)[..., :3] * 255).astype(np.uint8)
+        images = self.images[rows]
+        images = images if images.ndim == 4 else np.repeat(images[..., None], 3, -1)
         captions = [f"{self.score[i]:.1f}" for i in rows]
-        titles = ("strangest", "because")
-        return plots.pairs(color, warm, path, captions=captions, titles=titles)
+        titles = ("most anomalous", "excess")
+        return plots.pairs(images, maps, path, captions=captions, titles=titles)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame._repr_html_())
 
 
 def detect(
-    codec: Codec,
-    items: RawData,
-    normal: AnomalyScorer,
-    found: AnomalyScores,
-    usual: AnomalyScores,
-    looks: Array,
+    run: RunBase,
+    source: Any = None,
     *,
-    rate: float,
-    known: int,
+    method: str = "both",
+    samples: int = 100,
+    max_fpr: float = 0.05,
+    seed: int = 0,
 ) -> AnomalyReport:
-    """Return how strange data are beside normal ones.
+    """Score how anomalous examples are, compared with the validation rows of the run.
 
     Arguments:
-        codec: What the run knows of its data.
-        items: The data.
-        normal: What normal data are like.
-        found: How strange the data are.
-        usual: How strange normal data are that the model was not trained on.
-        looks: The data as they are looked at.
-        rate: The share of false alarms that may be.
-        known: How many rows the model learned.
+        run: The run.
+        source: The data; None for the test rows.
+        method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
+            `varied.functional.AnomalyScorer`.
+        samples: The number of importance samples per example.
+        max_fpr: The largest false-positive rate of the threshold.
+        seed: The random seed; the score of an example depends on it and the example alone.
+
+    Raises:
+        VariedError: If the model has no density.
     """
-    cost, often, nats = found.cost, usual.cost, found.nats
-    columns: tuple[str, ...] = ()
-    form: dict[str, Any] = {}
-    if isinstance(codec, TableCodec):
-        columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
-        cost, often = (codec.layout.by_column(one) for one in (cost, often))
-        # A level that none of n rows had costs as much as one that a row in n has.
-        new = torch.from_numpy(math.log(known) * codec.unseen(items))
-        cost, nats = cost + new.float(), nats + new.sum(1)
-    score = normal.score(nats, found.distance).numpy()
-    others = usual.score.numpy()
-    try:
-        line = threshold(others, max_fpr=rate)
-    except VariedError:
-        line = None
-    excess, distance = (cost - often.median(0).values).numpy(), found.distance.numpy()
-    p = p_values(score, others)
+    if not run.has_density:
+        raise VariedError("This model has no density to score data with: train a VAE.")
+    codec, data, training = run.codec, run.read(source), run.split("train")
+    rows = permutation(len(training), seed, "normal")[:_MAX_TRAINING].numpy()
+    scorer = AnomalyScorer(
+        run.model,
+        codec.load,
+        run.batches(training.take(rows)),
+        method=method,
+        samples=samples,
+        seed=seed,
+    )
+    scores = scorer.score(run.batches(data))
+    normal = scorer.score(run.batches(run.split("validation")))
+    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
+    unseen = codec.unseen(data)
+    if unseen is not None:
+        # A level that none of n training rows has costs as much as one that a row in n has.
+        nats = torch.from_numpy(math.log(len(training)) * unseen)
+        element_nll, nll = element_nll + nats.float(), nll + nats.sum(1)
+    score, normal_score = scorer.combine(nll, scores.distance).numpy(), normal.score.numpy()
+    median = codec.by_column(normal.element_nll).median(0).values
     return AnomalyReport(
-        score, nats.numpy(), distance, p, line, excess, items, columns, looks, form
+        score,
+        nll.numpy(),
+        scores.distance.numpy(),
+        p_values(score, normal_score),
+        _guaranteed_threshold(normal_score, max_fpr),
+        (element_nll - median).numpy(),
+        data,
+        codec.to_images(run.model_input(data)[0]),
+        codec,
+        tuple(codec.describe_unseen(data)),
     )
 
 
-def _because(excess: Array, names: Sequence[str], gone: Array) -> str:
-    """Name the columns that cost most; one whose cell is missing is said to be."""
-    order = [i for i in np.argsort(-excess)[:NAMED] if excess[i] > TELLING]
-    said = [f"{names[i]} missing" if gone[i] else names[i] for i in order]
-    return ", ".join(f"{name} +{excess[i]:.1f}" for name, i in zip(said, order, strict=True))
+def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | None:
+    try:
+        return threshold(normal_score, max_fpr=max_fpr)
+    except VariedError:  # too few rows for the guarantee
+        return None
+
+
+def _reason(excess: Array, is_missing: Array, names: Sequence[str]) -> str:
+    """Return the columns with the largest excess, most anomalous first."""
+    columns = [i for i in np.argsort(-excess)[:_MAX_REASONS] if excess[i] > _MIN_NATS]
+    texts = [f"{names[i]}{' missing' if is_missing[i] else ''} +{excess[i]:.1f}" for i in columns]
+    return ", ".join(texts)

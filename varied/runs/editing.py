@@ -1,4 +1,4 @@
-"""Data whose attribute was taken away or added, and what else that did."""
+"""Editing: attributes added to examples or removed, and the effects on other attributes."""
 
 from __future__ import annotations
 
@@ -14,283 +14,288 @@ import torch
 from torch import Tensor
 
 from varied import functional, plots
-from varied.data import RawData, iter_batches
+from varied.data import RawData
 from varied.errors import VariedError, lookup
-from varied.functional import Effect, LatentDensity
-from varied.functional.latent_density import LARGEST, TAIL
+from varied.functional import Effect
+from varied.functional.latent_density import TAIL, fit_latent_density
 from varied.plots.edits import edits, signed
-from varied.runs.attributes import Attribute, attributes, described, found
-from varied.runs.opening import OpenRun
+from varied.priors.gmm import MAX_DIMS
+from varied.runs.attributes import Attribute, attributes, frequent_levels, select
+from varied.runs.base import RunBase
+from varied.runs.latent_support import MAX_HELD_OUT, MAX_TRAINING, embed
 from varied.runs.result import Result
 from varied.runtime import eval_float32
 
-__all__ = ["EditResult", "edit", "real_only", "support_of"]
-
 Array = npt.NDArray[Any]
 
-#: Training rows that a direction and a support are read off, and held-out rows that judge.
-TRAINING, HELD, CYCLES = 10_000, 5_000, 1_000
-#: Rows that pass through a model at once.
-ROWS = 500
+#: Held-out rows that are decoded and encoded again.
+_MAX_REENCODED = 1_000
 
 
-@dataclass(frozen=True)
-class EditResult:
-    """Data as an attribute is taken away and added.
+@dataclass(frozen=True, repr=False, kw_only=True)
+class EditResult(Result):
+    """Examples with an attribute added or removed, with a column for each strength.
 
     Arguments:
-        made: The data, a row for each datum and a column for each strength.
         name: The attribute.
-        strengths: How far each column goes: 1 is as far as the means of the two groups lie apart.
+        strengths: The strength of each column; 1 is the distance between the group means.
         step: What strength 1 adds to a code, with shape (D).
-        spread: The standard deviation of each unit over training codes, with shape (D).
-        rows: How many rows with the attribute, and how many without it, the step was read off.
-        sparse: Which of the codes lie where the codes of training data are thinner than around
-            99.9 % of held-out data, as bool with shape (n, S).
-        strays: Of which the data are encoded farther from where the code was put than those of
-            99.9 % of held-out data, as bool with shape (n, S).
-        effects: What a step of strength 1 does to all that is known of the rows, most first.
+        std: The standard deviation of each latent dimension over training codes, with shape (D).
+        rows: The numbers of rows with and without the attribute that the direction is from.
+        sparse: Edits whose code is where training codes are sparser than around 99.9 % of held-out
+            rows, as bool with shape (n, S).
+        inconsistent: Edits whose decoded example is encoded farther from its code than those of
+            99.9 % of held-out rows, as bool with shape (n, S).
+        effects: The effects of strength 1 on all known attributes, largest first.
     """
 
-    made: Result
     name: str
     strengths: tuple[float, ...]
     step: Tensor
-    spread: Tensor
+    std: Tensor
     rows: tuple[int, int]
     sparse: Array
-    strays: Array
-    effects: list[Effect]
+    inconsistent: Array
+    effects: tuple[Effect, ...]
 
     @property
     def outside(self) -> Array:
-        """Which of the data have left what the model knows, for either reason, shape (n, S)."""
-        gone: Array = self.sparse | self.strays
-        return gone
-
-    @property
-    def array(self) -> Any:
-        """The data in the person's own form."""
-        return self.made.array
+        """Edits that are outside the data for either reason, as bool with shape (n, S)."""
+        return np.asarray(self.sparse | self.inconsistent)
 
     @property
     def units(self) -> list[tuple[int, float]]:
-        """How far strength 1 moves each unit, in its own standard deviations, farthest first."""
-        shift = self.step / self.spread.clamp_min(1e-6)
-        return [
-            (unit, float(shift[unit])) for unit in shift.abs().argsort(descending=True).tolist()
-        ]
+        """The shift of each latent dimension by strength 1, in standard deviations, largest first."""
+        shift = self.step / self.std.clamp_min(1e-6)
+        order = shift.abs().argsort(descending=True).tolist()
+        return [(unit, float(shift[unit])) for unit in order]
 
     def __repr__(self) -> str:
-        n, s = self.outside.shape
-        return f"Edited({n} data, {s} strengths of '{self.name}', {self.outside.sum()} outside)"
-
-    def save(self, path: str | Path) -> Path:
-        """Write the data by the ending of the name, as `Result` does; ``.png`` has the originals.
-
-        Raises:
-            VariedError: If the ending is not known, or does not suit the data.
-        """
-        return self.made.save(path)
+        n, s = self.shape
+        return (
+            f"EditResult({n} examples, {s} strengths of '{self.name}', {self.outside.sum()} outside "
+            "the data)"
+        )
 
 
 @dataclass(frozen=True)
-class EditRequest:
-    """What to change, as a person says it; see `Run.edit`."""
+class _Direction:
+    """A direction in the latent space: its name, the step and the sizes of both groups."""
 
-    target: str | None
-    column: str | None
-    examples: tuple[Any, Any] | None
-    control_for: tuple[str, ...]
-    attributes: Any
-    direction: str
+    name: str
+    step: Tensor
+    rows: tuple[int, int]
 
 
 def edit(
-    run: OpenRun, items: RawData, wanted: EditRequest, strengths: Sequence[float]
+    run: RunBase,
+    source: Any = None,
+    *,
+    target: str | None = None,
+    column: str | None = None,
+    examples: tuple[Any, Any] | None = None,
+    strengths: Sequence[float] = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0),
+    control_for: Sequence[str] = (),
+    attributes: Any = None,
+    direction: str = "means",
+    n: int = 6,
 ) -> EditResult:
-    """Return data as an attribute is taken away and added; see `Run.edit`."""
-    real_only(run, "An edit")
-    split = run.store.read_split()
-    rows = split.train[:TRAINING]
-    learned, held = run.items.take(rows), run.items.take(split.validation[:HELD])
-    every = attributes(learned, run.codec, _taken(wanted.attributes, rows, len(run.items)))
-    codes = _codes(run, learned)
-    name, step, counts = _step(run, wanted, every, codes)
-    x, c = run.as_model_input(items)
-    made = functional.edit(run.model, x, step, c, strengths=strengths)
-    went, others = _went(run, x, c, step, strengths), _Judges(run, held)
-    sparse, strays = _sparse(went, codes, _codes(run, held)), others.strays(went, c)
-    effects = functional.effects(step, codes, described(every), *others.stepped(step))
-    draw = partial(_draw, run.codec.to_images(x), strengths=strengths, outside=sparse | strays)
-    names = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
-    told = None if c is None else c[:, None]
-    result = run.result(made.flatten(0, 1), draw, sparse.shape, names, told)
-    spread, far = codes.std(0), tuple(strengths)
-    return EditResult(result, name, far, step, spread, counts, sparse, strays, effects)
+    """Add an attribute to examples, or remove it, and measure the effects on other attributes.
 
+    Arguments:
+        run: The run.
+        source: The data; None for the test rows.
+        target: A class, or a level of the column.
+        column: The attribute: a column of the table or of ``attributes``; of a numeric column the
+            upper half is the target.
+        examples: Examples with the attribute and examples without it, instead of labels: each a
+            source, or a list of rows of the run's data by number (from 0) or name.
+        strengths: The strengths; 1 is the distance between the means of the two groups.
+        control_for: Attributes to hold constant.
+        attributes: A table or a dict with further labels for each row of the run's data.
+        direction: "means" for the difference of means, "logistic" for the normal of a logistic
+            regression.
+        n: The number of examples.
 
-def _step(
-    run: OpenRun, wanted: EditRequest, every: dict[str, Attribute], codes: Tensor
-) -> tuple[str, Tensor, tuple[int, int]]:
-    """Return the name of what is wanted, its direction, and the rows that this was read off."""
-    if wanted.examples is not None:
-        groups = [_codes(run, _shown(run, rows)) for rows in wanted.examples]
-        with_it, without = map(len, groups)
-        has = torch.arange(with_it + without) < with_it
-        step = functional.direction(torch.cat(groups), has, method=wanted.direction)
-        return "the examples", step, (with_it, without)
-    one, level = found(every, wanted.target, wanted.column)
-    _free(run, one)
-    has, known = one.having(level)
-    weight = _balanced(every, one, wanted.control_for, has, known)
-    step = functional.direction(codes[known], has[known], weight, method=wanted.direction)
-    name = level if one.name == "class" else f"{one.name}: {level}"
-    return name, step, (int(has.sum()), int((~has & known).sum()))
-
-
-def real_only(run: OpenRun, what: str) -> None:
-    """Refuse latents that cannot be moved.
+    Returns:
+        A result with shape (n, strengths).
 
     Raises:
-        VariedError: If they lie on a sphere, on classes or on codes.
+        VariedError: If the attribute is unknown, a group has fewer than two rows, or the latent
+            variables are not real vectors.
     """
-    if getattr(getattr(run.model, "prior", None), "space", "real") != "real":
-        raise VariedError(
-            f"{what} moves codes that are real numbers; those of this run lie on a sphere, on "
-            "classes or on codes, so use interpolate, or train a plain VAE."
-        )
-
-
-def support_of(run: OpenRun) -> LatentDensity:
-    """Return where the codes of a run's training rows lie."""
+    run.require_euclidean_latent("An edit")
     split = run.store.read_split()
-    parts = (split.train[:TRAINING], split.validation[:HELD])
-    return functional.fit_latent_density(*(_codes(run, run.items.take(rows)) for rows in parts))
+    rows = split.train[:MAX_TRAINING]
+    training, held_out = run.data.take(rows), run.data.take(split.validation[:MAX_HELD_OUT])
+    known = _attributes(run, training, attributes, rows)
+    codes = embed(run, training)
+    if examples is not None:
+        vector = _from_examples(run, examples, direction)
+    else:
+        attribute, level = select(known, target, column)
+        vector = _from_labels(run, known, attribute, level, control_for, codes, direction)
+    x, c = run.model_input(run.read(source).head(n))
+    edited = functional.edit(run.model, x, vector.step, c, strengths=strengths)
+    z = _shifted_codes(run, x, c, vector.step, strengths)
+    held_out_codes = _HeldOutCodes(run, held_out)
+    sparse = _is_sparse(z, codes, embed(run, held_out))
+    inconsistent = held_out_codes.is_inconsistent(z, c)
+    outside = sparse | inconsistent
+    effects = functional.effects(
+        vector.step, codes, frequent_levels(known), *held_out_codes.reencode_shifted(vector.step)
+    )
+    draw = partial(_draw, run.codec.to_images(x), strengths=strengths, outside=outside)
+    axes = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
+    contexts = None if c is None else c[:, None]
+    result = run.result(edited.flatten(0, 1), draw, axes, tuple(outside.shape), contexts)
+    return EditResult(
+        **vars(result),
+        name=vector.name,
+        strengths=tuple(strengths),
+        step=vector.step,
+        std=codes.std(0),
+        rows=vector.rows,
+        sparse=sparse,
+        inconsistent=inconsistent,
+        effects=tuple(effects),
+    )
 
 
-def _codes(run: OpenRun, items: RawData) -> Tensor:
-    """Return the codes of some rows, with shape (N, D)."""
-    batch = run.encode_items(items)
-    return functional.embed(run.model, run.codec.load, iter_batches(batch.x, batch.c, size=ROWS))
+def _attributes(run: RunBase, training: RawData, more: Any, rows: Array) -> dict[str, Attribute]:
+    """Return the attributes of training rows, with further labels for the whole data."""
+    further: dict[str, list[Any]] = {}
+    for name in () if more is None else more:
+        values = list(more[name])
+        if len(values) != len(run.data):
+            raise VariedError(
+                f"'{name}' has {len(values):,} labels and the run's data have {len(run.data):,} "
+                "rows: give one for each."
+            )
+        further[str(name)] = [values[row] for row in rows]
+    return attributes(training, run.codec, further)
 
 
-def _free(run: OpenRun, one: Attribute) -> None:
-    """Refuse what a decoder is told: its codes leave it out."""
-    if one.name in ("class", "label") and run.context is not None and not run.model.num_classes:
+def _from_examples(run: RunBase, examples: tuple[Any, Any], method: str) -> _Direction:
+    groups = [embed(run, _examples(run, rows)) for rows in examples]
+    n_with, n_without = map(len, groups)
+    has = torch.arange(n_with + n_without) < n_with
+    step = functional.direction(torch.cat(groups), has, method=method)
+    return _Direction("the examples", step, (n_with, n_without))
+
+
+def _from_labels(
+    run: RunBase,
+    known: dict[str, Attribute],
+    attribute: Attribute,
+    level: str,
+    control_for: Sequence[str],
+    codes: Tensor,
+    method: str,
+) -> _Direction:
+    is_label = attribute.name in ("class", "label")
+    if is_label and run.context is not None and not run.model.num_classes:
         raise VariedError(
-            "This run is told the class, so its codes hold none: use `style` to write data as "
-            "another class."
+            "The decoder of this run receives the class, so its codes do not contain it: use "
+            "`style` to decode examples as another class."
         )
+    has, is_known = attribute.having(level)
+    weights = _balance(known, attribute, control_for, has, is_known)
+    step = functional.direction(codes[is_known], has[is_known], weights, method=method)
+    name = level if attribute.name == "class" else f"{attribute.name}: {level}"
+    return _Direction(name, step, (int(has.sum()), int((~has & is_known).sum())))
 
 
-def _balanced(
-    every: dict[str, Attribute],
-    one: Attribute,
-    balance: Sequence[str],
-    wanted: Tensor,
-    known: Tensor,
+def _balance(
+    known: dict[str, Attribute],
+    attribute: Attribute,
+    control_for: Sequence[str],
+    has: Tensor,
+    is_known: Tensor,
 ) -> Tensor | None:
-    """Return what each row of which the attribute is known counts."""
-    others = [lookup(every, name, "attribute") for name in balance]
-    if one in others:
-        raise VariedError(f"'{one.name}' cannot be balanced against itself; name other attributes.")
+    """Return the weight of each row with a known label, or None without controls."""
+    others = [lookup(known, name, "attribute") for name in control_for]
+    if attribute in others:
+        raise VariedError(f"'{attribute.name}' cannot control for itself; name other attributes.")
     if not others:
         return None
     levels = torch.from_numpy(np.stack([other.index for other in others], 1))
-    return functional.balance_weights(wanted[known], levels[known])
+    return functional.balance_weights(has[is_known], levels[is_known])
 
 
-def _taken(more: Any, rows: Array, n: int) -> dict[str, list[Any]]:
-    """Return some rows of further labels."""
-    taken = {}
-    for name in () if more is None else more:
-        values = list(more[name])
-        if len(values) != n:
-            raise VariedError(
-                f"'{name}' has {len(values):,} labels and the run's data have {n:,} rows: give one "
-                "for each."
-            )
-        taken[str(name)] = [values[row] for row in rows]
-    return taken
-
-
-def _shown(run: OpenRun, rows: Any) -> RawData:
-    """Return examples: rows of the run's own data by number or name, or other data."""
-    listed = isinstance(rows, list | tuple | range) and len(rows) > 0
-    if not (listed and all(isinstance(row, int | np.integer | str) for row in rows)):
+def _examples(run: RunBase, rows: Any) -> RawData:
+    """Return rows of the run's data by number or name, or other data."""
+    is_list = isinstance(rows, list | tuple | range) and len(rows) > 0
+    if not (is_list and all(isinstance(row, int | np.integer | str) for row in rows)):
         return run.read(rows)
-    names = {name: i for i, name in enumerate(run.items.names or ())}
-    numbers = []
+    names = {name: i for i, name in enumerate(run.data.names or ())}
+    indices = []
     for row in rows:
         if isinstance(row, str) and not names:
             raise VariedError(
-                f"'{row}' is no file, and the rows of this run have no names: give a folder, or "
-                "numbers such as 3,17,204."
+                f"There is no file '{row}', and the rows of this run have no names: give a folder, "
+                "or numbers such as 3,17,204."
             )
-        if isinstance(row, str):
-            row = lookup(names, row, "row")
-        if not 0 <= row < len(run.items):
+        index = lookup(names, row, "row") if isinstance(row, str) else int(row)
+        if not 0 <= index < len(run.data):
             raise VariedError(
-                f"One of the rows is none of the run's data, which have {len(run.items):,} rows."
+                f"Row {index} does not exist: the data of the run have {len(run.data):,} rows."
             )
-        numbers.append(int(row))
-    return run.items.take(numbers)
+        indices.append(index)
+    return run.data.take(indices)
 
 
-def _went(
-    run: OpenRun, x: Tensor, c: Tensor | None, step: Tensor, strengths: Sequence[float]
+def _shifted_codes(
+    run: RunBase, x: Tensor, c: Tensor | None, step: Tensor, strengths: Sequence[float]
 ) -> Tensor:
-    """Return the codes of edited data, with shape (n, S, D)."""
+    """Return the codes of edited examples, with shape (n, S, D)."""
     with eval_float32(run.model):
         return functional.shift_codes(run.model.encode(x, c).mean.flatten(1), step, strengths)
 
 
-def _sparse(z: Tensor, codes: Tensor, held: Tensor) -> Array:
-    """Return which codes lie where data are thin; none where a code is too long for a density."""
-    if z.shape[-1] > LARGEST:
+def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
+    """Return which codes are where training codes are sparse; none if D is too large to tell."""
+    if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
-    thin: Array = functional.fit_latent_density(codes, held).outside(z).numpy()
-    return thin
+    density = fit_latent_density(codes, held_out)
+    return np.asarray(density.is_out_of_support(z).numpy())
 
 
-class _Judges:
-    """Held-out data, against which edits are judged.
+class _HeldOutCodes:
+    """Codes of held-out rows, which edits are compared with.
 
     Arguments:
         run: The run.
-        held: Rows that it was not trained on.
+        data: Rows that the model was not trained on.
     """
 
-    def __init__(self, run: OpenRun, held: RawData) -> None:
+    def __init__(self, run: RunBase, data: RawData) -> None:
         self.model = run.model
-        x, self.c = run.as_model_input(held.take(np.arange(min(CYCLES, len(held)))))
-        self.z = _went(run, x, self.c, torch.zeros(int(np.prod(self.model.latent_shape))), (0.0,))[
-            :, 0
-        ]
-        self.again = functional.reencode(self.model, self.z, self.c)
+        x, self.c = run.model_input(data.head(_MAX_REENCODED))
+        no_step = torch.zeros(int(np.prod(self.model.latent_shape)))
+        self.z = _shifted_codes(run, x, self.c, no_step, (0.0,))[:, 0]
+        self.reencoded = functional.reencode(self.model, self.z, self.c)
 
-    def strays(self, z: Tensor, c: Tensor | None) -> Array:
-        """Return which codes are not those of what they decode to, as bool with shape (n, S)."""
-        wide = None if c is None else c.repeat_interleave(z.shape[1], 0)
-        usual = (self.again - self.z).norm(dim=1)
-        gone = functional.reencode(self.model, z.flatten(0, 1), wide).reshape(z.shape) - z
-        found: Array = (gone.norm(dim=-1) > usual.quantile(1 - TAIL)).numpy()
-        return found
+    def is_inconsistent(self, z: Tensor, c: Tensor | None) -> Array:
+        """Return which decoded codes are encoded elsewhere, as bool with shape (n, S)."""
+        contexts = None if c is None else c.repeat_interleave(z.shape[1], 0)
+        normal = (self.reencoded - self.z).norm(dim=1)
+        reencoded = functional.reencode(self.model, z.flatten(0, 1), contexts).reshape(z.shape)
+        return np.asarray(((reencoded - z).norm(dim=-1) > normal.quantile(1 - TAIL)).numpy())
 
-    def stepped(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Return their codes as they are and after a step, read off what was decoded."""
-        return self.again, functional.reencode(self.model, self.z + step.to(self.z), self.c)
+    def reencode_shifted(self, step: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes of decoded held-out rows, and those after a step."""
+        return self.reencoded, functional.reencode(self.model, self.z + step.to(self.z), self.c)
 
 
 def _draw(
-    originals: Array, array: Array, path: Path, *, strengths: Sequence[float], outside: Array
+    originals: Array, images: Array, path: Path, *, strengths: Sequence[float], outside: Array
 ) -> Path:
-    """Draw a row for each datum, with the strengths on top."""
-    if array.dtype == np.uint8:
-        return edits(originals, array, strengths, outside, path)
-    rows = array.reshape(outside.size, -1)
-    notes = [" outside" if out else "" for out in outside.ravel()]
-    titles = [signed(s) for s in strengths] * len(outside)
-    titles = [f"{title}{note}" for title, note in zip(titles, notes, strict=True)]
-    return plots.curves(rows, path, columns=len(strengths), titles=titles)
+    """Plot a row for each example and a column for each strength."""
+    if images.dtype == np.uint8:
+        return edits(originals, images, strengths, outside, path)
+    curves = images.reshape(outside.size, -1)
+    marks = [" outside" if is_outside else "" for is_outside in outside.ravel()]
+    titles = [signed(strength) for strength in strengths] * len(outside)
+    titles = [f"{title}{mark}" for title, mark in zip(titles, marks, strict=True)]
+    return plots.curves(curves, path, columns=len(strengths), titles=titles)

@@ -1,123 +1,68 @@
-"""Codes with the names of what they are codes of, and columns of numbers in files."""
+"""Encoding: the codes of examples, with their names."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from varied import atomic_io, functional
-from varied.errors import VariedError
+from varied import functional
 from varied.functional import Codes
-from varied.runs.opening import OpenRun
-
-__all__ = ["ENDINGS", "Encoding", "encode", "write_columns"]
+from varied.runs.base import RunBase
+from varied.runs.columns import Names, columns_frame, write_columns
 
 Array = npt.NDArray[Any]
-Names = tuple[str, ...] | None
-
-#: What columns of numbers are written to.
-ENDINGS = (".csv", ".npz", ".parquet", ".feather")
 
 
 @dataclass(frozen=True)
 class Encoding(Codes):
-    """The code of each datum, and its name.
+    """The code of each example, with its name.
 
     Arguments:
-        mean: The mean of the posterior, the embedding, with shape (N, D).
-        spread: Its standard deviation, the uncertainty, with shape (N, D).
-        rate: The KL of each datum, with shape (N), in nats; None where there is no density.
-        names: The name of each datum, such as that of its file; None where it has none.
+        mean: The mean of the posterior (the embedding), with shape (N, D).
+        std: The standard deviation of the posterior, with shape (N, D).
+        kl: KL(q(z | x) || p(z)) of each example in nats, with shape (N); None without a density.
+        names: The name of each example, such as that of its file.
     """
 
     names: Names = None
 
     @property
     def columns(self) -> dict[str, Array]:
-        """The numbers by their names."""
-        found = {"mean": self.mean.numpy(), "spread": self.spread.numpy()}
-        return found if self.rate is None else found | {"kl": self.rate.numpy()}
+        """The arrays by name: mean, std and, with a density, kl."""
+        columns = {"mean": self.mean.numpy(), "std": self.std.numpy()}
+        return columns if self.kl is None else columns | {"kl": self.kl.numpy()}
 
     @property
     def frame(self) -> Any:
-        """A row for each datum as a `pandas.DataFrame`: mean_0, mean_1 ... spread_0 ... rate."""
-        return _frame(self.columns, self.names)
+        """A row for each example as a `pandas.DataFrame`: mean_0, mean_1 ... std_0 ... kl."""
+        return columns_frame(self.columns, self.names)
 
     def save(self, path: str | Path) -> Path:
-        """Write the codes by the ending of the name.
+        """Write the codes to a file, by its ending.
 
         Arguments:
-            path: ``.csv``, ``.parquet`` and ``.feather`` have a row for each datum, ``.npz`` the
-                arrays mean, spread, rate and names.
+            path: ``.csv``, ``.parquet`` and ``.feather`` get a row for each example, ``.npz`` the
+                arrays mean, std, kl and names.
 
         Raises:
-            VariedError: If the ending is not known.
+            VariedError: If the ending is another.
         """
         return write_columns(Path(path), self.columns, self.names)
 
-
-def encode(run: OpenRun, source: Any = None) -> Encoding:
-    """Return the codes of data, in order, with the names of the data."""
-    items = run.read(source)
-    found = functional.encode(run.model, run.codec.load, run.batches(items))
-    return Encoding(found.mean, found.spread, found.rate, items.names)
+    def _repr_html_(self) -> str:
+        return str(self.frame._repr_html_())
 
 
-def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Path:
-    """Write columns by the ending of the name, whole or not at all.
+def encode(run: RunBase, source: Any = None) -> Encoding:
+    """Return the code of each example, in order.
 
     Arguments:
-        path: Where; one of `ENDINGS`.
-        columns: Arrays with shape (N) or (N, D), which are D columns.
-        names: The name of each row; its number, from 1, where there are none.
-
-    Raises:
-        VariedError: If the ending is not known.
+        run: The run.
+        source: The data; None for the test rows.
     """
-    ending = path.suffix.lower()
-    if ending not in ENDINGS:
-        raise VariedError(f"'{path.name}': write it as .csv, .npz, .parquet or .feather.")
-    if ending == ".npz":
-        more = {} if names is None else {"names": np.array(names)}
-        arrays: dict[str, Any] = {**columns, **more}
-        return atomic_io.atomic_write(path, lambda file: np.savez(file, **arrays))
-    if ending == ".csv":
-        return atomic_io.atomic_write(path, _text(columns, names))
-    from varied.data.tables import TableDialect, write_table
-
-    return write_table(_frame(columns, names), path, TableDialect())
-
-
-def _flat(columns: Mapping[str, Array]) -> dict[str, Array]:
-    """Return one array for each column."""
-    found: dict[str, Array] = {}
-    for name, array in columns.items():
-        parts = (
-            {f"{name}_{j}": array[:, j] for j in range(array.shape[1])} if array.ndim > 1 else {}
-        )
-        found |= parts or {name: array}
-    return found
-
-
-def _frame(columns: Mapping[str, Array], names: Names) -> Any:
-    import pandas as pd
-
-    rows = len(next(iter(columns.values())))
-    first = {"row": range(1, rows + 1)} if names is None else {"name": list(names)}
-    return pd.DataFrame(first | _flat(columns))
-
-
-def _text(columns: Mapping[str, Array], names: Names) -> str:
-    flat, text = _flat(columns), io.StringIO()
-    rows = zip(*(column.tolist() for column in flat.values()), strict=True)
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["row" if names is None else "name", *flat])
-    lines.writerows([names[i - 1] if names else i, *row] for i, row in enumerate(rows, 1))
-    return text.getvalue()
+    data = run.read(source)
+    codes = functional.encode(run.model, run.codec.load, run.batches(data))
+    return Encoding(codes.mean, codes.std, codes.kl, data.names)

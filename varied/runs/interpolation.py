@@ -1,73 +1,90 @@
-"""Ways between data: paths from one to another, squares between four, and films of both."""
+"""Interpolation: paths between examples in the latent space, and grids between four."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from varied import functional
+from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
-from varied.plots.animation import walk_gif
 from varied.plots.edits import square
-from varied.runs.editing import real_only, support_of
-from varied.runs.opening import OpenRun
-from varied.runs.result import Result, draw_paths
+from varied.runs.base import RunBase
+from varied.runs.latent_support import latent_density
+from varied.runs.result import Result
 
-__all__ = ["Interpolation", "interpolate_grid", "interpolate_pairs"]
-
-
-@dataclass(frozen=True, repr=False)
-class Interpolation(Result):
-    """What lies along paths, with shape (paths, steps, ...)."""
-
-    def save(self, path: str | Path) -> Path:
-        """Write the data by the ending of the name.
-
-        Arguments:
-            path: As for `Result`; ``.gif`` is a film that goes there and back.
-
-        Raises:
-            VariedError: If the ending is not known, or does not suit the data.
-        """
-        path = Path(path)
-        if path.suffix.lower() == ".gif" and self.kind == "image":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return walk_gif(self.shown, path)
-        return super().save(path)
+Array = npt.NDArray[Any]
 
 
-def interpolate_pairs(run: OpenRun, items: RawData, *, steps: int, path: str) -> Result:
-    """Return paths from the first half of items to the second; see `Run.interpolate`."""
-    if len(items) < 2:
-        raise VariedError("An interpolation needs two items at least.")
-    dense = None
+def interpolate(
+    run: RunBase,
+    source: Any = None,
+    *,
+    n: int = 6,
+    steps: int = 10,
+    path: str = "linear",
+    grid: bool = False,
+) -> Result:
+    """Return paths in the latent space from the first n examples to the next n.
+
+    Arguments:
+        run: The run.
+        source: The data; None for the test rows.
+        n: The number of paths.
+        steps: The number of points of each path, or of each side of a grid.
+        path: "linear", "spherical", or "density", which stays where training codes are dense.
+        grid: Whether to fill a grid between the first four examples instead.
+
+    Returns:
+        A result with shape (n, steps), or (steps, steps) for a grid.
+
+    Raises:
+        VariedError: If there are too few examples, or the path does not suit the model.
+    """
+    data = run.read(source)
+    if grid:
+        return _grid(run, data, steps, path)
+    data = data.head(2 * n)
+    if len(data) < 2:
+        raise VariedError(f"An interpolation needs at least two examples, not {len(data)}.")
+    density = None
     if path == "density":
-        real_only(run, "A path along the density")
-        dense = support_of(run)
-    x, c = run.as_model_input(items)
+        run.require_euclidean_latent("A path along the density")
+        density = latent_density(run)
+    x, c = run.model_input(data)
     half = len(x) // 2
-    start, end = x[:half], x[half : 2 * half]
     c = None if c is None else c[:half]
-    made = functional.interpolate(run.model, start, end, c, steps=steps, path=path, support=dense)
-    names, told = {"path": None, "step": None}, None if c is None else c[:, None]
-    found = run.result(made.flatten(0, 1), draw_paths, made.shape[:2], names, told)
-    return found if found.kind == "table" else Interpolation(found.array, found.shown, found.draw)
+    paths = functional.interpolate(
+        run.model, x[:half], x[half : 2 * half], c, steps=steps, path=path, density=density
+    )
+    axes = {"path": None, "step": None}
+    contexts = None if c is None else c[:, None]
+    result = run.result(paths.flatten(0, 1), _draw_paths, axes, tuple(paths.shape[:2]), contexts)
+    return replace(result, is_path=True)
 
 
-def interpolate_grid(run: OpenRun, items: RawData, *, steps: int, path: str) -> Result:
-    """Return what lies between four data; see `Run.interpolate`."""
+def _grid(run: RunBase, data: RawData, steps: int, path: str) -> Result:
     if path != "linear":
-        raise VariedError(f"A square is filled by straight paths; leave out path='{path}'.")
-    if len(items) < 4:
-        raise VariedError(f"A square needs four items, and there are {len(items)}; give more data.")
-    x, c = run.as_model_input(items.take(np.arange(4)))
-    made = functional.grid(run.model, x, c, steps=steps)
-    names = {"down": None, "across": None}
-    return run.result(made.flatten(0, 1), _draw_square, made.shape[:2], names)
+        raise VariedError(f"A grid is interpolated linearly; leave out path='{path}'.")
+    if len(data) < 4:
+        raise VariedError(f"A grid needs four examples, and there are {len(data)}; give more.")
+    x, c = run.model_input(data.head(4))
+    points = functional.grid(run.model, x, c, steps=steps)
+    axes = {"down": None, "across": None}
+    return run.result(points.flatten(0, 1), _draw_grid, axes, tuple(points.shape[:2]))
 
 
-def _draw_square(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path) -> Path:
-    return square(array, path) if array.dtype == np.uint8 else draw_paths(array, path)
+def _draw_paths(images: Array, path: Path) -> Path:
+    """Plot a row for each path."""
+    if images.dtype == np.uint8:
+        return plots.interpolations(images, path)
+    curves = images.reshape(-1, int(np.prod(images.shape[2:])))
+    return plots.curves(curves, path, columns=images.shape[1])
+
+
+def _draw_grid(images: Array, path: Path) -> Path:
+    return square(images, path) if images.dtype == np.uint8 else _draw_paths(images, path)

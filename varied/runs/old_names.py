@@ -183,6 +183,29 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"(^|\.)codebook$", r"\1embedding"),
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
+    (r"(^|\.)spread\.raw$", r"\1scale.raw"),
+    (r"(head|likelihood)\.places$", r"\1.offsets"),
+    (r"(^|\.)paint\.(weight|bias)$", r"\1projection.\2"),
+    (r"(head\.(?:stages\.\d+\.)?)use$", r"\1usage"),
+    (r"(head\.(?:stages\.\d+\.)?)total$", r"\1ema_sum"),
+    (r"head\.narrow\.", "head.projection."),
+    (r"head\.points$", "head.frozen_codes"),
+    (r"head\.map\.", "head.linear."),
+    (r"head\.steps\.", "head.transforms."),
+    (r"^(prior\.)?net\.out\.", r"\1net.head."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.asks\.", r"\1net.blocks.\2.qkv_proj."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.tells\.", r"\1net.blocks.\2.out_proj."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.before\.", r"\1net.blocks.\2.norm1."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.between\.", r"\1net.blocks.\2.norm2."),
+    (r"^(prior\.)?net\.blocks\.(\d+)\.dense\.", r"\1net.blocks.\2.mlp."),
+    (r"(^|\.)velocity\.enter\.", r"\1velocity.in_proj."),
+    (r"(^|\.)velocity\.when\.", r"\1velocity.embedding."),
+    (r"(^|\.)velocity\.turns\.", r"\1velocity.embedding_projs."),
+    (r"(^|\.)velocity\.leave\.", r"\1velocity.out_proj."),
+    (r"^(prior\.)?weights$", r"\1log_weights"),
+    (r"^(prior\.)?spreads$", r"\1log_variances"),
+    (r"^(prior\.)?lower$", r"\1scale_tril"),
+    (r"^(prior\.)?unit$", r"\1is_unit_interval"),
     (r"^rungs\.(\d+)\.up\.", r"levels.\1.bottom_up."),
     (r"^rungs\.(\d+)\.down\.", r"levels.\1.top_down."),
     (r"^rungs\.(\d+)\.above\.", r"levels.\1.prior_net."),
@@ -197,9 +220,16 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
 #: The same for the weights of M2, which have names of a plain VAE.
 OLD_M2_WEIGHTS: list[tuple[str, str]] = [(r"^(trunk|encoder|decoder)\.", r"vae.\1.")]
 
+#: By new name: the file and the key of a factor that was calibrated on the validation rows.
+OLD_CALIBRATION = {
+    "temperature": ("classes.json", "temperature"),
+    "imputation_scale": ("cells.json", "width"),
+}
+
+OLD_DOMAINS = {"levels": "uint8", "unit": "unit-interval"}
 OLD_KINDS = {"picture": "image"}
 OLD_SOURCES = {"sprites-colour": "sprites-color"}
-OLD_DATA = {"few_labels": "n_labels"}
+OLD_METADATA = {"few_labels": "n_labels"}
 OLD_OPTIONS = {"size": "image_size"}
 
 
@@ -233,12 +263,15 @@ def old_kind(kind: str) -> str:
 
 def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain form of a codec of format 1 with the names of this version."""
-    return dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    if "domain" in new:
+        new["domain"] = OLD_DOMAINS.get(new["domain"], new["domain"])
+    return new
 
 
-def upgrade_data(values: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return data.json of format 1 with the names of this version."""
-    new = _renamed(values, OLD_DATA)
+    new = _renamed(values, OLD_METADATA)
     new["model"] = OLD_MODELS.get(new.get("model", ""), new.get("model"))
     new["source"] = OLD_SOURCES.get(new["source"], new["source"])
     return new | {"options": _renamed(new["options"], OLD_OPTIONS)}

@@ -1,123 +1,121 @@
-"""What a use gives back: data in the person's own form, that can be saved or looked at."""
+"""The result of a use of a run: examples in the form of the original data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import base64
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from varied import atomic_io, plots
-from varied.errors import VariedError
-
-__all__ = ["Draw", "Result", "draw_many", "draw_pairs", "draw_paths", "draw_traversals"]
+from varied import plots
+from varied.data import Codec
+from varied.plots.animation import walk_gif
 
 Array = npt.NDArray[Any]
 Draw = Callable[[Array, Path], Path]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
-    """Made data.
+    """Examples in the form of the original data.
 
     Arguments:
-        array: The data in the person's own form: uint8 pictures (..., H, W) or (..., H, W, 3), or
-            numbers in their own units.
-        shown: The same as it is looked at: uint8 pictures where the data are pictures.
-        draw: Draws what is shown into one picture file.
+        codec: The codec of the run.
+        array: The examples: uint8 images with shape (..., H, W) or (..., H, W, 3); arrays in their
+            own units; or a `pandas.DataFrame`, whose index numbers the leading axes.
+        images: The examples as plots show them: uint8 images if the data are images.
+        draw: The function that plots the examples to a file.
+        shape: The leading shape, such as (paths, steps).
+        names: The names of the original files, if they have names.
+        is_path: Whether the second axis is a path, which ``.gif`` animates.
     """
 
-    array: Array
-    shown: Array
+    codec: Codec
+    array: Any
+    images: Array
     draw: Draw
-
-    @property
-    def kind(self) -> str:
-        """What the data are to look at: "image" or "array"."""
-        return "image" if self.shown.dtype == np.uint8 else "array"
+    shape: tuple[int, ...]
+    names: tuple[str, ...] = ()
+    is_path: bool = False
 
     def __len__(self) -> int:
         return len(self.array)
 
     def __repr__(self) -> str:
-        return f"Result({self.kind}s, {'x'.join(map(str, self.array.shape))})"
+        shape = "x".join(map(str, self.shape))
+        return f"{type(self).__name__}({shape} {self.codec.noun})"
 
-    def save(self, path: str | Path) -> Path:
-        """Write the data by the ending of the name.
-
-        Arguments:
-            path: ``.png`` draws all in one picture, ``.npy`` keeps the numbers, ``.csv`` writes
-                vectors as rows, and a name without an ending is a folder of single pictures.
+    @property
+    def frame(self) -> Any:
+        """The rows of a table in the library of the original table: pandas, polars or pyarrow.
 
         Raises:
-            VariedError: If the ending is not known, or does not suit the data.
+            VariedError: If the data are not a table.
+        """
+        return self.codec.to_frame(self.array)
+
+    @property
+    def folder_ending(self) -> str:
+        """The ending of the file for all examples by default; "" is a folder."""
+        return self.codec.data_ending
+
+    @property
+    def default_ending(self) -> str:
+        """The ending of the file that `save` writes by default."""
+        return self.codec.default_ending
+
+    def save(self, path: str | Path) -> Path:
+        """Write the examples to a file, by its ending.
+
+        Arguments:
+            path: ``.png`` plots them and ``.gif`` animates paths of images. The others depend on
+                the data: ``.npy``; for arrays also ``.csv``; for tables ``.csv``, ``.tsv``,
+                ``.parquet`` and ``.feather``; for images a name without ending, which is a folder.
+
+        Raises:
+            VariedError: If the data cannot be written so.
         """
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         ending = path.suffix.lower()
         if ending == ".png":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return self.draw(self.shown, path)
-        if ending == ".npy":
-            return _save_array(self.array, path)
-        if ending == ".csv" and self.kind == "array":
-            rows = self.array.reshape(len(self.array), -1)
-            return atomic_io.atomic_write(
-                path, "".join(",".join(map(repr, r)) + "\n" for r in rows.tolist())
-            )
-        if not ending and self.kind == "image":
-            return self._save_each(path)
-        raise VariedError(f"'{path.name}': save {self.kind}s as .png or .npy, or give a folder.")
+            return self.codec.plot(self.array, self.images, self.draw, path)
+        if ending == ".gif" and self.is_path and self.images.dtype == np.uint8:
+            return walk_gif(self.images, path)
+        return self.codec.save(self.array, path, self.names)
 
-    def _save_each(self, folder: Path) -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
-        color = self.shown.ndim > 3 and self.shown.shape[-1] == 3
-        frame = self.shown.shape[-3 if color else -2 :]
-        for index, picture in enumerate(self.shown.reshape(-1, *frame)):
-            Image.fromarray(picture).save(folder / f"{index:05d}.png")
-        return folder
+    def _repr_png_(self) -> bytes:
+        """Return the plot, for notebooks."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.save(Path(folder) / "result.png").read_bytes()
+
+    def _repr_html_(self) -> str:
+        """Return the rows of a table or the plot, for notebooks."""
+        if self.codec.column_names:
+            return str(self.array._repr_html_())
+        data = base64.b64encode(self._repr_png_()).decode()
+        return f'<img src="data:image/png;base64,{data}" alt="{self!r}">'
 
 
-def _save_array(array: Array, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-    return path
+def draw_grid(images: Array, path: Path) -> Path:
+    """Plot images as a grid, and numbers as curves."""
+    if images.dtype == np.uint8:
+        return plots.grid(images, path)
+    return plots.curves(_curves(images)[:32], path)
 
 
-def draw_many(array: Array, path: Path) -> Path:
-    """Draw pictures as a grid, and vectors as curves."""
-    if array.dtype == np.uint8:
-        return plots.grid(array, path)
-    return plots.curves(array.reshape(len(array), -1)[:32], path)
+def draw_pairs(images: Array, path: Path) -> Path:
+    """Plot originals above their reconstructions."""
+    if images.dtype == np.uint8:
+        return plots.pairs(images[0], images[1], path)
+    originals, reconstructions = (_curves(half)[:32] for half in images)
+    return plots.curves(originals, path, other=reconstructions)
 
 
-def draw_pairs(array: Array, path: Path) -> Path:
-    """Draw originals over reconstructions."""
-    if array.dtype == np.uint8:
-        return plots.pairs(array[0], array[1], path)
-    original, made = (half.reshape(len(half), -1)[:32] for half in array)
-    return plots.curves(original, path, other=made)
-
-
-def draw_paths(array: Array, path: Path) -> Path:
-    """Draw a row for each path."""
-    if array.dtype == np.uint8:
-        return plots.interpolations(array, path)
-    return plots.curves(
-        array.reshape(-1, int(np.prod(array.shape[2:]))), path, columns=array.shape[1]
-    )
-
-
-def draw_traversals(
-    array: Array, path: Path, *, rates: Array, values: Array, dims: Sequence[int]
-) -> Path:
-    """Draw a row for each dimension."""
-    if array.dtype == np.uint8:
-        return plots.traversals(array, rates, values, path, dims=dims)
-    titles = [f"z{d}" for d in dims for _ in range(array.shape[1])]
-    rows = array.reshape(-1, int(np.prod(array.shape[2:])))
-    return plots.curves(rows, path, columns=array.shape[1], titles=titles)
+def _curves(values: Array) -> Array:
+    return values.reshape(len(values), -1)

@@ -1,4 +1,4 @@
-"""What is in the folder of a run, and how it is kept: weights as safetensors, the rest as text."""
+"""The files of a run: weights and frames as safetensors, everything else as TOML and JSON."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ import json
 import os
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import tomlkit
 import torch
 from torch import Tensor, nn
 
-from varied import atomic_io
+from varied import atomic_io, registry
 from varied.data import Codec, ContextCodec, RawData, Split, open_codec, open_context
 from varied.errors import VariedError
 from varied.runs.old_names import (
     FORMAT,
+    OLD_CALIBRATION,
     upgrade_codec,
-    upgrade_data,
+    upgrade_metadata,
     upgrade_part,
     upgrade_spec,
     upgrade_weights,
 )
 from varied.runtime import Setup
-from varied.spec import Part, Spec
+from varied.spec import Part, Spec, missing_part
 from varied.tensor_io import read_tensors, write_tensors
 from varied.training_loop import Step, TrainingState
 
-__all__ = ["Frame", "Store"]
-
-KEEP = 2
+#: Checkpoints that are kept.
+_CHECKPOINTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What the latent space and the samples looked like at one moment of training.
+    """The latent space and samples at one time of the training, for animations.
 
     Arguments:
-        codes: Posterior means of a fixed set of test data, with shape (N, D).
-        samples: What fixed draws from the prior decode to, with shape (M, *event).
-        epoch: Passes over the training rows.
-        step: Steps done.
+        codes: Posterior means of fixed test rows, with shape (N, D).
+        samples: Samples from fixed latent variables, as images, with shape (M, ...).
+        epoch: The number of passes over the training rows.
+        step: The number of steps.
     """
 
     codes: Tensor
@@ -58,7 +59,7 @@ class Store:
     """The files of one run.
 
     Arguments:
-        folder: Where they are; it is made when the first file is written.
+        folder: The folder; it is created with the first file.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -69,46 +70,61 @@ class Store:
 
     @property
     def exists(self) -> bool:
-        """Whether the folder holds a run."""
+        """Whether the folder contains a run."""
         return (self / "spec.toml").is_file()
 
     @property
-    def trained(self) -> bool:
-        """Whether training came to its end."""
+    def is_trained(self) -> bool:
+        """Whether the training is complete."""
         return (self / "model.safetensors").is_file()
 
     @property
-    def finished(self) -> bool:
-        """Whether all was written that a run promises; the report comes last."""
-        return self.trained and (self / "report.html").is_file()
+    def is_finished(self) -> bool:
+        """Whether all files of a run are written; the report is the last."""
+        return self.is_trained and (self / "report.html").is_file()
 
     def create(
-        self, spec: Spec, codec: Codec, context: ContextCodec | None, data: dict[str, Any]
+        self, spec: Spec, codec: Codec, context: ContextCodec | None, metadata: Mapping[str, Any]
     ) -> None:
-        """Write what a run is, before it is trained; the spec last, since it marks a run."""
-        context_plain = None if context is None else context.to_json()
-        atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_plain})
-        atomic_io.write_json(self / "data.json", data)
-        atomic_io.atomic_write(self / "spec.toml", f"format = {FORMAT}\n{spec.to_toml(full=True)}")
+        """Write the files of a new run; spec.toml comes last, since it marks a folder as a run."""
+        context_values = None if context is None else context.to_json()
+        atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_values})
+        atomic_io.write_json(self / "data.json", metadata)
+        origins = dict(spec.origins)
+        if (origin := registry.origin("data", codec.kind)) is not None:
+            origins["data"] = origin
+        text = f"format = {FORMAT}\n{spec.to_toml(defaults=True)}"
+        if origins:
+            tables = {axis: dataclasses.asdict(origin) for axis, origin in origins.items()}
+            text += f"\n{tomlkit.dumps({'origins': tables})}"
+        atomic_io.atomic_write(self / "spec.toml", text)
 
-    def read_spec(self) -> Spec:
-        """Read the spec, briefly: what says the default of this version is left out.
+    def read_spec(self, passed: Collection[str] = ()) -> Spec:
+        """Read the spec, without settings that are defaults of this version.
+
+        Arguments:
+            passed: Axes whose parts the user passes as objects.
 
         Raises:
-            VariedError: If the folder holds no run.
+            VariedError: If the folder contains no run, or a part of it is not available.
         """
         values = self._spec_values()
         version = values.pop("format", 1)
         if version > FORMAT:
             raise VariedError(
-                f"{self.folder} was written by a newer version of Varied (format {version}, and this "
-                f"version reads up to {FORMAT}); upgrade with `pip install --upgrade varied`."
+                f"{self.folder} was written by a newer version of Varied (format {version}; this "
+                f"version reads up to {FORMAT}): run `pip install --upgrade varied`."
             )
-        return Spec.of(**(values if version == FORMAT else upgrade_spec(values))).brief()
+        for axis, origin in values.pop("origins", {}).items():
+            if axis in values and axis not in passed:
+                _check_available(axis, values[axis], origin)
+        if version < FORMAT:
+            values = upgrade_spec(values)
+        return Spec.parse(**values).without_defaults()
 
     def _spec_values(self) -> dict[str, Any]:
         if not self.exists:
-            raise VariedError(f"{self.folder} holds no run; `varied runs` lists those there are.")
+            raise VariedError(f"{self.folder} does not contain a run; `varied runs` lists them.")
         try:
             return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
@@ -120,85 +136,108 @@ class Store:
         return bool(self._spec_values().get("format", 1) == 1)
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
-        """Read the codecs of the data and of the context."""
+        """Read the codecs of the data and of the context.
+
+        Raises:
+            VariedError: If the kind of data is not available.
+        """
         values = atomic_io.read_json(self / "codec.json")
         codec = values.get("x") or {}
-        codec = upgrade_codec(codec) if self.is_format_1 else codec
+        if self.is_format_1:
+            codec = upgrade_codec(codec)
+        origin = self._spec_values().get("origins", {}).get("data")
+        if origin:
+            _check_available("data", {"name": codec.get("codec", "")}, origin)
         return open_codec(codec), open_context(values.get("c"))
 
-    def read_data(self) -> dict[str, Any]:
-        """Read where the data came from."""
-        data = atomic_io.read_json(self / "data.json")
-        return upgrade_data(data) if self.is_format_1 else data
+    def read_metadata(self) -> dict[str, Any]:
+        """Read the source of the data, their digest and the size of the splits."""
+        metadata = atomic_io.read_json(self / "data.json")
+        return upgrade_metadata(metadata) if self.is_format_1 else metadata
 
     def write_split(self, split: Split) -> None:
-        """Write which rows are for training, validation and test."""
+        """Write the row indices of training, validation and test."""
         parts = {k: torch.from_numpy(getattr(split, k)) for k in ("train", "validation", "test")}
         write_tensors(self / "split.safetensors", parts, seed=split.seed)
 
     def read_split(self) -> Split:
-        """Read which rows are for training, validation and test."""
+        """Read the row indices of training, validation and test."""
         parts, notes = read_tensors(self / "split.safetensors")
         return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
+
+    def write_calibration(self, values: Mapping[str, float]) -> None:
+        """Write factors that were calibrated on the validation rows."""
+        if values:
+            atomic_io.write_json(self / "calibration.json", values)
+
+    def read_calibration(self, name: str) -> float:
+        """Read a factor that was calibrated on the validation rows; 1 if it was not."""
+        old_file, old_name = OLD_CALIBRATION[name]
+        for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
+            if path.is_file():
+                return float(atomic_io.read_json(path).get(key, 1.0))
+        return 1.0
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
         """Write the weights of a model."""
         write_tensors(self / name, model.state_dict(), **notes)
 
     def read_weights(self, name: str, model: nn.Module) -> dict[str, Any]:
-        """Put weights into a model, and return the notes beside them.
+        """Load weights into a model, and return the metadata of the file.
 
         Raises:
-            VariedError: If the file does not fit the model.
+            VariedError: If the file does not match the model.
         """
         tensors, notes = read_tensors(self / name)
         tensors = upgrade_weights(tensors) if self.is_format_1 else tensors
         _load(model, tensors, self / name)
         return notes
 
-    # A prior that was fitted afterwards
+    # A prior that was fitted after training
 
     def write_prior(self, part: Part, prior: nn.Module) -> None:
-        """Keep a fitted prior beside the run: what it is and its weights in one file, at once."""
-        self.write_weights("prior.safetensors", prior, prior=part.full("prior"))
+        """Write a fitted prior with its weights to one file."""
+        self.write_weights("prior.safetensors", prior, prior=part.to_dict("prior"))
 
     def read_prior(self) -> Part | None:
-        """Read which prior was fitted afterwards, None where there is none."""
+        """Read which prior was fitted after training, or None."""
         path = self / "prior.safetensors"
         if not path.is_file():
             return None
         part = read_tensors(path)[1]["prior"]
-        return Part.of(upgrade_part("prior", part) if self.is_format_1 else part).brief("prior")
+        if self.is_format_1:
+            part = upgrade_part("prior", part)
+        return Part.parse(part).without_defaults("prior")
 
-    def forget_prior(self) -> None:
-        """Go back to the prior that the run was trained with."""
+    def remove_prior(self) -> None:
+        """Restore the prior that the run was trained with."""
         (self / "prior.safetensors").unlink(missing_ok=True)
 
     # Checkpoints
 
     def write_checkpoint(self, step: Step, state: TrainingState) -> Path:
-        """Write a checkpoint; older ones go only after it is safely there."""
+        """Write a checkpoint, and then remove all but the newest two."""
         plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
         tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
         tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
         path = self / "checkpoints" / f"{state.step:09d}.safetensors"
         write_tensors(path, tensors, state=plain)
-        for old in self._checkpoints()[:-KEEP]:
+        for old in self._checkpoints()[:-_CHECKPOINTS]:
             old.unlink(missing_ok=True)
         return path
 
     def read_checkpoint(self, step: Step) -> tuple[TrainingState | None, list[str]]:
-        """Put the newest good checkpoint into a model and its objective.
+        """Load the newest readable checkpoint into a model and its objective.
 
         Returns:
-            The state, None where there is none; and a sentence for each that was damaged.
+            The state, or None without a checkpoint; and a sentence for each damaged checkpoint.
         """
         notices = []
         for path in reversed(self._checkpoints()):
             try:
                 tensors, notes = read_tensors(path)
             except VariedError as error:
-                notices.append(f"{error} The checkpoint before it is used instead.")
+                notices.append(f"{error} The previous checkpoint is used instead.")
                 continue
             _load(step, _under(tensors, "step/"), path)
             return _state(notes["state"], _under(tensors, "moments/")), notices
@@ -207,25 +246,25 @@ class Store:
     def _checkpoints(self) -> list[Path]:
         return sorted((self / "checkpoints").glob("*.safetensors"))
 
-    def clear(self) -> None:
-        """Remove what a finished run needs no more: all checkpoints but the last."""
+    def remove_old_checkpoints(self) -> None:
+        """Remove all checkpoints but the last, once a run is finished."""
         for path in (*self._checkpoints()[:-1], self / "best.safetensors"):
             path.unlink(missing_ok=True)
 
     # History
 
     def log(self, row: dict[str, object]) -> None:
-        """Add a row to the metrics."""
+        """Append a row to the metrics."""
         atomic_io.append_jsonl(self / "metrics.jsonl", [row])
 
     def history(self) -> list[dict[str, Any]]:
         """Read the metrics."""
         return atomic_io.read_jsonl(self / "metrics.jsonl")
 
-    def forget_after(self, step: int) -> None:
-        """Take back what was kept of steps that a resumed run will do again."""
-        kept = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
-        atomic_io.atomic_write(self / "metrics.jsonl", "".join(kept))
+    def remove_after(self, step: int) -> None:
+        """Remove metrics and frames of steps that a resumed run will repeat."""
+        rows = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
+        atomic_io.atomic_write(self / "metrics.jsonl", "".join(rows))
         for path in (self / "frames").glob("*.safetensors"):
             if int(path.stem) > step:
                 path.unlink()
@@ -234,29 +273,29 @@ class Store:
             best.unlink()
 
     def write_frame(self, frame: Frame) -> None:
-        """Write one moment of training."""
+        """Write a frame."""
         path = self / "frames" / f"{frame.step:09d}.safetensors"
         tensors = {"codes": frame.codes, "samples": frame.samples}
         write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
 
     def frames(self) -> list[Frame]:
-        """Read all moments, in order."""
-        found = []
+        """Read all frames in order."""
+        frames = []
         for path in sorted((self / "frames").glob("*.safetensors")):
             tensors, notes = read_tensors(path)
-            found.append(Frame(**tensors, epoch=float(notes["epoch"]), step=int(notes["step"])))
-        return found
+            frames.append(Frame(**tensors, epoch=float(notes["epoch"]), step=int(notes["step"])))
+        return frames
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder, so that two trainings do not write to it at once.
+        """Lock the folder, so that only one process trains in it.
 
         Raises:
-            VariedError: If another process holds it.
+            VariedError: If another process has locked it.
         """
         try:
             import fcntl
-        except ImportError:  # no such lock on Windows
+        except ImportError:  # not available on Windows
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -277,23 +316,29 @@ class Store:
             finally:
                 (self / ".lock").unlink(missing_ok=True)
 
-    def describe_data(
-        self, items: RawData, split: Split, options: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return what a run records of its data."""
-        return {
-            "source": items.source,
-            "options": options,
-            "digest": items.digest(),
-            "n": len(items),
-            "train": len(split.train),
-            "validation": len(split.validation),
-            "test": len(split.test),
-            "split_seed": split.seed,
-            "classes": list(items.classes),
-            "notes": list(items.notes),
-            "problems": [[problem.name, problem.reason] for problem in items.problems],
-        }
+
+def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata that a run stores of its data."""
+    return {
+        "source": data.source,
+        "options": options,
+        "digest": data.digest(),
+        "n": len(data),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+        "split_seed": split.seed,
+        "classes": list(data.classes),
+        "notes": list(data.notes),
+        "problems": [[problem.name, problem.reason] for problem in data.problems],
+    }
+
+
+def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    """Refuse a registered part whose module is not loaded."""
+    name = part["name"]
+    if ":" not in name and not registry.is_registered(axis, name):
+        raise VariedError(missing_part(axis, name, origin["module"]))
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -302,14 +347,14 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> TrainingState:
     total = float("inf") if plain["total"] is None else plain["total"]
-    step, share = plain["anchor"]
     setup = Setup(**plain["setup"]) if plain["setup"] else None
-    read = plain | {"total": total, "anchor": (step, share), "setup": setup, "moments": moments}
-    return TrainingState(**read)
+    anchor = tuple(plain["anchor"])
+    fields = {"total": total, "anchor": anchor, "setup": setup, "moments": moments}
+    return TrainingState(**(plain | fields))
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if wanted != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise VariedError(f"{path} does not fit spec.toml beside it; restore one of the two.")
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise VariedError(f"{path} does not match its spec.toml; restore one of the two.")
     model.load_state_dict(tensors)

@@ -1,4 +1,4 @@
-"""Data in the style of other data."""
+"""Style transfer: examples decoded in another class, or with a part of another code."""
 
 from __future__ import annotations
 
@@ -14,69 +14,104 @@ from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
 from varied.plots.edits import crossed
-from varied.runs.editing import real_only
-from varied.runs.opening import OpenRun
+from varied.runs.base import RunBase
 from varied.runs.result import Result
-
-__all__ = ["mix_styles", "rewrite_as"]
 
 Array = npt.NDArray[Any]
 
 
-def rewrite_as(run: OpenRun, items: RawData, of: object) -> Result:
-    """Return each datum as it would be in other contexts; see `Run.style`."""
+def style(
+    run: RunBase,
+    source: Any = None,
+    *,
+    label: object = None,
+    content: Any = None,
+    levels: Sequence[int] | None = None,
+    units: Sequence[int] | None = None,
+    n: int = 8,
+) -> Result:
+    """Combine the style of some examples with the content of others.
+
+    A conditional run decodes each example as each class. With ``levels`` or ``units``, these
+    latent variables come from one example and the others from another.
+
+    Arguments:
+        run: The run.
+        source: The examples that give the style; None for the test rows.
+        label: The classes, or numbers, to decode as; None for every class.
+        content: The examples that give the other latent variables; None for those after the first
+            n of the source.
+        levels: The levels of a ladder that are the style; 1 is the bottom level.
+        units: The latent dimensions that are the style.
+        n: The number of styles, and of contents.
+
+    Returns:
+        A result with shape (styles, contents).
+
+    Raises:
+        VariedError: If the run is not conditional and neither levels nor units are given.
+    """
+    data = run.read(source)
+    if not (levels or units):
+        return _decode_as(run, data.head(n), label)
+    others = data.take(np.arange(n, len(data))) if content is None else run.read(content)
+    return _mix_codes(run, data.head(n), others.head(n), levels, units)
+
+
+def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
+    """Return each example decoded in each context."""
     if run.context is None or not run.model.decoder_reads_context:
         raise VariedError(
-            "This run's decoder is not told a class, so it cannot write one in another's style: "
-            "train it with model='conditional-vae' on labeled data, or name levels or units."
+            "The decoder of this run does not receive a class: train one with "
+            "model='conditional-vae' on labeled data, or give levels or units."
         )
-    if of is None and not run.context.classes:
-        raise VariedError("This run's context is numbers: say which to write the data in.")
-    wanted = run.context.encode(list(run.context.classes) if of is None else of)
-    x, c = run.as_model_input(items)
-    made = functional.recondition(run.model, x, c, wanted)
-    titles = [_said(one) for one in run.context.decode(wanted)]
+    if label is None and not run.context.classes:
+        raise VariedError("The context of this run is numeric: give the values to decode with.")
+    contexts = run.context.encode(list(run.context.classes) if label is None else label)
+    x, c = run.model_input(data)
+    decoded = functional.recondition(run.model, x, c, contexts)
+    titles = [_title(label) for label in run.context.decode(contexts)]
     draw = partial(_draw, run.codec.to_images(x), titles=titles, contents=None)
-    return run.result(
-        made.flatten(0, 1), draw, made.shape[:2], {"style": None, "as": titles}, wanted
-    )
+    axes = {"style": None, "as": titles}
+    return run.result(decoded.flatten(0, 1), draw, axes, tuple(decoded.shape[:2]), contexts)
 
 
-def _said(context: Any) -> str:
-    return context if isinstance(context, str) else ", ".join(f"{v:g}" for v in context)
+def _title(label: Any) -> str:
+    return label if isinstance(label, str) else ", ".join(f"{v:g}" for v in label)
 
 
-def mix_styles(
-    run: OpenRun,
-    items: RawData,
+def _mix_codes(
+    run: RunBase,
+    styles: RawData,
     contents: RawData,
     levels: Sequence[int] | None,
     units: Sequence[int] | None,
 ) -> Result:
-    """Return each content with some of the code of each style; see `Run.style`."""
-    real_only(run, "A mix of codes")
+    """Return each content with the style units of each style."""
+    run.require_euclidean_latent("Mixing codes")
     if levels and units:
-        raise VariedError("Name levels or units, and not both.")
-    some = list(units) if units else functional.level_units(run.model, levels or ())
+        raise VariedError("Give levels or units, not both.")
+    indices = list(units) if units else functional.level_units(run.model, levels or ())
     size = int(np.prod(run.model.latent_shape))
-    if not all(0 <= unit < size for unit in some):
-        raise VariedError(f"units={some}: this run has the units 0 to {size - 1}.")
-    (x, c), (y, other) = run.as_model_input(contents), run.as_model_input(items)
-    made = functional.mix_codes(run.model, x, y, some, c, other)
+    if not all(0 <= unit < size for unit in indices):
+        raise VariedError(f"units={indices}: this run has the units 0 to {size - 1}.")
+    (x, c), (y, style_c) = run.model_input(contents), run.model_input(styles)
+    mixed = functional.mix_codes(run.model, x, y, indices, c, style_c)
     draw = partial(_draw, run.codec.to_images(y), titles=None, contents=run.codec.to_images(x))
-    return run.result(made.flatten(0, 1), draw, made.shape[:2], {"style": None, "content": None})
+    axes = {"style": None, "content": None}
+    return run.result(mixed.flatten(0, 1), draw, axes, tuple(mixed.shape[:2]))
 
 
 def _draw(
     styles: Array,
-    array: Array,
+    images: Array,
     path: Path,
     *,
     titles: Sequence[str] | None,
     contents: Array | None,
 ) -> Path:
-    if array.dtype == np.uint8:
-        return crossed(styles, array, path, contents=contents, titles=titles)
-    rows = array.reshape(array.shape[0] * array.shape[1], -1)
-    heads = None if titles is None else [*titles] * len(array)
-    return plots.curves(rows, path, columns=array.shape[1], titles=heads)
+    if images.dtype == np.uint8:
+        return crossed(styles, images, path, contents=contents, titles=titles)
+    curves = images.reshape(images.shape[0] * images.shape[1], -1)
+    headings = None if titles is None else [*titles] * len(images)
+    return plots.curves(curves, path, columns=images.shape[1], titles=headings)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from varied.errors import VariedError
-from varied.scheduled_value import ScheduledValue
+from varied.scheduled_value import ScheduledValue, StepDependent
 from varied.schedules import Number
 
 
-class AdaptiveWeight(nn.Module, ABC):
+class AdaptiveWeight(StepDependent):
     """A weight that depends on the past values of its term."""
 
     #: The weight of the current step, a buffer.

@@ -1,4 +1,4 @@
-"""What a person looks at when a model of a table is trained: rows, and how alike they are."""
+"""Figures of a run of a table: synthetic rows, and how similar they are to test rows."""
 
 from __future__ import annotations
 
@@ -7,65 +7,57 @@ from collections.abc import Iterator
 import numpy as np
 
 from varied import atomic_io, plots
-from varied.atomic_io import read_json
 from varied.data import iter_batches
-from varied.data.codecs import TableCodec
-from varied.evaluate import Evaluation
 from varied.evaluate.column_nll import column_costs
-from varied.evaluate.estimate import Estimate
 from varied.report import Figure
 from varied.runs import Run
+from varied.runs.base import BATCH_ROWS
 
-__all__ = ["table_figures"]
-
-#: Rows that are made and compared; rows that are drawn as a small table.
-COMPARED, DRAWN = 5000, 10
-#: Columns that are compared one by one and in pairs: pairs of thousands are millions.
-COLUMNS = 40
-
-
-def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
-    """Make each picture of a table's run, and yield what to say of it."""
-    from varied.evaluate.tabular import column_shapes, pair_trends  # they load pandas
-
-    codec, folder = run.codec, run.folder
-    assert isinstance(codec, TableCodec)
-    names = [column.name for column in codec.learned]
-    some = names[:COLUMNS]
-    of = "" if len(names) <= COLUMNS else f" in the first {COLUMNS} of {len(names):,} columns"
-    real = run.split("test").x[some]
-    result = run.sample(max(len(real), COMPARED))
-    made = result.array[some]
-    shapes = column_shapes(real, made)
-    alike = {"columns": shapes.mean.value}
-    plots.column_shapes(real, made, folder / "columns.png", scores=shapes.scores)
-    beside = f"{len(made):,} made rows beside {len(real):,} test rows{of}"
-    said = f"{beside}; likeness {shapes.mean} of 1."
-    yield Figure("columns.png", "Columns", said, said)
-    if len(some) > 1:
-        pairs = pair_trends(real, made)
-        alike["pairs"] = pairs.mean.value
-        plots.pair_trends(pairs.real, pairs.made, pairs.names, folder / "pairs.png")
-        said = f"How columns hang together{of}, in test and in made rows; likeness {pairs.mean}."
-        yield Figure("pairs.png", "Pairs of columns", said, said)
-    costs = _costs(run, names)
-    told = read_json(run.store / "evaluation.json")
-    told["columns"] = {name: [cost.value, cost.error] for name, cost in costs.items()}
-    told["likeness"] = alike
-    atomic_io.write_json(run.store / "evaluation.json", told)
-    nats = np.array([cost.value for cost in costs.values()])
-    plots.shares(names, nats, folder / "costs.png")
-    said = "What each column of the test rows costs, given the code: together the reconstruction."
-    yield Figure("costs.png", "Nats by column", said, said)
-    run.sample(DRAWN).save(folder / "samples.png")
-    yield Figure("samples.png", "Synthetic rows", "Rows drawn from the model.", "New rows.")
-    result.save(folder / "samples.csv")
-    run.reconstruct(n=DRAWN // 2).save(folder / "reconstructions.png")
-    said = "Test rows, each above the likeliest row for its code."
-    yield Figure("reconstructions.png", "Reconstructions", said, said)
+#: Synthetic rows that are compared with test rows, and rows that are plotted.
+_COMPARED, _PLOTTED = 5000, 10
+#: Columns that are compared, since the number of pairs grows with its square.
+_MAX_COLUMNS = 40
 
 
-def _costs(run: Run, names: list[str]) -> dict[str, Estimate]:
-    batch = run.encode_items(run.split("test"))
-    rows = iter_batches(batch.x, batch.c, size=500)
-    return column_costs(run.model, run.codec.load, rows, names)
+def table_figures(run: Run) -> Iterator[Figure]:
+    """Plot rows and columns, and add the similarity of columns to evaluation.json."""
+    from varied.evaluate.tabular import column_shapes, pair_trends  # imports pandas
+
+    folder, names = run.folder, list(run.codec.column_names)
+    compared = names[:_MAX_COLUMNS]
+    scope = ""
+    if len(names) > _MAX_COLUMNS:
+        scope = f" in the first {_MAX_COLUMNS} of {len(names):,} columns"
+    test = run.split("test").x[compared]
+    samples = run.sample(max(len(test), _COMPARED))
+    synthetic = samples.array[compared]
+    shapes = column_shapes(test, synthetic)
+    similarity = {"columns": shapes.mean.value}
+    plots.column_shapes(test, synthetic, folder / "columns.png", scores=shapes.scores)
+    text = (
+        f"{len(synthetic):,} synthetic rows and {len(test):,} test rows{scope}; similarity "
+        f"{shapes.mean} of 1."
+    )
+    yield Figure("columns.png", "Columns", text, text)
+    if len(compared) > 1:
+        pairs = pair_trends(test, synthetic)
+        similarity["pairs"] = pairs.mean.value
+        plots.pair_trends(pairs.real, pairs.generated, pairs.names, folder / "pairs.png")
+        text = f"Association of columns{scope}, in test and in synthetic rows; similarity {pairs.mean}."
+        yield Figure("pairs.png", "Pairs of columns", text, text)
+    batch = run.encode_data(run.split("test"))
+    rows = iter_batches(batch.x, batch.c, size=BATCH_ROWS)
+    nll = column_costs(run.model, run.codec.load, rows, names)
+    evaluation = atomic_io.read_json(run.store / "evaluation.json")
+    evaluation["columns"] = {name: [each.value, each.error] for name, each in nll.items()}
+    evaluation["similarity"] = similarity
+    atomic_io.write_json(run.store / "evaluation.json", evaluation)
+    plots.shares(names, np.array([each.value for each in nll.values()]), folder / "costs.png")
+    text = "Negative log-likelihood of each column of the test rows; the sum is the reconstruction."
+    yield Figure("costs.png", "Nats by column", text, text)
+    run.sample(_PLOTTED).save(folder / "samples.png")
+    yield Figure("samples.png", "Synthetic rows", "Rows sampled from the model.", "Samples.")
+    samples.save(folder / "samples.csv")
+    run.reconstruct(n=_PLOTTED // 2).save(folder / "reconstructions.png")
+    text = "Test rows, each above its reconstruction."
+    yield Figure("reconstructions.png", "Reconstructions", text, text)

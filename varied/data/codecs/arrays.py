@@ -1,45 +1,47 @@
-"""The codec of arrays: standardized where the numbers are real."""
+"""The codec of arrays of numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.data.codecs.base import Array, Codec, validate_shape, within_unit
+from varied import atomic_io
+from varied.data.codecs.base import Array, Codec, check_fields, within_unit
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 
-__all__ = ["ArrayCodec"]
-
-DOMAINS = {"real": "real", "unit": "unit", "binary": "binary"}
+_DOMAINS = dict.fromkeys(("real", "unit-interval", "binary"))
 
 
 @dataclass(frozen=True)
 class ArrayCodec(Codec):
-    """Arrays of numbers: standardized by the training rows where they are real, else as they are.
+    """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
-    A vector is standardized for each feature; an array with more axes for each channel (its first
-    axis). Constant features are kept; they are centered alone.
+    A vector is standardized by feature, an array with more axes by channel (its first axis).
+    Constant features are only centered.
 
     Arguments:
         shape: The shape of a row.
-        domain: `"real"`, `"unit"` or `"binary"`.
-        mean: The training mean of each feature or channel; empty unless real.
-        scale: The training standard deviation of each; 1 where constant.
+        domain: "real", "unit-interval" or "binary".
+        mean: The training mean of each feature or channel; empty unless the domain is "real".
+        scale: The training standard deviation of each feature or channel; 1 if it is constant.
 
     Example:
-        >>> items = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
-        >>> codec = ArrayCodec.fit(items)
-        >>> codec.domain, codec.mean, float(codec.encode(items).std())
+        >>> data = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
+        >>> codec = ArrayCodec.fit(data)
+        >>> codec.domain, codec.mean, float(codec.encode(data).std())
         ('real', (11.0, 12.0), 1.0...)
     """
 
     kind: ClassVar[str] = "array"
+    noun: ClassVar[str] = "arrays"
 
     shape: tuple[int, ...]
     domain: str
@@ -48,71 +50,103 @@ class ArrayCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lookup(DOMAINS, self.domain, "domain")
-        features = self.shape[0] if self.domain == "real" and self.shape else 0
-        validate_shape(self.shape, len(self.mean) == len(self.scale) == features)
+        lookup(_DOMAINS, self.domain, "domain")
+        n_features = self.shape[0] if self.domain == "real" and self.shape else 0
+        check_fields(self.shape, len(self.mean) == len(self.scale) == n_features)
 
     @classmethod
-    def fit(cls, items: RawData, *, domain: str = "auto") -> Self:
-        """Fit to the training rows; `domain="auto"` reads it off the values.
+    def summarize(cls, data: RawData) -> str:
+        """Return the number and the shape of the rows as a phrase."""
+        shape = "x".join(map(str, data.x.shape[1:]))
+        return f"{len(data):,} rows of {shape} numbers"
+
+    @classmethod
+    def fit(cls, data: RawData, *, domain: str = "auto") -> Self:
+        """Fit the codec to the training rows.
+
+        Arguments:
+            data: The rows.
+            domain: "real", "unit-interval" or "binary"; "auto" infers it from the values.
 
         Raises:
-            VariedError: If the values do not lie in the domain, or are not finite.
+            VariedError: If the values are outside the domain, or not finite.
         """
-        x = _numbers(items)
+        x = _as_numbers(data)
         shape = tuple(x.shape[1:])
-        domain = _domain(x) if domain == "auto" else lookup(DOMAINS, domain, "domain")
+        if domain == "auto":
+            domain = _infer_domain(x)
+        lookup(_DOMAINS, domain, "domain")
         if domain != "real":
-            _inside(x, domain)
+            _check_domain(x, domain)
             return cls(shape, domain)
         axes = tuple(i for i in range(x.ndim) if i != 1)
         low, high = x.min(axes), x.max(axes)
         constant = np.flatnonzero(low == high)
         mean, scale = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
         mean[constant], scale[constant] = low[constant], 1.0
-        notes = (_constant(constant),) if len(constant) else ()
+        notes = (_constant_features(constant),) if len(constant) else ()
         return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes)
 
-    def encode(self, items: RawData | Array) -> Tensor:
-        """Return float32 with shape `(N, *shape)`.
+    def encode(self, data: RawData | Array) -> Tensor:
+        """Return float32 with shape ``(N, *shape)``.
 
         Raises:
-            VariedError: If the rows have another shape or domain than the run knows, or NaN.
+            VariedError: If the rows have another shape or domain than the training data, or NaN.
         """
-        x = _numbers(items)
-        if x.shape[1:] != self.shape:
-            raise VariedError(
-                f"These rows have shape {tuple(x.shape[1:])} and the run knows {self.shape}: "
-                "give rows of that shape."
-            )
+        x = self._checked(data)
         if self.domain != "real":
-            _inside(x, self.domain)
+            _check_domain(x, self.domain)
             return torch.from_numpy(np.array(x, dtype=np.float32))
-        return torch.from_numpy(((x - self._side(self.mean)) / self._side(self.scale)).astype("f4"))
+        standardized = (x - self._broadcast(self.mean)) / self._broadcast(self.scale)
+        return torch.from_numpy(standardized.astype(np.float32))
 
-    def load(self, stored: Tensor) -> Tensor:
-        """Return the stored rows: they are already as the model sees them."""
-        return stored.to(torch.float32)
-
-    def decode(self, x: Tensor) -> Array:
-        """Return float32 with shape `(N, *shape)`, in the person's own units."""
+    def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
+        """Return float32 with shape ``(N, *shape)``, in the units of the training data."""
         rows: Array = x.detach().float().cpu().numpy()
         if self.domain != "real":
             return rows
-        return (rows * self._side(self.scale) + self._side(self.mean)).astype(np.float32)
+        restored = rows * self._broadcast(self.scale) + self._broadcast(self.mean)
+        return restored.astype(np.float32)
 
-    def _side(self, values: tuple[float, ...]) -> Array:
+    def to_distances(self, data: RawData | Array) -> Tensor:
+        """Return standardized rows, or the values themselves if they are in [0, 1]."""
+        if self.domain == "real":
+            return self.encode(data)
+        return torch.from_numpy(self._checked(data).astype(np.float32))
+
+    def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
+        """Write arrays to ``.npy``, or as rows of ``.csv``.
+
+        Raises:
+            VariedError: If the ending is another.
+        """
+        if path.suffix.lower() != ".csv":
+            return super().save(examples, path, names)
+        rows = examples.reshape(len(examples), -1).tolist()
+        text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
+        return atomic_io.atomic_write(path, text)
+
+    def _checked(self, data: RawData | Array) -> Array:
+        x = _as_numbers(data)
+        if x.shape[1:] != self.shape:
+            raise VariedError(
+                f"These rows have shape {tuple(x.shape[1:])} and the run was trained on rows of "
+                f"shape {self.shape}: give rows of that shape."
+            )
+        return x
+
+    def _broadcast(self, values: tuple[float, ...]) -> Array:
         return np.reshape(np.asarray(values), (-1, *[1] * (len(self.shape) - 1)))
 
 
-def _numbers(items: RawData | Array) -> Array:
-    x = items.x if isinstance(items, RawData) else np.asarray(items)
-    if isinstance(items, RawData) and items.kind == "image":
+def _as_numbers(data: RawData | Array) -> Array:
+    x = data.x if isinstance(data, RawData) else np.asarray(data)
+    if isinstance(data, RawData) and data.is_image:
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(
-            f"Arrays are numbers of shape (N, features) or more, not {x.dtype} of shape {x.shape}: "
-            "give such an array."
+            f"Arrays must be numbers of shape (N, features) or more, not {x.dtype} of shape "
+            f"{x.shape}."
         )
     numbers: Array = x.astype(np.float32, copy=False)
     if not np.isfinite(numbers).all():
@@ -121,24 +155,25 @@ def _numbers(items: RawData | Array) -> Array:
     return numbers
 
 
-def _domain(x: Array) -> str:
+def _infer_domain(x: Array) -> str:
     if np.isin(x[:100], (0, 1)).all() and np.isin(x, (0, 1)).all():
         return "binary"
-    return "unit" if x.ndim == 4 and x.shape[1] in (1, 3, 4) and within_unit(x) else "real"
+    is_image_batch = x.ndim == 4 and x.shape[1] in (1, 3, 4)
+    return "unit-interval" if is_image_batch and within_unit(x) else "real"
 
 
-def _inside(x: Array, domain: str) -> None:
-    good = (x == 0) | (x == 1) if domain == "binary" else (x >= 0) & (x <= 1)
-    if good.all():
+def _check_domain(x: Array, domain: str) -> None:
+    valid = (x == 0) | (x == 1) if domain == "binary" else (x >= 0) & (x <= 1)
+    if valid.all():
         return
-    first = tuple(int(i) for i in np.argwhere(~good)[0])
+    first = tuple(int(i) for i in np.argwhere(~valid)[0])
     what = "neither 0 nor 1" if domain == "binary" else "outside [0, 1]"
     raise VariedError(
-        f"Row {first[0]} has the value {x[first]:g}, {what}, where the run expects {domain} "
-        "values: scale it, drop the row, or train with domain='real'."
+        f"Row {first[0]} has the value {x[first]:g}, {what}, but the run expects {domain} values: "
+        "scale it, drop the row, or train with domain='real'."
     )
 
 
-def _constant(columns: npt.NDArray[np.intp]) -> str:
-    some = ", ".join(str(i) for i in columns[:5]) + (", ..." if len(columns) > 5 else "")
-    return f"{len(columns)} features are constant in the training rows and carry nothing: {some}."
+def _constant_features(columns: npt.NDArray[np.intp]) -> str:
+    listed = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
+    return f"{len(columns)} features are constant in the training rows: {listed}."

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varied.data.codecs.base import Array, Codec, validate_shape
+from varied.data.codecs.base import Array, Codec, check_fields
 from varied.data.codecs.column_types import column_of
 from varied.data.codecs.columns import (
     CategoricalColumn,
@@ -58,7 +58,7 @@ class TableCodec(Codec):
     def __post_init__(self) -> None:
         columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
-        validate_shape(self.shape if self.learned else (), True)
+        check_fields(self.shape if self.learned else (), True)
 
     @classmethod
     def fit(cls, items: RawData, *, column_types: Mapping[str, str] | None = None) -> Self:
@@ -77,7 +77,7 @@ class TableCodec(Codec):
             if name not in frame.columns:
                 near = truncate(suggest(name, list(frame.columns)), 200)
                 raise VariedError(f"The table has no column '{name}': {near}")
-        digits = items.form.get("decimals", {})
+        digits = items.dialect.get("decimals", {})
         found = tuple(
             column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
         )
@@ -89,7 +89,7 @@ class TableCodec(Codec):
                 f"The table has no column to learn from ({kinds}): give another table, or say "
                 "which column is a number or a category (column_types={...}, --column-types NAME=category)."
             )
-        return cls(found, dict(items.form), tuple(_notes(found)))
+        return cls(found, dict(items.dialect), tuple(_notes(found)))
 
     @property
     def learned(self) -> tuple[Column, ...]:
@@ -99,7 +99,7 @@ class TableCodec(Codec):
     @cached_property
     def layout(self) -> ColumnLayout:
         """Where they stand in a row."""
-        return ColumnLayout.of(self.words)
+        return ColumnLayout.parse(self.words)
 
     @property
     def words(self) -> str:
@@ -138,7 +138,7 @@ class TableCodec(Codec):
         chosen = [one.option[:, None] for one in cells if one.option is not None]
         options = [
             np.arange(size) == option
-            for size, option in zip(self.layout.sizes, chosen, strict=True)
+            for size, option in zip(self.layout.n_levels, chosen, strict=True)
         ]
         return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
 
@@ -156,12 +156,13 @@ class TableCodec(Codec):
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
-        flags, numbers, _ = self.layout.parts
+        flags, numbers, _ = self.layout.block_sizes
         known, scores, options = np.split(rows, [flags, flags + numbers], 1)
-        score = dict(zip(self.layout.numbers, scores.T, strict=True))
-        parts = np.split(options, np.cumsum(self.layout.sizes)[:-1], 1)
+        score = dict(zip(self.layout.number_columns, scores.T, strict=True))
+        parts = np.split(options, np.cumsum(self.layout.n_levels)[:-1], 1)
         option = {
-            column: part.argmax(1) for column, part in zip(self.layout.choices, parts, strict=False)
+            column: part.argmax(1)
+            for column, part in zip(self.layout.category_columns, parts, strict=False)
         }
         found: dict[str, Any] = {}
         for i, column in enumerate(self.learned):

@@ -61,7 +61,7 @@ def _normal(here: EvalContext) -> bool:
 
 
 def _together(here: EvalContext) -> tuple[list[Metric], list[str]]:
-    mean, spread = here.codes.mean, here.codes.spread
+    mean, spread = here.codes.mean, here.codes.std
     units, lesson = mean.shape[1], "aggregate-posterior"
     draws = max(100, min(len(mean), PRODUCT // (len(mean) * units)))
     found = aggregate_posterior(mean, spread, draws=min(draws, len(mean)), seed=here.seed)

@@ -1,0 +1,199 @@
+"""Importance sampling, imputation, interval calibration and anomaly scores in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import distributions as td
+from torch import nn
+
+from varied import functional
+from varied.data import Batch, iter_batches
+from varied.data.codecs import ImageCodec
+from varied.errors import VariedError
+from varied.likelihoods import Gaussian as GaussianLikelihood
+from varied.models import VAE
+from varied.posteriors import Gaussian as GaussianPosterior
+from varied.priors import StandardNormal
+from varied.spec import Plan, Spec, compose
+from varied.trace import ConditionalDistribution
+
+D, NOISE = 6, 0.5
+W = torch.linspace(0.5, 2.0, D)
+COVARIANCE = torch.outer(W, W) + NOISE**2 * torch.eye(D)
+
+
+def identity(x):
+    return x
+
+
+def factor_model(log_variance_shift: float = 0.0) -> VAE:
+    """Return the model x = w z + noise with its exact posterior, or one of other variance."""
+    posterior, precision = GaussianPosterior((1,)), W @ W / NOISE**2 + 1
+    encoder, decoder = nn.Linear(D, 2), nn.Linear(1, D, bias=False)
+    decoder.weight.data = W[:, None].clone()
+    encoder.weight.data = torch.stack([W / NOISE**2 / precision, torch.zeros(D)])
+    log_variance = log_variance_shift - precision.log()
+    output = posterior.bound * torch.atanh(log_variance / posterior.bound)
+    encoder.bias.data = torch.stack([torch.tensor(0.0), output])
+    return VAE(
+        ConditionalDistribution(encoder, posterior, (D,)),
+        ConditionalDistribution(decoder, GaussianLikelihood((D,), scale=NOISE), (1,)),
+        StandardNormal((1,)),
+    )
+
+
+def conditional_moments(x, mask):
+    """Return the mean and the standard deviation of missing values given observed ones."""
+    a, b = np.flatnonzero(mask == 0), np.flatnonzero(mask)
+    gain = COVARIANCE[a][:, b] @ torch.linalg.inv(COVARIANCE[b][:, b])
+    covariance = COVARIANCE[a][:, a] - gain @ COVARIANCE[b][:, a]
+    return gain @ x[b], covariance.diagonal().sqrt()
+
+
+# Imputation
+
+
+@pytest.mark.parametrize("sweeps", [0, 30])
+def test_imputations_of_a_linear_model_have_the_exact_moments(sweeps):
+    x = torch.tensor([[1.0, 1.5, 0.8, 2.0, 1.0, 3.0], [-1.0, 0, 0.5, -1.0, 0.3, -2.0]])
+    mask = torch.tensor([[1.0, 0, 1, 1, 0, 1], [0, 1.0, 1, 0, 1, 0]])
+    model = factor_model(0.0 if sweeps else 2.0)  # a wide proposal covers missing values
+    samples = 200 if sweeps else 4000
+    draws = functional.impute(model, x, mask=mask, n_draws=4000, samples=samples, sweeps=sweeps)
+    assert torch.equal(draws[:, mask > 0], x[mask > 0].expand(4000, -1))
+    for row in range(2):
+        mean, std = conditional_moments(x[row], mask[row].numpy())
+        imputed = draws[:, row, mask[row] == 0]
+        assert torch.allclose(imputed.mean(0), mean, atol=0.07)
+        assert torch.allclose(imputed.std(0), std, atol=0.05)
+    if not sweeps:
+        means = functional.conditional_mean(model, x, mask, samples=samples)
+        assert torch.allclose(means[mask == 0], draws.mean(0)[mask == 0], atol=0.07)
+
+
+# Negative log-likelihood
+
+
+def test_nll_of_a_linear_model_is_exact():
+    exact = td.MultivariateNormal(torch.zeros(D), COVARIANCE)
+    x = torch.cat([exact.sample((20,)), 5 * torch.ones(1, D)])
+    result = functional.negative_log_likelihood(factor_model(), identity, [Batch(x)], samples=3000)
+    assert torch.allclose(result.nll, -exact.log_prob(x), atol=0.1)
+    assert result.nll.argmax() == 20
+    assert result.element_nll.shape == x.shape
+
+
+@pytest.mark.parametrize("posterior", ["gaussian", "iaf", "dynamic binarization"])
+def test_nll_does_not_depend_on_the_order_or_the_batches(posterior):
+    if posterior == "dynamic binarization":
+        spec = Spec.of(likelihood="bernoulli", latent=3, net={"name": "mlp", "width": 8})
+        model, load = compose(spec, (1, 4, 4))[0], ImageCodec((1, 4, 4), binarize="dynamic").load
+        x = torch.randint(0, 256, (40, 1, 4, 4), dtype=torch.uint8)
+    else:
+        spec = Spec.of(likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1))
+        model, load, x = compose(spec, (5,))[0], identity, torch.randn(40, 5)
+
+    def nll(batches, seed=0):
+        return functional.negative_log_likelihood(model, load, batches, samples=20, seed=seed).nll
+
+    first, order = nll([Batch(x)]), torch.randperm(40)
+    torch.testing.assert_close(nll(iter_batches(x[order], size=7)), first[order])
+    assert not torch.allclose(nll([Batch(x)], seed=1), first)
+
+
+# Anomaly scores
+
+
+def anomaly_scores(normal, x, method):
+    normal_batches = iter_batches(normal, size=64)
+    scorer = functional.AnomalyScorer(factor_model(), identity, normal_batches, method=method)
+    return scorer.score(iter_batches(x, size=7))
+
+
+def test_distance_is_that_to_the_nearest_other_example_and_residual():
+    normal, x = torch.randn(150, D), torch.randn(20, D)
+    projection = torch.outer(W, W) / (W @ W + NOISE**2)  # to the reconstruction
+    reference, features = (torch.cat([a, a - a @ projection], 1).double() for a in (normal, x))
+    exact = torch.cdist(features, reference).min(1).values
+    torch.testing.assert_close(anomaly_scores(normal, x, "distance").score, exact)
+    exact = torch.cdist(reference, reference).fill_diagonal_(torch.inf).min(1).values
+    scores = anomaly_scores(normal, normal[:30], "distance").score
+    torch.testing.assert_close(scores, exact[:30], atol=1e-5, rtol=1e-5)
+
+
+def test_density_and_distance_are_added_in_units_of_normal_data():
+    normal = torch.randn(400, D)
+    scores = {
+        method: anomaly_scores(normal, normal, method).score.numpy()
+        for method in functional.ANOMALY_METHODS
+    }
+    expected = 0
+    for method in ("density", "distance"):
+        median, high = np.quantile(scores[method], (0.5, 0.9))
+        u = (scores[method] - median) / (high - median)
+        expected = expected + np.sign(u) * np.log1p(np.abs(u))
+    np.testing.assert_allclose(scores["both"], expected, atol=1e-5)
+
+
+def test_center_of_a_ring_is_anomalous_by_distance_but_not_by_density():
+    angle = torch.linspace(0, 6.28, 200)
+    along = torch.nn.functional.normalize(W, dim=0)
+    other = torch.nn.functional.normalize(torch.arange(D) - 2.5, dim=0)
+    ring = 3 * (angle.cos()[:, None] * along + angle.sin()[:, None] * other)
+    x = torch.cat([torch.zeros(1, D), ring[:50] + 0.01])
+    assert anomaly_scores(ring, x, "density").score.argmin() == 0
+    assert anomaly_scores(ring, x, "distance").score.argmax() == 0
+
+
+@pytest.mark.parametrize(
+    ("n", "method", "message"),
+    [(9, "nearness", "Unknown method 'nearness'"), (1, "both", "at least two normal examples")],
+)
+def test_anomaly_scorer_refuses_unknown_methods_and_too_few_rows(n, method, message):
+    with pytest.raises(VariedError, match=message):
+        anomaly_scores(torch.randn(n, D), torch.randn(2, D), method)
+
+
+# Interval calibration
+
+
+def draws_and_truth(std):
+    """Return draws of standard normal cells, by a model of another standard deviation."""
+    rng = torch.Generator().manual_seed(0)
+    center = torch.randn(4000, generator=rng, dtype=torch.float64) * 3
+    truth = center + torch.randn(4000, generator=rng, dtype=torch.float64)
+    noise = torch.randn(500, 4000, generator=rng, dtype=torch.float64)
+    return center + std * noise, truth
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.25, 2.0])
+def test_inflate_draws_scales_the_standard_deviation(factor):
+    draws, _ = draws_and_truth(0.7)
+    inflated = functional.inflate_draws(draws, factor, seed=3)
+    assert float((inflated.std(0) / draws.std(0)).mean()) == pytest.approx(factor, rel=0.01)
+    assert float((inflated.mean(0) - draws.mean(0)).abs().mean()) < 0.06
+    assert torch.equal(inflated, functional.inflate_draws(draws, factor, seed=3))
+
+
+def test_inflate_draws_keeps_observed_cells():
+    draws = torch.arange(4.0).repeat(10, 1)
+    assert torch.equal(functional.inflate_draws(draws, 3.0), draws)
+
+
+@pytest.mark.parametrize("std", [0.4, 0.5, 0.8])
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_inflation_factor_corrects_overconfidence(std, level):
+    draws, truth = draws_and_truth(std)
+    factor = functional.inflation_factor(draws, truth, level=level)
+    assert factor == pytest.approx(1 / std, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("std", "n", "factor"),
+    [(1.05, 4000, 1.0), (2.0, 4000, 1.0), (0.01, 29, 1.0), (0.01, 4000, 4.0)],
+)
+def test_inflation_factor_is_1_without_evidence_and_4_at_most(std, n, factor):
+    draws, truth = draws_and_truth(std)
+    assert functional.inflation_factor(draws[:, :n], truth[:n]) == factor

@@ -1,0 +1,48 @@
+"""`varied compare`: metrics of several runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from varied.cli import console
+from varied.cli.options import AsJson, option
+from varied.cli.paths import resolve_run, unused_path
+from varied.errors import VariedError
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs, as in evaluate.")
+    ],
+    out: Annotated[Path, option("FOLDER", "Folder for compare.html.")] = Path("compare"),
+    all_metrics: Annotated[
+        bool, typer.Option("--all", help="Compare every metric; takes minutes per run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs, and rank those whose likelihoods are comparable."""
+    folders = list(dict.fromkeys(resolve_run(name) for name in runs))
+    if len(folders) < 2:
+        raise VariedError("Give at least two runs: `varied compare RUN RUN`.")
+    with console.status("Evaluating and plotting", quiet=as_json):
+        from varied.evaluate.suites import Comparison
+
+        comparison = Comparison(folders, all_metrics=all_metrics)
+        page = comparison.write(unused_path(out, quiet=as_json))
+    if as_json:
+        console.show_json(comparison.to_json() | {"page": str(page)})
+        return
+    console.heading("Test metrics in nats, ± standard error")
+    header, *rows = comparison.table()
+    console.table(header, rows)
+    for table in comparison.metric_tables:
+        console.heading(table.title)
+        console.table(table.header, table.rows)
+        console.say(table.note, 2)
+    print()
+    for sentence in comparison.sentences:
+        console.say(sentence)
+    console.say(f"Wrote {page}.")

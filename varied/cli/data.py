@@ -1,0 +1,43 @@
+"""`varied data`: the named data sets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from varied.cli import console
+from varied.cli.options import AsJson
+from varied.errors import lookup
+
+
+def data(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A data set, to show its details.")
+    ] = "list",
+    as_json: AsJson = False,
+) -> None:
+    """List the named data sets."""
+    with console.status("Searching"):
+        from varied.data import CATALOG, catalog_rows
+    if name.lower() != "list":
+        dataset = lookup(CATALOG, name, "data set")
+        rows = [
+            ("content", dataset.content),
+            ("reference", dataset.reference),
+            ("license", dataset.license),
+            ("location", dataset.location()),
+        ]
+        console.heading(f"{dataset.name}: {dataset.title}")
+        console.table(("", ""), rows)
+        return
+    datasets = catalog_rows()
+    if as_json:
+        console.show_json({"data": [row._asdict() for row in datasets]})
+        return
+    for row in datasets:
+        console.heading(row.name)
+        console.say(f"{row.title}: {row.content}.", 2)
+        console.say(f"Location: {row.location}.", 2)
+    print()
+    console.say("`varied train NAME` trains on one; your own files and folders work the same way.")

@@ -1,0 +1,46 @@
+"""`varied impute`: fill missing cells of a table, or a masked region of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from varied.cli import console
+from varied.cli.options import RunName, Seed, Source, option, save
+from varied.cli.paths import open_run, unused_path
+from varied.errors import VariedError
+
+
+def impute(
+    run: RunName,
+    source: Source = None,
+    n_draws: Annotated[int, option("M", "Number of imputations of each cell.", least=2)] = 50,
+    intervals: Annotated[
+        Path | None, option("FILE", "Also write each imputed cell with its 90 % interval.")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        option("MASK", "Images: left,top,width,height, or an image that is white where masked."),
+    ] = None,
+    n: Annotated[int, option("N", "Number of images.", "-n", least=1)] = 8,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, option("FILE", "File to write: imputed.csv, or inpainted.png for images.")
+    ] = None,
+) -> None:
+    """Fill missing cells of a table, or a masked region of images."""
+    opened = open_run(run)
+    if mask is not None:
+        with console.status("Inpainting"):
+            images = opened.inpaint(source, mask=mask, n=n, n_draws=n_draws, seed=seed)
+        count = f"{len(images):,} images, the mean of {n_draws} draws first"
+        save(images, out, "inpainted", count)
+        return
+    with console.status("Imputing"):
+        result = opened.impute(source, n_draws=n_draws, seed=seed)
+    if not len(result.cells):
+        raise VariedError("No cell is missing in the columns that the run models.")
+    save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed cells")
+    if intervals is not None:
+        path = result.save_cells(unused_path(intervals))
+        console.say(f"Wrote {path}: each imputed cell with its 90 % interval.")

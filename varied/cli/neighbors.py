@@ -1,0 +1,30 @@
+"""`varied neighbors`: nearest neighbors in the latent space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from varied.cli import console
+from varied.cli.options import RunName, Source, option, save
+from varied.cli.paths import open_run
+
+
+def neighbors(
+    run: RunName,
+    source: Source = None,
+    among: Annotated[
+        str | None, option("SOURCE", "Data to search; the run's training rows by default.")
+    ] = None,
+    n: Annotated[int, option("N", "Number of neighbors.", "-n", least=1)] = 5,
+    out: Annotated[
+        Path | None,
+        option("FILE", "File to write: neighbors.png, or .csv with names and distances."),
+    ] = None,
+) -> None:
+    """Find the examples whose codes are nearest to those of others."""
+    opened = open_run(run)
+    with console.status("Searching"):
+        result = opened.neighbors(source, among, n=n)
+    searched = f"{len(result.among):,} {'training examples' if among is None else 'examples'}"
+    save(result, out, "neighbors", f"the {n} nearest of {searched} for each of {len(result):,}")

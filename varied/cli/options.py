@@ -1,0 +1,59 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from varied.cli import console
+from varied.cli.paths import unused_path
+from varied.errors import VariedError
+
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Folder of a run, its name below runs/, or last.")
+]
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="SOURCE", help="Other data; the run's own test rows by default."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
+OptionalSeed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Random seed.")]
+
+
+def option(metavar: str, help: str, *names: str, least: int | None = None) -> Any:
+    """Return an option with a value."""
+    return typer.Option(*names, metavar=metavar, help=help, min=least)
+
+
+def output(stem: str) -> Any:
+    """Return the option ``--out`` of a command that saves examples."""
+    return option(
+        "FILE",
+        f"File to write: {stem}.png, or {stem}.csv for a table; .npy stores the numbers, a name "
+        "without ending is a folder.",
+    )
+
+
+def save(result: Any, out: Path | None, stem: str, what: str) -> Path:
+    """Save a result under the given or the default name, and print a sentence about it."""
+    path: Path = result.save(unused_path(out or Path(f"{stem}{result.default_ending}")))
+    console.say(f"Wrote {path}: {what}.")
+    return path
+
+
+def parse_numbers(text: str | None, option: str, example: str, number: type = float) -> list[Any]:
+    """Return the numbers of a list such as 0.5,1,2.
+
+    Raises:
+        VariedError: If one is not a number.
+    """
+    if text is None:
+        return []
+    try:
+        return [number(word) for word in text.split(",")]
+    except ValueError:
+        raise VariedError(f"{option} {text}: give numbers such as {option}={example}.") from None

@@ -1,0 +1,148 @@
+"""Running a training from the command line: what it prints before, during and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from varied.cli import console
+from varied.cli.evaluate import show_evaluation
+from varied.cli.progress import progress_stream, run_with_progress
+
+if TYPE_CHECKING:
+    from varied.data import RawData
+    from varied.training import Job
+
+#: Unreadable files that are listed.
+MAX_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class OutputMode:
+    """What a command prints: text by default, one JSON object, or the folder of the run only."""
+
+    as_json: bool = False
+    quiet: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the command prints text."""
+        return not (self.as_json or self.quiet)
+
+
+def prepare_job(
+    source: str, model: Any, out: Path | None, choices: Mapping[str, Any], mode: OutputMode
+) -> Job:
+    """Read the data and prepare the training, and print the defaults."""
+    with console.status(f"Reading {source}", quiet=mode.quiet):
+        from varied.training import prepare
+
+        job = prepare(source, model, out=out, **choices)
+    if mode.is_text:
+        print_job(job, source)
+    return job
+
+
+def print_job(job: Job, title: str) -> None:
+    """Print what was inferred from the data and which defaults were chosen."""
+    console.heading(title)
+    for sentence in job.sentences:
+        console.say(sentence, 2)
+    _print_problems(job.data)
+
+
+def _print_problems(data: RawData) -> None:
+    for problem in data.problems[:MAX_PROBLEMS]:
+        console.say(f"Skipped {problem.name}: {problem.reason}.", 2)
+    rest = len(data.problems) - MAX_PROBLEMS
+    if rest > 0:
+        console.say(f"Skipped {rest:,} more unreadable files.", 2)
+
+
+def run_job(job: Job, mode: OutputMode) -> None:
+    """Train, evaluate and write the report, and print the result.
+
+    Raises:
+        typer.Exit: After Ctrl-C, with exit code 130.
+    """
+    from varied.prior_fitting import prior_plan
+    from varied.training import Interrupted
+
+    if mode.is_text:
+        console.say(f"Folder of the run: {job.store.folder}.", 2)
+        print(flush=True)
+    n_notices = len(job.notices)
+    try:
+        stream = progress_stream(quiet=mode.quiet, as_json=mode.as_json)
+        run_with_progress(job.train(), job.spec.plan, stream)
+        if job.fits_prior_later:
+            if mode.is_text:
+                console.say("Fitting the prior to the codes of the training rows.", 2)
+            run_with_progress(job.fit_prior(), prior_plan(job.spec), stream)
+        with console.status("Evaluating and plotting", quiet=mode.quiet):
+            job.finish()
+    except Interrupted:
+        raise _interrupted(f"Saved at step {job.state.step:,}", mode) from None
+    except KeyboardInterrupt:
+        raise _interrupted("Stopped", mode) from None
+    for notice in job.notices[n_notices:] if mode.is_text else ():
+        console.say(notice)
+    _print_result(job, mode)
+
+
+def _interrupted(what: str, mode: OutputMode) -> typer.Exit:
+    sentence = f"{what}; resume with the same command: {console.command_line()}"
+    typer.echo(f"\n{sentence}" if mode.is_text else sentence, err=not mode.is_text)
+    return typer.Exit(130)
+
+
+def _print_result(job: Job, mode: OutputMode) -> None:
+    from varied.atomic_io import read_json
+
+    folder, state = job.store.folder, job.state
+    if mode.quiet:
+        print(folder)
+        return
+    evaluation = read_json(folder / "evaluation.json")
+    files = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name[0] != ".")
+    if mode.as_json:
+        result: dict[str, Any] = {
+            "run": str(folder),
+            "step": state.step,
+            "seconds": state.seconds,
+            "problems": [[problem.name, problem.reason] for problem in job.data.problems],
+            "evaluation": evaluation,
+            "files": files,
+        }
+        console.show_json(result)
+        return
+    duration = f"{state.seconds:.0f} s"
+    if state.seconds >= 90:
+        duration = f"{state.seconds / 60:.1f} minutes"
+    title = f"Metrics on {evaluation['n']:,} test rows, after {duration} of training"
+    show_evaluation(evaluation, title)
+    _print_files(folder, files)
+    console.warn(evaluation["warnings"])
+    print()
+    console.say(f"Next: varied sample {folder}, or varied evaluate {folder}.")
+
+
+def _print_files(folder: Path, files: list[str]) -> None:
+    endings: Mapping[str, tuple[str, ...]] = {
+        "report": (".html", ".md"),
+        "plots": (".png",),
+        "animations": (".gif",),
+        "data": (".csv",),
+        "model": (".safetensors", ".toml"),
+        "logs": (".json", ".jsonl"),
+    }
+    rows = [
+        (kind, ", ".join(name for name in files if name.endswith(each)))
+        for kind, each in endings.items()
+    ]
+    console.heading(f"Files in {folder}")
+    console.table(("", ""), [row for row in rows if row[1]])

@@ -1,0 +1,130 @@
+"""`varied sample`: generate examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from varied.cli import console
+from varied.cli.options import RunName, Seed, option, output, save
+from varied.cli.paths import open_run, unused_path
+from varied.errors import VariedError
+
+if TYPE_CHECKING:
+    from varied.runs import Result, Run
+
+#: Fewest samples that the test for copies says something about.
+MIN_SAMPLES = 20
+
+
+def sample(
+    run: RunName,
+    n: Annotated[
+        int | None,
+        option("N", "Number of examples: 64, or 9 around each given one.", "-n", least=1),
+    ] = None,
+    label: Annotated[
+        str | None, option("LABEL", "Label of a conditional run: seven, or three,seven.")
+    ] = None,
+    around: Annotated[
+        str | None, option("SOURCE", "Generate variations of these: an image, a folder, a table.")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        option("S", "With --around: factor on the posterior's standard deviation [default: 1]."),
+    ] = None,
+    temperature: Annotated[
+        str,
+        option("T", "Below 1 for more typical, above for more varied; 0.7,1 sets each level."),
+    ] = "1",
+    sample_x: Annotated[
+        bool | None,
+        typer.Option(
+            "--sample-x/--mean-x", help="Sample from p(x | z) or take its mean; tables sample."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    check_copies: Annotated[
+        bool,
+        typer.Option("--check-copies", help="Also save each with its nearest training example."),
+    ] = False,
+    out: Annotated[Path | None, output("samples")] = None,
+) -> None:
+    """Generate new examples."""
+    opened = open_run(run)
+    options: dict[str, Any] = {
+        "label": parse_label(opened, label),
+        "sample_x": sample_x,
+        "seed": seed,
+    }
+    if around is not None:
+        if check_copies or temperature != "1":
+            raise VariedError("--around does not combine with --temperature or --check-copies.")
+        samples = opened.sample(n, around=around, scale=1.0 if scale is None else scale, **options)
+        save(samples, out, "samples", f"variations of {around}")
+        return
+    if scale is not None:
+        raise VariedError("--scale needs --around; use --temperature for more varied samples.")
+    n = 64 if n is None else n
+    samples = opened.sample(n, temperature=parse_temperature(temperature), **options)
+    path = save(samples, out, "samples", f"{n:,} samples of {opened.folder}")
+    if check_copies:
+        _check_copies(opened, samples, path, seed)
+
+
+def _check_copies(run: Run, samples: Result, path: Path, seed: int) -> None:
+    """Save samples with their nearest training examples, and print whether they are copies."""
+    with console.status("Searching for copies"):
+        nearest = run.nearest_training(samples, seed=seed)
+    suffix = path.suffix or samples.default_ending
+    path = nearest.save(unused_path(path.with_name(f"{path.stem}-nearest{suffix}")))
+    console.say(f"Wrote {path}: each sample with its nearest training example.")
+    if nearest.warning:
+        console.warn([nearest.warning])
+    elif len(samples) < MIN_SAMPLES:
+        console.say(f"At least {MIN_SAMPLES} samples are needed to test for copies.")
+    else:
+        console.say("The samples are no closer to training examples than test examples are.")
+
+
+def parse_temperature(text: str) -> float | list[float]:
+    """Return the temperature, or one for each level.
+
+    Raises:
+        VariedError: If it is not a number or a list of numbers.
+    """
+    try:
+        values = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise VariedError(
+            f"--temperature {text}: give a number such as 0.8, or one per level such as 0.7,0.9,1."
+        ) from None
+    return values if len(values) > 1 else values[0]
+
+
+def parse_label(run: Run, text: str | None) -> Any:
+    """Return the classes or numbers of a label as typed.
+
+    Raises:
+        VariedError: If the run is not conditional, or its context is numbers and this is not.
+    """
+    if text is None:
+        return None
+    if run.context is None:
+        raise VariedError(
+            "--label needs a conditional run: train one with --model conditional-vae on data with "
+            "labels."
+        )
+    if text in run.context.classes:
+        return text
+    words = text.split(",")
+    if run.context.classes:
+        return words
+    try:
+        return [[float(word) for word in words]]
+    except ValueError:
+        raise VariedError(
+            f"--label {text}: the context of this run is numeric; write --label 30."
+        ) from None

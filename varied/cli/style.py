@@ -1,0 +1,38 @@
+"""`varied style`: style transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from varied.cli.options import RunName, Source, option, output, parse_numbers, save
+from varied.cli.paths import open_run
+
+
+def style(
+    run: RunName,
+    source: Source = None,
+    label: Annotated[
+        str | None, option("LABEL", "Labels to decode as, such as three,seven; all by default.")
+    ] = None,
+    content: Annotated[
+        str | None,
+        option("SOURCE", "With --levels or --units: the examples that give the content."),
+    ] = None,
+    levels: Annotated[
+        str | None, option("LIST", "Levels of a ladder that are the style; 1 is the lowest.")
+    ] = None,
+    units: Annotated[str | None, option("LIST", "Latent units that are the style.")] = None,
+    n: Annotated[int, option("N", "Number of styles.", "-n", least=1)] = 8,
+    out: Annotated[Path | None, output("style")] = None,
+) -> None:
+    """Combine the style of some examples with the content of others."""
+    result = open_run(run).style(
+        source,
+        label=label.split(",") if label else None,
+        content=content,
+        levels=parse_numbers(levels, "--levels", "1,2", int),
+        units=parse_numbers(units, "--units", "1,2", int),
+        n=n,
+    )
+    save(result, out, "style", "one row per style")

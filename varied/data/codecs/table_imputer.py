@@ -1,0 +1,147 @@
+"""Imputation of the missing cells of a table from draws of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from varied.data.codecs.columns import Column, NumericColumn
+from varied.data.raw_data import RawData
+from varied.seeding import seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from varied.data.codecs.tables import TableCodec
+
+#: The quantiles between which 90 % of the draws are.
+_QUANTILES = (0.05, 0.95)
+#: The rounds in which observed cells are hidden, each a third of them.
+_FOLDS = 3
+_CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
+
+
+@dataclass(frozen=True)
+class HiddenCells:
+    """Rows with some observed numbers hidden.
+
+    Arguments:
+        x: The rows without these numbers, with shape (N, W).
+        rows: The row of each hidden number, with shape (M).
+        elements: The element of the row that holds it, with shape (M).
+        values: The hidden numbers, with shape (M).
+    """
+
+    x: Tensor
+    rows: Tensor
+    elements: Tensor
+    values: Tensor
+
+
+class TableImputer:
+    """Finds the missing cells of a table and fills them from draws of a model.
+
+    Arguments:
+        codec: The codec of the table.
+    """
+
+    def __init__(self, codec: TableCodec) -> None:
+        self.codec = codec
+
+    def incomplete_rows(self, stored: Tensor) -> Tensor:
+        """Return the indices of the rows with a missing cell."""
+        n_flags = self.codec.layout.block_sizes[0]
+        return torch.nonzero((stored[:, :n_flags] == 0).any(1))[:, 0]
+
+    def scale(self, factor: float) -> Tensor:
+        """Return a row with the factor for each number and 1 elsewhere, with shape (W)."""
+        sizes = torch.tensor(self.codec.layout.block_sizes)
+        return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
+
+    def hide_numbers(self, x: Tensor, seed: int) -> Iterator[HiddenCells]:
+        """Hide each observed number without frequent values once, in three rounds.
+
+        Arguments:
+            x: The rows, with shape (N, W).
+            seed: The random seed.
+        """
+        layout = self.codec.layout
+        positions = [
+            (i, column)
+            for i, column in enumerate(layout.number_columns)
+            if column not in layout.category_columns
+        ]
+        if not positions:
+            return
+        numbers, columns = torch.tensor(positions).T
+        elements = layout.block_sizes[0] + numbers
+        with seeded(seed, "hidden"):
+            folds = torch.randint(_FOLDS, (len(x), len(columns)))
+            folds = torch.where(x[:, columns] > 0, folds, -1)
+        for fold in range(_FOLDS):
+            rows, which = torch.nonzero(folds == fold, as_tuple=True)
+            hidden = x.clone()
+            hidden[rows, columns[which]] = hidden[rows, elements[which]] = 0
+            yield HiddenCells(hidden, rows, elements[which], x[rows, elements[which]])
+
+    def fill(
+        self, data: RawData, rows: npt.NDArray[np.int64], draws: Sequence[Tensor]
+    ) -> tuple[pd.DataFrame, list[pd.DataFrame], pd.DataFrame]:
+        """Fill the missing cells of a table.
+
+        Arguments:
+            data: The table.
+            rows: The rows that were drawn.
+            draws: The draws, each with shape (len(rows), W).
+
+        Returns:
+            The table with the mean or the most frequent level in each missing cell; the table
+            completed by each draw; and a row for each filled cell, with the bounds of the interval
+            that contains 90 % of the draws, or the frequency of the level.
+        """
+        import pandas as pd
+
+        decoded = [self.codec.decode(draw) for draw in draws]
+        filled, completed, cells = data.x.copy(), [data.x.copy() for _ in draws], []
+        for column in self.codec.learned:
+            name = column.name
+            is_missing = data.x[name].isna().to_numpy()[rows]
+            if not is_missing.any():
+                continue
+            values = [frame[name][is_missing].reset_index(drop=True) for frame in decoded]
+            point, bounds = _summarize(column, values)
+            for frame, cell in zip([filled, *completed], [point, *values], strict=True):
+                location = frame.columns.get_loc(name)
+                frame[name] = frame[name].astype(column.dtype)
+                frame.iloc[rows[is_missing], location] = cell.astype(column.dtype).array
+            summary = {"row": rows[is_missing] + 1, "column": name, "value": point, **bounds}
+            cells.append(pd.DataFrame(summary).astype(object))
+        table = pd.concat(cells) if cells else pd.DataFrame(columns=_CELL_COLUMNS)
+        table = table.reindex(columns=list(_CELL_COLUMNS))
+        return filled, completed, table.sort_values("row", kind="stable", ignore_index=True)
+
+
+def _summarize(
+    column: Column, draws: list[pd.Series[Any]]
+) -> tuple[pd.Series[Any], dict[str, Any]]:
+    """Return the value of each cell, and its interval or frequency."""
+    import pandas as pd
+
+    if isinstance(column, NumericColumn):
+        numbers = np.stack([column.numbers(draw) for draw in draws], 1)
+        low, high = (column.restore(np.quantile(numbers, q, 1)) for q in _QUANTILES)
+        return column.restore(numbers.mean(1)), {"ci_low": low, "ci_high": high}
+    table = pd.concat(draws, axis=1)
+    if column.dtype in ("Int64", "float64") and column.kind != "yes/no":  # ordered levels
+        ranked = np.sort(table.to_numpy(dtype=float), axis=1)
+        ranks = [round(q * (len(draws) - 1)) for q in (_QUANTILES[0], 0.5, _QUANTILES[1])]
+        low, value, high = (pd.Series(ranked[:, rank]) for rank in ranks)
+        return value, {"ci_low": low.to_numpy(), "ci_high": high.to_numpy()}
+    value = table.mode(axis=1)[0]
+    return value, {"frequency": table.eq(value, axis=0).mean(axis=1).to_numpy(dtype=float)}

@@ -1,0 +1,338 @@
+"""Reading image files: headers, pixels, and one size for all."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from varied.data.archive import Member, UnreadableFile, attempt, read_members
+from varied.data.arrays import over_white
+from varied.data.memory import check_memory
+from varied.data.raw_data import Problem
+from varied.errors import VariedError
+
+Array = npt.NDArray[Any]
+Size = tuple[int, int]
+
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+_MAX_PIXELS = 100_000_000
+#: Images of one size up to this are not resized.
+_MAX_KEPT_SIDE = 128
+#: The shorter side of resized images.
+_SHORTER_SIDE = 64
+#: Images that are decoded at once.
+_BLOCK = 512
+#: The EXIF tag of the orientation, and the transposition for each of its values.
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_LANCZOS = Image.Resampling.LANCZOS
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """The size of an image, whether it is gray, and its unusual properties."""
+
+    size: Size
+    is_gray: bool
+    unusual: tuple[str, ...] = ()
+
+
+def read_images(
+    members: Sequence[Member], size: Size | None = None
+) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
+    """Read image files at one size.
+
+    Arguments:
+        members: The files.
+        size: Height and width; None chooses them, see `choose_size`.
+
+    Returns:
+        The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files by their
+        index; and notes.
+
+    Raises:
+        VariedError: If the images do not fit in memory.
+    """
+    with _ignore_pillow_warnings():
+        headers = dict(enumerate(read_members(members, lambda m: attempt(m, read_header))))
+        problems = {i: h for i, h in headers.items() if isinstance(h, Problem)}
+        readable = {i: h for i, h in headers.items() if isinstance(h, ImageHeader)}
+        if not readable:
+            return np.empty(0, np.uint8), problems, ()
+        chosen, reason = (size, "") if size else choose_size([h.size for h in readable.values()])
+        is_gray = all(h.is_gray for h in readable.values())
+        x, failures = _read_pixels([members[i] for i in readable], chosen, is_gray)
+    problems |= {list(readable)[j]: problem for j, problem in failures.items()}
+    read = list(readable.values())
+    notes = _resize_note(chosen, size, reason, read) + _unusual_notes(read)
+    return x, problems, tuple(notes)
+
+
+def read_header(file: IO[bytes]) -> ImageHeader:
+    """Read the header of an image file.
+
+    Raises:
+        UnreadableFile: If the format is not supported, or the image is too large.
+    """
+    with _open(file) as image:
+        width, height = image.size
+        if _orientation(image) in (5, 6, 7, 8):
+            width, height = height, width
+        is_gray = image.mode in ("1", "L", "LA", "F", "I") or image.mode.startswith("I;16")
+        return ImageHeader((height, width), is_gray, tuple(_unusual(image)))
+
+
+def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
+    """Return the pixels of an image file, uint8 with shape (H, W) or (H, W, 3).
+
+    The image is rotated by its EXIF orientation, composed over white if it is transparent, scaled
+    to cover ``size``, and center-cropped.
+
+    Raises:
+        UnreadableFile: If the file is damaged.
+    """
+    with _open(file) as image:
+        if image.format == "JPEG":
+            image.draft(None, (2 * max(size), 2 * max(size)))
+        transpose, upright = _TRANSPOSE.get(_orientation(image)), _to_8_bit(image)
+        upright = upright.transpose(transpose) if transpose is not None else upright
+        flat = upright.convert("L" if is_gray else "RGB")
+        if flat.size != (size[1], size[0]):
+            flat = ImageOps.fit(flat, (size[1], size[0]), _LANCZOS)
+        return np.asarray(flat)
+
+
+def resize(x: Array, size: Size) -> Array:
+    """Return images, uint8 (N, H, W) or (N, H, W, 3), scaled to cover another size and cropped."""
+    images = (ImageOps.fit(Image.fromarray(row), (size[1], size[0]), _LANCZOS) for row in x)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
+    """Return the size to read images at, and the reason if it differs from theirs.
+
+    One common size up to 128 pixels is kept. Otherwise the shorter side becomes 64 (or that of the
+    smallest image), with the common aspect ratio if there is one, else square.
+
+    Example:
+        >>> choose_size([(28, 28)] * 5)
+        ((28, 28), '')
+        >>> choose_size([(600, 800), (300, 400)])[0]
+        (64, 88)
+    """
+    (common, _), *others = Counter(sizes).most_common()
+    if not others and max(common) <= _MAX_KEPT_SIDE:
+        return common, ""
+    smallest = min(min(s) for s in sizes)
+    side = min(_SHORTER_SIDE, smallest - smallest % 8 if smallest >= 16 else smallest)
+    aspects = np.array([w / h for h, w in sizes])
+    median = float(np.median(aspects))
+    have_one_aspect = np.mean(np.abs(aspects / median - 1) < 0.05) >= 0.9
+    aspect = min(4.0, max(0.25, median)) if have_one_aspect else 1.0
+    size = (side, _round(side * aspect)) if aspect >= 1 else (_round(side / aspect), side)
+    reason = "they are large" if not others else f"they come in {len(others) + 1:,} sizes"
+    return size, reason if have_one_aspect else f"{reason} and shapes"
+
+
+def as_size(size: int | Size | None) -> Size | None:
+    """Return an image size as height and width.
+
+    Raises:
+        VariedError: If it is not one or two integers between 1 and 4096.
+    """
+    pair = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
+    if pair is None:
+        return None
+    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in pair):
+        raise VariedError(
+            f"image_size={size!r} is not valid: give 64, or (height, width), up to 4096."
+        )
+    return pair
+
+
+def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
+    """Return a mask as bool with shape (H, W): True where pixels are missing.
+
+    Arguments:
+        mask: Left, top, width and height, as "7,7,14,14" or a tuple; or an image (a path or array)
+            that is white where pixels are missing.
+        size: Height and width.
+
+    Raises:
+        VariedError: If it is none of these, or covers no pixel or all.
+    """
+    box = _as_box(mask)
+    if box is not None:
+        left, top, width, height = box
+        pixels = np.zeros(size, bool)
+        pixels[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)] = True
+    else:
+        pixels = _mask_pixels(mask, size)
+    if not pixels.any() or pixels.all():
+        raise VariedError(
+            f"The mask covers {pixels.sum()} of {pixels.size} pixels; give one that covers a part of "
+            f"the images, which are {size[1]} wide and {size[0]} high."
+        )
+    return pixels
+
+
+def _as_box(mask: Any) -> list[int] | None:
+    words = mask.split(",") if isinstance(mask, str) else mask
+    try:
+        numbers = [int(word) for word in words]
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == 4 else None
+
+
+def _mask_pixels(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
+    try:
+        image = Image.open(mask) if isinstance(mask, str | Path) else _mask_image(mask)
+        return np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 127
+    except (OSError, UnidentifiedImageError, TypeError, ValueError):
+        raise VariedError(
+            f"{mask!s:.80} is not a mask: give left,top,width,height in pixels, such as 7,7,14,14, "
+            "or an image that is white where pixels are missing."
+        ) from None
+
+
+def _mask_image(mask: Any) -> Image.Image:
+    array = np.asarray(mask)
+    return Image.fromarray(array.astype(np.uint8) * 255 if array.dtype == bool else array)
+
+
+def _read_pixels(
+    members: list[Member], size: Size, is_gray: bool
+) -> tuple[Array, dict[int, Problem]]:
+    """Decode images block by block into one array; damaged images get no row."""
+    shape = (len(members), *size) if is_gray else (len(members), *size, 3)
+    n_bytes = int(np.prod(shape, dtype=np.int64))
+    what = f"{len(members):,} images of {size[0]}x{size[1]}"
+    check_memory(n_bytes, what, "give a smaller size (--image-size), or fewer images")
+    x, problems, row = np.empty(shape, np.uint8), dict[int, Problem](), 0
+    for start in range(0, len(members), _BLOCK):
+        block = members[start : start + _BLOCK]
+        images = read_members(block, lambda m: attempt(m, read_pixels, size, is_gray))
+        for i, image in enumerate(images, start):
+            if isinstance(image, Problem):
+                problems[i] = image
+            else:
+                x[row], row = image, row + 1
+    x = x[:row]
+    if not is_gray and all(_is_gray(x[i : i + _BLOCK]) for i in range(0, row, _BLOCK)):
+        return np.ascontiguousarray(x[..., 0]), problems
+    return x, problems
+
+
+def _is_gray(x: Array) -> bool:
+    return bool((x[..., 0] == x[..., 1]).all() and (x[..., 1] == x[..., 2]).all())
+
+
+def _resize_note(
+    chosen: Size, requested: Size | None, reason: str, headers: Sequence[ImageHeader]
+) -> list[str]:
+    if all(header.size == chosen for header in headers):
+        return []
+    size = f"{chosen[0]}x{chosen[1]}"
+    if requested:
+        return [f"Resized to {size}, as requested."]
+    return [f"Resized to {size}, because {reason} (`image_size` sets another)."] if reason else []
+
+
+def _unusual_notes(headers: Sequence[ImageHeader]) -> list[str]:
+    counts = Counter(name for header in headers for name in header.unusual)
+    treatment = {
+        "transparent": "composed over white",
+        "with several frames": "only the first is read",
+    }
+    return [
+        f"{n:,} {name}: {treatment.get(name, 'converted to 8 bits')}."
+        for name, n in sorted(counts.items())
+    ]
+
+
+@contextmanager
+def _ignore_pillow_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _open(file: IO[bytes]) -> Iterator[Any]:
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise UnreadableFile(f"{image.width}x{image.height} pixels are too many")
+            yield image
+    except UnreadableFile:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableFile("it is damaged, or not an image in a supported format") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableFile("its size is that of a decompression bomb") from error
+    except MemoryError as error:
+        raise UnreadableFile("it does not fit in memory") from error
+    except Exception as error:  # the decoders raise many types for damaged files
+        raise UnreadableFile(
+            f"it is damaged ({str(error)[:60] or type(error).__name__})"
+        ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, or 1 if the EXIF data are damaged."""
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def _unusual(image: Image.Image) -> list[str]:
+    properties = {
+        "transparent": image.mode in ("LA", "RGBA", "PA", "La", "RGBa")
+        or "transparency" in image.info,
+        "CMYK": image.mode == "CMYK",
+        "16-bit": image.mode.startswith("I"),
+        "real-valued": image.mode == "F",
+        "with several frames": getattr(image, "is_animated", False),
+    }
+    return [name for name, holds in properties.items() if holds]
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Return the image with 8 bits per channel, composed over white if it is transparent."""
+    if image.mode.startswith("I"):
+        levels = np.clip(np.asarray(image), 0, 65535).astype(np.float64)
+        return Image.fromarray(np.round(levels / 257).astype(np.uint8))
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        span = float(np.ptp(values)) or 1.0
+        return Image.fromarray(np.round((values - values.min()) / span * 255).astype(np.uint8))
+    if "transparent" in _unusual(image):
+        return Image.fromarray(over_white(np.asarray(image.convert("RGBA"))))
+    return image
+
+
+def _round(side: float) -> int:
+    return max(8, 8 * round(side / 8)) if side >= 16 else max(1, round(side))

@@ -1,0 +1,63 @@
+"""Decoding, reconstruction and sampling."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from varied.models import LatentModel, Temperature
+from varied.runtime import eval_float32
+from varied.seeding import seeded
+
+
+def decode(
+    model: LatentModel, z: Tensor, c: Tensor | None = None, *, sample_x: bool = False
+) -> Tensor:
+    """Return the mean of p(x | z), or a sample from it, with shape (N, *event).
+
+    Arguments:
+        model: The model.
+        z: Latent variables, with shape (N, *latent).
+        c: The context, with shape (N, F), or None.
+        sample_x: Whether to sample from p(x | z) instead of returning its mean. A mean is smoother
+            than real data; a sample has the noise of the likelihood.
+    """
+    with eval_float32(model):
+        px = model.decode(z, c)
+        x: Tensor = px.sample() if sample_x else px.mean
+        return x
+
+
+def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tensor:
+    """Return the mean of p(x | z) at the posterior mean of each example, with the shape of ``x``.
+
+    Arguments:
+        model: The model.
+        x: Data, with shape (N, *event).
+        c: The context, with shape (N, F), or None.
+    """
+    with eval_float32(model):
+        return decode(model, model.encode(x, c).mean, c)
+
+
+def sample(
+    model: LatentModel,
+    n: int,
+    c: Tensor | None = None,
+    *,
+    temperature: Temperature = 1.0,
+    sample_x: bool = False,
+    seed: int = 0,
+) -> Tensor:
+    """Return samples from the model, with shape (n, *event).
+
+    Arguments:
+        model: The model.
+        n: The number of samples.
+        c: The context, with shape (n, F), or None.
+        temperature: Scales the deviation from the mean of the prior; values below 1 give more
+            typical samples. A ladder also accepts one value per level, from the bottom level up.
+        sample_x: Whether to sample from p(x | z) instead of returning its mean.
+        seed: The random seed.
+    """
+    with eval_float32(model), seeded(seed, "sample"):
+        return decode(model, model.sample_prior(n, c, temperature), c, sample_x=sample_x)

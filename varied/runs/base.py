@@ -1,0 +1,323 @@
+"""An opened run: its parts, its data, and conversions between data and model input."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varied.data import Batch, RawData, iter_batches, read
+from varied.errors import VariedError, lookup, suggest
+from varied.functional import classify
+from varied.prior_fitting import require_vae
+from varied.runs.old_names import old_kind
+from varied.runs.result import Draw, Result
+from varied.runs.store import Store
+from varied.seeding import seeded
+from varied.spec import TABLES, Spec, compose, compose_prior
+from varied.training_loop import Step
+
+#: Rows that pass through a model at once.
+BATCH_ROWS = 500
+
+
+class RunBase:
+    """An opened run, without the uses that `varied.Run` adds.
+
+    Arguments:
+        folder: The folder of the run.
+        data: The data that the run was trained on; None reads them again when they are needed.
+        parts: Classes, functions or modules of parts from outside the package, by axis, such as
+            ``encoder=MyEncoder``.
+
+    Raises:
+        VariedError: If the folder does not contain a trained run, or a part is not available.
+    """
+
+    def __init__(self, folder: Path | str, data: RawData | None = None, **parts: Any) -> None:
+        self.store = Store(folder)
+        self.spec = _with_sources(self.store.read_spec(parts), parts)
+        self.codec, self.context = self.store.read_codecs()
+        self.metadata = self.store.read_metadata()
+        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
+        self._data = data
+        if self.store.is_trained:
+            self.store.read_weights("model.safetensors", self.model)
+        elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
+            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
+        self._load_fitted_prior()
+
+    def _load_fitted_prior(self) -> None:
+        part = self.store.read_prior()
+        if part is not None:
+            model = require_vae(self.model)
+            model.prior = compose_prior(self.spec, part, model.encoder)
+            self.store.read_weights("prior.safetensors", model.prior)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.store.folder
+
+    def __repr__(self) -> str:
+        parts = f"{self.spec.net.name}, {self.spec.likelihood.name}, latent {self.spec.latent}"
+        return f"Run({self.folder.name}: {parts})"
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the run to another folder.
+
+        Raises:
+            VariedError: If the folder exists.
+        """
+        if Path(folder).exists():
+            raise VariedError(f"{folder} exists already; choose a new name.")
+        return Path(shutil.copytree(self.folder, folder))
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the model has a density p(x), unlike an autoencoder."""
+        return "density" in self.model.provides
+
+    @property
+    def has_euclidean_latent(self) -> bool:
+        """Whether the latent variables are real vectors, not on a sphere, classes or codes."""
+        return self.model.prior is None or self.model.prior.space == "real"
+
+    def require_euclidean_latent(self, use: str) -> None:
+        """Check that the latent variables are real vectors.
+
+        Raises:
+            VariedError: If they are not.
+        """
+        if not self.has_euclidean_latent:
+            raise VariedError(
+                f"{use} needs real-valued latent variables; those of this run are on a sphere, "
+                "classes or codes, so use interpolate, or train with --model vae."
+            )
+
+    # Data
+
+    @cached_property
+    def data(self) -> RawData:
+        """The data that the run was trained on, read again from their source.
+
+        Raises:
+            VariedError: If they are missing, or have changed since.
+        """
+        if self._data is not None:
+            return self._data
+        source = self.metadata["source"]
+        if source is None:
+            raise VariedError("This run was trained on arrays in memory; pass the data again.")
+        data = read(source, **self.metadata["options"])
+        kind = old_kind(data.kind) if self.store.is_format_1 else None
+        if data.digest(kind) != self.metadata["digest"]:
+            raise VariedError(
+                f"{source} has changed since the run was trained, so its test rows are not known; "
+                "restore it, or pass other data."
+            )
+        return data
+
+    def split(self, name: str = "test") -> RawData:
+        """Return the "train", "validation" or "test" rows."""
+        names = ("train", "validation", "test")
+        if name not in names:
+            raise VariedError(f"There is no split '{name}': {suggest(name, names)}")
+        return self.data.take(getattr(self.store.read_split(), name))
+
+    def read(self, source: Any = None) -> RawData:
+        """Read other data in the shape of the training data; None returns the test rows.
+
+        A table gets labels from the column that was the label in training, if it has it.
+        """
+        if source is None:
+            return self.split("test")
+        data = read(source, min_rows=1, **self._reading_options(source))
+        column = self.metadata.get("label_column")
+        if self.context is None or data.labels is not None or column not in data.columns:
+            return data
+        # A model with inferred classes does not receive labels, so an unknown class is no error.
+        labels = self.context.column(data.x[column], strict=not self.model.num_classes)
+        return data.replace(labels=labels, classes=self.context.classes)
+
+    def _reading_options(self, source: Any) -> dict[str, Any]:
+        """Return options that bring data of the kind of the training data to their shape."""
+        is_other_kind = isinstance(source, RawData) and source.kind != self.codec.kind
+        return {} if is_other_kind else self.codec.reading_options
+
+    # Model input
+
+    def encode_data(self, data: RawData) -> Batch:
+        """Return data as stored rows with their context.
+
+        A model with inferred classes receives no context.
+        """
+        if self.context is None or self.model.num_classes:
+            return Batch(self.codec.encode(data))
+        if data.labels is None:
+            column = self.metadata.get("label_column")
+            where = f", in a column '{column}'" if column else ""
+            raise VariedError(f"This run is conditional, so the data need labels{where}.")
+        return Batch(self.codec.encode(data), self._encode_labels(data))
+
+    def batches(self, data: RawData) -> Iterator[Batch]:
+        """Return data as batches of stored rows with their context."""
+        batch = self.encode_data(data)
+        return iter_batches(batch.x, batch.c, size=BATCH_ROWS)
+
+    def model_input(self, data: RawData) -> tuple[Tensor, Tensor | None]:
+        """Return data as model input with their context; binarization has a fixed seed."""
+        batch = self.encode_data(data)
+        with seeded(self.spec.plan.seed, "look"):
+            return self.codec.load(batch.x), batch.c
+
+    def contexts(self, n: int, label: object = None) -> Tensor | None:
+        """Return contexts for n samples, with shape (n, F); None if the run is not conditional.
+
+        Arguments:
+            n: The number of samples.
+            label: A class or number, or several, which are repeated; None takes the classes in
+                turn, or for tables with their frequencies in the training rows.
+
+        Raises:
+            VariedError: If the run is not conditional, or the class is unknown.
+        """
+        if self.context is None:
+            if label is not None:
+                raise VariedError(
+                    "This run is not conditional: train one with model='conditional-vae'."
+                )
+            return None
+        if label is not None:
+            c = self.context.encode(label)
+            return c.repeat(-(-n // len(c)), 1)[:n]
+        if self.codec.decodes_by_sampling and self.context.counts:
+            return self.context.proportional(n)
+        size = self.context.size
+        if not self.context.classes:
+            return torch.zeros(n, size)
+        return torch.eye(size)[torch.arange(n) % size]
+
+    def _encode_labels(self, data: RawData) -> Tensor:
+        """Return the labels of data as contexts, with shape (N, F).
+
+        For a model with inferred classes, an unknown class becomes a missing label.
+        """
+        assert self.context is not None
+        labels: Any = data.labels
+        classes = self.context.classes
+        if data.classes and data.classes != classes:
+            labels = [data.classes[i] if i >= 0 else None for i in labels]
+            if self.model.num_classes:
+                labels = [name if name in classes else None for name in labels]
+        return self.context.encode(labels)
+
+    # Results
+
+    def result(
+        self,
+        x: Tensor,
+        draw: Draw,
+        axes: dict[str, Any] | None = None,
+        shape: tuple[int, ...] = (),
+        c: Tensor | None = None,
+        names: tuple[str, ...] = (),
+    ) -> Result:
+        """Return rows of model space as a result.
+
+        Arguments:
+            x: The rows, with shape (N, *event).
+            draw: The function that plots them.
+            axes: A name for each leading axis of the result, and a name for each of its entries,
+                or None to number them.
+            shape: The leading shape of the result; (N,) if empty.
+            c: The context of each row, which broadcasts to (*shape, F), for data that contain
+                their labels. If None, a model with inferred classes fills in the most probable.
+            names: The names of the original files.
+        """
+        shape = shape or (len(x),)
+        labels = self._label_names(x, shape, c) if self.codec.decodes_labels else None
+        array = self.codec.arrange(self.codec.decode(x, labels), shape, axes or {})
+        images = self.codec.to_images(x)
+        images = images.reshape(*shape, *images.shape[1:])
+        return Result(self.codec, array, images, draw, shape, names)
+
+    def paired_result(
+        self, data: RawData, batch: Batch, generated: Tensor, draw: Draw, axes: dict[str, Any]
+    ) -> Result:
+        """Return examples, each followed by the samples generated from it.
+
+        Arguments:
+            data: The examples, which keep their own labels.
+            batch: The examples as model input, with the context of the samples.
+            generated: The samples of each example, with shape (N, n, *event).
+            draw: The function that plots them.
+            axes: As in `result`.
+
+        Returns:
+            A result with shape (N, 1 + n).
+        """
+        x = torch.cat([batch.x[:, None], generated], 1)
+        c = self.paired_contexts(data, batch, generated)
+        return self.result(x.flatten(0, 1), draw, axes, tuple(x.shape[:2]), c)
+
+    def paired_contexts(self, data: RawData, batch: Batch, generated: Tensor) -> Tensor | None:
+        """Return the contexts of examples and of samples generated from them.
+
+        Arguments are those of `paired_result`.
+
+        Returns:
+            Contexts with shape (N, 1 + n, F), or None if the data do not contain their labels.
+        """
+        if not self.codec.decodes_labels:
+            return None
+        shape = generated.shape[:2]
+        if batch.c is None:
+            c = self._most_probable(generated.flatten(0, 1), tuple(shape))
+        else:
+            c = batch.c[:, None]
+        if c is None:
+            return None
+        c = c.expand(*shape, -1)
+        own = torch.zeros_like(c[:, 0]) if data.labels is None else self._encode_labels(data)
+        return torch.cat([own[:, None], c], 1)
+
+    def _label_names(
+        self, x: Tensor, shape: tuple[int, ...], c: Tensor | None
+    ) -> list[str | None] | None:
+        c = self._most_probable(x, shape) if c is None else c
+        if c is None or self.context is None:
+            return None
+        return list(self.context.decode(c.expand(*shape, -1).flatten(0, -2)))
+
+    def _most_probable(self, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+        """Return the most probable class of each row, one-hot with shape (*shape, C), or None."""
+        if not self.model.num_classes:
+            return None
+        probabilities = classify(self.model, lambda x: x, iter_batches(x, size=BATCH_ROWS))
+        one_hot = torch.eye(probabilities.shape[1])[probabilities.argmax(1)]
+        labels: Tensor = one_hot.unflatten(0, shape)
+        return labels
+
+
+def _with_sources(spec: Spec, sources: dict[str, Any]) -> Spec:
+    """Return a spec whose parts are built by objects that the user passed."""
+    parts: dict[str, Any] = {}
+    for axis, source in sources.items():
+        lookup(TABLES, axis, "axis")
+        if axis not in spec.parts:
+            raise VariedError(f"The run has no {axis} of its own: leave out {axis}=.")
+        parts[axis] = dataclasses.replace(spec.parts[axis], source=source)
+    return dataclasses.replace(spec, **parts) if parts else spec
+
+
+def list_runs(root: Path | str = "runs") -> list[Path]:
+    """Return the folders of all runs below a folder, oldest first."""
+    folders = [path.parent for path in Path(root).glob("**/spec.toml")]
+    return sorted(folders, key=lambda path: (path / "spec.toml").stat().st_mtime)

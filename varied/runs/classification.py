@@ -1,0 +1,118 @@
+"""Classification by models that learn classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varied import functional
+from varied.data import Batch, iter_batches
+from varied.runs.base import BATCH_ROWS, RunBase
+from varied.runs.columns import Names, columns_frame, write_columns
+
+#: The fewest labeled validation rows that probabilities are calibrated with.
+_MIN_ROWS = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Classes:
+    """The most probable class of each example, and the probability of each class.
+
+    Arguments:
+        probabilities: The probabilities, with shape (N, C).
+        classes: The names of the classes.
+        names: The names of the examples, if they have names.
+    """
+
+    probabilities: Tensor
+    classes: tuple[str, ...]
+    names: Names = None
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def __repr__(self) -> str:
+        return f"Classes({len(self):,} examples, {len(self.classes)} classes)"
+
+    @property
+    def predicted(self) -> list[str]:
+        """The most probable class of each example."""
+        return [self.classes[i] for i in self.probabilities.argmax(1).tolist()]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the file: the class, and the probability of each class."""
+        probabilities = self.probabilities.numpy()
+        each = {f"p({name})": probabilities[:, i] for i, name in enumerate(self.classes)}
+        return {"class": np.array(self.predicted), **each}
+
+    @property
+    def frame(self) -> Any:
+        """A row for each example as a `pandas.DataFrame`."""
+        return columns_frame(self.columns, self.names)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a row for each example to .csv, .parquet, .feather or .npz.
+
+        Raises:
+            VariedError: If the ending is another.
+        """
+        return write_columns(Path(path), self.columns, self.names)
+
+    def _repr_html_(self) -> str:
+        return str(self.frame._repr_html_())
+
+
+def classify(run: RunBase, source: Any = None, *, calibrated: bool = True) -> Tensor:
+    """Return the probability of each class for each example, with shape (N, C).
+
+    Arguments:
+        run: The run.
+        source: The data; None for the test rows. Their labels are not used.
+        calibrated: Whether to apply the temperature that was fitted on the validation rows.
+
+    Raises:
+        VariedError: If the model has no classes.
+    """
+    return _probabilities(run, Batch(run.codec.encode(run.read(source))), calibrated)
+
+
+def classes(run: RunBase, source: Any = None) -> Classes:
+    """Return the class of each example, with calibrated probabilities.
+
+    Arguments:
+        run: The run.
+        source: The data; None for the test rows. Their labels are not used.
+
+    Raises:
+        VariedError: If the model has no classes.
+    """
+    data = run.read(source)
+    probabilities = _probabilities(run, Batch(run.codec.encode(data)), calibrated=True)
+    assert run.context is not None  # a model with classes was trained with their names
+    return Classes(probabilities, run.context.classes, data.names)
+
+
+def _probabilities(run: RunBase, batch: Batch, calibrated: bool) -> Tensor:
+    batches = iter_batches(batch.x, size=BATCH_ROWS)
+    probabilities = functional.classify(run.model, run.codec.load, batches)
+    if not calibrated:
+        return probabilities
+    return functional.apply_temperature(probabilities, run.store.read_calibration("temperature"))
+
+
+def calibrate_temperature(run: RunBase) -> float:
+    """Return the temperature that calibrates the class probabilities on the validation rows.
+
+    It is 1 if fewer than ten of these rows have a label.
+    """
+    data = run.split("validation")
+    labels = torch.from_numpy(data.class_indices)
+    if (labels >= 0).sum() < _MIN_ROWS:
+        return 1.0
+    return functional.calibration_temperature(classify(run, data, calibrated=False), labels)

@@ -1,0 +1,45 @@
+"""Priors that are fitted to the codes of a trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from varied.errors import VariedError
+from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
+from varied.registry import find
+from varied.runs.base import RunBase
+from varied.schema import validate_settings
+from varied.spec import Part, Plan, compose_prior
+from varied.training_loop import StepEvent
+
+
+def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Iterator[StepEvent]]:
+    """Return the plan and the steps of fitting a prior; see `varied.Run.fit_prior`.
+
+    Raises:
+        VariedError: If there is no such prior or setting, or it does not suit the model.
+    """
+    builder = find("prior", name)
+    plan, own = prior_plan_from(run.spec, name, settings)
+    part = Part(name, validate_settings(builder, own, f"prior '{name}'"))
+    model = require_vae(run.model)
+    prior = compose_prior(run.spec, part, model.encoder)
+    if not prior.is_fittable:
+        raise VariedError(
+            f"prior='{name}' cannot be fitted to codes; use gmm, flow or flow-matching."
+        )
+    model.prior = prior
+    return plan, _fit(run, part, plan)
+
+
+def _fit(run: RunBase, part: Part, plan: Plan) -> Iterator[StepEvent]:
+    model = require_vae(run.model)
+    rows = {name: run.encode_data(run.split(name)) for name in ("train", "validation")}
+    yield from fit_ex_post(model, run.codec.load, rows, plan)
+    run.store.write_prior(part, model.prior)
+
+
+def reset_prior(run: RunBase) -> None:
+    """Restore the prior that the model was trained with."""
+    run.store.remove_prior()

@@ -1,0 +1,90 @@
+"""Sampling: new examples from the prior, or around given ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from varied import functional, plots
+from varied.data import Batch
+from varied.errors import VariedError
+from varied.models import Temperature
+from varied.runs.base import RunBase
+from varied.runs.result import Result, draw_grid
+from varied.seeding import seeded
+
+Array = npt.NDArray[Any]
+
+#: Default numbers of samples, and of variations of each example.
+N_SAMPLES, N_VARIATIONS = 64, 9
+#: Examples whose variations are plotted.
+_PLOTTED = 16
+
+
+def sample(
+    run: RunBase,
+    n: int | None = None,
+    *,
+    label: object = None,
+    around: Any = None,
+    scale: float = 1.0,
+    temperature: Temperature = 1.0,
+    sample_x: bool | None = None,
+    seed: int = 0,
+) -> Result:
+    """Sample new examples from the prior, or around given examples from their posterior.
+
+    Arguments:
+        run: The run.
+        n: The number of samples: 64 by default; around each example of ``around``, 9.
+        label: The context of a conditional run: a class, a number, or one for each sample.
+        around: Examples to generate variations of; the result has shape (examples, 1 + n), with
+            each example first.
+        scale: A factor on the standard deviation of the posterior, with ``around``.
+        temperature: A factor on the standard deviation of the prior: below 1 for more typical
+            samples; a ladder also takes one for each level, from the bottom level up.
+        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
+            tables.
+        seed: The random seed.
+
+    Raises:
+        VariedError: If the run is not conditional and a label is given, or the class is unknown.
+    """
+    sample_x = run.codec.decodes_by_sampling if sample_x is None else sample_x
+    if around is not None:
+        return _variations(run, around, n or N_VARIATIONS, label, scale, sample_x, seed)
+    n = N_SAMPLES if n is None else n
+    if n < 1:
+        raise VariedError(f"n={n} must be at least 1.")
+    c = run.contexts(n, label)
+    x = functional.sample(run.model, n, c, temperature=temperature, sample_x=sample_x, seed=seed)
+    return run.result(x, draw_grid, c=c)
+
+
+def _variations(
+    run: RunBase, source: Any, n: int, label: object, scale: float, sample_x: bool, seed: int
+) -> Result:
+    data = run.read(source)
+    if label is None:
+        x, c = run.model_input(data)
+    else:
+        with seeded(run.spec.plan.seed, "look"):
+            x, c = run.codec.load(run.codec.encode(data)), run.contexts(len(data), label)
+    generated = functional.variations(
+        run.model, x, c, n=n, scale=scale, sample_x=sample_x, seed=seed
+    )
+    axes = {"item": None, "draw": ["item", *map(str, range(1, n + 1))]}
+    return run.paired_result(data, Batch(x, c), generated, _draw_variations, axes)
+
+
+def _draw_variations(images: Array, path: Path) -> Path:
+    """Plot a row for each example, which comes first."""
+    shown, columns = images[:_PLOTTED], images.shape[1]
+    flat = shown.reshape(-1, *shown.shape[2:])
+    if images.dtype == np.uint8:
+        titles = ["example", "variations", *[""] * (columns - 2)][:columns]
+        return plots.grid(flat, path, columns=columns, column_titles=titles)
+    return plots.curves(flat.reshape(len(flat), -1), path, columns=columns)

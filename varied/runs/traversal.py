@@ -1,0 +1,66 @@
+"""Traversals: one latent dimension varied at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from varied import functional, plots
+from varied.atomic_io import read_json
+from varied.data import Batch
+from varied.runs.base import RunBase
+from varied.runs.encoding import encode
+from varied.runs.evaluation import evaluate
+from varied.runs.result import Result
+
+Array = npt.NDArray[Any]
+
+
+def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: int = 9) -> Result:
+    """Vary the latent dimensions with the largest KL, one at a time.
+
+    Arguments:
+        run: The run.
+        source: Data whose first example is varied; None for the first test row.
+        dimensions: The number of latent dimensions.
+        steps: The number of values of each, over the central 99 % of the prior.
+
+    Returns:
+        A result with shape (dimensions, steps).
+
+    Raises:
+        VariedError: If the latent variables are not real vectors.
+    """
+    run.require_euclidean_latent("A traversal")
+    units, kl = _rank_units(run)
+    units = units[:dimensions]
+    x, c = run.model_input(run.read(source).head(1))
+    z = functional.encode(run.model, lambda x: x, [Batch(x, c)]).mean[0]
+    decoded, values = functional.traverse(run.model, z, units, c, steps=steps)
+    draw = partial(_draw, kl=kl[: len(units)], values=values.numpy(), units=units)
+    axes = {"unit": [f"z{unit}" for unit in units], "value": [f"{v:+.2f}" for v in values.tolist()]}
+    return run.result(decoded.flatten(0, 1), draw, axes, (len(units), steps), c)
+
+
+def _rank_units(run: RunBase) -> tuple[list[int], Array]:
+    """Return the latent dimensions by decreasing KL, and their KL in nats, NaN without a KL."""
+    path = run.store / "evaluation.json"
+    kl = read_json(path).get("kl_by_unit") if path.is_file() else evaluate(run).kl_by_unit
+    if kl is None:
+        units = encode(run).mean.var(0).argsort(descending=True).tolist()
+        return units, np.full(len(units), np.nan)
+    units = np.argsort(-np.array(kl)).tolist()
+    return units, np.array(kl)[units]
+
+
+def _draw(images: Array, path: Path, *, kl: Array, values: Array, units: list[int]) -> Path:
+    """Plot a row for each dimension."""
+    if images.dtype == np.uint8:
+        return plots.traversals(images, kl, values, path, dims=units)
+    titles = [f"z{unit}" for unit in units for _ in range(images.shape[1])]
+    curves = images.reshape(-1, int(np.prod(images.shape[2:])))
+    return plots.curves(curves, path, columns=images.shape[1], titles=titles)

@@ -1,0 +1,171 @@
+"""What is logged and stored during a training: metrics, frames, checkpoints, the best weights."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from varied import functional
+from varied.data import Batch, iter_batches
+from varied.evaluate.active_units import is_active
+from varied.runs.base import BATCH_ROWS
+from varied.runs.store import Frame
+from varied.runtime import eval_float32
+from varied.seeding import seeded
+from varied.tensor_io import read_tensors
+from varied.training_loop import StepEvent, TrainingState, ema_weights
+
+if TYPE_CHECKING:
+    from varied.training.job import Job
+
+#: A model with a discriminator keeps its newest weights while their reconstruction error is at most
+#: this factor times the lowest.
+MAX_ERROR_RATIO = 1.5
+#: Fractions of the training at which frames are recorded, more often at the beginning.
+_FRAMES = [(i / 23) ** 2 for i in range(24)]
+#: Log entries of a training.
+_LOG_ENTRIES = 200
+_CHECKPOINT_SECONDS = 30.0
+_MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
+#: A step at which all schedules are at their end.
+_LAST_STEP = 10**12
+#: The largest fraction of the training time that frames may take, besides the first and last.
+_MAX_TIME_FRACTION = 0.25
+
+
+class RunMonitor:
+    """Logs metrics and stores frames, checkpoints and the best weights of a training.
+
+    Arguments:
+        job: The training.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.store = job, job.store
+        self.test = job.rows("test", _MAX_TEST)
+        self.validation = job.rows("validation", _MAX_VALIDATION)
+        has_context = self.test.c is not None and job.config.context is not None
+        self.c = self.test.c[:_N_SAMPLES] if has_context and self.test.c is not None else None
+        with seeded(job.spec.plan.seed, "frames"):
+            n = _N_SAMPLES if self.c is None else len(self.c)
+            self.z = None if job.fits_prior_later else job.model.sample_prior(n, self.c)
+        self.progress = job.state.progress
+        best = self.store / "best.safetensors"
+        self.best_loss = read_tensors(best)[1]["loss"] if best.exists() else math.inf
+        errors = [row["squared_error"] for row in self.store.history() if _has_error(row)]
+        self.lowest_error = min(errors, default=math.inf)
+        self.checkpoint_time, self.frame_seconds = time.monotonic(), 0.0
+        self.sums: dict[str, Tensor] = {}
+        self.count, self.skipped = 0, 0
+
+    def update(self, event: StepEvent) -> None:
+        """Log, record a frame and save a checkpoint where they are due."""
+        progress = event.state.progress
+        before, self.progress = self.progress, progress
+        self._add(event)
+        is_log_due = int(progress * _LOG_ENTRIES) > int(before * _LOG_ENTRIES)
+        if is_log_due or self.count == event.state.step == 1:
+            self._log(event)
+        is_frame_due = bisect.bisect(_FRAMES, progress) > bisect.bisect(_FRAMES, before)
+        if progress >= 1 or (is_frame_due and self._has_time(event.state)):
+            self.record(event.epoch, event.snapshot())
+        if time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS:
+            self.store.write_checkpoint(self.job.step, event.snapshot())
+            self.checkpoint_time = time.monotonic()
+
+    def _has_time(self, state: TrainingState) -> bool:
+        """Return whether frames took a small fraction of a training whose minutes are set."""
+        if not self.job.spec.plan.minutes:
+            return True
+        return self.frame_seconds < _MAX_TIME_FRACTION * state.seconds
+
+    def _add(self, event: StepEvent) -> None:
+        if event.state.skipped > self.skipped:
+            self.skipped = event.state.skipped
+            return
+        for name, value in event.parts.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.count += 1
+
+    def _log(self, event: StepEvent) -> None:
+        means = {name: float(value) / max(self.count, 1) for name, value in self.sums.items()}
+        state = event.state
+        others = {"lr": event.lr, "norm": event.norm, "skipped": state.skipped}
+        self.store.log(self._row("train", event.epoch, state) | means | others)
+        self.sums, self.count = {}, 0
+
+    def _row(self, split: str, epoch: float, state: TrainingState) -> dict[str, object]:
+        return {"split": split, "step": state.step, "epoch": epoch, "seconds": state.seconds}
+
+    def record(self, epoch: float, state: TrainingState) -> None:
+        """Record a frame and the metrics of the validation rows, and keep the best weights."""
+        start = time.monotonic()
+        with ema_weights(self.job.step, state):
+            self._record(epoch, state)
+        if state.step:
+            self.frame_seconds += time.monotonic() - start
+
+    def _record(self, epoch: float, state: TrainingState) -> None:
+        job = self.job
+        codes = functional.embed(job.model, job.codec.load, _batches(self.test))
+        images = job.codec.to_images(self._samples())
+        self.store.write_frame(Frame(codes, torch.from_numpy(images), epoch, state.step))
+        metrics = self._validate()
+        row = self._row("validation", epoch, state) | metrics
+        self.store.log(row | {"active_units": int(is_active(codes).sum())})
+        if self._is_best(metrics):
+            self.best_loss = metrics["loss"]
+            notes = {"loss": self.best_loss, "epoch": epoch, "step": state.step}
+            self.store.write_weights("best.safetensors", job.model, **notes)
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """Return whether the weights are the best so far.
+
+        An adversarial loss changes with the discriminator, so the newest weights of such a model
+        are the best, as long as their reconstruction error is not much above the lowest.
+        """
+        if not self.job.step.objective.discriminators:
+            return not metrics["loss"] >= self.best_loss
+        error = metrics.get("squared_error", 0.0)
+        self.lowest_error = min(self.lowest_error, error)
+        return error <= MAX_ERROR_RATIO * self.lowest_error
+
+    def _samples(self) -> Tensor:
+        """Return samples from fixed latent variables, or reconstructions before the prior is fitted."""
+        job, device = self.job, next(self.job.model.parameters()).device
+        c = None if self.c is None else self.c.to(device)
+        if self.z is not None:
+            return functional.decode(job.model, self.z.to(device), c)
+        with seeded(job.spec.plan.seed, "look"):
+            x = job.codec.load(self.test.x[:_N_SAMPLES].to(device))
+        return functional.reconstruct(job.model, x, c)
+
+    def _validate(self) -> dict[str, float]:
+        """Return the objective, with its final weights, and its terms on the validation rows."""
+        step, sums, n = self.job.step, dict[str, float](), len(self.validation)
+        step.set_step(_LAST_STEP)
+        with eval_float32(step), seeded(self.job.spec.plan.seed, "validate"):
+            for batch in _batches(self.validation):
+                rows = batch.to(next(step.parameters()).device)
+                loss, terms = step(rows.x, rows.c)
+                for name, value in {"loss": loss, **terms}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
+        # The loss of a discriminator says nothing about the model.
+        sums["loss"] -= sum(
+            value for name, value in sums.items() if name.endswith("_discriminator")
+        )
+        return sums
+
+
+def _has_error(row: dict[str, Any]) -> bool:
+    return row["split"] == "validation" and "squared_error" in row
+
+
+def _batches(rows: Batch) -> Iterator[Batch]:
+    return iter_batches(rows.x, rows.c, size=BATCH_ROWS)

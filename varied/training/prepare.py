@@ -1,0 +1,140 @@
+"""Preparation of a training: read the data, resolve the spec, and create the folder of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from varied.data import RawData, read, split
+from varied.data.labels import subsample_labels
+from varied.errors import VariedError
+from varied.runs import Run, Store
+from varied.runs.store import describe_data
+from varied.spec import Spec, compose
+from varied.training.defaults import ResolvedConfig, resolve
+from varied.training.job import Job
+
+_MAX_RUNS = 10_000
+
+
+def train(
+    source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
+) -> Run:
+    """Train a model on data, evaluate it and write its report.
+
+    Arguments:
+        source: A folder or zip file of images, an array, a tensor, a data frame, a file, the name
+            of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
+        model: The name of a model (`varied models`), or a spec.
+        out: The folder of the run; None creates one below ``runs/``. Training resumes if the folder
+            contains an unfinished run of the same model and data.
+        choices: Any axis: ``architecture``, ``net``, ``encoder``, ``decoder``, ``likelihood``,
+            ``posterior``, ``prior`` or ``objective``, by name or as a class, function or module
+            (``net="conv"``, ``encoder=MyEncoder``); ``latent``, ``conditional``,
+            ``conditioning``; any setting of a part or of the plan (``beta=4``, ``minutes=1``,
+            ``**{"net.width": 64}``); and ``image_size``, ``binarize``, ``domain``,
+            ``column_types``, ``labels``, ``classes`` and ``n_labels`` for the data. Everything else
+            gets a default that suits the data.
+
+    Returns:
+        The run.
+
+    Raises:
+        VariedError: If the data cannot be read or the parts do not go together.
+        Interrupted: After Ctrl-C; the training can be resumed.
+    """
+    return prepare(source, model, out=out, **choices).run()
+
+
+def prepare(
+    source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
+) -> Job:
+    """Return the training that `train` runs, with its folder created.
+
+    Arguments are those of `train`.
+    """
+    reading = {
+        name: choices.pop(name)
+        for name in ("image_size", "labels", "classes")
+        if choices.get(name) is not None
+    }
+    n_labels = int(choices.pop("n_labels", None) or 0)
+    data = read(source, **reading)
+    seed = int(choices.get("seed") or (model.plan.seed if isinstance(model, Spec) else 0))
+    split_rows = split(data, seed=seed)
+    training = data.take(split_rows.train)
+    config = resolve(training, model, choices)
+    _check_labels(training, config, n_labels)
+    name = model if isinstance(model, str) else "spec"
+    labels = reading.get("labels")
+    metadata = describe_data(data, split_rows, reading if data.source else {}) | {
+        "n_labels": n_labels,
+        "label_column": labels if data.is_frame and isinstance(labels, str) else None,
+    }
+    store = Store(out) if out is not None else _default_store(data, name, config, metadata)
+    if out is not None:
+        _check_folder(store, config, metadata)
+    if not store.exists:
+        store.write_split(split_rows)
+        store.create(config.spec, config.codec, config.context, metadata | {"model": name})
+    return Job(store, data, config, name, n_labels)
+
+
+def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> None:
+    """Refuse labels that the model cannot use, before the folder is created."""
+    spec, context = config.spec, config.context
+    model, _ = compose(spec, config.codec.shape, config.codec.domain)
+    if model.num_classes and context is not None and not context.classes:
+        raise VariedError(
+            f"architecture='{spec.architecture.name}' learns classes, and these labels are numbers: "
+            "give classes as labels, or use architecture='vae'."
+        )
+    if not n_labels:
+        return
+    if context is None or training.labels is None:
+        raise VariedError(
+            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', or "
+            "leave it out."
+        )
+    subsample_labels(training.labels, n_labels, spec.plan.seed)
+
+
+def _default_store(
+    data: RawData, name: str, config: ResolvedConfig, metadata: Mapping[str, Any]
+) -> Store:
+    """Return a new folder below runs/, or the folder of an unfinished run to resume."""
+    source = Path(data.source or "arrays").name.partition(".")[0] or "data"
+    for i in range(1, _MAX_RUNS):
+        store = Store(Path("runs") / f"{source}-{name}-{i:02d}")
+        is_resumable = not store.is_finished and _is_same(store, config, metadata)
+        if not store.folder.exists() or is_resumable:
+            return store
+    raise VariedError("runs/ is full; choose a folder with --out.")
+
+
+def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> None:
+    """Refuse a folder with other files, another run, or this run if it is finished."""
+    folder = store.folder
+    if not store.exists:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise VariedError(f"{folder} contains other files; choose a new folder with --out.")
+        return
+    if not _is_same(store, config, metadata):
+        raise VariedError(
+            f"{folder} contains a run of another model or other data; choose another --out."
+        )
+    if store.is_finished:
+        raise VariedError(
+            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or choose "
+            "another --out."
+        )
+
+
+def _is_same(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> bool:
+    """Return whether a folder contains a run of the same model and data."""
+    if not store.exists or not (store / "split.safetensors").exists():
+        return False
+    known = store.read_metadata()
+    is_same_data = all(known.get(key, 0) == metadata[key] for key in ("digest", "n_labels"))
+    return is_same_data and store.read_spec() == config.spec.without_defaults()
