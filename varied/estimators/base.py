@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
@@ -206,9 +206,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         steps = plan.steps or math.ceil(plan.epochs * steps_per_epoch)
         return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 
-    def _batches(self, X: Array) -> Iterator[Batch]:
+    def _apply(self, function: Callable[..., Any], X: Array, **options: Any) -> Any:
+        """Apply a function of a model, ``load`` and batches to rows."""
         rows = self.scaler_.transform(X)
-        return iter_batches(rows.x, None, rows.mask, size=CHUNK)
+        batches = iter_batches(rows.x, None, rows.mask, size=CHUNK)
+        with isolated_rng(self.threads):
+            return function(self.model_, identity, batches, **options)
 
     def _require_density(self) -> None:
         if "density" not in self.model_.provides:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, identity, isolated_rng
+from varied.estimators.base import Estimator
 
 Array = npt.NDArray[Any]
 
@@ -97,8 +97,8 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
     def _probabilities(self, X: Array) -> Tensor:
         """Return the uncalibrated probabilities, with shape (N, classes)."""
-        with isolated_rng(self.threads):
-            return functional.classify(self.model_, identity, self._batches(X))
+        probabilities: Tensor = self._apply(functional.classify, X)
+        return probabilities
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row."""

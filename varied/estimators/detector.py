@@ -11,7 +11,7 @@ from sklearn.base import OutlierMixin
 
 from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, identity, isolated_rng
+from varied.estimators.base import Estimator
 from varied.evaluate.detection import Threshold, threshold
 from varied.seeding import permutation
 
@@ -88,15 +88,9 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         training, held_out = X[order[n_held_out:]], X[order[:n_held_out]]
         self._fit_model(training)
         self._require_density()
-        with isolated_rng(self.threads):
-            self.scorer_ = functional.AnomalyScorer(
-                self.model_,
-                identity,
-                self._batches(training[:MAX_NORMAL_ROWS]),
-                method=self.method,
-                samples=self.samples,
-                seed=self.seed_,
-            )
+        options = {"method": self.method, "samples": self.samples, "seed": self.seed_}
+        normal = training[:MAX_NORMAL_ROWS]
+        self.scorer_ = self._apply(functional.AnomalyScorer, normal, **options)
         scores = -self._score(held_out)
         self.threshold_: Threshold | None = None
         try:
@@ -116,8 +110,8 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         return self._score(self._validate(X))
 
     def _score(self, X: Array) -> Array:
-        with isolated_rng(self.threads):
-            scores: Array = -self.scorer_.score(self._batches(X)).score.numpy()
+        result = self._apply(lambda model, load, batches: self.scorer_.score(batches), X)
+        scores: Array = -result.score.numpy()
         return scores - self.scaler_.log_det(X) if self.method == "density" else scores
 
     def decision_function(self, X: Any) -> Array:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from varied import functional
 from varied.errors import VariedError
-from varied.estimators.base import Estimator, identity, isolated_rng
+from varied.estimators.base import Estimator, isolated_rng
 
 Array = npt.NDArray[Any]
 
@@ -78,9 +78,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
     def transform(self, X: Any) -> Array:
         """Return the code of each row, with shape (N, latent)."""
-        X = self._validate(X)
-        with isolated_rng(self.threads):
-            codes: Array = functional.embed(self.model_, identity, self._batches(X)).numpy()
+        codes: Array = self._apply(functional.embed, self._validate(X)).numpy()
         return codes
 
     def inverse_transform(self, X: Any) -> Array:
@@ -117,10 +115,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         """
         X = self._validate(X)
         self._require_density()
-        with isolated_rng(self.threads):
-            result = functional.negative_log_likelihood(
-                self.model_, identity, self._batches(X), samples=self.samples, seed=self.seed_
-            )
+        nll = functional.negative_log_likelihood
+        result = self._apply(nll, X, samples=self.samples, seed=self.seed_)
         scores: Array = -result.nll.numpy() - self.scaler_.log_det(X)
         return scores
 
