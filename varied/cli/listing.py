@@ -113,7 +113,11 @@ def _show_part(axis: str, name: str, given: dict[str, Any]) -> None:
     console.heading(f"--{axis} {name}")
     console.say(_plainly(summary(part)), 2)
     rows = [
-        (f"--{s.name.replace('_', '-')}", _spoken(given.get(s.name, s.default)), _plainly(s.description))
+        (
+            f"--{s.name.replace('_', '-')}",
+            _spoken(given.get(s.name, s.default)),
+            _plainly(s.description),
+        )
         for s in settings(part).values()
     ]
     console.table(("", "", ""), rows, indent=4)

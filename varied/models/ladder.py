@@ -122,7 +122,9 @@ class Ladder(LatentModel):
         self.rungs = nn.ModuleList(LadderLevel(fabric, level, channels) for level in numbers)
         self.stem = with_context(fabric.input_net, fabric.shape, context)
         self.out = fabric.output_net(likelihood.param_shape)
-        self.top = nn.Parameter(0.1 * torch.randn(fabric.hidden_size, *fabric.spatial_shape(fabric.levels)))
+        self.top = nn.Parameter(
+            0.1 * torch.randn(fabric.hidden_size, *fabric.spatial_shape(fabric.levels))
+        )
         self.told = nn.Linear(context, fabric.hidden_size) if context else None
 
     @property

@@ -239,7 +239,9 @@ def learner_features(codec: Codec, x: Tensor, columns: Sequence[str] = ()) -> Te
         return x if x.dtype == torch.uint8 else (255 * x.clamp(0, 1)).round().to(torch.uint8)
     if isinstance(codec, TableCodec):
         label = [i for i, one in enumerate(codec.learned) if one.name in columns]
-        return x[:, ~torch.isin(codec.layout.element_columns, torch.tensor(label, dtype=torch.int64))]
+        return x[
+            :, ~torch.isin(codec.layout.element_columns, torch.tensor(label, dtype=torch.int64))
+        ]
     return x.flatten(1)
 
 

@@ -94,7 +94,9 @@ def imputation_scale(run: OpenRun) -> float:
     """
     codec: Any = run.codec
     batch, layout = run.encode_items(run.split("validation").first(LOOKED)), codec.layout
-    free = [(k, at) for k, at in enumerate(layout.number_columns) if at not in layout.category_columns]
+    free = [
+        (k, at) for k, at in enumerate(layout.number_columns) if at not in layout.category_columns
+    ]
     if "density" not in run.model.provides or not free:
         return 1.0
     scores, columns = torch.tensor(free).T

@@ -161,7 +161,8 @@ class TableCodec(Codec):
         score = dict(zip(self.layout.number_columns, scores.T, strict=True))
         parts = np.split(options, np.cumsum(self.layout.n_levels)[:-1], 1)
         option = {
-            column: part.argmax(1) for column, part in zip(self.layout.category_columns, parts, strict=False)
+            column: part.argmax(1)
+            for column, part in zip(self.layout.category_columns, parts, strict=False)
         }
         found: dict[str, Any] = {}
         for i, column in enumerate(self.learned):
