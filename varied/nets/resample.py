@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 Map = Callable[[Tensor], Tensor]
 
-#: The number of channels of the larger map above which a matrix product was measured to be faster.
+#: The number of channels of the larger map from which a matrix product was measured to be faster.
 MIN_CHANNELS = 128
 
 

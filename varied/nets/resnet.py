@@ -90,7 +90,7 @@ def _decoder(
 
 
 def _norm(channels: int) -> nn.Module:
-    # Group and not batch normalization, so that a single example gives the same result as a batch.
+    # Group instead of batch normalization, so that examples of a batch do not affect each other.
     # At least four channels in each group: a single channel of one pixel is normalized to 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
