@@ -104,7 +104,9 @@ class Location(td.Cauchy):
 class SoundEncoder(nn.Module):
     """Strided convolutions from a sound to a vector."""
 
-    def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], channels: int = 8) -> None:
+    def __init__(
+        self, inputs: tuple[int, ...], outputs: tuple[int, ...], channels: int = 8
+    ) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
             nn.Conv1d(inputs[0], channels, 9, stride=4, padding=4),
