@@ -62,7 +62,7 @@ def gray(stored: Tensor) -> Tensor:
 
 def trained(name: str, codec: ImageCodec, x: Tensor, labels: np.ndarray) -> Any:
     """Train a model on rows, of which those with a label of -1 have none."""
-    spec = Spec.of(**MODELS[name], likelihood="bernoulli", context=CLASSES)
+    spec = Spec.parse(**MODELS[name], likelihood="bernoulli", context=CLASSES)
     model, objective = compose(spec, SHAPE, codec.domain)
     c = torch.zeros(len(x), CLASSES)
     known = np.flatnonzero(labels >= 0)

@@ -132,10 +132,10 @@ def gray(stored: Tensor) -> Tensor:
 
 def generative(name: str, digits: Digits, draw: int, steps: int) -> tuple[float, dict[str, Any]]:
     """Train a model on all digits, with few labels; return its error and what it told."""
-    spec = Spec.of(**MODELS[name], likelihood="bernoulli", context=len(digits.context.classes))
+    spec = Spec.parse(**MODELS[name], likelihood="bernoulli", context=len(digits.context.classes))
     if steps:
         plan = MODELS[name]["plan"] | {"steps": steps}
-        spec = Spec.of(**MODELS[name] | {"plan": plan}, likelihood="bernoulli", context=10)
+        spec = Spec.parse(**MODELS[name] | {"plan": plan}, likelihood="bernoulli", context=10)
     model, objective = compose(spec, SHAPE, digits.codec.domain)
     c, plan = digits.context.encode(digits.labels(draw)), spec.plan
     stream = Batches(digits.train, c, size=plan.batch_size, seed=plan.seed, labeled=SHARE)

@@ -135,9 +135,9 @@ def trained(
         start: Weights to start at.
         fit: Minutes in which the prior is fitted to the codes of all training rows; 0 takes half
             the length of the plan, and 30,000 rows.
-        parts: What `Spec.of` takes.
+        parts: What `Spec.parse` takes.
     """
-    spec = Spec.of(**({"objective": ELBO} | parts), plan=plan)
+    spec = Spec.parse(**({"objective": ELBO} | parts), plan=plan)
     model, objective = compose(spec, here.codec.shape, here.codec.domain)
     if start is not None:
         model.load_state_dict(start)

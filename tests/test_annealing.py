@@ -21,7 +21,7 @@ SIZE = 6
 
 def model_of(shape=(SIZE,), **axes):
     usual = {"net": {"name": "mlp", "width": 16, "depth": 1}, "latent": 2, "plan": Plan()}
-    return compose(Spec.of(**(usual | axes)), shape)[0]
+    return compose(Spec.parse(**(usual | axes)), shape)[0]
 
 
 class Linear:

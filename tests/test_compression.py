@@ -42,7 +42,7 @@ LIKELIHOODS = {
 
 def build_model(likelihood="bernoulli", shape=(1, 4, 4), seed=0, **parts):
     parts = {"latent": 3, "net": {"name": "mlp", "width": 16}} | parts
-    spec = Spec.of(likelihood=likelihood, plan=Plan(threads=1, seed=seed), **parts)
+    spec = Spec.parse(likelihood=likelihood, plan=Plan(threads=1, seed=seed), **parts)
     model, _ = compose(spec, shape)
     return model.eval()
 

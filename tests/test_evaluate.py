@@ -15,7 +15,7 @@ SHAPE = (1, 6, 6)
 
 
 def model_of(**axes):
-    spec = Spec.of(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
+    spec = Spec.parse(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
     return compose(spec, SHAPE)[0]
 
 

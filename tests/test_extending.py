@@ -91,7 +91,7 @@ def test_the_example_is_the_distribution_that_it_says(student):
 
 
 def spec_of_the_example():
-    return Spec.of(
+    return Spec.parse(
         net={"name": "mlp", "width": 8},
         likelihood={"name": "student-t", "df": 5},
         latent=2,
@@ -119,13 +119,13 @@ def test_one_row_is_enough_to_be_known_everywhere(student):
     assert summary(student).endswith(".")
     assert issubclass(student, Likelihood)
     with pytest.raises(VariedError, match="did you mean 'student-t'"):
-        Spec.of(likelihood="studnet-t")
+        Spec.parse(likelihood="studnet-t")
     with pytest.raises(VariedError, match="did you mean 'df'"):
-        Spec.of(likelihood={"name": "student-t", "dof": 3})
+        Spec.parse(likelihood={"name": "student-t", "dof": 3})
     with pytest.raises(VariedError, match="is not a number"):
-        Spec.of(likelihood={"name": "student-t", "df": "some"})
+        Spec.parse(likelihood={"name": "student-t", "df": "some"})
     with pytest.raises(VariedError, match=r"df=1\.0 must be above 2"):
-        compose(Spec.of(likelihood={"name": "student-t", "df": 1}), (6,))
+        compose(Spec.parse(likelihood={"name": "student-t", "df": 1}), (6,))
 
 
 def test_without_its_row_nothing_knows_it():
@@ -139,13 +139,13 @@ def test_without_its_row_nothing_knows_it():
 
 def test_the_objective_of_the_page_trains_by_its_row(page, monkeypatch):
     monkeypatch.setitem(OBJECTIVES, "bounded", page["bounded"])
-    spec = Spec.of(objective={"name": "bounded", "gamma": "linear(0, 1, 4)"}, latent=2)
+    spec = Spec.parse(objective={"name": "bounded", "gamma": "linear(0, 1, 4)"}, latent=2)
     model, objective = compose(spec, (6,))
     loss, parts = objective(model(torch.rand(5, 6).round()), 2)
     assert {"reconstruction", "surprise", "kl"} <= parts.keys()
     torch.testing.assert_close(loss.detach(), parts["reconstruction"] + 0.5 * parts["surprise"])
     with pytest.raises(VariedError, match="use posterior='gaussian'"):
-        compose(Spec.of(objective="bounded", posterior="deterministic"), (6,))
+        compose(Spec.parse(objective="bounded", posterior="deterministic"), (6,))
 
 
 @pytest.mark.parametrize(("axis", "table"), TABLES.items())

@@ -150,7 +150,7 @@ def test_reencode_returns_codes_only_if_the_decoder_is_invertible():
 
 
 def test_recondition_with_the_original_context_reconstructs():
-    model, _ = compose(Spec.of(net={"name": "mlp", "width": 8}, latent=2, context=3), (1, 4, 4))
+    model, _ = compose(Spec.parse(net={"name": "mlp", "width": 8}, latent=2, context=3), (1, 4, 4))
     x, c = torch.rand(3, 1, 4, 4).round(), torch.eye(3)
     result = functional.recondition(model, x, c, c)
     assert result.shape == (3, 3, 1, 4, 4)
@@ -171,7 +171,7 @@ def test_mix_codes_of_a_linear_model_is_exact():
 
 def test_level_units_are_those_of_the_levels_of_a_ladder():
     ladder = {"name": "ladder", "levels": 2, "hidden_size": 8}
-    model, _ = compose(Spec.of(latent=3, architecture=ladder, net="mlp"), (6,))
+    model, _ = compose(Spec.parse(latent=3, architecture=ladder, net="mlp"), (6,))
     first, second = model.sizes
     assert functional.level_units(model, [1]) == list(range(first))
     assert functional.level_units(model, [2]) == list(range(first, first + second))

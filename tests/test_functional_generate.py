@@ -22,7 +22,7 @@ SHAPE = (1, 5, 7)
 @pytest.fixture(params=[0, 3], ids=["unconditional", "conditional"])
 def case(request):
     """A model, data and their context."""
-    spec = Spec.of(net={"name": "mlp", "width": 8}, latent=2, context=request.param)
+    spec = Spec.parse(net={"name": "mlp", "width": 8}, latent=2, context=request.param)
     c = torch.eye(3)[torch.arange(6) % 3] if request.param else None
     return compose(spec, SHAPE)[0], torch.rand(6, *SHAPE).round(), c
 
@@ -145,7 +145,7 @@ def test_variations_of_scale_0_are_reconstructions_and_others_depend_on_the_seed
     ],
 )
 def test_variations_refuse_latent_spaces_that_cannot_be_scaled(parts, scale, message):
-    spec = Spec.of(likelihood="gaussian", latent=3, net={"name": "mlp", "width": 8}, **parts)
+    spec = Spec.parse(likelihood="gaussian", latent=3, net={"name": "mlp", "width": 8}, **parts)
     model, _ = compose(spec, (5,))
     with pytest.raises(VariedError, match=message):
         functional.variations(model, torch.randn(2, 5), scale=scale)
@@ -156,7 +156,7 @@ def test_variations_refuse_latent_spaces_that_cannot_be_scaled(parts, scale, mes
 
 def model_with_prior(prior="standard-normal"):
     parts = {"likelihood": "gaussian", "latent": 3, "net": {"name": "mlp", "width": 8}}
-    return compose(Spec.of(prior=prior, **parts), (5,))[0]
+    return compose(Spec.parse(prior=prior, **parts), (5,))[0]
 
 
 def test_nearest_codes_ignore_inactive_units():

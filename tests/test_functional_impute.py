@@ -88,11 +88,11 @@ def test_nll_of_a_linear_model_is_exact():
 @pytest.mark.parametrize("posterior", ["gaussian", "iaf", "dynamic binarization"])
 def test_nll_does_not_depend_on_the_order_or_the_batches(posterior):
     if posterior == "dynamic binarization":
-        spec = Spec.of(likelihood="bernoulli", latent=3, net={"name": "mlp", "width": 8})
+        spec = Spec.parse(likelihood="bernoulli", latent=3, net={"name": "mlp", "width": 8})
         model, load = compose(spec, (1, 4, 4))[0], ImageCodec((1, 4, 4), binarize="dynamic").load
         x = torch.randint(0, 256, (40, 1, 4, 4), dtype=torch.uint8)
     else:
-        spec = Spec.of(likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1))
+        spec = Spec.parse(likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1))
         model, load, x = compose(spec, (5,))[0], identity, torch.randn(40, 5)
 
     def nll(batches, seed=0):

@@ -15,7 +15,7 @@ SHAPE = (1, 5, 7)
 @pytest.fixture(params=[0, 3], ids=["unconditional", "conditional"])
 def case(request):
     """A model, data and their context."""
-    spec = Spec.of(net={"name": "mlp", "width": 8}, latent=2, context=request.param)
+    spec = Spec.parse(net={"name": "mlp", "width": 8}, latent=2, context=request.param)
     c = torch.eye(3)[torch.arange(6) % 3] if request.param else None
     return compose(spec, SHAPE)[0], torch.rand(6, *SHAPE).round(), c
 

@@ -63,7 +63,7 @@ def test_an_old_spec_of_every_model_is_the_new_one(old):
     new = OLD_MODELS.get(old, old)
     assert new in ZOO
     rows: RawData = varied.read("mnist").first(200)
-    assert Spec.of(**upgrade_spec(values)).brief() == resolve(rows, new, {}).spec.brief()
+    assert Spec.parse(**upgrade_spec(values)).brief() == resolve(rows, new, {}).spec.brief()
 
 
 def test_a_run_of_a_newer_format_is_refused_in_one_sentence(tmp_path):

@@ -154,7 +154,7 @@ class TrainedLinearVAE:
     def __init__(self, x, latent):
         plan = {"lr": 0.05, "steps": 4000, "batch_size": len(x)}
         plan |= {"precision": "float32", "compile": "no", "threads": 1}
-        spec = Spec.of(**ZOO["linear-vae"].parts, latent=latent, plan=plan)
+        spec = Spec.parse(**ZOO["linear-vae"].parts, latent=latent, plan=plan)
         model, objective = compose(spec, x.shape[1:], "real")
         batches = Batches(x.float(), size=len(x), seed=0)
         for event in train(Step(model, objective), batches, spec.plan):

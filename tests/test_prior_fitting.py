@@ -62,7 +62,7 @@ def fitted(prior, codes, plan=PLAN, held_out=None):
 )
 def test_fitted_prior_samples_from_the_clusters(part):
     plan = Plan(steps=250, batch_size=128, lr=5e-3, lr_warmup=5, threads=1, compile="no")
-    prior = make_prior(Spec.of(latent=2), part)
+    prior = make_prior(Spec.parse(latent=2), part)
     fitted(prior, two_clusters(), plan, held_out=two_clusters(200))
     with torch.no_grad():
         z = prior().sample((300,))
@@ -73,7 +73,7 @@ def test_fitted_prior_samples_from_the_clusters(part):
 
 
 def test_codes_of_a_quantizer_are_indices_and_the_kl_is_their_cost():
-    model, _ = compose(Spec.of(**QUANTIZED), (1, 12, 12))
+    model, _ = compose(Spec.parse(**QUANTIZED), (1, 12, 12))
     x = images()
     codes = encode_for_prior(model, lambda x: x, [Batch(x[:30]), Batch(x[30:])])
     assert codes.x.shape == (60, 9)
@@ -87,7 +87,7 @@ def test_codes_of_a_quantizer_are_indices_and_the_kl_is_their_cost():
 
 
 def test_weights_of_the_lowest_held_out_cost_are_restored():
-    spec = Spec.of(**QUANTIZED)
+    spec = Spec.parse(**QUANTIZED)
     model, _ = compose(spec, (1, 12, 12))
     codes, held_out = (Batch(torch.randint(8, (n, 9))) for n in (12, 64))
     plan = Plan(steps=240, batch_size=12, lr=1e-2, lr_warmup=1, threads=1, compile="no")
@@ -102,20 +102,20 @@ def test_weights_of_the_lowest_held_out_cost_are_restored():
 def test_fit_uses_samples_of_the_posterior():
     mean = torch.zeros(2000, 1)
     codes = Batch(torch.stack([mean, mean + 3], 1))
-    prior = fitted(make_prior(Spec.of(latent=1), Part("gmm")), codes)
+    prior = fitted(make_prior(Spec.parse(latent=1), Part("gmm")), codes)
     assert prior(None).sample((4000,)).std() == pytest.approx(3, rel=0.1)
 
 
 def test_prior_that_does_not_match_the_codes_is_refused():
     with pytest.raises(VariedError, match="fit a transformer prior"):
-        fitted(make_prior(Spec.of(latent=2), Part("gmm")), Batch(torch.ones(9, 2).long()))
-    spec = Spec.of(**QUANTIZED)
+        fitted(make_prior(Spec.parse(latent=2), Part("gmm")), Batch(torch.ones(9, 2).long()))
+    spec = Spec.parse(**QUANTIZED)
     with pytest.raises(VariedError, match="gmm, flow or flow-matching"):
         fitted(make_prior(spec, spec.prior, (1, 12, 12)), two_clusters(9))
 
 
 def test_default_plan_of_a_prior_and_its_options():
-    spec = Spec.of(posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0})
+    spec = Spec.parse(posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0})
     plan = prior_plan(spec)
     assert (plan.minutes, plan.batch_size, plan.lr) == (2.0, 32, 3e-3)
     assert prior_plan(spec, "flow").batch_size == Plan().batch_size
@@ -194,7 +194,7 @@ def test_prior_of_a_ladder_cannot_be_replaced(tmp_path):
 
 def test_training_of_a_quantized_model_ends_with_the_fit_of_its_prior(tmp_path):
     x = (np.random.default_rng(0).random((90, 12, 12)) > 0.5).astype(np.uint8) * 255
-    job = prepare(x, Spec.of(**QUANTIZED), out=tmp_path / "codes", steps=6, threads=1)
+    job = prepare(x, Spec.parse(**QUANTIZED), out=tmp_path / "codes", steps=6, threads=1)
     assert sum(1 for _ in job.train()) == 6
     events = list(itertools.islice(job.fit_prior(), 100))
     assert len(events) == prior_plan(job.spec).steps == 6

@@ -184,11 +184,11 @@ def test_invalid_layout_is_an_error(layout):
         (lambda: TableRow((5,), "n c3"), "has rows of length 6"),
         (lambda: head_for("n", n_components=0), "n_components=0"),
         (
-            lambda: compose(Spec.of(likelihood="gaussian"), (5,), "table"),
+            lambda: compose(Spec.parse(likelihood="gaussian"), (5,), "table"),
             "rows of a table; use likelihood='table'",
         ),
         (
-            lambda: compose(Spec.of(likelihood={"name": "table", "layout": "n"}), (2,), "real"),
+            lambda: compose(Spec.parse(likelihood={"name": "table", "layout": "n"}), (2,), "real"),
             "real numbers",
         ),
     ],
@@ -224,7 +224,7 @@ def test_table_likelihood_trains_with_parts_of_every_axis(parts):
         "net": {"name": "mlp", "width": 8},
         "plan": plan,
     }
-    model, objective = compose(Spec.of(**(defaults | parts)), head.event_shape, "table")
+    model, objective = compose(Spec.parse(**(defaults | parts)), head.event_shape, "table")
     x = random_row(head, 16).sample().float()
     c = torch.eye(3)[torch.arange(16) % 3] if "context" in parts else None
     *_, event = train(Step(model, objective), Batches(x, c, size=8, seed=0), plan)
@@ -237,7 +237,7 @@ def test_model_learns_the_dependence_between_two_equal_columns():
     level = torch.eye(4)[torch.randint(4, (2000,))]
     x = torch.cat([torch.ones(2000, 2), level, level.flip(1)], 1)
     plan = Plan(steps=500, lr=5e-3, batch_size=200, threads=1, compile="no", precision="float32")
-    spec = Spec.of(
+    spec = Spec.parse(
         likelihood={"name": "table", "layout": "c4 c4"},
         latent=2,
         net={"name": "mlp", "width": 64},

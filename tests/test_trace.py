@@ -32,7 +32,7 @@ def build_encoder(name, context=0, inputs=SHAPE, latent=4):
 
 def build_vae(likelihood="bernoulli", context=0):
     net = {"name": "mlp", "width": 16}
-    return compose(Spec.of(net=net, likelihood=likelihood, latent=4, context=context), SHAPE)[0]
+    return compose(Spec.parse(net=net, likelihood=likelihood, latent=4, context=context), SHAPE)[0]
 
 
 def binary(*shape):

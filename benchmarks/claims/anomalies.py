@@ -71,7 +71,7 @@ def without(out: int, budget: Budget) -> tuple[torch.nn.Module, object]:
     here, rows = data("mnist"), classes("train", 60_000) != out
     plan = Plan(**(PLAN | {"epochs": budget.epochs(8)}))
     model, objective = compose(
-        Spec.of(latent=16, objective=ELBO, plan=plan), here.codec.shape, here.codec.domain
+        Spec.parse(latent=16, objective=ELBO, plan=plan), here.codec.shape, here.codec.domain
     )
     stream = Batches(
         here.parts["train"].x[torch.from_numpy(rows)], None, size=plan.batch_size, seed=0

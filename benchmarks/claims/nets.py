@@ -252,7 +252,7 @@ def _trial(posterior: Any, lr: float, seed: int, steps: int) -> tuple[float, int
     """Return the mean loss of the last steps, and how many of all had no finite loss."""
     here = data("mnist")
     plan = Plan(**(PLAN | {"steps": steps, "lr": lr, "seed": seed}))
-    spec = Spec.of(latent=16, posterior=posterior, objective="elbo", plan=plan)
+    spec = Spec.parse(latent=16, posterior=posterior, objective="elbo", plan=plan)
     made, objective = compose(spec, here.codec.shape, here.codec.domain)
     stream = Batches(here.parts["train"].x, None, size=plan.batch_size, seed=seed)
     losses = []
@@ -290,7 +290,7 @@ class Times(nn.Module):
 def _scaled(by: float, seed: int, budget: Budget) -> float:
     here = data("mnist")
     plan = Plan(**(PLAN | {"epochs": budget.epochs(4), "seed": seed}))
-    spec = Spec.of(latent=16, objective=ELBO, plan=plan)
+    spec = Spec.parse(latent=16, objective=ELBO, plan=plan)
     made, objective = compose(spec, here.codec.shape, here.codec.domain)
     made.encoder.net = Times(made.encoder.net, by)
     stream = Batches(here.parts["train"].x, None, size=plan.batch_size, seed=seed)
