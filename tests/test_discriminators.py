@@ -35,7 +35,7 @@ every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 def compose_small(name, likelihood="gaussian", **axes):
     """Return a small model, its objective after the start of adversarial training, and data."""
-    spec = Spec.of(
+    spec = Spec.parse(
         **({"net": {"name": "conv", "width": 2, "dense_width": 8}, "latent": 3} | axes),
         likelihood=likelihood,
         objective={"name": name} | OBJECTIVES[name],
@@ -47,7 +47,7 @@ def compose_small(name, likelihood="gaussian", **axes):
 
 def model_with_latent(size):
     """Return a model with a latent vector, for `attach`."""
-    return compose(Spec.of(latent=size, net={"name": "mlp", "width": 4}), (4,))[0]
+    return compose(Spec.parse(latent=size, net={"name": "mlp", "width": 4}), (4,))[0]
 
 
 def gradients(module):
@@ -233,7 +233,7 @@ def test_prior_matching_raises_without_a_single_prior():
 )
 def test_invalid_settings_raise(name, settings):
     with pytest.raises(VariedError, match=next(iter(settings))):
-        compose(Spec.of(objective={"name": name} | settings), SHAPE)
+        compose(Spec.parse(objective={"name": name} | settings), SHAPE)
 
 
 # Total correlation

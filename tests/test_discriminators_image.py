@@ -41,7 +41,7 @@ def random_images(needs_gradient=True):
 
 
 def image_model():
-    return compose(Spec.of(net={"name": "mlp", "width": 4}, latent=2), SHAPE)[0]
+    return compose(Spec.parse(net={"name": "mlp", "width": 4}, latent=2), SHAPE)[0]
 
 
 def patchgan(feature_weight=0.0, **settings):
@@ -52,7 +52,7 @@ def patchgan(feature_weight=0.0, **settings):
 
 
 def compose_small(name, **settings):
-    spec = Spec.of(
+    spec = Spec.parse(
         net={"name": "conv", "width": 2, "dense_width": 8},
         latent=3,
         likelihood="gaussian",
@@ -204,7 +204,7 @@ def test_constant_discriminator_has_no_gradient():
 )
 def test_parameters_of_a_distribution(name):
     x = torch.rand(2, *SHAPE).round()
-    px = compose(Spec.of(net={"name": "mlp", "width": 4}, likelihood=name), SHAPE)[0](x).px
+    px = compose(Spec.parse(net={"name": "mlp", "width": 4}, likelihood=name), SHAPE)[0](x).px
     params = list(parameters_of(px))
     assert params and all(isinstance(param, torch.Tensor) for param in params)
     grads = torch.autograd.grad(px.mean.sum(), params, allow_unused=True)
@@ -222,7 +222,7 @@ def test_gradients_within_a_step_keep_the_graph():
 
 def test_patchgan_without_a_kl_accepts_a_deterministic_encoder():
     objective = {"name": "patchgan", "beta": 0.0}
-    _, objective = compose(Spec.of(posterior="deterministic", objective=objective), SHAPE)
+    _, objective = compose(Spec.parse(posterior="deterministic", objective=objective), SHAPE)
     assert objective.names == ["reconstruction", "adversarial"]
 
 
@@ -309,7 +309,7 @@ def test_worse_reconstructions_throttle_the_gradient():
 @pytest.mark.parametrize("name", ["vae-gan", "patchgan"])
 def test_tables_raise(name):
     with pytest.raises(VariedError, match="needs images"):
-        compose(Spec.of(objective=name), (5,))
+        compose(Spec.parse(objective=name), (5,))
 
 
 class MeanWithoutDensity(Gaussian):

@@ -27,7 +27,7 @@ every_kind = pytest.mark.parametrize(("net", "shape", "latent"), KINDS.values(),
 
 
 def compose_ladder(net="mlp", shape=(1, 6, 6), latent=4, levels=3, context=0, objective="elbo"):
-    spec = Spec.of(
+    spec = Spec.parse(
         architecture={"name": "ladder", "levels": levels, "hidden_size": 12},
         net=net,
         latent=latent,
@@ -145,7 +145,7 @@ def test_training_lowers_the_loss_in_both_precisions():
         plan = {"steps": 150, "batch_size": 32, "lr": 0.01, "lr_warmup": 5, "precision": precision}
         step = Step(*compose_ladder(), lambda x: x.float() / 255)
         batches = Batches(x, size=32, seed=0)
-        values = [e.parts["loss"].item() for e in train(step, batches, Spec.of(plan=plan).plan)]
+        values = [e.parts["loss"].item() for e in train(step, batches, Spec.parse(plan=plan).plan)]
         losses[precision] = sum(values[-10:]) / 10
         assert losses[precision] < values[0] - 5
     assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.1)

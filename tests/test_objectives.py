@@ -54,7 +54,7 @@ def numpy_elbo(params, x, z, likelihood, latent):
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
 def test_loss_is_the_negative_elbo(name):
-    spec = Spec.of(
+    spec = Spec.parse(
         net={"name": "mlp", "width": 32, "depth": 1, "activation": "relu"},
         likelihood=name,
         latent=4,
@@ -198,7 +198,7 @@ def test_term_has_one_value_per_row(term):
 
 
 def test_terms_use_the_weights_of_the_draws():
-    spec = Spec.of(net={"name": "mlp", "width": 8}, latent=3)
+    spec = Spec.parse(net={"name": "mlp", "width": 8}, latent=3)
     trace = compose(spec, (5,))[0](torch.rand(4, 5).round(), samples=2)
     trace.weights = torch.tensor([[1.0], [0.0]]).expand(2, 4)
     torch.testing.assert_close(reconstruction(trace), -trace.log_px[0])
@@ -342,7 +342,7 @@ every_objective = pytest.mark.parametrize("objective", FOR_A_VAE, ids=str)
 def trained(objective, precision="float32", steps=2, **parts):
     """Return the training step and the events of a short training."""
     shape = (1, 16, 16) if objective["name"] in NEEDS_IMAGES else (6,)
-    spec = Spec.of(
+    spec = Spec.parse(
         objective=objective,
         net={"name": "mlp", "width": 16},
         latent=3,

@@ -127,7 +127,7 @@ def is_valid(parts):
 
 
 def compose_parts(parts, context):
-    spec = Spec.of(**{axis: parts[axis] for axis in AXES}, latent=4, context=context)
+    spec = Spec.parse(**{axis: parts[axis] for axis in AXES}, latent=4, context=context)
     return compose(spec, SHAPE, parts["domain"])
 
 

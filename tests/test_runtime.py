@@ -75,7 +75,7 @@ def test_eval_float32_restores_the_module_after_an_error():
 
 
 def test_eval_float32_restores_the_precision():
-    model, objective = compose(Spec.of(latent=3), (6,))
+    model, objective = compose(Spec.parse(latent=3), (6,))
     step = Step(model, objective)
     runtime.apply_setup(step, Setup(precision="bfloat16"))
     with runtime.eval_float32(step):
@@ -112,6 +112,6 @@ def test_denormals_are_flushed_in_the_context_only():
     ids=["elbo", "dreg", "piwae", "gradient penalty", "discriminator", "rejection sampling"],
 )
 def test_only_steps_that_support_it_are_compiled(parts, can_compile):
-    step, x = Step(*compose(Spec.of(latent=3, **parts), (6,))), torch.rand(8, 6).round()
+    step, x = Step(*compose(Spec.parse(latent=3, **parts), (6,))), torch.rand(8, 6).round()
     plan = Plan(minutes=60, compile="yes", threads=1, precision="float32")
     assert runtime.autotune(step, lambda: step(x)[0], plan).compile == can_compile

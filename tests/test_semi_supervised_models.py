@@ -58,7 +58,7 @@ enumerating = pytest.mark.parametrize(
 def compose_small(spec, **changes):
     net = {"name": "mlp", "width": 5, "depth": 1, "activation": "tanh"}
     values = {"net": net, "latent": LATENT, "context": CLASSES} | spec | changes
-    return compose(Spec.of(**values), SHAPE)
+    return compose(Spec.parse(**values), SHAPE)
 
 
 def random_rows(count=5):
@@ -293,7 +293,7 @@ def trained_names(model, loss):
 def test_objective_trains_every_parameter(spec, net):
     if net == "conv":
         conv = {"name": "conv", "width": 2, "dense_width": 4, "activation": "silu"}
-        model, objective = compose(Spec.of(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8))
+        model, objective = compose(Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8))
         x = torch.rand(60, 1, 8, 8).round()
     else:
         (model, objective), x = compose_small(spec), random_rows(60)
@@ -371,7 +371,7 @@ def test_few_labels_train_a_classifier():
     pattern = torch.tensor([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]).float()[y]
     x = (torch.rand(400, 6) < 0.1 + 0.8 * pattern).float().reshape(-1, *SHAPE)
     plan = {"batch_size": 40, "lr": 0.02, "steps": 150, "precision": "float32", "compile": "no"}
-    spec = Spec.of(
+    spec = Spec.parse(
         **M2_SPEC, net={"name": "mlp", "width": 16, "depth": 1}, latent=1, context=2, plan=plan
     )
     model, objective = compose(spec, SHAPE)
@@ -525,7 +525,7 @@ def test_invalid_combinations_raise(spec, message):
 
 def test_table_rows_cannot_be_augmented():
     with pytest.raises(VariedError, match="these data have shape"):
-        compose(Spec.of(**changed(M2_SPEC, augment=1.0), context=3), (6,))
+        compose(Spec.parse(**changed(M2_SPEC, augment=1.0), context=3), (6,))
 
 
 def test_model_without_classes_raises():

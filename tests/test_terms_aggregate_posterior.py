@@ -61,7 +61,7 @@ def test_capacity_can_be_scheduled():
 
 
 def test_joint_vae_has_a_capacity_per_factor():
-    spec = Spec.of(
+    spec = Spec.parse(
         posterior={"name": "gaussian-gumbel", "n_classes": 4},
         prior={"name": "gaussian-categorical", "n_classes": 4},
         objective={
@@ -86,7 +86,7 @@ def test_joint_vae_has_a_capacity_per_factor():
 
 def test_joint_vae_raises_without_a_product_posterior():
     with pytest.raises(VariedError, match="posterior='gaussian-gumbel' or objective="):
-        compose(Spec.of(objective="joint-vae"), (5,))
+        compose(Spec.parse(objective="joint-vae"), (5,))
 
 
 # The decomposition of the KL

@@ -97,7 +97,7 @@ def test_info_vae_weights_are_those_of_the_paper():
 
 @pytest.mark.parametrize("name", ["wae-mmd", "rae"])
 def test_objectives_without_a_density_accept_deterministic_codes(name):
-    model, objective = compose(Spec.of(objective=name, posterior="deterministic"), (6,))
+    model, objective = compose(Spec.parse(objective=name, posterior="deterministic"), (6,))
     assert not objective.requires
     assert "kl" not in objective(model(torch.rand(5, 6).round()))[1]
 

@@ -15,7 +15,7 @@ from varied.terms import WeightNorm, code_norm, gradient_penalty
 
 
 def small_rae(regularizer):
-    spec = Spec.of(
+    spec = Spec.parse(
         objective={"name": "rae", "regularizer": regularizer},
         posterior="deterministic",
         latent=3,
@@ -48,7 +48,7 @@ def test_weight_norm_does_not_own_the_decoder():
 def test_weight_norm_raises_without_a_decoder():
     with pytest.raises(VariedError, match="attach"):
         WeightNorm()(code_trace(torch.zeros(1, 2, 3).double()))
-    ladder, _ = compose(Spec.of(architecture="ladder", net={"name": "mlp", "width": 8}), (6,))
+    ladder, _ = compose(Spec.parse(architecture="ladder", net={"name": "mlp", "width": 8}), (6,))
     with pytest.raises(VariedError, match="regularizer='gp'"):
         WeightNorm().attach(ladder)
 

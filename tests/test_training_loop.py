@@ -44,7 +44,7 @@ def plan_of(**changes):
 
 def new_step(kind="mlp", seed=0, masked=False):
     """Return a training step with weights from a seed, and batches that do not depend on it."""
-    spec = Spec.of(**KINDS[kind], latent=3, plan={"seed": seed})
+    spec = Spec.parse(**KINDS[kind], latent=3, plan={"seed": seed})
     step = Step(*compose(spec, SHAPE))
     generator = torch.Generator().manual_seed(7)
     x = torch.rand(ROWS, *SHAPE, generator=generator).round()
@@ -426,7 +426,7 @@ def test_half_precision_keeps_float32_weights(kind):
 
 
 def test_step_converts_stored_bytes():
-    step = Step(*compose(Spec.of(**MLP, latent=3), SHAPE), load=lambda x: x / 255)
+    step = Step(*compose(Spec.parse(**MLP, latent=3), SHAPE), load=lambda x: x / 255)
     x = torch.randint(2, (ROWS, *SHAPE), dtype=torch.uint8) * 255
     event = train_to_end(step, Batches(x, size=BATCH_SIZE, seed=0), plan_of())
     assert event.state.skipped == 0
@@ -460,7 +460,7 @@ def test_compiled_training_is_reproducible_and_equals_uncompiled_training():
 def test_compiled_objectives_equal_uncompiled_objectives(objective):
     def weights(compile):
         posterior = "deterministic" if objective["name"] == "rae" else "gaussian"
-        spec = Spec.of(latent=3, **MLP, objective=objective, posterior=posterior)
+        spec = Spec.parse(latent=3, **MLP, objective=objective, posterior=posterior)
         step, (_, batches) = Step(*compose(spec, SHAPE)), new_step()
         event = train_to_end(step, batches, plan_of(steps=12, compile=compile))
         assert event.state.setup.compile == (compile == "yes")

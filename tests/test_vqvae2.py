@@ -47,7 +47,7 @@ every_quantizer = pytest.mark.parametrize("posterior", QUANTIZERS, ids=lambda q:
 
 
 def spec_of(net="conv", latent=4, posterior=QUANTIZERS[0], context=0, net_width=8, **settings):
-    return Spec.of(
+    return Spec.parse(
         architecture={"name": "vq-vae-2", "channels": 6} | settings,
         net={"name": net, "width": net_width},
         latent=latent,
@@ -345,6 +345,6 @@ def test_invalid_settings_raise(settings, message):
 
 
 def test_posterior_without_a_codebook_raises():
-    spec = Spec.of(architecture="vq-vae-2", net="conv", latent=4)
+    spec = Spec.parse(architecture="vq-vae-2", net="conv", latent=4)
     with pytest.raises(VariedError, match="needs a posterior with a codebook; use posterior='vq'"):
         compose(spec, SHAPE)
