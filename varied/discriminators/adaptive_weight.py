@@ -96,7 +96,7 @@ def adaptive_weight(
     where :math:`h` are the parameters of the distribution on which both depend.
 
     Arguments:
-        px: p(x given z).
+        px: p(x | z).
         loss: A scalar.
         images: Images that were computed from the distribution.
         gradient: The gradient g of the adversarial loss with respect to the images.

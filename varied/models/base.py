@@ -20,7 +20,7 @@ Temperature = float | Sequence[float]
 
 
 class LatentModel(nn.Module, ABC):
-    """A latent variable model p(x, z) with an approximate posterior q(z given x).
+    """A latent variable model p(x, z) with an approximate posterior q(z | x).
 
     Training, evaluation and all other uses of a model rely on this interface alone. A model
     computes no loss; objectives compute it from a `Trace`.
@@ -28,7 +28,7 @@ class LatentModel(nn.Module, ABC):
 
     #: p(z), or None if each of several levels has a prior.
     prior: Prior | None
-    #: Whether p(x given z, c) depends on the context.
+    #: Whether p(x | z, c) depends on the context.
     decoder_reads_context: bool = True
     #: Whether the traces have an ``upper`` trace, that of a model of the latent variables.
     has_upper_trace: bool = False
@@ -96,11 +96,11 @@ class LatentModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x, c), with batch shape (B); its mean is the code of an example."""
+        """Return q(z | x, c), with batch shape (B); its mean is the code of an example."""
 
     @abstractmethod
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
 
     @abstractmethod
     def sample_prior(
@@ -120,7 +120,7 @@ class LatentModel(nn.Module, ABC):
         """
 
     def classify(self, x: Tensor) -> Tensor:
-        """Return the class probabilities q(y given x), with shape (B, C).
+        """Return the class probabilities q(y | x), with shape (B, C).
 
         Raises:
             VariedError: If the model has no classes.
@@ -128,7 +128,7 @@ class LatentModel(nn.Module, ABC):
         raise VariedError("This model has no classes; train one with architecture='m2'.")
 
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Draw examples from p(x given z) with z from the prior; shape (n, *event)."""
+        """Draw examples from p(x | z) with z from the prior; shape (n, *event)."""
         return self.decode(self.sample_prior(n, c), c).sample()
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -147,8 +147,8 @@ class PartFactory:
             features.
         encoder_net: Builds the network of the encoder, from the same arguments.
         decoder_net: Builds the network of the decoder, from the same arguments.
-        likelihood: Builds the head of p(x given z) from the shape of an example.
-        posterior: Builds the head of q(z given x) from the shape of a latent variable.
+        likelihood: Builds the head of p(x | z) from the shape of an example.
+        posterior: Builds the head of q(z | x) from the shape of a latent variable.
         prior: Builds p(z) from the shape of a latent variable and the number of context features.
         net_name: The name of the network.
     """
@@ -165,17 +165,17 @@ class PartFactory:
     net_name: str = "mlp"
 
     def encoder(self, head: Head) -> ConditionalDistribution:
-        """Return q(z given x, c) with a network from ``encoder_net``."""
+        """Return q(z | x, c) with a network from ``encoder_net``."""
         net = self.encoder_net(self.shape, head.param_shape, self.context)
         return ConditionalDistribution(net, head, self.shape)
 
     def decoder(self, head: Head) -> ConditionalDistribution:
-        """Return p(x given z, c) with a network from ``decoder_net``."""
+        """Return p(x | z, c) with a network from ``decoder_net``."""
         net = self.decoder_net(self.latent_shape, head.param_shape, self.context)
         return ConditionalDistribution(net, head, self.latent_shape)
 
     def conditional(self, inputs: Shape, head: Head, context: int) -> ConditionalDistribution:
-        """Return p(a given b, c) with a network from ``net``; b has shape ``inputs``."""
+        """Return p(a | b, c) with a network from ``net``; b has shape ``inputs``."""
         return ConditionalDistribution(self.net(inputs, head.param_shape, context), head, inputs)
 
 

@@ -1,4 +1,4 @@
-"""Classifiers q(y given x) of semi-supervised models, and their regularization."""
+"""Classifiers q(y | x) of semi-supervised models, and their regularization."""
 
 from __future__ import annotations
 

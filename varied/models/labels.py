@@ -66,7 +66,7 @@ class ClassLevel(Level):
     labeled example q has probability 1 on the label, so the KL is :math:`-\log p(y)`.
 
     Arguments:
-        logits: The logits of q(y given x) before labels are applied, with shape (S, B, C), where S
+        logits: The logits of q(y | x) before labels are applied, with shape (S, B, C), where S
             is the number of classifier inputs per example.
         c: The labels, with shape (B, C), zero rows where unknown; or None.
     """

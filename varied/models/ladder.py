@@ -98,7 +98,7 @@ class Ladder(LatentModel, AutocastModule):
 
     Arguments:
         blocks: Builds the networks of the levels.
-        likelihood: The head of p(x given z).
+        likelihood: The head of p(x | z).
         channels: The number of latent units, or of latent channels of a map, of each level.
         context: The number of context features.
         context_dropout: The probability of dropping the context of a row during training.
@@ -184,7 +184,7 @@ class Ladder(LatentModel, AutocastModule):
         return Independent(q, 1, validate_args=False)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
         batch_shape = z.shape[:-1]
         latents = z.reshape(-1, z.shape[-1]).split(self.sizes, 1)
 

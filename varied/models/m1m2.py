@@ -41,7 +41,7 @@ class ClassifiedVAE(LatentModel):
 
     Arguments:
         m1: The VAE, from data to codes.
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
         reads_data: Whether the classifier reads the data, not the codes.
     """
 
@@ -63,15 +63,15 @@ class ClassifiedVAE(LatentModel):
         return self.m1.event_shape
 
     def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given x), with shape (B, C)."""
+        """Return q(y | x), with shape (B, C)."""
         return self.class_logits(x).softmax(-1)
 
     def class_logits(self, x: Tensor) -> Tensor:
-        """Return the logits of q(y given x), with shape (B, C), from the data or the mean codes."""
+        """Return the logits of q(y | x), with shape (B, C), from the data or the mean codes."""
         return self.classifier.outputs(x if self.reads_data else self.m1.encode(x).mean)
 
     def code_logits(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Return the logits of q(y given x) for draws of the codes.
+        """Return the logits of q(y | x) for draws of the codes.
 
         Arguments:
             x: The data, with shape (B, *event).
@@ -110,11 +110,11 @@ class _CodeLatent(ClassifiedVAE):
         return self.m1.params_per_element
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x), with batch shape (B)."""
+        """Return q(z | x), with batch shape (B)."""
         return self.m1.encode(x)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z), with the leading dimensions of ``z`` as batch shape."""
         return self.m1.decode(z)
 
 
@@ -123,7 +123,7 @@ class _WithM2(ClassifiedVAE):
 
     Arguments:
         m1: The VAE, from data to codes.
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
         reads_data: Whether the classifier reads the data, not the codes.
         m2: The model of the codes.
     """
@@ -209,7 +209,7 @@ class M1M2(_CodeLatent, _WithM2):
 
     Arguments:
         m1: The VAE, from data to codes.
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
         reads_data: Whether the classifier reads the data, not the codes.
         m2: The model of the codes.
     """
@@ -250,7 +250,7 @@ class JointM1M2(_CodeLatent, _WithM2):
 
     Arguments:
         m1: The VAE, from data to codes.
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
         reads_data: Whether the classifier reads the data, not the codes.
         m2: The model of the codes.
     """
@@ -268,7 +268,7 @@ class JointM1M2(_CodeLatent, _WithM2):
         """Return a trace with K = samples * C draws per example."""
         x = zero_missing(x, mask)
         z, levels, weights = self._enumerate_classes(x, c, samples)
-        # p(x given z) is equal for all classes; that of a single draw broadcasts to them.
+        # p(x | z) is equal for all classes; that of a single draw broadcasts to them.
         px = self.m1.decode(z if samples == 1 else levels[0].z)
         return Trace(x, px, levels, mask, weights, code=levels[0].z)
 
@@ -294,7 +294,7 @@ class SkipM1M2(_WithM2):
 
     Arguments:
         m1: The VAE, from data to codes; its decoder has the class as context.
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
         reads_data: Whether the classifier reads the data, not the codes.
         m2: The model of the codes.
     """
@@ -338,12 +338,12 @@ class SkipM1M2(_WithM2):
         return Trace(x, px, levels, mask, weights, code=torch.cat([y, codes], -1))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x) and the label or, without one, the most probable class."""
+        """Return q(z | x) and the label or, without one, the most probable class."""
         y = predict_class(self.class_logits(x), c)
         return d.Product(certain_class(y), self.m1.encode(x))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z, y), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, y), with the leading dimensions of ``z`` as batch shape."""
         y, z = split_class(z, c, self.num_classes)
         return self.m1.decode(z, y)
 

@@ -36,8 +36,8 @@ class ClassConditionalVAE(nn.Module):
 
     Arguments:
         trunk: The network from x to features, which all classes share.
-        encoder: q(z given features, y).
-        decoder: p(x given z, y).
+        encoder: q(z | features, y).
+        decoder: p(x | z, y).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ClassConditionalVAE(nn.Module):
 
         Arguments:
             x: The data, with shape (B, *event).
-            logits: The logits of q(y given x), with shape (B, C).
+            logits: The logits of q(y | x), with shape (B, C).
             c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
             mask: 1 where observed, with the shape of ``x``, or None.
             samples: The number of draws of z per class.
@@ -80,12 +80,12 @@ class ClassConditionalVAE(nn.Module):
 
         Arguments:
             x: The inputs, with shape (S, B, *event).
-            logits: The logits of q(y given x), with shape (S, B, C).
+            logits: The logits of q(y | x), with shape (S, B, C).
             c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
             samples: The number of draws of z per input and class.
 
         Returns:
-            p(x given y, z), the levels of z and y, and the weights, with shape (K, B), for
+            p(x | y, z), the levels of z and y, and the weights, with shape (K, B), for
             K = samples * C * S draws per example.
         """
         clamped = clamp_to_labels(logits, c)
@@ -110,11 +110,11 @@ class ClassConditionalVAE(nn.Module):
         return self.decoder(z, y), [Level(z, q, self.prior.normal()), class_level], weights
 
     def encode(self, x: Tensor, y: Tensor) -> Distribution:
-        """Return q(z given x, y), with batch shape (B)."""
+        """Return q(z | x, y), with batch shape (B)."""
         return self.encoder(self.trunk.outputs(x), y)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, c: Tensor | None) -> Distribution:
-        """Return p(x given y, z) for the concatenation of y and z; labels replace y."""
+        """Return p(x | y, z) for the concatenation of y and z; labels replace y."""
         y, z = split_class(z, c, self.num_classes)
         return self.decoder(z, y)  # type: ignore[no-any-return]
 
@@ -134,7 +134,7 @@ class M2(LatentModel):
         L(x, y) &= -\mathbb E_q \log p(x \mid y, z) + KL(q(z \mid x, y), p(z)) - \log p(y) \\
         U(x) &= \sum_y q(y \mid x) \, L(x, y) - H(q(y \mid x))
 
-    A pass evaluates every class and weights it by q(y given x), or by the label. The
+    A pass evaluates every class and weights it by q(y | x), or by the label. The
     ``reconstruction`` and the ``kl`` of its trace sum to L for a labeled example and to U for an
     unlabeled one. The sum over classes is exact, not sampled.
 
@@ -147,8 +147,8 @@ class M2(LatentModel):
         https://arxiv.org/abs/1406.5298
 
     Arguments:
-        classifier: The network of q(y given x); its outputs are logits, with shape (C).
-        vae: p(x, y, z) and q(z given x, y).
+        classifier: The network of q(y | x); its outputs are logits, with shape (C).
+        vae: p(x, y, z) and q(z | x, y).
     """
 
     provides = frozenset({"density"})
@@ -199,16 +199,16 @@ class M2(LatentModel):
         return self.vae.trace(x, self.classifier.outputs(x), c, mask, samples)
 
     def classify(self, x: Tensor) -> Tensor:
-        """Return q(y given x), with shape (B, C)."""
+        """Return q(y | x), with shape (B, C)."""
         return self.classifier.outputs(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x, y) with the label or, without one, the most probable class."""
+        """Return q(z | x, y) with the label or, without one, the most probable class."""
         y = predict_class(self.classifier.outputs(x), c)
         return d.Product(certain_class(y), self.vae.encode(x, y))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given y, z), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | y, z), with the leading dimensions of ``z`` as batch shape."""
         return self.vae.decode(z, c)
 
     def sample_prior(
@@ -232,13 +232,13 @@ def build_m2(
 
     Arguments:
         factory: Builds the parts.
-        classifier: The network of q(y given x): "same" as the other networks, "mlp", "conv" or
+        classifier: The network of q(y | x): "same" as the other networks, "mlp", "conv" or
             "resnet".
         dropout: The dropout probability of the classifier; 0.2 to 0.5 is usual with few labels.
         augment: The strength of random affine transforms of the classifier's input during training:
             1 is usual with few labels, 0 is off. The objective stays a bound, since any q(y given
             x) is valid and the decoder still reconstructs the original image.
-        hidden_units: The number of hidden units from the features of x to q(z given x, y), which is
+        hidden_units: The number of hidden units from the features of x to q(z | x, y), which is
             computed for each class.
     """
     num_classes, size = class_and_latent_sizes(factory, "m2")
@@ -268,7 +268,7 @@ def class_and_latent_sizes(factory: PartFactory, name: str) -> tuple[int, int]:
 
 
 def build_class_encoder(units: int, head: Head, num_classes: int) -> ConditionalDistribution:
-    """Return q(z given features, y), with one hidden layer, since it runs once per class."""
+    """Return q(z | features, y), with one hidden layer, since it runs once per class."""
 
     def net(shape: Shape) -> nn.Module:
         return nn.Sequential(nn.SiLU(), mlp(shape, head.param_shape, width=units, depth=1))

@@ -61,9 +61,9 @@ class VAE(LatentModel):
         Auto-Encoding Variational Bayes (Kingma & Welling, 2013), https://arxiv.org/abs/1312.6114
 
     Arguments:
-        encoder: q(z given x, c).
-        decoder: p(x given z, c).
-        prior: A module from a context (or None) to p(z given c).
+        encoder: q(z | x, c).
+        decoder: p(x | z, c).
+        prior: A module from a context (or None) to p(z | c).
         context_dropout: The probability of dropping the context of a row during training, so that
             one model learns to sample with and without a context.
     """
@@ -116,11 +116,11 @@ class VAE(LatentModel):
         return Trace(x, self.decoder(z, c), [Level(z, q, self.prior(c))], mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z given x, c), with batch shape (B)."""
+        """Return q(z | x, c), with batch shape (B)."""
         return self.encoder(x, c)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x given z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
         return self.decoder(z, c)  # type: ignore[no-any-return]
 
     def sample_prior(

@@ -30,7 +30,7 @@ def ms_ssim_loss(trace: Trace) -> Tensor:
     with the luminance similarity :math:`\ell` and the contrast-structure similarity c, from windows
     of 11 pixels, at each of S scales, which halve the image. Images below 176 pixels have fewer
     scales (28 pixels have two), whose weights are normalized to sum to 1. Missing pixels count as
-    equal. The reconstruction is the mean of p(x given z).
+    equal. The reconstruction is the mean of p(x | z).
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),
