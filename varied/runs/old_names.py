@@ -8,10 +8,12 @@ back.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
+
+from varied.data.tables import TableDialect
 
 #: The format that this version writes.
 FORMAT = 2
@@ -185,6 +187,13 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
 ]
 
+#: By encoding and byte order mark.
+OLD_ENCODINGS = {
+    ("utf-8", True): "utf-8-sig",
+    ("utf-16-le", True): "utf-16",
+    ("utf-16-be", True): "utf-16",
+}
+
 OLD_KINDS = {"picture": "image"}
 OLD_SOURCES = {"sprites-colour": "sprites-color"}
 OLD_DATA = {"few_labels": "n_labels"}
@@ -221,7 +230,35 @@ def old_kind(kind: str) -> str:
 
 def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain form of a codec of format 1 with the names of this version."""
-    return dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
+    if new["codec"] == "table":
+        names = [column["name"] for column in values["columns"]]
+        new["form"] = upgrade_dialect(values.get("form", {}), names)
+    return new
+
+
+def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the plain form of a table dialect of format 1 with the names of this version.
+
+    Format 1 also recorded the quotes, the line ends and the style of each number. It named the
+    types of polars and pyarrow, which cannot be restored from their names.
+
+    Arguments:
+        values: The plain form of format 1.
+        names: The names of the columns.
+    """
+    known = TableDialect().to_json()
+    new = {key: value for key, value in values.items() if key in known}
+    encoding = (values.get("encoding", "utf-8"), bool(values.get("bom")))
+    new["encoding"] = OLD_ENCODINGS.get(encoding, encoding[0])
+    tokens = {name: values.get("missing", "") for name in names} | values.get("tokens", {})
+    new["missing"] = {name: token for name, token in tokens.items() if token}
+    new["dates"] = {
+        name: re.sub(r"%\df", "%f", date_format).replace("%-", "%")
+        for name, date_format in values.get("dates", {}).items()
+    }
+    new["library"] = values.get("kind", "pandas")
+    return new if new["library"] == "pandas" else new | {"dtypes": {}}
 
 
 def upgrade_data(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class TableResult(Result):
         from varied.data.tables import to_frame
 
         form = TableDialect.from_json(self.form)
-        indexed = form.kind not in ("polars", "pyarrow")
+        indexed = form.library not in ("polars", "pyarrow")
         return to_frame(self.array if indexed else _told(self.array), form)
 
     def __repr__(self) -> str:
