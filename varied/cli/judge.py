@@ -43,7 +43,7 @@ def detect(
     with console.status("Scoring"):
         found = here.detect(source, method=method, samples=samples, max_fpr=max_fpr)
         path = found.save(unused_path(out))
-    _strangers(here, found.items)
+    _print_unseen_levels(here, found.items)
     if found.line is None:
         console.say(
             "There are too few validation rows for a line that keeps its promise; go by p, the "
@@ -60,9 +60,9 @@ def detect(
     console.say(f"Wrote {path}: {what}, strangest first.")
 
 
-def _strangers(here: Run, items: RawData) -> None:
-    """Say which levels the run never learned."""
-    for sentence in getattr(here.codec, "strangers", lambda items: ())(items):
+def _print_unseen_levels(here: Run, items: RawData) -> None:
+    """Print the levels that are not in the training rows."""
+    for sentence in here.codec.unseen_level_notes(items):
         console.say(sentence)
 
 

@@ -60,7 +60,7 @@ def attributes(items: RawData, codec: Codec, more: Any = None) -> dict[str, Attr
         for column in codec.learned:
             cells = items.x[column.name]
             if isinstance(column, NumericColumn):
-                every[column.name] = _halved(column.name, column.numbers(cells))
+                every[column.name] = _halved(column.name, column.to_float(cells))
             else:
                 words = [str(cell) for cell in cells.astype(object).where(cells.notna(), "")]
                 every[column.name] = _of(column.name, words)

@@ -159,7 +159,7 @@ def detect(
         columns, form = tuple(column.name for column in codec.learned), dict(codec.form)
         cost, often = (codec.layout.by_column(one) for one in (cost, often))
         # A level that none of n rows had costs as much as one that a row in n has.
-        new = torch.from_numpy(math.log(known) * codec.unseen(items))
+        new = torch.from_numpy(math.log(known) * codec.unseen_mask(items))
         cost, nats = cost + new.float(), nats + new.sum(1)
     score = normal.score(nats, found.distance).numpy()
     others = usual.score.numpy()

@@ -115,9 +115,9 @@ def imputation_scale(run: OpenRun) -> float:
 def _told(column: Column, drawn: list[pd.Series[Any]]) -> tuple[pd.Series[Any], dict[str, Any]]:
     """Return the value of each cell, and how sure it is."""
     if isinstance(column, NumericColumn):
-        numbers = np.stack([column.numbers(one) for one in drawn], 1)
-        low, high = (column.restore(np.quantile(numbers, share, 1)) for share in TAILS)
-        return column.restore(numbers.mean(1)), {"low": low, "high": high}
+        numbers = np.stack([column.to_float(one) for one in drawn], 1)
+        low, high = (column.from_float(np.quantile(numbers, share, 1)) for share in TAILS)
+        return column.from_float(numbers.mean(1)), {"low": low, "high": high}
     table = pd.concat(drawn, axis=1)
     if column.dtype in ("Int64", "float64") and column.kind != "yes/no":  # its levels have an order
         ranked = np.sort(table.to_numpy(dtype=float), axis=1)

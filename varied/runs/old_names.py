@@ -187,6 +187,14 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^(prior\.)?net\.places$", r"\1net.position_embedding"),
 ]
 
+OLD_COLUMN = {"how": "type", "gaps": "has_missing"}
+OLD_COLUMN_TYPES = {
+    "number": "numeric",
+    "choice": "categorical",
+    "aside": "ignored",
+    "answer": "target",
+}
+
 #: By encoding and byte order mark.
 OLD_ENCODINGS = {
     ("utf-8", True): "utf-8-sig",
@@ -232,8 +240,19 @@ def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plain form of a codec of format 1 with the names of this version."""
     new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
     if new["codec"] == "table":
+        new["columns"] = [_upgrade_column(column) for column in values["columns"]]
         names = [column["name"] for column in values["columns"]]
         new["form"] = upgrade_dialect(values.get("form", {}), names)
+    return new
+
+
+def _upgrade_column(values: Mapping[str, Any]) -> dict[str, Any]:
+    new = _renamed(values, OLD_COLUMN)
+    new["type"] = OLD_COLUMN_TYPES.get(new["type"], new["type"])
+    if new["type"] in ("ignored", "target"):
+        new.pop("has_missing", None)
+    if new["type"] == "target":
+        new.pop("value", None)
     return new
 
 

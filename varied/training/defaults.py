@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data import Codec, ContextCodec, RawData, fit_codec
-from varied.data.codecs.column_types import ANSWER
+from varied.data.codecs.column_types import TARGET
 from varied.errors import VariedError, lookup, suggest
 from varied.likelihoods import LIKELIHOODS
 from varied.posteriors import POSTERIORS
@@ -88,7 +88,7 @@ def resolve(rows: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     said = dict(data.get("column_types") or {})
     answers = _answers(rows, parts, said)
     if answers:
-        data["column_types"] = said | dict.fromkeys(answers, ANSWER)
+        data["column_types"] = said | dict.fromkeys(answers, TARGET)
     codec = _codec(rows, parts.get("likelihood"), data)
     reasons = _reasons(codec, len(rows), {*parts, *asked})
     reasons += [f"{name} is left out of the rows, which would tell the answer." for name in answers]

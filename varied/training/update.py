@@ -91,8 +91,8 @@ def prepare_update(
     parts = split(items, seed=spec.plan.seed)
     base.codec.encode(items.take(parts.train[:1]))  # complain before there is a folder
     told = f"Goes on from the weights of {base.folder}, with its columns, scales and classes."
-    strangers = getattr(base.codec, "strangers", lambda items: ())(items)
-    choice = ResolvedConfig(spec, base.codec, base.context, (told, *strangers))
+    unseen = base.codec.unseen_level_notes(items)
+    choice = ResolvedConfig(spec, base.codec, base.context, (told, *unseen))
     store = Store(out)
     data = store.describe_data(items, parts, {} if labels is None else {"labels": labels})
     data |= {"n_labels": 0, "model": "update", "from": str(base.folder.resolve())}

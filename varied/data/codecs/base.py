@@ -82,6 +82,10 @@ class Codec(ABC):
         advice = self.advice(n).items()
         return [f"{part} = {value}, because {reason}." for part, (value, reason) in advice]
 
+    def unseen_level_notes(self, items: RawData) -> list[str]:
+        """Return a sentence for each column with levels that are not in the training rows."""
+        return []
+
     def to_json(self) -> dict[str, object]:
         """Return plain values that `open_codec` reads."""
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]

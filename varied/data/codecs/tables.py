@@ -1,4 +1,4 @@
-"""The codec of tables: each column by itself, gaps kept as gaps."""
+"""The codec of tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from varied.data.codecs.base import Array, Codec, validate_shape
-from varied.data.codecs.column_types import column_of
+from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     CategoricalColumn,
-    Cells,
     Column,
+    EncodedColumn,
     IgnoredColumn,
+    LearnedColumn,
     NumericColumn,
     TargetColumn,
-    open_column,
+    column_from_json,
 )
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import truncate
@@ -30,21 +31,20 @@ from varied.errors import VariedError, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TableCodec"]
-
-#: Rows below which few latents can be told apart, and how many a table gets at most.
-FEW_ROWS, MOST_LATENTS = 320, 16
-#: What one message tells of at most.
-MOST_TOLD = 8
+#: With at least this many rows, the latent dimension is the number of columns, up to a maximum.
+_ENOUGH_ROWS, _MAX_LATENT = 320, 16
+#: The number of columns that a message lists.
+_LISTED = 8
 
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
-    """Rows of a table: as many numbers as `varied.likelihoods.TableRow` reads.
+    """The codec of a table, whose rows `varied.likelihoods.TableRow` models.
 
     Arguments:
-        columns: Every column of the table, in its order.
-        form: How the table was written, so that it is given back so.
+        columns: All columns of the table, in order.
+        form: The dialect of the table as plain values, see `varied.data.tables.TableDialect`.
+        notes: Notes for the user, one sentence each.
     """
 
     kind: ClassVar[str] = "table"
@@ -56,7 +56,7 @@ class TableCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
+        columns = tuple(c if isinstance(c, Column) else column_from_json(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
         validate_shape(self.shape if self.learned else (), True)
 
@@ -66,171 +66,172 @@ class TableCodec(Codec):
 
         Arguments:
             items: The rows.
-            column_types: What columns are, where the person knows better: "number", "category" or
-                "ignore", by name.
+            column_types: The types of columns that are not to be inferred: "number", "category"
+                or "ignore", by column name.
 
         Raises:
-            VariedError: If a name is unknown, or nothing is left to learn.
+            VariedError: If a name is unknown, or no column can be learned.
         """
-        frame, asked = _frame(items), dict(column_types or {})
-        for name in asked:
+        frame, types = _frame(items), dict(column_types or {})
+        for name in types:
             if name not in frame.columns:
                 near = truncate(suggest(name, list(frame.columns)), 200)
                 raise VariedError(f"The table has no column '{name}': {near}")
         digits = items.form.get("decimals", {})
-        found = tuple(
-            column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
+        columns = tuple(
+            infer_column(frame[name], types.get(name), digits.get(name)) for name in frame.columns
         )
-        if not any(column.word for column in found):
-            kinds = "; ".join(
-                f"{truncate(column.name)}: {column.kind}" for column in found[:MOST_TOLD]
-            )
+        if not any(isinstance(column, LearnedColumn) for column in columns):
+            kinds = "; ".join(f"{truncate(c.name)}: {c.kind}" for c in columns[:_LISTED])
             raise VariedError(
-                f"The table has no column to learn from ({kinds}): give another table, or say "
-                "which column is a number or a category (column_types={...}, --column-types NAME=category)."
+                f"The table has no column to learn from ({kinds}): give another table, or declare "
+                "a column as a number or a category (column_types={...}, or --column-types "
+                "NAME=category)."
             )
-        return cls(found, dict(items.form), tuple(_notes(found)))
+        return cls(columns, dict(items.form), tuple(_notes(columns)))
 
     @property
-    def learned(self) -> tuple[Column, ...]:
-        """The columns that a model learns, in order."""
-        return tuple(column for column in self.columns if column.word)
+    def learned(self) -> tuple[LearnedColumn, ...]:
+        """The columns that the model learns, in order."""
+        return tuple(column for column in self.columns if isinstance(column, LearnedColumn))
 
     @cached_property
     def layout(self) -> ColumnLayout:
-        """Where they stand in a row."""
-        return ColumnLayout.of(self.words)
+        """The positions of the columns in an encoded row."""
+        return ColumnLayout.of(self.layout_text)
 
     @property
-    def words(self) -> str:
-        """The layout as `varied.likelihoods.TableRow` is told it."""
-        return " ".join(column.word for column in self.learned)
+    def layout_text(self) -> str:
+        """The layout as a setting of `varied.likelihoods.TableRow`."""
+        return " ".join(column.layout_code for column in self.learned)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """One row: flags, scores, options."""
+        """The shape of an encoded row."""
         return (self.layout.width,)
 
     def advice(self, n: int) -> dict[str, tuple[object, str]]:
-        """Return for each part its suggested value and the reason."""
-        advice, columns = super().advice(n), len(self.learned)
-        if n >= FEW_ROWS:
+        """Return the suggested value of each part, and the reason for it."""
+        advice = super().advice(n)
+        if n >= _ENOUGH_ROWS:
+            latent = min(_MAX_LATENT, max(2, len(self.learned)))
             reason = (
-                "units in excess fall silent, and few tables need more than 16 or a column each"
+                "unused latent units become inactive, and few tables need more than one per "
+                f"column, or more than {_MAX_LATENT}"
             )
-            advice["latent"] = (min(MOST_LATENTS, max(2, columns)), reason)
+            advice["latent"] = (latent, reason)
         return advice
 
     def suggest(self, n: int) -> dict[str, object]:
-        """Return the parts that fit a table of `n` training rows."""
-        return super().suggest(n) | {"likelihood": {"name": "table", "layout": self.words}}
+        """Return the suggested parts for a table of `n` training rows."""
+        return super().suggest(n) | {"likelihood": {"name": "table", "layout": self.layout_text}}
 
     def encode(self, items: RawData | Array) -> Tensor:
-        """Return float32 with shape `(N, W)`.
+        """Encode rows.
+
+        Returns:
+            The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or has another type than the run knows.
+            VariedError: If a column is missing or has another type than in training.
         """
-        frame = self._matched(_frame(items))
+        frame = self._check_columns(_frame(items))
         cells = [column.encode(frame[column.name]) for column in self.learned]
-        known = np.stack([one.known for one in cells], 1)
-        scores = [one.score[:, None] for one in cells if one.score is not None]
-        chosen = [one.option[:, None] for one in cells if one.option is not None]
-        options = [
-            np.arange(size) == option
-            for size, option in zip(self.layout.sizes, chosen, strict=True)
+        observed = np.stack([c.observed for c in cells], 1)
+        scores = [c.score[:, None] for c in cells if c.score is not None]
+        choices = [c.choice[:, None] for c in cells if c.choice is not None]
+        one_hot = [
+            np.arange(size) == choice
+            for size, choice in zip(self.layout.sizes, choices, strict=True)
         ]
-        return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
+        return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
     def load(self, stored: Tensor) -> Tensor:
-        """Return the stored rows: they are already as the model sees them."""
+        """Return stored rows as the model sees them."""
         return stored.to(torch.float32)
 
     def decode(self, x: Tensor, classes: Sequence[str | None] | None = None) -> pd.DataFrame:
-        """Return rows as the person has them: all columns, in their order and types.
+        """Decode rows to a frame with all columns of the table, in their order and types.
 
         Arguments:
-            x: Rows as the model has them, with shape (N, W).
-            classes: The class of each by its name, for the column of a label that is not read.
+            x: Encoded rows, with shape (N, W).
+            classes: The name of the class of each row, for the target column.
         """
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
-        flags, numbers, _ = self.layout.parts
-        known, scores, options = np.split(rows, [flags, flags + numbers], 1)
+        n_flags, n_scores, _ = self.layout.parts
+        observed, scores, one_hot = np.split(rows, [n_flags, n_flags + n_scores], 1)
         score = dict(zip(self.layout.numbers, scores.T, strict=True))
-        parts = np.split(options, np.cumsum(self.layout.sizes)[:-1], 1)
-        option = {
-            column: part.argmax(1) for column, part in zip(self.layout.choices, parts, strict=False)
-        }
-        found: dict[str, Any] = {}
+        blocks = np.split(one_hot, np.cumsum(self.layout.sizes), 1)
+        choice = {i: b.argmax(1) for i, b in zip(self.layout.choices, blocks, strict=False)}
+        cells: dict[str, Any] = {}
         for i, column in enumerate(self.learned):
-            cells = Cells(known[:, i] > 0.5, score.get(i), option.get(i))
-            found[column.name] = column.decode(cells)
-        for column in self.columns:
-            if isinstance(column, TargetColumn) and classes is not None:
-                found[column.name] = column.of(classes)
-            elif isinstance(column, IgnoredColumn):
-                found[column.name] = column.decode(Cells(np.ones(len(rows))))
-        return pd.DataFrame({column.name: found[column.name] for column in self.columns})
+            encoded = EncodedColumn(observed[:, i] > 0.5, score.get(i), choice.get(i))
+            cells[column.name] = column.decode(encoded)
+        for other in self.columns:
+            if isinstance(other, TargetColumn):
+                cells[other.name] = other.decode(classes or [None] * len(rows))
+            elif isinstance(other, IgnoredColumn):
+                cells[other.name] = other.decode(len(rows))
+        return pd.DataFrame({column.name: cells[column.name] for column in self.columns})
 
     def to_images(self, x: Tensor) -> Array:
-        """Return the numbers of each row: a table has no look."""
+        """Return encoded rows as an array: a table has no image."""
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
-    def unseen(self, items: RawData) -> Array:
-        """Return which cells have a level that was never seen, as bool (N, learned columns)."""
-        frame = self._matched(_frame(items))
+    def unseen_mask(self, items: RawData) -> Array:
+        """Return which cells have a level that is not in the training rows.
+
+        Returns:
+            Booleans with shape (N, C), for the C learned columns.
+        """
+        frame = self._check_columns(_frame(items))
         none = np.zeros(len(frame), bool)
-        cells = [
-            column.unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
+        masks = [
+            column.is_unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
             for column in self.learned
         ]
-        return np.stack(cells, 1)
+        return np.stack(masks, 1)
 
-    def strangers(self, items: RawData) -> list[str]:
-        """Return a sentence for each column that has levels which the training rows have not."""
-        frame, new, said = _frame(items), self.unseen(items), []
-        for index, column in enumerate(self.learned):
-            found = list(dict.fromkeys(frame[column.name][new[:, index]]))
-            if found:
-                some = ", ".join(truncate(repr(level)) for level in found[:3])
-                some += ", ..." if len(found) > 3 else ""
+    def unseen_level_notes(self, items: RawData) -> list[str]:
+        """Return a sentence for each column with levels that are not in the training rows."""
+        frame, mask, notes = _frame(items), self.unseen_mask(items), []
+        for i, column in enumerate(self.learned):
+            levels = list(dict.fromkeys(frame[column.name][mask[:, i]]))
+            if levels:
+                listed = ", ".join(truncate(repr(level)) for level in levels[:3])
+                more = ", ..." * (len(levels) > 3)
                 name = truncate(column.name)
-                said.append(f"{name} has levels that were not there in training: {some}.")
-        return said
+                notes.append(
+                    f"{name} has levels that are not in the training rows: {listed}{more}."
+                )
+        return notes
 
     def to_json(self) -> dict[str, object]:
-        """Return plain values that `open_codec` reads."""
+        """Return plain values for `open_codec`."""
         columns = [column.to_json() for column in self.columns]
-        return {
-            "codec": self.kind,
-            "columns": columns,
-            "form": dict(self.form),
-            "notes": list(self.notes),
-        }
+        return super().to_json() | {"columns": columns, "form": dict(self.form)}
 
-    def _matched(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns that are learned, in the types that the run knows."""
-        problems = []
-        frame = frame.copy(deep=False)
+    def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Convert the learned columns to their types in training."""
+        problems, frame = [], frame.copy(deep=False)
         for column in self.learned:
-            if column.name not in frame.columns:
-                problems.append(f"there is no column '{truncate(column.name)}'")
-            elif str(frame[column.name].dtype) != column.dtype:
-                try:
-                    frame[column.name] = frame[column.name].astype(column.dtype)
-                except (TypeError, ValueError):
-                    problems.append(
-                        f"'{truncate(column.name)}' is {frame[column.name].dtype} and the run knows "
-                        f"{column.dtype}"
-                    )
+            try:
+                frame[column.name] = frame[column.name].astype(column.dtype)
+            except KeyError:
+                problems.append(f"column '{truncate(column.name)}' is missing")
+            except (TypeError, ValueError):
+                dtype = frame[column.name].dtype
+                problems.append(
+                    f"column '{truncate(column.name)}' is {dtype} instead of {column.dtype}"
+                )
         if problems:
+            more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
-                "This table is not like the one of the run, since "
-                f"{'; '.join(problems[:MOST_TOLD])}{', ...' * (len(problems) > MOST_TOLD)}: give "
-                "one with the same columns."
+                f"The table differs from that of the run: {'; '.join(problems[:_LISTED])}{more}: "
+                "give one with the same columns."
             )
         return frame
 
@@ -242,26 +243,25 @@ def _frame(items: RawData | Array) -> Any:
 
 
 def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Say what was understood of the columns."""
+    """Return sentences on the kinds of columns, on frequent values and on rare levels."""
     kinds: dict[str, list[str]] = {}
     for column in columns:
         kinds.setdefault(column.kind, []).append(column.name)
-    notes = [f"{_several(names)}: {kind}." for kind, names in kinds.items()]
+    notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
     for column in columns:
+        name = truncate(column.name)
         if isinstance(column, NumericColumn) and column.frequent:
-            values = column.restore(np.array(column.frequent))
-            some = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(
-                f"{truncate(column.name)}: places of their own for {some}, which came often."
-            )
+            values = column.from_float(np.array(column.frequent))
+            listed = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
+            notes.append(f"{name}: frequent values are modeled as categories ({listed}).")
         if isinstance(column, CategoricalColumn) and column.rare:
             notes.append(
-                f"{truncate(column.name)}: its {len(column.levels):,} most frequent levels have places "
-                f"of their own, and the other {len(column.rare):,} share one."
+                f"{name}: the {len(column.levels):,} most frequent levels are modeled "
+                f"individually, the other {len(column.rare):,} as one category."
             )
     return notes
 
 
-def _several(names: list[str], most: int = 6) -> str:
+def _list_names(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(truncate(name, 80) for name in names[:most]) + more
