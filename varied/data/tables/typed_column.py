@@ -47,21 +47,17 @@ def assemble(
     columns: Mapping[str, TypedColumn], notes: Iterable[str] = (), **settings: Any
 ) -> Table:
     """Return the frame of columns, its dialect with further `settings`, and all notes."""
-    frame = pd.DataFrame({name: c.values for name, c in columns.items()}).reset_index(drop=True)
-
-    def collect(attribute: str) -> dict[str, Any]:
-        values = {name: vars(column)[attribute] for name, column in columns.items()}
-        return {name: value for name, value in values.items() if value is not None}
-
+    items = columns.items()
     dialect = TableDialect(
-        missing={name: token for name, token in collect("missing").items() if token},
-        dates=collect("date_format"),
-        decimals=collect("decimals"),
-        levels=collect("levels"),
-        dtypes=collect("dtype"),
-        ordered=tuple(name for name, column in columns.items() if column.is_ordered),
+        missing={name: c.missing for name, c in items if c.missing},
+        dates={name: c.date_format for name, c in items if c.date_format},
+        decimals={name: c.decimals for name, c in items if c.decimals is not None},
+        levels={name: c.levels for name, c in items if c.levels is not None},
+        dtypes={name: c.dtype for name, c in items if c.dtype},
+        ordered=tuple(name for name, c in items if c.is_ordered),
         **settings,
     )
+    frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)
     return frame, dialect, (*notes, *(note for c in columns.values() for note in c.notes))
 
 
