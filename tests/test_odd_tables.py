@@ -1,4 +1,4 @@
-"""Two thousand odd tables and arrays: each gives rows like it back, or is refused in a sentence."""
+"""Thousands of random tables and arrays either give samples like them or are refused clearly."""
 
 from __future__ import annotations
 
@@ -18,160 +18,157 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from data_strategies import arrays, arrow_tables, matrices, pandas_frames, polars_frames, texts
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from odd import arrays, arrow_tables, matrices, pandas_frames, polars_frames, texts
 
 from varied import estimators
 from varied.atomic_io import read_json, write_json
-from varied.data.codecs.column_types import column_of
-from varied.data.codecs.columns import Cells
+from varied.data.codecs.column_types import infer_column
+from varied.data.codecs.columns import EncodedColumn
 from varied.data.tables import read_table
 from varied.errors import VariedError
 from varied.training import prepare, table_figures
 
 TINY = {"steps": 1, "batch_size": 8, "width": 4, "latent": 1, "net": "mlp", "threads": 1}
 TINY |= {"precision": "float32", "compile": "no"}
-MADE = 5
+N_SAMPLES = 5
 
 
-# What each must do
+# Checks of a source
 
 
-def sentence(text: str) -> bool:
-    """Whether a message is one sentence, of a length that a person reads."""
-    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
-    return "\n" not in text and len(text) < 700 and not re.search(r"[.?!] +[A-Z]", bare)
+def is_sentence(text: str) -> bool:
+    """Whether a message is one sentence of readable length."""
+    unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
+    return "\n" not in text and len(text) < 700 and not re.search(r"[.?!] +[A-Z]", unquoted)
 
 
-def lived(source, folder: Path):
-    """Train and sample; return what was made, or None where the source was refused."""
+def sample_from(source, folder: Path):
+    """Train on a source and sample; return None if the source is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             job = prepare(source, out=folder, **TINY)
             losses = [float(event.parts["loss"]) for event in job.train()]
         except VariedError as error:
-            assert sentence(str(error)), str(error)
+            assert is_sentence(str(error)), str(error)
             return None
         assert np.isfinite(losses).all()
-        return job.deliver().sample(MADE)
+        return job.deliver().sample(N_SAMPLES)
 
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
-    """Return new folders, one after the other."""
+    """Return an iterator of new folders."""
     base = tmp_path_factory.mktemp("odd")
     return (base / str(i) for i in itertools.count())
 
 
-def same_column(made: pd.Series, given: pd.Series) -> None:
-    """Hold a made column of pandas against the person's."""
-    name, kind = given.name, given.dtype
-    holds_gaps = kind.kind not in "iub" or isinstance(kind, pd.api.extensions.ExtensionDtype)
-    assert made.dtype == kind or (made.isna().any() and not holds_gaps), (name, made.dtype, kind)
-    there, known = made.dropna(), given.dropna()
-    if isinstance(kind, pd.ArrowDtype) and str(kind).startswith("string_view"):
-        return  # pandas itself knows nothing of its kind
-    if isinstance(kind, pd.CategoricalDtype):
-        assert made.cat.categories.equals(given.cat.categories)
-        assert set(there) <= set(known)
-    elif pd.api.types.is_numeric_dtype(kind) and len(there):
-        assert np.isfinite(there.astype(float)).all()
-        wide = known.astype(float)
-        slack = 1e-6 * np.abs(wide).max()
-        assert wide.min() - slack <= there.astype(float).min()
-        assert there.astype(float).max() <= wide.max() + slack
-    elif isinstance(kind, pd.StringDtype):
-        assert set(there) <= set(known)
-    if not given.isna().any() and len(there):
-        assert not made.isna().any()
+def check_column(samples: pd.Series, original: pd.Series) -> None:
+    """Compare the dtype and the values of a sampled pandas column with the original."""
+    name, dtype = original.name, original.dtype
+    can_be_missing = dtype.kind not in "iub" or isinstance(dtype, pd.api.extensions.ExtensionDtype)
+    is_same_dtype = samples.dtype == dtype or (samples.isna().any() and not can_be_missing)
+    assert is_same_dtype, (name, samples.dtype, dtype)
+    values, expected = samples.dropna(), original.dropna()
+    if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("string_view"):
+        return  # pandas raises an error for its kind
+    if isinstance(dtype, pd.CategoricalDtype):
+        assert samples.cat.categories.equals(original.cat.categories)
+        assert set(values) <= set(expected)
+    elif pd.api.types.is_numeric_dtype(dtype) and len(values):
+        values, expected = values.astype(float), expected.astype(float)
+        assert np.isfinite(values).all()
+        tolerance = 1e-6 * np.abs(expected).max()
+        assert expected.min() - tolerance <= values.min()
+        assert values.max() <= expected.max() + tolerance
+    elif isinstance(dtype, pd.StringDtype):
+        assert set(values) <= set(expected)
+    if not original.isna().any() and len(values):
+        assert not samples.isna().any()
 
 
 def check_pandas(frame, folders):
-    made = lived(frame, next(folders))
-    if made is None:
+    result = sample_from(frame, next(folders))
+    if result is None:
         return
-    back = made.frame
-    for asked, name in zip(frame.columns, back.columns, strict=True):
-        assert name == (asked if isinstance(asked, int) else str(asked))
-    for place in range(frame.shape[1]):
-        same_column(back.iloc[:, place], frame.iloc[:, place])
-    again(made, folders)
+    samples = result.frame
+    expected = [name if isinstance(name, int) else str(name) for name in frame.columns]
+    assert samples.columns.tolist() == expected
+    for i in range(frame.shape[1]):
+        check_column(samples.iloc[:, i], frame.iloc[:, i])
+    check_files(result, folders)
 
 
-def check_other(frame, folders):
-    made = lived(frame, next(folders))
-    if made is None:
+def check_other_library(frame, folders):
+    result = sample_from(frame, next(folders))
+    if result is None:
         return
-    full = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
-    back = made.frame
-    assert type(back) is type(full)
-    if isinstance(full, pl.DataFrame):
-        assert back.schema == full.schema
+    original = frame.collect() if isinstance(frame, pl.LazyFrame) else frame
+    samples = result.frame
+    assert type(samples) is type(original)
+    if isinstance(original, pl.DataFrame):
+        assert samples.schema == original.schema
     else:
-        assert back.schema.types == full.schema.types
-        assert back.schema.names == full.schema.names
-    again(made, folders)
+        assert samples.schema.types == original.schema.types
+        assert samples.schema.names == original.schema.names
+    check_files(result, folders)
 
 
-def again(made, folders):
-    """Whatever was made can be written, and read again."""
-    for ending in (".csv", ".parquet"):
-        folder = next(folders)
+def check_files(result, folders):
+    """Write samples to files and read them again."""
+    for suffix in (".csv", ".parquet"):
         try:
-            path = made.save(folder / f"made{ending}")
+            path = result.save(next(folders) / f"samples{suffix}")
         except VariedError as error:
-            assert sentence(str(error)), str(error)
+            assert is_sentence(str(error)), str(error)
             continue
         frame, _, _ = read_table(path)
-        assert frame.shape[1] == made.array.shape[1]
-        assert len(frame) == MADE or not any(map(str.isalpha, made.array.columns))
+        assert frame.shape[1] == result.array.shape[1]
+        has_numeric_names = not any(map(str.isalpha, result.array.columns))
+        assert len(frame) == N_SAMPLES or has_numeric_names
 
 
 def check_text(file, folders):
-    contents, name = file
+    content, name = file
     folder = next(folders)
     folder.mkdir()
     path = folder / name
-    path.write_bytes(contents)
-    made = lived(str(path), folder / "run")
-    if made is None:
+    path.write_bytes(content)
+    result = sample_from(str(path), folder / "run")
+    if result is None:
         return
-    frame, form, _ = read_table(path)
-    assert list(made.array.columns) == list(frame.columns)
+    frame, dialect, _ = read_table(path)
+    assert list(result.array.columns) == list(frame.columns)
     for column in frame:
-        assert str(made.array[column].dtype) == str(frame[column].dtype)
+        assert str(result.array[column].dtype) == str(frame[column].dtype)
         if frame[column].dtype == object:
-            assert set(made.array[column].dropna()) <= set(frame[column].dropna())
-    written = made.save(folder / f"made{name[3:]}").read_bytes()
-    written = gzip.decompress(written) if name.endswith(".gz") else written
-    text = io.StringIO(written.decode(form.encoding).removeprefix("\ufeff"), newline="")
-    quoting = csv.QUOTE_NONE if form.quoting == "none" else csv.QUOTE_MINIMAL
-    options = {"delimiter": form.delimiter, "skipinitialspace": form.space, "quoting": quoting}
-    rows = list(csv.reader(text, strict=True, **options))
-    if form.header:
-        header = rows.pop(0)
-        named = ["" if column in form.unnamed else column for column in frame]
-        assert [h.strip() for h in header] == [n.strip() for n in named]
-    assert len(rows) == MADE
+            assert set(result.array[column].dropna()) <= set(frame[column].dropna())
+    content = result.save(folder / f"samples{name.removeprefix('table')}").read_bytes()
+    content = gzip.decompress(content) if name.endswith(".gz") else content
+    text = io.StringIO(content.decode(dialect.encoding), newline="")
+    rows = list(csv.reader(text, strict=True, delimiter=dialect.delimiter))
+    if dialect.header:
+        assert rows.pop(0) == list(frame)
+    assert len(rows) == N_SAMPLES
 
 
 def check_array(x, folders):
-    made = lived(x, next(folders))
-    if made is None:
+    result = sample_from(x, next(folders))
+    if result is None:
         return
-    given = x[0] if isinstance(x, tuple) else x
-    shape = given.shape if hasattr(given, "shape") else np.shape(given)
-    assert made.array.shape[0] == MADE
-    assert np.isfinite(made.array).all()
-    assert made.array[0].size in (np.prod(shape[1:], dtype=int), np.prod(shape[1:-1]) * 3)
+    original = x[0] if isinstance(x, tuple) else x
+    shape = original.shape if hasattr(original, "shape") else np.shape(original)
+    assert result.array.shape[0] == N_SAMPLES
+    assert np.isfinite(result.array).all()
+    assert result.array[0].size in (np.prod(shape[1:], dtype=int), np.prod(shape[1:-1]) * 3)
 
 
 CHECKS = [
     (check_pandas, pandas_frames()),
-    (check_other, arrow_tables()),
-    (check_other, polars_frames()),
+    (check_other_library, arrow_tables()),
+    (check_other_library, polars_frames()),
     (check_text, texts()),
     (check_array, arrays()),
 ]
@@ -181,7 +178,7 @@ LOOSE = settings(suppress_health_check=[*HealthCheck], deadline=None)
 
 @settings(LOOSE, max_examples=100)
 @given(CASES)
-def test_a_hundred_odd_things_give_rows_or_are_refused(folders, case):
+def test_random_data_give_samples_or_are_refused(folders, case):
     check, source = case
     check(source, folders)
 
@@ -190,56 +187,58 @@ def test_a_hundred_odd_things_give_rows_or_are_refused(folders, case):
 @pytest.mark.timeout(1200)
 @settings(LOOSE, max_examples=2000, phases=[Phase.explicit, Phase.generate])
 @given(CASES)
-def test_two_thousand_odd_things_give_rows_or_are_refused(folders, case):
+def test_two_thousand_random_data_give_samples_or_are_refused(folders, case):
     check, source = case
     check(source, folders)
 
 
-# What was found so, each by itself
+# Single cases that random data discovered
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
-def rows(**columns) -> pd.DataFrame:
-    """Return a table of sixty rows, which has a column that can be learned in any case."""
+def table(**columns) -> pd.DataFrame:
+    """Return a table of sixty rows with a further column that can be learned."""
     cells = {name: (list(v) * 60)[:60] for name, v in columns.items()}
-    kinds = {name: getattr(v, "dtype", None) for name, v in columns.items()}
-    frame = pd.DataFrame({name: pd.Series(v, dtype=kinds[name]) for name, v in cells.items()})
+    dtypes = {name: getattr(v, "dtype", None) for name, v in columns.items()}
+    frame = pd.DataFrame({name: pd.Series(v, dtype=dtypes[name]) for name, v in cells.items()})
     return frame.assign(learned=np.arange(60) % 7 / 2)
 
 
-def typed(kind, *cells) -> pd.DataFrame:
-    """Return a table with a column of a type."""
-    return rows().assign(odd=pd.Series((cells * 60)[:60], dtype=kind))
+def typed(dtype, *cells) -> pd.DataFrame:
+    """Return a table with a column of a dtype."""
+    return table().assign(odd=pd.Series((cells * 60)[:60], dtype=dtype))
 
 
-FOUND = {
-    "numbers whose differences overflow": rows(v=[1.7e308, -1.7e308, 2.5, *np.arange(40)]),
-    "numbers that round to infinity": rows(v=[1.7e308, 0.5, *np.arange(40)]),
-    "numbers whose squares vanish": rows(v=np.arange(60) * 1e-300),
-    "numbers that differ by the least": rows(v=[0.0, 5e-324, 1e-323, *np.arange(40)]),
-    "numbers the other way round": typed(">i8", *range(60)),
-    "answers beside NaT": rows(v=pd.Series([pd.NaT, False, True], dtype=object)),
-    "numbers beside NaT": rows(v=pd.Series([pd.NaT, *np.arange(59) / 2], dtype=object)),
-    "halves": typed("float16", 65504, 0.1, *range(30)),
-    "halves of arrow": typed(pd.ArrowDtype(pa.float16()), *np.arange(60, dtype="f2")),
-    "days of arrow": typed(pd.ArrowDtype(pa.date32()), dt.date(2024, 2, 29), None),
-    "days in milliseconds": typed(pd.ArrowDtype(pa.date64()), dt.date(2024, 2, 29), None),
-    "wide decimals": typed(pd.ArrowDtype(pa.decimal256(50, 2)), Decimal("1.50"), None),
-    "words of arrow": typed(pd.ArrowDtype(pa.string()), "a", "b", None),
-    "a dictionary of arrow": typed(pd.ArrowDtype(DICTIONARY), "a", "b", None),
-    "intervals": rows().assign(cut=pd.cut(pd.Series(np.arange(60) / 7), 4)),
-    "names on two lines": rows(**{"two\nlines": ["a", "b"], "n" * 5000: ["a", "b"]}),
-    "names that are no words": rows().set_axis([pd.Timestamp(0)], axis=1).assign(a=["x", "y"] * 30),
+TABLES = {
+    "numbers whose differences overflow": table(v=[1.7e308, -1.7e308, 2.5, *np.arange(40)]),
+    "numbers that round to infinity": table(v=[1.7e308, 0.5, *np.arange(40)]),
+    "numbers whose squares underflow": table(v=np.arange(60) * 1e-300),
+    "subnormal numbers": table(v=[0.0, 5e-324, 1e-323, *np.arange(40)]),
+    "big-endian integers": typed(">i8", *range(60)),
+    "booleans and NaT": table(v=pd.Series([pd.NaT, False, True], dtype=object)),
+    "numbers and NaT": table(v=pd.Series([pd.NaT, *np.arange(59) / 2], dtype=object)),
+    "float16": typed("float16", 65504, 0.1, *range(30)),
+    "Arrow float16": typed(pd.ArrowDtype(pa.float16()), *np.arange(60, dtype="f2")),
+    "Arrow date32": typed(pd.ArrowDtype(pa.date32()), dt.date(2024, 2, 29), None),
+    "Arrow date64": typed(pd.ArrowDtype(pa.date64()), dt.date(2024, 2, 29), None),
+    "Arrow decimal256": typed(pd.ArrowDtype(pa.decimal256(50, 2)), Decimal("1.50"), None),
+    "Arrow string": typed(pd.ArrowDtype(pa.string()), "a", "b", None),
+    "Arrow dictionary": typed(pd.ArrowDtype(DICTIONARY), "a", "b", None),
+    "intervals": table().assign(cut=pd.cut(pd.Series(np.arange(60) / 7), 4)),
+    "long names and line breaks": table(**{"two\nlines": ["a", "b"], "n" * 5000: ["a", "b"]}),
+    "column names that are not text": table()
+    .set_axis([pd.Timestamp(0)], axis=1)
+    .assign(a=["x", "y"] * 30),
 }
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_a_table_of_pandas_comes_back(folders, name):
-    check_pandas(FOUND[name], folders)
-    if name != "names that are no words":
-        made = lived(FOUND[name], next(folders))
-        assert made.array.iloc[:, 0].notna().any()
+@pytest.mark.parametrize("name", TABLES)
+def test_pandas_tables_give_samples_of_the_same_types(folders, name):
+    check_pandas(TABLES[name], folders)
+    if name != "column names that are not text":
+        samples = sample_from(TABLES[name], next(folders))
+        assert samples.array.iloc[:, 0].notna().any()
 
 
 NUMBERS = [
@@ -254,62 +253,66 @@ NUMBERS = [
 
 @pytest.mark.parametrize("values", NUMBERS)
 @pytest.mark.filterwarnings("error")
-def test_any_score_of_any_number_is_a_number(values):
+def test_scores_of_extreme_numbers_are_finite(values):
     cells = pd.Series(values, name="v", dtype=float)
-    column = column_of(cells, "number")
+    column = infer_column(cells, "number")
     scores = np.linspace(-4, 4, 999)
-    back = column.decode(Cells(np.ones(999), scores)).to_numpy()
-    assert np.isfinite(back).all()
-    assert (np.diff(back / 2) >= 0).all()
-    assert cells.min() <= back.min() <= back.max() <= cells.max()
-    seen = column.encode(cells).score
-    assert np.isfinite(seen).all()
-    assert np.abs(seen).max() < 5
-    assert np.isfinite(column.encode(pd.Series([-1.7e308, 1.7e308], name="v")).score).all()
+    decoded = column.decode(EncodedColumn(np.ones(999), scores)).to_numpy()
+    assert np.isfinite(decoded).all()
+    assert (np.diff(decoded / 2) >= 0).all()
+    assert cells.min() <= decoded.min() <= decoded.max() <= cells.max()
+    encoded = column.encode(cells).score
+    assert np.isfinite(encoded).all()
+    assert np.abs(encoded).max() < 5
+    extremes = pd.Series([-1.7e308, 1.7e308], name="v")
+    assert np.isfinite(column.encode(extremes).score).all()
 
 
 @pytest.mark.parametrize("name", [None, "two\nlines", "n" * 5000])
-def test_a_refusal_is_a_sentence_whatever_a_column_is_called(folders, name):
-    for cells in ([[1], [2]], [float("inf"), 1.0], [1, "a"], [pd.Timedelta(1)] * 2, ["a"] * 2):
-        frame = pd.DataFrame({name: pd.Series(cells * 30, dtype=object)})
-        assert lived(frame, next(folders)) is None
-        assert lived(pd.concat([frame, frame], axis=1), next(folders)) is None
+@pytest.mark.parametrize(
+    "cells",
+    [[[1], [2]], [float("inf"), 1.0], [1, "a"], [pd.Timedelta(1)] * 2, ["a"] * 2],
+    ids=["lists", "infinite", "mixed", "durations", "constant"],
+)
+def test_refusals_are_one_sentence_for_any_column_name(folders, name, cells):
+    frame = pd.DataFrame({name: pd.Series(cells * 30, dtype=object)})
+    assert sample_from(frame, next(folders)) is None
+    assert sample_from(pd.concat([frame, frame], axis=1), next(folders)) is None
 
 
-def test_names_that_are_no_words_are_told(folders):
-    job = prepare(FOUND["names that are no words"], out=next(folders), **TINY)
-    assert any("given back with words as names" in told for told in job.sentences)
+def test_column_names_that_become_text_are_noted(folders):
+    job = prepare(TABLES["column names that are not text"], out=next(folders), **TINY)
+    assert any("are converted to text" in sentence for sentence in job.sentences)
 
 
-def test_no_gap_becomes_a_level(folders):
-    made = lived(FOUND["a dictionary of arrow"], next(folders))
-    assert made.array["odd"].isna().any()
-    assert set(made.array["odd"].dropna()) <= {"a", "b"}
+def test_a_missing_cell_is_not_a_level(folders):
+    samples = sample_from(TABLES["Arrow dictionary"], next(folders)).array["odd"]
+    assert samples.isna().any()
+    assert set(samples.dropna()) <= {"a", "b"}
 
 
-def test_types_of_polars_and_arrow_come_back(folders):
+def test_polars_and_arrow_types_of_samples(folders):
     known = pl.Series("v", np.arange(30) / 4)
-    halves = known.cast(pl.Float16).alias("half")
-    none = pl.Series("none", [None] * 30)
-    never = pl.Series("never", [None] * 30, dtype=pl.Enum(["a", "b"]))
-    frame = pl.DataFrame([known, halves, none, never])
-    check_other(frame, folders)
-    check_other(pa.table({"v": np.arange(30) / 4, "none": pa.nulls(30)}), folders)
+    half = known.cast(pl.Float16).alias("half")
+    null = pl.Series("null", [None] * 30)
+    enum = pl.Series("enum", [None] * 30, dtype=pl.Enum(["a", "b"]))
+    check_other_library(pl.DataFrame([known, half, null, enum]), folders)
+    check_other_library(pa.table({"v": np.arange(30) / 4, "null": pa.nulls(30)}), folders)
 
 
 @pytest.mark.parametrize("name", ["a\tb", "a;b", "a|b", "a,b"])
-def test_the_name_of_a_lone_column_does_not_part_it(name, folders):
-    check_other(pa.table({name: np.arange(30) % 7}), folders)
+def test_a_single_column_may_have_a_delimiter_in_its_name(name, folders):
+    check_other_library(pa.table({name: np.arange(30) % 7}), folders)
 
 
-def test_text_with_a_nul_is_not_written_as_text(folders):
-    made = lived(rows(word=["a\0", "b\0"]), next(folders))
+def test_a_nul_character_is_not_written_as_csv(folders):
+    samples = sample_from(table(word=["a\0", "b\0"]), next(folders))
     with pytest.raises(VariedError, match="NUL"):
-        made.save(next(folders) / "made.csv")
+        samples.save(next(folders) / "samples.csv")
 
 
 @pytest.mark.parametrize(
-    ("x", "says"),
+    ("x", "message"),
     [
         (np.ma.masked_array(np.ones((30, 2)), np.arange(60).reshape(30, 2) == 3), "masked"),
         (np.ma.masked_array(np.ones(30, [("a", "?")]), True), "not numbers"),
@@ -319,14 +322,14 @@ def test_text_with_a_nul_is_not_written_as_text(folders):
         (torch.ones(30, 2, dtype=torch.complex64), "complex"),
     ],
 )
-def test_arrays_that_are_refused(folders, x, says):
-    with pytest.raises(VariedError, match=says) as caught:
+def test_refused_arrays(folders, x, message):
+    with pytest.raises(VariedError, match=message) as error:
         prepare(x, out=next(folders), **TINY)
-    assert sentence(str(caught.value))
+    assert is_sentence(str(error.value))
 
 
 def test_a_sparse_tensor_is_read(folders):
-    assert lived(torch.eye(30).to_sparse(), next(folders)) is not None
+    assert sample_from(torch.eye(30).to_sparse(), next(folders)) is not None
 
 
 # Estimators
@@ -335,8 +338,8 @@ SMALL = {"net": {"name": "mlp", "width": 4, "depth": 1}, "latent": 1, "steps": 1
 ALL = [getattr(estimators, name) for name in estimators.__all__]
 
 
-def said_by(estimator, x):
-    """Fit an estimator, and return all that it says of the rows."""
+def outputs_of(estimator, x):
+    """Fit an estimator, and return all its outputs for the rows."""
     y = np.arange(x.shape[0] if hasattr(x, "shape") else len(x)) % 2
     if hasattr(estimator, "fit_resample"):
         return [estimator.fit_resample(x, y)[0]]
@@ -348,26 +351,27 @@ def said_by(estimator, x):
 @pytest.mark.parametrize("estimator", ALL)
 @settings(LOOSE, max_examples=25)
 @given(matrices())
-def test_estimators_are_finite_or_refuse(estimator, x):
+def test_estimators_give_finite_outputs_or_refuse(estimator, x):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            found = said_by(estimator(**SMALL, random_state=0), x)
+            outputs = outputs_of(estimator(**SMALL, random_state=0), x)
         except (ValueError, TypeError):
             return
-    for one in found:
-        told = np.asarray(one, dtype=float)
-        gaps = hasattr(estimator, "fit_resample")  # the person's own rows keep theirs
-        assert np.isfinite(told[~np.isnan(told)] if gaps else told).all()
+    for output in outputs:
+        values = np.asarray(output, dtype=float)
+        if hasattr(estimator, "fit_resample"):  # the original rows keep their missing cells
+            values = values[~np.isnan(values)]
+        assert np.isfinite(values).all()
 
 
 # Many columns
 
 
-def test_only_the_first_of_many_columns_are_compared(folders, monkeypatch):
+def test_figures_compare_the_first_columns_of_many(folders, monkeypatch):
     monkeypatch.setattr(table_figures, "COLUMNS", 2)
-    dice = np.random.default_rng(0)
-    job = prepare(pd.DataFrame(dice.normal(size=(40, 3))), out=next(folders), **TINY)
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)))
+    job = prepare(frame, out=next(folders), **TINY)
     for _ in job.train():
         pass
     run = job.deliver()

@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 
 import varied
 from varied.data import RawData
+from varied.data.tables import TableDialect
 from varied.errors import VariedError
-from varied.runs.old_names import FORMAT, OLD_MODELS, upgrade_spec
+from varied.runs.old_names import FORMAT, OLD_MODELS, upgrade_dialect, upgrade_spec
 from varied.spec import Spec
 from varied.training.defaults import resolve
 from varied.zoo import ZOO
@@ -64,6 +65,25 @@ def test_an_old_spec_of_every_model_is_the_new_one(old):
     assert new in ZOO
     rows: RawData = varied.read("mnist").first(200)
     assert Spec.parse(**upgrade_spec(values)).brief() == resolve(rows, new, {}).spec.brief()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({}, TableDialect()),
+        ({"kind": "polars", "dtypes": {"a": "Int8"}}, TableDialect(library="polars")),
+        (
+            {"encoding": "utf-8", "bom": True, "missing": "?", "tokens": {"b": ""}, "styles": {}},
+            TableDialect(encoding="utf-8-sig", missing={"a": "?"}),
+        ),
+        (
+            {"encoding": "utf-16-be", "bom": True, "dates": {"a": "%-d.%m.%Y %H:%M:%S.%3f"}},
+            TableDialect(encoding="utf-16", dates={"a": "%d.%m.%Y %H:%M:%S.%f"}),
+        ),
+    ],
+)
+def test_an_old_dialect_of_a_table_is_upgraded(old, new):
+    assert TableDialect.from_json(upgrade_dialect(old, ["a", "b"])) == new
 
 
 def test_a_run_of_a_newer_format_is_refused_in_one_sentence(tmp_path):

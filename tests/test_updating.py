@@ -98,9 +98,9 @@ def test_levels_and_columns_of_a_table_are_kept(place):
     base = trained(frame, place / "table", steps=5)
     other = frame.assign(kind=["x", "new"] * 100)
     job = prepare_update(base, other, out=place / "table-on", steps=5)
-    assert any("levels that were not there" in said for said in job.sentences)
+    assert any("levels that are not in the training rows" in said for said in job.sentences)
     assert job.rows("train").x.shape[1] == base.codec.shape[0]
-    with pytest.raises(VariedError, match="no column 'kind'"):
+    with pytest.raises(VariedError, match="column 'kind' is missing"):
         prepare_update(base, frame.drop(columns="kind"), out=place / "table-no")
 
 

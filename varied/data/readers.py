@@ -108,7 +108,9 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if "columns" in dir(type(source)) or "__arrow_c_stream__" in dir(type(source)):
         from varied.data.tables import from_frame
 
-        return _with_labels(_from_frame(*from_frame(source)), labels, classes)
+        frame, dialect, notes = from_frame(source)
+        data = RawData(frame, "table", notes=notes, dialect=dialect.to_json())
+        return _with_labels(data, labels, classes)
     if isinstance(source, np.ndarray):
         return from_array(source, labels, classes)
     if isinstance(source, list) or "__array__" in dir(type(source)):
@@ -190,10 +192,6 @@ def _codec_of_file(path: Path) -> type[Codec] | None:
         load_entry_points()
         codecs = [codec for codec in CODECS.values() if name.endswith(codec.endings)]
     return codecs[0] if codecs else None
-
-
-def _from_frame(frame: Any, dialect: Any, notes: tuple[str, ...]) -> RawData:
-    return RawData(frame, "table", notes=notes, dialect=dialect.to_json())
 
 
 def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:

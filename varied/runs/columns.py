@@ -34,7 +34,9 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
     if ending not in ENDINGS:
         raise VariedError(f"'{path.name}': save it as .csv, .npz, .parquet or .feather.")
     if ending == ".npz":
-        arrays: dict[str, Any] = dict(columns) if names is None else {**columns, "names": np.array(names)}
+        arrays: dict[str, Any] = (
+            dict(columns) if names is None else {**columns, "names": np.array(names)}
+        )
         return atomic_io.atomic_write(path, lambda file: np.savez(file, **arrays))
     frame = columns_frame(columns, names)
     if ending == ".csv":

@@ -8,10 +8,12 @@ back.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
+
+from varied.data.tables import TableDialect
 
 #: The format that this version writes.
 FORMAT = 2
@@ -227,6 +229,22 @@ OLD_CALIBRATION = {
 }
 
 OLD_DOMAINS = {"levels": "uint8", "unit": "unit-interval"}
+
+OLD_COLUMN = {"how": "type", "gaps": "has_missing"}
+OLD_COLUMN_TYPES = {
+    "number": "numeric",
+    "choice": "categorical",
+    "aside": "ignored",
+    "answer": "target",
+}
+
+#: By encoding and byte order mark.
+OLD_ENCODINGS = {
+    ("utf-8", True): "utf-8-sig",
+    ("utf-16-le", True): "utf-16",
+    ("utf-16-be", True): "utf-16",
+}
+
 OLD_KINDS = {"picture": "image"}
 OLD_SOURCES = {"sprites-colour": "sprites-color"}
 OLD_METADATA = {"few_labels": "n_labels"}
@@ -266,7 +284,45 @@ def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
     new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
     if "domain" in new:
         new["domain"] = OLD_DOMAINS.get(new["domain"], new["domain"])
+    if new["codec"] == "table":
+        new["columns"] = [_upgrade_column(column) for column in values["columns"]]
+        names = [column["name"] for column in values["columns"]]
+        new["dialect"] = upgrade_dialect(new.pop("form", {}), names)
     return new
+
+
+def _upgrade_column(values: Mapping[str, Any]) -> dict[str, Any]:
+    new = _renamed(values, OLD_COLUMN)
+    new["type"] = OLD_COLUMN_TYPES.get(new["type"], new["type"])
+    if new["type"] in ("ignored", "target"):
+        new.pop("has_missing", None)
+    if new["type"] == "target":
+        new.pop("value", None)
+    return new
+
+
+def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the plain form of a table dialect of format 1 with the names of this version.
+
+    Format 1 also recorded the quotes, the line ends and the style of each number. It named the
+    types of polars and pyarrow, which cannot be restored from their names.
+
+    Arguments:
+        values: The plain form of format 1.
+        names: The names of the columns.
+    """
+    known = TableDialect().to_json()
+    new = {key: value for key, value in values.items() if key in known}
+    encoding = (values.get("encoding", "utf-8"), bool(values.get("bom")))
+    new["encoding"] = OLD_ENCODINGS.get(encoding, encoding[0])
+    tokens = {name: values.get("missing", "") for name in names} | values.get("tokens", {})
+    new["missing"] = {name: token for name, token in tokens.items() if token}
+    new["dates"] = {
+        name: re.sub(r"%\df", "%f", date_format).replace("%-", "%")
+        for name, date_format in values.get("dates", {}).items()
+    }
+    new["library"] = values.get("kind", "pandas")
+    return new if new["library"] == "pandas" else new | {"dtypes": {}}
 
 
 def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:

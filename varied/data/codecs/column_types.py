@@ -1,4 +1,4 @@
-"""Which kind a column of a table is."""
+"""Inference of the type of each column of a table: a number, a category, or ignored."""
 
 from __future__ import annotations
 
@@ -20,90 +20,95 @@ from varied.errors import VariedError, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ANSWER", "KINDS", "column_of"]
+#: The types that the user can choose.
+COLUMN_TYPES = ("number", "category", "ignore")
+#: The type of the label column of a model that infers classes.
+TARGET = "target"
 
-#: A number with so few values is a choice of them.
-FEW = 20
-#: Rows below which a column that never repeats may well be chance.
-ENOUGH = 20
-#: Numbers beyond this are whole.
-LARGEST = 2.0**53
-
-KINDS = ("number", "category", "ignore")
-#: What the column of the label is to a model that learns its classes.
-ANSWER = "answer"
-#: Words that say yes or no.
-YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
-YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
+#: A number with at most this many values, each in ten cells on average, is a category.
+_FEW_VALUES = 20
+#: With fewer rows, a column without duplicates can be a coincidence.
+_ENOUGH_ROWS = 20
+#: Floats above this are integers.
+_LARGEST_FRACTION = 2.0**53
+_YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
+_YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
 
 
-def column_of(cells: pd.Series[Any], asked: str | None = None, digits: int | None = None) -> Column:
-    """Return the kind of column that the training cells are, fitted to them.
+def infer_column(
+    cells: pd.Series[Any], column_type: str | None = None, digits: int | None = None
+) -> Column:
+    """Return the column of training cells, fitted to them.
 
     Arguments:
-        cells: Of one of the types that `Column.dtype` names.
-        asked: What the person says that it is: "number", "category" or "ignore"; or `ANSWER`.
-        digits: Digits after the point, where the table is written with so many.
+        cells: The cells, with one of the dtypes of `Column`.
+        column_type: One of `COLUMN_TYPES` or `TARGET`; inferred by default.
+        digits: The number of decimals in the file, if it is known.
 
     Raises:
-        VariedError: If it cannot be what was asked for.
+        VariedError: If the cells do not have the given type.
     """
     name, dtype = str(cells.name), str(cells.dtype)
-    if asked == ANSWER:
+    if column_type == TARGET:
         return TargetColumn.fit(cells)
-    if asked is not None and asked not in KINDS:
-        raise VariedError(f"A column is no '{asked}': {suggest(asked, KINDS)}")
-    known = cells.dropna()
-    if asked == "ignore":
-        return IgnoredColumn(name, dtype, "left out, as asked")
-    if not len(known):
+    if column_type is not None and column_type not in COLUMN_TYPES:
+        raise VariedError(
+            f"There is no column type '{column_type}': {suggest(column_type, COLUMN_TYPES)}"
+        )
+    observed = cells.dropna()
+    if column_type == "ignore":
+        return IgnoredColumn(name, dtype, "ignored by the user")
+    if not len(observed):
         return IgnoredColumn(name, dtype, "empty")
-    distinct = known.nunique()
-    if distinct == 1 and len(known) == len(cells):
-        return IgnoredColumn.constant(known)
-    if asked == "category" and known.dtype.kind == "M":
-        raise VariedError(f"The column '{truncate(name)}' holds dates, so it is no category.")
-    if asked == "category" or dtype == "boolean":
-        return CategoricalColumn.fit(cells, _one_of(known, "category"))
+    n_values = observed.nunique()
+    if n_values == 1 and len(observed) == len(cells):
+        return IgnoredColumn.constant(observed)
+    if column_type == "category" and observed.dtype.kind == "M":
+        raise VariedError(
+            f"Column '{truncate(name)}' has dates and cannot be a category: drop its type."
+        )
+    if column_type == "category" or dtype == "boolean":
+        return CategoricalColumn.fit(cells, _category_kind(observed, "category"))
     if dtype == "object":
-        if asked == "number":
-            raise VariedError(f"The column '{truncate(name)}' holds words, so it is no number.")
-        return _words(cells, known, distinct)
-    if asked is None and _counts_rows(known, distinct, name):
+        if column_type == "number":
+            raise VariedError(
+                f"Column '{truncate(name)}' has text and cannot be a number: make it a category."
+            )
+        return _text_column(cells, observed, n_values)
+    if column_type is None and _is_identifier(observed, n_values, name):
         return IgnoredColumn(name, dtype, "identifier")
     kind = {"Int64": "whole number", "float64": "number"}.get(dtype, "date")
-    if asked is None and kind != "date" and distinct <= FEW and len(known) >= 10 * distinct:
-        return CategoricalColumn.fit(cells, _one_of(known, f"{kind} with few values"))
-    return NumericColumn.fit(cells, kind, 0 if dtype == "Int64" else _digits(known, digits))
+    is_category = n_values <= _FEW_VALUES and len(observed) >= 10 * n_values
+    if column_type is None and kind != "date" and is_category:
+        return CategoricalColumn.fit(cells, _category_kind(observed, f"{kind} with few values"))
+    return NumericColumn.fit(cells, kind, 0 if kind != "number" else _digits(observed, digits))
 
 
-def _words(cells: pd.Series[Any], known: pd.Series[Any], distinct: int) -> Column:
-    name = str(cells.name)
-    if len(known) >= ENOUGH and distinct > len(known) / 2:
-        long = known.str.contains(" ").mean() > 0.5
-        return IgnoredColumn(name, "object", "text" if long else "identifier")
-    return CategoricalColumn.fit(cells, _one_of(known, "category"))
+def _text_column(cells: pd.Series[Any], observed: pd.Series[Any], n_values: int) -> Column:
+    if len(observed) >= _ENOUGH_ROWS and n_values > len(observed) / 2:
+        is_text = observed.str.contains(" ").mean() > 0.5
+        return IgnoredColumn(str(cells.name), "object", "text" if is_text else "identifier")
+    return CategoricalColumn.fit(cells, _category_kind(observed, "category"))
 
 
-def _one_of(known: pd.Series[Any], kind: str) -> str:
-    """Return the kind of a choice: yes/no, or the one given."""
-    words = {str(level).lower() for level in known.unique()}
-    return "yes/no" if len(words) == 2 and words <= YES_NO else kind
+def _category_kind(observed: pd.Series[Any], kind: str) -> str:
+    """Return "yes/no" for two levels that mean that, or else `kind`."""
+    levels = {str(level).lower() for level in observed.unique()}
+    return "yes/no" if len(levels) == 2 and levels <= _YES_NO else kind
 
 
-def _counts_rows(known: pd.Series[Any], distinct: int, name: str) -> bool:
-    """Whether whole numbers only tell rows apart: none repeats, and they rise or are called id."""
-    if str(known.dtype) != "Int64" or distinct < len(known) or len(known) < ENOUGH:
+def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
+    """Whether integers are all different, and increase or are named as identifiers."""
+    if str(observed.dtype) != "Int64" or n_values < len(observed) or len(observed) < _ENOUGH_ROWS:
         return False
-    return bool(
-        known.is_monotonic_increasing or re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.I)
-    )
+    is_named = re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.IGNORECASE)
+    return bool(observed.is_monotonic_increasing or is_named)
 
 
-def _digits(known: pd.Series[Any], digits: int | None) -> int | None:
-    """Return the digits after the point that all cells keep to; None where there are many."""
-    if digits is not None or known.dtype.kind == "M":
-        return 0 if known.dtype.kind == "M" else digits
-    v = known.to_numpy(dtype=np.float64)
-    v = v[np.abs(v) < LARGEST]
+def _digits(observed: pd.Series[Any], digits: int | None) -> int | None:
+    """Return the number of decimals of floats; None for more than six."""
+    if digits is not None:
+        return digits
+    v = observed.to_numpy(dtype=np.float64)
+    v = v[np.abs(v) < _LARGEST_FRACTION]
     return next((k for k in range(7) if np.allclose(np.round(v, k), v, rtol=1e-12, atol=0)), None)

@@ -1,11 +1,12 @@
-"""The columns of a table: what kind each is, and how its cells become numbers and come back."""
+"""The columns of a table: how their cells are encoded for a model and decoded."""
 
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,107 +19,105 @@ from varied.seeding import generator
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "CategoricalColumn",
-    "Cells",
-    "Column",
-    "IgnoredColumn",
-    "NumericColumn",
-    "TargetColumn",
-    "open_column",
-]
-
 Array = npt.NDArray[Any]
 
-#: So many places has a curve of quantiles.
-KNOTS = 129
-#: A value that so large a share of the cells has, and so many, gets a place of its own; so many
-#: values at most do.
-FREQUENT, AT_LEAST, PLACES = 0.05, 10, 8
-#: Levels of a category that have a place of their own; rarer ones share one.
-LEVELS = 255
-#: How far from the data a cell may be, in standard deviations, before it is all the same.
-FARTHEST = 50.0
-#: Numbers beyond this are counted in this unit, so that a difference of two is a number as well.
-HUGE, UNIT = 2.0**900, 2.0**64
+#: The number of knots of a quantile function.
+_KNOTS = 129
+#: The smallest share and number of cells with a frequent value, and the largest number of frequent
+#: values of a column.
+_FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
+#: The largest number of levels that are modeled individually; rarer ones share a category.
+_MAX_LEVELS = 255
+#: Scores are clipped to this number of standard deviations.
+_MAX_SCORE = 50.0
+#: A column with numbers above the first has the second as its unit: differences do not overflow.
+_HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A column as a model sees it.
+class EncodedColumn:
+    """The cells of a column as a model sees them; each array has shape (N).
 
     Arguments:
-        known: 1 where the cell is known, with shape (N).
-        score: Of a number, with shape (N); 0 where not known; None where there is none.
-        option: The index of the choice, with shape (N), -1 where not known; None where there is
-            none.
+        observed: 1 where observed, 0 where missing.
+        score: The normal score of a number, 0 where missing; None for a category.
+        choice: The index of the level or of the frequent value, -1 where missing; None for a
+            number without frequent values.
     """
 
-    known: Array
+    observed: Array
     score: Array | None = None
-    option: Array | None = None
+    choice: Array | None = None
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, the type that its cells come back as, and a word for what it is.
+    """A column of a table.
 
     Arguments:
-        name: As the person calls it.
-        dtype: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
-        kind: "number", "whole number", "date", "category", "yes/no", or why it is left out.
-        gaps: Whether training cells were missing; where none was, none is made missing.
+        name: The name of the column.
+        dtype: The dtype of its cells: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
+        kind: A description for the user: "number", "whole number", "date", "category", "yes/no",
+            or why the column is ignored.
     """
 
-    #: What this is called in a saved run.
-    how: ClassVar[str]
+    #: The name of the class in a saved run.
+    type_name: ClassVar[str]
 
     name: str
     dtype: str
     kind: str
-    gaps: bool = False
-
-    @property
-    def word(self) -> str:
-        """The column in the layout of `varied.likelihoods.TableRow`; empty where it is left out."""
-        return ""
-
-    def encode(self, cells: pd.Series[Any]) -> Cells:
-        """Return cells as a model sees them."""
-        raise NotImplementedError
-
-    def decode(self, cells: Cells) -> pd.Series[Any]:
-        """Return cells as the person has them."""
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that `open_column` reads."""
-        fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
-        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields}
-        return {"how": self.how, **plain}
+        """Return plain values for `column_from_json`."""
+        return {"type": self.type_name, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True)
-class NumericColumn(Column):
-    r"""A number by its quantiles: its score is normal whatever its shape; frequent values apart.
+class LearnedColumn(Column, ABC):
+    """A column that the model learns.
+
+    Arguments:
+        has_missing: Whether training cells are missing; if not, no generated cell is missing.
+    """
+
+    has_missing: bool = False
+
+    @property
+    @abstractmethod
+    def layout_code(self) -> str:
+        """The column in the layout of `varied.likelihoods.TableRow`."""
+
+    @abstractmethod
+    def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
+        """Encode cells for the model."""
+
+    @abstractmethod
+    def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
+        """Decode cells of the model, with the dtype of the column."""
+
+
+@dataclass(frozen=True)
+class NumericColumn(LearnedColumn):
+    r"""Numbers or dates, which are transformed to normal scores by their quantiles.
 
     .. math:: s = \Phi^{-1}(F(v))
 
-    with F the share of the training cells below, linear between knots. Beyond the training cells a
-    score goes on with their standard deviation; what comes back lies between the least and the
-    largest of them.
+    with F the distribution function of the training cells, interpolated between knots. Outside
+    their range the score is extrapolated with the slope 1 / ``scale``; decoded values are clipped
+    to the range. Frequent values, such as 0, are modeled as categories.
 
     Arguments:
-        values: The knots, rising.
-        scores: Their scores.
+        values: The knots, in increasing order.
+        scores: The scores of the knots.
         scale: The standard deviation of the values.
-        frequent: Values with a place of their own.
-        digits: Digits after the point of what comes back; None leaves them.
-        unit: What the values count in: of dates the seconds of a day, where no cell has a time; of
-            huge numbers a power of two.
+        frequent: The frequent values.
+        digits: The number of decimals of decoded values; None does not round.
+        unit: The unit of the values: for dates without a time, the seconds of a day; for huge
+            numbers, a power of two.
     """
 
-    how: ClassVar[str] = "number"
+    type_name: ClassVar[str] = "numeric"
 
     values: tuple[float, ...] = (0.0,)
     scores: tuple[float, ...] = (0.0,)
@@ -128,220 +127,220 @@ class NumericColumn(Column):
     unit: float = 1.0
 
     @property
-    def word(self) -> str:
-        """n, or n2 where two values are frequent."""
-        return f"n{len(self.frequent) or ''}{'?' * self.gaps}"
+    def layout_code(self) -> str:
+        """``n``, or ``n2`` with two frequent values; ``n?`` if cells may be missing."""
+        return f"n{len(self.frequent) or ''}{'?' * self.has_missing}"
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> NumericColumn:
-        """Fit to the known cells of the training rows."""
+    def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Self:
+        """Fit to the observed cells of the training rows."""
         unit = _unit(cells)
-        v = _numbers(cells, unit)
+        v = _to_float(cells, unit)
         v = v[~np.isnan(v)]
-        found, counts = np.unique(v, return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:PLACES]
-        frequent = found[order[counts[order] >= max(FREQUENT * len(v), AT_LEAST)]]
-        rest = ~np.isin(found, frequent)
+        values, counts = np.unique(v, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:_MAX_FREQUENT]
+        threshold = max(_FREQUENT_SHARE * len(v), _FREQUENT_CELLS)
+        frequent = values[order[counts[order] >= threshold]]
+        rest = ~np.isin(values, frequent)
         if rest.sum() < 2:
-            frequent, rest = frequent[:0], np.ones(len(found), bool)
-        found, counts = found[rest], counts[rest]
-        below = (counts.cumsum() - counts / 2) / counts.sum()
-        scores = ndtri(below)
-        if len(found) > KNOTS:
-            ends = np.linspace(scores[0], scores[-1], KNOTS)
-            places = np.unique(np.searchsorted(scores, ends).clip(0, len(found) - 1))
-            found, scores = found[places], scores[places]
-        most = float(np.abs(v).max()) or 1.0
-        scale = float((v / most).std()) * most or 1.0  # the square of 1e-200 is 0
-        name, dtype = str(cells.name), str(cells.dtype)
+            frequent, rest = frequent[:0], np.ones(len(values), bool)
+        values, counts = values[rest], counts[rest]
+        scores = ndtri((counts.cumsum() - counts / 2) / counts.sum())
+        if len(values) > _KNOTS:
+            even = np.linspace(scores[0], scores[-1], _KNOTS)
+            knots = np.unique(np.searchsorted(scores, even).clip(0, len(values) - 1))
+            values, scores = values[knots], scores[knots]
+        largest = float(np.abs(v).max()) or 1.0
         return cls(
-            name,
-            dtype,
-            kind,
-            bool(cells.isna().any()),
-            tuple(found.tolist()),
-            tuple(scores.tolist()),
-            scale,
-            tuple(frequent.tolist()),
-            None if unit == UNIT else digits,
-            unit,
+            *_describe(cells, kind),
+            has_missing=bool(cells.isna().any()),
+            values=tuple(values.tolist()),
+            scores=tuple(scores.tolist()),
+            scale=float((v / largest).std()) * largest or 1.0,  # the square of 1e-200 is 0
+            frequent=tuple(frequent.tolist()),
+            digits=None if unit == _HUGE_UNIT else digits,
+            unit=unit,
         )
 
-    def encode(self, cells: pd.Series[Any]) -> Cells:
-        """Return scores, and which of the frequent values a cell is, or that it is none."""
-        v = self.numbers(cells)
-        known = ~np.isnan(v)
-        v = np.where(known, v, self.values[0])
+    def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
+        """Encode numbers as scores and, if there are any, frequent values."""
+        v = self.to_float(cells)
+        observed = ~np.isnan(v)
+        v = np.where(observed, v, self.values[0])
         score = np.interp(v, self.values, self.scores)
-        with np.errstate(over="ignore"):  # what lies so far is taken as lying less far, below
-            beyond = np.minimum(v - self.values[0], 0) + np.maximum(v - self.values[-1], 0)
-            score += beyond / self.scale
-        option = None
+        with np.errstate(over="ignore"):  # an infinite score is clipped below
+            excess = np.minimum(v - self.values[0], 0) + np.maximum(v - self.values[-1], 0)
+            score += excess / self.scale
+        choice = None
         if self.frequent:
-            same = v[:, None] == np.asarray(self.frequent)
-            option = np.where(same.any(1), same.argmax(1), len(self.frequent))
-            score = np.where(same.any(1), 0.0, score)
-            option = np.where(known, option, -1)
-        return Cells(known, np.where(known, score.clip(-FARTHEST, FARTHEST), 0.0), option)
+            is_value = v[:, None] == np.asarray(self.frequent)
+            choice = np.where(is_value.any(1), is_value.argmax(1), len(self.frequent))
+            score = np.where(is_value.any(1), 0.0, score)
+            choice = np.where(observed, choice, -1)
+        score = np.where(observed, score.clip(-_MAX_SCORE, _MAX_SCORE), 0.0)
+        return EncodedColumn(observed, score, choice)
 
-    def decode(self, cells: Cells) -> pd.Series[Any]:
-        """Return numbers or dates; missing where not known."""
+    def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
+        """Decode scores and frequent values to numbers or dates."""
         assert cells.score is not None
         v = np.interp(cells.score, self.scores, self.values)
-        if cells.option is not None:
-            places = np.array([*self.frequent, 0.0])
-            v = np.where(cells.option < len(self.frequent), places[cells.option], v)
-        return self.restore(np.where(cells.known.astype(bool), v, np.nan))
+        if cells.choice is not None:
+            frequent = np.array([*self.frequent, 0.0])
+            v = np.where(cells.choice < len(self.frequent), frequent[cells.choice], v)
+        return self.from_float(np.where(cells.observed.astype(bool), v, np.nan))
 
-    def numbers(self, cells: pd.Series[Any]) -> Array:
-        """Return cells as float64, NaN where missing; dates in units of the column."""
-        return _numbers(cells, self.unit)
+    def to_float(self, cells: pd.Series[Any]) -> Array:
+        """Convert cells to float64 in the unit of the column, NaN where missing."""
+        return _to_float(cells, self.unit)
 
-    def restore(self, v: Array) -> pd.Series[Any]:
-        """Return such numbers as cells, with the digits of the column."""
-        rounded = v if self.digits is None else np.round(v, self.digits)
-        return _typed(rounded * self.unit, self)
+    def from_float(self, values: Array) -> pd.Series[Any]:
+        """Convert numbers in the unit of the column to cells, rounded to its decimals."""
+        import pandas as pd
+
+        rounded = values if self.digits is None else np.round(values, self.digits)
+        scaled, missing = rounded * self.unit, np.isnan(values)
+        if self.dtype == "float64":
+            return pd.Series(scaled, name=self.name)
+        integers = np.where(missing, 0, scaled).round().astype("int64")
+        plain = integers if self.dtype == "Int64" else integers.astype("datetime64[s]")
+        return pd.Series(plain, name=self.name).astype(self.dtype).mask(missing)
 
 
 @dataclass(frozen=True)
-class CategoricalColumn(Column):
-    """One of several levels: a category, yes or no, or a number that has few values.
+class CategoricalColumn(LearnedColumn):
+    """One of several levels: a category, yes or no, or a number with few values.
 
     Arguments:
-        levels: The levels that have a place, most frequent first.
-        rare: Levels that share the last place.
-        counts: How often each of these came.
+        levels: The levels that are modeled individually, most frequent first.
+        rare: The levels that share the last category.
+        counts: The number of training cells of each rare level.
     """
 
-    how: ClassVar[str] = "choice"
+    type_name: ClassVar[str] = "categorical"
 
     levels: tuple[Any, ...] = ()
     rare: tuple[Any, ...] = ()
     counts: tuple[int, ...] = ()
 
     @property
-    def word(self) -> str:
-        """c5 for five levels."""
-        return f"c{len(self.levels) + bool(self.rare)}{'?' * self.gaps}"
+    def layout_code(self) -> str:
+        """``c5`` for five levels; ``c5?`` if cells may be missing."""
+        return f"c{len(self.levels) + bool(self.rare)}{'?' * self.has_missing}"
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any], kind: str) -> CategoricalColumn:
-        """Fit to the known cells of the training rows."""
-        counts = cells.dropna().value_counts(sort=False)
-        levels = sorted(_plain(counts.index), key=str)
-        by = dict(zip(_plain(counts.index), counts.tolist(), strict=True))
-        levels.sort(key=lambda level: -by[level])
-        kept, rare = (
-            (levels, []) if len(levels) <= LEVELS + 1 else (levels[:LEVELS], levels[LEVELS:])
+    def fit(cls, cells: pd.Series[Any], kind: str) -> Self:
+        """Fit to the observed cells of the training rows."""
+        table = cells.dropna().value_counts(sort=False)
+        counts = dict(zip(_python_values(table.index), table.tolist(), strict=True))
+        levels = sorted(counts, key=lambda level: (-counts[level], str(level)))
+        n_levels = len(levels) if len(levels) <= _MAX_LEVELS + 1 else _MAX_LEVELS
+        return cls(
+            *_describe(cells, kind),
+            has_missing=bool(cells.isna().any()),
+            levels=tuple(levels[:n_levels]),
+            rare=tuple(levels[n_levels:]),
+            counts=tuple(counts[level] for level in levels[n_levels:]),
         )
-        often = tuple(by[level] for level in rare)
-        gaps = bool(cells.isna().any())
-        name, dtype = str(cells.name), str(cells.dtype)
-        return cls(name, dtype, kind, gaps, tuple(kept), tuple(rare), often)
 
-    def encode(self, cells: pd.Series[Any]) -> Cells:
-        """Return the index of each level; a level that was never seen is taken as not known."""
-        places = {level: i for i, level in enumerate(self.levels)}
-        places |= dict.fromkeys(self.rare, len(self.levels))
-        values = _plain(cells)
-        option = np.array([-1 if v is None else places.get(v, -1) for v in values], dtype=np.int64)
-        return Cells(option >= 0, None, option)
+    def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
+        """Encode levels as indices; a level that is not in the training rows is missing."""
+        indices = {level: i for i, level in enumerate(self.levels)}
+        indices |= dict.fromkeys(self.rare, len(self.levels))
+        choice = np.array([indices.get(v, -1) for v in _python_values(cells)], dtype=np.int64)
+        return EncodedColumn(choice >= 0, None, choice)
 
-    def unseen(self, cells: pd.Series[Any]) -> Array:
-        """Return which cells have a level that the training rows have not, as bool (N)."""
-        new: Array = (self.encode(cells).known == 0) & cells.notna().to_numpy()
-        return new
+    def is_unseen(self, cells: pd.Series[Any]) -> Array:
+        """Return which cells have a level that is not in the training rows, with shape (N)."""
+        unseen: Array = (self.encode(cells).observed == 0) & cells.notna().to_numpy()
+        return unseen
 
-    def decode(self, cells: Cells) -> pd.Series[Any]:
-        """Return levels; a rare one is drawn among the rare as often as it came."""
-        assert cells.option is not None
-        values = np.empty(len(self.levels) + 1, dtype=object)
-        values[: len(self.levels)] = self.levels
-        found = values[cells.option]
-        last = np.flatnonzero(cells.option == len(self.levels))
-        if self.rare and len(last):
-            places = np.cumsum(self.counts) / np.sum(self.counts)
-            drawn = torch.rand(len(last), generator=generator(0, "rare", len(self.rare))).numpy()
-            rare = np.empty(len(self.rare), dtype=object)
-            rare[:] = self.rare
-            found[last] = rare[np.searchsorted(places, drawn).clip(0, len(self.rare) - 1)]
-        found[~cells.known.astype(bool)] = None
-        return _typed(found, self)
+    def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
+        """Decode indices to levels; a rare level is sampled by its frequency in training."""
+        assert cells.choice is not None
+        values = np.array([*self.levels, None], dtype=object)[cells.choice]
+        is_rare = cells.choice == len(self.levels)
+        if self.rare and is_rare.any():
+            cumulative = np.cumsum(self.counts) / np.sum(self.counts)
+            u = torch.rand(int(is_rare.sum()), generator=generator(0, "rare", len(self.rare)))
+            index = np.searchsorted(cumulative, u.numpy()).clip(0, len(self.rare) - 1)
+            values[is_rare] = np.array(self.rare, dtype=object)[index]
+        values[~cells.observed.astype(bool)] = None
+        return _to_series(values, self)
 
 
 @dataclass(frozen=True)
 class IgnoredColumn(Column):
-    """A column that no model learns: it is constant, empty, an identifier or a text.
+    """A column that no model learns: it is constant, empty, an identifier or free text.
 
     Arguments:
-        value: What a constant column has in every cell; None where cells come back empty.
+        value: The value of all cells of a constant column; None for missing cells.
     """
 
-    how: ClassVar[str] = "aside"
+    type_name: ClassVar[str] = "ignored"
 
     value: Any = None
 
     @classmethod
-    def constant(cls, cells: pd.Series[Any]) -> IgnoredColumn:
-        """Return a column that has this one value in every cell."""
-        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _plain(cells.iloc[:1])[0]
-        return cls(str(cells.name), str(cells.dtype), "constant", value=value)
+    def constant(cls, cells: pd.Series[Any]) -> Self:
+        """Return the column of cells that all have the same value."""
+        value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
+        return cls(*_describe(cells, "constant"), value=value)
 
-    def decode(self, cells: Cells) -> pd.Series[Any]:
-        """Return the constant, or empty cells."""
-        found = np.empty(len(cells.known), dtype=object)
-        found[:] = [self.value] * len(found)
-        return _typed(found, self)
+    def decode(self, n_rows: int) -> pd.Series[Any]:
+        """Return cells with the constant value, or missing cells."""
+        return _to_series(np.full(n_rows, self.value, dtype=object), self)
 
 
 @dataclass(frozen=True)
-class TargetColumn(IgnoredColumn):
-    """The column of the classes that a model says, and so must not read.
+class TargetColumn(Column):
+    """The column of the classes that a model infers, which is not part of its input.
 
     Arguments:
-        levels: What its cells hold for each class.
+        levels: The value of a cell for each class.
     """
 
-    how: ClassVar[str] = "answer"
+    type_name: ClassVar[str] = "target"
 
     levels: tuple[Any, ...] = ()
 
     @classmethod
-    def fit(cls, cells: pd.Series[Any]) -> TargetColumn:
+    def fit(cls, cells: pd.Series[Any]) -> Self:
         """Fit to the cells of the training rows."""
-        known = cells.dropna().drop_duplicates()
-        levels = known.astype(str).tolist() if known.dtype.kind == "M" else _plain(known)
-        return cls(str(cells.name), str(cells.dtype), "label", levels=tuple(levels))
+        unique = cells.dropna().drop_duplicates()
+        is_date = unique.dtype.kind == "M"
+        levels = unique.astype(str).tolist() if is_date else _python_values(unique)
+        return cls(*_describe(cells, "label"), levels=tuple(levels))
 
-    def of(self, classes: Sequence[str | None]) -> pd.Series[Any]:
-        """Return the cells of classes by their names; an empty one where a row has none."""
+    def decode(self, classes: Sequence[str | None]) -> pd.Series[Any]:
+        """Return the cells of classes, given by name; the cell of no class is missing."""
         cells = {str(level): level for level in self.levels}
-        found = np.empty(len(classes), dtype=object)
-        found[:] = [None if name is None else cells.get(name) for name in classes]
-        return _typed(found, self)
+        values = [None if name is None else cells.get(name) for name in classes]
+        return _to_series(values, self)
 
 
-def open_column(plain: Mapping[str, Any]) -> Column:
-    """Return the column that `to_json` wrote."""
-    kinds: dict[str, Any] = {
-        c.how: c for c in (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
-    }
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items() if k != "how"}
+def column_from_json(values: Mapping[str, Any]) -> Column:
+    """Return the column of the plain values from `to_json`."""
+    classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
+    by_name: dict[str, Any] = {c.type_name: c for c in classes}
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "type"}
     try:
-        found: Column = kinds[plain["how"]](**fields)
-        return found
+        column: Column = by_name[values["type"]](**fields)
+        return column
     except (KeyError, TypeError) as error:
         raise VariedError(f"A saved column is damaged ({error}): train again.") from error
 
 
+def _describe(cells: pd.Series[Any], kind: str) -> tuple[str, str, str]:
+    return str(cells.name), str(cells.dtype), kind
+
+
 def _unit(cells: pd.Series[Any]) -> float:
     if cells.dtype.kind != "M":
-        return UNIT if cells.abs().max() > HUGE else 1.0
+        return _HUGE_UNIT if cells.abs().max() > _HUGE else 1.0
     return 86400.0 if (cells.dropna().dt.normalize() == cells.dropna()).all() else 1.0
 
 
-def _numbers(cells: pd.Series[Any], unit: float) -> Array:
-    """Return float64, NaN where missing; dates in units of so many seconds."""
+def _to_float(cells: pd.Series[Any], unit: float) -> Array:
     if cells.dtype.kind == "M":
         seconds: Array = cells.to_numpy("datetime64[s]").astype(np.float64) / unit
         return np.where(cells.isna().to_numpy(), np.nan, seconds)
@@ -349,24 +348,17 @@ def _numbers(cells: pd.Series[Any], unit: float) -> Array:
     return numbers
 
 
-def _plain(cells: Any) -> list[Any]:
-    """Return plain Python values, None where missing."""
+def _python_values(cells: Any) -> list[Any]:
+    """Return Python values, None where missing."""
     import pandas as pd
 
-    return [None if gap else v for v, gap in zip(cells.tolist(), pd.isna(cells), strict=True)]
+    return [None if is_na else v for v, is_na in zip(cells.tolist(), pd.isna(cells), strict=True)]
 
 
-def _typed(values: Array, column: Column) -> pd.Series[Any]:
-    """Return values in the type of the column."""
+def _to_series(values: Array | list[Any], column: Column) -> pd.Series[Any]:
+    """Convert Python values to cells with the dtype of a column."""
     import pandas as pd
 
-    if column.dtype.startswith("datetime64"):
-        if values.dtype == object:  # a constant
-            return pd.Series(pd.to_datetime(values), name=column.name).astype(column.dtype)
-        whole = np.where(np.isnan(values), 0, values).astype("int64").astype("datetime64[s]")
-        dates = pd.Series(whole, name=column.name).astype(column.dtype)
-        return dates.mask(np.isnan(values))
-    if column.dtype == "Int64" and values.dtype != object:
-        whole = pd.array(np.where(np.isnan(values), 0, values).round().astype("int64"), "Int64")
-        return pd.Series(whole, name=column.name).mask(np.isnan(values))
-    return pd.Series(values, name=column.name, dtype=values.dtype).astype(column.dtype)
+    series = pd.Series(values, name=column.name, dtype=object)
+    is_date = column.dtype.startswith("datetime64")
+    return (pd.to_datetime(series) if is_date else series).astype(column.dtype)

@@ -134,9 +134,9 @@ def _summarize(
     import pandas as pd
 
     if isinstance(column, NumericColumn):
-        numbers = np.stack([column.numbers(draw) for draw in draws], 1)
-        low, high = (column.restore(np.quantile(numbers, q, 1)) for q in _QUANTILES)
-        return column.restore(numbers.mean(1)), {"ci_low": low, "ci_high": high}
+        numbers = np.stack([column.to_float(draw) for draw in draws], 1)
+        low, high = (column.from_float(np.quantile(numbers, q, 1)) for q in _QUANTILES)
+        return column.from_float(numbers.mean(1)), {"ci_low": low, "ci_high": high}
     table = pd.concat(draws, axis=1)
     if column.dtype in ("Int64", "float64") and column.kind != "yes/no":  # ordered levels
         ranked = np.sort(table.to_numpy(dtype=float), axis=1)

@@ -1,268 +1,397 @@
-"""The codec of tables: each column by itself, gaps kept as gaps."""
+"""The codec of tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from varied.data.codecs.base import Array, Codec, check_fields
-from varied.data.codecs.column_types import column_of
+from varied import plots
+from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     CategoricalColumn,
-    Cells,
     Column,
+    EncodedColumn,
     IgnoredColumn,
+    LearnedColumn,
     NumericColumn,
     TargetColumn,
-    open_column,
+    column_from_json,
 )
+from varied.data.codecs.table_imputer import TableImputer
+from varied.data.defaults import Default
 from varied.data.raw_data import RawData
-from varied.data.tables.dialect import truncate
+from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TableCodec"]
-
-#: Rows below which few latents can be told apart, and how many a table gets at most.
-FEW_ROWS, MOST_LATENTS = 320, 16
-#: What one message tells of at most.
-MOST_TOLD = 8
+#: With at least this many rows, the latent dimension is the number of columns, up to a maximum.
+_ENOUGH_ROWS, _MAX_LATENT = 320, 16
+#: The number of columns that a message lists.
+_LISTED = 8
 
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
-    """Rows of a table: as many numbers as `varied.likelihoods.TableRow` reads.
+    """The codec of a table, whose rows `varied.likelihoods.TableRow` models.
 
     Arguments:
-        columns: Every column of the table, in its order.
-        form: How the table was written, so that it is given back so.
+        columns: All columns of the table, in order.
+        dialect: How the table was written, see `varied.data.tables.TableDialect`.
+        notes: Notes for the user, one sentence each.
     """
 
     kind: ClassVar[str] = "table"
-    domain: ClassVar[str] = "table"  # type: ignore[misc]
+    noun: ClassVar[str] = "rows"
+    endings: ClassVar[tuple[str, ...]] = SUFFIXES
+    default_ending: ClassVar[str] = ".csv"
+    data_ending: ClassVar[str] = ".csv"
+    labeled_ending: ClassVar[str] = ".csv"
     decodes_by_sampling: ClassVar[bool] = True
+    is_compressible: ClassVar[bool] = False
+    has_missing_values: ClassVar[bool] = True
+    domain: ClassVar[str] = "table"  # type: ignore[misc]
 
     columns: tuple[Column, ...]
-    form: Mapping[str, Any] = field(default_factory=dict)
+    dialect: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        columns = tuple(c if isinstance(c, Column) else open_column(c) for c in self.columns)
+        columns = tuple(c if isinstance(c, Column) else column_from_json(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
         check_fields(self.shape if self.learned else (), True)
 
+    # Reading
+
     @classmethod
-    def fit(cls, items: RawData, *, column_types: Mapping[str, str] | None = None) -> Self:
+    def read_file(cls, path: Path) -> RawData:
+        """Read a table; see `varied.data.tables.read_table`."""
+        from varied.data.tables import read_table
+
+        frame, dialect, notes = read_table(path)
+        return RawData(frame, cls.kind, notes=notes, dialect=dialect.to_json())
+
+    @classmethod
+    def summarize(cls, data: RawData) -> str:
+        """Return the number of rows and columns as a phrase."""
+        return f"{len(data):,} rows of {len(data.columns):,} columns"
+
+    # To tensors and back
+
+    @classmethod
+    def fit(cls, data: RawData, *, column_types: Mapping[str, str] | None = None) -> Self:
         """Fit to the training rows.
 
         Arguments:
-            items: The rows.
-            column_types: What columns are, where the person knows better: "number", "category" or
-                "ignore", by name.
+            data: The rows.
+            column_types: The types of columns that are not to be inferred: "number", "category"
+                or "ignore", by column name.
 
         Raises:
-            VariedError: If a name is unknown, or nothing is left to learn.
+            VariedError: If a name is unknown, or no column can be learned.
         """
-        frame, asked = _frame(items), dict(column_types or {})
-        for name in asked:
+        frame, types = _frame(data), dict(column_types or {})
+        for name in types:
             if name not in frame.columns:
                 near = truncate(suggest(name, list(frame.columns)), 200)
                 raise VariedError(f"The table has no column '{name}': {near}")
-        digits = items.dialect.get("decimals", {})
-        found = tuple(
-            column_of(frame[name], asked.get(name), digits.get(name)) for name in frame.columns
+        digits = data.dialect.get("decimals", {})
+        columns = tuple(
+            infer_column(frame[name], types.get(name), digits.get(name)) for name in frame.columns
         )
-        if not any(column.word for column in found):
-            kinds = "; ".join(
-                f"{truncate(column.name)}: {column.kind}" for column in found[:MOST_TOLD]
-            )
+        if not any(isinstance(column, LearnedColumn) for column in columns):
+            kinds = "; ".join(f"{truncate(c.name)}: {c.kind}" for c in columns[:_LISTED])
             raise VariedError(
-                f"The table has no column to learn from ({kinds}): give another table, or say "
-                "which column is a number or a category (column_types={...}, --column-types NAME=category)."
+                f"The table has no column to learn from ({kinds}): give another table, or declare "
+                "a column as a number or a category (column_types={...}, or --column-types "
+                "NAME=category)."
             )
-        return cls(found, dict(items.dialect), tuple(_notes(found)))
+        return cls(columns, dict(data.dialect), tuple(_notes(columns)))
 
     @property
-    def learned(self) -> tuple[Column, ...]:
-        """The columns that a model learns, in order."""
-        return tuple(column for column in self.columns if column.word)
+    def learned(self) -> tuple[LearnedColumn, ...]:
+        """The columns that the model learns, in order."""
+        return tuple(column for column in self.columns if isinstance(column, LearnedColumn))
 
     @cached_property
     def layout(self) -> ColumnLayout:
-        """Where they stand in a row."""
-        return ColumnLayout.parse(self.words)
+        """The positions of the columns in an encoded row."""
+        return ColumnLayout.parse(self.layout_text)
 
     @property
-    def words(self) -> str:
-        """The layout as `varied.likelihoods.TableRow` is told it."""
-        return " ".join(column.word for column in self.learned)
+    def layout_text(self) -> str:
+        """The layout as a setting of `varied.likelihoods.TableRow`."""
+        return " ".join(column.layout_code for column in self.learned)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """One row: flags, scores, options."""
+        """The shape of an encoded row."""
         return (self.layout.width,)
 
-    def advice(self, n: int) -> dict[str, tuple[object, str]]:
-        """Return for each part its suggested value and the reason."""
-        advice, columns = super().advice(n), len(self.learned)
-        if n >= FEW_ROWS:
-            reason = (
-                "units in excess fall silent, and few tables need more than 16 or a column each"
-            )
-            advice["latent"] = (min(MOST_LATENTS, max(2, columns)), reason)
-        return advice
+    def encode(self, data: RawData | Array) -> Tensor:
+        """Encode rows.
 
-    def suggest(self, n: int) -> dict[str, object]:
-        """Return the parts that fit a table of `n` training rows."""
-        return super().suggest(n) | {"likelihood": {"name": "table", "layout": self.words}}
-
-    def encode(self, items: RawData | Array) -> Tensor:
-        """Return float32 with shape `(N, W)`.
+        Returns:
+            The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or has another type than the run knows.
+            VariedError: If a column is missing or has another type than in training.
         """
-        frame = self._matched(_frame(items))
+        frame = self._check_columns(_frame(data))
         cells = [column.encode(frame[column.name]) for column in self.learned]
-        known = np.stack([one.known for one in cells], 1)
-        scores = [one.score[:, None] for one in cells if one.score is not None]
-        chosen = [one.option[:, None] for one in cells if one.option is not None]
-        options = [
-            np.arange(size) == option
-            for size, option in zip(self.layout.n_levels, chosen, strict=True)
+        observed = np.stack([c.observed for c in cells], 1)
+        scores = [c.score[:, None] for c in cells if c.score is not None]
+        choices = [c.choice[:, None] for c in cells if c.choice is not None]
+        one_hot = [
+            np.arange(size) == choice
+            for size, choice in zip(self.layout.n_levels, choices, strict=True)
         ]
-        return torch.from_numpy(np.concatenate([known, *scores, *options], 1).astype("f4"))
+        return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
-    def load(self, stored: Tensor) -> Tensor:
-        """Return the stored rows: they are already as the model sees them."""
-        return stored.to(torch.float32)
-
-    def decode(self, x: Tensor, classes: Sequence[str | None] | None = None) -> pd.DataFrame:
-        """Return rows as the person has them: all columns, in their order and types.
+    def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> pd.DataFrame:
+        """Decode rows to a frame with all columns of the table, in their order and types.
 
         Arguments:
-            x: Rows as the model has them, with shape (N, W).
-            classes: The class of each by its name, for the column of a label that is not read.
+            x: Encoded rows, with shape (N, W).
+            labels: The name of the class of each row, for the target column.
         """
         import pandas as pd
 
         rows = x.detach().double().cpu().numpy()
-        flags, numbers, _ = self.layout.block_sizes
-        known, scores, options = np.split(rows, [flags, flags + numbers], 1)
+        n_flags, n_scores, _ = self.layout.block_sizes
+        observed, scores, one_hot = np.split(rows, [n_flags, n_flags + n_scores], 1)
         score = dict(zip(self.layout.number_columns, scores.T, strict=True))
-        parts = np.split(options, np.cumsum(self.layout.n_levels)[:-1], 1)
-        option = {
-            column: part.argmax(1)
-            for column, part in zip(self.layout.category_columns, parts, strict=False)
+        blocks = np.split(one_hot, np.cumsum(self.layout.n_levels), 1)
+        choice = {
+            i: b.argmax(1) for i, b in zip(self.layout.category_columns, blocks, strict=False)
         }
-        found: dict[str, Any] = {}
+        cells: dict[str, Any] = {}
         for i, column in enumerate(self.learned):
-            cells = Cells(known[:, i] > 0.5, score.get(i), option.get(i))
-            found[column.name] = column.decode(cells)
-        for column in self.columns:
-            if isinstance(column, TargetColumn) and classes is not None:
-                found[column.name] = column.of(classes)
-            elif isinstance(column, IgnoredColumn):
-                found[column.name] = column.decode(Cells(np.ones(len(rows))))
-        return pd.DataFrame({column.name: found[column.name] for column in self.columns})
+            encoded = EncodedColumn(observed[:, i] > 0.5, score.get(i), choice.get(i))
+            cells[column.name] = column.decode(encoded)
+        for other in self.columns:
+            if isinstance(other, TargetColumn):
+                cells[other.name] = other.decode(labels or [None] * len(rows))
+            elif isinstance(other, IgnoredColumn):
+                cells[other.name] = other.decode(len(rows))
+        return pd.DataFrame({column.name: cells[column.name] for column in self.columns})
+
+    @property
+    def decodes_labels(self) -> bool:
+        """Whether the table has a target column."""
+        return any(isinstance(column, TargetColumn) for column in self.columns)
+
+    # Results
+
+    def arrange(self, examples: Any, shape: Sequence[int], axes: Axes) -> Any:
+        """Return rows with an index of the axes, those that are numbered first."""
+        import pandas as pd
+
+        if not axes:
+            return examples
+        levels = [
+            range(1, n + 1) if entries is None else entries
+            for n, entries in zip(shape, axes.values(), strict=True)
+        ]
+        frame = examples.set_axis(pd.MultiIndex.from_product(levels, names=list(axes)))
+        numbered = [name for name, entries in axes.items() if entries is None]
+        if not numbered or list(axes)[: len(numbered)] == numbered:
+            return frame
+        named = [name for name in axes if name not in numbered]
+        frame = frame.reorder_levels(numbered + named)
+        return frame.sort_index(level=numbered, sort_remaining=False, kind="stable")
 
     def to_images(self, x: Tensor) -> Array:
-        """Return the numbers of each row: a table has no look."""
+        """Return encoded rows as numbers, since a table has no image."""
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
-    def unseen(self, items: RawData) -> Array:
-        """Return which cells have a level that was never seen, as bool (N, learned columns)."""
-        frame = self._matched(_frame(items))
+    def plot(
+        self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
+    ) -> Path:
+        """Plot the first rows as a table."""
+        return plots.rows(_index_as_columns(examples), path)
+
+    def to_frame(self, examples: Any) -> Any:
+        """Return rows in the library of the original table, which may have no index."""
+        from varied.data.tables import to_frame
+
+        dialect = TableDialect.from_json(self.dialect)
+        is_indexed = dialect.library == "pandas"
+        return to_frame(examples if is_indexed else _index_as_columns(examples), dialect)
+
+    def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
+        """Write rows to .csv or .tsv in the dialect of the table, to .parquet or .feather.
+
+        Raises:
+            VariedError: If the ending is another.
+        """
+        if not path.name.lower().endswith(SUFFIXES):
+            raise VariedError(
+                f"'{path.name}': save rows as .csv, .tsv, .parquet or .feather, or plot the first "
+                "as .png."
+            )
+        return self.write_table(_index_as_columns(examples), path)
+
+    def save_labeled(self, data: RawData, path: Path) -> Path:
+        """Write rows, which contain their labels."""
+        return self.save(data.x, path)
+
+    def write_table(self, frame: Any, path: Path) -> Path:
+        """Write a table in the dialect of the table."""
+        from varied.data.tables import write_table
+
+        return write_table(frame, path, TableDialect.from_json(self.dialect))
+
+    # Comparison
+
+    def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
+        """Return encoded rows without the elements of some columns."""
+        excluded = [i for i, name in enumerate(self.column_names) if name in without]
+        indices = torch.tensor(excluded, dtype=torch.int64)
+        return x[:, ~torch.isin(self.layout.element_columns, indices)]
+
+    # Columns
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the learned columns."""
+        return tuple(column.name for column in self.learned)
+
+    def by_column(self, elementwise: Tensor) -> Tensor:
+        """Return the sum of elementwise values over each learned column."""
+        return self.layout.sum_by_column(elementwise)
+
+    def unseen(self, data: RawData) -> Array:
+        """Return which cells have a level that is not in the training rows.
+
+        Returns:
+            Booleans with shape (N, C), for the C learned columns.
+        """
+        frame = self._check_columns(_frame(data))
         none = np.zeros(len(frame), bool)
-        cells = [
-            column.unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
+        masks = [
+            column.is_unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
             for column in self.learned
         ]
-        return np.stack(cells, 1)
+        return np.stack(masks, 1)
 
-    def strangers(self, items: RawData) -> list[str]:
-        """Return a sentence for each column that has levels which the training rows have not."""
-        frame, new, said = _frame(items), self.unseen(items), []
-        for index, column in enumerate(self.learned):
-            found = list(dict.fromkeys(frame[column.name][new[:, index]]))
-            if found:
-                some = ", ".join(truncate(repr(level)) for level in found[:3])
-                some += ", ..." if len(found) > 3 else ""
+    def describe_unseen(self, data: RawData) -> list[str]:
+        """Return a sentence for each column with levels that are not in the training rows."""
+        frame, mask, sentences = _frame(data), self.unseen(data), []
+        for i, column in enumerate(self.learned):
+            levels = list(dict.fromkeys(frame[column.name][mask[:, i]]))
+            if levels:
+                listed = ", ".join(truncate(repr(level)) for level in levels[:3])
+                more = ", ..." * (len(levels) > 3)
                 name = truncate(column.name)
-                said.append(f"{name} has levels that were not there in training: {some}.")
-        return said
+                sentences.append(
+                    f"{name} has levels that are not in the training rows: {listed}{more}."
+                )
+        return sentences
 
-    def to_json(self) -> dict[str, object]:
-        """Return plain values that `open_codec` reads."""
-        columns = [column.to_json() for column in self.columns]
-        return {
-            "codec": self.kind,
-            "columns": columns,
-            "form": dict(self.form),
-            "notes": list(self.notes),
-        }
-
-    def _matched(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns that are learned, in the types that the run knows."""
-        problems = []
-        frame = frame.copy(deep=False)
+    def attributes(self, data: RawData) -> dict[str, Any]:
+        """Return the values of each learned column: an array of numbers, or a list of names."""
+        values: dict[str, Any] = {}
         for column in self.learned:
-            if column.name not in frame.columns:
-                problems.append(f"there is no column '{truncate(column.name)}'")
-            elif str(frame[column.name].dtype) != column.dtype:
-                try:
-                    frame[column.name] = frame[column.name].astype(column.dtype)
-                except (TypeError, ValueError):
-                    problems.append(
-                        f"'{truncate(column.name)}' is {frame[column.name].dtype} and the run knows "
-                        f"{column.dtype}"
-                    )
+            cells = data.x[column.name]
+            if isinstance(column, NumericColumn):
+                values[column.name] = column.to_float(cells)
+            else:
+                known = cells.astype(object).where(cells.notna(), "")
+                values[column.name] = [str(cell) for cell in known]
+        return values
+
+    def imputer(self) -> TableImputer:
+        """Return what imputes the missing cells."""
+        return TableImputer(self)
+
+    def defaults(self, n: int) -> dict[str, Default]:
+        """Return defaults of the parts for a table of ``n`` training rows."""
+        parts = super().defaults(n)
+        likelihood = {"name": "table", "layout": self.layout_text}
+        parts["likelihood"] = parts["likelihood"]._replace(value=likelihood)
+        if n >= _ENOUGH_ROWS:
+            parts["latent"] = Default(
+                min(_MAX_LATENT, max(2, len(self.learned))),
+                "unused latent dimensions become inactive, and few tables need more than one per "
+                f"column, or more than {_MAX_LATENT}",
+            )
+        return parts
+
+    # Storage
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for `open_codec`."""
+        columns = [column.to_json() for column in self.columns]
+        return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
+
+    def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Convert the learned columns to their types in training."""
+        problems, frame = [], frame.copy(deep=False)
+        for column in self.learned:
+            try:
+                frame[column.name] = frame[column.name].astype(column.dtype)
+            except KeyError:
+                problems.append(f"column '{truncate(column.name)}' is missing")
+            except (TypeError, ValueError):
+                dtype = frame[column.name].dtype
+                problems.append(
+                    f"column '{truncate(column.name)}' is {dtype} instead of {column.dtype}"
+                )
         if problems:
+            more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
-                "This table is not like the one of the run, since "
-                f"{'; '.join(problems[:MOST_TOLD])}{', ...' * (len(problems) > MOST_TOLD)}: give "
-                "one with the same columns."
+                f"The table differs from that of the run: {'; '.join(problems[:_LISTED])}{more}: "
+                "give one with the same columns."
             )
         return frame
 
 
-def _frame(items: RawData | Array) -> Any:
-    if isinstance(items, RawData) and items.kind == "table":
-        return items.x
+def _frame(data: RawData | Array) -> Any:
+    if isinstance(data, RawData) and data.is_frame:
+        return data.x
     raise VariedError("This run was trained on a table: give a table with the same columns.")
 
 
+def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the index as the first columns; "_" follows a name that the table has already."""
+    if frame.index.names == [None]:
+        return frame
+    names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
+    return frame.rename_axis(index=names).reset_index()
+
+
 def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Say what was understood of the columns."""
+    """Return sentences on the kinds of columns, on frequent values and on rare levels."""
     kinds: dict[str, list[str]] = {}
     for column in columns:
         kinds.setdefault(column.kind, []).append(column.name)
-    notes = [f"{_several(names)}: {kind}." for kind, names in kinds.items()]
+    notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
     for column in columns:
+        name = truncate(column.name)
         if isinstance(column, NumericColumn) and column.frequent:
-            values = column.restore(np.array(column.frequent))
-            some = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(
-                f"{truncate(column.name)}: places of their own for {some}, which came often."
-            )
+            values = column.from_float(np.array(column.frequent))
+            listed = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
+            notes.append(f"{name}: frequent values are modeled as categories ({listed}).")
         if isinstance(column, CategoricalColumn) and column.rare:
             notes.append(
-                f"{truncate(column.name)}: its {len(column.levels):,} most frequent levels have places "
-                f"of their own, and the other {len(column.rare):,} share one."
+                f"{name}: the {len(column.levels):,} most frequent levels are modeled "
+                f"individually, the other {len(column.rare):,} as one category."
             )
     return notes
 
 
-def _several(names: list[str], most: int = 6) -> str:
+def _list_names(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(truncate(name, 80) for name in names[:most]) + more

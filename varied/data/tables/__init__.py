@@ -1,31 +1,22 @@
-"""A person's table: read as it is written, with typed columns, and given back to the letter.
-
-The names are loaded when they are asked for, so that `SUFFIXES` costs no import of pandas.
-"""
+"""Tables: CSV, Parquet and Feather files and data frames, read into typed pandas columns."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from varied.data.tables.dialect import SUFFIXES, TableDialect
 
 if TYPE_CHECKING:
     from varied.data.tables.files import read_table, write_table
-    from varied.data.tables.frame_reader import from_frame
-    from varied.data.tables.frame_writer import to_frame
+    from varied.data.tables.frames import from_frame, to_frame
 
 __all__ = ["SUFFIXES", "TableDialect", "from_frame", "read_table", "to_frame", "write_table"]
 
-HOMES = {
-    "from_frame": "frame_reader",
-    "read_table": "files",
-    "to_frame": "frame_writer",
-    "write_table": "files",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    # The functions are loaded on first use: pandas takes a third of a second to import.
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
+    from varied.data.tables import files
+
+    return vars(files)[name]

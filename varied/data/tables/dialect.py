@@ -1,4 +1,4 @@
-"""How a table was written: what is needed, beside its values, to give it back to the letter."""
+"""The dialect of a table: everything besides its values that is needed to write more such rows."""
 
 from __future__ import annotations
 
@@ -9,48 +9,37 @@ from typing import Any
 
 from varied.errors import VariedError, suggest
 
-__all__ = ["SUFFIXES", "TableDialect", "suffix", "truncate"]
-
 SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".csv.gz", ".tsv.gz", ".txt.gz")
 
-CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES = {
     "delimiter": (",", ";", "\t", "|"),
-    "encoding": ("utf-8", "utf-16-le", "utf-16-be", "cp1252"),
+    "encoding": ("utf-8", "utf-8-sig", "utf-16", "cp1252"),
     "decimal": (".", ","),
-    "quoting": ("minimal", "all", "text", "none"),
-    "newline": ("\n", "\r\n", "\r"),
-    "kind": ("pandas", "polars", "pyarrow"),
+    "library": ("pandas", "polars", "pyarrow"),
 }
 
 
 @dataclass(frozen=True)
 class TableDialect:
-    r"""How a table was written; plain values only.
+    """The format of a table file or data frame, as plain values.
 
     Arguments:
-        delimiter: What stands between two cells: a comma, a semicolon, a tab or a bar.
-        encoding: `"utf-8"`, `"utf-16-le"`, `"utf-16-be"` or `"cp1252"`.
-        decimal: The decimal sign, a point or a comma.
-        missing: What stands in a cell whose value is missing: the token most used.
-        quoting: Which cells stand in quotes: `"minimal"` (those that need them), `"all"`, `"text"`
-            (the header and all text), or `"none"` (a quote is a letter like any other).
-        newline: How a row ends: `"\n"`, `"\r\n"` or `"\r"`.
-        bom: Whether a byte order mark opens the file.
-        ended: Whether the last row ends as the others do.
-        space: Whether a space follows every delimiter.
-        header: Whether the first row names the columns.
-        unnamed: Columns whose name was empty, and was made up.
-        tokens: The missing token of each column that has another one than `missing`.
-        dates: The format of each column of dates, as `strftime` has them; besides, `%-d`, `%-m`,
-            `%-H` and `%-I` are without a leading zero, and `%3f` is a fraction of three digits.
-        decimals: The digits after the decimal sign, the largest number of them, for each
-            column of real numbers that is not written with exponents.
-        styles: How each column of real numbers is written, see `varied.data.tables.number_format`.
-        levels: The declared levels of a column of categories, in their order.
-        ordered: The columns whose levels have an order that means something.
-        kind: The kind of frame: `"pandas"`, `"polars"` or `"pyarrow"`.
-        dtypes: The type of each column in that frame.
-        names: The columns of the frame whose name is a whole number.
+        delimiter: The delimiter between cells: a comma, semicolon, tab or vertical bar.
+        encoding: ``"utf-8"``, ``"utf-8-sig"`` (with a byte order mark), ``"utf-16"`` or
+            ``"cp1252"``.
+        decimal: The decimal separator: a point or a comma.
+        header: Whether the first row holds the column names.
+        missing: By column, the text of a missing cell; an empty cell by default.
+        dates: By column, the `strftime` format of its dates.
+        decimals: By column, the number of digits after the decimal separator.
+        library: The library of the data frame: ``"pandas"``, ``"polars"`` or ``"pyarrow"``.
+        dtypes: By column, the pandas dtype; of categories and objects with the type of the values
+            in brackets.
+        schema: The column types of a polars or pyarrow frame and of the Arrow columns of a pandas
+            frame: an empty Arrow file in base64.
+        levels: By column, the levels of a categorical dtype in their order.
+        ordered: The pandas columns whose categories are ordered.
+        names: The integer column names of a pandas frame, by their text.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -62,72 +51,60 @@ class TableDialect:
     delimiter: str = ","
     encoding: str = "utf-8"
     decimal: str = "."
-    missing: str = ""
-    quoting: str = "minimal"
-    newline: str = "\n"
-    bom: bool = False
-    ended: bool = True
-    space: bool = False
     header: bool = True
-    unnamed: tuple[str, ...] = ()
-    tokens: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     dates: dict[str, str] = field(default_factory=dict)
     decimals: dict[str, int] = field(default_factory=dict)
-    styles: dict[str, str] = field(default_factory=dict)
+    library: str = "pandas"
+    dtypes: dict[str, str] = field(default_factory=dict)
+    schema: str = ""
     levels: dict[str, list[str]] = field(default_factory=dict)
     ordered: tuple[str, ...] = ()
-    kind: str = "pandas"
-    dtypes: dict[str, str] = field(default_factory=dict)
     names: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
+        for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                known = ", ".join(repr(c) for c in choices)
+                options = ", ".join(map(repr, choices))
                 raise VariedError(
-                    f"A table's {name} cannot be {getattr(self, name)!r}: choose from {known}."
+                    f"A table cannot have {name} = {getattr(self, name)!r}: choose from {options}."
                 )
 
-    def token(self, column: str) -> str:
-        """Return what stands for a missing value in a column."""
-        return self.tokens.get(column, self.missing)
-
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, which `from_json` takes."""
-        values = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        """Return plain values for `from_json`."""
+        return dataclasses.asdict(self) | {"ordered": list(self.ordered)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TableDialect:
-        """Return the form of those plain values.
+        """Return the dialect of plain values.
 
         Raises:
-            VariedError: If a key is unknown, or its value is of another kind.
+            VariedError: If a key is unknown or a value has the wrong type.
         """
-        plain = cls().to_json()
+        defaults = cls().to_json()
         for name, value in values.items():
-            if name not in plain:
-                raise VariedError(f"A table's form has no '{name}': {suggest(name, plain)}")
-            if type(value) is not type(plain[name]) or not _fits(name, value):
-                raise VariedError(f"A table's form cannot have {name} = {value!r}; restore it.")
-        given: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        return cls(**given)
+            if name not in defaults:
+                raise VariedError(f"A table dialect has no '{name}': {suggest(name, defaults)}")
+            if type(value) is not type(defaults[name]):
+                raise VariedError(
+                    f"A table dialect cannot have {name} = {value!r}: restore the file of the run."
+                )
+        plain: dict[str, Any] = defaults | dict(values)
+        return cls(**plain | {"ordered": tuple(plain["ordered"])})
 
 
-def suffix(name: str) -> str:
-    """Return the ending of a table's file name, empty where it is none of `SUFFIXES`.
+def table_suffix(name: str) -> str:
+    """Return the suffix of a table's file name; empty if it is not one of `SUFFIXES`.
 
     Example:
-        >>> suffix("Adult.CSV.gz"), suffix("photo.png")
+        >>> table_suffix("Adult.CSV.gz"), table_suffix("photo.png")
         ('.csv.gz', '')
     """
     return next((s for s in SUFFIXES if name.lower().endswith(s)), "")
 
 
-def truncate(text: object, most: int = 40) -> str:
-    r"""Return a name or a cell as a message tells it: on one line, and not long.
+def truncate(text: object, length: int = 40) -> str:
+    r"""Return a name or a cell for a message: on one line, shortened to a length.
 
     Example:
         >>> truncate("two\nlines"), truncate("x" * 50, 10)
@@ -135,14 +112,4 @@ def truncate(text: object, most: int = 40) -> str:
     """
     line = str(text)
     line = line if line.isprintable() else repr(line)[1:-1]
-    return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Whether what lies inside a list or mapping is of the right kind."""
-    if isinstance(value, dict):
-        inner = {"decimals": int, "names": int, "levels": list}.get(name, str)
-        lists = [v for v in value.values() if isinstance(v, list)]
-        texts = all(isinstance(text, str) for found in lists for text in found)
-        return texts and all(type(v) is inner for v in value.values())
-    return not isinstance(value, list) or all(isinstance(v, str) for v in value)
+    return line if len(line) <= length else f"{line[: length - 3]}..."

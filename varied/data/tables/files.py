@@ -1,19 +1,10 @@
-"""Tables in files: text, gzip, Parquet and Feather, read and given back in their own form.
-
-What cannot be given back to the letter: numbers of one column in several ways (1.5 and 1.50;
-1e5 and 100000), or with more digits than a float64 holds; several missing tokens among the
-numbers or dates of one column; spaces around numbers; empty lines; quotes around cells that need
-none, where only some have them; rows that end in several ways.
-"""
+"""Table files: CSV, compressed CSV, Parquet and Feather."""
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import io
 import zlib
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,209 +12,132 @@ import pandas as pd
 
 from varied.atomic_io import atomic_write
 from varied.data.memory import check_memory
-from varied.data.tables.columns import Column, decimal_sign, distinct, typed, written
-from varied.data.tables.csv_text import PREFERRED, decode, encode, read_cells, write_cells
-from varied.data.tables.dialect import SUFFIXES, TableDialect, suffix, truncate
-from varied.data.tables.frame_reader import from_frame
-from varied.data.tables.frame_writer import to_arrow
+from varied.data.tables.csv_text import decode, encode, format_csv, read_cells
+from varied.data.tables.dialect import SUFFIXES, TableDialect, table_suffix
+from varied.data.tables.frames import from_frame, import_library, to_arrow, to_frame
+from varied.data.tables.text_columns import format_column, infer_decimal, parse_column
+from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
 from varied.errors import VariedError
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["from_frame", "read_table", "to_frame", "write_table"]
 
-TIMES = 20  # the memory that a table of text takes at its peak, as a multiple of its bytes
-BLOCK = 2**24
-NAMED = 5
-
-Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
+#: Peak memory of reading a text table, as a multiple of its size.
+_MEMORY_FACTOR = 20
+_BLOCK = 2**24
+_REMEDY = "give fewer rows or columns"
 
 
 def read_table(path: Path) -> Table:
-    """Read a table from a file, by its ending.
+    """Read a table from a file in the format of its suffix.
 
     Arguments:
-        path: A file of one of `SUFFIXES`.
+        path: A file with one of `SUFFIXES`.
 
     Returns:
-        The frame, whose columns are float64, Int64, datetime64[ns], boolean or text (object, None
-        where missing); its form; and what was understood, a sentence each.
+        A pandas frame with columns of float64, Int64, datetime64[ns], boolean or text (object,
+        None where missing); the dialect; and notes for the user, one sentence each.
 
     Raises:
-        VariedError: If there is no such file, or it is no table.
+        VariedError: If the file is missing or is not a table.
     """
     path = Path(path)
-    ending = suffix(path.name)
-    if not ending:
-        raise VariedError(f"{path.name} is no table: let it end in {', '.join(SUFFIXES)}.")
+    suffix = _check_suffix(path)
     if not path.is_file():
         raise VariedError(f"There is no file {path}: check its name.")
-    if ending in (".parquet", ".feather"):
-        return from_frame(_read_arrow(path, ending))
-    text, encoding, bom = decode(_contents(path, ending.endswith(".gz")), path.name)
-    cells = read_cells(text, path.name, tab=ending.startswith(".tsv"))
-    columns = [distinct(c) for c in cells.columns]
-    decimal = decimal_sign(columns, cells.form.delimiter)
-    found = [
-        typed(column, name, cells.rows, decimal)
-        for name, column in zip(cells.names, columns, strict=True)
-    ]
-    named = dict(zip(cells.names, found, strict=True))
-    form = dataclasses.replace(
-        cells.form, encoding=encoding, bom=bom, decimal=decimal, **_described(named)
-    )
-    # Text is kept as objects: pandas would infer a type of its own for it.
-    frame = pd.DataFrame(
-        {
-            name: pd.Series(c.values, dtype=object if c.values.dtype == object else None)
-            for name, c in named.items()
-        }
-    )
-    notes = [*cells.notes, *(note for column in found for note in column.notes)]
+    if suffix in (".parquet", ".feather"):
+        return from_frame(_read_arrow(path, suffix))
+    text, encoding = decode(_read_bytes(path, suffix.endswith(".gz")), path.name)
+    cells, settings, notes = read_cells(text, path.name, prefer_tab=suffix.startswith(".tsv"))
+    decimal = infer_decimal((cells[name] for name in cells), settings["delimiter"])
+    columns = {name: parse_column(cells[name], decimal) for name in cells}
+    notes += _missing_notes(columns)
     if encoding == "cp1252":
-        notes.insert(0, f"{path.name} is not in UTF-8: read as cp1252 (Windows).")
+        notes.append(f"{path.name} is not valid UTF-8: read as cp1252 (Windows).")
     if decimal == ",":
-        notes.append("The decimal sign is a comma.")
-    notes += _missing_note(named)
-    return frame, form, tuple(notes)
+        notes.append("The decimal separator is a comma.")
+    return assemble(columns, notes, encoding=encoding, decimal=decimal, **settings)
 
 
-def write_table(frame: pd.DataFrame, path: Path, form: TableDialect) -> Path:
-    """Write a table in its form, whole or not at all, by the ending of its name.
+def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
+    """Write a table atomically in the format of the suffix.
 
     Arguments:
         frame: Typed columns, as `read_table` returns them.
-        path: Where; one of `SUFFIXES`.
-        form: How it is written.
+        path: A file name with one of `SUFFIXES`.
+        dialect: The dialect of the file.
 
     Raises:
-        VariedError: If the ending is unknown or the folder cannot be written.
+        VariedError: If the suffix is unknown or the folder is not writable.
     """
     path = Path(path)
-    ending = suffix(path.name)
-    if not ending:
-        raise VariedError(f"{path.name} cannot be written: let it end in {', '.join(SUFFIXES)}.")
-    if ending in (".parquet", ".feather"):
-        return _write_arrow(frame, path, form, ending)
-    contents = encode(_text(frame, form), form)
+    suffix = _check_suffix(path)
+    if suffix in (".parquet", ".feather"):
+        return _write_arrow(frame, path, dialect, suffix)
+    columns = (format_column(frame[name], name, dialect) for name in frame.columns)
+    contents = encode(format_csv(list(frame.columns), columns, dialect), dialect.encoding)
+    # With the time of writing, the same table would not give the same bytes.
     return atomic_write(
-        path, gzip.compress(contents, mtime=0) if ending.endswith(".gz") else contents
+        path, gzip.compress(contents, mtime=0) if suffix.endswith(".gz") else contents
     )
 
 
-def _contents(path: Path, packed: bool) -> bytes:
-    way_out = "give fewer rows or columns"
+def _check_suffix(path: Path) -> str:
+    suffix = table_suffix(path.name)
+    if not suffix:
+        raise VariedError(
+            f"{path.name} does not have the suffix of a table file: use {', '.join(SUFFIXES)}."
+        )
+    return suffix
+
+
+def _read_bytes(path: Path, is_compressed: bool) -> bytes:
     try:
-        if not packed:
-            check_memory(path.stat().st_size * TIMES, path.name, way_out)
+        if not is_compressed:
+            check_memory(path.stat().st_size * _MEMORY_FACTOR, path.name, _REMEDY)
             return path.read_bytes()
         blocks, size = [], 0
         with gzip.open(path) as file:
-            while block := file.read(BLOCK):
+            while block := file.read(_BLOCK):
                 blocks.append(block)
                 size += len(block)
-                check_memory(size * TIMES, path.name, way_out)
+                check_memory(size * _MEMORY_FACTOR, path.name, _REMEDY)
         return b"".join(blocks)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise VariedError(f"{path.name} is damaged: make or fetch it again.") from error
+        raise VariedError(f"{path.name} is damaged: create or download it again.") from error
     except OSError as error:
-        raise VariedError(f"{path} cannot be read ({error.strerror}): check it.") from error
-
-
-def _described(columns: dict[str, Column]) -> dict[str, Any]:
-    """Return what the columns tell of the form."""
-    tokens = {name: c.token for name, c in columns.items() if c.token is not None}
-    missing = Counter(tokens.values()).most_common(1)[0][0] if tokens else ""
-    return {
-        "missing": missing,
-        "tokens": {name: token for name, token in tokens.items() if token != missing},
-        "dates": {name: c.date for name, c in columns.items() if c.date is not None},
-        "styles": {name: c.style for name, c in columns.items() if c.style is not None},
-        "decimals": {name: c.decimals for name, c in columns.items() if c.decimals is not None},
-    }
-
-
-def _missing_note(columns: dict[str, Column]) -> list[str]:
-    """Say which words stand for missing cells; that an empty cell does goes without saying."""
-    by_token: dict[str, list[str]] = {}
-    for name, column in columns.items():
-        if column.token:
-            by_token.setdefault(column.token, []).append(name)
-    return [
-        f"'{token}' stands for a missing cell in {_listed(names)}."
-        for token, names in by_token.items()
-    ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(truncate, names[:NAMED])) + more
-
-
-def _text(frame: pd.DataFrame, form: TableDialect) -> str:
-    quote = _quoter(form, frame.shape[1] == 1)
-    columns = []
-    for name in frame.columns:
-        cells = written(frame[name], name, form)
-        words = frame[name].dtype == object
-        everything = form.quoting == "all" or (form.quoting == "text" and words)
-        # A missing token that is a word would be text if it stood in quotes.
-        bare = form.token(name) if form.quoting == "text" else None
-        marks = {c: quote(c, everything and c != bare) for c in set(cells)}
-        columns.append([marks[c] for c in cells])
-    unnamed = set(form.unnamed)
-    heads = ["" if name in unnamed else name for name in frame]
-    # The name of a lone column would say that its tab stands between cells.
-    split = len(heads) == 1 and any(d in heads[0] for d in PREFERRED)
-    names = [quote(head, split or form.quoting in ("all", "text")) for head in heads]
-    return write_cells(names, columns, form)
-
-
-def _quoter(form: TableDialect, alone: bool) -> Any:
-    special = (form.delimiter, '"', "\n", "\r")
-
-    def quote(cell: str, always: bool) -> str:
-        if form.quoting == "none":
-            return cell
-        needs = any(s in cell for s in special) or (alone and not cell)
-        if always or needs or (form.space and cell.startswith(" ")):
-            return '"' + cell.replace('"', '""') + '"'
-        return cell
-
-    return quote
-
-
-def _arrow() -> tuple[Any, Any, Any]:
-    try:
-        import pyarrow as pa
-        import pyarrow.feather as feather
-        import pyarrow.parquet as parquet
-    except ImportError as error:
         raise VariedError(
-            "Parquet and Feather need pyarrow: pip install 'varied[parquet]', or give a CSV."
+            f"{path} cannot be read ({error.strerror}): check its permissions."
         ) from error
-    return pa, parquet, feather
 
 
-def _read_arrow(path: Path, ending: str) -> Any:
-    pa, parquet, feather = _arrow()
+def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
+    """Return a note on each text that marks missing cells, other than an empty cell."""
+    names: dict[str, list[str]] = {}
+    for name, column in columns.items():
+        names.setdefault(column.missing or "", []).append(name)
+    return [f"'{t}' marks a missing cell in {list_names(names[t])}." for t in names if t]
+
+
+def _read_arrow(path: Path, suffix: str) -> Any:
+    pa = import_library("pyarrow")
+    module = import_library(f"pyarrow.{suffix[1:]}")
+    size = path.stat().st_size * _MEMORY_FACTOR
     try:
-        if ending == ".parquet":
-            meta = parquet.read_metadata(path)
-            groups = [meta.row_group(i).total_byte_size for i in range(meta.num_row_groups)]
-            cells = meta.num_rows * meta.num_columns
-            size = max(sum(groups) * 4, cells * 16)
-        else:
-            size = path.stat().st_size * TIMES
-        check_memory(size, path.name, "give fewer rows or columns")
-        return parquet.read_table(path) if ending == ".parquet" else feather.read_table(path)
+        if suffix == ".parquet":
+            metadata = module.read_metadata(path)
+            groups = map(metadata.row_group, range(metadata.num_row_groups))
+            n_cells = metadata.num_rows * metadata.num_columns
+            size = max(4 * sum(group.total_byte_size for group in groups), 16 * n_cells)
+        check_memory(size, path.name, _REMEDY)
+        return module.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise VariedError(
-            f"{path.name} is damaged or no {ending[1:]} file: save it again."
+            f"{path.name} is damaged or not a {suffix[1:].title()} file: save it again."
         ) from error
 
 
-def _write_arrow(frame: pd.DataFrame, path: Path, form: TableDialect, ending: str) -> Path:
-    _, parquet, feather = _arrow()
-    table = to_arrow(frame, form)
-    buffer = io.BytesIO()
-    (parquet.write_table if ending == ".parquet" else feather.write_feather)(table, buffer)
+def _write_arrow(frame: pd.DataFrame, path: Path, dialect: TableDialect, suffix: str) -> Path:
+    module, buffer = import_library(f"pyarrow.{suffix[1:]}"), io.BytesIO()
+    write = module.write_table if suffix == ".parquet" else module.write_feather
+    write(to_arrow(frame, dialect), buffer)
     return atomic_write(path, buffer.getvalue())

@@ -1,0 +1,86 @@
+"""Columns with a type, as readers return them, and their assembly to a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from varied.data.tables.dialect import TableDialect, truncate
+from varied.errors import VariedError
+
+#: Above this a float64 cannot represent every integer.
+LARGEST_INTEGER = 2**53
+_LISTED = 5
+
+Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class TypedColumn:
+    """A column of float64, Int64, datetime64[ns], boolean or text.
+
+    Arguments:
+        values: The values; text has the dtype object, with None where missing.
+        notes: Notes for the user, one sentence each.
+        missing: The text that marks missing cells, if any.
+        date_format: The `strftime` format of dates.
+        decimals: The number of digits after the decimal separator.
+        levels: The levels of a categorical dtype, in order.
+        dtype: The original dtype of a pandas column.
+        is_ordered: Whether the categories of a pandas column are ordered.
+    """
+
+    values: pd.Series
+    notes: tuple[str, ...] = ()
+    missing: str | None = None
+    date_format: str | None = None
+    decimals: int | None = None
+    levels: list[str] | None = None
+    dtype: str | None = None
+    is_ordered: bool = False
+
+
+def assemble(
+    columns: Mapping[str, TypedColumn], notes: Iterable[str] = (), **settings: Any
+) -> Table:
+    """Return the frame of columns, its dialect with further `settings`, and all notes."""
+    items = columns.items()
+    dialect = TableDialect(
+        missing={name: c.missing for name, c in items if c.missing},
+        dates={name: c.date_format for name, c in items if c.date_format},
+        decimals={name: c.decimals for name, c in items if c.decimals is not None},
+        levels={name: c.levels for name, c in items if c.levels is not None},
+        dtypes={name: c.dtype for name, c in items if c.dtype},
+        ordered=tuple(name for name, c in items if c.is_ordered),
+        **settings,
+    )
+    frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)
+    return frame, dialect, (*notes, *(note for c in columns.values() for note in c.notes))
+
+
+def large_integer_note(name: object) -> str:
+    """Return the note on a column of integers that a float64 cannot represent."""
+    return f"Column '{truncate(name)}' has integers beyond 2^53: read as text."
+
+
+def check_unique(names: list[str], table: str) -> None:
+    """Refuse a table with duplicate column names.
+
+    Raises:
+        VariedError: If a name occurs twice; the message lists the duplicates.
+    """
+    duplicates = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if duplicates:
+        raise VariedError(
+            f"{table} has duplicate column names ({list_names(duplicates)}): rename the columns so "
+            "that each name is unique."
+        )
+
+
+def list_names(names: list[Any]) -> str:
+    """Return the first few names for a message, in quotes."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(f"'{truncate(name)}'" for name in names[:_LISTED]) + more
