@@ -15,7 +15,7 @@ from varied.data.codecs import TableCodec
 from varied.evaluate import Evaluation
 from varied.evaluate.active_units import THRESHOLD
 from varied.plots import animation
-from varied.report import Fact, Figure, Sentence, Table, write_card, write_report
+from varied.report import Fact, Figure, Note, Table, write_card, write_report
 from varied.runs import Run
 from varied.runtime import describe_machine
 from varied.seeding import permutation
@@ -49,9 +49,9 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
     ]
     title = f"{_title(name)} on {_source(run)}"
     facts = _facts(run, found, state)
-    notes = [Sentence(text) for text in sentences]
+    notes = [Note(text) for text in sentences]
     warnings = [
-        Sentence(text, "warning")
+        Note(text, is_warning=True)
         for text in [
             *_short(run, state),
             *found.warnings,
@@ -64,7 +64,7 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
     write_report(
         run.folder,
         title=title,
-        sentences=[*warnings, *notes],
+        notes=[*warnings, *notes],
         facts=facts,
         tables=[table],
         figures=figures,
@@ -296,7 +296,7 @@ def _card(
     title: str,
     facts: Sequence[Fact],
     table: Table,
-    warnings: Sequence[Sentence],
+    warnings: Sequence[Note],
     figures: Sequence[Figure],
 ) -> None:
     data, place = run.data, run.folder.name
@@ -314,7 +314,7 @@ def _card(
         facts=facts,
         tables=[table],
         figures=[figure for figure in figures if figure.file == "samples.png"],
-        limits=[
+        limitations=[
             *(warning.text for warning in warnings),
             "Numbers hold for data like those it was trained on; likelihoods compare only with "
             "runs of the same likelihood on the same data.",
