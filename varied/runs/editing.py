@@ -18,7 +18,7 @@ from varied.data import RawData, iter_batches
 from varied.errors import VariedError, lookup
 from varied.functional import Effect, LatentDensity
 from varied.functional.latent_density import LARGEST, TAIL
-from varied.plots.edits import edits, signed
+from varied.plots.style import format_number
 from varied.runs.attributes import Attribute, attributes, described, found
 from varied.runs.opening import OpenRun
 from varied.runs.result import Result
@@ -287,10 +287,11 @@ def _draw(
     originals: Array, array: Array, path: Path, *, strengths: Sequence[float], outside: Array
 ) -> Path:
     """Draw a row for each datum, with the strengths on top."""
+    titles = [format_number(s, "+.3g") if s else "0" for s in strengths]
     if array.dtype == np.uint8:
-        return edits(originals, array, strengths, outside, path)
+        captions = np.where(outside, "outside", "").tolist() if outside.any() else None
+        return plots.variants(originals, array, path, titles=titles, captions=captions)
     rows = array.reshape(outside.size, -1)
     notes = [" outside" if out else "" for out in outside.ravel()]
-    titles = [signed(s) for s in strengths] * len(outside)
-    titles = [f"{title}{note}" for title, note in zip(titles, notes, strict=True)]
+    titles = [f"{title}{note}" for title, note in zip(titles * len(outside), notes, strict=True)]
     return plots.curves(rows, path, columns=len(strengths), titles=titles)

@@ -82,7 +82,7 @@ def imputation_result(
     empty = pd.DataFrame(columns=names)
     every = pd.concat([cell.astype(object) for cell in cells]) if cells else empty
     every = every.reindex(columns=names).sort_values("row", kind="stable", ignore_index=True)
-    return ImputationResult(best, best, plots.rows, codec.form, draws, every)
+    return ImputationResult(best, best, plots.table_rows, codec.form, draws, every)
 
 
 def imputation_scale(run: OpenRun) -> float:

@@ -12,11 +12,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from varied import functional
+from varied import functional, plots
 from varied.data import RawData
 from varied.data.codecs import ImageCodec
 from varied.errors import VariedError
-from varied.plots.edits import crossed
 from varied.runs.opening import OpenRun
 from varied.runs.result import Result
 
@@ -73,7 +72,7 @@ def _smooth(run: OpenRun, x: Tensor, drawn: Tensor, c: Tensor | None, known: Ten
 def _draw(given: Array, pictures: Array, path: Path) -> Path:
     some = pictures[:, : SHOWN + 1]
     titles = ["mean", *(f"draw {i}" for i in range(1, some.shape[1]))]
-    return crossed(given, some, path, titles=titles, first="given")
+    return plots.variants(given, some, path, first="given", titles=titles)
 
 
 def _hole(said: Any, size: tuple[int, int]) -> npt.NDArray[np.bool_]:

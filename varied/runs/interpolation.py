@@ -7,11 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from varied import functional
+from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
-from varied.plots.animation import walk_gif
-from varied.plots.edits import square
 from varied.runs.editing import real_only, support_of
 from varied.runs.opening import OpenRun
 from varied.runs.result import Result, draw_paths
@@ -35,7 +33,7 @@ class Interpolation(Result):
         path = Path(path)
         if path.suffix.lower() == ".gif" and self.kind == "image":
             path.parent.mkdir(parents=True, exist_ok=True)
-            return walk_gif(self.shown, path)
+            return plots.interpolation_gif(self.shown, path)
         return super().save(path)
 
 
@@ -70,4 +68,6 @@ def interpolate_grid(run: OpenRun, items: RawData, *, steps: int, path: str) -> 
 
 
 def _draw_square(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path) -> Path:
-    return square(array, path) if array.dtype == np.uint8 else draw_paths(array, path)
+    if array.dtype != np.uint8:
+        return draw_paths(array, path)
+    return plots.grid(array.reshape(-1, *array.shape[2:]), path, columns=array.shape[1])

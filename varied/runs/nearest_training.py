@@ -121,11 +121,11 @@ def _drawn(distance: Array) -> Draw:
     def draw(array: Array, path: Path) -> Path:
         """Draw samples above their nearest training items."""
         some, training = array[0][:DRAWN], array[1][:DRAWN]
+        titles = ("sample", "nearest in training")
         if array.dtype == np.uint8:
             captions = [f"{far:.2f}" for far in distance[:DRAWN]]
-            titles = ("sample", "nearest in training")
             return plots.pairs(some, training, path, captions=captions, titles=titles)
         flat, other = (part.reshape(len(part), -1)[:32] for part in (some, training))
-        return plots.curves(flat, path, other=other)
+        return plots.curves(flat, path, overlay=other, names=titles)
 
     return draw

@@ -106,7 +106,7 @@ class Neighbors:
 
     def _draw(self, path: Path) -> Path:
         if self.query.kind == "table":
-            return plots.rows(self.frame, path)
+            return plots.table_rows(self.frame, path)
         rows, far = self.index[:DRAWN], self.distance[:DRAWN]
         parts = (self.query.take(np.arange(len(rows))), self.among.take(rows.ravel()))
         asked, found = (self.codec.to_images(plain(self.codec, part)) for part in parts)

@@ -100,7 +100,7 @@ def draw_pairs(array: Array, path: Path) -> Path:
     if array.dtype == np.uint8:
         return plots.pairs(array[0], array[1], path)
     original, made = (half.reshape(len(half), -1)[:32] for half in array)
-    return plots.curves(original, path, other=made)
+    return plots.curves(original, path, overlay=made)
 
 
 def draw_paths(array: Array, path: Path) -> Path:
@@ -117,7 +117,7 @@ def draw_traversals(
 ) -> Path:
     """Draw a row for each dimension."""
     if array.dtype == np.uint8:
-        return plots.traversals(array, rates, values, path, dims=dims)
+        return plots.traversals(array, rates, values, path, units=dims)
     titles = [f"z{d}" for d in dims for _ in range(array.shape[1])]
     rows = array.reshape(-1, int(np.prod(array.shape[2:])))
     return plots.curves(rows, path, columns=array.shape[1], titles=titles)

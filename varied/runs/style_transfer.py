@@ -14,7 +14,6 @@ from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
 from varied.models import M1M2
-from varied.plots.edits import crossed
 from varied.runs.editing import real_only
 from varied.runs.opening import OpenRun
 from varied.runs.result import Result
@@ -78,7 +77,7 @@ def _draw(
     contents: Array | None,
 ) -> Path:
     if array.dtype == np.uint8:
-        return crossed(styles, array, path, contents=contents, titles=titles)
+        return plots.variants(styles, array, path, first="style", titles=titles, contents=contents)
     rows = array.reshape(array.shape[0] * array.shape[1], -1)
     heads = None if titles is None else [*titles] * len(array)
     return plots.curves(rows, path, columns=array.shape[1], titles=heads)

@@ -98,7 +98,7 @@ def table_result(
             for n, each in zip(lead, names.values(), strict=True)
         ]
         frame = frame.set_index(pd.MultiIndex.from_product(levels, names=list(names)))
-    return TableResult(frame, frame, plots.rows, form)
+    return TableResult(frame, frame, plots.table_rows, form)
 
 
 def _told(frame: pd.DataFrame) -> pd.DataFrame:

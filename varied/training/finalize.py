@@ -14,7 +14,6 @@ from varied import __version__, atomic_io, functional, plots
 from varied.data.codecs import TableCodec
 from varied.evaluate import Evaluation
 from varied.evaluate.active_units import THRESHOLD
-from varied.plots import animation
 from varied.report import Fact, Figure, Note, Table, write_card, write_report
 from varied.runs import Run
 from varied.runtime import describe_machine
@@ -243,7 +242,7 @@ def _labels(run: Run, n: int) -> tuple[Array | None, tuple[str, ...]]:
 def _manifold(run: Run) -> Figure:
     made, values = functional.manifold(run.model, 20, run.contexts(1))
     pictures = run.codec.to_images(made)
-    plots.manifold(pictures, len(values), run.folder / "manifold.png", values.tolist())
+    plots.manifold(pictures, values.tolist(), run.folder / "manifold.png")
     caption = "What the latent plane decodes to, at evenly spread quantiles of the prior."
     return Figure("manifold.png", "Manifold", caption, caption)
 
@@ -251,7 +250,7 @@ def _manifold(run: Run) -> Figure:
 def _latent(run: Run) -> Iterator[Figure]:
     """Draw the latent space at the end and as training went on, the two alike."""
     frames = run.store.frames()
-    points, method = animation.aligned_embeddings(
+    points, method = plots.aligned_embeddings(
         [f.codes.numpy() for f in frames], seed=run.spec.plan.seed
     )
     labels, classes = _labels(run, len(points[0]))
@@ -266,7 +265,7 @@ def _latent(run: Run) -> Iterator[Figure]:
     )
     colors = "" if labels is None else f", colored by {'class' if classes else 'label'}"
     yield Figure("latent.png", "Latent map", f"{what}{colors}", "Codes are posterior means.")
-    animation.latent_gif(
+    plots.latent_gif(
         points,
         run.folder / "latent.gif",
         labels=labels,
@@ -284,7 +283,7 @@ def _samples_gif(run: Run) -> Iterator[Figure]:
     frames = run.store.frames()
     captions = [f"epoch {frame.epoch:.1f}" for frame in frames]
     pictures = np.stack([frame.samples.numpy() for frame in frames])
-    animation.samples_gif(pictures, run.folder / "samples.gif", captions=captions, columns=6)
+    plots.samples_gif(pictures, run.folder / "samples.gif", captions=captions)
     title, text = "Samples over training", "The same draws from the prior, decoded as it went on."
     if _fitted_later(run):
         title, text = "Reconstructions over training", "The same test data, rebuilt as it went on."

@@ -54,7 +54,7 @@ def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
     told["likeness"] = alike
     atomic_io.write_json(run.store / "evaluation.json", told)
     nats = np.array([cost.value for cost in costs.values()])
-    plots.shares(names, nats, folder / "costs.png")
+    plots.nll_bars(names, nats, folder / "costs.png")
     said = "What each column of the test rows costs, given the code: together the reconstruction."
     yield Figure("costs.png", "Nats by column", said, said)
     run.sample(DRAWN).save(folder / "samples.png")
