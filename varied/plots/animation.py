@@ -61,7 +61,7 @@ def latent_gif(
 def _first_frame(
     frames: Sequence[Array], labels: Labels, method_name: str
 ) -> tuple[Figure, list[tuple[PathCollection, Array]]]:
-    """Return the figure and the layers of points, whose positions change from frame to frame."""
+    """Return the figure and its layers of points, which move from frame to frame."""
     names = labels.names if labels.is_categorical else ()
     longest = max((style.text_width(name, FONT_SIZE) for name in names), default=0)
     columns = max(1, min(len(names), int(72 * MAP_SIZE / (longest + 30))))
@@ -77,7 +77,7 @@ def _first_frame(
             color, marker = style.class_style(index)
             handles.append(Line2D([], [], color=color, marker=marker, ls="", ms=6, label=name))
         columns = -(-len(names) // rows)
-        # A legend is filled column by column, but the classes are to be read row by row.
+        # Matplotlib fills a legend by column; this order makes the classes read by row.
         by_row = [handle for column in range(columns) for handle in handles[column::columns]]
         options: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": FONT_SIZE}
         options |= {"handletextpad": 0.1, "columnspacing": 1.0}
@@ -152,7 +152,7 @@ def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Imag
 
 
 def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
-    """Reduce the colors: to 64 grays, which look the same in a much smaller file, or a palette."""
+    """Reduce grays to 64 levels, which look the same in a much smaller file, or use a palette."""
     if frames.ndim == 4 or frames.shape[-1] == 1:
         grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
         return [image.convert("L").point(grays) for image in images]
@@ -160,7 +160,7 @@ def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
 
 
 def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
-    """Convert all frames to one palette; colors would flicker if each frame had another."""
+    """Convert all frames to one palette; colors would flicker if each frame had its own."""
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
     sample = pixels[:: max(1, len(pixels) // 250_000)]
     distinct = np.unique(sample, axis=0)

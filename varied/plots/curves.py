@@ -102,7 +102,7 @@ def curves(
 
 
 def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -> Path:
-    """Draw runs in the plane of KL and reconstruction; the ELBO is constant along a diagonal.
+    """Draw runs by KL and reconstruction; the ELBO is constant along a diagonal.
 
     Arguments:
         points: Name, KL (rate) and reconstruction (distortion) of each run, in nats per example.

@@ -1,4 +1,4 @@
-"""Labeled grids of images: exact pixels, enlarged by whole factors only."""
+"""Labeled grids of images: exact pixels, enlarged by integer factors only."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def num_columns(count: int, limit: int = 16) -> int:
 
 
 def choose_scale(columns: int, width: int, margin: int = 0) -> int:
-    """Return the whole factor that makes a row of images about 600 to 1,200 pixels wide."""
+    """Return the integer factor that makes a row of images about 600 to 1,200 pixels wide."""
     row = columns * width
     target = max(-(-600 // row), 900 // row if columns >= 7 else 1)
     return max(1, min(target, (1200 - margin) // row))
@@ -315,7 +315,7 @@ def manifold(images: Array, values: Sequence[float], path: StrPath) -> Path:
     tiles = np.stack([np.asarray(to_pillow(image).convert("RGB")) for image in images])
     height, width = tiles.shape[1:3]
     rows = tiles.reshape(side, side, height, width, 3)[::-1].transpose(0, 2, 1, 3, 4)
-    # The size of the figure is chosen so that each pixel of an image is drawn as whole pixels.
+    # The size of the figure is chosen so that each pixel of an image covers whole screen pixels.
     scale = choose_scale(side, width, 80)
     left, bottom, margin = 92, 60, 14
     across, up = side * width * scale, side * height * scale

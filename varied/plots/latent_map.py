@@ -1,4 +1,4 @@
-"""Maps of a latent space: examples as points of a plane, colored by label."""
+"""Maps of a latent space: examples as points in a plane, colored by label."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAME_WIDTH = 140  # points: the widest name of a class
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of points.
+    """The labels of points in a map.
 
     Arguments:
         values: Class indices or numbers, shape (N,); NaN for points without a label.
@@ -36,7 +36,7 @@ class Labels:
 
     @classmethod
     def of(cls, labels: Array | None, classes: Sequence[str], count: int) -> Labels:
-        """Return the labels of `count` points, given as for `latent_map`.
+        """Return the labels of `count` points from the arguments of `latent_map`.
 
         Integers without class names are classes if they have at most 20 distinct values, otherwise
         numbers; a class index out of range means that the point has no label.
@@ -59,7 +59,7 @@ class Labels:
 
     @property
     def has_colorbar(self) -> bool:
-        """Whether there is a color scale."""
+        """Whether the map needs a color bar."""
         return not self.is_categorical and bool(np.isfinite(self.values).any())
 
     @property
@@ -89,7 +89,7 @@ def latent_map(
     axes: tuple[str, str] = ("", ""),
     title: str = "",
 ) -> Path:
-    """Draw examples as points of a plane, colored by class or number.
+    """Draw examples as points in a plane, colored by class or number.
 
     Arguments:
         points: Position of each example, shape (N, 2).

@@ -70,7 +70,7 @@ def loss_curves(history: Rows, path: StrPath) -> Path:
 def loss_overlay(histories: Mapping[str, Rows], path: StrPath) -> Path:
     """Draw the validation -ELBO of several runs on the same axes.
 
-    The reconstruction of a run without a KL is drawn instead, and its name says so.
+    For a run without a KL, draw the reconstruction instead and add this to its name.
 
     Arguments:
         histories: The rows of the metrics log of each run by its name, as for `loss_curves`.

@@ -110,7 +110,7 @@ def format_tick(value: float, _: int | None = None) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that pyplot does not manage."""
+    """Return an empty figure of a size in inches, independent of pyplot."""
     return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
 
 

@@ -41,7 +41,7 @@ def column_shapes(
     """Draw the distribution of each column in real and in synthetic rows.
 
     Numbers and dates are drawn as histograms with common bins, categories as bars, most frequent
-    first. Of more than 16 columns, those with the lowest scores are drawn.
+    first. If there are more than 16 columns, those with the lowest scores are drawn.
 
     Arguments:
         real: Real rows.
@@ -307,7 +307,7 @@ def _format_cells(column: pd.Series) -> list[str]:
 def nll_bars(names: Sequence[str], nll: Array, path: StrPath) -> Path:
     """Draw the negative log-likelihood of each column in decreasing order.
 
-    Of more than 30 columns, the lowest are drawn as one bar.
+    If there are more than 30 columns, the lowest are combined into one bar.
 
     Arguments:
         names: Names of the columns.

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from string import Template
 
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from varied.atomic_io import atomic_write
 from varied.errors import VariedError
@@ -35,7 +35,7 @@ def write_report(
     Arguments:
         folder: The folder of the run, which contains the figures.
         title: The heading of the page.
-        notes: Sentences about the data and the settings, and warnings.
+        notes: Sentences about the data and the settings, including warnings.
         facts: Key results for the top of the page.
         tables: More results.
         figures: The figures in their order. For readers who prefer reduced motion, and in print,
@@ -62,7 +62,7 @@ def write_report(
 
 
 def _wrap(tag: str, content: str, attributes: str = "") -> str:
-    """Return an element on lines of its own, or nothing if it is empty."""
+    """Return an element with its content on separate lines, or nothing if it is empty."""
     return f"<{tag}{attributes}>\n{content}</{tag}>\n" if content else ""
 
 
@@ -110,8 +110,7 @@ def _image(file: Path, alt: str) -> str:
         if mime_type != "image/gif":
             return _img(content, mime_type, attributes)
         last = BytesIO()
-        image.seek(getattr(image, "n_frames", 1) - 1)
-        image.convert("RGB").save(last, "PNG", optimize=True)
+        ImageSequence.all_frames(image)[-1].convert("RGB").save(last, "PNG", optimize=True)
     animation = _img(content, mime_type, f'class="animation" {attributes}')
     return animation + _img(last.getvalue(), "image/png", f'class="still" {attributes}')
 
@@ -145,6 +144,6 @@ def _cells(row: Sequence[object], alignments: Sequence[str], tags: Sequence[str]
 
 
 def _alignment(column: Sequence[object]) -> str:
-    """Return the attribute that aligns a column of words left; numbers are aligned right."""
+    """Return the attribute that left-aligns a column of words; numbers are right-aligned."""
     is_numeric = all(re.match(r"[-−+–—]?[\d.,]*(\W|$)", str(cell)) for cell in column)
     return "" if is_numeric else ' class="words"'

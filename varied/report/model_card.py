@@ -1,4 +1,4 @@
-"""Write the model card of a run: a README with its use, results and limitations."""
+"""Write the model card of a run: a README with usage, results and limitations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from varied.atomic_io import atomic_write
 from varied.plots.style import StrPath
 from varied.report.blocks import Fact, Figure, Table
 
-#: Metadata of the Hugging Face Hub.
+#: Metadata for the Hugging Face Hub.
 METADATA = "---\nlibrary_name: varied\ntags:\n- variational-autoencoder\n---"
 
 
