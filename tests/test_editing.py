@@ -11,7 +11,13 @@ from typer.testing import CliRunner
 
 from varied.cli import app
 from varied.errors import VariedError
-from varied.plots.animation import walk_gif
+from varied.likelihoods import Gaussian as GaussianLikelihood
+from varied.models import VAE
+from varied.plots import interpolation_gif
+from varied.posteriors import Gaussian as GaussianPosterior
+from varied.priors import StandardNormal
+from varied.spec import Spec, compose
+from varied.trace import ConditionalDistribution
 from varied.training import prepare
 
 # Runs
@@ -200,7 +206,7 @@ def test_vectors_are_edited_and_drawn(tmp_path):
 
 def test_a_film_goes_there_and_back(tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (3, 5, 8, 8), dtype=np.uint8)
-    film = Image.open(walk_gif(frames, tmp_path / "film.gif"))
+    film = Image.open(interpolation_gif(frames, tmp_path / "film.gif"))
     assert film.n_frames == 8
     shots = []
     for frame in range(8):

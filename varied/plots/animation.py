@@ -1,10 +1,10 @@
-"""Films of a training: how the latent space unfolds, and how the samples come clear."""
+"""Animated GIFs of a training run (latent space and samples) and of interpolations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,26 +13,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw
 
-from varied import atomic_io
-from varied.plots.contact_sheet import clip, columns_for, font, sheet
-from varied.plots.embedding import aligned_embeddings
-from varied.plots.latent_map import (
-    Layer,
-    Legend,
-    bounds,
-    color_key,
-    draw_layer,
-    layers,
-    legend_of,
-    style_map,
-)
-from varied.plots.style import INK, MUTED, Array, StrPath, class_style, plain
+from varied.atomic_io import atomic_write
+from varied.plots import style
+from varied.plots.image_grid import compose, num_columns
+from varied.plots.latent_map import Labels, draw_points, map_figure, view_limits
+from varied.plots.style import Array, StrPath
 
-__all__ = ["aligned_embeddings", "latent_gif", "samples_gif", "walk_gif"]
-
-Frames: TypeAlias = list[Array]
-
-LETTER = 14  # pixels: the size of the names of classes
+MAP_SIZE = 4.8  # inches
+FONT_SIZE = 9  # points
+MAX_WIDTH = 640  # pixels of a grid of images
+HEADER = 24  # pixels: the caption above a grid
 
 
 def latent_gif(
@@ -43,192 +33,152 @@ def latent_gif(
     classes: Sequence[str] = (),
     captions: Sequence[str] | None = None,
     method_name: str = "",
-    milliseconds: int = 120,
-    hold_last: int = 1500,
 ) -> Path:
-    """Write a film of points that move in the plane, on axes that stand still.
+    """Write an animation of points that move in a plane with fixed axes.
 
     Arguments:
-        frames: Where each datum lies at each stage, T of shape (N, 2).
-        path: The GIF to write.
+        frames: Positions of the examples at each stage, T arrays of shape (N, 2).
+        path: The GIF file to write.
         labels: Class indices or numbers, shape (N,).
-        classes: The names of the classes.
+        classes: Names of the classes.
         captions: A caption for each stage, such as "epoch 3.0".
-        method_name: How the plane was made; written small in the corner.
-        milliseconds: How long each stage is shown.
-        hold_last: How long the last is shown, in milliseconds.
+        method_name: Name of the embedding method, written in the upper right corner.
 
     Returns:
         The path.
     """
     frames = [np.nan_to_num(np.asarray(frame, float)) for frame in frames]
-    legend = legend_of(labels, classes, len(frames[0]))
-    figure, clouds = _stage(frames, legend, method_name, labeled=labels is not None)
+    figure, layers = _first_frame(frames, Labels.of(labels, classes, len(frames[0])), method_name)
     images = []
-    for index, frame in enumerate(frames):
-        for cloud, layer in clouds:
-            cloud.set_offsets(frame[layer.index])
-        figure.axes[0].set_title(plain(_caption(captions, index)), loc="left", fontsize=11)
-        images.append(_photograph(figure))
-    return _film(_one_palette(images, 160), path, _times(images, milliseconds, hold_last))
+    for frame, caption in zip(frames, captions or [""] * len(frames), strict=True):
+        for collection, index in layers:
+            collection.set_offsets(frame[index])
+        figure.axes[0].set_title(caption, loc="left", **style.TITLE)
+        images.append(_render(figure))
+    return _write_gif(_share_palette(images, 160), path, _stage_durations(len(images)))
 
 
-def _caption(captions: Sequence[str] | None, index: int) -> str:
-    return captions[index] if captions is not None and index < len(captions) else ""
+def _first_frame(
+    frames: Sequence[Array], labels: Labels, method_name: str
+) -> tuple[Figure, list[tuple[PathCollection, Array]]]:
+    """Return the figure and its layers of points, which move from frame to frame."""
+    names = labels.names if labels.is_categorical else ()
+    longest = max((style.text_width(name, FONT_SIZE) for name in names), default=0)
+    columns = max(1, min(len(names), int(72 * MAP_SIZE / (longest + 30))))
+    rows = -(-len(names) // columns)
+    limits = view_limits(np.concatenate(frames))
+    axes = ("z0", "z1") if method_name == "latent plane" else ("", "")
+    figure, ax = map_figure(limits, axes, labels, MAP_SIZE, legend_height=0.2 * rows)
+    figure.set_dpi(125)
+    ax.set_title(method_name, loc="right", **style.LABEL)
+    if names:
+        handles = []
+        for index, name in enumerate(names):
+            color, marker = style.class_style(index)
+            handles.append(Line2D([], [], color=color, marker=marker, ls="", ms=6, label=name))
+        columns = -(-len(names) // rows)
+        # Matplotlib fills a legend by column; this order makes the classes read by row.
+        by_row = [handle for column in range(columns) for handle in handles[column::columns]]
+        options: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": FONT_SIZE}
+        options |= {"handletextpad": 0.1, "columnspacing": 1.0}
+        figure.legend(handles=by_row, loc="outside lower center", **options)
+    layers = draw_points(ax, frames[0], labels)
+    ax.set_title(" ", loc="left", **style.TITLE)  # reserves the space of the captions
+    style.prepare_texts(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # otherwise each frame would get a new layout
+    return figure, layers
 
 
-def _stage(
-    frames: Frames, legend: Legend, method_name: str, *, labeled: bool
-) -> tuple[Figure, list[tuple[PathCollection, Layer]]]:
-    named = labeled and not legend.numbers
-    names = [clip(name, LETTER, 150) for name in legend.names]
-    cell = 40 + max((font(LETTER).getlength(name) for name in names), default=0)
-    across = min(10, int(600 / cell))
-    rows = -(-len(legend.names) // across) if named else 0
-    edges = bounds(np.concatenate(frames))
-    shape = (edges[3] - edges[2]) / (edges[1] - edges[0])
-    beside = (1.9 if legend.names else 0.7) if labeled and not named else 0.0
-    width, height = 5.2 / max(1.0, shape) + beside, 5.2 * min(1.0, shape) + 0.3 + 0.22 * rows
-    width = max(width, 5.2) if named else width  # room for the names
-    figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
-    ax = figure.subplots()
-    plane = method_name == "latent plane"
-    style_map(ax, " ", ("z0", "z1") if plane else ("", ""))
-    ax.set(xlim=edges[:2], ylim=edges[2:])
-    ax.set_aspect("equal")
-    ax.set_title(plain(method_name), loc="right", fontsize=9, color=MUTED)
-    clouds = [(draw_layer(ax, frames[0], layer), layer) for layer in layers(legend)]
-    if named:
-        _strip(figure, names, across)
-    elif labeled:
-        color_key(figure, ax, legend)
-    figure.tight_layout(rect=(0, 0.21 * rows / height, 1, 1))
-    return figure, clouds
-
-
-def _strip(figure: Figure, names: Sequence[str], across: int) -> None:
-    marks = []
-    for code, name in enumerate(names):
-        color, marker = class_style(code)
-        marks.append(
-            Line2D([], [], color=color, marker=marker, linestyle="", markersize=6, label=name)
-        )
-    figure.legend(
-        handles=marks,
-        loc="lower center",
-        ncols=max(1, min(across, len(marks))),
-        frameon=False,
-        fontsize=LETTER * 72 / 120,
-        handletextpad=0.1,
-        columnspacing=1.0,
-    )
-
-
-def _photograph(figure: Figure) -> Image.Image:
-    canvas: Any = FigureCanvasAgg(figure)  # its methods carry no types
+def _render(figure: Figure) -> Image.Image:
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no type hints
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
-def samples_gif(
-    frames: Array,
-    path: StrPath,
-    *,
-    captions: Sequence[str] | None = None,
-    columns: int = 8,
-    milliseconds: int = 120,
-    hold_last: int = 1500,
-) -> Path:
-    """Write a film of the same latent draws, decoded at each stage of training.
+def samples_gif(frames: Array, path: StrPath, *, captions: Sequence[str] | None = None) -> Path:
+    """Write an animation of images that are decoded from the same codes during training.
 
     Arguments:
         frames: uint8, shape (T, N, H, W) or (T, N, H, W, 3).
-        path: The GIF to write.
+        path: The GIF file to write.
         captions: A caption for each stage, such as "epoch 3.0".
-        columns: How many pictures stand side by side.
-        milliseconds: How long each stage is shown.
-        hold_last: How long the last is shown, in milliseconds.
 
     Returns:
         The path.
     """
-    columns = min(columns, columns_for(frames.shape[1]) if frames.shape[1] < columns else columns)
-    scale = max(1, 640 // (columns * frames.shape[3]))
-    sheets = [sheet(stage, columns=columns, scale=scale) for stage in frames]
-    images = [
-        _headed(image, _caption(captions, index), (index + 1) / len(sheets))
-        for index, image in enumerate(sheets)
-    ]
-    gray = frames.ndim == 4 or frames.shape[-1] == 1
-    film = [_few_grays(image) for image in images] if gray else _one_palette(images, 255)
-    return _film(film, path, _times(film, milliseconds, hold_last))
+    count = len(frames)
+    grids = zip(_grids(frames), captions or [""] * count, strict=True)
+    images = [_add_header(grid, text, (i + 1) / count) for i, (grid, text) in enumerate(grids)]
+    return _write_gif(_quantize(images, frames), path, _stage_durations(count))
 
 
-def walk_gif(paths: Array, path: StrPath, *, milliseconds: int = 60, rest: int = 600) -> Path:
-    """Write a film of pictures that become others and go back, without an end.
+def _stage_durations(count: int) -> list[int]:
+    return [120] * (count - 1) + [1500]
+
+
+def interpolation_gif(images: Array, path: StrPath) -> Path:
+    """Write an endless animation of interpolations, back and forth.
 
     Arguments:
-        paths: uint8, shape (R, S, H, W) or (R, S, H, W, 3): a picture for each path.
-        path: The GIF to write.
-        milliseconds: How long each step is shown.
-        rest: How long both ends are shown, in milliseconds.
+        images: uint8, shape (R, S, H, W) or (R, S, H, W, 3): R interpolations of S steps.
+        path: The GIF file to write.
 
     Returns:
         The path.
     """
-    steps = [*range(paths.shape[1]), *range(paths.shape[1] - 2, 0, -1)]
-    columns = columns_for(len(paths))
-    scale = max(1, min(640 // (columns * paths.shape[3]), 8))
-    sheets = [sheet(paths[:, step], columns=columns, scale=scale) for step in steps]
-    film = [_few_grays(image) for image in sheets] if paths.ndim == 4 else _one_palette(sheets, 255)
-    ends = {0, paths.shape[1] - 1}
-    return _film(film, path, [rest if step in ends else milliseconds for step in steps])
+    last = images.shape[1] - 1
+    steps = [*range(last + 1), *range(last - 1, 0, -1)]
+    frames = images.swapaxes(0, 1)[steps]
+    durations = [600 if step in (0, last) else 60 for step in steps]
+    return _write_gif(_quantize(_grids(frames), frames), path, durations)
 
 
-def _few_grays(image: Image.Image) -> Image.Image:
-    """Return the image in 64 grays: no eye sees the difference, and the file is much smaller."""
-    return image.convert("L").point([round(level / 255 * 63) * 255 // 63 for level in range(256)])
+def _grids(frames: Array) -> list[Image.Image]:
+    """Return a grid of the images of each frame."""
+    columns = num_columns(frames.shape[1])
+    scale = max(1, min(MAX_WIDTH // (columns * frames.shape[3]), 12))
+    return [compose(images, columns=columns, scale=scale) for images in frames]
 
 
-def _headed(image: Image.Image, caption: str, done: float) -> Image.Image:
-    """Return the image under a caption and a thin bar that says how far training has come."""
-    whole = Image.new("RGB", (image.width, image.height + 24), image.getpixel((0, 0)))
-    whole.paste(image, (0, 24))
-    pen = ImageDraw.Draw(whole)
-    pen.text((8, 15), caption, INK, font(13), anchor="lm")
-    pen.rectangle((0, 0, round(done * image.width), 2), fill=MUTED)
-    return whole
+def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Image:
+    """Return the image below a caption and a thin progress bar."""
+    canvas = Image.new("RGB", (image.width, image.height + HEADER), image.getpixel((0, 0)))
+    canvas.paste(image, (0, HEADER))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((8, 15), caption, style.INK, style.font(13), anchor="lm")
+    draw.rectangle((0, 0, round(progress * image.width), 2), fill=style.MUTED)
+    return canvas
 
 
-def _one_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
-    """Return the images in one palette, since a palette for each would make the colors flicker."""
+def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
+    """Reduce grays to 64 levels, which look the same in a much smaller file, or use a palette."""
+    if frames.ndim == 4 or frames.shape[-1] == 1:
+        grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
+        return [image.convert("L").point(grays) for image in images]
+    return _share_palette(images, 255)
+
+
+def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
+    """Convert all frames to one palette; colors would flicker if each frame had its own."""
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
-    some = pixels[:: max(1, len(pixels) // 250_000)]
-    kinds = np.unique(some, axis=0)
-    # White paper outnumbers everything: each color counts once more beside its number.
-    strip = np.concatenate([kinds, kinds, some])[None]
-    palette = Image.fromarray(strip).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1)
-    _keep_white(palette)
+    sample = pixels[:: max(1, len(pixels) // 250_000)]
+    distinct = np.unique(sample, axis=0)
+    # Repeating each distinct color keeps the white background from outweighing the rest.
+    weighted = np.concatenate([distinct, distinct, sample])[None]
+    palette = Image.fromarray(weighted).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1)
+    entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
+    entries[(entries > 244).all(axis=1)] = 255  # averages of white and light grays look dirty
+    palette.putpalette(entries.tobytes())
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
 
 
-def _keep_white(palette: Image.Image) -> None:
-    """Make the entries near white white: a mean of white and grays is a dirty paper."""
-    entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    entries[(entries > 244).all(axis=1)] = 255
-    palette.putpalette(entries.tobytes())
-
-
-def _times(images: list[Image.Image], milliseconds: int, hold_last: int) -> list[int]:
-    return [milliseconds] * (len(images) - 1) + [hold_last]
-
-
-def _film(images: list[Image.Image], path: StrPath, times: list[int]) -> Path:
+def _write_gif(images: list[Image.Image], path: StrPath, durations: list[int]) -> Path:
+    """Write an endless animation; the durations are in milliseconds."""
     first, *rest = images
 
     def write(file: BinaryIO) -> None:
-        first.save(
-            file, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=False
-        )
+        options: dict[str, Any] = {"duration": durations, "loop": 0, "optimize": False}
+        first.save(file, "GIF", save_all=True, append_images=rest, **options)
 
-    return atomic_io.atomic_write(Path(path), write)
+    return atomic_write(Path(path), write)

@@ -1,56 +1,165 @@
-"""Pictures of pictures: exact pixels on a plain sheet, enlarged by whole numbers only."""
+"""Labeled grids of images: exact pixels, enlarged by integer factors only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice, repeat
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
 from varied.atomic_io import atomic_write
-from varied.plots.contact_sheet import as_image, scale_for, sheet
-from varied.plots.style import Array, StrPath, save, sheet_of, style_axes
+from varied.plots import style
+from varied.plots.style import Array, StrPath
 
-__all__ = ["grid", "interpolations", "manifold", "pairs", "side_by_side", "traversals"]
+T = TypeVar("T")
+
+GUTTER, MARGIN, GAP = 3, 8, 10  # pixels: between images, around the grid, between groups of rows
+TITLE_SIZE, CAPTION_SIZE, MAX_TITLE_WIDTH = 13, 12, 190  # pixels
 
 
-def grid(
-    pictures: Array,
-    path: StrPath,
+def compose(
+    images: Sequence[Array | None] | Array,
     *,
     columns: int | None = None,
     captions: Sequence[str] | None = None,
     row_titles: Sequence[str] | None = None,
     column_titles: Sequence[str] | None = None,
     scale: int | None = None,
-) -> Path:
-    """Lay pictures out in rows, their pixels exact.
+    rows_per_group: int = 1,
+) -> Image.Image:
+    """Return a grid of images as an RGB image.
 
     Arguments:
-        pictures: uint8, shape (N, H, W), (N, H, W, 1) or (N, H, W, 3).
-        path: The picture to write.
-        columns: How many stand side by side; about a square where it is not given.
-        captions: A short text under each picture.
-        row_titles: A title at the left of each row.
-        column_titles: A title over each column.
-        scale: Screen pixels for a picture's pixel; chosen so that the whole is 600 to 1,200 wide.
+        images: As for `grid`.
+        columns: As for `grid`.
+        captions: As for `grid`.
+        row_titles: As for `grid`.
+        column_titles: As for `grid`.
+        scale: Factor by which the images are enlarged; by default the one that makes the grid 600
+            to 1,200 pixels wide.
+        rows_per_group: As for `grid`.
+    """
+    cells = [None if image is None else to_pillow(image) for image in images]
+    columns = columns or num_columns(len(cells))
+    titles = [style.truncate(title, TITLE_SIZE, MAX_TITLE_WIDTH) for title in row_titles or ()]
+    margins = (round(style.text_width(title, TITLE_SIZE)) + 10 for title in titles)
+    left = MARGIN + max(margins, default=0)
+    width, height = (max((cell.size[axis] for cell in cells if cell), default=1) for axis in (0, 1))
+    scale = scale or choose_scale(columns, width, left)
+    width, height = scale * width, scale * height
+
+    footer = 0 if captions is None else 18
+    gap = footer + (GAP if rows_per_group > 1 else 0)
+    top = MARGIN if column_titles is None else MARGIN + 20
+    xs = [left + i * (width + GUTTER) for i in range(columns)]
+    ys = [
+        top + i * (height + GUTTER) + i // rows_per_group * gap
+        for i in range(max(1, -(-len(cells) // columns)))
+    ]
+    size = (xs[-1] + width + MARGIN, ys[-1] + height + footer + MARGIN)
+    canvas = Image.new("RGB", size, _background(cells))
+    corners = [(x, y) for y in ys for x in xs]
+    for cell, (x, y) in zip(cells, corners, strict=False):
+        if cell:
+            factor = min(width // cell.width, height // cell.height)
+            tile = ImageOps.scale(cell, factor, Image.Resampling.NEAREST)
+            canvas.paste(tile, (x + (width - tile.width) // 2, y + (height - tile.height) // 2))
+
+    draw = ImageDraw.Draw(canvas)
+    small, large = style.font(CAPTION_SIZE), style.font(TITLE_SIZE)
+    for (x, y), caption in zip(corners, captions or (), strict=False):
+        text = style.truncate(caption, CAPTION_SIZE, width)
+        draw.text((x + width // 2, y + height + 2), text, style.MUTED, small, anchor="ma")
+    for y, title in zip(ys, titles, strict=False):
+        draw.text((left - 10, y + height // 2), title, style.INK, large, anchor="rm")
+    for x, title in zip(xs, column_titles or (), strict=False):
+        text = style.truncate(title, TITLE_SIZE, width)
+        draw.text((x + width // 2, MARGIN), text, style.INK, large, anchor="ma")
+    return canvas
+
+
+def to_pillow(image: Array) -> Image.Image:
+    """Return an array as a Pillow image with the same pixels.
+
+    Raises:
+        ValueError: If it is not uint8 with shape (H, W), (H, W, 1) or (H, W, 3).
+    """
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
+        kind = f"{image.dtype} with shape {image.shape}"
+        raise ValueError(f"An image must be uint8 with shape (H, W) or (H, W, 3), got {kind}.")
+    return Image.fromarray(np.ascontiguousarray(image))
+
+
+def num_columns(count: int, limit: int = 16) -> int:
+    """Return a number of columns near the square root that leaves no cell empty if possible.
+
+    Example:
+        >>> num_columns(5), num_columns(10), num_columns(64), num_columns(23)
+        (5, 5, 8, 5)
+    """
+    if count <= 6:
+        return max(1, count)
+    root = int(np.ceil(np.sqrt(count)))
+    divisors = (n for n in range(root, min(2 * root, limit) + 1) if count % n == 0)
+    return next(divisors, min(root, limit))
+
+
+def choose_scale(columns: int, width: int, margin: int = 0) -> int:
+    """Return the integer factor that makes a row of images about 600 to 1,200 pixels wide."""
+    row = columns * width
+    target = max(-(-600 // row), 900 // row if columns >= 7 else 1)
+    return max(1, min(target, (1200 - margin) // row))
+
+
+def _background(cells: Sequence[Image.Image | None]) -> str:
+    """Return white, or gray if the images are white at their upper and lower edges."""
+    edges = [np.asarray(cell.convert("L"))[[0, -1]].mean() for cell in cells if cell]
+    return "#dedede" if edges and np.mean(edges) > 200 else "#ffffff"
+
+
+def grid(
+    images: Sequence[Array | None] | Array,
+    path: StrPath,
+    *,
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    row_titles: Sequence[str] | None = None,
+    column_titles: Sequence[str] | None = None,
+    rows_per_group: int = 1,
+) -> Path:
+    """Draw images in a grid with their exact pixels.
+
+    Arguments:
+        images: uint8, shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), or a sequence of images of
+            different sizes, where None leaves a cell empty.
+        path: The PNG file to write.
+        columns: Number of columns; by default about the square root of N.
+        captions: A short text below each image.
+        row_titles: A title to the left of each row.
+        column_titles: A title above each column.
+        rows_per_group: Number of rows that belong together; the captions and a gap follow them.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: If the pictures are not uint8 or not of those shapes.
+        ValueError: If the images are not uint8 or do not have one of these shapes.
     """
-    whole = sheet(
-        pictures,
+    canvas = compose(
+        images,
         columns=columns,
         captions=captions,
         row_titles=row_titles,
         column_titles=column_titles,
-        scale=scale,
+        rows_per_group=rows_per_group,
     )
-    return _write(whole, path)
+    return atomic_write(Path(path), lambda file: canvas.save(file, "PNG"))
 
 
 def pairs(
@@ -61,138 +170,171 @@ def pairs(
     captions: Sequence[str] | None = None,
     titles: tuple[str, str] = ("original", "reconstruction"),
 ) -> Path:
-    """Lay out originals with their reconstructions beneath them.
+    """Draw originals with their reconstructions below them.
 
     Arguments:
         originals: uint8, shape (N, H, W) or (N, H, W, 3).
         reconstructions: The same shape.
-        path: The picture to write.
-        captions: A short text under each pair.
-        titles: What the two rows are.
+        path: The PNG file to write.
+        captions: A short text below each pair.
+        titles: The titles of the two rows.
 
     Returns:
         The path.
+
+    Raises:
+        ValueError: If the numbers of images differ.
     """
-    if len(originals) != len(reconstructions):
-        raise ValueError(f"{len(originals)} originals, {len(reconstructions)} reconstructions")
-    columns = -(-len(originals) // -(-len(originals) // 10))
-    cells: list[Array | None] = []
-    texts: list[str] = []
-    for start in range(0, len(originals), columns):
-        blank = [None] * (columns - len(originals[start : start + columns]))
-        for part in (originals, reconstructions):
-            cells += [*part[start : start + columns], *blank]
-        if captions is not None:
-            under = list(captions[start : start + columns])
-            texts += [""] * columns + under + [""] * len(blank)
-    every = [*titles] * (len(cells) // (2 * columns))
-    return _write(
-        sheet(cells, columns=columns, captions=texts or None, row_titles=every, band=2), path
+    count = len(originals)
+    if count != len(reconstructions):
+        raise ValueError(f"There are {count} originals but {len(reconstructions)} reconstructions.")
+    columns = -(-count // -(-count // 10))
+    parts = [slice(start, start + columns) for start in range(0, count, columns)]
+    rows = [images[part] for part in parts for images in (originals, reconstructions)]
+    cells: list[Array | None] = _pad(rows, columns, None)
+    texts = None
+    if captions is not None:
+        texts = _pad([row for part in parts for row in ([], captions[part])], columns, "")
+    row_titles = [*titles] * len(parts)
+    return grid(
+        cells, path, columns=columns, captions=texts, row_titles=row_titles, rows_per_group=2
     )
 
 
+def _pad(rows: Iterable[Iterable[T]], columns: int, value: T) -> list[T]:
+    """Return the rows one after the other, each filled up to a number of columns."""
+    return [item for row in rows for item in islice(chain(row, repeat(value)), columns)]
+
+
 def traversals(
-    pictures: Array,
-    rates: Array,
-    values: Array,
-    path: StrPath,
-    *,
-    dims: Sequence[int] | None = None,
+    images: Array, kl: Array, values: Array, path: StrPath, *, units: Sequence[int] | None = None
 ) -> Path:
-    """Lay out what each latent dimension does: a row for each dimension, a column for each value.
+    """Draw latent traversals: one row for each latent unit, one column for each value.
 
     Arguments:
-        pictures: uint8, shape (D, S, H, W) or (D, S, H, W, 3), in the caller's order (KL, falling).
-        rates: KL of each dimension, in nats, shape (D,); NaN where there is none.
-        values: What the dimension was set to, shape (S,).
-        path: The picture to write.
-        dims: Which dimension each row is; 0 to D-1 where it is not given.
+        images: uint8, shape (D, S, H, W) or (D, S, H, W, 3).
+        kl: KL of each unit, in nats, shape (D,); NaN if unknown.
+        values: Values of the unit, shape (S,).
+        path: The PNG file to write.
+        units: Index of the unit of each row; 0 to D-1 by default.
 
     Returns:
         The path.
     """
-    names = range(len(pictures)) if dims is None else dims
-    costs = ("" if np.isnan(rate) else f" · {_signed(rate)} nats" for rate in rates)
-    titles = [f"z{name}{cost}" for name, cost in zip(names, costs, strict=True)]
-    heads = [_signed(value) for value in values]
-    cells = [picture for row in pictures for picture in row]
-    whole = sheet(cells, columns=len(heads), row_titles=titles, column_titles=heads)
-    return _write(whole, path)
+    names = [f"z{unit}" for unit in (range(len(images)) if units is None else units)]
+    titles = [
+        name if np.isnan(nats) else f"{name} · {_decimal(nats)} nats"
+        for name, nats in zip(names, kl, strict=True)
+    ]
+    heads = [_decimal(value) for value in values]
+    cells = _flatten(images)
+    return grid(cells, path, columns=len(heads), row_titles=titles, column_titles=heads)
 
 
-def interpolations(pictures: Array, path: StrPath) -> Path:
-    """Lay out paths from one picture to another, a row for each.
+def _flatten(rows: Array) -> Array:
+    return rows.reshape(-1, *rows.shape[2:])
+
+
+def interpolations(images: Array, path: StrPath) -> Path:
+    """Draw interpolations between pairs of images, one in each row.
 
     Arguments:
-        pictures: uint8, shape (R, S, H, W) or (R, S, H, W, 3); the ends are first and last.
-        path: The picture to write.
+        images: uint8, shape (R, S, H, W) or (R, S, H, W, 3); the ends are first and last.
+        path: The PNG file to write.
 
     Returns:
         The path.
     """
-    steps = pictures.shape[1]
+    steps = images.shape[1]
     heads = ["from", *[""] * (steps - 2), "to"][:steps]
-    cells = [picture for row in pictures for picture in row]
-    return _write(sheet(cells, columns=steps, column_titles=heads), path)
+    return grid(_flatten(images), path, columns=steps, column_titles=heads)
 
 
 def side_by_side(rows: Sequence[tuple[str, Array]], path: StrPath) -> Path:
-    """Lay out the pictures of several runs, a row for each, in the same order.
+    """Draw the images of several runs, one run in each row, in the same order.
 
     Arguments:
-        rows: The title of each run and its pictures, uint8, (N, H, W) or (N, H, W, 3); sizes and
-            numbers may differ.
-        path: The picture to write.
+        rows: The title of each run and its images, uint8, shape (N, H, W) or (N, H, W, 3); sizes
+            and numbers may differ.
+        path: The PNG file to write.
 
     Returns:
         The path.
     """
-    columns = max(len(pictures) for _, pictures in rows)
-    cells: list[Array | None] = []
-    for _, pictures in rows:
-        cells += [*pictures, *[None] * (columns - len(pictures))]
-    return _write(sheet(cells, columns=columns, row_titles=[title for title, _ in rows]), path)
+    titles = [title for title, _ in rows]
+    columns = max(len(images) for _, images in rows)
+    cells: list[Array | None] = _pad([images for _, images in rows], columns, None)
+    return grid(cells, path, columns=columns, row_titles=titles)
 
 
-def manifold(pictures: Array, G: int, path: StrPath, limits: Sequence[float]) -> Path:
-    """Lay out the pictures decoded on a G x G lattice of a plane of latents, as a map with axes.
+def variants(
+    originals: Array,
+    images: Array,
+    path: StrPath,
+    *,
+    first: str = "original",
+    titles: Sequence[str] | None = None,
+    captions: Sequence[Sequence[str]] | None = None,
+    contents: Array | None = None,
+) -> Path:
+    """Draw each original in the first column and its variants in the same row.
 
     Arguments:
-        pictures: uint8, shape (G * G, H, W) or (G * G, H, W, 3); number i * G + j is decoded at
-            z0 = value j and z1 = value i, and z1 rises upwards on the map.
-        G: Pictures along each side.
-        path: The picture to write.
-        limits: The first and the last value where they are evenly spaced, or all G values (the
-            quantiles of the prior, say).
+        originals: uint8, shape (R, H, W) or (R, H, W, 3).
+        images: The variants, uint8, shape (R, S, H, W) or (R, S, H, W, 3).
+        path: The PNG file to write.
+        first: The title of the first column, drawn only with `titles`.
+        titles: A title for each column of variants.
+        captions: A short text below each variant, R sequences of S.
+        contents: Images above the columns of variants, shape (S, H, W) or (S, H, W, 3).
 
     Returns:
         The path.
     """
-    values = np.linspace(limits[0], limits[1], G) if len(limits) == 2 else np.asarray(limits)
-    tiles = np.stack([np.asarray(as_image(picture).convert("RGB")) for picture in pictures])
+    cells: list[Array | None] = [] if contents is None else [None, *contents]
+    for original, row in zip(originals, images, strict=True):
+        cells += [original, *row]
+    heads = None if titles is None else [first, *titles]
+    texts = None if captions is None else [text for row in captions for text in ("", *row)]
+    return grid(cells, path, columns=images.shape[1] + 1, captions=texts, column_titles=heads)
+
+
+def manifold(images: Array, values: Sequence[float], path: StrPath) -> Path:
+    """Draw images decoded from a square grid in a latent plane, as a map with axes.
+
+    Arguments:
+        images: uint8, shape (G², H, W) or (G², H, W, 3); image ``i * G + j`` is decoded from
+            z0 = ``values[j]`` and z1 = ``values[i]``.
+        values: The G values along both axes, in increasing order.
+        path: The file to write.
+
+    Returns:
+        The path.
+    """
+    side = len(values)
+    tiles = np.stack([np.asarray(to_pillow(image).convert("RGB")) for image in images])
     height, width = tiles.shape[1:3]
-    rows = tiles.reshape(G, G, height, width, 3)[::-1].transpose(0, 2, 1, 3, 4)
-    scale = scale_for(G, width, 80)
-    across, down = G * width * scale, G * height * scale
-    left, bottom, rest = 92, 60, 14
-    figure = sheet_of((across + left + rest) / 150, (down + bottom + rest) / 150)
-    full = (across + left + rest, down + bottom + rest)
-    ax = figure.add_axes((left / full[0], bottom / full[1], across / full[0], down / full[1]))
-    style_axes(ax, xlabel="z0", ylabel="z1")
-    ax.imshow(rows.reshape(G * height, G * width, 3), interpolation="nearest", extent=(0, G, 0, G))
-    ax.set_aspect("auto")
+    rows = tiles.reshape(side, side, height, width, 3)[::-1].transpose(0, 2, 1, 3, 4)
+    # The size of the figure is chosen so that each pixel of an image covers whole screen pixels.
+    scale = choose_scale(side, width, 80)
+    left, bottom, margin = 92, 60, 14
+    across, up = side * width * scale, side * height * scale
+    total = np.array([left + across + margin, bottom + up + margin])
+    figure = style.new_figure(*(total / 150))
+    figure.set_layout_engine("none")
+    box = np.array([[left, bottom], [across, up]]) / total
+    ax = figure.add_axes(tuple(box.ravel()))
+    style.prepare_axes(ax, xlabel="z0", ylabel="z1")
+    image = rows.reshape(side * height, side * width, 3)
+    ax.imshow(image, interpolation="nearest", extent=(0, side, 0, side), aspect="auto")
     ax.grid(visible=False)
-    chosen = np.arange(0, G, -(-G // 9))
+    indices = range(0, side, -(-side // 9))
     for axis in (ax.xaxis, ax.yaxis):
-        axis.set_ticks(chosen + 0.5, [_signed(values[index]) for index in chosen], fontsize=7)
-        axis.label.set_fontsize(8)
-        axis.labelpad = 2
-    return save(figure, path)
+        axis.set_ticks(
+            [i + 0.5 for i in indices], [_decimal(values[i]) for i in indices], fontsize=8
+        )
+    return style.save(figure, path, tight=False)
 
 
-def _signed(value: float) -> str:
-    return f"{value:.1f}".replace("-", "−").replace("−0.0", "0.0")
-
-
-def _write(image: Image.Image, path: StrPath) -> Path:
-    return atomic_write(Path(path), lambda file: image.save(file, "PNG"))
+def _decimal(value: float) -> str:
+    return style.format_number(round(value, 1) + 0.0, ".1f")  # adding 0 turns -0 into 0

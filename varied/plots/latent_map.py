@@ -1,122 +1,83 @@
-"""Points in the plane: the latent space as a map."""
+"""Maps of a latent space: examples as points in a plane, colored by label."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import Normalize, to_rgba_array
 from matplotlib.figure import Figure
 
-from varied.plots.style import (
-    INK,
-    MUTED,
-    Array,
-    StrPath,
-    class_style,
-    plain,
-    save,
-    sheet_of,
-    style_axes,
-)
+from varied.plots import style
+from varied.plots.style import Array, StrPath
 
-__all__ = ["Layer", "Legend", "bounds", "color_key", "latent_map", "layers", "legend_of"]
-
-MOST_CLASSES = 20  # colors and markers can tell no more apart
+UNLABELED = "#8f8f8f"
+NAME_WIDTH = 140  # points: the widest name of a class
 
 
 @dataclass(frozen=True)
-class Layer:
-    """Points drawn with one marker: which they are, and the color of each."""
-
-    index: Array
-    colors: Array
-    marker: str
-
-
-@dataclass(frozen=True)
-class Legend:
-    """What the labels mean: the names of a few classes, or a range of numbers or many classes."""
-
-    codes: Array
-    names: tuple[str, ...] = ()
-    span: tuple[float, float] = (0.0, 1.0)
-    numbers: bool = False
-
-
-def legend_of(labels: Array | None, classes: Sequence[str], count: int) -> Legend:
-    """Read labels as classes where there are at most 20 of them, else as numbers.
+class Labels:
+    """The labels of points in a map.
 
     Arguments:
-        labels: Class indices or numbers, shape (N,); negative or NaN class indices have no label.
-        classes: The names of the classes.
-        count: N, for the case without labels.
+        values: Class indices or numbers, shape (N,); NaN for points without a label.
+        names: Names of the classes; empty for numbers.
     """
-    if labels is None:
-        return Legend(np.full(count, np.nan))
-    values = np.asarray(labels, float)
-    whole = np.asarray(labels).dtype.kind in "iub"
-    if not classes and whole:
-        kinds = np.unique(values)
-        if len(kinds) <= MOST_CLASSES:
-            names = tuple(f"{kind:g}" for kind in kinds)
-            return Legend(np.searchsorted(kinds, values).astype(float), names)
-    if classes:
-        values = np.where((values >= 0) & (values < len(classes)), values, np.nan)
-    fine = values[np.isfinite(values)]
-    span = (float(fine.min()), float(fine.max())) if len(fine) else (0.0, 1.0)
-    many = len(classes) > MOST_CLASSES or not classes
-    return Legend(values, tuple(map(plain, classes)), span, numbers=many)
 
+    values: Array
+    names: tuple[str, ...] = ()
 
-def layers(legend: Legend) -> list[Layer]:
-    """Return the points by marker; those without a label are gray and lie undermost."""
-    known = np.isfinite(legend.codes)
-    found = [Layer(np.flatnonzero(~known), _paint(["#8f8f8f"] * int((~known).sum())), "o")]
-    if legend.numbers:
-        tint = matplotlib.colormaps["viridis"](Normalize(*legend.span)(legend.codes[known]))
-        found.append(Layer(np.flatnonzero(known), np.asarray(tint), "o"))
-    else:
-        for marker in ("o", "^"):
-            index = [
-                i for i in np.flatnonzero(known) if class_style(int(legend.codes[i]))[1] == marker
-            ]
-            paint = _paint([class_style(int(legend.codes[i]))[0] for i in index])
-            found.append(Layer(np.array(index, int), paint, marker))
-    return [layer for layer in found if len(layer.index)]
+    @classmethod
+    def of(cls, labels: Array | None, classes: Sequence[str], count: int) -> Labels:
+        """Return the labels of `count` points from the arguments of `latent_map`.
 
+        Integers without class names are classes if they have at most 20 distinct values, otherwise
+        numbers; a class index out of range means that the point has no label.
+        """
+        if labels is None:
+            return cls(np.full(count, np.nan))
+        values = np.asarray(labels, float)
+        if classes:
+            names = tuple(style.truncate(name, 9, NAME_WIDTH) for name in classes)
+            return cls(np.where((values >= 0) & (values < len(names)), values, np.nan), names)
+        distinct, indices = np.unique(values, return_inverse=True)
+        if np.asarray(labels).dtype.kind in "iub" and len(distinct) <= style.MAX_CLASSES:
+            return cls(indices.astype(float), tuple(f"{value:g}" for value in distinct))
+        return cls(values)
 
-def _paint(colors: Sequence[str]) -> Array:
-    return np.array([to_rgba(color) for color in colors]).reshape(-1, 4)
+    @property
+    def is_categorical(self) -> bool:
+        """Whether each class has a color and marker; more than 20 classes share a color scale."""
+        return 0 < len(self.names) <= style.MAX_CLASSES
 
+    @property
+    def has_colorbar(self) -> bool:
+        """Whether the map needs a color bar."""
+        return not self.is_categorical and bool(np.isfinite(self.values).any())
 
-def bounds(points: Array) -> tuple[float, float, float, float]:
-    """Return left, right, low, high that hold the points, but for the few that lie far away."""
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
-        return -1.0, 1.0, -1.0, 1.0
-    edges: list[float] = []
-    for values in points.T:
-        low, high = np.quantile(values, [0.002, 0.998])
-        room = high - low or 1.0
-        near = values[(values >= low - 0.25 * room) & (values <= high + 0.25 * room)]
-        low, high = near.min(), near.max()
-        pad = 0.05 * (high - low) or 1.0
-        edges += [float(low - pad), float(high + pad)]
-    return _roomy(*edges)
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The range of the color scale."""
+        return float(np.nanmin(self.values)), float(np.nanmax(self.values))
 
-
-def _roomy(left: float, right: float, low: float, high: float) -> tuple[float, float, float, float]:
-    """Return the box, widened until its shorter side is at least two thirds of the longer."""
-    least = max(right - left, high - low) * 2 / 3
-    across, up = max(0.0, least - (right - left)) / 2, max(0.0, least - (high - low)) / 2
-    return left - across, right + across, low - up, high + up
+    def colors(self) -> Array:
+        """Return the RGBA color of each point, shape (N, 4)."""
+        known = np.isfinite(self.values)
+        colors = np.repeat(to_rgba_array(UNLABELED), len(known), axis=0)
+        if self.is_categorical:
+            palette = to_rgba_array(style.PALETTE)
+            colors[known] = palette[self.values[known].astype(int) % len(palette)]
+        elif known.any():
+            scaled = Normalize(*self.limits)(self.values[known])
+            colors[known] = matplotlib.colormaps["viridis"](scaled)
+        return colors
 
 
 def latent_map(
@@ -128,139 +89,141 @@ def latent_map(
     axes: tuple[str, str] = ("", ""),
     title: str = "",
 ) -> Path:
-    """Draw data as points of the latent plane, colored by class or number.
+    """Draw examples as points in a plane, colored by class or number.
 
     Arguments:
-        points: Where each datum lies, shape (N, 2).
-        path: The picture to write.
+        points: Position of each example, shape (N, 2).
+        path: The file to write.
         labels: Class indices or numbers, shape (N,).
-        classes: The names of the classes.
-        axes: What the two directions are; without names there are no ticks, since the directions of
-            a t-SNE mean nothing.
+        classes: Names of the classes.
+        axes: Names of the axes; without names there are no ticks, as for t-SNE, whose axes have no
+            meaning.
         title: The title.
 
     Returns:
         The path.
     """
     points = np.asarray(points, float)
-    fine = np.isfinite(points).all(axis=1)
-    points, labels = points[fine], None if labels is None else np.asarray(labels)[fine]
-    legend = legend_of(labels, classes, len(points))
-    edges = bounds(points)
-    shape = (edges[3] - edges[2]) / (edges[1] - edges[0])
-    beside = 0.9 if legend.numbers and labels is not None else 0.0
-    figure = sheet_of(6.8 / max(1.0, shape) + beside, 6.8 * min(1.0, shape) + 0.3)
+    finite = np.isfinite(points).all(axis=1)
+    points, labels = points[finite], None if labels is None else np.asarray(labels)[finite]
+    point_labels = Labels.of(labels, classes, len(points))
+    limits = view_limits(points)
+    figure, ax = map_figure(limits, axes, point_labels, 6.8)
+    ax.set_title(title, loc="left", **style.TITLE)
+    draw_points(ax, points, point_labels)
+    if point_labels.is_categorical:
+        _label_classes(figure, ax, points, point_labels)
+    outside = ((points < limits[::2]) | (points > limits[1::2])).any(axis=1).sum()
+    if outside:
+        text = f"{outside:,} of {len(points):,} points are outside the map"
+        ax.text(0.99, 0.01, text, transform=ax.transAxes, ha="right", **style.NOTE)
+    return style.save(figure, path)
+
+
+def view_limits(points: Array) -> tuple[float, float, float, float]:
+    """Return (left, right, bottom, top) of a view of all points except distant outliers.
+
+    The shorter side is at least two thirds of the longer.
+    """
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return -1.0, 1.0, -1.0, 1.0
+    low, high = np.quantile(points, [0.002, 0.998], axis=0)
+    margin = 0.25 * np.where(high > low, high - low, 1.0)
+    low = np.maximum(points.min(axis=0), low - margin)
+    high = np.minimum(points.max(axis=0), high + margin)
+    size = np.where(high > low, 1.1 * (high - low), 2.0)
+    size = np.maximum(size, size.max() * 2 / 3)
+    (left, bottom), (right, top) = (low + high - size) / 2, (low + high + size) / 2
+    return float(left), float(right), float(bottom), float(top)
+
+
+def map_figure(
+    limits: tuple[float, float, float, float],
+    axes: tuple[str, str],
+    labels: Labels,
+    size: float,
+    legend_height: float = 0.0,
+) -> tuple[Figure, Axes]:
+    """Return a figure with the axes of a map whose longer side is about `size` inches."""
+    left, right, bottom, top = limits
+    height = size * min(1.0, (top - bottom) / (right - left)) + 0.3 + legend_height
+    colorbar_width = (1.6 if labels.names else 0.9) * labels.has_colorbar
+    figure = style.new_figure(size + colorbar_width, height)
     ax = figure.subplots()
-    style_map(ax, plain(title), axes)
-    for layer in layers(legend):
-        draw_layer(ax, points, layer)
-    ax.set(xlim=edges[:2], ylim=edges[2:])
-    ax.set_aspect("equal")
-    if legend.numbers and labels is not None:
-        color_key(figure, ax, legend)
-    figure.tight_layout()
-    _name_classes(figure, ax, points, legend)
-    _count_hidden(figure, ax, points)
-    return save(figure, path, tight=True)
-
-
-def style_map(ax: Axes, title: str, axes: tuple[str, str]) -> None:
-    """Give a map its title and, where its directions mean something, its ticks."""
-    style_axes(ax, title, plain(axes[0]), plain(axes[1]))
+    style.prepare_axes(ax, "", *axes)
     ax.grid(visible=False)
-    ax.spines[:].set_visible(True)
-    ax.spines[:].set_color("#c4c4c4")
+    ax.spines[:].set(visible=True, color="#c4c4c4")
     if not any(axes):
         ax.set(xticks=[], yticks=[])
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+    ax.set_anchor("W" if labels.has_colorbar else "C")
+    return figure, ax
 
 
-def draw_layer(ax: Axes, points: Array, layer: Layer) -> PathCollection:
-    """Draw the points of one marker, the smaller the more they are."""
-    size = float(np.clip(12000 / max(1, len(points)), 3, 28))
-    return ax.scatter(
-        points[layer.index, 0],
-        points[layer.index, 1],
-        s=size,
-        c=layer.colors,
-        marker=layer.marker,
-        alpha=0.75,
-        linewidths=0,
-    )
+def draw_points(ax: Axes, points: Array, labels: Labels) -> list[tuple[PathCollection, Array]]:
+    """Draw points by label, with a color bar if needed.
+
+    Returns:
+        The layers, each with the indices of its points.
+    """
+    size = float(np.clip(12000 / max(1, len(points)), 3, 28))  # many points are drawn smaller
+    options: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
+    known, colors, layers = np.isfinite(labels.values), labels.colors(), []
+    group = np.where(known, labels.values // len(style.PALETTE) if labels.is_categorical else 0, -1)
+    for number, marker in [(-1, "o"), *enumerate(style.MARKERS)]:  # unlabeled points at the bottom
+        indices = np.flatnonzero(group == number)
+        if len(indices):
+            x, y = points[indices].T
+            layers.append((ax.scatter(x, y, c=colors[indices], marker=marker, **options), indices))
+    if labels.has_colorbar:
+        bar = style.add_colorbar(ax, ScalarMappable(Normalize(*labels.limits), "viridis"))
+        if labels.names:
+            codes = np.unique(np.linspace(*labels.limits, 12).round().astype(int))
+            bar.set_ticks(codes.tolist(), labels=[labels.names[code] for code in codes])
+    return layers
 
 
-def color_key(figure: Figure, ax: Axes, legend: Legend) -> None:
-    """Draw the bar that says which color is which number, or which of many classes."""
-    paint = ScalarMappable(Normalize(*legend.span), "viridis")
-    # An axes within the map's own, since the map keeps its shape and a bar beside it would not.
-    bar = figure.colorbar(paint, cax=ax.inset_axes((1.02, 0, 0.03, 1)))
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=MUTED, labelsize=9)
-    if legend.names:
-        some = np.unique(np.linspace(*legend.span, 12).round().astype(int))
-        bar.set_ticks(some.tolist(), labels=[legend.names[index][:24] for index in some])
-
-
-def _name_classes(figure: Figure, ax: Axes, points: Array, legend: Legend) -> None:
-    """Write each class's name at its median, and move names apart that would cover each other."""
-    if legend.numbers or not legend.names:
-        return
-    held = [code for code in range(len(legend.names)) if (legend.codes == code).any()]
-    figure.draw_without_rendering()
+def _label_classes(figure: Figure, ax: Axes, points: Array, labels: Labels) -> None:
+    """Write the name of each class at its median without overlap."""
     texts = []
-    for code in held:
-        middle = np.median(points[legend.codes == code], axis=0)
-        edge = {
-            "boxstyle": "round,pad=0.25",
-            "fc": "#ffffffe6",
-            "ec": class_style(code)[0],
-            "lw": 1.6,
-        }
-        name = legend.names[code]
-        name = name if len(name) <= 24 else f"{name[:23]}…"
-        texts.append(
-            ax.text(
-                middle[0],
-                middle[1],
-                name,
-                ha="center",
-                va="center",
-                fontsize=9,
-                color=INK,
-                bbox=edge,
-            )
-        )
-    places = np.array([ax.transData.transform(text.get_position()) for text in texts])
-    sizes = np.array([[(b := t.get_window_extent()).width, b.height] for t in texts])
-    for text, place in zip(texts, _apart(places, sizes + 14, ax), strict=True):
-        text.set_position(tuple(ax.transData.inverted().transform(place)))
+    for code in np.unique(labels.values[np.isfinite(labels.values)]).astype(int):
+        x, y = np.median(points[labels.values == code], axis=0)
+        edge = style.class_style(code)[0]
+        box = {"boxstyle": "round,pad=0.25", "fc": "#ffffffe6", "ec": edge, "lw": 1.6}
+        name = labels.names[code]
+        texts.append(ax.text(x, y, name, ha="center", va="center", fontsize=9, bbox=box))
+    style.prepare_texts(figure)
+    figure.draw_without_rendering()
+    centers = ax.transData.transform([text.get_position() for text in texts])
+    sizes = np.array([text.get_window_extent().size for text in texts]) + 14
+    frame = ax.get_window_extent().get_points()
+    placed = ax.transData.inverted().transform(separate_boxes(centers, sizes, frame))
+    for text, position in zip(texts, placed, strict=True):
+        text.set_position(tuple(position))
 
 
-def _apart(places: Array, sizes: Array, ax: Axes) -> Array:
-    """Return the centers of boxes (n, 2), in pixels, pushed apart and kept inside the axes."""
-    frame = ax.get_window_extent()
+def separate_boxes(centers: Array, sizes: Array, frame: Array) -> Array:
+    """Move overlapping boxes apart within a frame.
+
+    Arguments:
+        centers: Centers of the boxes, shape (N, 2).
+        sizes: Widths and heights of the boxes, shape (N, 2).
+        frame: Lower left and upper right corner of the frame, shape (2, 2).
+
+    Returns:
+        The new centers, shape (N, 2).
+    """
+    order = np.sign(np.subtract.outer(np.arange(len(centers)), np.arange(len(centers))))
     for _ in range(200):
-        moved = False
-        for a in range(len(places)):
-            for b in range(a):
-                gap = places[a] - places[b]
-                over = (sizes[a] + sizes[b]) / 2 - np.abs(gap)
-                if (over > 0).all():
-                    # Along the axis of least overlap, so that a name stays near its class.
-                    axis = int(np.argmin(over))
-                    push = 0.5 * over[axis] * (1.0 if gap[axis] >= 0 else -1.0)
-                    places[a][axis] += push
-                    places[b][axis] -= push
-                    moved = True
-        places = np.clip(places, [frame.x0, frame.y0] + sizes / 2, [frame.x1, frame.y1] - sizes / 2)
-        if not moved:
+        offset = centers[:, None] - centers
+        overlap = (sizes[:, None] + sizes) / 2 - np.abs(offset)
+        is_colliding = (overlap > 0).all(axis=-1) & (order != 0)
+        if not is_colliding.any():
             break
-    return places
-
-
-def _count_hidden(figure: Figure, ax: Axes, points: Array) -> None:
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    x, y = points.T
-    hidden = int(((x < left) | (x > right) | (y < low) | (y > high)).sum())
-    if hidden:
-        text = f"{hidden:,} of {len(points):,} points lie beyond the edge"
-        ax.text(0.99, 0.01, text, transform=ax.transAxes, ha="right", fontsize=8, color=MUTED)
+        # Move along the axis of the smaller overlap, so that a name stays near its class.
+        is_smaller = overlap == overlap.min(axis=-1, keepdims=True)
+        direction = np.where(offset == 0, order[..., None], np.sign(offset))
+        push = 0.5 * overlap * direction * is_smaller * is_colliding[..., None]
+        centers = np.clip(centers + push.sum(axis=1), frame[0] + sizes / 2, frame[1] - sizes / 2)
+    return centers

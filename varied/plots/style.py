@@ -1,9 +1,10 @@
-"""The one look of all pictures: colors, numbers, bare axes, and files that are whole or absent."""
+"""The common style of all figures: colors, fonts, number formats and saving."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -11,142 +12,174 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
+from PIL import ImageFont
 
 from varied.atomic_io import atomic_write
-
-__all__ = [
-    "BLUE",
-    "HAIR",
-    "INK",
-    "MUTED",
-    "RUST",
-    "Array",
-    "StrPath",
-    "avoid_overlap",
-    "class_style",
-    "number",
-    "plain",
-    "save",
-    "sheet_of",
-    "style_axes",
-]
 
 Array: TypeAlias = NDArray[Any]
 StrPath: TypeAlias = str | os.PathLike[str]
 
-INK, MUTED, HAIR = "#1c1c1c", "#5c5c5c", "#dcdcdc"
-BLUE, RUST = "#0072B2", "#BF4E00"  # Okabe-Ito; its vermilion darkened until it can be read as text
+INK, MUTED, AXIS, GRID = "#1c1c1c", "#5c5c5c", "#8a8a8a", "#dcdcdc"
+BLUE, RUST = "#0072B2", "#BF4E00"  # Okabe-Ito; its vermilion darkened until it is legible as text
+TITLE: dict[str, Any] = {"fontsize": 11, "color": INK}
+LABEL: dict[str, Any] = {"fontsize": 9, "color": MUTED}
+NOTE: dict[str, Any] = {"fontsize": 8, "color": MUTED}
 
-# Okabe-Ito without yellow and black, which vanish on white or among text, then Tol's darker hues;
-# the pale ones darkened until they stand out from white by 3 to 1.
+# Okabe-Ito without yellow and black, which are hard to see on white or among text, followed by
+# darker hues of Tol; the pale ones are darkened to a contrast of 3 to 1 with white.
 PALETTE = (
     *("#0072B2", "#C98500", "#009E73", "#D55E00", "#3C9AD3"),
     *("#C06A98", "#882255", "#8F8F2E", "#332288", "#6B6B6B"),
 )
 MARKERS = ("o", "^")
+MAX_CLASSES = len(PALETTE) * len(MARKERS)
 
-# The face of all text, and beginnings of the names of faces with the letters that it has not.
-FACE = "DejaVu Sans"
-OTHERS = (
-    *(
-        "Noto Sans CJK",
-        "Source Han Sans",
-        "Hiragino Sans",
-        "PingFang",
-        "Microsoft YaHei",
-        "Yu Gothic",
-    ),
-    *("Malgun Gothic", "WenQuanYi", "Droid Sans Fallback", "Nirmala UI", "Noto Sans Devanagari"),
+FONT = "DejaVu Sans"
+#: Fonts with the scripts that DejaVu Sans lacks.
+FALLBACK_FONTS = re.compile(
+    "Noto Sans (CJK|Devanagari)|Source Han Sans|Hiragino Sans|PingFang|Microsoft YaHei|Yu Gothic"
+    "|Malgun Gothic|WenQuanYi|Droid Sans Fallback|Nirmala UI"
 )
 
 
 def class_style(index: int) -> tuple[str, str]:
-    """Return the color and the marker of one class; the pairs are distinct for 20 classes."""
+    """Return the color and the marker of a class; the pairs are distinct for 20 classes."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
-def plain(text: object) -> str:
-    """Return the text on one line, with nothing in it that matplotlib would read as mathematics."""
-    return " ".join(str(text).split()).replace("$", r"\$")
+@cache
+def font(size: float) -> ImageFont.FreeTypeFont:
+    """Return the font of all text; Pillow's default has no minus sign, accents or Greek."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def number(value: float) -> str:
-    """Return a number as a person reads it: about three digits, thousands apart, a true minus.
+def text_width(text: str, size: float) -> float:
+    """Return the width of a text in the unit of the font size (points or pixels)."""
+    return font(90).getlength(text) * size / 90
+
+
+def truncate(text: object, size: float, width: float) -> str:
+    """Return the text on one line, shortened with an ellipsis to fit the width.
+
+    Arguments:
+        text: The text.
+        size: The font size, in points or pixels.
+        width: The available width, in the same unit.
+    """
+    line = " ".join(str(text).split())
+    if text_width(line, size) <= width:
+        return line
+    while line and text_width(f"{line}…", size) > width:
+        line = line[:-1].rstrip()
+    return f"{line}…"
+
+
+def format_number(value: float, spec: str = "") -> str:
+    """Return a number with about three digits, a thousands separator and a true minus sign.
+
+    Arguments:
+        value: The number.
+        spec: A format specification that replaces the rule for the digits.
 
     Example:
-        >>> number(12345.6), number(91.23), number(-0.5)
+        >>> format_number(12345.6), format_number(91.23), format_number(-0.5)
         ('12,346', '91.2', '−0.50')
     """
     if not math.isfinite(value):
         return "not a number"
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0
-    return f"{value:,.{digits}f}".replace("-", "−")
+    return f"{value:{spec or f',.{digits}f'}}".replace("-", "−")
 
 
-def _tick(value: float, _: int | None = None) -> str:
-    return f"{value:,.8g}".replace("-", "−")
+def format_tick(value: float, _: int | None = None) -> str:
+    """Return a short number for a tick label, such as 2.5, 1200, 12k or 1.4M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(size, 1e4):
+            return f"{format_number(value / size, '.6g')}{suffix}"
+    return format_number(value, ".6g")
 
 
-def sheet_of(width: float, height: float) -> Figure:
-    """Return an empty figure, in inches, that belongs to no global state."""
-    figure = Figure(figsize=(width, height), dpi=150, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, independent of pyplot."""
+    return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
 
 
-def style_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
-    """Take away the frame, and give light guides, readable thousands and quiet labels."""
+def prepare_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Remove the frame, add light horizontal grid lines, and set the labels."""
     ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#8a8a8a")
+    ax.spines[["left", "bottom"]].set_color(AXIS)
     ax.tick_params(colors=MUTED, labelsize=9, length=3)
-    ax.grid(axis="y", color=HAIR, linewidth=0.6)
+    ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
-    ax.xaxis.set_major_formatter(FuncFormatter(_tick))
-    ax.yaxis.set_major_formatter(FuncFormatter(_tick))
-    ax.set_title(title, loc="left", fontsize=11, color=INK)
+    ax.xaxis.set_major_formatter(FuncFormatter(format_tick))
+    ax.yaxis.set_major_formatter(FuncFormatter(format_tick))
+    ax.set_title(title, loc="left", **TITLE)
     ax.set_xlabel(xlabel, fontsize=10, color=MUTED)
     ax.set_ylabel(ylabel, fontsize=10, color=MUTED)
 
 
-def avoid_overlap(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return the places moved as little as keeps them `gap` apart, within limits where they fit.
+def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str = "") -> Colorbar:
+    """Draw a color bar to the right of the axes, at their height."""
+    bar = ax.figure.colorbar(mappable, cax=ax.inset_axes((1.03, 0, 0.03, 1)))
+    bar.outline.set_visible(False)
+    bar.set_label(label, **LABEL)
+    bar.ax.tick_params(colors=MUTED, labelsize=8, length=2)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(format_tick))
+    return bar
+
+
+def avoid_overlap(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return the positions shifted to be at least `gap` apart, within the limits if they fit.
 
     Example:
         >>> avoid_overlap([0.5, 0.5], 0.25, 0.0, 1.0)
         [0.5, 0.75]
     """
-    order = np.argsort(places, kind="stable")
-    moved = np.clip(np.asarray(places, float), low, high)
+    order = np.argsort(positions, kind="stable")
+    shifted = np.clip(np.asarray(positions, float), low, high)
     for below, above in pairwise(order):
-        moved[above] = max(moved[above], moved[below] + gap)
-    if len(order):
-        moved[order[-1]] = min(moved[order[-1]], high)
+        shifted[above] = max(shifted[above], shifted[below] + gap)
+    shifted[order[-1:]] = np.minimum(shifted[order[-1:]], high)
     for above, below in pairwise(order[::-1]):
-        moved[below] = min(moved[below], moved[above] - gap)
-    return [float(place) for place in moved]
+        shifted[below] = min(shifted[below], shifted[above] - gap)
+    return [float(position) for position in shifted]
 
 
-def save(figure: Figure, path: StrPath, *, tight: bool = False) -> Path:
-    """Write a figure in the format that the name ends with; tight cuts it to what is drawn."""
-    kind = Path(path).suffix.lstrip(".").lower() or "png"
-    cut: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}
-    for text in figure.findobj(Text):
-        text.set_fontfamily(_faces())
+def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
+    """Write a figure in the format of the file extension, PNG by default.
+
+    Arguments:
+        figure: The figure.
+        path: The file to write.
+        tight: Whether to crop the figure to its content.
+    """
+    prepare_texts(figure)
+    extension = Path(path).suffix.lstrip(".").lower() or "png"
+    crop: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}
     with warnings.catch_warnings():
-        # A letter that no face has is drawn as a box, which says as much as a warning for each.
+        # A character that no font has is drawn as a box; a warning for each would add nothing.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
-        return atomic_write(Path(path), lambda file: figure.savefig(file, format=kind, **cut))
+        return atomic_write(Path(path), lambda file: figure.savefig(file, format=extension, **crop))
+
+
+def prepare_texts(figure: Figure) -> None:
+    """Apply `text_properties` to all texts of a figure."""
+    for text in figure.findobj(Text):
+        text.set(**text_properties())
 
 
 @cache
-def _faces() -> list[str]:
-    """Return the face of all text, and those on this machine that have more letters."""
-    return [FACE, *(name for name in fontManager.get_font_names() if name.startswith(OTHERS))]
+def text_properties() -> dict[str, Any]:
+    """Return the font families, and draw "$" literally: names may contain any character."""
+    fallbacks = filter(FALLBACK_FONTS.match, fontManager.get_font_names())
+    return {"fontfamily": [FONT, *fallbacks], "parse_math": False}

@@ -1,4 +1,4 @@
-"""Tables as pictures: columns side by side, pairs of columns, the first rows, parts of the loss."""
+"""Figures of tables: column distributions, pairwise associations, rows, and NLL by column."""
 
 from __future__ import annotations
 
@@ -13,388 +13,340 @@ from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import ScaledTranslation
 
 from varied.errors import VariedError
 from varied.plots import style
-from varied.plots.contact_sheet import font
-from varied.plots.style import BLUE, HAIR, INK, MUTED, RUST, Array, StrPath, number, style_axes
+from varied.plots.style import Array, StrPath
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["column_shapes", "pair_trends", "rows", "shares"]
-
-# The most that a picture shows of each, and the columns whose names can stand beside a matrix.
-BINS, CATEGORIES, COLUMNS, BARS, NAMED = 40, 8, 10, 30, 40
-NUMBERS = ("float", "int", "uint")
-WIDE, TALL, GAP = 2.45, 2.1, 0.4  # inches: one of the small multiples, and between two
-SMALL = 7.5  # points: the text within them
-PALE = "#a9cbe2"  # BLUE on white, so faint that a line shows over it
+MAX_PANELS, MAX_BINS, MAX_LEVELS = 16, 40, 8
+MAX_TABLE_ROWS, MAX_TABLE_COLUMNS, MAX_BARS = 12, 10, 30
+MAX_NAMED = 40  # columns whose names fit next to a matrix
+NAME_WIDTH = 115  # points
+PANEL_WIDTH, SMALL = 160, 7.5  # points: a panel of `column_shapes` and the text in it
+PALE = "#a9cbe2"  # blue on white, so pale that a line over it is visible
+NUMERIC = "iuf"  # kinds of dtypes
+MISSING = "—"
 
 
 def column_shapes(
     real: pd.DataFrame,
-    made: pd.DataFrame,
+    synthetic: pd.DataFrame,
     path: StrPath,
     *,
-    most: int = 16,
     scores: Mapping[str, float] | None = None,
 ) -> Path:
-    """Draw each column of real rows and of made rows over each other, as small multiples.
+    """Draw the distribution of each column in real and in synthetic rows.
 
-    Numbers and dates are histograms over the same bins, categories bars, most frequent first.
+    Numbers and dates are drawn as histograms with common bins, categories as bars, most frequent
+    first. If there are more than 16 columns, those with the lowest scores are drawn.
 
     Arguments:
         real: Real rows.
-        made: Made rows, with the same columns.
-        path: The picture to write.
-        most: How many columns are drawn: the least alike of more, where there are scores, else the
-            first.
-        scores: How alike each column is, in [0, 1], by its name.
+        synthetic: Synthetic rows with the same columns.
+        path: The file to write.
+        scores: Similarity of each column in [0, 1] by its name.
 
     Returns:
         The path.
     """
-    known = {str(name): score for name, score in (scores or {}).items() if isfinite(score)}
-    names = list(real.columns)
-    if len(names) > most:
-        kept = sorted(names, key=lambda name: known.get(str(name), 2.0))[:most]
-        names = [name for name in names if name in kept]
-    across = min(4, len(names))
-    deep = -(-len(names) // across)
-    wide = max(WIDE, 4.6 / across - GAP)
-    width, height = (wide + GAP) * across, TALL * deep + 0.75
-    figure = style.sheet_of(width, height)
-    for index, name in enumerate(names):
-        left, top = 0.15 + index % across * (wide + GAP), 0.75 + index // across * TALL
-        ax = figure.add_axes((0, 0, 1, 1))
-        indent = _panel(ax, real[name], made[name])
-        box = np.array([left + indent, height - top - 0.26 - 1.24, wide - indent, 1.24])
-        ax.set_position(tuple(box / (width, height, width, height)))
-        y = 1 - (top + 0.13) / height
-        figure.text(left / width, y, _cut(name, 26), fontsize=9.5, color=INK, va="center")
-        if str(name) in known:
-            said, x = f"{known[str(name)]:.2f}", (left + wide) / width
-            figure.text(x, y, said, fontsize=9, color=MUTED, va="center", ha="right")
-    title = _shapes_title(known, len(names), len(real.columns))
-    figure.text(0.15 / width, 1 - 0.22 / height, title, fontsize=11, color=INK, va="center")
-    faces = [
-        Patch(facecolor=PALE, edgecolor=BLUE, label=f"real ({len(real):,} rows)"),
-        Patch(facecolor="white", edgecolor=RUST, label=f"made ({len(made):,} rows)"),
+    scores = {str(name): score for name, score in (scores or {}).items() if isfinite(score)}
+    lowest = sorted(real.columns, key=lambda name: scores.get(str(name), 2.0))[:MAX_PANELS]
+    names = [name for name in real.columns if name in lowest]
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure = style.new_figure(max(2.6 * columns, 5.2), 2.05 * rows + 0.7)
+    spacing = {"wspace": 0.08, "hspace": 0.12}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=spacing).ravel()
+    for ax, name in zip(axes, names, strict=False):
+        _draw_column(ax, real[name], synthetic[name])
+        heading = style.truncate(name, 9.5, PANEL_WIDTH - 40)
+        ax.set_title(heading, loc="left", fontsize=9.5, color=style.INK)
+        if str(name) in scores:
+            ax.set_title(f"{scores[str(name)]:.2f}", loc="right", **style.LABEL)
+    for ax in axes[len(names) :]:
+        ax.set_axis_off()
+    handles = [
+        Patch(fc=PALE, ec=style.BLUE, label=f"real ({len(real):,} rows)"),
+        Patch(fc="white", ec=style.RUST, label=f"synthetic ({len(synthetic):,} rows)"),
     ]
-    key = figure.legend(handles=faces, ncols=2, frameon=False, fontsize=9, labelcolor=MUTED)
-    key.set(loc="center left", bbox_to_anchor=(0.07 / width, 1 - 0.5 / height))
+    options: dict[str, Any] = {"loc": "outside upper left", "alignment": "left", "ncols": 2}
+    options |= {"frameon": False, "fontsize": 9, "title_fontsize": 11, "labelcolor": style.MUTED}
+    title = "Real and synthetic rows by column"
+    if scores:
+        title = f"Mean column similarity: {np.mean([*scores.values()]):.2f} of 1"
+    if len(names) < len(real.columns):
+        title += f" ({len(names)} of {len(real.columns)} columns)"
+    figure.legend(handles=handles, title=title, **options)
     return style.save(figure, path)
 
 
-def _shapes_title(scores: Mapping[str, float], drawn: int, count: int) -> str:
-    some = f" ({drawn} of {count} columns)" if drawn < count else ""
-    if not scores:
-        return f"Real and made rows, column by column{some}"
-    worst = min(scores, key=lambda name: scores[name])
-    least = f"; least alike: {_cut(worst, 24)}, {scores[worst]:.2f}" if len(scores) > 1 else ""
-    return f"Column shapes {np.mean(list(scores.values())):.2f} of 1{least}{some}"
-
-
-def _cut(text: object, most: int) -> str:
-    """Return the text on one line, with an ellipsis where it is cut."""
-    line = " ".join(str(text).split())
-    return style.plain(line if len(line) <= most else f"{line[: most - 1].rstrip()}…")
-
-
-def _panel(ax: Axes, real: pd.Series, made: pd.Series) -> float:
-    """Draw one column and say what is not drawn; return the room for names beside it, in inches."""
-    style_axes(ax)
+def _draw_column(ax: Axes, real: pd.Series, synthetic: pd.Series) -> None:
+    """Draw one column, with a note on the values that are not drawn."""
+    style.prepare_axes(ax)
     ax.grid(visible=False)
     ax.tick_params(labelsize=SMALL, length=2)
-    kind, indent = str(real.dtype).lower(), 0.0
-    lost = [float(one.isna().mean()) for one in (real, made)]
-    notes = [f"missing: {_both(lost)}"] if any(lost) else []
-    kept = [one.dropna() for one in (real, made)]
-    if not any(map(len, kept)):
-        ax.set(xticks=[], yticks=[])
-        ax.spines["left"].set_visible(False)
-        ax.text(0.5, 0.5, "no values", transform=ax.transAxes, ha="center", color=MUTED, fontsize=9)
-    elif kind.startswith("datetime"):
-        place = dates.AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
-        ax.xaxis.set_major_locator(place)
-        ax.xaxis.set_major_formatter(dates.ConciseDateFormatter(place))  # type: ignore[no-untyped-call]
-        ax.xaxis.get_offset_text().set(fontsize=SMALL, color=MUTED)
-        days = [one.to_numpy("datetime64[us]").astype("int64") / 86400e6 for one in kept]
-        notes += _histogram(ax, days, whole=False)
-    elif kind.startswith(NUMBERS):
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.xaxis.set_major_formatter(FuncFormatter(_short))
-        numbers = [one.to_numpy("float64") for one in kept]
-        notes += _histogram(ax, numbers, whole=not kind.startswith("float"))
-    else:
-        indent = _bars(ax, [Counter(map(str, one)) for one in kept])
-    below = ax.transAxes + ScaledTranslation(-indent, -0.24, ax.figure.dpi_scale_trans)
-    ax.text(0, 0, "\n".join(notes), fontsize=SMALL, color=MUTED, va="top", transform=below)
-    return indent
-
-
-def _both(pair: Sequence[float]) -> str:
-    """Return two shares in words."""
-    real, made = ("< 0.1 %" if 0 < one < 0.001 else f"{round(100 * one, 1):g} %" for one in pair)
-    return f"{real} real, {made} made"
-
-
-def _short(value: float, _: int | None = None) -> str:
-    """Return a number for a small tick: 12k, 1.4M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= max(size, 1e4):
-            return f"{value / size:.4g}{letter}".replace("-", "−")
-    return f"{value:.4g}".replace("-", "−")
-
-
-def _histogram(ax: Axes, pair: Sequence[Array], *, whole: bool) -> list[str]:
-    """Draw two histograms over the same bins; return what lies beyond them, in words."""
-    pair = [one[np.isfinite(one)] for one in pair]
-    edges = _edges(pair, whole=whole)
-    heights = [np.histogram(one, edges)[0] / max(len(one), 1) for one in pair]
-    ax.stairs(heights[0], edges, fill=True, facecolor=PALE)
-    ax.stairs(heights[0], edges, color=BLUE, linewidth=0.9)
-    ax.stairs(heights[1], edges, color=RUST, linewidth=1.2)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.set_xlim(edges[0], edges[-1])
-    top = np.maximum(*heights)
-    first, second = np.sort([*top, 0.0])[::-1][:2]
-    ax.set_ylim(0, 1.08 * first)
+    samples = [column.dropna() for column in (real, synthetic)]
+    missing = [float(column.isna().mean()) for column in (real, synthetic)]
+    notes = [f"missing: {', '.join(_percentages(missing))}"] if any(missing) else []
+    if not any(map(len, samples)):
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "no values", transform=ax.transAxes, ha="center", **style.LABEL)
+    elif real.dtype.kind == "M":
+        locator = dates.AutoDateLocator(minticks=2, maxticks=4)  # type: ignore[no-untyped-call]
+        formatter = dates.ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+        ax.xaxis.set(major_locator=locator, major_formatter=formatter)
+        ax.xaxis.get_offset_text().set(fontsize=SMALL, color=style.MUTED)
+        days = [column.to_numpy("datetime64[us]").astype("int64") / 86400e6 for column in samples]
+        notes += _draw_histogram(ax, days, is_integer=False)
+    elif real.dtype.kind in NUMERIC:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        numbers = [column.to_numpy("float64") for column in samples]
+        notes += _draw_histogram(ax, numbers, is_integer=real.dtype.kind != "f")
+    else:
+        _draw_levels(ax, [Counter(map(str, column)) for column in samples])
+    ax.set_xlabel("\n".join(notes), loc="left", fontsize=SMALL)
+
+
+def _percentages(shares: Sequence[float]) -> list[str]:
+    texts = ("<0.1%" if 0 < share < 0.001 else f"{round(100 * share, 1):g}%" for share in shares)
+    return [f"{text} {kind}" for text, kind in zip(texts, ("real", "synthetic"), strict=True)]
+
+
+def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> list[str]:
+    """Draw two histograms with common bins; return a note on the values outside of them."""
+    samples = [values[np.isfinite(values)] for values in samples]
+    edges = _bin_edges(samples, is_integer=is_integer)
+    heights = np.array([np.histogram(values, edges)[0] / max(len(values), 1) for values in samples])
+    ax.stairs(heights[0], edges, fill=True, facecolor=PALE)
+    ax.stairs(heights[0], edges, color=style.BLUE, linewidth=0.9)
+    ax.stairs(heights[1], edges, color=style.RUST, linewidth=1.2)
+    highest = heights.max(axis=0)
+    second, first = np.sort([*highest, 0.0])[-2:]
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.08 * first))
     if first > 5 * second > 0:
-        # One bin holds nearly all: the others would be a flat line, so it runs out of the panel.
+        # One bin holds nearly all values and is cut off; otherwise the others would look flat.
         ax.set_ylim(0, 2.2 * second)
-        place = int(np.argmax(top))
-        right = place >= len(top) / 2
-        x = edges[place] if right else edges[place + 1]
-        words, gap = f"↑ {_both([one[place] for one in heights])}", -4 if right else 4
-        look: dict[str, Any] = {"ha": "right" if right else "left", "va": "top", "color": MUTED}
-        look |= {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        ax.annotate(words, (x, 0.98), xytext=(gap, 0), fontsize=SMALL, **look)
-    values = np.unique(np.concatenate(pair))
-    if len(values) == 1:
-        ax.set_xticks(values)
-    known = [one if len(one) else edges for one in pair]  # where nothing is, nothing is beyond
-    beyond = [float(((one < edges[0]) | (one > edges[-1])).mean()) for one in known]
-    return [f"beyond the edges: {_both(beyond)}"] if any(beyond) else []
+        peak = int(np.argmax(highest))
+        left, right = (edges[peak] - edges[0]), (edges[-1] - edges[peak + 1])
+        x, gap, side = (edges[peak], -4, "right") if left > right else (edges[peak + 1], 4, "left")
+        text = "↑ " + "\n".join(_percentages(heights[:, peak].tolist()))
+        place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": side, "va": "top"}
+        place |= {"xytext": (gap, 0), "textcoords": "offset points"}
+        ax.annotate(text, (x, 0.98), fontsize=SMALL, color=style.MUTED, **place)
+    distinct = np.unique(np.concatenate(samples))
+    if len(distinct) == 1:
+        ax.set_xticks(distinct)
+    outside = [float(np.mean((v < edges[0]) | (v > edges[-1]))) if len(v) else 0.0 for v in samples]
+    return [f"out of range: {', '.join(_percentages(outside))}"] if any(outside) else []
 
 
-def _edges(pair: Sequence[Array], *, whole: bool) -> Array:
-    """Return bins from the 0.5 to the 99.5 centile, of real rows first; whole numbers get theirs.
+def _bin_edges(samples: Sequence[Array], *, is_integer: bool) -> Array:
+    """Return bin edges from the 0.5th to the 99.5th percentile, between integers if required.
 
-    Made rows widen this by half at most: a few far ones must not squash the real rows.
+    Synthetic values widen the range of the real ones by at most half on each side, since a few
+    outliers would squash the real ones.
     """
-    spans = [np.quantile(one, [0.005, 0.995]) for one in pair if len(one)] or [np.array([0.0, 1.0])]
-    (low, high), (left, right) = spans[0], spans[-1]
-    room = (high - low) / 2 or max(abs(low), 1.0) / 2
-    low, high = max(min(low, left), low - room), min(max(high, right), high + room)
-    if whole:
+    ranges = [np.quantile(values, [0.005, 0.995]) for values in samples if len(values)]
+    (low, high), (other_low, other_high) = (ranges[0], ranges[-1]) if ranges else ((0, 1), (0, 1))
+    margin = (high - low) / 2 or max(abs(low), 1.0) / 2
+    low, high = max(min(low, other_low), low - margin), min(max(high, other_high), high + margin)
+    if is_integer:
         low, high = np.floor(low), np.ceil(high)
-        step = max(1.0, np.ceil((high - low + 1) / BINS))
+        step = max(1.0, np.ceil((high - low + 1) / MAX_BINS))
         return np.asarray(np.arange(low, high + step + 0.5, step) - 0.5)
     if high == low:
-        low, high = low - room, high + room
-    return np.linspace(low, high, BINS + 1)
+        low, high = low - margin, high + margin
+    return np.linspace(low, high, MAX_BINS + 1)
 
 
-def _bars(ax: Axes, counts: Sequence[Counter[str]]) -> float:
-    """Draw a pair of bars for each frequent category and for the others; return the names' room."""
-    both = sorted(set().union(*counts), key=lambda name: (-counts[0][name], -counts[1][name], name))
-    named = both if len(both) <= CATEGORIES + 1 else both[:CATEGORIES]
-    labels, groups = [_cut(name, 18) for name in named], [[name] for name in named]
-    if len(both) > len(named):
-        labels.append(f"{len(both) - len(named)} others")
-        groups.append(both[len(named) :])
-    size = SMALL if len(groups) < 7 else 6.5
-    for index, (face, edge) in enumerate(((PALE, BLUE), ("white", RUST))):
-        total = max(sum(counts[index].values()), 1)
-        parts = [sum(counts[index][name] for name in group) / total for group in groups]
-        places = np.arange(len(groups)) + 0.4 * index - 0.2
-        ax.barh(places, parts, 0.33, facecolor=face, edgecolor=edge, linewidth=0.9)
-    ax.set_yticks(range(len(groups)), labels)
-    ax.set(xlim=(0, None), ylim=(max(len(groups), 4) - 0.4, -0.6))
+def _draw_levels(ax: Axes, counts: Sequence[Counter[str]]) -> None:
+    """Draw a pair of bars for each frequent level, and one pair for all others."""
+    levels = sorted(set().union(*counts), key=lambda k: (-counts[0][k], -counts[1][k], k))
+    shown = levels if len(levels) <= MAX_LEVELS + 1 else levels[:MAX_LEVELS]
+    names = [style.truncate(level, SMALL, 90) for level in shown]
+    if len(levels) > len(shown):
+        names.append(f"{len(levels) - len(shown)} others")
+    shares = []
+    for count in counts:
+        frequencies = [count[level] for level in shown]
+        frequencies.append(count.total() - sum(frequencies))
+        shares.append(np.array(frequencies[: len(names)]) / max(count.total(), 1))
+    positions = np.arange(len(names))
+    ax.barh(positions - 0.2, shares[0], 0.33, fc=PALE, ec=style.BLUE, lw=0.9)
+    ax.barh(positions + 0.2, shares[1], 0.33, fc="white", ec=style.RUST, lw=0.9)
+    # The names stand inside the axes, left of zero, so that all panels have the same width.
+    size = SMALL if len(names) < 7 else 6.5
+    room = max(style.text_width(name, size) for name in names) + 6
+    right = 1.05 * max(values.max() for values in shares)
+    ax.set_xlim(-right * room / (PANEL_WIDTH - room), right)
+    ax.set_ylim(max(len(names), 4) - 0.4, -0.6)
+    ax.spines["left"].set(visible=True, position=("data", 0))
+    ax.set_yticks(positions, names)
     ax.tick_params(axis="y", length=0, labelsize=size)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
-    return max(_inches(label, size) for label in labels) + 0.08
+    ax.spines["bottom"].set_bounds(0, right)
+    ax.set_xticks([tick for tick in MaxNLocator(3).tick_values(0, right) if tick <= right])
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g}%"))
 
 
-def pair_trends(
-    real: Array, made: Array | None, names: Sequence[str], path: StrPath, *, title: str = ""
-) -> Path:
-    """Draw how strong pairs of columns hang together, in real rows and in made rows.
+def pair_trends(real: Array, synthetic: Array, names: Sequence[str], path: StrPath) -> Path:
+    """Draw the association of each pair of columns in real and in synthetic rows.
 
     Arguments:
-        real: A number for each pair, in [-1, 1] or [0, 1], shape (D, D); the diagonal is not drawn.
-        made: The same of made rows; None to draw one matrix alone, the scores of the pairs.
-        names: The columns.
-        path: The picture to write.
-        title: A title in place of the one that names the pair furthest apart.
+        real: Association of each pair, in [-1, 1] or [0, 1], shape (D, D); the diagonal is not
+            drawn.
+        synthetic: The same for synthetic rows.
+        names: Names of the columns.
+        path: The file to write.
 
     Returns:
         The path.
+
+    Raises:
+        VariedError: If the matrices are not (D, D) for D names, or D is 1.
     """
-    both = [np.array(one, float) for one in (real, made) if one is not None]
+    matrices = [np.array(matrix, float) for matrix in (real, synthetic)]
     count = len(names)
-    if count < 2 or any(one.shape != (count, count) for one in both):
-        shapes = " and ".join(str(one.shape) for one in both)
+    if count < 2 or any(matrix.shape != (count, count) for matrix in matrices):
+        shapes = " and ".join(str(matrix.shape) for matrix in matrices)
         raise VariedError(
-            f"Matrices of shape {shapes} do not fit {count} names: give (D, D), D > 1."
+            f"Matrices of shape {shapes} do not match {count} names; give shape (D, D) with D > 1."
         )
-    for one in both:
-        np.fill_diagonal(one, np.nan)
-    signed = any(bool((one < 0).any()) for one in both)
-    # Scores are pale where all is well, so that the pairs that differ stand out.
-    tint = "Oranges_r" if made is None else "RdBu" if signed else "Blues"
-    labels = [_cut(name, 18) for name in names] if count <= NAMED else []
+    for matrix in matrices:
+        np.fill_diagonal(matrix, np.nan)
+    is_signed = any(bool((matrix < 0).any()) for matrix in matrices)
+    labels = [style.truncate(name, 8, NAME_WIDTH) for name in names] if count <= MAX_NAMED else []
     side = float(np.clip(0.24 * count, 2.6, 6.5))
-    beside = 0.25 + max((_inches(label, 8) for label in labels), default=0.0)
-    width = len(both) * (side + 0.25) + beside + 0.6
-    height = side + beside + (0.75 if made is not None else 0.5)
-    figure = style.sheet_of(width, height)
-    for index, one in enumerate(both):
-        left = beside + index * (side + 0.25)
-        ax = figure.add_axes((left / width, beside / height, side / width, side / height))
+    margin = max((style.text_width(label, 8) / 72 for label in labels), default=0.0) + 0.2
+    figure = style.new_figure(2 * side + margin + 0.8, side + margin + 0.6)
+    figure.suptitle(_pairs_title(names, *matrices), x=0.01, ha="left", **style.TITLE)
+    axes = figure.subplots(1, 2)
+    for ax, matrix, heading in zip(axes, matrices, ("real rows", "synthetic rows"), strict=True):
         ax.set_facecolor("#e0e0e0")
-        shown = ax.imshow(one, cmap=tint, vmin=-1 if signed else 0, vmax=1)
+        colormap, low = ("RdBu", -1) if is_signed else ("Blues", 0)
+        image = ax.imshow(matrix, cmap=colormap, vmin=low, vmax=1)
         ax.spines[:].set_visible(False)
         ax.set_xticks(range(len(labels)), labels, rotation=90)
-        ax.set_yticks(range(0 if index else len(labels)), [] if index else labels)
-        ax.tick_params(labelsize=8 if count <= 24 else 6.5, length=0, colors=MUTED)
-        if len(both) > 1:
-            ax.set_title(("real rows", "made rows")[index], fontsize=9.5, color=MUTED, loc="left")
-    bar = figure.add_axes(((width - 0.6) / width, beside / height, 0.12 / width, side / height))
-    figure.colorbar(shown, cax=bar).outline.set_visible(False)
-    bar.tick_params(colors=MUTED, labelsize=8, length=2)
-    bar.yaxis.set_major_locator(MaxNLocator(4))
-    bar.yaxis.set_major_formatter(FuncFormatter(_short))
-    said = style.plain(title) or _pairs_title(both, names)
-    figure.text(0.1 / width, 1 - 0.2 / height, said, fontsize=11, color=INK, va="center")
-    return style.save(figure, path, tight=True)
+        ax.set_yticks(range(len(labels)), labels if ax is axes[0] else [""] * len(labels))
+        ax.tick_params(labelsize=8 if count <= 24 else 6.5, length=0, colors=style.MUTED)
+        ax.set_title(heading, loc="left", **style.LABEL)
+    style.add_colorbar(axes[-1], image, "association").set_ticks(MaxNLocator(4))
+    return style.save(figure, path)
 
 
-def _pairs_title(both: Sequence[Array], names: Sequence[str]) -> str:
-    apart = np.abs(both[0] - both[-1]) if len(both) > 1 else 1 - both[0]
-    if not np.isfinite(apart).any():
+def _pairs_title(names: Sequence[str], real: Array, synthetic: Array) -> str:
+    difference = np.abs(real - synthetic)
+    if not np.isfinite(difference).any():
         return "Pairs of columns"
-    i, j = divmod(int(np.nanargmax(apart)), len(names))
-    pair = f"{_cut(names[i], 20)} and {_cut(names[j], 20)}"
-    figures = [f"{one[i, j]:.2f}".replace("-", "−") for one in both]
-    if len(both) > 1:
-        return f"Furthest apart: {pair}, {figures[0]} real, {figures[1]} made"
-    return f"Pair trends {np.nanmean(both[0]):.2f} of 1; least alike: {pair}, {figures[0]}"
+    i, j = divmod(int(np.nanargmax(difference)), len(names))
+    first, second = (style.truncate(names[index], 11, NAME_WIDTH) for index in (i, j))
+    values = f"{style.format_number(real[i, j])} real, {style.format_number(synthetic[i, j])}"
+    return f"Largest difference: {first} and {second}, {values} synthetic"
 
 
-def rows(frame: pd.DataFrame, path: StrPath, *, most: int = 12) -> Path:
-    """Draw the first rows of a table, numbers right-aligned, at most 10 columns.
+def table_rows(frame: pd.DataFrame, path: StrPath) -> Path:
+    """Draw the first 12 rows and the first 10 columns of a table.
 
     Arguments:
         frame: The table.
-        path: The picture to write.
-        most: How many rows.
+        path: The file to write.
 
     Returns:
         The path.
+
+    Raises:
+        VariedError: If the table has no row or no column.
     """
-    some, names = frame.iloc[:most], list(frame.columns)[:COLUMNS]
-    if not len(some) or not names:
-        raise VariedError("There is no row to draw: give a table with a row and a column at least.")
-    cells = [_cells(some[name]) for name in names]
-    heads = [_cut(name, 22) for name in names]
-    # Each column is as wide as its longest text, in inches.
-    wide = [
-        max(map(_inches, [head, *texts])) for head, (texts, _) in zip(heads, cells, strict=True)
-    ]
-    gap, line, top, edge = 0.24, 0.235, 0.55, 0.16
-    width = max(sum(wide) + gap * (len(wide) - 1) + 2 * edge, 3.0)
-    more = [str(name) for name in frame.columns[COLUMNS:]]
-    height = top + line * (len(some) + 0.5) + (0.36 if more else 0.14)
-    figure = style.sheet_of(width, height)
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, width), ylim=(height, 0))
+    shown = frame.iloc[:MAX_TABLE_ROWS, :MAX_TABLE_COLUMNS]
+    if not shown.size:
+        raise VariedError("The table is empty; give a table with at least one row and one column.")
+    columns = [shown.iloc[:, index] for index in range(shown.shape[1])]
+    texts = [[style.truncate(c.name, 9, NAME_WIDTH), *_format_cells(c)] for c in columns]
+    widths = [max(style.text_width(text, 9) for text in column) + 16 for column in texts]
+    rows, width = list(zip(*texts, strict=True)), sum(widths)
+    figure = style.new_figure(width / 72, 0.235 * len(rows))
+    ax = figure.subplots()
     ax.set_axis_off()
-    count = f"The first {len(some)} of {len(frame):,}" if len(frame) > most else f"All {len(frame)}"
-    ax.text(edge, 0.21, f"{count} rows", fontsize=11, color=INK, va="center")
-    left = edge
-    for head, (texts, right), space in zip(heads, cells, wide, strict=True):
-        x, side = (left + space, "right") if right else (left, "left")
-        for index, text in enumerate([head, *texts]):
-            color = INK if index and text != "—" else MUTED
-            y = top + index * line
-            ax.text(x, y, text, color=color, fontsize=9, ha=side, va="center")
-        left += space + gap
-    for y, color in ((top + line / 2, "#8a8a8a"), (top + line * (len(some) + 0.5), HAIR)):
-        ax.plot((edge, width - edge), (y, y), color=color, linewidth=0.8)
-    if more:
-        note = f"{len(more)} more column{'s' * (len(more) > 1)}: {', '.join(more)}"
-        fits = int((width - 2 * edge) / 0.075)
-        ax.text(edge, height - 0.16, _cut(note, fits), fontsize=8, color=MUTED, va="center")
+    counts = [("rows", len(shown), len(frame)), ("columns", len(columns), frame.shape[1])]
+    parts = [f"{n} of {total:,} {what}" for what, n, total in counts if n < total]
+    ax.set_title(f"First {' and '.join(parts)}" if parts else "", loc="left", **style.TITLE)
+    box: Any = (0, 0, 1, 1)  # the type hints of `bbox` omit tuples
+    table = ax.table(rows, colWidths=[w / width for w in widths], bbox=box, edges="B")
+    table.auto_set_font_size(False)
+    for (row, index), cell in table.get_celld().items():
+        is_muted = row == 0 or rows[row][index] == MISSING
+        text: dict[str, Any] = {"color": style.MUTED if is_muted else style.INK, "fontsize": 9}
+        text["ha"] = "right" if columns[index].dtype.kind in NUMERIC else "left"
+        cell.set_text_props(**text, **style.text_properties())
+        cell.set(edgecolor=style.GRID if row else style.AXIS, linewidth=0.6)
+        cell.PAD = 8 / widths[index]
     return style.save(figure, path)
 
 
-def _inches(text: str, points: float = 9) -> float:
-    """Return how wide a text is, and a little more for what drawing rounds."""
-    return float(font(90).getlength(text.replace(r"\$", "$"))) / 90 * points / 72 * 1.02
+def _format_cells(column: pd.Series) -> list[str]:
+    """Return the cells of a column as text, numbers with a common number of decimals."""
+    import pandas as pd
 
-
-def _cells(column: pd.Series) -> tuple[list[str], bool]:
-    """Return the texts of a column, and whether it is of numbers and stands to the right."""
-    kind, lost = str(column.dtype).lower(), column.isna()
-    known = column[~lost]
-    if kind.startswith("datetime"):
-        whole = bool((known == known.dt.normalize()).all())
-        texts = list(known.dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%d %H:%M"))
-    elif kind.startswith("float"):
-        values = known.to_numpy("float64")
-        digits = next((d for d in range(3) if np.allclose(values, values.round(d), 1e-9, 0)), 3)
-        tiny = len(values) > 0 and 0 < np.abs(values).max() < 0.01
-        texts = [f"{v:.3g}" if tiny or abs(v) >= 1e9 else f"{v:.{digits}f}" for v in values]
+    values = column.dropna().convert_dtypes()  # whole floats become integers
+    if values.dtype.kind == "f":
+        with pd.option_context("display.precision", 3):
+            text = values.astype("float64").to_string(index=False, header=False)
+        texts = iter(text.split())
     else:
-        texts = [_cut(value, 22) for value in known]
-    right = kind.startswith(NUMBERS)
-    written = iter(text.replace("-", "−") for text in texts) if right else iter(texts)
-    return ["—" if gone else next(written) for gone in lost], right
+        texts = iter(values.astype(str))
+    cells = [next(texts) if is_known else MISSING for is_known in column.notna()]
+    if column.dtype.kind in NUMERIC:
+        return [cell.replace("-", "−") for cell in cells]
+    return [style.truncate(cell, 9, NAME_WIDTH) for cell in cells]
 
 
-def shares(names: Sequence[str], nats: Array, path: StrPath) -> Path:
-    """Draw the part of the loss that each column takes, largest first, the rest as one bar.
+def nll_bars(names: Sequence[str], nll: Array, path: StrPath) -> Path:
+    """Draw the negative log-likelihood of each column in decreasing order.
+
+    If there are more than 30 columns, the lowest are combined into one bar.
 
     Arguments:
-        names: The columns.
-        nats: The part of each, in nats per row, shape (D,); below 0 where a density is above 1.
-        path: The picture to write.
+        names: Names of the columns.
+        nll: Negative log-likelihood of each column, in nats per row, shape (D,); negative if the
+            density is above 1.
+        path: The file to write.
 
     Returns:
         The path.
+
+    Raises:
+        VariedError: If there is not one value for each name.
     """
-    values = np.nan_to_num(np.asarray(nats, float))
+    values = np.nan_to_num(np.asarray(nll, float))
     if not len(names) or values.shape != (len(names),):
-        raise VariedError(f"{len(names)} names do not fit nats of shape {values.shape}: give (D,).")
+        raise VariedError(
+            f"Values of shape {values.shape} do not match {len(names)} names; give shape (D,)."
+        )
     order = np.argsort(-values, kind="stable")
-    kept = order[: len(order) if len(order) <= BARS else BARS - 1]
-    labels, lengths = [_cut(names[index], 28) for index in kept], [float(v) for v in values[kept]]
-    if len(kept) < len(order):
-        labels.append(f"{len(order) - len(kept)} others")
-        lengths.append(float(values[order[len(kept) :]].sum()))
-    figure = style.sheet_of(7.0, 0.24 * len(labels) + 1.05)
+    shown = order if len(order) <= MAX_BARS else order[: MAX_BARS - 1]
+    labels = [style.truncate(names[index], 9, 170) for index in shown]
+    lengths = values[shown]
+    if len(shown) < len(order):
+        labels.append(f"{len(order) - len(shown)} others")
+        lengths = np.append(lengths, values[order[len(shown) :]].sum())
+    figure = style.new_figure(7.0, 0.24 * len(labels) + 1.05)
     ax = figure.subplots()
-    total = f"{number(values.sum())} nats per row in all"
-    style_axes(ax, f"{total}; most for {labels[0]}: {number(lengths[0])}", xlabel="nats per row")
+    total = f"{style.format_number(values.sum())} nats per row in total"
+    title = f"{total}, most for {labels[0]}: {style.format_number(lengths[0])}"
+    style.prepare_axes(ax, title, "negative log-likelihood (nats per row)")
     ax.grid(visible=False)
-    colors = [BLUE] * len(kept) + ["#9a9a9a"] * (len(labels) - len(kept))
-    ax.barh(range(len(labels)), lengths, height=0.68, color=colors)
-    low, high = min(0.0, *lengths), max(0.0, *lengths)
-    room = (high - low or 1.0) * 0.12
-    ax.set_xlim(low - room * (low < 0), high + room)
-    look: dict[str, Any] = {"textcoords": "offset points", "va": "center", "color": MUTED}
-    for place, length in enumerate(lengths):
-        gap, side = (4, "left") if length >= 0 else (-4, "right")
-        ax.annotate(number(length), (length, place), (gap, 0), ha=side, fontsize=8, **look)
+    bars = ax.barh(range(len(labels)), lengths, height=0.68, color=style.BLUE)
+    for bar in bars[len(shown) :]:
+        bar.set_color("#9a9a9a")
+    ax.bar_label(bars, list(map(style.format_number, lengths)), padding=4, **style.NOTE)
+    ax.margins(x=0.12)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.tick_params(axis="y", length=0, labelsize=9)
-    ax.axvline(0, color="#8a8a8a", linewidth=0.8)
+    ax.tick_params(axis="y", length=0)
+    ax.axvline(0, color=style.AXIS, linewidth=0.8)
     ax.spines["left"].set_visible(False)
-    return style.save(figure, path, tight=True)
+    return style.save(figure, path)

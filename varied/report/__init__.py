@@ -1,7 +1,7 @@
-"""What a run says about itself: one page that opens anywhere, and a card for its folder."""
+"""The report of a run as an HTML page, and its model card in Markdown."""
 
-from varied.report.blocks import Fact, Figure, Sentence, Table
+from varied.report.blocks import Fact, Figure, Note, Table
 from varied.report.html import write_report
 from varied.report.model_card import write_card
 
-__all__ = ["Fact", "Figure", "Sentence", "Table", "write_card", "write_report"]
+__all__ = ["Fact", "Figure", "Note", "Table", "write_card", "write_report"]

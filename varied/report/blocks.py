@@ -1,22 +1,19 @@
-"""What reports and cards are made of: plain values, and no markup."""
+"""The content of reports and model cards as plain values without markup."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-__all__ = ["Fact", "Figure", "Sentence", "Table"]
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A number for the top of the page.
+    """A key result at the top of the page.
 
     Arguments:
-        name: What it is: "−ELBO", "active units".
-        value: The number with its error and unit: "91.2 ± 0.3 nats", "19 of 32".
-        note: What it was measured on, or which way is better.
+        name: What it is, such as "−ELBO" or "active units".
+        value: The number with its error and unit, such as "91.2 ± 0.3 nats" or "19 of 32".
+        note: The data it was measured on, or whether lower or higher is better.
     """
 
     name: str
@@ -25,16 +22,16 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """What was understood or chosen; a warning is marked as one."""
+class Note:
+    """A sentence about the data or the settings; warnings are listed first and highlighted."""
 
     text: str
-    kind: Literal["note", "warning"] = "note"
+    is_warning: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of numbers or words under a header; the first column names the row."""
+    """A table of numbers or words; the first column holds the names of the rows."""
 
     title: str
     header: Sequence[str]
@@ -44,12 +41,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in the run's folder.
+    """An image file in the folder of the run.
 
     Arguments:
-        file: Its name, relative to the folder: png, jpg, webp, svg or gif.
-        title: Its heading.
-        alt: What it shows, for a person who does not see it; from the data.
+        file: File name relative to the folder: png, jpg, webp, svg or gif.
+        title: The heading.
+        alt: What the image shows, for readers who cannot see it.
         caption: What to look for.
     """
 

@@ -1,8 +1,9 @@
-"""The report: one HTML file with everything inside, for any browser, a mail or paper."""
+"""Write the report of a run as one self-contained HTML file."""
 
 from __future__ import annotations
 
 import base64
+import mimetypes
 import re
 from collections.abc import Sequence
 from html import escape
@@ -11,44 +12,34 @@ from io import BytesIO
 from pathlib import Path
 from string import Template
 
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from varied.atomic_io import atomic_write
-from varied.errors import lookup
+from varied.errors import VariedError
 from varied.plots.style import StrPath
-from varied.report.blocks import Fact, Figure, Sentence, Table
-
-__all__ = ["write_report"]
-
-KINDS = {
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-}
+from varied.report.blocks import Fact, Figure, Note, Table
 
 
 def write_report(
     folder: StrPath,
     *,
     title: str,
-    sentences: Sequence[Sentence] = (),
+    notes: Sequence[Note] = (),
     facts: Sequence[Fact] = (),
     tables: Sequence[Table] = (),
     figures: Sequence[Figure] = (),
     path: StrPath = "report.html",
 ) -> Path:
-    """Write a run's report as one HTML file that needs no script and no network.
+    """Write a report as one HTML file that needs no scripts and no network.
 
     Arguments:
-        folder: The run's folder, where the figures are.
+        folder: The folder of the run, which contains the figures.
         title: The heading of the page.
-        sentences: What was understood and chosen, and what to beware of.
-        facts: The numbers for the top.
-        tables: More numbers.
-        figures: The pictures, in their order; a GIF stands still for a person who wants it so.
+        notes: Sentences about the data and the settings, including warnings.
+        facts: Key results for the top of the page.
+        tables: More results.
+        figures: The figures in their order. For readers who prefer reduced motion, and in print,
+            the last frame of an animation is shown.
         path: The file to write, relative to the folder.
 
     Returns:
@@ -56,115 +47,103 @@ def write_report(
 
     Raises:
         FileNotFoundError: If a figure is not in the folder.
-        VariedError: If a figure is of a kind that a browser does not show.
+        VariedError: If a figure is not an image file.
     """
     folder = Path(folder)
     page = Template(resources.files("varied.report").joinpath("template.html").read_text("utf-8"))
     text = page.substitute(
         title=escape(title),
-        facts=_facts(facts),
-        sentences=_sentences(sentences),
-        figures=_section("Pictures", [_figure(folder, figure) for figure in figures]),
-        tables=_section("Numbers", [_table(table) for table in tables]),
+        facts=_wrap("dl", "".join(map(_fact, facts)), ' class="facts"'),
+        notes=_section("Notes", _notes(notes)),
+        figures=_section("Figures", "".join(_figure(folder, figure) for figure in figures)),
+        tables=_section("Tables", "".join(map(_table, tables))),
     )
     return atomic_write(folder / path, text)
 
 
-def _section(title: str, parts: Sequence[str]) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{''.join(parts)}</section>\n" if parts else ""
+def _wrap(tag: str, content: str, attributes: str = "") -> str:
+    """Return an element with its content on separate lines, or nothing if it is empty."""
+    return f"<{tag}{attributes}>\n{content}</{tag}>\n" if content else ""
 
 
-def _facts(facts: Sequence[Fact]) -> str:
-    boxes = [
-        f'<div class="fact"><dt>{escape(fact.name)}</dt><dd class="value">{_value(fact.value)}</dd>'
-        + (f'<dd class="aside">{escape(fact.note)}</dd>' if fact.note else "")
-        + "</div>\n"
-        for fact in facts
-    ]
-    return f'<dl class="facts">\n{"".join(boxes)}</dl>\n' if boxes else ""
+def _section(title: str, content: str) -> str:
+    return _wrap("section", content and f"<h2>{title}</h2>\n{content}")
 
 
-def _value(text: str) -> str:
-    """Return a number large and what follows it (its error, its unit) small."""
-    found = re.match(r"[-−+]?[\d.,]+%?", text)
-    cut = found.end() if found else len(text)
-    rest = escape(text[cut:].strip())
-    return f"<strong>{escape(text[:cut])}</strong>" + (f" <small>{rest}</small>" if rest else "")
-
-
-def _sentences(sentences: Sequence[Sentence]) -> str:
-    marks = {"warning": '<strong class="mark">Warning</strong> '}
-    ordered = sorted(sentences, key=lambda sentence: sentence.kind != "warning")
-    lines = [
-        f'<li class="{escape(sentence.kind)}">{marks.get(sentence.kind, "")}'
-        f"{escape(sentence.text)}</li>\n"
-        for sentence in ordered
-    ]
-    return _section(
-        "What was understood and chosen", [f"<ul>\n{''.join(lines)}</ul>\n"] * any(lines)
+def _fact(fact: Fact) -> str:
+    number, _, rest = fact.value.partition(" ")  # the number is large, its error and unit small
+    small = f" <small>{escape(rest)}</small>" if rest else ""
+    note = f'<dd class="note">{escape(fact.note)}</dd>' if fact.note else ""
+    return (
+        f'<div class="fact"><dt>{escape(fact.name)}</dt><dd class="value">'
+        f"<strong>{escape(number)}</strong>{small}</dd>{note}</div>\n"
     )
+
+
+def _notes(notes: Sequence[Note]) -> str:
+    ordered = sorted(notes, key=lambda note: not note.is_warning)
+    return _wrap("ul", "".join(map(_note, ordered)))
+
+
+def _note(note: Note) -> str:
+    if note.is_warning:
+        mark = '<strong class="mark">Warning</strong>'
+        return f'<li class="warning">{mark} {escape(note.text)}</li>\n'
+    return f"<li>{escape(note.text)}</li>\n"
 
 
 def _figure(folder: Path, figure: Figure) -> str:
-    file = folder / figure.file
-    picture = _picture(file, figure.alt)
+    image = _image(folder / figure.file, figure.alt)
     caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-    return f"<figure>\n<h3>{escape(figure.title)}</h3>\n{picture}\n{caption}</figure>\n"
+    return f"<figure>\n<h3>{escape(figure.title)}</h3>\n{image}\n{caption}</figure>\n"
 
 
-def _picture(file: Path, alt: str) -> str:
-    kind = lookup(KINDS, file.suffix.lower(), "kind of picture")
-    content = file.read_bytes()
-    size = "" if kind == "image/svg+xml" else _size(content)
-    image = f'<img src="{_embed(content, kind)}" alt="{escape(alt)}"{size}>'
-    if kind != "image/gif":
-        return image
-    still = _embed(_last_frame(content), "image/png")
-    quiet = f'<source media="(prefers-reduced-motion: reduce), print" srcset="{still}">'
-    return f"<picture>{quiet}{image}</picture>"
-
-
-def _embed(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _size(content: bytes) -> str:
+def _image(file: Path, alt: str) -> str:
+    mime_type = mimetypes.guess_type(file.name)[0] or ""
+    if not mime_type.startswith("image/"):
+        raise VariedError(f"'{file.name}' is not an image; use a .png, .jpg, .svg or .gif file.")
+    content, attributes = file.read_bytes(), f'alt="{escape(alt)}"'
+    if mime_type == "image/svg+xml":
+        return _img(content, mime_type, attributes)
     with Image.open(BytesIO(content)) as image:
-        return f' width="{image.width}" height="{image.height}"'
+        attributes += f' width="{image.width}" height="{image.height}"'
+        if mime_type != "image/gif":
+            return _img(content, mime_type, attributes)
+        last = BytesIO()
+        ImageSequence.all_frames(image)[-1].convert("RGB").save(last, "PNG", optimize=True)
+    animation = _img(content, mime_type, f'class="animation" {attributes}')
+    return animation + _img(last.getvalue(), "image/png", f'class="still" {attributes}')
 
 
-def _last_frame(content: bytes) -> bytes:
-    file = BytesIO()
-    with Image.open(BytesIO(content)) as film:
-        film.seek(getattr(film, "n_frames", 1) - 1)
-        film.convert("RGB").save(file, "PNG", optimize=True)
-    return file.getvalue()
+def _img(content: bytes, mime_type: str, attributes: str) -> str:
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img src="data:{mime_type};base64,{data}" {attributes}>'
 
 
 def _table(table: Table) -> str:
-    columns = [[row[index] for row in table.rows] for index in range(1, len(table.header))]
-    aligned = ["", *map(_aligned, columns)]
-    head = "".join(
-        f'<th scope="col"{side}>{escape(str(name))}</th>'
-        for name, side in zip(table.header, aligned, strict=True)
-    )
-    rows = "".join(f"<tr>{_row(row, aligned)}</tr>\n" for row in table.rows)
-    note = f'<p class="aside">{escape(table.note)}</p>\n' if table.note else ""
+    columns = list(zip(*table.rows, strict=True))[1:] or [()] * (len(table.header) - 1)
+    alignments = ["", *map(_alignment, columns)]
+    head = _cells(table.header, alignments, ['th scope="col"'] * len(table.header))
+    tags = ['th scope="row"', *["td"] * len(columns)]
+    rows = "".join(f"<tr>{_cells(row, alignments, tags)}</tr>\n" for row in table.rows)
+    note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
     title = escape(table.title)
-    # A wide table scrolls in a box of its own; the box takes the focus, so that keys can scroll it.
+    # A wide table scrolls within a focusable box, so that the keyboard can scroll it too.
     return (
         f'<h3>{title}</h3>\n<div class="wide" role="region" aria-label="{title}" tabindex="0">'
         f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{note}"
     )
 
 
-def _aligned(column: Sequence[object]) -> str:
-    """Return the mark of a column of words: numbers stand at the right, words at the left."""
-    numbers = all(re.match(r"[-−+–—]?[\d.,]*(\W|$)", str(cell)) for cell in column)
-    return "" if numbers else ' class="words"'
+def _cells(row: Sequence[object], alignments: Sequence[str], tags: Sequence[str]) -> str:
+    texts = [escape(str(cell)).replace(" ± ", "\u00a0±\u00a0") for cell in row]
+    return "".join(
+        f"<{tag}{alignment}>{text}</{tag[:2]}>"
+        for tag, alignment, text in zip(tags, alignments, texts, strict=True)
+    )
 
 
-def _row(row: Sequence[object], aligned: Sequence[str]) -> str:
-    first, *rest = [escape(str(cell)).replace(" ± ", "\u00a0±\u00a0") for cell in row]
-    cells = [f"<td{side}>{cell}</td>" for cell, side in zip(rest, aligned[1:], strict=True)]
-    return f'<th scope="row">{first}</th>{"".join(cells)}'
+def _alignment(column: Sequence[object]) -> str:
+    """Return the attribute that left-aligns a column of words; numbers are right-aligned."""
+    is_numeric = all(re.match(r"[-−+–—]?[\d.,]*(\W|$)", str(cell)) for cell in column)
+    return "" if is_numeric else ' class="words"'

@@ -14,7 +14,7 @@ from varied.data import RawData, iter_batches
 from varied.data.codecs import TableCodec
 from varied.evaluate import Estimate, forward_pass
 from varied.evaluate.formatting import active, estimate
-from varied.report import Figure, Sentence, Table, write_report
+from varied.report import Figure, Note, Table, write_report
 from varied.runs.run import Run
 from varied.runs.store import Store
 from varied.seeding import seeded
@@ -168,7 +168,7 @@ class Comparison:
         return write_report(
             folder,
             title=" and ".join(self.names),
-            sentences=[Sentence(text) for text in self.sentences],
+            notes=[Note(text) for text in self.sentences],
             tables=[Table("Test numbers", HEADER, self.rows(), note), *self._likeness(), *more],
             figures=list(self._figures(folder)),
             path="compare.html",

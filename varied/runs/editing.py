@@ -18,7 +18,7 @@ from varied.data import RawData
 from varied.errors import VariedError, lookup
 from varied.functional import Effect
 from varied.functional.latent_density import TAIL, fit_latent_density
-from varied.plots.edits import edits, signed
+from varied.plots.style import format_number
 from varied.priors.gmm import MAX_DIMS
 from varied.runs.attributes import Attribute, attributes, frequent_levels, select
 from varied.runs.base import RunBase
@@ -292,10 +292,11 @@ def _draw(
     originals: Array, images: Array, path: Path, *, strengths: Sequence[float], outside: Array
 ) -> Path:
     """Plot a row for each example and a column for each strength."""
+    titles = [format_number(s, "+.3g") if s else "0" for s in strengths]
     if images.dtype == np.uint8:
-        return edits(originals, images, strengths, outside, path)
+        captions = np.where(outside, "outside", "").tolist() if outside.any() else None
+        return plots.variants(originals, images, path, titles=titles, captions=captions)
     curves = images.reshape(outside.size, -1)
     marks = [" outside" if is_outside else "" for is_outside in outside.ravel()]
-    titles = [signed(strength) for strength in strengths] * len(outside)
-    titles = [f"{title}{mark}" for title, mark in zip(titles, marks, strict=True)]
+    titles = [f"{title}{mark}" for title, mark in zip(titles * len(outside), marks, strict=True)]
     return plots.curves(curves, path, columns=len(strengths), titles=titles)

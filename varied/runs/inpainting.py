@@ -9,8 +9,7 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from varied import functional
-from varied.plots.edits import crossed
+from varied import functional, plots
 from varied.runs.base import RunBase
 from varied.runs.result import Result
 
@@ -72,4 +71,4 @@ def inpaint(
 def _draw(masked: Array, images: Array, path: Path) -> Path:
     shown = images[:, : _PLOTTED + 1]
     titles = ["mean", *(f"draw {i}" for i in range(1, shown.shape[1]))]
-    return crossed(masked, shown, path, titles=titles, first="masked")
+    return plots.variants(masked, shown, path, first="masked", titles=titles)

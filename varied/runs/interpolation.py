@@ -12,7 +12,6 @@ import numpy.typing as npt
 from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
-from varied.plots.edits import square
 from varied.runs.base import RunBase
 from varied.runs.latent_support import latent_density
 from varied.runs.result import Result
@@ -87,4 +86,6 @@ def _draw_paths(images: Array, path: Path) -> Path:
 
 
 def _draw_grid(images: Array, path: Path) -> Path:
-    return square(images, path) if images.dtype == np.uint8 else _draw_paths(images, path)
+    if images.dtype != np.uint8:
+        return _draw_paths(images, path)
+    return plots.grid(images.reshape(-1, *images.shape[2:]), path, columns=images.shape[1])

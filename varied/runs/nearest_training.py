@@ -105,9 +105,9 @@ def _nearest_records(
 def _draw(images: Array, path: Path, *, distance: Array) -> Path:
     """Plot samples above their nearest training rows."""
     samples, training = images[0][:_PLOTTED], images[1][:_PLOTTED]
+    titles = ("sample", "nearest in training")
     if images.dtype == np.uint8:
         captions = [f"{d:.2f}" for d in distance[:_PLOTTED]]
-        titles = ("sample", "nearest in training")
         return plots.pairs(samples, training, path, captions=captions, titles=titles)
     curves, other = (half.reshape(len(half), -1)[:32] for half in (samples, training))
-    return plots.curves(curves, path, other=other)
+    return plots.curves(curves, path, overlay=other, names=titles)

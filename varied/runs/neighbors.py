@@ -100,7 +100,7 @@ class Neighbors:
 
     def _plot(self, path: Path) -> Path:
         if self.codec.column_names:
-            return plots.rows(self.frame, path)
+            return plots.table_rows(self.frame, path)
         index, distance = self.index[:_PLOTTED], self.distance[:_PLOTTED]
         query = self._images(self.query.take(np.arange(len(index))))
         neighbors = self._images(self.among.take(index.ravel()))

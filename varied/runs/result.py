@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from varied import plots
 from varied.data import Codec
-from varied.plots.animation import walk_gif
 
 Array = npt.NDArray[Any]
 Draw = Callable[[Array, Path], Path]
@@ -86,7 +85,7 @@ class Result:
         if ending == ".png":
             return self.codec.plot(self.array, self.images, self.draw, path)
         if ending == ".gif" and self.is_path and self.images.dtype == np.uint8:
-            return walk_gif(self.images, path)
+            return plots.interpolation_gif(self.images, path)
         return self.codec.save(self.array, path, self.names)
 
     def _repr_png_(self) -> bytes:
@@ -114,7 +113,7 @@ def draw_pairs(images: Array, path: Path) -> Path:
     if images.dtype == np.uint8:
         return plots.pairs(images[0], images[1], path)
     originals, reconstructions = (_curves(half)[:32] for half in images)
-    return plots.curves(originals, path, other=reconstructions)
+    return plots.curves(originals, path, overlay=reconstructions)
 
 
 def _curves(values: Array) -> Array:

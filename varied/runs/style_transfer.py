@@ -13,7 +13,6 @@ import numpy.typing as npt
 from varied import functional, plots
 from varied.data import RawData
 from varied.errors import VariedError
-from varied.plots.edits import crossed
 from varied.runs.base import RunBase
 from varied.runs.result import Result
 
@@ -111,7 +110,7 @@ def _draw(
     contents: Array | None,
 ) -> Path:
     if images.dtype == np.uint8:
-        return crossed(styles, images, path, contents=contents, titles=titles)
+        return plots.variants(styles, images, path, first="style", titles=titles, contents=contents)
     curves = images.reshape(images.shape[0] * images.shape[1], -1)
     headings = None if titles is None else [*titles] * len(images)
     return plots.curves(curves, path, columns=images.shape[1], titles=headings)

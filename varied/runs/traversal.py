@@ -60,7 +60,7 @@ def _rank_units(run: RunBase) -> tuple[list[int], Array]:
 def _draw(images: Array, path: Path, *, kl: Array, values: Array, units: list[int]) -> Path:
     """Plot a row for each dimension."""
     if images.dtype == np.uint8:
-        return plots.traversals(images, kl, values, path, dims=units)
+        return plots.traversals(images, kl, values, path, units=units)
     titles = [f"z{unit}" for unit in units for _ in range(images.shape[1])]
     curves = images.reshape(-1, int(np.prod(images.shape[2:])))
     return plots.curves(curves, path, columns=images.shape[1], titles=titles)

@@ -13,8 +13,7 @@ import torch
 from varied import __version__, atomic_io, functional, plots
 from varied.evaluate import Evaluation
 from varied.evaluate.active_units import THRESHOLD
-from varied.plots import animation
-from varied.report import Fact, Figure, Sentence, Table, write_card, write_report
+from varied.report import Fact, Figure, Note, Table, write_card, write_report
 from varied.runs import Result, Run
 from varied.runs.evaluation import classification_error
 from varied.runtime import describe_machine
@@ -57,9 +56,9 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
     write_report(
         run.folder,
         title=title,
-        sentences=[
-            *(Sentence(text, "warning") for text in warnings),
-            *(Sentence(text) for text in sentences),
+        notes=[
+            *(Note(text, is_warning=True) for text in warnings),
+            *(Note(text) for text in sentences),
         ],
         facts=facts,
         tables=[table],
@@ -187,7 +186,7 @@ def _write_card(
         facts=facts,
         tables=[table],
         figures=[figure for figure in figures if figure.file == "samples.png"],
-        limits=[
+        limitations=[
             *warnings,
             "Metrics hold for data from the distribution of the training data; likelihoods are "
             "comparable between runs with the same kind of likelihood on the same data only.",
@@ -266,9 +265,9 @@ def _manifold_figure(run: Run) -> Figure:
 
 
 def _latent_figures(run: Run) -> Iterator[Figure]:
-    """Plot the latent space at the end of the training, and as an animation."""
+    """Plot the latent space at the end of the training, and as an plots."""
     frames = run.store.frames()
-    points, method = animation.aligned_embeddings(
+    points, method = plots.aligned_embeddings(
         [frame.codes.numpy() for frame in frames], seed=run.spec.plan.seed
     )
     labels, classes = _frame_labels(run, len(points[0]))
@@ -284,7 +283,7 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
     )
     colors = "" if labels is None else f", colored by {'class' if classes else 'label'}"
     yield Figure("latent.png", "Latent space", f"{text}{colors}.", "Posterior means.")
-    animation.latent_gif(
+    plots.latent_gif(
         points,
         run.folder / "latent.gif",
         labels=labels,
@@ -311,11 +310,10 @@ def _sample_animations(run: Run) -> Iterator[Figure]:
     if not _has_images(run):
         return
     frames = run.store.frames()
-    animation.samples_gif(
+    plots.samples_gif(
         np.stack([frame.samples.numpy() for frame in frames]),
         run.folder / "samples.gif",
         captions=[f"epoch {frame.epoch:.1f}" for frame in frames],
-        columns=6,
     )
     if _fits_prior_later(run):
         title, text = "Reconstructions during the training", "The same test examples throughout."

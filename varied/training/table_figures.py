@@ -52,7 +52,7 @@ def table_figures(run: Run) -> Iterator[Figure]:
     evaluation["columns"] = {name: [each.value, each.error] for name, each in nll.items()}
     evaluation["similarity"] = similarity
     atomic_io.write_json(run.store / "evaluation.json", evaluation)
-    plots.shares(names, np.array([each.value for each in nll.values()]), folder / "costs.png")
+    plots.nll_bars(names, np.array([each.value for each in nll.values()]), folder / "costs.png")
     text = "Negative log-likelihood of each column of the test rows; the sum is the reconstruction."
     yield Figure("costs.png", "Nats by column", text, text)
     run.sample(_PLOTTED).save(folder / "samples.png")

@@ -220,7 +220,7 @@ class TableCodec(Codec):
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
         """Plot the first rows as a table."""
-        return plots.rows(_index_as_columns(examples), path)
+        return plots.table_rows(_index_as_columns(examples), path)
 
     def to_frame(self, examples: Any) -> Any:
         """Return rows in the library of the original table, which may have no index."""
