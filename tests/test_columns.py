@@ -240,5 +240,5 @@ def test_a_model_learns_what_hangs_together():
     model, objective = compose(Spec.of(**parts, net=net, plan=plan), (10,), "table")
     for _ in train(Step(model, objective), Batches(x, size=200, seed=0), plan):
         pass
-    found = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="table")
+    found = evaluate(model, torch.Tensor.float, [Batch(x)], likelihood="table")
     assert -found.elbo.value < 2 * math.log(4) - 0.5  # two columns apart would cost 2 ln 4

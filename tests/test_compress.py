@@ -238,7 +238,7 @@ def run(tmp_path_factory):
 def test_the_rate_is_the_bound_of_a_trained_model(run):
     x, _ = run.as_model_input(run.read(stripes(3000, seed=1)))
     packed = compression.compress(run.model, x)
-    elbo = evaluate(run.model, lambda x: x, lambda: [Batch(x)], likelihood="").elbo
+    elbo = evaluate(run.model, lambda x: x, [Batch(x)], likelihood="").elbo
     assert packed.least == pytest.approx(-elbo.value * len(x) / math.log(2), rel=0.01)
     assert 8 * len(packed.data) == pytest.approx(packed.least, rel=0.03)
     assert packed.start < 500  # bits, for all 3,000

@@ -168,7 +168,7 @@ def test_levels_that_say_nothing_are_named():
         for rung in model.rungs:
             for value in rung.both[-1].parameters():
                 value.zero_()  # the posterior is the prior: no level says anything
-    found = evaluate(model, lambda x: x, lambda: [Batch(data((1, 6, 6)))])
+    found = evaluate(model, lambda x: x, [Batch(data((1, 6, 6)))])
     assert found.kl_by_level == (0.0, 0.0, 0.0)
     assert any("Levels 1, 2, 3 of 3" in warning for warning in found.warnings)
 

@@ -18,7 +18,7 @@ from varied.errors import VariedError
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
-from varied.runs.compare import Comparison
+from varied.evaluate.suites.compare import Comparison
 from varied.training import prepare
 
 N = 300
@@ -259,7 +259,7 @@ def test_a_table_of_one_column_is_a_table(tmp_path):
     frame = pd.DataFrame({"v": np.arange(300) * 1.5})
     run = varied.fit(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
     assert not (run.folder / "pairs.png").exists()
-    assert next(synthetic_rows_suite(EvalContext(run))).measures[0].name == "column shapes"
+    assert next(synthetic_rows_suite(EvalContext(run))).metrics[0].name == "column shapes"
     assert run.sample(3).array.shape == (3, 1)
 
 
@@ -271,12 +271,12 @@ def test_what_is_measured_of_a_table(run):
         for section in part(here)
     ]
     sections = {section.title: section for section in found}
-    assert [m.name for m in sections["Synthetic rows"].measures][:2] == [
+    assert [m.name for m in sections["Synthetic rows"].metrics][:2] == [
         "column shapes",
         "pair trends",
     ]
-    assert {m.name for m in sections["Columns"].measures} == {"age", "pay", "town", "old"}
-    assert "bits per dimension" not in {m.name for m in sections["ELBO"].measures}
+    assert {m.name for m in sections["Columns"].metrics} == {"age", "pay", "town", "old"}
+    assert "bits per dimension" not in {m.name for m in sections["ELBO"].metrics}
 
 
 def test_another_table_is_read_or_refused(run, tmp_path):

@@ -247,10 +247,10 @@ def test_the_rate_is_that_of_both_strings_once():
     (level,) = trace.levels
     torch.testing.assert_close(level.kl, -chances.float().expand(3, 5), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(trace.log_weight, trace.log_px - level.kl)
-    found = evaluate(model, lambda x: x, lambda: [Batch(x[:3]), Batch(x[3:])])
+    found = evaluate(model, lambda x: x, [Batch(x[:3]), Batch(x[3:])])
     assert found.kl.value == pytest.approx(-chances.mean().item(), rel=1e-5)
     assert found.elbo.value == pytest.approx(trace.log_weight[0].mean().item(), rel=1e-5)
-    assert (found.codes, found.kl_by_level) == (CODES, None)
+    assert (found.codebook_size, found.kl_by_level) == (CODES, None)
 
 
 def test_the_prior_of_the_bottom_is_given_the_top():

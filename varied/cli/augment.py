@@ -13,6 +13,7 @@ from varied.cli.show import RunName
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
+    from varied.evaluate import Estimate
     from varied.functional import Gain
 
 __all__ = ["augment"]
@@ -81,15 +82,17 @@ def _show(gains: list[Gain]) -> None:
     console.heading(f"Balanced accuracy on {gains[0].accuracy.n:,} test items")
     rows = []
     for one in gains:
-        gained = "" if one.taught == "real" else _percent(one.gain.value, one.gain.error, "+")
-        told = _percent(one.accuracy.value, one.accuracy.error)
+        gained = "" if one.taught == "real" else _percent(one.gain, signed=True)
+        told = _percent(one.accuracy)
         rows.append((one.learner, one.taught, f"{one.rows:,}", told, gained))
     console.table(("learner", "taught by", "items", "accuracy", "gain"), rows)
     console.say(_verdict(gains))
 
 
-def _percent(value: float, error: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f} ± {100 * error:.1f} %"
+def _percent(fraction: Estimate, *, signed: bool = False) -> str:
+    from varied.evaluate.formatting import format_estimate
+
+    return format_estimate(100 * fraction.value, 100 * fraction.error, "%", signed=signed)
 
 
 def _verdict(gains: list[Gain]) -> str:

@@ -64,17 +64,17 @@ def _whole(run: Run, *, as_json: bool, quiet: bool) -> None:
     from varied.evaluate.suites import evaluate_all
 
     with console.status("Measuring all of it: a few minutes", quiet=quiet or as_json):
-        sections = evaluate_all(run)
+        groups = evaluate_all(run)
     if as_json:
-        console.show_json({"run": str(run.folder), "sections": [s.to_json() for s in sections]})
+        console.show_json({"run": str(run.folder), "groups": [g.to_json() for g in groups]})
         return
-    for section in sections:
-        console.heading(section.title)
-        console.say(section.note, 2)
-        rows = [(m.name, m.value, m.better, m.lesson, m.beside) for m in section.measures]
+    for group in groups:
+        console.heading(group.title)
+        console.say(group.note, 2)
+        rows = [(m.name, str(m), m.better, m.topic, m.reference) for m in group.metrics]
         if rows:
-            console.table(("", "", "better", "explained by", "beside it"), rows)
-        for text in () if quiet else section.warnings:
+            console.table(("", "", "better", "explained by", "reference"), rows)
+        for text in () if quiet else group.warnings:
             console.say(f"Warning: {text}" if rows else text, 2)
     if not quiet:
         print()
@@ -100,18 +100,18 @@ def compare(
             "Give two runs or more: `varied compare RUN RUN`; `varied runs` lists them."
         )
     with console.status("Measuring and drawing", quiet=as_json):
-        from varied.runs.compare import HEADER, Comparison
+        from varied.evaluate.suites import Comparison, comparison_tables, evaluate_runs
+        from varied.evaluate.suites.compare import HEADER
 
-        found, more, sections = Comparison(folders), [], []
+        found, more, groups = Comparison(folders), [], []
         if whole:
-            from varied.evaluate.suites import comparison_tables, evaluate_runs
-
-            sections = evaluate_runs(found.runs)
-            more = comparison_tables(found.names, sections, found.differ)
+            groups = evaluate_runs(found.runs)
+            more = comparison_tables(found.names, groups, found.incomparable)
         page = found.write(unused_path(out, quiet=as_json), more)
     if as_json:
-        told = {"sections": [[one.to_json() for one in some] for some in sections]} if whole else {}
-        console.show_json(found.to_json() | told | {"page": str(page)})
+        all_groups = [[group.to_json() for group in of_run] for of_run in groups]
+        more_json = {"groups": all_groups} if whole else {}
+        console.show_json(found.to_json() | more_json | {"page": str(page)})
         return
     console.heading("Test numbers, in nats, each ± its standard error")
     lines = [HEADER, *found.rows()]

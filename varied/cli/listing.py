@@ -221,7 +221,8 @@ def _briefly(numbers: dict[str, Any] | None) -> dict[str, str]:
     if not numbers:
         return dict.fromkeys(("-ELBO", "recon", "KL", "active"), "-")
     told = {"-ELBO": "elbo", "recon": "reconstruction", "KL": "kl"}
-    active = f"{numbers['active_units']:.0f} of {numbers['latent']}"
+    latent_dim = numbers.get("latent_dim", numbers.get("latent"))  # "latent" in format 1
+    active = f"{numbers['active_units']:.0f} of {latent_dim}"
     return {head: _brief(numbers, name) for head, name in told.items()} | {"active": active}
 
 

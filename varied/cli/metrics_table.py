@@ -15,13 +15,14 @@ DEAREST = 5
 
 def rows_of(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return name, number and unit of each."""
-    from varied.evaluate.formatting import NAMES, active, estimate
+    from varied.evaluate.formatting import LABELS, format_active_units, format_metric
 
-    names = [n for n in NAMES if n != "log_likelihood" or found.get(n) is not None]
+    names = [n for n in LABELS if n != "log_likelihood" or found.get(n) is not None]
     rows = [
-        (NAMES[n], estimate(found, n), "nats" if found.get(n) is not None else "") for n in names
+        (LABELS[n], format_metric(found, n), "nats" if found.get(n) is not None else "")
+        for n in names
     ]
-    return [*rows, ("active units", active(found), "")]
+    return [*rows, ("active units", format_active_units(found), "")]
 
 
 def show_numbers(found: Mapping[str, Any], title: str) -> None:

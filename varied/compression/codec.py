@@ -154,8 +154,8 @@ def _bound(model: VAE, x: Tensor) -> float:
     if not len(x):
         return 0.0
     found = forward_pass(model, lambda x: x, iter_batches(x, size=ROWS))
-    assert found.rate is not None, "both are Gaussians"
-    return float((found.distortion + found.rate).double().sum()) / math.log(2)
+    assert found.kl is not None, "both are Gaussians"
+    return float((found.reconstruction + found.kl).double().sum()) / math.log(2)
 
 
 def _flat(model: LatentModel) -> VAE:

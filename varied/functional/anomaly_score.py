@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.errors import VariedError, suggest
-from varied.evaluate.distances import squares, to_nearest
+from varied.evaluate.distances import nearest_rows, squared_distances
 from varied.functional.nll import load_seeded, negative_log_likelihood
 from varied.functional.reconstruct import reconstruct
 from varied.models import LatentModel
@@ -131,9 +131,9 @@ class AnomalyScorer:
 
 def _nearest_other(rows: Tensor, among: Tensor) -> Tensor:
     """Return the distance of each row from the nearest that is not the same; shape (N)."""
-    index, distance = to_nearest(rows, among)
+    index, distance = nearest_rows(rows, among)
     same = torch.nonzero(distance <= SAME * (1 + rows.norm(dim=1)))[:, 0]
-    for start, chunk in squares(rows[same], among) if len(same) else ():
+    for start, chunk in squared_distances(rows[same], among) if len(same) else ():
         at = torch.arange(len(chunk))
         these = same[start + at]
         chunk[at, index[these]] = torch.inf

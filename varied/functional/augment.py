@@ -250,7 +250,7 @@ def _pictures(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
 
 
 def _learners() -> Mapping[str, Callable[[Tensor, Tensor, Tensor, int], Tensor]]:
-    from varied.evaluate.tstr import CLASSIFIERS
+    from varied.evaluate.learners import CLASSIFIERS
 
     def learner(name: str) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
         def learn(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:

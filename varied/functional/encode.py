@@ -35,7 +35,7 @@ class Codes:
 def encode(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Codes:
     """Return the codes of data, in order; means and no draws, so they are always the same."""
     seen = forward_pass(model, load, rows)
-    return Codes(seen.mean, seen.spread, seen.rate)
+    return Codes(seen.mean, seen.std, seen.kl)
 
 
 def embed(model: LatentModel, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Tensor:

@@ -65,7 +65,9 @@ class AnomalyReport:
     def is_anomaly(self) -> Array:
         """Which data alarm, as bool with shape (N); none where there is no line."""
         return (
-            np.zeros(len(self.score), bool) if self.line is None else self.line.alarms(self.score)
+            np.zeros(len(self.score), bool)
+            if self.line is None
+            else self.line.is_anomaly(self.score)
         )
 
     @property

@@ -88,7 +88,7 @@ def _rows(
 
     learned = [column.name for column in codec.learned]
     found = distance_to_closest_record(
-        made[learned], training.x[learned], held.x[learned], most=len(made), seed=seed
+        made[learned], training.x[learned], held.x[learned], max_rows=len(made), seed=seed
     )
     parts = (made.iloc[found.rows], training.x.iloc[found.index])
     both = pd.concat([part.reset_index(drop=True) for part in parts], keys=range(2))
@@ -100,7 +100,7 @@ def _rows(
 
 def _warning(found: Any) -> str | None:
     """Return what to know of made rows that are closer to training rows than others are."""
-    if not found.close:
+    if not found.is_close:
         return None
     return (
         f"Samples are closer to training rows than held-out rows are ({found}); look at the "

@@ -336,7 +336,7 @@ class Run(Making):
         return evaluate(
             self.model,
             self.codec.load,
-            lambda: self.batches(items),
+            self.batches(items),
             likelihood=self.spec.likelihood.name,
             samples=samples,
         )

@@ -118,12 +118,14 @@ def _facts(run: Run, found: Evaluation, state: TrainingState) -> list[Fact]:
         facts.append(Fact("KL", f"{found.kl} nats", rows))
     error = run.error
     if error is not None:
-        share = f"{100 * error.value:.2f} ± {100 * error.error:.2f} %"
-        facts.append(Fact("class error", share, f"{rows}; their labels were not shown"))
-    if found.codes:
-        share = f"{found.used:.0%} of {found.codes}"
-        facts.append(Fact("codebook usage", share, f"perplexity {found.perplexity:.0f}, on {rows}"))
-    active = f"{found.active_units.value:.0f} of {found.latent}"
+        facts.append(
+            Fact("class error", f"{error * 100} %", f"{rows}; their labels were not shown")
+        )
+    if found.codebook_size:
+        share = f"{found.codebook_usage:.0%} of {found.codebook_size}"
+        perplexity = f"perplexity {found.codebook_perplexity:.0f}, on {rows}"
+        facts.append(Fact("codebook usage", share, perplexity))
+    active = f"{found.active_units.value:.0f} of {found.latent_dim}"
     facts.append(Fact("active units", active, f"variance of the mean above {THRESHOLD}"))
     minutes = f"{state.seconds / 60:.1f} min" if state.seconds >= 90 else f"{state.seconds:.0f} s"
     facts.append(Fact("training", minutes, f"{state.step:,} steps; {state.setup}"))

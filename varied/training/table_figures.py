@@ -11,7 +11,7 @@ from varied.atomic_io import read_json
 from varied.data import iter_batches
 from varied.data.codecs import TableCodec
 from varied.evaluate import Evaluation
-from varied.evaluate.column_nll import column_costs
+from varied.evaluate.column_nll import column_nll
 from varied.evaluate.estimate import Estimate
 from varied.report import Figure
 from varied.runs import Run
@@ -45,7 +45,7 @@ def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
     if len(some) > 1:
         pairs = pair_trends(real, made)
         alike["pairs"] = pairs.mean.value
-        plots.pair_trends(pairs.real, pairs.made, pairs.names, folder / "pairs.png")
+        plots.pair_trends(pairs.real, pairs.generated, pairs.names, folder / "pairs.png")
         said = f"How columns hang together{of}, in test and in made rows; likeness {pairs.mean}."
         yield Figure("pairs.png", "Pairs of columns", said, said)
     costs = _costs(run, names)
@@ -68,4 +68,4 @@ def table_figures(run: Run, found: Evaluation) -> Iterator[Figure]:
 def _costs(run: Run, names: list[str]) -> dict[str, Estimate]:
     batch = run.encode_items(run.split("test"))
     rows = iter_batches(batch.x, batch.c, size=500)
-    return column_costs(run.model, run.codec.load, rows, names)
+    return column_nll(run.model, run.codec.load, rows, names)
