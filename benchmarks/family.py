@@ -254,7 +254,7 @@ def factors(wanted: argparse.Namespace) -> None:
             how = plan(**length(wanted, 2), batch_size=64, lr=1e-3, seed=seed)
             net = {"name": "conv", "width": 8}
             one = trained(here, how, **({"net": net, "latent": 10} | variants[name]))
-            codes = functional.embed(one.model, here.codec.load, here.rows("train", 10_000)())
+            codes = functional.embed(one.model, here.codec.load, here.rows("train", 10_000))
             gaps.append(mig(codes, known).value)
             print(name, seed, gaps[-1], flush=True)
         spread = statistics.stdev(gaps) if len(gaps) > 1 else None

@@ -90,8 +90,8 @@ def judged(
     return worth(made, test, seed) | {
         "shapes": column_shapes(test, made).mean.value,
         "pairs": pair_trends(test, made).mean.value,
-        "closest": near.made.value,
-        "copies": near.copies_made.value,
+        "closest": near.median.value,
+        "copies": near.copies.value,
     }
 
 

@@ -43,11 +43,9 @@ class Data:
     parts: dict[str, Batch]
 
     def rows(self, part: str, most: int | None = None) -> Any:
-        """Return what makes the batches of a part, anew at each call."""
+        """Return the batches of a part."""
         batch = self.parts[part]
-        return lambda: iter_batches(
-            batch.x[:most], None if batch.c is None else batch.c[:most], size=250
-        )
+        return iter_batches(batch.x[:most], None if batch.c is None else batch.c[:most], size=250)
 
     def seen(self, part: str, most: int) -> Tensor:
         """Return rows as the model sees them."""
@@ -96,11 +94,15 @@ class Trained:
         keep = ("elbo", "reconstruction", "kl", "active_units", "log_likelihood")
         told = {key: plain[key] for key in keep}
         told |= {f"{key}_error": plain[f"{key}_error"] for key in keep if plain[key] is not None}
-        told |= {"latent": found.latent, "n": found.n, "samples": samples}
+        told |= {"latent": found.latent_dim, "n": found.n, "samples": samples}
         if found.kl_by_level:
             told["levels"] = [round(rate, 2) for rate in found.kl_by_level]
-        if found.codes:
-            told |= {"codes": found.codes, "used": found.used, "perplexity": found.perplexity}
+        if found.codebook_size:
+            told |= {
+                "codes": found.codebook_size,
+                "used": found.codebook_usage,
+                "perplexity": found.codebook_perplexity,
+            }
         size = sum(p.numel() for p in self.model.parameters())
         time = {"seconds": round(self.seconds), "epochs": round(self.epochs, 1)}
         return told | time | {"parameters": size}
@@ -168,7 +170,7 @@ def digit_features() -> Any:
     items = read("mnist")
     rows = split(items, seed=0).train
     x = torch.from_numpy(np.ascontiguousarray(items.x[rows]))[:, None]
-    return train_classifier(x, items.labels[rows], of="mnist", seed=0, epochs=3)
+    return train_classifier(x, items.labels[rows], data_name="mnist", seed=0, epochs=3)
 
 
 def distance(made: Tensor, real: Tensor) -> float:

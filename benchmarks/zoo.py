@@ -75,7 +75,7 @@ def numbers(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
     if run.error is not None:
         found["error"] = run.error.value
     beside = EvalContext(run, digit_features())
-    made, real = (beside.by(x) for x in (beside.made, beside.plain(beside.test)))
+    made, real = (beside.sample_features, beside.test_features)
     return found | {"frechet": frechet(made, real)}
 
 

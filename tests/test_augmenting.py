@@ -265,8 +265,8 @@ def test_learners_are_not_shown_the_label(people):
 
 def test_learners_of_made_rows_are_told_the_class_that_each_was_made_of(people):
     (found,) = tstr_suite(EvalContext(people))
-    assert len(found.measures) >= 2
-    assert all(one.estimate.value > 0.85 for one in found.measures)
+    assert len(found.metrics) >= 2
+    assert all(one.estimate.value > 0.85 for one in found.metrics)
 
 
 def test_a_model_that_learns_the_label_does_not_read_it(place):

@@ -18,7 +18,7 @@ from varied.errors import VariedError
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
-from varied.runs.compare import Comparison
+from varied.evaluate.suites.compare import Comparison
 from varied.training import prepare
 
 N = 300
@@ -257,7 +257,7 @@ def test_a_table_may_have_one_column(tmp_path):
     frame = pd.DataFrame({"v": np.arange(300) * 1.5})
     run = varied.fit(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
     assert not (run.folder / "pairs.png").exists()
-    assert next(synthetic_rows_suite(EvalContext(run))).measures[0].name == "column shapes"
+    assert next(synthetic_rows_suite(EvalContext(run))).metrics[0].name == "column shapes"
     assert run.sample(3).array.shape == (3, 1)
 
 

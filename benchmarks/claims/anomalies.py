@@ -85,9 +85,9 @@ def scores(known: tuple[torch.nn.Module, object], x: Tensor) -> dict[str, np.nda
     """Return each score of data that a model sees as they are."""
     seen = forward_pass(known[0], lambda rows: rows, iter_batches(Batch(x).x, size=500))  # type: ignore[arg-type]
     assert seen.rate is not None
-    cost = (seen.distortion + seen.rate).numpy()
+    cost = (seen.reconstruction + seen.kl).numpy()
     return {
-        "reconstruction": seen.distortion.numpy(),
+        "reconstruction": seen.reconstruction.numpy(),
         "cost": cost,
         "repaired": cost - complexity(x),
     }

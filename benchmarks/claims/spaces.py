@@ -58,7 +58,7 @@ def sure(pictures: Tensor, least: float = 0.95) -> float:
 
 
 def codes(one: Trained, part: str, n: int) -> Tensor:
-    return functional.embed(one.model, one.data.codec.load, one.data.rows(part, n)())
+    return functional.embed(one.model, one.data.codec.load, one.data.rows(part, n))
 
 
 def decoded(one: Trained, z: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ def width(one: Trained, n: int) -> float:
 
     Of active units alone: one that is not says nothing, and is as wide as the prior.
     """
-    found = functional.encode(one.model, one.data.codec.load, one.data.rows("test", n)())
+    found = functional.encode(one.model, one.data.codec.load, one.data.rows("test", n))
     active = is_active(found.mean)
     return float((found.std / found.mean.std(0))[:, active].median())
 

@@ -80,7 +80,7 @@ def varied_quality(
         pass
     found = forward_pass(model, step.load, iter_batches(test, size=1000), seed=seed)
     assert found.rate is not None
-    return float(found.distortion.mean()), float(found.rate.mean())
+    return float(found.reconstruction.mean()), float(found.kl.mean())
 
 
 class Ours:

@@ -13,6 +13,7 @@ from varied.cli.paths import open_run
 from varied.errors import VariedError
 
 if TYPE_CHECKING:
+    from varied.evaluate import Estimate
     from varied.functional import Gain
 
 #: Number of classes whose counts are printed.
@@ -71,8 +72,8 @@ def _report(gains: list[Gain]) -> None:
             gain.classifier,
             gain.training_data,
             f"{gain.rows:,}",
-            _percent(gain.accuracy.value, gain.accuracy.error),
-            "" if gain.training_data == "real" else _percent(gain.gain.value, gain.gain.error, "+"),
+            _percent(gain.accuracy),
+            "" if gain.training_data == "real" else _percent(gain.gain, signed=True),
         )
         for gain in gains
     ]
@@ -80,8 +81,10 @@ def _report(gains: list[Gain]) -> None:
     console.say(_verdict(gains))
 
 
-def _percent(value: float, error: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f} ± {100 * error:.1f} %"
+def _percent(fraction: Estimate, *, signed: bool = False) -> str:
+    from varied.evaluate.formatting import format_estimate
+
+    return format_estimate(100 * fraction.value, 100 * fraction.error, "%", signed=signed)
 
 
 def _verdict(gains: list[Gain]) -> str:

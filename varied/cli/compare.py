@@ -12,6 +12,9 @@ from varied.cli.options import AsJson, option
 from varied.cli.paths import resolve_run, unused_path
 from varied.errors import VariedError
 
+#: Up to this many rows, the table of metrics is transposed.
+MAX_ROWS = 4
+
 
 def compare(
     runs: Annotated[
@@ -29,6 +32,7 @@ def compare(
         raise VariedError("Give at least two runs: `varied compare RUN RUN`.")
     with console.status("Evaluating and plotting", quiet=as_json):
         from varied.evaluate.suites import Comparison
+        from varied.evaluate.suites.compare import HEADER
 
         comparison = Comparison(folders, all_metrics=all_metrics)
         page = comparison.write(unused_path(out, quiet=as_json))
@@ -36,8 +40,10 @@ def compare(
         console.show_json(comparison.to_json() | {"page": str(page)})
         return
     console.heading("Test metrics in nats, ± standard error")
-    header, *rows = comparison.table()
-    console.table(header, rows)
+    lines: list[tuple[str, ...]] = [HEADER, *comparison.rows()]
+    if len(lines) <= MAX_ROWS:  # a column for each run
+        lines = list(zip(*lines, strict=True))
+    console.table(lines[0], lines[1:])
     for table in comparison.metric_tables:
         console.heading(table.title)
         console.table(table.header, table.rows)

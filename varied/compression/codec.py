@@ -149,8 +149,8 @@ def _elbo_bits(model: VAE, x: Tensor) -> float:
     if not len(x):
         return 0.0
     result = forward_pass(model, lambda x: x, iter_batches(x, size=CHUNK))
-    assert result.rate is not None, "both are Gaussian"
-    return float((result.distortion + result.rate).double().sum()) / math.log(2)
+    assert result.kl is not None, "both are Gaussian"
+    return float((result.reconstruction + result.kl).double().sum()) / math.log(2)
 
 
 def _require_vae(model: LatentModel) -> VAE:

@@ -1,11 +1,12 @@
-"""How good a model is: metrics with their standard errors."""
+"""Metrics of trained models, with standard errors."""
 
 from varied.evaluate.active_units import active_units, collapse_warning, is_active
-from varied.evaluate.aggregate_posterior import AggregatePosterior, aggregate_posterior, c2st
+from varied.evaluate.aggregate_posterior import AggregatePosterior, aggregate_posterior
 from varied.evaluate.ais import AISResult, ais, bdmc, rate_distortion
+from varied.evaluate.c2st import c2st, c2st_auroc
 from varied.evaluate.calibration import Calibration, calibration, coverage
-from varied.evaluate.column_nll import column_costs
-from varied.evaluate.dcr import DCRCentile, DCRResult, distance_to_closest_record
+from varied.evaluate.column_nll import column_nll
+from varied.evaluate.dcr import DCRResult, distance_to_closest_record
 from varied.evaluate.detection import (
     Detection,
     Threshold,
@@ -22,22 +23,16 @@ from varied.evaluate.disentanglement import (
     dci,
     explicitness,
     factor_vae,
-    gaps,
-    information,
     mig,
+    mig_by_factor,
     modularity,
+    mutual_information,
     sap,
     scores,
 )
 from varied.evaluate.distances import nearest
-from varied.evaluate.elbo import (
-    Estimate,
-    Evaluation,
-    PassResult,
-    evaluate,
-    forward_pass,
-    log_likelihood,
-)
+from varied.evaluate.elbo import Evaluation, PassResult, evaluate, forward_pass, log_likelihood
+from varied.evaluate.estimate import Estimate
 from varied.evaluate.feature_extractors import Extractor, extractor_from, standardized
 from varied.evaluate.feature_nets import FeatureNet, train_classifier, train_encoder
 from varied.evaluate.frechet import frechet, sharpness
@@ -50,12 +45,12 @@ from varied.evaluate.representation_similarity import (
     Stability,
     cka,
     mcc,
+    mean_over_seeds,
     shared_neighbors,
-    spread_over_seeds,
     stability,
 )
-from varied.evaluate.tabular import Pairs, Shape, Shapes, column_shapes, pair_trends
-from varied.evaluate.tstr import TSTRResult, c2st_auroc, tstr
+from varied.evaluate.tabular import ColumnShapes, PairTrends, column_shapes, pair_trends
+from varied.evaluate.tstr import TSTRResult, tstr
 
 __all__ = [
     "DCI",
@@ -63,7 +58,7 @@ __all__ = [
     "AISResult",
     "AggregatePosterior",
     "Calibration",
-    "DCRCentile",
+    "ColumnShapes",
     "DCRResult",
     "Detection",
     "Estimate",
@@ -73,11 +68,9 @@ __all__ = [
     "MemorizationTest",
     "Metric",
     "MetricGroup",
-    "Pairs",
+    "PairTrends",
     "PassResult",
     "Probe",
-    "Shape",
-    "Shapes",
     "Stability",
     "TSTRResult",
     "Threshold",
@@ -93,7 +86,7 @@ __all__ = [
     "calibration",
     "cka",
     "collapse_warning",
-    "column_costs",
+    "column_nll",
     "column_shapes",
     "coverage",
     "dci",
@@ -106,14 +99,15 @@ __all__ = [
     "forward_pass",
     "fpr_at",
     "frechet",
-    "gaps",
-    "information",
     "is_active",
     "log_likelihood",
     "mcc",
+    "mean_over_seeds",
     "memorization",
     "mig",
+    "mig_by_factor",
     "modularity",
+    "mutual_information",
     "nearest",
     "p_values",
     "pair_trends",
@@ -125,7 +119,6 @@ __all__ = [
     "scores",
     "shared_neighbors",
     "sharpness",
-    "spread_over_seeds",
     "ssim",
     "stability",
     "standardized",

@@ -1,25 +1,16 @@
-"""What the latent space holds: which units are active, and whether the posterior collapsed."""
+"""Active latent units, and warnings about collapsed posteriors and unused codes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
+from varied.evaluate._resampling import bootstrap_std
+from varied.evaluate._types import Ints
 from varied.evaluate.estimate import Estimate
-from varied.seeding import generator
 
-__all__ = [
-    "THRESHOLD",
-    "active_units",
-    "collapse_warning",
-    "collapsed_levels_warning",
-    "is_active",
-    "unused_codes_warning",
-]
-
-#: The variance of a unit's posterior mean, over data, above which it counts as active.
+#: The variance of the posterior mean over the data above which a unit is active.
 THRESHOLD = 0.01
 
 
@@ -38,53 +29,54 @@ def is_active(means: Tensor) -> Tensor:
 
 
 def active_units(means: Tensor, resamples: int = 50) -> Estimate:
-    """Return the number of active units, with its standard error over resampled data.
+    """Return the number of active units, with its bootstrap standard error.
 
     Arguments:
         means: The mean of each posterior, with shape (N, D).
-        resamples: Bootstrap resamples for the standard error.
+        resamples: The number of bootstrap resamples for the standard error.
     """
-    n = len(means)
-    counts = []
-    for i in range(resamples):
-        rows = torch.randint(n, (min(n, 2000),), generator=generator(0, "active units", i))
-        counts.append(is_active(means[rows]).sum())
-    error = torch.stack(counts).double().std() * (min(n, 2000) / n) ** 0.5
-    return Estimate(float(is_active(means).sum()), float(error), n)
+
+    def count(rows: Ints | slice) -> float:
+        return float(is_active(means[rows]).sum())
+
+    error = bootstrap_std(count, len(means), resamples, 0, "active units", 2000)
+    return Estimate(count(slice(None)), error, len(means))
 
 
-def collapse_warning(active: float, latent: int) -> str | None:
-    """Return a warning, with the cures, where fewer than 10 % of the units are active."""
-    if active >= 0.1 * latent:
+def collapse_warning(active: float, latent_dim: int) -> str | None:
+    """Return a warning with remedies if fewer than 10 % of the units are active."""
+    if active >= 0.1 * latent_dim:
         return None
     return (
-        f"The posterior has collapsed: {int(active)} of {latent} latent units are active, so the "
-        "code says next to nothing about the data. Warm the KL up (--beta 'linear(0, 1, 2000)'), "
-        "give each unit free bits (--free-bits 0.25), or take a smaller --beta."
+        f"The posterior has collapsed: only {int(active)} of {latent_dim} latent units are active, "
+        "so the decoder ignores most of the code. Anneal the KL weight "
+        "(--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower --beta."
     )
 
 
-def collapsed_levels_warning(rates: Sequence[float]) -> str | None:
-    """Return a warning that names the levels of a hierarchy which carry under 0.1 nats.
+def collapsed_levels_warning(kl_by_level: Sequence[float]) -> str | None:
+    """Return a warning about the levels of a hierarchy whose KL is below 0.1 nats.
 
     Arguments:
-        rates: The mean KL of each level, from the datum upwards, in nats.
+        kl_by_level: The mean KL of each level, from the bottom level up, in nats.
     """
-    quiet = [str(level) for level, rate in enumerate(rates, 1) if rate < 0.1]
-    if not quiet:
+    collapsed = [str(level) for level, kl in enumerate(kl_by_level, 1) if kl < 0.1]
+    if not collapsed:
         return None
-    levels = f"Level{'s' * (len(quiet) > 1)} {', '.join(quiet)} of {len(rates)}"
+    plural = len(collapsed) > 1
+    subject = f"Level{'s' * plural} {', '.join(collapsed)} of {len(kl_by_level)}"
     return (
-        f"{levels} carr{'ies' if len(quiet) == 1 else 'y'} less than 0.1 nats (level 1 is nearest "
-        "to the data); take fewer levels, or let each have free nats (--free-bits-per-level 1)."
+        f"{subject} carr{'y' if plural else 'ies'} less than 0.1 nats (level 1 is closest to the "
+        "data); use fewer levels, or free bits for each level (--free-bits-per-level 1)."
     )
 
 
-def unused_codes_warning(used: float, codes: int) -> str | None:
-    """Return a warning, with the cures, where less than half of a codebook is in use."""
-    if used >= 0.5:
+def unused_codes_warning(usage: float, codebook_size: int) -> str | None:
+    """Return a warning with remedies if less than half of a codebook is used."""
+    if usage >= 0.5:
         return None
     return (
-        f"Only {used:.0%} of the {codes} codes are in use; take fewer (--codes {codes // 4}), "
-        "revive dead ones (--revive), or use posterior='fsq', which needs no codebook."
+        f"Only {usage:.0%} of the {codebook_size} codes are used; use a smaller codebook "
+        f"(--codebook-size {codebook_size // 4}), replace unused codes sooner "
+        "(--dead-code-threshold 0.1), or use --posterior fsq, which has no codebook."
     )

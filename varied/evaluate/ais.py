@@ -1,4 +1,4 @@
-"""Annealed importance sampling: log p(x) between two bounds, and what a decoder's codes cost."""
+"""Annealed importance sampling: bounds on log p(x) and the rate-distortion curve of a decoder."""
 
 from __future__ import annotations
 
@@ -13,53 +13,51 @@ from torch.distributions import Distribution
 
 from varied.data.batches import Batch
 from varied.errors import VariedError, lookup
-from varied.evaluate.elbo import Load, _on
+from varied.evaluate._batches import Load, map_batches
 from varied.evaluate.estimate import Estimate
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
 from varied.priors.ode_flow import MAX_EXACT_DIMS, OdeFlow
-from varied.runtime import eval_float32
-from varied.seeding import seeded
 from varied.trace import Trace
 
-__all__ = ["AISResult", "BDMCResult", "RateDistortionCurve", "ais", "bdmc", "rate_distortion"]
-
-#: Numbers of decoder output that one slope may fill; what lies between is kept beside them.
+#: Decoder outputs that one gradient may fill. The activations take several times as much.
 CHUNK = 2**22
-#: The share of transitions that is to be accepted.
-WANTED = 0.8
-#: Chains that find the size of a step for the others, and are not counted.
-SCOUTS = 2
+#: The acceptance rate that the step size is adapted to.
+TARGET_ACCEPTANCE = 0.8
+#: Chains that adapt the step size for the others and are not counted.
+PILOTS = 2
+#: Examples that `bdmc` simulates at once.
+SIMULATED = 100
 
 
 @dataclass(frozen=True)
 class AISResult:
-    """What annealing found of each of N data.
+    """The result of annealed importance sampling for each of N examples.
 
     Arguments:
-        bound: Below log p(x) on average, with shape (N), in nats, float64.
-        effective: The effective sample size of the chains, with shape (N), from 1 to K.
-        accepted: The share of the transitions that were accepted, with shape (N).
+        lower_bound: A stochastic lower bound on log p(x), with shape (N), in nats, float64.
+        effective_sample_size: That of the chains, with shape (N), from 1 to K.
+        acceptance_rate: The fraction of accepted transitions, with shape (N).
     """
 
-    bound: Tensor
-    effective: Tensor
-    accepted: Tensor
+    lower_bound: Tensor
+    effective_sample_size: Tensor
+    acceptance_rate: Tensor
 
     @property
     def log_likelihood(self) -> Estimate:
         """The lower bound on the mean of log p(x)."""
-        return Estimate.of(self.bound)
+        return Estimate.of(self.lower_bound)
 
 
 @dataclass(frozen=True)
 class BDMCResult:
-    """Bounds from both sides on the mean of log p(x) over data that a model drew, in nats.
+    """Stochastic bounds on the mean of log p(x) over simulated data, in nats.
 
     Arguments:
-        lower: Below it on average.
-        upper: Above it on average.
-        gap: How far apart they are: on average, neither is wrong by more.
+        lower: The lower bound.
+        upper: The upper bound.
+        gap: Their difference. In expectation, neither bound is off by more.
     """
 
     lower: Estimate
@@ -69,12 +67,12 @@ class BDMCResult:
 
 @dataclass(frozen=True)
 class RateDistortionCurve:
-    """What the codes of N data cost, and what they lose, at each of M inverse temperatures.
+    """The rate and distortion of N examples at each of M inverse temperatures.
 
     Arguments:
-        betas: The inverse temperatures, M of them.
-        rates: Above the rate on average, with shape (M, N), in nats, float64.
-        distortions: -log p(x given z) at that rate, with shape (M, N), in nats, float64.
+        betas: The M inverse temperatures.
+        rates: A stochastic upper bound on the rate, with shape (M, N), in nats, float64.
+        distortions: -log p(x | z) at that rate, with shape (M, N), in nats, float64.
     """
 
     betas: tuple[float, ...]
@@ -83,40 +81,39 @@ class RateDistortionCurve:
 
     @property
     def rate(self) -> tuple[Estimate, ...]:
-        """The rate at each inverse temperature."""
+        """The mean rate at each inverse temperature."""
         return tuple(map(Estimate.of, self.rates))
 
     @property
     def distortion(self) -> tuple[Estimate, ...]:
-        """The distortion at each inverse temperature."""
+        """The mean distortion at each inverse temperature."""
         return tuple(map(Estimate.of, self.distortions))
 
 
 def ais(
     model: LatentModel,
     load: Load,
-    rows: Iterable[Batch],
+    batches: Iterable[Batch],
     *,
     chains: int = 16,
     steps: int = 500,
-    leaps: int = 10,
+    leapfrog_steps: int = 10,
     start: str = "posterior",
     seed: int = 0,
 ) -> AISResult:
-    r"""Return a bound on log p(x) of each datum by annealed importance sampling.
+    r"""Return a lower bound on log p(x) of each example by annealed importance sampling.
 
     .. math:: \log \frac1K \sum_k \prod_{t=1}^T
               \Big( \frac{p(x, z_{k,t-1})}{s(z_{k,t-1})} \Big)^{\beta_t - \beta_{t-1}}, \qquad
               z_{k,t} \sim H_t(\cdot \mid z_{k,t-1})
 
-    where :math:`s` is where the chains start, q(z given x) or p(z), and :math:`H_t` is a step of
-    Hamiltonian Monte Carlo, which leaves :math:`s^{1 - \beta_t} p(x, z)^{\beta_t}` as it is. The
-    :math:`\beta_t` rise from 0 to 1 along a sigmoid, slowly at both ends. What stands under the
-    logarithm has p(x) as its mean, so the logarithm lies below log p(x) on average.
+    The initial distribution :math:`s` is q(z | x) or p(z), and :math:`H_t` is a step of Hamiltonian
+    Monte Carlo that leaves :math:`s^{1 - \beta_t} p(x, z)^{\beta_t}` invariant. The inverse
+    temperatures :math:`\beta_t` rise from 0 to 1 along a sigmoid. The mean weight is an unbiased
+    estimate of p(x), so the expectation of its logarithm is at most log p(x).
 
-    A size of step that a chain learned from its own past would spoil that: what was accepted tells
-    where the chain is. So two more chains for each datum learn it, from past temperatures alone,
-    aiming at 80 % accepted, and are not counted: to the others, the sizes are given beforehand.
+    The estimate would be biased if a chain adapted its step size to its own history. Two pilot
+    chains for each example adapt it instead, and are not counted.
 
     References:
         Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008;
@@ -124,31 +121,32 @@ def ais(
         https://arxiv.org/abs/1611.04273
 
     Warning:
-        The slack of the bound is unknown: `bidirectional` tells it for data of the model. A datum
-        costs (chains + 2) * steps * (leaps + 1) passes of the decoder: 100,000 as it stands.
+        The slack of the bound is unknown; `bdmc` measures it on simulated data. An example costs
+        (chains + 2) * steps * (leapfrog_steps + 1) decoder passes, 100,000 by default.
 
     Arguments:
-        model: One level of continuous latents; neither it nor torch's random state is changed.
-        load: From stored rows to data.
-        rows: Batches in order; the noise is that of the batch, however much fits in memory.
-        chains: The number K of chains for each datum.
+        model: A model with one level of continuous latent variables. It is not changed, and
+            neither is the random state of PyTorch.
+        load: The function from stored rows to model inputs.
+        batches: The examples, iterated once. The noise does not depend on the chunk size.
+        chains: The number K of chains for each example.
         steps: The number T of temperatures; 1 is plain importance sampling.
-        leaps: Slopes in one transition.
-        start: "posterior", or "prior", which asks nothing of the encoder.
-        seed: Which draws.
+        leapfrog_steps: Gradient evaluations in one transition.
+        start: "posterior", or "prior", which does not use the encoder.
+        seed: The seed of the chains.
 
     Raises:
-        VariedError: If the latents are not continuous, are on several levels, or have no density.
+        VariedError: If the latent variables are discrete, or on several levels, or have no density.
     """
-    vae, heats, found = _checked(model, chains, steps, leaps, start), _sigmoid(steps), []
-    with eval_float32(model):
-        for index, batch in enumerate(rows):
-            with seeded(seed, "annealed", index):
-                x, c, mask = _on(batch, model)
-                walk = _Walk(_Path(vae, Batch(load(x), c, mask), start), chains, leaps)
-                list(walk.passing(heats))
-                found.append(walk.found())
-    return AISResult(*(torch.cat(column).cpu() for column in zip(*found, strict=True)))
+    vae = _annealable(model, chains, steps, leapfrog_steps, start)
+    betas = _sigmoid_schedule(steps)
+
+    def anneal(batch: Batch) -> tuple[Tensor, ...]:
+        run = _Chains(_Path(vae, batch, start), chains, leapfrog_steps)
+        list(run.forward(betas))
+        return run.log_mean_weight, run.effective_sample_size, run.acceptance_rate
+
+    return AISResult(*map_batches(anneal, model, load, batches, seed=seed, purpose="annealed"))
 
 
 def bdmc(
@@ -158,242 +156,276 @@ def bdmc(
     context: Tensor | None = None,
     chains: int = 16,
     steps: int = 500,
-    leaps: int = 10,
+    leapfrog_steps: int = 10,
     start: str = "posterior",
     seed: int = 0,
 ) -> BDMCResult:
-    r"""Return bounds from both sides on log p(x), for data that the model itself draws.
+    r"""Bound log p(x) from both sides by bidirectional Monte Carlo, for simulated data.
 
     .. math:: z^* \sim p(z), \quad x \sim p(x \mid z^*)
 
-    Then :math:`z^*` is an exact draw from p(z given x). Annealed from there back to the start, the
-    weights have 1/p(x) as their mean, so minus the logarithm of their mean lies above log p(x) on
-    average. The sizes of steps are those of the way there, which never saw :math:`z^*`.
+    Then :math:`z^*` is an exact sample of p(z | x). Annealing from it back to the initial
+    distribution gives an unbiased estimate of 1/p(x), so minus its logarithm is an upper bound in
+    expectation. The step sizes are those of the forward chains, which do not depend on
+    :math:`z^*`.
 
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo (Grosse et al., 2015),
         https://arxiv.org/abs/1511.02543
 
     Warning:
-        The gap is that of data of the model. Data that the model finds strange may be harder.
+        The gap is that of data simulated from the model; real data may have a larger one.
 
     Arguments:
-        model: As `annealed`.
-        n: How many data.
-        context: Contexts with shape (M, F), taken in turn, or None.
-        chains: The number of chains each way, for each datum.
+        model: As for `ais`.
+        n: The number of simulated examples.
+        context: Contexts with shape (M, F), used in turn, or None.
+        chains: The number of chains in each direction, for each example.
         steps: The number of temperatures.
-        leaps: Slopes in one transition.
-        start: "posterior" or "prior": the other end of the path.
-        seed: Which draws.
+        leapfrog_steps: Gradient evaluations in one transition.
+        start: "posterior" or "prior": the initial distribution.
+        seed: The seed of the data and the chains.
 
     Raises:
-        VariedError: As `annealed`; or if there is nothing to draw.
+        VariedError: As for `ais`, or if n or the number of contexts is 0.
     """
-    vae, heats, found = _checked(model, chains, steps, leaps, start), _sigmoid(steps), []
+    vae = _annealable(model, chains, steps, leapfrog_steps, start)
+    betas = _sigmoid_schedule(steps)
     if n < 1 or (context is not None and not len(context)):
-        raise VariedError("There is nothing to draw: give n from 1 up, and one context at least.")
-    with eval_float32(model):
-        for index, some in enumerate(torch.arange(n).split(100)):
-            with seeded(seed, "bidirectional", index):
-                c = None if context is None else context[some % len(context)]
-                some, c, _ = _on(Batch(some, c), model)
-                z = model.sample_prior(len(some), c)
-                path = _Path(vae, Batch(model.decode(z, c).sample(), c), start)
-                there, back = _Walk(path, chains, leaps), _Walk(path, chains, leaps, z)
-                list(there.passing(heats))
-                back.back(heats, there.sizes)
-                found.append(torch.stack([there.bound, -back.bound]))
-    lower, upper = torch.cat(found, 1).cpu().unbind()
+        raise VariedError(f"n={n} examples cannot be simulated: give n >= 1 and a context or more.")
+
+    def sandwich(batch: Batch) -> tuple[Tensor, ...]:
+        z = model.sample_prior(len(batch), batch.c)
+        x = model.decode(z, batch.c).sample()
+        path = _Path(vae, Batch(x, batch.c), start)
+        run, back = _Chains(path, chains, leapfrog_steps), _Chains(path, chains, leapfrog_steps, z)
+        list(run.forward(betas))
+        back.backward(betas, run.step_sizes)
+        return run.log_mean_weight, -back.log_mean_weight
+
+    chunks = torch.arange(n).split(SIMULATED)
+    batches = [Batch(i, None if context is None else context[i % len(context)]) for i in chunks]
+    lower, upper = map_batches(
+        sandwich, model, lambda x: x, batches, seed=seed, purpose="bidirectional"
+    )
     return BDMCResult(*map(Estimate.of, (lower, upper, upper - lower)))
 
 
 def rate_distortion(
     model: LatentModel,
     load: Load,
-    rows: Iterable[Batch],
+    batches: Iterable[Batch],
     *,
     betas: Sequence[float] = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0),
     chains: int = 16,
     steps: int = 500,
-    leaps: int = 10,
+    leapfrog_steps: int = 10,
     seed: int = 0,
 ) -> RateDistortionCurve:
-    r"""Return points of the rate-distortion curve of a decoder and its prior, from one annealing.
+    r"""Return points of the rate-distortion curve of a decoder and its prior.
 
     .. math:: p_\beta(z \mid x) \propto p(z) \, p(x \mid z)^\beta, \quad
               D_\beta = \mathbb E_{p_\beta} [-\log p(x \mid z)], \quad
-              R_\beta = KL(p_\beta, p) = -\beta D_\beta - \log Z_\beta(x)
+              R_\beta = KL(p_\beta \,\|\, p) = -\beta D_\beta - \log Z_\beta(x)
 
-    These codes lose least at each rate, given this decoder and this prior; no encoder is asked.
-    Chains from the prior pass every :math:`\beta`. There their mean by weight is the distortion,
-    and the log of their mean weight lies below :math:`\log Z_\beta` on average: codes drawn so do
-    reach the pair. At :math:`\beta = 1`, minus the sum of both bounds log p(x) from below.
+    These codes have the lowest distortion at each rate for this decoder and prior; the encoder is
+    not used. One annealing run from the prior passes through every :math:`\beta`. There, the
+    weighted mean of the chains estimates the distortion, and the logarithm of their mean weight is
+    a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is achievable. At
+    :math:`\beta = 1`, minus the sum of rate and distortion is a lower bound on log p(x).
 
     References:
         Evaluating Lossy Compression Rates of Deep Generative Models (Huang et al., 2020),
         https://arxiv.org/abs/2008.06653; Importance Weighting and Variational Inference (Domke &
-        Sheldon, 2018), https://arxiv.org/abs/1808.09034: the bound for chains by their weights.
+        Sheldon, 2018), https://arxiv.org/abs/1808.09034: the bound for weighted chains.
 
     Warning:
-        The rate is relative to the model's prior; codes could be cheaper under another. The
-        distortion is in nats of the model's likelihood: curves of two likelihoods do not compare.
+        The rate is relative to the prior of the model; another prior may achieve a lower one. The
+        distortion is in nats of the likelihood, so curves of two likelihoods are not comparable.
 
     Arguments:
-        model: As `annealed`.
-        load: From stored rows to data.
-        rows: Batches in order.
-        betas: Inverse temperatures from 0 up, in any order; 0 is what the prior alone gives.
-        chains: The number of chains for each datum.
-        steps: The number of temperatures on the way; those in `betas` come on top.
-        leaps: Slopes in one transition.
-        seed: Which draws.
+        model: As for `ais`.
+        load: The function from stored rows to model inputs.
+        batches: The examples, iterated once.
+        betas: Non-negative inverse temperatures, in any order; 0 gives the prior.
+        chains: The number of chains for each example.
+        steps: The number of temperatures, in addition to those in ``betas``.
+        leapfrog_steps: Gradient evaluations in one transition.
+        seed: The seed of the chains.
 
     Raises:
-        VariedError: As `annealed`; or if an inverse temperature is below 0, or none is above.
+        VariedError: As for `ais`, or if an inverse temperature is negative, or none is positive.
     """
-    vae, asked, found = _checked(model, chains, steps, leaps, "prior"), tuple(map(float, betas)), []
-    if not all(0 <= beta < math.inf for beta in asked) or not any(asked):
-        raise VariedError(f"betas={asked} must be from 0 up, one of them above: try (0.5, 1, 2).")
-    # The fourth power spends about as many steps on each doubling as on the next.
-    curve = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 4 * max(asked)
-    heats = sorted({*curve.tolist()[:-1], *asked})
-    with eval_float32(model):
-        for index, batch in enumerate(rows):
-            with seeded(seed, "rate-distortion", index):
-                x, c, mask = _on(batch, model)
-                walk = _Walk(_Path(vae, Batch(load(x), c, mask), "prior"), chains, leaps)
-                passed = {b: walk.point(b) for b in walk.passing(heats) if b in asked}
-                found.append(torch.stack([passed[beta] for beta in asked]))
-    return RateDistortionCurve(asked, *torch.cat(found, 2).cpu().unbind(1))
+    vae = _annealable(model, chains, steps, leapfrog_steps, "prior")
+    points = tuple(map(float, betas))
+    if not all(0 <= beta < math.inf for beta in points) or not any(points):
+        raise VariedError(f"betas={points} must be non-negative and not all 0: try (0.5, 1, 2).")
+    # With the fourth power, each doubling of beta takes about as many steps.
+    curve = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 4 * max(points)
+    schedule = sorted({*curve.tolist()[:-1], *points})
+
+    def anneal(batch: Batch) -> tuple[Tensor, Tensor]:
+        run = _Chains(_Path(vae, batch, "prior"), chains, leapfrog_steps)
+        pairs = {
+            beta: run.rate_and_distortion(beta) for beta in run.forward(schedule) if beta in points
+        }
+        rates, distortions = zip(*(pairs[beta] for beta in points), strict=True)
+        return torch.stack(rates, 1), torch.stack(distortions, 1)
+
+    rates, distortions = map_batches(
+        anneal, model, load, batches, seed=seed, purpose="rate-distortion"
+    )
+    return RateDistortionCurve(points, rates.T, distortions.T)
 
 
-def _checked(model: LatentModel, chains: int, steps: int, leaps: int, start: str) -> VAE:
-    if min(chains, steps, leaps) < 1:
-        raise VariedError(f"{chains=}, {steps=} and {leaps=} must each be at least 1.")
-    asks = lookup({"posterior": True, "prior": False}, start, "start")
-    other = "take the importance samples of `log_likelihood`"
+def _annealable(
+    model: LatentModel, chains: int, steps: int, leapfrog_steps: int, start: str
+) -> VAE:
+    """Return the model, or raise VariedError if it cannot be annealed."""
+    if min(chains, steps, leapfrog_steps) < 1:
+        raise VariedError(f"{chains=}, {steps=} and {leapfrog_steps=} must be at least 1.")
+    from_posterior = lookup({"posterior": True, "prior": False}, start, "start")
+    remedy = "use the importance samples of `log_likelihood`"
     if not isinstance(model, VAE):
-        kind = type(model).__name__
-        raise VariedError(f"Annealing moves one level of latents, and {kind} has more: {other}.")
+        raise VariedError(
+            f"AIS needs a model with one level of latent variables, and {type(model).__name__} has "
+            f"more: {remedy}."
+        )
     if model.num_codes or model.prior.space != "real" or "density" not in model.prior.provides:
         raise VariedError(
-            "Annealing follows the slope of p(z), and latents that are codes, classes or "
-            f"directions have none: {other}."
+            "AIS needs the gradient of log p(z), which discrete codes, classes and points on a "
+            f"sphere do not have: {remedy}."
         )
-    if asks and "density" not in model.encoder.head.provides:
-        raise VariedError("The posterior has no density to start from: give start='prior'.")
+    if from_posterior and "density" not in model.encoder.head.provides:
+        raise VariedError("A point posterior has no density to start from: give start='prior'.")
     return model
 
 
-def _sigmoid(steps: int) -> list[float]:
+def _sigmoid_schedule(steps: int) -> list[float]:
     s = torch.linspace(-4, 4, steps + 1, dtype=torch.float64).sigmoid()
     return ((s - s[0]) / (s[-1] - s[0])).tolist()
 
 
 class _Path:
-    """From a start to p(x, z): the log-density ``s + b d`` of B data at each temperature b."""
+    """The annealing path ``log s(z) + beta d(z)`` of B examples, d = log p(x, z) - log s(z)."""
 
     def __init__(self, model: VAE, batch: Batch, start: str) -> None:
-        x, c, mask = zero_missing(batch.x, batch.mask), batch.c, batch.mask
-        self.model, self.x, self.c, self.mask = model, x, c, mask
-        self.prior: Distribution = model.prior(c)
+        self.model, self.c, self.mask = model, batch.c, batch.mask
+        self.x = zero_missing(batch.x, batch.mask)
+        self.prior: Distribution = model.prior(self.c)
         if isinstance(self.prior, OdeFlow) and self.prior.size > MAX_EXACT_DIMS:
-            raise VariedError("This prior only guesses its density: fit prior='gmm' in its place.")
-        self.start = model.encode(x, c) if start == "posterior" else self.prior
-        self.at_once = max(1, CHUNK // (x.numel() * model.params_per_element))
-        # Of each datum, one for all units: those of an encoder that is wrong would mislead.
-        self.spread = self.draw(64).std(0).clamp(min=1e-6).flatten(1).log().mean(1).exp()
+            raise VariedError(
+                "The density of this prior is only estimated: fit prior='gmm' instead."
+            )
+        self.start = model.encode(self.x, self.c) if start == "posterior" else self.prior
+        self.chunk = max(1, CHUNK // (self.x.numel() * model.params_per_element))
+        # One scale for all units of an example: the scales of a poor encoder would mislead.
+        self.scale = self.sample(64).std(0).clamp(min=1e-6).flatten(1).log().mean(1).exp()
 
-    def draw(self, n: int) -> Tensor:
+    def sample(self, n: int) -> Tensor:
+        """Return samples of the initial distribution, with shape (n, B, *latent)."""
         return self.start.sample((n,) if self.start.batch_shape else (n, len(self.x)))
 
-    def both(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return s and d of latents with shape (K, B, *latent), each with shape (K, B)."""
-        parts = [torch.stack(self._both(some)) for some in z.split(self.at_once)]
+    def log_densities(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return log s and d of latents with shape (K, B, *latent), each with shape (K, B)."""
+        parts = [torch.stack(self._log_densities(part)) for part in z.split(self.chunk)]
         return torch.cat(parts, 1).unbind()
 
-    def slope(self, z: Tensor, b: float) -> Tensor:
-        return torch.cat([self._slope(some, b) for some in z.split(self.at_once)])
+    def gradient(self, z: Tensor, beta: float) -> Tensor:
+        """Return the gradient of the log-density at an inverse temperature."""
+        return torch.cat([self._gradient(part, beta) for part in z.split(self.chunk)])
 
-    def _both(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         d = Trace(self.x, self.model.decode(z, self.c), mask=self.mask).log_px
         s = self.start.log_prob(z)
         return s, d if self.start is self.prior else d + self.prior.log_prob(z) - s
 
-    def _slope(self, z: Tensor, b: float) -> Tensor:
+    def _gradient(self, z: Tensor, beta: float) -> Tensor:
         z = z.detach().requires_grad_()
         with torch.enable_grad():
-            s, d = self._both(z)
-            (found,) = torch.autograd.grad((s + b * d).sum(), z)  # the model's own stay as they are
-        return found
+            s, d = self._log_densities(z)
+            # Unlike backward(), this leaves the gradients of the parameters alone.
+            (gradient,) = torch.autograd.grad((s + beta * d).sum(), z)
+        return gradient
 
 
-class _Walk:
-    """K chains on a path with their weights; ahead of them scouts, unless all start at one z."""
+class _Chains:
+    """K weighted chains on a path, preceded by pilot chains unless all start at a given z."""
 
-    def __init__(self, path: _Path, chains: int, leaps: int, z: Tensor | None = None) -> None:
-        self.path, self.leaps, self.scouts = path, leaps, SCOUTS if z is None else 0
-        self.z = path.draw(SCOUTS + chains) if z is None else z.repeat(chains, *[1] * z.dim())
-        self.s, self.d = path.both(self.z)
-        self.weights = self.s.new_zeros(self.s.shape, dtype=torch.float64)
-        self.counted = self.weights[self.scouts :]  # as long as weights are changed in place
-        self.taken, self.sizes = torch.zeros_like(self.weights), list[Tensor]()
+    def __init__(
+        self, path: _Path, chains: int, leapfrog_steps: int, z: Tensor | None = None
+    ) -> None:
+        self.path, self.leapfrog_steps = path, leapfrog_steps
+        self.pilots = PILOTS if z is None else 0
+        self.z = path.sample(PILOTS + chains) if z is None else z.repeat(chains, *[1] * z.dim())
+        self.s, self.d = path.log_densities(self.z)
+        self.all_weights = self.s.new_zeros(self.s.shape, dtype=torch.float64)
+        self.log_weights = self.all_weights[self.pilots :]  # a view: weights change in place
+        self.accepted, self.step_sizes = torch.zeros_like(self.all_weights), list[Tensor]()
 
-    def move(self, b: float, size: Tensor) -> Tensor:
-        """Take one transition at a temperature; return the chance of each, with shape (K, B).
+    def move(self, beta: float, step_size: Tensor) -> Tensor:
+        """Make one HMC transition; return the acceptance probabilities, with shape (K, B).
 
-        Each chain takes a random share of the size: a fixed length may be just the period of a
-        Gaussian, and bring it back to where it was; and far out, smaller steps are needed.
+        The step of each chain is a random fraction of the step size. A fixed trajectory length
+        could be a period of a Gaussian target, and far from the mode smaller steps are needed.
         """
         lead = (*self.s.shape, *[1] * (self.z.dim() - 2))
-        share = 0.05 + 0.95 * torch.rand(lead, device=self.z.device, dtype=self.z.dtype)
-        step = share * size.reshape(1, *lead[1:])
-        begun = pace = torch.randn_like(self.z)
-        at = self.z + 0.5 * step * pace
-        for leap in range(self.leaps):
-            pace = pace + step * self.path.slope(at, b)
-            at = at + (step if leap < self.leaps - 1 else 0.5 * step) * pace
-        s, d = self.path.both(at)
-        gained = (s + b * d).double() - (self.s + b * self.d).double()
-        gained += (begun.double().square() - pace.double().square()).flatten(2).sum(2) / 2
-        chance = gained.clamp(max=0).exp().nan_to_num(0)  # a step out of all numbers is not taken
-        take = torch.rand_like(chance) < chance
-        self.z = torch.where(take.reshape(lead), at, self.z)
-        self.s, self.d = torch.where(take, s, self.s), torch.where(take, d, self.d)
-        self.taken += take
-        self.sizes.append(size)
-        return chance
+        fraction = 0.05 + 0.95 * torch.rand(lead, device=self.z.device, dtype=self.z.dtype)
+        step = fraction * step_size.reshape(1, *lead[1:])
+        initial = momentum = torch.randn_like(self.z)
+        z = self.z + 0.5 * step * momentum
+        for leap in range(self.leapfrog_steps):
+            momentum = momentum + step * self.path.gradient(z, beta)
+            z = z + (step if leap < self.leapfrog_steps - 1 else 0.5 * step) * momentum
+        s, d = self.path.log_densities(z)
+        log_ratio = (s + beta * d).double() - (self.s + beta * self.d).double()
+        log_ratio += (initial.double().square() - momentum.double().square()).flatten(2).sum(2) / 2
+        # A divergent trajectory has a ratio of NaN and is rejected.
+        probability = log_ratio.clamp(max=0).exp().nan_to_num(0)
+        accept = torch.rand_like(probability) < probability
+        self.z = torch.where(accept.reshape(lead), z, self.z)
+        self.s, self.d = torch.where(accept, s, self.s), torch.where(accept, d, self.d)
+        self.accepted += accept
+        self.step_sizes.append(step_size)
+        return probability
 
-    def passing(self, heats: Sequence[float]) -> Iterator[float]:
-        """Walk from the start, and yield each temperature once it is reached; the scouts learn."""
-        size = 0.5 * self.z[0, 0].numel() ** -0.25 * self.path.spread
-        yield heats[0]
-        for before, now in pairwise(heats):
-            self.weights += (now - before) * self.d.double()
-            chance = self.move(now, size)[: self.scouts].mean(0)
-            size = size * (0.5 * (chance - WANTED)).exp().to(size)
-            yield now
+    def forward(self, betas: Sequence[float]) -> Iterator[float]:
+        """Anneal from the start and yield each temperature when it is reached."""
+        step_size = 0.5 * self.z[0, 0].numel() ** -0.25 * self.path.scale
+        yield betas[0]
+        for previous, beta in pairwise(betas):
+            self.all_weights += (beta - previous) * self.d.double()
+            rate = self.move(beta, step_size)[: self.pilots].mean(0)
+            step_size = step_size * (0.5 * (rate - TARGET_ACCEPTANCE)).exp().to(step_size)
+            yield beta
 
-    def back(self, heats: Sequence[float], sizes: Sequence[Tensor]) -> None:
-        """Walk to the start, with the sizes of steps that were taken at each temperature."""
-        for (before, now), size in zip(reversed([*pairwise(heats)]), reversed(sizes), strict=True):
-            self.move(now, size)
-            self.weights -= (now - before) * self.d.double()
+    def backward(self, betas: Sequence[float], step_sizes: Sequence[Tensor]) -> None:
+        """Anneal back to the start, with the step size that was used at each temperature."""
+        steps = zip(pairwise(betas), step_sizes, strict=True)
+        for (previous, beta), step_size in reversed([*steps]):
+            self.move(beta, step_size)
+            self.all_weights -= (beta - previous) * self.d.double()
 
     @property
-    def bound(self) -> Tensor:
-        found = self.counted.logsumexp(0) - math.log(len(self.counted))
-        if found.isnan().any():
-            raise VariedError("A density is NaN: give a mask for what is missing in the data.")
-        return found
+    def log_mean_weight(self) -> Tensor:
+        """The logarithm of the mean weight, with shape (B)."""
+        log_mean = self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
+        if log_mean.isnan().any():
+            raise VariedError("A density is NaN: give a mask for the missing values of the data.")
+        return log_mean
 
-    def found(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the log of the mean weight, the effective sample size, and the share accepted."""
-        size = (2 * self.counted.logsumexp(0) - (2 * self.counted).logsumexp(0)).exp()
-        return self.bound, size, self.taken[self.scouts :].mean(0) / len(self.sizes)
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """The effective sample size of the chains, with shape (B)."""
+        return (2 * self.log_weights.logsumexp(0) - (2 * self.log_weights).logsumexp(0)).exp()
 
-    def point(self, b: float) -> Tensor:
-        """Return the rate and distortion of chains from the prior, with shape (2, B)."""
-        distortion = -(self.counted.softmax(0) * self.d[self.scouts :].double()).sum(0)
-        return torch.stack([-b * distortion - self.bound, distortion])
+    @property
+    def acceptance_rate(self) -> Tensor:
+        """The fraction of accepted transitions, with shape (B)."""
+        return self.accepted[self.pilots :].mean(0) / len(self.step_sizes)
+
+    def rate_and_distortion(self, beta: float) -> tuple[Tensor, Tensor]:
+        """Return the rate and distortion of chains from the prior, each with shape (B)."""
+        weights = self.log_weights.softmax(0)
+        distortion = -(weights * self.d[self.pilots :].double()).sum(0)
+        return -beta * distortion - self.log_mean_weight, distortion

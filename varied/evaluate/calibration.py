@@ -1,80 +1,52 @@
-"""Whether probabilities and intervals keep what they say: calibration, proper scores, coverage."""
+"""Calibration of class probabilities, proper scoring rules, and coverage of intervals."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.stats import beta
-from torch import Tensor
 
 from varied.errors import VariedError
+from varied.evaluate._checks import as_array, as_column, as_table, check_same_length
+from varied.evaluate._resampling import sample_std
+from varied.evaluate._types import Data, Floats, Ints
 from varied.evaluate.estimate import Estimate
 from varied.seeding import generator
 
-__all__ = ["BINS", "Calibration", "Coverage", "Reliability", "calibration", "coverage"]
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-
-#: How many bins of equal numbers of rows.
+#: The default number of bins.
 BINS = 15
-
-#: How far the probabilities of a row may add up beside 1: float16 is that far off.
-SLACK = 2e-3
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """The points of a reliability curve, B bins of about equal numbers of rows, upwards.
-
-    Arguments:
-        confidence: Mean probability of the likeliest class, with shape (B).
-        accuracy: Share of rows of which that is the class, with shape (B).
-        low: Lower end of the 95 % interval of that share (Clopper-Pearson), with shape (B).
-        high: Its upper end, with shape (B).
-        rows: How many rows each bin has, with shape (B).
-    """
-
-    confidence: Floats
-    accuracy: Floats
-    low: Floats
-    high: Floats
-    rows: Whole
+#: How far the sum of the probabilities of a row may be from 1, which allows for float16.
+TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How good class probabilities are.
+    """The quality of class probabilities.
 
     Arguments:
-        accuracy: Share of rows of which the likeliest class is the true one.
-        confidence: Mean probability of the likeliest class: above the accuracy, it is too sure.
-        ece: Expected calibration error, a share.
-        floor: The same where the probabilities are perfect: its mean on these rows, and, for
-            its error, the spread of one draw.
-        brier: Mean over rows of the squared error, summed over classes: from 0 to 2.
-        log_loss: Mean of -log p(true class), in nats.
-        reliability: The reliability curve, to be plotted.
+        accuracy: The fraction of rows whose most probable class is the true one.
+        confidence: The mean probability of the most probable class; above the accuracy if the
+            probabilities are overconfident.
+        ece: The expected calibration error.
+        ece_floor: The mean of that error for perfectly calibrated probabilities on these rows. Its
+            standard error is the standard deviation over simulated labels.
+        brier: The mean squared error, summed over classes; from 0 to 2.
+        log_loss: The mean of -log p(true class), in nats.
     """
 
     accuracy: Estimate
     confidence: Estimate
     ece: Estimate
-    floor: Estimate
+    ece_floor: Estimate
     brier: Estimate
     log_loss: Estimate
-    reliability: Reliability
 
     def __str__(self) -> str:
         lines = (
             f"accuracy {self.accuracy}, mean confidence {self.confidence}",
-            f"calibration error {self.ece} (perfect probabilities: {self.floor})",
+            f"calibration error {self.ece} (perfect probabilities: {self.ece_floor})",
             f"Brier score {self.brier} (0 to 2)",
             f"log loss {self.log_loss} nats",
         )
@@ -82,257 +54,198 @@ class Calibration:
 
 
 def calibration(
-    probabilities: Tensor | Array,
-    truth: Tensor | Array,
-    *,
-    bins: int = BINS,
-    resamples: int = 200,
-    seed: int = 0,
+    probabilities: Data, truth: Data, *, bins: int = BINS, resamples: int = 200, seed: int = 0
 ) -> Calibration:
-    r"""Return how good class probabilities are: calibration error, Brier score, log loss.
+    r"""Return the calibration error, Brier score and log loss of class probabilities.
 
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N} \left| \mathrm{accuracy}_b -
         \mathrm{confidence}_b \right|
 
-    over bins b of about equal numbers of rows (rows of equal confidence share a bin) of the
-    probability p of the likeliest class. The standard error is from bootstrap resamples of the
-    rows within these bins' edges.
+    The bins b contain about equal numbers of rows, sorted by the probability p of the predicted
+    class; rows with the same probability share a bin. The standard error is from bootstrap
+    resamples of the rows, for fixed bins.
 
     References:
         On Calibration of Modern Neural Networks (Guo et al., 2017),
         https://arxiv.org/abs/1706.04599: the error. Mitigating Bias in Calibration Error
-        Estimation (Roelofs et al., 2022), https://arxiv.org/abs/2012.08668: why bins of equal
+        Estimation (Roelofs et al., 2022), https://arxiv.org/abs/2012.08668: why bins have equal
         mass. Verification of Forecasts Expressed in Terms of Probability (Brier, 1950). Increasing
         the Reliability of Reliability Diagrams (Bröcker and Smith, 2007),
-        https://doi.org/10.1175/WAF993.1: the floor, by resampled truth.
+        https://doi.org/10.1175/WAF993.1: the floor, by resampling labels.
 
     Warning:
         The calibration error of perfect probabilities is not 0 but about
-        :math:`\sqrt{2/\pi} \sum_b (\sum_{i \in b} p_i (1 - p_i))^{1/2} / N`: more with more bins or
-        fewer rows. So it is measured beside it, as `floor`, by drawing what is right from the
-        probabilities themselves; an error near the floor is no evidence of a fault. It looks at
-        the likeliest class alone, and a guess by base rates is calibrated too: read it beside the
-        log loss, which is infinite once a true class was given no chance.
+        :math:`\sqrt{2/\pi} \sum_b (\sum_{i \in b} p_i (1 - p_i))^{1/2} / N`; it increases with the
+        number of bins and decreases with the number of rows. It is therefore estimated as
+        ``ece_floor``, from labels sampled from the probabilities. An error close to the floor is no
+        evidence of miscalibration. The calibration error only depends on the predicted class, and
+        predicting the base rates is calibrated too: compare the log loss, which is infinite if a
+        true class has probability 0.
 
     Arguments:
-        probabilities: Of each class, with shape (N, C); each row adds up to 1.
+        probabilities: The probability of each class, with shape (N, C) and rows that sum to 1.
         truth: The true class of each row, from 0 to C - 1, with shape (N).
-        bins: How many bins.
-        resamples: Bootstrap resamples, and draws of the floor.
-        seed: Which of them.
+        bins: The number of bins.
+        resamples: The number of bootstrap resamples, and of simulated labels for the floor.
+        seed: The seed of both.
 
     Raises:
-        VariedError: If the rows are no probabilities, or the truth no classes.
+        VariedError: If rows are not probabilities, or labels are not classes.
 
     Example:
-        >>> sure = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
-        >>> found = calibration(sure, torch.tensor([0, 1]))
-        >>> found.ece.value, found.brier.value, round(found.log_loss.value, 4)
+        >>> p = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
+        >>> result = calibration(p, torch.tensor([0, 1]))
+        >>> result.ece.value, result.brier.value, round(result.log_loss.value, 4)
         (0.0, 0.5, 0.6931)
     """
-    p, known = _probabilities(probabilities), _classes(truth)
-    _fits(p, known, bins)
-    rows = np.arange(len(p))
-    sure, right = p.max(1), (p.argmax(1) == known).astype(np.float64)
-    place = _places(sure, bins)
+    p, labels = _probabilities_and_labels(probabilities, truth)
+    if bins < 1:
+        raise VariedError(f"bins={bins} must be at least 1; the default is {BINS}.")
+    n, confidence = len(p), p.max(1)
+    correct = (p.argmax(1) == labels).astype(np.float64)
+    # Rows with the same confidence have the rank of the first of them.
+    rank = np.searchsorted(np.sort(confidence), confidence, side="left")
+    bin_of = np.unique(rank * bins // n, return_inverse=True)[1].reshape(-1)
+
+    def ece(rows: Ints | slice, correct: Floats) -> float:
+        gap = np.bincount(bin_of[rows], (correct - confidence)[rows])
+        return float(np.abs(gap).sum() / n)
+
     errors, floors = [], []
     for index in range(resamples):
         noise = generator(seed, "calibration", index)
-        some = torch.randint(len(p), (len(p),), generator=noise).numpy()
-        errors.append(_gap(place[some], right[some] - sure[some]))
-        drawn = torch.rand(len(p), generator=noise, dtype=torch.float64).numpy() < sure
-        floors.append(_gap(place, drawn - sure))
+        errors.append(ece(torch.randint(n, (n,), generator=noise).numpy(), correct))
+        simulated = torch.rand(n, generator=noise, dtype=torch.float64).numpy() < confidence
+        floors.append(ece(slice(None), simulated.astype(np.float64)))
+    # Not scikit-learn's log_loss and brier_score_loss: they return no values of single rows, and
+    # the former clips probabilities of 0.
     with np.errstate(divide="ignore"):
-        nats = -np.log(p[rows, known])
-    # A class of no chance that came true: the mean is infinite, and has no standard error.
+        nats = -np.log(p[np.arange(n), labels])
+    squared_error = ((p - np.eye(p.shape[1])[labels]) ** 2).sum(1)
     return Calibration(
-        accuracy=_mean(right),
-        confidence=_mean(sure),
-        ece=Estimate(_gap(place, right - sure), _spread(errors), len(p)),
-        floor=Estimate(float(np.mean(floors)) if floors else math.nan, _spread(floors), len(p)),
-        brier=_mean(((p - np.eye(p.shape[1])[known]) ** 2).sum(1)),
+        accuracy=_mean(correct),
+        confidence=_mean(confidence),
+        ece=Estimate(ece(slice(None), correct), float(sample_std(errors)), n),
+        ece_floor=Estimate(
+            float(np.mean(floors)) if floors else math.nan, float(sample_std(floors)), n
+        ),
+        brier=_mean(squared_error),
         log_loss=_mean(nats),
-        reliability=_reliability(place, sure, right),
     )
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many intervals hold the truth.
+    """The coverage of intervals.
 
     Arguments:
-        share: Share of the intervals that hold the truth, their ends included.
-        low: Lower end of the Clopper-Pearson interval of that share.
-        high: Its upper end.
-        confidence: Of that interval.
-        below: Share of rows whose truth lies below the interval.
-        above: Share of rows whose truth lies above it.
-        width: Mean width of the intervals, in units of the truth.
+        coverage: The fraction of intervals that contain the true value, ends included.
+        ci_low: The lower end of the Clopper-Pearson interval of that fraction.
+        ci_high: The upper end of that interval.
+        confidence: The confidence level of that interval.
+        below: The fraction of rows whose true value is below the interval.
+        above: The fraction of rows whose true value is above the interval.
+        width: The mean width of the intervals, in units of the true value.
     """
 
-    share: Estimate
-    low: float
-    high: float
+    coverage: Estimate
+    ci_low: float
+    ci_high: float
     confidence: float
     below: float
     above: float
     width: float
 
     def __str__(self) -> str:
-        sure = f"{self.low:.3f} to {self.high:.3f} with confidence {self.confidence:g}"
-        return f"coverage {self.share} ({sure}), mean width {self.width:.4g}"
+        interval = f"{100 * self.confidence:g} % CI {self.ci_low:.3f} to {self.ci_high:.3f}"
+        return f"coverage {self.coverage} ({interval}), mean width {self.width:.4g}"
 
 
-def coverage(
-    low: Tensor | Array, high: Tensor | Array, truth: Tensor | Array, *, confidence: float = 0.95
-) -> Coverage:
-    """Return how many intervals hold the truth, with an interval for that share that always holds.
+def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) -> Coverage:
+    """Return the fraction of intervals that contain the true value, with an exact interval.
 
-    Intervals that promise 90 % and keep it show a share of which the Clopper-Pearson interval
-    holds 0.9, at least as often as `confidence` says, for any number of rows.
+    If intervals have a coverage of 90 %, the Clopper-Pearson interval contains 0.9 with at least
+    the given confidence, for any number of rows.
 
     References:
         The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial (Clopper
         and Pearson, 1934), https://doi.org/10.1093/biomet/26.4.404
 
     Warning:
-        The right share is cheap: intervals as wide as the data have it. Compare the widths of
-        those that have it, and look whether the misses lie on one side. Rows must be independent,
-        so give cells of one row in calls of their own, a column each.
+        Coverage alone is easy: wide intervals have it. Compare the widths of intervals with the
+        right coverage, and check whether the misses are on one side. Rows must be independent, so
+        use a separate call for each column of a table.
 
     Arguments:
-        low: Lower end of each interval, with shape (N); minus infinity where there is none.
-        high: Upper end of each interval, with shape (N); infinity where there is none.
-        truth: What is true, with shape (N).
-        confidence: Of the interval of the share.
+        low: The lower end of each interval, with shape (N); may be minus infinity.
+        high: The upper end of each interval, with shape (N); may be infinity.
+        truth: The true values, with shape (N).
+        confidence: The confidence level of the Clopper-Pearson interval.
 
     Raises:
-        VariedError: If an interval is upside down, a number is NaN, or the shapes do not fit.
+        VariedError: If the ends of an interval are reversed, a value is NaN, or the shapes differ.
 
     Example:
-        >>> found = coverage(torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0.5, 1.0, 2.0]))
-        >>> found.share.value, found.above, found.width
+        >>> result = coverage(torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0.5, 1.0, 2.0]))
+        >>> result.coverage.value, result.above, result.width
         (0.75, 0.25, 1.0)
     """
+    from scipy.stats import binomtest
+
     if not 0 < confidence < 1:
-        raise VariedError(f"confidence={confidence} is no share: give a number between 0 and 1.")
-    a, b = _column(low, "lower ends", infinite=True), _column(high, "upper ends", infinite=True)
-    known = _column(truth, "truth")
-    if not len(a) == len(b) == len(known):
-        found = f"{len(a):,} lower ends, {len(b):,} upper ends and {len(known):,} rows of truth"
-        raise VariedError(f"There are {found}: give one of each for each row.")
-    crossed = np.flatnonzero(a > b)
-    if len(crossed):
+        raise VariedError(f"confidence={confidence} must be between 0 and 1.")
+    a, b = (
+        as_column(ends, f"{name} ends", allow_infinite=True)
+        for ends, name in ((low, "lower"), (high, "upper"))
+    )
+    values = as_column(truth, "true values")
+    check_same_length(a, b, ("lower ends", "upper ends"))
+    check_same_length(a, values, ("intervals", "true values"))
+    reversed_rows = np.flatnonzero(a > b)
+    if len(reversed_rows):
+        row = reversed_rows[0]
         raise VariedError(
-            f"The interval of row {crossed[0]} ends at {b[crossed[0]]:g}, below its start at "
-            f"{a[crossed[0]]:g}: give the lower ends first."
+            f"The interval of row {row} ends at {b[row]:g}, below its start at {a[row]:g}: give "
+            "the lower ends first."
         )
-    inside = (a <= known) & (known <= b)
-    hits, rows = np.array([inside.sum()], float), np.array([len(inside)])
-    start, end = _interval(hits, rows, confidence)
+    inside = (a <= values) & (values <= b)
+    ends = binomtest(int(inside.sum()), len(inside)).proportion_ci(confidence, method="exact")
     return Coverage(
-        share=_mean(inside.astype(np.float64)),
-        low=float(start[0]),
-        high=float(end[0]),
+        coverage=_mean(inside.astype(np.float64)),
+        ci_low=float(ends.low),
+        ci_high=float(ends.high),
         confidence=confidence,
-        below=float((known < a).mean()),
-        above=float((known > b).mean()),
+        below=float((values < a).mean()),
+        above=float((values > b).mean()),
         width=float((b - a).mean()),
     )
-
-
-def _places(sure: Floats, bins: int) -> Whole:
-    """Return the bin of each row by its rank; rows of one confidence share that of the first."""
-    rank = np.searchsorted(np.sort(sure), sure, side="left")
-    _, place = np.unique(rank * bins // len(sure), return_inverse=True)
-    return np.asarray(place.reshape(-1), dtype=np.int64)
-
-
-def _gap(place: Whole, excess: Floats) -> float:
-    """Return the calibration error of rows in bins, each right (1) or wrong (0) less how sure."""
-    return float(np.abs(np.bincount(place, excess)).sum() / len(excess))
-
-
-def _reliability(place: Whole, sure: Floats, right: Floats) -> Reliability:
-    rows, hits = np.bincount(place), np.bincount(place, right).astype(np.float64)
-    low, high = _interval(hits, rows, 0.95)
-    return Reliability(np.bincount(place, sure) / rows, hits / rows, low, high, rows)
-
-
-def _interval(hits: Floats, rows: Whole, confidence: float) -> tuple[Floats, Floats]:
-    """Return the ends of the Clopper-Pearson interval of a share; NaN stands for 0 or 1."""
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, hits, rows - hits + 1)
-    high = beta.ppf(1 - tail, hits + 1, rows - hits)
-    return np.nan_to_num(low, nan=0.0), np.nan_to_num(high, nan=1.0)
 
 
 def _mean(values: Floats) -> Estimate:
     return Estimate.of(torch.from_numpy(values))
 
 
-def _spread(drawn: list[float]) -> float:
-    return float(np.std(drawn, ddof=1)) if len(drawn) > 1 else math.nan
-
-
-# What is let in
-
-
-def _probabilities(given: Tensor | Array) -> Floats:
-    rows = given.detach().cpu().double() if isinstance(given, Tensor) else given
-    p = np.asarray(rows, dtype=np.float64)
-    if p.ndim != 2 or not len(p) or p.shape[1] < 2:
+def _probabilities_and_labels(probabilities: Data, truth: Data) -> tuple[Floats, Ints]:
+    """Return valid probabilities of two or more classes, and the class of each row."""
+    p, labels = as_table(probabilities, "probabilities").numpy(), as_array(truth)
+    if p.shape[1] < 2:
+        raise VariedError("There is one column of probabilities: give one for each class.")
+    invalid = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > TOLERANCE))
+    if len(invalid):
         raise VariedError(
-            f"The probabilities have shape {p.shape}: give (N, C), one for each of 2 or more "
-            "classes; for p of the one of two, give 1 - p beside it."
+            f"The probabilities of row {invalid[0]} are negative or do not sum to 1 "
+            f"({len(invalid):,} such rows): apply softmax if they are logits."
         )
-    # Written so that NaN is refused too.
-    fits = (p >= 0).all(1) & (np.abs(p.sum(1) - 1) <= SLACK)
-    if not fits.all():
+    if labels.ndim != 1 or labels.dtype.kind not in "biu":
         raise VariedError(
-            f"Row {np.flatnonzero(~fits)[0]} holds no probabilities that add up to 1 "
-            f"({int((~fits).sum()):,} such rows): apply softmax if they are logits."
+            f"The labels have shape {labels.shape} and type {labels.dtype}: give the class of each "
+            "row as an integer."
         )
-    return p
-
-
-def _classes(given: Tensor | Array) -> Whole:
-    known = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
-    if known.ndim != 1 or known.dtype.kind not in "biu":
+    check_same_length(p, labels, ("rows of probabilities", "labels"))
+    unknown = np.flatnonzero((labels < 0) | (labels >= p.shape[1]))
+    if len(unknown):
         raise VariedError(
-            f"The truth has shape {known.shape} and type {known.dtype}: give the class of each "
-            "row as a whole number, from 0 up."
+            f"Row {unknown[0]} has class {labels[unknown[0]]}, but the columns are classes 0 to "
+            f"{p.shape[1] - 1}."
         )
-    return known.astype(np.int64)
-
-
-def _fits(p: Floats, known: Whole, bins: int) -> None:
-    if len(p) != len(known):
-        raise VariedError(
-            f"There are {len(p):,} rows of probabilities and {len(known):,} of truth: "
-            "give one for each."
-        )
-    bad = np.flatnonzero((known < 0) | (known >= p.shape[1]))
-    if len(bad):
-        raise VariedError(
-            f"Row {bad[0]} is of class {known[bad[0]]}, and there are probabilities of classes 0 "
-            f"to {p.shape[1] - 1}: number the classes as the columns are."
-        )
-    if bins < 1:
-        raise VariedError(f"bins={bins} holds no row: give 1 or more; {BINS} is usual.")
-
-
-def _column(given: Tensor | Array, what: str, *, infinite: bool = False) -> Floats:
-    rows = given.detach().cpu().double() if isinstance(given, Tensor) else given
-    column = np.asarray(rows, dtype=np.float64)
-    if column.ndim != 1 or not column.size:
-        raise VariedError(
-            f"The {what} have shape {column.shape}: give one column, a number for each row."
-        )
-    bad = np.flatnonzero(np.isnan(column) if infinite else ~np.isfinite(column))
-    if len(bad):
-        raise VariedError(
-            f"Row {bad[0]} of the {what} is {column[bad[0]]} ({len(bad):,} such rows): "
-            "leave those rows out and say so."
-        )
-    return column
+    return p, labels.astype(np.int64)

@@ -1,58 +1,53 @@
-"""What each column of a table costs: so that none drowns the others unseen."""
+"""The negative log-likelihood of each column of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-import torch
 from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.distributions import TableRow, base_distribution
 from varied.errors import VariedError
+from varied.evaluate._batches import Load, map_batches
 from varied.evaluate.estimate import Estimate
 from varied.models import LatentModel
-from varied.runtime import eval_float32
-from varied.seeding import seeded
-
-__all__ = ["column_costs"]
 
 
-def column_costs(
+def column_nll(
     model: LatentModel,
-    load: Callable[[Tensor], Tensor],
-    rows: Iterable[Batch],
+    load: Load,
+    batches: Iterable[Batch],
     names: Sequence[str],
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    r"""Return -log p of each column given the code, in nats: together they are the reconstruction.
+    r"""Return -log p of each column given the code, in nats. Their sum is the reconstruction.
 
     .. math:: -E_{q(z \mid x)} \log p(x_j \mid z)
 
-    A number counts by the density of its score, so that it may be below 0 where it is told well; a
-    category by its probability, from 0 up. A gap counts by the probability that there is one.
+    A numeric cell contributes the log-density of its standardized value, so its term can be
+    negative; a categorical cell contributes the log-probability of its level, and a missing cell
+    that of being missing.
 
     Arguments:
-        model: A model of tables; neither it nor torch's random state is changed.
-        load: From stored rows to data.
-        rows: Batches in order.
-        names: The columns that it learned, in order.
-        seed: Which draws of the codes.
+        model: A model of a table. It is not changed, and neither is the random state of PyTorch.
+        load: The function from stored rows to model inputs.
+        batches: The rows, iterated once.
+        names: The names of the columns, in the order of the codec.
+        seed: The seed of the samples of the codes.
 
     Raises:
-        VariedError: If the model's data are no table.
+        VariedError: If the likelihood is not that of a table.
     """
-    found = []
-    with eval_float32(model):
-        for index, batch in enumerate(rows):
-            with seeded(seed, "evaluate", index):
-                moved = batch.to(next(model.parameters()).device)
-                trace = model(load(moved.x), moved.c, moved.mask)
-            law = base_distribution(trace.px)
-            if not isinstance(law, TableRow):
-                raise VariedError("Only a model of a table has columns: train one on a table.")
-            by = law.layout.sum_by_column(-law.log_prob(trace.x))
-            found.append(torch.stack([trace.expect(part) for part in by.unbind(-1)], 1).cpu())
-    costs = torch.cat(found).double().unbind(1)
-    return {name: Estimate.of(cost) for name, cost in zip(names, costs, strict=True)}
+
+    def nll(batch: Batch) -> tuple[Tensor, ...]:
+        trace = model(batch.x, batch.c, batch.mask)
+        px = base_distribution(trace.px)
+        if not isinstance(px, TableRow):
+            raise VariedError("Only a model of a table has columns: train one on a table.")
+        by_column = px.layout.sum_by_column(-px.log_prob(trace.x))
+        return tuple(trace.expect(column) for column in by_column.unbind(-1))
+
+    columns = map_batches(nll, model, load, batches, seed=seed, purpose="evaluate")
+    return {name: Estimate.of(nats) for name, nats in zip(names, columns, strict=True)}

@@ -1,297 +1,254 @@
-"""How close the rows of a made table are to training rows, beside held-out rows."""
+"""Distance to the closest record (DCR) of the generated rows of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from varied.errors import VariedError
+from varied.evaluate._resampling import bootstrap_std
+from varied.evaluate._types import Array, Bools, Floats, Ints
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.tabular import Column, columns_of, spread_of
-from varied.seeding import generator, permutation
+from varied.evaluate.memorization import LEVEL, PercentileTest, check_enough_rows, percentile_test
+from varied.evaluate.tabular import Column, shared_columns
+from varied.seeding import permutation
 
-__all__ = ["DCRCentile", "DCRResult", "distance_to_closest_record"]
+if TYPE_CHECKING:
+    import pandas as pd
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-#: Distances of one chunk: 32 MB in float32.
+#: Distances in one chunk: 32 MB in float32.
 CHUNK = 2**23
-
-#: Fewer rows than these tell nothing of the 1 % that are closest.
-LEAST = 20
-
-#: How often rows that are no copies may be flagged, at most.
-LEVEL = 0.01
-
-#: How the three tables are called in complaints.
-NAMES = ("training", "held-out", "made")
-
-
-@dataclass(frozen=True)
-class DCRCentile:
-    """The share of made rows closer to a training row than that centile of held-out rows is.
-
-    Arguments:
-        centile: Which, in percent.
-        edge: The distance there.
-        share: The share of made rows that are closer.
-        expected: What it is on average where made rows are as close as held-out rows.
-        p: How likely so large a share is then; exact.
-    """
-
-    centile: int
-    edge: float
-    share: Estimate
-    expected: float
-    p: float
+#: The percentiles of the distances of held-out rows that generated rows are compared with.
+PERCENTILES = (1, 5)
 
 
 @dataclass(frozen=True)
 class DCRResult:
-    """How close made rows are to training rows, beside held-out rows, which are no copies.
+    """Distances of generated rows to the closest training row, compared with held-out rows.
 
     Arguments:
-        made: The median distance of a made row to its closest training row.
-        held: The median distance of a held-out row to its closest training row.
-        copies_made: The share of made rows that equal a training row in every cell.
-        copies_held: The share of held-out rows that do.
-        copies_p: How likely so many more copies among the made rows are by chance (Fisher).
-        near: The share of made rows beyond the 1st and the 5th centile of the held-out rows.
-        rows: Which made rows were measured, int64 with shape (M).
+        median: The median distance of generated rows.
+        median_held_out: The median distance of held-out rows.
+        copies: The fraction of generated rows that equal a training row in every cell.
+        copies_held_out: The fraction of held-out rows that do.
+        copies_p: The p-value of Fisher's exact test for more copies among generated rows.
+        percentiles: The fractions of generated rows below the 1st and 5th percentile of the
+            held-out rows, with their tests.
+        rows: Which generated rows were measured, int64 with shape (M).
         index: The closest training row of each, int64 with shape (M).
-        distance: How far it is, float64 with shape (M), exactly 0 for a copy.
-        n_made: How many made rows were measured.
-        n_held: How many held-out rows were.
-        n_train: Against how many training rows.
+        distance: Its distance, float64 with shape (M), exactly 0 for copies.
+        n_generated: The number of generated rows.
+        n_held_out: The number of held-out rows.
+        n_train: The number of training rows.
     """
 
-    made: Estimate
-    held: Estimate
-    copies_made: Estimate
-    copies_held: Estimate
+    median: Estimate
+    median_held_out: Estimate
+    copies: Estimate
+    copies_held_out: Estimate
     copies_p: float
-    near: tuple[DCRCentile, ...]
+    percentiles: tuple[PercentileTest, ...]
     rows: Ints = field(compare=False, repr=False)
     index: Ints = field(compare=False, repr=False)
     distance: Floats = field(compare=False, repr=False)
-    n_made: int
-    n_held: int
+    n_generated: int
+    n_held_out: int
     n_train: int
 
     @property
-    def close(self) -> bool:
-        """Whether made rows are closer to training rows, or equal them more often, than chance."""
-        tests = [self.copies_p, *(one.p for one in self.near)]
-        return len(tests) * min(tests) < LEVEL
+    def is_close(self) -> bool:
+        """Whether generated rows are significantly closer to training rows, or more often equal."""
+        p_values = [self.copies_p, *(test.p_value for test in self.percentiles)]
+        return len(p_values) * min(p_values) < LEVEL
 
     def __str__(self) -> str:
-        near = ", ".join(
-            f"{100 * one.share.value:.1f} % within centile {one.centile} (p = {one.p:.2g})"
-            for one in self.near
-        )
-        copies = (
-            f"{100 * self.copies_made.value:.1f} % against {100 * self.copies_held.value:.1f} %"
+        tests = ", ".join(
+            f"{100 * test.share.value:.1f} % below percentile {test.percentile} "
+            f"(p = {test.p_value:.2g})"
+            for test in self.percentiles
         )
         return (
-            f"closest training row at {self.made.value:.3g} for made rows, {self.held.value:.3g} "
-            f"for held-out rows; exact copies {copies}; {near}"
+            f"median distance to the closest training row {self.median.value:.3g}, for held-out "
+            f"rows {self.median_held_out.value:.3g}; exact copies {100 * self.copies.value:.1f} %, "
+            f"for held-out rows {100 * self.copies_held_out.value:.1f} %; {tests}"
         )
 
 
 def distance_to_closest_record(
-    made: pd.DataFrame,
-    real_train: pd.DataFrame,
-    real_held: pd.DataFrame,
+    generated: pd.DataFrame,
+    train: pd.DataFrame,
+    held_out: pd.DataFrame,
     *,
-    most: int = 10_000,
-    most_training: int = 50_000,
+    max_rows: int = 10_000,
+    max_train_rows: int = 50_000,
     resamples: int = 100,
     seed: int = 0,
 ) -> DCRResult:
-    r"""Return how close made rows are to training rows, beside rows that were never trained on.
+    r"""Return the distances of generated rows to the closest training row.
 
-    The distance is the mean over the columns, in [0, 1] but for numbers beyond the training range,
+    The distance is the mean over columns,
 
     .. math:: d(x, y) = \frac1D \sum_j d_j, \qquad d_j = \frac{|x_j - y_j|}{\max_j - \min_j}
         \quad\text{or}\quad [x_j \ne y_j]
 
-    for numbers and dates, by the range of the training rows, or for categories and booleans; a
-    missing cell is 0 from a missing one and 1 from a value. The p-value of a share counts that the
-    centile of n held-out rows is itself uncertain: any order of made and held-out rows is as likely
-    as any other, which gives a hypergeometric distribution. (A binomial one with the centile taken
-    as known flags honest rows too often: 6 % of times at a level of 1 %, for 1,000 rows of each.)
+    the former for numbers and dates, relative to the range of the training rows, the latter for
+    categories and booleans. A missing cell has distance 0 from a missing cell and 1 from a value.
 
     References:
         A General Coefficient of Similarity and Some of Its Properties (Gower, 1971),
-        https://doi.org/10.2307/2528823: the distance, but that missing cells are left out there.
-        The DCR tests of synthetic data, with a baseline of held-out rows: Holdout-Based Fidelity
-        and Privacy Assessment of Mixed-Type Synthetic Data (Platzer and Reutterer, 2021),
-        https://arxiv.org/abs/2104.00635.
+        https://doi.org/10.2307/2528823: the distance, except that Gower ignores missing cells.
+        Holdout-Based Fidelity and Privacy Assessment of Mixed-Type Synthetic Data (Platzer and
+        Reutterer, 2021), https://arxiv.org/abs/2104.00635: the comparison with held-out rows.
 
     Warning:
-        Nothing found is no proof of privacy: one leaked row among thousands moves no share. The
-        held-out rows must be from the same source and no part of the training. Where over 1 % of
-        them equal a training row, no made row can be closer; then the share of exact copies tells.
+        A negative result is no proof of privacy: one leaked row among thousands changes nothing.
+        Held-out rows must be from the same source and not used for training. If more than 1 % of
+        them equal a training row, no generated row can be closer; then compare the exact copies.
 
     Arguments:
-        made: Made rows.
-        real_train: The rows that the model was trained on.
-        real_held: Real rows that it never saw, as many as were made serve best.
-        most: Of more made or held-out rows than these, so many are drawn for the distances.
-        most_training: The same for training rows; exact copies are sought among all rows.
-        resamples: Bootstrap resamples for the standard errors of medians and shares.
-        seed: Which rows and resamples.
+        generated: Generated rows.
+        train: The rows that the model was trained on.
+        held_out: Real rows that it was not trained on, ideally as many as generated rows.
+        max_rows: The largest number of generated and of held-out rows whose distance is computed.
+        max_train_rows: The largest number of training rows for distances. Exact copies are
+            searched among all rows.
+        resamples: The number of bootstrap resamples for the standard errors.
+        seed: The seed of the rows and resamples.
 
     Returns:
-        The figures, and the closest training row of each made row that was measured.
+        The distances with their tests, and the closest training row of each generated row.
 
     Raises:
-        VariedError: If the columns or their kinds differ, or a table has fewer than 20 rows.
+        VariedError: If the columns or their types differ, or a table has fewer than 20 rows.
 
     Example:
+        >>> import pandas as pd
         >>> real = pd.DataFrame({"a": np.random.default_rng(0).normal(size=300)})
-        >>> distance_to_closest_record(real[:100], real[:100], real[200:]).copies_made.value
+        >>> distance_to_closest_record(real[:100], real[:100], real[200:]).copies.value
         1.0
-        >>> distance_to_closest_record(real[100:200], real[:100], real[200:]).close
+        >>> distance_to_closest_record(real[100:200], real[:100], real[200:]).is_close
         False
     """
-    frames = (real_train, real_held, made)
-    columns = columns_of(frames, NAMES)
-    for frame, name in zip(frames, NAMES, strict=True):
-        if len(frame) < LEAST:
-            raise VariedError(
-                f"{len(frame)} {name} rows are too few to tell a copy: give {LEAST} at least, "
-                "and some hundreds for a test that finds a few."
-            )
-    kept = [
-        _thinned(len(frame), limit, seed, name)
-        for frame, limit, name in zip(frames, (most_training, most, most), NAMES, strict=True)
+    from scipy import stats
+
+    frames = {"training": train, "held-out": held_out, "generated": generated}
+    columns = shared_columns(frames)
+    check_enough_rows({name: len(frame) for name, frame in frames.items()})
+    limits = (max_train_rows, max_rows, max_rows)
+    purposes = ("training", "held-out", "made")
+    rows = [
+        _subsample(len(frame), limit, seed, purpose)
+        for frame, limit, purpose in zip(frames.values(), limits, purposes, strict=True)
     ]
-    train, held, some = _mixed(columns, kept)
-    index = some.nearest(train)
-    far_made, far_held = some.apart(train, index), held.apart(train, held.nearest(train))
-    copied, honest = _copied(columns, 2), _copied(columns, 1)
-    counts = [[int(which.sum()), int((~which).sum())] for which in (copied, honest)]
-    again = (
-        _drawn(far_made, resamples, seed, "made"),
-        _drawn(far_held, resamples, seed, "held-out"),
-    )
-    median = [
-        Estimate(float(np.median(far)), spread_of(np.median(drawn, axis=1)), len(far))
-        for far, drawn in zip((far_made, far_held), again, strict=True)
-    ]
+    train_rows, held_out_rows, generated_rows = _mixed_rows(columns, rows)
+    index = generated_rows.nearest(train_rows)
+    distance = generated_rows.distance(train_rows, index)
+    held_out_distance = held_out_rows.distance(train_rows, held_out_rows.nearest(train_rows))
+    copies, copies_held_out = _is_copy(columns, 2), _is_copy(columns, 1)
+    table = [[int(copied.sum()), int((~copied).sum())] for copied in (copies, copies_held_out)]
     return DCRResult(
-        made=median[0],
-        held=median[1],
-        copies_made=Estimate.of(copied),
-        copies_held=Estimate.of(honest),
-        copies_p=float(stats.fisher_exact(counts, alternative="greater").pvalue),
-        near=tuple(_near(far_made, far_held, centile, again) for centile in (1, 5)),
-        rows=kept[2],
-        index=kept[0][index],
-        distance=far_made,
-        n_made=len(far_made),
-        n_held=len(far_held),
-        n_train=len(kept[0]),
+        median=_median(distance, resamples, seed, "closest made"),
+        median_held_out=_median(held_out_distance, resamples, seed, "closest held-out"),
+        copies=Estimate.of(torch.from_numpy(copies)),
+        copies_held_out=Estimate.of(torch.from_numpy(copies_held_out)),
+        copies_p=float(stats.fisher_exact(table, alternative="greater").pvalue),
+        percentiles=tuple(
+            percentile_test(distance, held_out_distance, percentile, resamples, seed, "closest")
+            for percentile in PERCENTILES
+        ),
+        rows=rows[2],
+        index=rows[0][index],
+        distance=distance,
+        n_generated=len(distance),
+        n_held_out=len(held_out_distance),
+        n_train=len(rows[0]),
     )
+
+
+def _subsample(n: int, limit: int, seed: int, purpose: str) -> Ints:
+    rows = permutation(n, seed, f"closest {purpose}")[:limit] if n > limit else torch.arange(n)
+    indices: Ints = rows.sort().values.numpy()
+    return indices
+
+
+def _median(distance: Floats, resamples: int, seed: int, purpose: str) -> Estimate:
+    n = len(distance)
+    error = bootstrap_std(lambda rows: np.median(distance[rows]), n, resamples, seed, purpose)
+    return Estimate(float(np.median(distance)), error, n)
+
+
+def _is_copy(columns: Sequence[Column], table: int) -> Bools:
+    """Return which rows of a table equal a row of the first table in every cell."""
+    train, rows = (np.stack([column.codes[k] for column in columns], 1) for k in (0, table))
+    known = {row.tobytes() for row in train}
+    return np.array([row.tobytes() in known for row in rows])
 
 
 @dataclass(frozen=True)
-class _Mixed:
-    """Rows of a table: numbers in parts of the training range, NaN missing, and codes."""
+class _MixedRows:
+    """Rows of a table for Gower's distance.
+
+    Arguments:
+        numbers: Numbers relative to the training range, NaN where missing, with shape (N, A).
+        codes: Codes of categories, with shape (N, B).
+        incomplete: The columns of numbers with missing cells in any table.
+    """
 
     numbers: Floats
     codes: Ints
-    holes: Ints
+    incomplete: Ints
 
-    def nearest(self, training: _Mixed) -> Ints:
-        """Return which training row is closest to each row."""
-        theirs, found = training._tensors(), []
-        step = max(CHUNK // len(training.numbers), 1)
-        for mine in zip(*(part.split(step) for part in self._tensors()), strict=True):
-            apart = torch.cdist(mine[0], theirs[0], p=1) + torch.cdist(mine[1], theirs[1], p=0)
-            # A number against a hole counts 1 among the codes, and nothing among the numbers.
-            apart.addmm_(mine[2], theirs[3].T, alpha=-1)
-            apart.addmm_(mine[3], theirs[2].T, alpha=-1)
-            found.append(apart.argmin(1))
-        return torch.cat(found).numpy()
+    def nearest(self, train: _MixedRows) -> Ints:
+        """Return the closest training row of each row."""
+        step, others = max(CHUNK // len(train.numbers), 1), train._tensors()
+        parts = []
+        for rows in zip(*(tensor.split(step) for tensor in self._tensors()), strict=True):
+            distance = torch.cdist(rows[0], others[0], p=1) + torch.cdist(rows[1], others[1], p=0)
+            # A number and a missing cell differ by 1 in the codes, so not in the numbers.
+            distance.addmm_(rows[2], others[3].T, alpha=-1)
+            distance.addmm_(rows[3], others[2].T, alpha=-1)
+            parts.append(distance.argmin(1))
+        return torch.cat(parts).numpy()
 
     def _tensors(self) -> tuple[Tensor, ...]:
-        """Return numbers with 0 for holes, codes and holes, holes, and numbers where holes are."""
+        """Return numbers with 0 for missing ones; codes with flags of missing numbers; these
+        flags; and the absolute values of the numbers in the same columns.
+        """
         numbers = torch.from_numpy(np.nan_to_num(self.numbers)).float()
-        missing = torch.from_numpy(np.isnan(self.numbers[:, self.holes])).float()
+        missing = torch.from_numpy(np.isnan(self.numbers[:, self.incomplete])).float()
         codes = torch.cat([torch.from_numpy(self.codes).float(), missing], 1)
-        return numbers, codes, missing, (1 - missing) * numbers[:, self.holes].abs()
+        return numbers, codes, missing, (1 - missing) * numbers[:, self.incomplete].abs()
 
-    def apart(self, training: _Mixed, index: Ints) -> Floats:
-        """Return the distance of each row to that training row, in float64."""
-        x, y = self.numbers, training.numbers[index]
-        gap = np.where(np.isnan(x) | np.isnan(y), np.isnan(x) != np.isnan(y), np.abs(x - y))
-        count = gap.sum(1) + (self.codes != training.codes[index]).sum(1)
-        apart: Floats = count / (x.shape[1] + self.codes.shape[1])
-        return apart
+    def distance(self, train: _MixedRows, index: Ints) -> Floats:
+        """Return the distance of each row to the training row with that index, in float64."""
+        x, y = self.numbers, train.numbers[index]
+        either = np.isnan(x) | np.isnan(y)
+        by_number = np.where(either, np.isnan(x) != np.isnan(y), np.abs(x - y)).sum(1)
+        total = by_number + (self.codes != train.codes[index]).sum(1)
+        mean: Floats = total / (x.shape[1] + self.codes.shape[1])
+        return mean
 
 
-def _mixed(columns: Sequence[Column], kept: Sequence[Ints]) -> list[_Mixed]:
-    """Return the kept rows of each table; the first one's are the training rows."""
-    scaled, codes = [], []
-    for one in columns:
-        known = one.values[0][np.isfinite(one.values[0])] if one.values else np.empty(0)
+def _mixed_rows(columns: Sequence[Column], rows: Sequence[Ints]) -> list[_MixedRows]:
+    """Return the given rows of each table; the first table has the training rows."""
+    numbers, codes = [], []
+    for column in columns:
+        known = column.values[0][np.isfinite(column.values[0])] if column.values else np.empty(0)
         if len(known) and np.ptp(known) > 0:
-            scaled.append([(part - known.min()) / np.ptp(known) for part in one.values])
-        else:  # a number that never varies is equal or is not, as a category is
-            codes.append(one.codes)
-    # Empty stacks keep their shape: (N, 0) where all columns are numbers, or none is.
-    numbers = [
-        np.array([p[k][rows] for p in scaled]).reshape(-1, len(rows)).T
-        for k, rows in enumerate(kept)
-    ]
-    kinds = [
-        np.array([p[k][rows] for p in codes], np.int64).reshape(-1, len(rows)).T
-        for k, rows in enumerate(kept)
-    ]
-    holes = np.flatnonzero(np.any([np.isnan(part).any(0) for part in numbers], axis=0))
-    return [_Mixed(*both, holes) for both in zip(numbers, kinds, strict=True)]
+            numbers.append([(part - known.min()) / np.ptp(known) for part in column.values])
+        else:  # a constant number is compared like a category
+            codes.append(column.codes)
 
+    def stacked(parts: Sequence[Sequence[Array]], table: int, dtype: type) -> Array:
+        selected = [part[table][rows[table]] for part in parts]
+        # The reshape keeps the number of rows if there are no such columns.
+        return np.array(selected, dtype).reshape(-1, len(rows[table])).T
 
-def _copied(columns: Sequence[Column], index: int) -> Tensor:
-    """Return which rows of a table equal a training row, the first table's, in every cell."""
-    training, rows = (np.stack([one.codes[k] for one in columns], 1) for k in (0, index))
-    known = {row.tobytes() for row in training}
-    return torch.tensor([row.tobytes() in known for row in rows])
-
-
-def _thinned(n: int, most: int, seed: int, name: str) -> Ints:
-    rows = permutation(n, seed, f"closest {name}")[:most] if n > most else torch.arange(n)
-    kept: Ints = rows.sort().values.numpy()
-    return kept
-
-
-def _drawn(values: Floats, resamples: int, seed: int, name: str) -> Floats:
-    """Return the values of rows drawn with repeats, with shape (resamples, N)."""
-    noise = generator(seed, f"closest {name}")
-    rows = torch.randint(len(values), (resamples, len(values)), generator=noise)
-    drawn: Floats = values[rows.numpy()]
-    return drawn
-
-
-def _near(made: Floats, held: Floats, centile: int, again: tuple[Floats, Floats]) -> DCRCentile:
-    """Return the share of made distances below that centile of held-out ones, and its p-value."""
-    m, n = len(made), len(held)
-    rank = max(centile * (n + 1) // 100, 1)
-    edge = np.sort(held)[rank - 1]
-    closer = int((made < edge).sum())
-    # So many made rows come before the rank if, of the first `closer + rank - 1` of all, fewer
-    # than `rank` are held out; any order of all is as likely as any other.
-    p = stats.hypergeom.cdf(rank - 1, m + n, n, closer + rank - 1) if closer else 1.0
-    edges = np.partition(again[1], rank - 1, axis=1)[:, rank - 1, None]
-    share = Estimate(closer / m, spread_of((again[0] < edges).mean(1)), m)
-    return DCRCentile(centile, float(edge), share, rank / (n + 1), float(p))
+    tables = range(len(rows))
+    all_numbers = [stacked(numbers, table, np.float64) for table in tables]
+    incomplete = np.flatnonzero(np.any([np.isnan(part).any(0) for part in all_numbers], axis=0))
+    return [_MixedRows(all_numbers[t], stacked(codes, t, np.int64), incomplete) for t in tables]

@@ -1,41 +1,35 @@
-"""Distances between all rows of two tables, in chunks that fit in memory, and nearest rows."""
+"""Euclidean distances between the rows of two tables, in chunks, and nearest rows."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.errors import VariedError
+from varied.evaluate._checks import as_table_pair
+from varied.evaluate._types import Data
 
-__all__ = ["ROUNDING", "nearest", "pair", "squares", "to_nearest"]
-
-Array = npt.NDArray[Any]
-
-#: Distances of one chunk: 64 MB in float64.
+#: Distances in one chunk: 64 MB in float64.
 CHUNK = 2**23
-
-#: What rounding may do to a squared distance, in parts of the squared lengths of its two rows.
+#: The rounding error of a squared distance, relative to the squared norms of its two rows.
 ROUNDING = 1e-12
 
 
-def nearest(made: Tensor | Array, training: Tensor | Array) -> tuple[Tensor, Tensor]:
-    """Return which training row is nearest to each made row, and how far it is.
+def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
+    """Return the nearest row to each query, and its distance.
 
     Arguments:
-        made: Rows with shape (M, D), or of any shape (M, ...), which is flattened.
-        training: Rows with shape (N, D), or (N, ...).
+        queries: Rows with shape (M, D), or (M, ...), which are flattened.
+        rows: The rows to search, with shape (N, D) or (N, ...).
 
     Returns:
-        The index of the nearest row, int64 with shape (M), one of them where several are as near;
-        and its Euclidean distance, float64 with shape (M), exactly 0 for a copy.
+        The index of the nearest row (any one of them if there are ties), int64 with shape (M); and
+        the Euclidean distance, float64 with shape (M), exactly 0 for equal rows.
 
     Raises:
-        VariedError: If the shapes do not fit, or a number is not finite.
+        VariedError: If the shapes do not match, or a value is not finite.
 
     Example:
         >>> rows = torch.tensor([[9.0, 9.0], [0.0, 0.0]])
@@ -43,57 +37,52 @@ def nearest(made: Tensor | Array, training: Tensor | Array) -> tuple[Tensor, Ten
         >>> index.item(), distance.item()
         (1, 5.0)
     """
-    return to_nearest(*pair(made, training, ("made", "training")))
+    return nearest_rows(*as_table_pair(queries, rows, ("queries", "rows")))
 
 
-def to_nearest(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the index of the row of `b` that is nearest to each row of `a`, and the distance."""
-    index = torch.cat([chunk.argmin(1) for _, chunk in squares(a, b)])
-    # Squares of differences, unlike differences of squares, are exactly 0 for rows that are equal.
+def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the index of the nearest row of ``b`` to each row of ``a``, and its distance."""
+    index = torch.cat([chunk.argmin(1) for _, chunk in squared_distances(a, b)])
+    # Unlike the expanded squares above, this is exactly 0 for equal rows.
     parts = zip(a.split(1000), index.split(1000), strict=True)
-    return index, torch.cat([(some - b[near]).norm(dim=1) for some, near in parts])
+    return index, torch.cat([(rows - b[i]).norm(dim=1) for rows, i in parts])
 
 
-def squares(a: Tensor, b: Tensor, slack: float = 0.0) -> Iterator[tuple[int, Tensor]]:
-    """Yield a start, and the squared distances from the rows of a chunk of `a` to all of `b`.
+def nearest_others(rows: Tensor, k: int, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the k nearest other rows of each row: squared distances and indices, both (M, k).
+
+    Arguments:
+        rows: Rows with shape (N, D), in float64.
+        k: The number of neighbors.
+        queries: The indices of the rows whose neighbors to return, with shape (M); all by default.
+    """
+    queries = torch.arange(len(rows)) if queries is None else queries
+    neighbors = []
+    for start, chunk in squared_distances(rows[queries], rows):
+        at = torch.arange(len(chunk))
+        chunk[at, queries[start + at]] = math.inf
+        neighbors.append(chunk.topk(k, largest=False))
+    values, indices = zip(*neighbors, strict=True)
+    return torch.cat(values), torch.cat(indices)
+
+
+def squared_distances(a: Tensor, b: Tensor, slack: float = 0.0) -> Iterator[tuple[int, Tensor]]:
+    """Yield chunks of the squared distances between all rows of two tables.
 
     Arguments:
         a: Rows with shape (M, D), in float64.
         b: Rows with shape (N, D), in float64.
-        slack: What is taken off each, in parts of the squared lengths of its two rows.
+        slack: What to subtract from each, relative to the squared norms of its two rows.
+
+    Yields:
+        The first row of the chunk, and its distances with shape (chunk, N).
     """
-    # From the middle of the data, no digits are lost to where the data lie.
-    middle = b.median(0).values
-    a, b = a - middle, b - middle
-    long_a, long_b = a.square().sum(1), b.square().sum(1)
+    # Centering avoids a loss of digits if the data are far from the origin.
+    center = b.median(0).values
+    a, b = a - center, b - center
+    norms_a, norms_b = a.square().sum(1), b.square().sum(1)
     step = max(CHUNK // len(b), 1)
     for start in range(0, len(a), step):
-        some = slice(start, start + step)
-        lengths = (1 - slack) * (long_a[some, None] + long_b)
-        yield start, torch.addmm(lengths, a[some], b.T, alpha=-2)
-
-
-def pair(a: Tensor | Array, b: Tensor | Array, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
-    """Return two tables in float64, with shapes (M, D) and (N, D); the names are for complaints."""
-    first, second = _rows(a, names[0]), _rows(b, names[1])
-    if first.shape[1] != second.shape[1]:
-        raise VariedError(
-            f"The {names[0]} rows have {first.shape[1]} columns and the {names[1]} rows "
-            f"{second.shape[1]}: take the features of both by one net."
-        )
-    return first, second
-
-
-def _rows(given: Tensor | Array, name: str) -> Tensor:
-    if isinstance(given, Tensor):
-        rows = given.detach().cpu()
-    else:
-        rows = torch.from_numpy(np.require(given, requirements=("C", "W")))
-    if rows.ndim < 2 or not rows.numel():
-        raise VariedError(
-            f"The {name} rows have shape {tuple(rows.shape)}: give (N, D), a row for each."
-        )
-    rows = rows.double().flatten(1)
-    if not rows.isfinite().all():
-        raise VariedError(f"The {name} rows hold NaN or infinity: leave those rows out.")
-    return rows
+        rows = slice(start, start + step)
+        norms = (1 - slack) * (norms_a[rows, None] + norms_b)
+        yield start, torch.addmm(norms, a[rows], b.T, alpha=-2)

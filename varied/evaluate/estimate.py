@@ -7,12 +7,17 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["Estimate"]
+from varied.evaluate.formatting import format_estimate
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over data with its standard error.
+    """A value with its standard error.
+
+    Arguments:
+        value: The value, usually a mean over examples.
+        error: Its standard error; NaN if unknown.
+        n: The number of examples that it was computed from.
 
     Example:
         >>> print(Estimate(91.2345, 0.253, 10000))
@@ -25,14 +30,16 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Tensor) -> Estimate:
-        """Return the mean of values with shape (N), and its standard error."""
-        n = values.numel()
-        spread = float(values.double().std()) if n > 1 else math.nan
-        return cls(float(values.double().mean()), spread / math.sqrt(n), n)
+        """Return the mean of values with shape (N) and its standard error."""
+        n, values = values.numel(), values.double()
+        std = float(values.std()) if n > 1 else math.nan
+        return cls(float(values.mean()), std / math.sqrt(n), n)
 
-    def __str__(self) -> str:
-        digits = 2 if not 0 < self.error < 0.05 else 3
-        return f"{self.value:.{digits}f} ± {self.error:.{digits}f}"
+    def __mul__(self, factor: float) -> Estimate:
+        return Estimate(factor * self.value, abs(factor) * self.error, self.n)
 
     def __neg__(self) -> Estimate:
-        return Estimate(-self.value, self.error, self.n)
+        return self * -1
+
+    def __str__(self) -> str:
+        return format_estimate(self.value, self.error)

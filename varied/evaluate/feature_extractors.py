@@ -1,137 +1,125 @@
-"""Where features come from that no net of ours is trained for: a person's net, or the data."""
+"""Feature extractors: networks of the user, and standardized data."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from varied.errors import VariedError
+from varied.evaluate._checks import as_images, as_table, to_unit_range
+from varied.evaluate._types import Data
 from varied.seeding import seeded
 
-__all__ = [
-    "Extractor",
-    "NetExtractor",
-    "StandardizedExtractor",
-    "extractor_from",
-    "fingerprint_of",
-    "standardized",
-]
-
-Array = npt.NDArray[Any]
 Net = Callable[[Tensor], Tensor]
-
-BATCH = 100
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """What gives features: `Features`, `Given` and `Plain` all do, and so may a person's own.
+    """A feature extractor: `FeatureNet`, `NetExtractor`, `StandardizedExtractor`, or your own.
 
-    Figures of features compare where the fingerprints are equal, and nowhere else.
+    Metrics of features are comparable if and only if the fingerprints of the extractors are equal.
     """
 
     @property
     def name(self) -> str:
-        """What the features are, in words: it goes beside each figure."""
+        """A description of the features, which is reported with each metric."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits, the same for the same features on any machine."""
+        """Twelve hexadecimal digits that identify the features on any machine."""
         ...
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the features of N data, with shape (N, D)."""
+        """Return the features of N examples, with shape (N, D)."""
         ...
 
 
 class NetExtractor:
-    """The features of a person's own net; `features_by` makes it."""
+    """The features of a network of yours; created by `extractor_from`."""
 
-    def __init__(self, net: Net, name: str, batch: int) -> None:
-        self.net, self.name, self.batch = net, name, batch
+    def __init__(self, net: Net, name: str, batch_size: int) -> None:
+        self.net, self.name, self.batch_size = net, name, batch_size
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that follow from the name, and from a module's layers and weights."""
+        """Twelve digits that depend on the name, and on the layers and weights of a module."""
         return fingerprint_of(self.name, self.net)
 
     @torch.no_grad()
-    def features(self, x: Tensor | Array) -> Tensor:
-        """Return what the net gives, in batches; neither it nor torch's random state is changed.
+    def features(self, x: Data) -> Tensor:
+        """Return the output of the network.
+
+        Neither the network nor the random state of PyTorch is changed.
 
         Arguments:
-            x: Pictures as uint8, or as floats in [0, 1], with shape (N, C, H, W).
+            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
-            Floats with shape (N, D), in main memory.
+            Floating point with shape (N, D), in main memory.
 
         Raises:
-            VariedError: If these are no such pictures, or the net does not give (N, D).
+            VariedError: If these are no such images, or the output does not have shape (N, D).
         """
-        pictures = _pictures(x)
-        with _at_rest(self.net), seeded(0, "features"):
-            found = [self._one(some) for some in pictures.split(self.batch)]
-        return torch.cat(found)
+        with _evaluation_mode(self.net), seeded(0, "features"):
+            return torch.cat([self._features(part) for part in as_images(x).split(self.batch_size)])
 
-    def _one(self, some: Tensor) -> Tensor:
-        values = some.float() / 255 if some.dtype == torch.uint8 else some.float()
-        seen = self.net(values.to(_device(self.net)))
-        if not isinstance(seen, Tensor) or seen.ndim != 2 or len(seen) != len(some):
-            shape = tuple(seen.shape) if isinstance(seen, Tensor) else type(seen).__name__
+    def _features(self, images: Tensor) -> Tensor:
+        output = self.net(to_unit_range(images, torch.float32).to(_device(self.net)))
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise VariedError(
-                f"'{self.name}' gives {shape} for {len(some)} pictures, not (N, D): wrap it in a "
-                "function that gives one row of features for each picture."
+                f"'{self.name}' returns {shape} for {len(images)} images: wrap it in a function "
+                "that returns (N, D), one row of features for each image."
             )
-        return seen.detach().cpu()
+        return output.detach().cpu()
 
 
-def extractor_from(net: Net, name: str, *, batch: int = BATCH) -> NetExtractor:
-    """Return the features that a person's own net gives, Inception among them.
+def extractor_from(net: Net, name: str, *, batch_size: int = 100) -> NetExtractor:
+    """Return an extractor of the features of a network, such as Inception.
 
     Arguments:
-        net: A module or function from pictures in [0, 1], float32 with shape (N, C, H, W), to
-            features with shape (N, D). It runs where its weights are, in evaluation mode. Resizing
-            and scaling to what it was trained on are its own business.
-        name: What the net is, with its weights: it goes beside each figure.
-        batch: How many pictures it sees at once.
+        net: A module or function from images in [0, 1], float32 with shape (N, C, H, W), to
+            features with shape (N, D). It runs on the device of its weights, in evaluation mode,
+            and must resize and normalize the images itself.
+        name: A description of the network and its weights, which is reported with each metric.
+        batch_size: The number of images in a batch.
 
     Raises:
-        VariedError: If there is no name, it cannot be called, or the batch is empty.
+        VariedError: If the name is empty, the network is not callable, or the batch size is not
+            positive.
 
     Example:
-        >>> means = extractor_from(lambda x: x.mean((2, 3)), "mean colors")
-        >>> means.features(torch.ones(5, 3, 8, 8)).shape
+        >>> mean_color = extractor_from(lambda x: x.mean((2, 3)), "mean color")
+        >>> mean_color.features(torch.ones(5, 3, 8, 8)).shape
         torch.Size([5, 3])
     """
     if not isinstance(name, str) or not name.strip():
         raise VariedError(
-            "Features need a name, which is printed beside each figure: "
-            "features_by(net, 'Inception v3, ImageNet weights')."
+            "Features need a name, which is reported with each metric: "
+            "extractor_from(net, 'Inception v3, ImageNet weights')."
         )
     if not callable(net):
         raise VariedError(
-            f"A {type(net).__name__} gives no features: give a module or a function from pictures "
-            "to (N, D)."
+            f"A feature extractor must be a module or a function from images to (N, D), not "
+            f"{type(net).__name__}."
         )
-    if batch < 1:
-        raise VariedError(f"batch={batch} shows the net nothing: give 1 or more; 100 is usual.")
-    return NetExtractor(net, name.strip(), batch)
+    if batch_size < 1:
+        raise VariedError(f"batch_size={batch_size} must be at least 1; the default is 100.")
+    return NetExtractor(net, name.strip(), batch_size)
 
 
 class StandardizedExtractor:
-    """The data themselves, each column standardized; `plain` makes it.
+    """The data with standardized columns; created by `standardized`.
 
     Arguments:
         mean: The mean of each column of the training rows, with shape (D).
-        scale: Its standard deviation, 1 where it is constant, with shape (D).
+        scale: The standard deviation of each column; 1 if it is constant, with shape (D).
     """
 
     name = "standardized data"
@@ -141,61 +129,59 @@ class StandardizedExtractor:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that follow from the means and scales of the training rows."""
-        return _short(self.name, {"mean": self.mean, "scale": self.scale})
+        """Twelve digits that depend on the means and scales of the training rows."""
+        return _digest(self.name, {"mean": self.mean, "scale": self.scale})
 
-    def features(self, x: Tensor | Array) -> Tensor:
+    def features(self, x: Data) -> Tensor:
         """Return the standardized rows, float64 with shape (N, D).
 
         Arguments:
-            x: Rows with shape (N, D), or (N, ...), which is flattened.
+            x: Rows with shape (N, D), or (N, ...), which are flattened.
 
         Raises:
-            VariedError: If they have other columns than the training rows, or a number is not
+            VariedError: If the number of columns differs from the training rows, or a value is not
                 finite.
         """
-        rows = _flat(x)
+        rows = as_table(x, "rows", flatten=True)
         if rows.shape[1] != len(self.mean):
             raise VariedError(
-                f"These rows have {rows.shape[1]} columns and the training rows had "
+                f"The rows have {rows.shape[1]} columns and the training rows had "
                 f"{len(self.mean)}: give the same columns."
             )
         return (rows - self.mean) / self.scale
 
 
-def standardized(x: Tensor | Array) -> StandardizedExtractor:
-    """Return the features of data that are no pictures: their own columns, standardized.
+def standardized(x: Data) -> StandardizedExtractor:
+    """Return an extractor that standardizes columns, for data other than images.
 
     Arguments:
-        x: The training rows, with shape (N, D), or (N, ...), which is flattened.
+        x: The training rows, with shape (N, D), or (N, ...), which are flattened.
 
     Raises:
-        VariedError: If there are fewer than 2 rows, or a number is not finite.
+        VariedError: If there are fewer than 2 rows, or a value is not finite.
 
     Example:
         >>> rows = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
         >>> standardized(rows).features(rows).tolist()
         [[-1.0, 0.0], [1.0, 0.0]]
     """
-    rows = _flat(x)
-    if len(rows) < 2:
-        raise VariedError("One row has no spread to standardize by: give two at least.")
-    # A constant column, whose deviation may be a rounding error, keeps its own unit.
+    rows = as_table(x, "rows", min_rows=2, flatten=True)
+    # The standard deviation of a constant column may be a rounding error.
     constant = rows.amax(0) == rows.amin(0)
     mean = torch.where(constant, rows[0], rows.mean(0))
     return StandardizedExtractor(mean, torch.where(constant, 1.0, rows.std(0, correction=0)))
 
 
 def fingerprint_of(name: str, net: Net) -> str:
-    """Return twelve hexadecimal digits of the name, and of a module's layers and weights."""
+    """Return twelve hexadecimal digits of the name, and of the layers and weights of a module."""
     if not isinstance(net, nn.Module):
-        return _short(name, {})
-    layers = (f"{where}:{type(layer).__name__}" for where, layer in net.named_modules())
-    weights = {k: v for k, v in net.state_dict().items() if isinstance(v, Tensor)}
-    return _short("\n".join([name, *layers]), weights)
+        return _digest(name, {})
+    layers = (f"{path}:{type(layer).__name__}" for path, layer in net.named_modules())
+    weights = {key: v for key, v in net.state_dict().items() if isinstance(v, Tensor)}
+    return _digest("\n".join([name, *layers]), weights)
 
 
-def _short(name: str, tensors: dict[str, Tensor]) -> str:
+def _digest(name: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(name.encode())
     for key, tensor in tensors.items():
         digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -205,8 +191,8 @@ def _short(name: str, tensors: dict[str, Tensor]) -> str:
 
 
 @contextmanager
-def _at_rest(net: Net) -> Iterator[None]:
-    """Put each layer into evaluation mode, and afterwards back into the mode that it was in."""
+def _evaluation_mode(net: Net) -> Iterator[None]:
+    """Put all layers into evaluation mode, and restore the mode of each afterwards."""
     layers = list(net.modules()) if isinstance(net, nn.Module) else []
     modes = [layer.training for layer in layers]
     for layer in layers:
@@ -220,36 +206,4 @@ def _at_rest(net: Net) -> Iterator[None]:
 
 def _device(net: Net) -> torch.device:
     weights = net.parameters() if isinstance(net, nn.Module) else iter(())
-    first = next(weights, None)
-    return torch.device("cpu") if first is None else first.device
-
-
-def _pictures(given: Tensor | Array) -> Tensor:
-    x = _tensor(given)
-    if x.ndim != 4 or not x.numel():
-        raise VariedError(
-            f"Pictures have shape (N, C, H, W), not {tuple(x.shape)}: put the channels before "
-            "height and width, and give one picture at least."
-        )
-    if x.dtype == torch.uint8:
-        return x
-    # Written so that NaN is refused too.
-    if not (x.is_floating_point() and x.min() >= -1e-6 and x.max() <= 1 + 1e-6):
-        raise VariedError("Pictures are uint8, or floats in [0, 1]: scale or convert them.")
-    return x
-
-
-def _flat(given: Tensor | Array) -> Tensor:
-    x = _tensor(given)
-    if x.ndim < 2 or not x.numel():
-        raise VariedError(f"Rows of shape {tuple(x.shape)} have no columns: give (N, D).")
-    rows = x.double().flatten(1)
-    if not rows.isfinite().all():
-        raise VariedError("The rows hold NaN or infinity: leave those out, or fill them in.")
-    return rows
-
-
-def _tensor(given: Tensor | Array) -> Tensor:
-    if isinstance(given, Tensor):
-        return given.detach().cpu()
-    return torch.from_numpy(np.require(given, requirements=("C", "W")))
+    return next((weight.device for weight in weights), torch.device("cpu"))

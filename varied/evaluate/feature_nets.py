@@ -1,69 +1,45 @@
-"""Features of pictures: what a small net, trained on the spot, sees in them."""
+"""Networks trained on the data at hand to extract features of images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from varied.errors import VariedError
+from varied.evaluate._checks import as_array, to_unit_range
+from varied.evaluate._types import Data
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.feature_extractors import (
-    Extractor,
-    NetExtractor,
-    StandardizedExtractor,
-    extractor_from,
-    fingerprint_of,
-    standardized,
-)
+from varied.evaluate.feature_extractors import fingerprint_of
 from varied.nets.conv import conv
 from varied.seeding import generator, permutation, seeded
 
-__all__ = [
-    "WIDTH",
-    "Extractor",
-    "FeatureNet",
-    "NetExtractor",
-    "StandardizedExtractor",
-    "extractor_from",
-    "standardized",
-    "train_classifier",
-    "train_encoder",
-]
+#: A task: from row numbers and the epoch to images and their classes.
+Task = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
-Array = npt.NDArray[Any]
-
-#: How many features a picture has.
+#: The number of features of a `FeatureNet`.
 WIDTH = 128
-BATCH, RATE = 128, 2e-3
+BATCH_SIZE, LEARNING_RATE = 128, 2e-3
 CHUNK = 500
 HELD_OUT = 0.1
-#: Fewer pictures than these teach a net nothing of pictures.
-LEAST = 100
-#: By how many quarters a picture may be turned.
-TURNS = 4
-#: A task: from rows and the epoch to pictures and their classes.
-Task = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+#: The smallest number of images for self-supervised training.
+MIN_IMAGES = 100
+ROTATIONS = 4
 
 
 class FeatureNet(nn.Module):
-    """A classifier of pictures, whose last hidden layer gives their features.
-
-    It is a module, so `state_dict` and `load_state_dict` keep it and bring it back.
+    """An image classifier whose last hidden layer provides features.
 
     Arguments:
-        shape: The shape of a picture, channels first.
-        classes: How many classes there are.
-        name: What it was trained on and how good it is: it goes beside each figure.
+        shape: The shape of an image, channels first.
+        classes: The number of classes.
+        name: What it was trained on and its accuracy, which is reported with each metric.
 
     Attributes:
-        accuracy: The share of pictures, not trained on, that it classifies rightly; None before.
+        accuracy: The accuracy on held-out images; None before training.
     """
 
     def __init__(self, shape: tuple[int, ...], classes: int, name: str = "untrained") -> None:
@@ -75,217 +51,215 @@ class FeatureNet(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that follow from the weights: figures compare where they are the same."""
+        """Twelve digits that depend on the weights."""
         return fingerprint_of("features", self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the scores of the classes for pictures in [0, 1], with shape (N, classes)."""
-        scores: Tensor = self.last(self.body(x))
-        return scores
+        """Return the logits of images in [0, 1], with shape (N, classes)."""
+        logits: Tensor = self.last(self.body(x))
+        return logits
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Return what the last hidden layer sees.
+        """Return the activations of the last hidden layer.
 
         Arguments:
-            x: Pictures as uint8, or as floats in [0, 1], with shape (N, C, H, W).
+            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
-            float32 with shape (N, 128), from 0 up.
+            Non-negative float32 with shape (N, 128).
 
         Raises:
-            VariedError: If the pictures have another shape than it knows.
+            VariedError: If the images have another shape than the training images.
         """
-        return torch.cat([self.body(some) for some in self._loaded(x)])
+        return torch.cat([self.body(part) for part in self._chunks(x)])
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Return the class of each picture, int64 with shape (N).
+        """Return the predicted class of each image, int64 with shape (N).
 
         Arguments:
-            x: Pictures as uint8, or as floats in [0, 1], with shape (N, C, H, W).
+            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Raises:
-            VariedError: If the pictures have another shape than it knows.
+            VariedError: If the images have another shape than the training images.
         """
-        return torch.cat([self(some).argmax(1) for some in self._loaded(x)])
+        return torch.cat([self(part).argmax(1) for part in self._chunks(x)])
 
-    def _loaded(self, x: Tensor) -> Iterator[Tensor]:
+    def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         if tuple(x.shape[1:]) != self.shape or not len(x):
             raise VariedError(
-                f"These pictures have shape {tuple(x.shape)} and the classifier knows "
-                f"(N, {', '.join(str(s) for s in self.shape)}): give pictures of that shape."
+                f"The images have shape {tuple(x.shape)} and the training images had "
+                f"(N, {', '.join(str(size) for size in self.shape)}): give images of that shape."
             )
         device = self.last.weight.device
-        return (_unit(some.to(device)) for some in x.split(CHUNK))
+        return (to_unit_range(part.to(device), torch.float32) for part in x.split(CHUNK))
 
 
 def train_classifier(
     x: Tensor,
-    labels: Array | Tensor | None,
+    labels: Data | None,
     *,
-    of: str = "these pictures",
-    test: tuple[Tensor, Array | Tensor] | None = None,
+    data_name: str = "these images",
+    test: tuple[Tensor, Data] | None = None,
     seed: int = 0,
     epochs: int = 3,
 ) -> FeatureNet:
-    """Train a classifier whose features serve the Fréchet distance; a minute or so for MNIST.
+    """Train a classifier that provides features; it takes about a minute for MNIST.
 
     References:
         A Note on the Evaluation of Generative Models (Theis et al., 2016),
-        https://arxiv.org/abs/1511.01844: why no one figure, this one least, says all.
+        https://arxiv.org/abs/1511.01844: why no single metric is sufficient.
 
     Arguments:
-        x: Pictures as uint8, or as floats in [0, 1], with shape (N, C, H, W).
-        labels: The class of each, -1 where it has none; those pictures are left out.
-        of: What the pictures are, for the name of the features.
-        test: Other pictures with their classes, for the accuracy; a tenth of the rows, drawn by
-            the seed and then not trained on, if None.
-        seed: Which weights it begins with, which rows it sees when, and which are held out.
-        epochs: How many times it sees each row.
+        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
+        labels: The class of each image; images with -1 are not used.
+        data_name: A description of the images, for the name of the features.
+        test: Other images with their classes, for the accuracy; if None, a random tenth of the
+            images is held out.
+        seed: The seed of the initial weights, the batches, and the held-out images.
+        epochs: The number of epochs.
 
     Returns:
-        The trained classifier; the same arguments give the same one on the same machine.
+        The trained classifier; the same on the same machine for the same arguments.
 
     Raises:
-        VariedError: If there are no labels, or they are no classes, or fewer than two.
+        VariedError: If the labels are not classes, or there are fewer than two classes.
     """
-    y = _classes(labels, len(x))
-    pictures, y = _labeled(x, y)
+    images, y = _labeled(x, labels)
     if test is None:
-        rows = permutation(len(y), seed, "held out")
-        held = rows[: max(1, round(HELD_OUT * len(y)))]
-        rows = rows[len(held) :]
-        (test_x, test_y), (pictures, y) = (pictures[held], y[held]), (pictures[rows], y[rows])
+        held_out, rows = _split(len(y), seed)
+        (test_x, test_y), (images, y) = (images[held_out], y[held_out]), (images[rows], y[rows])
     else:
-        test_x, test_y = _labeled(test[0], _classes(test[1], len(test[0])))
+        test_x, test_y = _labeled(*test)
     with seeded(seed, "features"):
         net = FeatureNet(tuple(x.shape[1:]), int(max(y.max(), test_y.max())) + 1)
-    _train(net, len(y), lambda rows, epoch: (pictures[rows], y[rows]), seed, epochs)
+    _train(net, len(y), lambda rows, epoch: (images[rows], y[rows]), seed, epochs)
     net.accuracy = Estimate.of((net.predict(test_x) == test_y).double())
-    net.name = f"classifier trained on {of}, {100 * net.accuracy.value:.1f} % test accuracy"
+    accuracy = f"{100 * net.accuracy.value:.1f} % test accuracy"
+    net.name = f"classifier trained on {data_name}, {accuracy}"
     return net
 
 
 def train_encoder(
     x: Tensor,
-    labels: Array | Tensor | None = None,
+    labels: Data | None = None,
     *,
-    of: str = "these pictures",
-    test: tuple[Tensor, Array | Tensor] | None = None,
+    data_name: str = "these images",
+    test: tuple[Tensor, Data] | None = None,
     seed: int = 0,
     epochs: int = 3,
 ) -> FeatureNet:
-    """Train features of pictures: by their labels, or by turns of 90 degrees where there are none.
+    """Train a network that provides features, with labels or by predicting rotations.
 
-    With labels it is `classifier`. Without, the same net is trained as long to tell by how many
-    quarters a picture was turned: each epoch sees each picture once, turned as the seed says.
+    With labels it is `train_classifier`. Without, the same network learns to predict by which
+    multiple of 90 degrees an image was rotated: each epoch contains each image once, with a random
+    rotation.
 
     References:
         Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al., 2018),
-        https://arxiv.org/abs/1803.07728: there each step sees all four turns of a picture.
+        https://arxiv.org/abs/1803.07728: there, each step contains all four rotations of an image.
 
     Warning:
-        The accuracy in the name says what the features are worth: near 25 % the turns cannot be
-        told, as of textures and discs, and the net saw next to nothing to learn from. Figures by
-        turns and figures by labels do not compare; nor do those of two seeds.
+        Check the accuracy in the name. Near 25 % the rotations cannot be predicted, as for textures
+        and discs, and the network has learned almost nothing. Metrics of networks trained with and
+        without labels, or with different seeds, are not comparable.
 
     Arguments:
-        x: Pictures as uint8, or as floats in [0, 1], with shape (N, C, H, W); square ones if there
+        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W); square ones if there
             are no labels.
-        labels: The class of each, -1 where it has none, or None.
-        of: What the pictures are, for the name of the features.
-        test: Other pictures with their classes, for the accuracy of a classifier.
-        seed: Which weights it begins with, which rows it sees when, which turns, and which rows
-            are held out.
-        epochs: How many times it sees each row.
+        labels: The class of each image, -1 if unknown, or None.
+        data_name: A description of the images, for the name of the features.
+        test: Other images with their classes, for the accuracy of a classifier.
+        seed: The seed of the initial weights, the batches, the rotations, and the held-out images.
+        epochs: The number of epochs.
 
     Returns:
-        The trained net, whose `classes` are the four turns if there were no labels.
+        The trained network; without labels, its classes are the four rotations.
 
     Raises:
-        VariedError: If the labels are no classes, or there are none and the pictures are not
-            square, or fewer than 100.
+        VariedError: If the labels are not classes, or there are none and the images are not square,
+            or fewer than 100.
     """
     if labels is not None:
-        return train_classifier(x, labels, of=of, test=test, seed=seed, epochs=epochs)
-    _turnable(x)
-    rows = permutation(len(x), seed, "held out")
-    held, rows = rows.split([size := max(1, round(HELD_OUT * len(x))), len(x) - size])
+        return train_classifier(x, labels, data_name=data_name, test=test, seed=seed, epochs=epochs)
+    _check_rotatable(x)
+    held_out, rows = _split(len(x), seed)
     with seeded(seed, "features"):
-        net = FeatureNet(tuple(x.shape[1:]), TURNS)
+        net = FeatureNet(tuple(x.shape[1:]), ROTATIONS)
 
-    def task(some: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        turns = torch.randint(TURNS, (len(x),), generator=generator(seed, "turns", epoch))
-        return _turned(x[rows[some]], turns[some]), turns[some]
+    def task(indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        noise = generator(seed, "turns", epoch)
+        rotations = torch.randint(ROTATIONS, (len(x),), generator=noise)[indices]
+        return _rotated(x[rows[indices]], rotations), rotations
 
     _train(net, len(rows), task, seed, epochs)
-    right = [net.predict(torch.rot90(x[held], k, (2, 3))) == k for k in range(TURNS)]
-    net.accuracy = Estimate.of(torch.stack(right).double().mean(0))
-    told = f"{100 * net.accuracy.value:.1f} % of turns told (25 % by chance)"
-    net.name = f"net trained to tell turns of {of}, without labels, {told}"
+    images = x[held_out]
+    correct = [net.predict(torch.rot90(images, k, (2, 3))) == k for k in range(ROTATIONS)]
+    net.accuracy = Estimate.of(torch.stack(correct).double().mean(0))
+    accuracy = f"{100 * net.accuracy.value:.1f} % test accuracy (chance level 25 %)"
+    net.name = f"network trained to predict rotations of {data_name}, {accuracy}"
     return net
 
 
-def _turnable(x: Tensor) -> None:
-    """Complain of pictures that cannot be turned, or are too few to learn from."""
-    way_out = "give labels, or a net of your own: features_by(net, name)."
+def _split(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return held-out and training rows."""
+    rows, size = permutation(n, seed, "held out"), max(1, round(HELD_OUT * n))
+    return rows[:size], rows[size:]
+
+
+def _check_rotatable(x: Tensor) -> None:
+    remedy = "give labels, or use a network of yours: extractor_from(net, name)."
     if x.ndim != 4 or x.shape[2] != x.shape[3]:
         raise VariedError(
-            f"Without labels features are learnt from turned pictures, which must be square, not "
-            f"of shape {tuple(x.shape)}: {way_out}"
+            "Without labels, features are learned by predicting rotations of square images, and "
+            f"these have shape {tuple(x.shape)}: {remedy}"
         )
-    if len(x) < LEAST:
+    if len(x) < MIN_IMAGES:
         raise VariedError(
-            f"{len(x)} pictures without labels are too few to learn features from, which takes "
-            f"{LEAST} at least: {way_out}"
+            f"{len(x)} images without labels are too few to learn features from; at least "
+            f"{MIN_IMAGES} are needed: {remedy}"
         )
 
 
-def _turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Return square pictures, each turned by so many quarters."""
-    found = x.clone()
-    for k in range(1, TURNS):
-        found[turns == k] = torch.rot90(x[turns == k], k, (2, 3))
-    return found
+def _rotated(x: Tensor, rotations: Tensor) -> Tensor:
+    """Return square images, each rotated by a multiple of 90 degrees."""
+    images = x.clone()
+    for k in range(1, ROTATIONS):
+        images[rotations == k] = torch.rot90(x[rotations == k], k, (2, 3))
+    return images
 
 
 def _train(net: FeatureNet, n: int, task: Task, seed: int, epochs: int) -> None:
-    steps = epochs * math.ceil(n / BATCH)
-    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-    # The schedule needs a few steps to rise and fall in, even where there are none.
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=max(steps, 4))
+    optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
+    # OneCycleLR needs a few steps, even if there are no epochs.
+    steps = max(epochs * math.ceil(n / BATCH_SIZE), 4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for epoch in range(epochs):
-        for rows in permutation(n, seed, "rows", epoch).split(BATCH):
+        for rows in permutation(n, seed, "rows", epoch).split(BATCH_SIZE):
             x, y = task(rows, epoch)
-            loss = functional.cross_entropy(net(_unit(x)), y)
+            loss = cross_entropy(net(to_unit_range(x, torch.float32)), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            rates.step()
+            schedule.step()
 
 
-def _unit(x: Tensor) -> Tensor:
-    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+def _labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
+    """Return the images that have a label, and their classes.
 
-
-def _classes(labels: Array | Tensor | None, n: int) -> Tensor:
+    Raises:
+        VariedError: If the labels are not classes, or there are fewer than two classes.
+    """
     if labels is None:
+        raise VariedError("The images have no labels, and a classifier needs them: give labels.")
+    y = torch.as_tensor(as_array(labels))
+    if y.ndim != 1 or y.is_floating_point() or len(y) != len(x):
         raise VariedError(
-            "The pictures have no labels, and the features are those of a classifier: give labels, "
-            "or a classifier that was trained on other pictures of this shape."
+            f"Labels of type {y.dtype} and shape {tuple(y.shape)} are not classes of {len(x):,} "
+            "images: give one index for each image (for sprites, choose a factor: labels='shape')."
         )
-    y = torch.as_tensor(np.asarray(labels))
-    if y.ndim != 1 or y.is_floating_point() or len(y) != n:
-        raise VariedError(
-            f"Labels of type {y.dtype} and shape {tuple(y.shape)} are no classes of {n:,} "
-            "pictures: give one index for each (of sprites, name a factor: labels='shape')."
-        )
-    return y.long()
-
-
-def _labeled(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     known = y >= 0
     if len(y[known].unique()) < 2:
-        raise VariedError("A classifier needs pictures of at least two classes: give more of them.")
-    return (x, y) if known.all() else (x[known], y[known])
+        raise VariedError("A classifier needs images of at least two classes: give more images.")
+    return (x, y.long()) if known.all() else (x[known], y[known].long())

@@ -1,4 +1,4 @@
-"""Measured numbers as a person reads them: each with its standard error."""
+"""Text form of measured numbers: each with its standard error and unit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NAMES", "active", "estimate"]
-
-#: The sign of the ELBO is turned, so that all of them are costs: lower is better.
-NAMES = {
+#: Labels of the numbers of an evaluation. Log-likelihoods change sign, so lower is better for all.
+LABELS = {
     "elbo": "-ELBO",
     "reconstruction": "reconstruction",
     "kl": "KL",
@@ -18,25 +16,50 @@ NAMES = {
 NO_DENSITY = "none: a point posterior has no density"
 
 
-def estimate(found: Mapping[str, Any], name: str) -> str:
-    """Return a number with its standard error, or why there is none."""
-    value, error = found.get(name), found.get(f"{name}_error")
+def format_estimate(
+    value: float, error: float | None = None, unit: str = "", *, signed: bool = False
+) -> str:
+    """Return a value with its standard error and unit.
+
+    The error has two significant digits, and the value ends at the same decimal place, the sixth
+    at most. A value whose error is unknown, infinite or rounds to 0 has four significant digits;
+    integers are written in full.
+
+    Arguments:
+        value: The value.
+        error: Its standard error; None or NaN if unknown.
+        unit: Its unit.
+        signed: Whether to write a plus sign before positive values.
+
+    Example:
+        >>> format_estimate(91.2345, 0.253, "nats")
+        '91.23 ± 0.25 nats'
+        >>> format_estimate(12345.6, 120.0), format_estimate(0.5, signed=True)
+        ('12,346 ± 120', '+0.5')
+    """
+    sign = "+" if signed else ""
+    if error is None or not (5e-7 <= error < math.inf and math.isfinite(value)):
+        digits = ",.0f" if float(value).is_integer() else ".4g"
+        return f"{value:{sign}{digits}} {unit}".strip()
+    decimals = min(max(1 - math.floor(math.log10(error)), 0), 6)
+    return f"{value:{sign},.{decimals}f} ± {error:,.{decimals}f} {unit}".strip()
+
+
+def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
+    """Return a number of an evaluation, or the reason why there is none.
+
+    Arguments:
+        evaluation: The plain values of an `Evaluation`.
+        name: A key of `LABELS`.
+    """
+    value = evaluation.get(name)
     if value is None:
         return NO_DENSITY if name in ("elbo", "kl") else "none"
     sign = -1 if name in ("elbo", "log_likelihood") else 1
-    if error is None:
-        return f"{sign * value:.2f}"
-    digits = _digits(error)
-    return f"{sign * value:.{digits}f} ± {error:.{digits}f}"
+    return format_estimate(sign * value, evaluation.get(f"{name}_error"))
 
 
-def _digits(error: float) -> int:
-    """Return how many digits show two that count of an error: at least 2, at most 6."""
-    return min(max(2, 1 - math.floor(math.log10(error))), 6) if error > 0 else 2
-
-
-def active(found: Mapping[str, Any]) -> str:
-    """Return the active units among all."""
-    error = found.get("active_units_error")
-    spread = f" ± {error:.1f}" if error else ""
-    return f"{found['active_units']:.0f}{spread} of {found['latent']}"
+def format_active_units(evaluation: Mapping[str, Any]) -> str:
+    """Return the number of active units out of all, from the plain values of an `Evaluation`."""
+    active = format_estimate(evaluation["active_units"], evaluation.get("active_units_error"))
+    return f"{active} of {evaluation['latent_dim']}"

@@ -1,252 +1,281 @@
-"""Whether samples repeat the training data."""
+"""Memorization tests: distances of generated and of held-out rows to training rows."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import stats
 from torch import Tensor
 
 from varied.errors import VariedError
-from varied.evaluate.distances import ROUNDING, pair, squares, to_nearest
+from varied.evaluate._checks import as_table_pair
+from varied.evaluate._resampling import resample, sample_std
+from varied.evaluate._types import Data, Floats
+from varied.evaluate.distances import ROUNDING, nearest_rows, squared_distances
 from varied.evaluate.estimate import Estimate
-from varied.seeding import generator
 
-__all__ = ["CLOSE", "LEVEL", "MemorizationTest", "memorization"]
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-
-#: The share of held-out rows that count as close to a training row.
-CLOSE = 0.01
-
-#: How often samples that are no copies may be flagged, at most.
+#: The significance level of the tests.
 LEVEL = 0.01
-
-#: Fewer rows than these tell nothing of the 1 % that are closest.
-LEAST = 20
-
-#: A spread below this is rounding: each row owns as much as any other.
+#: The smallest number of rows of each kind.
+MIN_ROWS = 20
+#: A standard deviation below this is due to rounding.
 TINY = 1e-9
 
 
 @dataclass(frozen=True)
-class MemorizationTest:
-    """How near made rows are to training rows, beside held-out rows, which are no copies.
+class PercentileTest:
+    """The fraction of generated rows that are closer to a training row than a percentile.
 
     Arguments:
-        share: The share of made rows that are closer to a training row than all but the closest
-            1 % of the held-out rows are.
-        expected: What this share is on average where nothing is copied.
-        share_p: How likely so large a share is where nothing is copied; exact.
-        z: The statistic of Meehan et al.: below 0 where made rows are closer to training rows than
-            held-out rows are, above 0 where they are further away.
-        z_p: How likely so low a z is where nothing is copied.
-        nearer: The share of made rows that are nearer to a training row than to any held-out row.
-        nearer_expected: What this share is on average where nothing is copied.
-        nearer_p: How likely so large a share is where nothing is copied, of all made rows or of
-            those that are close to either set, whichever is less likely, times 2.
-        index: The nearest training row of each made row, int64 with shape (M).
-        distance: How far it is, float64 with shape (M).
+        percentile: The percentile of the distances of held-out rows, in percent.
+        threshold: The distance at that percentile.
+        share: The fraction of generated rows with a smaller distance.
+        expected: Its expectation if generated rows are as close as held-out rows.
+        p_value: The exact probability of a fraction at least as large in that case.
     """
 
+    percentile: int
+    threshold: float
     share: Estimate
     expected: float
-    share_p: float
+    p_value: float
+
+
+def percentile_test(
+    generated: Floats, held_out: Floats, percentile: int, resamples: int, seed: int, purpose: str
+) -> PercentileTest:
+    """Compare distances of generated rows with a percentile of those of held-out rows.
+
+    The p-value takes into account that the percentile is estimated: under the null hypothesis all
+    orders of generated and held-out distances are equally likely, which gives a hypergeometric
+    distribution. A binomial test for a known percentile rejects too often: in 6 % of the cases at
+    a level of 1 %, for 1,000 rows of each.
+
+    Arguments:
+        generated: The distance of each generated row to its nearest training row, with shape (M).
+        held_out: The same for held-out rows, with shape (N).
+        percentile: The percentile, in percent.
+        resamples: The number of bootstrap resamples for the standard error.
+        seed: The seed of the resamples.
+        purpose: The purpose that the seed of each resample is derived from.
+    """
+    from scipy import stats
+
+    m, n = len(generated), len(held_out)
+    rank = max(percentile * (n + 1) // 100, 1)
+
+    def share(distances: Floats, reference: Floats) -> float:
+        return float((distances < np.partition(reference, rank - 1)[rank - 1]).mean())
+
+    value = share(generated, held_out)
+    closer = round(value * m)
+    # At least this many generated rows precede the rank if and only if fewer than `rank` of the
+    # first `closer + rank - 1` rows are held out.
+    p = stats.hypergeom.cdf(rank - 1, m + n, n, closer + rank - 1) if closer else 1.0
+    draws = resample((m, n), resamples, seed, purpose)
+    error = sample_std([share(generated[i], held_out[j]) for i, j in draws])
+    threshold = float(np.sort(held_out)[rank - 1])
+    estimate = Estimate(value, float(error), m)
+    return PercentileTest(percentile, threshold, estimate, rank / (n + 1), float(p))
+
+
+def check_enough_rows(sizes: dict[str, int]) -> None:
+    """Raise VariedError if there are too few rows of some kind."""
+    for name, n in sizes.items():
+        if n < MIN_ROWS:
+            raise VariedError(
+                f"{n} {name} rows are too few to detect copies: give at least {MIN_ROWS}, and "
+                "hundreds to detect a few copies."
+            )
+
+
+@dataclass(frozen=True)
+class MemorizationTest:
+    """A comparison of generated with held-out rows by their distances to training rows.
+
+    The null hypothesis of each p-value is that nothing is copied.
+
+    Arguments:
+        near_duplicates: The fraction of generated rows that are closer to a training row than 99 %
+            of the held-out rows, and its test.
+        z: The Mann-Whitney statistic of Meehan et al.: negative if generated rows are closer to
+            training rows than held-out rows are, positive if they are farther away.
+        z_p: The probability of a z at least as low.
+        train_share: The fraction of generated rows whose nearest neighbor among training and
+            held-out rows is a training row.
+        train_share_expected: Its expectation.
+        train_share_p: The probability of a fraction at least as large: twice the smaller p-value of
+            all generated rows and of those that are close to either set.
+        index: The nearest training row of each generated row, int64 with shape (M).
+        distance: Its distance, float64 with shape (M).
+    """
+
+    near_duplicates: PercentileTest
     z: float
     z_p: float
-    nearer: Estimate
-    nearer_expected: float
-    nearer_p: float
+    train_share: Estimate
+    train_share_expected: float
+    train_share_p: float
     index: Tensor = field(compare=False, repr=False)
     distance: Tensor = field(compare=False, repr=False)
 
     @property
-    def close(self) -> bool:
-        """Whether made rows are closer to the training rows than held-out rows are."""
-        return 2 * min(self.share_p, self.z_p) < LEVEL
+    def is_close(self) -> bool:
+        """Whether generated rows are significantly closer to training rows than held-out rows."""
+        return 2 * min(self.near_duplicates.p_value, self.z_p) < LEVEL
 
     @property
-    def copied(self) -> bool:
-        """Whether they are close, and favor the training rows over rows never trained on."""
-        return self.close and self.nearer_p < LEVEL
+    def is_copied(self) -> bool:
+        """Whether they are close, and closer to training rows than to held-out rows."""
+        return self.is_close and self.train_share_p < LEVEL
 
     @property
     def warning(self) -> str | None:
-        """What a person should know before showing the samples, if anything."""
-        if self.copied:
+        """What to know before publishing the samples, if anything."""
+        if self.is_copied:
+            test = self.near_duplicates
             return (
-                f"Samples repeat training rows: {100 * self.share.value:.1f} % are closer to one "
-                f"than all but {100 * self.expected:.1f} % of held-out rows are; look at the "
-                "closest pairs, and train for less long or on more data."
+                f"Samples copy training rows: {100 * test.share.value:.1f} % are closer to one "
+                f"than all but {100 * test.expected:.1f} % of the held-out rows; inspect the "
+                "closest pairs, and train for fewer epochs or on more data."
             )
-        if self.close:
+        if self.is_close:
             return (
-                "Samples are closer to the training rows than held-out rows are, but as close to "
-                "held-out rows: they are smooth, or few of a kind, and no copies as far as this "
-                "can tell; compare them in features rather than pixels."
+                "Samples are closer to the training rows than held-out rows are, but equally close "
+                "to held-out rows: they are smooth or lack diversity, but there is no evidence of "
+                "copies; compare features instead of pixels."
             )
         return None
 
 
 def memorization(
-    made: Tensor | Array,
-    training: Tensor | Array,
-    held_out: Tensor | Array,
-    *,
-    resamples: int = 200,
-    seed: int = 0,
+    generated: Data, train: Data, held_out: Data, *, resamples: int = 200, seed: int = 0
 ) -> MemorizationTest:
-    r"""Return whether made rows are closer to the training rows than rows never seen are.
+    r"""Test whether generated rows are closer to the training rows than held-out rows are.
 
-    Three figures of the distances L to the nearest training row, each with its p-value.
+    There are three tests. Two compare the distances L to the nearest training row:
 
-    The share of made rows whose L is below the r-th smallest of the n held-out rows, with r the
-    whole part of (n + 1) / 100 and 1 at least; r / (n + 1) is expected, and the p-value follows
-    exactly from the hypergeometric distribution of ranks. The Mann-Whitney U of all distances,
+    - The fraction of generated rows whose L is below the r-th smallest of the n held-out rows, with
+      :math:`r = \max(\lfloor (n + 1) / 100 \rfloor, 1)`. Its expectation is r / (n + 1), and its
+      exact p-value is hypergeometric.
+    - The Mann-Whitney U of all distances,
 
-    .. math:: z = \frac{U - mn/2}{\sigma_U}, \qquad
-        U = \sum_{j=1}^{m} \sum_{i=1}^{n} [L(y_j) > L(x_i)] + \tfrac12 [L(y_j) = L(x_i)]
+      .. math:: z = \frac{U - mn/2}{\sigma_U}, \qquad
+          U = \sum_{j=1}^{m} \sum_{i=1}^{n} [L(y_j) > L(x_i)] + \tfrac12 [L(y_j) = L(x_i)]
 
-    with :math:`\sigma_U` for ties. And the share of made rows that are nearer to a training row
-    than to any held-out one: training rows and held-out rows could be exchanged if nothing were
-    learnt by heart, however smooth the samples are, so its p-value is that of the permutations.
+      with :math:`\sigma_U` corrected for ties.
+
+    The third is the fraction of generated rows that are closer to a training row than to any
+    held-out row. Without memorization, training and held-out rows are exchangeable, even if samples
+    are smooth, so its p-value is that of a permutation test.
 
     References:
         A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan et al., 2020),
-        https://arxiv.org/abs/2004.05675: z, of one cell, the whole space.
+        https://arxiv.org/abs/2004.05675: z, with the whole space as the only cell.
 
     Warning:
-        Samples of a VAE are smoother than data, and what is smooth is near to everything: in
-        pixels, an honest model can have a z far below 0. So `copied` also asks whether made rows
-        favor the training rows over the held-out ones. The held-out rows must be from the same
-        source, no part of the training and of no use in choosing the model; near-duplicates of
-        training rows among them hide copies, and where over 1 % of them equal a training row, no
-        made row can be closer. Few held-out rows find only gross copying, and to find nothing is
-        no proof: a copy that is shifted or mirrored is far away in pixels. Which space the rows
-        are in decides what near means: say it beside the figure.
+        Samples of a VAE are smoother than data, and smooth images are close to everything: in
+        pixels, z can be very negative without copies. ``is_copied`` therefore also requires that
+        generated rows are closer to training than to held-out rows. Held-out rows must be from the
+        same source and not be used for training or model selection. Near-duplicates of training
+        rows among them hide copies; if more than 1 % of them equal a training row, no generated row
+        can be closer. Few held-out rows only detect gross copying, and a negative result is no
+        proof: a shifted or mirrored copy is far away in pixels. The features determine what counts
+        as close, so report them with the result.
 
     Arguments:
-        made: What the model made, with shape (M, D), or (M, ...), which is flattened.
-        training: The rows that it was trained on, all of them, with shape (N, D).
-        held_out: Rows that it never saw; as many as made rows serve best.
-        resamples: Bootstrap resamples of the distances for the standard error of the share.
-        seed: Which resamples.
+        generated: Generated rows with shape (M, D), or (M, ...), which are flattened.
+        train: All rows that the model was trained on, with shape (N, D).
+        held_out: Rows that it was not trained on, ideally as many as generated rows.
+        resamples: The number of bootstrap resamples for the standard error.
+        seed: The seed of the resamples.
 
     Returns:
-        The three figures, and the nearest training row of each made row.
+        The three tests, and the nearest training row of each generated row.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or there are fewer than 20
-            made, training or held-out rows.
+        VariedError: If the shapes do not match, a value is not finite, or there are fewer than 20
+            rows of a kind.
 
     Example:
         >>> rows = torch.randn(900, 5, generator=torch.Generator().manual_seed(0))
-        >>> memorization(rows[:300], rows[300:600], rows[600:]).copied
+        >>> memorization(rows[:300], rows[300:600], rows[600:]).is_copied
         False
-        >>> memorization(rows[:300] + 0.001, rows[:300], rows[600:]).copied
+        >>> memorization(rows[:300] + 0.001, rows[:300], rows[600:]).is_copied
         True
     """
-    y, x = pair(made, training, ("made", "training"))
-    h, _ = pair(held_out, training, ("held-out", "training"))
-    for rows, name in ((y, "made"), (x, "training"), (h, "held-out")):
-        if len(rows) < LEAST:
-            raise VariedError(
-                f"{len(rows)} {name} rows are too few to tell a copy: give {LEAST} at least, "
-                "and some hundreds for a test that finds a few."
-            )
-    rank = max(math.floor(CLOSE * (len(h) + 1)), 1)
-    of_held = to_nearest(h, x)[1].numpy()
-    edge = float(np.sort(of_held)[rank - 1])
-    index, of_all, of_close = _owned(y, x, h, edge)
-    distance = (y - x[index]).norm(dim=1)
-    share, share_p = _closer(distance.numpy(), of_held, rank, resamples, seed)
-    z, z_p = _ranked(distance.numpy(), of_held)
-    value, error, p = _favored(of_all, len(x))
-    p_close = _favored(of_close, len(x))[2]
+    y, x = as_table_pair(generated, train, ("generated rows", "training rows"))
+    h, _ = as_table_pair(held_out, train, ("held-out rows", "training rows"))
+    check_enough_rows({"generated": len(y), "training": len(x), "held-out": len(h)})
+    held_out_distance = nearest_rows(h, x)[1].numpy()
+    index, distance = nearest_rows(y, x)
+    near_duplicates = percentile_test(
+        distance.numpy(), held_out_distance, 1, resamples, seed, "copies"
+    )
+    z, z_p = _mann_whitney(distance.numpy(), held_out_distance)
+    counts, close_counts = _nearest_counts(y, torch.cat([x, h]), near_duplicates.threshold)
+    share, error, p = _share_of_first(counts, len(x))
+    p_close = _share_of_first(close_counts, len(x))[2]
     return MemorizationTest(
-        share=share,
-        expected=rank / (len(h) + 1),
-        share_p=share_p,
+        near_duplicates=near_duplicates,
         z=z,
         z_p=z_p,
-        nearer=Estimate(value, error, len(y)),
-        nearer_expected=len(x) / (len(x) + len(h)),
-        nearer_p=min(2 * min(p, p_close), 1.0),
+        train_share=Estimate(share, error, len(y)),
+        train_share_expected=len(x) / (len(x) + len(h)),
+        train_share_p=min(2 * min(p, p_close), 1.0),
         index=index,
         distance=distance,
     )
 
 
-def _closer(
-    made: Floats, held: Floats, rank: int, resamples: int, seed: int
-) -> tuple[Estimate, float]:
-    """Return the share of made rows below that rank of held-out ones, and its p-value."""
-    m, n = len(made), len(held)
-    closer = int((made < np.sort(held)[rank - 1]).sum())
-    # So many made rows come before the rank if, of the first `closer + rank - 1` of all, fewer
-    # than `rank` are held out; any order of all is as likely as any other.
-    p = stats.hypergeom.cdf(rank - 1, m + n, n, closer + rank - 1) if closer else 1.0
-    drawn = []
-    for index in range(resamples):
-        noise = generator(seed, "copies", index)
-        rows = torch.randint(m, (m,), generator=noise).numpy()
-        edge = np.sort(held[torch.randint(n, (n,), generator=noise).numpy()])[rank - 1]
-        drawn.append((made[rows] < edge).mean())
-    spread = float(np.std(drawn, ddof=1)) if resamples > 1 else math.nan
-    return Estimate(closer / m, spread, m), float(p)
+def _mann_whitney(generated: Floats, held_out: Floats) -> tuple[float, float]:
+    """Return the z of the Mann-Whitney U statistic and its lower-tail p-value."""
+    from scipy import stats
 
-
-def _ranked(made: Floats, held: Floats) -> tuple[float, float]:
-    """Return the z of Mann and Whitney's U, and how likely one so low is."""
-    m, n = len(made), len(held)
-    pooled = np.concatenate([made, held])
-    _, times = np.unique(pooled, return_counts=True)
-    ties = (times**3.0 - times).sum() / ((m + n) * (m + n - 1))
-    spread = math.sqrt(m * n / 12 * (m + n + 1 - ties))
-    if not spread:
-        return 0.0, 0.5  # all are as far away: neither closer nor further
+    m, n = len(generated), len(held_out)
+    pooled = np.concatenate([generated, held_out])
+    _, counts = np.unique(pooled, return_counts=True)
+    ties = (counts**3.0 - counts).sum() / ((m + n) * (m + n - 1))
+    std = math.sqrt(m * n / 12 * (m + n + 1 - ties))
+    if not std:
+        return 0.0, 0.5  # all distances are equal
     u = stats.rankdata(pooled)[:m].sum() - m * (m + 1) / 2
-    z = float(u - m * n / 2) / spread
+    z = float(u - m * n / 2) / std
     return z, float(stats.norm.cdf(z))
 
 
-def _owned(y: Tensor, x: Tensor, h: Tensor, edge: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the nearest row of x to each y, and how many of y each row of x and h is nearest to.
+def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Count the rows of y that each row is nearest to: of all y, and of those within a threshold.
 
-    These are counted twice: of all rows of y, and of those closer to either set than the edge. Rows
-    that are equally near share: else one of the two sets would be favored where values repeat.
+    Equally near rows share a count, so that neither set is favored if values repeat.
     """
-    both, index = torch.cat([x, h]), []
-    of_all, of_close = torch.zeros(2, len(both), dtype=torch.float64).unbind()
-    for start, chunk in squares(y, both, ROUNDING):
-        some = y[start : start + len(chunk)]
-        least = (some - both[chunk.argmin(1)]).square().sum(1)
-        equal = (chunk <= least[:, None]).double()
-        each = 1 / equal.sum(1)
-        of_all += each @ equal
-        of_close += (each * (least.sqrt() <= edge)) @ equal
-        index.append(chunk[:, : len(x)].argmin(1))
-    return torch.cat(index), of_all, of_close
+    counts, close_counts = torch.zeros(2, len(rows), dtype=torch.float64).unbind()
+    for start, chunk in squared_distances(y, rows, ROUNDING):
+        part = y[start : start + len(chunk)]
+        least = (part - rows[chunk.argmin(1)]).square().sum(1)
+        is_nearest = (chunk <= least[:, None]).double()
+        weights = 1 / is_nearest.sum(1)
+        counts += weights @ is_nearest
+        close_counts += (weights * (least.sqrt() <= threshold)) @ is_nearest
+    return counts, close_counts
 
 
-def _favored(owned: Tensor, n: int) -> tuple[float, float, float]:
-    r"""Return the share that the first n rows own, its spread if none is favored, and its p-value.
+def _share_of_first(counts: Tensor, n: int) -> tuple[float, float, float]:
+    r"""Return the share of the first n rows, its standard deviation, and its p-value.
 
-    With w the share that each of N rows owns, the sum of w over n of these, drawn without repeats,
-    has the variance :math:`\frac{n (N - n)}{N (N - 1)} \sum (w - 1/N)^2`.
+    If w is the share of each of N rows, the sum of w over n random rows without replacement has
+    the variance :math:`\frac{n (N - n)}{N (N - 1)} \sum (w - 1/N)^2`.
     """
-    both, total = len(owned), owned.sum()
+    from scipy import stats
+
+    size, total = len(counts), counts.sum()
     if not total:
         return math.nan, math.nan, 1.0
-    shares = owned / total
+    shares = counts / total
     value = float(shares[:n].sum())
-    uneven = float((shares - 1 / both).square().sum())
-    spread = math.sqrt(uneven * n * (both - n) / (both * (both - 1)))
-    p = float(stats.norm.sf((value - n / both) / spread)) if spread > TINY else 1.0
-    return value, spread, p
+    variance = float((shares - 1 / size).square().sum())
+    std = math.sqrt(variance * n * (size - n) / (size * (size - 1)))
+    p = float(stats.norm.sf((value - n / size) / std)) if std > TINY else 1.0
+    return value, std, p

@@ -1,81 +1,72 @@
-"""A figure with all that a reader needs to trust it: its unit, its error, and what it is from."""
+"""A metric with what is needed to interpret it: its unit, standard error and reference value."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from varied.atomic_io import nan_to_none
 from varied.evaluate.estimate import Estimate
-
-__all__ = ["Metric", "MetricGroup"]
-
-Better = Literal["lower", "higher", ""]
+from varied.evaluate.formatting import format_estimate
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure.
+    """One number that measures a model.
 
     Arguments:
-        name: What it is called.
-        estimate: Its value, its standard error (NaN where none is known) and how many rows or
-            draws it is from.
-        unit: Its unit; "" for a share or a score.
-        better: Which way is better; "" where neither is.
-        beside: What to hold it against: the same figure of real data, of chance, of raw data.
-        lesson: The name under which `varied explain` defines it.
+        name: The name of the metric.
+        estimate: Its value, its standard error (NaN if unknown), and the number of examples.
+        unit: Its unit; empty for fractions and scores.
+        better: Which direction is better; empty if neither is.
+        reference: What to compare the value with: the same metric of real data or raw data, or
+            the chance level.
+        topic: The topic of `varied explain` that defines the metric.
     """
 
     name: str
     estimate: Estimate
     unit: str = ""
-    better: Better = ""
-    beside: str = ""
-    lesson: str = ""
+    better: Literal["lower", "higher", ""] = ""
+    reference: str = ""
+    topic: str = ""
 
-    @property
-    def value(self) -> str:
-        """The figure as a person reads it, with its unit."""
-        value, error = self.estimate.value, self.estimate.error
-        if not math.isfinite(value):
-            return "infinite" if math.isinf(value) else "none"
-        if not math.isfinite(error) or error == 0:
-            said = f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-        else:
-            digits = min(max(1 - math.floor(math.log10(error)), 0), 4)
-            said = f"{value:,.{digits}f} ± {error:.{digits}f}"
-        return f"{said} {self.unit}".strip()
+    def __str__(self) -> str:
+        return format_estimate(self.estimate.value, self.estimate.error, self.unit)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; what is not finite is None."""
-        told = {"value": self.estimate.value, "error": self.estimate.error}
-        plain = {key: v if math.isfinite(v) else None for key, v in told.items()}
-        rest = {"unit": self.unit, "better": self.better, "beside": self.beside}
-        return {"name": self.name, **plain, "n": self.estimate.n, **rest, "explain": self.lesson}
+        """Return plain values, with None for numbers that are not finite."""
+        values = asdict(self)
+        values |= values.pop("estimate")
+        return {key: nan_to_none(value) for key, value in values.items()}
 
 
 @dataclass(frozen=True)
 class MetricGroup:
-    """Figures that belong together, on the same rows.
+    """Metrics that belong together, computed from the same examples.
 
     Arguments:
-        title: What they are about.
-        note: What they are from: rows, samples, features.
-        measures: The figures.
-        warnings: What a reader should know first, a sentence each.
-        fingerprint: That of the features; figures of two fingerprints do not compare.
+        title: The title of the group.
+        note: The examples and features that the metrics were computed from.
+        metrics: The metrics.
+        warnings: What to know before trusting the metrics, one sentence each.
+        fingerprint: The fingerprint of the features. Metrics with different fingerprints are not
+            comparable.
     """
 
     title: str
     note: str
-    measures: Sequence[Metric]
+    metrics: Sequence[Metric]
     warnings: Sequence[str] = field(default_factory=list)
     fingerprint: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        plain = {"title": self.title, "note": self.note, "features": self.fingerprint}
-        figures = [one.to_json() for one in self.measures]
-        return plain | {"measures": figures, "warnings": list(self.warnings)}
+        return {
+            "title": self.title,
+            "note": self.note,
+            "fingerprint": self.fingerprint,
+            "metrics": [metric.to_json() for metric in self.metrics],
+            "warnings": list(self.warnings),
+        }

@@ -1,133 +1,121 @@
-"""What a simple reader learns from codes: classes or numbers, on rows it was not trained on."""
+"""Probes: how well simple models predict labels from codes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.special import log_softmax
-from torch import Tensor
 
 from varied.data.labels import parse_labels
 from varied.errors import VariedError
+from varied.evaluate._checks import as_array, as_table, as_tensor, check_same_length
+from varied.evaluate._types import Array, Bools, Data, Floats, Ints
 from varied.evaluate.estimate import Estimate
 from varied.seeding import permutation
 
-__all__ = ["ROWS", "Probe", "probe"]
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-
-#: Rows that a probe is trained on at most.
-ROWS = 10_000
-NEIGHBOURS = 10
-#: Strengths of a logistic regression (`C` of scikit-learn), from a stiff one to a loose one.
+#: The default number of training rows of a probe, and of its neighbors.
+MAX_ROWS, NEIGHBORS = 10_000, 10
+#: Inverse regularization strengths of a logistic regression, from strong to weak.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-#: Strengths of a ridge regression (`alpha`).
-RIDGES = tuple(10.0**power for power in range(-3, 6))
-#: More iterations than it ever takes: some hundreds do.
-ITERATIONS = 100_000
-#: Spreads from the mean at which a standardized unit is cut off.
-FAR = 10.0
-FOLDS = 5
-#: Rows from which one fold in place of all is held out to choose the strength.
-PLENTY = 2000
+#: Regularization strengths of a ridge regression.
+ALPHAS = tuple(10.0**power for power in range(-3, 6))
+#: More iterations than a logistic regression takes, which are some hundreds.
+MAX_ITERATIONS = 100_000
+#: Standardized units are clipped at this number of standard deviations.
+CLIP = 10.0
+#: The number of folds that choose the strength; from `ONE_FOLD` rows on, only the first is used.
+FOLDS, ONE_FOLD = 5, 2000
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe read from codes, with what it must be held against.
+    """The score of a probe, with reference values.
 
     Arguments:
-        score: The share of test rows told rightly ("accuracy"), or of their variance ("R2"); the
-            error is over test rows.
-        measure: "accuracy" for classes, "R2" for numbers.
-        chance: The score of a reader who sees no code: who says the class most common in
-            training, or the mean.
-        raw: The score of the same probe on the data themselves, where they were given.
+        score: The accuracy or R2 on test rows; its standard error is over test rows.
+        metric: "accuracy" for classes, "R2" for numbers.
+        chance: The score without the codes: of the most frequent class of the training rows, or of
+            their mean.
+        raw: The score of the same probe on the raw data, if given.
         kind: "linear" or "neighbors".
-        rows: How many rows it was trained on.
-        left_out: How many rows had no label.
-        classes: How many classes there were in training; 0 for numbers.
+        n_train: The number of training rows.
+        n_unlabeled: The number of rows without a label, which are not used.
+        n_classes: The number of classes of the training rows; 0 for numbers.
     """
 
     score: Estimate
-    measure: str
+    metric: str
     chance: float
     raw: Estimate | None
     kind: str
-    rows: int
-    left_out: int
-    classes: int
+    n_train: int
+    n_unlabeled: int
+    n_classes: int
 
     def __str__(self) -> str:
-        beside = [f"chance {self.chance:.3f}"]
-        beside += [] if self.raw is None else [f"the data themselves {_said(self.raw)}"]
-        beside += [f"{self.kind}, {self.rows:,} training and {self.score.n:,} test rows"]
-        beside += [f"{self.left_out:,} rows without a label left out"] if self.left_out else []
-        return f"{self.measure} {_said(self.score)} ({'; '.join(beside)})"
-
-
-def _said(score: Estimate) -> str:
-    return f"{score.value:.3f} ± {score.error:.3f}"
+        notes = [f"chance level {self.chance:.3f}"]
+        if self.raw is not None:
+            notes.append(f"raw data {self.raw}")
+        notes.append(f"{self.kind}, {self.n_train:,} training and {self.score.n:,} test rows")
+        if self.n_unlabeled:
+            notes.append(f"{self.n_unlabeled:,} rows without a label not used")
+        return f"{self.metric} {self.score} ({'; '.join(notes)})"
 
 
 def probe(
-    codes: Tensor | Array,
-    labels: Tensor | Array | Sequence[Any],
+    codes: Data,
+    labels: Data | Sequence[Any],
     *,
-    test: Tensor | Array | None = None,
+    test: Data | None = None,
     kind: str = "linear",
-    raw: Tensor | Array | None = None,
+    raw: Data | None = None,
     labels_per_class: int | None = None,
-    rows: int = ROWS,
+    max_rows: int = MAX_ROWS,
     seed: int = 0,
 ) -> Probe:
-    r"""Return how well labels are read off codes, on rows that the probe was not trained on.
+    r"""Return how well a simple model predicts labels from codes, on held-out rows.
 
     Classes are scored by the accuracy, numbers by
-    :math:`R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2`. "linear" is a logistic or a ridge
-    regression on standardized units (cut off at 10 spreads), "neighbors" the vote or the mean of
-    the 10 nearest rows, by the distance of the codes as they are. The strength of a regression is
-    the one that suits rows held out of the training rows best; the test rows choose nothing.
+    :math:`R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2`. "linear" is a logistic or ridge
+    regression on standardized units (clipped at 10 standard deviations), "neighbors" the majority
+    class or the mean of the 10 nearest rows, by the distance of the unscaled codes. The
+    regularization strength is chosen on rows held out from the training rows, never on test rows.
 
     References:
         Understanding intermediate layers using linear classifier probes (Alain & Bengio, 2016),
         https://arxiv.org/abs/1610.01644
 
     Warning:
-        A score says what this probe can read, not what the codes hold. It means little without
-        `raw`: on pictures of digits the pixels themselves give nine of ten. Errors are over test
-        rows: with few labels the choice of them matters more, so take several seeds and
-        `spread_over_seeds`.
+        A score shows what this probe can extract, not what the codes contain. Compare it with
+        ``raw``: on images of digits, the pixels alone give an accuracy of 0.9. Standard errors are
+        over test rows. With few labels, the choice of labeled rows matters more, so use several
+        seeds and `mean_over_seeds`.
 
     Arguments:
-        codes: With shape (N, D), for instance the means of the posteriors.
-        labels: One for each row, with shape (N). Words, booleans and integers are classes, "" or
-            -1 where missing; floats are numbers, NaN where missing, and so are integers of which
-            more than half differ. Floats that stand for classes must be made integers.
-        test: The rows to test on, as bool with shape (N) or as their numbers; by default a fifth,
-            chosen at random. The rows of the model's own test set are right where it has one.
+        codes: Codes with shape (N, D), for instance posterior means.
+        labels: The label of each row, with shape (N). Strings, booleans and integers are classes,
+            "" or -1 where missing; floats are numbers, NaN where missing, and so are integers of
+            which more than half are distinct. Convert floats that represent classes to integers.
+        test: The test rows, as bool with shape (N) or as indices; by default a random fifth. Use
+            the test rows of the model if it has any.
         kind: "linear" or "neighbors".
-        raw: The data that the codes stand for, N of them of any shape, for the same probe.
-        labels_per_class: How many training rows of each class keep their label; all by default.
-            Of the same seed, fewer are among the more, and the test rows stay.
-        rows: How many rows are trained on at most, chosen at random; the same of `raw`.
-        seed: Which rows.
+        raw: The data that were encoded, N rows of any shape, for the same probe.
+        labels_per_class: The number of labeled training rows of each class; all by default. With
+            the same seed, smaller sets are subsets of larger ones, and test rows are the same.
+        max_rows: The largest number of training rows, chosen at random.
+        seed: The seed of the rows.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or too little is labeled.
+        VariedError: If the shapes do not match, a value is not finite, or there are too few labels.
 
     Example:
         >>> codes = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
-        >>> found = probe(codes, codes[:, 0] * 3 - codes[:, 1] + 7)
-        >>> found.measure, round(found.score.value, 3)
+        >>> result = probe(codes, codes[:, 0] * 3 - codes[:, 1] + 7)
+        >>> result.metric, round(result.score.value, 3)
         ('R2', 1.0)
         >>> curve = {n: probe(codes, codes[:, 0] > 0, labels_per_class=n) for n in (10, 100)}
         >>> curve[10].score.value < curve[100].score.value
@@ -135,215 +123,191 @@ def probe(
     """
     if kind not in ("linear", "neighbors"):
         raise VariedError(f"kind='{kind}': choose from linear, neighbors.")
-    y, known, classed = _labels(labels, len(codes))
+    y, known = _known_labels(labels, len(codes))
+    has_classes = y.dtype.kind == "i"
     order = permutation(len(y), seed, "probe").numpy()
-    tested = _tested(test, known, order)
-    learn = order[(known & ~tested)[order]]
-    if classed:
-        _repeated(y[learn])
-    learn = _few(learn, y, labels_per_class, classed)[: _at_least(rows, "rows", 2)]
-    judge = np.flatnonzero(tested & known)
-    _enough(y, learn, judge, classed)
-    values, stands = np.unique(y[learn], return_inverse=True) if classed else (None, y[learn])
-    x = _table(codes, learn, judge, "codes")
-    score = _score(_fitted(kind, x[0], stands, classed), x[1], y[judge], values)
-    beside = None
+    is_test = _test_rows(test, known, order)
+    train, test_rows = order[(known & ~is_test)[order]], np.flatnonzero(is_test & known)
+    if has_classes and len(np.unique(y[train])) > max(len(train) / 2, 2):
+        raise VariedError("There are nearly as many classes as rows: give more rows of each class.")
+    if labels_per_class is not None:
+        if not has_classes:
+            raise VariedError("labels_per_class needs classes, but the labels are numbers.")
+        _check_minimum("labels_per_class", labels_per_class, 1)
+        train = train[_rank_in_class(y[train]) < labels_per_class]
+    _check_minimum("max_rows", max_rows, 2)
+    train = train[:max_rows]
+    _check_enough(y[train], y[test_rows], has_classes)
+    classes, targets = np.unique(y[train], return_inverse=True) if has_classes else (None, y[train])
+
+    def score(table: Data, name: str) -> Estimate:
+        rows = as_tensor(table)[np.concatenate([train, test_rows])]
+        x = as_table(rows, name, flatten=name == "raw data").numpy()
+        model = _fit(kind, x[: len(train)], targets, has_classes)
+        predicted = model.predict(x[len(train) :])
+        if classes is None:
+            return _r2(predicted, y[test_rows])
+        return Estimate.of(
+            torch.from_numpy((classes[predicted] == y[test_rows]).astype(np.float64))
+        )
+
     if raw is not None:
-        if len(raw) != len(y):
-            raise VariedError(f"There are {len(y):,} codes and {len(raw):,} raw data: give both.")
-        x = _table(raw, learn, judge, "raw data")
-        beside = _score(_fitted(kind, x[0], stands, classed), x[1], y[judge], values)
+        check_same_length(codes, raw, ("codes", "rows of raw data"))
     return Probe(
-        score=score,
-        measure="accuracy" if classed else "R2",
-        chance=_chance(y[learn], y[judge], classed),
-        raw=beside,
+        score=score(codes, "codes"),
+        metric="accuracy" if has_classes else "R2",
+        chance=_chance(y[train], y[test_rows], has_classes),
+        raw=None if raw is None else score(raw, "raw data"),
         kind=kind,
-        rows=len(learn),
-        left_out=int((~known).sum()),
-        classes=0 if values is None else len(values),
+        n_train=len(train),
+        n_unlabeled=int((~known).sum()),
+        n_classes=0 if classes is None else len(classes),
     )
 
 
-# Which rows
+# Rows
 
 
-def _labels(given: Any, n: int) -> tuple[Array, Mask, bool]:
-    """Return labels, which of them are known, and whether they are classes."""
-    y, _ = parse_labels(given, n)
+def _known_labels(labels: Any, n: int) -> tuple[Array, Bools]:
+    """Return labels, int64 for classes and float64 for numbers, and which of them are known."""
+    y, _ = parse_labels(labels, n)
     if y.ndim > 1:
-        raise VariedError(
-            f"The labels have shape {y.shape}: probe one column at a time, `labels[:, 0]`."
-        )
-    return (y, y >= 0, True) if y.dtype.kind == "i" else (y.astype(np.float64), ~np.isnan(y), False)
+        raise VariedError(f"The labels have shape {y.shape}: probe one column, `labels[:, 0]`.")
+    return (y, y >= 0) if y.dtype.kind == "i" else (y.astype(np.float64), ~np.isnan(y))
 
 
-def _tested(test: Tensor | Array | None, known: Mask, order: Whole) -> Mask:
-    """Return which rows are tested on: as asked, or a fifth of those with a label."""
-    found = np.zeros(len(known), bool)
+def _test_rows(test: Data | None, known: Bools, order: Ints) -> Bools:
+    """Return which rows are test rows; by default a fifth of those with a label."""
+    is_test = np.zeros(len(known), bool)
     if test is None:
         labeled = order[known[order]]
-        found[labeled[: len(labeled) // 5]] = True
-        return found
-    rows = np.asarray(test.detach().cpu() if isinstance(test, Tensor) else test)
-    whole = rows.dtype.kind in "iu" and rows.ndim == 1 and rows.size
-    if rows.dtype == bool and rows.shape == found.shape:
+        is_test[labeled[: len(labeled) // 5]] = True
+        return is_test
+    rows = as_array(test)
+    if rows.dtype == bool and rows.shape == is_test.shape:
         return rows
-    if not whole or rows.min() < 0 or rows.max() >= len(found):
+    is_index = rows.dtype.kind in "iu" and rows.ndim == 1 and rows.size
+    if not is_index or rows.min() < 0 or rows.max() >= len(is_test):
         raise VariedError(
-            f"test has shape {rows.shape} and type {rows.dtype}: give bool of shape "
-            f"({len(found)},), or row numbers from 0 to {len(found) - 1}."
+            f"test has shape {rows.shape} and type {rows.dtype}: give bool with shape "
+            f"({len(is_test)},), or indices from 0 to {len(is_test) - 1}."
         )
-    found[rows] = True
-    return found
+    is_test[rows] = True
+    return is_test
 
 
-def _few(learn: Whole, y: Array, each: int | None, classed: bool) -> Whole:
-    if each is None:
-        return learn
-    if not classed:
-        raise VariedError("labels_per_class wants classes, and these labels are numbers: set rows.")
-    return learn[_place(y[learn]) < _at_least(each, "labels_per_class", 1)]
-
-
-def _place(y: Array) -> Whole:
-    """Return how many rows of the same class stand before each row."""
+def _rank_in_class(y: Array) -> Ints:
+    """Return how many earlier rows have the same class, for each row."""
     order = np.argsort(y, kind="stable")
     _, first, size = np.unique(y[order], return_index=True, return_counts=True)
-    place = np.empty(len(y), np.int64)
-    place[order] = np.arange(len(y)) - np.repeat(first, size)
-    return place
+    rank = np.empty(len(y), np.int64)
+    rank[order] = np.arange(len(y)) - np.repeat(first, size)
+    return rank
 
 
-def _at_least(number: int, name: str, least: int) -> int:
-    if number < least:
-        raise VariedError(f"{name}={number} is too few: give {least} or more.")
-    return number
+def _check_minimum(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise VariedError(f"{name}={value} must be at least {least}.")
 
 
-def _enough(y: Array, learn: Whole, judge: Whole, classed: bool) -> None:
-    if len(learn) < 2 or len(judge) < 2:
+def _check_enough(train: Array, test: Array, has_classes: bool) -> None:
+    if len(train) < 2 or len(test) < 2:
         raise VariedError(
-            f"{len(learn)} training and {len(judge)} test rows have a label: give 2 of each at "
-            "least, and better hundreds."
+            f"Only {len(train)} training and {len(test)} test rows have a label: give at least 2 "
+            "of each, preferably hundreds."
         )
-    if len(np.unique(y[learn])) < 2 or (not classed and np.ptp(y[judge]) == 0):
-        raise VariedError("The labels are all the same, so nothing tells them: give others.")
+    if len(np.unique(train)) < 2 or (not has_classes and np.ptp(test) == 0):
+        raise VariedError("All labels are equal, so there is nothing to predict: give others.")
 
 
-def _repeated(y: Array) -> None:
-    if len(np.unique(y)) > max(len(y) / 2, 2):
-        raise VariedError(
-            "The classes are nearly as many as the rows, so none can be learned: give more rows."
-        )
+# Models
 
 
-def _table(given: Tensor | Array, learn: Whole, judge: Whole, what: str) -> tuple[Floats, Floats]:
-    rows = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
-    if rows.ndim < 2 or (rows.ndim > 2 and what == "codes") or not rows.size:
-        raise VariedError(f"The {what} have shape {rows.shape}: give a row for each datum.")
-    flat = rows.reshape(len(rows), -1)
-    found = flat[learn].astype(np.float64), flat[judge].astype(np.float64)
-    if not all(np.isfinite(part).all() for part in found):
-        raise VariedError(f"The {what} hold NaN or infinity: leave those rows out, or fill them.")
-    return found
-
-
-# The probes
-
-
-def _fitted(kind: str, x: Floats, y: Array, classed: bool) -> Any:
-    # 0.5 s to import, for those alone who probe.
+def _fit(kind: str, x: Floats, y: Array, has_classes: bool) -> Any:
     from sklearn.linear_model import RidgeCV
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
 
     if kind == "neighbors":
-        near = KNeighborsClassifier if classed else KNeighborsRegressor
-        return near(min(NEIGHBOURS, len(x))).fit(x, y)
-    if classed:
-        return _logistic(x, y)
-    # Each training row in turn is told by the others; all of that takes one decomposition.
-    return make_pipeline(_scaler(), RidgeCV(RIDGES)).fit(x, y)
+        model = KNeighborsClassifier if has_classes else KNeighborsRegressor
+        return model(min(NEIGHBORS, len(x))).fit(x, y)
+    if has_classes:
+        return _logistic_regression(x, y)
+    # RidgeCV computes the leave-one-out error of all strengths from one decomposition.
+    return make_pipeline(_scaler(), RidgeCV(ALPHAS)).fit(x, y)
 
 
 def _scaler() -> Any:
-    """Return a step to units of mean 0 and spread 1, cut off at `FAR` spreads.
+    """Return a transformer that standardizes columns and clips them.
 
-    A pixel that is bright in one row of ten thousand lies 100 spreads out there, and would sway
-    the figure of the data themselves more than all others do.
+    A pixel that is bright in one of ten thousand rows is 100 standard deviations from its mean
+    there, and would dominate the score of the raw data.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    cut = FunctionTransformer(np.clip, kw_args={"a_min": -FAR, "a_max": FAR})
-    return make_pipeline(StandardScaler(), cut)
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
+    return make_pipeline(StandardScaler(), clip)
 
 
-def _logistic(x: Floats, y: Whole) -> Any:
-    """Return a regression of the strength that told rows held out of these best."""
+def _logistic_regression(x: Floats, y: Ints) -> Any:
+    """Return a logistic regression with the strength that has the lowest held-out log loss."""
+    from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    scale = _scaler().fit(x)
-    x = scale.transform(x)
-    best, least = 1.0, np.inf
-    folds = [(_regression(1e-4), learn, held) for learn, held in _folds(y)]
+    def regression(tolerance: float) -> Any:
+        # A warm start continues from the fit with the next stronger regularization.
+        return LogisticRegression(tol=tolerance, max_iter=MAX_ITERATIONS, warm_start=True)
+
+    scaler = _scaler().fit(x)
+    x = scaler.transform(x)
+    best, least = 1.0, math.inf
+    folds = [(regression(1e-4), *rows) for rows in _folds(y)]
     for strength in STRENGTHS if folds else ():
-        surprise = 0.0
-        for model, learn, held in folds:
-            model.set_params(C=strength).fit(x[learn], y[learn])
-            surprise += _surprise(model.decision_function(x[held]), y[held])
-        if surprise > least:  # it falls and then rises; looser ones take longest, and are worse
+        loss = 0.0
+        for model, train, held_out in folds:
+            model.set_params(C=strength).fit(x[train], y[train])
+            loss += _log_loss(model.decision_function(x[held_out]), y[held_out])
+        # The loss falls and then rises; the weakest regularizations take the longest.
+        if loss > least:
             break
-        best, least = strength, surprise
-    return make_pipeline(scale, _regression(1e-5).set_params(C=best).fit(x, y))
+        best, least = strength, loss
+    return make_pipeline(scaler, regression(1e-5).set_params(C=best).fit(x, y))
 
 
-def _surprise(decision: Floats, y: Whole) -> float:
-    """Return -log p(class), summed over rows: finite however sure the regression is."""
-    both = decision if decision.ndim == 2 else np.stack([0 * decision, decision], axis=1)
+def _log_loss(logits: Floats, y: Ints) -> float:
+    """Return the sum of -log p(class) over rows, from logits, so that it is always finite."""
+    from scipy.special import log_softmax
+
+    both = logits if logits.ndim == 2 else np.stack([0 * logits, logits], axis=1)
     return float(-log_softmax(both, axis=1)[np.arange(len(y)), y].sum())
 
 
-def _regression(tolerance: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _folds(y: Ints) -> Iterator[tuple[Bools, Bools]]:
+    """Yield training and held-out rows, such that all classes are among the training rows.
 
-    # A fit starts where the stiffer one ended.
-    return LogisticRegression(tol=tolerance, max_iter=ITERATIONS, warm_start=True)
-
-
-def _folds(y: Whole) -> Iterator[tuple[Mask, Mask]]:
-    """Yield rows to learn from and rows held out; a class that has rows is always among the first.
-
-    There is none where no class has two rows.
+    There are no folds if no class has two rows.
     """
-    place, several = _place(y), np.bincount(y)[y] > 1
-    for fold in range(FOLDS if len(y) < PLENTY else 1):
-        held = several & (place % FOLDS == fold)
-        if held.any():
-            yield ~held, held
+    rank, has_others = _rank_in_class(y), np.bincount(y)[y] > 1
+    for fold in range(FOLDS if len(y) < ONE_FOLD else 1):
+        held_out = has_others & (rank % FOLDS == fold)
+        if held_out.any():
+            yield ~held_out, held_out
 
 
-# The scores
+# Scores
 
 
-def _score(model: Any, x: Floats, y: Array, values: Array | None) -> Estimate:
-    told = model.predict(x)
-    if values is not None:
-        return Estimate.of(torch.from_numpy((values[told] == y).astype(np.float64)))
-    return _determined(told, y)
+def _r2(predicted: Floats, y: Floats) -> Estimate:
+    """Return R2, with a standard error from the influence of each row."""
+    residual, total = (y - predicted) ** 2, (y - y.mean()) ** 2
+    value = 1 - residual.sum() / total.sum()
+    influence = ((1 - value) * total - residual) / total.mean()
+    return Estimate(float(value), float(influence.std(ddof=1)) / math.sqrt(len(y)), len(y))
 
 
-def _determined(told: Floats, y: Floats) -> Estimate:
-    """Return R2, with the error by which its rows sway it."""
-    missed, apart = (y - told) ** 2, (y - y.mean()) ** 2
-    value = 1 - missed.sum() / apart.sum()
-    sway = ((1 - value) * apart - missed) / apart.mean()
-    return Estimate(float(value), float(sway.std(ddof=1)) / len(y) ** 0.5, len(y))
-
-
-def _chance(learn: Array, judge: Array, classed: bool) -> float:
-    if not classed:
-        return _determined(np.full(len(judge), learn.mean()), judge).value
-    values, size = np.unique(learn, return_counts=True)
-    return float(np.mean(judge == values[size.argmax()]))
+def _chance(train: Array, test: Array, has_classes: bool) -> float:
+    if not has_classes:
+        return _r2(np.full(len(test), train.mean()), test).value
+    classes, counts = np.unique(train, return_counts=True)
+    return float(np.mean(test == classes[counts.argmax()]))

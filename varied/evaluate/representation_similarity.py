@@ -1,4 +1,4 @@
-"""How alike the codes of several runs are: of the same rows, by models of different seeds."""
+"""Similarity of the codes of several models of the same rows, such as runs with other seeds."""
 
 from __future__ import annotations
 
@@ -6,116 +6,113 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from varied.errors import VariedError
+from varied.evaluate._checks import as_table, check_same_length
+from varied.evaluate._resampling import jackknife_std, sample_std
+from varied.evaluate._types import Data
+from varied.evaluate.distances import nearest_others
 from varied.evaluate.estimate import Estimate
 from varied.seeding import generator, permutation
 
-__all__ = ["Stability", "cka", "mcc", "shared_neighbors", "spread_over_seeds", "stability"]
+Statistic = Callable[[Tensor, Tensor], float]
 
-Array = npt.NDArray[Any]
-Measure = Callable[[Tensor, Tensor], float]
-
-#: Blocks of rows that are left out in turn for a standard error.
+#: The smallest number of rows.
+MIN_ROWS = 20
+#: The number of blocks of rows for jackknife standard errors.
 BLOCKS = 20
-#: Resamples for a standard error, and the rows of each: the spread of more rows follows.
-RESAMPLES, RESAMPLED = 50, 2000
-#: Rows whose neighbors are looked for; among all rows.
-ASKED = 2000
+#: The number of resamples for bootstrap standard errors, and the largest number of their rows.
+RESAMPLES, MAX_RESAMPLED = 50, 2000
+#: The number of rows whose neighbors are compared.
+MAX_QUERIES = 2000
 CHUNK = 500
 
 
 @dataclass(frozen=True)
 class Stability:
-    """How alike several codes of the same rows are; each is the mean over the pairs of codes.
+    """The similarity of several codes of the same rows, the mean over pairs of codes.
 
-    Errors are over codes (one left out in turn), so they are for models that might have been
-    trained in place of these; of two codes there is one pair, and the error is over rows.
+    Standard errors are over codes (by the jackknife), so they refer to other models that could have
+    been trained. Two codes are a single pair, whose standard errors are over rows.
 
     Arguments:
-        codes: How many codes were compared.
-        cka: Debiased linear CKA: 1 where they are the same but for turning and scale.
-        strong: Correlation of units matched one to one: 1 where they are the same units.
-        weak: Correlation after the best linear map: 1 where they hold the same linear content.
-        neighbors: The share of nearest neighbors in common.
-        floor: That share of codes that have nothing to do with each other; the floor of the
+        n_codes: The number of codes.
+        cka: Debiased linear CKA; 1 if they are equal up to rotation and scale.
+        mcc: The mean correlation of matched units; 1 if the units are the same.
+        weak_mcc: The same after the best linear maps; 1 if the linear content is the same.
+        shared_neighbors: The fraction of shared nearest neighbors.
+        chance: The fraction of neighbors that unrelated codes share; the chance level of the
             others is 0.
     """
 
-    codes: int
+    n_codes: int
     cka: Estimate
-    strong: Estimate
-    weak: Estimate
-    neighbors: Estimate
-    floor: float
+    mcc: Estimate
+    weak_mcc: Estimate
+    shared_neighbors: Estimate
+    chance: float
 
 
-def stability(codes: Sequence[Tensor | Array], *, k: int = 10, seed: int = 0) -> Stability:
-    """Return how alike several codes of the same rows are, by four measures.
+def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability:
+    """Return the similarity of several codes of the same rows, by four metrics.
 
     Arguments:
-        codes: Two or more, for instance the posterior means of runs that differ in their seed
-            alone, with shapes (N, D); D may differ.
-        k: How many neighbors.
-        seed: Which rows stand in which block.
+        codes: Two or more codes, for instance the posterior means of runs with different seeds,
+            with shapes (N, D); D may differ.
+        k: The number of neighbors.
+        seed: The seed of the blocks and resamples.
 
     Raises:
-        VariedError: If they are fewer than two, or as `cka`, `mcc` and `shared_neighbors`.
+        VariedError: If there are fewer than two, or as for `cka`, `mcc` and `shared_neighbors`.
 
     Example:
         >>> a = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
-        >>> found = stability([a, a.roll(1, dims=1), -2 * a])
-        >>> round(found.cka.value, 6), round(found.strong.value, 6), found.codes
+        >>> result = stability([a, a.roll(1, dims=1), -2 * a])
+        >>> round(result.cka.value, 6), round(result.mcc.value, 6), result.n_codes
         (1.0, 1.0, 3)
     """
     if len(codes) < 2:
-        raise VariedError(f"There is {len(codes)} set of codes: give two or more to compare.")
-    tables = [_table(each) for each in codes]
+        raise VariedError(f"Stability compares two or more codes, and there is {len(codes)}.")
+    tables = [_code_table(table) for table in codes]
 
-    def over(measure: Callable[[Tensor, Tensor], Estimate]) -> Estimate:
+    def over_pairs(metric: Callable[[Tensor, Tensor], Estimate]) -> Estimate:
         pairs = combinations(range(len(tables)), 2)
-        return _over_codes({(i, j): measure(tables[i], tables[j]) for i, j in pairs}, len(tables))
+        return _mean_over_pairs({(i, j): metric(tables[i], tables[j]) for i, j in pairs})
 
     return Stability(
-        codes=len(codes),
-        cka=over(lambda a, b: cka(a, b, seed=seed)),
-        strong=over(lambda a, b: mcc(a, b, seed=seed)),
-        weak=over(lambda a, b: mcc(a, b, kind="weak", seed=seed)),
-        neighbors=over(lambda a, b: shared_neighbors(a, b, k=k, seed=seed)),
-        floor=k / (len(tables[0]) - 1),
+        n_codes=len(codes),
+        cka=over_pairs(lambda a, b: cka(a, b, seed=seed)),
+        mcc=over_pairs(lambda a, b: mcc(a, b, seed=seed)),
+        weak_mcc=over_pairs(lambda a, b: mcc(a, b, kind="weak", seed=seed)),
+        shared_neighbors=over_pairs(lambda a, b: shared_neighbors(a, b, k=k, seed=seed)),
+        chance=k / (len(tables[0]) - 1),
     )
 
 
-def _over_codes(pairs: dict[tuple[int, int], Estimate], codes: int) -> Estimate:
-    """Return the mean over pairs; two pairs that share a code are not two pieces of news."""
-    if codes == 2:
-        return next(iter(pairs.values()))
-    values = [found.value for found in pairs.values()]
-    holds = np.array([[out in pair for pair in pairs] for out in range(codes)])
-    left = [np.mean(values, where=~held) for held in holds]
-    return Estimate(float(np.mean(values)), _jackknifed(left), next(iter(pairs.values())).n)
+def _mean_over_pairs(pairs: dict[tuple[int, int], Estimate]) -> Estimate:
+    """Return the mean over pairs of codes; pairs that share a code are not independent."""
+    first, values = next(iter(pairs.values())), [estimate.value for estimate in pairs.values()]
+    if len(pairs) == 1:
+        return first
+    n_codes = 1 + max(map(max, pairs))
+    contains = np.array([[code in pair for pair in pairs] for code in range(n_codes)])
+    left_out = [float(np.mean(values, where=~mask)) for mask in contains]
+    return Estimate(float(np.mean(values)), jackknife_std(left_out), first.n)
 
 
-def _jackknifed(left: Sequence[Any]) -> float:
-    """Return the standard error from the values with one part left out in turn."""
-    return float(np.std(left) * math.sqrt(len(left) - 1))
-
-
-def cka(a: Tensor | Array, b: Tensor | Array, *, seed: int = 0) -> Estimate:
-    r"""Return how alike two codes are up to turning and scale: the debiased linear CKA.
+def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
+    r"""Return the debiased linear CKA of two codes, their similarity up to rotation and scale.
 
     .. math:: \frac{H(A A^\top, B B^\top)}
         {\sqrt{H(A A^\top, A A^\top) \, H(B B^\top, B B^\top)}}
 
-    with H the unbiased estimator of the Hilbert-Schmidt independence criterion. 1 where one is the
-    other turned, mirrored, shifted and scaled as a whole; 0 on average where they are independent,
-    so it may be a little below. It has no unit.
+    with H the unbiased estimator of the Hilbert-Schmidt independence criterion. It is 1 if one code
+    is a rotation, reflection, translation and uniform scaling of the other. Its expectation is 0
+    for independent codes, so it can be slightly negative.
 
     References:
         Similarity of Neural Network Representations Revisited (Kornblith et al., 2019),
@@ -123,82 +120,82 @@ def cka(a: Tensor | Array, b: Tensor | Array, *, seed: int = 0) -> Estimate:
         al., 2012), https://jmlr.org/papers/v13/song12a.html: the unbiased H.
 
     Warning:
-        The usual figure has the biased H, which rises towards 1 by itself where units are many and
-        rows few; this one does not, and the two do not compare. Units of large variance decide it.
+        The common estimator of CKA uses the biased H, which tends to 1 for many units and few rows;
+        the two are not comparable. Units with a large variance dominate.
 
     Arguments:
-        a: One code, with shape (N, D).
-        b: Another of the same rows, with shape (N, E).
-        seed: Which rows stand in which block.
+        a: Codes with shape (N, D).
+        b: Other codes of the same rows, with shape (N, E).
+        seed: The seed of the blocks.
 
     Returns:
-        The figure; its error is over rows, of which blocks are left out in turn.
+        The similarity; its standard error is over rows, by the jackknife over blocks.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or rows are too few.
+        VariedError: If the shapes do not match, a value is not finite, or there are too few rows.
 
     Example:
         >>> a = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
         >>> round(cka(a, 3 * a.flip(1) + 1).value, 9)
         1.0
     """
-    return _over_rows(_cka, *_pair(a, b), seed)
+    return _jackknife_over_rows(_cka, *_pair(a, b), seed)
 
 
 def _cka(a: Tensor, b: Tensor) -> float:
     a, b = a - a.mean(0), b - b.mean(0)
-    # At one scale, so that no square is too small or too large.
-    a, b = a / a.norm(), b / b.norm()
-    own = _dependence(a, a) * _dependence(b, b)
-    if not own > 0:
-        raise VariedError("These rows are too few to tell codes of so many units: give more.")
-    return _dependence(a, b) / math.sqrt(own)
+    a, b = a / a.norm(), b / b.norm()  # so that squares neither underflow nor overflow
+    product = _hsic(a, a) * _hsic(b, b)
+    if not product > 0:
+        raise VariedError("There are too few rows for CKA of so many units: give more rows.")
+    return _hsic(a, b) / math.sqrt(product)
 
 
-def _dependence(a: Tensor, b: Tensor) -> float:
-    """Return the unbiased H of linear kernels, times n (n - 3), of centered rows.
+def _hsic(a: Tensor, b: Tensor) -> float:
+    """Return the unbiased H of linear kernels, times n (n - 3), for centered rows.
 
-    The sums of a centered kernel are 0, so those of a kernel with an empty diagonal follow from
-    the diagonal alone, and no kernel is ever written down.
+    The rows of a centered kernel sum to 0, so those of a kernel without its diagonal only depend on
+    the diagonal. The kernels are therefore never computed.
     """
     n = len(a)
-    da, db = a.square().sum(1), b.square().sum(1)
-    both = da @ db
+    diagonal_a, diagonal_b = a.square().sum(1), b.square().sum(1)
+    both = diagonal_a @ diagonal_b
     trace = (a.T @ b).square().sum() - both
-    return float(trace + da.sum() * db.sum() / ((n - 1) * (n - 2)) - 2 * both / (n - 2))
+    sums = diagonal_a.sum() * diagonal_b.sum() / ((n - 1) * (n - 2))
+    return float(trace + sums - 2 * both / (n - 2))
 
 
-def mcc(a: Tensor | Array, b: Tensor | Array, *, kind: str = "strong", seed: int = 0) -> Estimate:
-    r"""Return how alike the units of two codes are: the mean correlation of matched pairs.
+def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
+    r"""Return the mean correlation coefficient of the matched units of two codes.
 
     .. math:: \frac1{\min(D, E)} \sum_j s_j \, \mathrm{corr}(a_j, b_{\pi(j)})
 
-    "strong" matches units one to one, by the best matching :math:`\pi`, and forgives their sign s
-    and scale: 1 says that both models found the same units. "weak" lets a linear map come
-    first, by canonical correlations: 1 says that each is a linear map of the other. Both are found
-    on one half of the rows and told on the other, and again the other way round.
+    "strong" matches single units by the best assignment :math:`\pi`, up to their sign s and scale;
+    it is 1 if both models found the same units. "weak" first applies the linear maps of a canonical
+    correlation analysis; it is 1 if each code is a linear map of the other. The matching or map is
+    fitted on one half of the rows and evaluated on the other, and vice versa.
 
     References:
         ICE-BeeM: Identifiable Conditional Energy-Based Deep Models Based on Nonlinear ICA
         (Khemakhem et al., 2020), https://arxiv.org/abs/2002.11537: strong and weak.
 
     Warning:
-        Others match and tell on the same rows, so that codes which have nothing to do with each
-        other score well above 0 where rows are few; here they score 0 on average. A unit that is
-        constant correlates with nothing. Silent units, whose means hardly move, count as much as
-        active ones: to leave them out give `codes[:, is_active(codes)]`.
+        If the same rows are used for matching and evaluation, as is common, the coefficient of
+        unrelated codes is well above 0 for few rows; here its expectation is 0. Constant units have
+        a correlation of 0. Inactive units, whose means hardly vary, count as much as active ones;
+        exclude them by ``codes[:, is_active(codes)]``.
 
     Arguments:
-        a: One code, with shape (N, D).
-        b: Another of the same rows, with shape (N, E).
+        a: Codes with shape (N, D).
+        b: Other codes of the same rows, with shape (N, E).
         kind: "strong" or "weak".
-        seed: Which rows stand in which half, and which resamples.
+        seed: The seed of the halves and resamples.
 
     Returns:
-        The figure; its error is over rows.
+        The coefficient; its standard error is over rows.
 
     Raises:
-        VariedError: As `cka`, or if there is no such kind.
+        VariedError: As for `cka`, or if the kind is unknown.
 
     Example:
         >>> a = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
@@ -211,190 +208,165 @@ def mcc(a: Tensor | Array, b: Tensor | Array, *, kind: str = "strong", seed: int
     units = max(first.shape[1], second.shape[1])
     if kind == "weak" and len(first) < 4 * units:
         raise VariedError(
-            f"{len(first)} rows are too few for a linear map of {units} units: give "
-            f"{4 * units} or more, or kind='strong'."
+            f"{len(first)} rows are too few for linear maps of {units} units: give at least "
+            f"{4 * units}, or use kind='strong'."
         )
     if kind == "weak":
-        return _over_rows(_mapped, first, second, seed)
+        return _jackknife_over_rows(_weak_mcc, first, second, seed)
     order = permutation(len(first), seed, "blocks")
-    return _over_draws(_matched, first[order], second[order], seed)
+    return _bootstrap_halves(_strong_mcc, first[order], second[order], seed)
 
 
-def _matched(a: Tensor, b: Tensor) -> float:
+def _strong_mcc(a: Tensor, b: Tensor) -> float:
     from scipy.optimize import linear_sum_assignment
 
-    halves = [_unit(a[half::2]).T @ _unit(b[half::2]) for half in (0, 1)]
-    found = []
-    for learn, tell in (halves, halves[::-1]):  # tables of correlations
-        rows, columns = linear_sum_assignment(-learn.abs().numpy())
-        found.append((learn.sign() * tell)[rows, columns].mean())
-    return float(torch.stack(found).mean())
+    halves = [_normalized(a[half::2]).T @ _normalized(b[half::2]) for half in (0, 1)]
+    means = []
+    for fit, test in (halves, halves[::-1]):  # matrices of correlations
+        rows, columns = linear_sum_assignment(-fit.abs().numpy())
+        means.append((fit.sign() * test)[rows, columns].mean())
+    return float(torch.stack(means).mean())
 
 
-def _unit(rows: Tensor) -> Tensor:
-    """Return columns of mean 0 and length 1; of a constant, 0."""
-    centered, size = _centered(rows)
-    return centered / size
-
-
-def _centered(rows: Tensor) -> tuple[Tensor, Tensor]:
-    centered = rows - rows.mean(0)
-    size = centered.norm(dim=0)
-    # What is left of a constant by rounding is no variation: by this size it becomes 0.
-    still = size <= 1e-12 * rows.norm(dim=0)
-    return centered, torch.where(still, math.inf, size)
-
-
-def _mapped(a: Tensor, b: Tensor) -> float:
+def _weak_mcc(a: Tensor, b: Tensor) -> float:
     halves = (a[::2], b[::2]), (a[1::2], b[1::2])
-    found = []
-    for learn, tell in (halves, halves[::-1]):
-        maps = _canonical(*learn)
-        pairs = _unit(tell[0] @ maps[0]) * _unit(tell[1] @ maps[1])
-        found.append(pairs.sum(0).sum() / min(a.shape[1], b.shape[1]))
-    return float(torch.stack(found).mean())
+    means = []
+    for fit, test in (halves, halves[::-1]):
+        maps = _canonical_maps(*fit)
+        correlations = _normalized(test[0] @ maps[0]) * _normalized(test[1] @ maps[1])
+        means.append(correlations.sum() / min(a.shape[1], b.shape[1]))
+    return float(torch.stack(means).mean())
 
 
-def _canonical(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the linear maps of both to pairs of units that correlate as much as can be."""
-    (white_a, map_a), (white_b, map_b) = _white(a), _white(b)
+def _canonical_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the linear maps of a canonical correlation analysis."""
+    (white_a, map_a), (white_b, map_b) = _whiten(a), _whiten(b)
     u, _, v = torch.linalg.svd(white_a.T @ white_b, full_matrices=False)
     return map_a @ u, map_b @ v.T
 
 
-def _white(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows with orthonormal columns, and the map to them; constant directions are left."""
-    centered, size = _centered(rows)
-    u, s, v = torch.linalg.svd(centered / size, full_matrices=False)
-    kept = s > 1e-10 * s[0]
-    return u[:, kept], v[kept].T / s[kept] / size[:, None]
+def _whiten(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows with orthonormal columns and the map to them, without constant directions."""
+    centered, norm = _centered(rows)
+    u, s, v = torch.linalg.svd(centered / norm, full_matrices=False)
+    varies = s > 1e-10 * s[0]
+    return u[:, varies], v[varies].T / s[varies] / norm[:, None]
 
 
-def shared_neighbors(
-    a: Tensor | Array, b: Tensor | Array, *, k: int = 10, seed: int = 0
-) -> Estimate:
-    """Return the share of the k nearest rows of a row that are the same in both codes.
+def _normalized(rows: Tensor) -> Tensor:
+    """Return columns with mean 0 and norm 1; constant columns are 0."""
+    centered, norm = _centered(rows)
+    return centered / norm
 
-    1 where each row has the same neighbors, k / (N - 1) on average where the codes have nothing
-    to do with each other. The mean is over 2,000 rows, chosen at random; neighbors are looked for
-    among all.
+
+def _centered(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return centered columns and their norms, which are infinite for constant columns."""
+    centered = rows - rows.mean(0)
+    norm = centered.norm(dim=0)
+    return centered, torch.where(norm <= 1e-12 * rows.norm(dim=0), math.inf, norm)
+
+
+def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimate:
+    """Return the fraction of the k nearest neighbors of a row that are the same in both codes.
+
+    It is 1 if all rows have the same neighbors, and k / (N - 1) on average for unrelated codes.
+    The mean is over 2,000 random rows; their neighbors are searched among all rows.
 
     References:
         The Effects of Randomness on the Stability of Node Embeddings (Schumacher et al., 2020),
         https://arxiv.org/abs/2005.10039
 
     Arguments:
-        a: One code, with shape (N, D).
-        b: Another of the same rows, with shape (N, E).
-        k: How many neighbors, by the Euclidean distance of the codes as they are.
-        seed: Which rows.
+        a: Codes with shape (N, D).
+        b: Other codes of the same rows, with shape (N, E).
+        k: The number of neighbors, by the Euclidean distance of the unscaled codes.
+        seed: The seed of the rows.
 
     Returns:
-        The share; its error is over rows.
+        The fraction; its standard error is over rows.
 
     Raises:
-        VariedError: As `cka`, or if k is not from 1 to N - 2.
+        VariedError: As for `cka`, or if k is not from 1 to N - 2.
 
     Example:
         >>> a = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
         >>> shared_neighbors(a, 5 - 2 * a).value
         1.0
     """
-    first, second = (table - table.mean(0) for table in _pair(a, b))
-    if not 1 <= k <= len(first) - 2:
-        raise VariedError(f"k={k} must lie between 1 and the number of rows less 2.")
-    found = []
-    for rows in permutation(len(first), seed, "asked")[:ASKED].split(CHUNK):
-        near = torch.zeros(2, len(rows), len(first), dtype=torch.bool)
-        near[0].scatter_(1, _nearest(first, rows, k), True)
-        near[1].scatter_(1, _nearest(second, rows, k), True)
-        found.append(near.all(0).sum(1).double() / k)
-    return Estimate.of(torch.cat(found))
+    tables = [table - table.mean(0) for table in _pair(a, b)]
+    n = len(tables[0])
+    if not 1 <= k <= n - 2:
+        raise VariedError(f"k={k} must be from 1 to the number of rows minus 2, {n - 2:,}.")
+    fractions = []
+    for rows in permutation(n, seed, "asked")[:MAX_QUERIES].split(CHUNK):
+        is_neighbor = torch.zeros(2, len(rows), n, dtype=torch.bool)
+        for mask, table in zip(is_neighbor, tables, strict=True):
+            mask.scatter_(1, nearest_others(table, k, rows)[1], True)
+        fractions.append(is_neighbor.all(0).sum(1).double() / k)
+    return Estimate.of(torch.cat(fractions))
 
 
-def _nearest(codes: Tensor, rows: Tensor, k: int) -> Tensor:
-    """Return the k nearest other rows of some rows."""
-    apart = torch.cdist(codes[rows], codes)
-    apart[torch.arange(len(rows)), rows] = math.inf
-    return apart.topk(k, largest=False).indices
+def mean_over_seeds(values: Sequence[float | Estimate]) -> Estimate:
+    """Return the mean of a metric over runs with different seeds, with its standard error.
 
-
-def spread_over_seeds(values: Sequence[float | Estimate]) -> Estimate:
-    """Return the mean of one figure of several runs that differ in their seed, with its error.
-
-    This is the error that counts for "this method is better than that one": that of a single run
-    leaves out what another seed would have given.
+    To claim that one method is better than another, use this standard error: that of a single run
+    does not include the variation between seeds.
 
     Warning:
-        The error is itself uncertain, by a third with five seeds.
+        The standard error is itself uncertain, by a third for five seeds.
 
     Arguments:
-        values: The figure of each run; of an `Estimate` the value counts.
-
-    Returns:
-        The mean, its standard error, and the number of runs; times the root of that number, the
-        error is the spread of single runs.
+        values: The metric of each run; of an `Estimate` only the value is used.
 
     Raises:
-        VariedError: If there are fewer than two, or one is not finite.
+        VariedError: If there are fewer than two values, or one is not finite.
 
     Example:
-        >>> print(spread_over_seeds([90.0, 92.0, 91.0, 91.0]))
+        >>> print(mean_over_seeds([90.0, 92.0, 91.0, 91.0]))
         91.00 ± 0.41
     """
-    plain = [float(v.value if isinstance(v, Estimate) else v) for v in values]
-    if len(plain) < 2 or not all(math.isfinite(v) for v in plain):
-        raise VariedError(f"Figures of two runs or more are wanted, all finite, not {plain}.")
-    return Estimate.of(torch.tensor(plain, dtype=torch.float64))
+    numbers = [float(v.value if isinstance(v, Estimate) else v) for v in values]
+    if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
+        raise VariedError(f"The values of at least two runs must be finite, not {numbers}.")
+    return Estimate.of(torch.tensor(numbers, dtype=torch.float64))
 
 
-def _over_rows(measure: Measure, a: Tensor, b: Tensor, seed: int) -> Estimate:
-    """Return a measure of all rows, with its error by leaving out blocks of them in turn."""
+def _jackknife_over_rows(statistic: Statistic, a: Tensor, b: Tensor, seed: int) -> Estimate:
+    """Return a statistic of all rows, with its jackknife standard error over blocks of rows."""
     n = len(a)
     order = permutation(n, seed, "blocks")
     a, b = a[order], b[order]
-    # A block holds as many rows of the one half as of the other.
+    # Each block has as many rows of one half as of the other.
     block = torch.arange(n) // 2 % min(BLOCKS, n // 4)
-    left = [measure(a[block != out], b[block != out]) for out in range(int(block.max()) + 1)]
-    return Estimate(measure(a, b), _jackknifed(left), n)
+    left_out = [statistic(a[block != i], b[block != i]) for i in range(int(block.max()) + 1)]
+    return Estimate(statistic(a, b), jackknife_std(left_out), n)
 
 
-def _over_draws(measure: Measure, a: Tensor, b: Tensor, seed: int) -> Estimate:
-    """Return a measure of all rows, with its error over resamples of either half.
+def _bootstrap_halves(statistic: Statistic, a: Tensor, b: Tensor, seed: int) -> Estimate:
+    """Return a statistic of all rows, with its bootstrap standard error.
 
-    A matching jumps, and so do figures with a block left out: what they say is far too much.
+    Each half of the rows is resampled separately. The jackknife would be wrong: an assignment is
+    not a smooth function of the rows, which makes its standard error far too large.
     """
     n = len(a)
-    taken = min(n, RESAMPLED) // 2 * 2
-    half = torch.arange(taken) % 2
-    drawn = []
+    size = min(n, MAX_RESAMPLED) // 2 * 2
+    half = torch.arange(size) % 2
+    values = []
     for index in range(RESAMPLES):
         noise = generator(seed, "matching", index)
-        rows = 2 * torch.randint(n // 2, (taken,), generator=noise) + half
-        drawn.append(measure(a[rows], b[rows]))
-    return Estimate(measure(a, b), float(np.std(drawn, ddof=1)) * math.sqrt(taken / n), n)
+        rows = 2 * torch.randint(n // 2, (size,), generator=noise) + half
+        values.append(statistic(a[rows], b[rows]))
+    return Estimate(statistic(a, b), float(sample_std(values)) * math.sqrt(size / n), n)
 
 
-def _pair(a: Tensor | Array, b: Tensor | Array) -> tuple[Tensor, Tensor]:
-    first, second = _table(a), _table(b)
-    if len(first) != len(second):
-        raise VariedError(
-            f"One code has {len(first):,} rows and the other {len(second):,}: give both of the "
-            "same rows, in the same order."
-        )
+def _pair(a: Data, b: Data) -> tuple[Tensor, Tensor]:
+    first, second = _code_table(a), _code_table(b)
+    check_same_length(first, second, ("rows of one code", "rows of the other"))
     return first, second
 
 
-def _table(given: Tensor | Array) -> Tensor:
-    rows = given.detach().cpu() if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    if rows.ndim != 2 or len(rows) < 20 or not rows.numel():
-        raise VariedError(
-            f"Codes of shape {tuple(rows.shape)} do not compare: give a table, a row for each "
-            "datum, of 20 rows at least."
-        )
-    rows = rows.double()
-    if not rows.isfinite().all():
-        raise VariedError("The codes hold NaN or infinity: leave those rows out.")
+def _code_table(codes: Data) -> Tensor:
+    rows = as_table(codes, "codes", min_rows=MIN_ROWS)
     if not (rows - rows[0]).any():
-        raise VariedError("The codes are the same for all rows, so they compare with nothing.")
+        raise VariedError("The codes of all rows are equal, so there is nothing to compare.")
     return rows

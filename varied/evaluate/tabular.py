@@ -1,244 +1,234 @@
-"""How alike two tables are, real rows and made rows: by column and by pair of columns."""
+"""Similarity of two tables, real and generated rows: single columns and pairs of columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import torch
 
 from varied.errors import VariedError
+from varied.evaluate._resampling import resample, sample_std
+from varied.evaluate._types import Array, Floats, Ints
 from varied.evaluate.estimate import Estimate
-from varied.seeding import generator
 
-__all__ = [
-    *("Column", "Pairs", "Shape", "Shapes"),
-    *("column_shapes", "columns_of", "pair_trends", "spread_of"),
-]
+if TYPE_CHECKING:
+    import pandas as pd
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 Kind = Literal["number", "date", "category", "boolean"]
 Rows = Ints | slice
-Again = list[tuple[Ints, Ints]]
+Draws = list[tuple[Rows, Rows]]
+#: The association of two columns in both tables, and the score of each draw.
+Comparison = tuple[tuple[float, float], list[float]]
 
-#: Into how many intervals a number is cut where it meets a category.
+ALL = slice(None)
+#: The number of bins of a number in a contingency table.
 BINS = 10
-
-#: Cells of a contingency table that are counted one by one; of a larger one, those that occur.
-CELLS = 2**18
-
-#: The smallest number that divides others without loss.
-TINY = float(np.finfo(np.float64).tiny)
+#: The number of cells above which only the occupied cells of a contingency table are counted.
+MAX_CELLS = 2**18
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One column: its score, 1 where alike, and the share of its cells that are missing."""
+class ColumnShape:
+    """The similarity of one column, and the fractions of its cells that are missing."""
 
     name: str
     kind: Kind
     score: Estimate
     missing_real: float
-    missing_made: float
+    missing_generated: float
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """How alike each column is by itself, and the mean over the columns."""
+class ColumnShapes:
+    """The similarity of each column, and the mean over columns."""
 
-    columns: tuple[Shape, ...]
+    columns: tuple[ColumnShape, ...]
     mean: Estimate
     n_real: int
-    n_made: int
+    n_generated: int
 
     @property
     def scores(self) -> dict[str, float]:
-        """The score of each column by its name."""
-        return {one.name: one.score.value for one in self.columns}
+        """The score of each column by name."""
+        return {column.name: column.score.value for column in self.columns}
 
     def __str__(self) -> str:
-        known = [one for one in self.columns if math.isfinite(one.score.value)]
-        low = sorted(known, key=lambda one: one.score.value)[:3]
-        worst = ", ".join(f"{one.name} {one.score.value:.2f}" for one in low)
-        rows = f"{self.n_made:,} made rows against {self.n_real:,} real ones"
-        return f"column shapes {self.mean} (least alike: {worst or 'none'}; {rows})"
+        return _summary("column shapes", self.mean, self.scores, self.n_real, self.n_generated)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """How alike each pair of columns is, and the mean over the pairs.
+class PairTrends:
+    """The similarity of each pair of columns, and the mean over pairs.
 
     Arguments:
-        names: The columns.
-        mean: The mean score of the pairs.
+        names: The names of the D columns.
+        mean: The mean score.
         scores: The score of each pair, float64 with shape (D, D); NaN on the diagonal.
-        real: How strong each pair hangs together in the real rows, float64 with shape (D, D):
-            Pearson's r in [-1, 1] for two numbers, else Cramér's V in [0, 1].
-        made: The same of the made rows.
-        n_real: How many real rows.
-        n_made: How many made rows.
+        real: The association of each pair in real rows, float64 with shape (D, D): Pearson's r in
+            [-1, 1] for two numbers, else Cramér's V in [0, 1].
+        generated: The same for generated rows.
+        n_real: The number of real rows.
+        n_generated: The number of generated rows.
     """
 
     names: tuple[str, ...]
     mean: Estimate
     scores: Floats = field(compare=False, repr=False)
     real: Floats = field(compare=False, repr=False)
-    made: Floats = field(compare=False, repr=False)
+    generated: Floats = field(compare=False, repr=False)
     n_real: int
-    n_made: int
+    n_generated: int
 
     def __str__(self) -> str:
         pairs = combinations(range(len(self.names)), 2)
-        known = [(self.scores[i, j], i, j) for i, j in pairs if np.isfinite(self.scores[i, j])]
-        low = [f"{self.names[i]} and {self.names[j]} {s:.2f}" for s, i, j in sorted(known)[:2]]
-        rows = f"{self.n_made:,} made rows against {self.n_real:,} real ones"
-        return f"pair trends {self.mean} (least alike: {', '.join(low) or 'none'}; {rows})"
+        scores = {f"{self.names[i]} and {self.names[j]}": self.scores[i, j] for i, j in pairs}
+        return _summary("pair trends", self.mean, scores, self.n_real, self.n_generated)
 
 
 def column_shapes(
-    real: pd.DataFrame, made: pd.DataFrame, *, resamples: int = 50, seed: int = 0
-) -> Shapes:
-    r"""Return how alike each column is by itself, from 0 to 1, whatever the others are.
+    real: pd.DataFrame, generated: pd.DataFrame, *, resamples: int = 50, seed: int = 0
+) -> ColumnShapes:
+    r"""Return the similarity of the marginal distribution of each column, from 0 to 1.
 
-    Numbers and dates by the largest gap of their distribution functions (Kolmogorov and Smirnov),
-    categories and booleans by total variation; both of the observed cells alone.
+    Numbers and dates are compared by the Kolmogorov-Smirnov statistic, categories and booleans by
+    the total variation distance. Missing cells are ignored.
 
-    .. math:: 1 - \max_x |F_{real}(x) - F_{made}(x)|, \qquad
-        1 - \tfrac12 \sum_k |p_{real}(k) - p_{made}(k)|
+    .. math:: 1 - \max_x |F_{real}(x) - F_{generated}(x)|, \qquad
+        1 - \tfrac12 \sum_k |p_{real}(k) - p_{generated}(k)|
 
     References:
         SDMetrics, KSComplement and TVComplement, the "Column Shapes" of its quality report,
-        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/kscomplement: the same figures, but
-        for a column of which only one table has any cell, which is left out there and 0 here.
+        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/kscomplement: the same scores, except
+        that a column with values in only one table is omitted there and has a score of 0 here.
 
     Warning:
-        A table whose columns were each shuffled by itself scores 1: see `pair_trends`. Few rows
-        score below 1 though they are real, categories with many values most of all: hold the
-        figure against that of held-out real rows, as many as were made.
+        A table with independently shuffled columns has a score of 1; see `pair_trends`. Small
+        samples of real rows score below 1, especially for categories with many levels: compare the
+        score with that of as many held-out real rows.
 
     Arguments:
         real: Real rows.
-        made: Made rows, with the same columns in any order.
-        resamples: Bootstrap resamples of the rows for the standard errors.
-        seed: Which resamples.
+        generated: Generated rows with the same columns, in any order.
+        resamples: The number of bootstrap resamples for the standard errors.
+        seed: The seed of the resamples.
 
     Returns:
-        The score of each column, the mean, and the shares of missing cells.
+        The score of each column, the mean, and the fractions of missing cells.
 
     Raises:
-        VariedError: If the columns or their kinds differ, or a table is empty.
+        VariedError: If the columns or their types differ, or a table is empty.
 
     Example:
+        >>> import pandas as pd
         >>> real = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "b": ["x", "x", "y", None]})
-        >>> made = pd.DataFrame({"a": [1.0, 2.0, 3.0, 9.0], "b": ["x", "z", "y", "y"]})
-        >>> {name: round(score, 2) for name, score in column_shapes(real, made).scores.items()}
+        >>> generated = pd.DataFrame({"a": [1.0, 2.0, 3.0, 9.0], "b": ["x", "z", "y", "y"]})
+        >>> {k: round(score, 2) for k, score in column_shapes(real, generated).scores.items()}
         {'a': 0.75, 'b': 0.58}
     """
-    columns = columns_of((real, made), ("real", "made"))
-
-    def score(one: Column, r: Rows = slice(None), m: Rows = slice(None)) -> float:
-        return 1 - _gap(one.codes[0][r], one.codes[1][m], ordered=bool(one.values))
-
-    scores = np.array([score(one) for one in columns])
-    again = _again(len(real), len(made), resamples, seed)
-    drawn = np.array([[score(one, r, m) for one in columns] for r, m in again])
-    errors = [
-        spread_of(drawn[:, index]) if len(drawn) else math.nan for index in range(len(columns))
-    ]
-    shapes = tuple(
-        Shape(one.name, one.kind, Estimate(float(score), error, len(made)), *one.missing)
-        for one, score, error in zip(columns, scores, errors, strict=True)
+    columns = shared_columns({"real": real, "generated": generated})
+    scores = np.array(
+        [
+            [1 - _distance(c.codes[0][i], c.codes[1][j], bool(c.values)) for c in columns]
+            for i, j in _draws(real, generated, resamples, seed)
+        ]
     )
-    mean = Estimate(_mean(scores), spread_of([_mean(row) for row in drawn]), len(made))
-    return Shapes(shapes, mean, len(real), len(made))
+    n = len(generated)
+    errors = np.broadcast_to(sample_std(scores[1:]), len(columns))
+    shapes = tuple(
+        ColumnShape(c.name, c.kind, Estimate(float(value), float(error), n), *c.missing)
+        for c, value, error in zip(columns, scores[0], errors, strict=True)
+    )
+    return ColumnShapes(shapes, _mean_estimate(scores, n), len(real), n)
 
 
 def pair_trends(
     real: pd.DataFrame,
-    made: pd.DataFrame,
+    generated: pd.DataFrame,
     *,
-    cut: Literal["quantiles", "range"] = "quantiles",
+    bins: Literal["quantiles", "range"] = "quantiles",
     resamples: int = 20,
     seed: int = 0,
-) -> Pairs:
-    r"""Return how alike each pair of columns hangs together, from 0 to 1.
+) -> PairTrends:
+    r"""Return the similarity of the association of each pair of columns, from 0 to 1.
 
-    Two numbers, or dates, by Pearson's r of the rows where both are observed; any other pair by the
-    total variation of its contingency tables, in which a missing cell is a value of its own and a
-    number is cut in 10.
+    Two numbers or dates are compared by Pearson's r of the rows where both are observed; other
+    pairs by the total variation distance of their contingency tables, in which numbers are binned
+    and missing cells are a level.
 
-    .. math:: 1 - \tfrac12 |r_{real} - r_{made}|, \qquad
-        1 - \tfrac12 \sum_{k, l} |p_{real}(k, l) - p_{made}(k, l)|
+    .. math:: 1 - \tfrac12 |r_{real} - r_{generated}|, \qquad
+        1 - \tfrac12 \sum_{k, l} |p_{real}(k, l) - p_{generated}(k, l)|
 
-    The cuts are the deciles of the real column, and a value that holds two deciles or more stands
-    alone: ten equal parts of the range would put nearly all incomes, prices or gains in the first
-    part, and find any two tables alike.
+    The bins are the deciles of the real column; a value that spans several deciles has its own
+    bin. With ten bins of equal width, nearly all values of a skewed column, such as incomes, would
+    be in the first one, and any two tables would be similar.
 
     References:
         SDMetrics, CorrelationSimilarity and ContingencySimilarity,
-        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity: the same with
-        `cut="range"`, but that a column of one value has r = 0 here, where SDMetrics leaves its
-        pairs out of the mean. SDMetrics' quality report cuts each table by its own range.
+        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity: the same
+        scores with `bins="range"`, except that a constant column has r = 0 here, and its pairs are
+        omitted from the mean there. The quality report of SDMetrics bins each table by its own
+        range.
 
     Warning:
-        Most pairs of a table hang together loosely, so even rows with every column shuffled score
-        high: hold the mean against that figure, and look at the pairs. Pearson's r sees straight
-        lines alone, and follows a few far values.
+        Most pairs of columns are weakly associated, so even independently shuffled columns have a
+        high score: compare the mean with theirs, and look at single pairs. Pearson's r only
+        detects linear trends, and is sensitive to outliers.
 
     Arguments:
         real: Real rows.
-        made: Made rows, with the same columns in any order.
-        cut: Where numbers are cut: by the real column's deciles, or in equal parts of its range.
-        resamples: Bootstrap resamples of the rows for the standard error of the mean.
-        seed: Which resamples.
+        generated: Generated rows with the same columns, in any order.
+        bins: How to bin numbers: by the deciles of the real column, or in equal parts of its range.
+        resamples: The number of bootstrap resamples for the standard error of the mean.
+        seed: The seed of the resamples.
 
     Returns:
-        The scores, the mean, and how strong each pair hangs together in either table.
+        The scores, their mean, and the association of each pair in both tables.
 
     Raises:
-        VariedError: If the columns or their kinds differ, a table is empty, or has one column.
+        VariedError: If the columns or their types differ, a table is empty, or it has one column.
 
     Example:
+        >>> import pandas as pd
         >>> real = pd.DataFrame({"a": ["x", "y"] * 4, "b": [0.0, 1.0] * 4, "c": [0.0, 2.0] * 4})
-        >>> made = real.assign(c=2 - real["c"])
-        >>> scores = pair_trends(real, made).scores.round(2)
+        >>> scores = pair_trends(real, real.assign(c=2 - real["c"])).scores.round(2)
         >>> float(scores[0, 1]), float(scores[1, 2])
         (1.0, 0.0)
     """
-    columns = columns_of((real, made), ("real", "made"))
-    if len(columns) < 2:
-        raise VariedError("One column alone makes no pair: give tables with two columns at least.")
-    cells = [_cells(one, cut) for one in columns]
-    scores, of_real, of_made = np.full((3, len(columns), len(columns)), math.nan)
-    again = _again(len(real), len(made), resamples, seed)
-    drawn = []
-    for i, j in combinations(range(len(columns)), 2):
-        if columns[i].values and columns[j].values:
-            pair = _line(columns[i], columns[j], again)
+    columns = shared_columns({"real": real, "generated": generated})
+    if (size := len(columns)) < 2:
+        raise VariedError("Pairs need at least two columns; there is only one.")
+    cells = [_cells(column, bins) for column in columns]
+    draws = _draws(real, generated, resamples, seed)
+    matrices = np.full((3, size, size), math.nan)
+    pair_scores = []
+    for i, j in combinations(range(size), 2):
+        a, b = columns[i], columns[j]
+        if a.values and b.values:
+            strengths, scores = _compare_correlations(a.values, b.values, draws)
         else:
-            pair = _table(cells[i], cells[j], again)
-        of_real[i, j], of_made[i, j], scores[i, j] = pair[:3]
-        drawn.append(pair[3])
-    for matrix in (scores, of_real, of_made):
-        matrix.T[np.triu_indices(len(columns), 1)] = matrix[np.triu_indices(len(columns), 1)]
-    mean = _mean(scores[np.triu_indices(len(columns), 1)])
-    spread = spread_of([_mean(row) for row in np.array(drawn).T])
-    names = tuple(one.name for one in columns)
-    estimate = Estimate(mean, spread, len(made))
-    return Pairs(names, estimate, scores, of_real, of_made, len(real), len(made))
+            strengths, scores = _compare_tables(cells[i], cells[j], draws)
+        matrices[:, i, j] = matrices[:, j, i] = (*strengths, scores[0])
+        pair_scores.append(scores)
+    mean = _mean_estimate(np.array(pair_scores).T, len(generated))
+    of_real, of_generated, of_pairs = matrices
+    names = tuple(column.name for column in columns)
+    return PairTrends(names, mean, of_pairs, of_real, of_generated, len(real), len(generated))
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of several tables: codes common to all, -1 for missing; numbers as they are."""
+    """One column of several tables.
+
+    Arguments:
+        name: Its name.
+        kind: Its type.
+        codes: The code of each cell in each table, -1 where missing; equal values have equal codes.
+        values: The numbers or dates in each table, NaN where missing; empty for other types.
+    """
 
     name: str
     kind: Kind
@@ -247,32 +237,40 @@ class Column:
 
     @property
     def missing(self) -> tuple[float, float]:
-        """The shares of missing cells in the first two tables."""
+        """The fractions of missing cells in the first two tables."""
         return float((self.codes[0] < 0).mean()), float((self.codes[1] < 0).mean())
 
 
-def columns_of(frames: Sequence[pd.DataFrame], names: Sequence[str]) -> list[Column]:
-    """Return the columns in the order of the first table, or say which of them do not fit."""
-    first, mixed = frames[0], []
-    for frame, name in zip(frames, names, strict=True):
-        twice = list(frame.columns[frame.columns.duplicated()])
-        if frame.empty or twice:
-            what = f"more than one column named {_listed(twice)}" if twice else "no cells"
-            raise VariedError(f"The {name} table has {what}: give rows, and each column one name.")
-        differ = [one for one in [*first, *frame] if (one in first) != (one in frame)]
-        if differ:
+def shared_columns(frames: Mapping[str, pd.DataFrame]) -> list[Column]:
+    """Return the columns of named tables, in the order of the first table.
+
+    Raises:
+        VariedError: If a table is empty, or the columns or their types differ.
+    """
+    (first_name, first), *_ = frames.items()
+    mismatches = []
+    for name, frame in frames.items():
+        duplicates = list(frame.columns[frame.columns.duplicated()])
+        if duplicates:
             raise VariedError(
-                f"The {names[0]} and the {name} table do not both have {_listed(differ)}: give "
+                f"The {name} table has several columns named {_listed(duplicates)}: rename them."
+            )
+        if frame.empty:
+            raise VariedError(f"The {name} table has no cells: give rows and columns.")
+        missing = [key for key in [*first, *frame] if (key in first) != (key in frame)]
+        if missing:
+            raise VariedError(
+                f"Only one of the {first_name} and the {name} table has {_listed(missing)}: give "
                 "both the same columns."
             )
-        kinds = [(one, _kind(first[one]), _kind(frame[one])) for one in first]
-        mixed += [f"{one} ({a} and {b})" for one, a, b in kinds if a != b]
-    if mixed:
+        kinds = [(key, _kind(first[key]), _kind(frame[key])) for key in first]
+        mismatches += [f"{key} ({a} and {b})" for key, a, b in kinds if a != b]
+    if mismatches:
         raise VariedError(
-            f"The tables hold different kinds of values in {_listed(mixed)}: cast the columns of "
-            "one to the dtypes of the other."
+            f"The tables have different types of values in {_listed(mismatches)}: cast the columns "
+            "to the same types."
         )
-    return [_column(str(one), [frame[one] for frame in frames]) for one in first]
+    return [_column(str(key), [frame[key] for frame in frames.values()]) for key in first]
 
 
 def _listed(names: Sequence[Any]) -> str:
@@ -281,14 +279,18 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def _kind(column: pd.Series) -> Kind:
-    if pd.api.types.is_bool_dtype(column.dtype):
+    from pandas.api import types
+
+    if types.is_bool_dtype(column.dtype):
         return "boolean"
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+    if types.is_datetime64_any_dtype(column.dtype):
         return "date"
-    return "number" if pd.api.types.is_numeric_dtype(column.dtype) else "category"
+    return "number" if types.is_numeric_dtype(column.dtype) else "category"
 
 
 def _column(name: str, parts: Sequence[pd.Series]) -> Column:
+    import pandas as pd
+
     kind, ends = _kind(parts[0]), np.cumsum([len(part) for part in parts])[:-1]
     values: list[Floats] = []
     if kind == "number":
@@ -297,114 +299,118 @@ def _column(name: str, parts: Sequence[pd.Series]) -> Column:
     elif kind == "date":
         stamps = [part.to_numpy("datetime64[ns]") for part in parts]
         values = [np.where(np.isnat(s), math.nan, s.astype("int64") / 1e9) for s in stamps]
-    whole = np.concatenate(values) if values else pd.concat(list(parts), ignore_index=True)
-    codes = pd.factorize(whole, sort=bool(values))[0].astype(np.int64)
+    pooled = np.concatenate(values) if values else pd.concat(list(parts), ignore_index=True)
+    codes = pd.factorize(pooled, sort=bool(values))[0].astype(np.int64)
     return Column(name, kind, np.split(codes, ends), values)
 
 
-def _gap(real: Ints, made: Ints, *, ordered: bool) -> float:
-    """Return how far apart two samples of codes are, in [0, 1]; NaN where neither has any."""
-    real, made = real[real >= 0], made[made >= 0]
-    if not len(real) or not len(made):
-        return 1.0 if len(real) or len(made) else math.nan
-    size = int(max(real.max(), made.max())) + 1
-    counts = [np.bincount(part, minlength=size) for part in (real, made)]
+def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
+    """Return the distance of two samples of codes, in [0, 1]; NaN if both are empty.
+
+    It is the Kolmogorov-Smirnov statistic of ordered codes, else the total variation distance.
+    """
+    samples = [codes[codes >= 0] for codes in (real, generated)]
+    sizes = [len(codes) for codes in samples]
+    if not min(sizes):
+        return 1.0 if max(sizes) else math.nan
+    length = 1 + max(int(codes.max()) for codes in samples)
+    p, q = (np.bincount(codes, minlength=length) for codes in samples)
     if ordered:
-        below = [part.cumsum() for part in counts]
-        return float(np.abs(below[0] / len(real) - below[1] / len(made)).max())
-    # Shares add up to 1 but for rounding, which must not take a score below 0.
-    return min(float(np.abs(counts[0] / len(real) - counts[1] / len(made)).sum()) / 2, 1.0)
+        return float(np.abs(p.cumsum() / sizes[0] - q.cumsum() / sizes[1]).max())
+    # Rounding must not make it exceed 1.
+    return min(float(np.abs(p / sizes[0] - q / sizes[1]).sum()) / 2, 1.0)
 
 
-def _again(n: int, m: int, resamples: int, seed: int) -> list[tuple[Ints, Ints]]:
-    """Return rows of either table, drawn with repeats, so many times."""
-    drawn = []
-    for index in range(resamples):
-        noise = generator(seed, "tables", index)
-        real, made = (torch.randint(size, (size,), generator=noise).numpy() for size in (n, m))
-        drawn.append((real, made))
-    return drawn
+def _draws(real: pd.DataFrame, generated: pd.DataFrame, resamples: int, seed: int) -> Draws:
+    """Return all rows of both tables, and bootstrap resamples of them."""
+    sizes = len(real), len(generated)
+    return [(ALL, ALL), *((i, j) for i, j in resample(sizes, resamples, seed, "tables"))]
 
 
-def _mean(values: Array) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
+def _mean_estimate(scores: Floats, n: int) -> Estimate:
+    """Return the mean of scores with shape (1 + resamples, K); the first row is of all rows."""
+    value, *resampled = map(_finite_mean, scores)
+    return Estimate(value, float(sample_std(resampled)), n)
 
 
-def spread_of(drawn: Sequence[float] | Array) -> float:
-    """Return the standard deviation of what resamples gave; NaN of fewer than two."""
-    return float(np.std(drawn, ddof=1)) if len(drawn) > 1 else math.nan
+def _finite_mean(values: Array) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else math.nan
 
 
-def _cells(column: Column, cut: str) -> list[Ints]:
-    """Return the code of each cell in a contingency table; 0 is for missing ones."""
+def _cells(column: Column, bins: str) -> list[Ints]:
+    """Return the row or column of each cell in a contingency table; 0 if missing."""
     if not column.values:
         return [codes + 1 for codes in column.codes]
     real = column.values[0][np.isfinite(column.values[0])]
     edges = np.empty(0)
-    if len(real) and cut == "range":
-        # A value on an edge belongs above it, as in SDMetrics; elsewhere below it.
+    if len(real) and bins == "range":
+        # As in SDMetrics, a value on an edge is in the upper bin; with deciles, in the lower one.
         edges = np.nextafter(np.histogram_bin_edges(real, BINS)[1:-1], -math.inf)
     elif len(real):
         deciles = np.quantile(real, np.arange(1, BINS) / BINS, method="inverted_cdf")
-        edges, times = np.unique(deciles, return_counts=True)
-        # A value that is many deciles has an edge just below it, too, and so stands alone.
-        edges = np.union1d(edges, np.nextafter(edges[times > 1], -math.inf))
+        edges, counts = np.unique(deciles, return_counts=True)
+        # A second edge just below a value that spans several deciles gives it its own bin.
+        edges = np.union1d(edges, np.nextafter(edges[counts > 1], -math.inf))
     return [np.where(np.isnan(v), 0, np.searchsorted(edges, v) + 1) for v in column.values]
 
 
-def _crossed(first: list[Ints], second: list[Ints]) -> list[Ints]:
-    """Return the code of each row's pair of cells."""
-    width = 1 + max(int(part.max()) for part in second)
-    joint = [a * width + b for a, b in zip(first, second, strict=True)]
-    if width * (1 + max(int(part.max()) for part in first)) <= CELLS:
-        return joint
-    return np.split(pd.factorize(np.concatenate(joint))[0].astype(np.int64), [len(joint[0])])
+def _compare_correlations(a: list[Floats], b: list[Floats], draws: Draws) -> Comparison:
+    """Compare the correlations of two numbers."""
+    pairs = [(_pearson(a[0][i], b[0][i]), _pearson(a[1][j], b[1][j])) for i, j in draws]
+    return pairs[0], [_correlation_score(*pair) for pair in pairs]
 
 
 def _pearson(x: Floats, y: Floats) -> float:
-    """Return r of the rows that have both; 0 where one is constant, NaN where there are no two."""
-    both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 2:
+    """Return r of complete rows; 0 if a column is constant, NaN for fewer than two rows."""
+    complete = np.isfinite(x) & np.isfinite(y)
+    x, y = x[complete], y[complete]
+    if len(x) < 2:
         return math.nan
-    # r knows no units; in these, squares of huge numbers are numbers too.
-    x, y = (one[both] / max(np.abs(one[both]).max(), TINY) for one in (x, y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip(x @ y / math.sqrt(x @ x) / math.sqrt(y @ y), -1, 1))
+    # Without this scaling, the squares of huge numbers would overflow.
+    return float(np.corrcoef(x / np.abs(x).max(), y / np.abs(y).max())[0, 1])
+
+
+def _correlation_score(real: float, generated: float) -> float:
+    """Return the similarity of two correlations; 0 if only one of them is defined."""
+    score = 1 - abs(real - generated) / 2
+    return 0.0 if math.isnan(real) != math.isnan(generated) else score
+
+
+def _compare_tables(a: list[Ints], b: list[Ints], draws: Draws) -> Comparison:
+    """Compare the contingency tables of two columns."""
+    import pandas as pd
+
+    strengths = _cramer(a[0], b[0]), _cramer(a[1], b[1])
+    height, width = (1 + max(int(codes.max()) for codes in column) for column in (a, b))
+    real, generated = (rows * width + columns for rows, columns in zip(a, b, strict=True))
+    if height * width > MAX_CELLS:
+        occupied = pd.factorize(np.concatenate([real, generated]))[0].astype(np.int64)
+        real, generated = np.split(occupied, [len(real)])
+    return strengths, [1 - _distance(real[i], generated[j], False) for i, j in draws]
 
 
 def _cramer(a: Ints, b: Ints) -> float:
-    """Return Cramér's V of two columns of codes; 0 where one is constant."""
+    """Return Cramér's V of two columns of codes; 0 if one is constant.
+
+    Unlike SciPy's, it needs memory for the occupied cells only.
+    """
     rows, columns = np.bincount(a), np.bincount(b)
-    least = int(min((rows > 0).sum(), (columns > 0).sum())) - 1
-    cells, times = np.unique(a * len(columns) + b, return_counts=True)
+    degrees = int(min((rows > 0).sum(), (columns > 0).sum())) - 1
+    cells, counts = np.unique(a * len(columns) + b, return_counts=True)
     of_row, of_column = rows[cells // len(columns)], columns[cells % len(columns)]
-    square = float((times / of_row * (times / of_column)).sum()) - 1
-    return math.sqrt(min(max(square / least, 0.0), 1.0)) if least else 0.0
+    chi_squared = float((counts / of_row * (counts / of_column)).sum()) - 1
+    return math.sqrt(min(max(chi_squared / degrees, 0.0), 1.0)) if degrees else 0.0
 
 
-def _same(real: float, made: float) -> float:
-    """Return how alike two correlations are; 0 where one alone is unknown."""
-    if math.isnan(real) or math.isnan(made):
-        return math.nan if math.isnan(real) and math.isnan(made) else 0.0
-    return 1 - abs(real - made) / 2
-
-
-def _line(first: Column, second: Column, again: Again) -> tuple[float, float, float, list[float]]:
-    """Return r of two numbers in either table, their score, and that of each resample."""
-    (x, u), (y, v) = first.values, second.values
-    real, made = _pearson(x, y), _pearson(u, v)
-    drawn = [_same(_pearson(x[r], y[r]), _pearson(u[m], v[m])) for r, m in again]
-    return real, made, _same(real, made), drawn
-
-
-def _table(
-    first: list[Ints], second: list[Ints], again: Again
-) -> tuple[float, float, float, list[float]]:
-    """Return Cramér's V in either table, the score of the pair, and that of each resample."""
-    real, made = (_cramer(a, b) for a, b in zip(first, second, strict=True))
-    x, u = _crossed(first, second)
-    drawn = [1 - _gap(x[r], u[m], ordered=False) for r, m in again]
-    return real, made, 1 - _gap(x, u, ordered=False), drawn
+def _summary(
+    title: str, mean: Estimate, scores: Mapping[str, float], n_real: int, n_generated: int
+) -> str:
+    """Return a sentence with the mean score and the three lowest scores."""
+    finite = {name: score for name, score in scores.items() if math.isfinite(score)}
+    names = sorted(finite, key=lambda name: finite[name])[:3]
+    lowest = ", ".join(f"{name} {finite[name]:.2f}" for name in names)
+    rows = f"{n_generated:,} generated and {n_real:,} real rows"
+    return f"{title} {mean} (lowest: {lowest or 'none'}; {rows})"

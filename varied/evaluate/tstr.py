@@ -1,400 +1,318 @@
-"""What generated data are worth to those who train on them, and whether they can be told apart.
+"""Train on synthetic, test on real (TSTR): how useful generated rows are as training data.
 
-Nothing here is fitted on test rows, neither a scale nor a threshold: learners see them once, whole.
+Test rows are used for nothing else: neither a scale nor a threshold is fitted to them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import StratifiedKFold
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from varied.errors import VariedError, lookup
-from varied.evaluate.detection import auroc_from_ranks, ranked, resampled
+from varied.evaluate._checks import as_array, as_table, check_same_length
+from varied.evaluate._resampling import resample_strata, sample_std
+from varied.evaluate._types import Array, Data, Floats, Ints
+from varied.evaluate.detection import binary_auroc
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed, permutation
 
-__all__ = ["CLASSIFIERS", "REGRESSORS", "TSTRResult", "TSTRScore", "c2st_auroc", "tstr"]
+if TYPE_CHECKING:
+    from varied.evaluate.learners import LearnerFactory
 
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-Figure = Callable[[Whole], float]
-Told = list[list[dict[str, Figure]]]
-
-#: Makes a fresh learner from a seed, with `fit`, `predict` and, for an area, `predict_proba`.
-Makes = Callable[[int], Any]
-
-#: The learners of classes, and of numbers, with columns on the scale of their training rows.
-CLASSIFIERS: Mapping[str, Makes] = {
-    "logistic": lambda _: make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
-    "forest": lambda seed: RandomForestClassifier(random_state=seed),
-    "neighbors": lambda _: make_pipeline(StandardScaler(), KNeighborsClassifier()),
+#: The smallest number of rows of each kind.
+MIN_ROWS = 10
+NAMES = ("real", "generated", "test")
+#: The weights of the scores with real, generated and both kinds of training rows, by result.
+CONTRASTS = {
+    "real": (1, 0, 0),
+    "generated": (0, 1, 0),
+    "both": (0, 0, 1),
+    "gap": (-1, 1, 0),
+    "gain": (-1, 0, 1),
 }
-REGRESSORS: Mapping[str, Makes] = {
-    "ridge": lambda _: make_pipeline(StandardScaler(), Ridge()),
-    "forest": lambda seed: RandomForestRegressor(random_state=seed),
-    "neighbors": lambda _: make_pipeline(StandardScaler(), KNeighborsRegressor()),
-}
-
-FEWEST = 10  # rows of one kind
-NAMES = ("real", "made", "test")
 
 
 @dataclass(frozen=True)
 class TSTRScore:
-    """One figure of one learner by what it was trained on; all on the same real test rows.
+    """A metric of one learner, by its training rows; all on the same real test rows.
 
     Arguments:
-        learner: Its name.
-        figure: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
-        chance: The figure of a learner that knows the shares of the classes, or the mean, alone.
+        learner: The name of the learner.
+        metric: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
+        chance: The metric of a learner that predicts from the class frequencies, or the mean.
         real: Trained on the real rows.
-        made: Trained on as many made rows.
-        both: Trained on the real rows and as many made ones.
-        gap: Made less real: below 0, made rows teach less.
-        gain: Both less real: above 0, made rows add something.
+        generated: Trained on as many generated rows.
+        both: Trained on the real rows and as many generated ones.
+        gap: ``generated - real``; negative if generated rows are less useful.
+        gain: ``both - real``; positive if generated rows are useful in addition.
     """
 
     learner: str
-    figure: str
+    metric: str
     chance: float
     real: Estimate
-    made: Estimate
+    generated: Estimate
     both: Estimate
     gap: Estimate
     gain: Estimate
 
     def __str__(self) -> str:
-        real = f"{self.learner}, {self.figure} (chance {self.chance:.2f}): real {self.real}"
-        return f"{real}, made {self.made} ({self.gap}), both {self.both} ({self.gain})"
+        return (
+            f"{self.learner}, {self.metric} (chance level {self.chance:.2f}): real {self.real}, "
+            f"generated {self.generated} ({self.gap}), both {self.both} ({self.gain})"
+        )
 
 
 @dataclass(frozen=True)
 class TSTRResult:
-    """What made rows are worth, by each learner and figure.
+    """The usefulness of generated rows, by learner and metric.
 
     Arguments:
-        compared: One for each learner and figure.
-        trained: How many real rows, and as many made ones, the learners were given.
-        tested: How many real rows they were tested on.
-        repeats: How often each learner was trained.
-        warnings: What should keep a person from relying on the figures.
+        scores: One for each learner and metric.
+        n_train: The number of real rows, and of generated rows, that learners were trained on.
+        n_test: The number of real test rows.
+        repeats: The number of trainings of each learner.
+        warnings: What to know before trusting the scores, one sentence each.
     """
 
-    compared: tuple[TSTRScore, ...]
-    trained: int
-    tested: int
+    scores: tuple[TSTRScore, ...]
+    n_train: int
+    n_test: int
     repeats: int
     warnings: tuple[str, ...] = ()
 
-    def of(self, learner: str, figure: str) -> TSTRScore:
-        """Return one figure of one learner."""
-        table = {f"{one.figure} of {one.learner}": one for one in self.compared}
-        return lookup(table, f"{figure} of {learner}", "figure")
+    def score(self, learner: str, metric: str) -> TSTRScore:
+        """Return one metric of one learner."""
+        scores = {f"{score.metric} of {score.learner}": score for score in self.scores}
+        return lookup(scores, f"{metric} of {learner}", "score")
 
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.compared), *self.warnings])
+        return "\n".join([*map(str, self.scores), *self.warnings])
 
 
 def tstr(
-    real_x: Tensor | Array,
-    real_y: Tensor | Array,
-    made_x: Tensor | Array,
-    made_y: Tensor | Array,
-    test_x: Tensor | Array,
-    test_y: Tensor | Array,
+    real_x: Data,
+    real_y: Data,
+    generated_x: Data,
+    generated_y: Data,
+    test_x: Data,
+    test_y: Data,
     *,
-    learners: Mapping[str, Makes] | None = None,
+    learners: Mapping[str, LearnerFactory] | None = None,
     repeats: int = 3,
     resamples: int = 200,
     seed: int = 0,
 ) -> TSTRResult:
-    r"""Train on synthetic rows and test on real ones, beside real rows alone and both together.
+    r"""Train learners on generated rows, real rows, and both, and test them on real rows.
 
-    Each learner is trained `repeats` times, with seeds of its own and other made rows where there
-    are more than real ones. The standard errors are paired: all three are judged on the same
-    bootstrap resamples of the test rows (within classes), so what makes a resample easy drops out
-    of the differences. To their variance that of the mean over the repeats is added:
+    Each learner is trained `repeats` times, with different seeds, and with different generated rows
+    if there are more than real ones. Standard errors are paired: all three are evaluated on the
+    same bootstrap resamples of the test rows (within classes), so the differences have smaller
+    errors. The variance of the mean over repeats is added:
 
     .. math:: \sqrt{\mathrm{Var}_\text{test rows} + \mathrm{Var}_\text{repeats} / R}
 
     References:
         Real-valued (Medical) Time Series Generation with Recurrent Conditional GANs (Esteban et
-        al., 2017), https://arxiv.org/abs/1706.02633: the test
+        al., 2017), https://arxiv.org/abs/1706.02633
 
     Warning:
-        The errors do not hold the luck of the real rows and of the generator trained on them: for
-        these repeat the whole with other splits. The generator must not have seen the test rows.
-        Made rows that copy real ones do well here, so look at copies too. A gain over real rows
-        alone is not one over a plain augmentation, such as small shifts of pictures.
+        The standard errors do not include the variation of the real rows and of the generator
+        trained on them: repeat everything with other splits for that. The generator must not have
+        been trained on the test rows. Generated rows that copy real ones have high scores, so test
+        for copies too. A gain over real rows alone is not a gain over ordinary augmentation, such
+        as small shifts of images.
 
     Arguments:
-        real_x: Real rows that the generator was trained on, (N, D) or pictures, which are laid out.
-        real_y: Their targets, with shape (N): floats are numbers, all else are classes.
-        made_x: Made rows, N or more.
-        made_y: Their targets.
-        test_x: Real rows that neither the generator nor anything else has seen.
+        real_x: Real rows that the generator was trained on, with shape (N, D) or (N, ...).
+        real_y: Their targets, with shape (N); floats are numbers, other types are classes.
+        generated_x: N or more generated rows.
+        generated_y: Their targets.
+        test_x: Real rows that nothing was trained on.
         test_y: Their targets.
-        learners: Makers of scikit-learn's learners, by name; None for linear, forest, neighbors.
-        repeats: How often each learner is trained.
-        resamples: Bootstrap resamples of the test rows.
-        seed: Which seeds, rows and resamples.
+        learners: Functions that build learners of scikit-learn from a seed, by name; the defaults
+            are a linear model, a random forest, and nearest neighbors.
+        repeats: The number of trainings of each learner.
+        resamples: The number of bootstrap resamples of the test rows.
+        seed: The seed of the learners, rows and resamples.
 
     Raises:
-        VariedError: If shapes do not fit, a number is not finite, rows are too few, or a class is
-            not among the real rows.
+        VariedError: If the shapes do not match, a value is not finite, there are too few rows, or
+            a class has no real row.
 
     Example:
         >>> rng = np.random.default_rng(0)
         >>> x, y = rng.normal(size=(900, 2)), np.arange(900) % 2
         >>> x[:, 0] += 9 * y
-        >>> found = tstr(x[:300], y[:300], x[300:600], y[300:600], x[600:], y[600:], repeats=1)
-        >>> found.of("logistic", "balanced accuracy").made.value
+        >>> result = tstr(x[:300], y[:300], x[300:600], y[300:600], x[600:], y[600:], repeats=1)
+        >>> result.score("logistic", "balanced accuracy").generated.value
         1.0
     """
+    from varied.evaluate.learners import CLASSIFIERS, REGRESSORS
+
     if repeats < 1:
-        raise VariedError(f"repeats={repeats} trains nothing: give 1 or more; 3 is usual.")
-    x = [_flat(rows, name) for rows, name in zip((real_x, made_x, test_x), NAMES, strict=True)]
-    y = [_targets(some, name) for some, name in zip((real_y, made_y, test_y), NAMES, strict=True)]
-    _fits(x, y)
-    task = _task(x, y)
-    compared: list[TSTRScore] = []
-    for name, make in (learners or (CLASSIFIERS if task.classes else REGRESSORS)).items():
-        told = [task.trained(make, name, index, seed) for index in range(repeats)]
-        compared += task.compared(name, told, resamples, seed)
-    return TSTRResult(tuple(compared), len(x[0]), len(x[2]), repeats, _warnings(task))
-
-
-def c2st_auroc(
-    real: Tensor | Array,
-    made: Tensor | Array,
-    *,
-    learner: Makes | None = None,
-    folds: int = 5,
-    resamples: int = 200,
-    seed: int = 0,
-) -> Estimate:
-    """Return how well a classifier tells made rows from real ones: an AUROC, 0.5 where it cannot.
-
-    It is the mean over folds of the area on rows that the classifier did not see, of as many real
-    rows as made ones. The standard error is over bootstrap resamples of those rows, with the
-    classifiers as they are.
-
-    References:
-        Revisiting Classifier Two-Sample Tests (Lopez-Paz and Oquab, 2017),
-        https://arxiv.org/abs/1610.06545
-
-    Warning:
-        0.5 says that this learner, on this many rows, saw no difference. An area well below 0.5
-        says that made rows copy real ones: the classifier has seen the original under the other
-        name. Rounding tells apart too: round made rows as the real ones are.
-
-    Arguments:
-        real: Real rows that the generator has not seen, (N, D) or pictures, which are laid out.
-        made: Made rows, (M, D) or pictures.
-        learner: Makes a classifier with `predict_proba` from a seed; None for a random forest.
-        folds: How many folds.
-        resamples: Bootstrap resamples for the standard error.
-        seed: Which seed of the learner, rows, folds and resamples.
-
-    Raises:
-        VariedError: If the columns differ, a number is not finite, or there are too few rows.
-    """
-    a, b = _flat(real, "real"), _flat(made, "made")
-    if a.shape[1] != b.shape[1]:
-        raise VariedError(f"{a.shape[1]:,} and {b.shape[1]:,} columns differ: give one kind.")
-    if (n := min(len(a), len(b))) < FEWEST * folds or folds < 2:
-        raise VariedError(f"{n:,} rows of each kind are no {folds} folds: give {FEWEST} a fold.")
-    x = np.concatenate([a[_some(len(a), n, seed, "real")], b[_some(len(b), n, seed, "made")]])
-    y = np.arange(2 * n) // n
-    split, by = StratifiedKFold(folds, shuffle=True, random_state=_seed(seed, "folds", 0)), []
-    for index, (seen, held) in enumerate(split.split(x, y)):
-        one = (learner or CLASSIFIERS["forest"])(_seed(seed, "distinguish", index))
-        one.fit(x[seen], y[seen])
-        if (chances := _chances(one, x[held])) is None:
-            raise VariedError("The learner has no `predict_proba`: give one that ranks rows.")
-        order = ranked(chances, y[held])
-        draws = [np.arange(len(held)), *resampled(y[held], resamples, seed, f"fold {index}")]
-        by.append([auroc_from_ranks(*order.counts(rows)) for rows in draws])
-    whole, *drawn = np.mean(by, axis=0)
-    return Estimate(float(whole), _spread(drawn), 2 * n)
+        raise VariedError(f"repeats={repeats} must be at least 1; the default is 3.")
+    rows = zip((real_x, generated_x, test_x), NAMES, strict=True)
+    x = [as_table(table, f"{name} rows", flatten=True).numpy() for table, name in rows]
+    targets = zip((real_y, generated_y, test_y), NAMES, strict=True)
+    y, n_classes = _number_classes(x, [_targets(column, name) for column, name in targets])
+    default = CLASSIFIERS if n_classes else REGRESSORS
+    scores: list[TSTRScore] = []
+    for name, build in (learners or default).items():
+        predictions = [
+            _predictions(x, y, n_classes, build, name, index, seed) for index in range(repeats)
+        ]
+        scores += _scores(name, predictions, y[2], n_classes, resamples, seed)
+    return TSTRResult(tuple(scores), len(x[0]), len(x[2]), repeats, _warnings(x, y, n_classes))
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Real, made and test rows with their targets; classes are numbered from 0 up."""
+class _Prediction:
+    """The predictions of a learner for the test rows, and the probability of class 1 if known."""
 
-    x: list[Floats]
-    y: list[Array]
-    classes: int
+    labels: Array
+    probability: Floats | None
 
-    def trained(self, make: Makes, name: str, index: int, seed: int) -> list[dict[str, Figure]]:
-        """Train on real rows, on made ones and on both, and return the figures of each."""
-        (real, made, test), (y, z, _) = self.x, self.y
-        some = _some(len(made), len(real), seed, "made rows", index)
-        both = np.concatenate([real, made[some]]), np.concatenate([y, z[some]])
-        found = []
-        for rows, targets in ((real, y), (made[some], z[some]), both):
-            # Of one class alone most classifiers learn nothing, not even to say that class.
-            alone = self.classes and len(np.unique(targets)) == 1
-            one = DummyClassifier() if alone else make(_seed(seed, name, index))
-            one.fit(rows, targets)
-            chances = _chances(one, test) if self.classes == 2 else None
-            found.append(self.figures(np.asarray(one.predict(test)), chances))
-        return found
-
-    def figures(self, said: Array, chances: Floats | None) -> dict[str, Figure]:
-        """Return the figures, from test rows to a number, of what was said of all of them."""
-        truth, classes = self.y[2], self.classes
-        if not classes:
-            return {"R^2": lambda rows: _r2(truth[rows], said[rows])}
-        cells = truth * classes + said
-
-        def table(rows: Whole) -> Whole:
-            return np.bincount(cells[rows], minlength=classes**2).reshape(classes, classes)
-
-        found: dict[str, Figure] = {
-            "balanced accuracy": lambda rows: _recall(table(rows)),
-            "macro F1": lambda rows: _f1(table(rows)),
-        }
-        if chances is not None:
-            order = ranked(chances, truth)
-            found["AUROC"] = lambda rows: auroc_from_ranks(*order.counts(rows))
-        return found
-
-    def compared(self, name: str, told: Told, resamples: int, seed: int) -> list[TSTRScore]:
-        """Return each figure that all R repeats of three trainings have."""
-        truth = self.y[2]
-        strata = truth if self.classes else 0 * truth
-        draws = [np.arange(len(truth)), *resampled(strata, resamples, seed, "downstream")]
-        # Two classes have the chance of an area, and no guess explains a variance.
-        chance, found = 1 / len(np.unique(truth)) if self.classes else 0.0, []
-        for figure in told[0][0]:
-            if all(figure in one for row in told for one in row):
-                by = [[[one[figure](rows) for one in row] for row in told] for rows in draws]
-                found.append(_compared(name, figure, chance, np.array(by), len(truth)))
-        return found
+    def metrics(self, truth: Array, rows: Ints, n_classes: int) -> dict[str, float]:
+        """Return the metrics on some of the test rows."""
+        y, labels = truth[rows], self.labels[rows]
+        if not n_classes:
+            total = ((y - y.mean()) ** 2).sum()
+            return {"R^2": float(1 - ((y - labels) ** 2).sum() / total)}
+        cells = np.bincount(y * n_classes + labels, minlength=n_classes**2)
+        confusion = cells.reshape(n_classes, n_classes)
+        correct, actual, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        # As in scikit-learn, absent classes are not averaged; its functions are much slower.
+        recall = (correct[actual > 0] / actual[actual > 0]).mean()
+        both = actual + predicted
+        f1 = (2 * correct[both > 0] / both[both > 0]).mean()
+        metrics = {"balanced accuracy": float(recall), "macro F1": float(f1)}
+        if self.probability is not None:
+            metrics["AUROC"] = binary_auroc(self.probability[rows], y == 1)
+        return metrics
 
 
-def _compared(name: str, figure: str, chance: float, by: Floats, n: int) -> TSTRScore:
-    """Return one figure from (1 + resamples, R, 3) numbers; all test rows gave the first."""
-    five = []
-    for taken in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (-1, 1, 0), (-1, 0, 1)):
-        whole, *drawn = by @ np.array(taken, dtype=np.float64)
-        luck = _spread(whole) / math.sqrt(len(whole)) if len(whole) > 1 else 0.0
-        error = math.hypot(_spread([one.mean() for one in drawn]), luck)
-        five.append(Estimate(float(whole.mean()), error, n))
-    return TSTRScore(name, figure, chance, *five)
+def _predictions(
+    x: list[Floats],
+    y: list[Array],
+    n_classes: int,
+    build: LearnerFactory,
+    name: str,
+    index: int,
+    seed: int,
+) -> list[_Prediction]:
+    """Train on real rows, on generated rows, and on both, and predict the test rows."""
+    from sklearn.dummy import DummyClassifier
 
+    from varied.evaluate.learners import positive_probability
 
-def _recall(table: Whole) -> float:
-    """Return the mean recall over the classes that there are."""
-    there = table.any(1)
-    return float((table.diagonal()[there] / table.sum(1)[there]).mean())
-
-
-def _f1(table: Whole) -> float:
-    """Return the mean F1 over the classes that there are or that were said."""
-    both = table.sum(0) + table.sum(1)
-    return float((2 * table.diagonal()[both > 0] / both[both > 0]).mean())
-
-
-def _r2(truth: Floats, said: Floats) -> float:
-    return float(1 - ((truth - said) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
-
-
-def _chances(one: Any, rows: Floats) -> Floats | None:
-    """Return how likely each row is of class 1, where the learner says so."""
-    if not hasattr(one, "predict_proba"):
-        return None
-    # A class that was not learned has no column.
-    return np.asarray(one.predict_proba(rows)[:, one.classes_ == 1].sum(1), dtype=np.float64)
-
-
-def _spread(drawn: Any) -> float:
-    return float(np.std(drawn, ddof=1)) if len(drawn) > 1 else math.nan
-
-
-def _some(n: int, taken: int, seed: int, purpose: str, index: int = 0) -> Whole:
-    return np.asarray(permutation(n, seed, purpose, index)[:taken].numpy())
-
-
-def _seed(seed: int, purpose: str, index: int) -> int:
-    return derive_seed(seed, purpose, index) % 2**32
-
-
-def _task(x: list[Floats], y: list[Array]) -> _Task:
-    """Number the classes, where the targets are classes."""
-    if y[0].dtype.kind == "f":
-        return _Task(x, y, 0)
-    classes = np.unique(y[0])
-    for some, name in zip(y[1:], NAMES[1:], strict=True):
-        strange = np.setdiff1d(some, classes)
-        if len(strange):
-            raise VariedError(f"Class {strange[0]} has {name} rows, no real ones: leave them out.")
-    return _Task(x, [np.searchsorted(classes, some) for some in y], len(classes))
-
-
-def _warnings(task: _Task) -> tuple[str, ...]:
-    said, (real, made, test) = [], task.x
-    for rows, name in ((real, "real training"), (made, "made")):
-        seen = {row.tobytes() for row in rows}
-        if copies := sum(row.tobytes() in seen for row in test):
-            said.append(f"{copies:,} test rows are {name} rows too: were they seen in training?")
-    if missing := task.classes - len(np.unique(task.y[1])) if task.classes else 0:
-        said.append(f"Of {missing} of the {task.classes} classes there is no made row.")
-    if not task.classes and (values := len(np.unique(task.y[0]))) < FEWEST:
-        said.append(f"The targets are {values} numbers: give whole numbers if they are classes.")
-    return tuple(said)
-
-
-def _fits(x: list[Floats], y: list[Array]) -> None:
-    for rows, targets, name in zip(x, y, NAMES, strict=True):
-        if len(rows) != len(targets):
-            raise VariedError(f"{len(rows):,} {name} rows, {len(targets):,} targets: give as many.")
-        if rows.shape[1] != x[0].shape[1]:
-            both = f"{rows.shape[1]:,} columns and real ones {x[0].shape[1]:,}"
-            raise VariedError(f"The {name} rows have {both}: give all the same way.")
-        if (targets.dtype.kind == "f") != (y[0].dtype.kind == "f"):
-            raise VariedError(f"The real or the {name} targets alone are floats: give one kind.")
-    if min(len(x[0]), len(x[2])) < FEWEST or len(x[1]) < len(x[0]):
-        sizes = ", ".join(f"{len(rows):,} {name}" for rows, name in zip(x, NAMES, strict=True))
-        raise VariedError(f"{sizes} rows are too few: {FEWEST} each, and as many made as real.")
-    if min(len(np.unique(some)) for some in (y[0], y[2])) < 2:
-        raise VariedError(
-            "All real, or all test rows have one target: give rows that differ in it."
+    rows = permutation(len(x[1]), seed, "made rows", index)[: len(x[0])].numpy()
+    real, generated = (x[0], y[0]), (x[1][rows], y[1][rows])
+    both = np.concatenate([x[0], generated[0]]), np.concatenate([y[0], generated[1]])
+    predictions = []
+    for train_x, train_y in (real, generated, both):
+        # Most classifiers refuse to learn from a single class.
+        is_constant = n_classes and len(np.unique(train_y)) == 1
+        learner: Any = (
+            DummyClassifier() if is_constant else build(derive_seed(seed, name, index) % 2**32)
         )
+        learner.fit(train_x, train_y)
+        probability = positive_probability(learner, x[2]) if n_classes == 2 else None
+        predictions.append(_Prediction(np.asarray(learner.predict(x[2])), probability))
+    return predictions
 
 
-def _flat(given: Tensor | Array, name: str) -> Floats:
-    rows = given.detach().cpu().double() if isinstance(given, Tensor) else given
-    table = np.asarray(rows, dtype=np.float64)
-    if table.ndim < 2 or not table.size:
-        raise VariedError(f"The {name} rows have shape {table.shape}: give (N, D) or pictures.")
-    table = table.reshape(len(table), -1)
-    bad = np.flatnonzero(~np.isfinite(table).all(1))
-    if len(bad):
-        raise VariedError(f"Row {bad[0]} of the {name} rows is not finite: leave such rows out.")
-    return table
+def _scores(
+    learner: str,
+    predictions: Sequence[Sequence[_Prediction]],
+    truth: Array,
+    n_classes: int,
+    resamples: int,
+    seed: int,
+) -> list[TSTRScore]:
+    """Return the metrics that the predictions of all R repeats have."""
+    strata = truth if n_classes else np.zeros(len(truth))
+    draws = resample_strata(strata, resamples, seed, "downstream")
+    metrics = [
+        [[p.metrics(truth, rows, n_classes) for p in three] for three in predictions]
+        for rows in (np.arange(len(truth)), *draws)
+    ]
+    chance = 1 / len(np.unique(truth)) if n_classes else 0.0
+    scores = []
+    for metric in metrics[0][0][0]:
+        if all(metric in values for three in metrics[0] for values in three):
+            values = np.array([[[v[metric] for v in three] for three in row] for row in metrics])
+            estimates = {
+                name: _estimate(values @ np.array(weights, np.float64), len(truth))
+                for name, weights in CONTRASTS.items()
+            }
+            scores.append(TSTRScore(learner, metric, chance, **estimates))
+    return scores
 
 
-def _targets(given: Tensor | Array, name: str) -> Array:
-    some = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
-    if some.ndim != 1:
-        raise VariedError(f"The {name} targets have shape {some.shape}: give one for each row.")
-    if some.dtype.kind == "f" and not np.isfinite(some).all():
-        raise VariedError(f"The {name} targets hold NaN or infinity: leave those rows out.")
-    return some.astype(np.float64) if some.dtype.kind == "f" else some
+def _estimate(values: Floats, n: int) -> Estimate:
+    """Return an estimate from values with shape (1 + resamples, R); the first is of all rows."""
+    repeats, resampled = values[0], values[1:].mean(1)
+    of_repeats = sample_std(repeats) / math.sqrt(len(repeats)) if len(repeats) > 1 else 0.0
+    return Estimate(float(repeats.mean()), math.hypot(sample_std(resampled), of_repeats), n)
+
+
+def _number_classes(x: list[Floats], y: list[Array]) -> tuple[list[Array], int]:
+    """Return valid targets with classes from 0 up, and the number of classes; 0 for numbers."""
+    for rows, targets, name in zip(x, y, NAMES, strict=True):
+        check_same_length(rows, targets, (f"{name} rows", "targets"))
+        if rows.shape[1] != x[0].shape[1]:
+            raise VariedError(
+                f"The {name} rows have {rows.shape[1]:,} columns and the real rows "
+                f"{x[0].shape[1]:,}: give the same columns."
+            )
+        if (targets.dtype.kind == "f") != (y[0].dtype.kind == "f"):
+            raise VariedError(
+                f"Only one of the real and {name} targets are floats: give both the same type."
+            )
+    if min(len(x[0]), len(x[2])) < MIN_ROWS or len(x[1]) < len(x[0]):
+        sizes = ", ".join(f"{len(rows):,} {name}" for rows, name in zip(x, NAMES, strict=True))
+        raise VariedError(
+            f"{sizes} rows are too few: give at least {MIN_ROWS} of each, and at least as many "
+            "generated as real ones."
+        )
+    if min(len(np.unique(targets)) for targets in (y[0], y[2])) < 2:
+        raise VariedError("All real or all test rows have the same target: give varied targets.")
+    if y[0].dtype.kind == "f":
+        return y, 0
+    classes = np.unique(y[0])
+    for targets, name in zip(y[1:], NAMES[1:], strict=True):
+        unknown = np.setdiff1d(targets, classes)
+        if len(unknown):
+            raise VariedError(
+                f"Class {unknown[0]} has {name} rows but no real ones: leave these rows out."
+            )
+    return [np.searchsorted(classes, targets) for targets in y], len(classes)
+
+
+def _warnings(x: list[Floats], y: list[Array], n_classes: int) -> tuple[str, ...]:
+    warnings = []
+    for rows, name in zip(x[:2], ("real training", "generated"), strict=True):
+        known = {row.tobytes() for row in rows}
+        if copies := sum(row.tobytes() in known for row in x[2]):
+            warnings.append(f"{copies:,} test rows equal {name} rows: was the test set leaked?")
+    if n_classes and (missing := n_classes - len(np.unique(y[1]))):
+        warnings.append(f"{missing} of the {n_classes} classes have no generated row.")
+    if not n_classes and (n := len(np.unique(y[0]))) < MIN_ROWS:
+        warnings.append(
+            f"The targets have only {n} distinct values: give integers if they are classes."
+        )
+    return tuple(warnings)
+
+
+def _targets(values: Data, name: str) -> Array:
+    targets = as_array(values)
+    if targets.ndim != 1:
+        raise VariedError(f"The {name} targets have shape {targets.shape}: give one for each row.")
+    if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+        raise VariedError(f"The {name} targets contain NaN or infinity: leave those rows out.")
+    return targets.astype(np.float64) if targets.dtype.kind == "f" else targets

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.errors import VariedError, suggest
-from varied.evaluate.distances import squares
+from varied.evaluate.distances import nearest_rows, squared_distances
 from varied.functional.generate import reconstruct
 from varied.functional.importance_sampling import load_seeded, negative_log_likelihood
 from varied.models import LatentModel
@@ -129,14 +129,14 @@ class AnomalyScorer:
 
 def _distance_to_other(rows: Tensor, reference: Tensor) -> Tensor:
     """Return the distance of each row from the nearest reference row that is not equal to it."""
-    distances = []
-    for start, squared in squares(rows, reference):
-        chunk, nearest = rows[start : start + len(squared)], squared.topk(2, largest=False).indices
+    index, distance = nearest_rows(rows, reference)
+    equal = torch.nonzero(distance <= EQUAL * (1 + rows.norm(dim=1)))[:, 0]
+    for start, chunk in squared_distances(rows[equal], reference) if len(equal) else ():
+        chunk_rows = equal[start : start + len(chunk)]
+        chunk[torch.arange(len(chunk)), index[chunk_rows]] = torch.inf
         # The norm of a difference, unlike the expanded square, loses no digits to cancellation.
-        first, second = (chunk[:, None] - reference[nearest]).norm(dim=2).unbind(1)
-        is_equal = first <= EQUAL * (1 + chunk.norm(dim=1))
-        distances.append(torch.where(is_equal, second, first))
-    return torch.cat(distances)
+        distance[chunk_rows] = (rows[chunk_rows] - reference[chunk.argmin(1)]).norm(dim=1)
+    return distance
 
 
 def _median_and_scale(values: Tensor) -> tuple[float, float]:

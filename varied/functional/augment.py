@@ -255,7 +255,7 @@ def _fit_conv_net(x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
 
 
 def _fit_sklearn(name: str, x: Tensor, y: Tensor, test: Tensor, seed: int) -> Tensor:
-    from varied.evaluate.tstr import CLASSIFIERS
+    from varied.evaluate.learners import CLASSIFIERS
 
     classifier = CLASSIFIERS[name](seed).fit(x.numpy(), y.numpy())
     return torch.from_numpy(classifier.predict(test.numpy()))

@@ -39,7 +39,7 @@ def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterab
         batches: The data.
     """
     result = forward_pass(model, load, batches)
-    return Codes(result.mean, result.spread, result.rate)
+    return Codes(result.mean, result.std, result.kl)
 
 
 def embed(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Tensor:

@@ -27,7 +27,7 @@ def evaluate(
     return evaluate_model(
         run.model,
         run.codec.load,
-        lambda: run.batches(data),
+        run.batches(data),
         likelihood=run.spec.likelihood.name,
         samples=samples,
     )

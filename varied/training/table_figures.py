@@ -8,7 +8,7 @@ import numpy as np
 
 from varied import atomic_io, plots
 from varied.data import iter_batches
-from varied.evaluate.column_nll import column_costs
+from varied.evaluate.column_nll import column_nll
 from varied.report import Figure
 from varied.runs import Run
 from varied.runs.base import BATCH_ROWS
@@ -47,7 +47,7 @@ def table_figures(run: Run) -> Iterator[Figure]:
         yield Figure("pairs.png", "Pairs of columns", text, text)
     batch = run.encode_data(run.split("test"))
     rows = iter_batches(batch.x, batch.c, size=BATCH_ROWS)
-    nll = column_costs(run.model, run.codec.load, rows, names)
+    nll = column_nll(run.model, run.codec.load, rows, names)
     evaluation = atomic_io.read_json(run.store / "evaluation.json")
     evaluation["columns"] = {name: [each.value, each.error] for name, each in nll.items()}
     evaluation["similarity"] = similarity

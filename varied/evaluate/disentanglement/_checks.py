@@ -1,152 +1,101 @@
-"""Codes beside factors: checked, split into rows for training and testing, and resampled."""
+"""Codes with the true factors of the same rows: validation and random splits."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from varied.errors import VariedError
-from varied.seeding import generator, permutation
-
-__all__ = [
-    "Array",
-    "CodesAndFactors",
-    "Floats",
-    "Whole",
-    "check_factor_varies",
-    "check_two_factors",
-    "checked",
-    "pair",
-    "resampling_std",
-    "split",
-]
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
+from varied.evaluate._checks import as_table, check_same_length
+from varied.evaluate._types import Data, Floats, Ints
+from varied.seeding import permutation
 
 
-class CodesAndFactors(NamedTuple):
+class LabeledCodes(NamedTuple):
     """Codes, and factors as classes.
 
     Arguments:
-        codes: With shape (N, D).
-        known: The class of each factor, from 0 up, with shape (N, F).
-        values: How many classes each factor has.
+        codes: Codes with shape (N, D).
+        factors: The class of each factor, from 0 up, with shape (N, F).
+        n_classes: The number of classes of each factor.
     """
 
     codes: Floats
-    known: Whole
-    values: tuple[int, ...]
+    factors: Ints
+    n_classes: tuple[int, ...]
 
-    def take(self, rows: Whole) -> CodesAndFactors:
+    def take(self, rows: Ints) -> LabeledCodes:
         """Return some of the rows."""
-        return CodesAndFactors(self.codes[rows], self.known[rows], self.values)
+        return LabeledCodes(self.codes[rows], self.factors[rows], self.n_classes)
 
 
-def pair(codes: Tensor | Array, factors: Tensor | Array) -> CodesAndFactors:
-    """Return both, checked, with each factor's values numbered from 0 up.
+def labeled_codes(codes: Data, factors: Data) -> LabeledCodes:
+    """Return valid codes, and factors whose values are numbered from 0 up.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or a factor has one value,
-            or nearly as many as there are rows.
+        VariedError: If the shapes do not match, a value is not finite, or a factor is constant or
+            has nearly as many values as there are rows.
     """
-    z, v = checked(codes, factors)
+    z, v = numeric_tables(codes, factors)
     columns = [np.unique(column, return_inverse=True) for column in v.T]
     for index, (values, _) in enumerate(columns):
-        _few(index, len(values), len(v))
-    known = np.stack([inverse.reshape(-1) for _, inverse in columns], axis=1)
-    return CodesAndFactors(z, known, tuple(len(values) for values, _ in columns))
+        _check_number_of_values(index, len(values), len(v))
+    classes = np.stack([inverse.reshape(-1) for _, inverse in columns], axis=1)
+    return LabeledCodes(z, classes, tuple(len(values) for values, _ in columns))
 
 
-def checked(codes: Tensor | Array, factors: Tensor | Array) -> tuple[Floats, Floats]:
-    """Return both as tables of finite float64 with as many rows as each other."""
-    z, v = _table(codes, "codes"), _table(factors, "factors")
-    if len(z) != len(v):
-        raise VariedError(
-            f"There are {len(z):,} codes and {len(v):,} rows of factors: give one for each."
-        )
+def numeric_tables(codes: Data, factors: Data) -> tuple[Floats, Floats]:
+    """Return codes and factors as finite float64 tables with as many rows."""
+    z, v = as_table(codes, "codes").numpy(), as_table(factors, "factors").numpy()
+    check_same_length(z, v, ("codes", "rows of factors"))
     return z, v
 
 
-def check_two_factors(table: CodesAndFactors, what: str) -> None:
-    """Refuse a single factor, which cannot be mistaken for another."""
-    if len(table.values) < 2:
-        raise VariedError(f"With one factor there is no {what}: give two or more.")
+def _check_number_of_values(index: int, n_values: int, n: int) -> None:
+    if n_values < 2:
+        raise VariedError(f"Factor {index} is constant: leave it out.")
+    if n_values > max(n / 5, 2):
+        raise VariedError(
+            f"Factor {index} has {n_values:,} values in {n:,} rows, too many to count: give more "
+            "rows, or round it to fewer values."
+        )
 
 
-def split(n: int, shares: Sequence[int], seed: int, purpose: str, most: int) -> list[Whole]:
-    """Return distinct rows in random order, `most` at most, in parts of these shares.
+def check_two_factors(factors: Ints, metric: str) -> None:
+    """Raise VariedError if there is a single factor."""
+    if factors.shape[1] < 2:
+        raise VariedError(f"{metric} needs two or more factors.")
+
+
+def check_factors_vary(table: LabeledCodes, *parts: Ints) -> None:
+    """Raise VariedError if a factor is constant in some part of the rows."""
+    for index, classes in enumerate(table.factors.T):
+        if min(len(np.unique(classes[rows])) for rows in parts) < 2:
+            raise VariedError(
+                f"Factor {index} hardly varies in {len(classes):,} rows: give more rows, or leave "
+                "it out."
+            )
+
+
+def random_split(
+    n: int, proportions: Sequence[int], seed: int, purpose: str, max_rows: int
+) -> list[Ints]:
+    """Return disjoint parts of at most ``max_rows`` random rows, in these proportions.
 
     Raises:
         VariedError: If a part would have no row.
     """
-    if n < sum(shares):
-        raise VariedError(f"{n} rows are too few to train and to test on: give 50 at least.")
-    rows = permutation(n, seed, purpose)[:most].numpy()
-    ends = np.cumsum(shares) * len(rows) // sum(shares)
+    total = sum(proportions)
+    if n < total:
+        raise VariedError(f"{n} rows are too few to train and test on: give at least 50.")
+    rows = permutation(n, seed, purpose)[:max_rows].numpy()
+    ends = np.cumsum(proportions) * len(rows) // total
     return np.split(rows, ends[:-1])
 
 
-def check_factor_varies(table: CodesAndFactors, *parts: Whole) -> None:
-    """Refuse a factor that has one value alone in some part of the rows."""
-    for index, known in enumerate(table.known.T):
-        if min(len(np.unique(known[rows])) for rows in parts) < 2:
-            raise VariedError(
-                f"Factor {index} hardly varies in {len(known):,} rows: give more, or leave it out."
-            )
-
-
-def resampling_std(
-    measure: Callable[[Whole], float],
-    n: int,
-    *,
-    resamples: int,
-    seed: int,
-    purpose: str,
-    most: int,
-) -> float:
-    """Return the standard error of a measure of n rows, by the bootstrap; NaN without resamples.
-
-    Arguments:
-        measure: From row numbers, with repeats, to the figure.
-        n: How many rows there are.
-        resamples: How many resamples.
-        seed: Which resamples.
-        purpose: What they are for.
-        most: Rows of one resample at most: the spread of more rows follows from theirs.
-    """
-    taken, drawn = min(n, most), []
-    for index in range(resamples):
-        rows = torch.randint(n, (taken,), generator=generator(seed, purpose, index)).numpy()
-        drawn.append(measure(rows))
-    found = float(np.std(drawn, ddof=1)) if resamples > 1 else math.nan
-    return found * math.sqrt(taken / n)
-
-
-def _table(given: Tensor | Array, what: str) -> Floats:
-    rows = given.detach().cpu() if isinstance(given, Tensor) else given
-    table = np.asarray(rows, dtype=np.float64)
-    if table.ndim != 2 or not table.size:
-        raise VariedError(
-            f"The {what} have shape {table.shape}: give a table, a row for each datum."
-        )
-    if not np.isfinite(table).all():
-        raise VariedError(f"The {what} hold NaN or infinity: leave those rows out.")
-    return table
-
-
-def _few(index: int, values: int, n: int) -> None:
-    if values < 2:
-        raise VariedError(f"Factor {index} has one value, so nothing tells it: leave it out.")
-    if values > max(n / 5, 2):
-        raise VariedError(
-            f"Factor {index} has {values:,} values in {n:,} rows, too many to count: "
-            "give more rows, or round it to fewer values."
-        )
+def standardized(codes: Floats, rows: Ints) -> Floats:
+    """Return codes standardized by the mean and standard deviation of some of the rows."""
+    mean, std = codes[rows].mean(0), codes[rows].std(0)
+    return np.asarray((codes - mean) / np.where(std > 0, std, 1.0))

@@ -1,10 +1,8 @@
-"""All scores of one table of codes."""
+"""All disentanglement scores of the same codes."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from varied.evaluate.disentanglement._checks import Array
+from varied.evaluate._types import Data
 from varied.evaluate.disentanglement.dci import dci
 from varied.evaluate.disentanglement.interventional import beta_vae, factor_vae
 from varied.evaluate.disentanglement.mig import mig
@@ -12,36 +10,34 @@ from varied.evaluate.disentanglement.modularity import explicitness, modularity
 from varied.evaluate.disentanglement.sap import sap
 from varied.evaluate.estimate import Estimate
 
-__all__ = ["scores"]
 
-
-def scores(codes: Tensor | Array, factors: Tensor | Array, *, seed: int = 0) -> dict[str, Estimate]:
-    """Return all scores with the settings they have by themselves, in under a minute.
+def scores(codes: Data, factors: Data, *, seed: int = 0) -> dict[str, Estimate]:
+    """Return all disentanglement scores with default settings, in less than a minute.
 
     Warning:
-        Each has a floor of its own, which random codes reach, and nothing is subtracted: 0 for
-        "mig", "disentanglement", "completeness" and "sap", 1/F for "factor_vae" and "beta_vae",
-        0.5 for "explicitness", the share of the commonest value for "informativeness", and for
-        "modularity" whatever the numbers of values make of it. The ceiling of "sap" is 1 less the
-        mean of 1/K. `dci`, `sap` and `explicitness` look at 10,000 rows at most.
+        Random codes have a different score for each, and nothing is subtracted: 0 for "mig",
+        "disentanglement", "completeness" and "sap"; 1/F for "factor_vae" and "beta_vae"; 0.5 for
+        "explicitness"; the frequency of the most common value for "informativeness"; and a value
+        that depends on the numbers of values for "modularity". The maximum of "sap" is 1 minus the
+        mean of 1/K. `dci`, `sap` and `explicitness` use at most 10,000 rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, classes or numbers with few values, with shape (N, F).
-        seed: Which rows, trees and resamples.
+        seed: The seed of the rows, trees and resamples.
 
     Returns:
-        The estimates by these names, each from 0 to 1, higher being better.
+        The scores by name, each from 0 to 1, higher being better.
 
     Raises:
-        VariedError: As `mig`, `dci` and `factor_vae`.
+        VariedError: As for `mig`, `dci` and `factor_vae`.
     """
-    trees = dci(codes, factors, seed=seed)
+    forest = dci(codes, factors, seed=seed)
     return {
         "mig": mig(codes, factors, seed=seed),
-        "disentanglement": trees.disentanglement,
-        "completeness": trees.completeness,
-        "informativeness": trees.informativeness,
+        "disentanglement": forest.disentanglement,
+        "completeness": forest.completeness,
+        "informativeness": forest.informativeness,
         "sap": sap(codes, factors, seed=seed),
         "factor_vae": factor_vae(codes, factors, seed=seed),
         "beta_vae": beta_vae(codes, factors, seed=seed),

@@ -1,44 +1,40 @@
-"""Disentanglement, completeness and informativeness, from the importances of trees."""
+"""Disentanglement, completeness and informativeness (DCI) from the importances of trees."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from varied.errors import VariedError
+from varied.evaluate._types import Array, Data, Floats
 from varied.evaluate.disentanglement._checks import (
-    Array,
-    CodesAndFactors,
-    Floats,
+    LabeledCodes,
     check_two_factors,
-    pair,
-    split,
+    labeled_codes,
+    random_split,
 )
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-__all__ = ["DCI", "completeness", "dci", "disentanglement"]
-
-#: Trees of a forest, and leaves that they may have for each value of a factor.
+#: The number of trees of a forest, and of leaves of a tree for each class of a factor.
 TREES, LEAVES = 10, 20
-
-#: Rows that are looked at, at most.
-ROWS = 10_000
+#: The largest number of rows.
+MAX_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class DCI:
-    """How well single units stand for factors, single factors for units, and all for all.
+    """Disentanglement, completeness and informativeness.
 
     Arguments:
-        disentanglement: 1 where each unit matters to one factor alone.
-        completeness: 1 where one unit alone matters to each factor.
-        informativeness: The accuracy of the trees on test rows, the mean over factors.
-        importance: How much each unit matters to each factor, with shape (D, F).
+        disentanglement: 1 if each unit is important for a single factor.
+        completeness: 1 if a single unit is important for each factor.
+        informativeness: The test accuracy of the forests, averaged over factors.
+        importance: The importance of each unit for each factor, with shape (D, F).
     """
 
     disentanglement: Estimate
@@ -47,99 +43,106 @@ class DCI:
     importance: Floats
 
 
-def dci(codes: Tensor | Array, factors: Tensor | Array, *, seed: int = 0) -> DCI:
+def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     r"""Return disentanglement, completeness and informativeness.
 
     .. math:: D = \sum_j \rho_j \Bigl(1 + \sum_f p_{jf} \log_F p_{jf}\Bigr), \qquad
         p_{jf} = \frac{R_{jf}}{\sum_g R_{jg}}, \quad \rho_j = \frac{\sum_f R_{jf}}{\sum R}
 
-    where R is the importance of unit j to factor f. C is the same of R transposed, with logarithms
-    to the base D. Importances are those of a random forest of 10 trees for each factor, each grown
-    on a resample of the rows with all units at each fork, as the authors use; an importance is the
-    share of the fall in entropy that forks on this unit make. Where the authors choose a depth by
-    accuracy, here a leaf holds at least a twentieth of the rows that a value has on average: a
-    choice that turns on noise made figures of like data differ by twice their error. Of more than
-    10,000 rows a random 10,000 are used: 80 % to grow trees, 20 % to test.
+    where R is the importance of unit j for factor f. C is the same for the transpose of R, with
+    logarithms to the base D. As in the paper, the importances are those of a random forest for each
+    factor, the fraction of the reduction of entropy by splits on this unit. There are 10 trees,
+    each trained on a bootstrap sample with all units as candidates for each split. While the
+    authors select the depth by its accuracy, here a leaf contains at least a twentieth of the mean
+    number of rows of a class: the selection depends on noise, and made scores of similar data
+    differ by twice their error. At most 10,000 random rows are used: 80 % for training and 20 % for
+    testing.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and
         Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
 
     Warning:
-        Locatello et al. (2019) take importances from boosted trees: figures of the two kinds
-        compare in order, not to the digit. Codes that tell nothing have D and C of about 0 (above
-        it, since noise is never shared out evenly) and, since informativeness is an accuracy, the
-        share of the commonest value for it: 1/K with K even values. Nothing is subtracted.
+        Locatello et al. (2019) use the importances of boosted trees: the two rank models alike, but
+        their values are not comparable. For uninformative codes, D and C are slightly above 0,
+        since noise is never divided equally, and informativeness is the frequency of the most
+        common class: 1/K for K equally frequent ones. Nothing is subtracted.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, classes or numbers with few values, with shape (N, F).
-        seed: Which rows, and which trees.
+        seed: The seed of the rows and trees.
 
     Returns:
-        The three, from 0 to 1. The standard error of informativeness is over test rows; that of
-        the others is the spread over trees, each of which saw a resample of its own, so it is
-        rather too large than too small.
+        The three scores, from 0 to 1. The standard error of informativeness is over test rows.
+        Those of the others are the standard deviations over trees, which tend to be too large.
 
     Raises:
-        VariedError: As `mig`; or if there is one factor alone, or fewer than 5 rows.
+        VariedError: As for `mig`, or if there is only one factor, or fewer than 5 rows.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
-        >>> found = dci(factors * 0.1, factors)
-        >>> round(found.disentanglement.value, 2), found.informativeness.value
+        >>> result = dci(factors * 0.1, factors)
+        >>> round(result.disentanglement.value, 2), result.informativeness.value
         (1.0, 1.0)
     """
-    table = pair(codes, factors)
-    check_two_factors(table, "disentanglement")
-    grow, test = (table.take(rows) for rows in split(len(table.codes), (4, 1), seed, "dci", ROWS))
-    found, right = [], []
-    for factor in range(len(table.values)):
-        forest = _forest(grow, factor, seed)
-        found.append([tree.feature_importances_ for tree in forest.estimators_])
-        right.append(forest.predict(test.codes) == test.known[:, factor])
-    by_tree = np.moveaxis(np.array(found, dtype=np.float64), 0, -1)  # (trees, D, F)
-    whole = by_tree.mean(0)
+    table = labeled_codes(codes, factors)
+    check_two_factors(table.factors, "DCI")
+    parts = random_split(len(table.codes), (4, 1), seed, "dci", MAX_ROWS)
+    train, test = (table.take(rows) for rows in parts)
+    importances, correct = [], []
+    for factor in range(len(table.n_classes)):
+        forest = _forest(train, factor, seed)
+        importances.append([tree.feature_importances_ for tree in forest.estimators_])
+        correct.append(forest.predict(test.codes) == test.factors[:, factor])
+    by_tree = np.moveaxis(np.array(importances, dtype=np.float64), 0, -1)  # (trees, D, F)
+    mean = by_tree.mean(0)
 
-    def estimate(score: Any) -> Estimate:
+    def estimate(score: Callable[[Floats], float]) -> Estimate:
         error = np.std([score(tree) for tree in by_tree], ddof=1)
-        return Estimate(score(whole), float(error), len(grow.codes))
+        return Estimate(score(mean), float(error), len(train.codes))
 
-    accurate = torch.from_numpy(np.mean(right, axis=0))
-    return DCI(estimate(disentanglement), estimate(completeness), Estimate.of(accurate), whole)
+    accuracy = Estimate.of(torch.from_numpy(np.mean(correct, axis=0)))
+    return DCI(estimate(disentanglement), estimate(completeness), accuracy, mean)
 
 
 def disentanglement(importance: Array) -> float:
-    """Return how far each unit matters to one factor alone, from importances with shape (D, F).
+    """Return to what extent each unit is important for a single factor.
 
-    A unit counts as much as it matters, so a silent one not at all; with no importances it is 0.
+    Units are weighted by their importance, so inactive ones do not count. Without any importance
+    the score is 0.
+
+    Arguments:
+        importance: The importance of each unit for each factor, with shape (D, F).
 
     Raises:
-        VariedError: If the importances are no table of numbers from 0 up.
+        VariedError: If the importances are not a table of non-negative numbers.
 
     Example:
         >>> disentanglement(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
         1.0
     """
-    told = np.asarray(importance, dtype=np.float64)
-    if told.ndim != 2 or not told.size or not (np.isfinite(told).all() and (told >= 0).all()):
+    r = np.asarray(importance, dtype=np.float64)
+    if r.ndim != 2 or not r.size or not (np.isfinite(r).all() and (r >= 0).all()):
         raise VariedError(
-            f"Importances of shape {told.shape} make no sense: give (D, F), each from 0 up."
+            f"Importances of shape {r.shape} must be non-negative numbers with shape (D, F)."
         )
-    whole = told.sum(1, keepdims=True)
-    p = np.divide(told, whole, out=np.zeros_like(told), where=whole > 0)
-    held = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
-    # With one column there is nothing to be mixed up with: the entropy is 0.
-    alone = 1 - held / np.log(max(told.shape[1], 2))
-    total = float(told.sum())
-    return float((alone * whole[:, 0]).sum()) / total if total > 0 else 0.0
+    weights, total = r.sum(1, keepdims=True), float(r.sum())
+    p = np.divide(r, weights, out=np.zeros_like(r), where=weights > 0)
+    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
+    # The entropy of a single factor is 0 to any base.
+    purity = 1 - entropy / np.log(max(r.shape[1], 2))
+    return float((purity * weights[:, 0]).sum()) / total if total > 0 else 0.0
 
 
 def completeness(importance: Array) -> float:
-    """Return how far one unit alone matters to each factor, from importances with shape (D, F).
+    """Return to what extent a single unit is important for each factor.
+
+    Arguments:
+        importance: The importance of each unit for each factor, with shape (D, F).
 
     Raises:
-        VariedError: As `disentanglement`.
+        VariedError: As for `disentanglement`.
 
     Example:
         >>> round(completeness(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])), 6)
@@ -148,14 +151,14 @@ def completeness(importance: Array) -> float:
     return disentanglement(np.asarray(importance).T)
 
 
-def _forest(grow: CodesAndFactors, factor: int, seed: int) -> Any:
-    from sklearn.ensemble import RandomForestClassifier  # a second that others need not wait
+def _forest(train: LabeledCodes, factor: int, seed: int) -> Any:
+    from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(
         TREES,
         criterion="entropy",
         max_features=None,
-        min_samples_leaf=max(1, len(grow.codes) // (LEAVES * grow.values[factor])),
-        # The same for each factor, so that a tree has the same resample of rows.
+        min_samples_leaf=max(1, len(train.codes) // (LEAVES * train.n_classes[factor])),
+        # With the same seed for all factors, each tree has the same bootstrap sample.
         random_state=derive_seed(seed, "forest") % 2**32,
-    ).fit(grow.codes, grow.known[:, factor])
+    ).fit(train.codes, train.factors[:, factor])

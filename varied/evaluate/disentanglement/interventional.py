@@ -1,63 +1,56 @@
-"""Scores by intervention: what rows that share one factor have in common."""
+"""Interventional scores: what rows that share the value of one factor have in common."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import count
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from varied.errors import VariedError
+from varied.evaluate._resampling import bootstrap_std
+from varied.evaluate._types import Data, Floats, Ints
 from varied.evaluate.disentanglement._checks import (
-    Array,
-    CodesAndFactors,
-    Floats,
-    Whole,
+    LabeledCodes,
     check_two_factors,
-    pair,
-    resampling_std,
-    split,
+    labeled_codes,
+    random_split,
 )
 from varied.evaluate.estimate import Estimate
 from varied.seeding import generator
 
-__all__ = ["SILENT", "beta_vae", "factor_vae"]
+#: The variance below which a unit has no vote.
+MIN_VARIANCE = 0.05
+#: The number of rows, or pairs of rows, for each vote, and the number of training votes.
+BATCH_SIZE, VOTES = 64, 10_000
+#: Values that fewer rows have are not held fixed.
+MIN_SHARED = 5
 
-#: A unit whose variance is below this is left out of the vote.
-SILENT = 0.05
-
-#: Rows, or pairs of rows, behind one vote; how many votes to learn from; half as many to test on.
-SIZE, VOTES = 64, 10_000
-
-#: Values that fewer rows than this share are not held fixed.
-SHARED = 5
-
-Score = Callable[[CodesAndFactors, CodesAndFactors, int], float]
+#: From training rows, test rows and the number of the resample to a score.
+Score = Callable[[LabeledCodes, LabeledCodes, int], float]
 
 
 def factor_vae(
-    codes: Tensor | Array,
-    factors: Tensor | Array,
+    codes: Data,
+    factors: Data,
     *,
-    silent: float = SILENT,
-    size: int = SIZE,
-    votes: int = VOTES,
+    min_variance: float = MIN_VARIANCE,
+    batch_size: int = BATCH_SIZE,
+    n_votes: int = VOTES,
     resamples: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""Return the FactorVAE score: how often the unit that varies least names the fixed factor.
+    r"""Return the FactorVAE score: how often the least varying unit identifies the fixed factor.
 
-    A vote: take each factor in turn, choose a row, and 64 rows that share the factor's value with
-    it. The unit
+    For each vote, a factor is fixed to its value in a random row, and 64 random rows with this
+    value are drawn. The unit
 
-    .. math:: j^* = \arg\min_j \frac{\mathrm{Var}_{\text{those}}(z_j)}{\mathrm{Var}(z_j)}
+    .. math:: j^* = \arg\min_j \frac{\mathrm{Var}_{\text{batch}}(z_j)}{\mathrm{Var}(z_j)}
 
-    votes for the factor. Each unit stands for the factor that it voted for most often; the score
-    is the share of further votes, on other rows, that name the factor rightly.
+    votes for the factor. Each unit is assigned to the factor that it votes for most often. The
+    score is the fraction of test votes, from other rows, whose unit is assigned to the fixed
+    factor.
 
     References:
         Disentangling by Factorizing (Kim and Mnih, 2018), https://arxiv.org/abs/1802.05983.
@@ -65,67 +58,69 @@ def factor_vae(
         Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359: the sizes.
 
     Warning:
-        Units with a variance below 0.05, which is measured against a prior of variance 1, are
-        silent and have no vote, as in the papers (the published code of Locatello et al. compares
-        the standard deviation with 0.05). Codes on another scale need another `silent`; 0 leaves
-        out only units that never move. Random codes have 1/F, which is not subtracted; where all
-        units are silent the score is 0. The authors draw new data for each vote; here they are
-        rows of the table, drawn with replacement, and a value is held as often as rows have it.
+        Units with a variance below 0.05 are inactive relative to a prior variance of 1 and have no
+        vote, as in the papers; the published code of Locatello et al. compares the standard
+        deviation with 0.05. Codes on another scale need another ``min_variance``; 0 only excludes
+        constant units. The score of random codes is 1/F, which is not subtracted; without any
+        active unit the score is 0. While the authors draw new data for each vote, here rows are
+        drawn with replacement, and a value is fixed as often as rows have it.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, classes or numbers with few values, with shape (N, F).
-        silent: The least variance of a unit that votes.
-        size: Rows behind one vote.
-        votes: Votes to learn from, on one half of the rows; half as many test on the other.
-        resamples: Bootstrap resamples of the rows for the standard error.
-        seed: Which rows.
+        min_variance: The smallest variance of a unit that votes.
+        batch_size: The number of rows for each vote.
+        n_votes: The number of training votes, from one half of the rows; half as many test votes
+            are from the other half.
+        resamples: The number of bootstrap resamples for the standard error.
+        seed: The seed of the rows.
 
     Raises:
-        VariedError: As `mig`; or if there is one factor alone, fewer than 2 rows behind a vote,
-            2 votes for each factor, or no value of a factor that 5 rows of each half share.
+        VariedError: As for `mig`, or if there is only one factor, fewer than 2 rows for each vote,
+            fewer than 2 votes for each factor, or no value of a factor that 5 rows of each half
+            share.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
-        >>> factor_vae(factors, factors, votes=200).value
+        >>> factor_vae(factors, factors, n_votes=200).value
         1.0
     """
-    table = _asked(codes, factors, size, votes)
+    table = _voting_table(codes, factors, batch_size, n_votes)
     variance = table.codes.var(0, ddof=1)
-    heard = (variance >= silent) & (variance > 0)
-    n = len(table.codes)
-    if not heard.any():
-        return Estimate(0.0, 0.0, n)
-    table = table._replace(codes=table.codes[:, heard] / np.sqrt(variance[heard]))
+    votes = (variance >= min_variance) & (variance > 0)
+    if not votes.any():
+        return Estimate(0.0, 0.0, len(table.codes))
+    table = table._replace(codes=table.codes[:, votes] / np.sqrt(variance[votes]))
 
-    def score(learn: CodesAndFactors, test: CodesAndFactors, index: int) -> float:
-        counts = [
-            _votes(_Groups(part), size, many, generator(seed, f"factor {name}", index))
-            for part, many, name in ((learn, votes, "learn"), (test, votes // 2, "test"))
-        ]
-        stands_for = counts[0].argmax(0)
-        return float(counts[1][stands_for, np.arange(len(stands_for))].sum() / counts[1].sum())
+    def score(train: LabeledCodes, test: LabeledCodes, index: int) -> float:
+        train_votes, test_votes = (
+            _count_votes(part, batch_size, n, generator(seed, f"factor {name}", index))
+            for part, n, name in ((train, n_votes, "learn"), (test, n_votes // 2, "test"))
+        )
+        factor_of_unit = train_votes.argmax(0)
+        correct = test_votes[factor_of_unit, np.arange(len(factor_of_unit))]
+        return float(correct.sum() / test_votes.sum())
 
     return _estimate(score, table, resamples, seed)
 
 
 def beta_vae(
-    codes: Tensor | Array,
-    factors: Tensor | Array,
+    codes: Data,
+    factors: Data,
     *,
-    size: int = SIZE,
-    votes: int = VOTES,
+    batch_size: int = BATCH_SIZE,
+    n_votes: int = VOTES,
     resamples: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""Return the beta-VAE score: how often a linear classifier names the factor that pairs share.
+    r"""Return the beta-VAE score: how often a linear classifier identifies the shared factor.
 
-    A point: take each factor in turn, and 64 pairs of rows that share its value, and take
+    For each vote, 64 random pairs of rows are drawn that share the value of one factor. A logistic
+    regression predicts the shared factor from
 
     .. math:: \frac1{64} \sum_{\text{pairs}} |z_j - z_j'|
 
-    of each unit j. A logistic regression learns from such points which factor was shared; the
-    score is its accuracy on further points, of other rows.
+    of each unit j. The score is its accuracy on test votes, from other rows.
 
     References:
         beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins
@@ -134,141 +129,127 @@ def beta_vae(
         https://arxiv.org/abs/1811.12359: the sizes, and the regression.
 
     Warning:
-        It is easy: a classifier of all units reaches 1 on codes that mix factors, as long as each
-        factor has its own mixture. Random codes have 1/F, which is not subtracted. Units are
-        brought to one scale first, so no scale can matter; the papers do not. Pairs are of
-        different rows, and a value is held as often as rows have it.
+        The score is easily high: the classifier uses all units, so codes that mix factors reach 1
+        as long as the mixtures differ. The score of random codes is 1/F, which is not subtracted.
+        Units are scaled to the same variance, which the papers do not do. The rows of a pair are
+        different, and a value is shared as often as rows have it.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, classes or numbers with few values, with shape (N, F).
-        size: Pairs behind one point.
-        votes: Points to learn from, on one half of the rows; half as many test on the other.
-        resamples: Bootstrap resamples of the rows for the standard error.
-        seed: Which rows.
+        batch_size: The number of pairs for each vote.
+        n_votes: The number of training votes, from one half of the rows; half as many test votes
+            are from the other half.
+        resamples: The number of bootstrap resamples for the standard error.
+        seed: The seed of the rows.
 
     Raises:
-        VariedError: As `factor_vae`.
+        VariedError: As for `factor_vae`.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
-        >>> beta_vae(factors, factors, votes=200).value
+        >>> beta_vae(factors, factors, n_votes=200).value
         1.0
     """
-    from sklearn.linear_model import LogisticRegression  # a second that others need not wait
+    from sklearn.linear_model import LogisticRegression
 
-    table = _asked(codes, factors, size, votes)
-    scale = table.codes.std(0)
-    table = table._replace(codes=table.codes / np.where(scale > 0, scale, 1.0))
+    table = _voting_table(codes, factors, batch_size, n_votes)
+    std = table.codes.std(0)
+    table = table._replace(codes=table.codes / np.where(std > 0, std, 1.0))
 
-    def score(learn: CodesAndFactors, test: CodesAndFactors, index: int) -> float:
-        x, y = _points(_Groups(learn), size, votes, generator(seed, "beta learn", index))
+    def score(train: LabeledCodes, test: LabeledCodes, index: int) -> float:
+        noise = generator(seed, "beta learn", index)
+        x, y = _mean_differences(train, batch_size, n_votes, noise)
         classifier = LogisticRegression(max_iter=1000).fit(x, y)
-        x, y = _points(_Groups(test), size, votes // 2, generator(seed, "beta test", index))
+        noise = generator(seed, "beta test", index)
+        x, y = _mean_differences(test, batch_size, n_votes // 2, noise)
         return float(np.mean(classifier.predict(x) == y))
 
     return _estimate(score, table, resamples, seed)
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """Rows by the value of each factor, so that those which share one can be drawn."""
-
-    table: CodesAndFactors
-
-    @cached_property
-    def sorted(self) -> list[tuple[Whole, Whole, Whole, Whole]]:
-        """For each factor: rows in order of values, where each begins, how many, rows to choose."""
-        found = []
-        for factor, values in enumerate(self.table.values):
-            known = self.table.known[:, factor]
-            often = np.bincount(known, minlength=values)
-            # A resample may have no value that enough rows share: then the commonest is held.
-            choice = np.flatnonzero(often[known] >= min(SHARED, often.max()))
-            order = np.argsort(known, kind="stable")
-            found.append((order, np.cumsum(often) - often, often, choice))
-        return found
-
-    def draw(
-        self, factor: int, many: int, size: int, noise: torch.Generator, *, pairs: bool
-    ) -> tuple[Whole, Whole]:
-        """Return rows of one value a line, twice, with shape (many, size) each.
-
-        With pairs, row and row beside each other differ.
-        """
-        order, begins, often, choice = self.sorted[factor]
-        u, first, second = (
-            torch.rand(shape, generator=noise, dtype=torch.float64).numpy()
-            for shape in ((many,), (many, size), (many, size))
-        )
-        value = self.table.known[choice[(u * len(choice)).astype(np.int64)], factor]
-        begin, alike = begins[value][:, None], often[value][:, None]
-        place = (first * alike).astype(np.int64)
-        step = 1 + (second * (alike - 1)).astype(np.int64) if pairs else 0
-        return order[begin + place], order[begin + (place + step) % alike]
-
-
-def _votes(groups: _Groups, size: int, many: int, noise: torch.Generator) -> Whole:
-    """Return how often each unit voted while each factor was fixed, with shape (F, D)."""
-    units, counts = groups.table.codes.shape[1], []
-    for factor, share in enumerate(_turns(groups, many)):
-        rows, _ = groups.draw(factor, share, size, noise, pairs=False)
-        least = groups.table.codes[rows].var(1).argmin(1)
+def _count_votes(
+    table: LabeledCodes, batch_size: int, n_votes: int, noise: torch.Generator
+) -> Ints:
+    """Return how often each unit votes for each fixed factor, with shape (F, D)."""
+    units, counts = table.codes.shape[1], []
+    for factor, n in enumerate(_votes_per_factor(table, n_votes)):
+        rows, _ = _draw_groups(table, factor, (n, batch_size), noise, pairs=False)
+        least = table.codes[rows].var(1).argmin(1)
         counts.append(np.bincount(least, minlength=units))
     return np.stack(counts)
 
 
-def _points(groups: _Groups, size: int, many: int, noise: torch.Generator) -> tuple[Floats, Whole]:
-    """Return mean differences with shape (many, D), and which factor each point's pairs share."""
-    points, shared, z = [], [], groups.table.codes
-    for factor, share in enumerate(_turns(groups, many)):
-        a, b = groups.draw(factor, share, size, noise, pairs=True)
-        points.append(np.abs(z[a] - z[b]).mean(1))
-        shared.append(np.full(share, factor))
-    return np.concatenate(points), np.concatenate(shared)
+def _mean_differences(
+    table: LabeledCodes, batch_size: int, n_votes: int, noise: torch.Generator
+) -> tuple[Floats, Ints]:
+    """Return mean differences of pairs, with shape (n_votes, D), and the factor that they share."""
+    differences, shared, z = [], [], table.codes
+    for factor, n in enumerate(_votes_per_factor(table, n_votes)):
+        a, b = _draw_groups(table, factor, (n, batch_size), noise, pairs=True)
+        differences.append(np.abs(z[a] - z[b]).mean(1))
+        shared.append(np.full(n, factor))
+    return np.concatenate(differences), np.concatenate(shared)
 
 
-def _turns(groups: _Groups, many: int) -> list[int]:
-    """Return how many of so many votes each factor gets: as even as can be."""
-    factors = len(groups.table.values)
-    return [many // factors + (factor < many % factors) for factor in range(factors)]
+def _votes_per_factor(table: LabeledCodes, n_votes: int) -> list[int]:
+    """Divide the votes among the factors as equally as possible."""
+    factors = len(table.n_classes)
+    return [n_votes // factors + (factor < n_votes % factors) for factor in range(factors)]
 
 
-def _asked(
-    codes: Tensor | Array, factors: Tensor | Array, size: int, votes: int
-) -> CodesAndFactors:
-    table = pair(codes, factors)
-    check_two_factors(table, "vote")
-    least = 2 * len(table.values)
-    if size < 2 or votes < least:
+def _draw_groups(
+    table: LabeledCodes, factor: int, shape: tuple[int, int], noise: torch.Generator, *, pairs: bool
+) -> tuple[Ints, Ints]:
+    """Draw groups of rows that share a value of a factor, twice, each with shape (groups, size).
+
+    If ``pairs``, the two rows at the same position differ.
+    """
+    classes = table.factors[:, factor]
+    counts = np.bincount(classes, minlength=table.n_classes[factor])
+    # In a resample, no value may be frequent enough: then the most frequent one is fixed.
+    candidates = np.flatnonzero(counts[classes] >= min(MIN_SHARED, counts.max()))
+    by_class, starts = np.argsort(classes, kind="stable"), np.cumsum(counts) - counts
+    u, first, second = (
+        torch.rand(size, generator=noise, dtype=torch.float64).numpy()
+        for size in (shape[:1], shape, shape)
+    )
+    value = classes[candidates[(u * len(candidates)).astype(np.int64)]]
+    start, n = starts[value][:, None], counts[value][:, None]
+    position = (first * n).astype(np.int64)
+    step = 1 + (second * (n - 1)).astype(np.int64) if pairs else 0
+    return by_class[start + position], by_class[start + (position + step) % n]
+
+
+def _voting_table(codes: Data, factors: Data, batch_size: int, n_votes: int) -> LabeledCodes:
+    table = labeled_codes(codes, factors)
+    check_two_factors(table.factors, "Voting")
+    least = 2 * len(table.n_classes)
+    if batch_size < 2 or n_votes < least:
         raise VariedError(
-            f"size={size} and votes={votes} decide nothing: give 2 and {least} at least."
+            f"batch_size={batch_size} and n_votes={n_votes} are too small: give at least 2 and "
+            f"{least}."
         )
     return table
 
 
-def _shared(part: CodesAndFactors) -> None:
-    for factor, known in enumerate(part.known.T):
-        if np.bincount(known).max() < SHARED:
-            raise VariedError(
-                f"Factor {factor} has no value that {SHARED} rows of each half share: "
-                "give more rows, or round it to fewer values."
-            )
+def _estimate(score: Score, table: LabeledCodes, resamples: int, seed: int) -> Estimate:
+    """Return the score of two halves of the rows, with its bootstrap standard error."""
+    n, index = len(table.codes), count(1)
+    train, test = (table.take(rows) for rows in random_split(n, (1, 1), seed, "halves", n))
+    for half in (train, test):
+        for factor, classes in enumerate(half.factors.T):
+            if np.bincount(classes).max() < MIN_SHARED:
+                raise VariedError(
+                    f"Factor {factor} has no value that {MIN_SHARED} rows of each half share: give "
+                    "more rows, or round it to fewer values."
+                )
 
+    def resampled_score(rows: Ints) -> float:
+        # Resampling each half separately keeps test rows out of training.
+        half = len(train.codes)
+        train_rows, test_rows = rows[:half] * half // n, rows[half:] * (n - half) // n
+        return score(train.take(train_rows), test.take(test_rows), next(index))
 
-def _estimate(score: Score, table: CodesAndFactors, resamples: int, seed: int) -> Estimate:
-    """Return a score of two halves of the rows, with its spread over resamples of both."""
-    n, turn = len(table.codes), count(1)
-    learn, test = (table.take(rows) for rows in split(n, (1, 1), seed, "halves", n))
-
-    _shared(learn)
-    _shared(test)
-
-    def again(rows: Whole) -> float:
-        # Each half is resampled by itself, so that no row is both learnt from and tested on.
-        half = len(learn.codes)
-        first, second = rows[:half] * half // n, rows[half:] * (n - half) // n
-        return score(learn.take(first), test.take(second), next(turn))
-
-    error = resampling_std(again, n, resamples=resamples, seed=seed, purpose="votes", most=n)
-    return Estimate(score(learn, test, 0), error, n)
+    error = bootstrap_std(resampled_score, n, resamples, seed, "votes")
+    return Estimate(score(train, test, 0), error, n)

@@ -1,176 +1,168 @@
-"""The mutual information gap: how much more the best unit tells of a factor than the second."""
+"""The mutual information gap (MIG)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from varied.errors import VariedError
-from varied.evaluate.disentanglement._checks import Array, Floats, Whole, pair, resampling_std
+from varied.evaluate._resampling import bootstrap_std
+from varied.evaluate._types import Data, Floats, Ints
+from varied.evaluate.disentanglement._checks import labeled_codes
 from varied.evaluate.estimate import Estimate
 
-__all__ = ["BINS", "RESAMPLED", "Counted", "counted", "gaps", "information", "mig"]
-
-#: How many bins of equal width a latent unit is divided into.
+#: The default number of bins of a latent unit.
 BINS = 20
-
-#: Rows of one bootstrap resample: the spread of more rows follows from theirs.
-RESAMPLED = 10_000
+#: The largest number of rows of a bootstrap resample.
+MAX_RESAMPLED = 10_000
 
 
 def mig(
-    codes: Tensor | Array,
-    factors: Tensor | Array,
-    *,
-    bins: int = BINS,
-    resamples: int = 50,
-    seed: int = 0,
+    codes: Data, factors: Data, *, bins: int = BINS, resamples: int = 50, seed: int = 0
 ) -> Estimate:
-    r"""Return the mutual information gap: 1 where one latent unit alone tells each factor whole.
+    r"""Return the mutual information gap; 1 if each factor is encoded in a single latent unit.
 
     .. math:: \frac1F \sum_f \frac{I(z_{(1)}; v_f) - I(z_{(2)}; v_f)}{H(v_f)}
 
-    where :math:`z_{(1)}` and :math:`z_{(2)}` are the two units that tell most of factor f. It has
-    no unit and lies between 0 and 1.
+    where :math:`z_{(1)}` and :math:`z_{(2)}` are the two units with the highest mutual information
+    with factor f. It is from 0 to 1.
 
     References:
         Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
         https://arxiv.org/abs/1802.04942: the gap. Challenging Common Assumptions in the
         Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
-        https://arxiv.org/abs/1811.12359: read off binned posterior means, as here.
+        https://arxiv.org/abs/1811.12359: from binned posterior means, as here.
 
     Warning:
-        Chen et al. take the codes to be draws from the posterior and integrate its density. Give
-        posterior means for the usual figure; figures of the two kinds do not compare, nor do
-        those with other bins, or with far fewer rows. Bins follow the range of each unit, so a
-        silent unit, whose mean hardly moves, counts as much as an active one: to leave such units
-        out give `codes[:, is_active(codes)]`, and say so beside the figure.
+        Chen et al. use samples of the posterior and integrate its density. Posterior means give
+        the more common variant; the two are not comparable, and neither are values with other bins
+        or much fewer rows. Bins cover the range of each unit, so an inactive unit, whose mean
+        hardly varies, counts as much as an active one: exclude such units by
+        ``codes[:, is_active(codes)]``, and report it.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, classes or numbers with few values, with shape (N, F).
-        bins: How many bins a unit is divided into.
-        resamples: Bootstrap resamples of the rows for the standard error.
-        seed: Which resamples.
+        bins: The number of bins of a unit.
+        resamples: The number of bootstrap resamples for the standard error.
+        seed: The seed of the resamples.
 
     Raises:
-        VariedError: If the shapes do not fit, a number is not finite, or a factor has one value,
-            or nearly as many as there are rows.
+        VariedError: If the shapes do not match, a value is not finite, or a factor is constant or
+            has nearly as many values as there are rows.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
         >>> mig(factors * 0.1, factors).value
         1.0
     """
-    table = counted(codes, factors, bins)
-    error = resampling_std(
-        lambda rows: float(table.take(rows).gaps().mean()),
-        len(table),
-        resamples=resamples,
-        seed=seed,
-        purpose="gap",
-        most=RESAMPLED,
-    )
-    return Estimate(float(table.gaps().mean()), error, len(table))
+    table = binned_codes(codes, factors, bins)
+
+    def mean_gap(rows: Ints | slice) -> float:
+        return float(table.take(rows).gaps().mean())
+
+    n = len(table.binned)
+    error = bootstrap_std(mean_gap, n, resamples, seed, "gap", MAX_RESAMPLED)
+    return Estimate(mean_gap(slice(None)), error, n)
 
 
-def gaps(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = BINS) -> Floats:
-    """Return the gap of each factor, with shape (F): `mig` is their mean.
+def mig_by_factor(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
+    """Return the mutual information gap of each factor, with shape (F); `mig` is their mean.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        bins: How many bins a unit is divided into.
+        bins: The number of bins of a unit.
 
     Raises:
-        VariedError: As `mig`.
+        VariedError: As for `mig`.
     """
-    return counted(codes, factors, bins).gaps()
+    return binned_codes(codes, factors, bins).gaps()
 
 
-def information(codes: Tensor | Array, factors: Tensor | Array, *, bins: int = BINS) -> Floats:
-    r"""Return what each latent unit tells of each factor, in nats, with shape (D, F).
+def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
+    r"""Return the mutual information of each latent unit and factor, in nats, with shape (D, F).
 
     .. math:: I(z_j; v_f) = \sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\, p(v)}
 
-    over bins b of equal width from the least to the largest code of the unit, with p the shares
-    of the rows. The shares of a finite sample make it too large by about (bins - 1)(values - 1) /
-    2N nats.
+    with the relative frequencies p of bins b of equal width, which cover the range of the unit. The
+    estimate is biased upwards, by about (bins - 1)(values - 1) / 2N nats.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        bins: How many bins a unit is divided into.
+        bins: The number of bins of a unit.
 
     Raises:
-        VariedError: As `mig`.
+        VariedError: As for `mig`.
     """
-    return counted(codes, factors, bins).information()
+    return binned_codes(codes, factors, bins).mutual_information()
 
 
 @dataclass(frozen=True)
-class Counted:
-    """Codes as `bins` bins, and factors as values from 0 up to how many each has."""
+class BinnedCodes:
+    """The bin of each code, and factors as classes.
 
-    binned: Whole
+    Arguments:
+        binned: The bin of each code, with shape (N, D).
+        bins: The number of bins.
+        factors: The class of each factor, from 0 up, with shape (N, F).
+        n_classes: The number of classes of each factor.
+    """
+
+    binned: Ints
     bins: int
-    known: Whole
-    values: tuple[int, ...]
+    factors: Ints
+    n_classes: tuple[int, ...]
 
-    def __len__(self) -> int:
-        return len(self.binned)
-
-    def take(self, rows: Whole) -> Counted:
+    def take(self, rows: Ints | slice) -> BinnedCodes:
         """Return some of the rows."""
-        return Counted(self.binned[rows], self.bins, self.known[rows], self.values)
+        return BinnedCodes(self.binned[rows], self.bins, self.factors[rows], self.n_classes)
 
-    def information(self) -> Floats:
-        """Return what each unit tells of each factor, with shape (D, F)."""
-        return np.stack([self._with(f) for f in range(len(self.values))], axis=1)
+    def mutual_information(self) -> Floats:
+        """Return the mutual information of each unit and factor, with shape (D, F)."""
+        columns = zip(self.factors.T, self.n_classes, strict=True)
+        return np.stack([self._with_factor(*column) for column in columns], axis=1)
 
-    def _with(self, factor: int) -> Floats:
-        """Return what all units tell of one factor, with shape (D): one count over all cells."""
-        units, values = self.binned.shape[1], self.values[factor]
-        place = np.arange(units) * self.bins + self.binned
-        cells = place * values + self.known[:, factor, None]
-        joint = np.bincount(cells.ravel(), minlength=units * self.bins * values)
-        p = joint.reshape(units, self.bins, values) / len(self)
-        both = _entropy(p.reshape(units, -1))
-        told: Floats = np.maximum(_entropy(p.sum(2)) + _entropy(p.sum(1)) - both, 0.0)
-        return told
+    def _with_factor(self, classes: Ints, n_classes: int) -> Floats:
+        """Return the mutual information of each unit and one factor, with shape (D)."""
+        units = self.binned.shape[1]
+        cells = (np.arange(units) * self.bins + self.binned) * n_classes + classes[:, None]
+        counts = np.bincount(cells.ravel(), minlength=units * self.bins * n_classes)
+        p = counts.reshape(units, self.bins, n_classes) / len(self.binned)
+        joint = _entropy(p.reshape(units, -1))
+        return np.maximum(_entropy(p.sum(2)) + _entropy(p.sum(1)) - joint, 0.0)
 
     def gaps(self) -> Floats:
-        """Return the gap of each factor, with shape (F)."""
-        # A single unit has no second beside it: all that it tells is the gap.
-        nothing = np.zeros((1, len(self.values)))
-        *_, second, best = np.sort(np.vstack([nothing, self.information()]), axis=0)
-        columns = zip(self.known.T, self.values, strict=True)
-        shares = [np.bincount(v, minlength=n) / len(self) for v, n in columns]
-        whole = np.array([_entropy(share) for share in shares])
-        # A resample may have one value of a factor alone: then there is no gap, and no entropy.
-        gap: Floats = np.divide(best - second, whole, out=np.zeros_like(whole), where=whole > 0)
-        return gap
+        """Return the mutual information gap of each factor, with shape (F)."""
+        # The row of zeros is the second best unit if there is only one.
+        zeros = np.zeros((1, len(self.n_classes)))
+        *_, second, best = np.sort(np.vstack([zeros, self.mutual_information()]), axis=0)
+        columns = zip(self.factors.T, self.n_classes, strict=True)
+        p = [np.bincount(classes, minlength=n) / len(self.binned) for classes, n in columns]
+        entropy = np.array([_entropy(frequencies) for frequencies in p])
+        # A factor can be constant in a resample; then its entropy and its gap are 0.
+        gaps: Floats = np.divide(
+            best - second, entropy, out=np.zeros_like(entropy), where=entropy > 0
+        )
+        return gaps
 
 
-def counted(codes: Tensor | Array, factors: Tensor | Array, bins: int) -> Counted:
-    """Return both, checked, as whole numbers that can be counted."""
+def binned_codes(codes: Data, factors: Data, bins: int) -> BinnedCodes:
+    """Return the bins of valid codes, and factors whose values are numbered from 0 up."""
     if bins < 2:
-        raise VariedError(f"bins={bins} tells nothing apart: give 2 or more; 20 is usual.")
-    table = pair(codes, factors)
-    return Counted(_binned(table.codes, bins), bins, table.known, table.values)
-
-
-def _binned(z: Floats, bins: int) -> Whole:
-    """Bins run from the least to the largest code of each unit, so no scale can matter."""
-    low, high = z.min(0), z.max(0)
+        raise VariedError(f"bins={bins} must be at least 2; the default is {BINS}.")
+    table = labeled_codes(codes, factors)
+    low, high = table.codes.min(0), table.codes.max(0)
     width = np.where(high > low, high - low, 1.0)
-    binned: Whole = np.minimum(((z - low) / width * bins).astype(np.int64), bins - 1)
-    return binned
+    binned = np.minimum(((table.codes - low) / width * bins).astype(np.int64), bins - 1)
+    return BinnedCodes(binned, bins, table.factors, table.n_classes)
 
 
 def _entropy(p: Floats) -> Floats:
     """Return the entropy along the last axis, in nats."""
-    found: Floats = -np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0).sum(-1)
-    return found
+    from scipy.special import entr
+
+    entropy: Floats = entr(p).sum(-1)
+    return entropy

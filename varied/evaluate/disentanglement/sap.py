@@ -1,4 +1,4 @@
-"""Separated attribute predictability: what one unit predicts beyond what the second best does."""
+"""Separated attribute predictability (SAP)."""
 
 from __future__ import annotations
 
@@ -6,53 +6,47 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from varied.errors import lookup
+from varied.errors import VariedError, lookup
+from varied.evaluate._resampling import bootstrap_std
+from varied.evaluate._types import Data, Floats, Ints
 from varied.evaluate.disentanglement._checks import (
-    Array,
-    CodesAndFactors,
-    Floats,
-    Whole,
-    check_factor_varies,
-    checked,
-    pair,
-    resampling_std,
-    split,
+    LabeledCodes,
+    check_factors_vary,
+    labeled_codes,
+    numeric_tables,
+    random_split,
+    standardized,
 )
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-__all__ = ["sap"]
+#: From rows to the score of each unit for each factor, with shape (D, F).
+ScoreTable = Callable[[Ints], Floats]
 
-#: Rows that are looked at, at most.
-ROWS = 10_000
+#: The largest number of rows for classifiers.
+MAX_ROWS = 10_000
 
 
 def sap(
-    codes: Tensor | Array,
-    factors: Tensor | Array,
-    *,
-    by: str = "thresholds",
-    resamples: int = 50,
-    seed: int = 0,
+    codes: Data, factors: Data, *, method: str = "thresholds", resamples: int = 50, seed: int = 0
 ) -> Estimate:
     r"""Return the separated attribute predictability.
 
     .. math:: \frac1F \sum_f \bigl(S_{(1)f} - S_{(2)f}\bigr)
 
-    where :math:`S_{(1)f}` and :math:`S_{(2)f}` are the two best of the units, each alone, at
-    predicting factor f. How well a unit does is one of
+    where :math:`S_{(1)f}` and :math:`S_{(2)f}` are the scores of the two single units that predict
+    factor f best. The score is one of
 
-    - "thresholds": the balanced accuracy (the mean over values) of thresholds on the unit, at most
-      one fewer than the factor has values, set one by one by a tree with balanced weights. It is
-      the form of Kumar et al. for classes;
-    - "svm": the accuracy of a linear support vector machine with C = 0.01, balanced, each value
-      against the rest, as Locatello et al. take it;
-    - "correlation": the squared correlation with the factor as a number, which is R^2, the form
-      of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
+    - "thresholds": the balanced accuracy of thresholds on the unit, at most one fewer than the
+      factor has values, from a decision tree with balanced class weights. This is the variant of
+      Kumar et al. for classes;
+    - "svm": the accuracy of a linear support vector machine with C = 0.01 and balanced class
+      weights, one versus rest, as in Locatello et al.;
+    - "correlation": the squared correlation with the factor, which is R^2, the variant of Kumar et
+      al. for numbers. It uses all rows, and a factor may have any number of values.
 
-    The first two learn from 80 % of the rows (a random 10,000 of more) and are tested on 20 %.
+    The first two are trained on 80 % of at most 10,000 random rows and tested on 20 %.
 
     References:
         Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et
@@ -61,121 +55,117 @@ def sap(
         https://arxiv.org/abs/1811.12359
 
     Warning:
-        Perfect codes have 1 by correlation where units are linear in factors. By thresholds and by
-        machines they have 1 less what a silent unit gets by guessing: 1 - 1/K with K even values.
-        A linear machine cannot part a middle value from those on both its sides, so by "svm" a
-        perfect unit of 10 values has about 0.1. Nothing is corrected. Random codes have about 0.
-        Units are brought to one scale first, which Locatello et al. do not: their machine depends
-        on the scale of a unit.
+        Perfect codes have a score of 1 by correlation if units are linear in factors. By
+        classifiers it is 1 minus the accuracy of an uninformative unit: 1 - 1/K for K equally
+        frequent values. A linear classifier cannot separate a middle value from those on both
+        sides, so "svm" gives a perfect unit of 10 values a score of about 0.1. The score of random
+        codes is about 0. Units are standardized here but not by Locatello et al., whose score
+        depends on the scale of a unit.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        by: "thresholds", "svm" or "correlation".
-        resamples: Bootstrap resamples of the (test) rows for the standard error.
-        seed: Which rows.
+        method: "thresholds", "svm" or "correlation".
+        resamples: The number of bootstrap resamples of the (test) rows for the standard error.
+        seed: The seed of the rows.
 
     Raises:
-        VariedError: As `mig`; or if there are fewer than 5 rows, a factor that hardly
-            varies, or no such way to predict.
+        VariedError: As for `mig`, or if there are fewer than 5 rows, a factor hardly varies, or
+            the method is unknown.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
-        >>> round(sap(factors * 0.1, factors, by="correlation").value, 6)
+        >>> round(sap(factors * 0.1, factors, method="correlation").value, 6)
         1.0
     """
-    score, n = lookup(WAYS, by, "way to predict a factor")(codes, factors, seed)
+    scores, n = lookup(METHODS, method, "SAP method")(codes, factors, seed)
 
-    def gap(rows: Whole) -> float:
-        scores = score(rows)
-        return float((scores[-1] - scores[-2]).mean())
+    def gap(rows: Ints) -> float:
+        *_, second, best = np.sort(scores(rows), axis=0)
+        return float((best - second).mean())
 
-    error = resampling_std(gap, n, resamples=resamples, seed=seed, purpose="sap", most=ROWS)
+    error = bootstrap_std(gap, n, resamples, seed, "sap", MAX_ROWS)
     return Estimate(gap(np.arange(n)), error, n)
 
 
-Score = Callable[[Whole], Floats]
+def _correlation(codes: Data, factors: Data, seed: int) -> tuple[ScoreTable, int]:
+    z, v = numeric_tables(codes, factors)
+    for index, is_constant in enumerate(np.ptp(v, axis=0) == 0):
+        if is_constant:
+            raise VariedError(f"Factor {index} is constant: leave it out.")
+    z = _two_units(z)
+
+    def scores(rows: Ints) -> Floats:
+        squared: Floats = (_normalized(z[rows]).T @ _normalized(v[rows])) ** 2
+        return squared
+
+    return scores, len(z)
 
 
-def _correlation(codes: Tensor | Array, factors: Tensor | Array, seed: int) -> tuple[Score, int]:
-    z, v = checked(codes, factors)
-    for index, constant in enumerate(np.ptp(v, axis=0) == 0):
-        if constant:
-            pair(z, v[:, [index]])  # which refuses it
-    z = _beside(z)
-
-    def score(rows: Whole) -> Floats:
-        a, b = (_unit_columns(x[rows]) for x in (z, v))
-        return np.sort((a.T @ b) ** 2, axis=0)
-
-    return score, len(z)
-
-
-def _unit_columns(x: Floats) -> Floats:
-    """Return columns with mean 0 and length 1; a constant one is 0."""
+def _normalized(x: Floats) -> Floats:
+    """Return columns with mean 0 and norm 1; constant columns are 0."""
     x = x - x.mean(0)
-    length = np.sqrt((x**2).sum(0))
-    quiet = length <= 1e-12 * np.sqrt(len(x)) * np.abs(x).max(initial=1e-300)
-    return np.where(quiet, 0.0, x / np.where(quiet, 1.0, length))
+    norm = np.sqrt((x**2).sum(0))
+    is_constant = norm <= 1e-12 * np.sqrt(len(x)) * np.abs(x).max(initial=1e-300)
+    return np.where(is_constant, 0.0, x / np.where(is_constant, 1.0, norm))
 
 
-def _thresholds(codes: Tensor | Array, factors: Tensor | Array, seed: int) -> tuple[Score, int]:
-    from sklearn.tree import DecisionTreeClassifier  # a second that others need not wait
+def _thresholds(codes: Data, factors: Data, seed: int) -> tuple[ScoreTable, int]:
+    from sklearn.tree import DecisionTreeClassifier
 
-    def machine(values: int) -> Any:
+    def build(n_classes: int) -> Any:
         return DecisionTreeClassifier(
             criterion="entropy",
-            max_leaf_nodes=values,
+            max_leaf_nodes=n_classes,
             class_weight="balanced",
             random_state=derive_seed(seed, "thresholds") % 2**32,
         )
 
-    right, test = _tested(pair(codes, factors), machine, seed)
+    correct, test = _test_predictions(labeled_codes(codes, factors), build, seed)
 
-    def score(rows: Whole) -> Floats:
-        found = []
-        for factor, values in enumerate(test.values):
-            which = np.eye(values)[test.known[rows, factor]]
-            often = which.sum(0)
-            recall = which.T @ right[rows, :, factor] / np.maximum(often, 1)[:, None]
-            found.append(recall[often > 0].mean(0))
-        return np.sort(np.stack(found, axis=1), axis=0)
+    def scores(rows: Ints) -> Floats:
+        by_factor = []
+        for factor, n_classes in enumerate(test.n_classes):
+            of_class = np.eye(n_classes)[test.factors[rows, factor]]
+            counts = of_class.sum(0)
+            recall = of_class.T @ correct[rows, :, factor] / np.maximum(counts, 1)[:, None]
+            by_factor.append(recall[counts > 0].mean(0))
+        return np.stack(by_factor, axis=1)
 
-    return score, len(right)
-
-
-def _svm(codes: Tensor | Array, factors: Tensor | Array, seed: int) -> tuple[Score, int]:
-    from sklearn.svm import LinearSVC  # a second that others need not wait
-
-    right, _ = _tested(
-        pair(codes, factors),
-        lambda values: LinearSVC(C=0.01, class_weight="balanced", dual=False),
-        seed,
-    )
-    return lambda rows: np.sort(right[rows].mean(0), axis=0), len(right)
+    return scores, len(correct)
 
 
-def _tested(
-    table: CodesAndFactors, machine: Callable[[int], Any], seed: int
-) -> tuple[Floats, CodesAndFactors]:
-    """Return where each unit predicts each factor rightly, with shape (test rows, D, F)."""
-    z = _beside(table.codes)
-    learn, test = split(len(z), (4, 1), seed, "sap", ROWS)
-    check_factor_varies(table, learn)
-    mean, scale = z[learn].mean(0), z[learn].std(0)
-    z = (z - mean) / np.where(scale > 0, scale, 1.0)
-    right = np.zeros((len(test), z.shape[1], len(table.values)))
-    for factor, values in enumerate(table.values):
-        wanted = table.known[:, factor]
+def _svm(codes: Data, factors: Data, seed: int) -> tuple[ScoreTable, int]:
+    from sklearn.svm import LinearSVC
+
+    def build(n_classes: int) -> Any:
+        return LinearSVC(C=0.01, class_weight="balanced", dual=False)
+
+    correct, _ = _test_predictions(labeled_codes(codes, factors), build, seed)
+    return lambda rows: np.asarray(correct[rows].mean(0)), len(correct)
+
+
+def _test_predictions(
+    table: LabeledCodes, build: Callable[[int], Any], seed: int
+) -> tuple[Floats, LabeledCodes]:
+    """Return whether each unit predicts each factor correctly, with shape (test rows, D, F)."""
+    z = _two_units(table.codes)
+    train, test = random_split(len(z), (4, 1), seed, "sap", MAX_ROWS)
+    check_factors_vary(table, train)
+    z = standardized(z, train)
+    correct = np.zeros((len(test), z.shape[1], len(table.n_classes)))
+    for factor, n_classes in enumerate(table.n_classes):
+        classes = table.factors[:, factor]
         for unit in range(z.shape[1]):
-            found = machine(values).fit(z[learn, unit, None], wanted[learn])
-            right[:, unit, factor] = found.predict(z[test, unit, None]) == wanted[test]
-    return right, table.take(test)
+            x = z[:, unit, None]
+            predicted = build(n_classes).fit(x[train], classes[train]).predict(x[test])
+            correct[:, unit, factor] = predicted == classes[test]
+    return correct, table.take(test)
 
 
-def _beside(z: Floats) -> Floats:
-    """Return codes of two units at least: a single one has a silent one beside it."""
+def _two_units(z: Floats) -> Floats:
+    """Return codes of at least two units; a constant unit is added to a single one."""
     return z if z.shape[1] > 1 else np.hstack([z, np.zeros_like(z)])
 
 
-WAYS = {"thresholds": _thresholds, "svm": _svm, "correlation": _correlation}
+METHODS = {"thresholds": _thresholds, "svm": _svm, "correlation": _correlation}

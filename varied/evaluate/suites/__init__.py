@@ -1,6 +1,14 @@
-"""All that can be measured of a run, in sections, by the functions of `varied.evaluate`."""
+"""Suites of metrics of a run, and the comparison of runs."""
 
-from varied.evaluate.suites.all_suites import SUITES, evaluate_all
-from varied.evaluate.suites.compare import comparison_tables, evaluate_runs
+from varied.evaluate.suites.all_suites import SUITES, evaluate_all, evaluate_runs
+from varied.evaluate.suites.compare import Comparison, comparison_tables
+from varied.evaluate.suites.context import EvalContext
 
-__all__ = ["SUITES", "comparison_tables", "evaluate_all", "evaluate_runs"]
+__all__ = [
+    "SUITES",
+    "Comparison",
+    "EvalContext",
+    "comparison_tables",
+    "evaluate_all",
+    "evaluate_runs",
+]

@@ -1,11 +1,11 @@
-"""What is measured, in order, and what happens where something cannot be."""
+"""The table of suites, and the evaluation of a run by all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from varied.errors import VariedError
-from varied.evaluate.feature_nets import Extractor
+from varied.evaluate.feature_extractors import Extractor
 from varied.evaluate.metric import MetricGroup
 from varied.evaluate.suites.classification import classification_suite, tstr_suite
 from varied.evaluate.suites.context import EvalContext
@@ -13,12 +13,20 @@ from varied.evaluate.suites.latent import disentanglement_suite, latent_suite, p
 from varied.evaluate.suites.likelihood import ais_suite, elbo_suite, iwae_suite
 from varied.evaluate.suites.samples import reconstruction_suite, sample_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
+from varied.registry import load_entry_points
 from varied.runs import Run
 
-__all__ = ["SUITES", "evaluate_all"]
+#: A suite: from the context of a run to groups of metrics; none if it does not apply to the run.
+Suite = Callable[[EvalContext], Iterator[MetricGroup]]
 
-#: What is measured, in the order of the table; each yields nothing where it does not apply.
-SUITES: dict[str, Callable[[EvalContext], Iterator[MetricGroup]]] = {
+#: All suites by title, in the order in which they are reported. A suite that is registered with
+#: `varied.register("suite", title, suite)` is computed by `evaluate_all` and by
+#: `varied evaluate RUN --all`:
+#:
+#:     def pixel_mean(context: EvalContext) -> Iterator[MetricGroup]:
+#:         mean = Estimate.of(context.samples.double().flatten(1).mean(1))
+#:         yield MetricGroup("Pixels", "all samples", [Metric("mean", mean)])
+SUITES: dict[str, Suite] = {
     "ELBO": elbo_suite,
     "NLL by importance sampling": iwae_suite,
     "NLL by annealed importance sampling": ais_suite,
@@ -35,30 +43,41 @@ SUITES: dict[str, Callable[[EvalContext], Iterator[MetricGroup]]] = {
 
 
 def evaluate_all(
-    run: Run,
-    *,
-    features: Extractor | None = None,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda title: None,
+    run: Run, *, features: Extractor | None = None, seed: int = 0
 ) -> list[MetricGroup]:
-    """Measure all that can be measured of a run.
+    """Evaluate a run by all suites.
 
     Arguments:
-        run: The run; neither it nor the random state of torch is changed.
-        features: What pictures are compared by; by default a net that is trained on the spot, with
-            the labels where there are any; of other data, the data themselves, standardized.
-        seed: Which rows, draws and samples.
-        say: Is told what is being measured.
+        run: The run. It is not changed, and neither is the random state of PyTorch.
+        features: The extractor of the features that samples are compared by. By default a network
+            is trained on the images, with their labels if they have any; other data are
+            standardized.
+        seed: The seed of the rows and samples.
 
     Returns:
-        Sections of figures. What does not apply to the run is left out; what its data are too few
-        for, or what cannot be taken of its model, stands there with the reason.
+        The groups of metrics. Suites that do not apply to the run are omitted. A group without
+        metrics has the reason why they cannot be computed as its warning.
     """
-    here, found = EvalContext(run, features, seed), list[MetricGroup]()
-    for title, measure in SUITES.items():
-        say(title)
+    load_entry_points()
+    context, groups = EvalContext(run, features, seed), list[MetricGroup]()
+    for title, suite in SUITES.items():
         try:
-            found += [section for section in measure(here) if section.measures]
+            groups += [group for group in suite(context) if group.metrics]
         except VariedError as error:
-            found.append(MetricGroup(title, "left out", [], [str(error)]))
-    return found
+            groups.append(MetricGroup(title, "not available", [], [str(error)]))
+    return groups
+
+
+def evaluate_runs(runs: Sequence[Run], seed: int = 0) -> list[list[MetricGroup]]:
+    """Evaluate several runs by all suites, with the same features for runs of the same data.
+
+    Arguments:
+        runs: The runs.
+        seed: The seed of the rows and samples.
+    """
+    features: dict[str, Extractor] = {}
+    for run in runs:
+        digest = run.metadata["digest"]
+        if digest not in features:
+            features[digest] = EvalContext(run, seed=seed).extractor
+    return [evaluate_all(run, features=features[run.metadata["digest"]], seed=seed) for run in runs]

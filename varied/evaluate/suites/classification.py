@@ -1,4 +1,4 @@
-"""What a run is worth to others: the classes that it says, and what its samples teach."""
+"""Classification: predicted classes, and how useful samples are as training data."""
 
 from __future__ import annotations
 
@@ -6,96 +6,97 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from varied.errors import VariedError
-from varied.evaluate.calibration import calibration
-from varied.evaluate.estimate import Estimate
+from varied.evaluate import Estimate, calibration, probe, tstr
+from varied.evaluate._types import Ints
 from varied.evaluate.metric import Metric, MetricGroup
-from varied.evaluate.probes import probe
 from varied.evaluate.suites.context import EvalContext
-from varied.evaluate.tstr import tstr
-from varied.runs.augmentation import labels_of, learned
+from varied.runs.augmentation import labeled_training_rows
 from varied.seeding import permutation
 
-__all__ = ["classification_suite", "tstr_suite"]
-
-Array = npt.NDArray[np.int64]
-
-#: Labeled rows, at most, of the regression that a run's classes are held against.
-TOLD = 2000
+#: The largest number of labeled rows for the reference classifier.
+MAX_LABELED = 2000
 
 
-def classification_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how right and how sure the classes are that a run says."""
-    if not here.run.model.num_classes or here.test.labels is None or here.test.labels.ndim > 1:
+def classification_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the accuracy and calibration of predicted classes."""
+    test = context.test
+    if not context.run.model.num_classes or test.labels is None or test.labels.ndim > 1:
         return
-    labels = here.test.labels.astype(np.int64)
+    labels = test.labels.astype(np.int64)
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         return
-    told = here.run.classify(here.test)[torch.from_numpy(known)]
-    found = calibration(told, labels[known], seed=here.seed)
-    perfect = f"{found.floor} where the probabilities are perfect"
-    beside, warnings = _alone(here, known, found.accuracy)
-    measures = [
-        Metric("accuracy", found.accuracy, "", "higher", beside, "calibration"),
-        Metric("calibration error", found.ece, "", "lower", perfect, "calibration"),
-        Metric("Brier score", found.brier, "", "lower", "", "calibration"),
-        Metric("log loss", found.log_loss, "nats", "lower", "", "calibration"),
+    probabilities = context.run.classify(test)[torch.from_numpy(known)]
+    result = calibration(probabilities, labels[known], seed=context.seed)
+    reference, warnings = _supervised_reference(context, known, result.accuracy)
+    perfect, topic = f"{result.ece_floor} for perfect probabilities", "calibration"
+    metrics = [
+        Metric("accuracy", result.accuracy, "", "higher", reference, topic),
+        Metric("calibration error", result.ece, "", "lower", perfect, topic),
+        Metric("Brier score", result.brier, "", "lower", "", topic),
+        Metric("log loss", result.log_loss, "nats", "lower", "", topic),
     ]
-    rows = f"{len(known):,} test rows, whose labels were not shown"
-    heat = (
-        f"probabilities at temperature {here.run.calibration_temperature:.2f}, from validation rows"
+    note = (
+        f"{len(known):,} test rows, predicted without their labels; temperature "
+        f"{context.run.calibration_temperature:.2f}, from validation rows"
     )
-    yield MetricGroup("Classes", f"{rows}; {heat}", measures, warnings)
+    yield MetricGroup("Classes", note, metrics, warnings)
 
 
-def _alone(here: EvalContext, known: Array, ours: Estimate) -> tuple[str, list[str]]:
-    """Return what a regression of the labeled rows alone is right in, and what follows from it."""
-    few = learned(here.run)
-    told = few.take(permutation(len(few), here.seed, "alone").numpy())
-    told = told.take(np.flatnonzero(labels_of(told) >= 0)[:TOLD])
-    both = (told, here.test.take(known))
-    x = torch.cat([here.plain(one).flatten(1).double() for one in both])
-    y = np.concatenate([labels_of(one) for one in both])
+def _supervised_reference(
+    context: EvalContext, known: Ints, accuracy: Estimate
+) -> tuple[str, list[str]]:
+    """Return the accuracy of a classifier of the labeled rows alone, and a warning if higher."""
+    train = labeled_training_rows(context.run)
+    train = train.take(permutation(len(train), context.seed, "alone").numpy())
+    train = train.take(np.flatnonzero(train.class_indices >= 0)[:MAX_LABELED])
+    parts = (train, context.test.take(known))
+    x = torch.cat([context.raw(data).flatten(1).double() for data in parts])
+    y = np.concatenate([data.class_indices for data in parts])
     try:
-        found = probe(x, y, test=np.arange(len(y)) >= len(told), seed=here.seed).score
-    except VariedError:  # too few labels to choose a regression by
+        score = probe(x, y, test=np.arange(len(y)) >= len(train), seed=context.seed).score
+    except VariedError:  # too few labels
         return "", []
-    beside = f"logistic regression of {len(told):,} labeled rows alone {found}"
-    if found.value - ours.value <= 2 * math.hypot(found.error, ours.error):
-        return beside, []
-    harm = (
-        "A logistic regression of labeled rows alone is right more often: the rows without a "
-        "label did harm; try model='m1', or that."
+    reference = f"logistic regression of {len(train):,} labeled rows alone {score}"
+    if score.value - accuracy.value <= 2 * math.hypot(score.error, accuracy.error):
+        return reference, []
+    warning = (
+        "A logistic regression of the labeled rows alone is more accurate: the unlabeled rows made "
+        "the predictions worse; use model='m1', or the regression."
     )
-    return beside, [harm]
+    return reference, [warning]
 
 
-def tstr_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield what learners make of samples, where these are made of a class each."""
-    context, train, test = here.run.context, here.train.labels, here.test.labels
-    if context is None or not context.classes or train is None or test is None:
+def tstr_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the test scores of learners trained on samples of each class."""
+    codec, train, test = context.run.context, context.train.labels, context.test.labels
+    if codec is None or not codec.classes or train is None or test is None:
         return
-    made, c = here.by(here.made), here.run.contexts(len(here.made))
+    generated, c = context.sample_features, context.run.contexts(len(context.samples))
     assert c is not None
-    real = here.by(here.plain(here.train))[: len(made)]
-    y = c.argmax(1).numpy()
-    tested = here.by(here.plain(here.test))
-    found = tstr(real, train[: len(real)], made, y, tested, test, seed=here.seed)
-    measures = [
+    real = context.extract(context.raw(context.train))[: len(generated)]
+    result = tstr(
+        *(real, train[: len(real)]),
+        *(generated, c.argmax(1).numpy()),
+        *(context.test_features, test),
+        seed=context.seed,
+    )
+    metrics = [
         Metric(
-            f"{one.figure}, {one.learner}",
-            one.made,
-            "",
-            "higher",
-            f"real rows {one.real}; both {one.both}; chance {one.chance:.2f}",
-            "train-on-synthetic",
+            f"{score.metric}, {score.learner}",
+            score.generated,
+            better="higher",
+            reference=f"real rows {score.real}; both {score.both}; chance level {score.chance:.2f}",
+            topic="train-on-synthetic",
         )
-        for one in found.compared
+        for score in result.scores
     ]
-    rows = f"{found.trained:,} made rows to learn from, {found.tested:,} real ones to test on"
     title = "TSTR: train on synthetic, test on real"
-    yield MetricGroup(title, f"{rows}; by: {here.features.name}", measures, found.warnings)
+    note = (
+        f"trained on {result.n_train:,} generated rows, tested on {result.n_test:,} real ones; "
+        f"features: {context.extractor.name}"
+    )
+    yield MetricGroup(title, note, metrics, result.warnings)

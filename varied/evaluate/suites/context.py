@@ -1,4 +1,4 @@
-"""What the sections share: rows, samples, codes and features, each made once."""
+"""What the suites share: rows, samples, codes and features of a run, each computed once."""
 
 from __future__ import annotations
 
@@ -10,120 +10,143 @@ from torch import Tensor
 
 from varied import functional
 from varied.data import Batch, RawData, iter_batches
-from varied.data.codecs import ImageCodec, TableCodec
-from varied.evaluate import Evaluation
-from varied.evaluate.feature_nets import Extractor, standardized, train_encoder
+from varied.evaluate import (
+    Evaluation,
+    Extractor,
+    PassResult,
+    forward_pass,
+    standardized,
+    train_encoder,
+)
 from varied.runs import Run
 from varied.seeding import permutation, seeded
 
-__all__ = ["EvalContext"]
-
-#: Rows at most, of the test data and of those for training.
-TEST, TRAIN = 5000, 20_000
-#: Rows that pass through a model at once.
-ROWS = 500
+#: The largest numbers of test rows, and of training rows for features.
+MAX_TEST, MAX_TRAIN = 5000, 20_000
+#: The number of rows in a batch.
+BATCH_SIZE = 500
 
 
 @dataclass
 class EvalContext:
-    """A run, and what is measured of it.
+    """A run, and what the suites compute their metrics from.
 
     Arguments:
         run: The run.
-        given: Features that the person wants; None for the default.
-        seed: Which rows, draws and samples.
+        features: The extractor of the features that samples are compared by; None for the default.
+        seed: The seed of the rows and samples.
     """
 
     run: Run
-    given: Extractor | None = None
+    features: Extractor | None = None
     seed: int = 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the data are images."""
+        return self.run.data.is_image
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the data are rows of a table."""
+        return bool(self.run.codec.column_names)
 
     # Rows
 
-    def some(self, part: str, most: int) -> RawData:
-        """Return so many items of a part at most, chosen at random."""
-        items = self.run.split(part)
-        if len(items) <= most:
-            return items
-        return items.take(permutation(len(items), self.seed, "measured")[:most].numpy())
+    def rows(self, split: str, max_rows: int) -> RawData:
+        """Return the rows of a split, or random ones if there are more than ``max_rows``."""
+        data = self.run.split(split)
+        if len(data) <= max_rows:
+            return data
+        return data.take(permutation(len(data), self.seed, "measured")[:max_rows].numpy())
 
     @cached_property
     def test(self) -> RawData:
         """Test rows."""
-        return self.some("test", TEST)
+        return self.rows("test", MAX_TEST)
 
     @cached_property
     def train(self) -> RawData:
         """Training rows."""
-        return self.some("train", TRAIN)
+        return self.rows("train", MAX_TRAIN)
 
-    def batches(self, items: RawData) -> list[Batch]:
-        """Return items as stored rows with their context, in batches."""
-        batch = self.run.encode_items(items)
-        return list(iter_batches(batch.x, batch.c, size=ROWS))
+    def batches(self, data: RawData) -> list[Batch]:
+        """Return stored rows with their context, in batches."""
+        batch = self.run.encode_data(data)
+        return list(iter_batches(batch.x, batch.c, size=BATCH_SIZE))
 
-    def as_model_input(self, items: RawData) -> Tensor:
-        """Return data as the model sees them, binarized where it is."""
+    def model_input(self, data: RawData) -> Tensor:
+        """Return the input of the model; images are binarized if the model is trained on that."""
         with seeded(self.seed, "measured"):
-            return self.run.codec.load(self.run.encode_items(items).x)
+            return self.run.codec.load(self.run.encode_data(data).x)
 
-    def plain(self, items: RawData) -> Tensor:
-        """Return data as they are: pictures as uint8 with shape (N, C, H, W), or numbers."""
-        return self.run.codec.encode(items) if self.pictures else self.as_model_input(items)
+    def raw(self, data: RawData) -> Tensor:
+        """Return images as uint8 with shape (N, C, H, W), and other data as model inputs."""
+        return self.run.codec.encode(data) if self.is_image else self.model_input(data)
 
-    @property
-    def pictures(self) -> bool:
-        """Whether the data are pictures."""
-        return isinstance(self.run.codec, ImageCodec)
-
-    @property
-    def table(self) -> bool:
-        """Whether the data are rows of a table."""
-        return isinstance(self.run.codec, TableCodec)
-
-    # What the model makes of them
+    # Results of the model
 
     @cached_property
-    def found(self) -> Evaluation:
-        """The bound on all test rows."""
+    def evaluation(self) -> Evaluation:
+        """The evaluation on all test rows."""
         return self.run.evaluate()
 
     @cached_property
-    def codes(self) -> functional.Codes:
+    def codes(self) -> PassResult:
         """The codes of the test rows."""
-        return functional.encode(self.run.model, self.run.codec.load, self.batches(self.test))
+        return forward_pass(self.run.model, self.run.codec.load, self.batches(self.test))
 
     @cached_property
-    def made(self) -> Tensor:
-        """Samples, as many as test rows, of the classes of `Run.contexts`: means of p(x given z).
+    def samples(self) -> Tensor:
+        """As many samples as test rows, of the classes of `Run.contexts`.
 
-        Rows of a table are drawn from it.
+        They are means of p(x | z), and for tables samples from it.
         """
-        n, draw = len(self.test), self.run.codec.decodes_by_sampling
+        n, sample_x = len(self.test), self.run.codec.decodes_by_sampling
         c = self.run.contexts(n)
         parts = [
             functional.sample(
-                self.run.model, len(rows), None if c is None else c[rows], sample_x=draw, seed=index
+                self.run.model,
+                len(rows),
+                None if c is None else c[rows],
+                sample_x=sample_x,
+                seed=index,
             )
-            for index, rows in enumerate(torch.arange(n).split(ROWS))
+            for index, rows in enumerate(torch.arange(n).split(BATCH_SIZE))
         ]
-        made = torch.cat(parts)
-        return (255 * made.clamp(0, 1)).round().to(torch.uint8) if self.pictures else made
+        x = torch.cat(parts)
+        return self.run.codec.to_features(x) if self.is_image else x
 
-    # What they are compared by
+    # Features
 
     @cached_property
-    def features(self) -> Extractor:
-        """What data are compared by."""
-        if self.given is not None:
-            return self.given
-        x, labels = self.plain(self.train), self.train.labels
-        if not self.pictures:
-            return standardized(x.flatten(1))
-        known = self.train.classes and labels is not None and labels.ndim == 1
-        of = f"{len(x):,} training rows"
-        return train_encoder(x, labels if known else None, of=of, seed=self.seed)
+    def extractor(self) -> Extractor:
+        """The extractor of the features that samples are compared by.
 
-    def by(self, x: Tensor) -> Tensor:
-        """Return the features of data, with shape (N, D)."""
-        return self.features.features(x if self.pictures else x.flatten(1))
+        By default a network trained on training rows, with their classes if they have any; for
+        data other than images, the standardized data.
+        """
+        if self.features is not None:
+            return self.features
+        x, labels = self.raw(self.train), self.train.labels
+        if not self.is_image:
+            return standardized(x.flatten(1))
+        has_classes = self.train.classes and labels is not None and labels.ndim == 1
+        data_name = f"{len(x):,} training rows"
+        return train_encoder(
+            x, labels if has_classes else None, data_name=data_name, seed=self.seed
+        )
+
+    def extract(self, x: Tensor) -> Tensor:
+        """Return features, with shape (N, D)."""
+        return self.extractor.features(x if self.is_image else x.flatten(1))
+
+    @cached_property
+    def test_features(self) -> Tensor:
+        """The features of the test rows."""
+        return self.extract(self.raw(self.test))
+
+    @cached_property
+    def sample_features(self) -> Tensor:
+        """The features of the samples."""
+        return self.extract(self.samples)

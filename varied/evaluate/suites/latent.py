@@ -1,4 +1,4 @@
-"""What the codes hold: how many units are used, how they fit the prior, what can be read off."""
+"""The latent space: active units, the aggregate posterior, probes and disentanglement."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterator
 
 import torch
 
-from varied.evaluate import Estimate
-from varied.evaluate.aggregate_posterior import PRODUCTS, aggregate_posterior, c2st
+from varied.evaluate.aggregate_posterior import aggregate_posterior
+from varied.evaluate.c2st import MAX_QUADRATIC, c2st
 from varied.evaluate.disentanglement import scores
+from varied.evaluate.estimate import Estimate
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.probes import probe
 from varied.evaluate.suites.context import EvalContext
 from varied.priors import StandardNormal
 from varied.seeding import seeded
 
-__all__ = ["disentanglement_suite", "latent_suite", "probing_suite"]
+#: The largest product of samples, rows and units for the aggregate posterior: half a minute on
+#: one thread.
+MAX_PRODUCT = 2**31
 
-#: Draws, rows and units that are held against each other at most: half a minute on one thread.
-PRODUCT = 2**31
-
-#: Which lesson defines a score of factors.
-LESSONS = {
+#: The topics of `varied explain` that define the disentanglement scores.
+TOPICS = {
     "mig": "mig",
     "sap": "sap",
     "disentanglement": "dci",
@@ -35,76 +35,74 @@ LESSONS = {
 }
 
 
-def latent_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield what the latent space holds."""
-    found, note = here.found, f"{len(here.test):,} test rows"
-    active = Metric(
-        "active units", found.active_units, "", "", f"of {found.latent}", "active-units"
-    )
-    measures, warnings = [active], list[str]()
-    if found.codes:
-        used, of = Estimate(100 * found.used, math.nan, found.n), f"of {found.codes}"
-        spoken = Estimate(found.perplexity, math.nan, found.n)
-        measures.append(Metric("codebook usage", used, "%", "higher", of, "codebook"))
-        measures.append(Metric("codebook perplexity", spoken, "", "higher", of, "codebook"))
-    if _normal(here):
-        more, warnings = _together(here)
-        measures += more
-    yield MetricGroup("Latent space", note, measures, warnings)
-
-
-def _normal(here: EvalContext) -> bool:
-    """Whether posteriors are normal, unit by unit, and the prior is the standard normal."""
-    model = here.run.model
-    plain = isinstance(getattr(model, "prior", None), StandardNormal)
-    return plain and "marginals" in model.provides and here.found.kl_by_unit is not None
-
-
-def _together(here: EvalContext) -> tuple[list[Metric], list[str]]:
-    mean, spread = here.codes.mean, here.codes.std
-    units, lesson = mean.shape[1], "aggregate-posterior"
-    draws = max(100, min(len(mean), PRODUCT // (len(mean) * units)))
-    found = aggregate_posterior(mean, spread, draws=min(draws, len(mean)), seed=here.seed)
-    with seeded(here.seed, "measured", 1):
-        drawn, others = mean + spread * torch.randn_like(mean), torch.randn_like(mean)
-    kind = "quadratic" if units <= PRODUCTS else "linear"
-    told = c2st(drawn, others, kind=kind, seed=here.seed)
-    most = f"at most log N = {found.ceiling:.2f}"
-    measures = [
-        Metric("I(x; z), index-code MI", found.information, "nats", "", most, lesson),
-        Metric("KL of the aggregate posterior", found.marginal, "nats", "lower", "", lesson),
-        Metric("total correlation", found.total_correlation, "nats", "lower", "", lesson),
-        Metric(
-            "C2ST accuracy, q(z) vs p(z)", told, "", "lower", "0.5 where they are alike", lesson
-        ),
+def latent_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield properties of the latent space."""
+    result, warnings = context.evaluation, list[str]()
+    of_units = f"of {result.latent_dim}"
+    metrics = [
+        Metric("active units", result.active_units, reference=of_units, topic="active-units")
     ]
-    return measures, found.warnings
+    if result.codebook_size:
+        of_codes = f"of {result.codebook_size}"
+        usage = Estimate(100 * result.codebook_usage, math.nan, result.n)
+        perplexity = Estimate(result.codebook_perplexity, math.nan, result.n)
+        metrics += [
+            Metric("codebook usage", usage, "%", "higher", of_codes, "codebook"),
+            Metric("codebook perplexity", perplexity, "", "higher", of_codes, "codebook"),
+        ]
+    model = context.run.model
+    has_normal_prior = isinstance(model.prior, StandardNormal)
+    if has_normal_prior and "marginals" in model.provides and result.kl_by_unit is not None:
+        aggregate_metrics, warnings = _aggregate_metrics(context)
+        metrics += aggregate_metrics
+    yield MetricGroup("Latent space", f"{len(context.test):,} test rows", metrics, warnings)
 
 
-def probing_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how well labels are read off the codes, and off the data."""
-    known, mean = here.test.labels, here.codes.mean
-    if known is None or known.ndim > 1:
+def _aggregate_metrics(context: EvalContext) -> tuple[list[Metric], list[str]]:
+    """Return metrics of the aggregate posterior, and warnings."""
+    mean, std = context.codes.mean, context.codes.std
+    (n, units), topic = mean.shape, "aggregate-posterior"
+    n_samples = min(n, max(100, min(n, MAX_PRODUCT // (n * units))))
+    result = aggregate_posterior(mean, std, n_samples=n_samples, seed=context.seed)
+    with seeded(context.seed, "measured", 1):
+        posterior, prior = mean + std * torch.randn_like(mean), torch.randn_like(mean)
+    kind = "quadratic" if units <= MAX_QUADRATIC else "linear"
+    accuracy = c2st(posterior, prior, kind=kind, seed=context.seed)
+    maximum = f"at most log N = {result.max_information:.2f}"
+    chance = "chance level 0.5"
+    metrics = [
+        Metric("I(x; z), index-code MI", result.mutual_information, "nats", "", maximum, topic),
+        Metric("KL of the aggregate posterior", result.marginal_kl, "nats", "lower", "", topic),
+        Metric("total correlation", result.total_correlation, "nats", "lower", "", topic),
+        Metric("C2ST accuracy, q(z) vs p(z)", accuracy, "", "lower", chance, topic),
+    ]
+    return metrics, result.warnings
+
+
+def probing_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield how well labels are predicted from the codes, and from the raw data."""
+    labels, mean = context.test.labels, context.codes.mean
+    if labels is None or labels.ndim > 1:
         return
-    raw, measures = here.plain(here.test).flatten(1), []
+    raw, metrics = context.raw(context.test).flatten(1), []
     for kind in ("linear", "neighbors"):
-        found = probe(mean, known, kind=kind, raw=raw, seed=here.seed)
-        beside = f"raw data {found.raw}; chance {found.chance:.2f}"
-        name = f"{found.measure}, {kind} probe"
-        measures.append(Metric(name, found.score, "", "higher", beside, "probe"))
-    note = f"{len(mean):,} test rows, a fifth of them to test on"
-    yield MetricGroup("Probing", note, measures)
+        result = probe(mean, labels, kind=kind, raw=raw, seed=context.seed)
+        reference = f"raw data {result.raw}; chance level {result.chance:.2f}"
+        name = f"{result.metric}, {kind} probe"
+        metrics.append(Metric(name, result.score, "", "higher", reference, "probe"))
+    note = f"{len(mean):,} test rows, of which the probe is tested on a fifth"
+    yield MetricGroup("Probing", note, metrics)
 
 
-def disentanglement_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how well single units stand for known factors."""
-    known = here.test.labels
-    if known is None or known.ndim != 2:
+def disentanglement_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield how well single units represent known factors."""
+    factors = context.test.labels
+    if factors is None or factors.ndim != 2:
         return
-    found = scores(here.codes.mean, known, seed=here.seed)
-    measures = [
-        Metric(name.replace("_", "-"), one, "", "higher", "", LESSONS[name])
-        for name, one in found.items()
+    values = scores(context.codes.mean, factors, seed=context.seed)
+    metrics = [
+        Metric(name.replace("_", "-"), score, better="higher", topic=TOPICS[name])
+        for name, score in values.items()
     ]
-    note = f"{len(known):,} test rows, {known.shape[1]} factors"
-    yield MetricGroup("Disentanglement", note, measures)
+    note = f"{len(factors):,} test rows, {factors.shape[1]} factors"
+    yield MetricGroup("Disentanglement", note, metrics)

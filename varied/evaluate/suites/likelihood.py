@@ -1,4 +1,4 @@
-"""How likely the data are: the ELBO, and log p(x) by importance samples and by annealing."""
+"""The ELBO, and log p(x) by importance sampling and by annealed importance sampling."""
 
 from __future__ import annotations
 
@@ -6,90 +6,83 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from varied.evaluate import Estimate, Evaluation
 from varied.evaluate.ais import ais, bdmc
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 from varied.priors import FlowMatching
 
-__all__ = ["ais_suite", "elbo_suite", "iwae_suite"]
+#: The number of rows, and of importance samples for each.
+IWAE_ROWS, IWAE_SAMPLES = 500, 500
+#: The number of rows for annealed importance sampling, and its settings.
+AIS_ROWS = 20
+AIS_SETTINGS: dict[str, Any] = {"chains": 8, "steps": 200, "leapfrog_steps": 5}
 
-#: Rows, and importance samples of each.
-WEIGHTED, SAMPLES = 500, 500
-#: Rows of annealing, and how it is done.
-ANNEALED = 20
-PLAN: dict[str, Any] = {"chains": 8, "steps": 200, "leaps": 5}
-
-#: What a bit of each likelihood is a bit of.
-COUNTED = {
-    "bernoulli": "of black and white; no figure of gray levels",
-    "discretized-logistic": "of 256 levels, counted exactly; nothing was dequantized",
-    "discretized-logistic-mixture": "of 256 levels, counted exactly; nothing was dequantized",
-    "categorical": "of levels, counted exactly",
+#: What the bits of each likelihood encode.
+ENCODED = {
+    "bernoulli": "of binary pixels; not comparable with gray levels",
+    "discretized-logistic": "of 256 levels, without dequantization",
+    "discretized-logistic-mixture": "of 256 levels, without dequantization",
+    "categorical": "of discrete levels",
 }
-DENSITY = "of a density: no figure of levels compares"
+DENSITY = "of a density; not comparable with discrete levels"
 
 
-def elbo_suite(here: EvalContext) -> Iterator[MetricGroup]:
+def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
     """Yield the ELBO and its parts."""
-    found = here.found
-    measures = [
-        Metric("reconstruction", found.reconstruction, "nats", "lower", "", "reconstruction")
+    result = context.evaluation
+    metrics = [
+        Metric("reconstruction", result.reconstruction, "nats", "lower", topic="reconstruction")
     ]
-    if found.elbo is not None and found.kl is not None:
-        counted = COUNTED.get(here.run.spec.likelihood.name, DENSITY)
-        measures = [
-            Metric("-ELBO", -found.elbo, "nats", "lower", "", "elbo"),
-            *measures,
-            Metric("KL", found.kl, "nats", "", "", "kl"),
-        ]
-        if not here.table:  # whose columns are no dimensions of one kind
-            bits, lesson = _bits(found), "bits-per-dimension"
-            measures.append(Metric("bits per dimension", bits, "bits", "lower", counted, lesson))
-    yield MetricGroup("ELBO", f"{found.n:,} test rows", measures, found.warnings)
+    if result.elbo is not None and result.kl is not None:
+        metrics.insert(0, Metric("-ELBO", -result.elbo, "nats", "lower", topic="elbo"))
+        metrics.append(Metric("KL", result.kl, "nats", topic="kl"))
+        if not context.is_table:  # columns of different types have no common dimension
+            bits = -result.elbo * (1 / (result.dimensions * math.log(2)))
+            encoded = ENCODED.get(context.run.spec.likelihood.name, DENSITY)
+            metrics.append(
+                Metric("bits per dimension", bits, "bits", "lower", encoded, "bits-per-dimension")
+            )
+    yield MetricGroup("ELBO", f"{result.n:,} test rows", metrics, result.warnings)
 
 
-def _bits(found: Evaluation) -> Estimate:
-    assert found.elbo is not None
-    scale = found.dimensions * math.log(2)
-    return Estimate(-found.elbo.value / scale, found.elbo.error / scale, found.elbo.n)
-
-
-def iwae_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield log p(x) by importance samples."""
-    if here.found.elbo is None or slow(here):
+def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield log p(x) by importance sampling."""
+    if context.evaluation.elbo is None or _has_slow_prior(context):
         return
-    one = here.run.evaluate(here.some("test", WEIGHTED), samples=SAMPLES)
-    if one.log_likelihood is None or one.elbo is None:
+    result = context.run.evaluate(context.rows("test", IWAE_ROWS), samples=IWAE_SAMPLES)
+    if result.log_likelihood is None or result.elbo is None:
         return
-    name = f"-log p(x), {one.samples} importance samples"
-    beside = f"-ELBO {-one.elbo}; {one.effective:.1f} effective samples"
-    lesson = "importance-weighted-bound"
-    measures = [Metric(name, -one.log_likelihood, "nats", "lower", beside, lesson)]
-    more = [text for text in one.warnings if text not in here.found.warnings]
-    yield MetricGroup("NLL by importance sampling", f"{one.n:,} test rows", measures, more)
+    reference = f"-ELBO {-result.elbo}; {result.effective_sample_size:.1f} effective samples"
+    metric = Metric(
+        f"NLL (IWAE, K = {result.importance_samples})",
+        -result.log_likelihood,
+        *("nats", "lower", reference, "importance-weighted-bound"),
+    )
+    warnings = [text for text in result.warnings if text not in context.evaluation.warnings]
+    note = f"{result.n:,} test rows"
+    yield MetricGroup("NLL by importance sampling", note, [metric], warnings)
 
 
-def slow(here: EvalContext) -> bool:
-    """Whether the density of the prior takes an integral: hundreds of draws are too dear."""
-    return isinstance(getattr(here.run.model, "prior", None), FlowMatching)
-
-
-def ais_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield log p(x) by annealing, and how wrong it is on data of the model."""
-    if here.found.elbo is None or slow(here) or here.found.codes:
+def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield log p(x) by annealed importance sampling, and its gap on simulated data."""
+    evaluation = context.evaluation
+    if evaluation.elbo is None or _has_slow_prior(context) or evaluation.codebook_size:
         return
-    run, items = here.run, here.some("test", ANNEALED)
-    plan = PLAN | {"seed": here.seed}
-    found = ais(run.model, run.codec.load, here.batches(items), **plan)
-    both = bdmc(run.model, n=ANNEALED, context=run.contexts(ANNEALED), **plan)
-    one = run.evaluate(items, samples=SAMPLES)
-    assert one.log_likelihood is not None
-    beside = f"by importance samples {-one.log_likelihood}"
-    lesson = "annealed-importance-sampling"
-    measures = [
-        Metric("NLL, AIS", -found.log_likelihood, "nats", "lower", beside, lesson),
-        Metric("BDMC gap", both.gap, "nats", "lower", "simulated data", lesson),
+    run, data = context.run, context.rows("test", AIS_ROWS)
+    settings = AIS_SETTINGS | {"seed": context.seed}
+    annealed = ais(run.model, run.codec.load, context.batches(data), **settings)
+    bounds = bdmc(run.model, n=AIS_ROWS, context=run.contexts(AIS_ROWS), **settings)
+    weighted = run.evaluate(data, samples=IWAE_SAMPLES)
+    assert weighted.log_likelihood is not None
+    reference, topic = f"IWAE {-weighted.log_likelihood}", "annealed-importance-sampling"
+    metrics = [
+        Metric("NLL (AIS)", -annealed.log_likelihood, "nats", "lower", reference, topic),
+        Metric("BDMC gap", bounds.gap, "nats", "lower", "simulated data", topic),
     ]
-    note = f"{one.n} test rows, {PLAN['chains']} chains, {PLAN['steps']} temperatures"
-    yield MetricGroup("NLL by annealed importance sampling", note, measures)
+    note = f"{weighted.n} test rows, {settings['chains']} chains, {settings['steps']} temperatures"
+    yield MetricGroup("NLL by annealed importance sampling", note, metrics)
+
+
+def _has_slow_prior(context: EvalContext) -> bool:
+    """Whether the density of the prior is an integral, too slow for hundreds of samples."""
+    return isinstance(context.run.model.prior, FlowMatching)

@@ -1,4 +1,4 @@
-"""How like the data are what is rebuilt, and what is made."""
+"""The similarity of reconstructions to their originals, and of samples to data."""
 
 from __future__ import annotations
 
@@ -8,58 +8,76 @@ from collections.abc import Iterator
 import numpy as np
 
 from varied import functional
-from varied.evaluate import Estimate, frechet, sharpness
-from varied.evaluate.image_similarity import psnr, ssim
+from varied.evaluate import (
+    Estimate,
+    c2st_auroc,
+    frechet,
+    memorization,
+    prdc,
+    psnr,
+    sharpness,
+    ssim,
+)
 from varied.evaluate.metric import Metric, MetricGroup
-from varied.evaluate.prdc import memorization, prdc
 from varied.evaluate.suites.context import EvalContext
-from varied.evaluate.tstr import c2st_auroc
 
-__all__ = ["reconstruction_suite", "sample_suite"]
+#: The number of rows to reconstruct, and the largest number of training rows that are searched for
+#: copies.
+RECONSTRUCTED, MAX_SEARCHED = 1000, 60_000
+#: The topics of `varied explain` that define the metrics of nearest neighbors.
+TOPICS = {
+    "precision": "precision-recall",
+    "recall": "precision-recall",
+    "density": "density-coverage",
+    "coverage": "density-coverage",
+}
 
-#: Rows that are rebuilt, and training rows among which copies are looked for.
-REBUILT, KNOWN = 1000, 60_000
 
-
-def reconstruction_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how like pictures their reconstructions are."""
-    if not here.pictures:
+def reconstruction_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the similarity of images and their reconstructions."""
+    if not context.is_image:
         return
-    items = here.test.take(np.arange(min(len(here.test), REBUILT)))
-    x, c = here.as_model_input(items), here.run.encode_items(items).c
-    made = functional.reconstruct(here.run.model, x, c)
-    measures = [
-        Metric("SSIM", ssim(made, x), "", "higher", "", "ssim"),
-        Metric("PSNR", psnr(made, x), "dB", "higher", "", "psnr"),
-        Metric("sharpness", sharpness(made), "", "", f"data {sharpness(x)}", "sharpness"),
+    data = context.test.take(np.arange(min(len(context.test), RECONSTRUCTED)))
+    x, c = context.model_input(data), context.run.encode_data(data).c
+    reconstructed = functional.reconstruct(context.run.model, x, c)
+    reference = f"data {sharpness(x)}"
+    metrics = [
+        Metric("SSIM", ssim(reconstructed, x), better="higher", topic="ssim"),
+        Metric("PSNR", psnr(reconstructed, x), "dB", "higher", topic="psnr"),
+        Metric("sharpness", sharpness(reconstructed), reference=reference, topic="sharpness"),
     ]
-    yield MetricGroup("Reconstructions", f"{len(x):,} test rows, as the model sees them", measures)
+    yield MetricGroup("Reconstructions", f"{len(x):,} test rows, as model inputs", metrics)
 
 
-def sample_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how like data samples are; beside each figure, that of training rows."""
-    real, made = here.by(here.plain(here.test)), here.by(here.made)
-    others = here.by(here.plain(here.train))[: len(real)]
-    known = here.by(here.plain(here.some("train", KNOWN)))
-    near, floor = (prdc(real, rows, seed=here.seed) for rows in (made, others))
-    far = Estimate(frechet(made, real), math.nan, len(made))
-    train = f"training rows {frechet(others, real):.3g}"
-    twins = memorization(made, known, real, seed=here.seed)
-    expected = f"{twins.expected:.3f} where none of {len(known):,} rows is copied"
-    apart = c2st_auroc(real, made, seed=here.seed)
-    measures = [Metric("Fréchet distance", far, "", "lower", train, "frechet-distance")]
-    for name in ("precision", "recall", "density", "coverage"):
-        lesson = "precision-recall" if name in ("precision", "recall") else "density-coverage"
-        beside = f"training rows {getattr(floor, name)}"
-        measures.append(Metric(name, getattr(near, name), "", "higher", beside, lesson))
-    alike = "0.5 where they are alike"
-    measures += [
-        Metric("C2ST AUROC, samples vs test", apart, "", "lower", alike, "c2st"),
-        Metric("near-duplicate rate", twins.share, "", "lower", expected, "memorization"),
+def sample_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the similarity of samples and data, with the metrics of training rows as reference."""
+    real, generated = context.test_features, context.sample_features
+    train = context.extract(context.raw(context.train))[: len(real)]
+    searched = context.extract(context.raw(context.rows("train", MAX_SEARCHED)))
+    distance = Estimate(frechet(generated, real), math.nan, len(generated))
+    of_samples, of_train = (prdc(real, rows, seed=context.seed) for rows in (generated, train))
+    copies = memorization(generated, searched, real, seed=context.seed)
+    test = copies.near_duplicates
+    expected = f"{test.expected:.3f} without copies of {len(searched):,} training rows"
+    auroc = c2st_auroc(real, generated, seed=context.seed)
+    reference = f"training rows {frechet(train, real):.3g}"
+    metrics = [
+        Metric("Fréchet distance", distance, "", "lower", reference, "frechet-distance"),
+        *(
+            Metric(
+                name,
+                getattr(of_samples, name),
+                *("", "higher", f"training rows {getattr(of_train, name)}", topic),
+            )
+            for name, topic in TOPICS.items()
+        ),
+        Metric("C2ST AUROC, samples vs test", auroc, "", "lower", "chance level 0.5", "c2st"),
+        Metric("near-duplicate rate", test.share, "", "lower", expected, "memorization"),
     ]
-    if here.pictures:
-        own = f"data {sharpness(here.plain(here.test))}"
-        measures.append(Metric("sharpness", sharpness(here.made), "", "", own, "sharpness"))
-    note = f"{len(made):,} samples, as many test rows; by: {here.features.name}"
-    warnings = [twins.warning] if twins.warning else []
-    yield MetricGroup("Samples", note, measures, warnings, here.features.fingerprint)
+    if context.is_image:
+        of_data = f"data {sharpness(context.raw(context.test))}"
+        value = sharpness(context.samples)
+        metrics.append(Metric("sharpness", value, reference=of_data, topic="sharpness"))
+    note = f"{len(generated):,} samples and as many test rows; features: {context.extractor.name}"
+    warnings = [copies.warning] if copies.warning else []
+    yield MetricGroup("Samples", note, metrics, warnings, context.extractor.fingerprint)

@@ -1,61 +1,59 @@
-"""How like the rows of a table made rows are, and what each column costs."""
+"""Tables: the likelihood of each column, and the similarity of synthetic and real rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from varied.data.codecs import TableCodec
-from varied.evaluate.column_nll import column_costs
+from varied.evaluate import (
+    column_nll,
+    column_shapes,
+    distance_to_closest_record,
+    pair_trends,
+)
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 
-__all__ = ["column_suite", "synthetic_rows_suite"]
 
-
-def column_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield what each column costs, dearest first."""
-    codec = here.run.codec
-    if not isinstance(codec, TableCodec):
+def column_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the negative log-likelihood of each column, highest first."""
+    if not context.is_table:
         return
-    names = [column.name for column in codec.learned]
-    found = column_costs(here.run.model, codec.load, here.batches(here.test), names)
-    dearest = sorted(found, key=lambda name: -found[name].value)
-    measures = [
-        Metric(name, found[name], "nats", "lower", "", "reconstruction") for name in dearest
+    run, names = context.run, context.run.codec.column_names
+    nll = column_nll(run.model, run.codec.load, context.batches(context.test), names)
+    metrics = [
+        Metric(name, nll[name], "nats", "lower", topic="reconstruction")
+        for name in sorted(nll, key=lambda name: -nll[name].value)
     ]
-    note = f"{len(here.test):,} test rows; together they are the reconstruction"
-    yield MetricGroup("Columns", note, measures)
+    note = f"{len(context.test):,} test rows; the sum is the reconstruction"
+    yield MetricGroup("Columns", note, metrics)
 
 
-def synthetic_rows_suite(here: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how alike columns and pairs of them are, and whether rows are copies."""
-    codec = here.run.codec
-    if not isinstance(codec, TableCodec):
+def synthetic_rows_suite(context: EvalContext) -> Iterator[MetricGroup]:
+    """Yield the similarity of single columns and of pairs, and tests for copies."""
+    if not context.is_table:
         return
-    from varied.evaluate.dcr import distance_to_closest_record  # these load pandas
-    from varied.evaluate.tabular import column_shapes, pair_trends
-
-    names = [column.name for column in codec.learned]
-    train, test = here.train.x[names], here.test.x[names]
-    made, beside = codec.decode(here.made)[names], train[: len(test)]
-    shapes, floor = column_shapes(test, made), column_shapes(test, beside)
-    real = "training rows "
-    measures = [
-        Metric("column shapes", shapes.mean, "", "higher", real + str(floor.mean), "column-shapes")
-    ]
+    codec = context.run.codec
+    names = list(codec.column_names)
+    train, test = context.train.x[names], context.test.x[names]
+    generated, some_train = codec.decode(context.samples)[names], train[: len(test)]
+    shapes, of_train = column_shapes(test, generated), column_shapes(test, some_train)
+    reference = f"training rows {of_train.mean}"
+    metrics = [Metric("column shapes", shapes.mean, "", "higher", reference, "column-shapes")]
     if len(names) > 1:
-        pairs, floor_of = pair_trends(test, made).mean, pair_trends(test, beside).mean
-        measures.append(
-            Metric("pair trends", pairs, "", "higher", real + str(floor_of), "pair-trends")
-        )
-    near = distance_to_closest_record(made, train, test)
-    told = f"held-out rows {near.held}"
-    measures.append(Metric("distance to closest record, median", near.made, "", "", told, "dcr"))
-    told = f"held-out rows {near.copies_held}"
-    measures.append(Metric("exact copies", near.copies_made, "", "lower", told, "dcr"))
-    first = near.near[0]
-    told = f"{first.expected:.3f} expected, p = {first.p:.2g}"
-    measures.append(Metric("closer than the 1st percentile", first.share, "", "lower", told, "dcr"))
-    warnings = ["Made rows are closer to training rows than chance allows."] if near.close else []
-    note = f"{len(made):,} made rows beside {len(test):,} test rows"
-    yield MetricGroup("Synthetic rows", note, measures, warnings)
+        pairs, pairs_of_train = pair_trends(test, generated), pair_trends(test, some_train)
+        reference = f"training rows {pairs_of_train.mean}"
+        metrics.append(Metric("pair trends", pairs.mean, "", "higher", reference, "pair-trends"))
+    dcr = distance_to_closest_record(generated, train, test)
+    closest = dcr.percentiles[0]
+    of_held_out = f"held-out rows {dcr.median_held_out}"
+    copies_held_out = f"held-out rows {dcr.copies_held_out}"
+    expected = f"{closest.expected:.3f} expected, p = {closest.p_value:.2g}"
+    metrics += [
+        Metric("distance to closest record, median", dcr.median, "", "", of_held_out, "dcr"),
+        Metric("exact copies", dcr.copies, "", "lower", copies_held_out, "dcr"),
+        Metric("closer than the 1st percentile", closest.share, "", "lower", expected, "dcr"),
+    ]
+    warning = "Generated rows are closer to training rows than expected by chance."
+    note = f"{len(generated):,} generated and {len(test):,} test rows"
+    yield MetricGroup("Synthetic rows", note, metrics, [warning] if dcr.is_close else [])
+

@@ -1,0 +1,53 @@
+"""Evaluation of a model batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varied.data.batches import Batch
+from varied.models import LatentModel
+from varied.runtime import eval_float32
+from varied.seeding import seeded
+
+Load = Callable[[Tensor], Tensor]
+
+
+def map_batches(
+    function: Callable[[Batch], Sequence[Tensor | None]],
+    model: LatentModel,
+    load: Load,
+    batches: Iterable[Batch],
+    *,
+    seed: int,
+    purpose: str,
+) -> list[Any]:
+    """Apply a function to each batch and concatenate its outputs in main memory.
+
+    The model is in evaluation mode and computes in float32. All noise of batch i, that of ``load``
+    included, depends only on the seed, the purpose and i.
+
+    Arguments:
+        function: A function from a batch of model inputs to tensors with one row for each example;
+            an output may be None for all batches.
+        model: The model. It is not changed, and neither is the random state of PyTorch.
+        load: The function from stored rows to model inputs.
+        batches: The batches, iterated once.
+        seed: The seed.
+        purpose: The purpose that the seed of each batch is derived from.
+
+    Returns:
+        Each output as one tensor with shape (N, ...), or None.
+    """
+    device, outputs = next(model.parameters()).device, []
+    with eval_float32(model):
+        for index, batch in enumerate(batches):
+            with seeded(seed, purpose, index):
+                moved = batch.to(device)
+                parts = function(Batch(load(moved.x), moved.c, moved.mask))
+                outputs.append([None if part is None else part.cpu() for part in parts])
+    columns = zip(*outputs, strict=True)
+    return [None if column[0] is None else torch.cat(column) for column in columns]

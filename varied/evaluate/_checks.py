@@ -1,0 +1,131 @@
+"""Validation of the arrays that metrics are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varied.errors import VariedError
+from varied.evaluate._types import Array, Data, Floats
+
+
+def as_tensor(values: Data) -> Tensor:
+    """Return a tensor in main memory, detached from its graph."""
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    return torch.from_numpy(np.require(values, requirements=("C", "W")))
+
+
+def as_array(values: Any) -> Array:
+    """Return a NumPy array."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = False) -> Tensor:
+    """Return finite rows, float64 with shape (N, D).
+
+    Arguments:
+        values: Rows with shape (N, D), or (N, ...) if ``flatten``.
+        name: What the rows are, for error messages.
+        min_rows: The smallest number of rows.
+        flatten: Whether to flatten rows with more dimensions.
+
+    Raises:
+        VariedError: If the shape is wrong, or a value is not finite.
+    """
+    rows = as_tensor(values)
+    is_table = rows.ndim == 2 or (flatten and rows.ndim > 2)
+    if not is_table or len(rows) < min_rows or not rows.numel():
+        shape = "(N, D) or (N, ...)" if flatten else "(N, D)"
+        least = f" with N >= {min_rows}" if min_rows > 1 else ""
+        raise VariedError(f"The {name} have shape {tuple(rows.shape)}: give {shape}{least}.")
+    rows = rows.double().flatten(1)
+    invalid = (~rows.isfinite().all(1)).nonzero()[:, 0]
+    if len(invalid):
+        raise VariedError(
+            f"Row {invalid[0]} of the {name} contains NaN or infinity ({len(invalid):,} such "
+            "rows): remove or impute them."
+        )
+    return rows
+
+
+def as_column(values: Data, name: str, *, allow_infinite: bool = False) -> Floats:
+    """Return numbers, float64 with shape (N).
+
+    Raises:
+        VariedError: If the shape is wrong, a value is NaN, or one is infinite and may not be.
+    """
+    column = as_array(values).astype(np.float64)
+    if column.ndim != 1 or not column.size:
+        raise VariedError(f"The {name} have shape {column.shape}: give one number for each row.")
+    invalid = np.flatnonzero(np.isnan(column) if allow_infinite else ~np.isfinite(column))
+    if len(invalid):
+        raise VariedError(
+            f"Row {invalid[0]} of the {name} is {column[invalid[0]]} ({len(invalid):,} such "
+            "rows): remove or impute them."
+        )
+    return column
+
+
+def as_images(values: Data, *, min_side: int = 1) -> Tensor:
+    """Return images with shape (N, C, H, W), uint8 or floating point in [0, 1].
+
+    Arguments:
+        values: Images with that shape, or gray images with shape (N, H, W).
+        min_side: The smallest height and width.
+
+    Raises:
+        VariedError: If the shape, data type or range is wrong.
+    """
+    x = as_tensor(values)
+    if x.ndim not in (3, 4) or not x.numel() or min(x.shape[-2:]) < min_side:
+        least = f" of at least {min_side}x{min_side} pixels" if min_side > 1 else ""
+        raise VariedError(
+            f"Images{least} need the shape (N, C, H, W), or (N, H, W) for gray ones, not "
+            f"{tuple(x.shape)}: put the channels before the height and width."
+        )
+    # Comparisons with NaN are false.
+    is_unit = x.is_floating_point() and bool(x.min() >= -1e-6) and bool(x.max() <= 1 + 1e-6)
+    if x.dtype != torch.uint8 and not is_unit:
+        raise VariedError(
+            f"Images must be uint8, or floating point in [0, 1], not {x.dtype} in another range: "
+            "rescale or convert them."
+        )
+    return x[:, None] if x.ndim == 3 else x
+
+
+def to_unit_range(images: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return images in [0, 1]; uint8 images are divided by 255."""
+    return images.to(dtype) / (255 if images.dtype == torch.uint8 else 1)
+
+
+def as_table_pair(
+    a: Data, b: Data, names: tuple[str, str], *, min_rows: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return two tables of finite, flattened rows in float64, with as many columns.
+
+    Raises:
+        VariedError: If the shapes do not match, or a value is not finite.
+    """
+    x, y = (
+        as_table(rows, name, min_rows=min_rows, flatten=True)
+        for rows, name in zip((a, b), names, strict=True)
+    )
+    if x.shape[1] != y.shape[1]:
+        raise VariedError(
+            f"The {names[0]} have {x.shape[1]:,} columns and the {names[1]} {y.shape[1]:,}: "
+            "compute the same features of both."
+        )
+    return x, y
+
+
+def check_same_length(a: Sized, b: Sized, names: tuple[str, str]) -> None:
+    """Raise VariedError unless two sequences have the same length."""
+    if len(a) != len(b):
+        raise VariedError(
+            f"There are {len(a):,} {names[0]} and {len(b):,} {names[1]}: give one for each row."
+        )

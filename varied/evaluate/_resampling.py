@@ -1,0 +1,77 @@
+"""Standard errors by resampling rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from varied.evaluate._types import Array, Ints
+from varied.seeding import generator
+
+
+def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> Iterator[list[Ints]]:
+    """Yield bootstrap resamples: for each sample, as many row numbers drawn with replacement.
+
+    Arguments:
+        sizes: The numbers of rows of the samples.
+        resamples: The number of resamples.
+        seed: The seed.
+        purpose: The purpose that the seed of each resample is derived from.
+    """
+    for index in range(resamples):
+        noise = generator(seed, purpose, index)
+        yield [torch.randint(n, (n,), generator=noise).numpy() for n in sizes]
+
+
+def resample_strata(strata: Array, resamples: int, seed: int, purpose: str) -> Iterator[Ints]:
+    """Yield bootstrap resamples of N rows that keep the size of each stratum.
+
+    Arguments:
+        strata: The stratum of each row, with shape (N).
+        resamples: The number of resamples.
+        seed: The seed.
+        purpose: The purpose that the seed of each resample is derived from.
+    """
+    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    for draws in resample([len(rows) for rows in members], resamples, seed, purpose):
+        yield np.concatenate([rows[draw] for rows, draw in zip(members, draws, strict=True)])
+
+
+def bootstrap_std(
+    statistic: Callable[[Ints], Any],
+    n: int,
+    resamples: int,
+    seed: int,
+    purpose: str,
+    max_rows: int | None = None,
+) -> float:
+    """Return the bootstrap standard error of a statistic; NaN for fewer than two resamples.
+
+    Arguments:
+        statistic: A function from row numbers to a number.
+        n: The number of rows.
+        resamples: The number of resamples.
+        seed: The seed.
+        purpose: The purpose that the seed of each resample is derived from.
+        max_rows: The largest number of rows in a resample; the standard error is scaled to n rows.
+    """
+    size = min(n, max_rows or n)
+    values = []
+    for index in range(resamples):
+        rows = torch.randint(n, (size,), generator=generator(seed, purpose, index))
+        values.append(statistic(rows.numpy()))
+    return float(sample_std(values)) * math.sqrt(size / n)
+
+
+def sample_std(values: Sequence[Any] | Array) -> Any:
+    """Return the standard deviation along the first axis; NaN for fewer than two values."""
+    return np.std(values, axis=0, ddof=1) if len(values) > 1 else math.nan
+
+
+def jackknife_std(values: Sequence[float]) -> float:
+    """Return the standard error from the values of a statistic with one part left out in turn."""
+    return float(np.std(values) * math.sqrt(len(values) - 1))
