@@ -23,7 +23,7 @@ from varied.evaluate.suites import (
     likelihood,
 )
 from varied.evaluate.suites.context import EvalContext
-from varied.explain import LESSONS
+from varied.explain import PAGES
 from varied.seeding import seeded
 from varied.training import fit
 
@@ -158,7 +158,7 @@ def test_every_figure_has_a_lesson_and_every_section_a_place(told):
         for section in sections:
             assert section.title in SUITES
             for one in section.measures:
-                assert one.lesson in LESSONS
+                assert one.lesson in PAGES
                 assert one.better in ("lower", "higher", "")
                 assert one.estimate.n > 0
 
