@@ -1,16 +1,16 @@
-"""Digits as bits: ``python -m benchmarks.compression [--runs FOLDER]``.
+"""Lossless compression of MNIST: ``python -m benchmarks.compression [--runs FOLDER]``.
 
-Runs are trained on 55,000 digits of MNIST, on one thread, and the 10,000 test digits are written
-by bits back and read again. `binary` sees each digit in black and white, drawn once with its
-brightness as the chance; `gray` sees 256 levels. `codes` is a VQ-VAE of the binary digits: its
-codes are kept, and what comes back is its reconstruction. The bound is minus the ELBO of each run
-on the same digits by one draw each, in bits a dimension (of codes: what their prior gives). PNG,
-gzip -9 and xz -9e (xz -6 for single files) have the same digits, all in one file, and each in a
-file of its own; black and white is given to them as bits and as bytes, and the smaller file counts.
-Bits of ours are those of the whole file, checksums and what bits back begins with among them; the
-run is not counted, as the programs are not. Seconds are of one core.
+Runs are trained on 55,000 digits on one thread; the 10,000 test digits are compressed by bits back
+and decompressed. `binary` models binary digits, sampled once with their brightness as the
+probability, `gray` models 256 levels. `codes` is a VQ-VAE of the binary digits that stores its code
+indices; decompression gives its reconstructions. The bound is -ELBO of the run on the same digits,
+from one sample each, in bits per dimension (for codes: their negative log-likelihood under the
+prior). PNG, gzip -9 and xz -9e (xz -6 for single files) compress the same digits, all in one file
+and each in its own; for binary digits, the smaller of packed bits and bytes counts. Our sizes are
+those of whole files, with checksums and initial bits, but without the run, just as the other
+programs are not counted. Seconds are on one core.
 
-Runs that are in the folder already are taken as they are, or go on where they stopped. The page is
+Runs that exist in the folder are used, or resumed. The results are written to
 ``results/compression.md``.
 """
 
@@ -28,14 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.trained import RESULTS
+from benchmarks.records import RESULTS, description, load, markdown_table, write_page
 from varied import compression
 from varied.compression.baselines import baseline_sizes
 from varied.evaluate import psnr
 from varied.runs import Run
 from varied.training import prepare
 
-#: What is trained, and for how many passes over the digits.
+#: Arguments of the training for each run.
 RUNS: dict[str, dict[str, Any]] = {
     "binary": {"epochs": 12},
     "gray": {
@@ -47,93 +47,88 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-def run_of(name: str, folder: Path) -> Run:
-    """Return a run, trained where it is not there yet."""
-    where = folder / name
-    if not (where / "model.safetensors").is_file():
-        job = prepare("mnist", threads=1, seed=0, out=where, **RUNS[name])
+def load_or_train(name: str, folder: Path) -> Run:
+    path = folder / name
+    if not (path / "model.safetensors").is_file():
+        job = prepare("mnist", threads=1, seed=0, out=path, **RUNS[name])
         for _ in itertools.chain(job.train(), job.fit_prior()):
             pass
         job.deliver()
-    return Run(where)
+    return Run(path)
 
 
-def row(run: Run) -> dict[str, Any]:
-    """Return what a run and the usual programs make of the test digits."""
+def measure(run: Run) -> dict[str, Any]:
+    """Compress the test digits with a run and with general-purpose programs."""
     x, _ = run.as_model_input(run.split("test"))
-    begun = time.process_time()
+    begin = time.process_time()
     packed = compression.compress(run.model, x)
-    between = time.process_time()
-    again, _ = compression.decompress(run.model, packed.data)
-    ended = time.process_time()
+    middle = time.process_time()
+    restored, _ = compression.decompress(run.model, packed.data)
+    end = time.process_time()
     array, size = run.codec.decode(x), x.numel() / 8
-    found: dict[str, Any] = {
-        "pictures": len(x),
-        "trained": f"{run.spec.plan.epochs:g} epochs",
+    result: dict[str, Any] = {
+        "images": len(x),
+        "training": f"{run.spec.plan.epochs:g} epochs",
         "bytes": len(packed.data),
         "rate": len(packed.data) / size,
-        "bound": packed.model_bits / x.numel(),
-        "start": packed.initial_bits,
-        "write": between - begun,
-        "read": ended - between,
-        "exact": bool(np.array_equal(run.codec.decode(again), array)),
+        "bound": packed.least / x.numel(),
+        "start": packed.start,
+        "write": middle - begin,
+        "read": end - middle,
+        "exact": bool(np.array_equal(run.codec.decode(restored), array)),
     }
     if not compression.is_lossless(run.model):
-        found["psnr"] = psnr(x, again.clamp(0, 1)).value
-    for how, rivals in (("one file", baseline_sizes(array)), ("a file each", one_file_each(array))):
-        found |= {f"{name}, {how}": bytes_ / size for name, bytes_ in rivals.items()}
-    return found
+        result["psnr"] = psnr(x, restored.clamp(0, 1)).value
+    for files, sizes in (("one file", all_in_one(array)), ("a file each", one_file_each(array))):
+        result |= {f"{name}, {files}": n_bytes / size for name, n_bytes in sizes.items()}
+    return result
 
 
-def one_file_each(x: np.ndarray) -> Counter[str]:
-    """Return the total sizes of a file for each image."""
-    sizes: Counter[str] = Counter()
-    for i in range(len(x)):
-        sizes.update(baseline_sizes(x[i : i + 1], xz_preset=6))
-    return sizes
-
-
-def page(rows: dict[str, dict[str, Any]]) -> str:
-    """Return the tables."""
-    lines = ["# Digits as bits", "", *(__doc__ or "").split("\n\n")[1].splitlines(), ""]
-    head = "digits|training|bytes|bits a dimension|bound|over it|write, s|read, s|comes back"
-    lines += [f"| {head.replace('|', ' | ')} |", "|" + "---|" * 9]
-    for name, one in rows.items():
-        back = "every bit" if one["exact"] else f"at {one.get('psnr', 0):.1f} dB"
-        cells = (
+def page(results: dict[str, dict[str, Any]]) -> list[str]:
+    header = "digits|training|bytes|bits per dimension|bound|excess|write, s|read, s|restored"
+    rows = [
+        [
             name,
-            one["trained"],
-            f"{one['bytes']:,}",
-            f"**{one['rate']:.4f}**",
-            f"{one['bound']:.4f}",
-            f"{one['rate'] / one['bound'] - 1:.2%}",
-            f"{one['write']:.0f}",
-            f"{one['read']:.0f}",
-            back,
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    programs = [key for key in next(iter(rows.values())) if key.endswith("file")]
-    programs += [key for key in next(iter(rows.values())) if key.endswith("each")]
-    lines += ["", "| digits | " + " | ".join(programs) + " |", "|" + "---|" * (len(programs) + 1)]
-    for name, one in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{one[key]:.4f}" for key in programs) + " |")
-    return "\n".join(lines) + "\n"
+            row["training"],
+            f"{row['bytes']:,}",
+            f"**{row['rate']:.4f}**",
+            f"{row['bound']:.4f}",
+            f"{row['rate'] / row['bound'] - 1:.2%}",
+            f"{row['write']:.0f}",
+            f"{row['read']:.0f}",
+            "every bit" if row["exact"] else f"at {row.get('psnr', 0):.1f} dB",
+        ]
+        for name, row in results.items()
+    ]
+    keys = next(iter(results.values()))
+    programs = [key for end in ("one file", "a file each") for key in keys if key.endswith(end)]
+    baselines = [[name, *(f"{row[key]:.4f}" for key in programs)] for name, row in results.items()]
+    return [
+        "# Lossless compression of MNIST",
+        "",
+        description(__doc__),
+        "",
+        *markdown_table(header.split("|"), rows),
+        "",
+        *markdown_table(["digits", *programs], baselines),
+    ]
 
 
 def main() -> None:
-    take = argparse.ArgumentParser(description=__doc__)
-    take.add_argument("--runs", type=Path, help="where runs are, or are kept")
-    take.add_argument("--only", choices=RUNS, action="append", help="some of them")
-    said = take.parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=Path, help="a folder of existing runs, or for new ones")
+    parser.add_argument(
+        "--only", choices=RUNS, action="append", help="train and measure only these"
+    )
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    file = RESULTS / "compression.json"
     with tempfile.TemporaryDirectory() as temporary:
-        for name in said.only or RUNS:
-            found = row(run_of(name, said.runs or Path(temporary)))
-            rows = json.loads(file.read_text("utf-8")) if file.exists() else {}
-            rows = {key: (rows | {name: found})[key] for key in RUNS if key in rows | {name: found}}
-            file.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
-            (RESULTS / "compression.md").write_text(page(rows), "utf-8")
+        for name in args.only or RUNS:
+            results = load("compression")
+            results[name] = measure(load_or_train(name, args.runs or Path(temporary)))
+            results = {key: results[key] for key in RUNS if key in results}
+            (RESULTS / "compression.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            write_page("compression", page(results))
 
 
 if __name__ == "__main__":

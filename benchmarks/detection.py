@@ -1,17 +1,16 @@
-"""Anomalies in tables: ``python -m benchmarks.detection FOLDER``, a folder of ADBench tables.
+"""Anomaly detection on tables: ``python -m benchmarks.detection FOLDER``, a folder of ADBench.
 
-Half of the normal rows are for training; the other half and all anomalies are for the test; at
-most 12,000 rows, two seeds, the same settings for every table: those that a person gets by default.
-AUROC of `VAEDetector` and of its two parts alone, the density and the distance, beside PyOD's KNN
-and VAE (3.6.7, their defaults, in an environment of its own) and scikit-learn's isolation forest;
-all on columns that are standardized by the training rows. The seconds are those of a fit and all
-scores of `VAEDetector` on one thread. Heart beats (ECG5000) are learned from the normal ones among
-their official 500 training rows, and told apart among the 4,500 test rows.
+Half of the normal rows are used for training, the other half and all anomalies for testing; at most
+12,000 rows, two seeds, default settings for all tables. The table shows the AUROC of `VAEDetector`,
+of its two parts (density and distance), of the KNN and VAE detectors of PyOD (3.6.7, default
+settings, in a separate environment) and of the isolation forest of scikit-learn, on columns
+standardized by the training rows. Seconds are those of fitting and scoring with `VAEDetector` on
+one thread. On ECG5000 the training data are the normal heartbeats among the official 500 training
+rows; the 4,500 test rows are scored.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -25,101 +24,92 @@ import torch
 from sklearn.ensemble import IsolationForest
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.adbench import parser, tables
 from benchmarks.peers.environments import ROOT, python_of
-from benchmarks.tables import asks, tables
-from benchmarks.trained import RESULTS, keep
+from benchmarks.records import description, load, markdown_table, save, write_page
 from varied import VAEDetector
 from varied.evaluate import auroc
 
-BEATS = "ECG5000"
-MOST, SEEDS = 12_000, 2
+ECG = "ECG5000"
+MAX_ROWS, SEEDS = 12_000, 2
 SCORES = ("VAEDetector", "density", "distance", "PyOD KNN", "PyOD VAE", "isolation forest")
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def halves(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return training rows, test rows and which of these are anomalies."""
-    dice = np.random.default_rng(seed)
-    kept = dice.permutation(len(x))[:MOST]
-    x, y = x[kept].astype(np.float64), y[kept]
-    normal, strange = np.flatnonzero(y == 0), np.flatnonzero(y == 1)
+def split_table(x: np.ndarray, y: np.ndarray, seed: int) -> Data:
+    """Return training rows, test rows, and which of the test rows are anomalies."""
+    rows = np.random.default_rng(seed).permutation(len(x))[:MAX_ROWS]
+    x, y = x[rows].astype(np.float64), y[rows]
+    normal, anomalous = np.flatnonzero(y == 0), np.flatnonzero(y == 1)
     half = len(normal) // 2
-    scale = StandardScaler().fit(x[normal[:half]])
-    rows = np.concatenate([normal[half:], strange])
-    return scale.transform(x[normal[:half]]), scale.transform(x[rows]), y[rows]
+    scaler = StandardScaler().fit(x[normal[:half]])
+    test = np.concatenate([normal[half:], anomalous])
+    return scaler.transform(x[normal[:half]]), scaler.transform(x[test]), y[test]
 
 
-def beats(table: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return normal training rows, test rows and which of these are not normal."""
-    return table["x_train"][table["y_train"] == 1], table["x_test"], table["y_test"] != 1
+def load_ecg(path: Path) -> Data:
+    """Return normal training rows, test rows, and which of the test rows are not normal."""
+    with np.load(path) as table:
+        return table["x_train"][table["y_train"] == 1], table["x_test"], table["y_test"] != 1
 
 
-def scored(train: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int) -> dict[str, float]:
-    """Return the AUROC of each score, and the seconds of ours."""
-    begun = time.perf_counter()
-    ours = VAEDetector(random_state=seed).fit(train)
-    whole = -ours.score_samples(test)
-    seconds = time.perf_counter() - begun
-    alone = {
-        by: -VAEDetector(method=by, random_state=seed).fit(train).score_samples(test)
-        for by in SCORES[1:3]
-    }
-    forest = -IsolationForest(random_state=seed).fit(train).score_samples(test)
-    found = {"VAEDetector": whole, "isolation forest": forest} | alone | peers(train, test)
-    return {name: auroc(found[name], truth) for name in SCORES} | {"seconds": seconds}
+def measure(train: np.ndarray, test: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
+    """Return the AUROC of each detector, and the seconds of ours."""
+    begin = time.perf_counter()
+    detector = VAEDetector(random_state=seed).fit(train)
+    scores = {"VAEDetector": -detector.score_samples(test)}
+    seconds = time.perf_counter() - begin
+    for method in ("density", "distance"):
+        detector = VAEDetector(method=method, random_state=seed).fit(train)
+        scores[method] = -detector.score_samples(test)
+    forest = IsolationForest(random_state=seed).fit(train)
+    scores["isolation forest"] = -forest.score_samples(test)
+    scores |= pyod_scores(train, test)
+    return {name: auroc(scores[name], y) for name in SCORES} | {"seconds": seconds}
 
 
-def peers(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the scores of PyOD's detectors."""
+def pyod_scores(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of the detectors of PyOD."""
     python = python_of("pyod", "pyod==3.6.7", "torch", "tqdm")
     with TemporaryDirectory() as folder:
         trial, scores = (Path(folder) / name for name in ("trial.npz", "scores.npz"))
         np.savez(trial, train=train, test=test)
         command = [python, "-m", "benchmarks.peers.pyod", trial, scores]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        with np.load(scores) as found:
-            return dict(found)
+        with np.load(scores) as arrays:
+            return dict(arrays)
 
 
-def page(held: dict[str, Any]) -> str:
-    """Return the page of all that were kept."""
-    lines = ["# Anomalies in tables", "", (__doc__ or "").split("\n\n")[1].replace("\n", " "), ""]
-    lines += [f"| table | {' | '.join(SCORES)} | seconds |", f"|{'---|' * (len(SCORES) + 2)}"]
-    beats = held.pop(BEATS, None)
-    for name, found in sorted(held.items()):
-        lines.append(row(name, found))
-    means = {key: mean(found[key] for found in held.values()) for key in (*SCORES, "seconds")}
-    lines += [row(f"**mean of {len(held)}**", means)]
-    lines += [row(BEATS, beats), ""] if beats else [""]
-    return "\n".join(lines)
-
-
-def row(name: str, found: dict[str, float]) -> str:
-    """Return a line of the table."""
-    cells = [f"{found[score]:.3f}" for score in SCORES]
-    return f"| {name} | {' | '.join(cells)} | {found['seconds']:.1f} |"
+def page(results: dict[str, Any]) -> list[str]:
+    ecg = {ECG: results.pop(ECG)} if ECG in results else {}
+    means = {key: mean(row[key] for row in results.values()) for key in (*SCORES, "seconds")}
+    rows = dict(sorted(results.items())) | {f"**mean of {len(results)}**": means} | ecg
+    body = [
+        [name, *(f"{row[score]:.3f}" for score in SCORES), f"{row['seconds']:.1f}"]
+        for name, row in rows.items()
+    ]
+    table = markdown_table(["table", *SCORES, "seconds"], body)
+    return ["# Anomaly detection on tables", "", description(__doc__), "", *table]
 
 
 def main() -> None:
-    parser = asks(__doc__ or "")
-    parser.add_argument("--beats", type=Path, help="the .npz of ECG5000")
-    wanted = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--ecg", type=Path, help="the .npz file of ECG5000")
+    args = arguments.parse_args()
     torch.set_num_threads(1)
-    for name, x, y in tables(wanted):
-        trials = [halves(x, y, seed) for seed in range(SEEDS)]
-        told(name, [scored(*trial, seed) for seed, trial in enumerate(trials)])
-    if wanted.beats:
-        with np.load(wanted.beats) as table:
-            trial = beats(table)
-        told(BEATS, [scored(*trial, seed) for seed in range(SEEDS)])
-    held = json.loads((RESULTS / "detection.json").read_text("utf-8"))
-    (RESULTS / "detection.md").write_text(page(held), "utf-8")
+    for name, x, y in tables(args):
+        record(name, [split_table(x, y, seed) for seed in range(SEEDS)])
+    if args.ecg:
+        record(ECG, [load_ecg(args.ecg)] * SEEDS)
+    write_page("detection", page(load("detection")))
 
 
-def told(name: str, trials: list[dict[str, float]]) -> None:
-    """Keep the means over the seeds."""
-    found = {key: mean(trial[key] for trial in trials) for key in trials[0]}
-    keep("detection", name, found)
-    print(name, {key: round(value, 3) for key, value in found.items()}, flush=True)
+def record(name: str, data: list[Data]) -> None:
+    """Save the means over the seeds."""
+    trials = [measure(*arrays, seed) for seed, arrays in enumerate(data)]
+    means = {key: mean(trial[key] for trial in trials) for key in trials[0]}
+    save("detection", name, means)
+    print(name, {key: round(value, 3) for key, value in means.items()}, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Missing cells, filled: ``python -m benchmarks.imputation FOLDER``, a folder of ADBench tables.
+"""Imputation of tables: ``python -m benchmarks.imputation FOLDER``, a folder of ADBench tables.
 
-Of each table (at most 3,000 rows, standardized) 30 % and 50 % of the cells are hidden by chance,
-and each method fits on what is left and fills it, with its default settings; two seeds. Root mean
-squared error of the hidden cells in standard deviations: 1 is what the mean of a column does. The
-coverage is the share of hidden cells within the central 90 % of 200 draws of `VAEImputer`; "smooth"
-is that of the columns of which no value is held by more than a tenth of the rows. In other columns
-an interval cannot hold 90 %: it has a value that half of the rows hold, or has it not.
+In each table (at most 3,000 rows, standardized), 30 % and 50 % of the cells are hidden at random;
+each method is fitted to the remaining cells with its default settings and imputes the hidden ones;
+two seeds. The error is the root mean squared error in standard deviations, 1 for the column mean.
+Coverage is the fraction of hidden cells within the central 90 % of 200 draws of `VAEImputer`;
+"smooth" is the same for columns in which no value occurs in more than a tenth of the rows. In other
+columns no interval can have a coverage of 90 %: it either contains the value of half of the rows or
+not.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import warnings
@@ -24,72 +24,69 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.tables import asks, tables
-from benchmarks.trained import RESULTS, keep
+from benchmarks.adbench import parser, tables
+from benchmarks.records import description, load, markdown_table, save, write_page
 from varied import VAEImputer
 
-MOST, SEEDS, SHARES, DRAWS = 3000, 2, (0.3, 0.5), 200
-#: The largest share of the rows that may hold one value of a smooth column.
-COMMON = 0.1
+MAX_ROWS, SEEDS, FRACTIONS, DRAWS = 3000, 2, (0.3, 0.5), 200
+#: The highest frequency of a value in a smooth column.
+MAX_FREQUENCY = 0.1
 METHODS = ("VAEImputer", "nearest neighbors", "iterative", "mean")
 
 
-def scored(x: np.ndarray, share: float, seed: int, **settings: Any) -> dict[str, float]:
-    """Return the error of each method on hidden cells, and the coverage and seconds of ours."""
-    dice = np.random.default_rng(seed)
-    x = StandardScaler().fit_transform(x[dice.permutation(len(x))[:MOST]].astype(np.float64))
-    hidden = (dice.random(x.shape) < share) & (x.std(0) > 0)
+def measure(x: np.ndarray, fraction: float, seed: int, **settings: Any) -> dict[str, float]:
+    """Return the error of each method, and the coverage and seconds of ours."""
+    random = np.random.default_rng(seed)
+    x = StandardScaler().fit_transform(x[random.permutation(len(x))[:MAX_ROWS]].astype(np.float64))
+    hidden = (random.random(x.shape) < fraction) & (x.std(0) > 0)
     hidden[:, hidden.all(0)] = False
-    gaps = np.where(hidden, np.nan, x)
-    begun = time.perf_counter()
-    ours = VAEImputer(random_state=seed, **settings).fit(gaps)
-    filled = {"VAEImputer": ours.transform(gaps)}
-    seconds = time.perf_counter() - begun
-    low, high = np.quantile(ours.draw(gaps, DRAWS), (0.05, 0.95), axis=0)
-    others = (KNNImputer(), IterativeImputer(random_state=seed), SimpleImputer())
+    observed = np.where(hidden, np.nan, x)
+    begin = time.perf_counter()
+    imputer = VAEImputer(random_state=seed, **settings).fit(observed)
+    imputed = {"VAEImputer": imputer.transform(observed)}
+    seconds = time.perf_counter() - begin
+    low, high = np.quantile(imputer.draw(observed, DRAWS), (0.05, 0.95), axis=0)
+    baselines = (KNNImputer(), IterativeImputer(random_state=seed), SimpleImputer())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        for name, method in zip(METHODS[1:], others, strict=True):
-            filled[name] = method.fit_transform(gaps)
-    found = {name: float(np.sqrt(((filled[name] - x)[hidden] ** 2).mean())) for name in METHODS}
-    inside = (low <= x + 1e-9) & (x - 1e-9 <= high)
-    found |= {"coverage": float(inside[hidden].mean()), "seconds": seconds}
-    common = np.array([np.unique(column, return_counts=True)[1].max() for column in x.T]) / len(x)
-    smooth = hidden & (common <= COMMON)
-    return found | ({"smooth": float(inside[smooth].mean())} if smooth.any() else {})
+        for name, method in zip(METHODS[1:], baselines, strict=True):
+            imputed[name] = method.fit_transform(observed)
+    result = {name: float(np.sqrt(((imputed[name] - x)[hidden] ** 2).mean())) for name in METHODS}
+    is_covered = (low <= x + 1e-9) & (x - 1e-9 <= high)
+    result |= {"coverage": float(is_covered[hidden].mean()), "seconds": seconds}
+    counts = np.array([np.unique(column, return_counts=True)[1].max() for column in x.T])
+    smooth = hidden & (counts / len(x) <= MAX_FREQUENCY)
+    return result | ({"smooth": float(is_covered[smooth].mean())} if smooth.any() else {})
 
 
-def page(held: dict[str, Any]) -> str:
-    """Return the page of all that were kept."""
-    lines = ["# Missing cells", "", (__doc__ or "").split("\n\n")[1].replace("\n", " "), ""]
-    for share in SHARES:
-        rows = {k.partition("/")[2]: v for k, v in held.items() if k.startswith(f"{share:.0%}/")}
+def page(results: dict[str, Any]) -> list[str]:
+    lines = ["# Imputation of tables", "", description(__doc__), ""]
+    for fraction in FRACTIONS:
+        start = f"{fraction:.0%}/"
+        rows = {k.partition("/")[2]: v for k, v in results.items() if k.startswith(start)}
+        body = []
+        for name, row in sorted(rows.items()):
+            cells = [name, *(f"{row[method]:.3f}" for method in METHODS), f"{row['coverage']:.1%}"]
+            smooth = f"{row['smooth']:.1%}" if "smooth" in row else ""
+            body.append([*cells, smooth, f"{row['seconds']:.1f}"])
         best = sum(all(v[METHODS[0]] < v[m] for m in METHODS[1:]) for v in rows.values())
-        lines += [f"## {share:.0%} hidden", ""]
-        lines += [f"| table | {' | '.join(METHODS)} | coverage | smooth | seconds |"]
-        lines += [f"|{'---|' * (len(METHODS) + 4)}"]
-        for name, found in sorted(rows.items()):
-            cells = [f"{found[method]:.3f}" for method in METHODS]
-            smooth = f"{found['smooth']:.1%}" if "smooth" in found else ""
-            cells += [f"{found['coverage']:.1%}", smooth, f"{found['seconds']:.1f}"]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        lines += ["", f"`VAEImputer` errs least on {best} of {len(rows)}.", ""]
-    return "\n".join(lines)
+        header = ["table", *METHODS, "coverage", "smooth", "seconds"]
+        lines += [f"## {fraction:.0%} hidden", "", *markdown_table(header, body), ""]
+        lines += [f"`VAEImputer` has the lowest error on {best} of {len(rows)} tables.", ""]
+    return lines
 
 
 def main() -> None:
-    wanted = asks(__doc__ or "").parse_args()
+    args = parser(__doc__).parse_args()
     torch.set_num_threads(1)
-    for name, x, _ in tables(wanted):
-        for share in SHARES:
-            trials = [scored(x, share, seed) for seed in range(SEEDS)]
-            found = {
-                key: mean(trial[key] for trial in trials) for key in trials[0] if key in trials[-1]
-            }
-            keep("imputation", f"{share:.0%}/{name}", found)
-            print(name, share, {k: round(v, 3) for k, v in found.items()}, flush=True)
-    held = json.loads((RESULTS / "imputation.json").read_text("utf-8"))
-    (RESULTS / "imputation.md").write_text(page(held), "utf-8")
+    for name, x, _ in tables(args):
+        for fraction in FRACTIONS:
+            trials = [measure(x, fraction, seed) for seed in range(SEEDS)]
+            keys = [key for key in trials[0] if key in trials[-1]]
+            means = {key: mean(trial[key] for trial in trials) for key in keys}
+            save("imputation", f"{fraction:.0%}/{name}", means)
+            print(name, fraction, {k: round(v, 3) for k, v in means.items()}, flush=True)
+    write_page("imputation", page(load("imputation")))
 
 
 if __name__ == "__main__":

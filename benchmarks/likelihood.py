@@ -1,12 +1,12 @@
-"""The importance-weighted log-likelihood, beside Pythae's own: ``python -m benchmarks.likelihood``.
+"""Importance-weighted log-likelihood, compared with Pythae: ``python -m benchmarks.likelihood``.
 
-The same network with the same weights, the same 100 test digits, as many samples, one thread, three
-times. Pythae goes over pictures one by one, encodes each copy of them, and takes 100 samples where
-fewer are asked for, so its figures for fewer are those of 100; here pictures and samples are
-batched, a picture is encoded once, and samples are as many as were asked for. By many samples both
-do little but decode.
+Both use the same network with the same weights, 100 test digits, equal numbers of samples and one
+thread; each measurement is repeated three times. Pythae processes images one by one, encodes each
+of their copies, and uses at least 100 samples, so its values for fewer are those for 100. Varied
+batches images and samples, encodes each image once, and uses as many samples as requested. For many
+samples both mostly decode.
 
-The page is ``results/likelihood.md``.
+The results are written to ``results/likelihood.md``.
 """
 
 from __future__ import annotations
@@ -22,112 +22,102 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.peers.ours import step_of
-from benchmarks.peers.works import WORKS
-from benchmarks.throughput import PYTHAE, ROOT
-from benchmarks.trained import RESULTS, data
+from benchmarks.peers.environments import ROOT
+from benchmarks.peers.tasks import TASKS
+from benchmarks.peers.varied_peer import build_step
+from benchmarks.records import RESULTS, description, markdown_table, write_page
+from benchmarks.throughput import PYTHAE
+from benchmarks.training import load_dataset
 from varied.data import Batches, iter_batches
 from varied.evaluate import log_likelihood
 from varied.spec import Plan
 from varied.training_loop import train
 
-PICTURES, SAMPLES, TIMES = 100, (1, 10, 100, 1000), 3
+N_IMAGES, SAMPLES, REPEATS = 100, (1, 10, 100, 1000), 3
 
 
-def trained() -> Any:
-    """Return the model of work A after two epochs of digits."""
+def train_model() -> Any:
+    """Return the model of task A after two epochs."""
     plan = Plan(epochs=2, batch_size=100, threads=1, compile="no")
-    model, step = step_of(WORKS["A"], plan)
-    for _ in train(step, Batches(data("mnist").parts["train"].x, size=100, seed=0), plan):
+    model, step = build_step(TASKS["A"], plan)
+    rows = load_dataset("mnist").splits["train"]
+    for _ in train(step, Batches(rows.x, size=100, seed=0), plan):
         pass
     return model
 
 
-def state(model: Any) -> dict[str, Tensor]:
-    """Return the weights under the names of the peer's nets."""
-    first, last = (layer for layer in model.encoder.net if hasattr(layer, "weight"))
-    enter, leave = (layer for layer in model.decoder.net if hasattr(layer, "weight"))
-    weights, biases = last.weight.chunk(2), last.bias.chunk(2)  # of the mean, of the log-variance
+def pythae_state(model: Any) -> dict[str, Tensor]:
+    """Return the weights under the names of the Pythae networks."""
+    encoder_in, encoder_out = (m for m in model.encoder.net if hasattr(m, "weight"))
+    decoder_in, decoder_out = (m for m in model.decoder.net if hasattr(m, "weight"))
+    mean_weight, logvar_weight = encoder_out.weight.chunk(2)
+    mean_bias, logvar_bias = encoder_out.bias.chunk(2)
     return {
-        "encoder.trunk.1.weight": first.weight,
-        "encoder.trunk.1.bias": first.bias,
-        "encoder.mean.weight": weights[0],
-        "encoder.logvar.weight": weights[1],
-        "encoder.mean.bias": biases[0],
-        "encoder.logvar.bias": biases[1],
-        "decoder.net.0.weight": enter.weight,
-        "decoder.net.0.bias": enter.bias,
-        "decoder.net.2.weight": leave.weight,
-        "decoder.net.2.bias": leave.bias,
+        "encoder.trunk.1.weight": encoder_in.weight,
+        "encoder.trunk.1.bias": encoder_in.bias,
+        "encoder.mean.weight": mean_weight,
+        "encoder.logvar.weight": logvar_weight,
+        "encoder.mean.bias": mean_bias,
+        "encoder.logvar.bias": logvar_bias,
+        "decoder.net.0.weight": decoder_in.weight,
+        "decoder.net.0.bias": decoder_in.bias,
+        "decoder.net.2.weight": decoder_out.weight,
+        "decoder.net.2.bias": decoder_out.bias,
     }
 
 
-def ours(model: Any, x: Tensor, samples: int) -> tuple[Tensor, float]:
-    begun = time.perf_counter()
-    found, _ = log_likelihood(model, lambda rows: rows, iter_batches(x, size=500), samples=samples)
-    return found, time.perf_counter() - begun
+def run_varied(model: Any, x: Tensor, samples: int) -> tuple[Tensor, float]:
+    begin = time.perf_counter()
+    log_px, _ = log_likelihood(model, lambda rows: rows, iter_batches(x, size=500), samples=samples)
+    return log_px, time.perf_counter() - begin
 
 
-def theirs(file: Path, samples: int) -> tuple[Tensor, float]:
+def run_pythae(file: Path, samples: int) -> tuple[Tensor, float]:
     command = [PYTHAE / "bin" / "python", "-m", "benchmarks.peers.nll", file, str(samples)]
-    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    line = json.loads(told.stdout.splitlines()[-1])
-    return torch.tensor(line["log_px"]), line["seconds"]
+    process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    output = json.loads(process.stdout.splitlines()[-1])
+    return torch.tensor(output["log_px"]), output["seconds"]
 
 
 def main() -> None:
     if not PYTHAE.is_dir():
-        sys.exit("Pythae is not installed for the benchmarks: see `benchmarks.throughput`.")
+        sys.exit("Pythae is not installed for the benchmarks: run `benchmarks.throughput` first.")
     torch.set_num_threads(1)
-    model = trained()
-    x = (data("mnist").parts["test"].x[:PICTURES].float() / 255).round()
-    table = []
+    model = train_model()
+    x = (load_dataset("mnist").splits["test"].x[:N_IMAGES].float() / 255).round()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.pt"
-        plain = {k: v.detach().clone() for k, v in state(model).items()}
-        torch.save({"state": plain, "x": x, "bound": model.encoder.head.logvar_bound}, file)
+        state = {k: v.detach().clone() for k, v in pythae_state(model).items()}
+        torch.save({"state": state, "x": x, "bound": model.encoder.head.bound}, file)
         for samples in SAMPLES:
-            trials = [(*ours(model, x, samples), *theirs(file, samples)) for _ in range(TIMES)]
-            table.append(row(samples, trials))
-    head = (
-        "samples",
-        "Varied, nats",
-        "Pythae, nats",
-        "difference",
-        "Varied, s",
-        "Pythae, s",
-        "ratio",
+            trials = [
+                (*run_varied(model, x, samples), *run_pythae(file, samples)) for _ in range(REPEATS)
+            ]
+            rows.append(table_row(samples, trials))
+    values = ["Varied, nats", "Pythae, nats", "difference", "Varied, s", "Pythae, s", "ratio"]
+    header = ["samples", *values]
+    table = markdown_table(header, rows)
+    write_page(
+        "likelihood", ["# Importance-weighted log-likelihood", "", description(__doc__), "", *table]
     )
-    lines = [
-        "# Importance-weighted log-likelihood",
-        "",
-        " ".join((__doc__ or "").split("\n\n")[1].split()),
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *table,
-    ]
-    page = "\n".join(lines) + "\n"
-    (RESULTS / "likelihood.md").write_text(page, "utf-8")
-    sys.stdout.write(page)
+    sys.stdout.write((RESULTS / "likelihood.md").read_text("utf-8"))
 
 
-def row(samples: int, trials: list[tuple[Tensor, float, Tensor, float]]) -> str:
-    """Return a line of the table: the values of the first trial, the least time of all."""
-    mine, _, other, _ = trials[0]
-    gap = (mine - other).double()
-    quick, slow = min(us for _, us, *_ in trials), min(them for *_, them in trials)
-    ratios = sorted(them / us for _, us, _, them in trials)
-    cells = (
+def table_row(samples: int, trials: list[tuple[Tensor, float, Tensor, float]]) -> list[str]:
+    """Return the values of the first trial, and the shortest times of all."""
+    varied, _, pythae, _ = trials[0]
+    difference = (varied - pythae).double()
+    ratios = sorted(pythae_time / varied_time for _, varied_time, _, pythae_time in trials)
+    return [
         f"{samples:,}",
-        f"{mine.mean():.3f}",
-        f"{other.mean():.3f}",
-        f"{gap.mean():.3f} ± {gap.std() / len(gap) ** 0.5:.3f}",
-        f"{quick:.3f}",
-        f"{slow:.3f}",
+        f"{varied.mean():.3f}",
+        f"{pythae.mean():.3f}",
+        f"{difference.mean():.3f} ± {difference.std() / len(difference) ** 0.5:.3f}",
+        f"{min(trial[1] for trial in trials):.3f}",
+        f"{min(trial[3] for trial in trials):.3f}",
         f"{ratios[0]:.1f} to {ratios[-1]:.1f}",
-    )
-    return "| " + " | ".join(cells) + " |"
+    ]
 
 
 if __name__ == "__main__":

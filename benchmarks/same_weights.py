@@ -71,11 +71,13 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="models, by their new names")
-    asked = parser.parse_args(args)
+    arguments = parser.parse_args(args)
     olds = {new: old for old, new in OLD_MODELS.items()}
     with ThreadPoolExecutor(2) as pool:
-        before = pool.submit(digests, asked.old, [olds.get(name, name) for name in asked.only])
-        after = pool.submit(digests, asked.new, asked.only)
+        before = pool.submit(
+            digests, arguments.old, [olds.get(name, name) for name in arguments.only]
+        )
+        after = pool.submit(digests, arguments.new, arguments.only)
         old, new = before.result(), after.result()
     renamed = {OLD_MODELS.get(name, name): digest for name, digest in old.items()}
     different = [name for name in renamed if new.get(name) != renamed[name]]

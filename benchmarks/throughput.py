@@ -1,11 +1,10 @@
-"""Training speed of Varied beside Pythae and an ordinary PyTorch loop, on this machine.
+"""Training speed of Varied, Pythae and a plain PyTorch loop: ``python -m benchmarks.throughput``.
 
-Run from the root of the repository: `python -m benchmarks.throughput` (or `make bench`). Each
-trial is a process of its own, in its system's own environment; the trials of the systems take
-turns; the figures are medians. Another program on the same cores can slow two threads down by a
-factor of 50, so a trial that others disturbed is repeated (`--calm`, `--retries`), whichever
-system it was, and the figures say how calm it was in the end.
-`--quality 3` measures the negative ELBO on the test digits after 3 epochs instead.
+Each trial runs in a separate process, in the environment of its system; the trials of the systems
+alternate; the results are medians. Another program on the same cores can slow two threads down by a
+factor of 50, so a disturbed trial of any system is repeated (`--max-load`, `--retries`), and the
+page reports the remaining load. `--quality 3` measures -ELBO on the test digits after 3 epochs
+instead.
 """
 
 from __future__ import annotations
@@ -21,132 +20,145 @@ from collections.abc import Iterator
 from itertools import product
 from math import isnan, nan
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import Any
 
 import torch
 
 from benchmarks.peers.environments import FOLDER, ROOT, python_of
-from benchmarks.peers.works import WORKS
+from benchmarks.peers.tasks import TASKS
+from benchmarks.records import RESULTS, markdown_table, mean_std
 
 PYTHAE = FOLDER / "pythae"
 SYSTEMS = {
-    "plain": (Path(sys.executable), "benchmarks.peers.plain"),
+    "plain": (Path(sys.executable), "benchmarks.peers.plain_pytorch"),
     "pythae": (PYTHAE / "bin" / "python", "benchmarks.peers.pythae"),
-    "varied": (Path(sys.executable), "benchmarks.peers.ours"),
+    "varied": (Path(sys.executable), "benchmarks.peers.varied_peer"),
 }
-Line = dict[str, Any]
+Trial = dict[str, Any]
 
 
 def main() -> None:
-    """Measure, print the tables, write them."""
-    wanted = arguments()
-    wanted.data = mnist(wanted.data)
-    if "pythae" in wanted.systems:
+    """Run all trials, print the results and write them."""
+    args = parse_args()
+    args.data = mnist_path(args.data)
+    if "pythae" in args.systems:
         python_of("pythae", "pythae==0.1.2")
-    about = machine(wanted.threads)
-    lines = list(qualities(wanted) if wanted.quality else speeds(wanted))
-    if not lines:
-        raise SystemExit("No system could be measured; the reasons stand above.")
-    body = quality_table(lines) if wanted.quality else speed_table(lines)
-    write(wanted, about | company(lines), lines, body)
+    machine = describe_machine(args.threads)
+    trials = list(quality_trials(args) if args.quality else speed_trials(args))
+    if not trials:
+        raise SystemExit("All trials failed; the reasons are listed above.")
+    body = quality_table(trials) if args.quality else speed_table(trials)
+    write_results(args, machine | describe_load(trials), trials, body)
 
 
-def arguments() -> argparse.Namespace:
-    asks = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    asks.add_argument("--data", type=Path, help="the MNIST npz; else the packaged one")
-    asks.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
-    asks.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    asks.add_argument("--rounds", type=int, default=3)
-    asks.add_argument("--seconds", type=float, default=8.0, help="of each trial")
-    asks.add_argument("--warmup", type=float, default=2.0, help="seconds not counted")
-    asks.add_argument("--calm", type=float, default=0.15, help="processors others may keep busy")
-    asks.add_argument("--retries", type=int, default=4, help="of a trial that others disturbed")
-    asks.add_argument("--patience", type=float, default=30.0, help="seconds to wait for calm")
-    asks.add_argument("--threads", type=int, default=2)
-    asks.add_argument("--quality", type=int, default=0, metavar="EPOCHS")
-    asks.add_argument("--seeds", type=int, default=3, help="for --quality")
-    asks.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
-    return asks.parse_args()
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--data", type=Path, help="the .npz file of MNIST; default: the packaged one"
+    )
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0, help="per trial")
+    parser.add_argument("--warmup", type=float, default=2.0, help="seconds that are not counted")
+    parser.add_argument(
+        "--max-load", type=float, default=0.15, help="cores that other programs may use"
+    )
+    parser.add_argument("--retries", type=int, default=4, help="of a disturbed trial")
+    parser.add_argument(
+        "--patience", type=float, default=30.0, help="seconds to wait for idle cores"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quality", type=int, default=0, metavar="EPOCHS")
+    parser.add_argument("--seeds", type=int, default=3, help="for --quality")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser.parse_args()
 
 
-def mnist(given: Path | None) -> Path:
-    """Return the npz of the digits: the given one, the packaged one, or that of VARIED_DATA."""
-    elsewhere = Path(os.environ.get("VARIED_DATA", "")) / "mnist" / "mnist.npz"
-    places = [given] if given else [ROOT / "varied" / "data" / "mnist" / "mnist.npz", elsewhere]
-    for place in places:
-        if place.is_file():
-            return place.resolve()
-    raise SystemExit("The MNIST digits were not found: give their npz with --data.")
+def mnist_path(path: Path | None) -> Path:
+    """Return the .npz file of MNIST: the given one, the packaged one, or that of VARIED_DATA."""
+    external = Path(os.environ.get("VARIED_DATA", "")) / "mnist" / "mnist.npz"
+    paths = [path] if path else [ROOT / "varied" / "data" / "mnist" / "mnist.npz", external]
+    for candidate in paths:
+        if candidate.is_file():
+            return candidate.resolve()
+    raise SystemExit("MNIST was not found: give its .npz file with --data.")
 
 
-def speeds(wanted: argparse.Namespace) -> Iterator[Line]:
-    """Yield the trials; the systems take turns within each round."""
-    options = ["--seconds", str(wanted.seconds), "--warmup", str(wanted.warmup)]
-    for turn, work, system in product(range(wanted.rounds), wanted.works, wanted.systems):
-        line = calmest(system, work, wanted, options)
-        if line:
-            rate, rest = line["samples_per_second"], line["others"]
-            say(f"round {turn + 1}  {work}  {system:7} {rate:10,.0f} /s, others busy on {rest}")
-            yield line | {"round": turn + 1}
+# Trials
 
 
-def qualities(wanted: argparse.Namespace) -> Iterator[Line]:
-    """Yield distortion and rate for each seed, work with a test set, and system."""
-    works = [work for work in wanted.works if WORKS[work].shape == (1, 28, 28)]
-    for seed, work, system in product(range(wanted.seeds), works, wanted.systems):
-        options = ["--epochs", str(wanted.quality), "--seed", str(seed)]
-        line = trial(system, work, wanted, options)
-        if line:
-            say(f"seed {seed}  {work}  {system:7} {line['negative_elbo']:8.2f} nats")
-            yield line
+def speed_trials(args: argparse.Namespace) -> Iterator[Trial]:
+    """Yield the trials; the systems alternate within each round."""
+    options = ["--seconds", str(args.seconds), "--warmup", str(args.warmup)]
+    for index, task, system in product(range(args.rounds), args.tasks, args.systems):
+        trial = run_undisturbed(system, task, args, options)
+        if trial:
+            rate, load = trial["samples_per_second"], trial["other_load"]
+            log(f"round {index + 1}  {task}  {system:7} {rate:10,.0f} /s, other load {load} cores")
+            yield trial | {"round": index + 1}
 
 
-def calmest(system: str, work: str, wanted: argparse.Namespace, options: list[str]) -> Line | None:
-    """Repeat a trial until other programs left it alone; return the one they disturbed least."""
-    best: Line | None = None
-    for _ in range(1 + wanted.retries):
-        wait_for_calm(wanted.calm, wanted.patience)
-        line = trial(system, work, wanted, options)
-        if line is None or (line["others"] or 0.0) <= wanted.calm:
-            return line
-        best = min(best or line, line, key=lambda one: one["others"])
+def quality_trials(args: argparse.Namespace) -> Iterator[Trial]:
+    """Yield reconstruction and KL for each seed, task with a test set, and system."""
+    tasks = [task for task in args.tasks if TASKS[task].shape == (1, 28, 28)]
+    for seed, task, system in product(range(args.seeds), tasks, args.systems):
+        options = ["--epochs", str(args.quality), "--seed", str(seed)]
+        trial = run_trial(system, task, args, options)
+        if trial:
+            log(f"seed {seed}  {task}  {system:7} {trial['negative_elbo']:8.2f} nats")
+            yield trial
+
+
+def run_undisturbed(
+    system: str, task: str, args: argparse.Namespace, options: list[str]
+) -> Trial | None:
+    """Repeat a trial until other programs do not disturb it; return the least disturbed one."""
+    best: Trial | None = None
+    for _ in range(1 + args.retries):
+        wait_until_idle(args.max_load, args.patience)
+        trial = run_trial(system, task, args, options)
+        if trial is None or (trial["other_load"] or 0.0) <= args.max_load:
+            return trial
+        best = min(best or trial, trial, key=lambda trial: trial["other_load"])
     return best
 
 
-def wait_for_calm(calm: float, patience: float) -> None:
-    """Wait until other programs were quiet for a second, or for as long as we have patience."""
-    began = time.monotonic()
-    while time.monotonic() - began < patience:
-        before = usage()
+def wait_until_idle(max_load: float, patience: float) -> None:
+    """Wait until other programs are idle for a second, but not longer than `patience` seconds."""
+    begin = time.monotonic()
+    while time.monotonic() - begin < patience:
+        before = cpu_usage()
         time.sleep(1.0)
-        if (others(before, usage()) or 0.0) <= calm:
+        if (other_load(before, cpu_usage()) or 0.0) <= max_load:
             return
 
 
-def trial(system: str, work: str, wanted: argparse.Namespace, options: list[str]) -> Line | None:
-    """Run one process; return its line, or None when it failed, with the reason said."""
+def run_trial(system: str, task: str, args: argparse.Namespace, options: list[str]) -> Trial | None:
+    """Run one process and return its result; if it fails, log the reason and return None."""
     python, module = SYSTEMS[system]
-    threads = str(wanted.threads)
-    command = [python, "-m", module, "--data", wanted.data, "--work", work, "--threads", threads]
+    threads = str(args.threads)
+    command = [python, "-m", module, "--data", args.data, "--task", task, "--threads", threads]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    before = usage()
-    done = subprocess.run(
+    before = cpu_usage()
+    process = subprocess.run(
         [*command, *options], cwd=ROOT, env=environment, capture_output=True, text=True
     )
-    if done.returncode:
-        say(f"{system} {work}: {last(done.stderr)}")
+    if process.returncode:
+        log(f"{system} {task}: {last_line(process.stderr)}")
         return None
-    return json.loads(last(done.stdout)) | {"others": others(before, usage())}
+    load = other_load(before, cpu_usage())
+    return json.loads(last_line(process.stdout)) | {"other_load": load}
 
 
-def usage() -> tuple[float, float, float]:
-    """Return the seconds on the clock, of all processors at work, and of our own trials."""
-    spent = os.times()
-    return spent.elapsed, busy(), spent.children_user + spent.children_system
+def cpu_usage() -> tuple[float, float, float]:
+    """Return the seconds of wall time, of CPU time of all programs, and of our own trials."""
+    times = os.times()
+    return times.elapsed, total_cpu_seconds(), times.children_user + times.children_system
 
 
-def busy() -> float:
+def total_cpu_seconds() -> float:
     counters = Path("/proc/stat")
     if not counters.exists():
         return nan
@@ -155,14 +167,13 @@ def busy() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def others(before: tuple[float, ...], after: tuple[float, ...]) -> float | None:
-    """Return how many processors other programs kept busy, None where the system does not tell."""
-    wall, all_of_them, ours = (b - a for a, b in zip(before, after, strict=True))
-    return None if isnan(all_of_them) else round(max(0.0, all_of_them - ours) / wall, 2)
+def other_load(before: tuple[float, ...], after: tuple[float, ...]) -> float | None:
+    """Return how many cores other programs used, or None if the system does not report it."""
+    wall, total, own = (b - a for a, b in zip(before, after, strict=True))
+    return None if isnan(total) else round(max(0.0, total - own) / wall, 2)
 
 
-def machine(threads: int) -> Line:
-    """Return what the figures depend on."""
+def describe_machine(threads: int) -> dict[str, Any]:
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -174,119 +185,117 @@ def machine(threads: int) -> Line:
 
 
 def processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if not listing.exists():
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
         return platform.processor() or platform.machine()
-    named = [line for line in listing.read_text().splitlines() if line.startswith("model name")]
-    return named[0].partition(":")[2].strip() if named else platform.machine()
+    lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return lines[0].partition(":")[2].strip() if lines else platform.machine()
 
 
-def company(lines: list[Line]) -> Line:
-    """Return how busy other programs were: figures of a machine that was shared are no verdict."""
-    rests = [line["others"] for line in lines if line["others"] is not None]
-    return {"processors_others_kept_busy": f"{median(rests)} (most {max(rests)})"} if rests else {}
+def describe_load(trials: list[Trial]) -> dict[str, Any]:
+    """Return the load by other programs: results of a busy machine are not reliable."""
+    loads = [trial["other_load"] for trial in trials if trial["other_load"] is not None]
+    return {"other_load": f"{median(loads)} cores (maximum {max(loads)})"} if loads else {}
 
 
-def speed_table(lines: list[Line]) -> str:
-    """Return the medians, the spread of the trials, and the ratios as Markdown."""
-    systems = named(lines, "system")
-    ratios = [(over, under) for over in systems for under in systems if over > under]
-    head = ["work", *systems, *(f"{over} / {under}" for over, under in ratios)]
-    rows = [speed_row(of(lines, work=work), work, systems, ratios) for work in named(lines, "work")]
-    return table(head, rows) + unequal(lines)
+# Tables
+
+
+def speed_table(trials: list[Trial]) -> str:
+    """Return medians, ranges and ratios as Markdown."""
+    systems = unique(trials, "system")
+    ratios = [(a, b) for a in systems for b in systems if a > b]
+    header = ["task", *systems, *(f"{a} / {b}" for a, b in ratios)]
+    tasks = unique(trials, "task")
+    rows = [speed_row(select(trials, task=task), task, systems, ratios) for task in tasks]
+    return "\n".join(markdown_table(header, rows)) + "\n" + size_warnings(trials)
 
 
 def speed_row(
-    lines: list[Line], work: str, systems: list[str], ratios: list[tuple[str, str]]
+    trials: list[Trial], task: str, systems: list[str], ratios: list[tuple[str, str]]
 ) -> list[str]:
     rates = {
-        system: [x["samples_per_second"] for x in of(lines, system=system)] for system in systems
+        system: [t["samples_per_second"] for t in select(trials, system=system)]
+        for system in systems
     }
-    cells = [spread(rates[system]) for system in systems]
-    quotients = [quotient(rates[over], rates[under]) for over, under in ratios]
-    return [f"{work}: {WORKS[work].says}, batch {WORKS[work].batch}", *cells, *quotients]
+    return [
+        f"{task}: {TASKS[task].description}, batch size {TASKS[task].batch_size}",
+        *(median_range(rates[system]) for system in systems),
+        *(ratio(rates[a], rates[b]) for a, b in ratios),
+    ]
 
 
-def spread(rates: list[float]) -> str:
+def median_range(rates: list[float]) -> str:
     return f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})" if rates else "-"
 
 
-def quotient(over: list[float], under: list[float]) -> str:
-    return f"{median(over) / median(under):.2f}" if over and under else "-"
+def ratio(a: list[float], b: list[float]) -> str:
+    return f"{median(a) / median(b):.2f}" if a and b else "-"
 
 
-def unequal(lines: list[Line]) -> str:
-    """Return a warning for each work whose networks differ by more than 1 % of parameters."""
+def size_warnings(trials: list[Trial]) -> str:
+    """Return a warning for each task whose networks differ by more than 1 % of parameters."""
     warnings = ""
-    for work in named(lines, "work"):
-        sizes = {line["system"]: line["parameters"] for line in of(lines, work=work)}
+    for task in unique(trials, "task"):
+        sizes = {trial["system"]: trial["parameters"] for trial in select(trials, task=task)}
         if max(sizes.values()) > 1.01 * min(sizes.values()):
-            warnings += f"\nWarning: on {work} the numbers of parameters differ: {sizes}.\n"
+            warnings += f"\nWarning: the parameter counts of task {task} differ: {sizes}.\n"
     return warnings
 
 
-def quality_table(lines: list[Line]) -> str:
-    """Return means and standard deviations over the seeds as Markdown, in nats."""
-    head = ["work", "system", "epochs", "seeds", "reconstruction", "rate", "-ELBO"]
-    pairs = product(named(lines, "work"), named(lines, "system"))
-    return table(head, [quality_row(of(lines, work=w, system=s)) for w, s in pairs])
+def quality_table(trials: list[Trial]) -> str:
+    """Return means and standard deviations over seeds as Markdown, in nats."""
+    keys = {"reconstruction": "reconstruction", "kl": "KL", "negative_elbo": "-ELBO"}
+    rows = []
+    for task, system in product(unique(trials, "task"), unique(trials, "system")):
+        seeds = select(trials, task=task, system=system)
+        if seeds:
+            values = [mean_std([trial[key] for trial in seeds]) for key in keys]
+            rows.append([task, system, str(seeds[0]["epochs"]), str(len(seeds)), *values])
+    header = ["task", "system", "epochs", "seeds", *keys.values()]
+    return "\n".join(markdown_table(header, rows)) + "\n"
 
 
-def quality_row(lines: list[Line]) -> list[str]:
-    if not lines:
-        return ["-"] * 7
-    first = lines[0]
-    figures = [
-        over_seeds([x[key] for x in lines]) for key in ("reconstruction", "rate", "negative_elbo")
-    ]
-    return [first["work"], first["system"], str(first["epochs"]), str(len(lines)), *figures]
+def select(trials: list[Trial], **values: str) -> list[Trial]:
+    return [t for t in trials if all(t[key] == value for key, value in values.items())]
 
 
-def over_seeds(values: list[float]) -> str:
-    return f"{mean(values):.2f} ± {stdev(values) if len(values) > 1 else 0:.2f}"
+def unique(trials: list[Trial], key: str) -> list[str]:
+    return list(dict.fromkeys(trial[key] for trial in trials))
 
 
-def of(lines: list[Line], **wanted: str) -> list[Line]:
-    return [line for line in lines if all(line[key] == value for key, value in wanted.items())]
+def write_results(
+    args: argparse.Namespace, machine: dict[str, Any], trials: list[Trial], body: str
+) -> None:
+    """Print the page, and write it with a JSON record of all trials."""
+    name = "quality" if args.quality else "throughput"
+    text = page(name, machine, body)
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results / f"{name}.md").write_text(text, encoding="utf-8")
+    record = {"machine": machine, "trials": trials}
+    (args.results / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    log("\n" + text)
 
 
-def named(lines: list[Line], key: str) -> list[str]:
-    return list(dict.fromkeys(line[key] for line in lines))
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    ruled = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in ruled)
-
-
-def write(wanted: argparse.Namespace, about: Line, lines: list[Line], body: str) -> None:
-    """Print the page and write it as Markdown, with the trials beside it as JSON."""
-    name = "quality" if wanted.quality else "throughput"
-    text = page(name, about, body)
-    wanted.results.mkdir(parents=True, exist_ok=True)
-    (wanted.results / f"{name}.md").write_text(text, encoding="utf-8")
-    record = {"machine": about, "trials": lines}
-    (wanted.results / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    say("\n" + text)
-
-
-def page(name: str, about: Line, body: str) -> str:
-    says = {
-        "throughput": "Training pictures a second: median (least-most) of the trials.",
-        "quality": "Test digits, nats: mean ± standard deviation over seeds, one sample each.",
+def page(name: str, machine: dict[str, Any], body: str) -> str:
+    captions = {
+        "throughput": "Training images per second: median (minimum-maximum) of the trials.",
+        "quality": "MNIST test digits, nats: mean ± standard deviation over seeds, with one "
+        "sample per image.",
     }
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in about.items())
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine.items())
     command = "python -m benchmarks.throughput" + (" --quality 3" if name == "quality" else "")
     return (
-        f"# {name.capitalize()}\n\n{says[name]}\n\n{body}\nMachine: {facts}. Made by `{command}`.\n"
+        f"# {name.capitalize()}\n\n{captions[name]}\n\n{body}\n"
+        f"Machine: {facts}. Generated by `{command}`.\n"
     )
 
 
-def last(text: str) -> str:
-    return (text.strip().splitlines() or ["it ended without a word"])[-1]
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["the process ended without output"])[-1]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 

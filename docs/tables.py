@@ -1,4 +1,4 @@
-"""Write the tables of the pages from the tables of the code: ``python docs/tables.py``."""
+"""Generate the model table of docs/models.md from the zoo: ``python docs/tables.py``."""
 
 from __future__ import annotations
 
@@ -11,36 +11,35 @@ from varied.zoo import ZOO, Entry
 PAGE = Path(__file__).parent / "models.md"
 
 
-def zoo() -> str:
+def zoo_table() -> str:
     """Return the zoo as a Markdown table."""
     rows = (
-        f"| `{name}` | {one.title} | [{one.reference}, {one.year}]({one.link}) | {_axes(one)} "
-        f"| {one.use_for} | {one.benchmark} |\n"
-        for name, one in ZOO.items()
+        f"| `{name}` | {entry.title} | [{entry.reference}, {entry.year}]({entry.link}) "
+        f"| {_parts(entry)} | {entry.use_for} | {entry.benchmark} |\n"
+        for name, entry in ZOO.items()
     )
-    head = "| name | is | after | sets | suits | reaches |\n" + "|---" * 6 + "|\n"
-    return head + "".join(rows)
+    header = "| name | model | reference | parts | use for | result |\n" + "|---" * 6 + "|\n"
+    return header + "".join(rows)
 
 
-def _axes(one: Entry) -> str:
-    """Return the axes that a row sets, with their settings."""
-    said = [f"{axis} {_part(value)}" for axis, value in one.parts.items()]
-    return "; ".join([*said, *["a context"] * one.conditional]) or "nothing"
+def _parts(entry: Entry) -> str:
+    parts = [f"{axis} {_with_settings(part)}" for axis, part in entry.parts.items()]
+    return "; ".join([*parts, *["a context"] * entry.conditional]) or "defaults"
 
 
-def _part(value: Any) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    settings = [f"{k} = {v}" for k, v in value.items() if k != "name"]
-    return f"{value['name']} ({', '.join(settings)})"
+def _with_settings(part: Any) -> str:
+    if not isinstance(part, dict):
+        return str(part)
+    settings = [f"{k} = {v}" for k, v in part.items() if k != "name"]
+    return f"{part['name']} ({', '.join(settings)})"
 
 
-def filled(text: str) -> str:
-    """Return a page with its tables renewed."""
+def with_tables(text: str) -> str:
+    """Return the page with its table updated."""
     return re.sub(
-        r"(<!-- zoo -->\n).*?(<!-- /zoo -->)", lambda m: m[1] + zoo() + m[2], text, flags=re.S
+        r"(<!-- zoo -->\n).*?(<!-- /zoo -->)", lambda m: m[1] + zoo_table() + m[2], text, flags=re.S
     )
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text("utf-8")), "utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")

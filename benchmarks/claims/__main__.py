@@ -1,4 +1,4 @@
-"""Run claims, keep what came of them, and write the page."""
+"""Test claims, save the outcomes, and write the page."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ import torch
 
 from benchmarks.claims.base import Budget
 from benchmarks.claims.page import page
-from benchmarks.claims.trial import CLAIMS, tried
+from benchmarks.claims.registry import CLAIMS, run_test
+from benchmarks.records import RESULTS
 
-ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "benchmarks" / "results" / "claims.json"
-PAGE, PICTURES = ROOT / "docs" / "claims.md", ROOT / "docs" / "images" / "claims"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RECORD, PAGE, IMAGES = RESULTS / "claims.json", DOCS / "claims.md", DOCS / "images" / "claims"
 
 
 def main() -> None:
-    asks = argparse.ArgumentParser(description="What texts claim of VAEs, put to the test.")
-    asks.add_argument("numbers", nargs="*", type=int, help="these claims alone")
-    asks.add_argument("--quick", action="store_true", help="the shape of the page, in minutes")
-    asks.add_argument("--out", type=Path, default=Path("claims-quick"), help="of --quick")
-    asks.add_argument("--workers", type=int, default=2, help="claims at once, a core for each")
-    asks.add_argument("--page", action="store_true", help="write the page from what was kept")
-    wanted = asks.parse_args()
-    kept, written = KEPT, PAGE
-    budget = Budget(PICTURES)
-    if wanted.quick:
-        kept, written = wanted.out / "claims.json", wanted.out / "claims.md"
-        budget = Budget(wanted.out / "images", quick=True)
+    parser = argparse.ArgumentParser(description="Test common claims about VAEs.")
+    parser.add_argument("numbers", nargs="*", type=int, help="test only these claims")
+    parser.add_argument("--quick", action="store_true", help="short versions, to test the code")
+    parser.add_argument("--out", type=Path, default=Path("claims-quick"), help="for --quick")
+    parser.add_argument("--workers", type=int, default=2, help="parallel processes, a core each")
+    parser.add_argument("--page", action="store_true", help="write the page from saved outcomes")
+    args = parser.parse_args()
+    record, target = RECORD, PAGE
+    budget = Budget(IMAGES)
+    if args.quick:
+        record, target = args.out / "claims.json", args.out / "claims.md"
+        budget = Budget(args.out / "images", quick=True)
     budget.folder.mkdir(parents=True, exist_ok=True)
-    held: dict[str, Any] = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
-    numbers = [] if wanted.page else longest_first(wanted.numbers or list(CLAIMS))
+    outcomes: dict[str, Any] = json.loads(record.read_text("utf-8")) if record.is_file() else {}
+    numbers = [] if args.page else longest_first(args.numbers or list(CLAIMS))
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(wanted.workers, spawn, torch.set_num_threads, (1,)) as workers:
-        asked = {workers.submit(tried, number, budget): number for number in numbers}
-        for answer in as_completed(asked):
-            number = asked[answer]
-            held[str(number)] = answer.result()
-            kept.write_text(json.dumps(held, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            print(number, held[str(number)]["verdict"], held[str(number)]["why"], flush=True)
-    said = {number: claim.said for number, claim in CLAIMS.items()}
-    pictures = budget.folder.relative_to(written.parent)
-    written.write_text(page(held, said, pictures.as_posix(), quick=wanted.quick), "utf-8")
+    with ProcessPoolExecutor(args.workers, spawn, torch.set_num_threads, (1,)) as workers:
+        futures = {workers.submit(run_test, number, budget): number for number in numbers}
+        for future in as_completed(futures):
+            number = str(futures[future])
+            outcomes[number] = future.result()
+            record.write_text(json.dumps(outcomes, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            print(number, outcomes[number]["verdict"], outcomes[number]["summary"], flush=True)
+    images = budget.folder.relative_to(target.parent)
+    target.write_text(page(outcomes, CLAIMS, images.as_posix(), quick=args.quick), "utf-8")
 
 
 def longest_first(numbers: list[int]) -> list[int]:
-    """Order the claims so that no long one is left to run alone at the end."""
-    took = {int(at): one["minutes"] for at, one in json.loads(KEPT.read_text("utf-8")).items()}
-    return sorted(numbers, key=lambda number: -took.get(number, 0.0))
+    """Order claims by their previous duration, so that no long one starts last."""
+    minutes = {int(n): outcome["minutes"] for n, outcome in json.loads(RECORD.read_text()).items()}
+    return sorted(numbers, key=lambda number: -minutes.get(number, 0.0))
 
 
 if __name__ == "__main__":

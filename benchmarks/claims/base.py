@@ -1,16 +1,16 @@
-"""What a claim is, what it may spend, and the models that several claims share."""
+"""Types shared by the claims, and the models that several of them use."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.trained import Trained, data, trained
+from benchmarks.training import TrainedModel, load_dataset, train_model
 from varied.spec import Plan
 
 Verdict = Literal["held", "held in part", "did not hold"]
@@ -18,32 +18,32 @@ Verdict = Literal["held", "held in part", "did not hold"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What a claim may spend.
+    """The size of an experiment.
 
     Arguments:
-        folder: Where its pictures go.
-        quick: Whether the shape of the page is all that is wanted.
+        folder: The folder for images.
+        quick: Whether to shorten everything, to test the code.
     """
 
     folder: Path
     quick: bool = False
 
     def epochs(self, full: float) -> float:
-        """Return the epochs of one training."""
+        """Return the epochs of a training."""
         return full / 16 if self.quick else full
 
     def seeds(self, full: int = 3) -> range:
-        """Return the seeds of an experiment; two are the fewest that have a spread."""
+        """Return the seeds; a standard deviation needs at least two."""
         return range(2 if self.quick else full)
 
     def rows(self, full: int) -> int:
-        """Return how many rows are measured."""
+        """Return the number of rows for a metric."""
         return min(full, 1000) if self.quick else full
 
 
 @dataclass(frozen=True)
 class Table:
-    """Figures, a row for each variant."""
+    """A table of results, one row per variant."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -51,8 +51,8 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file in the folder of the budget, and what it shows."""
+class Image:
+    """A file in the folder of the budget, and its alternative text."""
 
     file: str
     alt: str
@@ -60,42 +60,47 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a claim.
+    """The result of testing a claim.
 
     Arguments:
-        verdict: Whether it held.
-        why: What decides it, in a sentence or two with the figures.
-        tables: The figures.
-        pictures: What they look like.
+        verdict: Whether the claim held.
+        summary: The decisive results, in a sentence or two.
+        tables: All results.
+        images: Images of the results.
     """
 
     verdict: Verdict
-    why: str
+    summary: str
     tables: Sequence[Table]
-    pictures: Sequence[Picture] = field(default_factory=list)
+    images: Sequence[Image] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said, and the experiment that tests it; its docstring is printed with it."""
+    """A claim, and the experiment that tests it; its docstring appears on the page."""
 
     number: int
-    said: str
+    text: str
     test: Callable[[Budget], Outcome]
 
 
 def verdict(*checks: bool) -> Verdict:
-    """Return what several checks come to."""
+    """Return whether all, some or none of the checks are true."""
     if all(checks):
         return "held"
     return "held in part" if any(checks) else "did not hold"
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A figure over seeds: its mean, and the standard deviation from seed to seed."""
+class MeanStd:
+    """Mean and standard deviation of a value over seeds."""
 
     values: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> MeanStd:
+        """Return the statistics of values, one per seed."""
+        return cls(tuple(values))
 
     @property
     def mean(self) -> float:
@@ -103,43 +108,44 @@ class Spread:
         return statistics.mean(self.values)
 
     @property
-    def deviation(self) -> float:
-        """The standard deviation from seed to seed."""
+    def std(self) -> float:
+        """The standard deviation over seeds."""
         return statistics.stdev(self.values) if len(self.values) > 1 else float("nan")
 
     def __format__(self, spec: str) -> str:
-        return f"{self.mean:{spec or '.3g'}} ± {self.deviation:{spec or '.2g'}}"
+        return f"{self.mean:{spec or '.3g'}} ± {self.std:{spec or '.2g'}}"
 
-    def below(self, other: Spread) -> bool:
+    def is_below(self, other: MeanStd) -> bool:
         """Return whether it is lower by more than two standard errors of the difference."""
         n, m = len(self.values), len(other.values)
-        error = (self.deviation**2 / n + other.deviation**2 / m) ** 0.5
+        error = (self.std**2 / n + other.std**2 / m) ** 0.5
         return other.mean - self.mean > 2 * error
 
 
-def over(seeds: range, measure: Callable[[int], float]) -> Spread:
-    """Return a figure over seeds."""
-    return Spread(tuple(measure(seed) for seed in seeds))
+def over_seeds(seeds: range) -> str:
+    return f"Mean and standard deviation over {len(seeds)} seeds."
 
 
-#: One thread, so that a machine with two cores can do something else.
+#: One thread, so that two claims can run on two cores.
 PLAN = {"threads": 1, "compile": "no", "batch_size": 256, "lr": 4e-3}
 
 
-def model(of: str, epochs: float | None, seed: int, parts: dict[str, Any], **plan: Any) -> Trained:
-    """Return a model, trained once however many claims look at it.
+def cached_model(
+    dataset: str, epochs: float | None, seed: int, parts: dict[str, Any], **plan: Any
+) -> TrainedModel:
+    """Return a model that is trained once, even if several claims use it.
 
     Arguments:
-        of: The data: "mnist", "sprites".
-        epochs: How long; None where the plan has minutes.
-        seed: Of the weights and the batches.
+        dataset: "mnist" or "sprites".
+        epochs: The length of the training; None if the plan has minutes.
+        seed: The seed of the weights and the batches.
         parts: The parts of the spec.
-        plan: More of the plan.
+        plan: Other values of the plan.
     """
-    how = PLAN | {"epochs": epochs or 0, "seed": seed} | plan
-    return _model(of, json.dumps(parts), json.dumps(how))
+    values = PLAN | {"epochs": epochs or 0, "seed": seed} | plan
+    return _cached_model(dataset, json.dumps(parts), json.dumps(values))
 
 
 @cache
-def _model(of: str, parts: str, plan: str) -> Trained:
-    return trained(data(of), Plan(**json.loads(plan)), **json.loads(parts))
+def _cached_model(dataset: str, parts: str, plan: str) -> TrainedModel:
+    return train_model(load_dataset(dataset), Plan(**json.loads(plan)), **json.loads(parts))

@@ -1,49 +1,52 @@
-"""The page of the claims, from what was kept of them."""
+"""The page of the claims, from their saved outcomes."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
-INTRO = """# What is said of VAEs, put to the test
+from benchmarks.claims.base import Claim
+from benchmarks.records import markdown_table
 
-Each claim is one that texts on VAEs make. Below it stand the experiment, its figures with their
-spread over seeds, and whether it held at this budget: one thread of a processor, minutes for each
-model. `python -m benchmarks.claims` runs all of them again, `--quick` a small form of each, and
-`python -m benchmarks.claims 3` the third alone.
+INTRODUCTION = """# Common claims about VAEs, tested
+
+Each section tests a claim that is often made about VAEs: the experiment, its results with their
+standard deviation over seeds, and whether the claim held with this budget, which is one CPU thread
+and minutes per model. `python -m benchmarks.claims` runs all experiments, `python -m
+benchmarks.claims 3` only the third; `--quick` runs short versions, to test the code.
 """
-QUICK = "\n**A quick run: the shape of the page, and no figure to trust.**\n"
+QUICK_NOTE = "\n**A quick run: the results are meaningless.**\n"
 
 
-def page(held: dict[str, Any], said: dict[int, str], pictures: str, *, quick: bool = False) -> str:
+def page(
+    outcomes: Mapping[str, Any], claims: Mapping[int, Claim], images: str, *, quick: bool = False
+) -> str:
     """Return the page as Markdown.
 
     Arguments:
-        held: What came of each claim, by its number.
-        said: All claims; those of which nothing came yet are named as such.
-        pictures: Their folder, as the page sees it.
-        quick: Whether to say that it was a quick run.
+        outcomes: Saved outcomes by the number of the claim.
+        claims: All claims; those without an outcome are marked as not tested.
+        images: The folder of images, relative to the page.
+        quick: Whether to add a note that this was a quick run.
     """
-    order = sorted(held, key=int)
-    lines = [INTRO, *[QUICK] * quick, "| | is said | here |", "|---|---|---|"]
-    for number, text in sorted(said.items()):
-        came = held.get(str(number), {}).get("verdict", "not tested in full yet")
-        lines.append(f"| {number} | {text} | {came} |")
-    for number in order:
-        lines += _part(number, held[number], pictures)
+    rows = [
+        [str(number), claim.text, outcomes.get(str(number), {}).get("verdict", "not tested yet")]
+        for number, claim in sorted(claims.items())
+    ]
+    lines = [INTRODUCTION, *[QUICK_NOTE] * quick, *markdown_table(["", "claim", "result"], rows)]
+    for number in sorted(map(int, outcomes)):
+        lines += _section(claims[number], outcomes[str(number)], images)
     return "\n".join(lines) + "\n"
 
 
-def _part(number: str, one: dict[str, Any], pictures: str) -> list[str]:
-    lines = ["", f"## {number}. {one['said']}", "", f"**It {one['verdict']}.** {one['why']}"]
-    for table in one["tables"]:
-        lines += ["", _row(table["header"]), "|" + "---|" * len(table["header"])]
-        lines += [_row(row) for row in table["rows"]]
+def _section(claim: Claim, outcome: Mapping[str, Any], images: str) -> list[str]:
+    lines = ["", f"## {claim.number}. {claim.text}", ""]
+    lines += [f"**The claim {outcome['verdict']}.** {outcome['summary']}"]
+    for table in outcome["tables"]:
+        lines += ["", *markdown_table(table["header"], table["rows"])]
         lines += ["", table["note"]] if table["note"] else []
-    for picture in one["pictures"]:
-        lines += ["", f"![{picture['alt']}]({pictures}/{picture['file']})"]
-    told = " ".join(one["experiment"].split())
-    return [*lines, "", f"*The experiment ({one['minutes']:g} minutes).* {told}"]
-
-
-def _row(cells: Any) -> str:
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+    for image in outcome["images"]:
+        lines += ["", f"![{image['alt']}]({images}/{image['file']})"]
+    experiment = " ".join((inspect.getdoc(claim.test) or "").split())
+    return [*lines, "", f"*Experiment ({outcome['minutes']:g} minutes).* {experiment}"]

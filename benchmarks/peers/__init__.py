@@ -1,1 +1,1 @@
-"""The systems that the benchmarks run side by side, each in its own process and environment."""
+"""Systems that the benchmarks compare, each in its own process and environment."""

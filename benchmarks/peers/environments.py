@@ -1,4 +1,4 @@
-"""An environment of its own for each peer, with the versions that this repository pins."""
+"""A virtual environment for each compared system, with the versions pinned by this repository."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "benchmarks" / ".peers"
 
 
-def python_of(peer: str, *packages: str, lent: bool = False) -> Path:
-    """Return the Python of a peer's environment, which is made where there is none yet.
+def python_of(peer: str, *packages: str, share_packages: bool = False) -> Path:
+    """Return the Python executable of an environment, which is created if necessary.
 
-    With ``lent`` it sees the packages of this one, torch among them, behind its own, and what it
-    installs is not held to the versions that are pinned here.
+    Arguments:
+        peer: The name of the environment.
+        packages: The requirements to install.
+        share_packages: Whether packages of this environment, such as torch, are visible after its
+            own. Its packages are then not constrained to the pinned versions.
     """
     folder = FOLDER / peer
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists():
-        sys.stderr.write(f"installing {peer} into its own environment ...\n")
+        sys.stderr.write(f"installing {peer} into a separate environment ...\n")
         venv.create(folder, with_pip=True, clear=True)
-        if lent:
-            own = next(folder.glob("lib/python*/site-packages"))
-            (own / "lent.pth").write_text(str(Path(torch.__file__).parents[1]) + "\n", "utf-8")
-        pins = [] if lent else ["-c", ROOT / "constraints.txt"]
+        if share_packages:
+            site_packages = next(folder.glob("lib/python*/site-packages"))
+            path = str(Path(torch.__file__).parents[1])
+            (site_packages / "shared.pth").write_text(path + "\n", "utf-8")
+        pins = [] if share_packages else ["-c", ROOT / "constraints.txt"]
         subprocess.run([python, "-m", "pip", "install", "--quiet", *pins, *packages], check=True)
         done.touch()
     return python

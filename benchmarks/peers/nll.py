@@ -1,7 +1,7 @@
-"""Pythae's importance-weighted log-likelihood of pictures, by weights that it is given.
+"""Pythae's importance-weighted log-likelihood of images, for given weights.
 
-``python -m benchmarks.peers.nll FILE SAMPLES``: the file holds the state of the nets of work A and
-the pictures; one line of JSON comes out, with nats for each picture and the seconds that it took.
+``python -m benchmarks.peers.nll FILE SAMPLES``: the file contains the state of the networks of task
+A and the images. Prints one line of JSON with nats per image and the seconds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 import torch
 
 from benchmarks.peers.pythae import build
-from benchmarks.peers.works import WORKS
+from benchmarks.peers.tasks import TASKS
 
-#: The most samples that stand at a time; Pythae takes whole batches of them, whatever it is asked.
-BATCH = 100
+#: Samples per batch; Pythae uses whole batches, even for fewer samples.
+BATCH_SIZE = 100
 
 
-class Bounded(torch.nn.Module):
-    """A layer of log-variances, bounded as Varied's are."""
+class BoundedLogVariance(torch.nn.Module):
+    """A layer of log-variances, bounded like those of Varied."""
 
     def __init__(self, layer: torch.nn.Module, bound: float) -> None:
         super().__init__()
@@ -35,15 +35,15 @@ class Bounded(torch.nn.Module):
 def main(file: str, samples: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    held = torch.load(file, weights_only=True)
-    model = build(WORKS["A"])
-    model.load_state_dict(held["state"])
-    model.encoder.logvar = Bounded(model.encoder.logvar, held["bound"])
+    inputs = torch.load(file, weights_only=True)
+    model = build(TASKS["A"])
+    model.load_state_dict(inputs["state"])
+    model.encoder.logvar = BoundedLogVariance(model.encoder.logvar, inputs["bound"])
     model.eval()
-    begun = time.perf_counter()
-    found = [float(model.get_nll(x[None], samples, BATCH)) for x in held["x"]]
-    seconds = time.perf_counter() - begun
-    sys.stdout.write(json.dumps({"log_px": found, "seconds": seconds}) + "\n")
+    begin = time.perf_counter()
+    log_px = [float(model.get_nll(x[None], samples, BATCH_SIZE)) for x in inputs["x"]]
+    seconds = time.perf_counter() - begin
+    sys.stdout.write(json.dumps({"log_px": log_px, "seconds": seconds}) + "\n")
 
 
 if __name__ == "__main__":

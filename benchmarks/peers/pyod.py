@@ -1,7 +1,7 @@
-"""PyOD's detectors by its defaults, in its own environment: reads trials, writes scores.
+"""Detectors of PyOD with default settings, in their own environment.
 
-`python -m benchmarks.peers.pyod TRIALS SCORES`: both are ``.npz``; the trials hold ``train`` and
-``test``, the scores one array for each detector; higher is stranger.
+`python -m benchmarks.peers.pyod DATA SCORES` reads ``train`` and ``test`` from an ``.npz`` file and
+writes an ``.npz`` file with one array of scores per detector; higher is more anomalous.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pyod.models.knn import KNN
 from pyod.models.vae import VAE
 
 
-def main(trial: str, scores: str) -> None:
+def main(data: str, scores: str) -> None:
     torch.set_num_threads(1)
-    with np.load(trial) as given:
-        train, test = given["train"], given["test"]
+    with np.load(data) as arrays:
+        train, test = arrays["train"], arrays["test"]
     detectors = {"PyOD KNN": KNN(), "PyOD VAE": VAE(verbose=0)}
-    found = {name: one.fit(train).decision_function(test) for name, one in detectors.items()}
-    np.savez(scores, **{name: np.nan_to_num(score) for name, score in found.items()})
+    results = {name: d.fit(train).decision_function(test) for name, d in detectors.items()}
+    np.savez(scores, **{name: np.nan_to_num(score) for name, score in results.items()})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pythae, trained by its own `BaseTrainer` with the networks of the works."""
+"""Pythae, trained by its `BaseTrainer` with the networks of the tasks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from pythae.trainers.training_callbacks import TrainingCallback
 from torch import Tensor, nn
 
 from benchmarks.peers import nets
+from benchmarks.peers.tasks import LEARNING_RATE, Task
 from benchmarks.peers.trial import Clock, main
-from benchmarks.peers.works import LEARNING_RATE, Work
 
-FOREVER = 1_000_000
+MAX_EPOCHS = 1_000_000
 
 
 class Encoder(BaseEncoder):
-    """The trunk of the work with Pythae's two outputs."""
+    """The trunk of the task with the two outputs of Pythae."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.trunk = nets.trunk(work)
-        self.mean = nn.Linear(nets.features(work), work.latent)
-        self.logvar = nn.Linear(nets.features(work), work.latent)
+        self.trunk = nets.trunk(task)
+        self.mean = nn.Linear(nets.num_features(task), task.latent)
+        self.logvar = nn.Linear(nets.num_features(task), task.latent)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Return the mean and the log-variance under Pythae's names."""
@@ -38,41 +38,41 @@ class Encoder(BaseEncoder):
 
 
 class Decoder(BaseDecoder):
-    """The decoder of the work with Pythae's output."""
+    """The decoder of the task with the output of Pythae."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.net = nets.decoder(work)
+        self.net = nets.decoder(task)
 
     def forward(self, z: Tensor) -> ModelOutput:
         """Return the reconstruction under Pythae's name."""
         return ModelOutput(reconstruction=self.net(z))
 
 
-class Over(Exception):
-    """The trial is over: Pythae's trainer stops by epochs alone."""
+class TrialEnded(Exception):
+    """Raised to stop the trainer, which otherwise stops only after a number of epochs."""
 
 
 class Ticker(TrainingCallback):
-    """Ticks the clock after each step, the smaller last batch of an epoch included."""
+    """Calls the clock after each step, also for the smaller last batch of an epoch."""
 
-    def __init__(self, clock: Clock, work: Work, size: int) -> None:
+    def __init__(self, clock: Clock, task: Task, size: int) -> None:
         self.clock = clock
-        self.batch = work.batch
+        self.batch_size = task.batch_size
         self.size = size
-        self.seen = 0
+        self.position = 0
 
     def on_train_step_end(self, training_config: BaseTrainerConfig, **kwargs: object) -> None:
         """Count one batch."""
-        samples = min(self.batch, self.size - self.seen)
-        self.seen = (self.seen + samples) % self.size
+        samples = min(self.batch_size, self.size - self.position)
+        self.position = (self.position + samples) % self.size
         if self.clock.tick(samples):
-            raise Over
+            raise TrialEnded
 
 
-def build(work: Work) -> VAE:
-    config = VAEConfig(input_dim=work.shape, latent_dim=work.latent, reconstruction_loss=work.loss)
-    return VAE(config, encoder=Encoder(work), decoder=Decoder(work))
+def build(task: Task) -> VAE:
+    config = VAEConfig(input_dim=task.shape, latent_dim=task.latent, reconstruction_loss=task.loss)
+    return VAE(config, encoder=Encoder(task), decoder=Decoder(task))
 
 
 def dataset(x: Tensor) -> BaseDataset:
@@ -80,18 +80,18 @@ def dataset(x: Tensor) -> BaseDataset:
 
 
 def fit(
-    work: Work,
+    task: Task,
     model: VAE,
     x: Tensor,
     epochs: int,
     seed: int = 0,
     callbacks: Iterable[TrainingCallback] = (),
 ) -> None:
-    """Train with Pythae's own trainer, whose files go to a folder that is removed."""
+    """Train with Pythae's trainer, whose files are written to a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         config = BaseTrainerConfig(
             output_dir=folder,
-            per_device_train_batch_size=work.batch,
+            per_device_train_batch_size=task.batch_size,
             num_epochs=epochs,
             learning_rate=LEARNING_RATE,
             seed=seed,
@@ -106,32 +106,32 @@ class Pythae:
 
     name = "pythae"
 
-    def train(self, work: Work, x: Tensor, clock: Clock) -> int:
-        """Train until the clock is over; return the number of parameters."""
-        model = build(work)
-        with suppress(Over):
-            fit(work, model, x, FOREVER, callbacks=[Ticker(clock, work, len(x))])
+    def train(self, task: Task, x: Tensor, clock: Clock) -> int:
+        """Train until the clock ends the trial; return the parameter count."""
+        model = build(task)
+        with suppress(TrialEnded):
+            fit(task, model, x, MAX_EPOCHS, callbacks=[Ticker(clock, task, len(x))])
         return sum(p.numel() for p in model.parameters())
 
     def quality(
-        self, work: Work, x: Tensor, test: Tensor, epochs: int, seed: int
+        self, task: Task, x: Tensor, test: Tensor, epochs: int, seed: int
     ) -> tuple[float, float]:
-        """Train for some epochs; return distortion and rate of the test pictures, nats."""
+        """Train for some epochs; return reconstruction and KL of the test images in nats."""
         torch.manual_seed(seed)
-        model = build(work)
-        fit(work, model, x, epochs, seed)
-        return held_out(work, model, test)
+        model = build(task)
+        fit(task, model, x, epochs, seed)
+        return evaluate(task, model, test)
 
 
 @torch.no_grad()
-def held_out(work: Work, model: VAE, test: Tensor) -> tuple[float, float]:
+def evaluate(task: Task, model: VAE, test: Tensor) -> tuple[float, float]:
     model.eval()
-    distortion = rate = 0.0
-    for batch in (test.float() / 255).split(work.batch):
+    reconstruction = kl = 0.0
+    for batch in (test.float() / 255).split(task.batch_size):
         output = model(DatasetOutput(data=batch))
-        distortion += output.recon_loss.item() * len(batch)
-        rate += output.reg_loss.item() * len(batch)
-    return distortion / len(test), rate / len(test)
+        reconstruction += output.recon_loss.item() * len(batch)
+        kl += output.reg_loss.item() * len(batch)
+    return reconstruction / len(test), kl / len(test)
 
 
 if __name__ == "__main__":

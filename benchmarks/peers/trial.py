@@ -1,4 +1,4 @@
-"""One trial of one system: the command line, the clock, and the one line of JSON that it prints."""
+"""One trial of one system: its command line, its clock, and the line of JSON that it prints."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from benchmarks.peers.works import WORKS, Work, pictures, test_pictures
-
-__all__ = ["Clock", "System", "main"]
+from benchmarks.peers.tasks import TASKS, Task, test_images, train_images
 
 
 @dataclass
 class Clock:
-    """Counts the pictures that were trained on, and leaves the start and the warm-up out.
+    """Counts trained images per time, without the start and the warm-up.
 
-    A system calls `tick` after each step (or after several) and stops when it returns true.
+    A system calls `tick` after each step, or after several steps, and stops when it returns True.
     """
 
     seconds: float
     warmup: float
-    born: float = field(default_factory=perf_counter)
+    created: float = field(default_factory=perf_counter)
     first: float | None = None
     begin: float | None = None
     end: float = 0.0
     samples: int = 0
 
     def tick(self, samples: int) -> bool:
-        """Count the pictures since the last call; return whether the trial is over."""
+        """Count the images since the last call; return whether the trial has ended."""
         self.end = perf_counter()
         if self.begin is not None:
             self.samples += samples
@@ -51,51 +49,51 @@ class Clock:
     @property
     def startup(self) -> float:
         """The seconds from the start of the training to the end of its first step."""
-        return (self.first or self.end) - self.born
+        return (self.first or self.end) - self.created
 
 
 class System(Protocol):
-    """What each system states: its name, how it trains, and how good it becomes."""
+    """What a system implements: its name, its training, and its quality after training."""
 
     name: str
 
-    def train(self, work: Work, x: Tensor, clock: Clock) -> int:
-        """Train on uint8 pictures until `clock.tick(samples)` is true; return the parameters."""
+    def train(self, task: Task, x: Tensor, clock: Clock) -> int:
+        """Train on uint8 images until `clock.tick(samples)` is True; return the parameter count."""
         ...
 
     def quality(
-        self, work: Work, x: Tensor, test: Tensor, epochs: int, seed: int
+        self, task: Task, x: Tensor, test: Tensor, epochs: int, seed: int
     ) -> tuple[float, float]:
-        """Train for some epochs; return the distortion and the rate of the test pictures, nats."""
+        """Train for some epochs; return reconstruction and KL of the test images in nats."""
         ...
 
 
 def main(system: System) -> None:
-    """Run one trial and print its line."""
-    wanted = arguments()
-    torch.set_num_threads(wanted.threads)
-    measure = quality if wanted.epochs else speed
-    common = {"system": system.name, "work": wanted.work, "threads": torch.get_num_threads()}
-    line = common | measure(system, WORKS[wanted.work], wanted) | {"torch": torch.__version__}
+    """Run one trial and print its line of JSON."""
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    measure = measure_quality if args.epochs else measure_speed
+    common = {"system": system.name, "task": args.task, "threads": torch.get_num_threads()}
+    line = common | measure(system, TASKS[args.task], args) | {"torch": torch.__version__}
     sys.stdout.write(json.dumps(line) + "\n")
 
 
-def arguments() -> argparse.Namespace:
-    asks = argparse.ArgumentParser(description="One trial of one system; prints a line of JSON.")
-    asks.add_argument("--data", type=Path, required=True, help="the MNIST npz")
-    asks.add_argument("--work", choices=WORKS, required=True)
-    asks.add_argument("--seconds", type=float, default=8.0)
-    asks.add_argument("--warmup", type=float, default=2.0)
-    asks.add_argument("--threads", type=int, default=2)
-    asks.add_argument("--epochs", type=int, default=0, help="measure the quality, not the speed")
-    asks.add_argument("--seed", type=int, default=0)
-    return asks.parse_args()
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run one trial of one system; print JSON.")
+    parser.add_argument("--data", type=Path, required=True, help="the .npz file of MNIST")
+    parser.add_argument("--task", choices=TASKS, required=True)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--warmup", type=float, default=2.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=0, help="measure quality instead of speed")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
 
 
-def speed(system: System, work: Work, wanted: argparse.Namespace) -> dict[str, float]:
-    x = pictures(work, wanted.data)
-    clock = Clock(wanted.seconds, wanted.warmup)
-    parameters = system.train(work, x, clock)
+def measure_speed(system: System, task: Task, args: argparse.Namespace) -> dict[str, float]:
+    x = train_images(task, args.data)
+    clock = Clock(args.seconds, args.warmup)
+    parameters = system.train(task, x, clock)
     return {
         "samples_per_second": round(clock.samples / clock.elapsed, 1),
         "seconds": round(clock.elapsed, 3),
@@ -104,15 +102,15 @@ def speed(system: System, work: Work, wanted: argparse.Namespace) -> dict[str, f
     }
 
 
-def quality(system: System, work: Work, wanted: argparse.Namespace) -> dict[str, float]:
-    x, test = pictures(work, wanted.data), test_pictures(work, wanted.data)
-    began = perf_counter()
-    distortion, rate = system.quality(work, x, test, wanted.epochs, wanted.seed)
+def measure_quality(system: System, task: Task, args: argparse.Namespace) -> dict[str, float]:
+    x, test = train_images(task, args.data), test_images(task, args.data)
+    begin = perf_counter()
+    reconstruction, kl = system.quality(task, x, test, args.epochs, args.seed)
     return {
-        "epochs": wanted.epochs,
-        "seed": wanted.seed,
-        "seconds": round(perf_counter() - began, 3),
-        "reconstruction": round(distortion, 3),
-        "rate": round(rate, 3),
-        "negative_elbo": round(distortion + rate, 3),
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "seconds": round(perf_counter() - begin, 3),
+        "reconstruction": round(reconstruction, 3),
+        "kl": round(kl, 3),
+        "negative_elbo": round(reconstruction + kl, 3),
     }

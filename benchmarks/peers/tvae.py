@@ -1,8 +1,8 @@
-"""CTGAN's TVAE by its defaults, in its own environment: reads a table, writes one that it made.
+"""TVAE of CTGAN with default settings, in its own environment.
 
-`python -m benchmarks.peers.tvae TABLE MADE EPOCHS SEED` prints JSON: the epochs and the processor
-seconds of the fit. Both tables are ``.csv``. TVAE knows no missing cells: here one is a word of its
-own.
+`python -m benchmarks.peers.tvae TABLE GENERATED EPOCHS SEED` reads a ``.csv`` file, writes a
+generated one, and prints the epochs and the CPU seconds of the training as JSON. TVAE does not
+support missing cells: here they are a level of their column.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ctgan import TVAE
 MISSING = "missing"
 
 
-def main(table: str, made: str, epochs: str, seed: str) -> None:
+def main(table: str, generated: str, epochs: str, seed: str) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(int(seed))
-    np.random.seed(int(seed))  # TVAE draws from it
-    given = pd.read_csv(table, keep_default_na=False, na_values=[""])
-    words = [name for name in given if given[name].dtype == object]
-    given[words] = given[words].fillna(MISSING)
-    begun = time.process_time()
+    np.random.seed(int(seed))  # TVAE uses the global generator
+    rows = pd.read_csv(table, keep_default_na=False, na_values=[""])
+    text = [name for name in rows if rows[name].dtype == object]
+    rows[text] = rows[text].fillna(MISSING)
+    begin = time.process_time()
     model = TVAE(epochs=int(epochs), enable_gpu=False)
-    model.fit(given, words)
-    seconds = time.process_time() - begun
-    drawn = model.sample(len(given))
-    drawn[words] = drawn[words].replace(MISSING, np.nan)
-    drawn.to_csv(made, index=False)
+    model.fit(rows, text)
+    seconds = time.process_time() - begin
+    samples = model.sample(len(rows))
+    samples[text] = samples[text].replace(MISSING, np.nan)
+    samples.to_csv(generated, index=False)
     print(json.dumps({"epochs": int(epochs), "seconds": seconds}))
 
 

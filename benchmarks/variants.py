@@ -1,0 +1,303 @@
+"""Compare variants of VAEs by what they improve: ``python -m benchmarks.variants NAME ...``.
+
+Each experiment compares variants of one kind in longer trainings than `benchmarks.zoo`, on one
+thread unless stated otherwise.
+
+Results are saved in ``benchmarks/results/variants.json`` as they are computed; ``python -m
+benchmarks.variants page`` writes the page from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmarks.records import RESULTS, description, load, metrics_table, save, write_page
+from benchmarks.training import ELBO, frechet_distance, load_dataset, train_model
+from varied import functional
+from varied.data import split
+from varied.evaluate.disentanglement import mig
+from varied.evaluate.frechet import sharpness
+from varied.seeding import seeded
+from varied.spec import Plan
+
+FACES = "faces"
+
+
+def plan(**values: Any) -> Plan:
+    return Plan(**({"threads": 1, "compile": "no", "batch_size": 256, "lr": 2e-3} | values))
+
+
+def length(args: argparse.Namespace, minutes: float) -> dict[str, float]:
+    """Return the length of a training: the epochs from the command line, or else minutes."""
+    return {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes or minutes}
+
+
+def record(experiment: str, name: str, result: dict[str, Any]) -> None:
+    save("variants", f"{experiment}/{name}", result)
+    print(experiment, name, json.dumps(result), flush=True)
+
+
+# Importance weighting, with one stochastic layer as in the paper
+
+
+TANH = {"name": "mlp", "width": 200, "depth": 2, "activation": "tanh"}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A training with one bound; it continues from the weights of the phase ``start``."""
+
+    samples: int
+    epochs: float
+    lr: float
+    batch_size: int
+    start: int | None = None
+    lr_schedule: str = "cosine"
+    threads: int = 1
+    n_kept: int = 0
+
+    @property
+    def objective(self) -> dict[str, Any]:
+        """The ELBO for one sample, else the IWAE bound."""
+        if self.samples == 1:
+            return ELBO
+        bound = {"name": "iwae", "samples": self.samples, "gradient_estimator": "dreg"}
+        return bound | {"n_kept": self.n_kept}
+
+    def plan(self, scale: float) -> Plan:
+        """Return the training plan, with the epochs multiplied by ``scale``."""
+        return plan(
+            batch_size=self.batch_size,
+            lr=self.lr,
+            epochs=self.epochs * scale,
+            lr_schedule=self.lr_schedule,
+            threads=self.threads,
+            compile="yes",
+        )
+
+
+#: A step with 50 samples takes as long as ten steps with one, so K = 50 continues from K = 5.
+PHASES = (
+    Phase(1, 1200, 2e-3, 100),
+    Phase(5, 560, 3e-3, 250, lr_schedule="none", threads=2),
+    Phase(5, 900, 3e-3, 250, start=1),
+    Phase(50, 195, 2e-3, 100, start=1, n_kept=5),
+)
+
+
+def iwae(args: argparse.Namespace) -> None:
+    """IWAE with 1, 5 and 50 samples, on the network of the paper; log p(x) from 5,000 samples.
+
+    K = 5 and K = 50 share 560 epochs with K = 5 at a constant learning rate (on two threads). Then
+    the learning rate decays, and K = 50 backpropagates through 5 samples, selected by their
+    weights. The encoder uses the doubly reparameterized gradient. Seconds are those of the last
+    phase.
+    """
+    data, weights = load_dataset("mnist", with_validation=True), dict[int, Any]()
+    for index, phase in enumerate(PHASES):
+        file = args.weights and args.weights / f"iwae-{index}.safetensors"
+        if file and file.exists():
+            weights[index] = load_file(file)
+            continue
+        if args.only and str(phase.samples) not in args.only:
+            continue
+        scale = args.epochs or 1
+        start = None if phase.start is None else weights[phase.start]
+        trained = train_model(
+            data, phase.plan(scale), start=start, net=TANH, latent=50, objective=phase.objective
+        )
+        weights[index] = trained.model.state_dict()
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            save_file(weights[index], file)
+        print(phase, trained.seconds, flush=True)
+        if phase.lr_schedule == "none":  # an intermediate phase
+            continue
+        before = 0 if phase.start is None else PHASES[phase.start].epochs
+        epochs = (phase.epochs + before) * scale
+        result = trained.metrics(samples=5000, limit=args.limit)
+        record("iwae", str(phase.samples), result | {"epochs": epochs})
+
+
+def ladder(args: argparse.Namespace) -> None:
+    """Five levels of latent variables against one, with no more parameters and equal epochs."""
+    data, epochs = load_dataset("mnist"), args.epochs or 16
+    architecture = {"name": "ladder", "levels": 5, "hidden_size": 160}
+    for name, lr, parts in (
+        ("vae", 4e-3, {"latent": 32}),
+        ("ladder", 3e-3, {"latent": 16, "architecture": architecture}),
+    ):
+        trained = train_model(data, plan(epochs=epochs, lr=lr), **parts)
+        record("ladder", name, trained.metrics(samples=200, limit=2000))
+
+
+def densities(args: argparse.Namespace) -> None:
+    """Learned priors and posteriors against the defaults, with equal networks and epochs."""
+    data, epochs = load_dataset("mnist"), args.epochs or 40
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {},
+        "vamp-vae": {"prior": "vamp"},
+        "flow-prior-vae": {"prior": "flow"},
+        "iaf-vae": {"posterior": "iaf"},
+        "gaussian-mixture-vae": {"prior": "learned-gmm"},
+    }
+    for name in args.only or variants:
+        trained = train_model(data, plan(epochs=epochs, lr=4e-3), latent=32, **variants[name])
+        record("densities", name, trained.metrics(samples=200, limit=2000))
+
+
+def samples(args: argparse.Namespace) -> None:
+    """Fréchet distance of samples from test digits, for discrete codes, WAE, RAE and VAE.
+
+    Models with a codebook have a convolutional network, and their prior takes additional time.
+    ``vae-long`` therefore has 13 times the epochs of ``vae``, which takes about as long;
+    ``vq-vae-long`` fits its prior for 11 minutes.
+    """
+    data = load_dataset("mnist")
+    codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
+    rae = {"latent": 16, "posterior": "deterministic", "prior": "gmm"}
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {"latent": 32},
+        "vae-long": {"latent": 32},
+        "vq-vae": codes | {"posterior": "vq"},
+        "vq-vae-long": codes | {"posterior": "vq", "prior_minutes": 11},
+        "fsq-vae": codes | {"posterior": "fsq"},
+        "simvq-vae": codes | {"posterior": "simvq"},
+        "wae-mmd": {"latent": 16, "posterior": "deterministic", "objective": "wae-mmd"},
+        "rae-l2": rae | {"objective": {"name": "rae", "regularizer": "l2"}},
+        "rae-gp": rae | {"objective": {"name": "rae", "regularizer": "gp"}},
+        "flow-matching-vae": {
+            "latent": 32,
+            "prior": "flow-matching",
+            "objective": {"name": "elbo", "beta": 0.5},
+        },
+    }
+    real = data.model_input("test", 10_000)
+    for name in args.only or variants:
+        factor = 13 if name == "vae-long" else 1
+        duration = {key: factor * value for key, value in length(args, 3).items()}
+        trained = train_model(data, plan(**duration), **variants[name])
+        result = trained.metrics(limit=2000)
+        with seeded(0, "draws"):
+            binary = torch.bernoulli(trained.samples(10_000))
+        result["frechet"] = frechet_distance(binary, real)
+        trained.save_samples(RESULTS / "samples" / f"{name}.png")
+        record("samples", name, result)
+
+
+def faces(args: argparse.Namespace) -> None:
+    """Codebook usage, and sharpness with a discriminator, on faces of 64 x 64.
+
+    The models of pixels upsample by nearest neighbors: transposed convolutions leave a checkerboard
+    pattern in faces, which the variance of the Laplacian counts as sharpness. Their batch size is
+    16. In ``vae-gan-strong`` the feature weight is 10 times and the adversarial weight 5 times the
+    default: reconstructions are sharper, but mouths are distorted in samples.
+    """
+    data = load_dataset(args.faces)
+    likelihood = {"likelihood": "discretized-logistic"}
+    codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
+    pixels = {"latent": 64, "net": {"name": "conv", "upsample": "nearest"}}
+    strong = {"name": "vae-gan", "feature_weight": 1.0, "adv_weight": 0.5}
+    variants: dict[str, dict[str, Any]] = {
+        "vae": pixels,
+        "vae-gan": pixels | {"objective": "vae-gan"},
+        "vae-gan-strong": pixels | {"objective": strong},
+        "patchgan-vae": pixels | {"objective": "patchgan"},
+        "vq-vae": codes | {"posterior": "vq"},
+        "fsq-vae": codes | {"posterior": "fsq"},
+        "simvq-vae": codes | {"posterior": "simvq"},
+    }
+    x = data.model_input("test", 400)
+    for name in args.only or variants:
+        batch_size = 64 if "posterior" in variants[name] else 16
+        duration = plan(**length(args, 6), batch_size=batch_size, lr=1e-3)
+        trained = train_model(data, duration, **variants[name], **likelihood)
+        reconstructions = functional.reconstruct(trained.model, x)
+        result = trained.metrics() | {
+            "sharpness": sharpness(reconstructions).value,
+            "data_sharpness": sharpness(x).value,
+            "mse": float((reconstructions - x).square().mean()),
+        }
+        record("faces", name, result)
+
+
+def factors(args: argparse.Namespace) -> None:
+    """Mutual information gap on sprites with known factors, over three seeds."""
+    data = load_dataset("sprites")
+    dip_vae: dict[str, Any] = {"name": "dip-vae"}
+    variants: dict[str, dict[str, Any]] = {
+        "vae": {},
+        "beta-vae": {"objective": {"name": "elbo", "beta": 4.0}},
+        "beta-tc-vae": {"objective": "beta-tc-vae"},
+        "factor-vae": {"objective": "factor-vae"},
+        "dip-vae-i": {"objective": dip_vae | {"variant": "i", "lambda_od": 50, "lambda_d": 5}},
+        "dip-vae-ii": {"objective": dip_vae | {"variant": "ii", "lambda_od": 200, "lambda_d": 200}},
+    }
+    labels = data.items.labels[split(data.items, seed=0).train[:10_000]]
+    parts = {"net": {"name": "conv", "width": 8}, "latent": 10}
+    for name in args.only or variants:
+        gaps = []
+        for seed in range(args.seeds):
+            duration = plan(**length(args, 2), batch_size=64, lr=1e-3, seed=seed)
+            trained = train_model(data, duration, **(parts | variants[name]))
+            codes = functional.embed(
+                trained.model, data.codec.load, data.batches("train", 10_000)()
+            )
+            gaps.append(mig(codes, labels).value)
+            print(name, seed, gaps[-1], flush=True)
+        std = statistics.stdev(gaps) if len(gaps) > 1 else None
+        scores = {"mig": statistics.mean(gaps), "mig_std": std, "mig_by_seed": gaps}
+        record("factors", name, trained.metrics(limit=2000) | scores)
+
+
+EXPERIMENTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "iwae": iwae,
+    "ladder": ladder,
+    "densities": densities,
+    "samples": samples,
+    "faces": faces,
+    "factors": factors,
+}
+
+
+def page() -> None:
+    """Write the page from all saved results."""
+    results = load("variants")
+    lines = ["# Variants compared", "", description(__doc__), ""]
+    for name, experiment in EXPERIMENTS.items():
+        rows = {k.partition("/")[2]: v for k, v in results.items() if k.startswith(f"{name}/")}
+        if rows:
+            about = (inspect.getdoc(experiment) or "").replace("``", "`")
+            lines += [f"## {name}", "", about, "", *metrics_table(rows), ""]
+    write_page("variants", lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, "page"])
+    parser.add_argument("--only", nargs="+", help="train only these variants")
+    parser.add_argument("--minutes", type=float, help="minutes per training")
+    parser.add_argument("--epochs", type=float, help="epochs per training")
+    parser.add_argument("--limit", type=int, help="maximum number of test rows")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--weights", type=Path, help="a folder for the weights, to resume iwae")
+    parser.add_argument("--faces", default=FACES, help="a folder of faces")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in args.names:
+        page() if name == "page" else EXPERIMENTS[name](args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
