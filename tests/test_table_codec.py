@@ -78,34 +78,34 @@ def test_the_kind_of_each_column_is_inferred():
 
 
 def test_decoding_inverts_encoding():
-    items = people()
-    codec = fit_codec(items)
-    decoded = codec.decode(codec.encode(items))
-    assert list(decoded.columns) == list(items.x.columns)
+    data = people()
+    codec = fit_codec(data)
+    decoded = codec.decode(codec.encode(data))
+    assert list(decoded.columns) == list(data.x.columns)
     ignored = ["id", "note"]
-    for name in items.x.columns.drop(ignored):
-        pd.testing.assert_series_equal(decoded[name], items.x[name], check_exact=name != "pay")
+    for name in data.x.columns.drop(ignored):
+        pd.testing.assert_series_equal(decoded[name], data.x[name], check_exact=name != "pay")
     assert decoded[ignored].isna().all(axis=None)
 
 
 def test_missing_cells_are_zero_in_an_encoded_row():
-    items = people()
-    codec = fit_codec(items)
-    x = codec.encode(items)
+    data = people()
+    codec = fit_codec(data)
+    x = codec.encode(data)
     names = [column.name for column in codec.learned]
     for i, name in enumerate(names):
-        is_missing = torch.tensor(items.x[name].isna().to_numpy())
+        is_missing = torch.tensor(data.x[name].isna().to_numpy())
         assert torch.equal(x[:, i] == 0, is_missing)
-    is_missing = torch.tensor(items.x["height"].isna().to_numpy())
-    score = x[:, len(names) + codec.layout.numbers.index(names.index("height"))]
+    is_missing = torch.tensor(data.x["height"].isna().to_numpy())
+    score = x[:, len(names) + codec.layout.number_columns.index(names.index("height"))]
     assert not score[is_missing].any()
     assert score[~is_missing].std() > 0.5
 
 
 def test_scores_are_normal_for_any_distribution():
     v = np.random.default_rng(0).lognormal(3, 2, 5000)
-    items = table(v=pd.Series(v))
-    score = fit_codec(items).encode(items)[:, 1]
+    data = table(v=pd.Series(v))
+    score = fit_codec(data).encode(data)[:, 1]
     assert score.mean().abs() < 0.02
     assert score.std() == pytest.approx(1, abs=0.03)
     assert torch.equal(score.argsort(), torch.from_numpy(v).argsort())
@@ -121,8 +121,8 @@ def test_scores_extrapolate_and_decoded_values_stay_in_range():
 
 
 def test_decoded_numbers_keep_integers_and_decimals():
-    items = table(n=integers(np.arange(50) ** 2), price=pd.Series(np.arange(50) * 1.25 + 0.5))
-    codec = fit_codec(items)
+    data = table(n=integers(np.arange(50) ** 2), price=pd.Series(np.arange(50) * 1.25 + 0.5))
+    codec = fit_codec(data)
     torch.manual_seed(0)
     x = torch.cat([torch.ones(200, 2), torch.randn(200, 2)], 1)
     samples = codec.decode(x)
@@ -133,40 +133,40 @@ def test_decoded_numbers_keep_integers_and_decimals():
 
 def test_rare_levels_share_a_category():
     levels = text([f"w{int(k)}" for k in np.random.default_rng(0).geometric(0.004, 6000)])
-    items = table(word=levels, other=text(["a", "b"] * 3000))
-    codec = fit_codec(items)
+    data = table(word=levels, other=text(["a", "b"] * 3000))
+    codec = fit_codec(data)
     column = codec.columns[0]
     assert len(column.levels) == 255
     assert any("word: the 255 most frequent levels" in note for note in codec.notes)
-    decoded = codec.decode(codec.encode(items))["word"]
+    decoded = codec.decode(codec.encode(data))["word"]
     is_rare = levels.isin(column.rare)
     assert set(decoded[is_rare]) <= set(column.rare)
     assert (decoded[~is_rare] == levels[~is_rare]).all()
 
 
 def test_unseen_levels_are_missing_and_noted():
-    items = people()
-    codec = fit_codec(items)
-    other = items.take(range(3))
+    data = people()
+    codec = fit_codec(data)
+    other = data.take(range(3))
     other.x["town"] = text(["Ulm", "Atlantis", None])
     assert codec.encode(other)[:, 2].tolist() == [1, 0, 0]
-    assert np.argwhere(codec.unseen_mask(other)).tolist() == [[1, 2]]
-    assert codec.unseen_level_notes(other) == [
+    assert np.argwhere(codec.unseen(other)).tolist() == [[1, 2]]
+    assert codec.describe_unseen(other) == [
         "town has levels that are not in the training rows: 'Atlantis'."
     ]
 
 
 def test_column_types_override_inference():
-    items = people()
+    data = people()
     types = {"stars": "number", "age": "category", "town": "ignore"}
-    codec = TableCodec.fit(items, column_types=types)
+    codec = TableCodec.fit(data, column_types=types)
     assert {name: kinds(codec)[name] for name in types} == {
         "stars": "whole number",
         "age": "category",
         "town": "ignored by the user",
     }
-    decoded = codec.decode(codec.encode(items))
-    assert (decoded["age"] == items.x["age"]).all()
+    decoded = codec.decode(codec.encode(data))
+    assert (decoded["age"] == data.x["age"]).all()
 
 
 def test_a_codec_is_restored_from_json():
@@ -220,10 +220,10 @@ def test_a_table_without_a_column_to_learn_is_refused():
 
 
 def test_the_digest_depends_on_every_cell():
-    items, changed = people(), people()
-    assert items.digest() == people().digest()
+    data, changed = people(), people()
+    assert data.digest() == people().digest()
     changed.x.loc[3, "town"] = "Wien"
-    assert items.digest() != changed.digest()
+    assert data.digest() != changed.digest()
 
 
 CELLS = {
@@ -246,18 +246,18 @@ def random_tables(draw) -> RawData:
 
 @settings(max_examples=150, deadline=None)
 @given(random_tables())
-def test_any_table_is_encoded_as_finite_numbers_or_refused(items):
+def test_any_table_is_encoded_as_finite_numbers_or_refused(data):
     try:
-        codec = fit_codec(items)
+        codec = fit_codec(data)
     except VariedError as error:
         assert "no column to learn from" in str(error)
         return
-    x = codec.encode(items)
+    x = codec.encode(data)
     assert x.isfinite().all()
-    assert x.shape == (len(items), *codec.shape)
+    assert x.shape == (len(data), *codec.shape)
     decoded = codec.decode(x)
     for column in codec.learned:
         assert str(decoded[column.name].dtype) == column.dtype
-        assert (decoded[column.name].isna() == items.x[column.name].isna()).all()
+        assert (decoded[column.name].isna() == data.x[column.name].isna()).all()
         if column.kind in ("category", "yes/no"):
-            pd.testing.assert_series_equal(decoded[column.name], items.x[column.name])
+            pd.testing.assert_series_equal(decoded[column.name], data.x[column.name])
