@@ -93,8 +93,8 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     infos = archive.infolist()
     if len(infos) > _MAX_FILES or sum(i.file_size for i in infos) > _MAX_TOTAL_BYTES:
         raise VariedError(
-            f"{path.name} unpacks to more than {_MAX_FILES:,} files or {_MAX_TOTAL_BYTES >> 30} GiB: "
-            "split it, or unpack it and give the folder."
+            f"{path.name} unpacks to more than {_MAX_FILES:,} files, or more than "
+            f"{_MAX_TOTAL_BYTES >> 30} GiB: split it, or unpack it and give the folder."
         )
     listing, names = Listing(), set[str]()
     for info in infos:
@@ -164,8 +164,8 @@ def _refuse_file(path: Path) -> str:
 def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
     """Return why a file of a zip file is not read, or an empty string."""
     name = info.orig_filename  # zipfile truncates and corrects `filename`
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:
         return "its name leads out of the zip file"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "it is a link"
