@@ -165,10 +165,8 @@ def import_parts(source: str | Path) -> ModuleType:
     """
     path = Path(source)
     try:
-        if path.suffix == ".py":
-            module = _run_file(path)
-        else:
-            module = importlib.import_module(str(source))
+        is_file = path.suffix == ".py"
+        module = _run_file(path) if is_file else importlib.import_module(str(source))
     except VariedError:
         raise
     except ModuleNotFoundError as error:
@@ -186,16 +184,13 @@ def import_parts(source: str | Path) -> ModuleType:
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise VariedError(f"There is no file {path}: give the path of a Python file.")
-    known = sys.modules.get(path.stem)
-    if (
-        known is not None
-        and Path(getattr(known, "__file__", None) or "").resolve() == path.resolve()
-    ):
-        return known
-    if known is not None:
-        raise VariedError(f"A module named '{path.stem}' is loaded already: rename {path}.")
+    if (loaded := sys.modules.get(path.stem)) is not None:
+        if Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
+            return loaded
+        raise VariedError(f"A module named '{path.stem}' is already loaded: rename {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, "a file that ends in .py"
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

@@ -141,7 +141,7 @@ class ContextCodec:
         return labels
 
     def proportional(self, n: int) -> Tensor:
-        """Return contexts with the frequencies of the training rows, shuffled, with shape (n, F)."""
+        """Return shuffled contexts with the class frequencies of the training rows, (n, F)."""
         cumulative = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
         quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
         indices = torch.searchsorted(cumulative, quantiles)
@@ -195,7 +195,8 @@ class ContextCodec:
             numbers = np.repeat(numbers, self.size, axis=1)
         if numbers.ndim != 2 or numbers.shape[1] != self.size or np.isinf(numbers).any():
             raise VariedError(
-                f"The context must be {self.size} finite numbers per row, not shape {numbers.shape}."
+                f"The context must be {self.size} finite numbers per row, not of shape "
+                f"{numbers.shape}."
             )
         c = (numbers - np.array(self.mean)) / np.array(self.scale)
         return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))

@@ -191,8 +191,8 @@ def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
         pixels = _mask_pixels(mask, size)
     if not pixels.any() or pixels.all():
         raise VariedError(
-            f"The mask covers {pixels.sum()} of {pixels.size} pixels; give one that covers a part of "
-            f"the images, which are {size[1]} wide and {size[0]} high."
+            f"The mask covers {pixels.sum()} of {pixels.size} pixels: give one that covers a part "
+            f"of the images, which are {size[1]} pixels wide and {size[0]} high."
         )
     return pixels
 

@@ -117,8 +117,8 @@ def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
         return np.array([index[word] for word in words], dtype=np.int64), names
     except KeyError as error:
         raise VariedError(
-            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add it "
-            "to the classes, or leave the classes out."
+            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add "
+            "it to the classes, or leave the classes out."
         ) from error
 
 

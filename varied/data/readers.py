@@ -30,7 +30,7 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".arff", ".sas7bdat
 _SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 #: Readers of files that may hold any kind of data.
-_READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz, ".zip": read_zip}
+_READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz}
 
 
 def read(

@@ -176,4 +176,4 @@ def _check_domain(x: Array, domain: str) -> None:
 
 def _constant_features(columns: npt.NDArray[np.intp]) -> str:
     listed = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
-    return f"{len(columns)} features are constant in the training rows: {listed}."
+    return f"Features that are constant in the training rows ({len(columns)}): {listed}."

@@ -118,8 +118,8 @@ class Codec(ABC):
         if len(shapes) > 1:
             first, second = sorted(shapes)[:2]
             raise VariedError(
-                f"The {cls.noun} have different shapes, such as {first} and {second}: bring them to "
-                "one shape."
+                f"The {cls.noun} have different shapes, such as {first} and {second}: bring them "
+                "to one shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
 

@@ -124,7 +124,7 @@ class ImageCodec(Codec):
 
     @property
     def domain(self) -> str:  # type: ignore[override]
-        """ "uint8", or "binary" if the images are binarized."""
+        """The values of the pixels: "uint8", or "binary" if they are binarized."""
         return "binary" if self.is_lossy else "uint8"
 
     @property
@@ -165,7 +165,7 @@ class ImageCodec(Codec):
         return stored.to(torch.float32) / 255
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
-        """Return uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; values are clipped to [0, 1]."""
+        """Return uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, clipped to the valid range."""
         x = _to_uint8(torch.nan_to_num(x.detach().float())).cpu()
         return (x[:, 0] if self.shape[0] == 1 else x.permute(0, 2, 3, 1)).contiguous().numpy()
 
