@@ -98,7 +98,7 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
         )
     listing, names = Listing(), set[str]()
     for info in infos:
-        if not info.is_dir():
+        if info.filename and not info.is_dir():
             member = Member(_printable(info.filename), _unpacker(archive, info))
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
