@@ -175,5 +175,5 @@ def _check_domain(x: Array, domain: str) -> None:
 
 
 def _constant_features(columns: npt.NDArray[np.intp]) -> str:
-    listed = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
-    return f"Features that are constant in the training rows ({len(columns)}): {listed}."
+    more = f" and {len(columns) - 5:,} more" if len(columns) > 5 else ""
+    return f"Constant features in the training rows: {', '.join(map(str, columns[:5]))}{more}."
