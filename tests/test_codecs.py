@@ -174,6 +174,15 @@ def test_unsuitable_images_are_refused(x, message):
         GRAY_CODEC.encode(x)
 
 
+@pytest.mark.parametrize("x", [rng.random((20, 8, 12)), np.zeros((20, 8, 12), np.uint8)])
+def test_images_read_as_arrays_are_encoded_by_a_codec_of_images(x):
+    data = read(x, **GRAY_CODEC.reading_options)
+    assert data.kind == "array"
+    np.testing.assert_array_equal(GRAY_CODEC.encode(data)[:, 0], np.round(data.x[:, 0] * 255))
+    with pytest.raises(VariedError, match="array data has no option 'image_size'"):
+        read(x, image_size=9)
+
+
 def test_reading_options_bring_other_images_to_the_size():
     assert GRAY_CODEC.size == (8, 12)
     assert GRAY_CODEC.reading_options == {"image_size": (8, 12)}
