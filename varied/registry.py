@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,6 +121,7 @@ def origin_of(part: Any) -> Origin:
     return Origin(module, _version(package))
 
 
+@cache
 def _version(package: str) -> str:
     providers = importlib.metadata.packages_distributions().get(package, [package])
     try:
