@@ -368,7 +368,10 @@ def _validated(axis: str, part: Part) -> Part:
 
 def axes_with_setting(spec: Spec, setting: str) -> list[str]:
     """Return the axes (or "plan") of a spec whose part has a setting of that name."""
-    axes = [a for a, part in spec.parts.items() if setting in settings(part.builder(a))]
+    parts = spec.parts
+    if parts.keys() >= SIDES.keys():
+        del parts["net"]  # which is not used then
+    axes = [a for a, part in parts.items() if setting in settings(part.builder(a))]
     return axes + (["plan"] if setting in settings(Plan) else [])
 
 
