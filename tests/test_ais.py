@@ -30,7 +30,7 @@ FEW = {"chains": 2, "steps": 4, "leapfrog_steps": 2}
 
 def build_model(shape=(SIZE,), **axes):
     default = {"net": {"name": "mlp", "width": 16, "depth": 1}, "latent": 2, "plan": Plan()}
-    return compose(Spec.of(**(default | axes)), shape)[0]
+    return compose(Spec.parse(**(default | axes)), shape)[0]
 
 
 def binary(*shape):

@@ -42,7 +42,7 @@ def test_scores_match_scikit_learn(seed, classes):
     assert result.accuracy.value == pytest.approx(accuracy, abs=1e-12)
     brier = classes * metrics.mean_squared_error(np.eye(classes)[labels], p)
     assert result.brier.value == pytest.approx(brier, abs=1e-12)
-    if classes == 2:  # the sum over both classes is twice the score of one
+    if classes == 2:  # the sum over both classes is twice the score of ones
         assert brier == pytest.approx(2 * metrics.brier_score_loss(labels, p[:, 1]))
 
 
@@ -178,7 +178,7 @@ P, LABELS = simulate(0, n=5)
         (np.where(np.arange(5)[:, None] == 3, np.nan, P), LABELS, {}, "Row 3 .* contains NaN"),
         (2 * P, LABELS, {}, "5 such rows"),
         (P[:, 0], LABELS, {}, r"shape \(5,\)"),
-        (P[:, :1] * 0 + 1, LABELS, {}, "one column of probabilities"),
+        (P[:, :1] * 0 + 1, LABELS, {}, "ones column of probabilities"),
         (P[:4], LABELS, {}, "4 rows of probabilities and 5 labels"),
         (P, np.array([0, 1, 2, 4, 0]), {}, "Row 3 has class 4, .* classes 0 to 3"),
         (P, np.array([0, -1, 2, 3, 0]), {}, "Row 1 has class -1"),
@@ -208,18 +208,18 @@ def test_coverage_with_its_interval_and_misses():
 
 
 def test_ends_belong_to_the_interval_and_may_be_infinite():
-    zero, one = torch.zeros(3), torch.ones(3)
-    assert coverage(zero, one, torch.tensor([0.0, 1.0, 0.5])).coverage.value == 1
+    zero, ones = torch.zeros(3), torch.ones(3)
+    assert coverage(zero, ones, torch.tensor([0.0, 1.0, 0.5])).coverage.value == 1
     assert coverage(zero, zero, zero).coverage.value == 1
-    result = coverage(-one / 0, one, torch.tensor([-1e9, 1.0, 1.1]))
+    result = coverage(-ones / 0, ones, torch.tensor([-1e9, 1.0, 1.1]))
     assert result.coverage.value == pytest.approx(2 / 3) and result.width == math.inf
 
 
 def test_interval_without_hits_or_misses():
-    zero, one = torch.zeros(3), torch.ones(3)
-    none = coverage(zero, one, 5 * one, confidence=0.9)
+    zero, ones = torch.zeros(3), torch.ones(3)
+    none = coverage(zero, ones, 5 * ones, confidence=0.9)
     assert (none.ci_low, none.ci_high) == pytest.approx((0, 1 - 0.05 ** (1 / 3)))
-    full = coverage(zero, one, zero, confidence=0.9)
+    full = coverage(zero, ones, zero, confidence=0.9)
     assert (full.ci_low, full.ci_high) == pytest.approx((0.05 ** (1 / 3), 1))
 
 

@@ -19,7 +19,7 @@ from varied.cli import app
 from varied.compression import bits_back, code_indices, container
 from varied.compression.baselines import baseline_sizes
 from varied.compression.deterministic import deterministic, entropy_coders, quantize_params
-from varied.compression.discretized import level_probabilities, num_levels
+from varied.compression.discretize import level_probabilities, num_levels
 from varied.data import Batch, read
 from varied.data.codecs import ImageCodec
 from varied.errors import VariedError

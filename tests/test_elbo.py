@@ -17,14 +17,14 @@ from varied.evaluate import (
 from varied.evaluate.estimate import Estimate
 from varied.evaluate.formatting import format_active_units, format_estimate, format_metric
 from varied.seeding import seeded
-from varied.spec import Part, Plan, Spec, compose
+from varied.spec import Plan, Spec, compose
 
 SHAPE = (1, 6, 6)
 LOAD = torch.Tensor.float
 
 
 def build_model(**axes):
-    spec = Spec.of(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
+    spec = Spec.parse(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
     return compose(spec, SHAPE)[0]
 
 
@@ -129,7 +129,7 @@ def test_one_importance_sample_of_discrete_codes_suffices():
 
 
 def test_degenerate_importance_weights_have_a_warning():
-    model = build_model(likelihood=Part("gaussian", {"scale": 0.01}).plain)
+    model = build_model(likelihood={"name": "gaussian", "scale": 0.01})
     result = evaluate(model, LOAD, iter_batches(torch.randn(20, *SHAPE), size=20), samples=50)
     assert any("importance weights are degenerate" in warning for warning in result.warnings)
 

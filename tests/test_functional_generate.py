@@ -103,7 +103,7 @@ def linear_model() -> tuple[VAE, torch.Tensor, torch.Tensor]:
     encoder, decoder = nn.Linear(D, 2 * K), nn.Linear(K, D)
     variance = torch.tensor([0.5, 2.0])
     encoder.weight.data[K:] = 0
-    encoder.bias.data[K:] = posterior.bound * torch.atanh(variance.log() / posterior.bound)
+    encoder.bias.data[K:] = posterior.logvar_bound * torch.atanh(variance.log() / posterior.logvar_bound)
     model = VAE(
         ConditionalDistribution(encoder, posterior, (D,)),
         ConditionalDistribution(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),

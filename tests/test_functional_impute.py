@@ -35,7 +35,7 @@ def factor_model(log_variance_shift: float = 0.0) -> VAE:
     decoder.weight.data = W[:, None].clone()
     encoder.weight.data = torch.stack([W / NOISE**2 / precision, torch.zeros(D)])
     log_variance = log_variance_shift - precision.log()
-    output = posterior.bound * torch.atanh(log_variance / posterior.bound)
+    output = posterior.logvar_bound * torch.atanh(log_variance / posterior.logvar_bound)
     encoder.bias.data = torch.stack([torch.tensor(0.0), output])
     return VAE(
         ConditionalDistribution(encoder, posterior, (D,)),

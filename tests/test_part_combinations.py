@@ -68,8 +68,8 @@ SMALL = {
 #: Random data by domain.
 SAMPLE = {
     "binary": lambda *shape: torch.rand(shape).round(),
-    "levels": lambda *shape: torch.randint(256, shape) / 255,
-    "unit": torch.rand,
+    "uint8": lambda *shape: torch.randint(256, shape) / 255,
+    "unit-interval": torch.rand,
     "real": torch.randn,
 }
 

@@ -189,7 +189,7 @@ def test_invalid_layout_is_an_error(layout):
         ),
         (
             lambda: compose(Spec.parse(likelihood={"name": "table", "layout": "n"}), (2,), "real"),
-            "real numbers",
+            "real-valued data",
         ),
     ],
 )
@@ -246,6 +246,6 @@ def test_model_learns_the_dependence_between_two_equal_columns():
     model, objective = compose(spec, (10,), "table")
     for _ in train(Step(model, objective), Batches(x, size=200, seed=0), plan):
         pass
-    result = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="table")
+    result = evaluate(model, torch.Tensor.float, [Batch(x)], likelihood="table")
     # The entropy of the pair is ln 4; two independent columns would cost 2 ln 4.
     assert -result.elbo.value < 2 * math.log(4) - 0.5

@@ -290,7 +290,7 @@ class Spec:
             if name not in fields:
                 raise VariedError(f"A spec has no key '{name}': {suggest(name, sorted(fields))}")
         parsed: dict[str, Any] = {
-            axis: _validated(axis, Part.parse(values[axis]))
+            axis: _validate_part(axis, Part.parse(values[axis]))
             for axis in TABLES
             if values.get(axis) is not None
         }
@@ -358,21 +358,12 @@ class Spec:
         return origins
 
 
-def _validated(axis: str, part: Part) -> Part:
+def _validate_part(axis: str, part: Part) -> Part:
     """Return a part with its settings in their types."""
     if part.is_foreign:
         return part
     checked = validate_settings(part.builder(axis), part.settings, f"{axis} '{part.name}'")
     return dataclasses.replace(part, settings=checked)
-
-
-def axes_with_setting(spec: Spec, setting: str) -> list[str]:
-    """Return the axes (or "plan") of a spec whose part has a setting of that name."""
-    parts = spec.parts
-    if parts.keys() >= SIDES.keys():
-        del parts["net"]  # which is not used then
-    axes = [a for a, part in parts.items() if setting in settings(part.builder(a))]
-    return axes + (["plan"] if setting in settings(Plan) else [])
 
 
 # From a spec to a model
@@ -524,9 +515,10 @@ def _check_parts(spec: Spec, objective: Objective) -> None:
     for axis in fixed:
         part = getattr(spec, axis)
         if part != getattr(Spec, axis):
+            name = part.name if isinstance(part, Part) else part
             raise VariedError(
                 f"architecture='{spec.architecture.name}' has its own {axis}: leave out "
-                f"{axis}='{part.name}', or use architecture='vae'."
+                f"{axis}='{name}', or use architecture='vae'."
             )
     sides = [side for side in SIDES if getattr(spec, side) is not None]
     if sides and spec.architecture.name != "vae":

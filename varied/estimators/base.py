@@ -182,7 +182,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             seed=plan.seed,
             labeled=self.labeled_fraction,
         )
-        if self.mask_cells or not self.scaler_.observed(X).all():
+        if self.mask_cells or not self.scaler_.is_observed(X).all():
             batches = RandomlyMasked(batches, self.scaler_, plan.seed)
         losses = [float(event.parts["loss"]) for event in train(step, batches, plan, state)]
         self.model_ = step.model.requires_grad_(False).cpu().double().eval()

@@ -85,13 +85,13 @@ class ColumnScaler:
         """The column layout for `varied.likelihoods.TableRow`."""
         return " ".join("n" * len(self.mean))
 
-    def observed(self, X: Array) -> Array:
+    def is_observed(self, X: Array) -> Array:
         """Return which cells are observed, in columns with values in training."""
         return ~np.isnan(X) & self.has_values
 
     def transform(self, X: Array) -> Batch:
         """Return rows as model input in float64, with a mask if the domain needs one."""
-        observed = self.observed(X)
+        observed = self.is_observed(X)
         deviations = (np.where(observed, X, self.mean) - self.mean) / self.scale
         clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         s = torch.from_numpy(np.ascontiguousarray(clipped, dtype=np.float64))
@@ -108,5 +108,5 @@ class ColumnScaler:
 
     def log_det(self, X: Array) -> Array:
         """Return the sum of log scales over the observed cells: log p(s) minus log p(x)."""
-        log_det: Array = self.observed(X) @ np.log(self.scale)
+        log_det: Array = self.is_observed(X) @ np.log(self.scale)
         return log_det

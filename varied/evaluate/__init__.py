@@ -33,7 +33,7 @@ from varied.evaluate.disentanglement import (
 from varied.evaluate.distances import nearest
 from varied.evaluate.elbo import Evaluation, PassResult, evaluate, forward_pass, log_likelihood
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.feature_extractors import Extractor, extractor_from, standardized
+from varied.evaluate.feature_extractors import Extractor, extractor_from, fit_standardizer
 from varied.evaluate.feature_nets import FeatureNet, train_classifier, train_encoder
 from varied.evaluate.frechet import frechet, sharpness
 from varied.evaluate.image_similarity import psnr, ssim
@@ -121,7 +121,7 @@ __all__ = [
     "sharpness",
     "ssim",
     "stability",
-    "standardized",
+    "fit_standardizer",
     "threshold",
     "train_classifier",
     "train_encoder",

@@ -110,6 +110,7 @@ def auroc(scores: Data, truth: Data) -> float:
         VariedError: As for `detection`.
 
     Example:
+        >>> import torch
         >>> auroc(torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([0, 0, 1, 1]))
         0.875
     """
@@ -137,6 +138,7 @@ def average_precision(scores: Data, truth: Data) -> float:
         VariedError: As for `detection`.
 
     Example:
+        >>> import torch
         >>> average_precision(torch.zeros(10), torch.arange(10) < 2)
         0.2
     """
@@ -221,6 +223,7 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
         VariedError: If there are too few scores for the guarantee, or one is not finite.
 
     Example:
+        >>> import torch
         >>> threshold(torch.arange(1.0, 60.0)).value  # 5 % with confidence 95 % needs 59 scores
         59.0
     """
@@ -269,6 +272,7 @@ def p_values(scores: Data, normal_scores: Data) -> Floats:
         VariedError: If a score is not finite, or there is none.
 
     Example:
+        >>> import torch
         >>> p_values(torch.tensor([0.0, 4.5, 9.0]), torch.arange(1.0, 10.0)).tolist()
         [1.0, 0.6, 0.2]
     """

@@ -64,11 +64,11 @@ class FreeBits(nn.Module, Term):
     def forward(self, trace: Trace) -> Tensor:
         """Return nats, with shape (B)."""
         if self.per == "level":
-            return self._clamped(torch.stack([trace.expect(level.kl) for level in trace.levels], 1))
-        per_level = [self._clamped(_kl_per_dimension(trace, level)) for level in trace.levels]
+            return self._clamp(torch.stack([trace.expect(level.kl) for level in trace.levels], 1))
+        per_level = [self._clamp(_kl_per_dimension(trace, level)) for level in trace.levels]
         return torch.stack(per_level).sum(0)
 
-    def _clamped(self, kl: Tensor) -> Tensor:
+    def _clamp(self, kl: Tensor) -> Tensor:
         """Return the sum over the columns of (B, D), each at least the minimum in its mean."""
         is_above = kl.mean(0, keepdim=True) > self.nats.value
         return torch.where(is_above, kl, self.nats.value).sum(1)
