@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from varied.composition import compose
 from varied.data import Batch, iter_batches
 from varied.errors import VariedError
 from varied.evaluate.ais import (
@@ -20,7 +21,7 @@ from varied.evaluate.ais import (
     rate_distortion,
 )
 from varied.seeding import seeded
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 
 LOAD = torch.Tensor.float
 SIZE = 6

@@ -178,7 +178,7 @@ P, LABELS = simulate(0, n=5)
         (np.where(np.arange(5)[:, None] == 3, np.nan, P), LABELS, {}, "Row 3 .* contains NaN"),
         (2 * P, LABELS, {}, "5 such rows"),
         (P[:, 0], LABELS, {}, r"shape \(5,\)"),
-        (P[:, :1] * 0 + 1, LABELS, {}, "ones column of probabilities"),
+        (P[:, :1] * 0 + 1, LABELS, {}, "one column of probabilities"),
         (P[:4], LABELS, {}, "4 rows of probabilities and 5 labels"),
         (P, np.array([0, 1, 2, 4, 0]), {}, "Row 3 has class 4, .* classes 0 to 3"),
         (P, np.array([0, -1, 2, 3, 0]), {}, "Row 1 has class -1"),

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from varied import compression, functional
 from varied.cli import app
+from varied.composition import compose
 from varied.compression import bits_back, code_indices, container
 from varied.compression.baselines import baseline_sizes
 from varied.compression.deterministic import deterministic, entropy_coders, quantize_params
@@ -26,7 +27,7 @@ from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.priors import AutoregressiveCodes
 from varied.runs.compression import _paths
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training import prepare
 
 pytest.importorskip("constriction")

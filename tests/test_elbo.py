@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from varied.composition import compose
 from varied.data import Batch, iter_batches
 from varied.evaluate import (
     active_units,
@@ -17,7 +18,7 @@ from varied.evaluate import (
 from varied.evaluate.estimate import Estimate
 from varied.evaluate.formatting import format_active_units, format_estimate, format_metric
 from varied.seeding import seeded
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 
 SHAPE = (1, 6, 6)
 LOAD = torch.Tensor.float

@@ -14,11 +14,12 @@ from sklearn.datasets import load_digits
 from torch import distributions as td
 
 import varied
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.evaluate.suites import evaluate_all
 from varied.registry import TABLES
 from varied.schema import settings, summary
-from varied.spec import Spec, compose
+from varied.spec import Spec
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import distributions as td
 
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.evaluate.active_units import collapsed_levels_warning
 from varied.models import Ladder
 from varied.nets.ladder_blocks import ConvBlocks
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.training_loop import Step, train
 
 #: Network, data shape and latent units or channels.

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import varied
+from varied.composition import compose, compose_prior
 from varied.data import Batch
 from varied.errors import VariedError
 from varied.prior_fitting import encode_for_prior, fit_prior, prior_plan, prior_plan_from
 from varied.priors import GaussianMixture
 from varied.runs import Run
-from varied.spec import Part, Plan, Spec, compose, compose_prior
+from varied.spec import Part, Plan, Spec
 from varied.training import prepare
 
 QUANTIZED = {
@@ -114,7 +115,9 @@ def test_prior_that_does_not_match_the_codes_is_refused():
 
 
 def test_default_plan_of_a_prior_and_its_options():
-    spec = Spec.parse(posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0})
+    spec = Spec.parse(
+        posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0}
+    )
     plan = prior_plan(spec)
     assert (plan.minutes, plan.batch_size, plan.lr) == (2.0, 32, 3e-3)
     assert prior_plan(spec, "flow").batch_size == Plan().batch_size

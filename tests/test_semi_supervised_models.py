@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from varied import functional
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import log_likelihood
@@ -16,7 +17,7 @@ from varied.functional.importance_sampling import posterior_draws
 from varied.models import M1, M1M2, M2, VAE, JointM1M2, SkipM1M2
 from varied.objectives import elbo, iwae, m2
 from varied.seeding import seeded
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import Classification, kl, reconstruction
 from varied.training_loop import Step, train
 
@@ -293,7 +294,9 @@ def trained_names(model, loss):
 def test_objective_trains_every_parameter(spec, net):
     if net == "conv":
         conv = {"name": "conv", "width": 2, "dense_width": 4, "activation": "silu"}
-        model, objective = compose(Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8))
+        model, objective = compose(
+            Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8)
+        )
         x = torch.rand(60, 1, 8, 8).round()
     else:
         (model, objective), x = compose_small(spec), random_rows(60)
@@ -425,7 +428,9 @@ def test_imputation_and_likelihood_work_with_and_without_labels(spec, labels):
     assert torch.equal(imputed[:, 1:], x[1:].expand(3, -1, -1, -1, -1))
     assert imputed.isfinite().all()
     nll = functional.negative_log_likelihood(model, torch.Tensor.float, [Batch(x, c)], samples=8)
-    assert nll.nll.shape == (5,) and nll.element_nll.shape == x.shape and (nll.element_nll > 0).all()
+    assert (
+        nll.nll.shape == (5,) and nll.element_nll.shape == x.shape and (nll.element_nll > 0).all()
+    )
 
 
 @class_in_latent

@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.nets import NETS
 from varied.nets.film import Film
 from varied.nets.mlp import mlp
 from varied.schedules import Cyclical, Linear
 from varied.schema import settings
-from varied.spec import AXES, Part, Plan, Spec, compose
+from varied.spec import AXES, Part, Plan, Spec
 from varied.zoo import ZOO
 
 SPECS = [

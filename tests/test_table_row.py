@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import distributions as td
 
+from varied.composition import compose
 from varied.data import Batch, Batches
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.likelihoods import TableRow
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 layouts = pytest.mark.parametrize("layout", ["n", "c3?", "n2", "n? c2 n1?", "c4? n3? c1 n n? c2"])

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied import runtime
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.seeding import seed_torch
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import PATIENCE, Step, TrainingState, ema_weights, train
 
 SHAPE, ROWS, BATCH_SIZE = (1, 6, 5), 50, 16

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from varied import runtime
+from varied.composition import compose, compose_prior
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
@@ -18,7 +19,7 @@ from varied.models.vqvae2 import upsample_to
 from varied.prior_fitting import encode_for_prior, fit_prior
 from varied.runtime import Setup
 from varied.seeding import seeded
-from varied.spec import Part, Plan, Spec, compose, compose_prior
+from varied.spec import Part, Plan, Spec
 from varied.training import prepare
 from varied.training_loop import Step, train
 

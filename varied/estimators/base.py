@@ -20,13 +20,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from varied import functional
+from varied.composition import compose
 from varied.data import Batch, Batches, iter_batches
 from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
 from varied.seeding import derive_seed, generator, seeded
-from varied.spec import Part, Plan, Spec, compose
+from varied.spec import Part, Plan, Spec
 from varied.training_loop import Step, TrainingState, train
 
 Array = npt.NDArray[Any]

@@ -121,7 +121,9 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         """Return the log-density of each latent, in nats; shape (*)."""
         lead, rows = self._to_points(value)
         floats = 4096 * (self.size if self.size <= MAX_EXACT_DIMS else 1) + 16 * self.size
-        log_prob = apply_in_chunks(self._log_density, *rows, floats_per_row=floats, max_floats=2**25)
+        log_prob = apply_in_chunks(
+            self._log_density, *rows, floats_per_row=floats, max_floats=2**25
+        )
         return log_prob.reshape(lead) - self.scale.log().sum()
 
     @torch.no_grad()

@@ -80,7 +80,9 @@ class VQ(NearestQuantizer):
 
     def codebook(self) -> Tensor:
         """Return all codebook entries, with shape (codes, C)."""
-        codebook = self._weights if self.has_codebook_loss else self._weights / self._smooth_counts()
+        codebook = (
+            self._weights if self.has_codebook_loss else self._weights / self._smooth_counts()
+        )
         return functional.normalize(codebook, dim=1) if self.cosine_sim else codebook
 
     @property

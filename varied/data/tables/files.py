@@ -19,8 +19,6 @@ from varied.data.tables.text_columns import format_column, infer_decimal, parse_
 from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
 from varied.errors import VariedError
 
-__all__ = ["from_frame", "read_table", "to_frame", "write_table"]
-
 #: Peak memory of reading a text table, as a multiple of its size.
 _MEMORY_FACTOR = 20
 _BLOCK = 2**24
