@@ -95,6 +95,12 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
     """Build the part of an axis; an instance that the user passed is copied."""
     part = spec.parts[axis]
     if part.instance is not None:
+        shape = getattr(part.instance, "event_shape", None)
+        if axis in ("likelihood", "posterior", "prior") and shape not in (None, arguments[0]):
+            raise VariedError(
+                f"The {axis} has event shape {shape}, and the model needs {arguments[0]}: pass its "
+                "class, or an instance of that shape."
+            )
         return copy.deepcopy(part.instance)
     builder = part.builder(axis)
     checked = validate_settings(builder, part.settings, f"{axis} '{part.name}'")

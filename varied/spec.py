@@ -130,6 +130,11 @@ class Part:
         return {k: _plain_value(s.default) for k, s in settings(self.builder(axis)).items()}
 
 
+def registered_kind(axis: str) -> str:
+    """Return the kind of part that an axis takes, as in `varied.register`."""
+    return "net" if axis in SIDES else axis
+
+
 def missing_part(axis: str, name: str, module: str) -> str:
     """Return the message for a part whose module is not loaded."""
     return (
@@ -348,7 +353,7 @@ class Spec:
             if part.is_foreign:
                 origins[axis] = registry.origin_of(part.builder(axis))
             elif (
-                origin := registry.origin("net" if axis in SIDES else axis, part.name)
+                origin := registry.origin(registered_kind(axis), part.name)
             ) is not None:
                 origins[axis] = origin
         return origins
