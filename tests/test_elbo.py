@@ -91,6 +91,12 @@ def test_evaluation_adds_up_without_side_effects():
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
 
 
+def test_evaluation_is_a_table_in_notebooks():
+    html = evaluate(build_model(), LOAD, [Batch(binary())], likelihood="bernoulli")._repr_html_()
+    assert html.startswith("<table><tr><th></th><th>bernoulli likelihood, 40 examples</th>")
+    assert html.count("<tr>") == 5
+
+
 def test_evaluation_uses_float32():
     model, x = build_model(), binary()
     expected = forward_pass(model, LOAD, iter_batches(x, size=16))
