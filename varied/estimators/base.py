@@ -27,7 +27,7 @@ from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
 from varied.seeding import derive_seed, generator, seeded
-from varied.spec import Part, Plan, Spec
+from varied.spec import SIDES, Part, Plan, Spec
 from varied.training_loop import Step, TrainingState, train
 
 Array = npt.NDArray[Any]
@@ -53,11 +53,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     Arguments:
         latent: Number of latent dimensions; None selects half the number of columns, up to 16.
         net: Network of the encoder and the decoder. This and the next four arguments are a name, a
-            dict with a name and settings, or None, which selects the entry of ``default_parts``.
+            dict with a name and settings, a class or an instance, or None, which selects the entry
+            of ``default_parts``.
         likelihood: p(x | z).
         prior: p(z).
         posterior: q(z | x).
         objective: Training objective.
+        encoder: Network of the encoder if it differs from ``net``, such as a `torch.nn.Module`.
+        decoder: Network of the decoder if it differs from ``net``.
         epochs: Number of passes over the rows; give either this or ``steps``.
         steps: Number of optimization steps; None trains for 10 epochs, or ``min_steps`` steps if
             that is longer, but for no more than ``max_epochs`` epochs.
@@ -89,6 +92,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     prior: Any = None
     posterior: Any = None
     objective: Any = None
+    encoder: Any = None
+    decoder: Any = None
     epochs: float | None = None
     steps: int | None = None
     batch_size: int = 128
@@ -124,10 +129,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             c: Their context, with shape (N, F).
             parts: Further axes of the spec.
         """
-        given = {k: v for k in self.default_parts if (v := getattr(self, k)) is not None}
+        names = (*self.default_parts, *SIDES)
+        given = {k: v for k in names if (v := getattr(self, k)) is not None}
         parts |= self.default_parts | given
         likelihood = Part.parse(parts["likelihood"])
-        self.scaler_ = ColumnScaler.fit(X, likelihood.name)
+        self.scaler_ = ColumnScaler.fit(X, likelihood)
         if likelihood.name == "table":
             settings = {"layout": self.scaler_.layout, "model_missing": False}
             parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
