@@ -351,7 +351,8 @@ class Spec:
         origins = {}
         for axis, part in self.parts.items():
             if part.is_foreign:
-                origins[axis] = registry.origin_of(part.builder(axis))
+                if not registry.is_own(part.name):
+                    origins[axis] = registry.origin_of(part.builder(axis))
             elif (
                 origin := registry.origin(registered_kind(axis), part.name)
             ) is not None:
@@ -360,7 +361,10 @@ class Spec:
 
 
 def _validate_part(axis: str, part: Part) -> Part:
-    """Return a part with its settings in their types."""
+    """Return a part with its settings in their types; a class of a table gets its name there."""
+    names = [name for name, builder in TABLES[axis].items() if builder is part.source]
+    if names:
+        part = Part(names[0], part.settings)
     if part.is_foreign:
         return part
     checked = validate_settings(part.builder(axis), part.settings, f"{axis} '{part.name}'")
