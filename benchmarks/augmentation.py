@@ -27,10 +27,11 @@ from torch import Tensor
 
 from benchmarks.records import RESULTS, markdown_table
 from varied import functional
+from varied.composition import compose
 from varied.data import Batches, iter_batches, read
 from varied.data.codecs.images import ImageCodec
 from varied.data.labels import subsample_labels
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.training_loop import Step, train
 
 SHAPE, CLASSES, PER_CLASS = (1, 28, 28), 10, 500

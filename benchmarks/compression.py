@@ -21,7 +21,6 @@ import itertools
 import json
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ import torch
 
 from benchmarks.records import RESULTS, description, load, markdown_table, write_page
 from varied import compression
-from varied.compression.baselines import baseline_sizes
 from varied.evaluate import psnr
 from varied.runs import Run
 from varied.training import prepare

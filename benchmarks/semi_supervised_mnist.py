@@ -27,6 +27,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.records import RESULTS, markdown_table, mean_std
 from varied import functional
+from varied.composition import compose
 from varied.data import Batches, iter_batches, read
 from varied.data.codecs.images import ImageCodec
 from varied.data.context import ContextCodec
@@ -34,7 +35,7 @@ from varied.data.labels import subsample_labels
 from varied.models.m2 import add_dropout
 from varied.nets import NETS
 from varied.nets.random_affine import add_random_affine
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.training_loop import Step, train
 
 NAME = "semi_supervised_mnist"

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from varied.training.prior import prior_plan
 
 from varied import functional
+from varied.composition import compose
 from varied.data import Batch, RawData, fit_codec, iter_batches, read, split
 from varied.data.batches import Batches
 from varied.data.codecs import Codec
@@ -25,8 +27,7 @@ from varied.models import LatentModel
 from varied.plots import grid
 from varied.prior_fitting import encode_for_prior, fit_prior
 from varied.seeding import seeded
-from varied.spec import Plan, Spec, compose
-from varied.training.prior import prior_plan
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 #: The ELBO with the default KL warm-up of `varied train`.

@@ -4,6 +4,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+from varied import registry
+
+#: The package that the tests install elsewhere.
+collect_ignore = ["external"]
+
 settings.register_profile("deterministic", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("deterministic")
 
@@ -12,6 +17,21 @@ settings.load_profile("deterministic")
 def place(tmp_path_factory):
     """Return a folder for runs that the tests of a module share."""
     return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def restored_registry():
+    """Remove what a module registers after its tests."""
+    tables = [registry.part_table(kind) for kind in registry.TABLES]
+    before = [dict(table) for table in tables]
+    patch = pytest.MonkeyPatch()
+    patch.setattr(registry, "_origins", dict(registry._origins))
+    patch.setattr(registry, "_trusted", set(registry._trusted))
+    yield
+    patch.undo()
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 @pytest.fixture(autouse=True)

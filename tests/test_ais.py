@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
+from varied.composition import compose
 from varied.data import Batch, iter_batches
 from varied.errors import VariedError
 from varied.evaluate.ais import (
@@ -20,7 +21,7 @@ from varied.evaluate.ais import (
     rate_distortion,
 )
 from varied.seeding import seeded
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 
 LOAD = torch.Tensor.float
 SIZE = 6
@@ -30,7 +31,7 @@ FEW = {"chains": 2, "steps": 4, "leapfrog_steps": 2}
 
 def build_model(shape=(SIZE,), **axes):
     default = {"net": {"name": "mlp", "width": 16, "depth": 1}, "latent": 2, "plan": Plan()}
-    return compose(Spec.of(**(default | axes)), shape)[0]
+    return compose(Spec.parse(**(default | axes)), shape)[0]
 
 
 def binary(*shape):

@@ -42,7 +42,7 @@ def test_scores_match_scikit_learn(seed, classes):
     assert result.accuracy.value == pytest.approx(accuracy, abs=1e-12)
     brier = classes * metrics.mean_squared_error(np.eye(classes)[labels], p)
     assert result.brier.value == pytest.approx(brier, abs=1e-12)
-    if classes == 2:  # the sum over both classes is twice the score of one
+    if classes == 2:  # the sum over both classes is twice the score of ones
         assert brier == pytest.approx(2 * metrics.brier_score_loss(labels, p[:, 1]))
 
 
@@ -208,18 +208,18 @@ def test_coverage_with_its_interval_and_misses():
 
 
 def test_ends_belong_to_the_interval_and_may_be_infinite():
-    zero, one = torch.zeros(3), torch.ones(3)
-    assert coverage(zero, one, torch.tensor([0.0, 1.0, 0.5])).coverage.value == 1
+    zero, ones = torch.zeros(3), torch.ones(3)
+    assert coverage(zero, ones, torch.tensor([0.0, 1.0, 0.5])).coverage.value == 1
     assert coverage(zero, zero, zero).coverage.value == 1
-    result = coverage(-one / 0, one, torch.tensor([-1e9, 1.0, 1.1]))
+    result = coverage(-ones / 0, ones, torch.tensor([-1e9, 1.0, 1.1]))
     assert result.coverage.value == pytest.approx(2 / 3) and result.width == math.inf
 
 
 def test_interval_without_hits_or_misses():
-    zero, one = torch.zeros(3), torch.ones(3)
-    none = coverage(zero, one, 5 * one, confidence=0.9)
+    zero, ones = torch.zeros(3), torch.ones(3)
+    none = coverage(zero, ones, 5 * ones, confidence=0.9)
     assert (none.ci_low, none.ci_high) == pytest.approx((0, 1 - 0.05 ** (1 / 3)))
-    full = coverage(zero, one, zero, confidence=0.9)
+    full = coverage(zero, ones, zero, confidence=0.9)
     assert (full.ci_low, full.ci_high) == pytest.approx((0.05 ** (1 / 3), 1))
 
 

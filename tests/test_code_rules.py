@@ -36,6 +36,7 @@ LAYERS = (
     {"discriminators"},
     {"objectives"},
     {"spec"},
+    {"composition"},
     {"zoo", "explain"},
     {"runtime"},
     {"training_loop"},

@@ -16,17 +16,18 @@ from typer.testing import CliRunner
 
 from varied import compression, functional
 from varied.cli import app
+from varied.composition import compose
 from varied.compression import bits_back, code_indices, container
 from varied.compression.baselines import baseline_sizes
 from varied.compression.deterministic import deterministic, entropy_coders, quantize_params
-from varied.compression.discretized import level_probabilities, num_levels
+from varied.compression.discretize import level_probabilities, num_levels
 from varied.data import Batch, read
 from varied.data.codecs import ImageCodec
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.priors import AutoregressiveCodes
 from varied.runs.compression import _paths
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training import prepare
 
 pytest.importorskip("constriction")

@@ -10,14 +10,8 @@ from sklearn import metrics
 
 from varied.errors import VariedError
 from varied.evaluate._resampling import resample_strata
-from varied.evaluate.detection import (
-    auroc,
-    average_precision,
-    detection,
-    fpr_at,
-    p_values,
-    threshold,
-)
+from varied.evaluate.anomaly_threshold import p_values, threshold
+from varied.evaluate.detection import auroc, average_precision, detection, fpr_at
 
 METRICS = (auroc, average_precision, fpr_at)
 

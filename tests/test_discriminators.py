@@ -12,13 +12,14 @@ from torch import nn
 from torch.distributions import Independent, MultivariateNormal
 from traces import code_trace
 
+from varied.composition import compose
 from varied.data.batches import Batches
 from varied.discriminators import LatentDiscriminator, TotalCorrelation
 from varied.discriminators.latent import permute_dims
 from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.runtime import eval_float32
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 SHAPE = (1, 8, 9)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Independent
 
+from varied.composition import compose
 from varied.discriminators import (
     FeatureMatching,
     ImageDiscriminatorSettings,
@@ -20,7 +21,7 @@ from varied.discriminators.image import R1_INTERVAL, visible_sample
 from varied.discriminators.patchgan import PatchDiscriminator
 from varied.distributions import Gaussian
 from varied.errors import VariedError
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import reconstruction
 from varied.trace import Level, Trace
 

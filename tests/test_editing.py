@@ -11,13 +11,7 @@ from typer.testing import CliRunner
 
 from varied.cli import app
 from varied.errors import VariedError
-from varied.likelihoods import Gaussian as GaussianLikelihood
-from varied.models import VAE
 from varied.plots import interpolation_gif
-from varied.posteriors import Gaussian as GaussianPosterior
-from varied.priors import StandardNormal
-from varied.spec import Spec, compose
-from varied.trace import ConditionalDistribution
 from varied.training import prepare
 
 # Runs

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from varied.composition import compose
 from varied.data import Batch, iter_batches
 from varied.evaluate import (
     active_units,
@@ -17,14 +18,14 @@ from varied.evaluate import (
 from varied.evaluate.estimate import Estimate
 from varied.evaluate.formatting import format_active_units, format_estimate, format_metric
 from varied.seeding import seeded
-from varied.spec import Part, Plan, Spec, compose
+from varied.spec import Plan, Spec
 
 SHAPE = (1, 6, 6)
 LOAD = torch.Tensor.float
 
 
 def build_model(**axes):
-    spec = Spec.of(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
+    spec = Spec.parse(**({"net": {"name": "mlp", "width": 16}, "latent": 3, "plan": Plan()} | axes))
     return compose(spec, SHAPE)[0]
 
 
@@ -90,6 +91,12 @@ def test_evaluation_adds_up_without_side_effects():
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
 
 
+def test_evaluation_is_a_table_in_notebooks():
+    html = evaluate(build_model(), LOAD, [Batch(binary())], likelihood="bernoulli")._repr_html_()
+    assert html.startswith("<table><tr><th></th><th>bernoulli likelihood, 40 examples</th>")
+    assert html.count("<tr>") == 5
+
+
 def test_evaluation_uses_float32():
     model, x = build_model(), binary()
     expected = forward_pass(model, LOAD, iter_batches(x, size=16))
@@ -129,7 +136,7 @@ def test_one_importance_sample_of_discrete_codes_suffices():
 
 
 def test_degenerate_importance_weights_have_a_warning():
-    model = build_model(likelihood=Part("gaussian", {"scale": 0.01}).plain)
+    model = build_model(likelihood={"name": "gaussian", "scale": 0.01})
     result = evaluate(model, LOAD, iter_batches(torch.randn(20, *SHAPE), size=20), samples=50)
     assert any("importance weights are degenerate" in warning for warning in result.warnings)
 

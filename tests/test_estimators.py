@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 from varied import estimators
 from varied.errors import VariedError
@@ -32,6 +33,8 @@ from varied.estimators import (
 )
 from varied.estimators.column_scaler import ColumnScaler
 from varied.evaluate.detection import auroc
+from varied.likelihoods import Laplace
+from varied.spec import Part
 
 SMALL = {"net": {"name": "mlp", "width": 32, "depth": 1}, "lr": 2e-2, "batch_size": 64}
 FAST = SMALL | {"steps": 40, "random_state": 0}
@@ -179,14 +182,14 @@ def test_data_frames_in_and_out(library):
 
 def test_column_scaler_uses_observed_cells():
     x = np.array([[1.0, 5.0, np.nan], [3.0, 5.0, np.nan], [np.nan, 5.0, np.nan]])
-    scaler = ColumnScaler.fit(x, "table")
+    scaler = ColumnScaler.fit(x, Part("table"))
     assert scaler.mean.tolist() == [2.0, 5.0, 0.0]
     assert scaler.scale.tolist() == [1.0, 1.0, 1.0]
     rows = scaler.transform(x).x
     assert rows.tolist()[0] == [1.0, 1.0, 0.0, -1.0, 0.0, 0.0]
     assert rows.tolist()[2] == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert scaler.inverse_transform(rows)[:2, :2].tolist() == x[:2, :2].tolist()
-    assert ColumnScaler.fit(2 * x, "gaussian").log_det(x).tolist() == [np.log(2), np.log(2), 0.0]
+    assert ColumnScaler.fit(2 * x, Part("gaussian")).log_det(x).tolist() == [np.log(2), np.log(2), 0.0]
 
 
 # VAETransformer
@@ -278,6 +281,15 @@ def test_constant_columns_and_few_rows_are_finite(likelihood):
         assert np.isfinite(vae.score_samples(rows)).all()
         assert np.isfinite(vae.sample(3)).all()
         assert np.isfinite(vae.transform(rows + 1e30 * (likelihood is None))).all()
+
+
+def test_parts_can_be_classes_and_modules():
+    rows = random_rows()
+    options = FAST | {"encoder": nn.Linear(3, 4), "decoder": nn.Linear(2, 3), "latent": 2}
+    vae = VAETransformer(**options, likelihood=Laplace)
+    assert clone(vae).fit(rows).transform(rows).shape == (len(rows), 2)
+    with pytest.raises(ValueError, match="The encoder returns shape .* the posterior needs"):
+        clone(vae).set_params(latent=3).fit(rows)
 
 
 def test_other_parts():

@@ -18,11 +18,11 @@ import typer
 import varied
 from varied.cli import app, main
 from varied.cli.explain import page_lines
+from varied.composition import compose
 from varied.data import read
 from varied.explain import MODELS, PAGES, TOPICS
 from varied.priors import PRIORS
 from varied.schema import settings
-from varied.spec import compose
 from varied.training.defaults import resolve
 from varied.zoo import ZOO
 

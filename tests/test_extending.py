@@ -1,4 +1,4 @@
-"""The page on extending is true: its parts are run as they stand, and need one row each."""
+"""The code of docs/extending.md, block after block, on real data."""
 
 from __future__ import annotations
 
@@ -6,157 +6,152 @@ import re
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-import test_likelihoods as laws
+import test_likelihoods
 import torch
+from sklearn.datasets import load_digits
 from torch import distributions as td
 
-from varied.data.batches import Batches
+import varied
+from varied.composition import compose
 from varied.errors import VariedError
-from varied.likelihoods import LIKELIHOODS, Likelihood
-from varied.objectives import OBJECTIVES
+from varied.evaluate.suites import evaluate_all
+from varied.registry import TABLES
 from varied.schema import settings, summary
-from varied.spec import AXES, Plan, Spec, compose
-from varied.training_loop import Step, train
+from varied.spec import Spec
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "extending.md"
-TABLES = {
-    "likelihood": "LIKELIHOODS",
-    "posterior": "POSTERIORS",
-    "prior": "PRIORS",
-    "net": "NETS",
-    "objective": "OBJECTIVES",
-    "schedule": "SCHEDULES",
-    "zoo": "ZOO",
-    "data": "CODECS",
-}
-
-
-def blocks():
-    """Return the names that each Python example of the page defines."""
-    made = []
-    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
-        names = {"__name__": "page"}
-        exec(compile(code, PAGE.name, "exec", dont_inherit=True), names)
-        made.append(names)
-    return made
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "extending.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
-def page():
-    return {name: thing for names in blocks() for name, thing in names.items()}
+def page(restored_registry):
+    """Return the names that the Python blocks of the page define."""
+    names = {"__name__": "page"}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.S):
+        exec(compile(block, "extending.md", "exec", dont_inherit=True), names)
+    return names
 
 
-@pytest.fixture
-def student(page, monkeypatch):
-    """The likelihood of the page, put in by its one row."""
-    monkeypatch.setitem(LIKELIHOODS, "student-t", page["StudentT"])
-    return page["StudentT"]
+@pytest.fixture(scope="module")
+def run(page, place):
+    """A run with the network and the likelihood of the page, selected by name."""
+    x = (load_digits().images[:200] / 16).astype(np.float32)
+    parts = {"net": "gated", "width": 16, "likelihood": "student-t", "df": 5}
+    plan = {"latent": 2, "steps": 20, "batch_size": 32, "threads": 1}
+    run = varied.train(x[:, None], "vae", **parts, **plan, out=place / "run")
+    return varied.Run(run.folder, varied.read(x[:, None]))
 
 
-def rows(student):
+def cases(page):
+    build = page["StudentT"]
     return {
-        "student-t": laws.Case(student, -1),
-        "student-t-each": laws.Case(partial(student, scale="heteroscedastic", df=3.0), -1),
-        "student-t-fixed": laws.Case(partial(student, scale=0.5), -1),
+        "learned": test_likelihoods.Case(build, -1),
+        "heteroscedastic": test_likelihoods.Case(partial(build, scale="heteroscedastic"), -1),
+        "fixed": test_likelihoods.Case(partial(build, scale=0.5), -1),
     }
 
 
-@pytest.mark.parametrize("name", ["student-t", "student-t-each", "student-t-fixed"])
-@pytest.mark.parametrize("event", laws.EVENTS, ids=str)
+@pytest.mark.parametrize("name", ["learned", "heteroscedastic", "fixed"])
+@pytest.mark.parametrize("event", test_likelihoods.EVENTS, ids=str)
 @pytest.mark.parametrize(
-    "law",
+    "check",
     [
-        laws.check_shapes,
-        laws.check_every_parameter_has_a_gradient,
-        laws.check_samples_are_in_the_domain,
-        laws.check_extreme_parameters_are_finite,
-        laws.check_examples_are_independent,
+        test_likelihoods.check_shapes,
+        test_likelihoods.check_every_parameter_has_a_gradient,
+        test_likelihoods.check_samples_are_in_the_domain,
+        test_likelihoods.check_extreme_parameters_are_finite,
+        test_likelihoods.check_examples_are_independent,
     ],
 )
-def test_the_example_keeps_the_laws_of_every_likelihood(law, event, name, student):
-    law(rows(student)[name], event)
+def test_likelihood_has_the_properties_of_all_likelihoods(check, event, name, page):
+    check(cases(page)[name], event)
 
 
-@pytest.mark.parametrize("name", ["student-t", "student-t-each", "student-t-fixed"])
-def test_the_example_adds_up_to_one(name, student):
-    laws.check_probability_sums_to_one(rows(student)[name])
+@pytest.mark.parametrize("name", ["learned", "heteroscedastic", "fixed"])
+def test_likelihood_integrates_to_one(name, page):
+    test_likelihoods.check_probability_sums_to_one(cases(page)[name])
 
 
-def test_the_example_is_the_distribution_that_it_says(student):
+def test_likelihood_is_a_student_t_distribution(page):
     x = torch.randn(4, 3)
-    px = student((3,), df=7.0, scale=0.5)(torch.zeros(4, 3))
-    wanted = td.StudentT(7.0, 0.0, 0.5).log_prob(x).sum(-1)
-    torch.testing.assert_close(px.log_prob(x), wanted)
+    px = page["StudentT"]((3,), df=7.0, scale=0.5)(torch.zeros(4, 3))
+    expected = td.StudentT(7.0, 0.0, 0.5).log_prob(x).sum(-1)
+    torch.testing.assert_close(px.log_prob(x), expected)
 
 
-def spec_of_the_example():
-    return Spec.parse(
-        net={"name": "mlp", "width": 8},
-        likelihood={"name": "student-t", "df": 5},
-        latent=2,
-        plan=Plan(steps=2, batch_size=8, precision="float32", compile="no", threads=1),
-    )
+def test_registered_parts_are_restored_from_the_run_folder(run, page):
+    assert isinstance(run.model.encoder.net, page["Gated"])
+    assert isinstance(run.model.decoder.head, page["StudentT"])
+    assert run.model.decoder.head.df == 5.0
+    assert "[origins.likelihood]" in (run.folder / "spec.toml").read_text()
 
 
-def test_one_row_is_enough_to_compose_it_by_name_and_train(student):
-    spec = spec_of_the_example()
-    assert Spec.from_toml(spec.to_toml()) == spec
-    model, objective = compose(spec, (6,), "real")
-    assert isinstance(model.decoder.head, student)
-    assert model.decoder.head.df == 5.0
-    batches = Batches(torch.randn(32, 6), size=8, seed=0)
-    events = list(train(Step(model, objective), batches, spec.plan))
-    assert len(events) == 2
-    assert all(event.parts["loss"].isfinite() for event in events)
-    assert all(p.grad.isfinite().all() for p in model.parameters())
+def test_settings_are_read_from_the_signature(page):
+    likelihood = page["StudentT"]
+    assert list(settings(likelihood)) == ["df", "scale"]
+    assert settings(likelihood)["df"].description.startswith("The degrees of freedom")
+    assert summary(likelihood).endswith(".")
 
 
-def test_one_row_is_enough_to_be_known_everywhere(student):
-    assert AXES["likelihood"] is LIKELIHOODS
-    assert list(settings(student)) == ["df", "scale"]
-    assert settings(student)["df"].description.startswith("The degrees of freedom")
-    assert summary(student).endswith(".")
-    assert issubclass(student, Likelihood)
-    with pytest.raises(VariedError, match="did you mean 'student-t'"):
-        Spec.parse(likelihood="studnet-t")
-    with pytest.raises(VariedError, match="did you mean 'df'"):
-        Spec.parse(likelihood={"name": "student-t", "dof": 3})
-    with pytest.raises(VariedError, match="is not a number"):
-        Spec.parse(likelihood={"name": "student-t", "df": "some"})
-    with pytest.raises(VariedError, match=r"df=1\.0 must be above 2"):
-        compose(Spec.parse(likelihood={"name": "student-t", "df": 1}), (6,))
+@pytest.mark.parametrize(
+    ("likelihood", "message"),
+    [
+        ("studnet-t", "did you mean 'student-t'"),
+        ({"name": "student-t", "dof": 3}, "did you mean 'df'"),
+        ({"name": "student-t", "df": "some"}, "is not a number"),
+        ({"name": "student-t", "df": 1}, r"df=1\.0 must be above 2"),
+    ],
+)
+def test_wrong_names_and_values_are_refused(likelihood, message, page):
+    with pytest.raises(VariedError, match=message):
+        compose(Spec.parse(likelihood=likelihood), (6,))
 
 
-def test_without_its_row_nothing_knows_it():
-    # No other file names it: the row is all that there is between the class and its name.
-    with pytest.raises(VariedError, match="There is no likelihood 'student-t'"):
-        spec_of_the_example()
-    package = PAGE.parent.parent / "varied"
-    sources = [path.read_text("utf-8").lower() for path in package.rglob("*.py")]
-    assert not [source for source in sources if "student-t" in source or "studentt" in source]
-
-
-def test_the_objective_of_the_page_trains_by_its_row(page, monkeypatch):
-    monkeypatch.setitem(OBJECTIVES, "bounded", page["bounded"])
+def test_objective_composes_by_its_name(page):
     spec = Spec.parse(objective={"name": "bounded", "gamma": "linear(0, 1, 4)"}, latent=2)
     model, objective = compose(spec, (6,))
     loss, parts = objective(model(torch.rand(5, 6).round()), 2)
-    assert {"reconstruction", "surprise", "kl"} <= parts.keys()
-    torch.testing.assert_close(loss.detach(), parts["reconstruction"] + 0.5 * parts["surprise"])
+    assert {"reconstruction", "excess", "kl"} <= parts.keys()
+    torch.testing.assert_close(loss.detach(), parts["reconstruction"] + 0.5 * parts["excess"])
     with pytest.raises(VariedError, match="use posterior='gaussian'"):
         compose(Spec.parse(objective="bounded", posterior="deterministic"), (6,))
 
 
-@pytest.mark.parametrize(("axis", "table"), TABLES.items())
-def test_every_axis_has_its_section_and_its_table(axis, table):
-    sections = PAGE.read_text("utf-8").split("\n## ")[1:]
-    (section,) = [s for s in sections if axis in s.partition("\n")[0].lower()]
-    assert table in section
+def test_suite_is_evaluated(run):
+    (group,) = [group for group in evaluate_all(run) if group.title == "Brightness"]
+    assert group.metrics[0].name == "brightness ratio"
+    assert np.isfinite(group.metrics[0].estimate.value)
 
 
-@pytest.mark.parametrize(
-    "path", re.findall(r"`((?:varied|tests)/[\w/]+\.py)`", PAGE.read_text("utf-8"))
-)
-def test_every_file_that_the_page_names_is_there(path):
-    assert (PAGE.parent.parent / path).is_file()
+def test_use_is_a_method_of_runs(run):
+    darker, result = run.darken(amount=0.5, n=3), run.reconstruct(n=3)
+    np.testing.assert_allclose(darker.array, result.images * 0.5, atol=0.5)
+
+
+def test_plot_is_written(run, page, tmp_path):
+    assert page["plot_kl"](run, tmp_path / "kl.png").stat().st_size > 1000
+
+
+def test_files_of_the_new_kind_are_a_dataset(page, tmp_path):
+    rng = np.random.default_rng(0)
+    for i, grid in enumerate(rng.integers(0, 10, (20, 4, 5))):
+        lines = ["".join(map(str, line)) for line in grid]
+        (tmp_path / f"{i:02d}.grid").write_text("\n".join(lines))
+    data = varied.read(tmp_path)
+    assert data.kind == "text-grid"
+    assert data.x.shape == (20, 1, 4, 5)
+    assert data.notes[0].startswith("20 grids of 1x4x5 numbers")
+    run = varied.train(tmp_path, steps=2, latent=2, threads=1, out=tmp_path / "run")
+    assert run.sample(3).array.shape == (3, 1, 4, 5)
+
+
+def test_every_kind_of_part_is_on_the_page():
+    assert [kind for kind in TABLES if f'"{kind}"' not in PAGE] == ["posterior", "prior"]
+    assert "likelihood, posterior, prior" in PAGE
+
+
+@pytest.mark.parametrize("path", re.findall(r"`((?:varied|tests)/[\w/]+(?:\.py)?)`", PAGE))
+def test_every_path_on_the_page_exists(path):
+    assert (ROOT / path).exists()

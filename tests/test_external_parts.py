@@ -17,8 +17,10 @@ from torch import nn
 import varied
 from varied import registry
 from varied.errors import VariedError
-from varied.likelihoods import LIKELIHOODS, Gaussian
+from varied.likelihoods import LIKELIHOODS, Gaussian, Laplace
+from varied.posteriors import Gaussian as GaussianPosterior
 from varied.runs.uses import USES
+from varied.spec import Part
 from varied.training import prepare
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -245,6 +247,7 @@ def test_a_run_does_not_load_foreign_code(tmp_path, monkeypatch):
         ({"decoder": nn.Linear(5, 8)}, "The decoder failed on x of shape"),
         ({"encoder": lambda x: x}, "cannot be named in a run folder"),
         ({"encoder": 3}, "A part is a name"),
+        ({"likelihood": Gaussian((7,))}, r"event shape \(7,\), and the model needs \(8,\)"),
         ({"encoder": "mpl"}, "There is no encoder 'mpl'.*did you mean 'mlp'"),
         ({"architecture": "ladder", "encoder": "mlp"}, "builds several networks from net"),
     ],
@@ -252,6 +255,23 @@ def test_a_run_does_not_load_foreign_code(tmp_path, monkeypatch):
 def test_unsuitable_objects_are_refused(choices, message, tmp_path):
     with pytest.raises(VariedError, match=message):
         train(tmp_path, **choices)
+
+
+def test_parts_of_the_package_need_no_import(tmp_path, monkeypatch):
+    run = train(tmp_path, likelihood=Laplace, posterior=GaussianPosterior((2,), logvar_bound=5.0))
+    assert run.spec.likelihood == Part("laplace")
+    assert "origins" not in (run.folder / "spec.toml").read_text()
+    monkeypatch.setattr(registry, "_trusted", set())
+    assert varied.Run(run.folder).model.encoder.head.logvar_bound == 5.0
+
+
+@pytest.mark.parametrize("name", ["varied.atomic_io:write_json", "varied.nets.none:mlp", "os:remove"])
+def test_a_run_cannot_name_other_code(name, tmp_path):
+    run = train(tmp_path)
+    spec = run.folder / "spec.toml"
+    spec.write_text(spec.read_text().replace('[net]\nname = "mlp"', f'[net]\nname = "{name}"'))
+    with pytest.raises(VariedError, match="is not loaded"):
+        varied.Run(run.folder)
 
 
 def test_a_module_is_copied_for_each_model(tmp_path):

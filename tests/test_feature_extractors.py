@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from varied.errors import VariedError
-from varied.evaluate.feature_extractors import Extractor, extractor_from, standardized
+from varied.evaluate.feature_extractors import Extractor, extractor_from, fit_standardizer
 from varied.evaluate.feature_nets import FeatureNet
 
 # Networks of the user
@@ -115,7 +115,7 @@ def test_invalid_images_are_refused(x, message):
 def test_standardized_columns():
     rng = np.random.default_rng(0)
     x, y = rng.normal(3, [1, 1e4, 1e-4], (200, 3)), rng.normal(size=(50, 3))
-    extractor = standardized(x)
+    extractor = fit_standardizer(x)
     features = extractor.features(torch.tensor(x))
     assert features.dtype == torch.float64
     assert torch.allclose(features.mean(0), torch.zeros(3).double(), atol=1e-9)
@@ -129,7 +129,7 @@ def test_standardized_columns():
 def test_constant_columns_are_not_scaled():
     x = np.full((30, 2), 0.1)
     x[:, 1] = range(30)
-    extractor = standardized(x)
+    extractor = fit_standardizer(x)
     assert extractor.features(x)[:, 0].eq(0).all()
     assert extractor.features(np.array([[0.6, 0]]))[0, 0] == pytest.approx(0.5)
 
@@ -144,12 +144,12 @@ def test_constant_columns_are_not_scaled():
 )
 def test_standardized_refuses(x, message):
     with pytest.raises(VariedError, match=message):
-        standardized(x)
+        fit_standardizer(x)
 
 
 def test_other_numbers_of_columns_are_refused():
     with pytest.raises(VariedError, match="4 columns and the training rows had 3"):
-        standardized(np.zeros((5, 3))).features(np.zeros((5, 4)))
+        fit_standardizer(np.zeros((5, 3))).features(np.zeros((5, 4)))
 
 
 # The protocol and fingerprints
@@ -159,7 +159,7 @@ def test_all_extractors_follow_the_protocol():
     extractors = (
         FeatureNet((1, 10, 12), 3),
         extractor_from(ConvNet(), "own"),
-        standardized(np.eye(3)),
+        fit_standardizer(np.eye(3)),
     )
     for extractor in extractors:
         assert isinstance(extractor, Extractor)
@@ -192,8 +192,8 @@ def test_fingerprint_depends_on_name_layers_and_dtype():
 
 def test_fingerprint_of_standardized_data():
     x = np.eye(3)
-    expected = standardized(x).fingerprint
-    assert standardized(torch.eye(3)).fingerprint == expected
-    assert standardized(2 * x).fingerprint != expected
+    expected = fit_standardizer(x).fingerprint
+    assert fit_standardizer(torch.eye(3)).fingerprint == expected
+    assert fit_standardizer(2 * x).fingerprint != expected
     # Stored metrics are compared by their fingerprints, so they must not change.
-    assert standardized(np.array([[0.0], [2.0]])).fingerprint == "2ad521c3f7ec"
+    assert fit_standardizer(np.array([[0.0], [2.0]])).fingerprint == "2ad521c3f7ec"

@@ -169,18 +169,18 @@ def test_images_without_orientation_have_chance_accuracy():
 def test_each_image_has_its_rotation():
     x = torch.arange(2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
     x = torch.cat([x, x + 500])
-    rotated = feature_nets._rotated(x, torch.arange(4))
+    rotated = feature_nets._rotate(x, torch.arange(4))
     assert all(torch.equal(rotated[k], torch.rot90(x[k], k, (1, 2))) for k in range(4))
 
 
 def test_each_epoch_rotates_all_training_images(monkeypatch):
-    calls, rotated = [], feature_nets._rotated
+    calls, rotated = [], feature_nets._rotate
 
     def record(x, rotations):
         calls.append(torch.stack([x.flatten(1)[:, 0].long(), rotations]))
         return rotated(x, rotations)
 
-    monkeypatch.setattr(feature_nets, "_rotated", record)
+    monkeypatch.setattr(feature_nets, "_rotate", record)
     x = torch.arange(200).byte()[:, None, None, None].expand(200, 1, 8, 8)
     train_encoder(x, epochs=4)
     images, rotations = torch.cat(calls, 1).reshape(2, 4, 180)

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from varied import functional
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.trace import ConditionalDistribution
 
 UNITS, COLUMNS = 3, 5

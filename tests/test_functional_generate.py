@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from varied import functional
+from varied.composition import compose
 from varied.data import Batch
 from varied.errors import VariedError
 from varied.functional.traverse import normal_quantiles
@@ -13,7 +14,7 @@ from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.trace import ConditionalDistribution
 
 SHAPE = (1, 5, 7)
@@ -103,7 +104,9 @@ def linear_model() -> tuple[VAE, torch.Tensor, torch.Tensor]:
     encoder, decoder = nn.Linear(D, 2 * K), nn.Linear(K, D)
     variance = torch.tensor([0.5, 2.0])
     encoder.weight.data[K:] = 0
-    encoder.bias.data[K:] = posterior.bound * torch.atanh(variance.log() / posterior.bound)
+    encoder.bias.data[K:] = posterior.logvar_bound * torch.atanh(
+        variance.log() / posterior.logvar_bound
+    )
     model = VAE(
         ConditionalDistribution(encoder, posterior, (D,)),
         ConditionalDistribution(decoder, GaussianLikelihood((D,), scale=0.3), (K,)),

@@ -9,6 +9,7 @@ from torch import distributions as td
 from torch import nn
 
 from varied import functional
+from varied.composition import compose
 from varied.data import Batch, iter_batches
 from varied.data.codecs import ImageCodec
 from varied.errors import VariedError
@@ -16,7 +17,7 @@ from varied.likelihoods import Gaussian as GaussianLikelihood
 from varied.models import VAE
 from varied.posteriors import Gaussian as GaussianPosterior
 from varied.priors import StandardNormal
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.trace import ConditionalDistribution
 
 D, NOISE = 6, 0.5
@@ -35,7 +36,7 @@ def factor_model(log_variance_shift: float = 0.0) -> VAE:
     decoder.weight.data = W[:, None].clone()
     encoder.weight.data = torch.stack([W / NOISE**2 / precision, torch.zeros(D)])
     log_variance = log_variance_shift - precision.log()
-    output = posterior.bound * torch.atanh(log_variance / posterior.bound)
+    output = posterior.logvar_bound * torch.atanh(log_variance / posterior.logvar_bound)
     encoder.bias.data = torch.stack([torch.tensor(0.0), output])
     return VAE(
         ConditionalDistribution(encoder, posterior, (D,)),
@@ -92,7 +93,9 @@ def test_nll_does_not_depend_on_the_order_or_the_batches(posterior):
         model, load = compose(spec, (1, 4, 4))[0], ImageCodec((1, 4, 4), binarize="dynamic").load
         x = torch.randint(0, 256, (40, 1, 4, 4), dtype=torch.uint8)
     else:
-        spec = Spec.parse(likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1))
+        spec = Spec.parse(
+            likelihood="gaussian", posterior=posterior, latent=3, plan=Plan(threads=1)
+        )
         model, load, x = compose(spec, (5,))[0], identity, torch.randn(40, 5)
 
     def nll(batches, seed=0):

@@ -5,9 +5,10 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from varied import functional
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.functional.interpolate import along_density, linear, spherical
-from varied.spec import Spec, compose
+from varied.spec import Spec
 
 SHAPE = (1, 5, 7)
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import distributions as td
 
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.evaluate.active_units import collapsed_levels_warning
 from varied.models import Ladder
 from varied.nets.ladder_blocks import ConvBlocks
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.training_loop import Step, train
 
 #: Network, data shape and latent units or channels.
@@ -172,7 +173,7 @@ def test_level_without_an_offset_from_its_prior_has_no_kl():
         for level in model.levels:
             for value in level.posterior_net[-1].parameters():
                 value.zero_()
-    result = evaluate(model, lambda x: x, lambda: [Batch(random_rows((1, 6, 6)))])
+    result = evaluate(model, lambda x: x, [Batch(random_rows((1, 6, 6)))])
     assert result.kl_by_level == (0.0, 0.0, 0.0)
     assert any("Levels 1, 2, 3 of 3" in warning for warning in result.warnings)
 

@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Independent
 from traces import posterior, posterior_trace, standard_normal
 
+from varied.composition import compose
 from varied.data.batches import Batches
 from varied.distributions import Delta, Gaussian
 from varied.errors import VariedError
@@ -21,7 +22,7 @@ from varied.objectives import (
 )
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Linear
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.terms import FreeBits, full_precision, kl, reconstruction
 from varied.trace import Level
 from varied.training_loop import Step, train

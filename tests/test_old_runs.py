@@ -1,4 +1,4 @@
-"""Runs of older formats open, and sample and reconstruct as they did; newer ones are refused."""
+"""Runs of format 1: they open, and give the samples and reconstructions of that version."""
 
 import json
 import shutil
@@ -10,26 +10,25 @@ import pytest
 from sklearn.datasets import load_digits
 
 import varied
-from varied.data import RawData
 from varied.data.tables import TableDialect
 from varied.errors import VariedError
-from varied.runs.old_names import FORMAT, OLD_MODELS, upgrade_dialect, upgrade_spec
+from varied.runs.old_names import FORMAT, OLD_MODELS, old_kind, upgrade_dialect, upgrade_spec
 from varied.spec import Spec
 from varied.training.defaults import resolve
 from varied.zoo import ZOO
 
-#: Made at commit 86ead4d: a small run of each kind of model, with what it sampled.
+#: Runs of commit 86ead4d, one of each kind of model, with their samples and reconstructions.
 OLD = Path(__file__).parent / "old_runs"
 RUNS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 
 
 def digits():
-    found = load_digits()
-    return (found.images[:60] / 16 * 255).astype("uint8"), found.target[:60] % 3
+    data = load_digits()
+    return (data.images[:60] / 16 * 255).astype("uint8"), data.target[:60] % 3
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_an_old_run_opens_and_samples_as_it_did(name):
+def test_samples_are_the_same(name):
     run = varied.Run(OLD / name)
     if (OLD / name / "expected_prior.npy").exists():
         samples = run.sample(3, seed=1).array
@@ -44,27 +43,28 @@ def test_an_old_run_opens_and_samples_as_it_did(name):
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name not in ("table", "images")])
-def test_an_old_run_reconstructs_the_data_that_it_knows(name):
+def test_reconstructions_are_the_same(name):
     x, labels = digits()
-    given = labels if json.loads((OLD / name / "data.json").read_text())["classes"] else None
-    run = varied.Run(OLD / name, varied.read(x, labels=given))
+    has_labels = json.loads((OLD / name / "data.json").read_text())["classes"]
+    run = varied.Run(OLD / name, varied.read(x, labels=labels if has_labels else None))
     expected = np.load(OLD / name / "reconstructed.npy")
     np.testing.assert_allclose(run.reconstruct(n=2).array, expected, atol=1)
 
 
-def test_an_old_run_knows_its_data_by_their_digest():
+def test_the_digest_of_the_data_is_the_same():
     x, _ = digits()
     run = varied.Run(OLD / "images")
-    assert varied.read(x).digest("picture") == run.data["digest"]
+    assert varied.read(x).digest(old_kind("image")) == run.metadata["digest"]
 
 
 @pytest.mark.parametrize("old", json.loads((OLD / "specs.json").read_text()))
-def test_an_old_spec_of_every_model_is_the_new_one(old):
+def test_an_upgraded_spec_is_that_of_the_model(old):
     values = json.loads((OLD / "specs.json").read_text())[old]
     new = OLD_MODELS.get(old, old)
     assert new in ZOO
-    rows: RawData = varied.read("mnist").first(200)
-    assert Spec.parse(**upgrade_spec(values)).brief() == resolve(rows, new, {}).spec.brief()
+    data = varied.read("mnist").head(200)
+    resolved = resolve(data, new, {}).spec
+    assert Spec.parse(**upgrade_spec(values)).without_defaults() == resolved.without_defaults()
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_an_old_spec_of_every_model_is_the_new_one(old):
         ),
     ],
 )
-def test_an_old_dialect_of_a_table_is_upgraded(old, new):
+def test_the_dialect_of_a_table_is_upgraded(old, new):
     assert TableDialect.from_json(upgrade_dialect(old, ["a", "b"])) == new
 
 
-def test_a_run_of_a_newer_format_is_refused_in_one_sentence(tmp_path):
+def test_a_newer_format_is_refused_in_one_sentence(tmp_path):
     run = shutil.copytree(OLD / "images", tmp_path / "run")
     text = (run / "spec.toml").read_text()
     (run / "spec.toml").write_text(f"format = {FORMAT + 1}\n{text}")
@@ -95,8 +95,8 @@ def test_a_run_of_a_newer_format_is_refused_in_one_sentence(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_a_new_run_says_its_format(tmp_path):
+def test_a_new_run_has_the_current_format(tmp_path):
     x, _ = digits()
-    run = varied.fit(x, "vae", out=tmp_path / "run", steps=2, latent=2, width=8, threads=1)
+    run = varied.train(x, "vae", out=tmp_path / "run", steps=2, latent=2, width=8, threads=1)
     assert (run.folder / "spec.toml").read_text().startswith(f"format = {FORMAT}\n")
     assert not run.store.is_format_1

@@ -13,11 +13,12 @@ from torch import distributions as td
 from torch import nn
 
 from varied import likelihoods, posteriors
+from varied.composition import compose
 from varied.data.batches import Batches
 from varied.models import VAE
 from varied.objectives import elbo
 from varied.priors import StandardNormal
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import kl, reconstruction
 from varied.trace import ConditionalDistribution, Level, Trace
 from varied.training_loop import Step, train

@@ -8,12 +8,13 @@ import re
 import pytest
 import torch
 
+from varied.composition import compose
 from varied.data.batches import Batches
 from varied.errors import VariedError
 from varied.likelihoods import ANY
 from varied.objectives import OBJECTIVES
 from varied.schedules import Linear
-from varied.spec import AXES, Plan, Spec, compose
+from varied.spec import AXES, Plan, Spec
 from varied.training_loop import Step, train
 
 SHAPE, CLASSES = (1, 12, 12), 3
@@ -68,8 +69,8 @@ SMALL = {
 #: Random data by domain.
 SAMPLE = {
     "binary": lambda *shape: torch.rand(shape).round(),
-    "levels": lambda *shape: torch.randint(256, shape) / 255,
-    "unit": torch.rand,
+    "uint8": lambda *shape: torch.randint(256, shape) / 255,
+    "unit-interval": torch.rand,
     "real": torch.randn,
 }
 

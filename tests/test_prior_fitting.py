@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import varied
+from varied.composition import compose, compose_prior
 from varied.data import Batch
 from varied.errors import VariedError
 from varied.prior_fitting import encode_for_prior, fit_prior, prior_plan, prior_plan_from
 from varied.priors import GaussianMixture
 from varied.runs import Run
-from varied.spec import Part, Plan, Spec, compose, compose_prior
+from varied.spec import Part, Plan, Spec
 from varied.training import prepare
-from varied.training.prior import fit_to_run
 
 QUANTIZED = {
     "posterior": {"name": "vq", "codebook_size": 8},
@@ -115,7 +115,9 @@ def test_prior_that_does_not_match_the_codes_is_refused():
 
 
 def test_default_plan_of_a_prior_and_its_options():
-    spec = Spec.parse(posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0})
+    spec = Spec.parse(
+        posterior="vq", prior="transformer", objective="vq-vae", plan={"minutes": 4.0}
+    )
     plan = prior_plan(spec)
     assert (plan.minutes, plan.batch_size, plan.lr) == (2.0, 32, 3e-3)
     assert prior_plan(spec, "flow").batch_size == Plan().batch_size
@@ -132,7 +134,7 @@ def test_default_plan_of_a_prior_and_its_options():
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "plain"
     x = (np.random.default_rng(0).random((120, 12, 12)) * 255).astype(np.uint8)
-    varied.fit(x, net={"name": "mlp", "width": 16}, latent=2, steps=12, threads=1, out=out)
+    varied.train(x, net={"name": "mlp", "width": 16}, latent=2, steps=12, threads=1, out=out)
     return out, x
 
 
@@ -142,7 +144,7 @@ def open_run(folder):
 
 
 def fit_all_steps(run, name, **options):
-    for _ in fit_to_run(run, name, **options):
+    for _ in run.prepare_prior(name, **options)[1]:
         pass
 
 
@@ -155,7 +157,7 @@ def test_run_samples_from_a_fitted_prior_until_it_is_removed(folder):
     assert run.spec.prior.name == "standard-normal"
     assert isinstance(run.model.prior, GaussianMixture)
     assert (run.sample(8).array != before).any()
-    fit_all_steps(open_run(folder), "none")
+    open_run(folder).reset_prior()
     np.testing.assert_array_equal(open_run(folder).sample(8).array, before)
 
 
@@ -163,7 +165,7 @@ def test_fitted_flow_is_reproducible(folder):
     fit_all_steps(open_run(folder), "flow", steps=3, width=8, n_transforms=1)
     first, second = (open_run(folder).sample(5).array for _ in range(2))
     np.testing.assert_array_equal(first, second)
-    fit_all_steps(open_run(folder), "none")
+    open_run(folder).reset_prior()
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,7 @@ def test_invalid_priors_and_options_are_refused(folder, name, options, match):
 def test_prior_of_a_ladder_cannot_be_replaced(tmp_path):
     x = (np.random.default_rng(0).random((60, 8, 8)) * 255).astype(np.uint8)
     ladder = {"name": "ladder", "levels": 2, "hidden_size": 8}
-    run = varied.fit(
+    run = varied.train(
         x, architecture=ladder, net="mlp", latent=2, steps=3, threads=1, out=tmp_path / "r"
     )
     with pytest.raises(VariedError, match="architecture='vae'"):
@@ -201,7 +203,7 @@ def test_training_of_a_quantized_model_ends_with_the_fit_of_its_prior(tmp_path):
     assert events[-1].parts["prior"].isfinite()
     run = job.finish()
     metrics = run.evaluate()
-    assert metrics.codes == 8
+    assert metrics.codebook_size == 8
     assert metrics.elbo.value < 0
     assert metrics.kl.value == pytest.approx(9 * np.log(8), rel=0.2)
     assert run.sample(3).array.shape == (3, 12, 12)

@@ -25,7 +25,7 @@ from varied.quantizers import (
 )
 from varied.quantizers.lfq import code_entropy
 from varied.quantizers.nearest import nearest_code, rotation_trick
-from varied.quantizers.usage import code_counts
+from varied.quantizers.codebook_usage import code_counts
 from varied.schedules import Linear
 from varied.terms.quantization import quantization
 from varied.trace import Level, Trace

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from varied import runtime
+from varied.composition import compose
 from varied.runtime import Setup, ThreadController
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step
 
 

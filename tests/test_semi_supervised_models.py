@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from varied import functional
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import log_likelihood
@@ -16,7 +17,7 @@ from varied.functional.importance_sampling import posterior_draws
 from varied.models import M1, M1M2, M2, VAE, JointM1M2, SkipM1M2
 from varied.objectives import elbo, iwae, m2
 from varied.seeding import seeded
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import Classification, kl, reconstruction
 from varied.training_loop import Step, train
 
@@ -293,7 +294,9 @@ def trained_names(model, loss):
 def test_objective_trains_every_parameter(spec, net):
     if net == "conv":
         conv = {"name": "conv", "width": 2, "dense_width": 4, "activation": "silu"}
-        model, objective = compose(Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8))
+        model, objective = compose(
+            Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8)
+        )
         x = torch.rand(60, 1, 8, 8).round()
     else:
         (model, objective), x = compose_small(spec), random_rows(60)
@@ -411,7 +414,7 @@ def test_every_use_works_with_and_without_labels(spec, labels):
     first = None if c is None else c[:1]
     assert functional.traverse(model, z[0], [0, 1], first)[0].shape[:2] == (2, 9)
     codes = functional.encode(model, torch.Tensor.float, [Batch(x, c)])
-    assert codes.mean.shape == codes.spread.shape == (5, *model.latent_shape)
+    assert codes.mean.shape == codes.std.shape == (5, *model.latent_shape)
 
 
 @every_model
@@ -425,7 +428,9 @@ def test_imputation_and_likelihood_work_with_and_without_labels(spec, labels):
     assert torch.equal(imputed[:, 1:], x[1:].expand(3, -1, -1, -1, -1))
     assert imputed.isfinite().all()
     nll = functional.negative_log_likelihood(model, torch.Tensor.float, [Batch(x, c)], samples=8)
-    assert nll.score.shape == (5,) and nll.cost.shape == x.shape and (nll.cost > 0).all()
+    assert (
+        nll.nll.shape == (5,) and nll.element_nll.shape == x.shape and (nll.element_nll > 0).all()
+    )
 
 
 @class_in_latent
@@ -498,13 +503,13 @@ def changed(spec, **settings):
         ({**M2_SPEC, "context": 0}, "at least two classes"),
         ({**M1M2_SPEC, "context": 1}, "at least two classes"),
         ({**M2_SPEC, "latent": (2, 2, 2)}, "needs a latent vector"),
-        ({**M2_SPEC, "posterior": "iaf"}, "has a posterior of its own"),
-        ({**M1M2_SPEC, "prior": "learned-gmm"}, "has a prior of its own"),
+        ({**M2_SPEC, "posterior": "iaf"}, "has its own posterior"),
+        ({**M1M2_SPEC, "prior": "learned-gmm"}, "has its own prior"),
         (changed(M2_SPEC, classifier="none"), "choose from same"),
         (changed(JOINT_SPEC, classifier="c"), "choose from codes"),
         (changed(M1_SPEC, classifier="conv"), "needs M2"),
         (changed(M2_SPEC, dropout=1.0), "from 0 to below 1"),
-        (changed(M2_SPEC, augment=8.0), "from 0 to 3"),
+        (changed(M2_SPEC, augment=8.0), "between 0 and 3"),
         (changed(JOINT_SPEC, augment=1.0), "this classifier reads codes"),
         (changed(JOINT_SPEC, upper_latent=0), "no M2 to join"),
         (changed(M1M2_SPEC, skip=True), "use joint=True"),
@@ -512,7 +517,7 @@ def changed(spec, **settings):
         ({**M2_SPEC, "objective": "m1m2"}, "use architecture='m1m2' with joint=False"),
         ({**JOINT_SPEC, "objective": "m1m2"}, "or objective='m2'"),
         ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),
-        ({**M2_SPEC, "objective": "beta-tc-vae"}, "reads independent dimensions of the posterior"),
+        ({**M2_SPEC, "objective": "beta-tc-vae"}, "needs independent dimensions of the posterior"),
         ({**M2_SPEC, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='m2'"),
         ({**M1M2_SPEC, "objective": "elbo"}, "would leave a part of architecture='m1m2' untrained"),
         ({**M1_SPEC, "objective": "elbo"}, "use objective='m1m2', or with joint=True"),
@@ -524,7 +529,7 @@ def test_invalid_combinations_raise(spec, message):
 
 
 def test_table_rows_cannot_be_augmented():
-    with pytest.raises(VariedError, match="these data have shape"):
+    with pytest.raises(VariedError, match="the data have shape"):
         compose(Spec.parse(**changed(M2_SPEC, augment=1.0), context=3), (6,))
 
 

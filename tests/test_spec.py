@@ -9,13 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.nets import NETS
 from varied.nets.film import Film
 from varied.nets.mlp import mlp
 from varied.schedules import Cyclical, Linear
 from varied.schema import settings
-from varied.spec import AXES, Part, Plan, Spec, axes_with_setting, compose
+from varied.spec import AXES, Part, Plan, Spec
 from varied.zoo import ZOO
 
 SPECS = [
@@ -142,14 +143,6 @@ def test_parsing_does_not_change_the_table():
 )
 def test_invalid_values_are_refused_in_one_sentence(function, message):
     assert message in refusal(function)
-
-
-def test_axes_with_a_setting_are_found():
-    assert axes_with_setting(Spec(), "width") == ["net"]
-    assert axes_with_setting(Spec(), "beta") == ["objective"]
-    assert axes_with_setting(Spec(), "lr") == ["plan"]
-    assert axes_with_setting(Spec(), "scale") == []
-    assert axes_with_setting(Spec(likelihood=Part("gaussian")), "scale") == ["likelihood"]
 
 
 # Composition

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import distributions as td
 
+from varied.composition import compose
 from varied.data import Batch, Batches
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.likelihoods import TableRow
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 layouts = pytest.mark.parametrize("layout", ["n", "c3?", "n2", "n? c2 n1?", "c4? n3? c1 n n? c2"])
@@ -189,7 +190,7 @@ def test_invalid_layout_is_an_error(layout):
         ),
         (
             lambda: compose(Spec.parse(likelihood={"name": "table", "layout": "n"}), (2,), "real"),
-            "real numbers",
+            "real-valued data",
         ),
     ],
 )
@@ -246,6 +247,6 @@ def test_model_learns_the_dependence_between_two_equal_columns():
     model, objective = compose(spec, (10,), "table")
     for _ in train(Step(model, objective), Batches(x, size=200, seed=0), plan):
         pass
-    result = evaluate(model, torch.Tensor.float, lambda: [Batch(x)], likelihood="table")
+    result = evaluate(model, torch.Tensor.float, [Batch(x)], likelihood="table")
     # The entropy of the pair is ln 4; two independent columns would cost 2 ln 4.
     assert -result.elbo.value < 2 * math.log(4) - 0.5

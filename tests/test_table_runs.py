@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
+from varied.cli.metrics_table import of_table
 
 import varied
 from varied.cli import app
-from varied.cli.metrics_table import of_table
 from varied.errors import VariedError
+from varied.evaluate.suites.compare import Comparison
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
-from varied.evaluate.suites.compare import Comparison
 from varied.training import prepare
 
 N = 300

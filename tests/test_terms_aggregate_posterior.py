@@ -9,11 +9,12 @@ import pytest
 import torch
 from traces import posterior, posterior_trace
 
+from varied.composition import compose
 from varied.distributions import kl_per_factor
 from varied.errors import VariedError
 from varied.objectives import annealed_capacity, beta_tc_vae, dip_vae
 from varied.schedules import Linear
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import (
     Capacity,
     DimensionWiseKL,

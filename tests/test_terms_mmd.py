@@ -9,10 +9,11 @@ import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 from traces import code_trace, standard_normal
 
+from varied.composition import compose
 from varied.distributions import Gaussian
 from varied.errors import VariedError
 from varied.objectives import info_vae, rae, wae_mmd
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import MMD
 from varied.terms.mmd import SCALES
 

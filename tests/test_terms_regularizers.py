@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from traces import code_trace
 
+from varied.composition import compose
 from varied.errors import VariedError
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.terms import WeightNorm, code_norm, gradient_penalty
 
 

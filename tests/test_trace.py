@@ -11,11 +11,12 @@ from torch import nn
 from torch.distributions import Independent, Laplace
 
 from varied import likelihoods, posteriors
+from varied.composition import compose
 from varied.distributions import Gaussian
 from varied.models import VAE
 from varied.nets import NETS, with_context
 from varied.priors import StandardNormal
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.trace import ConditionalDistribution, Level, Trace
 
 CONTEXT = 3

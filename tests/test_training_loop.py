@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from varied import runtime
+from varied.composition import compose
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.seeding import seed_torch
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import PATIENCE, Step, TrainingState, ema_weights, train
 
 SHAPE, ROWS, BATCH_SIZE = (1, 6, 5), 50, 16
@@ -218,7 +219,7 @@ def test_averages_are_computed_on_request_only():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2])
 def test_invalid_decay_raises(decay):
-    with pytest.raises(VariedError, match=r"must be from 0 to below 1; 0\.999 is usual"):
+    with pytest.raises(VariedError, match=r"must be at least 0 and below 1; 0\.999 is common"):
         Plan(ema_decay=decay)
 
 

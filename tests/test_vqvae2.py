@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from varied import runtime
+from varied.composition import compose, compose_prior
 from varied.data.batches import Batch, Batches
 from varied.errors import VariedError
 from varied.evaluate import evaluate
@@ -18,7 +19,7 @@ from varied.models.vqvae2 import upsample_to
 from varied.prior_fitting import encode_for_prior, fit_prior
 from varied.runtime import Setup
 from varied.seeding import seeded
-from varied.spec import Part, Plan, Spec, compose, compose_prior
+from varied.spec import Part, Plan, Spec
 from varied.training import prepare
 from varied.training_loop import Step, train
 
@@ -245,10 +246,10 @@ def test_kl_is_the_negative_log_probability_of_all_indices():
     (level,) = trace.levels
     torch.testing.assert_close(level.kl, expected.expand(3, 5), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(trace.log_weight, trace.log_px - level.kl)
-    result = evaluate(model, lambda x: x, lambda: [Batch(x[:3]), Batch(x[3:])])
+    result = evaluate(model, lambda x: x, [Batch(x[:3]), Batch(x[3:])])
     assert result.kl.value == pytest.approx(expected.mean().item(), rel=1e-5)
     assert result.elbo.value == pytest.approx(trace.log_weight[0].mean().item(), rel=1e-5)
-    assert (result.codes, result.kl_by_level) == (CODES, None)
+    assert (result.codebook_size, result.kl_by_level) == (CODES, None)
 
 
 @pytest.mark.parametrize("level", ["top", "bottom"])
@@ -336,7 +337,7 @@ def test_default_bottom_map_is_a_quarter_of_the_image(tmp_path):
         ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "needs a map that can be halved"),
         ({"latent": 4, "shape": (1, 4, 4)}, r"not latent=\(4, 1, 1\)"),
         ({"channels": 0}, "channels=0 must be at least 1"),
-        ({"latent": (4, 5, 5)}, "never comes to 5x5"),
+        ({"latent": (4, 5, 5)}, "cannot reduce 12x12 to 5x5"),
     ],
 )
 def test_invalid_settings_raise(settings, message):

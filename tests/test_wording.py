@@ -70,7 +70,10 @@ IDENTIFIERS = {
     "datum", "critic", "critics", "rung", "rungs", "law", "laws", "usual", "wanted",
 }  # fmt: skip
 #: The names of random streams are a part of the behavior.
-ALLOWED = {("varied/runs/nearest_training.py", "beside")}
+ALLOWED = {
+    ("varied/runs/nearest_training.py", "beside"),
+    ("varied/functional/importance_sampling.py", "strangeness"),
+}
 PHRASES = re.compile(
     r"(?<![\w-])(" + "|".join(sorted(map(re.escape, WORDS), key=len, reverse=True)) + r")(?![\w-])",
     re.IGNORECASE,

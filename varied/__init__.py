@@ -37,7 +37,7 @@ _MODULES = {
     "VAETransformer": "varied.estimators",
     "VariedError": "varied.errors",
     "ZOO": "varied.zoo",
-    "compose": "varied.spec",
+    "compose": "varied.composition",
     "elbo": "varied.objectives.elbo",
     "import_parts": "varied.registry",
     "list_runs": "varied.runs",
@@ -83,6 +83,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from varied.composition import compose
     from varied.data import RawData, read
     from varied.errors import VariedError
     from varied.estimators import (
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
     from varied.objectives.elbo import elbo
     from varied.registry import import_parts, register
     from varied.runs import Run, list_runs
-    from varied.spec import Part, Plan, Spec, compose
+    from varied.spec import Part, Plan, Spec
     from varied.trace import ConditionalDistribution, Level, Trace
     from varied.training import train
     from varied.training.update import update

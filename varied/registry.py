@@ -7,6 +7,7 @@ passes an object, gives ``--import FILE``, or installs a package with an entry p
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
@@ -34,6 +35,7 @@ TABLES = {
     "use": "varied.runs.uses:USES",
 }
 ENTRY_POINTS = "varied.parts"
+_PART_PACKAGES = ("likelihoods", "models", "nets", "objectives", "posteriors", "priors")
 
 
 @dataclass(frozen=True)
@@ -225,9 +227,19 @@ def qualified_name(part: Any) -> str:
     return f"{module}:{builder.__qualname__}"
 
 
+def is_own(name: str) -> bool:
+    """Return whether "module:name" is in a package of this library that contains parts."""
+    package, _, module = name.partition(":")[0].partition(".")
+    return package == "varied" and module.partition(".")[0] in _PART_PACKAGES
+
+
 def resolve(name: str) -> Callable[..., Any] | None:
     """Return the class or function named "module:name" from a trusted module, or None."""
     module_name, _, qualname = name.partition(":")
+    if is_own(name):
+        with contextlib.suppress(ImportError):  # as in a run of another version
+            importlib.import_module(module_name)
+            _trusted.add(module_name)
     module = sys.modules.get(module_name)
     if module is None and origin_is_main(module_name):
         module = sys.modules["__main__"]

@@ -2,7 +2,7 @@
 
 Command-line flags, TOML keys and the tables in the documentation are all derived from them. A
 parameter with a default is a setting; one without a default, such as a shape, is supplied by
-`varied.spec.compose`.
+`varied.composition.compose`.
 """
 
 from __future__ import annotations

@@ -1,35 +1,29 @@
 """Specifications of models: plain values that go to TOML and JSON and back.
 
-`compose` builds a model and its objective from a `Spec`, or says in one sentence why the parts do
-not go together and what to do.
+`varied.compose` builds a model and its objective from a `Spec`.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import inspect
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import tomlkit
-import torch
 from torch import nn
 
 from varied import registry
-from varied.errors import VariedError, lookup, suggest
+from varied.errors import VariedError, suggest
 from varied.likelihoods import LIKELIHOODS
-from varied.models import ARCHITECTURES, LatentModel, PartFactory
-from varied.nets import CONTEXTS, NETS, with_context
-from varied.objectives import OBJECTIVES, Objective
+from varied.models import ARCHITECTURES
+from varied.nets import NETS
+from varied.objectives import OBJECTIVES
 from varied.posteriors import POSTERIORS
-from varied.priors import PRIORS, Prior
+from varied.priors import PRIORS
 from varied.schema import settings, validate_settings
-from varied.seeding import seeded
-from varied.trace import ConditionalDistribution
 
 #: The axes of a model: each is a table from a name to a part.
 AXES: dict[str, Mapping[str, Any]] = {
@@ -134,6 +128,11 @@ class Part:
         if self.is_foreign:
             return {}
         return {k: _plain_value(s.default) for k, s in settings(self.builder(axis)).items()}
+
+
+def registered_kind(axis: str) -> str:
+    """Return the kind of part that an axis takes, as in `varied.register`."""
+    return "net" if axis in SIDES else axis
 
 
 def missing_part(axis: str, name: str, module: str) -> str:
@@ -290,7 +289,7 @@ class Spec:
             if name not in fields:
                 raise VariedError(f"A spec has no key '{name}': {suggest(name, sorted(fields))}")
         parsed: dict[str, Any] = {
-            axis: _validated(axis, Part.parse(values[axis]))
+            axis: _validate_part(axis, Part.parse(values[axis]))
             for axis in TABLES
             if values.get(axis) is not None
         }
@@ -352,267 +351,21 @@ class Spec:
         origins = {}
         for axis, part in self.parts.items():
             if part.is_foreign:
-                origins[axis] = registry.origin_of(part.builder(axis))
-            elif (origin := registry.origin(axis, part.name)) is not None:
+                if not registry.is_own(part.name):
+                    origins[axis] = registry.origin_of(part.builder(axis))
+            elif (
+                origin := registry.origin(registered_kind(axis), part.name)
+            ) is not None:
                 origins[axis] = origin
         return origins
 
 
-def _validated(axis: str, part: Part) -> Part:
-    """Return a part with its settings in their types."""
+def _validate_part(axis: str, part: Part) -> Part:
+    """Return a part with its settings in their types; a class of a table gets its name there."""
+    names = [name for name, builder in TABLES[axis].items() if builder is part.source]
+    if names:
+        part = Part(names[0], part.settings)
     if part.is_foreign:
         return part
     checked = validate_settings(part.builder(axis), part.settings, f"{axis} '{part.name}'")
     return dataclasses.replace(part, settings=checked)
-
-
-def axes_with_setting(spec: Spec, setting: str) -> list[str]:
-    """Return the axes (or "plan") of a spec whose part has a setting of that name."""
-    axes = [a for a, part in spec.parts.items() if setting in settings(part.builder(a))]
-    return axes + (["plan"] if setting in settings(Plan) else [])
-
-
-# From a spec to a model
-
-
-def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[LatentModel, Objective]:
-    """Build a model and its objective; the same seed gives the same weights.
-
-    Arguments:
-        spec: The parts.
-        shape: The shape of one example, channels first.
-        domain: The values of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
-            "table"; None skips the check of the likelihood.
-
-    Returns:
-        The model, with float32 weights on the CPU, and the objective.
-
-    Raises:
-        VariedError: If the parts do not go together; the message names the remedy.
-    """
-    if min(spec.latent_shape, default=0) < 1:
-        raise VariedError(f"latent={spec.latent} must be at least 1; 16 to 64 is a good start.")
-    accepts = spec.likelihood.builder("likelihood").accepts
-    if domain is not None and domain not in accepts:
-        raise VariedError(_wrong_domain(spec.likelihood.name, domain))
-    with seeded(spec.plan.seed, "weights"):
-        objective: Objective = _build(spec, "objective")
-        _check_parts(spec, objective)
-        model: LatentModel = _build(spec, "architecture", _factory(spec, shape))
-        _check_model(spec, objective, model)
-        objective.attach(model)
-    return model, objective
-
-
-def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> Prior:
-    """Build a prior for the latent variables of an existing model.
-
-    Arguments:
-        spec: The parts of the model.
-        part: The prior and its settings.
-        encoder: The encoder of the model.
-
-    Raises:
-        VariedError: If there is no such prior, or it has no such setting.
-    """
-    with seeded(spec.plan.seed, "prior"):
-        factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
-        prior: Prior = factory.prior(encoder.head.event_shape, spec.context)
-        prior.attach(encoder)
-    return prior
-
-
-def _factory(spec: Spec, shape: Shape) -> PartFactory:
-    def prior(event_shape: Shape, context: int) -> Any:
-        reads_context = spec.prior.builder("prior").reads_context
-        return _build(spec, "prior", event_shape, *([context] if reads_context else []))
-
-    net = partial(_build_net, spec, "net")
-    return PartFactory(
-        shape,
-        spec.latent_shape,
-        spec.context,
-        net=net,
-        encoder_net=partial(_build_net, spec, "encoder") if spec.encoder else net,
-        decoder_net=partial(_build_net, spec, "decoder") if spec.decoder else net,
-        likelihood=partial(_build, spec, "likelihood"),
-        posterior=partial(_build, spec, "posterior"),
-        prior=prior,
-        net_name=spec.net.name,
-    )
-
-
-def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
-    """Build the part of an axis; an instance that the user passed is copied."""
-    part = spec.parts[axis]
-    if part.instance is not None:
-        return copy.deepcopy(part.instance)
-    builder = part.builder(axis)
-    checked = validate_settings(builder, part.settings, f"{axis} '{part.name}'")
-    return builder(*arguments, **checked)
-
-
-def _build_net(spec: Spec, axis: str, inputs: Shape, outputs: Shape, context: int) -> nn.Module:
-    """Build a network from one shape to another that takes a context of so many features."""
-    part = spec.parts[axis]
-    if part.instance is None and _takes_shapes(part.builder(axis)):
-        build = lambda wider: _build(spec, axis, wider, outputs)  # noqa: E731
-        return with_context(build, inputs, context, spec.conditioning)
-    net = _build_module(axis, part)
-    _check_net(axis, net, inputs, outputs, context)
-    return net
-
-
-def _takes_shapes(builder: Callable[..., Any]) -> bool:
-    """Whether a network builder is called with the input and the output shape."""
-    required = [
-        p.name
-        for p in inspect.signature(builder).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    return required == ["inputs", "outputs"]
-
-
-def _build_module(axis: str, part: Part) -> nn.Module:
-    if part.instance is not None:
-        return copy.deepcopy(part.instance)
-    builder = part.builder(axis)
-    try:
-        module: nn.Module = builder(**part.settings)
-    except TypeError as error:
-        raise VariedError(
-            f"The {axis} {part.name} cannot be built from the arguments that the run stores "
-            f"({error}): pass the object as {axis}=, or keep each argument of its constructor as an "
-            "attribute of the same name."
-        ) from None
-    return module
-
-
-def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context: int) -> None:
-    """Run a network of the user once, to compare its output with what is needed."""
-    arguments = [torch.zeros(2, *inputs)] + ([torch.zeros(2, context)] if context else [])
-    training = net.training
-    try:
-        with torch.no_grad():
-            shape = tuple(net.eval()(*arguments).shape)
-    except Exception as error:
-        needs = f"(x, c) with {context} features of context" if context else "x"
-        raise VariedError(
-            f"The {axis} failed on {needs} of shape {(2, *inputs)} ({type(error).__name__}: {error}); "
-            f"it must return shape {(2, *outputs)}."
-        ) from error
-    finally:
-        net.train(training)
-    if shape != (2, *outputs):
-        raise VariedError(
-            f"The {axis} returns shape {shape} for an input of shape {(2, *inputs)}, and the "
-            f"{'posterior' if axis == 'encoder' else 'likelihood'} needs {(2, *outputs)}."
-        )
-
-
-# What does not go together
-
-
-def _check_parts(spec: Spec, objective: Objective) -> None:
-    """Refuse parts that do not go together, before the model is built."""
-    posterior, prior = spec.posterior.builder("posterior"), spec.prior.builder("prior")
-    lookup(CONTEXTS, spec.conditioning, "conditioning")
-    fixed = spec.architecture.builder("architecture").fixed_axes
-    for axis in fixed:
-        part = getattr(spec, axis)
-        if part != getattr(Spec, axis):
-            raise VariedError(
-                f"architecture='{spec.architecture.name}' has its own {axis}: leave out "
-                f"{axis}='{part.name}', or use architecture='vae'."
-            )
-    sides = [side for side in SIDES if getattr(spec, side) is not None]
-    if sides and spec.architecture.name != "vae":
-        raise VariedError(
-            f"architecture='{spec.architecture.name}' builds several networks from net: leave out "
-            f"{' and '.join(sides)}, or use architecture='vae'."
-        )
-    if posterior.space != prior.space:
-        names = [name for name, part in PRIORS.items() if part.space == posterior.space]
-        raise VariedError(
-            f"posterior='{spec.posterior.name}' has latent variables {_SPACES[posterior.space]}, "
-            f"and prior='{spec.prior.name}' does not; use prior='{names[0]}'."
-        )
-    # A prior that is fitted after training takes no part in the objective.
-    required = objective.requires - (objective.requires if prior.fitted_later else {"codes"})
-    for axis, part, needs in (
-        ("posterior", posterior, objective.requires),
-        ("prior", prior, required),
-    ):
-        missing = sorted(needs - part.provides)
-        if missing:
-            raise VariedError(_missing(spec, axis, missing[0], objective.requires, part.provides))
-
-
-def _check_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
-    """Refuse an objective that the model cannot serve, or that leaves a part untrained."""
-    architecture, name = spec.architecture.name, spec.objective.name
-    has_posterior = "posterior" in spec.architecture.builder("architecture").fixed_axes
-    missing = sorted(objective.requires - model.provides) if has_posterior else []
-    if missing:
-        raise VariedError(
-            f"objective='{name}' needs {_REQUIREMENTS[missing[0]]} of the posterior, which "
-            f"architecture='{architecture}' does not have; use objective='m2', or "
-            "architecture='vae'."
-        )
-    if model.required_term and model.required_term not in objective.names:
-        raise VariedError(
-            f"objective='{name}' would leave a part of architecture='{architecture}' untrained; use "
-            "objective='m1m2', or with joint=True objective='m2'."
-        )
-
-
-_SPACES = {
-    "real": "in real space",
-    "sphere": "on a sphere",
-    "simplex": "that are categorical",
-    "real+simplex": "that are partly real, partly categorical",
-    "codes": "from a codebook",
-}
-_DOMAINS = {
-    "binary": "binary data (0 or 1)",
-    "uint8": "8-bit data (0 to 255)",
-    "unit-interval": "data in [0, 1]",
-    "real": "real-valued data",
-    "table": "rows of a table",
-}
-_REQUIREMENTS = {
-    "density": "the density",
-    "marginals": "independent dimensions",
-    "codes": "the codebook indices",
-    "parts": "separate continuous and discrete latent variables",
-}
-
-
-def _wrong_domain(name: str, domain: str) -> str:
-    names = [key for key, part in LIKELIHOODS.items() if domain in part.accepts]
-    if domain not in _DOMAINS or not names:
-        return (
-            f"likelihood='{name}' does not fit data of the domain '{domain}', nor does any other."
-        )
-    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
-    remedy = f"use likelihood='{names[0]}'{others}"
-    if name == "bernoulli" and domain in ("uint8", "unit-interval"):
-        remedy = "use binarize='dynamic', or likelihood='continuous-bernoulli'"
-    return f"likelihood='{name}' does not fit {_DOMAINS[domain]}; {remedy}."
-
-
-def _missing(
-    spec: Spec, axis: str, what: str, requires: frozenset[str], provides: frozenset[str]
-) -> str:
-    name, objective = getattr(spec, axis).name, spec.objective.name
-    others = [key for key, part in AXES[axis].items() if requires <= part.provides]
-    free = [key for key, build in OBJECTIVES.items() if build().requires <= provides]
-    if objective in free:  # one of its settings requires more than its defaults do
-        free = [f"{objective}' without '{', '.join(spec.objective.settings)}"]
-    remedies = [f"{axis}='{key}'" for key in others[:1]] + [
-        f"objective='{key}'" for key in free[:1]
-    ]
-    return (
-        f"objective='{objective}' needs {_REQUIREMENTS[what]} of the {axis}, which {axis}='{name}' "
-        f"does not have; use {' or '.join(remedies)}."
-    )

@@ -12,13 +12,14 @@ from torch import Tensor
 from benchmarks.claims.base import PLAN, Budget, Claim, Image, MeanStd, Outcome, Table, verdict
 from benchmarks.claims.latent_space import digit_classes, to_uint8
 from benchmarks.training import ELBO, load_dataset
+from varied.composition import compose
 from varied.data import iter_batches
 from varied.data.batches import Batches
 from varied.evaluate import forward_pass
 from varied.models import LatentModel
 from varied.plots import side_by_side
 from varied.seeding import seeded
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 SCORES = ("reconstruction loss", "-ELBO", "-ELBO minus complexity")

@@ -26,10 +26,11 @@ from benchmarks.claims.base import (
 from benchmarks.claims.latent_space import digit_classes, encode
 from benchmarks.training import ELBO, TrainedModel, load_dataset
 from varied import distributions as d
+from varied.composition import compose
 from varied.data.batches import Batches
 from varied.heads import Head
 from varied.posteriors import POSTERIORS
-from varied.spec import Plan, Spec, compose
+from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
 

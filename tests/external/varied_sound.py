@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -144,7 +144,7 @@ def loudness(context: Any) -> Iterator[MetricGroup]:
     test = context.run.split("test").x
     ratio = np.sqrt((samples**2).mean((1, 2))) / np.sqrt((test**2).mean())
     estimate = Estimate.of(torch.from_numpy(ratio).double())
-    metric = Metric("loudness ratio", estimate, "", "closer to 1", "1")
+    metric = Metric("loudness ratio", estimate, reference="1 for perfect samples")
     yield MetricGroup("Loudness", "Root mean square of samples, relative to test sounds.", [metric])
 
 

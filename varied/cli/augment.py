@@ -95,7 +95,7 @@ def _verdict(gains: list[Gain]) -> str:
     if generated.value <= 2 * generated.error:
         return f"For the best classifier ({best}), generated examples give no significant gain."
     if generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
-        return (
-            f"For the best classifier ({best}), generated examples help more than plain augmentation."
-        )
-    return f"For the best classifier ({best}), plain augmentation helps as much as generated examples."
+        return f"For the best classifier ({best}), generated examples help more than plain augmentation."
+    return (
+        f"For the best classifier ({best}), plain augmentation helps as much as generated examples."
+    )

@@ -41,10 +41,10 @@ def say(text: str = "", indent: int = 0) -> None:
 
 def heading(text: str) -> None:
     """Print a heading after an empty line."""
-    print(f"\n{_styled(text, '1')}")
+    print(f"\n{_style(text, '1')}")
 
 
-def _styled(text: str, code: str) -> str:
+def _style(text: str, code: str) -> str:
     plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return text if plain or not sys.stdout.isatty() else f"\033[{code}m{text}\033[0m"
 
@@ -79,7 +79,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int =
         lead = " " * indent + "".join(f"{cell}  " for cell in padded[:-1])
         last = [padded[-1]] if numeric[-1] else textwrap.wrap(row[-1], room) or [""]
         text = (lead + f"\n{' ' * len(lead)}".join(last)).rstrip()
-        print(_styled(text, "2") if index == 0 and any(header) else text)
+        print(_style(text, "2") if index == 0 and any(header) else text)
 
 
 def _is_numeric(cell: str) -> bool:

@@ -98,7 +98,7 @@ def _table(path: Path | None) -> Any:
     from varied.data import read
 
     data = read(path, min_rows=1)
-    if data.kind != "table":
+    if not data.columns:
         raise VariedError(
             f"--attributes {path} is not a table: give a .csv with a row per example."
         )

@@ -80,26 +80,16 @@ def _evaluate_all(run: Run, *, as_json: bool, quiet: bool) -> None:
 
 def show_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     """Print the metrics of an evaluation."""
+    from varied.evaluate.formatting import metric_rows
+
     console.heading(title)
-    console.table(("", "", ""), _metric_rows(evaluation))
+    console.table(("", "", ""), metric_rows(evaluation))
     samples = evaluation.get("importance_samples")
     if samples:
         console.say(f"log p(x) from {samples:,} importance samples per example.", 2)
     console.say(f"The likelihood is {evaluation['likelihood']}; ± is the standard error.", 2)
     for sentence in _table_sentences(evaluation):
         console.say(sentence, 2)
-
-
-def _metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return name, value and unit of each metric."""
-    from varied.evaluate.formatting import LABELS, format_active_units, format_metric
-
-    rows = []
-    for name, label in LABELS.items():
-        is_known = evaluation.get(name) is not None
-        if is_known or name != "log_likelihood":
-            rows.append((label, format_metric(evaluation, name), "nats" if is_known else ""))
-    return [*rows, ("active units", format_active_units(evaluation), "")]
 
 
 def _table_sentences(evaluation: Mapping[str, Any]) -> Iterator[str]:

@@ -86,15 +86,15 @@ def run_job(job: Job, mode: OutputMode) -> None:
         with console.status("Evaluating and plotting", quiet=mode.quiet):
             job.finish()
     except Interrupted:
-        raise _interrupted(f"Saved at step {job.state.step:,}", mode) from None
+        raise _report_interrupt(f"Saved at step {job.state.step:,}", mode) from None
     except KeyboardInterrupt:
-        raise _interrupted("Stopped", mode) from None
+        raise _report_interrupt("Stopped", mode) from None
     for notice in job.notices[n_notices:] if mode.is_text else ():
         console.say(notice)
     _print_result(job, mode)
 
 
-def _interrupted(what: str, mode: OutputMode) -> typer.Exit:
+def _report_interrupt(what: str, mode: OutputMode) -> typer.Exit:
     sentence = f"{what}; resume with the same command: {console.command_line()}"
     typer.echo(f"\n{sentence}" if mode.is_text else sentence, err=not mode.is_text)
     return typer.Exit(130)

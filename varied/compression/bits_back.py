@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.compression.deterministic import entropy_coders, quantize_params
-from varied.compression.discretized import (
+from varied.compression.discretize import (
     from_levels,
     level_probabilities,
     num_levels,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from varied.compression import bits_back, code_indices, container
 from varied.compression.deterministic import deterministic
-from varied.compression.discretized import from_levels
+from varied.compression.discretize import from_levels
 from varied.data.batches import iter_batches
 from varied.errors import VariedError
 from varied.evaluate import forward_pass

@@ -59,7 +59,7 @@ class Listing:
         else:
             self.members.append(member)
 
-    def sorted(self) -> Listing:
+    def by_name(self) -> Listing:
         """Return the listing sorted by name, so that the order of files is deterministic."""
         members = sorted(self.members, key=lambda member: member.name)
         problems = sorted(self.problems, key=lambda problem: problem.name)
@@ -77,7 +77,7 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
     for path in _walk(root):
         name = _printable(path.relative_to(root).as_posix())
         listing.add(Member(name, _opener(path)), endings, _refuse_file(path))
-    return listing.sorted()
+    return listing.by_name()
 
 
 def list_zip(path: Path, endings: frozenset[str]) -> Listing:
@@ -102,7 +102,7 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
             member = Member(_printable(info.filename), _unpacker(archive, info))
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
-    return listing.sorted()
+    return listing.by_name()
 
 
 def read_members(members: Sequence[Member], read: Callable[[Member], T]) -> list[T]:

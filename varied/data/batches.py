@@ -96,7 +96,7 @@ class Batches:
         epoch, i = divmod(step, self.steps_per_epoch)
         rows = self._epoch_order(epoch)[i * self.size : (i + 1) * self.size]
         if self.n_labeled:
-            rows = torch.cat([rows, self._labeled(step).to(rows.device)])
+            rows = torch.cat([rows, self._select_labeled(step).to(rows.device)])
         return self.rows.take(rows).to(self.device)
 
     def epoch(self, step: int) -> float:
@@ -109,7 +109,7 @@ class Batches:
             self._epoch, self._order = epoch, order.to(self.rows.x.device)
         return self._order
 
-    def _labeled(self, step: int) -> Tensor:
+    def _select_labeled(self, step: int) -> Tensor:
         """Return the labeled rows that are added in a step."""
         n, start = len(self.labeled_rows), step * self.n_labeled
         repetitions = range(start // n, (start + self.n_labeled - 1) // n + 1)

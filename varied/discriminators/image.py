@@ -154,7 +154,7 @@ class ImageDiscriminator(AdversarialTerm):
         Returns:
             The data with shape (B, *event), and reconstructions with shape (K, B, *event).
         """
-        return trace.x, _masked(visible_sample(trace.px), trace)
+        return trace.x, _apply_mask(visible_sample(trace.px), trace)
 
     def record_error(self, trace: Trace, **logs: Tensor) -> None:
         """Update the throttle with the squared error of a trace, and log both.
@@ -411,8 +411,8 @@ class FeatureMatching(ImageDiscriminator):
         with torch.no_grad():
             samples = self._sample_prior(len(z), c)
         px = self._decode(torch.stack([z, samples]), c)
-        return _masked(visible_sample(px), trace)
+        return _apply_mask(visible_sample(px), trace)
 
 
-def _masked(images: Tensor, trace: Trace) -> Tensor:
+def _apply_mask(images: Tensor, trace: Trace) -> Tensor:
     return images if trace.mask is None else images.masked_fill(trace.mask == 0, 0)

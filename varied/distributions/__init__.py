@@ -5,7 +5,6 @@ declares which trailing dimensions form an event.
 """
 
 from varied.distributions.base import Elementwise, analytic_kl, base_distribution, soft_clamp
-from varied.distributions.bounded import CategoricalLevels, ContinuousBernoulli, DiscretizedLogistic
 from varied.distributions.codebook import CodebookPoint
 from varied.distributions.delta import Delta
 from varied.distributions.flow import Flow, GatedAffine
@@ -13,6 +12,11 @@ from varied.distributions.gaussian import Gaussian
 from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
 from varied.distributions.one_hot import OneHot, Product, kl_per_factor
 from varied.distributions.table_row import ColumnLayout, TableRow
+from varied.distributions.unit_interval import (
+    CategoricalLevels,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+)
 
 __all__ = [
     "CategoricalLevels",

@@ -20,13 +20,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from varied import functional
+from varied.composition import compose
 from varied.data import Batch, Batches, iter_batches
 from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.runtime import Setup
 from varied.seeding import derive_seed, generator, seeded
-from varied.spec import Part, Plan, Spec, compose
+from varied.spec import SIDES, Part, Plan, Spec
 from varied.training_loop import Step, TrainingState, train
 
 Array = npt.NDArray[Any]
@@ -52,11 +53,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     Arguments:
         latent: Number of latent dimensions; None selects half the number of columns, up to 16.
         net: Network of the encoder and the decoder. This and the next four arguments are a name, a
-            dict with a name and settings, or None, which selects the entry of ``default_parts``.
+            dict with a name and settings, a class or an instance, or None, which selects the entry
+            of ``default_parts``.
         likelihood: p(x | z).
         prior: p(z).
         posterior: q(z | x).
         objective: Training objective.
+        encoder: Network of the encoder if it differs from ``net``, such as a `torch.nn.Module`.
+        decoder: Network of the decoder if it differs from ``net``.
         epochs: Number of passes over the rows; give either this or ``steps``.
         steps: Number of optimization steps; None trains for 10 epochs, or ``min_steps`` steps if
             that is longer, but for no more than ``max_epochs`` epochs.
@@ -88,6 +92,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     prior: Any = None
     posterior: Any = None
     objective: Any = None
+    encoder: Any = None
+    decoder: Any = None
     epochs: float | None = None
     steps: int | None = None
     batch_size: int = 128
@@ -123,10 +129,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             c: Their context, with shape (N, F).
             parts: Further axes of the spec.
         """
-        given = {k: v for k in self.default_parts if (v := getattr(self, k)) is not None}
+        names = (*self.default_parts, *SIDES)
+        given = {k: v for k in names if (v := getattr(self, k)) is not None}
         parts |= self.default_parts | given
         likelihood = Part.parse(parts["likelihood"])
-        self.scaler_ = ColumnScaler.fit(X, likelihood.name)
+        self.scaler_ = ColumnScaler.fit(X, likelihood)
         if likelihood.name == "table":
             settings = {"layout": self.scaler_.layout, "model_missing": False}
             parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
@@ -182,7 +189,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             seed=plan.seed,
             labeled=self.labeled_fraction,
         )
-        if self.mask_cells or not self.scaler_.observed(X).all():
+        if self.mask_cells or not self.scaler_.is_observed(X).all():
             batches = RandomlyMasked(batches, self.scaler_, plan.seed)
         losses = [float(event.parts["loss"]) for event in train(step, batches, plan, state)]
         self.model_ = step.model.requires_grad_(False).cpu().double().eval()

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from varied.data import Batch
-from varied.errors import VariedError, lookup
-from varied.likelihoods import LIKELIHOODS
+from varied.errors import VariedError
+from varied.spec import Part
 
 Array = npt.NDArray[Any]
 
@@ -38,8 +38,8 @@ class ColumnScaler:
         mean: The training mean of each column, 0 if not scaled, with shape (D).
         scale: The training standard deviation of each column, 1 if constant or not scaled.
         has_values: Whether a column has any observed cell; otherwise all its cells are missing.
-        domain: "table" (mask and standardized values), "real" (standardized values), or "unit-interval" and
-            "binary" (unscaled).
+        domain: "table" (mask and standardized values), "real" (standardized values), or
+            "unit-interval" and "binary" (unscaled).
     """
 
     mean: Array
@@ -48,13 +48,13 @@ class ColumnScaler:
     domain: str
 
     @classmethod
-    def fit(cls, X: Array, likelihood: str) -> Self:
-        """Fit to the observed cells of rows, for a likelihood given by its name.
+    def fit(cls, X: Array, likelihood: Part) -> Self:
+        """Fit to the observed cells of rows, for a likelihood.
 
         Raises:
             VariedError: If the values are outside the domain of the likelihood.
         """
-        accepts = lookup(LIKELIHOODS, likelihood, "likelihood").accepts
+        accepts = likelihood.builder("likelihood").accepts
         observed = np.isfinite(X)
         has_values = np.asarray(observed.any(0))
         mean, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
@@ -62,7 +62,7 @@ class ColumnScaler:
             values = np.where(observed, X, 0.0)
             if values.min() < 0 or values.max() > 1:
                 raise VariedError(
-                    f"likelihood='{likelihood}' requires values between 0 and 1; scale the "
+                    f"likelihood='{likelihood.name}' requires values between 0 and 1; scale the "
                     "columns, or use the default likelihood."
                 )
             domain = "binary" if np.isin(values, (0, 1)).all() else "unit-interval"
@@ -85,13 +85,13 @@ class ColumnScaler:
         """The column layout for `varied.likelihoods.TableRow`."""
         return " ".join("n" * len(self.mean))
 
-    def observed(self, X: Array) -> Array:
+    def is_observed(self, X: Array) -> Array:
         """Return which cells are observed, in columns with values in training."""
         return ~np.isnan(X) & self.has_values
 
     def transform(self, X: Array) -> Batch:
         """Return rows as model input in float64, with a mask if the domain needs one."""
-        observed = self.observed(X)
+        observed = self.is_observed(X)
         deviations = (np.where(observed, X, self.mean) - self.mean) / self.scale
         clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         s = torch.from_numpy(np.ascontiguousarray(clipped, dtype=np.float64))
@@ -108,5 +108,5 @@ class ColumnScaler:
 
     def log_det(self, X: Array) -> Array:
         """Return the sum of log scales over the observed cells: log p(s) minus log p(x)."""
-        log_det: Array = self.observed(X) @ np.log(self.scale)
+        log_det: Array = self.is_observed(X) @ np.log(self.scale)
         return log_det

@@ -12,7 +12,7 @@ from sklearn.base import OutlierMixin
 from varied import functional
 from varied.errors import VariedError
 from varied.estimators.base import Estimator
-from varied.evaluate.detection import Threshold, threshold
+from varied.evaluate.anomaly_threshold import Threshold, threshold
 from varied.seeding import permutation
 
 Array = npt.NDArray[Any]

@@ -3,20 +3,12 @@
 from varied.evaluate.active_units import active_units, collapse_warning, is_active
 from varied.evaluate.aggregate_posterior import AggregatePosterior, aggregate_posterior
 from varied.evaluate.ais import AISResult, ais, bdmc, rate_distortion
+from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
 from varied.evaluate.c2st import c2st, c2st_auroc
 from varied.evaluate.calibration import Calibration, calibration, coverage
 from varied.evaluate.column_nll import column_nll
 from varied.evaluate.dcr import DCRResult, distance_to_closest_record
-from varied.evaluate.detection import (
-    Detection,
-    Threshold,
-    auroc,
-    average_precision,
-    detection,
-    fpr_at,
-    p_values,
-    threshold,
-)
+from varied.evaluate.detection import Detection, auroc, average_precision, detection, fpr_at
 from varied.evaluate.disentanglement import (
     DCI,
     beta_vae,
@@ -33,7 +25,7 @@ from varied.evaluate.disentanglement import (
 from varied.evaluate.distances import nearest
 from varied.evaluate.elbo import Evaluation, PassResult, evaluate, forward_pass, log_likelihood
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.feature_extractors import Extractor, extractor_from, standardized
+from varied.evaluate.feature_extractors import Extractor, extractor_from, fit_standardizer
 from varied.evaluate.feature_nets import FeatureNet, train_classifier, train_encoder
 from varied.evaluate.frechet import frechet, sharpness
 from varied.evaluate.image_similarity import psnr, ssim
@@ -121,7 +113,7 @@ __all__ = [
     "sharpness",
     "ssim",
     "stability",
-    "standardized",
+    "fit_standardizer",
     "threshold",
     "train_classifier",
     "train_encoder",

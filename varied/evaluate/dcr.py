@@ -243,12 +243,12 @@ def _mixed_rows(columns: Sequence[Column], rows: Sequence[Ints]) -> list[_MixedR
         else:  # a constant number is compared like a category
             codes.append(column.codes)
 
-    def stacked(parts: Sequence[Sequence[Array]], table: int, dtype: type) -> Array:
+    def stack(parts: Sequence[Sequence[Array]], table: int, dtype: type) -> Array:
         selected = [part[table][rows[table]] for part in parts]
         # The reshape keeps the number of rows if there are no such columns.
         return np.array(selected, dtype).reshape(-1, len(rows[table])).T
 
     tables = range(len(rows))
-    all_numbers = [stacked(numbers, table, np.float64) for table in tables]
+    all_numbers = [stack(numbers, table, np.float64) for table in tables]
     incomplete = np.flatnonzero(np.any([np.isnan(part).any(0) for part in all_numbers], axis=0))
-    return [_MixedRows(all_numbers[t], stacked(codes, t, np.int64), incomplete) for t in tables]
+    return [_MixedRows(all_numbers[t], stack(codes, t, np.int64), incomplete) for t in tables]

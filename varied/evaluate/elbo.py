@@ -21,6 +21,7 @@ from varied.evaluate.active_units import (
     unused_codes_warning,
 )
 from varied.evaluate.estimate import Estimate
+from varied.evaluate.formatting import html_table, metric_rows
 from varied.models import LatentModel
 from varied.quantizers import code_usage
 from varied.trace import Level, Trace
@@ -206,6 +207,11 @@ class Evaluation:
                 f"{samples}; use more samples, or rely on the ELBO alone."
             )
         return [text for text in warnings if text]
+
+    def _repr_html_(self) -> str:
+        """Return the metrics as a table, for notebooks."""
+        rows = metric_rows(self.to_json())
+        return html_table(("", f"{self.likelihood} likelihood, {self.n:,} examples", ""), rows)
 
     def to_json(self) -> dict[str, object]:
         """Return plain values; the key of the standard error of X is X_error."""

@@ -151,7 +151,7 @@ class StandardizedExtractor:
         return (rows - self.mean) / self.scale
 
 
-def standardized(x: Data) -> StandardizedExtractor:
+def fit_standardizer(x: Data) -> StandardizedExtractor:
     """Return an extractor that standardizes columns, for data other than images.
 
     Arguments:
@@ -162,7 +162,7 @@ def standardized(x: Data) -> StandardizedExtractor:
 
     Example:
         >>> rows = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
-        >>> standardized(rows).features(rows).tolist()
+        >>> fit_standardizer(rows).features(rows).tolist()
         [[-1.0, 0.0], [1.0, 0.0]]
     """
     rows = as_table(x, "rows", min_rows=2, flatten=True)

@@ -126,12 +126,12 @@ def train_classifier(
     Raises:
         VariedError: If the labels are not classes, or there are fewer than two classes.
     """
-    images, y = _labeled(x, labels)
+    images, y = _select_labeled(x, labels)
     if test is None:
         held_out, rows = _split(len(y), seed)
         (test_x, test_y), (images, y) = (images[held_out], y[held_out]), (images[rows], y[rows])
     else:
-        test_x, test_y = _labeled(*test)
+        test_x, test_y = _select_labeled(*test)
     with seeded(seed, "features"):
         net = FeatureNet(tuple(x.shape[1:]), int(max(y.max(), test_y.max())) + 1)
     _train(net, len(y), lambda rows, epoch: (images[rows], y[rows]), seed, epochs)
@@ -191,7 +191,7 @@ def train_encoder(
     def task(indices: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         noise = generator(seed, "turns", epoch)
         rotations = torch.randint(ROTATIONS, (len(x),), generator=noise)[indices]
-        return _rotated(x[rows[indices]], rotations), rotations
+        return _rotate(x[rows[indices]], rotations), rotations
 
     _train(net, len(rows), task, seed, epochs)
     images = x[held_out]
@@ -222,7 +222,7 @@ def _check_rotatable(x: Tensor) -> None:
         )
 
 
-def _rotated(x: Tensor, rotations: Tensor) -> Tensor:
+def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
     """Return square images, each rotated by a multiple of 90 degrees."""
     images = x.clone()
     for k in range(1, ROTATIONS):
@@ -245,7 +245,7 @@ def _train(net: FeatureNet, n: int, task: Task, seed: int, epochs: int) -> None:
             schedule.step()
 
 
-def _labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
+def _select_labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
     """Return the images that have a label, and their classes.
 
     Raises:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 #: Labels of the numbers of an evaluation. Log-likelihoods change sign, so lower is better for all.
@@ -63,3 +64,22 @@ def format_active_units(evaluation: Mapping[str, Any]) -> str:
     """Return the number of active units out of all, from the plain values of an `Evaluation`."""
     active = format_estimate(evaluation["active_units"], evaluation.get("active_units_error"))
     return f"{active} of {evaluation['latent_dim']}"
+
+
+def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the name, value and unit of each number of an evaluation, from its plain values."""
+    rows = []
+    for name, label in LABELS.items():
+        is_known = evaluation.get(name) is not None
+        if is_known or name != "log_likelihood":
+            rows.append((label, format_metric(evaluation, name), "nats" if is_known else ""))
+    return [*rows, ("active units", format_active_units(evaluation), "")]
+
+
+def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as HTML, for notebooks."""
+
+    def row(cells: Iterable[object], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)}</tr>"
+
+    return f"<table>{row(header, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"

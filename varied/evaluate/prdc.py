@@ -89,6 +89,7 @@ def prdc(
             k + 1 rows.
 
     Example:
+        >>> import torch
         >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
         >>> result = prdc(x, x)
         >>> result.precision.value, result.recall.value, result.coverage.value

@@ -220,7 +220,7 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
 def _strong_mcc(a: Tensor, b: Tensor) -> float:
     from scipy.optimize import linear_sum_assignment
 
-    halves = [_normalized(a[half::2]).T @ _normalized(b[half::2]) for half in (0, 1)]
+    halves = [_normalize(a[half::2]).T @ _normalize(b[half::2]) for half in (0, 1)]
     means = []
     for fit, test in (halves, halves[::-1]):  # matrices of correlations
         rows, columns = linear_sum_assignment(-fit.abs().numpy())
@@ -233,7 +233,7 @@ def _weak_mcc(a: Tensor, b: Tensor) -> float:
     means = []
     for fit, test in (halves, halves[::-1]):
         maps = _canonical_maps(*fit)
-        correlations = _normalized(test[0] @ maps[0]) * _normalized(test[1] @ maps[1])
+        correlations = _normalize(test[0] @ maps[0]) * _normalize(test[1] @ maps[1])
         means.append(correlations.sum() / min(a.shape[1], b.shape[1]))
     return float(torch.stack(means).mean())
 
@@ -247,19 +247,19 @@ def _canonical_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 def _whiten(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return rows with orthonormal columns and the map to them, without constant directions."""
-    centered, norm = _centered(rows)
+    centered, norm = _center(rows)
     u, s, v = torch.linalg.svd(centered / norm, full_matrices=False)
     varies = s > 1e-10 * s[0]
     return u[:, varies], v[varies].T / s[varies] / norm[:, None]
 
 
-def _normalized(rows: Tensor) -> Tensor:
+def _normalize(rows: Tensor) -> Tensor:
     """Return columns with mean 0 and norm 1; constant columns are 0."""
-    centered, norm = _centered(rows)
+    centered, norm = _center(rows)
     return centered / norm
 
 
-def _centered(rows: Tensor) -> tuple[Tensor, Tensor]:
+def _center(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return centered columns and their norms, which are infinite for constant columns."""
     centered = rows - rows.mean(0)
     norm = centered.norm(dim=0)

@@ -253,27 +253,27 @@ def shared_columns(frames: Mapping[str, pd.DataFrame]) -> list[Column]:
         duplicates = list(frame.columns[frame.columns.duplicated()])
         if duplicates:
             raise VariedError(
-                f"The {name} table has several columns named {_listed(duplicates)}: rename them."
+                f"The {name} table has several columns named {_list_names(duplicates)}: rename them."
             )
         if frame.empty:
             raise VariedError(f"The {name} table has no cells: give rows and columns.")
         missing = [key for key in [*first, *frame] if (key in first) != (key in frame)]
         if missing:
             raise VariedError(
-                f"Only one of the {first_name} and the {name} table has {_listed(missing)}: give "
+                f"Only one of the {first_name} and the {name} table has {_list_names(missing)}: give "
                 "both the same columns."
             )
         kinds = [(key, _kind(first[key]), _kind(frame[key])) for key in first]
         mismatches += [f"{key} ({a} and {b})" for key, a, b in kinds if a != b]
     if mismatches:
         raise VariedError(
-            f"The tables have different types of values in {_listed(mismatches)}: cast the columns "
+            f"The tables have different types of values in {_list_names(mismatches)}: cast the columns "
             "to the same types."
         )
     return [_column(str(key), [frame[key] for frame in frames.values()]) for key in first]
 
 
-def _listed(names: Sequence[Any]) -> str:
+def _list_names(names: Sequence[Any]) -> str:
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
     return ", ".join(map(str, names[:8])) + more
 

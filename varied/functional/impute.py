@@ -122,6 +122,8 @@ def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
     """Replace missing values by a sample from p(x | z)."""
     base = base_distribution(px)
     if isinstance(base, d.TableRow) and mask is None:
-        return torch.where(base.layout.is_missing(x), Independent(base.fully_observed, 1).sample(), x)
+        return torch.where(
+            base.layout.is_missing(x), Independent(base.fully_observed, 1).sample(), x
+        )
     observed = torch.ones_like(x) if mask is None else mask
     return torch.where(observed > 0, x, px.sample())

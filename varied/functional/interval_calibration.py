@@ -60,8 +60,8 @@ def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> flo
     target = min(math.ceil((len(truth) + 1) * level), len(truth))
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
 
-    def covered(factor: float) -> int:
+    def count_covered(factor: float) -> int:
         low, high = inflate_draws(draws, factor).quantile(ends, dim=0)
         return int(((low <= truth) & (truth <= high)).sum())
 
-    return FACTORS[min(bisect.bisect_left(FACTORS, target, key=covered), len(FACTORS) - 1)]
+    return FACTORS[min(bisect.bisect_left(FACTORS, target, key=count_covered), len(FACTORS) - 1)]

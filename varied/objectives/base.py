@@ -25,7 +25,7 @@ class WeightedTerm:
     Arguments:
         name: The name of the term in the log.
         term: A term, or a function from a trace to the value of each example.
-        weight: A number, a schedule or an adaptive weight.
+        weight: A number, a schedule or an adaptive weight; the latter is a `StepDependent` module.
     """
 
     name: str

@@ -12,7 +12,7 @@ from torch.distributions.independent import Independent
 from varied.distributions.base import HasTrainingCost, NoDensity, Tempered, UnvalidatedDistribution
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError, check_at_least
-from varied.priors.base import chunked, expand_context, to_size
+from varied.priors.base import apply_in_chunks, expand_context, to_size
 from varied.priors.causal_transformer import CausalTransformer, CodeDecoder
 from varied.quantizers import Quantizer
 
@@ -55,7 +55,7 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
         index = index.expand(*lead, -1).reshape(lead.numel(), index.shape[-1])
         floats = index.shape[1] * self.quantizer.num_codes + 4 * self.net.cache_size
         rows = (index, *expand_context(self.c, lead))
-        log_prob = chunked(self._log_prob, *rows, floats_per_row=floats, max_floats=2**27)
+        log_prob = apply_in_chunks(self._log_prob, *rows, floats_per_row=floats, max_floats=2**27)
         return log_prob.reshape(lead)
 
     def _log_prob(self, index: Tensor, c: Tensor | None = None) -> Tensor:
@@ -106,7 +106,7 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
             return torch.stack(codes, 1)
 
         rows = (torch.empty(lead.numel(), 0), *expand_context(self.c, lead))
-        index = chunked(decode, *rows, floats_per_row=self.net.cache_size, max_floats=2**26)
+        index = apply_in_chunks(decode, *rows, floats_per_row=self.net.cache_size, max_floats=2**26)
         return index.reshape(*lead, self.quantizer.num_tokens)
 
 

@@ -111,7 +111,7 @@ def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
     return () if c is None else (c.expand(*lead, -1).reshape(lead.numel(), c.shape[-1]),)
 
 
-def chunked(
+def apply_in_chunks(
     function: Callable[..., Tensor], *rows: Tensor, floats_per_row: int, max_floats: int = 2**23
 ) -> Tensor:
     """Apply a function to chunks of rows, to bound the memory.

@@ -12,7 +12,7 @@ from torch import Size, Tensor
 from torch.distributions import Distribution
 
 from varied.distributions.base import LOG_2PI, Tempered, UnvalidatedDistribution, base_distribution
-from varied.priors.base import Shape, chunked, to_size
+from varied.priors.base import Shape, apply_in_chunks, to_size
 
 
 class MixtureDistribution(Tempered, UnvalidatedDistribution):
@@ -67,7 +67,9 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
         """Return the log-density of each latent, in nats; shape (*)."""
         lead = value.shape[: value.dim() - len(self.event_shape)]
         rows = value.reshape(-1, *self.event_shape)
-        return chunked(self._log_prob, rows, floats_per_row=self.floats_per_row).reshape(lead)
+        return apply_in_chunks(self._log_prob, rows, floats_per_row=self.floats_per_row).reshape(
+            lead
+        )
 
     def _log_prob(self, z: Tensor) -> Tensor:
         log_prob = self.component_log_prob(z)

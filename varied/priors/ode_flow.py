@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from varied.distributions.base import LOG_2PI, HasTrainingCost, Tempered, UnvalidatedDistribution
-from varied.priors.base import chunked, expand_context, to_size
+from varied.priors.base import apply_in_chunks, expand_context, to_size
 
 #: The maximum number of dimensions for an exact divergence, which takes one pass per dimension.
 MAX_EXACT_DIMS = 64
@@ -121,7 +121,9 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         """Return the log-density of each latent, in nats; shape (*)."""
         lead, rows = self._to_points(value)
         floats = 4096 * (self.size if self.size <= MAX_EXACT_DIMS else 1) + 16 * self.size
-        log_prob = chunked(self._log_density, *rows, floats_per_row=floats, max_floats=2**25)
+        log_prob = apply_in_chunks(
+            self._log_density, *rows, floats_per_row=floats, max_floats=2**25
+        )
         return log_prob.reshape(lead) - self.scale.log().sum()
 
     @torch.no_grad()
@@ -130,7 +132,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         lead = to_size(shape) + self.batch_shape
         noise = temperature * torch.randn(lead.numel(), self.size, device=self.shift.device)
         rows, floats = (noise.to(self.shift), *expand_context(self.c, lead)), 16 * self.size + 4096
-        points = chunked(self._integrate, *rows, floats_per_row=floats, max_floats=2**25)
+        points = apply_in_chunks(self._integrate, *rows, floats_per_row=floats, max_floats=2**25)
         return self._to_latents(points, lead)
 
     @property

@@ -7,11 +7,11 @@ latents, the codes (indices of the entries) and the loss of the quantizer.
 """
 
 from varied.quantizers.base import Quantized, Quantizer
+from varied.quantizers.codebook_usage import code_usage
 from varied.quantizers.fsq import FSQ
 from varied.quantizers.lfq import LFQ
 from varied.quantizers.residual_vq import ResidualVQ
 from varied.quantizers.simvq import SimVQ
-from varied.quantizers.usage import code_usage
 from varied.quantizers.vq import VQ
 
 __all__ = [

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError, check_at_least
 from varied.heads import Head
-from varied.quantizers.usage import code_counts
+from varied.quantizers.codebook_usage import code_counts
 
 Shape = tuple[int, ...]
 

@@ -80,14 +80,16 @@ class VQ(NearestQuantizer):
 
     def codebook(self) -> Tensor:
         """Return all codebook entries, with shape (codes, C)."""
-        codebook = self._weights if self.has_codebook_loss else self._weights / self._smoothed()
+        codebook = (
+            self._weights if self.has_codebook_loss else self._weights / self._smooth_counts()
+        )
         return functional.normalize(codebook, dim=1) if self.cosine_sim else codebook
 
     @property
     def _weights(self) -> Tensor:
         return self.embedding if self.has_codebook_loss else self.ema_sum
 
-    def _smoothed(self) -> Tensor:
+    def _smooth_counts(self) -> Tensor:
         total = self.usage.sum()
         return ((self.usage + SMOOTHING) / (total + self.num_codes * SMOOTHING) * total)[:, None]
 

@@ -53,15 +53,15 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
         more: A table, or a mapping from names to a label for each example.
     """
     values = codec.attributes(data)
-    found = {name: _from_values(name, column) for name, column in values.items()}
+    by_name = {name: _from_values(name, column) for name, column in values.items()}
     if not values and data.classes:
-        found["class"] = Attribute("class", data.classes, data.class_indices)
+        by_name["class"] = Attribute("class", data.classes, data.class_indices)
     elif not values and data.labels is not None:
         columns = np.asarray(data.labels).reshape(len(data), -1).T
         names = [f"label {i + 1}" if len(columns) > 1 else "label" for i in range(len(columns))]
-        found |= {name: _halves(name, v) for name, v in zip(names, columns, strict=True)}
+        by_name |= {name: _halves(name, v) for name, v in zip(names, columns, strict=True)}
     further = {str(name): more[name] for name in (() if more is None else more)}
-    return found | {name: _from_labels(name, labels) for name, labels in further.items()}
+    return by_name | {name: _from_labels(name, labels) for name, labels in further.items()}
 
 
 def _from_values(name: str, values: Any) -> Attribute:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, read
 from varied.errors import VariedError, lookup, suggest
 from varied.functional import classify
@@ -20,7 +21,7 @@ from varied.runs.old_names import old_kind
 from varied.runs.result import Draw, Result
 from varied.runs.store import Store
 from varied.seeding import seeded
-from varied.spec import TABLES, Spec, compose, compose_prior
+from varied.spec import TABLES, Spec
 from varied.training_loop import Step
 
 #: Rows that pass through a model at once.

@@ -16,7 +16,7 @@ from varied import plots
 from varied.data import Codec, RawData
 from varied.data.tables import SUFFIXES
 from varied.errors import VariedError
-from varied.evaluate.detection import Threshold, p_values, threshold
+from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
 from varied.functional import AnomalyScorer
 from varied.runs.base import RunBase
 from varied.seeding import permutation

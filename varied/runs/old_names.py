@@ -258,7 +258,7 @@ def upgrade_spec(values: Mapping[str, Any]) -> dict[str, Any]:
         if axis in new:
             new[axis] = upgrade_part(axis, new[axis])
     if "plan" in new:
-        new["plan"] = _renamed(new["plan"], OLD_PLAN)
+        new["plan"] = _rename(new["plan"], OLD_PLAN)
     return new
 
 
@@ -267,7 +267,7 @@ def upgrade_part(axis: str, part: str | Mapping[str, Any]) -> str | dict[str, An
     if isinstance(part, str):
         return OLD_PARTS.get(axis, {}).get(part, part)
     name = str(upgrade_part(axis, part["name"]))
-    settings = _renamed(part, OLD_SETTINGS[axis].get(name, {}))
+    settings = _rename(part, OLD_SETTINGS[axis].get(name, {}))
     for key, values in OLD_VALUES.items():
         if isinstance(settings.get(key), str | int):
             settings[key] = values.get(settings[key], settings[key])
@@ -292,7 +292,7 @@ def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _upgrade_column(values: Mapping[str, Any]) -> dict[str, Any]:
-    new = _renamed(values, OLD_COLUMN)
+    new = _rename(values, OLD_COLUMN)
     new["type"] = OLD_COLUMN_TYPES.get(new["type"], new["type"])
     if new["type"] in ("ignored", "target"):
         new.pop("has_missing", None)
@@ -327,10 +327,10 @@ def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str
 
 def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return data.json of format 1 with the names of this version."""
-    new = _renamed(values, OLD_METADATA)
+    new = _rename(values, OLD_METADATA)
     new["model"] = OLD_MODELS.get(new.get("model", ""), new.get("model"))
     new["source"] = OLD_SOURCES.get(new["source"], new["source"])
-    return new | {"options": _renamed(new["options"], OLD_OPTIONS)}
+    return new | {"options": _rename(new["options"], OLD_OPTIONS)}
 
 
 def upgrade_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -346,5 +346,5 @@ def _upgraded_name(name: str, patterns: list[tuple[str, str]]) -> str:
     return name
 
 
-def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _rename(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     return {names.get(key, key): value for key, value in values.items()}

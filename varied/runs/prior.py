@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from varied.composition import compose_prior
 from varied.errors import VariedError
 from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
 from varied.registry import find
 from varied.runs.base import RunBase
 from varied.schema import validate_settings
-from varied.spec import Part, Plan, compose_prior
+from varied.spec import Part, Plan
 from varied.training_loop import StepEvent
 
 

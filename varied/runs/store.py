@@ -30,7 +30,7 @@ from varied.runs.old_names import (
     upgrade_weights,
 )
 from varied.runtime import Setup
-from varied.spec import Part, Spec, missing_part
+from varied.spec import Part, Spec, missing_part, registered_kind
 from varied.tensor_io import read_tensors, write_tensors
 from varied.training_loop import Step, TrainingState
 
@@ -337,7 +337,7 @@ def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> di
 def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
     """Refuse a registered part whose module is not loaded."""
     name = part["name"]
-    if ":" not in name and not registry.is_registered(axis, name):
+    if ":" not in name and not registry.is_registered(registered_kind(axis), name):
         raise VariedError(missing_part(axis, name, origin["module"]))
 
 

@@ -15,7 +15,8 @@ from varied.terms.aggregate_posterior import (
     covariance_penalty,
 )
 from varied.terms.base import FunctionTerm, Term, full_precision, requires
-from varied.terms.elbo import FreeBits, kl, reconstruction
+from varied.terms.elbo import kl, reconstruction
+from varied.terms.free_bits import FreeBits
 from varied.terms.importance import CIWAE, PIWAE, DReG, MultiplyIWAE, SubsampledIWAE, iwae
 from varied.terms.mmd import MMD
 from varied.terms.ms_ssim import ms_ssim_loss

@@ -13,7 +13,7 @@ from varied.errors import VariedError, suggest
 from varied.quantizers import QUANTIZERS
 from varied.registry import find
 from varied.schema import settings
-from varied.spec import AXES, TABLES, Part, Plan, Spec
+from varied.spec import AXES, SIDES, TABLES, Part, Plan, Spec
 from varied.zoo import ZOO
 
 LENGTHS = ("minutes", "epochs", "steps")
@@ -189,6 +189,8 @@ def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) 
         for key in TABLES
         if key in AXES or key in values
     }
+    if parts.keys() >= SIDES.keys():
+        del parts["net"]  # no network is built from it
     known = {key: settings(part.builder(key)) for key, part in parts.items()}
     owners = [key for key in known if setting in known[key] and axis in ("", key)]
     if len(owners) > 1:

@@ -50,7 +50,7 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
         *_short_training(run, state),
         *evaluation.warnings,
         *_skipped_steps(state),
-        *_throttled(run.store.history()),
+        *_throttle_warning(run.store.history()),
     ]
     _write_card(run, title, facts, table, warnings, figures)
     write_report(
@@ -96,7 +96,7 @@ def _skipped_steps(state: TrainingState) -> list[str]:
     ]
 
 
-def _throttled(history: Sequence[dict[str, Any]]) -> list[str]:
+def _throttle_warning(history: Sequence[dict[str, Any]]) -> list[str]:
     """Return a warning if the adversarial weight was reduced."""
     throttle = [row["throttle"] for row in history if row["split"] == "train" and "throttle" in row]
     if not throttle or min(throttle) > 0.9:

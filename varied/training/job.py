@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from varied.composition import compose
 from varied.data import Batch, Batches, RawData
 from varied.data.labels import subsample_labels
 from varied.prior_fitting import fit_ex_post, prior_plan
@@ -19,7 +20,6 @@ from varied.runs import Run, Store
 from varied.runs.classification import calibrate_temperature
 from varied.runs.imputation import calibrate_scale
 from varied.seeding import permutation
-from varied.spec import compose
 from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from varied.composition import compose
 from varied.data import RawData, read, split
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
 from varied.runs import Run, Store
 from varied.runs.store import describe_data
-from varied.spec import Spec, compose
+from varied.spec import Spec
 from varied.training.defaults import ResolvedConfig, resolve
 from varied.training.job import Job
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from varied.composition import compose
 from varied.data import ContextCodec, RawData, read, split
 from varied.errors import VariedError, suggest
 from varied.runs import Run, Store
 from varied.runs.store import describe_data
 from varied.schedules import Schedule, parse_number, value_at
 from varied.schema import settings
-from varied.spec import Part, Plan, Spec, compose
+from varied.spec import Part, Plan, Spec
 from varied.training.defaults import LENGTHS, ResolvedConfig
 from varied.training.job import Job
 from varied.training_loop import Step, TrainingState

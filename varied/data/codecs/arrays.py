@@ -101,7 +101,7 @@ class ArrayCodec(Codec):
         Raises:
             VariedError: If the rows have another shape or domain than the training data, or NaN.
         """
-        x = self._checked(data)
+        x = self._check(data)
         if self.domain != "real":
             _check_domain(x, self.domain)
             return torch.from_numpy(np.array(x, dtype=np.float32))
@@ -120,7 +120,7 @@ class ArrayCodec(Codec):
         """Return standardized rows, or the values themselves if they are in [0, 1]."""
         if self.domain == "real":
             return self.encode(data)
-        return torch.from_numpy(self._checked(data).astype(np.float32))
+        return torch.from_numpy(self._check(data).astype(np.float32))
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write arrays to ``.npy``, or as rows of ``.csv``.
@@ -134,7 +134,7 @@ class ArrayCodec(Codec):
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
         return atomic_io.atomic_write(path, text)
 
-    def _checked(self, data: RawData | Array) -> Array:
+    def _check(self, data: RawData | Array) -> Array:
         x = _as_numbers(data)
         if x.shape[1:] != self.shape:
             raise VariedError(

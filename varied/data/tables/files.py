@@ -14,12 +14,10 @@ from varied.atomic_io import atomic_write
 from varied.data.memory import check_memory
 from varied.data.tables.csv_text import decode, encode, format_csv, read_cells
 from varied.data.tables.dialect import SUFFIXES, TableDialect, table_suffix
-from varied.data.tables.frames import from_frame, import_library, to_arrow, to_frame
+from varied.data.tables.frames import from_frame, import_library, to_arrow
 from varied.data.tables.text_columns import format_column, infer_decimal, parse_column
 from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
 from varied.errors import VariedError
-
-__all__ = ["from_frame", "read_table", "to_frame", "write_table"]
 
 #: Peak memory of reading a text table, as a multiple of its size.
 _MEMORY_FACTOR = 20

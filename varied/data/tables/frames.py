@@ -70,7 +70,7 @@ def from_frame(frame: Any) -> Table:
         return from_frame(table.to_pandas())
     if not all(table.shape):
         raise VariedError("The table has no rows or no columns: give at least one of each.")
-    columns = {name: _typed(table[name], name) for name in table.columns}
+    columns = {name: _type_column(table[name], name) for name in table.columns}
     return assemble(columns, notes, library=library, schema=_schema(native, library), **settings)
 
 
@@ -175,7 +175,7 @@ def _arrow_types(dialect: TableDialect) -> dict[str, Any]:
 # From a frame to typed columns
 
 
-def _typed(series: Any, name: str) -> TypedColumn:
+def _type_column(series: Any, name: str) -> TypedColumn:
     """Convert a narwhals series."""
     native = series.to_native()
     dtype = native.dtype if isinstance(native, pd.Series) else None
@@ -220,7 +220,7 @@ def _convert(series: Any, cells: pd.Series, kind: str, name: str) -> TypedColumn
             return TypedColumn(_nanoseconds(days, name), date_format="%Y-%m-%d")
         case "datetime" | "datetime64":
             return _datetimes(series, cells, name)
-    raise _unsupported(series, cells.dropna(), name)
+    raise _unsupported_error(series, cells.dropna(), name)
 
 
 def _categorical(series: Any, cells: pd.Series) -> TypedColumn:
@@ -293,7 +293,7 @@ def _distant(name: str) -> VariedError:
     )
 
 
-def _unsupported(series: Any, observed: pd.Series, name: str) -> VariedError:
+def _unsupported_error(series: Any, observed: pd.Series, name: str) -> VariedError:
     column, types = f"Column '{truncate(name)}'", [type(v) for v in observed]
     if any(issubclass(t, list | dict | tuple | set | np.ndarray) for t in types):
         return VariedError(

@@ -95,7 +95,7 @@ def random_split(
     return np.split(rows, ends[:-1])
 
 
-def standardized(codes: Floats, rows: Ints) -> Floats:
+def standardize(codes: Floats, rows: Ints) -> Floats:
     """Return codes standardized by the mean and standard deviation of some of the rows."""
     mean, std = codes[rows].mean(0), codes[rows].std(0)
     return np.asarray((codes - mean) / np.where(std > 0, std, 1.0))

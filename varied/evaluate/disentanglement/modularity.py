@@ -12,7 +12,7 @@ from varied.evaluate.disentanglement._checks import (
     check_two_factors,
     labeled_codes,
     random_split,
-    standardized,
+    standardize,
 )
 from varied.evaluate.disentanglement.mig import BINS, MAX_RESAMPLED, binned_codes
 from varied.evaluate.estimate import Estimate
@@ -123,7 +123,7 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
     table = labeled_codes(codes, factors)
     train, test = random_split(len(table.codes), (4, 1), seed, "explicitness", MAX_ROWS)
     check_factors_vary(table, train, test)
-    z = standardized(table.codes, train)
+    z = standardize(table.codes, train)
     predictions = []
     for classes in table.factors.T:
         classifier = LogisticRegression(max_iter=1000).fit(z[train], classes[train])

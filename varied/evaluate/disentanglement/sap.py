@@ -16,7 +16,7 @@ from varied.evaluate.disentanglement._checks import (
     labeled_codes,
     numeric_tables,
     random_split,
-    standardized,
+    standardize,
 )
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
@@ -96,13 +96,13 @@ def _correlation(codes: Data, factors: Data, seed: int) -> tuple[ScoreTable, int
     z = _two_units(z)
 
     def scores(rows: Ints) -> Floats:
-        squared: Floats = (_normalized(z[rows]).T @ _normalized(v[rows])) ** 2
+        squared: Floats = (_normalize(z[rows]).T @ _normalize(v[rows])) ** 2
         return squared
 
     return scores, len(z)
 
 
-def _normalized(x: Floats) -> Floats:
+def _normalize(x: Floats) -> Floats:
     """Return columns with mean 0 and norm 1; constant columns are 0."""
     x = x - x.mean(0)
     norm = np.sqrt((x**2).sum(0))
@@ -152,7 +152,7 @@ def _test_predictions(
     z = _two_units(table.codes)
     train, test = random_split(len(z), (4, 1), seed, "sap", MAX_ROWS)
     check_factors_vary(table, train)
-    z = standardized(z, train)
+    z = standardize(z, train)
     correct = np.zeros((len(test), z.shape[1], len(table.n_classes)))
     for factor, n_classes in enumerate(table.n_classes):
         classes = table.factors[:, factor]

@@ -14,8 +14,8 @@ from varied.evaluate import (
     Evaluation,
     Extractor,
     PassResult,
+    fit_standardizer,
     forward_pass,
-    standardized,
     train_encoder,
 )
 from varied.runs import Run
@@ -130,7 +130,7 @@ class EvalContext:
             return self.features
         x, labels = self.raw(self.train), self.train.labels
         if not self.is_image:
-            return standardized(x.flatten(1))
+            return fit_standardizer(x.flatten(1))
         has_classes = self.train.classes and labels is not None and labels.ndim == 1
         data_name = f"{len(x):,} training rows"
         return train_encoder(

@@ -56,4 +56,3 @@ def synthetic_rows_suite(context: EvalContext) -> Iterator[MetricGroup]:
     warning = "Generated rows are closer to training rows than expected by chance."
     note = f"{len(generated):,} generated and {len(test):,} test rows"
     yield MetricGroup("Synthetic rows", note, metrics, [warning] if dcr.is_close else [])
-
