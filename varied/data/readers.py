@@ -229,10 +229,7 @@ def _missing(path: Path) -> str:
 
 
 def _siblings(path: Path) -> list[str]:
-    try:
-        return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    except OSError:
-        return []
+    return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
 
 
 def _unknown_format(path: Path) -> str:
