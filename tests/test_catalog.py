@@ -1,5 +1,6 @@
 """Datasets by name: shipped, installed, downloaded or missing."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -129,6 +130,21 @@ def test_cifar10_is_read_from_its_archive(cifar10, monkeypatch):
     archive.write_bytes(b"not an archive")
     with pytest.raises(VariedError, match=r"cifar-10-binary\.tar\.gz is damaged"):
         read("cifar10")
+
+
+def test_a_missing_dataset_is_downloaded(offline, monkeypatch):
+    def write(remote, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        shape = (10, 28, 28) if "images" in remote.name else (10,)
+        start = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">i4").tobytes()
+        values = np.arange(np.prod(shape)) % 10
+        (folder / remote.name).write_bytes(gzip.compress(start + values.astype("u1").tobytes()))
+
+    monkeypatch.setattr(catalog, "download", write)
+    monkeypatch.setattr(catalog, "verify", lambda *_: None)
+    data = dataclasses.replace(CATALOG["fashion-mnist"], installed=None).load()
+    assert (data.x.shape, data.classes[9]) == ((20, 28, 28), "Ankle boot")
+    assert data.test.tolist() == [*range(10, 20)]
 
 
 @pytest.mark.skipif(not CATALOG["fashion-mnist"].find(), reason="Fashion-MNIST is not installed")

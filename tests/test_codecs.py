@@ -64,6 +64,7 @@ def test_defaults_have_values_and_reasons(name, net, likelihood):
     assert (defaults["net"].value, defaults["likelihood"].value) == (net, likelihood)
     assert all(default.reason for default in defaults.values())
     assert CODECS[name].defaults(40)["latent"].value <= defaults["latent"].value
+    assert ImageCodec((3, 64, 64)).defaults(1000)["latent"].value == 64
 
 
 # Images

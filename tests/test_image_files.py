@@ -62,6 +62,16 @@ def test_an_image_with_changed_bytes_is_read_or_a_problem(tmp_path_factory, file
     assert len(raw) + len(raw.problems) == 2
 
 
+def test_an_image_larger_than_memory_is_a_problem(folder, monkeypatch):
+    def refuse(*_, **__):
+        raise MemoryError
+
+    root = folder([image()])
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(VariedError, match="it does not fit in memory"):
+        read(root)
+
+
 # Color modes
 
 

@@ -15,16 +15,20 @@ def rows(n, **fields):
 
 def test_take_selects_labels_names_and_test_rows():
     data = rows(5, labels=np.arange(5), classes=tuple("abcde"), names=tuple("vwxyz"))
-    taken = data.take([3, 1])
-    assert (taken.labels.tolist(), taken.names, taken.classes) == ([3, 1], ("y", "w"), data.classes)
-    np.testing.assert_array_equal(taken.x, data.x[[3, 1]])
+    selected = data.take([3, 1])
+    assert (selected.labels.tolist(), selected.names, selected.classes) == (
+        [3, 1],
+        ("y", "w"),
+        data.classes,
+    )
+    np.testing.assert_array_equal(selected.x, data.x[[3, 1]])
     assert rows(5, test=np.array([1, 4])).take([4, 0, 1]).test.tolist() == [0, 2]
 
 
 def test_take_resets_the_index_of_a_table():
-    taken = RawData(TABLE, "table").take([2, 0])
-    assert taken.x["a"].tolist() == [3.0, 1.0]
-    assert taken.x.index.tolist() == [0, 1]
+    selected = RawData(TABLE, "table").take([2, 0])
+    assert selected.x["a"].tolist() == [3.0, 1.0]
+    assert selected.x.index.tolist() == [0, 1]
 
 
 def test_head_returns_at_most_all_rows():

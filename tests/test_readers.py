@@ -122,6 +122,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
         ("model.pt", "is a pickle, which can run any code"),
         ("notes.md", r"The format of notes\.md is not supported"),
         ("bare", "The format of bare is not supported"),
+        ("bare.gz", "The format of bare.gz is not supported"),
         ("no/such", "the folder '.*no' does not exist"),
         ("photos/a.csv", "'.*photos' is empty"),
         ("a\0b", "There is no"),
@@ -132,7 +133,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
 def test_paths_that_cannot_be_read(tmp_path, name, message):
     (tmp_path / "photos").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for file in ("data.xlsx", "sound.wav", "model.pt", "notes.md", "bare"):
+    for file in ("data.xlsx", "sound.wav", "model.pt", "notes.md", "bare", "bare.gz"):
         (tmp_path / file).write_text("a,b\n1,2\n")
     with pytest.raises(VariedError, match=message):
         read(tmp_path / name)
