@@ -1,6 +1,6 @@
 """Parts from outside the package: registration, entry points and Python files.
 
-A run folder names foreign code and never loads it. Code is loaded only when the user imports it,
+A run folder names external code but never loads it. Code is loaded only when the user imports it,
 passes an object, gives ``--import FILE``, or installs a package with an entry point in the group
 ``varied.parts``.
 """

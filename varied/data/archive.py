@@ -166,9 +166,9 @@ def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
     name = info.orig_filename  # zipfile truncates and corrects `filename`
     parts = name.replace("\\", "/").split("/")
     if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:
-        return "its name leads out of the zip file"
+        return "its path points outside the zip file"
     if stat.S_ISLNK(info.external_attr >> 16):
-        return "it is a link"
+        return "it is a symbolic link"
     if info.flag_bits & 1:
         return "it is encrypted"
     if info.filename in names:

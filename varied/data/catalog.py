@@ -103,7 +103,7 @@ class NamedSet:
         return self.open(folder, labels)
 
     def location(self) -> str:
-        """Return where it is, or how to get it."""
+        """Return the location of the dataset, or how to get it."""
         if (folder := self.find()) is not None:
             return "in the package" if folder.is_relative_to(_HERE) else str(folder)
         return self.advice or "downloaded when it is first used"

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """Encodes classes as one-hot vectors, and numbers standardized by the training rows.
+    """Classes as one-hot vectors, or numbers standardized with the statistics of the training rows.
 
     A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
 

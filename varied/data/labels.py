@@ -1,4 +1,4 @@
-"""Labels in the forms that users have them, as classes or numbers."""
+"""Conversion of labels to classes or numbers."""
 
 from __future__ import annotations
 

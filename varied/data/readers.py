@@ -1,4 +1,4 @@
-"""`read`: data from any source."""
+"""Reading of data from any source."""
 
 from __future__ import annotations
 

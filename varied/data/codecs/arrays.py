@@ -57,7 +57,7 @@ class ArrayCodec(Codec):
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
-        """Accept ``image_size`` for images with real values that have that size."""
+        """Accept ``image_size`` for arrays of images that have this size."""
         if list(options) == ["image_size"] and as_size(options["image_size"]) == data.x.shape[2:]:
             return data
         return super().apply_options(data, **options)

@@ -315,7 +315,7 @@ class Codec(ABC):
     # Missing values
 
     def imputer(self) -> TableImputer:
-        """Return what imputes the missing cells of a table.
+        """Return the imputer of the missing cells of a table.
 
         Raises:
             VariedError: If the data are not a table.

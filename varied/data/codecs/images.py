@@ -119,7 +119,7 @@ class ImageCodec(Codec):
 
     @classmethod
     def fit_options(cls, accepted_domains: frozenset[str]) -> dict[str, Any]:
-        """Keep gray levels if the likelihood is one of gray levels."""
+        """Disable binarization if the likelihood is for gray levels."""
         return {"binarize": "none" if "uint8" in accepted_domains else "auto"}
 
     @property
