@@ -245,10 +245,10 @@ def write_zip(path, *entries):
 @pytest.mark.parametrize(
     "name", ["../../a.png", "/etc/a.png", "C:/drive.png", "..\\back.png", "\\\\host\\a.png"]
 )
-def test_a_name_that_leads_out_of_a_zip_file_is_a_problem(tmp_path, name):
+def test_a_path_that_points_outside_the_zip_file_is_a_problem(tmp_path, name):
     data = read(write_zip(tmp_path / "a.zip", (name, encode(image()))))
     assert len(data) == 10
-    assert [problem.reason for problem in data.problems] == ["its name leads out of the zip file"]
+    assert [problem.reason for problem in data.problems] == ["its path points outside the zip file"]
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
@@ -268,7 +268,7 @@ def test_links_and_duplicates_in_a_zip_file_are_problems(tmp_path):
         path = write_zip(tmp_path / "a.zip", (link, b"/etc/passwd"), ("good/0.png", b"again"))
     data = read(path)
     assert len(data) == 10
-    assert {p.reason for p in data.problems} == {"it is a link", "its name occurs twice"}
+    assert {p.reason for p in data.problems} == {"it is a symbolic link", "its name occurs twice"}
 
 
 def test_an_encrypted_file_is_a_problem(tmp_path):
