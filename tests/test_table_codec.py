@@ -1,4 +1,4 @@
-"""The codec of tables: the inferred type of each column, and that cells come back unchanged."""
+"""The codec of tables: inferred columns, decoded cells, results and imputation."""
 
 from __future__ import annotations
 
@@ -286,7 +286,7 @@ AXES = {"path": None, "step": None}
             ["row", "which"],
             [(1, "original"), (1, "reconstruction"), (2, "original"), (2, "reconstruction")],
         ),
-        ((4,), {"row": tuple("abcd")}, ["row"], list("abcd")),
+        ((4,), {"row": tuple("abcd")}, ["row"], [("a",), ("b",), ("c",), ("d",)]),
     ],
     ids=["no axes", "numbered", "named before numbered", "named"],
 )
