@@ -55,6 +55,7 @@ def test_a_dataset_of_tensors_and_labels_as_in_torchvision(label):
     assert data.labels.tolist() == [0, 1] * 6
     assert read(ListDataset(rows, ["cat", "dog"]), classes=["a", "b"]).classes == ("a", "b")
     assert read(ListDataset(rows), labels=[0.5] * 12).labels.dtype == np.float32
+    assert read(ListDataset(rows, classes=2)).classes == ("0", "1")
 
 
 @pytest.mark.parametrize(
