@@ -186,7 +186,7 @@ def test_a_requested_size_is_used(folder, size, expected):
     assert data.notes[1] == f"Resized to {expected[0]}x{expected[1]}, as requested."
 
 
-@pytest.mark.parametrize("size", [0, -3, 10**6, (4,), (3.5, 4)])
+@pytest.mark.parametrize("size", [0, -3, 10**6, (4,), (3.5, 4), 8.0, "64", True])
 def test_an_invalid_size_is_refused(folder, size):
     with pytest.raises(VariedError, match="is not valid: give 64"):
         read(folder([image()]), image_size=size)

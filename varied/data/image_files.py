@@ -161,10 +161,10 @@ def as_size(size: int | Size | None) -> Size | None:
     Raises:
         VariedError: If it is not one or two integers between 1 and 4096.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
-    if pair is None:
+    if size is None:
         return None
-    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in pair):
+    pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(pair) != 2 or not all(type(s) is int and 1 <= s <= 4096 for s in pair):
         raise VariedError(
             f"image_size={size!r} is not valid: give 64, or (height, width), up to 4096."
         )
