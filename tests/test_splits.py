@@ -44,7 +44,9 @@ def test_sizes_of_a_split(n, options, sizes):
     assert (len(s.train), len(s.validation), len(s.test)) == sizes
 
 
-@pytest.mark.parametrize("options", [{"test": 100}, {"validation": 0}, {"test": -0.5}])
+@pytest.mark.parametrize(
+    "options", [{"test": 100}, {"validation": 0}, {"test": -0.5}, {"test": np.nan}]
+)
 def test_an_empty_split_is_refused(options):
     with pytest.raises(VariedError, match="leaves a split empty"):
         split(rows(100), **options)
