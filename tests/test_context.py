@@ -115,9 +115,10 @@ def test_an_unknown_class_of_a_column_is_refused_or_missing():
         (MANY, "knid 097", "did you mean 'kind 097'"),
         (NAMES, np.array([0, 3]), "from 0 to 2"),
         (NAMES, np.array([[0, 1]]), "one class index for each row"),
-        (NUMBERS, "old", "1 numbers per row, not 'old'"),
-        (PAIRS, [[1, 2, 3]], r"2 finite numbers per row, not of shape \(1, 3\)"),
-        (NUMBERS, float("inf"), "finite"),
+        (NUMBERS, "old", r"numbers of shape \(N, 1\), not 'old'"),
+        (PAIRS, [[1, 2, 3]], r"numbers of shape \(N, 2\), not of shape \(1, 3\)"),
+        (NUMBERS, float("inf"), "has an infinite number"),
+        (NAMES, {"zero": 1}.keys, "There is no class"),
     ],
 )
 def test_invalid_contexts_are_refused(codec, values, message):

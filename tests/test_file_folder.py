@@ -103,7 +103,7 @@ def test_labels_are_given_in_order_or_by_name(tmp_path):
     for name in ("003.png", "in/003.png"):
         labels = read(root, labels={name: "a"}).labels
         assert np.flatnonzero(labels >= 0).tolist() == [3]
-    with pytest.raises(VariedError, match="10 rows and 3 labels"):
+    with pytest.raises(VariedError, match="labels, 3, differs from the number of rows, 10"):
         read(root, labels=["a", "b", "c"])
 
 

@@ -54,10 +54,10 @@ def test_given_classes_keep_their_order(labels, indices):
 @pytest.mark.parametrize(
     ("labels", "classes", "message"),
     [
-        ([1, 2], None, "3 rows and 2 labels"),
-        (7, None, "3 rows and one value"),
+        ([1, 2], None, "number of labels, 2, differs from the number of rows, 3"),
+        (7, None, "labels are a single value"),
         ([[1], [1, 2], []], None, "differ in length"),
-        ([0, 1, 2], ["a", "b"], "from 0 to 2 and there are 2 classes"),
+        ([0, 1, 2], ["a", "b"], "from 0 to 2, but the number of class names is 2"),
         (["a", "b", "z"], ["a", "b"], "'z' is not one of the classes a, b"),
         ([0.1, float("inf"), 1], None, "row 1 is infinite"),
         ([1j, 2j, 3j], None, "type complex128 are not supported"),

@@ -90,11 +90,11 @@ def test_labels_of_a_table_may_be_a_column(labels, expected, classes):
     [
         (FRAME, "knd", "no column 'knd': did you mean 'kind'"),
         (FRAME, "time", "'time' has dates"),
-        ((REAL, REAL, REAL), None, r"A tuple must be \(x, labels\).* has 3 entries"),
+        ((REAL, REAL, REAL), None, r"A tuple must be \(x, labels\).* of length 3"),
         ((REAL, ["a"] * 12), ["b"] * 12, "without other labels"),
-        (object(), None, "A object cannot be read"),
-        (3, None, "A int cannot be read"),
-        (None, None, "A NoneType cannot be read"),
+        (object(), None, "An object of type object cannot be read"),
+        (3, None, "type int cannot be read"),
+        (None, None, "type NoneType cannot be read"),
     ],
 )
 def test_unsuitable_sources_are_refused(source, labels, message):

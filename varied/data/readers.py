@@ -96,8 +96,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, tuple):
         if len(source) != 2 or labels is not None:
             raise VariedError(
-                f"A tuple must be (x, labels), without other labels; this one has {len(source)} "
-                "entries."
+                f"A tuple must be (x, labels), without other labels; got one of length "
+                f"{len(source)}."
             )
         source, labels = source
     if isinstance(source, Tensor):
@@ -116,8 +116,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, list) or "__array__" in dir(type(source)):
         return from_array(_as_array(source), labels, classes)
     raise VariedError(
-        f"A {type(source).__name__} cannot be read: give a path, a data frame, an array, a tensor "
-        "or a Dataset."
+        f"An object of type {type(source).__name__} cannot be read: give a path, a data frame, an "
+        "array, a tensor or a Dataset."
     )
 
 
