@@ -245,11 +245,15 @@ def test_a_name_is_resolved_after_an_object_of_its_module_was_passed(value, name
     assert resolve(f"{__name__}:{name}") is expected
 
 
-@pytest.mark.parametrize("value", [lambda x: x, (lambda: type("Local", (), {}))()])
-def test_only_lambdas_and_local_functions_have_no_name(value):
-    if isinstance(value, type):
-        assert qualified_name(value).endswith(":Local")
-        return
+def local_class():
+    class Local:
+        pass
+
+    return Local
+
+
+@pytest.mark.parametrize("value", [lambda x: x, local_class()], ids=["lambda", "local class"])
+def test_lambdas_and_local_classes_have_no_name(value):
     with pytest.raises(VariedError, match="cannot be named in a run folder"):
         qualified_name(value)
 
@@ -260,6 +264,20 @@ def test_only_lambdas_and_local_functions_have_no_name(value):
 def test_names_of_other_modules_are_not_resolved(name):
     qualified_name(Skewed)
     assert resolve(name.replace("SELF", __name__)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("varied.likelihoods:Gaussian", Gaussian),
+        ("varied.likelihoods:Missing", None),
+        ("varied.likelihoods.missing:Gaussian", None),
+        ("varied.registry:register", None),
+        ("other.likelihoods:Gaussian", None),
+    ],
+)
+def test_only_the_packages_of_parts_of_varied_are_trusted(name, expected):
+    assert resolve(name) is expected
 
 
 def test_a_trusted_module_resolves_only_its_own_classes():
