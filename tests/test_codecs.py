@@ -373,7 +373,7 @@ def test_masks_are_for_images():
     ("values", "message"),
     [
         ({"codec": "images"}, "did you mean 'image'"),
-        ({}, "There is no data ''"),
+        ({}, "There is no kind of data ''"),
         ({"codec": "image", "shap": [1, 8, 8]}, "no option 'shap': did you mean 'shape'"),
         ({"codec": "image"}, "is damaged"),
         ({"codec": "image", "shape": [2, 8, 8]}, "is damaged"),

@@ -97,7 +97,7 @@ def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
     table = part_table(kind) if table is None else table
     if name not in table:
         load_entry_points()
-    return lookup(table, name, kind)
+    return lookup(table, name, "kind of data" if kind == "data" else kind)
 
 
 def is_registered(kind: str, name: str) -> bool:
