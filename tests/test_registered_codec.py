@@ -215,10 +215,16 @@ def test_examples_are_saved_as_numpy_files(grids, tmp_path):
     np.testing.assert_array_equal(np.load(path), data.x)
     with pytest.raises(VariedError, match=r"'a\.grid': save grids as \.npy or \.png"):
         codec.save(data.x, tmp_path / "a.grid")
-    labeled = read(codec.save_labeled(data.replace(x=data.x + 0.5), tmp_path / "a.npz"))
-    np.testing.assert_array_equal(labeled.x, data.x + 0.5)
+    path = codec.save_labeled(data, tmp_path / "a.npz")
+    labeled = read(path)
+    assert labeled.kind == "text-grid"
+    np.testing.assert_array_equal(labeled.x, data.x)
+    assert read(path, labels=[0.5] * 12).labels.dtype == np.float32
     np.testing.assert_array_equal(labeled.labels, data.labels)
     assert labeled.classes == data.classes
+    del CODECS["text-grid"]
+    with pytest.raises(VariedError, match="There is no kind of data 'text-grid'"):
+        read(path)
 
 
 def test_a_run_is_trained_on_registered_data(grids, tmp_path):

@@ -17,6 +17,7 @@ from torch import Tensor
 from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
 from varied.data.defaults import Default, default_parts
+from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
 from varied.errors import VariedError, suggest
 
@@ -266,6 +267,7 @@ class Codec(ABC):
         if path.suffix.lower() != ".npz":
             raise VariedError(f"'{path.name}': save labeled {self.noun} as .npz.")
         arrays: dict[str, Any] = {"x": data.x, "y": data.labels, "classes": np.array(data.classes)}
+        arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
 
     def write_table(self, frame: Any, path: Path) -> Path:
