@@ -24,6 +24,7 @@ LAYERS = (
     {"errors"},
     {"registry"},
     {"atomic_io", "schedules", "seeding"},
+    {"run_list"},
     {"plots"},
     {"schema", "tensor_io", "scheduled_value"},
     {"distributions"},

@@ -40,7 +40,7 @@ _MODULES = {
     "compose": "varied.composition",
     "elbo": "varied.objectives.elbo",
     "import_parts": "varied.registry",
-    "list_runs": "varied.runs",
+    "list_runs": "varied.run_list",
     "read": "varied.data",
     "register": "varied.registry",
     "train": "varied.training",
@@ -97,7 +97,8 @@ if TYPE_CHECKING:
     from varied.objectives import Objective
     from varied.objectives.elbo import elbo
     from varied.registry import import_parts, register
-    from varied.runs import Run, list_runs
+    from varied.run_list import list_runs
+    from varied.runs import Run
     from varied.spec import Part, Plan, Spec
     from varied.trace import ConditionalDistribution, Level, Trace
     from varied.training import train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,6 @@ from varied.cli import console
 from varied.cli.flags import SETTINGS, parse_value
 from varied.cli.options import Quiet, RunName, option
 from varied.cli.paths import open_run
-from varied.cli.progress import progress_stream, run_with_progress
 from varied.errors import VariedError
 
 
@@ -45,8 +45,10 @@ def fit_prior(
         return
     choices: dict[str, Any] = {k: parse_value(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}
+    from varied.training.progress import run_with_progress
+
     plan, events = opened.prepare_prior(prior, **choices)
-    run_with_progress(events, plan, progress_stream(quiet=quiet, as_json=False))
+    run_with_progress(events, plan, None if quiet else sys.stdout)
     if not quiet:
         console.say(f"{opened.folder} now samples from a {prior} prior, fitted to its codes.")
         console.say(f"Next: varied sample {run}; varied fit-prior {run} --reset undoes it.")

@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 
 from varied.cli import console
 from varied.errors import VariedError, suggest
+from varied.run_list import list_runs
 
 if TYPE_CHECKING:
     from varied.runs import Run
 
 #: The folder of runs by default.
 ROOT = Path("runs")
-
-
-def all_runs(root: Path | None = None) -> list[Path]:
-    """Return the folders of all runs below a folder, or below runs/ and in the current folder.
-
-    The oldest run comes first.
-    """
-    specs = [*(root or ROOT).glob("**/spec.toml"), *([] if root else Path().glob("*/spec.toml"))]
-    folders = {path.parent for path in specs}
-    return sorted(folders, key=lambda folder: (folder / "spec.toml").stat().st_mtime)
 
 
 def resolve_run(name: str) -> Path:
@@ -34,7 +25,7 @@ def resolve_run(name: str) -> Path:
     Raises:
         VariedError: If there is no such run; the message suggests the nearest name.
     """
-    folders = all_runs()
+    folders = list_runs()
     if name == "last" and not Path(name).exists():
         trained = [folder for folder in folders if _is_trained(folder)]
         if not trained:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
 from varied.cli import console
 from varied.cli.evaluate import show_evaluation
-from varied.cli.progress import progress_stream, run_with_progress
 
 if TYPE_CHECKING:
     from varied.data import RawData
@@ -27,6 +27,13 @@ class OutputMode:
 
     as_json: bool = False
     quiet: bool = False
+
+    @property
+    def progress_stream(self) -> TextIO | None:
+        """The stream for progress; None if it would mix with output for a program."""
+        if self.quiet or (self.as_json and not sys.stderr.isatty()):
+            return None
+        return sys.stderr if self.as_json else sys.stdout
 
     @property
     def is_text(self) -> bool:
@@ -71,13 +78,14 @@ def run_job(job: Job, mode: OutputMode) -> None:
     """
     from varied.prior_fitting import prior_plan
     from varied.training import Interrupted
+    from varied.training.progress import run_with_progress
 
     if mode.is_text:
         console.say(f"Folder of the run: {job.store.folder}.", 2)
         print(flush=True)
     n_notices = len(job.notices)
     try:
-        stream = progress_stream(quiet=mode.quiet, as_json=mode.as_json)
+        stream = mode.progress_stream
         run_with_progress(job.train(), job.spec.plan, stream)
         if job.fits_prior_later:
             if mode.is_text:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +9,9 @@ import typer
 
 from varied.cli import console
 from varied.cli.options import AsJson
-from varied.cli.paths import all_runs
 from varied.errors import VariedError
+from varied.run_list import COLUMNS, list_runs
 
-COLUMNS = ("run", "model", "data", "state", "-ELBO", "reconstruction", "KL", "active", "when")
 #: Columns that are left out of a narrow terminal.
 WIDE_COLUMNS = ("model", "data", "reconstruction", "KL")
 NARROW = 100
@@ -29,54 +27,18 @@ def runs(
     """List runs, oldest first."""
     if root is not None and not root.is_dir():
         raise VariedError(f"There is no folder {root}.")
-    found_runs = [describe_run(folder) for folder in all_runs(root)]
+    rows = list_runs(root).rows
     if as_json:
-        console.show_json({"runs": found_runs})
-    elif not found_runs:
+        names = ("run", "model", "data", "evaluation", "state", "when")
+        console.show_json({"runs": [{name: row[name] for name in names} for row in rows]})
+    elif not rows:
         where = f"below {root}" if root else "here"
         console.say(f"There are no runs {where} yet; `varied demo` makes one.")
     else:
-        _print_table(found_runs)
-
-
-def describe_run(folder: Path) -> dict[str, Any]:
-    """Return a summary of a run from its text files."""
-    from varied.atomic_io import read_json
-
-    run: dict[str, Any] = {"run": str(folder), "model": "", "data": "", "evaluation": None}
-    try:
-        metadata = read_json(folder / "data.json")
-        run |= {"model": metadata["model"], "data": Path(metadata["source"] or "arrays").stem}
-        if (folder / "evaluation.json").exists():
-            run["evaluation"] = read_json(folder / "evaluation.json")
-        run["state"] = _state(folder)
-    except (VariedError, KeyError):
-        run["state"] = "damaged"
-    modified = max(path.stat().st_mtime for path in folder.iterdir())
-    return run | {"when": time.strftime("%Y-%m-%d %H:%M", time.localtime(modified))}
-
-
-def _state(folder: Path) -> str:
-    if (folder / "model.safetensors").exists():
-        return "finished"
-    checkpoints = sorted((folder / "checkpoints").glob("*.safetensors"))
-    return f"step {int(checkpoints[-1].stem):,}" if checkpoints else "not started"
+        _print_table(rows)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    narrow = (console.width() or 1000) < NARROW
-    columns = [c for c in COLUMNS if not (narrow and c in WIDE_COLUMNS)]
-    rows = [{**row, **_metrics(row["evaluation"])} for row in rows]
+    is_narrow = (console.width() or 1000) < NARROW
+    columns = [c for c in COLUMNS if not (is_narrow and c in WIDE_COLUMNS)]
     console.table(columns, [[row[c] for c in columns] for row in rows], indent=0)
-
-
-def _metrics(evaluation: dict[str, Any] | None) -> dict[str, str]:
-    if not evaluation:
-        return dict.fromkeys(("-ELBO", "reconstruction", "KL", "active"), "-")
-    latent = evaluation.get("latent_dim", evaluation.get("latent"))
-    signed = {"-ELBO": ("elbo", -1), "reconstruction": ("reconstruction", 1), "KL": ("kl", 1)}
-    values = {
-        title: "-" if evaluation.get(name) is None else f"{sign * evaluation[name]:.2f}"
-        for title, (name, sign) in signed.items()
-    }
-    return values | {"active": f"{evaluation['active_units']:.0f} of {latent}"}

@@ -1,8 +1,7 @@
 """Runs: a folder with a trained model, opened for use."""
 
-from varied.runs.base import list_runs
 from varied.runs.result import Result
 from varied.runs.run import Run
 from varied.runs.store import Store
 
-__all__ = ["Result", "Run", "Store", "list_runs"]
+__all__ = ["Result", "Run", "Store"]

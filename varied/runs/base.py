@@ -316,9 +316,3 @@ def _with_sources(spec: Spec, sources: dict[str, Any]) -> Spec:
             raise VariedError(f"The run has no {axis} of its own: leave out {axis}=.")
         parts[axis] = dataclasses.replace(spec.parts[axis], source=source)
     return dataclasses.replace(spec, **parts) if parts else spec
-
-
-def list_runs(root: Path | str = "runs") -> list[Path]:
-    """Return the folders of all runs below a folder, oldest first."""
-    folders = [path.parent for path in Path(root).glob("**/spec.toml")]
-    return sorted(folders, key=lambda path: (path / "spec.toml").stat().st_mtime)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor
+from varied.training.progress import progress_stream, run_with_progress
 from varied.training_loop import Step, StepEvent, TrainingState, train
 
 #: The fraction of labeled rows in each batch of a model that learns classes.
@@ -90,14 +90,19 @@ class Job:
             labels = subsample_labels(labels, self.n_labels, self.spec.plan.seed)
         return context.encode(labels)
 
-    def run(self) -> Run:
+    def run(self, *, progress: bool | None = None) -> Run:
         """Train, fit the prior if the model needs it, evaluate and write the report.
+
+        Arguments:
+            progress: Whether to show progress; None shows it in a terminal or a notebook.
 
         Raises:
             Interrupted: After Ctrl-C or SIGTERM; the training can be resumed.
         """
-        for _ in itertools.chain(self.train(), self.fit_prior()):
-            pass
+        stream = progress_stream(progress)
+        run_with_progress(self.train(), self.spec.plan, stream)
+        if self.fits_prior_later:
+            run_with_progress(self.fit_prior(), prior_plan(self.spec), stream)
         return self.finish()
 
     def train(self) -> Iterator[StepEvent]:

@@ -20,7 +20,12 @@ _MAX_RUNS = 10_000
 
 
 def train(
-    source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
+    source: Any,
+    model: str | Spec = "vae",
+    *,
+    out: Path | str | None = None,
+    progress: bool | None = None,
+    **choices: Any,
 ) -> Run:
     """Train a model on data, evaluate it and write its report.
 
@@ -30,6 +35,7 @@ def train(
         model: The name of a model (`varied models`), or a spec.
         out: The folder of the run; None creates one below ``runs/``. Training resumes if the folder
             contains an unfinished run of the same model and data.
+        progress: Whether to show progress; None shows it in a terminal or a notebook.
         choices: Any axis: ``architecture``, ``net``, ``encoder``, ``decoder``, ``likelihood``,
             ``posterior``, ``prior`` or ``objective``, by name or as a class, function or module
             (``net="conv"``, ``encoder=MyEncoder``); ``latent``, ``conditional``,
@@ -45,7 +51,7 @@ def train(
         VariedError: If the data cannot be read or the parts do not go together.
         Interrupted: After Ctrl-C; the training can be resumed.
     """
-    return prepare(source, model, out=out, **choices).run()
+    return prepare(source, model, out=out, **choices).run(progress=progress)
 
 
 def prepare(

@@ -1,7 +1,8 @@
-"""Training progress: a bar on a terminal, otherwise a line every few seconds."""
+"""Training progress: a bar in a terminal or notebook, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 import time
@@ -9,8 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
-
-from varied.cli import console
 
 if TYPE_CHECKING:
     from varied.spec import Plan
@@ -125,13 +124,14 @@ def run_with_progress(events: Iterable[StepEvent], plan: Plan, stream: TextIO | 
     if stream is None:
         for _ in events:
             pass
-    elif stream.isatty():
+    elif stream.isatty() or (is_notebook() and importlib.util.find_spec("ipywidgets")):
         with _bar(meter, stream):
             for event in events:
                 meter.update(event)
     else:
         for line in _lines(events, meter):
-            print(line, file=stream, flush=True)
+            stream.write(f"{line}\n")
+            stream.flush()
 
 
 def _lines(events: Iterable[StepEvent], meter: Meter) -> Iterator[str]:
@@ -157,7 +157,23 @@ def _bar(meter: Meter, stream: TextIO) -> Iterator[None]:
     with live:
         yield
     if meter.progress >= 1 and stream is sys.stdout:
-        console.say(f"Trained: {meter.pace}; {meter.losses}.")
+        stream.write(f"Trained: {meter.pace}; {meter.losses}.\n")
+
+
+def progress_stream(progress: bool | None) -> TextIO | None:
+    """Return stdout, or None to show nothing.
+
+    Arguments:
+        progress: Whether to show progress; None shows it in a terminal or a notebook.
+    """
+    if progress is None:
+        progress = sys.stdout.isatty() or is_notebook()
+    return sys.stdout if progress else None
+
+
+def is_notebook() -> bool:
+    """Return whether the program runs in a Jupyter notebook."""
+    return "ipykernel" in sys.modules
 
 
 def _renderable(meter: Meter) -> Any:
@@ -176,10 +192,3 @@ def _renderable(meter: Meter) -> Any:
     return Group(
         line, *(Text(f"      {text}", no_wrap=True, overflow="ellipsis") for text in texts)
     )
-
-
-def progress_stream(*, quiet: bool, as_json: bool) -> TextIO | None:
-    """Return the stream for progress; None if it would mix with output for a program."""
-    if quiet or (as_json and not sys.stderr.isatty()):
-        return None
-    return sys.stderr if as_json else sys.stdout
