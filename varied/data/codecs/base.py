@@ -51,6 +51,7 @@ class Codec(ABC):
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier of architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
+        reading_option_names: The names of the options of `apply_options`.
         has_missing_values: Whether examples may have missing values, which `imputer` fills.
         shape: The shape of one example in the model, channels first: ``(1, 28, 28)``, ``(140,)``.
         domain: The values of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
@@ -70,6 +71,7 @@ class Codec(ABC):
     small_batches_below: ClassVar[int] = 0
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
     is_compressible: ClassVar[bool] = True
+    reading_option_names: ClassVar[tuple[str, ...]] = ()
     has_missing_values: ClassVar[bool] = False
 
     shape: tuple[int, ...]
@@ -103,7 +105,7 @@ class Codec(ABC):
 
         Arguments:
             members: The files.
-            options: Options of this kind of data, as in `varied.read`.
+            options: Reading options. They may be ignored here, since `apply_options` follows.
 
         Returns:
             The examples, the unreadable files by their index, and notes.
@@ -111,7 +113,7 @@ class Codec(ABC):
         Raises:
             VariedError: If the shapes differ, or the examples do not fit in memory.
         """
-        check_options(options, (), f"{cls.kind} data")
+        check_options(options, cls.reading_option_names, f"{cls.kind} data")
         results = read_members(members, lambda member: attempt(member, cls.read_example))
         problems = {i: r for i, r in enumerate(results) if isinstance(r, Problem)}
         examples = [r for r in results if not isinstance(r, Problem)]
@@ -127,6 +129,9 @@ class Codec(ABC):
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Apply reading options, such as ``image_size``, to data in memory.
+
+        They are keyword arguments of `varied.read` and `varied.train`, and options of ``varied
+        train``; `reading_option_names` must list them.
 
         Raises:
             VariedError: If this kind of data has no such option.
@@ -362,7 +367,7 @@ def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) 
     for name in options:
         if name not in names:
             hint = suggest(name, list(names)) if names else "leave it out."
-            raise VariedError(f"The {owner} has no option '{name}': {hint}")
+            raise VariedError(f"'{name}' is not an option of {owner}: {hint}")
 
 
 def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:

@@ -50,6 +50,7 @@ class ImageCodec(Codec):
     reads_folders: ClassVar[bool] = True
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
+    reading_option_names: ClassVar[tuple[str, ...]] = ("image_size",)
     # A step on images takes longer than one on other rows.
     max_rows_by_epochs: ClassVar[int] = 1_000
     # 4,000 faces of 64 x 64, seven minutes of one thread: -ELBO 54,220 nats with batches of 32,
@@ -77,7 +78,7 @@ class ImageCodec(Codec):
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Resize images in memory to ``image_size``."""
-        check_options(options, ("image_size",), "image data")
+        check_options(options, cls.reading_option_names, "image data")
         size = as_size(options.get("image_size"))
         if size is None or data.x.shape[1:3] == size:
             return data
