@@ -408,7 +408,7 @@ def test_every_use_works_with_and_without_labels(spec, labels):
     assert model.sample_prior(5, c).shape == z.shape
     assert functional.reconstruct(model, x, c).shape == x.shape
     assert functional.sample(model, 5, c, temperature=0.7).shape == x.shape
-    with pytest.raises(VariedError, match="Only a ladder takes one temperature per level"):
+    with pytest.raises(VariedError, match="Only a ladder accepts one temperature per level"):
         functional.sample(model, 5, c, temperature=[0.7, 1.0])
     assert functional.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
     first = None if c is None else c[:1]
@@ -502,7 +502,7 @@ def changed(spec, **settings):
     [
         ({**M2_SPEC, "context": 0}, "at least two classes"),
         ({**M1M2_SPEC, "context": 1}, "at least two classes"),
-        ({**M2_SPEC, "latent": (2, 2, 2)}, "needs a latent vector"),
+        ({**M2_SPEC, "latent": (2, 2, 2)}, "requires a latent vector"),
         ({**M2_SPEC, "posterior": "iaf"}, "has its own posterior"),
         ({**M1M2_SPEC, "prior": "learned-gmm"}, "has its own prior"),
         (changed(M2_SPEC, classifier="none"), "choose from same"),
@@ -510,10 +510,10 @@ def changed(spec, **settings):
         (changed(M1_SPEC, classifier="conv"), "needs M2"),
         (changed(M2_SPEC, dropout=1.0), "from 0 to below 1"),
         (changed(M2_SPEC, augment=8.0), "between 0 and 3"),
-        (changed(JOINT_SPEC, augment=1.0), "this classifier reads codes"),
-        (changed(JOINT_SPEC, upper_latent=0), "no M2 to join"),
+        (changed(JOINT_SPEC, augment=1.0), "the input of this classifier is a code"),
+        (changed(JOINT_SPEC, upper_latent=0), "joint model requires M2"),
         (changed(M1M2_SPEC, skip=True), "use joint=True"),
-        ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
+        ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be negative"),
         ({**M2_SPEC, "objective": "m1m2"}, "use architecture='m1m2' with joint=False"),
         ({**JOINT_SPEC, "objective": "m1m2"}, "or objective='m2'"),
         ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),

@@ -333,8 +333,8 @@ def test_default_bottom_map_is_a_quarter_of_the_image(tmp_path):
     ("settings", "message"),
     [
         ({"shape": (9,), "net": "mlp"}, "needs images .* use architecture='vae'"),
-        ({"latent": (4, 9)}, "needs a map that can be halved"),
-        ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "needs a map that can be halved"),
+        ({"latent": (4, 9)}, "requires a latent map of at least 2 x 2"),
+        ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "requires a latent map of at least 2 x 2"),
         ({"latent": 4, "shape": (1, 4, 4)}, r"not latent=\(4, 1, 1\)"),
         ({"channels": 0}, "channels=0 must be at least 1"),
         ({"latent": (4, 5, 5)}, "cannot reduce 12x12 to 5x5"),
@@ -347,5 +347,5 @@ def test_invalid_settings_raise(settings, message):
 
 def test_posterior_without_a_codebook_raises():
     spec = Spec.parse(architecture="vq-vae-2", net="conv", latent=4)
-    with pytest.raises(VariedError, match="needs a posterior with a codebook; use posterior='vq'"):
+    with pytest.raises(VariedError, match="requires a posterior with a codebook; use posterior='vq'"):
         compose(spec, SHAPE)
