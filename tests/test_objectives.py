@@ -295,8 +295,8 @@ def test_free_bits_of_a_ladder_are_means_over_draws(weighted):
         (lambda: elbo(beta=-1), "objective='reconstruction'"),
         (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "per dimension or per level"),
         (lambda: FreeBits(0.1, "unit"), "must be 'dimension' or 'level'"),
-        (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be below 0"),
-        (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be below 0"),
+        (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be negative"),
+        (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(create, message):

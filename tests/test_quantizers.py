@@ -381,7 +381,7 @@ def test_vq_vae_objective_is_reconstruction_plus_weighted_quantization():
         loss, parts = objective(trace, step)
         torch.testing.assert_close(loss, parts["reconstruction"] + weight * parts["quantization"])
     assert objective.requires == {"codes"} <= head.provides
-    with pytest.raises(VariedError, match="must not be below 0"):
+    with pytest.raises(VariedError, match="must not be negative"):
         vq_vae(vq_weight=-1.0)
 
 

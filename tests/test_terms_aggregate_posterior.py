@@ -227,7 +227,7 @@ def test_covariance_penalties_are_zero_for_codes_with_the_moments_of_the_prior()
     [
         (lambda: dip_vae(variant=3), "variant='3' must be 'i'"),
         (lambda: VariancePenalty(0), "variant='0' must be 'i'"),
-        (lambda: beta_tc_vae(dataset_size=-1), "dataset_size=-1 must not be below 0"),
+        (lambda: beta_tc_vae(dataset_size=-1), "dataset_size=-1 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(create, message):

@@ -129,9 +129,9 @@ def test_controller_is_not_updated_in_evaluation():
     [
         ({"min_weight": 1.0, "max_weight": 1.0}, "0 <= min_weight < max_weight"),
         ({"min_weight": -1.0}, "0 <= min_weight < max_weight"),
-        ({"kp": -0.1}, "kp=-0.1 must not be below 0"),
+        ({"kp": -0.1}, "kp=-0.1 must not be negative"),
         ({"ki": 0.0}, "ki=0.0"),
-        ({"kl_target": -3.0}, "kl_target=-3.0 must not be below 0"),
+        ({"kl_target": -3.0}, "kl_target=-3.0 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(settings, message):
