@@ -63,7 +63,7 @@ class ImageDiscriminatorSettings:
         depth: The maximum number of downsampling layers.
         lr: The learning rate, relative to that of the model.
         spectral_norm: Whether to apply spectral normalization.
-        r1_weight: The weight of the R1 penalty on real data; 0 for none.
+        r1_weight: The weight of the R1 penalty on real data; 0 disables it.
     """
 
     start: float = 0.4

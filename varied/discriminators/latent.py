@@ -121,7 +121,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         width: The number of hidden units per layer of the discriminator.
         depth: The number of hidden layers of the discriminator.
         lr: The learning rate of the discriminator, relative to that of the model.
-        r1_weight: The weight of the R1 penalty at samples from the prior; 0 for none.
+        r1_weight: The weight of the R1 penalty at samples from the prior; 0 disables it.
         prior_in_logit: Whether to add the log-density of the prior to the logit.
     """
 
