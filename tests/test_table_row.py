@@ -175,7 +175,7 @@ def test_extreme_parameters_give_finite_values_and_gradients(value):
 
 @pytest.mark.parametrize("layout", ["", "x", "n c", "n0", "c0 n", "3", "?", "n??"])
 def test_invalid_layout_is_an_error(layout):
-    with pytest.raises(VariedError, match="write n, n2 or c5"):
+    with pytest.raises(VariedError, match="such as n, n2 or c5"):
         TableRow((3,), layout)
 
 
