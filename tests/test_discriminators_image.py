@@ -1,4 +1,4 @@
-"""Discriminators of images: what they see, their weights, and their schedule."""
+"""Image discriminators: their inputs, their adaptive weights and their schedule."""
 
 from __future__ import annotations
 

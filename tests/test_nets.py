@@ -1,4 +1,4 @@
-"""Networks have the requested shapes, and every parameter has a gradient."""
+"""Networks have the requested shapes, and every parameter receives a gradient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M2, M1 and M1+M2: their bounds against NumPy, their gradients, and their use."""
+"""M2, M1 and M1+M2: their bounds (compared with NumPy), their gradients and their operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from varied.training_loop import Step, train
 
 SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 
-#: Labels of five rows; -1 is none.
+#: Labels of five rows; -1 is unlabeled.
 LABELS = {"some": [0, -1, 2, -1, -1], "none": [-1] * 5, "all": [2, 1, 0, 0, 1]}
 every_labeling = pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 
@@ -75,7 +75,7 @@ def mean_weight(log_weight):
     return log_weight.logsumexp(0) - math.log(len(log_weight))
 
 
-# Bounds, against NumPy
+# Bounds, compared with NumPy
 
 
 def dense(params, name, h, activation):
@@ -105,7 +105,7 @@ def bernoulli_nll(x, logits):
 
 
 def expected_loss(losses, logits, label):
-    """Return L(x, y) of a labeled example, or U(x) of an unlabeled one."""
+    """Return L(x, y) for a labeled example, or U(x) for an unlabeled example."""
     if label >= 0:
         return losses[label]
     q = np.exp(logits) / np.exp(logits).sum()
@@ -113,7 +113,7 @@ def expected_loss(losses, logits, label):
 
 
 def m2_loss(params, x, label, z):
-    """Return the loss of M2 for one example, from its draws."""
+    """Return the loss of M2 for one example, computed from its draws."""
     x, losses = x.reshape(-1), []
     features = silu(dense(params, "vae.trunk", x, np.tanh))
     for y in np.eye(CLASSES):
@@ -138,7 +138,7 @@ def test_m2_reconstruction_and_kl_are_the_bound_of_the_paper(labels):
 
 
 def joint_loss(params, x, label, z1, z2, spec):
-    """Return the loss of a joint M1+M2 for one example, from its draws."""
+    """Return the loss of a joint M1+M2 for one example, computed from its draws."""
     x, losses = x.reshape(-1), []
     features = silu(dense(params, "m2.trunk", z1, silu))
     for y in np.eye(CLASSES):
@@ -385,7 +385,7 @@ def test_few_labels_train_a_classifier():
     assert (predictions == y).float().mean() > 0.95
 
 
-# Use
+# Operations
 
 
 @every_model
@@ -400,7 +400,7 @@ def test_classify_ignores_labels_and_sums_to_one(spec):
 
 @every_model
 @pytest.mark.parametrize("labels", [None, [0, -1, 2, -1, -1]])
-def test_every_use_works_with_and_without_labels(spec, labels):
+def test_every_operation_works_with_and_without_labels(spec, labels):
     model, _ = compose_small(spec)
     x, c = random_rows(), None if labels is None else one_hot(labels)
     z = model.encode(x, c).mean
@@ -513,7 +513,10 @@ def changed(spec, **settings):
         (changed(JOINT_SPEC, augment=1.0), "the input of this classifier is a code"),
         (changed(JOINT_SPEC, upper_latent=0), "joint model requires M2"),
         (changed(M1M2_SPEC, skip=True), "use joint=True"),
-        ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be negative"),
+        (
+            {**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}},
+            "alpha=-1.0 must not be",
+        ),
         ({**M2_SPEC, "objective": "m1m2"}, "use architecture='m1m2' with joint=False"),
         ({**JOINT_SPEC, "objective": "m1m2"}, "or objective='m2'"),
         ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),

@@ -1,4 +1,4 @@
-"""Importance-weighted bounds, tested on a linear model whose log p(x) is known."""
+"""Importance-weighted bounds are tested on a linear model whose log p(x) is known."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LinearModel(nn.Module):
         return MultivariateNormal(mean, covariance).log_prob(self.x)
 
     def true_posterior(self):
-        """Return p(z given x)."""
+        """Return the true posterior p(z | x)."""
         w = self.decoder.weight
         precision = torch.eye(w.shape[1]).double() + w.T @ w / NOISE**2
         shift = (self.x - self.decoder.bias) @ w / NOISE**2 + self.prior_mean
@@ -178,7 +178,7 @@ def test_piwae_encoder_gradient_is_that_of_the_groups(model):
 
 
 def test_piwae_encoder_gradient_includes_groups_of_negligible_weight(model):
-    """In float32, with one group hundreds of nats below the other."""
+    """Uses float32 and a group whose weights are hundreds of nats below those of the other."""
     model = model.float()
     model.x, model.log_variance = model.x.float(), nn.Parameter(torch.full((2,), 8.0))
     z = torch.randn(4, 4, 2)
@@ -291,7 +291,7 @@ def test_subsampled_gradient_converges_to_that_of_all_draws(model, masked):
     trace, params = model.trace(8), [*model.encoder_params, *model.decoder_params]
     if masked:
         trace.mask = torch.tensor([1.0, 0.0, 1.0]).expand_as(model.x).double()
-    # Systematic resampling selects each draw as often as its weight implies, to within one.
+    # Systematic resampling selects each draw in proportion to its weight, to within one.
     actual = gradient(attached(SubsampledIWAE(20_000), model)(trace).sum(), params)
     expected = gradient(iwae_term(trace).sum(), params)
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy, compared with a double loop over all pairs."""
+"""The maximum mean discrepancy is compared with a double loop over all pairs."""
 
 from __future__ import annotations
 
