@@ -129,7 +129,7 @@ class VAE(LatentModel):
         """Draw latent variables from the prior, with shape (n, *latent)."""
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError(
-                "A temperature requires real-valued latent variables or a codebook; use 1."
+                "A temperature requires real-valued latent variables or a codebook; omit it."
             )
         return sample_with_temperature(self.prior(c), n, temperature)
 

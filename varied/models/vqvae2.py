@@ -106,8 +106,8 @@ class UpsampleConcat(nn.Module):
     """A network whose input vector contains two maps, the second of which is upsampled.
 
     Arguments:
-        net: A module whose input has shape (N, 2 * C, h, w); that of a conditional model also takes
-            a context.
+        net: A module that takes the maps, with shape (N, 2 * C, h, w), and, for a conditional
+            model, a context.
         bottom: The shape of the first map.
         top: The shape of the second map, at half the height and width.
     """

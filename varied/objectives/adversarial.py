@@ -83,8 +83,8 @@ def wae_gan(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] - \lambda \, \mathbb E_{q(z)} \log D(z)
 
-    It differs from `aae` in that the log-density of the prior is added to the logit of the
-    discriminator. The cost function in the paper is the squared error, which corresponds to
+    It differs from `aae` in that, by default, the log-density of the prior is added to the logit of
+    the discriminator. The cost function in the paper is the squared error, which corresponds to
     likelihood='gaussian' with a fixed scale.
 
     References:

@@ -28,7 +28,7 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
         kernel: The kernel of the MMD: "imq" or "rbf".
     """
     if alpha > 1:
-        raise VariedError(f"alpha={alpha} must be at most 1, where the weight of the KL is 0.")
+        raise VariedError(f"alpha={alpha} must be at most 1; the weight of the KL is 1 - alpha.")
     if alpha + mmd_weight < 1:
         raise VariedError(
             f"alpha={alpha} and mmd_weight={mmd_weight} must sum to at least 1, since otherwise "

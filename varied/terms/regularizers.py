@@ -34,7 +34,7 @@ class WeightNorm(Term):
 
     .. math:: \lVert \theta \rVert^2
 
-    Biases and scales (parameters with a single dimension) are excluded.
+    Biases and scales are excluded, since they do not make the decoder steeper.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
