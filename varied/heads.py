@@ -1,4 +1,4 @@
-"""Heads, which turn the output of a network into a distribution."""
+"""Heads: modules that turn the output of a network into a distribution."""
 
 from __future__ import annotations
 

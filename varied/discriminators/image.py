@@ -120,7 +120,7 @@ class ImageDiscriminator(AdversarialTerm):
 
     @property
     def is_training_step(self) -> bool:
-        """Whether this is a training step, in which buffers may change, not an evaluation."""
+        """Whether this is a training step, the only case in which buffers may change."""
         return self.training and torch.is_grad_enabled()
 
     def feature_maps(self, x: Tensor, *, frozen: bool) -> list[Tensor]:

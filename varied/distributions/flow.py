@@ -94,7 +94,7 @@ class Flow(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The transformed mean of the base distribution, which may differ from the mean."""
+        """The transformed mean of the base, which may differ from the mean of the flow."""
         return self._to_event(self.map(self.base.mean))
 
     @property

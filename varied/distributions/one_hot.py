@@ -13,7 +13,7 @@ from varied.distributions.base import UnvalidatedDistribution
 
 
 class OneHot(UnvalidatedDistribution):
-    r"""Independent categorical variables, each represented as one-hot in a block of channels.
+    r"""Independent categorical variables, each a one-hot vector in a block of channels.
 
     .. math:: \log p(z) = \sum_v \sum_k z_{vk} \log \pi_{vk}
 

@@ -38,7 +38,7 @@ def certain_class(y: Tensor) -> d.OneHot:
 
 
 def predict_class(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return the label or, if unlabeled, the most probable class, as one-hot (B, C)."""
+    """Return the label or, if unlabeled, the most probable class, as one-hot with shape (B, C)."""
     index = clamp_to_labels(logits, c).argmax(-1)
     return nn.functional.one_hot(index, logits.shape[-1]).to(logits.dtype)
 

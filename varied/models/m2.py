@@ -114,7 +114,7 @@ class ClassConditionalVAE(nn.Module):
         return self.encoder(self.trunk.outputs(x), y)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, c: Tensor | None) -> Distribution:
-        """Return p(x | y, z) for the concatenation of y and z, with y replaced by the labels."""
+        """Return p(x | y, z) for the concatenation of y and z; labels, if passed, replace y."""
         y, z = split_class(z, c, self.num_classes)
         return self.decoder(z, y)  # type: ignore[no-any-return]
 
