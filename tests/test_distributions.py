@@ -300,7 +300,7 @@ def test_discretized_logistic_has_no_rsample():
         (Delta, "use posterior='gaussian'"),
         (
             lambda value: CodebookPoint(value, torch.zeros(1).long(), torch.zeros(())),
-            "objective='vq-vae' trains it",
+            "train with objective='vq-vae'",
         ),
     ],
 )

@@ -293,7 +293,7 @@ def test_free_bits_of_a_ladder_are_means_over_draws(weighted):
     ("create", "message"),
     [
         (lambda: elbo(beta=-1), "objective='reconstruction'"),
-        (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "per dimension or per level"),
+        (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "cannot be combined"),
         (lambda: FreeBits(0.1, "unit"), "must be 'dimension' or 'level'"),
         (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be negative"),
         (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be negative"),

@@ -351,7 +351,7 @@ def test_objective_has_the_number_of_draws(objective, samples):
         (lambda: iwae(samples=0), "samples=0 must be at least 1"),
         (lambda: multiply_iwae(n_groups=0), "n_groups=0 must be at least 1"),
         (lambda: piwae(samples=-1), "samples=-1 must be at least 1"),
-        (lambda: ciwae(elbo_share=1.5), "from 0 to 1"),
+        (lambda: ciwae(elbo_share=1.5), "between 0 and 1"),
         (lambda: iwae(gradient_estimator="drag"), "did you mean 'dreg'"),
         (lambda: iwae(gradient_estimator="dreg", n_kept=-1), "n_kept=-1 must be at least 1"),
         (lambda: iwae(n_kept=-1), "n_kept=-1 must be at least 1"),

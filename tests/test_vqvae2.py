@@ -332,7 +332,7 @@ def test_default_bottom_map_is_a_quarter_of_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shape": (9,), "net": "mlp"}, "needs images .* use architecture='vae'"),
+        ({"shape": (9,), "net": "mlp"}, "requires images .* use architecture='vae'"),
         ({"latent": (4, 9)}, "requires a latent map of at least 2 x 2"),
         ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "requires a latent map of at least 2 x 2"),
         ({"latent": 4, "shape": (1, 4, 4)}, r"not latent=\(4, 1, 1\)"),
