@@ -293,7 +293,7 @@ def test_gated_layer_is_a_linear_map_times_a_sigmoid():
         (lambda: add_film(nn.Linear(3, 2), (3,), 2), "conditioning='concatenate'"),
         (lambda: with_context(partial(mlp, outputs=(2,)), (3,), 2, "flim"), "mean 'film'"),
         (lambda: mlp((7,), (3,), width=0), "width=0 must be at least 1"),
-        (lambda: mlp((7,), (3,), depth=-1), "depth=-1 at least 0"),
+        (lambda: mlp((7,), (3,), depth=-1), "depth=-1 must be at least 0"),
         (lambda: conv((1, 9, 9), (3,), width=0), "width=0 must be at least 1"),
         (lambda: conv((1, 4, 4), (3,), depth=-1), "depth=-1 must be at least 0"),
         (lambda: resnet((1, 4, 4), (3,), blocks=0), "net='conv' has no residual blocks"),

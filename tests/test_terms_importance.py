@@ -381,7 +381,7 @@ def test_weighted_draws_raise(model, term):
 def test_several_levels_raise(model, term):
     trace = model.trace(4)
     trace.levels *= 2
-    with pytest.raises(VariedError, match="one level of latent variables"):
+    with pytest.raises(VariedError, match="single level of latent variables"):
         term(trace)
 
 

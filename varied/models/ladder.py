@@ -214,8 +214,8 @@ class Ladder(LatentModel, AutocastModule):
             temperature = [temperature] * count
         if len(temperature) != count:
             raise VariedError(
-                f"This ladder has {count} levels, but got {len(temperature)} temperatures; pass "
-                "one number, or one per level, from the bottom level up."
+                f"This ladder has {count} levels, but {len(temperature)} temperatures were passed; "
+                "pass one number, or one per level, from the bottom level up."
             )
         samples: list[Tensor] = []
 

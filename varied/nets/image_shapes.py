@@ -30,7 +30,7 @@ def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
     if ranks not in ((3, 1), (1, 3)):
         raise VariedError(
             f"net='{name}' maps between images (channels, height, width) and vectors or smaller "
-            f"feature maps; it cannot map shape {inputs} to {outputs}. Use net='mlp'."
+            f"feature maps, but cannot map shape {inputs} to {outputs}; use net='mlp'."
         )
     return ranks == (3, 1)
 
