@@ -671,7 +671,7 @@ def test_codebook_point_expands_with_its_codes_and_cost():
         (partial(FSQ, levels=(2, 8)), "lfq"),
         (partial(FSQ, levels=()), "at least 3"),
         (partial(FSQ, levels=(99, 99, 99)), "exceeds the maximum"),
-        (partial(LFQ, bits=0), "bits=0 must be at least 1; 9 is the default"),
+        (partial(LFQ, bits=0), "bits=0 must be at least 1; the default is 9"),
         (partial(LFQ, bits=40), "exceeds the maximum"),
         (partial(LFQ, temperature=0.0), "temperature=0.0 must be above 0"),
         (partial(LFQ, entropy_weight=-1.0), "entropy_weight=-1.0 must be at least 0"),
