@@ -90,6 +90,11 @@ class RunBase:
         """Whether the latent variables are real vectors, not on a sphere, classes or codes."""
         return self.model.prior is None or self.model.prior.space == "real"
 
+    @property
+    def calibration_temperature(self) -> float:
+        """The temperature of the class probabilities, fitted on validation rows, or 1."""
+        return self.store.read_calibration("temperature")
+
     def require_euclidean_latent(self, use: str) -> None:
         """Check that the latent variables are real vectors.
 
