@@ -221,7 +221,7 @@ def test_arrays_keep_their_units(tmp_path):
     samples = run.sample(3)
     assert samples.array.shape == (3, 5)
     assert run.reconstruct(n=2).array[0] == pytest.approx(run.split("test").x[:2], rel=1e-3)
-    assert len(samples.save(tmp_path / "samples.csv").read_text().splitlines()) in (3, 4)
+    assert len(samples.save(tmp_path / "samples.csv").read_text().splitlines()) == 3
     for result in (samples, run.interpolate(n=2), run.traverse(), run.reconstruct(n=2)):
         assert result.save(tmp_path / "plot.png").stat().st_size > 1000
 
