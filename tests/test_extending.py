@@ -143,8 +143,11 @@ def test_files_of_the_new_kind_are_a_dataset(page, tmp_path):
     assert data.kind == "text-grid"
     assert data.x.shape == (20, 1, 4, 5)
     assert data.notes[0].startswith("20 grids of 1x4x5 numbers")
-    run = varied.train(tmp_path, steps=2, latent=2, threads=1, out=tmp_path / "run")
-    assert run.sample(3).array.shape == (3, 1, 4, 5)
+    assert varied.read(tmp_path, rows=3).x.shape == (20, 1, 3, 5)
+    run = varied.train(tmp_path, rows=3, steps=2, latent=2, threads=1, out=tmp_path / "run")
+    assert run.sample(2).array.shape == (2, 1, 3, 5)
+    assert run.reconstruct(tmp_path, n=2).array.shape == (2, 2, 1, 3, 5)
+    assert varied.Run(tmp_path / "run").data.x.shape == (20, 1, 3, 5)
 
 
 def test_every_kind_of_part_is_on_the_page():

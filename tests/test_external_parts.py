@@ -265,7 +265,9 @@ def test_parts_of_the_package_need_no_import(tmp_path, monkeypatch):
     assert varied.Run(run.folder).model.encoder.head.logvar_bound == 5.0
 
 
-@pytest.mark.parametrize("name", ["varied.atomic_io:write_json", "varied.nets.none:mlp", "os:remove"])
+@pytest.mark.parametrize(
+    "name", ["varied.atomic_io:write_json", "varied.nets.none:mlp", "os:remove"]
+)
 def test_a_run_cannot_name_other_code(name, tmp_path):
     run = train(tmp_path)
     spec = run.folder / "spec.toml"

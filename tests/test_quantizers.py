@@ -23,9 +23,9 @@ from varied.quantizers import (
     SimVQ,
     code_usage,
 )
+from varied.quantizers.codebook_usage import code_counts
 from varied.quantizers.lfq import code_entropy
 from varied.quantizers.nearest import nearest_code, rotation_trick
-from varied.quantizers.codebook_usage import code_counts
 from varied.schedules import Linear
 from varied.terms.quantization import quantization
 from varied.trace import Level, Trace

@@ -353,9 +353,7 @@ class Spec:
             if part.is_foreign:
                 if not registry.is_own(part.name):
                     origins[axis] = registry.origin_of(part.builder(axis))
-            elif (
-                origin := registry.origin(registered_kind(axis), part.name)
-            ) is not None:
+            elif (origin := registry.origin(registered_kind(axis), part.name)) is not None:
                 origins[axis] = origin
         return origins
 

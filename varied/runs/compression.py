@@ -138,7 +138,8 @@ def _is_lossless(run: RunBase) -> bool:
     """
     if not run.codec.is_compressible:
         raise VariedError(
-            f"Runs of {run.codec.noun} do not compress data; use .csv.xz or .parquet for tables."
+            f"Compression is not available for {run.codec.kind} data; save tables as .csv.xz or "
+            ".parquet instead."
         )
     if run.context is not None:
         raise VariedError(

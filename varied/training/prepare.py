@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from varied.composition import compose
-from varied.data import RawData, read, split
+from varied.data import CODECS, RawData, read, split
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
+from varied.registry import load_entry_points
 from varied.runs import Run, Store
 from varied.runs.store import describe_data
 from varied.spec import Spec
@@ -40,9 +41,9 @@ def train(
             ``posterior``, ``prior`` or ``objective``, by name or as a class, function or module
             (``net="conv"``, ``encoder=MyEncoder``); ``latent``, ``conditional``,
             ``conditioning``; any setting of a part or of the plan (``beta=4``, ``minutes=1``,
-            ``**{"net.width": 64}``); and ``image_size``, ``binarize``, ``domain``,
-            ``column_types``, ``labels``, ``classes`` and ``n_labels`` for the data. Everything else
-            gets a default that suits the data.
+            ``**{"net.width": 64}``); and for the data ``labels``, ``classes``, ``n_labels``,
+            ``image_size``, ``binarize``, ``domain``, ``column_types``, and the options of a
+            registered kind of data. Everything else gets a default that suits the data.
 
     Returns:
         The run.
@@ -61,9 +62,11 @@ def prepare(
 
     Arguments are those of `train`.
     """
+    load_entry_points()
+    names = [name for codec in CODECS.values() for name in codec.reading_option_names]
     reading = {
         name: choices.pop(name)
-        for name in ("image_size", "labels", "classes")
+        for name in ("labels", "classes", *names)
         if choices.get(name) is not None
     }
     n_labels = int(choices.pop("n_labels", None) or 0)

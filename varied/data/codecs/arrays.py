@@ -14,6 +14,7 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.codecs.base import Array, Codec, check_fields, within_unit
+from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 
@@ -53,6 +54,13 @@ class ArrayCodec(Codec):
         lookup(_DOMAINS, self.domain, "domain")
         n_features = self.shape[0] if self.domain == "real" and self.shape else 0
         check_fields(self.shape, len(self.mean) == len(self.scale) == n_features)
+
+    @classmethod
+    def apply_options(cls, data: RawData, **options: Any) -> RawData:
+        """Accept ``image_size`` for arrays of images that have this size."""
+        if list(options) == ["image_size"] and as_size(options["image_size"]) == data.x.shape[2:]:
+            return data
+        return super().apply_options(data, **options)
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
@@ -175,5 +183,5 @@ def _check_domain(x: Array, domain: str) -> None:
 
 
 def _constant_features(columns: npt.NDArray[np.intp]) -> str:
-    listed = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
-    return f"{len(columns)} features are constant in the training rows: {listed}."
+    more = f" and {len(columns) - 5:,} more" if len(columns) > 5 else ""
+    return f"Constant features in the training rows: {', '.join(map(str, columns[:5]))}{more}."
