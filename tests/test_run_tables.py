@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from quick_training import train_quickly
 from typer.testing import CliRunner
+
 import varied
 from varied.cli import app
 from varied.cli.evaluate import _table_sentences
