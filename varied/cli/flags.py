@@ -132,7 +132,8 @@ def _settings_with_owners() -> dict[str, list[str]]:
 
     The options of the kinds of data are settings too.
     """
-    from varied.data.codecs import CODECS, option_names
+    from varied.data.codecs import CODECS
+    from varied.data.codecs.base import option_names
     from varied.registry import load_entry_points
     from varied.schema import settings
     from varied.spec import TABLES, Plan
