@@ -163,6 +163,24 @@ def test_reconstruction_and_kl_are_logged_separately(run):
     assert betas[-1] == 1
 
 
+def test_a_fitted_prior_is_replaced_by_the_original_one(run, tmp_path):
+    copy = Run(run.save(tmp_path / "copy"))
+    original = copy.sample(5).array
+    copy.fit_prior("gmm")
+    fitted = copy.sample(5).array
+    assert not np.array_equal(fitted, original)
+    assert np.array_equal(Run(copy.folder).sample(5).array, fitted)
+    copy.reset_prior()
+    assert np.array_equal(copy.sample(5).array, original)
+    assert np.array_equal(Run(copy.folder).sample(5).array, original)
+
+
+@pytest.mark.parametrize("around", [None, np.zeros((2, 9, 9), np.uint8)])
+def test_the_number_of_samples_is_positive(run, around):
+    with pytest.raises(VariedError, match="n=0 must be at least 1"):
+        run.sample(0, around=around)
+
+
 # Models and kinds of data
 
 #: Models of the quick test suite; the slow one trains all.
