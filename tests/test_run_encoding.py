@@ -81,6 +81,7 @@ def test_codes_are_in_the_order_of_the_data(table, images):
     assert torch.allclose(table.encode(reordered).mean, codes.mean[[5, 3]], atol=1e-6)
     assert "kl" in images.encode().frame
     assert "mean_0" in images.encode()._repr_html_()
+    assert repr(images.encode()) == "Encoding(15 examples, 3 latent dimensions)"
 
 
 # Nearest neighbors

@@ -33,6 +33,7 @@ def test_new_rows_are_no_copies_and_have_the_exact_nearest_neighbor(arrays, tmp_
     distance = np.linalg.norm((new[:, None] - training) / training.std(0), axis=2)
     assert np.array_equal(nearest.index, distance.argmin(1))
     assert np.allclose(nearest.distance, distance.min(1), rtol=1e-3)
+    assert repr(nearest) == "NearestTraining(200 pairs, without a warning)"
     assert nearest.save(tmp_path / "pairs.png").stat().st_size > 500
 
 
