@@ -137,7 +137,7 @@ class RunMonitor:
         return error <= MAX_ERROR_RATIO * self.lowest_error
 
     def _samples(self) -> Tensor:
-        """Return samples from fixed latent variables, or reconstructions if there is no prior yet."""
+        """Return samples from fixed latent variables, or reconstructions without a prior."""
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
