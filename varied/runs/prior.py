@@ -44,3 +44,4 @@ def _fit(run: RunBase, part: Part, plan: Plan) -> Iterator[StepEvent]:
 def reset_prior(run: RunBase) -> None:
     """Restore the prior that the model was trained with."""
     run.store.remove_prior()
+    run.load_model()
