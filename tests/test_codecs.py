@@ -393,5 +393,5 @@ def test_damaged_codecs_are_refused(values, message):
 def test_unknown_options_are_refused_with_the_nearest():
     with pytest.raises(VariedError, match="has no option 'binarise': did you mean 'binarize'"):
         fit_codec(read(GRAY), binarise="none")
-    with pytest.raises(VariedError, match="There is no binarize 'dyn'"):
+    with pytest.raises(VariedError, match="There is no binarization method 'dyn'"):
         fit_codec(read(GRAY), binarize="dyn")

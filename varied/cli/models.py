@@ -23,7 +23,7 @@ def models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the models by purpose, or the parts that they consist of."""
+    """List the models, or the parts that they consist of."""
     if parts:
         _show_parts(as_json)
         return

@@ -20,7 +20,9 @@ NARROW = 100
 def runs(
     root: Annotated[
         Path | None,
-        typer.Argument(metavar="ROOT", help="Search below this folder; runs/ by default."),
+        typer.Argument(
+            metavar="ROOT", help="The folder to search; by default runs/ and the current folder."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +35,7 @@ def runs(
         console.show_json({"runs": [{name: row[name] for name in names} for row in rows]})
     elif not rows:
         where = f"below {root}" if root else "here"
-        console.say(f"There are no runs {where} yet; `varied demo` makes one.")
+        console.say(f"There are no runs {where} yet; `varied demo` trains one in a minute.")
     else:
         _print_table(rows)
 
