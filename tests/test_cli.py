@@ -174,7 +174,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
     assert code == 0, err
     assert "20 rows of 3 numbers." in json.loads(out)["sentences"]
     code, _, err = varied("train", "rows.npy", "--lines", "3", "--dry-run")
-    assert (code, err) == (2, "varied: 'lines' is not an option of array data: leave it out.\n")
+    assert (code, err) == (2, "varied: --lines is not an option of array data: leave it out.\n")
     assert "did you mean --lines?" in varied("train", tmp_path, "--linse", "3")[2]
 
 
@@ -240,6 +240,10 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("impute rows --mask 1,2,3,4", "A mask is for images"),
         ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "(4,)"),
+        ("evaluate a wide.npy", "Images must be uint8"),
+        ("detect a --max-fpr 2", "--max-fpr 2.0 must be between 0 and 1"),
+        ("decompress a rows.npy", "not written by `varied compress`"),
+        ("decompress a nothere", "cannot be read (No such file or directory); check its name"),
         ("evaluate a --sampels 3", "--samples"),
         ("compare a", "Give at least two runs"),
     ],

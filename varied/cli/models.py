@@ -76,7 +76,7 @@ def _show_model(name: str, entry: Entry, as_json: bool) -> None:
         _show_part(axis, part.name, part.settings)
     free = [axis for axis in ("net", "likelihood", "latent") if axis not in chosen]
     print()
-    console.say(f"Chosen from the data: {', '.join(free)}. Other parts: defaults.")
+    console.say(f"Chosen from the data: {', '.join(free)}. All other parts are the defaults.")
     console.say(f"Train it: varied train SOURCE --model {name}")
 
 

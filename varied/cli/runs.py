@@ -28,7 +28,7 @@ def runs(
 ) -> None:
     """List runs, oldest first."""
     if root is not None and not root.is_dir():
-        raise VariedError(f"There is no folder {root}.")
+        raise VariedError(f"There is no folder {root}; give a folder that contains runs.")
     rows = list_runs(root).rows
     if as_json:
         names = ("run", "model", "data", "evaluation", "state", "when")

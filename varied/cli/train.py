@@ -90,7 +90,7 @@ def train(
         _option(MODEL, "METHOD", "How networks receive the label: concatenate or film."),
     ] = None,
     image_size: Annotated[
-        str | None, _option(DATA, "N", "Resize images to 64x64 (64), or to 48x64 (height x width).")
+        str | None, _option(DATA, "N", "Resize images: 64 for 64x64, or 48x64 for height x width.")
     ] = None,
     binarize: Annotated[
         str | None, _option(DATA, "METHOD", "Binarization of images: none, dynamic, fixed or auto.")
