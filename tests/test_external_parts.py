@@ -296,16 +296,6 @@ def test_registered_parts_are_used_by_name(tmp_path, monkeypatch):
     assert run.store.read_spec().origins["likelihood"].module == __name__
 
 
-def test_the_names_of_varied_cannot_be_replaced():
-    with pytest.raises(VariedError, match="'mlp' is part of Varied"):
-        varied.register("net", "mlp", Encoder)
-
-
-def test_unknown_kinds_are_refused():
-    with pytest.raises(VariedError, match="There is no kind of part 'sound'"):
-        varied.register("sound", "x", Encoder)
-
-
 def test_a_registered_use_is_a_method(tmp_path, monkeypatch):
     run = train(tmp_path)
     monkeypatch.setitem(USES, "count", lambda run, source=None, *, times=1: len(run.data) * times)

@@ -73,7 +73,7 @@ def check_at_least(minimum: float, *, default: object = None, **values: float) -
         >>> check_at_least(1, default=128, width=0)
         Traceback (most recent call last):
         ...
-        varied.errors.VariedError: width=0 must be at least 1; 128 is the default.
+        varied.errors.VariedError: width=0 must be at least 1; the default is 128.
     """
     for name, value in values.items():
         if not value >= minimum:
@@ -92,4 +92,4 @@ def check_above(bound: float, *, default: object = None, **values: float) -> Non
 
 
 def _suggestion(default: object) -> str:
-    return "" if default is None else f"; {default} is the default"
+    return "" if default is None else f"; the default is {default}"
