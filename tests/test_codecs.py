@@ -374,7 +374,10 @@ def test_masks_are_for_images():
     [
         ({"codec": "images"}, "did you mean 'image'"),
         ({}, "There is no kind of data ''"),
-        ({"codec": "image", "shap": [1, 8, 8]}, "no option 'shap': did you mean 'shape'"),
+        (
+            {"codec": "image", "shap": [1, 8, 8]},
+            "shap= is not an option of the image codec: did you mean 'shape'",
+        ),
         ({"codec": "image"}, "is damaged"),
         ({"codec": "image", "shape": [2, 8, 8]}, "is damaged"),
         ({"codec": "image", "shape": None}, "is damaged"),
@@ -391,7 +394,9 @@ def test_damaged_codecs_are_refused(values, message):
 
 
 def test_unknown_options_are_refused_with_the_nearest():
-    with pytest.raises(VariedError, match="binarise= is not an option of the image codec: did you mean 'binarize'"):
+    with pytest.raises(
+        VariedError, match="binarise= is not an option of the image codec: did you mean 'binarize'"
+    ):
         fit_codec(read(GRAY), binarise="none")
     with pytest.raises(VariedError, match="There is no binarization method 'dyn'"):
         fit_codec(read(GRAY), binarize="dyn")
