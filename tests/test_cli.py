@@ -228,7 +228,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("sample rwos", "did you mean 'rows'?"),
         ("sample a --label red", "needs a conditional run"),
         ("sample a --temperature hot", "--temperature hot is not a number; write 0.8"),
-        ("sample a --temperature 0.7,1", "Only a ladder takes one temperature per level"),
+        ("sample a --temperature 0.7,1", "Only a ladder accepts one temperature per level"),
         ("sample a --scale 2", "--scale needs --around"),
         ("sample c --label rde", "did you mean 'red'?"),
         ("sample a --out a.gif", "save images as"),

@@ -63,7 +63,7 @@ def test_image_size_resizes_images_and_is_refused_for_other_data():
     assert read(read(GRAY), image_size=8).x.shape == (12, 8, 8)
     for source in (REAL, FRAME):
         with pytest.raises(
-            VariedError, match="image_size= is not an option of .* data: leave it out"
+            VariedError, match=r"image_size= is not an option of .* data: leave it out"
         ):
             read(source, image_size=16)
     with pytest.raises(
