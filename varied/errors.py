@@ -17,6 +17,10 @@ class VariedError(ValueError):
     """
 
 
+class OptionError(VariedError):
+    """An option that a kind of data does not have."""
+
+
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
     """Return the choice most similar to a name, or the list of choices if none is similar.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, read
-from varied.errors import VariedError, lookup, suggest
+from varied.errors import OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.prior_fitting import require_vae
 from varied.runs.old_names import old_kind
@@ -151,7 +151,10 @@ class RunBase:
         """
         if source is None:
             return self.split("test")
-        data = read(source, min_rows=1, **self._reading_options(source))
+        try:
+            data = read(source, min_rows=1, **self._reading_options(source))
+        except OptionError:  # data of another kind, which the codec converts or refuses
+            data = read(source, min_rows=1)
         column = self.metadata.get("label_column")
         if self.context is None or data.labels is not None or column not in data.columns:
             return data
