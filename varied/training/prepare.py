@@ -107,6 +107,12 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
             f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', "
             "or leave it out."
         )
+    n_labeled = int((training.class_indices >= 0).sum())
+    if n_labels > n_labeled:
+        raise VariedError(
+            f"n_labels={n_labels} exceeds the {n_labeled:,} labels of the training rows; use "
+            "fewer, or omit n_labels."
+        )
     subsample_labels(training.labels, n_labels, spec.plan.seed)
 
 
