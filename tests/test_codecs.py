@@ -303,8 +303,7 @@ def test_examples_are_saved_as_npy(tmp_path, codec, x):
 
 def test_arrays_are_saved_as_csv(tmp_path):
     path = REAL_CODEC.save(REAL.reshape(4, 5, 4), tmp_path / "a.csv")
-    assert path.read_text().count("\n") == 4
-    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL.reshape(4, 20))
+    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL)
 
 
 @pytest.mark.parametrize(("x", "ending"), [(GRAY, ""), (COLOR, ""), (GRAY, ".npz"), (REAL, ".npz")])

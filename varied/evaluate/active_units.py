@@ -52,7 +52,8 @@ def collapse_warning(active: float, latent_dim: int) -> str | None:
         units = f"none of the {latent_dim} latent units is active"
     return (
         f"The posterior has collapsed: {units}, so the decoder ignores most of the code. Anneal "
-        "the KL weight (--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower --beta."
+        "the KL weight (--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower "
+        "--beta."
     )
 
 
