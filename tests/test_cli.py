@@ -179,7 +179,7 @@ def test_the_first_free_demo(tmp_path):
         ("train photos --likelihood bernoulli --steps 3", "binarize it with --binarize dynamic"),
         ("train photos --steps 3 --epochs 1", "Give one of --minutes, --epochs and --steps"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
-        ("train photos --latent x", "--latent x is not an integer or a list of integers"),
+        ("train photos --latent x", "--latent x must be an integer or a list of integers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --image-size big", "--image-size big is no size"),
@@ -534,4 +534,4 @@ def test_a_damaged_run_is_listed_as_such(run, tmp_path, place):
     shutil.copytree(place / "runs" / "rows", tmp_path / "torn")
     (tmp_path / "torn" / "data.json").write_text("{")
     found = json.loads(run("runs", tmp_path, "--json")[1])["runs"]
-    assert found[0]["state"] == "damaged"
+    assert found[0]["state"] == "corrupted"

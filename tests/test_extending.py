@@ -100,7 +100,7 @@ def test_settings_are_read_from_the_signature(page):
     [
         ("studnet-t", "did you mean 'student-t'"),
         ({"name": "student-t", "dof": 3}, "did you mean 'df'"),
-        ({"name": "student-t", "df": "some"}, "is not a number"),
+        ({"name": "student-t", "df": "some"}, "must be a number"),
         ({"name": "student-t", "df": 1}, r"df=1\.0 must be above 2"),
     ],
 )

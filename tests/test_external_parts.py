@@ -243,11 +243,11 @@ def test_a_run_does_not_load_foreign_code(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"encoder": nn.Linear(8, 3)}, r"returns shape \(2, 3\).*posterior needs \(2, 4\)"),
+        ({"encoder": nn.Linear(8, 3)}, r"returns shape \(2, 3\).*posterior requires \(2, 4\)"),
         ({"decoder": nn.Linear(5, 8)}, "The decoder failed on x of shape"),
-        ({"encoder": lambda x: x}, "cannot be named in a run folder"),
-        ({"encoder": 3}, "A part is a name"),
-        ({"likelihood": Gaussian((7,))}, r"event shape \(7,\), and the model needs \(8,\)"),
+        ({"encoder": lambda x: x}, "has no importable name"),
+        ({"encoder": 3}, "A part must be a name"),
+        ({"likelihood": Gaussian((7,))}, r"event shape \(7,\), but the model requires \(8,\)"),
         ({"encoder": "mpl"}, "There is no encoder 'mpl'.*did you mean 'mlp'"),
         ({"architecture": "ladder", "encoder": "mlp"}, "builds several networks from net"),
     ],

@@ -356,7 +356,7 @@ def test_wrong_choices_get_a_sentence(data, tmp_path):
         "There is no net 'cnv'": {"net": "cnv"},
         "use posterior='gaussian'": {"posterior": "deterministic"},
         "one of minutes, epochs and steps": {"minutes": 1, "epochs": 2},
-        "latent='many' is not an integer": {"latent": "many"},
+        "latent='many' must be an integer": {"latent": "many"},
         "binarize": {"likelihood": "bernoulli", "binarize": "none"},
     }
     for sentence, choices in cases.items():

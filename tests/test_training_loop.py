@@ -219,7 +219,7 @@ def test_averages_are_computed_on_request_only():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2])
 def test_invalid_decay_raises(decay):
-    with pytest.raises(VariedError, match=r"must be at least 0 and below 1; 0\.999 is common"):
+    with pytest.raises(VariedError, match=r"must be at least 0 and below 1; 0\.999 is typical"):
         Plan(ema_decay=decay)
 
 
