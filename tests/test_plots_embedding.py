@@ -76,5 +76,5 @@ def test_collapsed_non_finite_and_few_codes(code):
 
 
 def test_missing_stages_are_refused():
-    with pytest.raises(VariedError, match="record at least one stage"):
+    with pytest.raises(VariedError, match="at least one stage of training"):
         aligned_embeddings([])
