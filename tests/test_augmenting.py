@@ -243,7 +243,7 @@ def test_a_row_that_says_another_class_is_made_anew(people, monkeypatch):
     monkeypatch.setattr(
         functional, "sample_classes", lambda m, y, c, **more: whole(m, 0 * y, c, **more)
     )
-    with pytest.raises(VariedError, match="come out as another class"):
+    with pytest.raises(VariedError, match="a label that differs from their class"):
         people.augment(20)
 
 

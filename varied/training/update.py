@@ -72,7 +72,7 @@ def prepare_update(
         run: The run, or its folder.
         source: The new data.
         out: The folder of the new run.
-        labels: The labels of the new data, or the name of the column that contains them.
+        labels: The labels of the new data, or their name in the source, such as a column name.
         plan: Settings of the plan, such as ``epochs``, ``steps`` or ``minutes`` (by default, 5
             epochs), ``lr``, ``batch_size`` or ``seed``.
 
