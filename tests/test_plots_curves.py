@@ -1,4 +1,4 @@
-"""Charts: KL bars, series, the rate-distortion plane and training curves."""
+"""Tests of charts: KL bars, series, the rate-distortion plane and training curves."""
 
 import numpy as np
 import pytest

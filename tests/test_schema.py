@@ -1,4 +1,4 @@
-"""The settings of a part are read from its signature and its docstring."""
+"""Tests of reading the settings of a part from its signature and its docstring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Specs: text and back, composition of models, and the messages for unsuitable parts."""
+"""Tests of specs: TOML round trips, composition of models, and messages for incompatible parts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPECS = [
 
 
 def refusal(function) -> str:
-    """Return the message of a `VariedError`, which must be one sentence on one line."""
+    """Return the message of the raised `VariedError`, which must be a single line."""
     with pytest.raises(VariedError) as error:
         function()
     text = str(error.value)
