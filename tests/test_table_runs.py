@@ -192,7 +192,7 @@ def test_the_default_length_of_training_depends_on_the_rows(n_rows, epochs, tmp_
     plan = job.spec.plan
     assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (0.0, 10.0))
     [sentence] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
-    assert ("since more would" in sentence) == (epochs == 200)
+    assert ("since more epochs" in sentence) == (epochs == 200)
     plan = prepare(pd.DataFrame({"a": x}), out=tmp_path / "minutes", minutes=2).spec.plan
     assert (plan.epochs, plan.minutes) == (0.0, 2.0)
 

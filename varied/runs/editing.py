@@ -218,7 +218,7 @@ def _balance(
     others = [lookup(known, name, "attribute") for name in control_for]
     if attribute in others:
         raise VariedError(
-            f"An edit of '{attribute.name}' cannot control for it; choose other attributes."
+            f"An edit of '{attribute.name}' cannot control for the same attribute; choose others."
         )
     if not others:
         return None

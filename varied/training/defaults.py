@@ -250,7 +250,7 @@ def _default_length(n: int, codec: Codec) -> tuple[dict[str, float], str]:
     epochs = min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_TOTAL_ROWS / n)))
     text = f"{epochs} epochs"
     if epochs == _MAX_EPOCHS:
-        text += ", since with more the model would overfit so few rows"
+        text += ", since more epochs would lead to overfitting on so few rows"
     return {"epochs": float(epochs)}, text
 
 
