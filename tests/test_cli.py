@@ -207,7 +207,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --minutes -1", "--minutes -1.0 must be above 0"),
         ("train photos --steps 0", "greater than or equal to 1"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
-        ("train photos --latent x", "--latent x is not an integer or a list of integers"),
+        ("train photos --latent x", "--latent x must be an integer or a list of integers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --image-size big", "--image-size big is not a size"),
