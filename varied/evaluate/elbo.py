@@ -65,7 +65,7 @@ def forward_pass(
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
         seed: The seed of the samples.
     """
@@ -122,7 +122,7 @@ def log_likelihood(
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
         samples: The number K of samples for each example.
         seed: The seed of the samples.
@@ -237,7 +237,7 @@ def evaluate(
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples. They are collected in a list, since importance samples need a second
             pass.
         likelihood: The name of the likelihood.

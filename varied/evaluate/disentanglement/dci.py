@@ -70,7 +70,7 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         seed: The seed of the rows and trees.
 
     Returns:

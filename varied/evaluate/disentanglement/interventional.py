@@ -67,7 +67,7 @@ def factor_vae(
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         min_variance: The smallest variance of a unit that votes.
         batch_size: The number of rows for each vote.
         n_votes: The number of training votes, from one half of the rows; half as many test votes
@@ -136,7 +136,7 @@ def beta_vae(
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         batch_size: The number of pairs for each vote.
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.

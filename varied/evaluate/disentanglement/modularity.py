@@ -46,7 +46,7 @@ def modularity(
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the resamples.
@@ -103,7 +103,7 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         resamples: The number of bootstrap resamples of the test rows for the standard error.
         seed: The seed of the rows.
 
