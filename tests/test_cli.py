@@ -304,7 +304,7 @@ def test_evaluate(run, place):
 def test_evaluate_an_autoencoder(run):
     code, out, _ = run("evaluate", "b")
     assert code == 0
-    assert "none: a point posterior has no density" in out
+    assert "none: a deterministic posterior has no density" in out
 
 
 def test_compare_ranks_what_compares(run, tmp_path):
@@ -321,7 +321,7 @@ def test_compare_ranks_what_compares(run, tmp_path):
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ("a b", "a point posterior has no density"),
+        ("a b", "a deterministic posterior has no density"),
         ("a rows", "trained on different data"),
         ("a c", "compare conditional runs with conditional ones"),
     ],

@@ -112,7 +112,7 @@ def test_point_posterior_has_no_elbo():
     assert (result.elbo, result.kl, result.log_likelihood, result.kl_by_unit) == (None,) * 4
     values = result.to_json()
     assert values["elbo"] is None and values["elbo_error"] is None
-    assert format_metric(values, "elbo") == "none: a point posterior has no density"
+    assert format_metric(values, "elbo") == "none: a deterministic posterior has no density"
     assert result.warnings == []
 
 
