@@ -18,8 +18,8 @@ from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 
 Words = npt.NDArray[np.uint32]
-#: Maps the previous code of each sequence (None at the start) to the probabilities of the next code,
-#: with one row for each sequence, or a single row for all sequences.
+#: Maps the previous code of each sequence (None at the start) to the probabilities of the next
+#: code, with one row for each sequence, or a single row for all sequences.
 NextCodeProbs = Callable[[Tensor | None], Tensor]
 
 #: The number of sequences that are coded in parallel.

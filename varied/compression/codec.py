@@ -61,7 +61,7 @@ def compress(model: LatentModel, x: Tensor, notes: Mapping[str, Any] | None = No
 
     bits per example, which is on average the negative ELBO. With a codebook, the codes are
     compressed with their probabilities under the prior or with their frequencies in the training
-    data, whichever results in the smaller file, and decompression returns the reconstructions.
+    data, whichever requires fewer bits, and decompression returns the reconstructions.
 
     References:
         Practical lossless compression with latent variables using bits back coding
@@ -119,8 +119,8 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
     vae = _require_vae(model)
     if header["model"] not in (None, container.fingerprint(vae)):
         raise VariedError(
-            "This file was written with a different model, or a prior has been fitted to this model "
-            "since then; use the run that wrote it."
+            "This file was written with a different model, or a prior has been fitted to this "
+            "model since then; use the run that wrote it."
         )
     with deterministic(vae) as twin:
         try:

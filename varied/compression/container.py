@@ -76,7 +76,7 @@ def checksum(index: Tensor) -> str:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return a digest of the weights of a model, but not of their names, as 16 hexadecimal digits."""
+    """Return a digest of the weights of a model, without their names, as 16 hexadecimal digits."""
     digests = []
     for tensor in model.state_dict().values():
         head = f"{tensor.dtype} {tuple(tensor.shape)}".encode()
