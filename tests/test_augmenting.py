@@ -179,7 +179,7 @@ def test_refusals(plain, place):
     with pytest.raises(VariedError, match="makes no data of a class"):
         numbers.augment(5)
     m1 = trained((x, ["a", "b"] * 40), "m1", out=place / "m1", steps=5)
-    with pytest.raises(VariedError, match="M1 classifies but cannot generate"):
+    with pytest.raises(VariedError, match="M1 can classify examples but cannot generate"):
         m1.augment(5)
 
 

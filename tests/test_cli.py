@@ -323,7 +323,7 @@ def test_compare_ranks_what_compares(run, tmp_path):
     [
         ("a b", "a deterministic posterior has no density"),
         ("a rows", "trained on different data"),
-        ("a c", "compare conditional runs with conditional ones"),
+        ("a c", "compare conditional runs only with conditional ones"),
     ],
 )
 def test_compare_says_why_not(run, tmp_path, others, said):

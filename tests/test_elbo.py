@@ -117,7 +117,7 @@ def test_point_posterior_has_no_elbo():
 
 
 def test_one_importance_sample_of_discrete_codes_suffices():
-    """All samples of a discrete code are the same, so the bound does not depend on their number."""
+    """All samples of a discrete code are equal, so the bound does not depend on their number."""
     model = build_model(
         posterior={"name": "vq", "codebook_size": 8},
         prior="transformer",

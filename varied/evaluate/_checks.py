@@ -42,13 +42,15 @@ def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = Fals
     if not is_table or len(rows) < min_rows or not rows.numel():
         shape = "(N, D) or (N, ...)" if flatten else "(N, D)"
         least = f" with N >= {min_rows}" if min_rows > 1 else ""
-        raise VariedError(f"The {name} must have shape {shape}{least}, not {tuple(rows.shape)}.")
+        raise VariedError(
+            f"The {name} have shape {tuple(rows.shape)}, but must have shape {shape}{least}."
+        )
     rows = rows.double().flatten(1)
     invalid = (~rows.isfinite().all(1)).nonzero()[:, 0]
     if len(invalid):
         raise VariedError(
-            f"Row {invalid[0]} of the {name} contains NaN or infinity, as do {len(invalid):,} rows "
-            "in total; remove or impute them."
+            f"Row {invalid[0]} of the {name} contains NaN or infinity ({len(invalid):,} such "
+            "rows); remove or impute them."
         )
     return rows
 
@@ -68,8 +70,8 @@ def as_column(values: Data, name: str, *, allow_infinite: bool = False) -> Float
     invalid = np.flatnonzero(np.isnan(column) if allow_infinite else ~np.isfinite(column))
     if len(invalid):
         raise VariedError(
-            f"Row {invalid[0]} of the {name} is {column[invalid[0]]}, and {len(invalid):,} rows in "
-            "total have such a value; remove or impute them."
+            f"Row {invalid[0]} of the {name} is {column[invalid[0]]} ({len(invalid):,} such "
+            "rows); remove or impute them."
         )
     return column
 
@@ -130,6 +132,6 @@ def check_same_length(a: Sized, b: Sized, names: tuple[str, str]) -> None:
     """Raise VariedError unless two sequences have the same length."""
     if len(a) != len(b):
         raise VariedError(
-            f"There are {len(a):,} {names[0]} but {len(b):,} {names[1]}; one of each is required "
-            "for each row."
+            f"There are {len(a):,} {names[0]} and {len(b):,} {names[1]}; their numbers must be "
+            "equal."
         )

@@ -236,8 +236,8 @@ def _probabilities_and_labels(probabilities: Data, truth: Data) -> tuple[Floats,
     invalid = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > TOLERANCE))
     if len(invalid):
         raise VariedError(
-            f"The probabilities of row {invalid[0]} are negative or do not sum to 1, as in "
-            f"{len(invalid):,} rows in total; apply softmax if they are logits."
+            f"The probabilities of row {invalid[0]} are negative or do not sum to 1 "
+            f"({len(invalid):,} such rows); apply softmax if they are logits."
         )
     if labels.ndim != 1 or labels.dtype.kind not in "biu":
         raise VariedError(

@@ -69,7 +69,7 @@ class PairTrends:
         mean: The mean score.
         scores: The score of each pair, float64 with shape (D, D); NaN on the diagonal.
         real: The association of each pair in real rows, float64 with shape (D, D): Pearson's r in
-            [-1, 1] for two numbers, else Cramér's V in [0, 1].
+            [-1, 1] for two numbers, and Cramér's V in [0, 1] for other pairs.
         generated: The association of each pair in generated rows, in the same form.
         n_real: The number of real rows.
         n_generated: The number of generated rows.
