@@ -315,12 +315,12 @@ def test_a_nul_character_is_not_written_as_csv(folders):
     ("x", "message"),
     [
         (np.ma.masked_array(np.ones((30, 2)), np.arange(60).reshape(30, 2) == 3), "masked"),
-        (np.ma.masked_array(np.ones(30, [("a", "?")]), True), "give numbers"),
+        (np.ma.masked_array(np.ones(30, [("a", "?")]), True), "must be numeric"),
         (
             np.arange(60.0).reshape(30, 2) * 1e300,
             r"e.300 \(infinite in float32\) in row 0, column 1",
         ),
-        (torch.empty(30, 2, device="meta"), "without values"),
+        (torch.empty(30, 2, device="meta"), "has no values"),
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested"),
         (torch.ones(30, 2, dtype=torch.complex64), "complex"),
     ],

@@ -82,9 +82,9 @@ def test_a_dataset_of_vectors():
         (ListDataset([]), "The dataset is empty"),
         (
             ListDataset([torch.zeros(3)] * 5 + [torch.zeros(4)] * 9),
-            r"Row 5 of the dataset has shape \(4,\) and row 0 has \(3,\)",
+            r"Row 5 of the dataset has shape \(4,\), but row 0 has shape \(3,\)",
         ),
-        (ListDataset([{"x": 1}] * 12), "Row 0 of the dataset is a dict"),
+        (ListDataset([{"x": 1}] * 12), "Row 0 of the dataset has the type dict"),
         (Stream(), "has no length"),
     ],
 )

@@ -77,7 +77,7 @@ class Batches:
         self.n_labeled = round(labeled * size) if len(self.labeled_rows) else 0
         if self.n_labeled >= size:
             raise VariedError(
-                f"labeled={labeled} leaves no place for other rows in a batch of {size}; a typical "
+                f"labeled={labeled} leaves no room for other rows in a batch of {size}; a typical "
                 "value is 0.25."
             )
         self.device = torch.device(device)
