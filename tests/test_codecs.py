@@ -180,7 +180,7 @@ def test_images_read_as_arrays_are_encoded_by_a_codec_of_images(x):
     data = read(x, **GRAY_CODEC.reading_options)
     assert data.kind == "array"
     np.testing.assert_array_equal(GRAY_CODEC.encode(data)[:, 0], np.round(data.x[:, 0] * 255))
-    with pytest.raises(VariedError, match="'image_size' is not an option of array data"):
+    with pytest.raises(VariedError, match="image_size= is not an option of array data"):
         read(x, image_size=9)
 
 
@@ -307,8 +307,7 @@ def test_examples_are_saved_as_npy(tmp_path, codec, x):
 
 def test_arrays_are_saved_as_csv(tmp_path):
     path = REAL_CODEC.save(REAL.reshape(4, 5, 4), tmp_path / "a.csv")
-    assert path.read_text().count("\n") == 4
-    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL.reshape(4, 20))
+    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL)
 
 
 @pytest.mark.parametrize(("x", "ending"), [(GRAY, ""), (COLOR, ""), (GRAY, ".npz"), (REAL, ".npz")])
@@ -382,7 +381,7 @@ def test_masks_are_for_images():
         ({}, "There is no kind of data ''"),
         (
             {"codec": "image", "shap": [1, 8, 8]},
-            "'shap' is not an option of the image codec: did you mean 'shape'",
+            "shap= is not an option of the image codec: did you mean 'shape'",
         ),
         ({"codec": "image"}, "is corrupted"),
         ({"codec": "image", "shape": [2, 8, 8]}, "is corrupted"),
@@ -401,8 +400,8 @@ def test_damaged_codecs_are_refused(values, message):
 
 def test_unknown_options_are_refused_with_the_nearest():
     with pytest.raises(
-        VariedError, match="'binarise' is not an option of the image codec: did you mean 'binarize'"
+        VariedError, match="binarise= is not an option of the image codec: did you mean 'binarize'"
     ):
         fit_codec(read(GRAY), binarise="none")
-    with pytest.raises(VariedError, match="There is no binarize 'dyn'"):
+    with pytest.raises(VariedError, match="There is no binarization method 'dyn'"):
         fit_codec(read(GRAY), binarize="dyn")

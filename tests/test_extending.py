@@ -35,12 +35,13 @@ def page(restored_registry):
 
 
 @pytest.fixture(scope="module")
-def run(page, place):
+def run(page, tmp_path_factory):
     """A run with the network and the likelihood of the page, selected by name."""
     x = (load_digits().images[:200] / 16).astype(np.float32)
     parts = {"net": "gated", "width": 16, "likelihood": "student-t", "df": 5}
     plan = {"latent": 2, "steps": 20, "batch_size": 32, "threads": 1}
-    run = varied.train(x[:, None], "vae", **parts, **plan, out=place / "run")
+    out = tmp_path_factory.mktemp("runs") / "run"
+    run = varied.train(x[:, None], "vae", **parts, **plan, out=out)
     return varied.Run(run.folder, varied.read(x[:, None]))
 
 

@@ -62,10 +62,10 @@ def test_image_size_resizes_images_and_is_refused_for_other_data():
     assert len(read(GRAY, image_size=(9, 11)).notes) == 1
     assert read(read(GRAY), image_size=8).x.shape == (12, 8, 8)
     for source in (REAL, FRAME):
-        with pytest.raises(VariedError, match="'image_size' is not an option of .* data: omit it"):
+        with pytest.raises(VariedError, match=r"image_size= is not an option of .* data: omit it"):
             read(source, image_size=16)
     with pytest.raises(
-        VariedError, match="'image_siz' is not an option of image data: did you mean 'image_size'"
+        VariedError, match="image_siz= is not an option of image data: did you mean 'image_size'"
     ):
         read(GRAY, image_siz=16)
 

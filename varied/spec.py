@@ -220,7 +220,7 @@ class Plan:
                 f"Give one of minutes, epochs and steps, not {' and '.join(lengths)}."
             )
         if min(self.minutes, self.epochs, self.steps) < 0:
-            raise VariedError(f"{lengths[0]} must be above 0.")
+            raise VariedError(f"{lengths[0]}={getattr(self, lengths[0])} must be above 0.")
 
 
 #: Fields of a spec besides its parts and its plan.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -124,7 +124,7 @@ def _setting(flag: str, options: Iterable[str]) -> str:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
 
 
 def _settings_with_owners() -> dict[str, list[str]]:
@@ -150,12 +150,12 @@ def _settings_with_owners() -> dict[str, list[str]]:
     return owners
 
 
-def in_flags(text: str, options: Mapping[str, Any]) -> str:
+def in_flags(text: str, options: Iterable[str]) -> str:
     """Return a message of the library with options for arguments: `--latent 8` for `latent=8`.
 
     Arguments:
         text: The message.
-        options: The declared options of the command, by name.
+        options: The names of the declared options.
     """
     from varied.spec import TABLES
 

@@ -124,7 +124,9 @@ def decompress(run: RunBase, path: Path | str) -> Result:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise VariedError(f"{path} cannot be read ({error.strerror}).") from None
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its name and its permissions."
+        ) from None
     _is_lossless(run)
     x, notes = compression.decompress(run.model, data)
     return run.result(x, draw_grid, names=tuple(map(str, notes.get("names", ()))))

@@ -97,15 +97,21 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
     model, _ = compose(spec, config.codec.shape, config.codec.domain)
     if model.num_classes and context is not None and not context.classes:
         raise VariedError(
-            f"architecture='{spec.architecture.name}' learns classes, and these labels are numbers: "
-            "give classes as labels, or use architecture='vae'."
+            f"architecture='{spec.architecture.name}' learns classes, and these labels are "
+            "numbers: give classes as labels, or use architecture='vae'."
         )
     if not n_labels:
         return
     if context is None or training.labels is None:
         raise VariedError(
-            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', or "
-            "leave it out."
+            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', "
+            "or leave it out."
+        )
+    n_labeled = int((training.class_indices >= 0).sum())
+    if n_labels > n_labeled:
+        raise VariedError(
+            f"n_labels={n_labels} exceeds the {n_labeled:,} labels of the training rows; use "
+            "fewer, or omit n_labels."
         )
     subsample_labels(training.labels, n_labels, spec.plan.seed)
 
@@ -136,8 +142,8 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
         )
     if store.is_finished:
         raise VariedError(
-            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or choose "
-            "another --out."
+            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or "
+            "choose another --out."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,14 +125,14 @@ class ArrayCodec(Codec):
         return torch.from_numpy(self._check(data).astype(np.float32))
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write arrays to an ``.npy`` file, or as the rows of a ``.csv`` file.
+        """Write arrays to an ``.npy`` file, or to a ``.csv`` file with one line per example.
 
         Raises:
             VariedError: If the file has another extension.
         """
         if path.suffix.lower() != ".csv":
             return super().save(examples, path, names)
-        rows = examples.reshape(len(examples), -1).tolist()
+        rows = examples.reshape(-1, math.prod(self.shape)).tolist()
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
         return atomic_io.atomic_write(path, text)
 

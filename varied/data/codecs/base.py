@@ -19,7 +19,7 @@ from varied.data.archive import Member, attempt, read_members
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
-from varied.errors import VariedError, suggest
+from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
     from varied.data.codecs.table_imputer import TableImputer
@@ -373,12 +373,12 @@ def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) 
     """Check the names of options.
 
     Raises:
-        VariedError: If an option is unknown; the message suggests the nearest name.
+        OptionError: If an option is unknown; the message suggests the nearest name.
     """
     for name in options:
         if name not in names:
             hint = suggest(name, list(names)) if names else "omit it."
-            raise VariedError(f"'{name}' is not an option of {owner}: {hint}")
+            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
 
 
 def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:

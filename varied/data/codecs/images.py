@@ -66,7 +66,7 @@ class ImageCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lookup(_BINARIZE, self.binarize, "binarize")
+        lookup(_BINARIZE, self.binarize, "binarization method")
         check_fields(self.shape, len(self.shape) == 3 and self.shape[0] in (1, 3))
 
     @classmethod
