@@ -74,7 +74,7 @@ def test_iter_batches_yields_all_rows_in_order():
 
 
 def partly_labeled(labeled=(3, 7, 20)):
-    """Return rows that contain their index, and a context of which few rows have a label."""
+    """Return rows that contain their index, and a context in which few rows have a label."""
     c = torch.zeros(N_ROWS, 2)
     c[list(labeled), 0] = 1
     return torch.arange(float(N_ROWS))[:, None], c

@@ -1,4 +1,4 @@
-"""Datasets by name: shipped, installed, downloaded or missing."""
+"""Named datasets: in the package, installed, downloaded or missing."""
 
 import dataclasses
 import gzip
@@ -60,7 +60,7 @@ def test_catalog_rows_describe_each_dataset():
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """Return a folder; no dataset is installed, and downloads fail."""
+    """Return an empty folder, after making all datasets unavailable and all downloads fail."""
     monkeypatch.delenv("VARIED_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -93,7 +93,7 @@ def test_datasets_are_searched_in_the_data_folder_first(offline, monkeypatch):
 
 @pytest.fixture
 def cifar10(offline, monkeypatch):
-    """Return the folder of a CIFAR-10 of plain images."""
+    """Return the folder of a CIFAR-10 dataset with uniform images."""
     monkeypatch.setenv("VARIED_DATA", str(offline))
     folder = offline / "cifar10"
     (folder / "cifar-10-batches-bin").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Folders and zip files: labels, splits, unreadable and hostile files."""
+"""Folders and zip files: labels, splits, and unreadable and malicious files."""
 
 import io
 import os
@@ -192,7 +192,7 @@ def test_large_files_are_problems(folder, monkeypatch):
     assert read(path, min_rows=1).problems == (problem,)
 
 
-# Refused folders
+# Rejected folders
 
 
 def test_a_folder_without_a_readable_file_is_refused(tmp_path):
@@ -229,7 +229,7 @@ def test_images_larger_than_memory_are_refused(folder, monkeypatch):
         read(folder)
 
 
-# Hostile zip files
+# Malicious zip files
 
 
 def write_zip(path, *entries):

@@ -1,4 +1,4 @@
-"""The idx files of MNIST: images with labels, folders, and damaged files."""
+"""The idx files of MNIST: images with labels, folders, and corrupted files."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""NumPy files: arrays by name, and damaged, hostile and large files."""
+"""NumPy files: named arrays, and corrupted, malicious and large files."""
 
 import contextlib
 import io

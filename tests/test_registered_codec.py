@@ -55,7 +55,7 @@ class TextGrid(Codec):
 
 @dataclass(frozen=True)
 class TextVector(TextGrid):
-    """Whole files of vectors, which are not read from folders."""
+    """Vectors in whole files, which cannot be read from folders."""
 
     kind: ClassVar[str] = "text-vector"
     noun: ClassVar[str] = "vectors"

@@ -23,7 +23,7 @@ SIZES = tuple(FACTORS.values())
 
 @pytest.fixture(scope="module")
 def stamps():
-    """Return each shape, scale and orientation at the center, (3, 6, 40, 64, 64)."""
+    """Return each shape, scale and orientation at the center, with shape (3, 6, 40, 64, 64)."""
     grid = np.stack(np.meshgrid(*map(np.arange, SIZES[:3]), indexing="ij"), -1).reshape(-1, 3)
     center = np.full((len(grid), 2), 16)
     return draw(np.hstack([grid, center])).reshape(*SIZES[:3], 64, 64)

@@ -1,4 +1,4 @@
-"""Table files and data frames: read with types, and written with the same values and types."""
+"""Table files and DataFrames: reading with types, and writing the same values and types."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TENSORS = [torch.from_numpy(x).permute(2, 0, 1).float() / 255 for x in COLOR]
 
 
 class ListDataset(Dataset):
-    """A dataset of a list of rows."""
+    """A dataset that wraps a list of rows."""
 
     def __init__(self, rows, classes=None):
         self.rows = rows
