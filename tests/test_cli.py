@@ -174,7 +174,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
     assert code == 0, err
     assert "20 rows of 3 numbers." in json.loads(out)["sentences"]
     code, _, err = varied("train", "rows.npy", "--lines", "3", "--dry-run")
-    assert (code, err) == (2, "varied: --lines is not an option of array data: leave it out.\n")
+    assert (code, err) == (2, "varied: --lines is not an option of array data: omit it.\n")
     assert "did you mean --lines?" in varied("train", tmp_path, "--linse", "3")[2]
 
 
