@@ -220,7 +220,7 @@ def test_backward_chains_reverse_the_forward_chains():
     """Let v be the log-weight of a path minus log p(x). Its densities differ by a factor of exp(v).
 
     The logistic function of v therefore has the same mean as that of -v of backward paths. It is
-    bounded, and sensitive to errors of the weights, the transitions and log p(x) in both directions.
+    bounded, and sensitive to errors of the weights, transitions and log p(x) in both directions.
     """
     exact, n = LinearGaussian(latent=2, scale=0.7), 5000
     with torch.no_grad(), seeded(0, "back"):

@@ -189,7 +189,11 @@ def test_column_scaler_uses_observed_cells():
     assert rows.tolist()[0] == [1.0, 1.0, 0.0, -1.0, 0.0, 0.0]
     assert rows.tolist()[2] == [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert scaler.inverse_transform(rows)[:2, :2].tolist() == x[:2, :2].tolist()
-    assert ColumnScaler.fit(2 * x, Part("gaussian")).log_det(x).tolist() == [np.log(2), np.log(2), 0.0]
+    assert ColumnScaler.fit(2 * x, Part("gaussian")).log_det(x).tolist() == [
+        np.log(2),
+        np.log(2),
+        0.0,
+    ]
 
 
 # VAETransformer

@@ -265,7 +265,9 @@ def test_parts_of_the_package_need_no_import(tmp_path, monkeypatch):
     assert varied.Run(run.folder).model.encoder.head.logvar_bound == 5.0
 
 
-@pytest.mark.parametrize("name", ["varied.atomic_io:write_json", "varied.nets.none:mlp", "os:remove"])
+@pytest.mark.parametrize(
+    "name", ["varied.atomic_io:write_json", "varied.nets.none:mlp", "os:remove"]
+)
 def test_a_run_cannot_name_other_code(name, tmp_path):
     run = train(tmp_path)
     spec = run.folder / "spec.toml"
@@ -292,16 +294,6 @@ def test_registered_parts_are_used_by_name(tmp_path, monkeypatch):
     run = train(tmp_path, likelihood="skewed", scale=0.5)
     assert run.spec.likelihood.settings == {"scale": 0.5}
     assert run.store.read_spec().origins["likelihood"].module == __name__
-
-
-def test_the_names_of_varied_cannot_be_replaced():
-    with pytest.raises(VariedError, match="'mlp' is part of Varied"):
-        varied.register("net", "mlp", Encoder)
-
-
-def test_unknown_kinds_are_refused():
-    with pytest.raises(VariedError, match="There is no kind of part 'sound'"):
-        varied.register("sound", "x", Encoder)
 
 
 def test_a_registered_use_is_a_method(tmp_path, monkeypatch):

@@ -131,7 +131,7 @@ def test_parsing_does_not_change_the_table():
         (lambda: Spec.parse(plan={"lr_schedule": "fast"}), "choose from"),
         (lambda: Spec.parse(plan={"precision": "half"}), "choose from"),
         (lambda: Spec.parse(plan={"minutes": 1, "steps": 1}), "not minutes and steps"),
-        (lambda: Spec.parse(plan={"epochs": -1}), "epochs must be above 0"),
+        (lambda: Spec.parse(plan={"epochs": -1}), "epochs=-1.0 must be above 0"),
         (lambda: Spec.parse(plan={"batch_size": 0}), "batch_size=0 must be above 0"),
         (lambda: Spec.parse(plan={"lr": 0}), "must be above 0"),
         (lambda: Spec.parse(objective={"name": "elbo", "beta": "linaer(0, 1, 2)"}), "'linear'"),

@@ -541,6 +541,13 @@ def test_values_that_do_not_fit_the_type_keep_their_own() -> None:
     assert to_frame(frame, dialect)["a"].tolist() == [1, 300]
 
 
+@pytest.mark.parametrize("nan", ["NaN", "sNaN"])
+def test_decimal_nan_is_missing(nan) -> None:
+    frame, dialect, _ = from_frame(pd.DataFrame({"a": [Decimal(nan), Decimal("1.50")]}))
+    np.testing.assert_array_equal(frame["a"], [np.nan, 1.5])
+    assert to_frame(frame, dialect)["a"].tolist() == [None, Decimal("1.50")]
+
+
 def test_an_index_is_dropped_with_a_note() -> None:
     frame, _, notes = from_frame(pd.DataFrame({"a": [1, 2]}, index=["x", "y"]))
     assert "reset_index" in notes[0]

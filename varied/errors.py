@@ -17,6 +17,10 @@ class VariedError(ValueError):
     """
 
 
+class OptionError(VariedError):
+    """An option that a kind of data does not have."""
+
+
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
     """Return the choice most similar to a name, or the list of choices if none is similar.
 
@@ -69,7 +73,7 @@ def check_at_least(minimum: float, *, default: object = None, **values: float) -
         >>> check_at_least(1, default=128, width=0)
         Traceback (most recent call last):
         ...
-        varied.errors.VariedError: width=0 must be at least 1; 128 is the default.
+        varied.errors.VariedError: width=0 must be at least 1; the default is 128.
     """
     for name, value in values.items():
         if not value >= minimum:
@@ -88,4 +92,4 @@ def check_above(bound: float, *, default: object = None, **values: float) -> Non
 
 
 def _suggestion(default: object) -> str:
-    return "" if default is None else f"; {default} is the default"
+    return "" if default is None else f"; the default is {default}"

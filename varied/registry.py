@@ -1,6 +1,6 @@
 """Parts from outside the package: registration, entry points and Python files.
 
-A run folder names foreign code and never loads it. Code is loaded only when the user imports it,
+A run folder names external code but never loads it. Code is loaded only when the user imports it,
 passes an object, gives ``--import FILE``, or installs a package with an entry point in the group
 ``varied.parts``.
 """
@@ -14,6 +14,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,7 +97,7 @@ def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
     table = part_table(kind) if table is None else table
     if name not in table:
         load_entry_points()
-    return lookup(table, name, kind)
+    return lookup(table, name, "kind of data" if kind == "data" else kind)
 
 
 def is_registered(kind: str, name: str) -> bool:
@@ -122,6 +123,7 @@ def origin_of(part: Any) -> Origin:
     return Origin(module, _version(package))
 
 
+@cache
 def _version(package: str) -> str:
     providers = importlib.metadata.packages_distributions().get(package, [package])
     try:
@@ -167,10 +169,8 @@ def import_parts(source: str | Path) -> ModuleType:
     """
     path = Path(source)
     try:
-        if path.suffix == ".py":
-            module = _run_file(path)
-        else:
-            module = importlib.import_module(str(source))
+        is_file = path.suffix == ".py"
+        module = _run_file(path) if is_file else importlib.import_module(str(source))
     except VariedError:
         raise
     except ModuleNotFoundError as error:
@@ -188,16 +188,13 @@ def import_parts(source: str | Path) -> ModuleType:
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise VariedError(f"There is no file {path}: give the path of a Python file.")
-    known = sys.modules.get(path.stem)
-    if (
-        known is not None
-        and Path(getattr(known, "__file__", None) or "").resolve() == path.resolve()
-    ):
-        return known
-    if known is not None:
-        raise VariedError(f"A module named '{path.stem}' is loaded already: rename {path}.")
+    if (loaded := sys.modules.get(path.stem)) is not None:
+        if Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
+            return loaded
+        raise VariedError(f"A module named '{path.stem}' is already loaded: rename {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None, "a file that ends in .py"
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

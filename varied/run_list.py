@@ -74,4 +74,7 @@ def _metrics(evaluation: dict[str, Any] | None) -> dict[str, str]:
         title: "-" if evaluation.get(name) is None else f"{sign * evaluation[name]:.2f}"
         for title, (name, sign) in signed.items()
     }
-    return values | {"active": f"{evaluation['active_units']:.0f} of {latent}"}
+    active = f"{evaluation['active_units']:.0f} of {latent}"
+    if evaluation.get("codebook_size"):
+        active = f"{evaluation['codebook_usage']:.0%} of {evaluation['codebook_size']} codes"
+    return values | {"active": active}

@@ -86,8 +86,9 @@ def validate_settings(
 
 
 def summary(part: Callable[..., Any]) -> str:
-    """Return the first line of a docstring."""
-    return (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0]
+    """Return the first line of a docstring, without the verb of a function that returns a part."""
+    line = (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0].removeprefix("Return ")
+    return line[:1].upper() + line[1:]
 
 
 def _argument_descriptions(part: object) -> dict[str, str]:

@@ -220,7 +220,7 @@ class Plan:
                 f"Give one of minutes, epochs and steps, not {' and '.join(lengths)}."
             )
         if min(self.minutes, self.epochs, self.steps) < 0:
-            raise VariedError(f"{lengths[0]} must be above 0.")
+            raise VariedError(f"{lengths[0]}={getattr(self, lengths[0])} must be above 0.")
 
 
 #: Fields of a spec besides its parts and its plan.
@@ -353,9 +353,7 @@ class Spec:
             if part.is_foreign:
                 if not registry.is_own(part.name):
                     origins[axis] = registry.origin_of(part.builder(axis))
-            elif (
-                origin := registry.origin(registered_kind(axis), part.name)
-            ) is not None:
+            elif (origin := registry.origin(registered_kind(axis), part.name)) is not None:
                 origins[axis] = origin
         return origins
 

@@ -93,12 +93,12 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     infos = archive.infolist()
     if len(infos) > _MAX_FILES or sum(i.file_size for i in infos) > _MAX_TOTAL_BYTES:
         raise VariedError(
-            f"{path.name} unpacks to more than {_MAX_FILES:,} files or {_MAX_TOTAL_BYTES >> 30} GiB: "
-            "split it, or unpack it and give the folder."
+            f"{path.name} unpacks to more than {_MAX_FILES:,} files, or more than "
+            f"{_MAX_TOTAL_BYTES >> 30} GiB: split it, or unpack it and give the folder."
         )
     listing, names = Listing(), set[str]()
     for info in infos:
-        if not info.is_dir():
+        if info.filename and not info.is_dir():
             member = Member(_printable(info.filename), _unpacker(archive, info))
             listing.add(member, endings, _refuse_zipped(info, names))
             names.add(info.filename)
@@ -164,11 +164,11 @@ def _refuse_file(path: Path) -> str:
 def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
     """Return why a file of a zip file is not read, or an empty string."""
     name = info.orig_filename  # zipfile truncates and corrects `filename`
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        return "its name leads out of the zip file"
+    parts = name.replace("\\", "/").split("/")
+    if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:
+        return "its path points outside the zip file"
     if stat.S_ISLNK(info.external_attr >> 16):
-        return "it is a link"
+        return "it is a symbolic link"
     if info.flag_bits & 1:
         return "it is encrypted"
     if info.filename in names:

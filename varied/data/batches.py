@@ -1,4 +1,4 @@
-"""Batches that are a function of seed and step, so that a resumed training needs no state."""
+"""Batches as a function of seed and step, so that a resumed training needs no state."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class NamedSet:
         return self.open(folder, labels)
 
     def location(self) -> str:
-        """Return where it is, or how to get it."""
+        """Return the location of the dataset, or how to get it."""
         if (folder := self.find()) is not None:
             return "in the package" if folder.is_relative_to(_HERE) else str(folder)
         return self.advice or "downloaded when it is first used"
@@ -121,8 +121,8 @@ def catalog_rows() -> list[Row]:
     """Return a row for each dataset.
 
     Example:
-        >>> catalog_rows()[0]
-        Row(name='mnist', title='MNIST', content='70,000 gray images, ...', location='in the package')
+        >>> catalog_rows()[0].name, catalog_rows()[0].location
+        ('mnist', 'in the package')
     """
     return [Row(s.name, s.title, s.content, s.location()) for s in CATALOG.values()]
 
@@ -180,13 +180,13 @@ def _cifar_files(folder: Path) -> list[tuple[bytes, str]]:
             return [(p.read(), n) for p, n in zip(parts, _CIFAR_FILES, strict=True) if p]
     except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as error:
         raise VariedError(
-            f"{folder / _CIFAR.name} is damaged: delete it, and it is downloaded again."
+            f"{folder / _CIFAR.name} is damaged: delete it to download it again."
         ) from error
 
 
 def _records(contents: bytes, name: str) -> npt.NDArray[np.uint8]:
     if len(contents) != 10_000 * _CIFAR_RECORD:
-        raise VariedError(f"{name} of cifar10 is truncated: delete it, and it is downloaded again.")
+        raise VariedError(f"{name} of cifar10 is truncated: delete it to download it again.")
     return np.frombuffer(contents, np.uint8).reshape(-1, _CIFAR_RECORD)
 
 

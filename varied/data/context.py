@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """Encodes classes as one-hot vectors, and numbers standardized by the training rows.
+    """Classes as one-hot vectors, or numbers standardized with the statistics of the training rows.
 
     A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
 
@@ -141,7 +141,7 @@ class ContextCodec:
         return labels
 
     def proportional(self, n: int) -> Tensor:
-        """Return contexts with the frequencies of the training rows, shuffled, with shape (n, F)."""
+        """Return shuffled contexts with the class frequencies of the training rows, (n, F)."""
         cumulative = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
         quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
         indices = torch.searchsorted(cumulative, quantiles)
@@ -187,16 +187,19 @@ class ContextCodec:
             numbers = np.array([float("nan")] if values is None else values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise VariedError(
-                f"The context must be {self.size} numbers per row, not {values!r}."
+                f"The context must be numbers of shape (N, {self.size}), not {values!r}."
             ) from error
         if numbers.ndim < 2:
             numbers = numbers.reshape(-1, 1) if self.size == 1 else np.atleast_2d(numbers)
         if numbers.shape == (1, 1) and np.isnan(numbers).all():
             numbers = np.repeat(numbers, self.size, axis=1)
-        if numbers.ndim != 2 or numbers.shape[1] != self.size or np.isinf(numbers).any():
+        if numbers.ndim != 2 or numbers.shape[1] != self.size:
             raise VariedError(
-                f"The context must be {self.size} finite numbers per row, not shape {numbers.shape}."
+                f"The context must be numbers of shape (N, {self.size}), not of shape "
+                f"{numbers.shape}."
             )
+        if np.isinf(numbers).any():
+            raise VariedError("The context has an infinite number: give finite numbers.")
         c = (numbers - np.array(self.mean)) / np.array(self.scale)
         return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))
 
@@ -212,6 +215,5 @@ def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
 
 
 def _as_list(values: object) -> list[Any]:
-    if values is None or isinstance(values, str | int | float | np.integer):
-        return [values]
-    return list(values)  # type: ignore[call-overload, no-any-return]
+    is_one = isinstance(values, str) or not isinstance(values, Iterable)
+    return [values] if is_one else list(values)  # type: ignore[call-overload]

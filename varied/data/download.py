@@ -60,8 +60,8 @@ def verify(path: Path, remote: Remote) -> None:
     """
     if _digest(path, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"{path} is damaged, or another file (its SHA-256 is not the expected one): delete it, "
-            "and it is downloaded again."
+            f"{path} is damaged, or another file (its SHA-256 is not the expected one): delete it "
+            "to download it again."
         )
 
 
@@ -94,7 +94,7 @@ def download(remote: Remote, folder: Path) -> Path:
 def _verify_part(part: Path, remote: Remote) -> None:
     if _digest(part, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"The file at {remote.url} is not the expected one (by its SHA-256), so it is not kept: "
+            f"The SHA-256 of the file at {remote.url} is not the expected one, so it is not saved: "
             "try again later."
         )
 

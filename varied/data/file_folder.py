@@ -72,7 +72,7 @@ def _read(
     listing.members = [m for m in listing.members if codecs[_ending(m)] is codec]
     data = _read_listing(listing, path.name, codec, labels, classes, options)
     n_ignored = n_files - len(listing.members)
-    note = f"{n_ignored:,} files that are not {codec.noun} are ignored."
+    note = f"Files that are ignored because they are not {codec.noun}: {n_ignored:,}."
     return data.with_notes(note) if n_ignored else data
 
 

@@ -24,7 +24,7 @@ _PATTERNS = {"train": ("train-images*",), "test": ("t10k-images*", "test-images*
 
 
 def is_idx(path: Path) -> bool:
-    """Return whether a file starts like an idx file."""
+    """Return whether a file has the header of an idx file."""
     try:
         with _open(path) as file:
             start = file.read(4)

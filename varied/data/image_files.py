@@ -161,10 +161,10 @@ def as_size(size: int | Size | None) -> Size | None:
     Raises:
         VariedError: If it is not one or two integers between 1 and 4096.
     """
-    pair = (size, size) if isinstance(size, int) else tuple(size) if size is not None else None
-    if pair is None:
+    if size is None:
         return None
-    if len(pair) != 2 or not all(isinstance(s, int) and 1 <= s <= 4096 for s in pair):
+    pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(pair) != 2 or not all(type(s) is int and 1 <= s <= 4096 for s in pair):
         raise VariedError(
             f"image_size={size!r} is not valid: give 64, or (height, width), up to 4096."
         )
@@ -191,8 +191,8 @@ def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
         pixels = _mask_pixels(mask, size)
     if not pixels.any() or pixels.all():
         raise VariedError(
-            f"The mask covers {pixels.sum()} of {pixels.size} pixels; give one that covers a part of "
-            f"the images, which are {size[1]} wide and {size[0]} high."
+            f"The mask covers {pixels.sum()} of {pixels.size} pixels: give one that covers a part "
+            f"of the images, which are {size[1]} pixels wide and {size[0]} high."
         )
     return pixels
 

@@ -1,4 +1,4 @@
-"""Labels in the forms that users have them, as classes or numbers."""
+"""Conversion of labels to classes or numbers."""
 
 from __future__ import annotations
 
@@ -42,9 +42,13 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         (array([0.5, 1.5], dtype=float32), ())
     """
     values = _as_array(labels)
-    if values.ndim == 0 or len(values) != n:
-        count = f"{len(values):,}" if values.ndim else "one value as"
-        raise VariedError(f"There are {n:,} rows and {count} labels: give one label for each row.")
+    if values.ndim == 0:
+        raise VariedError("The labels are a single value: give one label for each row.")
+    if len(values) != n:
+        raise VariedError(
+            f"The number of labels, {len(values):,}, differs from the number of rows, {n:,}: give "
+            "one label for each row."
+        )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.dtype.kind in "OUS":
@@ -117,8 +121,8 @@ def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
         return np.array([index[word] for word in words], dtype=np.int64), names
     except KeyError as error:
         raise VariedError(
-            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add it "
-            "to the classes, or leave the classes out."
+            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add "
+            "it to the classes, or leave the classes out."
         ) from error
 
 
@@ -136,8 +140,8 @@ def _from_integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None)
     if classes:
         if len(distinct) and not -1 <= distinct[0] <= distinct[-1] < len(classes):
             raise VariedError(
-                f"The labels range from {distinct[0]} to {distinct[-1]} and there are "
-                f"{len(classes)} classes: give a name for each, from 0 up."
+                f"The labels range from {distinct[0]} to {distinct[-1]}, but the number of class "
+                f"names is {len(classes)}: give a name for each class, from 0 up."
             )
         return values, tuple(str(name) for name in classes)
     if len(distinct) > 50 and len(distinct) > len(values) / 2:

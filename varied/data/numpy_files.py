@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array
+from varied.data.labels import parse_labels
 from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, suggest
@@ -23,6 +24,8 @@ Array = npt.NDArray[Any]
 _X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
 _LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")
 _CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
+#: The array with the kind of data, in files written by `Codec.save_labeled`.
+KIND_NAME = "varied_kind"
 #: Patterns for the names of one array, or of training and test arrays.
 _PATTERNS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
 _HEADER_READERS = {
@@ -65,6 +68,10 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
             labels = npz.concatenate(label_names) if label_names else None
             classes = classes or npz.class_names(labels)
         n_test = len(npz[names[1]]) if len(names) > 1 else 0
+        kind = str(npz[KIND_NAME]) if KIND_NAME in npz.members else ""
+    if kind:
+        known, class_names = (None, ()) if labels is None else parse_labels(labels, len(x), classes)
+        return RawData(x, kind, known, class_names)
     data = from_array(x, labels, classes, what=path.name)
     return data.replace(test=np.arange(len(x) - n_test, len(x)) if n_test else None)
 

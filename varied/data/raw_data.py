@@ -33,7 +33,7 @@ class RawData:
         labels: int64 ``(N,)`` indices into ``classes``, -1 if missing; or, without ``classes``,
             float32 ``(N,)`` or ``(N, F)`` numbers, NaN if missing; or None.
         classes: The names of the classes.
-        names: A name for each row, such as that of its file.
+        names: A name for each row, such as its file name.
         test: The indices of the official test rows, if there are any.
         source: Where the data can be read again: an absolute path or the name of a dataset; None
             if they come from memory.

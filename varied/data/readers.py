@@ -1,4 +1,4 @@
-"""`read`: data from any source."""
+"""Reading of data from any source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".arff", ".sas7bdat
 _SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 #: Readers of files that may hold any kind of data.
-_READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz, ".zip": read_zip}
+_READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz}
 
 
 def read(
@@ -96,8 +96,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, tuple):
         if len(source) != 2 or labels is not None:
             raise VariedError(
-                f"A tuple must be (x, labels), without other labels; this one has {len(source)} "
-                "entries."
+                f"A tuple must be (x, labels), without other labels; got one of length "
+                f"{len(source)}."
             )
         source, labels = source
     if isinstance(source, Tensor):
@@ -116,8 +116,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, list) or "__array__" in dir(type(source)):
         return from_array(_as_array(source), labels, classes)
     raise VariedError(
-        f"A {type(source).__name__} cannot be read: give a path, a data frame, an array, a tensor "
-        "or a Dataset."
+        f"An object of type {type(source).__name__} cannot be read: give a path, a data frame, an "
+        "array, a tensor or a Dataset."
     )
 
 
@@ -229,10 +229,7 @@ def _missing(path: Path) -> str:
 
 
 def _siblings(path: Path) -> list[str]:
-    try:
-        return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
-    except OSError:
-        return []
+    return sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
 
 
 def _unknown_format(path: Path) -> str:

@@ -63,10 +63,12 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
 
 
 def _count(fraction: float, n: int, limit: int, name: str) -> int:
-    count = min(limit, max(1, round(fraction * n))) if fraction < 1 else int(fraction)
-    if fraction <= 0 or count >= n:
+    count = 0
+    if fraction > 0:
+        count = min(limit, max(1, round(fraction * n))) if fraction < 1 else int(fraction)
+    if not 0 < count < n:
         raise VariedError(
-            f"{name}={fraction:g} of {n:,} rows leaves a split empty: give a fraction between 0 and "
-            f"1, or a number of rows from 1 to {max(n - 1, 1):,}."
+            f"{name}={fraction:g} of {n:,} rows leaves a split empty: give a fraction between 0 "
+            f"and 1, or a number of rows from 1 to {max(n - 1, 1):,}."
         )
     return count

@@ -35,9 +35,9 @@ def read_dataset(
     Raises:
         VariedError: If the dataset has no length or no rows, or an element is none of these.
     """
-    names = getattr(dataset, "classes", [None])
-    if classes is None and all(isinstance(name, str) for name in names):
-        classes = names
+    names = getattr(dataset, "classes", None)
+    if classes is None and isinstance(names, list | tuple):
+        classes = names if all(isinstance(name, str) for name in names) else None
     if isinstance(dataset, TensorDataset):
         own = dataset.tensors[1] if len(dataset.tensors) > 1 else None
         return from_tensor(dataset.tensors[0], own if labels is None else labels, classes)

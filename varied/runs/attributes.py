@@ -40,7 +40,7 @@ class Attribute:
     def having(self, level: str) -> tuple[Tensor, Tensor]:
         """Return which rows have a level, and for which it is known, as bool with shape (N)."""
         indices = {name: i for i, name in enumerate(self.levels)}
-        index = lookup(indices, level, f"{self.name} called")
+        index = lookup(indices, level, f"'{self.name}' level")
         return torch.from_numpy(self.index == index), torch.from_numpy(self.index >= 0)
 
 

@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 #: Test rows that classifiers are evaluated on.
 _MAX_TEST = 5000
-#: How often rows that come out as another class are generated again.
+#: How often rows that contradict their class are generated again.
 _ROUNDS = 20
 
 
@@ -157,7 +157,7 @@ def augment(
     wrong = _contradicts(codec.decode(x), generated_columns, names)
     if wrong.any():
         raise VariedError(
-            f"{wrong.sum():,} rows come out as another class than '{names[wrong][0]}': train longer, "
+            f"{wrong.sum():,} rows contain another class than '{names[wrong][0]}': train longer, "
             "or with fewer classes."
         )
     decoded = codec.decode(x, names.tolist())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, read
-from varied.errors import VariedError, lookup, suggest
+from varied.errors import OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.prior_fitting import require_vae
 from varied.runs.old_names import old_kind
@@ -46,15 +46,22 @@ class RunBase:
         self.spec = _with_sources(self.store.read_spec(parts), parts)
         self.codec, self.context = self.store.read_codecs()
         self.metadata = self.store.read_metadata()
-        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
         self._data = data
+        self.load_model()
+
+    def load_model(self) -> None:
+        """Load the weights, and the prior that was fitted after training, if there is one.
+
+        Raises:
+            VariedError: If the run has not been trained.
+        """
+        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
         if self.store.is_trained:
             self.store.read_weights("model.safetensors", self.model)
         elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
-            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
-        self._load_fitted_prior()
-
-    def _load_fitted_prior(self) -> None:
+            raise VariedError(
+                f"{self.folder} has not been trained yet; train it with `varied train`."
+            )
         part = self.store.read_prior()
         if part is not None:
             model = require_vae(self.model)
@@ -89,6 +96,11 @@ class RunBase:
     def has_euclidean_latent(self) -> bool:
         """Whether the latent variables are real vectors, not on a sphere, classes or codes."""
         return self.model.prior is None or self.model.prior.space == "real"
+
+    @property
+    def calibration_temperature(self) -> float:
+        """The temperature of the class probabilities, fitted on validation rows, or 1."""
+        return self.store.read_calibration("temperature")
 
     def require_euclidean_latent(self, use: str) -> None:
         """Check that the latent variables are real vectors.
@@ -139,7 +151,10 @@ class RunBase:
         """
         if source is None:
             return self.split("test")
-        data = read(source, min_rows=1, **self._reading_options(source))
+        try:
+            data = read(source, min_rows=1, **self._reading_options(source))
+        except OptionError:  # data of another kind, which the codec converts or refuses
+            data = read(source, min_rows=1)
         column = self.metadata.get("label_column")
         if self.context is None or data.labels is not None or column not in data.columns:
             return data
@@ -313,6 +328,6 @@ def _with_sources(spec: Spec, sources: dict[str, Any]) -> Spec:
     for axis, source in sources.items():
         lookup(TABLES, axis, "axis")
         if axis not in spec.parts:
-            raise VariedError(f"The run has no {axis} of its own: leave out {axis}=.")
+            raise VariedError(f"The run has no separate {axis}: leave out {axis}=.")
         parts[axis] = dataclasses.replace(spec.parts[axis], source=source)
     return dataclasses.replace(spec, **parts) if parts else spec

@@ -103,7 +103,7 @@ def _probabilities(run: RunBase, batch: Batch, calibrated: bool) -> Tensor:
     probabilities = functional.classify(run.model, run.codec.load, batches)
     if not calibrated:
         return probabilities
-    return functional.apply_temperature(probabilities, run.store.read_calibration("temperature"))
+    return functional.apply_temperature(probabilities, run.calibration_temperature)
 
 
 def calibrate_temperature(run: RunBase) -> float:

@@ -124,7 +124,9 @@ def decompress(run: RunBase, path: Path | str) -> Result:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise VariedError(f"{path} cannot be read ({error.strerror}).") from None
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its name and its permissions."
+        ) from None
     _is_lossless(run)
     x, notes = compression.decompress(run.model, data)
     return run.result(x, draw_grid, names=tuple(map(str, notes.get("names", ()))))
@@ -138,7 +140,8 @@ def _is_lossless(run: RunBase) -> bool:
     """
     if not run.codec.is_compressible:
         raise VariedError(
-            f"Runs of {run.codec.noun} do not compress data; use .csv.xz or .parquet for tables."
+            f"Compression is not available for {run.codec.kind} data; save tables as .csv.xz or "
+            ".parquet instead."
         )
     if run.context is not None:
         raise VariedError(

@@ -160,8 +160,10 @@ def detect(
         seed: The random seed; the score of an example depends on it and the example alone.
 
     Raises:
-        VariedError: If the model has no density.
+        VariedError: If the model has no density, or ``max_fpr`` is not between 0 and 1.
     """
+    if not 0 < max_fpr < 1:
+        raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
     if not run.has_density:
         raise VariedError("This model has no density to score data with: train a VAE.")
     codec, data, training = run.codec, run.read(source), run.split("train")

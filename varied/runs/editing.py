@@ -65,17 +65,15 @@ class EditResult(Result):
 
     @property
     def units(self) -> list[tuple[int, float]]:
-        """The shift of each latent dimension by strength 1, in standard deviations, largest first."""
+        """The latent dimensions and their shifts by strength 1, in standard deviations."""
         shift = self.step / self.std.clamp_min(1e-6)
         order = shift.abs().argsort(descending=True).tolist()
         return [(unit, float(shift[unit])) for unit in order]
 
     def __repr__(self) -> str:
         n, s = self.shape
-        return (
-            f"EditResult({n} examples, {s} strengths of '{self.name}', {self.outside.sum()} outside "
-            "the data)"
-        )
+        outside = f"{self.outside.sum()} outside the data"
+        return f"EditResult({n} examples, {s} strengths of '{self.name}', {outside})"
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def edit(
         vector.step, codes, frequent_levels(known), *held_out_codes.reencode_shifted(vector.step)
     )
     draw = partial(_draw, run.codec.to_images(x), strengths=strengths, outside=outside)
-    axes = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
+    axes = {"example": None, "strength": [f"{strength:g}" for strength in strengths]}
     contexts = None if c is None else c[:, None]
     result = run.result(edited.flatten(0, 1), draw, axes, tuple(outside.shape), contexts)
     return EditResult(
@@ -254,7 +252,7 @@ def _shifted_codes(
 
 
 def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
-    """Return which codes are where training codes are sparse; none if D is too large to tell."""
+    """Return which codes are where training codes are sparse; none if D is too large."""
     if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
     density = fit_latent_density(codes, held_out)

@@ -16,7 +16,7 @@ from varied.runs.columns import Names, columns_frame, write_columns
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Encoding(Codes):
     """The code of each example, with its name.
 
@@ -28,6 +28,10 @@ class Encoding(Codes):
     """
 
     names: Names = None
+
+    def __repr__(self) -> str:
+        n, dimensions = self.mean.flatten(1).shape
+        return f"Encoding({n:,} examples, {dimensions} latent dimensions)"
 
     @property
     def columns(self) -> dict[str, Array]:

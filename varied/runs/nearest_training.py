@@ -25,7 +25,7 @@ MAX_SAMPLES, MIN_SAMPLES = 1000, 20
 _PLOTTED = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NearestTraining:
     """Samples, each with the nearest training row.
 
@@ -41,6 +41,13 @@ class NearestTraining:
     index: Array
     distance: Array
     warning: str | None
+
+    def __repr__(self) -> str:
+        copies = "with a warning" if self.warning else "without a warning"
+        return f"NearestTraining({self.pairs.shape[1]:,} pairs, {copies})"
+
+    def _repr_html_(self) -> str:
+        return self.pairs._repr_html_()
 
     def save(self, path: str | Path) -> Path:
         """Write the pairs, see `Result.save`."""

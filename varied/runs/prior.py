@@ -8,6 +8,7 @@ from typing import Any
 from varied.composition import compose_prior
 from varied.errors import VariedError
 from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
+from varied.priors import Prior
 from varied.registry import find
 from varied.runs.base import RunBase
 from varied.schema import validate_settings
@@ -30,17 +31,24 @@ def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Itera
         raise VariedError(
             f"prior='{name}' cannot be fitted to codes; use gmm, flow or flow-matching."
         )
-    model.prior = prior
-    return plan, _fit(run, part, plan)
+    return plan, _fit(run, part, prior, plan)
 
 
-def _fit(run: RunBase, part: Part, plan: Plan) -> Iterator[StepEvent]:
+def _fit(run: RunBase, part: Part, prior: Prior, plan: Plan) -> Iterator[StepEvent]:
     model = require_vae(run.model)
     rows = {name: run.encode_data(run.split(name)) for name in ("train", "validation")}
-    yield from fit_ex_post(model, run.codec.load, rows, plan)
-    run.store.write_prior(part, model.prior)
+    previous, model.prior = model.prior, prior
+    is_fitted = False
+    try:
+        yield from fit_ex_post(model, run.codec.load, rows, plan)
+        is_fitted = True
+    finally:
+        if not is_fitted:
+            model.prior = previous
+    run.store.write_prior(part, prior)
 
 
 def reset_prior(run: RunBase) -> None:
     """Restore the prior that the model was trained with."""
     run.store.remove_prior()
+    run.load_model()

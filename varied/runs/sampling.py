@@ -51,14 +51,15 @@ def sample(
         seed: The random seed.
 
     Raises:
-        VariedError: If the run is not conditional and a label is given, or the class is unknown.
+        VariedError: If n is not positive, a label is given for a run that is not conditional, or
+            the class is unknown.
     """
     sample_x = run.codec.decodes_by_sampling if sample_x is None else sample_x
+    if n is not None and n < 1:
+        raise VariedError(f"n={n} must be at least 1.")
     if around is not None:
         return _variations(run, around, n or N_VARIATIONS, label, scale, sample_x, seed)
-    n = N_SAMPLES if n is None else n
-    if n < 1:
-        raise VariedError(f"n={n} must be at least 1.")
+    n = n or N_SAMPLES
     c = run.contexts(n, label)
     x = functional.sample(run.model, n, c, temperature=temperature, sample_x=sample_x, seed=seed)
     return run.result(x, draw_grid, c=c)
@@ -76,7 +77,7 @@ def _variations(
     generated = functional.variations(
         run.model, x, c, n=n, scale=scale, sample_x=sample_x, seed=seed
     )
-    axes = {"item": None, "draw": ["item", *map(str, range(1, n + 1))]}
+    axes = {"example": None, "draw": ["example", *map(str, range(1, n + 1))]}
     return run.paired_result(data, Batch(x, c), generated, _draw_variations, axes)
 
 

@@ -210,7 +210,7 @@ class Store:
         return Part.parse(part).without_defaults("prior")
 
     def remove_prior(self) -> None:
-        """Restore the prior that the run was trained with."""
+        """Remove the prior that was fitted after training."""
         (self / "prior.safetensors").unlink(missing_ok=True)
 
     # Checkpoints

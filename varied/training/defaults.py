@@ -200,8 +200,8 @@ def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) 
         for other in CODECS.values():
             if setting in option_names(other.fit):
                 raise VariedError(
-                    f"'{name}' is an option of {other.noun}, and the data are {codec.noun}: leave it "
-                    "out."
+                    f"'{name}' is an option of {other.noun}, and the data are {codec.noun}: "
+                    "leave it out."
                 )
         names = [name for part in known.values() for name in part]
         names += ["latent", "conditional", "conditioning", "image_size", *TABLES, *settings(Plan)]

@@ -213,7 +213,8 @@ def _kl_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
         return
     kl, active = np.array(evaluation.kl_by_unit), np.array(evaluation.active_by_unit)
     plots.kl_bars(kl, active, run.folder / "kl.png")
-    text = f"{active.sum()} of {len(active)} latent units are active; the total is {kl.sum():.1f} nats."
+    units = f"{active.sum()} of {len(active)} latent units are active"
+    text = f"{units}; the total is {kl.sum():.1f} nats."
     yield Figure("kl.png", "KL by latent unit", text, text)
 
 
@@ -228,7 +229,7 @@ def _example_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
         order = "variance" if evaluation.kl_by_unit is None else "KL"
         caption = f"One row per latent unit, largest {order} first; the other units are constant."
         yield _save(run, run.traverse(), "traversals", caption)
-    caption = "Interpolations between the codes of two test examples, whose reconstructions are at the ends."
+    caption = "Paths between the codes of two test examples, from one reconstruction to the other."
     yield _save(run, run.interpolate(), "interpolation", caption)
 
 
@@ -265,7 +266,7 @@ def _manifold_figure(run: Run) -> Figure:
 
 
 def _latent_figures(run: Run) -> Iterator[Figure]:
-    """Plot the latent space at the end of the training, and as an plots."""
+    """Plot the latent space at the end of the training, and animate it during the training."""
     frames = run.store.frames()
     points, method = plots.aligned_embeddings(
         [frame.codes.numpy() for frame in frames], seed=run.spec.plan.seed

@@ -137,7 +137,7 @@ class RunMonitor:
         return error <= MAX_ERROR_RATIO * self.lowest_error
 
     def _samples(self) -> Tensor:
-        """Return samples from fixed latent variables, or reconstructions before the prior is fitted."""
+        """Return samples from fixed latent variables, or reconstructions without a prior."""
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
@@ -156,7 +156,7 @@ class RunMonitor:
                 loss, terms = step(rows.x, rows.c)
                 for name, value in {"loss": loss, **terms}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
-        # The loss of a discriminator says nothing about the model.
+        # The loss of a discriminator does not measure the quality of the model.
         sums["loss"] -= sum(
             value for name, value in sums.items() if name.endswith("_discriminator")
         )

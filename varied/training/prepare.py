@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from varied.composition import compose
-from varied.data import RawData, read, split
+from varied.data import CODECS, RawData, read, split
 from varied.data.labels import subsample_labels
 from varied.errors import VariedError
+from varied.registry import load_entry_points
 from varied.runs import Run, Store
 from varied.runs.store import describe_data
 from varied.spec import Spec
@@ -40,9 +41,9 @@ def train(
             ``posterior``, ``prior`` or ``objective``, by name or as a class, function or module
             (``net="conv"``, ``encoder=MyEncoder``); ``latent``, ``conditional``,
             ``conditioning``; any setting of a part or of the plan (``beta=4``, ``minutes=1``,
-            ``**{"net.width": 64}``); and ``image_size``, ``binarize``, ``domain``,
-            ``column_types``, ``labels``, ``classes`` and ``n_labels`` for the data. Everything else
-            gets a default that suits the data.
+            ``**{"net.width": 64}``); and for the data ``labels``, ``classes``, ``n_labels``,
+            ``image_size``, ``binarize``, ``domain``, ``column_types``, and the options of a
+            registered kind of data. Everything else gets a default that suits the data.
 
     Returns:
         The run.
@@ -61,9 +62,11 @@ def prepare(
 
     Arguments are those of `train`.
     """
+    load_entry_points()
+    names = [name for codec in CODECS.values() for name in codec.reading_option_names]
     reading = {
         name: choices.pop(name)
-        for name in ("image_size", "labels", "classes")
+        for name in ("labels", "classes", *names)
         if choices.get(name) is not None
     }
     n_labels = int(choices.pop("n_labels", None) or 0)
@@ -94,15 +97,21 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
     model, _ = compose(spec, config.codec.shape, config.codec.domain)
     if model.num_classes and context is not None and not context.classes:
         raise VariedError(
-            f"architecture='{spec.architecture.name}' learns classes, and these labels are numbers: "
-            "give classes as labels, or use architecture='vae'."
+            f"architecture='{spec.architecture.name}' learns classes, and these labels are "
+            "numbers: give classes as labels, or use architecture='vae'."
         )
     if not n_labels:
         return
     if context is None or training.labels is None:
         raise VariedError(
-            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', or "
-            "leave it out."
+            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', "
+            "or leave it out."
+        )
+    n_labeled = int((training.class_indices >= 0).sum())
+    if n_labels > n_labeled:
+        raise VariedError(
+            f"n_labels={n_labels} exceeds the {n_labeled:,} labels of the training rows; use "
+            "fewer, or omit n_labels."
         )
     subsample_labels(training.labels, n_labels, spec.plan.seed)
 
@@ -133,8 +142,8 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
         )
     if store.is_finished:
         raise VariedError(
-            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or choose "
-            "another --out."
+            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or "
+            "choose another --out."
         )
 
 

@@ -130,7 +130,8 @@ def run_with_progress(events: Iterable[StepEvent], plan: Plan, stream: TextIO | 
                 meter.update(event)
     else:
         for line in _lines(events, meter):
-            print(line, file=stream, flush=True)
+            stream.write(f"{line}\n")
+            stream.flush()
 
 
 def _lines(events: Iterable[StepEvent], meter: Meter) -> Iterator[str]:
@@ -156,7 +157,7 @@ def _bar(meter: Meter, stream: TextIO) -> Iterator[None]:
     with live:
         yield
     if meter.progress >= 1 and stream is sys.stdout:
-        print(f"Trained: {meter.pace}; {meter.losses}.")
+        stream.write(f"Trained: {meter.pace}; {meter.losses}.\n")
 
 
 def progress_stream(progress: bool | None) -> TextIO | None:

@@ -43,7 +43,8 @@ def table_figures(run: Run) -> Iterator[Figure]:
         pairs = pair_trends(test, synthetic)
         similarity["pairs"] = pairs.mean.value
         plots.pair_trends(pairs.real, pairs.generated, pairs.names, folder / "pairs.png")
-        text = f"Association of columns{scope}, in test and in synthetic rows; similarity {pairs.mean}."
+        similar = f"similarity {pairs.mean}"
+        text = f"Association of columns{scope}, in test and in synthetic rows; {similar}."
         yield Figure("pairs.png", "Pairs of columns", text, text)
     batch = run.encode_data(run.split("test"))
     rows = iter_batches(batch.x, batch.c, size=BATCH_ROWS)

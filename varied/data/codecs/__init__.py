@@ -48,7 +48,7 @@ def fit_codec(data: RawData, **options: Any) -> Codec:
         VariedError: If it has no such option.
     """
     codec: type[Codec] = find("data", data.kind, CODECS)
-    check_options(options, option_names(codec.fit), f"{data.kind} codec")
+    check_options(options, option_names(codec.fit), f"the {data.kind} codec")
     return codec.fit(data, **options)
 
 
@@ -65,7 +65,7 @@ def open_codec(values: Mapping[str, Any]) -> Codec:
     name = str(values.get("codec", ""))
     codec: type[Codec] = find("data", name, CODECS)
     fields = {k: v for k, v in values.items() if k != "codec"}
-    check_options(fields, option_names(codec, skip=0), f"{name} codec")
+    check_options(fields, option_names(codec, skip=0), f"the {name} codec")
     try:
         return codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     except TypeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.codecs.base import Array, Codec, check_fields, within_unit
+from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 
@@ -53,6 +55,13 @@ class ArrayCodec(Codec):
         lookup(_DOMAINS, self.domain, "domain")
         n_features = self.shape[0] if self.domain == "real" and self.shape else 0
         check_fields(self.shape, len(self.mean) == len(self.scale) == n_features)
+
+    @classmethod
+    def apply_options(cls, data: RawData, **options: Any) -> RawData:
+        """Accept ``image_size`` for arrays of images that have this size."""
+        if list(options) == ["image_size"] and as_size(options["image_size"]) == data.x.shape[2:]:
+            return data
+        return super().apply_options(data, **options)
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
@@ -115,14 +124,14 @@ class ArrayCodec(Codec):
         return torch.from_numpy(self._check(data).astype(np.float32))
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write arrays to ``.npy``, or as rows of ``.csv``.
+        """Write arrays to ``.npy``, or to ``.csv`` with one line per example.
 
         Raises:
             VariedError: If the ending is another.
         """
         if path.suffix.lower() != ".csv":
             return super().save(examples, path, names)
-        rows = examples.reshape(len(examples), -1).tolist()
+        rows = examples.reshape(-1, math.prod(self.shape)).tolist()
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
         return atomic_io.atomic_write(path, text)
 
@@ -175,5 +184,5 @@ def _check_domain(x: Array, domain: str) -> None:
 
 
 def _constant_features(columns: npt.NDArray[np.intp]) -> str:
-    listed = ", ".join(map(str, columns[:5])) + (", ..." if len(columns) > 5 else "")
-    return f"{len(columns)} features are constant in the training rows: {listed}."
+    more = f" and {len(columns) - 5:,} more" if len(columns) > 5 else ""
+    return f"Constant features in the training rows: {', '.join(map(str, columns[:5]))}{more}."

@@ -17,8 +17,9 @@ from torch import Tensor
 from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
 from varied.data.defaults import Default, default_parts
+from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
-from varied.errors import VariedError, suggest
+from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
     from varied.data.codecs.table_imputer import TableImputer
@@ -50,6 +51,7 @@ class Codec(ABC):
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier of architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
+        reading_option_names: The names of the options of `apply_options`.
         has_missing_values: Whether examples may have missing values, which `imputer` fills.
         shape: The shape of one example in the model, channels first: ``(1, 28, 28)``, ``(140,)``.
         domain: The values of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
@@ -69,6 +71,7 @@ class Codec(ABC):
     small_batches_below: ClassVar[int] = 0
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
     is_compressible: ClassVar[bool] = True
+    reading_option_names: ClassVar[tuple[str, ...]] = ()
     has_missing_values: ClassVar[bool] = False
 
     shape: tuple[int, ...]
@@ -102,7 +105,7 @@ class Codec(ABC):
 
         Arguments:
             members: The files.
-            options: Options of this kind of data, as in `varied.read`.
+            options: Reading options. They may be ignored here, since `apply_options` follows.
 
         Returns:
             The examples, the unreadable files by their index, and notes.
@@ -110,7 +113,7 @@ class Codec(ABC):
         Raises:
             VariedError: If the shapes differ, or the examples do not fit in memory.
         """
-        check_options(options, (), f"{cls.kind} data")
+        check_options(options, cls.reading_option_names, f"{cls.kind} data")
         results = read_members(members, lambda member: attempt(member, cls.read_example))
         problems = {i: r for i, r in enumerate(results) if isinstance(r, Problem)}
         examples = [r for r in results if not isinstance(r, Problem)]
@@ -118,14 +121,17 @@ class Codec(ABC):
         if len(shapes) > 1:
             first, second = sorted(shapes)[:2]
             raise VariedError(
-                f"The {cls.noun} have different shapes, such as {first} and {second}: bring them to "
-                "one shape."
+                f"The {cls.noun} have different shapes, such as {first} and {second}: bring them "
+                "to one shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Apply reading options, such as ``image_size``, to data in memory.
+
+        They are keyword arguments of `varied.read` and `varied.train`, and options of ``varied
+        train``; `reading_option_names` must list them.
 
         Raises:
             VariedError: If this kind of data has no such option.
@@ -266,6 +272,7 @@ class Codec(ABC):
         if path.suffix.lower() != ".npz":
             raise VariedError(f"'{path.name}': save labeled {self.noun} as .npz.")
         arrays: dict[str, Any] = {"x": data.x, "y": data.labels, "classes": np.array(data.classes)}
+        arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
 
     def write_table(self, frame: Any, path: Path) -> Path:
@@ -315,7 +322,7 @@ class Codec(ABC):
     # Missing values
 
     def imputer(self) -> TableImputer:
-        """Return what imputes the missing cells of a table.
+        """Return the imputer of the missing cells of a table.
 
         Raises:
             VariedError: If the data are not a table.
@@ -355,12 +362,12 @@ def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) 
     """Check the names of options.
 
     Raises:
-        VariedError: If one is unknown; the message suggests the nearest.
+        OptionError: If one is unknown; the message suggests the nearest.
     """
     for name in options:
         if name not in names:
             hint = suggest(name, list(names)) if names else "leave it out."
-            raise VariedError(f"The {owner} has no option '{name}': {hint}")
+            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
 
 
 def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:

@@ -50,6 +50,7 @@ class ImageCodec(Codec):
     reads_folders: ClassVar[bool] = True
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
+    reading_option_names: ClassVar[tuple[str, ...]] = ("image_size",)
     # A step on images takes longer than one on other rows.
     max_rows_by_epochs: ClassVar[int] = 1_000
     # 4,000 faces of 64 x 64, seven minutes of one thread: -ELBO 54,220 nats with batches of 32,
@@ -64,7 +65,7 @@ class ImageCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lookup(_BINARIZE, self.binarize, "binarize")
+        lookup(_BINARIZE, self.binarize, "binarization method")
         check_fields(self.shape, len(self.shape) == 3 and self.shape[0] in (1, 3))
 
     @classmethod
@@ -77,7 +78,7 @@ class ImageCodec(Codec):
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Resize images in memory to ``image_size``."""
-        check_options(options, ("image_size",), "image data")
+        check_options(options, cls.reading_option_names, "image data")
         size = as_size(options.get("image_size"))
         if size is None or data.x.shape[1:3] == size:
             return data
@@ -119,12 +120,12 @@ class ImageCodec(Codec):
 
     @classmethod
     def fit_options(cls, accepted_domains: frozenset[str]) -> dict[str, Any]:
-        """Keep gray levels if the likelihood is one of gray levels."""
+        """Disable binarization if the likelihood is for gray levels."""
         return {"binarize": "none" if "uint8" in accepted_domains else "auto"}
 
     @property
     def domain(self) -> str:  # type: ignore[override]
-        """ "uint8", or "binary" if the images are binarized."""
+        """The values of the pixels: "uint8", or "binary" if they are binarized."""
         return "binary" if self.is_lossy else "uint8"
 
     @property
@@ -165,7 +166,7 @@ class ImageCodec(Codec):
         return stored.to(torch.float32) / 255
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
-        """Return uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; values are clipped to [0, 1]."""
+        """Return uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, clipped to the valid range."""
         x = _to_uint8(torch.nan_to_num(x.detach().float())).cpu()
         return (x[:, 0] if self.shape[0] == 1 else x.permute(0, 2, 3, 1)).contiguous().numpy()
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from varied.data.codecs.tables import TableCodec
 
-#: The quantiles between which 90 % of the draws are.
+#: The quantiles that bound 90 % of the draws.
 _QUANTILES = (0.05, 0.95)
-#: The rounds in which observed cells are hidden, each a third of them.
+#: The number of rounds; each hides a third of the observed numbers.
 _FOLDS = 3
 _CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
 

@@ -94,8 +94,8 @@ class TableCodec(Codec):
 
         Arguments:
             data: The rows.
-            column_types: The types of columns that are not to be inferred: "number", "category"
-                or "ignore", by column name.
+            column_types: By column name, a type to use instead of the inferred one: "number",
+                "category" or "ignore".
 
         Raises:
             VariedError: If a name is unknown, or no column can be learned.
@@ -313,7 +313,7 @@ class TableCodec(Codec):
         return values
 
     def imputer(self) -> TableImputer:
-        """Return what imputes the missing cells."""
+        """Return the imputer of the missing cells."""
         return TableImputer(self)
 
     def defaults(self, n: int) -> dict[str, Default]:

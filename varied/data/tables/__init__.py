@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from varied.data.tables.dialect import SUFFIXES, TableDialect
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "TableDialect", "from_frame", "read_table", "to_frame", "write_table"]
 
 
+_MODULES = {
+    "read_table": "files",
+    "write_table": "files",
+    "from_frame": "frames",
+    "to_frame": "frames",
+}
+
+
 def __getattr__(name: str) -> Any:
     # The functions are loaded on first use: pandas takes a third of a second to import.
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from varied.data.tables import files
-
-    return vars(files)[name]
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -181,7 +181,9 @@ def _type_column(series: Any, name: str) -> TypedColumn:
     dtype = native.dtype if isinstance(native, pd.Series) else None
     if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals knows only one byte order
         series = nw.from_native(native.astype(dtype.newbyteorder("=")), series_only=True)
-    cells = pd.Series(series.to_list(), dtype=object)
+    # pandas raises an error for a signaling NaN of the module decimal.
+    values = [None if isinstance(v, Decimal) and v.is_nan() else v for v in series.to_list()]
+    cells = pd.Series(values, dtype=object)
     cells = cells.where(cells.notna(), None)
     kind = _kind(series.dtype, cells.dropna())
     column = _convert(series, cells, kind, name)
