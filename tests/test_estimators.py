@@ -295,7 +295,7 @@ def test_parts_can_be_classes_and_modules():
     options = FAST | {"encoder": nn.Linear(3, 4), "decoder": nn.Linear(2, 3), "latent": 2}
     vae = VAETransformer(**options, likelihood=Laplace)
     assert clone(vae).fit(rows).transform(rows).shape == (len(rows), 2)
-    with pytest.raises(ValueError, match="The encoder returns shape .* the posterior requires"):
+    with pytest.raises(ValueError, match=r"The encoder returns shape .* the posterior requires"):
         clone(vae).set_params(latent=3).fit(rows)
 
 
