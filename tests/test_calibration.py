@@ -14,7 +14,7 @@ from varied.evaluate.calibration import calibration, coverage
 
 
 def simulate(seed=0, n=600, classes=4, temperature=1.0):
-    """Return probabilities and sampled labels, miscalibrated if ``temperature`` is not 1."""
+    """Return probabilities and sampled labels, miscalibrated unless ``temperature`` is 1."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(n, classes))
     p, tempered = (

@@ -23,10 +23,10 @@ from varied.compression.deterministic import deterministic, entropy_coders, quan
 from varied.compression.discretize import level_probabilities, num_levels
 from varied.data import Batch, read
 from varied.data.codecs import ImageCodec
+from varied.data.codecs.images import _file_names
 from varied.errors import VariedError
 from varied.evaluate import evaluate
 from varied.priors import AutoregressiveCodes
-from varied.runs.compression import _paths
 from varied.spec import Plan, Spec
 from varied.training import prepare
 
@@ -73,7 +73,7 @@ def train_run(x, out, **options):
     job = prepare(x, threads=1, out=out, **options)
     for _ in job.train():
         pass
-    return job.deliver()
+    return job.write_model()
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +255,9 @@ def test_level_probabilities_are_those_of_the_likelihood(name):
 
 
 def test_size_is_the_elbo_of_a_trained_model(run):
-    x, _ = run.as_model_input(run.read(half_bright(3000, seed=1)))
+    x, _ = run.model_input(run.read(half_bright(3000, seed=1)))
     packed = compression.compress(run.model, x)
-    elbo = evaluate(run.model, lambda x: x, lambda: [Batch(x)], likelihood="").elbo
+    elbo = evaluate(run.model, lambda x: x, [Batch(x)], likelihood="").elbo
     assert packed.model_bits == pytest.approx(-elbo.value * len(x) / math.log(2), rel=0.01)
     assert 8 * len(packed.data) == pytest.approx(packed.model_bits, rel=0.03)
     assert packed.initial_bits < 500
@@ -267,7 +267,7 @@ def test_size_is_the_elbo_of_a_trained_model(run):
 
 
 def test_order_and_notes_are_restored(run):
-    x, _ = run.as_model_input(run.read(half_bright(50, seed=2)))
+    x, _ = run.model_input(run.read(half_bright(50, seed=2)))
     data = compression.compress(run.model, x.flip(0), {"author": "é"}).data
     restored, notes = compression.decompress(run.model, data)
     assert torch.equal(restored, x.flip(0)) and notes == {"author": "é"}
@@ -384,8 +384,8 @@ def test_codes_are_compressed_to_their_information_content():
 
 def test_frequencies_of_use_compress_frequent_codes_better_than_the_prior():
     model = build_vqvae(posterior={"name": "vq", "codebook_size": 16})
-    model.encoder.head.use.fill_(0)
-    model.encoder.head.use[3] = 16
+    model.encoder.head.usage.fill_(0)
+    model.encoder.head.usage[3] = 16
     index = torch.full((400, 4), 3)
     with deterministic(model) as twin:
         use, prior = (code_indices.encode(twin, index, source)[1] for source in ("use", "prior"))
@@ -430,7 +430,7 @@ def test_commands_restore_a_folder_with_its_file_names(run, tmp_path):
     file, out = str(tmp_path / "in.varied"), str(tmp_path / "out")
     result = CliRunner().invoke(app, ["compress", folder, source, "--out", file])
     assert result.exit_code == 0, result.output
-    assert "bits a dimension" in result.output and "PNG" in result.output
+    assert "bits per dimension" in result.output and "PNG" in result.output
     result = CliRunner().invoke(app, ["decompress", folder, file, "--out", out])
     assert result.exit_code == 0, result.output
     for i, image in enumerate(x):
@@ -442,7 +442,7 @@ def test_commands_restore_a_folder_with_its_file_names(run, tmp_path):
     "names", [["../a.png", "b"], ["/a", "b"], ["a.png", "A.jpg"], ["a"], ["c:\\a", "b"], ["", "b"]]
 )
 def test_unsafe_and_colliding_file_names_are_replaced(names):
-    assert _paths(tuple(names), 2) == ["00000.png", "00001.png"]
+    assert _file_names(names, 2) == ["00000.png", "00001.png"]
 
 
 def test_binarization_is_reported(tmp_path):
@@ -455,7 +455,7 @@ def test_binarization_is_reported(tmp_path):
     assert np.array_equal(run.decompress(tmp_path / "x.varied").array, compressed.array)
     np.save(tmp_path / "x.npy", gray[:20])
     arguments = str(run.folder), str(tmp_path / "x.npy"), "--out", str(tmp_path / "y.varied")
-    assert "black and white" in CliRunner().invoke(app, ["compress", *arguments]).output
+    assert "binarizes its images" in CliRunner().invoke(app, ["compress", *arguments]).output
 
 
 def test_unsupported_runs_are_refused(tmp_path):
@@ -466,9 +466,9 @@ def test_unsupported_runs_are_refused(tmp_path):
     with pytest.raises(VariedError, match="cannot be read"):
         array_run.decompress(tmp_path / "missing.varied")
     table = pd.DataFrame({"a": rng.normal(size=80), "b": list("xy") * 40})
-    with pytest.raises(VariedError, match="Rows of a table"):
+    with pytest.raises(VariedError, match="not available for table data"):
         train_run(table, tmp_path / "table", steps=2).compress()
     labeled = read(half_bright(80), labels=np.arange(80) % 2)
     options = {"model": "conditional-vae", "steps": 2, "width": 8}
-    with pytest.raises(VariedError, match="the class of each"):
+    with pytest.raises(VariedError, match="does not know the labels"):
         train_run(labeled, tmp_path / "conditional", **options).compress()

@@ -295,7 +295,7 @@ def test_parts_can_be_classes_and_modules():
     options = FAST | {"encoder": nn.Linear(3, 4), "decoder": nn.Linear(2, 3), "latent": 2}
     vae = VAETransformer(**options, likelihood=Laplace)
     assert clone(vae).fit(rows).transform(rows).shape == (len(rows), 2)
-    with pytest.raises(ValueError, match="The encoder returns shape .* the posterior needs"):
+    with pytest.raises(ValueError, match=r"The encoder returns shape .* the posterior requires"):
         clone(vae).set_params(latent=3).fit(rows)
 
 
@@ -601,7 +601,7 @@ def test_minus_one_marks_rows_without_labels_unless_it_is_a_class():
     assert classes(np.where(truth, "-1", "yes")) == ["-1", "yes"]
     with pytest.raises(ValueError, match="class"):
         classes(np.where(np.arange(40) < 20, 0, -1))
-    with pytest.raises(VariedError, match="leave out posterior"):
+    with pytest.raises(VariedError, match="omit posterior"):
         VAEClassifier(**FAST, posterior="deterministic").fit(x, truth)
 
 

@@ -1,4 +1,4 @@
-"""Tests of the progress of a training."""
+"""Tests of the training progress display."""
 
 from __future__ import annotations
 
@@ -69,4 +69,9 @@ def test_meter_before_the_first_step():
 
 
 def test_durations():
-    assert [format_time(s) for s in (5, 95, 7300, float("inf"))] == ["0:05", "1:35", "2:01:40", "0:00"]
+    assert [format_time(s) for s in (5, 95, 7300, float("inf"))] == [
+        "0:05",
+        "1:35",
+        "2:01:40",
+        "0:00",
+    ]

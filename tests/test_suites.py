@@ -24,9 +24,9 @@ from varied.evaluate.suites import (
     evaluate_runs,
     likelihood,
 )
-from varied.explain import LESSONS
+from varied.explain import PAGES
 from varied.seeding import seeded
-from varied.training import fit
+from varied.training import train
 
 SMALL = {"width": 32, "batch_size": 32, "steps": 30, "threads": 1, "precision": "float32"}
 TSTR = "TSTR: train on synthetic, test on real"
@@ -63,7 +63,7 @@ def runs(tmp_path_factory):
         "few": ("few.npy", "vae", 2),
     }
     return {
-        name: fit(folder / file, model, out=folder / name, latent=latent, **SMALL)
+        name: train(folder / file, model, out=folder / name, latent=latent, **SMALL)
         for name, (file, model, latent) in settings.items()
     }
 
@@ -127,7 +127,7 @@ def test_metrics_are_those_of_the_functions(runs, groups):
 
 def test_ais_and_importance_sampling_agree(runs, groups):
     run = runs["vae"]
-    batch = run.encode_items(run.split("test"))
+    batch = run.encode_data(run.split("test"))
     with seeded(0, "x"):
         x = run.codec.load(batch.x)
     settings = {"chains": 8, "steps": 100, "leapfrog_steps": 5}
@@ -161,7 +161,7 @@ def test_metrics_have_topics_directions_and_sizes(groups):
         for group in of_run:
             assert group.title in SUITES
             for item in group.metrics:
-                assert item.topic in LESSONS
+                assert item.topic in PAGES
                 assert item.better in ("lower", "higher", "")
                 assert item.estimate.n > 0
 
@@ -242,7 +242,7 @@ def test_commands_evaluate_and_compare_all(runs, capsys, monkeypatch, tmp_path):
     assert main(["evaluate", vae, "--all", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["groups"][0]["title"] == "ELBO"
     assert main(["evaluate", vae, "--all", "--samples", "3"]) != 0
-    assert "leave out --all" in capsys.readouterr().err
+    assert "leave out SOURCE, --split and --samples" in capsys.readouterr().err
     autoencoder = str(runs["autoencoder"].folder)
     assert main(["compare", vae, autoencoder, "--all", "--out", str(tmp_path / "c")]) == 0
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")

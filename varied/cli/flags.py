@@ -1,21 +1,26 @@
-"""Plain-text help in groups, and any setting of any part as a flag."""
+"""Plain-text help in groups, and settings of parts and options of data as command options."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 from varied.errors import VariedError, suggest
 
-#: Where `SettingsCommand` leaves the settings that have no option of their own.
+#: The key of `Context.meta` for the settings that a `SettingsCommand` does not declare.
 SETTINGS = "varied.settings"
 
 
 class PlainHelpCommand(TyperCommand):
     """A command with plain-text help in groups, which needs no slow imports."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return the options and arguments of the usage line; optional arguments in brackets."""
+        arguments = [p for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        return ["[OPTIONS]", *(_names(p) if p.required else f"[{_names(p)}]" for p in arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options under their headings."""
@@ -47,17 +52,17 @@ class PlainHelpGroup(TyperGroup):
         PlainHelpCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command: one of Varied's own, or a registered use of runs."""
+        """Return a built-in command, or the command of a registered use of runs."""
         from varied.cli.use import use_command
 
         return super().get_command(ctx, cmd_name) or use_command(cmd_name)
 
 
 class SettingsCommand(PlainHelpCommand):
-    """A command that accepts any setting of any part as a flag."""
+    """A command that accepts every setting of every part as an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the flags that are settings into the context, and parse the rest."""
+        """Store the settings in the context, and parse the other arguments."""
         options = {name for param in self.get_params(ctx) for name in param.opts}
         rest, ctx.meta[SETTINGS] = split_settings(args, options)
         return super().parse_args(ctx, rest)
@@ -71,13 +76,14 @@ def _heading(param: Any) -> str:
 def _names(param: Any) -> str:
     if param.param_type_name == "argument":
         return str(param.metavar or param.name.upper())
-    names = ", ".join([*param.opts, *param.secondary_opts])
+    # Sorted, since click stores the names of --help in a set.
+    names = ", ".join([*sorted(param.opts, key=len), *param.secondary_opts])
     return names if param.is_flag else f"{names} {param.metavar or 'VALUE'}"
 
 
 def _help(param: Any) -> str:
     text = param.help or ""
-    if param.default is None or param.default is False:
+    if param.default is None or isinstance(param.default, bool):
         return text
     return f"{text.rstrip('.')} [default: {param.default}]."
 
@@ -86,7 +92,7 @@ def split_settings(args: list[str], options: Iterable[str]) -> tuple[list[str], 
     """Return the arguments of a command, and the settings of parts among them.
 
     Raises:
-        VariedError: If a flag is neither an option nor a setting, or lacks its value.
+        VariedError: If an option is unknown or has no value.
     """
     rest: list[str] = []
     values: dict[str, str] = {}
@@ -113,22 +119,29 @@ def _setting(flag: str, options: Iterable[str]) -> str:
         flags = [*options, *(_flag(n) for n in known if "." not in n or "." in name)]
         hint = suggest(flag, dict.fromkeys(flags))
         remedy = hint if hint.startswith("did") else "see `varied models --parts`."
-        raise VariedError(f"There is no flag {flag}: {remedy.replace(chr(39), '')}")
+        raise VariedError(f"There is no option {flag}: {remedy.replace(chr(39), '')}")
     return name
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
 
 
 def _settings_with_owners() -> dict[str, list[str]]:
-    """Return the parts that have each setting, by "setting" and by "axis.setting"."""
+    """Return the parts that have each setting, by "setting" and by "axis.setting".
+
+    The options of the kinds of data are settings too.
+    """
+    from varied.data.codecs import CODECS
+    from varied.data.codecs.base import option_names
     from varied.registry import load_entry_points
     from varied.schema import settings
     from varied.spec import TABLES, Plan
 
     load_entry_points()
     owners: dict[str, list[str]] = {name: [] for name in settings(Plan)}
+    for codec in CODECS.values():
+        owners |= {name: [] for name in (*codec.reading_option_names, *option_names(codec.fit))}
     for axis, parts in TABLES.items():
         for part, build in parts.items():
             for name in settings(build):
@@ -137,12 +150,12 @@ def _settings_with_owners() -> dict[str, list[str]]:
     return owners
 
 
-def in_flags(text: str, options: Mapping[str, Any]) -> str:
-    """Return a message of the library with flags for settings: `--latent 8` for `latent=8`.
+def in_flags(text: str, options: Iterable[str]) -> str:
+    """Return a message of the library with options for arguments: `--latent 8` for `latent=8`.
 
     Arguments:
         text: The message.
-        options: The command's own options by name.
+        options: The names of the declared options.
     """
     from varied.spec import TABLES
 
@@ -166,7 +179,7 @@ def in_flags(text: str, options: Mapping[str, Any]) -> str:
 
 
 def parse_value(text: str) -> int | float | str:
-    """Return the number that a word stands for, or the word.
+    """Return a word as a number if it is one, else unchanged.
 
     Example:
         >>> parse_value("5"), parse_value("0.5"), parse_value("learned")
@@ -181,10 +194,10 @@ def parse_value(text: str) -> int | float | str:
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:
-    """Return an image size: 64, or 48x64 for height and width.
+    """Parse an image size: 64, or 48x64 for height and width.
 
     Raises:
-        VariedError: If it is neither.
+        VariedError: If the text is neither.
     """
     if text is None:
         return None
@@ -198,7 +211,7 @@ def parse_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def parse_column_types(text: str) -> dict[str, str]:
-    """Return the types of columns from a list such as zip=category,id=ignore.
+    """Parse types of columns, such as ``zip=category,id=ignore``.
 
     Raises:
         VariedError: If an entry has no equals sign.

@@ -47,10 +47,13 @@ def collapse_warning(active: float, latent_dim: int) -> str | None:
     """Return a warning with remedies if fewer than 10 % of the units are active."""
     if active >= 0.1 * latent_dim:
         return None
+    units = f"only {active:.0f} of {latent_dim} latent units are active"
+    if active < 0.5:
+        units = f"none of the {latent_dim} latent units is active"
     return (
-        f"The posterior has collapsed: only {int(active)} of {latent_dim} latent units are active, "
-        "so the decoder ignores most of the code. Anneal the KL weight "
-        "(--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower --beta."
+        f"The posterior has collapsed: {units}, so the decoder ignores most of the code. Anneal "
+        "the KL weight (--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower "
+        "--beta."
     )
 
 

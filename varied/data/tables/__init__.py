@@ -1,7 +1,8 @@
-"""Tables: CSV, Parquet and Feather files and data frames, read into typed pandas columns."""
+"""Reading CSV, Parquet and Feather files and DataFrames into typed pandas columns."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from varied.data.tables.dialect import SUFFIXES, TableDialect
@@ -13,10 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["SUFFIXES", "TableDialect", "from_frame", "read_table", "to_frame", "write_table"]
 
 
-def __getattr__(name: str) -> Any:
-    # The functions are loaded on first use: pandas takes a third of a second to import.
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from varied.data.tables import files
+_MODULES = {
+    "read_table": "files",
+    "write_table": "files",
+    "from_frame": "frames",
+    "to_frame": "frames",
+}
 
-    return vars(files)[name]
+
+def __getattr__(name: str) -> Any:
+    # The functions are loaded on first use, since importing pandas takes a third of a second.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
