@@ -378,7 +378,7 @@ def test_compare_ranks_comparable_runs(varied, tmp_path):
     [
         ("a b", None, "has no ELBO"),
         ("a rows", None, "trained on different data"),
-        ("a c", None, "compare conditional runs with conditional ones"),
+        ("a c", None, "compare conditional runs only with conditional ones"),
         ("a b d", ["a", "d"], "b has no ELBO"),
     ],
 )

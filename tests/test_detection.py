@@ -17,7 +17,7 @@ METRICS = (auroc, average_precision, fpr_at)
 
 
 def simulate(seed, n=400, anomalies=60, shift=1.0, step=0.0):
-    """Return scores and labels in random order; rounded scores have ties."""
+    """Return scores and labels in random order; with a ``step``, scores are rounded and tied."""
     rng = np.random.default_rng(seed)
     truth = rng.permutation(n) < anomalies
     scores = rng.normal(size=n) + shift * truth

@@ -1,4 +1,4 @@
-"""Disentanglement scores against published code; invariances, standard errors and errors."""
+"""Disentanglement scores against published code; invariances, standard errors and messages."""
 
 import inspect
 from functools import partial
