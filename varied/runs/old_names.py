@@ -87,7 +87,7 @@ _DISCRIMINATOR = {
     "kl": "beta",
 }
 
-#: By axis and new name of the part: old settings to new ones.
+#: New names of settings by axis, new name of the part, and old name of the setting.
 OLD_SETTINGS: dict[str, dict[str, dict[str, str]]] = {
     "architecture": {
         "vae": {"unconditional": "context_dropout"},
@@ -172,14 +172,14 @@ OLD_PLAN = {
     "ema": "ema_decay",
 }
 
-#: Values of settings that are called otherwise now.
+#: Values of settings that have a different name now.
 OLD_VALUES: dict[str, dict[Any, Any]] = {
     "variant": {1: "i", 2: "ii"},
     "codebook_update": {"average": "ema"},
     "scale": {"elementwise": "per-element", "each": "heteroscedastic"},
 }
 
-#: Names of weights, as patterns and replacements in the order in which they apply.
+#: Patterns of weight names with their replacements, in the order in which they are applied.
 OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"(^|\.)codebook$", r"\1embedding"),
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
@@ -218,10 +218,10 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^above\.", "m2."),
 ]
 
-#: The same for the weights of M2, which have names of a plain VAE.
+#: Additional patterns for M2, whose weights have the same names as those of a plain VAE.
 OLD_M2_WEIGHTS: list[tuple[str, str]] = [(r"^(trunk|encoder|decoder)\.", r"vae.\1.")]
 
-#: By new name: the file and the key of a factor that was calibrated on the validation rows.
+#: The old file and key of each factor that was calibrated on validation rows, by its new name.
 OLD_CALIBRATION = {
     "temperature": ("classes.json", "temperature"),
     "imputation_scale": ("cells.json", "width"),

@@ -180,7 +180,7 @@ def _write_card(
         title=title,
         summary=f"A latent variable model trained on {_source_name(run)} with Varied.",
         data=" ".join([*metadata["notes"], rows]),
-        training="spec.toml contains the parts and the plan, and metrics.jsonl the training log.",
+        training="The parts and the plan are in spec.toml; the training log is in metrics.jsonl.",
         python=f'import varied\n\nrun = varied.Run("{name}")\nrun.sample(64).save("new.png")',
         shell=f"varied sample {name}\nvaried evaluate {name}",
         facts=facts,
