@@ -52,7 +52,7 @@ def test_an_idx_folder_has_official_test_rows(tmp_path):
     assert data.classes == ("even", "odd")
     assert read(tmp_path, labels=["a"] * 12).classes == ("a",)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(GRAY[:4, :5]))
-    with pytest.raises(VariedError, match="training and test images in .* differ in size"):
+    with pytest.raises(VariedError, match=r"training and test images in .* differ in size"):
         read(tmp_path)
 
 

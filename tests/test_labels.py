@@ -98,7 +98,7 @@ def test_subsampled_labels_depend_on_the_seed_only():
     ("labels", "n", "message"),
     [
         (np.arange(10.0), 5, "these labels are numeric"),
-        (np.arange(10), 9, "n_labels=9 must be at least the number of classes \(10\)"),
+        (np.arange(10), 9, r"n_labels=9 must be at least the number of classes \(10\)"),
     ],
 )
 def test_labels_that_cannot_be_subsampled_are_refused(labels, n, message):
