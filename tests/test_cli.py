@@ -237,7 +237,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("classify a", "train one with --architecture m2"),
         ("augment c", "--per-class 500"),
         ("fit-prior a", "Give a PRIOR to fit"),
-        ("impute rows --mask 1,2,3,4", "A mask is for images"),
+        ("impute rows --mask 1,2,3,4", "Only images can be masked"),
         ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "(4,)"),
         ("evaluate a wide.npy", "Images must be uint8"),

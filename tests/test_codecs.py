@@ -325,7 +325,7 @@ def test_labeled_examples_that_cannot_be_saved_are_refused(tmp_path):
     data = read((GRAY, ["a/b", "a_b"] * 10))
     with pytest.raises(VariedError, match="same folder name"):
         GRAY_CODEC.save_labeled(data, tmp_path / "labeled")
-    with pytest.raises(VariedError, match="exists already"):
+    with pytest.raises(VariedError, match="already exists"):
         GRAY_CODEC.save_labeled(data.replace(classes=("a", "b")), tmp_path)
     with pytest.raises(VariedError, match=r"'a.csv' .*; save labeled arrays as \.npz"):
         REAL_CODEC.save_labeled(data, tmp_path / "a.csv")
@@ -354,7 +354,7 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
     assert codec.decodes_labels is False
     with pytest.raises(VariedError, match=f"{codec.noun} cannot be converted to a DataFrame"):
         codec.to_frame(data.x)
-    with pytest.raises(VariedError, match=f"this run is of {codec.noun}.*--mask"):
+    with pytest.raises(VariedError, match=f"this run was trained on {codec.noun}.*--mask"):
         codec.imputer()
     scores = pd.DataFrame({"score": [0.5, 1.5]})
     path = codec.write_table(scores, tmp_path / "scores.csv")
