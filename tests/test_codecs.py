@@ -352,7 +352,7 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
     assert codec.describe_unseen(data) == []
     assert codec.attributes(data) == {}
     assert codec.decodes_labels is False
-    with pytest.raises(VariedError, match=f"{codec.noun} cannot be converted to a DataFrame"):
+    with pytest.raises(VariedError, match=f"{codec.noun.capitalize()} cannot be converted"):
         codec.to_frame(data.x)
     with pytest.raises(VariedError, match=f"this run was trained on {codec.noun}.*--mask"):
         codec.imputer()

@@ -219,7 +219,7 @@ class Plan:
         lengths = [name for name in ("minutes", "epochs", "steps") if getattr(self, name)]
         if len(lengths) > 1:
             raise VariedError(
-                f"Give one of minutes, epochs and steps, not {' and '.join(lengths)}."
+                f"Only one of minutes, epochs and steps can be set, not {' and '.join(lengths)}."
             )
         if min(self.minutes, self.epochs, self.steps) < 0:
             raise VariedError(f"{lengths[0]}={getattr(self, lengths[0])} must be above 0.")

@@ -249,7 +249,7 @@ class Codec(ABC):
             VariedError: If the data are not a table.
         """
         raise VariedError(
-            f"Results of type {self.noun} cannot be converted to a DataFrame; use the array."
+            f"{self.noun.capitalize()} cannot be converted to a DataFrame; use the array."
         )
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
