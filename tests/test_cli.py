@@ -203,7 +203,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ),
         ("train photos --likelihood bernoulli --steps 3", "use --binarize dynamic"),
         ("train photos --binarize maybe", "There is no binarization method 'maybe'"),
-        ("train photos --steps 3 --epochs 1", "Give one of --minutes, --epochs and --steps"),
+        ("train photos --steps 3 --epochs 1", "Only one of --minutes, --epochs and --steps"),
         ("train photos --minutes -1", "--minutes -1.0 must be above 0"),
         ("train photos --steps 0", "greater than or equal to 1"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
@@ -215,7 +215,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --spec no.toml", "There is no file no.toml"),
         ("train photos --spec no.toml --model vae", "not both"),
         ("train photos --out photos --steps 3", "contains other files"),
-        ("train rows.npy --conditional --steps 3", "needs labels"),
+        ("train rows.npy --conditional --steps 3", "requires labels"),
         ("train rows.npy --out runs/a --steps 3", "choose another --out"),
         ("--import", "--import needs a value"),
         ("--import nothere.py runs", "There is no file nothere.py"),
@@ -365,7 +365,7 @@ def test_evaluate_autoencoder_has_no_density(varied):
 def test_compare_ranks_comparable_runs(varied, tmp_path):
     code, out, _ = varied("compare", "a", "d", "--out", tmp_path / "c")
     assert code == 0
-    assert "By -ELBO, best first:" in out
+    assert "-ELBO, best first:" in out
     assert "row by row" in out
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")
     for title in ("Loss", "Reconstructions", "Samples", "Reconstruction against KL"):
