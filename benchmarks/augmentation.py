@@ -23,22 +23,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from sklearn.metrics import balanced_accuracy_score
 
+from benchmarks.labeled_digits import CLASSES, Digits
 from benchmarks.records import RESULTS, markdown_table
 from varied import functional
-from varied.composition import compose
-from varied.data import Batches, iter_batches, read
-from varied.data.codecs.images import ImageCodec
-from varied.data.labels import subsample_labels
-from varied.spec import Spec
-from varied.training_loop import Step, train
 
-SHAPE, CLASSES, PER_CLASS = (1, 28, 28), 10, 500
-PLAN = {"threads": 1, "compile": "no", "precision": "bfloat16"}
+PER_CLASS = 500
+PLAN: dict[str, Any] = {"threads": 1, "compile": "no", "precision": "bfloat16"}
 NET = {"name": "mlp", "width": 256, "depth": 2}
-#: The fraction of each batch of M2 that is sampled from the labeled rows.
-LABELED_FRACTION = 0.125
 
 MODELS: dict[str, dict[str, Any]] = {
     "conditional VAE": {
@@ -57,51 +50,29 @@ MODELS: dict[str, dict[str, Any]] = {
 Trial = dict[str, Any]
 
 
-def to_gray(stored: Tensor) -> Tensor:
-    return stored.float() / 255
-
-
-def train_model(name: str, codec: ImageCodec, x: Tensor, labels: np.ndarray) -> Any:
-    """Train a model on rows whose label is -1 if unknown."""
-    spec = Spec.of(**MODELS[name], likelihood="bernoulli", context=CLASSES)
-    model, objective = compose(spec, SHAPE, codec.domain)
-    c = torch.zeros(len(x), CLASSES)
-    known = np.flatnonzero(labels >= 0)
-    c[known, labels[known]] = 1.0
-    plan = spec.plan
-    batches = Batches(x, c, size=plan.batch_size, seed=plan.seed, labeled=LABELED_FRACTION)
-    for _ in train(Step(model, objective, codec.load), batches, plan):
-        pass
-    return model
-
-
-def run_trial(n_labels: int, draw: int, codec: ImageCodec, data: dict[str, Any]) -> Trial:
+def run_trial(n_labels: int, draw: int, digits: Digits) -> Trial:
     """Draw labels, train all models and classifiers, and return the balanced accuracies."""
     begin = time.process_time()
-    labels = subsample_labels(data["y"], n_labels, draw)
+    labels = digits.labels(n_labels, draw)
     rows = np.flatnonzero(labels >= 0)
-    x, y = data["x"][rows], torch.from_numpy(labels[rows])
-    targets = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
+    x, y = digits.train_x[rows], torch.from_numpy(labels[rows])
     models = {
-        "conditional VAE": train_model("conditional VAE", codec, x, labels[rows]),
-        "M2": train_model("M2", codec, data["x"], labels),
+        "conditional VAE": digits.train(MODELS["conditional VAE"], x, labels[rows])[0],
+        "M2": digits.train(MODELS["M2"], digits.train_x, labels)[0],
     }
+    targets = torch.arange(CLASSES).repeat_interleave(PER_CLASS)
     generated = {}
     for name, model in models.items():
         samples = functional.sample_classes(model, targets, CLASSES, seed=draw)
         generated[name] = (255 * samples).round().to(torch.uint8), targets
-    gains = functional.gains((x, y), generated, (data["test_x"], data["test_y"]), seeds=1)
-    accuracy = {gain.taught: round(100 * gain.accuracy.value, 2) for gain in gains}
-    batches = iter_batches(data["test_x"], size=500)
-    predicted = functional.classify(models["M2"], to_gray, batches).argmax(1)
-    m2_accuracy = balanced_accuracy(predicted, data["test_y"])
-    accuracy["M2's own classifier"] = round(100 * m2_accuracy, 2)
+    test = digits.test_x, torch.from_numpy(digits.test_y)
+    gains = functional.gains((x, y), generated, test, seeds=1)
+    accuracy = {gain.training_data: round(100 * gain.accuracy.value, 2) for gain in gains}
+    predicted = digits.classify(models["M2"]).argmax(1).numpy()
+    m2_accuracy = balanced_accuracy_score(digits.test_y, predicted)
+    accuracy["M2's own classifier"] = round(100 * float(m2_accuracy), 2)
     seconds = round(time.process_time() - begin)
     return {"labels": n_labels, "draw": draw, "accuracy": accuracy, "seconds": seconds}
-
-
-def balanced_accuracy(predicted: Tensor, y: Tensor) -> float:
-    return mean(float((predicted[y == k] == k).double().mean()) for k in range(CLASSES))
 
 
 def page(trials: list[Trial]) -> str:
@@ -124,8 +95,8 @@ def page(trials: list[Trial]) -> str:
         "# Augmentation of few labeled digits",
         "",
         "Balanced accuracy of a small convolutional network on the 10,000 test digits, in percent:",
-        "mean and standard deviation over draws of the labels, and the gain over the labeled",
-        "digits alone, paired by draw, with its standard error.",
+        "mean and standard deviation over draws of the labels, and gain over the labeled digits",
+        "alone, paired by draw, with its standard error.",
         "",
         *markdown_table(header, rows),
         "",
@@ -150,16 +121,6 @@ def std(values: list[float]) -> float:
     return stdev(values) if len(values) > 1 else 0.0
 
 
-def load_digits() -> tuple[ImageCodec, dict[str, Any]]:
-    items, codec = read("mnist"), ImageCodec(SHAPE, binarize="dynamic")
-    assert items.labels is not None
-    assert items.test is not None
-    training, x = np.setdiff1d(np.arange(len(items)), items.test), codec.encode(items)
-    test_y = torch.from_numpy(items.labels[items.test].astype(np.int64))
-    data = {"x": x[training], "y": items.labels[training]}
-    return codec, data | {"test_x": x[items.test], "test_y": test_y}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--n-draws", type=int, default=3)
@@ -167,14 +128,14 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    codec, data = load_digits()
+    digits = Digits()
     path = args.results / "augmentation.json"
     trials: list[Trial] = json.loads(path.read_text("utf-8")) if path.exists() else []
     for draw in range(args.n_draws):
         for n_labels in args.labels:
             if any((t["labels"], t["draw"]) == (n_labels, draw) for t in trials):
                 continue
-            trials.append(run_trial(n_labels, draw, codec, data))
+            trials.append(run_trial(n_labels, draw, digits))
             print(json.dumps(trials[-1]), flush=True)
             path.write_text(json.dumps(trials, indent=1) + "\n", "utf-8")
     (args.results / "augmentation.md").write_text(page(trials), "utf-8")

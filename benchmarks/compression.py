@@ -21,6 +21,7 @@ import itertools
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import torch
 
 from benchmarks.records import RESULTS, description, load, markdown_table, write_page
 from varied import compression
+from varied.compression.baselines import baseline_sizes
 from varied.evaluate import psnr
 from varied.runs import Run
 from varied.training import prepare
@@ -51,13 +53,13 @@ def load_or_train(name: str, folder: Path) -> Run:
         job = prepare("mnist", threads=1, seed=0, out=path, **RUNS[name])
         for _ in itertools.chain(job.train(), job.fit_prior()):
             pass
-        job.deliver()
+        job.write_model()
     return Run(path)
 
 
 def measure(run: Run) -> dict[str, Any]:
     """Compress the test digits with a run and with general-purpose programs."""
-    x, _ = run.as_model_input(run.split("test"))
+    x, _ = run.model_input(run.split("test"))
     begin = time.process_time()
     packed = compression.compress(run.model, x)
     middle = time.process_time()
@@ -69,15 +71,18 @@ def measure(run: Run) -> dict[str, Any]:
         "training": f"{run.spec.plan.epochs:g} epochs",
         "bytes": len(packed.data),
         "rate": len(packed.data) / size,
-        "bound": packed.least / x.numel(),
-        "start": packed.start,
+        "bound": packed.model_bits / x.numel(),
+        "start": packed.initial_bits,
         "write": middle - begin,
         "read": end - middle,
         "exact": bool(np.array_equal(run.codec.decode(restored), array)),
     }
     if not compression.is_lossless(run.model):
         result["psnr"] = psnr(x, restored.clamp(0, 1)).value
-    for files, sizes in (("one file", all_in_one(array)), ("a file each", one_file_each(array))):
+    one_file_each = Counter[str]()
+    for image in array:
+        one_file_each.update(baseline_sizes(image[None], xz_preset=6))
+    for files, sizes in (("one file", baseline_sizes(array)), ("a file each", one_file_each)):
         result |= {f"{name}, {files}": n_bytes / size for name, n_bytes in sizes.items()}
     return result
 

@@ -12,7 +12,6 @@ rows; the 4,500 test rows are scored.
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import mean
@@ -74,7 +73,7 @@ def pyod_scores(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
     with TemporaryDirectory() as folder:
         trial, scores = (Path(folder) / name for name in ("trial.npz", "scores.npz"))
         np.savez(trial, train=train, test=test)
-        command = [python, "-m", "benchmarks.peers.pyod", trial, scores]
+        command: list[str | Path] = [python, "-m", "benchmarks.peers.pyod", trial, scores]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         with np.load(scores) as arrays:
             return dict(arrays)
@@ -113,4 +112,4 @@ def record(name: str, data: list[Data]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

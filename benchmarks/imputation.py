@@ -11,7 +11,6 @@ not.
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from statistics import mean
@@ -90,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -73,7 +73,13 @@ def run_varied(model: Any, x: Tensor, samples: int) -> tuple[Tensor, float]:
 
 
 def run_pythae(file: Path, samples: int) -> tuple[Tensor, float]:
-    command = [PYTHAE / "bin" / "python", "-m", "benchmarks.peers.nll", file, str(samples)]
+    command: list[str | Path] = [
+        PYTHAE / "bin" / "python",
+        "-m",
+        "benchmarks.peers.nll",
+        file,
+        str(samples),
+    ]
     process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     output = json.loads(process.stdout.splitlines()[-1])
     return torch.tensor(output["log_px"]), output["seconds"]

@@ -31,12 +31,13 @@ import varied
 warnings.simplefilter("ignore")
 data = varied.read("mnist")
 x, labels = data.x[:512], data.labels[:512]
+train = getattr(varied, "fit", None) or varied.train  # "fit" is the old name
 names = sys.argv[1:] or list(varied.ZOO)
 size = "batch_size" if "batch_size" in varied.Plan.__dataclass_fields__ else "batch"
 for name in names:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        varied.fit(
+        train(
             x, name, out=out, labels=labels, steps=12, batch_size=32, seed=0, threads=1,
             precision="float32", compile="no",
         )

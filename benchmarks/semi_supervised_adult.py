@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from statistics import mean
@@ -39,7 +38,7 @@ from benchmarks.records import description, load, markdown_table, mean_std, save
 from varied import functional
 from varied.data import read
 from varied.runs import Run
-from varied.runs.augmentation import learned
+from varied.runs.augmentation import labeled_training_rows
 from varied.training import prepare
 
 NAME = "semi_supervised_adult"
@@ -79,21 +78,22 @@ def run_trial(folder: Path, n_labels: int, seed: int, epochs: float) -> dict[str
             run = train_run(folder, model, Path(out), n_labels, seed, epochs)
             seconds = time.process_time() - begin
             p = functional.apply_temperature(run.classify(test, calibrated=False), temperature(run))
-            partly_labeled, train = learned(run), run.split("train")
-        frequency = float((train.labels == 1).mean())
-        results[model] = score(p[:, 1].numpy(), test.labels, frequency, seconds)
-    labeled = np.flatnonzero(partly_labeled.labels >= 0)
+            labels = labeled_training_rows(run).class_indices
+            train = run.split("train")
+        frequency = float((train.class_indices == 1).mean())
+        results[model] = score(p[:, 1].numpy(), test.class_indices, frequency, seconds)
+    labeled = np.flatnonzero(labels >= 0)
     others = np.setdiff1d(np.arange(len(train)), labeled)
     others = np.random.default_rng(seed).permutation(others)[:UNLABELED]
-    tables = [to_sklearn(items.x).drop(columns=LABEL) for items in (train, test)]
+    tables = [to_sklearn(data.x).drop(columns=LABEL) for data in (train, test)]
     encoder = fit_encoder(tables[0])
     x, test_x = (encoder.transform(table) for table in tables)
     for name, (classifier, uses_unlabeled) in sklearn_classifiers().items():
         begin = time.process_time()
         rows = np.r_[labeled, others] if uses_unlabeled else labeled
-        classifier.fit(x[rows], partly_labeled.labels[rows].astype(int))
+        classifier.fit(x[rows], labels[rows])
         p = classifier.predict_proba(test_x)[:, 1]
-        results[name] = score(p, test.labels, frequency, time.process_time() - begin)
+        results[name] = score(p, test.class_indices, frequency, time.process_time() - begin)
     return results
 
 
@@ -104,13 +104,13 @@ def train_run(folder: Path, model: str, out: Path, n_labels: int, seed: int, epo
     job = prepare(source, model, labels=LABEL, out=out / "run", **options)
     for _ in job.train():
         pass
-    return job.deliver()
+    return job.write_model()
 
 
 def temperature(run: Run) -> float:
     """Return the calibration temperature from a hundred labeled validation rows."""
-    rows = run.split("validation").first(CALIBRATION)
-    labels = torch.from_numpy(rows.labels.astype(np.int64))
+    rows = run.split("validation").head(CALIBRATION)
+    labels = torch.from_numpy(rows.class_indices)
     return functional.calibration_temperature(run.classify(rows, calibrated=False), labels)
 
 
@@ -169,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

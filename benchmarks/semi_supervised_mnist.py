@@ -14,7 +14,6 @@ import argparse
 import json
 import platform
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -25,26 +24,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from benchmarks.labeled_digits import CLASSES, LABELED_FRACTION, SHAPE, Digits, to_gray
 from benchmarks.records import RESULTS, markdown_table, mean_std
-from varied import functional
-from varied.composition import compose
-from varied.data import Batches, iter_batches, read
-from varied.data.codecs.images import ImageCodec
-from varied.data.context import ContextCodec
-from varied.data.labels import subsample_labels
-from varied.models.m2 import add_dropout
+from varied.data import iter_batches
+from varied.models.classifier import add_dropout
 from varied.nets import NETS
 from varied.nets.random_affine import add_random_affine
-from varied.spec import Spec
-from varied.training_loop import Step, train
 
-NAME = "semi_supervised_mnist"
-SHAPE, LABELS = (1, 28, 28), 100
+NAME, LABELS = "semi_supervised_mnist", 100
 Trial = dict[str, Any]
 
 MLP = {"name": "mlp", "width": 256, "depth": 2}
 CONV = {"name": "conv", "width": 16, "activation": "silu"}
-PLAN = {"threads": 1, "compile": "no", "precision": "bfloat16"}
+PLAN: dict[str, Any] = {"threads": 1, "compile": "no", "precision": "bfloat16"}
 LONG = PLAN | {"batch_size": 64, "lr": 2e-3, "steps": 8000}
 CLASSIFIER = {"classifier": "conv", "dropout": 0.5, "augment": 1.0}
 OBJECTIVE = {"name": "m2", "alpha": 5.0, "beta": "linear(5, 1, 0.5)"}
@@ -85,9 +77,6 @@ MODELS: dict[str, dict[str, Any]] = {
         "plan": PLAN | {"batch_size": 128, "lr": 2e-3, "steps": 4000},
     },
 }
-#: The fraction of each batch that is sampled from the labeled rows.
-LABELED_FRACTION = 0.125
-
 #: Networks trained on the labeled digits alone: net, settings, dropout, augmentation and steps.
 SUPERVISED: dict[str, tuple[str, dict[str, Any], float, float, int]] = {
     "supervised mlp": ("mlp", {"width": 512, "depth": 2}, 0.0, 0.0, 400),
@@ -106,31 +95,9 @@ PAPER = {
 }
 
 
-class Digits:
-    """MNIST with few labels on the training rows."""
-
-    def __init__(self) -> None:
-        items = read("mnist")
-        assert items.labels is not None
-        assert items.test is not None
-        training = np.setdiff1d(np.arange(len(items)), items.test)
-        self.codec = ImageCodec(SHAPE, binarize="dynamic")
-        self.context = ContextCodec(items.classes)
-        x = self.codec.encode(items)
-        self.train_x, self.test_x = x[training], x[items.test]
-        self.train_y, self.test_y = items.labels[training], items.labels[items.test]
-
-    def labels(self, draw: int) -> np.ndarray:
-        """Return the classes of the training rows, -1 if hidden."""
-        return subsample_labels(self.train_y, LABELS, draw)
-
-    def error(self, scores: Tensor) -> float:
-        """Return the error on the test digits, in percent."""
-        return 100 * float((scores.argmax(1).numpy() != self.test_y).mean())
-
-
-def to_gray(stored: Tensor) -> Tensor:
-    return stored.float() / 255
+def error_percent(scores: Tensor, digits: Digits) -> float:
+    """Return the error on the test digits, in percent."""
+    return 100 * float((scores.argmax(1).numpy() != digits.test_y).mean())
 
 
 def train_generative(
@@ -140,17 +107,10 @@ def train_generative(
     settings = MODELS[name]
     if steps:
         settings = settings | {"plan": settings["plan"] | {"steps": steps}}
-    spec = Spec.of(**settings, likelihood="bernoulli", context=len(digits.context.classes))
-    model, objective = compose(spec, SHAPE, digits.codec.domain)
-    c, plan = digits.context.encode(digits.labels(draw)), spec.plan
-    batches = Batches(
-        digits.train_x, c, size=plan.batch_size, seed=plan.seed, labeled=LABELED_FRACTION
-    )
-    step = Step(model, objective, digits.codec.load)
-    event = deque(train(step, batches, plan), maxlen=1).pop()
-    scores = functional.classify(model, to_gray, iter_batches(digits.test_x, size=500))
+    model, event = digits.train(settings, digits.train_x, digits.labels(LABELS, draw))
     terms = {key: round(float(value), 2) for key, value in event.parts.items()}
-    return digits.error(scores), {"epochs": round(event.epoch, 1), "last step": terms}
+    error = error_percent(digits.classify(model), digits)
+    return error, {"epochs": round(event.epoch, 1), "last step": terms}
 
 
 def train_supervised(
@@ -158,11 +118,11 @@ def train_supervised(
 ) -> tuple[float, dict[str, Any]]:
     """Train a network on the labeled digits alone."""
     kind, settings, dropout, augment, default_steps = SUPERVISED[name]
-    labels = digits.labels(draw)
+    labels = digits.labels(LABELS, draw)
     rows = np.flatnonzero(labels >= 0)
     x, y = digits.train_x[rows], torch.from_numpy(labels[rows])
     torch.manual_seed(draw)
-    net = add_dropout(NETS[kind](SHAPE, (10,), **settings), dropout)
+    net = add_dropout(NETS[kind](SHAPE, (CLASSES,), **settings), dropout)
     net = add_random_affine(net, SHAPE, augment)
     steps = steps or default_steps
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
@@ -176,7 +136,7 @@ def train_supervised(
     net.eval()
     with torch.no_grad():
         logits = [net(to_gray(batch.x)) for batch in iter_batches(digits.test_x, size=500)]
-    return digits.error(torch.cat(logits)), {}
+    return error_percent(torch.cat(logits), digits), {}
 
 
 def run_trial(name: str, digits: Digits, draw: int, steps: int) -> Trial:

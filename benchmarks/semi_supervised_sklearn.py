@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from statistics import mean
 from typing import Any
@@ -71,13 +70,13 @@ def semi_supervised(seed: int, steps: int) -> dict[str, Any]:
 
 def run_trial(seed: int, steps: int) -> dict[str, dict[str, float]]:
     """Return error, log loss and seconds of each classifier."""
-    items = read("mnist")
-    assert items.labels is not None
-    x = (items.x.reshape(len(items.x), -1) > 127).astype(np.float32)
-    train = np.setdiff1d(np.arange(len(x)), items.test)
+    data = read("mnist")
+    assert data.test is not None
+    x = (data.x.reshape(len(data), -1) > 127).astype(np.float32)
+    train = np.setdiff1d(np.arange(len(x)), data.test)
     rows = np.random.default_rng(seed).permutation(train)[:ROWS]
-    y = subsample_labels(items.labels[rows], LABELS, seed=seed)
-    test = x[items.test], items.labels[items.test]
+    y = subsample_labels(data.class_indices[rows], LABELS, seed=seed)
+    test = x[data.test], data.class_indices[data.test]
     results = {
         name: measure(classifier, x[rows], y, *test)
         for name, classifier in semi_supervised(seed, steps).items()
@@ -127,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

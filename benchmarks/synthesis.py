@@ -17,7 +17,6 @@ import argparse
 import gzip
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,8 +33,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from benchmarks.peers.environments import ROOT, python_of
 from benchmarks.records import description, load, markdown_table, save, write_page
 from varied.data.tables import read_table
-from varied.evaluate.dcr import distance_to_closest_record
-from varied.evaluate.tabular import column_shapes, pair_trends
+from varied.evaluate import column_shapes, distance_to_closest_record, pair_trends
 from varied.training import prepare
 
 LABEL, RARER_CLASS = "income", ">50K"
@@ -68,7 +66,7 @@ def classifier_scores(generated: pd.DataFrame, test: pd.DataFrame, seed: int) ->
 
 
 def _is_text(cells: pd.Series) -> bool:
-    return cells.dtype == object
+    return bool(cells.dtype == object)
 
 
 def _features(frame: pd.DataFrame, levels: dict[str, list[str]]) -> pd.DataFrame:
@@ -87,8 +85,8 @@ def measure(generated: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, se
     return classifier_scores(generated, test, seed) | {
         "shapes": column_shapes(test, generated).mean.value,
         "pairs": pair_trends(test, generated).mean.value,
-        "dcr": dcr.made.value,
-        "copies": dcr.copies_made.value,
+        "dcr": dcr.median.value,
+        "copies": dcr.copies.value,
     }
 
 
@@ -103,7 +101,7 @@ def sample_varied(
         for _ in job.train():
             pass
         seconds = time.process_time() - begin
-        return job.deliver().sample(n, seed=seed).array, seconds
+        return job.write_model().sample(n, seed=seed).array, seconds
 
 
 def sample_tvae(path: Path, epochs: int, seed: int) -> tuple[pd.DataFrame, float]:
@@ -112,7 +110,15 @@ def sample_tvae(path: Path, epochs: int, seed: int) -> tuple[pd.DataFrame, float
         table, generated = (Path(folder) / name for name in ("table.csv", "generated.csv"))
         table.write_bytes(gzip.decompress(path.read_bytes()))
         python = python_of("ctgan", CTGAN, share_packages=True)
-        command = [python, "-m", "benchmarks.peers.tvae", table, generated, str(epochs), str(seed)]
+        command: list[str | Path] = [
+            python,
+            "-m",
+            "benchmarks.peers.tvae",
+            table,
+            generated,
+            str(epochs),
+            str(seed),
+        ]
         process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
         return read_table(generated)[0], json.loads(process.stdout.splitlines()[-1])["seconds"]
 
@@ -165,4 +171,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

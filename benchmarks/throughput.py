@@ -149,7 +149,8 @@ def run_trial(system: str, task: str, args: argparse.Namespace, options: list[st
         log(f"{system} {task}: {last_line(process.stderr)}")
         return None
     load = other_load(before, cpu_usage())
-    return json.loads(last_line(process.stdout)) | {"other_load": load}
+    trial: Trial = json.loads(last_line(process.stdout))
+    return trial | {"other_load": load}
 
 
 def cpu_usage() -> tuple[float, float, float]:

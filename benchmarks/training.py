@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,45 +12,53 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from varied.training.prior import prior_plan
 
 from varied import functional
 from varied.composition import compose
-from varied.data import Batch, RawData, fit_codec, iter_batches, read, split
-from varied.data.batches import Batches
-from varied.data.codecs import Codec
-from varied.evaluate import Evaluation, evaluate
-from varied.evaluate.feature_nets import FeatureNet, train_classifier
-from varied.evaluate.frechet import frechet
+from varied.data import Batch, Batches, Codec, RawData, fit_codec, iter_batches, read, split
+from varied.evaluate import Evaluation, FeatureNet, evaluate, frechet, train_classifier
 from varied.models import LatentModel
 from varied.plots import grid
-from varied.prior_fitting import encode_for_prior, fit_prior
+from varied.prior_fitting import fit_ex_post, prior_plan
 from varied.seeding import seeded
 from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.training_loop import Step, StepEvent, train
 
 #: The ELBO with the default KL warm-up of `varied train`.
 ELBO = {"name": "elbo", "beta": "linear(0, 1, 0.2)"}
+#: Training rows that a prior is fitted to by default.
+MAX_PRIOR_ROWS = 30_000
 
 
 @dataclass
 class Dataset:
     """An encoded dataset with its splits."""
 
-    items: RawData
+    data: RawData
     codec: Codec
     splits: dict[str, Batch]
 
-    def batches(self, name: str, limit: int | None = None) -> Callable[[], Iterator[Batch]]:
-        """Return a function that iterates over the first rows of a split."""
+    def head(self, name: str, n: int | None) -> Batch:
+        """Return the first rows of a split, or all of them."""
         rows = self.splits[name]
-        c = None if rows.c is None else rows.c[:limit]
-        return lambda: iter_batches(rows.x[:limit], c, size=250)
+        return Batch(rows.x[:n], None if rows.c is None else rows.c[:n])
+
+    def batches(self, name: str, limit: int | None = None) -> Iterator[Batch]:
+        """Return the first rows of a split, or all of them, in batches."""
+        rows = self.head(name, limit)
+        return iter_batches(rows.x, rows.c, size=250)
 
     def model_input(self, name: str, limit: int) -> Tensor:
-        """Return the first rows of a split as the model sees them."""
+        """Return the first rows of a split as model input."""
         with seeded(0, "seen"):
             return self.codec.load(self.splits[name].x[:limit])
+
+    def labels(self, name: str, limit: int) -> np.ndarray:
+        """Return the labels of the first rows of a split."""
+        assert self.data.labels is not None
+        indices: np.ndarray = getattr(split(self.data, seed=0), name)
+        labels: np.ndarray = self.data.labels[indices[:limit]]
+        return labels
 
 
 @cache
@@ -59,18 +66,18 @@ def load_dataset(name: str, *, with_validation: bool = False, **options: Any) ->
     """Read a dataset.
 
     Arguments:
-        name: What `varied.data.read` accepts.
+        name: The first argument of `varied.read`.
         with_validation: Whether the validation rows are used for training, as in many papers.
-        options: Options of `varied.data.read`.
+        options: Options of `varied.read`.
     """
-    items = read(name, **options)
-    rows = split(items, seed=0)
-    codec = fit_codec(items.take(rows.train))
+    data = read(name, **options)
+    rows = split(data, seed=0)
+    codec = fit_codec(data.take(rows.train))
     indices = {"train": rows.train, "validation": rows.validation, "test": rows.test}
     if with_validation:
         indices["train"] = np.sort(np.concatenate([rows.train, rows.validation]))
-    splits = {key: Batch(codec.encode(items.take(value))) for key, value in indices.items()}
-    return Dataset(items, codec, splits)
+    splits = {key: Batch(codec.encode(data.take(value))) for key, value in indices.items()}
+    return Dataset(data, codec, splits)
 
 
 @dataclass
@@ -79,17 +86,16 @@ class TrainedModel:
 
     spec: Spec
     model: LatentModel
-    data: Dataset
+    dataset: Dataset
     seconds: float
-    steps: int
     epochs: float
 
     def evaluation(self, samples: int = 0, limit: int | None = None) -> Evaluation:
         """Evaluate the model on test rows."""
         return evaluate(
             self.model,
-            self.data.codec.load,
-            self.data.batches("test", limit),
+            self.dataset.codec.load,
+            self.dataset.batches("test", limit),
             likelihood=self.spec.likelihood.name,
             samples=samples,
         )
@@ -98,86 +104,103 @@ class TrainedModel:
         """Return the values of a row of `benchmarks.records.metrics_table`."""
         result = self.evaluation(samples, limit)
         values = result.to_json()
-        keys = ("elbo", "reconstruction", "kl", "active_units", "log_likelihood")
-        row = {key: values[key] for key in keys}
-        row |= {f"{key}_error": values[f"{key}_error"] for key in keys if values[key] is not None}
-        row |= {"latent_dim": result.latent, "n": result.n, "samples": samples}
+        keys = ["elbo", "reconstruction", "kl", "active_units", "log_likelihood"]
+        keys += [f"{key}_error" for key in keys if values[key] is not None]
+        keys += ["latent_dim", "n"]
+        if result.codebook_size:
+            keys += ["codebook_size", "codebook_usage", "codebook_perplexity"]
+        row = {key: values[key] for key in keys} | {"samples": samples}
         if result.kl_by_level:
             row["kl_by_level"] = [round(kl, 2) for kl in result.kl_by_level]
-        if result.codes:
-            row |= {
-                "codebook_size": result.codes,
-                "codebook_usage": result.used,
-                "codebook_perplexity": result.perplexity,
-            }
         return row | {
             "seconds": round(self.seconds),
             "epochs": round(self.epochs, 1),
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
-    def samples(self, n: int) -> Tensor:
+    def encode(self, name: str, n: int) -> Tensor:
+        """Return the codes of the first rows of a split."""
+        batches = self.dataset.batches(name, n)
+        return functional.embed(self.model, self.dataset.codec.load, batches)
+
+    def reconstruct(self, n: int) -> Tensor:
+        """Return the reconstructions of the first test rows."""
+        return functional.reconstruct(self.model, self.dataset.model_input("test", n))
+
+    def samples(self, n: int, seed: int = 0) -> Tensor:
         """Return the means of p(x given z) for codes sampled from the prior."""
-        sizes = map(len, torch.arange(n).split(500))
+        sizes = enumerate(map(len, torch.arange(n).split(500)))
         return torch.cat(
-            [functional.sample(self.model, size, seed=index) for index, size in enumerate(sizes)]
+            [functional.sample(self.model, size, seed=seed + index) for index, size in sizes]
         )
 
     def save_samples(self, path: Path, n: int = 16) -> None:
-        """Draw samples in one row of images."""
+        """Plot samples in one row of images."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        grid(self.data.codec.to_images(self.samples(n)), path, columns=n)
+        grid(self.dataset.codec.to_images(self.samples(n)), path, columns=n)
+
+
+def start_training(
+    dataset: Dataset, plan: Plan, parts: dict[str, Any]
+) -> tuple[Spec, LatentModel, Iterator[StepEvent]]:
+    """Compose a model, and return its spec, the model, and its training steps.
+
+    Arguments:
+        dataset: The dataset.
+        plan: The training plan.
+        parts: The parts of the spec.
+    """
+    spec = Spec.parse(**({"objective": ELBO} | parts), plan=plan)
+    model, objective = compose(spec, dataset.codec.shape, dataset.codec.domain)
+    rows = dataset.splits["train"]
+    batches = Batches(rows.x, rows.c, size=plan.batch_size, seed=plan.seed)
+    return spec, model, train(Step(model, objective, dataset.codec.load), batches, plan)
 
 
 def train_model(
-    data: Dataset,
+    dataset: Dataset,
     plan: Plan,
+    parts: dict[str, Any],
     *,
-    start: dict[str, Tensor] | None = None,
+    prepare: Callable[[LatentModel], object] | None = None,
     prior_minutes: float = 0,
-    **parts: Any,
 ) -> TrainedModel:
     """Train a model and, if its prior is fitted after training, the prior.
 
     Arguments:
-        data: The dataset.
+        dataset: The dataset.
         plan: The training plan.
-        start: Initial weights.
+        parts: The parts of the spec.
+        prepare: A function that changes the model before the training.
         prior_minutes: Minutes for fitting the prior to the codes of all training rows; 0 uses half
             the length of the plan, and 30,000 rows.
-        parts: Arguments of `Spec.of`.
     """
-    spec = Spec.of(**({"objective": ELBO} | parts), plan=plan)
-    model, objective = compose(spec, data.codec.shape, data.codec.domain)
-    if start is not None:
-        model.load_state_dict(start)
-    rows = data.splits["train"]
-    source = Batches(rows.x, rows.c, size=plan.batch_size, seed=plan.seed)
+    spec, model, events = start_training(dataset, plan, parts)
+    if prepare is not None:
+        prepare(model)
     begin = time.perf_counter()
-    event = deque(train(Step(model, objective, data.codec.load), source, plan), maxlen=1).pop()
-    if getattr(getattr(model, "prior", None), "fitted_later", False):
-        fitting = prior_plan(spec)
+    epochs = 0.0
+    for event in events:
+        epochs = event.epoch
+    if model.prior is not None and model.prior.fitted_later:
+        prior_length = prior_plan(spec)
         if prior_minutes:
-            fitting = replace(fitting, minutes=prior_minutes, epochs=0.0, steps=0)
-        _fit_prior(model, data, fitting, len(rows.x) if prior_minutes else 30_000)
-    seconds = time.perf_counter() - begin
-    return TrainedModel(spec, model, data, seconds, event.state.step, event.epoch)
-
-
-def _fit_prior(model: Any, data: Dataset, plan: Plan, limit: int) -> None:
-    codes = encode_for_prior(model, data.codec.load, data.batches("train", limit)())
-    held_out = encode_for_prior(model, data.codec.load, data.batches("validation", 1000)())
-    for _ in fit_prior(model.prior, codes, plan, held=held_out):
-        pass
+            prior_length = replace(prior_length, minutes=prior_minutes, epochs=0.0, steps=0)
+        limit = None if prior_minutes else MAX_PRIOR_ROWS
+        rows = {"train": dataset.head("train", limit), "validation": dataset.splits["validation"]}
+        for _ in fit_ex_post(model, dataset.codec.load, rows, prior_length):
+            pass
+    return TrainedModel(spec, model, dataset, time.perf_counter() - begin, epochs)
 
 
 @cache
 def digit_features() -> FeatureNet:
     """Return a classifier of digits, trained for its features."""
-    items = read("mnist")
-    rows = split(items, seed=0).train
-    x = torch.from_numpy(np.ascontiguousarray(items.x[rows]))[:, None]
-    return train_classifier(x, items.labels[rows], of="mnist", seed=0, epochs=3)
+    data = read("mnist")
+    assert data.labels is not None
+    rows = split(data, seed=0).train
+    x = torch.from_numpy(np.ascontiguousarray(data.x[rows]))[:, None]
+    return train_classifier(x, data.labels[rows], data_name="mnist", seed=0, epochs=3)
 
 
 def frechet_distance(samples: Tensor, real: Tensor) -> float:

@@ -13,7 +13,6 @@ import argparse
 import inspect
 import json
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from benchmarks.records import RESULTS, description, load, metrics_table, save, write_page
 from benchmarks.training import ELBO, frechet_distance, load_dataset, train_model
 from varied import functional
-from varied.data import split
-from varied.evaluate.disentanglement import mig
-from varied.evaluate.frechet import sharpness
+from varied.evaluate import mig, sharpness
+from varied.models import LatentModel
 from varied.seeding import seeded
 from varied.spec import Plan
 
@@ -35,10 +34,11 @@ FACES = "faces"
 
 
 def plan(**values: Any) -> Plan:
-    return Plan(**({"threads": 1, "compile": "no", "batch_size": 256, "lr": 2e-3} | values))
+    defaults: dict[str, Any] = {"threads": 1, "compile": "no", "batch_size": 256, "lr": 2e-3}
+    return Plan(**defaults | values)
 
 
-def length(args: argparse.Namespace, minutes: float) -> dict[str, float]:
+def length(args: argparse.Namespace, minutes: float) -> dict[str, Any]:
     """Return the length of a training: the epochs from the command line, or else minutes."""
     return {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes or minutes}
 
@@ -104,7 +104,8 @@ def iwae(args: argparse.Namespace) -> None:
     weights. The encoder uses the doubly reparameterized gradient. Seconds are those of the last
     phase.
     """
-    data, weights = load_dataset("mnist", with_validation=True), dict[int, Any]()
+    dataset = load_dataset("mnist", with_validation=True)
+    weights: dict[int, dict[str, Tensor]] = {}
     for index, phase in enumerate(PHASES):
         file = args.weights and args.weights / f"iwae-{index}.safetensors"
         if file and file.exists():
@@ -113,10 +114,13 @@ def iwae(args: argparse.Namespace) -> None:
         if args.only and str(phase.samples) not in args.only:
             continue
         scale = args.epochs or 1
-        start = None if phase.start is None else weights[phase.start]
-        trained = train_model(
-            data, phase.plan(scale), start=start, net=TANH, latent=50, objective=phase.objective
-        )
+
+        def load_weights(model: LatentModel, start: int | None = phase.start) -> None:
+            if start is not None:
+                model.load_state_dict(weights[start])
+
+        parts = {"net": TANH, "latent": 50, "objective": phase.objective}
+        trained = train_model(dataset, phase.plan(scale), parts, prepare=load_weights)
         weights[index] = trained.model.state_dict()
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -132,19 +136,20 @@ def iwae(args: argparse.Namespace) -> None:
 
 def ladder(args: argparse.Namespace) -> None:
     """Five levels of latent variables against one, with no more parameters and equal epochs."""
-    data, epochs = load_dataset("mnist"), args.epochs or 16
+    dataset, epochs = load_dataset("mnist"), args.epochs or 16
     architecture = {"name": "ladder", "levels": 5, "hidden_size": 160}
-    for name, lr, parts in (
-        ("vae", 4e-3, {"latent": 32}),
-        ("ladder", 3e-3, {"latent": 16, "architecture": architecture}),
-    ):
-        trained = train_model(data, plan(epochs=epochs, lr=lr), **parts)
+    variants: dict[str, tuple[float, dict[str, Any]]] = {
+        "vae": (4e-3, {"latent": 32}),
+        "ladder": (3e-3, {"latent": 16, "architecture": architecture}),
+    }
+    for name, (lr, parts) in variants.items():
+        trained = train_model(dataset, plan(epochs=epochs, lr=lr), parts)
         record("ladder", name, trained.metrics(samples=200, limit=2000))
 
 
 def densities(args: argparse.Namespace) -> None:
     """Learned priors and posteriors against the defaults, with equal networks and epochs."""
-    data, epochs = load_dataset("mnist"), args.epochs or 40
+    dataset, epochs = load_dataset("mnist"), args.epochs or 40
     variants: dict[str, dict[str, Any]] = {
         "vae": {},
         "vamp-vae": {"prior": "vamp"},
@@ -153,7 +158,8 @@ def densities(args: argparse.Namespace) -> None:
         "gaussian-mixture-vae": {"prior": "learned-gmm"},
     }
     for name in args.only or variants:
-        trained = train_model(data, plan(epochs=epochs, lr=4e-3), latent=32, **variants[name])
+        parts = {"latent": 32} | variants[name]
+        trained = train_model(dataset, plan(epochs=epochs, lr=4e-3), parts)
         record("densities", name, trained.metrics(samples=200, limit=2000))
 
 
@@ -164,14 +170,19 @@ def samples(args: argparse.Namespace) -> None:
     ``vae-long`` therefore has 13 times the epochs of ``vae``, which takes about as long;
     ``vq-vae-long`` fits its prior for 11 minutes.
     """
-    data = load_dataset("mnist")
-    codes = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
+    dataset = load_dataset("mnist")
+    codes: dict[str, Any] = {
+        "latent": (16, 7, 7),
+        "net": "conv",
+        "prior": "transformer",
+        "objective": "vq-vae",
+    }
     rae = {"latent": 16, "posterior": "deterministic", "prior": "gmm"}
     variants: dict[str, dict[str, Any]] = {
         "vae": {"latent": 32},
         "vae-long": {"latent": 32},
         "vq-vae": codes | {"posterior": "vq"},
-        "vq-vae-long": codes | {"posterior": "vq", "prior_minutes": 11},
+        "vq-vae-long": codes | {"posterior": "vq"},
         "fsq-vae": codes | {"posterior": "fsq"},
         "simvq-vae": codes | {"posterior": "simvq"},
         "wae-mmd": {"latent": 16, "posterior": "deterministic", "objective": "wae-mmd"},
@@ -183,11 +194,14 @@ def samples(args: argparse.Namespace) -> None:
             "objective": {"name": "elbo", "beta": 0.5},
         },
     }
-    real = data.model_input("test", 10_000)
+    real = dataset.model_input("test", 10_000)
     for name in args.only or variants:
         factor = 13 if name == "vae-long" else 1
         duration = {key: factor * value for key, value in length(args, 3).items()}
-        trained = train_model(data, plan(**duration), **variants[name])
+        prior_minutes = 11 if name == "vq-vae-long" else 0
+        trained = train_model(
+            dataset, plan(**duration), variants[name], prior_minutes=prior_minutes
+        )
         result = trained.metrics(limit=2000)
         with seeded(0, "draws"):
             binary = torch.bernoulli(trained.samples(10_000))
@@ -204,8 +218,7 @@ def faces(args: argparse.Namespace) -> None:
     16. In ``vae-gan-strong`` the feature weight is 10 times and the adversarial weight 5 times the
     default: reconstructions are sharper, but mouths are distorted in samples.
     """
-    data = load_dataset(args.faces)
-    likelihood = {"likelihood": "discretized-logistic"}
+    dataset = load_dataset(args.faces)
     codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
     pixels = {"latent": 64, "net": {"name": "conv", "upsample": "nearest"}}
     strong = {"name": "vae-gan", "feature_weight": 1.0, "adv_weight": 0.5}
@@ -218,11 +231,12 @@ def faces(args: argparse.Namespace) -> None:
         "fsq-vae": codes | {"posterior": "fsq"},
         "simvq-vae": codes | {"posterior": "simvq"},
     }
-    x = data.model_input("test", 400)
+    x = dataset.model_input("test", 400)
     for name in args.only or variants:
         batch_size = 64 if "posterior" in variants[name] else 16
         duration = plan(**length(args, 6), batch_size=batch_size, lr=1e-3)
-        trained = train_model(data, duration, **variants[name], **likelihood)
+        parts = {"likelihood": "discretized-logistic"} | variants[name]
+        trained = train_model(dataset, duration, parts)
         reconstructions = functional.reconstruct(trained.model, x)
         result = trained.metrics() | {
             "sharpness": sharpness(reconstructions).value,
@@ -234,7 +248,7 @@ def faces(args: argparse.Namespace) -> None:
 
 def factors(args: argparse.Namespace) -> None:
     """Mutual information gap on sprites with known factors, over three seeds."""
-    data = load_dataset("sprites")
+    dataset = load_dataset("sprites")
     dip_vae: dict[str, Any] = {"name": "dip-vae"}
     variants: dict[str, dict[str, Any]] = {
         "vae": {},
@@ -244,17 +258,14 @@ def factors(args: argparse.Namespace) -> None:
         "dip-vae-i": {"objective": dip_vae | {"variant": "i", "lambda_od": 50, "lambda_d": 5}},
         "dip-vae-ii": {"objective": dip_vae | {"variant": "ii", "lambda_od": 200, "lambda_d": 200}},
     }
-    labels = data.items.labels[split(data.items, seed=0).train[:10_000]]
-    parts = {"net": {"name": "conv", "width": 8}, "latent": 10}
+    labels = dataset.labels("train", 10_000)
+    parts: dict[str, Any] = {"net": {"name": "conv", "width": 8}, "latent": 10}
     for name in args.only or variants:
         gaps = []
         for seed in range(args.seeds):
             duration = plan(**length(args, 2), batch_size=64, lr=1e-3, seed=seed)
-            trained = train_model(data, duration, **(parts | variants[name]))
-            codes = functional.embed(
-                trained.model, data.codec.load, data.batches("train", 10_000)()
-            )
-            gaps.append(mig(codes, labels).value)
+            trained = train_model(dataset, duration, parts | variants[name])
+            gaps.append(mig(trained.encode("train", 10_000), labels).value)
             print(name, seed, gaps[-1], flush=True)
         std = statistics.stdev(gaps) if len(gaps) > 1 else None
         scores = {"mig": statistics.mean(gaps), "mig_std": std, "mig_by_seed": gaps}
@@ -300,4 +311,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,77 +25,68 @@ from PIL import Image
 
 from benchmarks.records import RESULTS, description, load, metrics_table, save, write_page
 from benchmarks.training import Dataset, TrainedModel, digit_features
-from varied.evaluate.frechet import frechet
+from varied.evaluate import frechet
 from varied.evaluate.suites.context import EvalContext
 from varied.plots import grid
 from varied.runs import Run
+from varied.runs.evaluation import classification_error
+from varied.spec import Part
 from varied.training import prepare
 from varied.zoo import GROUPS, ZOO
 
 IMAGES = RESULTS / "zoo"
-GROUPS = {
-    "Basics": PLAIN,
-    "Architectures": STRUCTURED,
-    "Objectives": OBJECTIVES,
-    "Priors and posteriors": DENSITIES,
-}
 ROWS, SAMPLES, LABELS, COLUMNS = 1000, 100, 100, 16
 SEMI_SUPERVISED = ("m2", "m1m2")
 
 
 def train_and_measure(name: str, length: dict[str, float], threads: int) -> dict[str, Any]:
     """Train a model, save a row of samples, and return its metrics."""
-    options = {**length, "threads": threads, "compile": "no"}
-    if architecture(name) in SEMI_SUPERVISED:
+    options: dict[str, Any] = {**length, "threads": threads, "compile": "no"}
+    if Part.parse(ZOO[name].parts.get("architecture", "vae")).name in SEMI_SUPERVISED:
         options["n_labels"] = LABELS
     with TemporaryDirectory() as folder:
         job = prepare("mnist", name, out=Path(folder) / "run", **options)
         *_, event = job.train()
         for _ in job.fit_prior():
             pass
-        run = job.deliver()
+        run = job.write_model()
         metrics = metrics_of(run, event.state.seconds, event.epoch)
         save_samples(run, IMAGES / f"{name}.png")
     return metrics
 
 
-def architecture(name: str) -> str:
-    part = ZOO[name].parts.get("architecture", "vae")
-    return part if isinstance(part, str) else part["name"]
-
-
 def metrics_of(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
-    items = run.split("test").take(range(ROWS))
-    data = Dataset(items, run.codec, {"test": run.encode_items(items)})
-    trained = TrainedModel(run.spec, run.model, data, seconds, 0, epochs)
+    data = run.split("test").head(ROWS)
+    dataset = Dataset(data, run.codec, {"test": run.encode_data(data)})
+    trained = TrainedModel(run.spec, run.model, dataset, seconds, epochs)
     # The density of a flow-matching prior takes an integral per sample: too slow for a hundred.
     is_slow = run.spec.prior.name == "flow-matching"
     metrics = trained.metrics(samples=0 if is_slow else SAMPLES)
-    if run.error is not None:
-        metrics["error"] = run.error.value
+    if (error := classification_error(run)) is not None:
+        metrics["error"] = error.value
     context = EvalContext(run, digit_features())
-    samples, real = (context.by(x) for x in (context.made, context.plain(context.test)))
-    return metrics | {"frechet": frechet(samples, real)}
+    return metrics | {"frechet": frechet(context.sample_features, context.test_features)}
 
 
 def save_samples(run: Run, path: Path) -> None:
     """Save sixteen samples in one row, without rescaling; one class after the other, if any."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.hstack(run.sample(COLUMNS, seed=1).shown)).save(path)
+    Image.fromarray(np.hstack(list(run.sample(COLUMNS, seed=1).images))).save(path)
 
 
 def page() -> None:
     """Write the page from all saved results, with an image of samples for each group."""
     results = load("zoo")
     lines = ["# The model zoo on MNIST", "", description(__doc__), ""]
-    for title, models in GROUPS.items():
+    for group in GROUPS.values():
+        models = [name for name, entry in ZOO.items() if entry.group == group]
         rows = {name: results[name] for name in models if name in results}
         if not rows:
             continue
-        image = f"zoo/{title.lower().replace(' ', '-')}.png"
+        image = f"zoo/{group.lower().replace(' ', '-')}.png"
         strips = [_load_strip(IMAGES / f"{name}.png") for name in rows]
         grid(np.concatenate(strips), RESULTS / image, columns=COLUMNS, row_titles=list(rows))
-        lines += [f"## {title}", "", *metrics_table(rows), "", f"![Samples]({image})", ""]
+        lines += [f"## {group}", "", *metrics_table(rows), "", f"![Samples]({image})", ""]
     write_page("zoo", lines)
 
 
@@ -129,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -174,7 +174,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
     assert code == 0, err
     assert "20 rows of 3 numbers." in json.loads(out)["sentences"]
     code, _, err = varied("train", "rows.npy", "--lines", "3", "--dry-run")
-    assert (code, err) == (2, "varied: --lines is not an option of array data: leave it out.\n")
+    assert (code, err) == (2, "varied: --lines is not an option of array data: omit it.\n")
     assert "did you mean --lines?" in varied("train", tmp_path, "--linse", "3")[2]
 
 
@@ -207,7 +207,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --minutes -1", "--minutes -1.0 must be above 0"),
         ("train photos --steps 0", "greater than or equal to 1"),
         ("train photos --latent 0 --steps 3", "--latent 0 must be at least 1"),
-        ("train photos --latent x", "--latent x is not an integer or a list of integers"),
+        ("train photos --latent x", "--latent x must be an integer or a list of integers"),
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --image-size big", "--image-size big is not a size"),
@@ -237,7 +237,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("classify a", "train one with --architecture m2"),
         ("augment c", "--per-class 500"),
         ("fit-prior a", "Give a PRIOR to fit"),
-        ("impute rows --mask 1,2,3,4", "A mask is for images"),
+        ("impute rows --mask 1,2,3,4", "Only images can be masked"),
         ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "(4,)"),
         ("evaluate a wide.npy", "Images must be uint8"),
@@ -378,7 +378,7 @@ def test_compare_ranks_comparable_runs(varied, tmp_path):
     [
         ("a b", None, "has no ELBO"),
         ("a rows", None, "trained on different data"),
-        ("a c", None, "compare conditional runs with conditional ones"),
+        ("a c", None, "compare conditional runs only with conditional ones"),
         ("a b d", ["a", "d"], "b has no ELBO"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tests of fitting a prior to codes, to a model and to a run."""
+"""Tests of fitting a prior to codes, for a model and for a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(n=60):
 
 
 def two_clusters(n=400, scale=0.1):
-    """Return codes in two clusters, as `encode_for_prior` does: means and zero deviations."""
+    """Return codes in two clusters in the format of `encode_for_prior`, with zero deviations."""
     mean = torch.where(torch.rand(n, 1) < 0.5, -2.0, 2.0) + scale * torch.randn(n, 2)
     return Batch(torch.stack([mean, torch.zeros_like(mean)], 1))
 

@@ -171,7 +171,7 @@ def test_runs_that_cannot_generate_a_class_are_refused(unconditional, folder):
     with pytest.raises(VariedError, match="has no classes"):
         numeric.augment(5)
     m1 = train_quickly((x, ["a", "b"] * 40), "m1", out=folder / "m1", steps=5)
-    with pytest.raises(VariedError, match="M1 classifies but cannot generate"):
+    with pytest.raises(VariedError, match="M1 can classify examples but cannot generate"):
         m1.augment(5)
 
 

@@ -155,7 +155,7 @@ def test_runs_without_density_or_columns_are_refused(tmp_path):
     run = train_quickly(x, "autoencoder", steps=5, out=tmp_path / "run")
     with pytest.raises(VariedError, match="no density"):
         run.detect(x)
-    with pytest.raises(VariedError, match="Cells are imputed in tables"):
+    with pytest.raises(VariedError, match="Only the cells of tables can be imputed"):
         run.impute(x)
 
 

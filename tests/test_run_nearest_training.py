@@ -40,7 +40,7 @@ def test_new_rows_are_no_copies_and_have_the_exact_nearest_neighbor(arrays, tmp_
 def test_copies_are_detected(arrays):
     copies = arrays.split("train").x[30:230] + 1e-4
     nearest = arrays.nearest_training(dataclasses.replace(arrays.sample(200), array=copies))
-    assert "Samples copy training rows" in nearest.warning
+    assert "Some samples are copies of training rows" in nearest.warning
     assert nearest.index.tolist() == list(range(30, 230))
     assert nearest.distance.max() < 0.01
 

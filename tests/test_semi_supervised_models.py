@@ -520,10 +520,10 @@ def changed(spec, **settings):
         ({**M2_SPEC, "objective": "m1m2"}, "use architecture='m1m2' with joint=False"),
         ({**JOINT_SPEC, "objective": "m1m2"}, "or objective='m2'"),
         ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),
-        ({**M2_SPEC, "objective": "beta-tc-vae"}, "needs independent dimensions of the posterior"),
+        ({**M2_SPEC, "objective": "beta-tc-vae"}, "a posterior with independent dimensions"),
         ({**M2_SPEC, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='m2'"),
         ({**M1M2_SPEC, "objective": "elbo"}, "would leave a part of architecture='m1m2' untrained"),
-        ({**M1_SPEC, "objective": "elbo"}, "use objective='m1m2', or with joint=True"),
+        ({**M1_SPEC, "objective": "elbo"}, "use objective='m1m2', or objective='m2' with"),
     ],
 )
 def test_invalid_combinations_raise(spec, message):

@@ -110,7 +110,7 @@ def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
     ("model", "n_labels", "message"),
     [
         ("vae", 9, "hides labels, and this model does not use any"),
-        ("m2", 1, "less than the 2 classes"),
+        ("m2", 1, r"at least the number of classes \(2\)"),
     ],
 )
 def test_wrong_numbers_of_labels_are_refused(data, model, n_labels, message, tmp_path):

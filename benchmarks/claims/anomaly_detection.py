@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
@@ -10,17 +11,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from benchmarks.claims.base import PLAN, Budget, Claim, Image, MeanStd, Outcome, Table, verdict
-from benchmarks.claims.latent_space import digit_classes, to_uint8
-from benchmarks.training import ELBO, load_dataset
-from varied.composition import compose
-from varied.data import iter_batches
-from varied.data.batches import Batches
+from benchmarks.claims.latent_space import to_uint8
+from benchmarks.training import Dataset, load_dataset, train_model
+from varied.data import Batch, iter_batches
 from varied.evaluate import forward_pass
 from varied.models import LatentModel
 from varied.plots import side_by_side
 from varied.seeding import seeded
-from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.spec import Plan
 
 SCORES = ("reconstruction loss", "-ELBO", "-ELBO minus complexity")
 
@@ -35,8 +33,10 @@ def anomaly_detection(budget: Budget) -> Outcome:
     anomalies seem more normal than the rest.
     """
     n = budget.rows(10_000)
-    x, y = load_dataset("mnist").model_input("test", n), digit_classes("test", n)
-    rows, auroc = [], {name: [] for name in SCORES}
+    digits = load_dataset("mnist")
+    x, y = digits.model_input("test", n), digits.labels("test", n)
+    rows: list[tuple[str, ...]] = []
+    auroc: dict[str, list[float]] = {name: [] for name in SCORES}
     for digit in range(10):
         scores = anomaly_scores(train_without(digit, budget), x)
         for name in SCORES:
@@ -64,44 +64,43 @@ def anomaly_detection(budget: Budget) -> Outcome:
 
 def train_without(digit: int, budget: Budget) -> LatentModel:
     """Return a VAE trained without one class."""
-    data, rows = load_dataset("mnist"), digit_classes("train", 60_000) != digit
-    plan = Plan(**(PLAN | {"epochs": budget.epochs(8)}))
-    spec = Spec.of(latent=16, objective=ELBO, plan=plan)
-    model, objective = compose(spec, data.codec.shape, data.codec.domain)
-    x = data.splits["train"].x[torch.from_numpy(rows)]
-    batches = Batches(x, None, size=plan.batch_size, seed=0)
-    for _ in train(Step(model, objective, data.codec.load), batches, plan):
-        pass
-    return model
+    digits = load_dataset("mnist")
+    rows = torch.from_numpy(digits.labels("train", 60_000) != digit)
+    others = Dataset(digits.data, digits.codec, {"train": Batch(digits.splits["train"].x[rows])})
+    plan = Plan(**PLAN | {"epochs": budget.epochs(8)})
+    return train_model(others, plan, {"latent": 16}).model
 
 
 def anomaly_scores(model: LatentModel, x: Tensor) -> dict[str, np.ndarray]:
     result = forward_pass(model, lambda rows: rows, iter_batches(x, size=500))
-    assert result.rate is not None
-    nelbo = (result.distortion + result.rate).numpy()
-    values = (result.distortion.numpy(), nelbo, nelbo - complexity(x))
+    assert result.kl is not None
+    nelbo = (result.reconstruction + result.kl).numpy()
+    values = (result.reconstruction.numpy(), nelbo, nelbo - complexity(x))
     return dict(zip(SCORES, values, strict=True))
 
 
 def complexity(x: Tensor) -> np.ndarray:
     """Return the size in nats of each binary image after compression with deflate."""
     bits = [8 * len(zlib.compress(np.packbits(row.bool().numpy()).tobytes(), 9)) for row in x]
-    return np.log(2) * np.array(bits, dtype=np.float64)
+    return math.log(2) * np.array(bits, dtype=np.float64)
 
 
-def _other_anomalies(normal: Tensor, budget: Budget) -> tuple[list[tuple[str, ...]], list]:
+def _other_anomalies(
+    normal: Tensor, budget: Budget
+) -> tuple[list[tuple[str, ...]], list[tuple[str, np.ndarray]]]:
     model, n = train_without(1, budget), min(1000, len(normal))
     with seeded(0, "anomalies"):
         noise = torch.bernoulli(torch.full_like(normal[:n], float(normal.mean())))
-    is_one = torch.from_numpy(digit_classes("test", 10_000) == 1)
+    digits = load_dataset("mnist")
+    is_one = torch.from_numpy(digits.labels("test", 10_000) == 1)
     anomalies = {
-        "ones": load_dataset("mnist").model_input("test", 10_000)[is_one],
+        "ones": digits.model_input("test", 10_000)[is_one],
         "blank images": torch.zeros_like(normal[:n]),
         "noise": noise,
         "upside down": normal[:n].flip(-2),
         "inverted": 1 - normal[:n],
     }
-    normal_scores, rows = anomaly_scores(model, normal), []
+    normal_scores, rows = anomaly_scores(model, normal), list[tuple[str, ...]]()
     for kind, x in anomalies.items():
         scores = anomaly_scores(model, x)
         labels = np.r_[np.zeros(len(normal)), np.ones(len(x))]

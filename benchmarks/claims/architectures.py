@@ -16,7 +16,6 @@ from benchmarks.claims.base import (
     over_seeds,
     verdict,
 )
-from benchmarks.claims.kl_weight import reconstruct
 from benchmarks.claims.latent_space import gray_digits, to_uint8
 from benchmarks.training import ELBO, TrainedModel, frechet_distance, load_dataset
 from varied.evaluate import sharpness
@@ -115,7 +114,7 @@ def architectures(budget: Budget) -> Outcome:
         samples = [model.samples(n) for model in models]
         nelbo.append(negative_elbo(models, budget))
         sharp.append(
-            MeanStd.of(sharpness(reconstruct(model, 1000)).value / reference for model in models)
+            MeanStd.of(sharpness(model.reconstruct(1000)).value / reference for model in models)
         )
         sample_sharpness = MeanStd.of(sharpness(x).value / reference for x in samples)
         distance = MeanStd.of(frechet_distance(x, real) for x in samples)

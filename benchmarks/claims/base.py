@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ class MeanStd:
     def is_below(self, other: MeanStd) -> bool:
         """Return whether it is lower by more than two standard errors of the difference."""
         n, m = len(self.values), len(other.values)
-        error = (self.std**2 / n + other.std**2 / m) ** 0.5
+        error = math.sqrt(self.std**2 / n + other.std**2 / m)
         return other.mean - self.mean > 2 * error
 
 
@@ -127,7 +128,7 @@ def over_seeds(seeds: range) -> str:
 
 
 #: One thread, so that two claims can run on two cores.
-PLAN = {"threads": 1, "compile": "no", "batch_size": 256, "lr": 4e-3}
+PLAN: dict[str, Any] = {"threads": 1, "compile": "no", "batch_size": 256, "lr": 4e-3}
 
 
 def cached_model(
@@ -148,4 +149,4 @@ def cached_model(
 
 @cache
 def _cached_model(dataset: str, parts: str, plan: str) -> TrainedModel:
-    return train_model(load_dataset(dataset), Plan(**json.loads(plan)), **json.loads(parts))
+    return train_model(load_dataset(dataset), Plan(**json.loads(plan)), json.loads(parts))

@@ -38,7 +38,7 @@ def small_digits() -> Dataset:
         name: Batch(adaptive_avg_pool2d(rows.x.float(), SIZE).round().to(torch.uint8))
         for name, rows in data.splits.items()
     }
-    return Dataset(data.items, codec, splits)
+    return Dataset(data.data, codec, splits)
 
 
 class MaskedConvNet(nn.Module):
@@ -50,6 +50,8 @@ class MaskedConvNet(nn.Module):
         Conditional Image Generation with PixelCNN Decoders (van den Oord et al., 2016),
         https://arxiv.org/abs/1606.05328
     """
+
+    mask: Tensor
 
     def __init__(self, width: int = 32, radius: int = 6) -> None:
         super().__init__()
@@ -103,7 +105,7 @@ class AutoregressiveBernoulli(Likelihood):
 
 
 NAME = "autoregressive-bernoulli"
-BASE = {
+BASE: dict[str, Any] = {
     "latent": 16,
     "likelihood": NAME,
     "objective": {"name": "elbo"},
@@ -133,7 +135,7 @@ def collapse(budget: Budget) -> Outcome:
         evaluations = []
         for seed in seeds:
             plan = Plan(**PLAN | {"lr": 2e-3, "epochs": budget.epochs(8), "seed": seed})
-            trained = train_model(small_digits(), plan, **BASE | change)
+            trained = train_model(small_digits(), plan, BASE | change)
             evaluations.append(trained.evaluation(limit=budget.rows(5000)))
         kl[name] = MeanStd.of(e.kl.value for e in evaluations if e.kl)
         nelbo[name] = MeanStd.of(-e.elbo.value for e in evaluations if e.elbo)

@@ -6,7 +6,6 @@ import inspect
 import time
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmarks.claims import baselines
@@ -21,8 +20,7 @@ from benchmarks.claims.base import (
     verdict,
 )
 from benchmarks.claims.latent_space import gray_digits, to_uint8
-from benchmarks.training import ELBO, frechet_distance, load_dataset, train_model
-from varied import functional
+from benchmarks.training import frechet_distance, load_dataset, train_model
 from varied.evaluate import sharpness
 from varied.plots import side_by_side
 from varied.spec import Plan
@@ -41,17 +39,11 @@ class VAE:
         minutes = seconds / 60
         plan = Plan(threads=1, compile="no", batch_size=128, lr=self.lr, minutes=minutes, seed=seed)
         net = {"name": "conv", "width": 16}
-        self.trained = train_model(load_dataset("mnist"), plan, net=net, latent=16, objective=ELBO)
+        self.trained = train_model(load_dataset("mnist"), plan, {"net": net, "latent": 16})
 
     def sample(self, n: int, seed: int) -> Tensor:
         """Return images in [0, 1]: the means of p(x given z)."""
-        sizes = map(len, torch.arange(n).split(500))
-        return torch.cat(
-            [
-                functional.sample(self.trained.model, size, seed=seed + index)
-                for index, size in enumerate(sizes)
-            ]
-        )
+        return self.trained.samples(n, seed)
 
 
 #: The class, the default learning rate and the latent space of each model.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from benchmarks.claims.base import (
     Budget,
     Claim,
@@ -17,10 +15,8 @@ from benchmarks.claims.base import (
     over_seeds,
     verdict,
 )
-from benchmarks.claims.latent_space import encode, to_uint8
+from benchmarks.claims.latent_space import to_uint8
 from benchmarks.training import TrainedModel, load_dataset
-from varied import functional
-from varied.data import split
 from varied.evaluate import mig, sharpness
 from varied.plots import rate_distortion, side_by_side
 
@@ -61,7 +57,7 @@ def trade_off(budget: Budget) -> Outcome:
             metrics = results[dataset, beta] = measure(dataset, models, budget)
             points.append((f"{beta:g}", metrics["kl"].mean, metrics["reconstruction"].mean))
             rows.append((f"{beta:g}", *(f"{value:.3g}" for value in metrics.values())))
-            strips.append((f"beta {beta:g}", to_uint8(reconstruct(models[0], 12))))
+            strips.append((f"beta {beta:g}", to_uint8(models[0].reconstruct(12))))
         header = [f"beta, {title}", *(COLUMNS[key] for key in metrics)]
         tables.append(Table(header, rows, over_seeds(seeds)))
         curve, examples = f"kl-weight-{title}.png", f"kl-weight-{title}-reconstructions.png"
@@ -99,18 +95,13 @@ def measure(dataset: str, models: Sequence[TrainedModel], budget: Budget) -> dic
         "kl": MeanStd.of(e.kl.value for e in evaluations if e.kl),
         "reconstruction": MeanStd.of(e.reconstruction.value for e in evaluations),
         "nelbo": MeanStd.of(-e.elbo.value for e in evaluations if e.elbo),
-        "sharpness": MeanStd.of(sharpness(reconstruct(m, 1000)).value / real for m in models),
+        "sharpness": MeanStd.of(sharpness(m.reconstruct(1000)).value / real for m in models),
     }
     if dataset == "sprites":
-        items = load_dataset(dataset).items
-        factors = items.labels[split(items, seed=0).train[:10_000]]
-        codes = (encode(model, "train", 10_000) for model in models)
+        factors = load_dataset(dataset).labels("train", 10_000)
+        codes = (model.encode("train", 10_000) for model in models)
         metrics["mig"] = MeanStd.of(mig(z, factors).value for z in codes)
     return metrics
-
-
-def reconstruct(trained: TrainedModel, n: int) -> Tensor:
-    return functional.reconstruct(trained.model, trained.data.model_input("test", n))
 
 
 CLAIMS = (

@@ -25,8 +25,7 @@ from benchmarks.claims.base import (
 )
 from benchmarks.training import TrainedModel, digit_features, frechet_distance, load_dataset
 from varied import functional
-from varied.data import split
-from varied.evaluate.active_units import is_active
+from varied.evaluate import is_active
 from varied.functional.interpolate import linear
 from varied.plots import side_by_side
 
@@ -46,9 +45,7 @@ def gray_digits(name: str, n: int) -> Tensor:
 
 
 def digit_classes(name: str, n: int) -> np.ndarray:
-    items = load_dataset("mnist").items
-    labels: np.ndarray = items.labels[getattr(split(items, seed=0), name)[:n]]
-    return labels
+    return load_dataset("mnist").labels(name, n)
 
 
 def confident_fraction(images: Tensor, threshold: float = 0.95) -> float:
@@ -57,10 +54,6 @@ def confident_fraction(images: Tensor, threshold: float = 0.95) -> float:
     with torch.no_grad():
         p = torch.cat([net(batch).softmax(-1).amax(-1) for batch in images.split(500)])
     return float((p > threshold).float().mean())
-
-
-def encode(trained: TrainedModel, name: str, n: int) -> Tensor:
-    return functional.embed(trained.model, trained.data.codec.load, trained.data.batches(name, n)())
 
 
 def decode(trained: TrainedModel, z: Tensor) -> Tensor:
@@ -91,7 +84,7 @@ def sampling(budget: Budget) -> Outcome:
     def sample(name: str, seed: int, fitted: bool) -> Tensor:
         trained, z = default_model(name, seed, budget), standard_normal(n, seed)
         if fitted:
-            codes = encode(trained, "train", 10_000).double()
+            codes = trained.encode("train", 10_000).double()
             root = torch.linalg.cholesky(codes.T.cov() + 1e-6 * torch.eye(LATENT))
             z = (codes.mean(0) + z.double() @ root.T).float()
         return decode(trained, z)
@@ -112,11 +105,11 @@ def sampling(budget: Budget) -> Outcome:
     reference = f"{frechet_distance(train, real):.1f}"
     rows.append(("training digits", reference, f"{100 * confident_fraction(train):.1f} %"))
     side_by_side(strips, budget.folder / "sampling.png")
-    vae, plain, fitted = distances
+    vae, plain, normal = distances
     return Outcome(
-        verdict(vae.is_below(plain), vae.is_below(fitted)),
+        verdict(vae.is_below(plain), vae.is_below(normal)),
         f"The Fréchet distance is {vae:.0f} for the VAE, {plain:.0f} for the autoencoder, and "
-        f"{fitted:.0f} with a normal distribution fitted to its codes.",
+        f"{normal:.0f} with a normal distribution fitted to its codes.",
         [Table(("codes", "Fréchet distance", "confident"), rows, over_seeds(seeds))],
         [Image("sampling.png", "Test digits, and samples of each method, one row each.")],
     )
@@ -134,7 +127,7 @@ def interpolation(budget: Budget) -> Outcome:
     x = gray_digits("test", 10_000)
     midpoints = {}
     for name in MODELS:
-        codes = {seed: encode(default_model(name, seed, budget), "test", 10_000) for seed in seeds}
+        codes = {seed: default_model(name, seed, budget).encode("test", 10_000) for seed in seeds}
         midpoints[name] = [
             decode(default_model(name, seed, budget), (z[a] + z[b]) / 2)
             for seed, z in codes.items()
@@ -180,7 +173,7 @@ def _plot_paths(budget: Budget, a: Tensor, b: Tensor, x: Tensor, steps: int = 11
     for pair in range(2):
         for name in MODELS:
             trained = default_model(name, 0, budget)
-            z = encode(trained, "test", 10_000)
+            z = trained.encode("test", 10_000)
             path = linear(z[a[pair]][None], z[b[pair]][None], t)[0]
             strips.append((name, to_uint8(decode(trained, path), steps)))
         weight = t[:, None, None, None]
@@ -207,9 +200,9 @@ def without_kl(budget: Budget) -> Outcome:
         error = MeanStd.of(model.evaluation(limit=n).reconstruction.value for model in models)
         rows.append((f"{beta:g}", f"{stds[beta]:.4f}", f"{error:.1f}", f"{distances[beta]:.0f}"))
     auto = default_model("autoencoder", 0, budget)
-    error = auto.evaluation(limit=n).reconstruction.value
+    auto_error = auto.evaluation(limit=n).reconstruction.value
     distance = frechet_distance(decode(auto, standard_normal(n, 0)), real)
-    rows.append(("autoencoder", "0", f"{error:.1f}", f"{distance:.0f}"))
+    rows.append(("autoencoder", "0", f"{auto_error:.1f}", f"{distance:.0f}"))
     header = ("beta", "relative posterior std", "reconstruction, nats", "Fréchet distance")
     return Outcome(
         verdict(stds[0.0].mean < 0.05 * stds[1.0].mean, distances[1.0].is_below(distances[0.0])),
@@ -225,10 +218,10 @@ def relative_posterior_std(trained: TrainedModel, n: int) -> float:
 
     Only active units count, since the posterior of an inactive unit is the prior.
     """
-    batches = trained.data.batches("test", n)()
-    codes = functional.encode(trained.model, trained.data.codec.load, batches)
+    batches = trained.dataset.batches("test", n)
+    codes = functional.encode(trained.model, trained.dataset.codec.load, batches)
     active = is_active(codes.mean)
-    return float((codes.spread / codes.mean.std(0))[:, active].median())
+    return float((codes.std / codes.mean.std(0))[:, active].median())
 
 
 def clusters(budget: Budget) -> Outcome:
@@ -245,7 +238,7 @@ def clusters(budget: Budget) -> Outcome:
     codes = {}
     for seed in seeds:
         vae = default_model("VAE", seed, budget)
-        codes[seed] = (encode(vae, "train", 50_000).numpy(), encode(vae, "test", n).numpy())
+        codes[seed] = (vae.encode("train", 50_000).numpy(), vae.encode("test", n).numpy())
 
     def clustering(z: np.ndarray, seed: int) -> float:
         labels = KMeans(10, n_init=3, random_state=seed).fit_predict(z[:10_000])

@@ -23,15 +23,20 @@ from benchmarks.claims.base import (
     over_seeds,
     verdict,
 )
-from benchmarks.claims.latent_space import digit_classes, encode
-from benchmarks.training import ELBO, TrainedModel, load_dataset
+from benchmarks.claims.latent_space import digit_classes
+from benchmarks.training import (
+    ELBO,
+    TrainedModel,
+    load_dataset,
+    start_training,
+    train_model,
+)
 from varied import distributions as d
-from varied.composition import compose
-from varied.data.batches import Batches
 from varied.heads import Head
+from varied.models import LatentModel
 from varied.posteriors import POSTERIORS
-from varied.spec import Plan, Spec
-from varied.training_loop import Step, train
+from varied.prior_fitting import require_vae
+from varied.spec import Plan
 
 
 class UnboundedGaussian(Head):
@@ -72,7 +77,7 @@ def parametrization(budget: Budget) -> Outcome:
     finite one. Then inputs in [0, 1] and in [0, 255], with the same VAE for 4 epochs. Then latent
     dimensions from 2 to 256, for 16 epochs.
     """
-    POSTERIORS.setdefault(NAME, UnboundedGaussian)  # type: ignore[arg-type]
+    POSTERIORS.setdefault(NAME, UnboundedGaussian)
     variances, lost = _compare_parameters(budget)
     inputs, unit, raw = _compare_inputs(budget)
     dimensions, nelbo = _compare_dimensions(budget)
@@ -114,14 +119,11 @@ def _compare_parameters(budget: Budget) -> tuple[Table, dict[str, int]]:
 
 def _train(posterior: Any, lr: float, seed: int, steps: int) -> tuple[float, int]:
     """Return the mean loss of the last steps, and the number of steps with a non-finite loss."""
-    data = load_dataset("mnist")
-    plan = Plan(**(PLAN | {"steps": steps, "lr": lr, "seed": seed}))
-    spec = Spec.of(latent=16, posterior=posterior, objective="elbo", plan=plan)
-    model, objective = compose(spec, data.codec.shape, data.codec.domain)
-    batches = Batches(data.splits["train"].x, None, size=plan.batch_size, seed=seed)
-    losses = []
+    plan = Plan(**PLAN | {"steps": steps, "lr": lr, "seed": seed})
+    parts = {"latent": 16, "posterior": posterior, "objective": "elbo"}
+    _, _, events = start_training(load_dataset("mnist"), plan, parts)
+    losses: list[float] = []
     try:
-        events = train(Step(model, objective, data.codec.load), batches, plan)
         losses.extend(float(event.parts["loss"]) for event in events)
     except Exception as error:  # the training gave up, or a distribution refused its parameters
         print("ended early:", error, flush=True)
@@ -153,14 +155,12 @@ class ScaledInput(nn.Module):
 
 
 def _train_scaled(factor: float, seed: int, budget: Budget) -> float:
-    data = load_dataset("mnist")
-    plan = Plan(**(PLAN | {"epochs": budget.epochs(4), "seed": seed}))
-    spec = Spec.of(latent=16, objective=ELBO, plan=plan)
-    model, objective = compose(spec, data.codec.shape, data.codec.domain)
-    model.encoder.net = ScaledInput(model.encoder.net, factor)
-    batches = Batches(data.splits["train"].x, None, size=plan.batch_size, seed=seed)
-    *_, last = train(Step(model, objective, data.codec.load), batches, plan)
-    trained = TrainedModel(spec, model, data, 0.0, last.state.step, last.epoch)
+    def scale_input(model: LatentModel) -> None:
+        encoder = require_vae(model).encoder
+        encoder.net = ScaledInput(encoder.net, factor)
+
+    plan = Plan(**PLAN | {"epochs": budget.epochs(4), "seed": seed})
+    trained = train_model(load_dataset("mnist"), plan, {"latent": 16}, prepare=scale_input)
     return negative_elbo([trained], budget).mean
 
 
@@ -179,8 +179,8 @@ def _compare_dimensions(budget: Budget) -> tuple[Table, dict[int, MeanStd]]:
 
 def _probe_error(model: TrainedModel) -> float:
     probe = LogisticRegression(max_iter=2000)
-    probe.fit(encode(model, "train", 5000).numpy(), digit_classes("train", 5000))
-    predicted = probe.predict(encode(model, "test", 5000).numpy())
+    probe.fit(model.encode("train", 5000).numpy(), digit_classes("train", 5000))
+    predicted = probe.predict(model.encode("test", 5000).numpy())
     return 100 * float((predicted != digit_classes("test", 5000)).mean())
 
 

@@ -31,7 +31,8 @@ def python_of(peer: str, *packages: str, share_packages: bool = False) -> Path:
             site_packages = next(folder.glob("lib/python*/site-packages"))
             path = str(Path(torch.__file__).parents[1])
             (site_packages / "shared.pth").write_text(path + "\n", "utf-8")
-        pins = [] if share_packages else ["-c", ROOT / "constraints.txt"]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *pins, *packages], check=True)
+        pins = [] if share_packages else ["-c", str(ROOT / "constraints.txt")]
+        install: list[str | Path] = [python, "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, *pins, *packages], check=True)
         done.touch()
     return python

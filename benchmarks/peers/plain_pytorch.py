@@ -53,7 +53,8 @@ def train_steps(task: Task, model: VAE, x: Tensor) -> Iterator[int]:
     while True:
         for (batch,) in loader:
             optimizer.zero_grad()
-            loss = sum(losses(task, model, batch)) / len(batch)
+            reconstruction, kl = losses(task, model, batch)
+            loss = (reconstruction + kl) / len(batch)
             loss.backward()
             total += loss.item()
             optimizer.step()

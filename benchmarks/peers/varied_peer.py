@@ -23,14 +23,12 @@ Rules of the comparison:
 - **Quality.** After `epochs` epochs on all of `x`, seeded by `torch.manual_seed(seed)` or the
   plan: reconstruction and KL of `test` with one sample per image, averaged over images, in
   float32.
-
-
 """
 
 from __future__ import annotations
 
 # Before torch, as in a user's program.
-from varied import VAE, Part, Plan, Spec, Step, compose
+from varied import Part, Plan, Spec, Step, compose
 
 # isort: split
 from torch import Tensor
@@ -40,13 +38,14 @@ from benchmarks.peers.trial import Clock, main
 from varied.data import Batches, iter_batches
 from varied.data.codecs import ImageCodec
 from varied.evaluate import forward_pass
+from varied.models import LatentModel
 from varied.training_loop import train
 
 #: The plan of a run of ten minutes, which is compiled if that pays off.
 PLAN = Plan(lr=LEARNING_RATE, lr_schedule="none", lr_warmup=1, minutes=10)
 
 
-def build_step(task: Task, plan: Plan) -> tuple[VAE, Step]:
+def build_step(task: Task, plan: Plan) -> tuple[LatentModel, Step]:
     """Return the model of a task, and its training step."""
     conv = {"width": 32, "depth": len(task.channels), "dense_width": 0}
     spec = Spec(
@@ -83,8 +82,8 @@ class Varied:
         for _ in train(step, Batches(x, size=task.batch_size, seed=seed), plan):
             pass
         result = forward_pass(model, step.load, iter_batches(test, size=1000), seed=seed)
-        assert result.rate is not None
-        return float(result.distortion.mean()), float(result.rate.mean())
+        assert result.kl is not None
+        return float(result.reconstruction.mean()), float(result.kl.mean())
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def in_flags(text: str, options: Iterable[str]) -> str:
     if unknown and owners.get(unknown[1]):
         parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
         return f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or leave it out."
-    if text.startswith("Give one of minutes"):
+    if text.startswith("Only one of minutes"):
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)

@@ -1,4 +1,4 @@
-"""Priors that are fitted to the codes of a trained run."""
+"""Fitting a prior to the codes of a trained run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from varied.training_loop import StepEvent
 
 
 def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Iterator[StepEvent]]:
-    """Return the plan and the steps of fitting a prior; see `varied.Run.fit_prior`.
+    """Return the plan and the training steps for fitting a prior; see `varied.Run.fit_prior`.
 
     Raises:
-        VariedError: If there is no such prior or setting, or it does not suit the model.
+        VariedError: If the prior or a setting does not exist, or the model does not support it.
     """
     builder = find("prior", name)
     plan, own = prior_plan_from(run.spec, name, settings)
