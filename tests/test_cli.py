@@ -366,7 +366,7 @@ def test_compare_ranks_comparable_runs(varied, tmp_path):
     code, out, _ = varied("compare", "a", "d", "--out", tmp_path / "c")
     assert code == 0
     assert "-ELBO, best first:" in out
-    assert "row by row" in out
+    assert "in a paired comparison" in out
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")
     for title in ("Loss", "Reconstructions", "Samples", "Reconstruction against KL"):
         assert f"<h3>{title}</h3>" in page
