@@ -95,7 +95,7 @@ def page(trials: list[Trial]) -> str:
         "# Augmentation of few labeled digits",
         "",
         "Balanced accuracy of a small convolutional network on the 10,000 test digits, in percent:",
-        "mean and standard deviation over draws of the labels, and the gain over the labeled digits",
+        "mean and standard deviation over draws of the labels, and gain over the labeled digits",
         "alone, paired by draw, with its standard error.",
         "",
         *markdown_table(header, rows),

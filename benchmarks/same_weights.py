@@ -31,8 +31,8 @@ import varied
 warnings.simplefilter("ignore")
 data = varied.read("mnist")
 x, labels = data.x[:512], data.labels[:512]
+train = getattr(varied, "fit", None) or varied.train  # "fit" is the old name
 names = sys.argv[1:] or list(varied.ZOO)
-train = varied.fit if "fit" in varied.__all__ else varied.train
 size = "batch_size" if "batch_size" in varied.Plan.__dataclass_fields__ else "batch"
 for name in names:
     with tempfile.TemporaryDirectory() as folder:

@@ -14,12 +14,6 @@ settings.load_profile("deterministic")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Return a folder for runs that the tests of a module share."""
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
 def restored_registry():
     """Remove what a module registers after its tests."""
     tables = [registry.part_table(kind) for kind in registry.TABLES]

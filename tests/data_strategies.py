@@ -50,27 +50,27 @@ NAMES = st.text(max_size=6) | st.sampled_from([*LISTED_NAMES, "café", "名", "0
 
 
 def repeated(cells, n: int):
-    """Return lists of n cells that repeat a few."""
+    """Return lists of n cells with few distinct values."""
     sizes = st.sampled_from([1, 3, 3, 3])
     few = sizes.flatmap(lambda size: st.lists(cells, min_size=size, max_size=6))
     return few.map(lambda values: (values * n)[:n])
 
 
 def unique(n: int):
-    """Return lists of n different cells."""
+    """Return lists of n distinct cells."""
     functions = [str, float, lambda i: f"a long text about {i}", lambda i: -i, lambda i: i * 1e300]
     return st.sampled_from([list(map(function, range(n))) for function in functions])
 
 
 @st.composite
 def column_names(draw, names, count: int):
-    """Draw the names of columns, which seldom have duplicates."""
+    """Draw column names, which rarely contain duplicates."""
     has_duplicates = draw(st.sampled_from([*[False] * 12, True]))
     by = None if has_duplicates else repr
     return draw(st.lists(names, min_size=count, max_size=count, unique_by=by))
 
 
-# pandas frames
+# pandas DataFrames
 
 
 @st.composite
@@ -155,7 +155,7 @@ LIBRARY_ERRORS += (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 @st.composite
 def representable(draw, columns, otherwise=None):
-    """Draw a value, or `otherwise`, if the library cannot represent it."""
+    """Draw a value, or return `otherwise` if the library cannot represent it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -164,7 +164,7 @@ def representable(draw, columns, otherwise=None):
             return reject() if otherwise is None else otherwise
 
 
-# pyarrow and polars frames
+# pyarrow tables and polars DataFrames
 
 ARROW = [
     (pa.int8(), st.integers(-128, 127)),
@@ -273,7 +273,7 @@ TEXTS = [
 
 @st.composite
 def texts(draw):
-    """Draw the bytes of a file, mostly a valid one, and its name."""
+    """Draw the contents of a file, which is usually valid, and its name."""
     n, count = draw(ROWS), draw(st.integers(1, 4))
     columns = []
     for _ in range(count):
@@ -294,7 +294,7 @@ def texts(draw):
     text = draw(st.sampled_from(["", "", "", "", "# a comment\n", "\n\n"])) + file.getvalue()
     encodings = ["utf-8", "utf-8-sig", "utf-16", "cp1252"] * 4 + ["latin-1", "utf-32", "shift-jis"]
     contents = text.encode(draw(st.sampled_from(encodings)), errors="replace")
-    if draw(st.sampled_from([*[False] * 9, True])):  # a damaged file
+    if draw(st.sampled_from([*[False] * 9, True])):  # a corrupted file
         position = draw(st.integers(0, len(contents)))
         insertion = draw(st.sampled_from([b"\0", b'"', b"\xff", b"\n", b"\x1a"]))
         end = position + draw(st.integers(0, 3))

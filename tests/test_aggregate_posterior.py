@@ -51,11 +51,11 @@ def test_disjoint_posteriors_reach_the_maximum_with_a_warning():
     assert result.max_information == math.log(64)
     assert result.mutual_information_upper.value > 100
     (warning,) = result.warnings
-    assert "4.16 nats has reached its maximum, log 64 = 4.16" in warning
+    assert "4.16 nats is close to its maximum, log 64 = 4.16" in warning
 
 
 def test_clusters_have_the_information_of_the_cluster():
-    # 8 distant clusters of 25 rows: without its own row, 24 of 199 rows are near a sample.
+    # There are 8 distant clusters of 25 rows: without its own row, a sample is near 24 of 199 rows.
     centers = 100.0 * torch.arange(8).repeat(25)[:, None]
     result = aggregate_posterior(centers, torch.ones(200, 1))
     assert result.mutual_information.value == pytest.approx(math.log(8), abs=1e-12)
@@ -263,12 +263,12 @@ ZEROS, ONES = torch.zeros(5, 2), torch.ones(5, 2)
     [
         (torch.zeros(5), torch.ones(5), {}, r"means have shape \(5,\)"),
         (torch.zeros(1, 2), torch.ones(1, 2), {}, "N >= 2"),
-        (ZEROS, torch.ones(5, 3), {}, "give both the same shape"),
+        (ZEROS, torch.ones(5, 3), {}, "both must have the same shape"),
         (ZEROS, torch.zeros(5, 2), {}, "is not positive"),
         (ZEROS, -ONES, {}, "is not positive"),
         (ZEROS * math.nan, ONES, {}, "Row 0 of the means contains NaN"),
         (ZEROS, ONES / 0, {}, "standard deviations contains NaN or infinity"),
-        (ZEROS, ONES, {"n_samples": 6}, "n_samples=6 must be from 2"),
+        (ZEROS, ONES, {"n_samples": 6}, "n_samples=6 must be between 2"),
         (ZEROS, ONES, {"log_prior": lambda z: z.sum(1, keepdim=True)}, "one for each row"),
         (ZEROS, ONES, {"log_prior": lambda z: z[:, 0] * -math.inf}, "not finite"),
     ],

@@ -43,7 +43,7 @@ def first_linear(net):
 
 
 class LinearGaussian:
-    """x = W z + b + Gaussian noise: all quantities have closed forms, here in float64."""
+    """x = W z + b + Gaussian noise: all quantities have closed forms, computed in float64."""
 
     def __init__(self, latent=3, scale=0.5, **axes):
         likelihood = {"name": "gaussian", "scale": scale}
@@ -68,7 +68,7 @@ class LinearGaussian:
             return MultivariateNormal(self.b, self.covariance).sample((n,)).float()
 
     def rate_and_distortion(self, x, beta):
-        """Those of the Gaussian p(z) p(x | z)^beta, with shape (N) each."""
+        """Return the rate and distortion of p(z) p(x | z)^beta, each with shape (N)."""
         eye = torch.eye(self.w.shape[1]).double()
         precision = eye + beta * self.w.T @ self.w / self.variance
         covariance = torch.linalg.inv(precision)
@@ -113,7 +113,7 @@ def test_more_temperatures_tighten_the_bound(start):
 
 
 def test_mean_weight_is_an_unbiased_estimate_of_the_likelihood():
-    """With one chain and few temperatures the bound is loose, but the mean weight is unbiased."""
+    """With one chain and few temperatures, the bound is loose, but the mean weight is unbiased."""
     exact = LinearGaussian(latent=2, scale=1.0)
     x = exact.sample(4).repeat(2500, 1)
     settings = {"chains": 1, "steps": 12, "leapfrog_steps": 3, "start": "prior"}
@@ -151,7 +151,7 @@ def integrate(model, x, beta):
 
 
 def nonlinear():
-    """A strongly nonlinear decoder of one latent variable, and samples."""
+    """Return a strongly nonlinear decoder of one latent variable, and samples."""
     model = build_model((16,), latent=1)
     with torch.no_grad():
         for layer in model.decoder.net.modules():
@@ -220,7 +220,8 @@ def test_backward_chains_reverse_the_forward_chains():
     """Let v be the log-weight of a path minus log p(x). Its densities differ by a factor of exp(v).
 
     The logistic function of v therefore has the same mean as that of -v of backward paths. It is
-    bounded, and sensitive to errors of the weights, the transitions and log p(x) in both directions.
+    bounded, and it is sensitive to errors in the weights, the transitions and log p(x) in both
+    directions.
     """
     exact, n = LinearGaussian(latent=2, scale=0.7), 5000
     with torch.no_grad(), seeded(0, "back"):
@@ -391,7 +392,7 @@ def test_chunk_size_does_not_change_the_result(monkeypatch):
     )
     result = ais(model, LOAD, [Batch(x)], **settings).lower_bound
     assert set(sizes) == {1, 2}
-    # Products of other sizes are rounded differently.
+    # Products of different sizes are rounded differently.
     torch.testing.assert_close(result, expected, atol=1e-3, rtol=0)
 
 
@@ -409,10 +410,10 @@ GUMBEL = {"posterior": "gumbel-softmax", "prior": "categorical", "latent": 8}
 @pytest.mark.parametrize(
     ("axes", "settings", "message"),
     [
-        (SPHERE, {}, "points on a sphere do not have"),
+        (SPHERE, {}, "classes and points on a sphere"),
         (GUMBEL, {}, "importance samples"),
         (CODES, {}, "importance samples"),
-        ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "Ladder has more"),
+        ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "Ladder has several"),
         (POINT, {}, "start='prior'"),
         ({}, {"start": "priro"}, "did you mean 'prior'"),
         ({}, {"chains": 0}, "chains=0"),
@@ -433,7 +434,7 @@ def test_rate_distortion_refuses_invalid_temperatures(betas):
 
 
 def test_bdmc_refuses_zero_examples():
-    with pytest.raises(VariedError, match="n=0 examples cannot be simulated"):
+    with pytest.raises(VariedError, match="n=0 must be at least 1"):
         bdmc(build_model(), n=0)
 
 
@@ -443,5 +444,5 @@ def test_prior_with_an_estimated_density_is_refused():
     settings = {"chains": 1, "steps": 1, "leapfrog_steps": 1}
     assert ais(model, LOAD, x, **settings).lower_bound.isfinite().all()  # before it is fitted
     model.prior.mark_fitted()
-    with pytest.raises(VariedError, match="only estimated"):
+    with pytest.raises(VariedError, match="only be estimated"):
         ais(model, LOAD, x, **settings)

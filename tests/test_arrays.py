@@ -48,14 +48,14 @@ def test_transparent_images_are_composed_over_white():
 def test_integers_up_to_255_are_images(dtype):
     data = read(GRAY.astype(dtype))
     np.testing.assert_array_equal(data.x, GRAY)
-    assert data.notes[1].startswith("The values are integers up to 255: they are stored as 8-bit")
+    assert data.notes[1].startswith("The values are integers up to 255 and are stored as 8-bit")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_multiples_of_1_255_are_images(dtype):
     data = read((COLOR / 255).astype(dtype))
     np.testing.assert_array_equal(data.x, COLOR)
-    assert data.notes[1].startswith("The values are k / 255: they are stored as 8-bit images.")
+    assert data.notes[1].startswith("The values are k / 255 and are stored as 8-bit images.")
 
 
 @pytest.mark.parametrize(
@@ -109,15 +109,15 @@ NESTED = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch
         (np.float64(3.0).reshape(()), "is a single number"),
         (np.array([[1], [1, 2]] * 6, dtype=object), "rows of different shapes, or Python objects"),
         ([[1], [1, 2]] * 6, "The rows have different shapes"),
-        (np.array(["a"] * 12), "has the type <U1: give numbers"),
-        (np.zeros((12, 2), complex), "has the type complex128: give numbers"),
+        (np.array(["a"] * 12), "has the dtype <U1, but must be numeric"),
+        (np.zeros((12, 2), complex), "has the dtype complex128, but must be numeric"),
         (MASKED, "has masked cells"),
         (torch.zeros(12, 2, dtype=torch.complex64), "The tensor is complex"),
-        (torch.empty(12, 2, device="meta"), "without values"),
+        (torch.empty(12, 2, device="meta"), "has no values"),
         (NESTED, "The tensor is nested"),
         (np.full((12, 2), 1e300), r"1e\+300 \(infinite in float32\) in row 0, column 0"),
-        (np.zeros((9, 2)), "There are 9 rows and at least 10"),
-        (np.zeros((1, 2)), "There is 1 row and at least 10"),
+        (np.zeros((9, 2)), "There are 9 rows, but at least 10"),
+        (np.zeros((1, 2)), "There is 1 row, but at least 10"),
     ],
 )
 def test_unsuitable_arrays_are_refused(x, message):
@@ -128,7 +128,7 @@ def test_unsuitable_arrays_are_refused(x, message):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({(7, 3): np.nan, (8, 1): np.nan}, r"NaN in row 7, column 3 \(and 1 more\): fill it"),
+        ({(7, 3): np.nan, (8, 1): np.nan}, r"NaN in row 7, column 3 \(and 1 more\); fill it"),
         ({(7, 3): np.nan, (2, 0): np.inf}, "infinity in row 2, column 0"),
     ],
 )

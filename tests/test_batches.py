@@ -74,7 +74,7 @@ def test_iter_batches_yields_all_rows_in_order():
 
 
 def partly_labeled(labeled=(3, 7, 20)):
-    """Return rows that contain their index, and a context of which few rows have a label."""
+    """Return rows that contain their index, and a context in which few rows have a label."""
     c = torch.zeros(N_ROWS, 2)
     c[list(labeled), 0] = 1
     return torch.arange(float(N_ROWS))[:, None], c
@@ -127,7 +127,7 @@ def test_batches_without_added_rows(c, fraction):
         (None, 0.25, "No row has a label"),
         (torch.zeros(N_ROWS, 2), 0.25, "No row has a label"),
         (partly_labeled()[1], 1.0, r"must be in \[0, 1\)"),
-        (partly_labeled()[1], 0.99, "leaves no row of a batch of 20"),
+        (partly_labeled()[1], 0.99, "leaves no room for other rows in a batch of 20"),
     ],
 )
 def test_invalid_fractions_of_labeled_rows_are_refused(c, fraction, message):
@@ -138,9 +138,9 @@ def test_invalid_fractions_of_labeled_rows_are_refused(c, fraction, message):
 @pytest.mark.parametrize(
     ("x", "c", "size", "message"),
     [
-        (torch.zeros(0, 2), None, 4, "is empty"),
-        (torch.zeros(5, 2), None, 0, "is empty"),
-        (torch.zeros(5, 2), torch.zeros(3, 1), 4, "`c` has 3 rows and `x` has 5"),
+        (torch.zeros(0, 2), None, 4, "must be at least 1"),
+        (torch.zeros(5, 2), None, 0, "must be at least 1"),
+        (torch.zeros(5, 2), torch.zeros(3, 1), 4, "`c` has 3 rows, but `x` has 5"),
     ],
 )
 def test_invalid_batches_are_refused(x, c, size, message):

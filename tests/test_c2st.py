@@ -76,10 +76,15 @@ def test_c2st_is_deterministic():
 @pytest.mark.parametrize(
     ("a", "b", "kind", "message"),
     [
-        (normal(50, 2), normal(50, 3), "linear", "first sample have 2 columns and .* second 3"),
-        (normal(5, 2), normal(50, 2), "linear", "5 rows of each sample are too few"),
-        (normal(50, 2), normal(50, 2), "forest", "choose from linear"),
-        (normal(50, 65), normal(50, 65), "quadratic", "65 units have too many products"),
+        (
+            normal(50, 2),
+            normal(50, 3),
+            "linear",
+            "first sample have 2 columns, but .* second have 3",
+        ),
+        (normal(5, 2), normal(50, 2), "linear", "5 rows per sample are too few"),
+        (normal(50, 2), normal(50, 2), "forest", "must be 'linear'"),
+        (normal(50, 65), normal(50, 65), "quadratic", "65 units have too many pairwise products"),
     ],
 )
 def test_c2st_refuses(a, b, kind, message):
@@ -107,7 +112,7 @@ def test_auroc_of_different_distributions():
     linear = c2st_auroc(x, y, learner=lambda seed: LogisticRegression())
     assert linear.value == pytest.approx(0.8556, abs=3 * linear.error)  # Phi(1.5 / sqrt 2)
     assert c2st_auroc(x, y + 20, learner=forest).value == 1
-    # Correlations of opposite sign: only the forest detects the difference.
+    # The correlations have opposite signs, which only the forest detects.
     a, b = x @ [[1, 0.9], [0, 0.4]], x[::-1] @ [[1, -0.9], [0, 0.4]]
     assert c2st_auroc(a, b, learner=lambda seed: LogisticRegression()).value < 0.58
     assert c2st_auroc(a, b, learner=forest).value > 0.75
@@ -147,8 +152,8 @@ X = mixture(0, n=30)
 @pytest.mark.parametrize(
     ("a", "b", "settings", "message"),
     [
-        (X, X[:, :3], {}, "real rows have 4 columns and the generated rows 3"),
-        (X, X, {}, "30 rows of each sample are too few for 5 folds"),
+        (X, X[:, :3], {}, "real rows have 4 columns, but the generated rows have 3"),
+        (X, X, {}, "30 rows per sample are too few for 5 folds"),
         (X, X, {"folds": 1}, "too few for 1 folds"),
         (X, X * np.inf, {}, "Row 0 of the generated rows"),
         (X, X, {"folds": 2, "learner": NoProbabilities}, "no `predict_proba`"),

@@ -14,7 +14,7 @@ from varied.evaluate.calibration import calibration, coverage
 
 
 def simulate(seed=0, n=600, classes=4, temperature=1.0):
-    """Return probabilities and sampled labels; a temperature other than 1 miscalibrates them."""
+    """Return probabilities and sampled labels, miscalibrated unless ``temperature`` is 1."""
     rng = np.random.default_rng(seed)
     logits = 2 * rng.normal(size=(n, classes))
     p, tempered = (
@@ -42,7 +42,7 @@ def test_scores_match_scikit_learn(seed, classes):
     assert result.accuracy.value == pytest.approx(accuracy, abs=1e-12)
     brier = classes * metrics.mean_squared_error(np.eye(classes)[labels], p)
     assert result.brier.value == pytest.approx(brier, abs=1e-12)
-    if classes == 2:  # the sum over both classes is twice the score of ones
+    if classes == 2:  # the sum over both classes is twice the score of class 1
         assert brier == pytest.approx(2 * metrics.brier_score_loss(labels, p[:, 1]))
 
 
@@ -57,7 +57,7 @@ def test_calibration_error_matches_scikit_learn(bins):
 
 
 # torchmetrics 1.9.0: multiclass_calibration_error(p, labels, num_classes=2, n_bins=2 * bins), with
-# bins of equal width from 0 to 1, in float32.
+# bins of equal width in [0, 1], in float32.
 @pytest.mark.parametrize(
     ("bins", "expected"), [(10, 0.05199998617172241), (20, 0.05325000360608101)]
 )
@@ -139,7 +139,7 @@ def test_order_of_rows_and_classes_does_not_matter():
     for name in ("ece", "brier", "log_loss"):
         expected = pytest.approx(getattr(result, name).value, abs=1e-12)
         assert getattr(of_rows, name).value == expected
-        if name != "ece":  # ties of the predicted class depend on the order
+        if name != "ece":  # how ties of the predicted class are broken depends on the order
             assert getattr(of_columns, name).value == expected
 
 

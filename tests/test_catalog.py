@@ -1,4 +1,4 @@
-"""Datasets by name: shipped, installed, downloaded or missing."""
+"""Named datasets: in the package, installed, downloaded or missing."""
 
 import dataclasses
 import gzip
@@ -60,7 +60,7 @@ def test_catalog_rows_describe_each_dataset():
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """Return a folder; no dataset is installed, and downloads fail."""
+    """Return an empty folder, after making all datasets unavailable and all downloads fail."""
     monkeypatch.delenv("VARIED_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -72,14 +72,14 @@ def offline(tmp_path, monkeypatch):
 
 
 def test_a_missing_dataset_is_refused_with_its_folder(offline):
-    with pytest.raises(VariedError, match=r"no network\): download it .* save it as .*cifar10"):
+    with pytest.raises(VariedError, match=r"no network\); download it .* save it as .*cifar10"):
         read("cifar10")
-    with pytest.raises(VariedError, match=r"Omniglot is not on this machine: make .*VARIED_DATA"):
+    with pytest.raises(VariedError, match=r"Omniglot is not on this machine; create .*VARIED_DATA"):
         read("omniglot")
     assert not [path for path in offline.rglob("*") if path.is_file()]
     assert CATALOG["cifar10"].find() is None
     assert CATALOG["cifar10"].location() == "downloaded when it is first used"
-    assert CATALOG["omniglot"].location().startswith("make omniglot28.npz")
+    assert CATALOG["omniglot"].location().startswith("create omniglot28.npz")
 
 
 def test_datasets_are_searched_in_the_data_folder_first(offline, monkeypatch):
@@ -93,7 +93,7 @@ def test_datasets_are_searched_in_the_data_folder_first(offline, monkeypatch):
 
 @pytest.fixture
 def cifar10(offline, monkeypatch):
-    """Return the folder of a CIFAR-10 of plain images."""
+    """Return the folder of a CIFAR-10 dataset with uniform images."""
     monkeypatch.setenv("VARIED_DATA", str(offline))
     folder = offline / "cifar10"
     (folder / "cifar-10-batches-bin").mkdir(parents=True)
@@ -123,12 +123,12 @@ def test_cifar10_is_read_from_its_archive(cifar10, monkeypatch):
         for name in catalog._CIFAR_FILES:
             file.add(cifar10 / name, name)
             (cifar10 / name).unlink()
-    with pytest.raises(VariedError, match="its SHA-256 is not the expected one"):
+    with pytest.raises(VariedError, match="since its SHA-256 is not the expected one"):
         read("cifar10")
     monkeypatch.setattr(catalog, "verify", lambda *_: None)
     assert read("cifar10", labels=np.zeros(60_000)).x.shape == (60_000, 32, 32, 3)
     archive.write_bytes(b"not an archive")
-    with pytest.raises(VariedError, match=r"cifar-10-binary\.tar\.gz is damaged"):
+    with pytest.raises(VariedError, match=r"cifar-10-binary\.tar\.gz is corrupted"):
         read("cifar10")
 
 
@@ -187,13 +187,13 @@ def test_a_download_is_verified(tmp_path, serve, unpacked):
     serve(b"")  # the file exists, so it is not downloaded again
     assert download.download(remote, tmp_path).read_bytes() == served
     path.write_bytes(b"changed")
-    with pytest.raises(VariedError, match="is damaged, or another file"):
+    with pytest.raises(VariedError, match="is corrupted or a different file"):
         verify(path, remote)
 
 
 @pytest.mark.parametrize(
     ("contents", "message"),
-    [(b"other", "SHA-256 .* is not the expected one"), (b"x" * 2000, "larger than expected")],
+    [(b"other", "its SHA-256 is not the expected one"), (b"x" * 2000, "larger than expected")],
 )
 def test_a_failed_download_leaves_no_file(tmp_path, serve, monkeypatch, contents, message):
     monkeypatch.setattr(download, "_MAX_BYTES", 1000)

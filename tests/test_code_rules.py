@@ -1,7 +1,7 @@
-"""Rules for the source code, checked with `ast`: layers, forbidden calls, sizes, names and words.
+"""Rules for the source code, checked with `ast`: layers, forbidden calls, sizes and names.
 
-Each rule is a function from source code to a list of violations. It is checked on the package, and
-on small examples that violate it.
+Each rule is a function that maps source code to a list of violations. The package is checked with
+each rule, and each rule is tested on small examples that violate it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "varied"
 
-# Lowest first. A module imports only from lower layers and from its own package.
+# The layers, lowest first. A module imports only from lower layers and from its own package.
 LAYERS = (
     {"errors"},
     {"registry"},
@@ -70,13 +70,13 @@ FORBIDDEN_CALLS = {
     "exec": "it runs text as code",
     "hasattr": "give the base class a default, or use a Protocol",
 }
-#: Words that end in "ed" and are verbs or nouns.
+#: Words that end in "ed" but are not past participles.
 NOT_PARTICIPLES = {"embed", "seed", "speed", "feed", "need", "seeded"}
 
 
 @cache
 def files() -> dict[str, str]:
-    """Return the source of each file of the package by its path."""
+    """Return the source code of the package's files by path."""
     return {p.relative_to(ROOT).as_posix(): p.read_text("utf-8") for p in PACKAGE.rglob("*.py")}
 
 
@@ -86,7 +86,7 @@ def violations(rule):
 
 
 def module_name(path: str) -> str:
-    """Return the name of a module: ``varied/nets/conv.py`` is ``varied.nets.conv``."""
+    """Return the module name of a file: ``varied.nets.conv`` for ``varied/nets/conv.py``."""
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
@@ -108,7 +108,7 @@ def absolute_module(node: ast.ImportFrom, path: str) -> str:
 
 
 def imported_packages(source: str) -> set[str]:
-    """Return the top-level packages that a source imports."""
+    """Return the top-level packages that source code imports."""
     names = (f"{module}.{name}" for module, name in imports(source))
     return {name.partition(".")[0] for name in names if not is_without_connection(name)}
 
@@ -144,7 +144,7 @@ def upward_imports(source: str, path: str) -> list[str]:
 
 
 def part_of(module: str, name: str) -> str:
-    """Return the part of the package that an import refers to, empty for the package itself."""
+    """Return the subpackage or module that an import refers to, or "" for the package itself."""
     parts = [*module.split("."), *([name] if name else [])][1:]
     nested = ".".join(parts[:2])
     return nested if nested in LAYER_OF else (parts[0] if parts else "")
@@ -185,7 +185,7 @@ def test_downward_imports_are_allowed(source: str, path: str) -> None:
 
 
 def import_cycle(sources: dict[str, str]) -> list[str]:
-    """Return the modules of an import cycle, empty if there is none."""
+    """Return the modules of an import cycle, or an empty list."""
     paths = {module_name(path): path for path in sources}
     graph = {
         module: {target(*i, paths) for i in imports(sources[path], path)} & paths.keys() - {module}
@@ -209,7 +209,7 @@ def test_there_is_no_import_cycle() -> None:
 
 
 def at_runtime(sources: dict[str, str]) -> dict[str, str]:
-    """Return sources without imports for type checkers and in functions, which may be cyclic."""
+    """Remove imports for type checkers and inside functions, which may be cyclic."""
     return {path: ast.unparse(RuntimeImports().visit(ast.parse(s))) for path, s in sources.items()}
 
 
@@ -233,7 +233,7 @@ def test_an_import_cycle_is_detected() -> None:
 
 
 def forbidden(source: str, path: str = "varied/x.py") -> list[str]:
-    """Return pickles, code from text, network connections, printing and `hasattr`."""
+    """Return the uses of pickle, `eval`, `exec`, network connections, `print` and `hasattr`."""
     texts = [f"{path}: `{name}` pickles." for name in PICKLE_MODULES & imported_packages(source)]
     if path not in MAY_USE_NETWORK:
         modules = NETWORK_MODULES & imported_packages(source)
@@ -258,7 +258,7 @@ def forbidden_call(call: ast.Call, aliases: dict[str, str], path: str) -> str:
 
 
 def qualified_name(node: ast.expr, aliases: dict[str, str]) -> str:
-    """Return the full name of a function: with ``import torch as t``, ``t.load`` is ``torch.load``."""
+    """Return the full name of a function, such as ``torch.load`` for ``t.load``."""
     if isinstance(node, ast.Name):
         return aliases.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -321,7 +321,7 @@ def test_other_code_is_allowed(source: str, path: str) -> None:
 
 
 def kind_checks(source: str, path: str = "varied/x.py") -> list[str]:
-    """Return code outside of the codecs that depends on the kind of data."""
+    """Return the code outside the codecs that depends on the kind of data."""
     if path.startswith("varied/data/codecs/"):
         return []
     texts = []
@@ -370,7 +370,7 @@ def vague_file_names(source: str, path: str) -> list[str]:
 
 
 def participles(source: str, path: str) -> list[str]:
-    """Return modules and functions that are named by a past participle."""
+    """Return the modules and functions whose name is a past participle."""
     functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)]
     names = [Path(path).stem, *(f.name for f in functions if not f.decorator_list)]
     return [f"{path}: `{name}`: use a verb or a noun." for name in names if is_participle(name)]
@@ -388,7 +388,7 @@ def is_participle(name: str) -> bool:
 
 
 def exports_of_modules(source: str, path: str) -> list[str]:
-    """Return modules with `__all__`; only packages list their names."""
+    """Return the modules that define `__all__`, which only packages should do."""
     is_package = path.endswith("__init__.py")
     return [] if is_package or "\n__all__" not in source else [f"{path}: remove `__all__`."]
 
@@ -414,7 +414,7 @@ def test_long_files_and_bad_names_are_detected() -> None:
 
 
 def unpinned(pyproject: str, constraints: str) -> set[str]:
-    """Return the dependencies of the package, its tests and its linters without a constraint."""
+    """Return the dependencies of the package, tests and linters that have no constraint."""
     table = tomllib.loads(pyproject)
     groups = table.get("dependency-groups", {})
     required = [*table["project"]["dependencies"], *(x for group in groups.values() for x in group)]

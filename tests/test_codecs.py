@@ -164,10 +164,10 @@ def test_images_and_arrays_in_the_unit_interval_are_converted():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((2, 9, 9), np.uint8), r"9x9 in gray .* read them with image_size=\(8, 12\)"),
+        (np.zeros((2, 9, 9), np.uint8), r"9x9 in gray, .* read them with image_size=\(8, 12\)"),
         (np.zeros((2, 9, 9, 3), np.uint8), "9x9 in gray"),
-        (np.zeros((2, 8, 12)), "must be uint8 .* not float64"),
-        (np.zeros((2, 8), np.uint8), r"not uint8 of shape \(2, 8\)"),
+        (np.zeros((2, 8, 12)), "must be uint8 .* got float64"),
+        (np.zeros((2, 8), np.uint8), r"got uint8 of shape \(2, 8\)"),
     ],
 )
 def test_unsuitable_images_are_refused(x, message):
@@ -180,7 +180,7 @@ def test_images_read_as_arrays_are_encoded_by_a_codec_of_images(x):
     data = read(x, **GRAY_CODEC.reading_options)
     assert data.kind == "array"
     np.testing.assert_array_equal(GRAY_CODEC.encode(data)[:, 0], np.round(data.x[:, 0] * 255))
-    with pytest.raises(VariedError, match="array data has no option 'image_size'"):
+    with pytest.raises(VariedError, match="image_size= is not an option of array data"):
         read(x, image_size=9)
 
 
@@ -230,11 +230,15 @@ def test_constant_features_are_centered_and_noted(columns, listed):
 @pytest.mark.parametrize(
     ("name", "x", "message"),
     [
-        ("binary", [[0, 1, 0, 1], [0, 0.5, 0, 1]], "Row 1 has the value 0.5, neither 0 nor 1"),
+        (
+            "binary",
+            [[0, 1, 0, 1], [0, 0.5, 0, 1]],
+            "Row 1 has the value 0.5, which is neither 0 nor 1",
+        ),
         ("unit-interval", UNIT.transpose(0, 3, 1, 2) + 1, r"Row 0 .* outside \[0, 1\], but"),
-        ("real", [[1, 2, 3, 4], [1, np.nan, 3, 4]], "Row 1 has NaN or infinity"),
-        ("real", np.zeros((2, 3)), r"shape \(3,\) and the run was trained on .* \(4,\)"),
-        ("real", ["a"], "Arrays must be numbers .* not <U1"),
+        ("real", [[1, 2, 3, 4], [1, np.nan, 3, 4]], "Row 1 contains NaN or infinity"),
+        ("real", np.zeros((2, 3)), r"shape \(3,\), but the run was trained on .* \(4,\)"),
+        ("real", ["a"], "Arrays must be numeric .* got <U1"),
     ],
 )
 def test_unsuitable_arrays_are_refused(name, x, message):
@@ -297,14 +301,13 @@ def test_images_are_saved_to_a_folder(tmp_path, codec, x, names, expected):
 @pytest.mark.parametrize(("codec", "x"), [(GRAY_CODEC, GRAY), (REAL_CODEC, REAL)])
 def test_examples_are_saved_as_npy(tmp_path, codec, x):
     np.testing.assert_array_equal(np.load(codec.save(x, tmp_path / "a.npy")), x)
-    with pytest.raises(VariedError, match=rf"'a.txt': save {codec.noun} as .npy or .png"):
+    with pytest.raises(VariedError, match=rf"'a.txt' .*; save {codec.noun} as .npy or .png"):
         codec.save(x, tmp_path / "a.txt")
 
 
 def test_arrays_are_saved_as_csv(tmp_path):
     path = REAL_CODEC.save(REAL.reshape(4, 5, 4), tmp_path / "a.csv")
-    assert path.read_text().count("\n") == 4
-    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL.reshape(4, 20))
+    np.testing.assert_array_equal(np.loadtxt(path, delimiter=",", dtype="f4"), REAL)
 
 
 @pytest.mark.parametrize(("x", "ending"), [(GRAY, ""), (COLOR, ""), (GRAY, ".npz"), (REAL, ".npz")])
@@ -320,11 +323,11 @@ def test_labeled_examples_are_read_again(tmp_path, x, ending):
 
 def test_labeled_examples_that_cannot_be_saved_are_refused(tmp_path):
     data = read((GRAY, ["a/b", "a_b"] * 10))
-    with pytest.raises(VariedError, match="same name as folders"):
+    with pytest.raises(VariedError, match="same folder name"):
         GRAY_CODEC.save_labeled(data, tmp_path / "labeled")
-    with pytest.raises(VariedError, match="exists already"):
+    with pytest.raises(VariedError, match="already exists"):
         GRAY_CODEC.save_labeled(data.replace(classes=("a", "b")), tmp_path)
-    with pytest.raises(VariedError, match=r"'a.csv': save labeled arrays as \.npz"):
+    with pytest.raises(VariedError, match=r"'a.csv' .*; save labeled arrays as \.npz"):
         REAL_CODEC.save_labeled(data, tmp_path / "a.csv")
 
 
@@ -349,9 +352,9 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
     assert codec.describe_unseen(data) == []
     assert codec.attributes(data) == {}
     assert codec.decodes_labels is False
-    with pytest.raises(VariedError, match=f"of {codec.noun} has no frame"):
+    with pytest.raises(VariedError, match=f"{codec.noun.capitalize()} cannot be converted"):
         codec.to_frame(data.x)
-    with pytest.raises(VariedError, match=f"this run is of {codec.noun}.*--mask"):
+    with pytest.raises(VariedError, match=f"this run was trained on {codec.noun}.*--mask"):
         codec.imputer()
     scores = pd.DataFrame({"score": [0.5, 1.5]})
     path = codec.write_table(scores, tmp_path / "scores.csv")
@@ -360,9 +363,11 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
 
 def test_masks_are_for_images():
     assert GRAY_CODEC.parse_mask("0,0,12,4").sum() == 48
-    with pytest.raises(VariedError, match="A mask is for images, and this run is of arrays"):
+    with pytest.raises(
+        VariedError, match="Only images can be masked, but this run was trained on arrays"
+    ):
         REAL_CODEC.parse_mask("0,0,12,4")
-    with pytest.raises(VariedError, match="cannot be read as arrays: give a folder or an array"):
+    with pytest.raises(VariedError, match="cannot be read as arrays; use a folder or an array"):
         ArrayCodec.read_file(type("Path", (), {"name": "a.arr"}))
 
 
@@ -374,14 +379,17 @@ def test_masks_are_for_images():
     [
         ({"codec": "images"}, "did you mean 'image'"),
         ({}, "There is no kind of data ''"),
-        ({"codec": "image", "shap": [1, 8, 8]}, "no option 'shap': did you mean 'shape'"),
-        ({"codec": "image"}, "is damaged"),
-        ({"codec": "image", "shape": [2, 8, 8]}, "is damaged"),
-        ({"codec": "image", "shape": None}, "is damaged"),
-        ({"codec": "image", "shape": "abc"}, "is damaged"),
-        ({"codec": "image", "shape": [1, 8, -8]}, "is damaged"),
+        (
+            {"codec": "image", "shap": [1, 8, 8]},
+            "shap= is not an option of the image codec: did you mean 'shape'",
+        ),
+        ({"codec": "image"}, "is corrupted"),
+        ({"codec": "image", "shape": [2, 8, 8]}, "is corrupted"),
+        ({"codec": "image", "shape": None}, "is corrupted"),
+        ({"codec": "image", "shape": "abc"}, "is corrupted"),
+        ({"codec": "image", "shape": [1, 8, -8]}, "is corrupted"),
         ({"codec": "image", "shape": [1, 8, 8], "binarize": "fixt"}, "did you mean 'fixed'"),
-        ({"codec": "array", "shape": [4], "domain": "real"}, "is damaged"),
+        ({"codec": "array", "shape": [4], "domain": "real"}, "is corrupted"),
         ({"codec": "array", "shape": [4], "domain": "reel"}, "did you mean 'real'"),
     ],
 )
@@ -391,7 +399,9 @@ def test_damaged_codecs_are_refused(values, message):
 
 
 def test_unknown_options_are_refused_with_the_nearest():
-    with pytest.raises(VariedError, match="has no option 'binarise': did you mean 'binarize'"):
+    with pytest.raises(
+        VariedError, match="binarise= is not an option of the image codec: did you mean 'binarize'"
+    ):
         fit_codec(read(GRAY), binarise="none")
-    with pytest.raises(VariedError, match="There is no binarize 'dyn'"):
+    with pytest.raises(VariedError, match="There is no binarization method 'dyn'"):
         fit_codec(read(GRAY), binarize="dyn")

@@ -113,11 +113,11 @@ def test_an_unknown_class_of_a_column_is_refused_or_missing():
         (NAMES, "tow", "There is no class 'tow': did you mean 'two'"),
         (NAMES, 9, "There is no class '9'"),
         (MANY, "knid 097", "did you mean 'kind 097'"),
-        (NAMES, np.array([0, 3]), "from 0 to 2"),
+        (NAMES, np.array([0, 3]), "between 0 and 2"),
         (NAMES, np.array([[0, 1]]), "one class index for each row"),
         (NUMBERS, "old", r"numbers of shape \(N, 1\), not 'old'"),
         (PAIRS, [[1, 2, 3]], r"numbers of shape \(N, 2\), not of shape \(1, 3\)"),
-        (NUMBERS, float("inf"), "has an infinite number"),
+        (NUMBERS, float("inf"), "contains an infinite number"),
         (NAMES, {"zero": 1}.keys, "There is no class"),
     ],
 )
@@ -131,7 +131,7 @@ def test_invalid_contexts_are_refused(codec, values, message):
     [
         (np.array([-1, -1]), ("a", "b"), "No row has a label"),
         (np.array([np.nan, np.nan]), (), "No row has a label"),
-        (np.array([[1, np.nan], [2, np.nan]]), (), "A column of labels has no number"),
+        (np.array([[1, np.nan], [2, np.nan]]), (), "A column of the labels contains no numbers"),
     ],
 )
 def test_labels_without_a_value_are_refused(labels, classes, message):

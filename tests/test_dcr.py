@@ -11,7 +11,7 @@ from varied.evaluate.dcr import distance_to_closest_record
 
 
 def gower(x, y, ranges):
-    """Return Gower's distance of two rows, cell by cell."""
+    """Return Gower's distance between two rows, computed cell by cell."""
     total = 0.0
     for a, b, width in zip(x, y, ranges, strict=True):
         if pd.isna(a) or pd.isna(b):
@@ -71,7 +71,7 @@ def test_exact_copies_are_found():
     expected = stats.fisher_exact([[50, 350], [0, 400]], "greater").pvalue
     assert result.copies_p == pytest.approx(expected)
     assert result.is_close
-    assert "exact copies 12.5 %, for held-out rows 0.0 %" in str(result)
+    assert "exact copies 12.5 % (held-out rows: 0.0 %)" in str(result)
 
 
 def test_near_duplicates_are_found():
@@ -100,4 +100,4 @@ def test_subsampled_rows():
     is_copy = copies.distance == 0
     assert 0 < is_copy.sum() < 50
     assert (copies.index[is_copy] == copies.rows[is_copy]).all()
-    assert copies.copies.value == 1  # searched among all rows
+    assert copies.copies.value == 1  # all rows are searched

@@ -17,7 +17,7 @@ METRICS = (auroc, average_precision, fpr_at)
 
 
 def simulate(seed, n=400, anomalies=60, shift=1.0, step=0.0):
-    """Return scores and labels in random order; scores are rounded to a step, so that they tie."""
+    """Return scores and labels in random order; with a ``step``, scores are rounded and tied."""
     rng = np.random.default_rng(seed)
     truth = rng.permutation(n) < anomalies
     scores = rng.normal(size=n) + shift * truth
@@ -157,8 +157,8 @@ NAN = np.array([0.0, 1, np.nan, 3, np.inf])
         (np.arange(4.0), [0, 1, 2, 1], "1 for anomalies and 0"),
         (np.arange(4.0), [[0, 1, 0, 1]], "1 for anomalies and 0"),
         (np.arange(4.0), [0.0, 1, np.nan, 1], "1 for anomalies and 0"),
-        (np.arange(4.0), [1, 1, 1, 1], "There are only anomalies"),
-        (np.arange(4.0), [0, 0, 0, 0], "There are only normal rows"),
+        (np.arange(4.0), [1, 1, 1, 1], "All rows are anomalies"),
+        (np.arange(4.0), [0, 0, 0, 0], "All rows are normal"),
     ],
 )
 def test_metrics_refuse(metric, scores, truth, message):
@@ -184,7 +184,7 @@ def test_threshold_has_its_confidence(n, max_fpr, confidence):
     settings = {"max_fpr": max_fpr, "confidence": confidence}
     fpr = np.array([1 - threshold(scores, **settings).value for scores in draws])
     result = threshold(draws[0], **settings)
-    # The exact confidence is at least the requested one, and that of a lower threshold is not.
+    # The exact confidence is at least the requested one, but lower for a lower threshold.
     above = round(result.expected_fpr * (n + 1)) - 1
     exact = binom.sf(above, n, max_fpr)
     assert exact >= confidence > binom.sf(above + 1, n, max_fpr)
@@ -217,7 +217,7 @@ def test_scores_above_the_threshold_are_anomalous():
     limit = threshold(torch.arange(1.0, 60.0))
     assert limit.value == 59
     assert limit.is_anomaly(torch.tensor([58.0, 59.0, 59.5])).tolist() == [False, False, True]
-    assert "at most 0.0495 with confidence 0.95, from 59 normal scores" in str(limit)
+    assert "at most 0.0495 with confidence 0.95, based on 59 normal scores" in str(limit)
     order = torch.randperm(59, generator=torch.Generator().manual_seed(0))
     assert threshold(torch.arange(1.0, 60.0)[order]) == limit
 
@@ -225,9 +225,13 @@ def test_scores_above_the_threshold_are_anomalous():
 @pytest.mark.parametrize(
     ("scores", "settings", "message"),
     [
-        (np.arange(58.0), {}, r"58 normal scores .*: give 59, or allow 0\.0504\."),
+        (
+            np.arange(58.0),
+            {},
+            r"58 normal scores .*; at least 59 are required, or use max_fpr=0\.0504\.",
+        ),
         (np.arange(20.0), {}, "20 normal scores cannot guarantee"),
-        (np.arange(1.0), {}, r"allow 0\.95\."),
+        (np.arange(1.0), {}, r"max_fpr=0\.95\."),
         (NAN, {}, "Row 2 of the scores is nan"),
         (np.arange(99.0), {"max_fpr": 0.0}, "must be between 0 and 1"),
         (np.arange(99.0), {"max_fpr": 1.0}, "must be between 0 and 1"),

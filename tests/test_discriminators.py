@@ -1,4 +1,4 @@
-"""Adversarial terms: separate gradients for model and discriminator, and the latent objectives."""
+"""Adversarial terms: separate gradients for model and discriminator, and latent objectives."""
 
 from __future__ import annotations
 
@@ -305,7 +305,7 @@ def test_prior_in_the_logit_has_a_gradient_before_the_discriminator_is_trained()
 
 
 @pytest.mark.parametrize("prior_in_logit", [False, True])
-def test_r1_penalty_is_that_of_the_whole_logit(prior_in_logit):
+def test_r1_penalty_is_that_of_the_entire_logit(prior_in_logit):
     term = latent_discriminator(2, prior_in_logit=prior_in_logit, r1_weight=0.5)
     last = term.discriminator[-2]
     nn.init.zeros_(last.weight)

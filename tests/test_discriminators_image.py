@@ -1,4 +1,4 @@
-"""Discriminators of images: what they see, their weights, and their schedule."""
+"""Image discriminators: their inputs, their adaptive weights and their schedule."""
 
 from __future__ import annotations
 
@@ -309,7 +309,7 @@ def test_worse_reconstructions_throttle_the_gradient():
 
 @pytest.mark.parametrize("name", ["vae-gan", "patchgan"])
 def test_tables_raise(name):
-    with pytest.raises(VariedError, match="needs images"):
+    with pytest.raises(VariedError, match="requires images"):
         compose(Spec.parse(objective=name), (5,))
 
 

@@ -1,4 +1,4 @@
-"""Disentanglement scores of codes whose score is known."""
+"""Disentanglement scores for codes with known scores."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_perfect_codes_have_the_maximum(name, codes):
     ],
 )
 def test_random_codes_have_chance_level(name, chance):
-    # On training rows, trees would know half of the rows.
+    # On training rows, trees would predict half of the rows correctly.
     v = uniform(4000, 4, 4, 4)
     tolerance = 0.04 if name == "dci" else 0.08
     assert score(name, normal(4000, 5, seed=1), v) == pytest.approx(chance, abs=tolerance)
@@ -118,7 +118,11 @@ def test_rotated_codes_have_low_scores_of_single_units():
         (np.zeros((10, 10)), 0, 0),
         (np.vstack([np.eye(5), np.eye(5)]), 1, 1 - np.log(2) / np.log(10)),  # duplicated units
         (5.0 * np.eye(5)[:2], 1, 1),  # factors without a unit
-        (np.hstack([np.eye(5), np.eye(5)]), 1 - np.log(2) / np.log(10), 1),  # two for each unit
+        (
+            np.hstack([np.eye(5), np.eye(5)]),
+            1 - np.log(2) / np.log(10),
+            1,
+        ),  # two factors for each unit
         (np.ones((3, 4)), 0, 0),
         (np.array([[3.0, 0], [0.5, 0.5]]), 0.75, None),  # 3/4 of the weight is pure
     ],
@@ -154,7 +158,7 @@ def test_forests_find_the_importances():
         (np.hstack([np.eye(5), np.eye(5)]), 1 - 1 / 9),
         (np.zeros((4, 4)), 0),
         (np.array([[2.0, 1, 0], [0, 0, 3]]), 1 - 1 / 16),
-        # An uninformative unit is left out; disentanglement_lib has 2/3 here.
+        # An uninformative unit is excluded; the result of disentanglement_lib is 2/3.
         (np.array([[1.0, 0], [0, 1], [0, 0]]), 1),
     ],
 )
@@ -172,7 +176,7 @@ def test_sap_of_partly_predictable_factors():
     mixed = np.stack([a, a + b], axis=1)
     assert d.sap(mixed, v, method="correlation").value == pytest.approx(0.5)
     assert d.sap(v[:, :1], v, method="correlation").value == pytest.approx(0.5)
-    # One threshold separates four values into two pairs, and finds one value of each.
+    # One threshold separates four values into two pairs, and predicts one value of each correctly.
     assert d.sap(np.stack([a, a // 2], axis=1), v[:, :1]).value == pytest.approx(0.5)
     binary = d.sap(b[:, None] // 2, v[:, 1:] // 2, method="svm")
     assert binary.value == pytest.approx(0.5, abs=3 * binary.error)

@@ -1,4 +1,4 @@
-"""Disentanglement scores against published code; invariances, standard errors and refusals."""
+"""Disentanglement scores against published code; invariances, standard errors and messages."""
 
 import inspect
 from functools import partial
@@ -56,7 +56,7 @@ def test_scores_match_published_code():
     # _compute_sap(..., continuous_factors=False), standardized, rows 0 to 2399, the others
     result = d.sap(codes, v, method="svm")
     assert result.value == pytest.approx(SVM, abs=3 * result.error)
-    # _compute_dci(rows 0 to 2399, the others), by boosted trees
+    # _compute_dci(rows 0 to 2399, the others), with boosted trees
     result = d.dci(codes, v)
     assert result.disentanglement.value == pytest.approx(BOOSTED_DCI[0], abs=0.1)
     assert result.completeness.value == pytest.approx(BOOSTED_DCI[1], abs=0.1)
@@ -69,7 +69,7 @@ def test_scores_match_published_code():
 def test_voting_scores_match_published_code(metric, expected):
     # factor_vae.compute_factor_vae(data, rotated, RandomState(0), None, 64, 10000, 5000, 5000) and
     # beta_vae.compute_beta_vae_sklearn(data, rotated, RandomState(0), None, 64, 10000, 5000), with
-    # data of factors of 3, 5 and 8 values, the first two rotated by 45 degrees
+    # data of factors with 3, 5 and 8 values, the first two rotated by 45 degrees
     v = np.random.default_rng(0).integers(0, (3, 5, 8), (6000, 3))
     rotated = (v / np.array([3, 5, 8]) * 4) @ ROTATION
     result = metric(rotated, v, n_votes=3000)
@@ -139,7 +139,7 @@ def test_codes_of_other_rows_are_uninformative(name):
 def test_standard_errors_match_the_variation_over_data(name):
     options = {} if name == "dci" else {"resamples": 10}
     options |= {"n_votes": 300} if name == "factor_vae" else {}
-    # Near 1, resamples score lower than other data, since they have fewer distinct rows.
+    # Near 1, scores of resamples are lower, since they have fewer distinct rows.
     noise = 2.0 if name == "factor_vae" else 1.2
     results = [
         estimates(name, *simulate(600, 4, 5, seed=seed, noise=noise), seed=seed, **options)
@@ -180,7 +180,7 @@ def test_all_scores_equal_the_single_scores(monkeypatch):
     assert all(0 <= result.value <= 1 and result.error >= 0 for result in results.values())
 
 
-# Refusals
+# Errors
 
 BALANCED = np.stack([np.arange(20) % 4, np.arange(20) // 5], axis=1)
 RARE = np.eye(400, dtype=int)[:, [0, 1]]
@@ -204,27 +204,27 @@ def test_invalid_tables_are_refused(name, change, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda z, v: d.dci(z, v[:, :1]), "DCI needs two or more factors"),
-        (lambda z, v: d.factor_vae(z, v[:, :1]), "Voting needs two or more factors"),
-        (lambda z, v: d.beta_vae(z, v[:, :1]), "Voting needs two or more factors"),
-        (lambda z, v: d.modularity(z, v[:, :1]), "Modularity needs two or more factors"),
+        (lambda z, v: d.dci(z, v[:, :1]), "DCI requires at least two factors"),
+        (lambda z, v: d.factor_vae(z, v[:, :1]), "Voting requires at least two factors"),
+        (lambda z, v: d.beta_vae(z, v[:, :1]), "Voting requires at least two factors"),
+        (lambda z, v: d.modularity(z, v[:, :1]), "Modularity requires at least two factors"),
         (lambda z, v: d.modularity(z, v, bins=1), "bins=1 must be at least 2"),
-        (lambda z, v: d.factor_vae(z, v, batch_size=1), "batch_size=1 and n_votes=10000 are too"),
+        (lambda z, v: d.factor_vae(z, v, batch_size=1), "batch_size=1 must be at least 2"),
         (
             lambda z, v: d.beta_vae(z, v, n_votes=3),
-            "n_votes=3 are too small: give at least 2 and 4",
+            "n_votes=3 must be at least 4",
         ),
         (lambda z, v: d.sap(z, v, method="thresold"), "did you mean 'thresholds'"),
         (lambda z, v: d.sap(z[:4], [[0, 0], [1, 1]] * 2), "4 rows are too few"),
         (lambda z, v: d.sap(z, 0 * v, method="correlation"), "Factor 0 is constant"),
-        (lambda z, v: d.factor_vae(z[:20], BALANCED), "no value that 5 rows of each half share"),
+        (lambda z, v: d.factor_vae(z[:20], BALANCED), "occurs in at least 5 rows of each half"),
         (lambda z, v: d.explicitness(z, RARE), "Factor . hardly varies in 400 rows"),
         (
             lambda z, v: [d.sap(z, RARE[:, :1], method="svm", seed=i) for i in range(30)],
             "hardly varies",
         ),
-        (lambda z, v: d.disentanglement(z), "must be non-negative numbers"),
-        (lambda z, v: d.completeness(v[0]), "must be non-negative numbers"),
+        (lambda z, v: d.disentanglement(z), "must be finite, non-negative numbers"),
+        (lambda z, v: d.completeness(v[0]), "must be finite, non-negative numbers"),
     ],
 )
 def test_invalid_arguments_are_refused(call, message):

@@ -1,4 +1,4 @@
-"""Distributions are normalized; moments, samples and gradients agree with the density."""
+"""Distributions are normalized, and moments, samples and gradients agree with the density."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class Case:
         return self.build(*self.params)
 
     def expect(self, f):
-        """Return E f(x), by quadrature or by the sum over levels, for each parameter."""
+        """Return E f(x) for each parameter, computed by quadrature or as a sum over levels."""
         x, weight = self.grid
         shape = (-1, *[1] * len(self.distribution.batch_shape))
         x, weight = x.reshape(shape), weight.reshape(shape)
         return (self.distribution.log_prob(x).exp() * f(x) * weight).sum(0)
 
 
-#: From 1e-6 to 1 - 1e-6, and both sides of 1/2 and of the boundary between series and exact form.
+#: Values near 0, 1/2 and 1, and logits on both sides of the boundary of the series.
 PROBABILITIES = (1e-6, 1e-3, 0.3, 0.5 - 1e-4, 0.5, 0.5 + 1e-4, 0.9, 1 - 1e-6)
 NEAR_ZERO = (-0.1001, -0.0999, -1e-3, 0.0, 1e-9, 0.05, 0.0999, 0.1001)
 LOGITS = double(*map(logit, PROBABILITIES), *NEAR_ZERO, -60.0, 60.0)
@@ -215,7 +215,7 @@ EXTREME_CASES = {
 
 @pytest.mark.parametrize("build", EXTREME_CASES.values(), ids=EXTREME_CASES)
 @pytest.mark.parametrize("quantity", ["log_prob", "mean", "variance", "sample"])
-def test_extreme_parameters_give_finite_values_and_gradients(build, quantity):
+def test_extreme_parameters_result_in_finite_values_and_gradients(build, quantity):
     params = torch.tensor(EXTREME, requires_grad=True)
     distribution = build(params)
     sample = distribution.rsample if distribution.has_rsample else distribution.sample
@@ -300,7 +300,7 @@ def test_discretized_logistic_has_no_rsample():
         (Delta, "use posterior='gaussian'"),
         (
             lambda value: CodebookPoint(value, torch.zeros(1).long(), torch.zeros(())),
-            "objective='vq-vae' trains it",
+            "train with objective='vq-vae'",
         ),
     ],
 )

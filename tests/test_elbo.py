@@ -112,12 +112,12 @@ def test_point_posterior_has_no_elbo():
     assert (result.elbo, result.kl, result.log_likelihood, result.kl_by_unit) == (None,) * 4
     values = result.to_json()
     assert values["elbo"] is None and values["elbo_error"] is None
-    assert format_metric(values, "elbo") == "none: a point posterior has no density"
+    assert format_metric(values, "elbo") == "none: a deterministic posterior has no density"
     assert result.warnings == []
 
 
 def test_one_importance_sample_of_discrete_codes_suffices():
-    """All samples of a discrete code are the same, so the bound does not depend on their number."""
+    """All samples of a discrete code are equal, so the bound does not depend on their number."""
     model = build_model(
         posterior={"name": "vq", "codebook_size": 8},
         prior="transformer",

@@ -222,7 +222,8 @@ def test_score_samples_is_the_log_density(fitted, normal):
 
 
 def test_score_samples_depends_on_units_by_their_logarithm(normal):
-    rows, factors = normal[1][:100], np.array([2.0, 0.5, 8.0])  # powers of 2: the same bits
+    # The factors are powers of 2, so that results are bit-identical.
+    rows, factors = normal[1][:100], np.array([2.0, 0.5, 8.0])
     original, scaled = (VAETransformer(1, **FAST).fit(x) for x in (rows, rows * factors))
     scores = scaled.score_samples(rows * factors) + np.log(factors).sum()
     np.testing.assert_allclose(original.score_samples(rows), scores, atol=1e-6)
@@ -254,7 +255,9 @@ def test_inverse_transform_reconstructs(fitted, normal):
     assert codes.shape == (400, 2)
     error = (fitted.inverse_transform(codes) - rows) / rows.std(0)
     assert np.sqrt((error**2).mean()) < 0.6  # the column means would give 1
-    with pytest.raises(VariedError, match="2 dimensions, as transform returns them, got 1"):
+    with pytest.raises(
+        VariedError, match="2 dimensions, like those that `transform` returns, got 1"
+    ):
         fitted.inverse_transform(codes[:, :1])
 
 
@@ -292,7 +295,7 @@ def test_parts_can_be_classes_and_modules():
     options = FAST | {"encoder": nn.Linear(3, 4), "decoder": nn.Linear(2, 3), "latent": 2}
     vae = VAETransformer(**options, likelihood=Laplace)
     assert clone(vae).fit(rows).transform(rows).shape == (len(rows), 2)
-    with pytest.raises(ValueError, match="The encoder returns shape .* the posterior needs"):
+    with pytest.raises(ValueError, match=r"The encoder returns shape .* the posterior requires"):
         clone(vae).set_params(latent=3).fit(rows)
 
 
@@ -302,7 +305,7 @@ def test_other_parts():
     assert np.isfinite(VAETransformer(**FAST, **parts).fit(rows).score_samples(rows)).all()
     binary = VAETransformer(**FAST, likelihood="bernoulli").fit(rows > 0)
     assert set(np.unique(binary.sample(50))) == {0.0, 1.0}
-    assert binary.score(rows > 0) > -3.0  # three fair coins have -2.08
+    assert binary.score(rows > 0) > -3.0  # for three fair coins, it is -2.08
     with pytest.raises(VariedError, match="values between 0 and 1"):
         VAETransformer(**FAST, likelihood="bernoulli").fit(rows)
     rae = VAETransformer(**FAST, posterior="deterministic", objective="rae").fit(rows)
@@ -482,7 +485,7 @@ def test_imputer_refuses_invalid_parameters(parameters, message):
 
 
 def small_table(n=140, seed=0):
-    """Return nine continuous columns and one of three values, with three latent factors."""
+    """Return nine continuous columns and one with three values, from three latent factors."""
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, 3))
     x = np.tanh(z @ rng.normal(size=(3, 9))) + 0.4 * rng.normal(size=(n, 9))
@@ -598,7 +601,7 @@ def test_minus_one_marks_rows_without_labels_unless_it_is_a_class():
     assert classes(np.where(truth, "-1", "yes")) == ["-1", "yes"]
     with pytest.raises(ValueError, match="class"):
         classes(np.where(np.arange(40) < 20, 0, -1))
-    with pytest.raises(VariedError, match="leave out posterior"):
+    with pytest.raises(VariedError, match="omit posterior"):
         VAEClassifier(**FAST, posterior="deterministic").fit(x, truth)
 
 

@@ -1,4 +1,4 @@
-"""Feature extractors: networks of the user, standardized data, and fingerprints."""
+"""Feature extractors: user-provided networks, standardized data, and fingerprints."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from varied.errors import VariedError
 from varied.evaluate.feature_extractors import Extractor, extractor_from, fit_standardizer
 from varied.evaluate.feature_nets import FeatureNet
 
-# Networks of the user
+# User-provided networks
 
 
 class ConvNet(nn.Module):
@@ -39,7 +39,7 @@ def test_network_runs_in_batches_in_evaluation_mode_without_side_effects():
     features = extractor.features(x)
     assert net.inputs == [((n, 3, 8, 8), torch.float32, False) for n in (10, 10, 5)]
     assert [m.training for m in net.modules()] == modes == [True, True, True, True, False]
-    assert extractor.fingerprint == fingerprint  # the running means have not changed
+    assert extractor.fingerprint == fingerprint  # the running means are unchanged
     assert torch.allclose(features, net.eval()(x).detach(), atol=1e-6)
     assert not features.requires_grad
 
@@ -120,7 +120,7 @@ def test_standardized_columns():
     assert features.dtype == torch.float64
     assert torch.allclose(features.mean(0), torch.zeros(3).double(), atol=1e-9)
     assert torch.allclose(features.var(0, correction=0), torch.ones(3).double())
-    # Other rows are scaled by the training rows.
+    # Other rows are scaled with the mean and standard deviation of the training rows.
     assert np.allclose(extractor.features(y), (y - x.mean(0)) / x.std(0))
     assert extractor.features(torch.rand(5, 3, 1)).shape == (5, 3)
     assert extractor.name == "standardized data"
@@ -148,7 +148,7 @@ def test_standardized_refuses(x, message):
 
 
 def test_other_numbers_of_columns_are_refused():
-    with pytest.raises(VariedError, match="4 columns and the training rows had 3"):
+    with pytest.raises(VariedError, match="4 columns, but the training rows had 3"):
         fit_standardizer(np.zeros((5, 3))).features(np.zeros((5, 4)))
 
 

@@ -107,7 +107,7 @@ def test_zero_epochs():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (None, "The images have no labels"),
+        (None, "A classifier requires labels"),
         (np.zeros((30, 5), np.float32), "choose a factor"),
         (np.zeros(30, np.float32), "are not classes"),
         (np.zeros(29, int), "are not classes of 30"),
@@ -122,7 +122,7 @@ def test_invalid_labels_are_refused(labels, message):
 
 @pytest.mark.parametrize("shape", [(4, 3, 10, 12), (4, 10, 12), (4, 1, 12, 10), (0, 1, 10, 12)])
 def test_images_of_another_shape_are_refused(classifier, shape):
-    with pytest.raises(VariedError, match=r"training images had \(N, 1, 10, 12\)"):
+    with pytest.raises(VariedError, match=r"training images, \(N, 1, 10, 12\)"):
         classifier.features(torch.zeros(shape))
 
 

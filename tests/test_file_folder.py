@@ -1,4 +1,4 @@
-"""Folders and zip files: labels, splits, unreadable and hostile files."""
+"""Folders and zip files: labels, splits, and unreadable and malicious files."""
 
 import io
 import os
@@ -126,9 +126,9 @@ JPEG = encode(image(5, (64, 64)), "JPEG")
 @pytest.mark.parametrize(
     ("name", "contents", "reason"),
     [
-        ("truncated.jpg", JPEG[: len(JPEG) // 2], "is damaged"),
-        ("damaged.png", b"x" * 20, "damaged, or not an image"),
-        ("empty.gif", b"", "damaged, or not an image"),
+        ("truncated.jpg", JPEG[: len(JPEG) // 2], "is corrupted"),
+        ("damaged.png", b"x" * 20, "corrupted or not an image"),
+        ("empty.gif", b"", "corrupted or not an image"),
         ("text.png", b"<svg onload='alert(1)'/>", "not an image in a supported format"),
         ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image in a supported format"),
         ("large.png", png_of_size(12_000, 12_000), "pixels are too many"),
@@ -192,13 +192,13 @@ def test_large_files_are_problems(folder, monkeypatch):
     assert read(path, min_rows=1).problems == (problem,)
 
 
-# Refused folders
+# Rejected folders
 
 
 def test_a_folder_without_a_readable_file_is_refused(tmp_path):
     for i in range(12):
         (tmp_path / f"{i}.png").write_bytes(b"no")
-    message = rf"None of the 12 images in {tmp_path.name} can be read \(0.png: it is damaged"
+    message = rf"None of the 12 images in {tmp_path.name} can be read \(0.png: it is corrupted"
     with pytest.raises(VariedError, match=message):
         read(tmp_path)
 
@@ -206,9 +206,9 @@ def test_a_folder_without_a_readable_file_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], r"The (folder|zip file) x(\.zip)? is empty: give one with images"),
+        ([], r"The (folder|zip file) x(\.zip)? is empty; use one that contains images"),
         (["a.txt", "b.txt", "c"], r"no images \(found 2 .txt, 1 no extension\).*\.png, "),
-        (["a.csv"], r"no images \(found 1 .csv\).*name a table by its own path"),
+        (["a.csv"], r"no images \(found 1 .csv\).*to read a table, pass its own path"),
     ],
 )
 def test_folders_and_zip_files_without_images_are_refused(tmp_path, names, message):
@@ -229,7 +229,7 @@ def test_images_larger_than_memory_are_refused(folder, monkeypatch):
         read(folder)
 
 
-# Hostile zip files
+# Malicious zip files
 
 
 def write_zip(path, *entries):
@@ -298,7 +298,7 @@ def test_a_zip_file_with_too_much_is_refused(tmp_path, monkeypatch, limit):
 def test_a_truncated_zip_file_is_refused(tmp_path, end):
     path = write_zip(tmp_path / "a.zip")
     path.write_bytes(path.read_bytes()[:end])
-    with pytest.raises(VariedError, match=r"a\.zip is damaged, or not a zip file"):
+    with pytest.raises(VariedError, match=r"a\.zip is corrupted or not a zip file"):
         read(path)
 
 

@@ -17,7 +17,7 @@ def normal(*shape, seed=0):
 
 
 def sample(mean, covariance, n=60, seed=0):
-    """Rows with exactly this mean and unbiased covariance."""
+    """Return rows with exactly this mean and unbiased covariance."""
     x = normal(n, len(mean), seed=seed)
     x = np.linalg.qr(x - x.mean(0))[0] * np.sqrt(n - 1)
     return x @ np.linalg.cholesky(np.asarray(covariance, float)).T + mean
@@ -83,7 +83,11 @@ def test_small_variances_far_from_zero():
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (normal(9, 3), normal(9, 4), "first features have 3 columns and the second features 4"),
+        (
+            normal(9, 3),
+            normal(9, 4),
+            "first features have 3 columns, but the second features have 4",
+        ),
         (normal(1, 3), normal(9, 3), "N >= 2"),
         (normal(9), normal(9, 3), r"features have shape \(9,\)"),
         (normal(9, 3) * np.nan, normal(9, 3), "NaN or infinity"),
@@ -137,7 +141,7 @@ def test_blur_reduces_sharpness():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.zeros((2, 8, 8, 3)), "1 or 3 channels, not 8: put the channels before"),
+        (np.zeros((2, 8, 8, 3)), "1 or 3 channels, not 8; put the channels before"),
         (np.zeros((8, 8)), r"not \(8, 8\)"),
         (np.zeros((2, 2, 8)), "at least 3x3 pixels"),
         (np.zeros((0, 8, 8)), r"not \(0, 8, 8\)"),

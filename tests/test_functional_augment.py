@@ -1,4 +1,4 @@
-"""Classical augmentation, and the accuracy that additional training data gain."""
+"""Classical augmentation, and the gain in accuracy from additional training data."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_random_shift_rotates_rectangular_images_correctly(monkeypatch):
     monkeypatch.setattr(augment, "MAX_DEGREES", 90.0)
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape))
     x = torch.zeros(1, 1, 20, 10, dtype=torch.uint8)
-    x[0, 0, 6:14, 4:6] = 100  # 8 high and 2 wide
+    x[0, 0, 6:14, 4:6] = 100  # 8 pixels high and 2 pixels wide
     rotated = augment.random_shift(x)[0, 0]
     assert (rotated[9:11, 1:9] > 90).all()
     assert rotated.sum() == x.sum()

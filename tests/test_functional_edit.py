@@ -40,7 +40,7 @@ def linear_model(w: torch.Tensor) -> VAE:
 
 
 def correlated_attributes(n: int = 4000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return codes, an attribute in unit 0 and a correlated one in unit 1."""
+    """Return codes, an attribute in unit 0 and a correlated attribute in unit 1."""
     rng = np.random.default_rng(0)
     other = rng.random(n) < 0.5
     has = rng.random(n) < np.where(other, 0.9, 0.2)

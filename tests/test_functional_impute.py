@@ -30,7 +30,7 @@ def identity(x):
 
 
 def factor_model(log_variance_shift: float = 0.0) -> VAE:
-    """Return the model x = w z + noise with its exact posterior, or one of other variance."""
+    """Return the model x = w z + noise with its posterior, or one with a different variance."""
     posterior, precision = GaussianPosterior((1,)), W @ W / NOISE**2 + 1
     encoder, decoder = nn.Linear(D, 2), nn.Linear(1, D, bias=False)
     decoder.weight.data = W[:, None].clone()
@@ -117,7 +117,7 @@ def anomaly_scores(normal, x, method):
 
 def test_distance_is_that_to_the_nearest_other_example_and_residual():
     normal, x = torch.randn(150, D), torch.randn(20, D)
-    projection = torch.outer(W, W) / (W @ W + NOISE**2)  # to the reconstruction
+    projection = torch.outer(W, W) / (W @ W + NOISE**2)  # maps x to the reconstruction
     reference, features = (torch.cat([a, a - a @ projection], 1).double() for a in (normal, x))
     exact = torch.cdist(features, reference).min(1).values
     torch.testing.assert_close(anomaly_scores(normal, x, "distance").score, exact)
@@ -163,7 +163,7 @@ def test_anomaly_scorer_refuses_unknown_methods_and_too_few_rows(n, method, mess
 
 
 def draws_and_truth(std):
-    """Return draws of standard normal cells, by a model of another standard deviation."""
+    """Return draws for standard normal cells from a model with a different standard deviation."""
     rng = torch.Generator().manual_seed(0)
     center = torch.randn(4000, generator=rng, dtype=torch.float64) * 3
     truth = center + torch.randn(4000, generator=rng, dtype=torch.float64)

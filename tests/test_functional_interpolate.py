@@ -1,4 +1,4 @@
-"""Interpolation, and the density of codes."""
+"""Interpolation and the density of codes."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_paths_start_at_reconstructions(path, case):
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("density", "requires density="),
+        ("density", "requires a latent density"),
         ("dense", "There is no path 'dense': did you mean 'density'"),
     ],
 )
@@ -118,5 +118,5 @@ def test_latent_density_separates_held_out_codes_from_distant_ones():
     assert density.is_out_of_support(codes[4000:]).float().mean() <= 0.002
     assert density.is_out_of_support(torch.tensor([[6.0, 6.0], [0.0, 12.0], [60.0, 0.0]])).all()
     assert not density.is_out_of_support(torch.tensor([[0.0, 0.0], [12.0, 12.0]])).any()
-    with pytest.raises(VariedError, match="of 2,000 dimensions"):
+    with pytest.raises(VariedError, match="with 2,000 dimensions"):
         functional.fit_latent_density(torch.zeros(5, 2000), codes)

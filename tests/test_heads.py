@@ -1,4 +1,4 @@
-"""A head computes shapes, so that a subclass only defines the distribution."""
+"""Heads handle shapes, so that a subclass only has to define the distribution."""
 
 from __future__ import annotations
 

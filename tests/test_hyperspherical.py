@@ -160,7 +160,7 @@ def test_samples_have_unit_length_and_the_exact_mean(dim, kappa):
     q = vmf(dim, kappa)
     z = q.sample((20_000,))
     torch.testing.assert_close(z.norm(dim=-1), torch.ones(20_000).double())
-    # 1 - cos, computed from the chord: at 1e5 the cosine is 1 except for its last digits.
+    # Compute 1 - cos from the chord, since at 1e5 the cosine is 1 except for its last digits.
     versine = (z - q.mu).square().sum(-1) / 2
     error = versine.std() / math.sqrt(len(z))
     assert (versine.mean() - (1 - exact(kappa, dim)[0])).abs() < 4 * error

@@ -136,7 +136,7 @@ def test_the_first_frame_of_an_animation_is_read(folder):
     frames = [Image.new("RGB", (8, 8), color) for color in (RED, (0, 0, 255))]
     data = read(folder(frames[:1] * 10, "gif", save_all=True, append_images=frames[1:]))
     assert (data.x == RED).all()
-    assert "10 with several frames: only the first is read." in data.notes
+    assert "10 with several frames: only the first frame is read." in data.notes
 
 
 # Orientation
@@ -166,7 +166,7 @@ def test_damaged_exif_data_are_ignored(tmp_path):
     [
         ([(37, 51)] * 10, (51, 37), None),
         ([(1, 1)] * 10, (1, 1), None),
-        ([(300, 200)] * 10, (64, 96), "64x96, because they are large (`image_size` sets another)"),
+        ([(300, 200)] * 10, (64, 96), "64x96, because they are large (`image_size` overrides it)"),
         ([(100, 200), (200, 100), (90, 90)] * 4, (64, 64), "they come in 3 sizes and shapes"),
         ([(20 + i, 20 + i) for i in range(10)], (16, 16), "they come in 10 sizes ("),
     ],
@@ -188,7 +188,7 @@ def test_a_requested_size_is_used(folder, size, expected):
 
 @pytest.mark.parametrize("size", [0, -3, 10**6, (4,), (3.5, 4), 8.0, "64", True])
 def test_an_invalid_size_is_refused(folder, size):
-    with pytest.raises(VariedError, match="is not valid: give 64"):
+    with pytest.raises(VariedError, match="is not valid; use one number such as 64"):
         read(folder([image()]), image_size=size)
 
 
@@ -219,11 +219,11 @@ def test_a_mask_is_read_from_a_file_and_resized(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        ("1,2,3", "is not a mask: give left,top,width,height"),
+        ("1,2,3", "is not a mask; use left,top,width,height"),
         ("missing.png", "missing.png is not a mask"),
         (3, "3 is not a mask"),
         ("0,0,12,8", "covers 96 of 96 pixels"),
-        ("20,20,3,3", "covers 0 of 96 .* 12 pixels wide and 8 high"),
+        ("20,20,3,3", "covers 0 of 96 .* 12 pixels wide and 8 pixels high"),
     ],
 )
 def test_invalid_masks_are_refused(mask, message):

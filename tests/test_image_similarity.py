@@ -140,8 +140,8 @@ ZEROS = np.zeros((2, 8, 8))
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (ZEROS, np.zeros((3, 8, 8)), "give pairs"),
-        (ZEROS, np.zeros((2, 1, 8, 8)), "give pairs"),
+        (ZEROS, np.zeros((3, 8, 8)), "pass pairs"),
+        (ZEROS, np.zeros((2, 1, 8, 8)), "pass pairs"),
         (ZEROS[0], ZEROS[0], "put the channels before"),
         (ZEROS[:0], ZEROS[:0], r"not \(0, 8, 8\)"),
         (ZEROS, np.full((2, 8, 8), 255.0), r"floating point in \[0, 1\]"),

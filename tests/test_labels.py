@@ -97,8 +97,8 @@ def test_subsampled_labels_depend_on_the_seed_only():
 @pytest.mark.parametrize(
     ("labels", "n", "message"),
     [
-        (np.arange(10.0), 5, "these labels are numbers"),
-        (np.arange(10), 9, "n_labels=9 is less than the 10 classes"),
+        (np.arange(10.0), 5, "these labels are numeric"),
+        (np.arange(10), 9, r"n_labels=9 must be at least the number of classes \(10\)"),
     ],
 )
 def test_labels_that_cannot_be_subsampled_are_refused(labels, n, message):

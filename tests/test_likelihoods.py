@@ -1,6 +1,6 @@
-"""Properties of all likelihoods. To test a new one, add it to CASES.
+"""Properties of all likelihoods. To test a new likelihood, add it to CASES.
 
-The properties are functions of a case, so that they also apply to likelihoods outside the package.
+The properties are functions of a case, so that they can also be applied to external likelihoods.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ EVENTS = [(1, 5, 5), (3, 4, 6), (7,)]
 
 @dataclass(frozen=True)
 class Case:
-    """A likelihood with settings, and the number of levels of its data.
+    """A likelihood with its settings, and the number of levels of its data.
 
-    0 levels stand for the interval [0, 1], and -1 for the real numbers.
+    A number of levels of 0 stands for the interval [0, 1], and -1 for the real numbers.
     """
 
     build: Callable[..., Likelihood]
@@ -256,7 +256,7 @@ def test_learned_scale_starts_near_one_third():
     assert ((scale > 0.2) & (scale < 0.5)).all()
 
 
-# The minimum scale bounds the likelihood, which duplicate rows would otherwise make infinite.
+# The minimum scale bounds the likelihood, which would otherwise be infinite for duplicate rows.
 
 
 def max_log_density(build, min_scale):

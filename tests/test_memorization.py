@@ -1,4 +1,4 @@
-"""Tests for memorization: rates of false positives, planted copies and closed forms."""
+"""The memorization tests against false-positive rates, planted copies and closed forms."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_independent_samples_are_rarely_flagged():
 def test_planted_copies_are_found(copies):
     for seed in range(8):
         result = memorization(*simulate(seed, h=300, copies=copies), resamples=0)
-        assert result.is_copied and "copy training rows" in result.warning
+        assert result.is_copied and "are copies of training rows" in result.warning
         assert abs(result.near_duplicates.share.value - copies / 200) < 0.08
         assert result.near_duplicates.p_value < 1e-4
         assert torch.equal(result.index[:copies], torch.arange(copies))
@@ -122,13 +122,13 @@ def test_percentile_test_matches_its_definition():
     assert test.expected == 0.05
     assert test.share.value == (generated < test.threshold).mean()
     closer = round(test.share.value * 300)
-    # The probability that at least so many generated rows precede the tenth held-out one.
+    # The probability that at least this many generated rows precede the tenth held-out row.
     assert test.p_value == pytest.approx(nhypergeom(499, 300, 10).sf(closer - 1))
 
 
 @pytest.mark.parametrize(("closer", "expected"), [(0, 1), (1, 3 / 5), (2, 3 / 10), (3, 1 / 10)])
 def test_p_value_of_few_rows(closer, expected):
-    # The probability that s or more of 3 generated distances precede 2 held-out ones.
+    # The probability that s or more of 3 generated distances precede 2 held-out distances.
     generated = np.array([0.0] * closer + [2.0] * (3 - closer))
     test = percentile_test(generated, np.array([1.0, 3.0]), 1, 0, 0, "test")
     assert test.p_value == pytest.approx(expected)
@@ -140,7 +140,7 @@ def test_percentile_test_has_its_level():
         percentile_test(rng.random(300), rng.random(300), 1, 0, 0, "test").p_value < 0.05
         for _ in range(1000)
     ]
-    # A binomial test for a known percentile rejects in 9 % of the cases.
+    # A binomial test for a known percentile rejects in 9 % of cases.
     assert 0.01 < np.mean(rejected) < 0.06
 
 

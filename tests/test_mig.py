@@ -31,7 +31,7 @@ def test_factors_as_codes_have_a_gap_of_one():
 
 
 def test_gap_of_one_half():
-    # One unit has both bits of a factor of four values, another has one of them.
+    # One unit encodes both bits of a factor with four values, and another unit one of them.
     v = grid(4, 4, repeats=20)
     a, b = v.T
     codes = np.stack([a * 0.01, a // 2, b - 30.0, b % 2], axis=1)
@@ -40,7 +40,7 @@ def test_gap_of_one_half():
         result = mig(torch.tensor(codes[rows]), torch.tensor(v[rows]))
         assert result.value == pytest.approx(0.5)
         assert result.n == 320
-    assert mig(codes[order], v).value < 0.05  # codes of other rows
+    assert mig(codes[order], v).value < 0.05  # the codes of different rows
 
 
 def test_mutual_information_of_known_codes():
@@ -131,7 +131,7 @@ V = grid(4, 10)
         (np.full((40, 2), np.nan), V, {}, "of the codes contains NaN"),
         (normal(40, 2), V + np.inf, {}, "of the factors contains NaN or infinity"),
         (normal(40, 2), V * [1, 0], {}, "Factor 1 is constant"),
-        (normal(40, 2), normal(40, 2), {}, "Factor 0 has 40 values in 40 rows"),
+        (normal(40, 2), normal(40, 2), {}, "Factor 0 has 40 distinct values in 40 rows"),
         (normal(40, 2), V, {"bins": 1}, "bins=1 must be at least 2"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Networks have the requested shapes, and every parameter has a gradient."""
+"""Networks have the requested shapes, and every parameter receives a gradient."""
 
 from __future__ import annotations
 
@@ -287,13 +287,13 @@ def test_gated_layer_is_a_linear_map_times_a_sigmoid():
         (lambda: conv((1, 28, 28), (4, 14, 7)), "cannot reduce 28x28 to 14x7"),
         (lambda: resnet((1, 4, 9), (2, 6, 6)), "only to 2x5, 1x3, 1x2, 1x1"),
         (lambda: conv((1, 1, 2), (1, 2, 1)), "cannot reduce 1x2 to 2x1, only to 1x1"),
-        (lambda: conv((1, 28, 28), (4, 7, 7), depth=3), "leave out the depth, which is 2"),
+        (lambda: conv((1, 28, 28), (4, 7, 7), depth=3), "omit `depth`, which defaults to 2"),
         (lambda: resnet((1, 28, 28), (4, 7, 7), depth=0), "depth=0 does not reduce 28x28 to 7x7"),
         (lambda: add_film(mlp((3,), (2,), depth=0), (3,), 2), "use a depth of at least 1"),
         (lambda: add_film(nn.Linear(3, 2), (3,), 2), "conditioning='concatenate'"),
         (lambda: with_context(partial(mlp, outputs=(2,)), (3,), 2, "flim"), "mean 'film'"),
         (lambda: mlp((7,), (3,), width=0), "width=0 must be at least 1"),
-        (lambda: mlp((7,), (3,), depth=-1), "depth=-1 at least 0"),
+        (lambda: mlp((7,), (3,), depth=-1), "depth=-1 must be at least 0"),
         (lambda: conv((1, 9, 9), (3,), width=0), "width=0 must be at least 1"),
         (lambda: conv((1, 4, 4), (3,), depth=-1), "depth=-1 must be at least 0"),
         (lambda: resnet((1, 4, 4), (3,), blocks=0), "net='conv' has no residual blocks"),

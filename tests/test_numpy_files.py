@@ -1,4 +1,4 @@
-"""NumPy files: arrays by name, and damaged, hostile and large files."""
+"""NumPy files: named arrays, and corrupted, malicious and large files."""
 
 import contextlib
 import io
@@ -75,9 +75,9 @@ def test_too_few_class_names_are_ignored(save):
 @pytest.mark.parametrize(
     ("arrays", "labels", "message"),
     [
-        ({"a": REAL, "b": REAL}, None, r"it contains a, b; save the rows as x\."),
-        ({"x": REAL}, "color", "has no labels 'color': it contains x"),
-        ({"x_train": REAL, "x_test": REAL[:, :3]}, None, "differ in the shape of their rows"),
+        ({"a": REAL, "b": REAL}, None, r"it contains a, b\. Save the rows as x\."),
+        ({"x": REAL}, "color", "has no array of labels named 'color'; it contains x"),
+        ({"x_train": REAL, "x_test": REAL[:, :3]}, None, "have different shapes"),
     ],
 )
 def test_npz_files_without_suitable_arrays_are_refused(save, arrays, labels, message):
@@ -88,7 +88,7 @@ def test_npz_files_without_suitable_arrays_are_refused(save, arrays, labels, mes
 def test_an_unknown_array_is_refused_with_the_nearest(save):
     with (
         Npz(save(images=GRAY)) as npz,
-        pytest.raises(VariedError, match="no 'imags': did you mean 'images'"),
+        pytest.raises(VariedError, match="no array 'imags': did you mean 'images'"),
     ):
         npz["imags"]
 
@@ -127,8 +127,8 @@ def npy(x):
     [
         (npy_header((10**12, 5)), "is truncated"),
         (npy(REAL)[:-8], "is truncated"),
-        (npy(REAL)[:20], "is damaged, or not a NumPy array"),
-        (b"", "is damaged, or not a NumPy array"),
+        (npy(REAL)[:20], "is corrupted or not a NumPy array"),
+        (b"", "is corrupted or not a NumPy array"),
     ],
     ids=["a large header", "a short end", "a short header", "an empty file"],
 )
@@ -154,12 +154,12 @@ def test_damaged_npz_files_are_refused(tmp_path):
     path = tmp_path / "b.npz"
     for n_bytes in (0, 30, 200, len(contents) - 5):
         path.write_bytes(contents[:n_bytes])
-        with pytest.raises(VariedError, match=r"b\.npz is damaged"):
+        with pytest.raises(VariedError, match=r"b\.npz is corrupted"):
             read(path)
     x = rng.normal(size=5000)
     np.savez(path, x=x)
     path.write_bytes(path.read_bytes().replace(x[4000:4001].tobytes(), bytes(8)))
-    with pytest.raises(VariedError, match=r"b\.npz\[x\] is damaged: create or download it again"):
+    with pytest.raises(VariedError, match=r"b\.npz\[x\] is corrupted; create or download it again"):
         read(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x.npy", "hello")

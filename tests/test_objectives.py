@@ -31,7 +31,7 @@ from varied.training_loop import Step, train
 
 
 def numpy_elbo(params, x, z, likelihood, latent):
-    """Return -ELBO, KL and reconstruction of a VAE with one hidden layer, from its draws."""
+    """Return the negative ELBO, the KL and the reconstruction of a VAE with one hidden layer."""
 
     def net(h, side):
         first, second = (f"{side}.net.{i}" for i in (1, 3))
@@ -251,7 +251,7 @@ def test_free_bits_can_be_scheduled():
 
 
 def ladder_trace(*scales, rows=4, samples=1):
-    """Return a trace with a level per scale, which is the posterior mean of each draw."""
+    """Return a trace with one level per scale, which is the posterior mean in all dimensions."""
     trace, levels = posterior_trace(torch.zeros(rows, 2), torch.zeros(rows, 2)), []
     for scale in scales:
         mean = (scale * torch.ones(samples, rows, 2)).requires_grad_()
@@ -293,10 +293,10 @@ def test_free_bits_of_a_ladder_are_means_over_draws(weighted):
     ("create", "message"),
     [
         (lambda: elbo(beta=-1), "objective='reconstruction'"),
-        (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "per dimension or per level"),
+        (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "cannot be combined"),
         (lambda: FreeBits(0.1, "unit"), "must be 'dimension' or 'level'"),
-        (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be below 0"),
-        (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be below 0"),
+        (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be negative"),
+        (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(create, message):
@@ -317,7 +317,7 @@ def test_every_objective_has_defaults(name):
 NEEDS_IMAGES = {"ms-ssim", "vae-gan", "patchgan"}
 #: Objectives of other architectures, which have their own tests.
 NEEDS_CLASSES = {"m2", "m1m2"}
-#: Settings that select other code.
+#: Settings that select a different implementation.
 VARIANTS = [
     {"name": "elbo", "free_bits_per_level": 1.0},
     {"name": "iwae", "gradient_estimator": "dreg"},
@@ -328,7 +328,7 @@ VARIANTS = [
     {"name": "rae", "regularizer": "gp"},
     {"name": "annealed-capacity", "capacity": 3.0},
 ]
-#: The objectives for which one level of Gaussian latent variables is enough.
+#: The objectives that require only one level of Gaussian latent variables.
 FOR_A_VAE = [
     *(
         {"name": name}
@@ -341,7 +341,7 @@ every_objective = pytest.mark.parametrize("objective", FOR_A_VAE, ids=str)
 
 
 def trained(objective, precision="float32", steps=2, **parts):
-    """Return the training step and the events of a short training."""
+    """Return the training step and the events of a short training run."""
     shape = (1, 16, 16) if objective["name"] in NEEDS_IMAGES else (6,)
     spec = Spec.parse(
         objective=objective,

@@ -1,4 +1,4 @@
-"""Thousands of random tables and arrays either give samples like them or are refused clearly."""
+"""Thousands of random tables and arrays, which are either modeled or rejected with a message."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ N_SAMPLES = 5
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a message is one sentence of readable length."""
+    """Return whether a message is one sentence of readable length."""
     unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", text)
     return "\n" not in text and len(text) < 700 and not re.search(r"[.?!] +[A-Z]", unquoted)
 
 
 def sample_from(source, folder: Path):
-    """Train on a source and sample; return None if the source is refused."""
+    """Train on a source and sample; return None if the source is rejected."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -192,13 +192,13 @@ def test_two_thousand_random_data_give_samples_or_are_refused(folders, case):
     check(source, folders)
 
 
-# Single cases that random data discovered
+# Individual cases that random data revealed
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
 def table(**columns) -> pd.DataFrame:
-    """Return a table of sixty rows with a further column that can be learned."""
+    """Return a table of sixty rows with an additional column that can be modeled."""
     cells = {name: (list(v) * 60)[:60] for name, v in columns.items()}
     dtypes = {name: getattr(v, "dtype", None) for name, v in columns.items()}
     frame = pd.DataFrame({name: pd.Series(v, dtype=dtypes[name]) for name, v in cells.items()})
@@ -315,12 +315,12 @@ def test_a_nul_character_is_not_written_as_csv(folders):
     ("x", "message"),
     [
         (np.ma.masked_array(np.ones((30, 2)), np.arange(60).reshape(30, 2) == 3), "masked"),
-        (np.ma.masked_array(np.ones(30, [("a", "?")]), True), "give numbers"),
+        (np.ma.masked_array(np.ones(30, [("a", "?")]), True), "must be numeric"),
         (
             np.arange(60.0).reshape(30, 2) * 1e300,
             r"e.300 \(infinite in float32\) in row 0, column 1",
         ),
-        (torch.empty(30, 2, device="meta"), "without values"),
+        (torch.empty(30, 2, device="meta"), "has no values"),
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested"),
         (torch.ones(30, 2, dtype=torch.complex64), "complex"),
     ],

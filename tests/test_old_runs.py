@@ -1,4 +1,4 @@
-"""Runs of format 1: they open, and give the samples and reconstructions of that version."""
+"""Test that runs of format 1 open, and give the same samples and reconstructions as before."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from varied.spec import Spec
 from varied.training.defaults import resolve
 from varied.zoo import ZOO
 
-#: Runs of commit 86ead4d, one of each kind of model, with their samples and reconstructions.
+#: Runs from commit 86ead4d, one for each kind of model, with their samples and reconstructions.
 OLD = Path(__file__).parent / "old_runs"
 RUNS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 

@@ -1,6 +1,6 @@
-"""Models whose likelihood has a closed form, as an oracle for heads, traces, terms and training.
+"""Tests of heads, traces, terms and training on models whose likelihood has a closed form.
 
-The results are compared with linear algebra, and with an enumeration of all codes.
+The results are compared with closed-form linear algebra, and with an enumeration of all codes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class LinearGaussian:
-    """A linear-Gaussian model with random weights, samples from it, and its closed forms."""
+    """A linear-Gaussian model with random weights, samples from it, and closed-form results."""
 
     def __init__(self, orthogonal: bool) -> None:
         self.w = torch.randn(D, L).double() + 0.5 * torch.randn(D, 1).double()
-        if orthogonal:  # orthogonal columns: the exact posterior has independent dimensions
+        if orthogonal:  # with orthogonal columns, the exact posterior has independent dimensions
             self.w = self.w @ torch.linalg.eigh(self.w.T @ self.w).eigenvectors
         self.b = torch.randn(D).double()
         noise = SCALE * torch.randn(ROWS, D).double()
@@ -68,7 +68,7 @@ class LinearGaussian:
 
     @property
     def gap(self) -> float:
-        """KL from the optimal diagonal posterior to the exact one, the same for each row."""
+        """The KL from the optimal diagonal posterior to the exact one; it is equal for all rows."""
         return ((self.m.diagonal().log().sum() - torch.logdet(self.m)) / 2).item()
 
 
@@ -125,7 +125,7 @@ def test_elbo_of_any_other_posterior_is_below_the_likelihood():
 
 
 def random_data(count, dims, rank, exact_covariance):
-    """Return data of a low rank plus noise, optionally with the exact covariance of the model."""
+    """Return low-rank data plus noise, optionally with exactly the covariance of the model."""
     noise = torch.randn(count, dims).double()
     w = torch.randn(dims, rank).double()
     if exact_covariance:

@@ -1,4 +1,4 @@
-"""Animations: durations, one palette, fixed axes and true grays."""
+"""Tests of animations: durations, a common palette, fixed axes and neutral grays."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from varied.plots.latent_map import Labels
 
 
 def read_gif(path):
-    """The duration and the RGB pixels of each frame."""
+    """Return the duration and the RGB pixels of each frame."""
     with Image.open(path) as gif:
         frames = []
         for index in range(gif.n_frames):
@@ -20,7 +20,7 @@ def read_gif(path):
 
 
 def read_palettes(path):
-    """The color tables of a GIF: the global one and those of single frames."""
+    """Return the color tables of a GIF: the global one, and those of individual frames."""
     data = path.read_bytes()
     at = 13 + 3 * 2 ** ((data[10] & 7) + 1)
     palettes = {data[13:at]}

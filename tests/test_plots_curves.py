@@ -1,4 +1,4 @@
-"""Charts: KL bars, series, the rate-distortion plane and training curves."""
+"""Tests of charts: KL bars, series, the rate-distortion plane and training curves."""
 
 import numpy as np
 import pytest
@@ -108,5 +108,5 @@ def test_rate_distortion_names_finite_runs(tmp_path):
     assert {"vae", "$x_1$ &lt;b&gt;", "KL (nats)", "reconstruction (nats)"} <= set(texts)
     assert "diverged" not in texts
     assert any(text.startswith("−ELBO") for text in texts)
-    with pytest.raises(VariedError, match="No run has a finite KL"):
+    with pytest.raises(VariedError, match="No run has both a finite KL"):
         plots.rate_distortion(points[1:2], tmp_path / "none.png")

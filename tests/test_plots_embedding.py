@@ -1,4 +1,4 @@
-"""Aligned embeddings: the choice of the method, and positions that stay stable."""
+"""Tests of aligned embeddings: the choice of the method, and stable positions."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from varied.plots.embedding import _align, _pca
 
 @pytest.fixture(scope="module")
 def stages():
-    """Codes of three classes that separate during training, and the class of each."""
+    """Return codes of three classes that separate during training, and the class of each code."""
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3
     noise, centers = rng.normal(size=(90, 6)), np.eye(3, 6)[labels] * 9
@@ -40,7 +40,8 @@ def test_tsne_separates_the_classes_and_is_stable(stages):
     distances = [np.linalg.norm(centers[a] - centers[b]) for a in range(3) for b in range(a)]
     assert min(distances) > 2 * std
     movement = np.linalg.norm(frames[-1] - frames[-2], axis=1)
-    assert np.median(movement) < 0.1  # of the root mean square radius: the codes are the same
+    # The codes do not change, so points move by less than a tenth of the root mean square radius.
+    assert np.median(movement) < 0.1
     for frame in frames:
         assert np.isclose((frame**2).sum(axis=1).mean(), 1)
 
@@ -76,5 +77,5 @@ def test_collapsed_non_finite_and_few_codes(code):
 
 
 def test_missing_stages_are_refused():
-    with pytest.raises(VariedError, match="record at least one stage"):
+    with pytest.raises(VariedError, match="at least one stage of training"):
         aligned_embeddings([])

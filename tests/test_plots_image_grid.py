@@ -1,4 +1,4 @@
-"""Image grids: exact pixels, sizes and labels."""
+"""Tests of image grids: exact pixels, sizes and labels."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The latent map: labels, limits and the names of the classes."""
+"""Tests of the latent map: labels, limits and class names."""
 
 import numpy as np
 import pytest

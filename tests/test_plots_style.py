@@ -1,4 +1,4 @@
-"""The common style: colors, fonts, number formats and label positions."""
+"""Tests of the common style: colors, fonts, number formats and label positions."""
 
 import warnings
 

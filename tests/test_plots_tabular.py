@@ -1,4 +1,4 @@
-"""Figures of tables: texts, bins, levels and number formats."""
+"""Tests of figures of tables: texts, bins, levels and number formats."""
 
 import re
 
@@ -43,7 +43,7 @@ def test_column_shapes_note_missing_and_outlying_values(tmp_path, table):
     assert f"missing: {missing:g}% real, 0% synthetic" in texts
     outside = [re.search(r"range: .*, ([\d.]+)% synthetic", text) for text in texts]
     assert max(float(match[1]) for match in outside if match) == pytest.approx(missing, abs=2)
-    assert any("↑" in text for text in texts)  # the bar of zeros of "spike" is cut off
+    assert any("↑" in text for text in texts)  # in "spike", the bar for 0 is cut off
 
 
 def test_column_shapes_sum_rare_levels(tmp_path, table):

@@ -30,7 +30,7 @@ PIXELS, LATENT, CLASSES, NOISE = 32, 4, 10, 0.4
 
 
 class AutoregressiveBernoulli(Elementwise):
-    """Pixels with logits from the latent variables and from the previous pixels."""
+    """Pixels whose logits depend on the latent variables and on the previous pixels."""
 
     def __init__(self, logits, net):
         super().__init__(logits)
@@ -48,7 +48,7 @@ class AutoregressiveBernoulli(Elementwise):
 
 
 class MaskedNet(nn.Module):
-    """A network from pixels to logits, each of which only depends on previous pixels."""
+    """A network that maps pixels to logits, each of which depends only on previous pixels."""
 
     def __init__(self, width=64):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tests that every posterior passes, with its matching prior. A new posterior is one row."""
+"""Tests that every posterior passes with its matching prior. To test a new one, add a row."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from varied.trace import ConditionalDistribution, Level
 
 @dataclass(frozen=True)
 class Row:
-    """A posterior, the prior that it is used with, and shapes of latents."""
+    """A posterior, the matching prior, and shapes of latents."""
 
     make: Any
     prior: Any = StandardNormal
@@ -89,7 +89,7 @@ ROWS = {
 
 
 def over(condition=lambda row: True):
-    """Parametrize a test over the rows that meet a condition."""
+    """Parametrize a test over the rows that satisfy a condition."""
     selected = {name: row for name, row in ROWS.items() if condition(row)}
     return pytest.mark.parametrize("row", selected.values(), ids=selected)
 
@@ -148,7 +148,7 @@ def test_gradient_of_a_sample_reaches_the_network_and_all_parameters(row, event)
 
 @rows
 @pytest.mark.parametrize("size", [-1e4, 0.0, 1e4])
-def test_extreme_network_outputs_give_finite_values_and_gradients(row, size):
+def test_extreme_network_outputs_result_in_finite_values_and_gradients(row, size):
     head = row.head
     h = torch.full((2, *head.param_shape), size)
     h[1] *= -1
@@ -234,7 +234,7 @@ def test_diverged_log_variance_has_a_gradient():
 
 @pytest.mark.parametrize("bound", [0.0, -1.0])
 @pytest.mark.parametrize("part", [Gaussian, IAF, Flow, VonMisesFisher, GaussianGumbel])
-def test_invalid_bound_is_refused(part, bound):
+def test_invalid_bound_is_rejected(part, bound):
     name = "log_kappa_bound" if part is VonMisesFisher else "logvar_bound"
     with pytest.raises(VariedError, match=f"{name}={bound} must be above 0"):
         part((30,), **{name: bound})
@@ -306,7 +306,7 @@ def test_scheduled_temperature_changes_and_is_not_saved():
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, "linear(1, 0, 10)", "cosine(0, 1, 0.5)"])
-def test_temperature_of_zero_is_refused(temperature):
+def test_temperature_of_zero_is_rejected(temperature):
     with pytest.raises(VariedError, match="must stay above 0"):
         GumbelSoftmax((8,), temperature=parse_number(temperature))
 
@@ -316,7 +316,7 @@ def test_temperature_of_zero_is_refused(temperature):
     [(GumbelSoftmax, GaussianGumbel), (Categorical, GaussianCategorical)],
     ids=["posterior", "prior"],
 )
-def test_numbers_of_channels_that_do_not_fit_are_refused(single, product):
+def test_numbers_of_channels_that_do_not_fit_are_rejected(single, product):
     with pytest.raises(VariedError, match="latent=16 is not a multiple of n_classes=10"):
         single((16,), n_classes=10)
     with pytest.raises(VariedError, match="latent=20"):
@@ -357,7 +357,7 @@ def test_importance_weights_of_categories_equal_those_by_enumeration():
         trace = model(x, samples=400)
         index = (trace.levels[0].z == z[:, 0]).all(-1).int().argmax(1)
         torch.testing.assert_close(trace.log_weight[:, 0], (log_joint - log_q)[index, 0])
-        # The ELBO as a sum over all nine combinations.
+        # Compute the ELBO as a sum over all nine combinations.
         elbo = (log_q.exp() * (log_joint - log_q)).sum(0)
         exact = (log_q.exp() * model.decoder(z).log_prob(x)).sum(0) - trace.levels[0].kl[0]
         torch.testing.assert_close(elbo, exact)

@@ -1,4 +1,4 @@
-"""Tests of the Gaussian posterior with a minimum KL."""
+"""Tests for the Gaussian posterior with a minimum KL."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def test_mean_is_free_and_variance_can_shrink():
 @pytest.mark.parametrize(
     ("settings", "match"), [({"delta": 0}, "delta=0"), ({"logvar_bound": 0}, "logvar_bound=0")]
 )
-def test_invalid_settings_are_refused(settings, match):
+def test_invalid_settings_are_rejected(settings, match):
     with pytest.raises(VariedError, match=match):
         DeltaGaussian((3,), **settings)

@@ -1,4 +1,4 @@
-"""Tests of flow posteriors against the Jacobian, the inverse and quadrature."""
+"""Flow posteriors are compared with the Jacobian, the inverse map and quadrature."""
 
 from __future__ import annotations
 
@@ -308,6 +308,6 @@ def test_mean_of_the_estimated_kl_equals_quadrature(make):
         (partial(IAF, n_transforms=0), "n_transforms=0 must be at least 1"),
     ],
 )
-def test_invalid_settings_are_refused(make, match):
+def test_invalid_settings_are_rejected(make, match):
     with pytest.raises(VariedError, match=match):
         make((3,))

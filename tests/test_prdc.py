@@ -50,7 +50,7 @@ def test_metrics_match_published_code(monkeypatch, real, generated, k, expected,
 
 def test_equal_and_distant_rows():
     x = normal(60, 4)
-    # Each row lies in its own ball, and in those of the rows that it is a neighbor of.
+    # Each row lies in its own ball, and in the balls of the rows of which it is a neighbor.
     assert values(prdc(x, x[::-1])) == pytest.approx([1, 1, 1 + 1 / 5, 1])
     assert values(prdc(x, x + 1e3)) == [0, 0, 0, 0]
 
@@ -126,9 +126,9 @@ def test_same_seed_gives_the_same_result_without_side_effects():
 @pytest.mark.parametrize(
     ("real", "generated", "k", "message"),
     [
-        (normal(9, 3), normal(9, 4), 5, "real rows have 3 columns and the generated rows 4"),
+        (normal(9, 3), normal(9, 4), 5, "real rows have 3 columns, but the generated rows have 4"),
         (normal(9, 3), normal(5, 3), 5, "k=5 must be .* 9 real and 5 generated"),
-        (normal(9, 3), normal(9, 3), 0, "k=0 must be from 1"),
+        (normal(9, 3), normal(9, 3), 0, "k=0 must be at least 1"),
         (normal(9, 3) * np.nan, normal(9, 3), 5, "of the real rows contains NaN"),
         (normal(9, 3), normal(9, 3) * np.inf, 5, "of the generated rows contains NaN"),
         (np.zeros(9), normal(9, 3), 5, r"real rows have shape \(9,\)"),

@@ -1,4 +1,4 @@
-"""Tests of fitting a prior to codes, to a model and to a run."""
+"""Tests of fitting a prior to codes, for a model and for a run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def images(n=60):
 
 
 def two_clusters(n=400, scale=0.1):
-    """Return codes in two clusters, as `encode_for_prior` does: means and zero deviations."""
+    """Return codes in two clusters in the format of `encode_for_prior`, with zero deviations."""
     mean = torch.where(torch.rand(n, 1) < 0.5, -2.0, 2.0) + scale * torch.randn(n, 2)
     return Batch(torch.stack([mean, torch.zeros_like(mean)], 1))
 
@@ -173,7 +173,7 @@ def test_fitted_flow_is_reproducible(folder):
     [
         ("gmn", {}, "gmm"),
         ("gmm", {"component": 3}, "components"),
-        ("transformer", {}, "needs a posterior with codes"),
+        ("transformer", {}, "requires a posterior with codes"),
         ("standard-normal", {}, "prior='standard-normal' cannot be fitted"),
         ("vamp", {}, "prior='vamp' cannot be fitted"),
     ],

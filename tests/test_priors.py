@@ -1,4 +1,4 @@
-"""Tests that every learned prior passes, and tests of each of them. A new one is one row."""
+"""Tests that every learned prior passes, and tests of each prior. To test a new one, add a row."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def encoder(event, context=0, posterior=Gaussian):
     return ConditionalDistribution(with_context(net, DATA, context), head, DATA)
 
 
-# The rows: functions from an event and a number of context features to a prior
+# The rows are functions that build a prior from an event and a number of context features
 
 
 def perturbed(prior):
@@ -251,7 +251,7 @@ def test_low_temperature_gives_samples_of_higher_density(make):
         (lambda: Transformer((3,), 0).attach(encoder((3,))), "use posterior='vq'"),
     ],
 )
-def test_invalid_settings_and_data_are_refused(make, match):
+def test_invalid_settings_and_data_are_rejected(make, match):
     with pytest.raises(VariedError, match=match):
         make()
 

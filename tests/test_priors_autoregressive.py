@@ -1,4 +1,4 @@
-"""Tests of the transformer prior over codes: probabilities, decoding and the KL."""
+"""Tests for the transformer prior over codes: probabilities, decoding and the KL."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_temperature_and_top_k_select_the_most_probable_codes():
 
 
 @pytest.mark.parametrize("options", [{"temperature": -1.0}, {"top_k": 0}])
-def test_invalid_sampling_options_are_refused(options):
+def test_invalid_sampling_options_are_rejected(options):
     with pytest.raises(VariedError, match="must be at least"):
         transformer()().draw(3, **options)
 
@@ -152,7 +152,7 @@ def test_gradient_of_the_cost_reaches_every_parameter():
     assert not any("usage" in name for name in prior.state_dict())
 
 
-def test_density_and_mean_are_refused():
+def test_density_and_mean_are_rejected():
     p = transformer()()
     with pytest.raises(VariedError, match="use log_prob_index"):
         p.log_prob(torch.zeros(1, 4))

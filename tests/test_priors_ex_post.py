@@ -1,4 +1,4 @@
-"""Tests of priors that are fitted after the model: flow matching and Gaussian mixtures."""
+"""Tests for priors that are fitted after the model: flow matching and Gaussian mixtures."""
 
 from __future__ import annotations
 

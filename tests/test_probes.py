@@ -200,7 +200,7 @@ def test_rows_without_a_label_are_not_used():
         result = probe(x, labels)
         assert (result.n_unlabeled, result.n_train, result.score.n) == (500, 1200, 300)
         assert (result.score.value, result.n_classes) == (1.0, 4)
-        assert "500 rows without a label not used" in str(result)
+        assert "500 rows without a label are not used" in str(result)
     numbers = probe(x, np.where(hidden, np.nan, x[:, 0]))
     assert (numbers.n_unlabeled, numbers.score.n) == (500, 300)
     assert numbers.score.value > 0.999
@@ -237,7 +237,7 @@ def test_labels_per_class():
     assert [result.n_train for result in results] == [4, 12, 40, 400]
     assert {result.score.n for result in results} == {400}
     assert results[0].score.value < results[2].score.value < results[3].score.value
-    # All rows of a class are used if it has fewer.
+    # If a class has fewer rows, all of them are used.
     assert probe(x, np.where(np.arange(2000) < 30, 9, y), labels_per_class=100).n_train < 530
     assert probe(x, y, max_rows=77).n_train == 77
 
@@ -288,11 +288,11 @@ Z, BINARY = normal(50, 2), np.arange(50) % 2
         (Z, 0 * BINARY, {}, "All labels are equal"),
         (Z, np.full(50, -1), {}, "0 training and 0 test rows"),
         (Z, [str(i) for i in range(50)], {}, "nearly as many classes as rows"),
-        (Z, Z, {}, "probe one column"),
+        (Z, Z, {}, "pass a single column"),
         (Z, np.full(50, np.inf), {}, "infinite"),
-        (Z, BINARY, {"kind": "forest"}, "choose from linear, neighbors"),
-        (Z, BINARY, {"test": np.array([50])}, "indices from 0 to 49"),
-        (Z, BINARY, {"test": np.ones(40, bool)}, r"bool with shape \(50,\)"),
+        (Z, BINARY, {"kind": "forest"}, "must be 'linear' or 'neighbors'"),
+        (Z, BINARY, {"test": np.array([50])}, "indices between 0 and 49"),
+        (Z, BINARY, {"test": np.ones(40, bool)}, r"boolean mask with shape \(50,\)"),
         (Z, BINARY, {"test": np.ones(50, bool)}, "0 training and 50 test"),
         (Z, BINARY, {"labels_per_class": 0}, "labels_per_class=0"),
         (Z, Z[:, 0], {"labels_per_class": 5}, "the labels are numbers"),

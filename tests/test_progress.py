@@ -1,4 +1,4 @@
-"""Tests of the progress of a training."""
+"""Tests of the training progress display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that every quantizer passes, and tests of each of them. A new one is one row."""
+"""Tests that every quantizer passes, and tests of each one. To test a new one, add a row."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_positions_are_quantized_independently(make, event):
     expected = single(positions.mT.reshape(-1, event[0])).base_dist
     value = expected.value.reshape(7, head.num_positions, event[0]).mT.reshape(h.shape)
     assert torch.equal(point.value, value)
-    # Depth first: the first codes of all positions precede the second codes.
+    # The first codes of all positions precede the second codes.
     index = expected.index.reshape(7, head.num_positions, head.depth).permute(0, 2, 1).flatten(1)
     assert torch.equal(point.index, index)
 
@@ -168,7 +168,7 @@ def test_quantization_is_idempotent(make, event):
 
 
 def unbound(head, value):
-    """Return the inputs that FSQ bounds to these values, computed by NumPy."""
+    """Return the inputs that FSQ maps to these bounded values, computed with NumPy."""
     levels = np.array(head.levels).reshape(-1, *[1] * (value.dim() - 2))
     half_range, offset = (levels - 1) / 2 * (1 - 1e-3), (levels % 2 == 0) / 2
     digits = value.numpy() * (levels // 2)
@@ -381,7 +381,7 @@ def test_vq_vae_objective_is_reconstruction_plus_weighted_quantization():
         loss, parts = objective(trace, step)
         torch.testing.assert_close(loss, parts["reconstruction"] + weight * parts["quantization"])
     assert objective.requires == {"codes"} <= head.provides
-    with pytest.raises(VariedError, match="must not be below 0"):
+    with pytest.raises(VariedError, match="must not be negative"):
         vq_vae(vq_weight=-1.0)
 
 
@@ -671,14 +671,14 @@ def test_codebook_point_expands_with_its_codes_and_cost():
         (partial(FSQ, levels=(2, 8)), "lfq"),
         (partial(FSQ, levels=()), "at least 3"),
         (partial(FSQ, levels=(99, 99, 99)), "exceeds the maximum"),
-        (partial(LFQ, bits=0), "bits=0 must be at least 1; 9 is the default"),
+        (partial(LFQ, bits=0), "bits=0 must be at least 1; the default is 9"),
         (partial(LFQ, bits=40), "exceeds the maximum"),
         (partial(LFQ, temperature=0.0), "temperature=0.0 must be above 0"),
         (partial(LFQ, entropy_weight=-1.0), "entropy_weight=-1.0 must be at least 0"),
         (partial(ResidualVQ, n_quantizers=0), "n_quantizers=0 must be at least 1"),
     ],
 )
-def test_invalid_settings_are_refused(make, match):
+def test_invalid_settings_are_rejected(make, match):
     with pytest.raises(VariedError, match=match):
         make((4,))
 

@@ -62,9 +62,11 @@ def test_image_size_resizes_images_and_is_refused_for_other_data():
     assert len(read(GRAY, image_size=(9, 11)).notes) == 1
     assert read(read(GRAY), image_size=8).x.shape == (12, 8, 8)
     for source in (REAL, FRAME):
-        with pytest.raises(VariedError, match="data has no option 'image_size': leave it out"):
+        with pytest.raises(VariedError, match=r"image_size= is not an option of .* data: omit it"):
             read(source, image_size=16)
-    with pytest.raises(VariedError, match="no option 'image_siz': did you mean 'image_size'"):
+    with pytest.raises(
+        VariedError, match="image_siz= is not an option of image data: did you mean 'image_size'"
+    ):
         read(GRAY, image_siz=16)
 
 
@@ -89,9 +91,9 @@ def test_labels_of_a_table_may_be_a_column(labels, expected, classes):
     ("source", "labels", "message"),
     [
         (FRAME, "knd", "no column 'knd': did you mean 'kind'"),
-        (FRAME, "time", "'time' has dates"),
+        (FRAME, "time", "'time' contains dates"),
         ((REAL, REAL, REAL), None, r"A tuple must be \(x, labels\).* of length 3"),
-        ((REAL, ["a"] * 12), ["b"] * 12, "without other labels"),
+        ((REAL, ["a"] * 12), ["b"] * 12, "cannot be combined with `labels`"),
         (object(), None, "An object of type object cannot be read"),
         (3, None, "type int cannot be read"),
         (None, None, "type NoneType cannot be read"),
@@ -106,7 +108,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
     Image.fromarray(COLOR[0]).save(tmp_path / "a.png")
     assert len(read(REAL[:3], min_rows=3)) == 3
     assert read(tmp_path / "a.png", min_rows=1).x.shape == (1, 9, 11, 3)
-    with pytest.raises(VariedError, match="There are 3 rows and at least 10 are needed"):
+    with pytest.raises(VariedError, match="There are 3 rows, but at least 10 are required"):
         read(REAL[:3])
 
 
@@ -119,7 +121,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
         ("phtos", "There is no .*did you mean 'photos'"),
         ("data.xlsx", "save it as .csv"),
         ("sound.wav", "is a sound"),
-        ("model.pt", "is a pickle, which can run any code"),
+        ("model.pt", "is a pickle, which can run arbitrary code"),
         ("notes.md", r"The format of notes\.md is not supported"),
         ("bare", "The format of bare is not supported"),
         ("bare.gz", "The format of bare.gz is not supported"),

@@ -1,4 +1,4 @@
-"""Parts from outside: registration, entry points, files, and classes by name."""
+"""External parts: registration, entry points, files, and classes by name."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from varied.registry import find, import_parts, qualified_name, resolve
 
 
 class Skewed(Gaussian):
-    """A likelihood from outside the package."""
+    """A likelihood that is not part of the package."""
 
     class Inner:
         """A class inside another."""
 
 
 class Other(Gaussian):
-    """Another likelihood from outside the package."""
+    """Another likelihood that is not part of the package."""
 
 
 def part():
-    """A function from outside the package."""
+    """A function that is not part of the package."""
 
 
 @pytest.fixture(autouse=True)

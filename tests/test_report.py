@@ -1,4 +1,4 @@
-"""The HTML report and the model card: self-contained, accessible and safe for any text."""
+"""Tests that the HTML report and the model card are self-contained, accessible and escape text."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(\"1\")</script> & 'x' | `$title` </title>"
 
 
 class Page(HTMLParser):
-    """The elements and the text of a page; its tags must be balanced."""
+    """A parser for the elements and the text of a page, whose tags must be balanced."""
 
     def __init__(self, path):
         super().__init__()
@@ -133,7 +133,7 @@ def test_table_columns_of_words_are_aligned_left(folder):
 
 
 def luminance(color):
-    """The relative luminance of a color as WCAG 2 defines it."""
+    """Return the relative luminance of a color, as defined in WCAG 2."""
     channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     return np.dot([0.2126, 0.7152, 0.0722], [((c + 0.055) / 1.055) ** 2.4 for c in channels])
 

@@ -211,7 +211,7 @@ def test_stability_is_the_mean_over_pairs():
 
 
 def test_standard_error_of_the_stability_matches_the_variation_over_codes():
-    # The codes are noisy copies of one table, so pairs that share a code are dependent.
+    # The codes are noisy copies of one table, so pairs with a common code are dependent.
     truth = normal(200, 3)
 
     def simulate(seed):
@@ -282,13 +282,13 @@ A = normal(50, 3)
         (lambda: cka(A[:, 0], A), r"shape \(50,\)"),
         (lambda: cka(A * np.nan, A), "contains NaN"),
         (lambda: cka(0 * A, A), "codes of all rows are equal"),
-        (lambda: mcc(A, A, kind="middling"), "choose from strong, weak"),
+        (lambda: mcc(A, A, kind="middling"), "must be 'strong' or 'weak'"),
         (lambda: mcc(normal(50, 13), A, kind="weak"), "50 rows are too few"),
-        (lambda: shared_neighbors(A, A, k=0), "k=0 must be from 1"),
-        (lambda: shared_neighbors(A, A, k=49), "k=49 must be from 1"),
-        (lambda: stability([A]), "there is 1"),
-        (lambda: mean_over_seeds([1.0]), "at least two runs must be finite"),
-        (lambda: mean_over_seeds([1.0, math.nan]), "must be finite"),
+        (lambda: shared_neighbors(A, A, k=0), "k=0 must be between 1"),
+        (lambda: shared_neighbors(A, A, k=49), "k=49 must be between 1"),
+        (lambda: stability([A]), "at least two codes, got 1"),
+        (lambda: mean_over_seeds([1.0]), "Finite values from at least two runs"),
+        (lambda: mean_over_seeds([1.0, math.nan]), "Finite values"),
     ],
 )
 def test_invalid_arguments_are_refused(call, message):

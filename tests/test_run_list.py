@@ -45,9 +45,9 @@ def test_rows_summarize_the_runs(folder):
     assert third["active"] == "5 of 16"  # "latent" is the key in format 1
 
 
-def test_a_run_with_invalid_files_is_damaged(folder):
+def test_a_run_with_invalid_files_is_corrupted(folder):
     (folder / "c" / "data.json").write_text("{")
-    assert list_runs().rows[-1]["state"] == "damaged"
+    assert list_runs().rows[-1]["state"] == "corrupted"
 
 
 def test_notebooks_show_a_table(folder):

@@ -1,4 +1,4 @@
-"""The runtime: thread control, float32 evaluation, denormals and compilation."""
+"""Tests of the runtime: thread control, float32 evaluation, denormals and compilation."""
 
 import getpass
 import socket
@@ -15,7 +15,7 @@ from varied.training_loop import Step
 
 @pytest.fixture
 def thread_counts(monkeypatch):
-    """The arguments of all calls of ``torch.set_num_threads``."""
+    """Record the arguments of all calls to ``torch.set_num_threads``."""
     counts = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     return counts

@@ -1,4 +1,4 @@
-"""A schedule is a pure function of the step, and its text form restores it."""
+"""A schedule is a pure function of the step and can be restored from its text form."""
 
 from __future__ import annotations
 

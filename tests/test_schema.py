@@ -1,4 +1,4 @@
-"""The settings of a part are read from its signature and its docstring."""
+"""Tests of reading the settings of a part from its signature and its docstring."""
 
 from __future__ import annotations
 
@@ -97,16 +97,16 @@ def test_value_is_parsed_as_the_type_of_the_setting(name, value, expected):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("count", "2.5", "is not an integer"),
-        ("count", "many", "is not an integer"),
-        ("count", True, "is not an integer"),
-        ("count", "inf", "is not an integer"),
-        ("count", float("nan"), "is not an integer"),
-        ("ratio", "big", "is not a number"),
-        ("ratio", True, "is not a number"),
-        ("sizes", "a,b", "is not a list of integers"),
-        ("flag", "perhaps", "is not yes or no"),
-        ("limit", "many", "is not an integer or none"),
+        ("count", "2.5", "must be an integer"),
+        ("count", "many", "must be an integer"),
+        ("count", True, "must be an integer"),
+        ("count", "inf", "must be an integer"),
+        ("count", float("nan"), "must be an integer"),
+        ("ratio", "big", "must be a number"),
+        ("ratio", True, "must be a number"),
+        ("sizes", "a,b", "must be a list of integers"),
+        ("flag", "perhaps", "must be yes or no"),
+        ("limit", "many", "must be an integer or none"),
         ("weight", "linaer(0, 1, 2)", "did you mean 'linear'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""M2, M1 and M1+M2: their bounds against NumPy, their gradients, and their use."""
+"""M2, M1 and M1+M2: their bounds (compared with NumPy), their gradients and their operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from varied.training_loop import Step, train
 
 SHAPE, CLASSES, LATENT = (1, 2, 3), 3, 2
 
-#: Labels of five rows; -1 is none.
+#: Labels of five rows; -1 is unlabeled.
 LABELS = {"some": [0, -1, 2, -1, -1], "none": [-1] * 5, "all": [2, 1, 0, 0, 1]}
 every_labeling = pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
 
@@ -75,7 +75,7 @@ def mean_weight(log_weight):
     return log_weight.logsumexp(0) - math.log(len(log_weight))
 
 
-# Bounds, against NumPy
+# Bounds, compared with NumPy
 
 
 def dense(params, name, h, activation):
@@ -105,7 +105,7 @@ def bernoulli_nll(x, logits):
 
 
 def expected_loss(losses, logits, label):
-    """Return L(x, y) of a labeled example, or U(x) of an unlabeled one."""
+    """Return L(x, y) for a labeled example, or U(x) for an unlabeled example."""
     if label >= 0:
         return losses[label]
     q = np.exp(logits) / np.exp(logits).sum()
@@ -113,7 +113,7 @@ def expected_loss(losses, logits, label):
 
 
 def m2_loss(params, x, label, z):
-    """Return the loss of M2 for one example, from its draws."""
+    """Return the loss of M2 for one example, computed from its draws."""
     x, losses = x.reshape(-1), []
     features = silu(dense(params, "vae.trunk", x, np.tanh))
     for y in np.eye(CLASSES):
@@ -138,7 +138,7 @@ def test_m2_reconstruction_and_kl_are_the_bound_of_the_paper(labels):
 
 
 def joint_loss(params, x, label, z1, z2, spec):
-    """Return the loss of a joint M1+M2 for one example, from its draws."""
+    """Return the loss of a joint M1+M2 for one example, computed from its draws."""
     x, losses = x.reshape(-1), []
     features = silu(dense(params, "m2.trunk", z1, silu))
     for y in np.eye(CLASSES):
@@ -385,7 +385,7 @@ def test_few_labels_train_a_classifier():
     assert (predictions == y).float().mean() > 0.95
 
 
-# Use
+# Operations
 
 
 @every_model
@@ -400,7 +400,7 @@ def test_classify_ignores_labels_and_sums_to_one(spec):
 
 @every_model
 @pytest.mark.parametrize("labels", [None, [0, -1, 2, -1, -1]])
-def test_every_use_works_with_and_without_labels(spec, labels):
+def test_every_operation_works_with_and_without_labels(spec, labels):
     model, _ = compose_small(spec)
     x, c = random_rows(), None if labels is None else one_hot(labels)
     z = model.encode(x, c).mean
@@ -408,7 +408,7 @@ def test_every_use_works_with_and_without_labels(spec, labels):
     assert model.sample_prior(5, c).shape == z.shape
     assert functional.reconstruct(model, x, c).shape == x.shape
     assert functional.sample(model, 5, c, temperature=0.7).shape == x.shape
-    with pytest.raises(VariedError, match="Only a ladder takes one temperature per level"):
+    with pytest.raises(VariedError, match="Only a ladder accepts one temperature per level"):
         functional.sample(model, 5, c, temperature=[0.7, 1.0])
     assert functional.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
     first = None if c is None else c[:1]
@@ -502,25 +502,28 @@ def changed(spec, **settings):
     [
         ({**M2_SPEC, "context": 0}, "at least two classes"),
         ({**M1M2_SPEC, "context": 1}, "at least two classes"),
-        ({**M2_SPEC, "latent": (2, 2, 2)}, "needs a latent vector"),
+        ({**M2_SPEC, "latent": (2, 2, 2)}, "requires a latent vector"),
         ({**M2_SPEC, "posterior": "iaf"}, "has its own posterior"),
         ({**M1M2_SPEC, "prior": "learned-gmm"}, "has its own prior"),
         (changed(M2_SPEC, classifier="none"), "choose from same"),
         (changed(JOINT_SPEC, classifier="c"), "choose from codes"),
-        (changed(M1_SPEC, classifier="conv"), "needs M2"),
-        (changed(M2_SPEC, dropout=1.0), "from 0 to below 1"),
+        (changed(M1_SPEC, classifier="conv"), "requires M2"),
+        (changed(M2_SPEC, dropout=1.0), "at least 0 and below 1"),
         (changed(M2_SPEC, augment=8.0), "between 0 and 3"),
-        (changed(JOINT_SPEC, augment=1.0), "this classifier reads codes"),
-        (changed(JOINT_SPEC, upper_latent=0), "no M2 to join"),
+        (changed(JOINT_SPEC, augment=1.0), "the input of this classifier is a code"),
+        (changed(JOINT_SPEC, upper_latent=0), "joint model requires M2"),
         (changed(M1M2_SPEC, skip=True), "use joint=True"),
-        ({**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}}, "alpha=-1.0 must not be below 0"),
+        (
+            {**M2_SPEC, "objective": {"name": "m2", "alpha": -1.0}},
+            "alpha=-1.0 must not be",
+        ),
         ({**M2_SPEC, "objective": "m1m2"}, "use architecture='m1m2' with joint=False"),
         ({**JOINT_SPEC, "objective": "m1m2"}, "or objective='m2'"),
         ({**M1M2_SPEC, "architecture": "vae", "objective": "m2"}, "use architecture='m2'"),
-        ({**M2_SPEC, "objective": "beta-tc-vae"}, "needs independent dimensions of the posterior"),
+        ({**M2_SPEC, "objective": "beta-tc-vae"}, "a posterior with independent dimensions"),
         ({**M2_SPEC, "objective": {"name": "elbo", "free_bits": 0.1}}, "use objective='m2'"),
         ({**M1M2_SPEC, "objective": "elbo"}, "would leave a part of architecture='m1m2' untrained"),
-        ({**M1_SPEC, "objective": "elbo"}, "use objective='m1m2', or with joint=True"),
+        ({**M1_SPEC, "objective": "elbo"}, "use objective='m1m2', or objective='m2' with"),
     ],
 )
 def test_invalid_combinations_raise(spec, message):

@@ -1,4 +1,4 @@
-"""Specs: text and back, composition of models, and the messages for unsuitable parts."""
+"""Tests of specs: TOML round trips, composition of models, and messages for incompatible parts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPECS = [
 
 
 def refusal(function) -> str:
-    """Return the message of a `VariedError`, which must be one sentence on one line."""
+    """Return the message of the raised `VariedError`, which must be a single line."""
     with pytest.raises(VariedError) as error:
         function()
     text = str(error.value)
@@ -125,13 +125,13 @@ def test_parsing_does_not_change_the_table():
         (lambda: Spec.parse(net={"name": "mlp", "widht": 3}), "did you mean 'width'"),
         (lambda: Spec.parse(net={"name": "mlp", "width": "wide"}), "an integer"),
         (lambda: Spec.parse(latent="many"), "an integer"),
-        (lambda: Spec.parse(net={"width": 3}), "A part is a name"),
-        (lambda: Spec.parse(net=3), "A part is a name"),
+        (lambda: Spec.parse(net={"width": 3}), "A part must be a name"),
+        (lambda: Spec.parse(net=3), "A part must be a name"),
         (lambda: Spec.parse(plan={"epohcs": 3}), "did you mean 'epochs'"),
         (lambda: Spec.parse(plan={"lr_schedule": "fast"}), "choose from"),
         (lambda: Spec.parse(plan={"precision": "half"}), "choose from"),
         (lambda: Spec.parse(plan={"minutes": 1, "steps": 1}), "not minutes and steps"),
-        (lambda: Spec.parse(plan={"epochs": -1}), "epochs must be above 0"),
+        (lambda: Spec.parse(plan={"epochs": -1}), "epochs=-1.0 must be above 0"),
         (lambda: Spec.parse(plan={"batch_size": 0}), "batch_size=0 must be above 0"),
         (lambda: Spec.parse(plan={"lr": 0}), "must be above 0"),
         (lambda: Spec.parse(objective={"name": "elbo", "beta": "linaer(0, 1, 2)"}), "'linear'"),

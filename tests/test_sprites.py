@@ -23,7 +23,7 @@ SIZES = tuple(FACTORS.values())
 
 @pytest.fixture(scope="module")
 def stamps():
-    """Return each shape, scale and orientation at the center, (3, 6, 40, 64, 64)."""
+    """Return each shape, scale and orientation at the center, with shape (3, 6, 40, 64, 64)."""
     grid = np.stack(np.meshgrid(*map(np.arange, SIZES[:3]), indexing="ij"), -1).reshape(-1, 3)
     center = np.full((len(grid), 2), 16)
     return draw(np.hstack([grid, center])).reshape(*SIZES[:3], 64, 64)
@@ -178,15 +178,18 @@ def test_the_labels_may_be_a_factor():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: draw([[0, 6, 0, 0, 0]]), "'scale' must be from 0 to 5, not from 6 to 6"),
-        (lambda: draw([[0, 0, 0, -1, 0]]), "'across' must be from 0 to 31"),
-        (lambda: draw([[0, 0, 0, 0, 0, 6]]), "'hue' must be from 0 to 5"),
-        (lambda: draw([0, 0, 0, 0, 0]), r"give shape \(N, 5\)"),
-        (lambda: draw([[0, 0, 0]]), r"give shape \(N, 5\)"),
+        (
+            lambda: draw([[0, 6, 0, 0, 0]]),
+            "'scale' must be between 0 and 5, got values from 6 to 6",
+        ),
+        (lambda: draw([[0, 0, 0, -1, 0]]), "'across' must be between 0 and 31"),
+        (lambda: draw([[0, 0, 0, 0, 0, 6]]), "'hue' must be between 0 and 5"),
+        (lambda: draw([0, 0, 0, 0, 0]), r"must be \(N, 5\)"),
+        (lambda: draw([[0, 0, 0]]), r"must be \(N, 5\)"),
         (lambda: draw([[0, 0.5, 0, 0, 0]]), "must be an integer"),
         (lambda: draw([[0, np.nan, 0, 0, 0]]), "must be an integer"),
-        (lambda: factors([737_280]), "from 0 to 737,279"),
-        (lambda: factors([-1]), "from 0 to 737,279"),
+        (lambda: factors([737_280]), "between 0 and 737,279"),
+        (lambda: factors([-1]), "between 0 and 737,279"),
         (lambda: sprites(0), "between 1 and 737,280"),
         (lambda: sprites(737_281), "between 1 and 737,280"),
         (lambda: sprites(10, "orientaton"), "did you mean 'orientation'"),

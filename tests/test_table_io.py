@@ -1,4 +1,4 @@
-"""Table files and data frames: read with types, and written with the same values and types."""
+"""Table files and DataFrames: reading with types, and writing the same values and types."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_types_and_missing_cells(tmp_path) -> None:
     assert dialect.missing == {"h": "?", "when": "NaT", "s": "NA"}
     assert dialect.dates == {"when": "%Y-%m-%d"}
     assert dialect.decimals == {"h": 1}
-    assert "Column 'id' has numbers with leading zeros: read as text." in notes
+    assert "Column 'id' is read as text, because it has numbers with leading zeros." in notes
     assert "'?' marks a missing cell in 'h'." in notes
 
 
@@ -253,7 +253,7 @@ def test_text_has_one_missing_token(tmp_path) -> None:
     assert frame["b"].tolist() == [None, None, "?", "y"]
     assert frame["c"].isna().tolist() == [True, True, False, False]
     assert dialect.missing == {"b": "NA"}
-    assert "Column 'a' keeps 'NA' as text: an empty cell marks a missing cell." in notes
+    assert "Column 'a' keeps 'NA' as text, since an empty cell marks a missing cell." in notes
 
 
 def test_integers_that_a_float_cannot_represent_are_text(tmp_path) -> None:
@@ -262,7 +262,7 @@ def test_integers_that_a_float_cannot_represent_are_text(tmp_path) -> None:
     frame, _, notes = read_table(path)
     assert frame["a"].tolist() == ["9007199254740993", "5"]
     assert frame["b"].tolist() == [digits, "2"]
-    assert "Column 'a' has integers beyond 2^53: read as text." in notes
+    assert "Column 'a' is read as text, because it has integers beyond 2^53." in notes
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_dates_keep_nanoseconds(tmp_path) -> None:
 def test_an_ambiguous_order_of_day_and_month_is_noted(tmp_path) -> None:
     frame, _, notes = read_table(write_file(tmp_path, "a,b\n01/02/2024,1\n03/04/2024,2\n"))
     assert frame["a"][0] == pd.Timestamp(2024, 2, 1)
-    assert "Column 'a' has an ambiguous order of day and month: read as %d/%m/%Y." in notes
+    assert "Column 'a' has an ambiguous order of day and month and is read as %d/%m/%Y." in notes
 
 
 @pytest.mark.parametrize(
@@ -380,10 +380,10 @@ def test_other_values_are_written_in_the_dialect(tmp_path) -> None:
     ("text", "note"),
     [
         ('a,b\n"1,234",x\n5,y\n', "thousands separators"),
-        ("a,b\n" + "1,x\n" * 20 + "abc,y\n", "because row 22 has 'abc'"),
+        ("a,b\n" + "1,x\n" * 20 + "abc,y\n", "because row 22 contains 'abc'"),
         ("1,2\n3,4\n", "the columns are named c1, c2"),
         ("a;b\n1;2\n", "The delimiter is a semicolon."),
-        ("a,,b\n1,2,3\n", "Columns without a name are named column 2."),
+        ("a,,b\n1,2,3\n", "Unnamed columns are named column 2."),
         ("a,b\n1,2\n\n3,4\n", "Skipped 1 empty line."),
         ("a\nx\ny\n", "single column"),
     ],
@@ -414,7 +414,7 @@ def test_a_plain_table_has_no_notes(tmp_path) -> None:
         (gzip.compress(b"a,b\n1,2\n", mtime=0), "rename it to .gz"),
         ("a,b,a\n1,2,3\n", r"duplicate column names \('a'\)"),
         ("a,b\n1,2\n3\n", "the header has 2 cells, but row 3 has 1;"),
-        ('a,b\n1,"2\n3,4,5\n', "in row 2 a quote is not closed"),
+        ('a,b\n1,"2\n3,4,5\n', "in row 2, a quote is not closed"),
         ("a,b\n1.5,x\ninf,y\n", "Row 3 of column 'a' has the infinite value inf"),
         ("a,b\n1.5,x\n1e400,y\n", "Row 3 of column 'a' has the infinite value 1e400"),
     ],
@@ -443,8 +443,8 @@ def test_paths_without_a_table_are_refused(tmp_path) -> None:
         read_table(tmp_path / "a.csv")
     with pytest.raises(VariedError, match="does not have the suffix of a table file"):
         write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.docx", TableDialect())
-    assert "damaged" in error_of(tmp_path, b"no gzip", "t.csv.gz")
-    assert "damaged" in error_of(tmp_path, gzip.compress(b"a,b\n1,2\n" * 99)[:-12], "t.csv.gz")
+    assert "corrupted" in error_of(tmp_path, b"no gzip", "t.csv.gz")
+    assert "corrupted" in error_of(tmp_path, gzip.compress(b"a,b\n1,2\n" * 99)[:-12], "t.csv.gz")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
@@ -526,7 +526,7 @@ def test_pandas_frames_keep_their_types() -> None:
     assert frame["single"].tolist() == [0.1, 0.2, 0.3]
     assert frame["zone"][0] == pd.Timestamp("2024-07-04 22:00")
     assert frame["words"].tolist() == ["x", None, "y"]
-    assert "Column 'zone' has a time zone: converted to UTC." in notes
+    assert "Column 'zone' has a time zone and is converted to UTC." in notes
     assert any("2^53" in note for note in notes)
     pd.testing.assert_frame_equal(to_frame(frame, through_json(dialect)), original)
 
@@ -565,14 +565,14 @@ def test_an_index_is_dropped_with_a_note() -> None:
         (pd.DataFrame(index=[1, 2]), "no columns"),
         (pd.DataFrame({"a": [[1], [2]]}), "'a' has several values in a cell"),
         (pd.DataFrame({"a": ["x", 2, "y"]}), "'x' and, in row 1 counted from 0, 2"),
-        (pd.DataFrame({"a": [1j]}), "'a' has values of the unsupported type complex128"),
-        (pd.DataFrame({"a": [b"x"]}), "'a' has values of the unsupported type bytes"),
+        (pd.DataFrame({"a": [1j]}), "'a' contains values of the unsupported type complex128"),
+        (pd.DataFrame({"a": [b"x"]}), "'a' contains values of the unsupported type bytes"),
         (pd.DataFrame({"a": pd.to_timedelta(["1s"])}), "unsupported type timedelta64"),
         (pd.DataFrame({"a": pd.period_range("2024", periods=1)}), "unsupported type period"),
         (pd.DataFrame({"a": [1.0, -np.inf]}), "Row 1 .* of column 'a' has .* -inf"),
         (pd.DataFrame({"a": np.array(["9999-12-31"], "datetime64[s]")}), "before 1678"),
-        ({"a": [1]}, "dict is not a data frame"),
-        (np.zeros((2, 2)), "ndarray is not a data frame"),
+        ({"a": [1]}, "dict is not a DataFrame"),
+        (np.zeros((2, 2)), "ndarray is not a DataFrame"),
     ],
 )
 def test_refused_frames(frame, message) -> None:
@@ -622,7 +622,7 @@ def test_polars_frames_keep_their_types() -> None:
     assert dialect.dates == {"day": "%Y-%m-%d"}
     assert frame["when"][0] == pd.Timestamp(2024, 1, 5, 6, 7, 8, 9000)
     assert frame["when"].isna()[1]
-    assert "Column 'zone' has a time zone: converted to UTC." in notes
+    assert "Column 'zone' has a time zone and is converted to UTC." in notes
     restored = to_frame(frame, through_json(dialect))
     assert restored.schema == original.schema
     assert restored.equals(original)
@@ -634,7 +634,7 @@ def test_polars_frames_keep_their_types() -> None:
     [
         ([[1], [2]], "'a' has several values in a cell"),
         ([{"x": 1}], "'a' has several values in a cell"),
-        ([timedelta(1)], "'a' has values of the unsupported type Duration"),
+        ([timedelta(1)], "'a' contains values of the unsupported type Duration"),
         ([float("inf")], "column 'a' has the infinite value inf"),
     ],
 )
@@ -642,7 +642,7 @@ def test_refused_polars_frames(cells, message) -> None:
     pl = pytest.importorskip("polars")
     with pytest.raises(VariedError, match=message):
         from_frame(pl.DataFrame({"a": cells}))
-    with pytest.raises(VariedError, match="not a data frame"):
+    with pytest.raises(VariedError, match="not a DataFrame"):
         from_frame(pl.Series([1]))
 
 
@@ -697,12 +697,14 @@ def test_parquet_and_feather_files_keep_types(tmp_path, suffix) -> None:
     frame, dialect, _ = read_table(write_file(tmp_path, "a,b,c\n1,x,\n2,NA,2024-01-05\n"))
     converted, _, _ = read_table(write_table(frame, tmp_path / f"c{suffix}", dialect))
     pd.testing.assert_frame_equal(converted, frame)
-    assert "damaged" in error_of(tmp_path, b"nothing", f"d{suffix}")
+    assert "corrupted" in error_of(tmp_path, b"nothing", f"d{suffix}")
 
 
 def test_a_missing_pyarrow_is_named_with_its_extra(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "needs pyarrow: pip install 'varied[parquet]'" in error_of(tmp_path, "", "a.parquet")
+    assert "requires pyarrow; run pip install 'varied[parquet]'" in error_of(
+        tmp_path, "", "a.parquet"
+    )
     with pytest.raises(VariedError, match=r"varied\[parquet\]"):
         write_table(pd.DataFrame({"a": [1.0]}), tmp_path / "a.parquet", TableDialect())
 

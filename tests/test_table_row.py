@@ -1,4 +1,4 @@
-"""The likelihood of table rows matches the distributions of torch cell by cell."""
+"""The likelihood of table rows matches PyTorch's distributions cell by cell."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_log_prob_is_the_sum_over_cells(layout):
 
 
 def cellwise_log_prob(row, x):
-    """Return the log-probability of rows, cell by cell with torch's distributions."""
+    """Return the log-probability of rows, cell by cell with PyTorch's distributions."""
     layout = row.layout
     flags, numbers, levels = x.split(layout.block_sizes, -1)
     log_prob = td.Bernoulli(logits=row.flag_logits).log_prob(flags).sum(-1)
@@ -164,7 +164,7 @@ def test_every_parameter_has_a_gradient(layout):
 
 
 @pytest.mark.parametrize("value", [-1e4, 1e4])
-def test_extreme_parameters_give_finite_values_and_gradients(value):
+def test_extreme_parameters_result_in_finite_values_and_gradients(value):
     head = head_for("n2 c3")
     h = torch.full(head.param_shape, value).requires_grad_()
     log_prob = head(h).log_prob(torch.tensor([1.0, 1, 50, 0, 0, 1, 1, 0, 0]))
@@ -175,7 +175,7 @@ def test_extreme_parameters_give_finite_values_and_gradients(value):
 
 @pytest.mark.parametrize("layout", ["", "x", "n c", "n0", "c0 n", "3", "?", "n??"])
 def test_invalid_layout_is_an_error(layout):
-    with pytest.raises(VariedError, match="write n, n2 or c5"):
+    with pytest.raises(VariedError, match="such as n, n2 or c5"):
         TableRow((3,), layout)
 
 

@@ -74,7 +74,7 @@ def test_columns_without_values():
     real = pd.DataFrame({"a": [1.0, 2.0], "b": [np.nan, np.nan], "c": [1.0, np.inf]})
     generated = pd.DataFrame({"a": [np.nan, np.nan], "b": [np.nan, np.nan], "c": [1.0, np.nan]})
     shapes = column_shapes(real, generated)
-    assert shapes.scores["a"] == 0  # values in one table only
+    assert shapes.scores["a"] == 0  # only one table has values
     assert np.isnan(shapes.scores["b"])
     assert shapes.scores["c"] == 1
     assert shapes.mean.value == 0.5
@@ -102,7 +102,7 @@ def test_summary_of_shapes():
 
 
 def test_pairs_with_bins_of_equal_width_match_sdmetrics():
-    # sdmetrics 0.32.0: CorrelationSimilarity.compute of two numbers or dates, else
+    # sdmetrics 0.32.0: CorrelationSimilarity.compute for two numbers or dates, otherwise
     # ContingencySimilarity.compute(..., continuous_column_names=[the numbers, dates as int64])
     expected = {
         ("amount", "count"): 0.9912884979102173,
@@ -201,16 +201,19 @@ def test_summary_of_pairs():
     assert "lowest: day and kind 0.72, day and truth 0.74" in text
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize("metric", [column_shapes, pair_trends])
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (REAL.rename(columns={"kind": "other"}), "has kind, other: give both the same columns"),
+        (
+            REAL.rename(columns={"kind": "other"}),
+            "has kind, other; both must have the same columns",
+        ),
         (REAL.assign(count="x", day=1.0), r"in count \(number and category\), day \(date and"),
-        (REAL[:0], "The generated table has no cells"),
+        (REAL[:0], "The generated table is empty"),
         (REAL[[*NAMES, "kind"]], "several columns named kind"),
     ],
 )
@@ -224,11 +227,11 @@ def test_tables_that_differ_are_refused(metric, other, message):
     [
         (
             lambda: distance_to_closest_record(REAL, REAL, REAL.drop(columns="day")),
-            "Only one of the training and the held-out table has day",
+            "Only one of the training table and the held-out table has day",
         ),
         (
             lambda: distance_to_closest_record(REAL, REAL, REAL.assign(day=1.0)),
-            r"of values in day \(date and number\): cast",
+            r"of values in day \(date and number\); cast",
         ),
         (
             lambda: distance_to_closest_record(REAL, REAL, REAL[:19]),
@@ -238,9 +241,9 @@ def test_tables_that_differ_are_refused(metric, other, message):
             lambda: column_shapes(
                 pd.DataFrame({f"c{i}": [1.0] for i in range(20)}), pd.DataFrame({"c": [1.0]})
             ),
-            "c7 and 13 more: give",
+            "c7 and 13 more; both",
         ),
-        (lambda: pair_trends(REAL[["kind"]], REAL[["kind"]]), "at least two columns"),
+        (lambda: pair_trends(REAL[["kind"]], REAL[["kind"]]), "At least two columns"),
     ],
 )
 def test_error_messages(call, message):

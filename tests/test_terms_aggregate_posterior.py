@@ -1,4 +1,4 @@
-"""Terms of the aggregate posterior, compared with sums over a grid and with NumPy."""
+"""Terms for the aggregate posterior are compared with sums over a grid and with NumPy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_capacity_is_the_distance_of_the_batch_mean():
     mean = kl(trace).mean()
     for nats in (0.0, 1.0, 50.0):
         torch.testing.assert_close(Capacity(nats)(trace), (mean - nats).abs().expand(6))
-    # Per example it would be above 0, since no example has exactly the mean KL.
+    # Per example, it would be positive, since no example has exactly the mean KL.
     assert Capacity(mean.item())(trace).mean() < 1e-5
 
 
@@ -94,7 +94,7 @@ def test_joint_vae_raises_without_a_product_posterior():
 
 
 def decomposition_on_a_grid(mean, log_variance):
-    """Return the three terms for two-dimensional codes, by sums over a grid in NumPy."""
+    """Return the three terms for two-dimensional codes, as sums over a grid in NumPy."""
     axis, step = np.linspace(-9, 9, 1201, retstep=True)
 
     def normal(x, mean, variance):
@@ -227,7 +227,7 @@ def test_covariance_penalties_are_zero_for_codes_with_the_moments_of_the_prior()
     [
         (lambda: dip_vae(variant=3), "variant='3' must be 'i'"),
         (lambda: VariancePenalty(0), "variant='0' must be 'i'"),
-        (lambda: beta_tc_vae(dataset_size=-1), "dataset_size=-1 must not be below 0"),
+        (lambda: beta_tc_vae(dataset_size=-1), "dataset_size=-1 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(create, message):

@@ -1,4 +1,4 @@
-"""Importance-weighted bounds, tested on a linear model whose log p(x) is known."""
+"""Importance-weighted bounds are tested on a linear model whose log p(x) is known."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LinearModel(nn.Module):
         return MultivariateNormal(mean, covariance).log_prob(self.x)
 
     def true_posterior(self):
-        """Return p(z given x)."""
+        """Return the true posterior p(z | x)."""
         w = self.decoder.weight
         precision = torch.eye(w.shape[1]).double() + w.T @ w / NOISE**2
         shift = (self.x - self.decoder.bias) @ w / NOISE**2 + self.prior_mean
@@ -178,7 +178,7 @@ def test_piwae_encoder_gradient_is_that_of_the_groups(model):
 
 
 def test_piwae_encoder_gradient_includes_groups_of_negligible_weight(model):
-    """In float32, with one group hundreds of nats below the other."""
+    """Uses float32 and a group whose weights are hundreds of nats below those of the other."""
     model = model.float()
     model.x, model.log_variance = model.x.float(), nn.Parameter(torch.full((2,), 8.0))
     z = torch.randn(4, 4, 2)
@@ -291,7 +291,7 @@ def test_subsampled_gradient_converges_to_that_of_all_draws(model, masked):
     trace, params = model.trace(8), [*model.encoder_params, *model.decoder_params]
     if masked:
         trace.mask = torch.tensor([1.0, 0.0, 1.0]).expand_as(model.x).double()
-    # Systematic resampling selects each draw as often as its weight implies, to within one.
+    # Systematic resampling selects each draw in proportion to its weight, to within one.
     actual = gradient(attached(SubsampledIWAE(20_000), model)(trace).sum(), params)
     expected = gradient(iwae_term(trace).sum(), params)
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
@@ -351,7 +351,7 @@ def test_objective_has_the_number_of_draws(objective, samples):
         (lambda: iwae(samples=0), "samples=0 must be at least 1"),
         (lambda: multiply_iwae(n_groups=0), "n_groups=0 must be at least 1"),
         (lambda: piwae(samples=-1), "samples=-1 must be at least 1"),
-        (lambda: ciwae(elbo_share=1.5), "from 0 to 1"),
+        (lambda: ciwae(elbo_share=1.5), "between 0 and 1"),
         (lambda: iwae(gradient_estimator="drag"), "did you mean 'dreg'"),
         (lambda: iwae(gradient_estimator="dreg", n_kept=-1), "n_kept=-1 must be at least 1"),
         (lambda: iwae(n_kept=-1), "n_kept=-1 must be at least 1"),
@@ -381,7 +381,7 @@ def test_weighted_draws_raise(model, term):
 def test_several_levels_raise(model, term):
     trace = model.trace(4)
     trace.levels *= 2
-    with pytest.raises(VariedError, match="one level of latent variables"):
+    with pytest.raises(VariedError, match="single level of latent variables"):
         term(trace)
 
 

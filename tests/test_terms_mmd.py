@@ -1,4 +1,4 @@
-"""The maximum mean discrepancy, compared with a double loop over all pairs."""
+"""The maximum mean discrepancy is compared with a double loop over all pairs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_objectives_without_a_density_accept_deterministic_codes(name):
 @pytest.mark.parametrize(
     ("create", "message"),
     [
-        (lambda: info_vae(alpha=1.5), "alpha=1.5 must not be above 1"),
+        (lambda: info_vae(alpha=1.5), "alpha=1.5 must be at most 1"),
         (lambda: info_vae(alpha=0.0, mmd_weight=0.5), "must sum to at least 1"),
         (lambda: wae_mmd(kernel="imk"), "did you mean 'imq'"),
         (lambda: rae(regularizer="l3"), "choose from l2, gp"),

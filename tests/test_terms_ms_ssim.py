@@ -1,4 +1,4 @@
-"""Structural similarity, compared with loops over windows."""
+"""Structural similarity is compared with loops over windows."""
 
 from __future__ import annotations
 

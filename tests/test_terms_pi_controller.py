@@ -1,4 +1,4 @@
-"""The PI controller of ControlVAE: it reaches its target, and keeps its state."""
+"""The PI controller of ControlVAE reaches its target and keeps its state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def controller_of(target=20.0, ki=1e-3, max_weight=10.0):
 
 
 def run(controller, plant, steps, start=0):
-    """Let a plant respond to the weight, and return its values."""
+    """Simulate a plant that responds to the weight, and return its values."""
     values = []
     for step in range(start, start + steps):
         controller.set_step(step)
@@ -30,7 +30,7 @@ def run(controller, plant, steps, start=0):
 
 
 class Plant:
-    """A KL that decreases with beta after a delay, as that of a network does."""
+    """A KL that decreases with beta after a delay, like that of a network."""
 
     def __init__(self, max_kl=60.0, delay=20.0):
         self.kl, self.max_kl, self.delay = 0.0, max_kl, delay
@@ -129,9 +129,9 @@ def test_controller_is_not_updated_in_evaluation():
     [
         ({"min_weight": 1.0, "max_weight": 1.0}, "0 <= min_weight < max_weight"),
         ({"min_weight": -1.0}, "0 <= min_weight < max_weight"),
-        ({"kp": -0.1}, "kp=-0.1 must not be below 0"),
+        ({"kp": -0.1}, "kp=-0.1 must not be negative"),
         ({"ki": 0.0}, "ki=0.0"),
-        ({"kl_target": -3.0}, "kl_target=-3.0 must not be below 0"),
+        ({"kl_target": -3.0}, "kl_target=-3.0 must not be negative"),
     ],
 )
 def test_invalid_settings_raise(settings, message):

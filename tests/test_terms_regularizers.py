@@ -1,4 +1,4 @@
-"""Regularizers of deterministic autoencoders."""
+"""Regularizers for deterministic autoencoders."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TENSORS = [torch.from_numpy(x).permute(2, 0, 1).float() / 255 for x in COLOR]
 
 
 class ListDataset(Dataset):
-    """A dataset of a list of rows."""
+    """A dataset that wraps a list of rows."""
 
     def __init__(self, rows, classes=None):
         self.rows = rows
@@ -82,9 +82,9 @@ def test_a_dataset_of_vectors():
         (ListDataset([]), "The dataset is empty"),
         (
             ListDataset([torch.zeros(3)] * 5 + [torch.zeros(4)] * 9),
-            r"Row 5 of the dataset has shape \(4,\) and row 0 has \(3,\)",
+            r"Row 5 of the dataset has shape \(4,\), but row 0 has shape \(3,\)",
         ),
-        (ListDataset([{"x": 1}] * 12), "Row 0 of the dataset is a dict"),
+        (ListDataset([{"x": 1}] * 12), "Row 0 of the dataset has the type dict"),
         (Stream(), "has no length"),
     ],
 )

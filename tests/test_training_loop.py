@@ -1,4 +1,4 @@
-"""The training loop: reproducible, resumable, and robust to gradients that are not finite."""
+"""Test that the training loop is reproducible, resumable, and robust to non-finite gradients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plan_of(**changes):
 
 
 def new_step(kind="mlp", seed=0, masked=False):
-    """Return a training step with weights from a seed, and batches that do not depend on it."""
+    """Return a training step with seeded weights, and batches that do not depend on the seed."""
     spec = Spec.parse(**KINDS[kind], latent=3, plan={"seed": seed})
     step = Step(*compose(spec, SHAPE))
     generator = torch.Generator().manual_seed(7)
@@ -55,7 +55,7 @@ def new_step(kind="mlp", seed=0, masked=False):
 
 
 def train_to_end(step, batches, plan, state=None):
-    """Return the last event, or None without a step."""
+    """Train to the end; return the last event, or None if there was no step."""
     events = deque(train(step, batches, plan, state), maxlen=1)
     return events.pop() if events else None
 
@@ -70,7 +70,7 @@ def has_weights(step, weights):
 
 
 def checkpoint(event, step):
-    """Return the state and the weights after an event, as copies."""
+    """Return copies of the state and the weights after an event."""
     state = event.snapshot()
     state = dataclasses.replace(state, moments=cloned(state.moments))
     return state, cloned(step.state_dict())
@@ -136,7 +136,7 @@ def test_resumed_training_equals_uninterrupted_training(kind, masked, ema):
         step, _ = new_step(kind)
         events = train(step, batches, plan)
         state, weights = checkpoint_at(stop, step, events)
-        next(events)  # a step after the checkpoint, which is lost
+        next(events)  # this step is after the checkpoint, so it is lost
         resumed, batches = new_step(kind, seed=99, masked=masked)
         resumed.load_state_dict(weights)
         event = train_to_end(resumed, batches, plan, state)
@@ -219,7 +219,7 @@ def test_averages_are_computed_on_request_only():
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2])
 def test_invalid_decay_raises(decay):
-    with pytest.raises(VariedError, match=r"must be at least 0 and below 1; 0\.999 is common"):
+    with pytest.raises(VariedError, match=r"must be at least 0 and below 1; 0\.999 is typical"):
         Plan(ema_decay=decay)
 
 
@@ -227,12 +227,12 @@ def test_invalid_decay_raises(decay):
 
 
 class CorruptBatches:
-    """Batches of which some are all NaN, or have a large number added.
+    """Batches in which a number is added to the values of some batches.
 
     Arguments:
         batches: The batches.
-        steps: The steps of the corrupt batches.
-        offset: The number, or NaN.
+        steps: The steps whose batches are corrupted.
+        offset: The number to add, such as NaN or a large number.
     """
 
     def __init__(self, batches, steps, offset=math.nan):
@@ -316,7 +316,7 @@ def test_length_in_minutes():
 
 
 def states_with_budget(budget, durations):
-    """Yield the state after each step of a training with a time budget and these step times."""
+    """Yield the state after each step of a training run with a time budget and given step times."""
     state = TrainingState()
     for seconds in durations:
         if state.progress >= 1:

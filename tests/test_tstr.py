@@ -1,4 +1,4 @@
-"""Train on synthetic, test on real: known values, and scikit-learn on the same predictions."""
+"""Train on synthetic, test on real, against known values and scikit-learn's metrics."""
 
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ RIDGE = {"ridge": REGRESSORS["ridge"]}
 
 
 def classes(seed, n=300, n_classes=2, distance=1.5, size=4):
-    """Rows of classes with different means."""
+    """Return rows of classes with different means."""
     rng = np.random.default_rng(seed)
     y = rng.permutation(n) % n_classes
     return rng.normal(size=(n, size)) + distance * np.eye(n_classes, size)[y], y
@@ -35,7 +35,7 @@ def small_forest(seed):
 
 
 class Recorder:
-    """A classifier by the sign of the first column that records its training rows."""
+    """A classifier that uses the sign of the first column and records its training rows."""
 
     calls: ClassVar[list] = []
 
@@ -163,7 +163,7 @@ def test_learners_are_trained_on_the_documented_rows():
         assert [labels[row.tobytes()] for row in x] == y.tolist()
         assert np.array_equal(of_both, np.concatenate([real[0], x]))
     assert len({seed for seed, _, _ in calls}) == 3
-    assert not np.array_equal(calls[1][1], calls[4][1])  # other generated rows
+    assert not np.array_equal(calls[1][1], calls[4][1])  # different generated rows
 
 
 def test_columns_are_standardized_by_training_rows():
@@ -205,7 +205,7 @@ def test_standard_errors_match_the_variation_over_test_rows():
 
 
 def test_errors_include_the_variation_over_repeats():
-    # One of three trainings is always wrong, the others always right, for any test rows.
+    # One of three training runs is always wrong and the others are always right.
     y = np.arange(60) % 2
     x = np.stack([2.0 * y - 1, np.random.default_rng(0).normal(size=60)], 1)
     rates = iter([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -240,7 +240,7 @@ def test_class_without_generated_rows_has_a_warning():
     real, test, (x, y) = classes(0), classes(1), classes(2)
     learners = {**CLASSIFIERS, "forest": small_forest}
     result = tstr(*real, x, 0 * y, *test, learners=learners, repeats=1)
-    assert "1 of the 2 classes have no generated row." in result.warnings
+    assert "1 of the 2 classes have no generated rows." in result.warnings
     for name in learners:
         assert result.score(name, "balanced accuracy").generated.value == 0.5
         assert result.score(name, "AUROC").generated.value == 0.5
@@ -254,7 +254,7 @@ def test_leaked_test_rows_have_a_warning():
     leaked = real[0].copy(), real[1]
     leaked[0][:7] = test[0][:7]
     result = tstr(*leaked, *generated, *test, **settings)
-    assert result.warnings == ("7 test rows equal real training rows: was the test set leaked?",)
+    assert result.warnings == ("7 test rows equal real training rows; check for test set leakage.",)
     result = tstr(*real, *test, *test, **settings)
     assert "300 test rows equal generated rows" in result.warnings[0]
 
@@ -262,7 +262,7 @@ def test_leaked_test_rows_have_a_warning():
 def test_few_distinct_numbers_have_a_warning():
     data = [part * 1.0 for k in range(3) for part in classes(k)]
     result = tstr(*data, learners=RIDGE, resamples=5)
-    assert "give integers if they are classes" in result.warnings[0]
+    assert "pass integers if they are classes" in result.warnings[0]
 
 
 # Formats, seeds and errors
@@ -290,14 +290,14 @@ X, Y = classes(0, n=30)
 @pytest.mark.parametrize(
     ("position", "value", "message"),
     [
-        (0, X[:, :3], "generated rows have 4 columns and the real rows 3"),
+        (0, X[:, :3], "generated rows have 4 columns, but the real rows have 3"),
         (1, Y[:-1], "30 real rows and 29 targets"),
         (3, Y[:, None], r"generated targets have shape \(30, 1\)"),
         (2, X.ravel(), r"generated rows have shape \(120,\)"),
         (2, np.where(np.arange(30)[:, None] == 4, np.nan, X), "Row 4 of the generated rows"),
-        (3, Y * 1.0, "Only one of the real and generated targets are floats"),
-        (3, Y + 1, "Class 2 has generated rows but no real ones"),
-        (5, Y + 1, "Class 2 has test rows but no real ones"),
+        (3, Y * 1.0, "the generated targets must both be floats"),
+        (3, Y + 1, "Class 2 has generated rows but no real rows"),
+        (5, Y + 1, "Class 2 has test rows but no real rows"),
         (1, 0 * Y, "have the same target"),
         (5, 0 * Y, "have the same target"),
     ],

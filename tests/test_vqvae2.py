@@ -1,4 +1,4 @@
-"""VQ-VAE-2: two maps of codes as one quantizer."""
+"""VQ-VAE-2 combines two maps of codes in one quantizer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def spec_of(net="conv", latent=4, posterior=QUANTIZERS[0], context=0, net_width=
 
 
 def compose_small(shape=SHAPE, **settings):
-    """Return a small model and its objective; by default it has 9 bottom and 4 top codes."""
+    """Return a small model (by default with 9 bottom and 4 top codes) and its objective."""
     return compose(spec_of(**settings), shape)
 
 
@@ -138,7 +138,7 @@ def test_lookup_of_the_indices_equals_the_codes(posterior):
 
 @every_kind
 def test_codes_are_those_of_the_paper(net, shape, latent, bottom, top):
-    """The top first; then the bottom, from the features and the upsampled top codes."""
+    """The top comes first; the bottom is computed from the features and the upsampled top codes."""
     model = initialized(compose_small(shape, net=net, latent=latent)[0])
     head, x = model.encoder.head, binary_images(shape)
 
@@ -189,7 +189,7 @@ def test_encoder_and_decoder_depend_on_the_context():
 
 
 def test_codebooks_are_initialized_from_data():
-    """With no more vectors than codes, each vector is a code, so the error is 0."""
+    """If there are no more vectors than codes, each vector is a code, so the error is 0."""
     model, _ = compose_small(posterior={"name": "vq", "codebook_size": 64})
     x = binary_images(rows=4)
     before = model.eval().encode(x).base_dist.cost
@@ -332,9 +332,9 @@ def test_default_bottom_map_is_a_quarter_of_the_image(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shape": (9,), "net": "mlp"}, "needs images .* use architecture='vae'"),
-        ({"latent": (4, 9)}, "needs a map that can be halved"),
-        ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "needs a map that can be halved"),
+        ({"shape": (9,), "net": "mlp"}, "requires images .* use architecture='vae'"),
+        ({"latent": (4, 9)}, "requires a latent map of at least 2 x 2"),
+        ({"latent": (4, 1, 1), "shape": (1, 4, 4)}, "requires a latent map of at least 2 x 2"),
         ({"latent": 4, "shape": (1, 4, 4)}, r"not latent=\(4, 1, 1\)"),
         ({"channels": 0}, "channels=0 must be at least 1"),
         ({"latent": (4, 5, 5)}, "cannot reduce 12x12 to 5x5"),
@@ -347,5 +347,5 @@ def test_invalid_settings_raise(settings, message):
 
 def test_posterior_without_a_codebook_raises():
     spec = Spec.parse(architecture="vq-vae-2", net="conv", latent=4)
-    with pytest.raises(VariedError, match="needs a posterior with a codebook; use posterior='vq'"):
+    with pytest.raises(VariedError, match="a posterior with a codebook; use posterior='vq'"):
         compose(spec, SHAPE)

@@ -1,4 +1,4 @@
-"""The wording of code, tests, docs and benchmarks: the words that docs/glossary.md replaces."""
+"""Check that code, tests, docs and benchmarks avoid the words that docs/glossary.md replaces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Words that we do not use, and what we write instead; see docs/glossary.md.
+#: Words to avoid, with their replacements; see docs/glossary.md.
 WORDS = {
     "abreast": "side by side",
     "anew": "again",
@@ -63,13 +63,13 @@ WORDS = {
     "centre": "center",
     "centres": "centers",
 }
-#: Names that are not specific.
+#: Identifiers that are too vague.
 IDENTIFIERS = {
     "told", "found", "some", "one", "made", "kept", "said", "whole", "tried", "asked", "taken",
     "drawn", "seen", "heard", "felt", "beside", "spread", "strange", "picture", "pictures",
     "datum", "critic", "critics", "rung", "rungs", "law", "laws", "usual", "wanted",
 }  # fmt: skip
-#: The names of random streams are a part of the behavior.
+#: Exceptions: the names of random streams cannot change without changing random numbers.
 ALLOWED = {
     ("varied/runs/nearest_training.py", "beside"),
     ("varied/functional/importance_sampling.py", "strangeness"),
@@ -81,7 +81,7 @@ PHRASES = re.compile(
 
 
 def wrong_words(text: str, path: str) -> list[str]:
-    """Return the words of a text that the glossary replaces."""
+    """Return the words in a text that the glossary replaces."""
     texts = []
     for number, line in enumerate(text.splitlines(), 1):
         texts += [
@@ -93,7 +93,7 @@ def wrong_words(text: str, path: str) -> list[str]:
 
 
 def wrong_names(source: str, path: str) -> list[str]:
-    """Return the identifiers that are not specific."""
+    """Return the identifiers that are too vague."""
     texts = []
     for node in ast.walk(ast.parse(source)):
         names = []

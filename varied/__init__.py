@@ -1,6 +1,6 @@
 """Varied: variational autoencoders for your own data.
 
-Names are imported when they are first used, so that ``import varied`` is fast.
+Names are imported on first use, so that ``import varied`` is fast.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
-    # OpenMP threads spin while they wait for each other. If another program is busy on the same
-    # cores, this made training 20 times slower in our measurements; a short spin costs nothing
-    # elsewhere. The variable is read when torch is imported.
+    # OpenMP threads spin while they wait for each other. When another program used the same cores,
+    # this made training 20 times slower in our measurements; limiting the spin count costs nothing
+    # on an idle machine. The variable is read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 _MODULES = {

@@ -1,4 +1,4 @@
-"""``python -m varied`` is the command ``varied``."""
+"""Run the command ``varied`` with ``python -m varied``."""
 
 import sys
 

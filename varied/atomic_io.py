@@ -1,8 +1,8 @@
-"""Write files atomically: a reader finds the old file or the new one, never a part of one.
+"""Atomic file writes: a reader sees either the old or the new file, never a partial one.
 
-The content goes to a temporary file in the same folder, which is synced to disk and renamed over
-the old file; the folder is synced as well. After a crash or a power failure either the old or the
-new file remains. A write that fails raises an error.
+The content is written to a temporary file in the same folder, which is synced to disk and then
+renamed over the old file; the folder is synced as well. After a crash or a power failure, either
+the old or the new file remains. A failed write raises an error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def atomic_write(path: Path, content: bytes | str | Callable[[BinaryIO], object]
     """Write a file atomically and durably.
 
     Arguments:
-        path: The file; its folder is created if it is missing.
-        content: Bytes, text, or a function that writes to the open file.
+        path: The file to write; its folder is created if it does not exist.
+        content: Bytes, text, or a function that writes to an open binary file.
 
     Raises:
         VariedError: If the file cannot be written.
@@ -64,7 +64,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> Path:
-    """Write plain values as indented JSON, with null for NaN and infinities."""
+    """Write a JSON-serializable value as indented JSON, with null for NaN and infinities."""
     return atomic_write(path, json.dumps(nan_to_none(value), indent=2, ensure_ascii=False) + "\n")
 
 
@@ -72,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        VariedError: If the file is missing, is not valid JSON, or is not an object.
+        VariedError: If the file is missing, is not valid JSON, or does not contain an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def append_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a JSON Lines file, up to the first incomplete line."""
+    """Read the rows of a JSON Lines file up to the first line that is not valid JSON."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -108,7 +108,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def nan_to_none(value: object) -> object:
-    """Return plain values with None in place of NaN and infinities, which JSON lacks."""
+    """Replace NaN and infinities, which JSON does not support, with None in nested values."""
     if isinstance(value, Mapping):
         return {key: nan_to_none(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

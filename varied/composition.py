@@ -1,4 +1,4 @@
-"""Composition: from a spec to a model and its objective, and what does not go together."""
+"""Build a model and its objective from a spec, and reject incompatible parts."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from varied.trace import ConditionalDistribution
 
 
 def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[LatentModel, Objective]:
-    """Build a model and its objective; the same seed gives the same weights.
+    """Build a model and its objective; the same seed gives the same initial weights.
 
     Arguments:
-        spec: The parts.
+        spec: The spec of the model.
         shape: The shape of one example, channels first.
-        domain: The values of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
-            "table"; None skips the check of the likelihood.
+        domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
+            "table". If None, the likelihood is not checked against the data.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
 
     Raises:
-        VariedError: If the parts do not go together; the message names the remedy.
+        VariedError: If the parts are incompatible; the message says how to fix this.
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(f"latent={spec.latent} must be at least 1; 16 to 64 is a good start.")
@@ -57,12 +57,12 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
     """Build a prior for the latent variables of an existing model.
 
     Arguments:
-        spec: The parts of the model.
+        spec: The spec of the model.
         part: The prior and its settings.
         encoder: The encoder of the model.
 
     Raises:
-        VariedError: If there is no such prior, or it has no such setting.
+        VariedError: If the prior does not exist, or does not have one of the settings.
     """
     with seeded(spec.plan.seed, "prior"):
         factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
@@ -92,14 +92,14 @@ def _factory(spec: Spec, shape: Shape) -> PartFactory:
 
 
 def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
-    """Build the part of an axis; an instance that the user passed is copied."""
+    """Build the part for an axis; an instance that the user passed is copied."""
     part = spec.parts[axis]
     if part.instance is not None:
         shape = getattr(part.instance, "event_shape", None)
         if axis in ("likelihood", "posterior", "prior") and shape not in (None, arguments[0]):
             raise VariedError(
-                f"The {axis} has event shape {shape}, and the model needs {arguments[0]}: pass its "
-                "class, or an instance of that shape."
+                f"The {axis} has event shape {shape}, but the model requires {arguments[0]}: pass "
+                "the class, or an instance with that shape."
             )
         return copy.deepcopy(part.instance)
     builder = part.builder(axis)
@@ -108,7 +108,7 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
 
 
 def _build_net(spec: Spec, axis: str, inputs: Shape, outputs: Shape, context: int) -> nn.Module:
-    """Build a network from one shape to another that takes a context of so many features."""
+    """Build a network that maps inputs and a context of so many features to outputs."""
     part = spec.parts[axis]
     if part.instance is None and _takes_shapes(part.builder(axis)):
         build = lambda wider: _build(spec, axis, wider, outputs)  # noqa: E731
@@ -119,7 +119,7 @@ def _build_net(spec: Spec, axis: str, inputs: Shape, outputs: Shape, context: in
 
 
 def _takes_shapes(builder: Callable[..., Any]) -> bool:
-    """Whether a network builder is called with the input and the output shape."""
+    """Return whether a network builder is called with the input and the output shape."""
     required = [
         p.name
         for p in inspect.signature(builder).parameters.values()
@@ -137,14 +137,14 @@ def _build_module(axis: str, part: Part) -> nn.Module:
     except TypeError as error:
         raise VariedError(
             f"The {axis} {part.name} cannot be built from the arguments that the run stores "
-            f"({error}): pass the object as {axis}=, or keep each argument of its constructor as an "
-            "attribute of the same name."
+            f"({error}): pass the object as {axis}=, or store each argument of its constructor in "
+            "an attribute of the same name."
         ) from None
     return module
 
 
 def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context: int) -> None:
-    """Run a network of the user once, to compare its output with what is needed."""
+    """Run the user's network once, to check the shape of its output."""
     arguments = [torch.zeros(2, *inputs)] + ([torch.zeros(2, context)] if context else [])
     training = net.training
     try:
@@ -153,23 +153,23 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
     except Exception as error:
         needs = f"(x, c) with {context} features of context" if context else "x"
         raise VariedError(
-            f"The {axis} failed on {needs} of shape {(2, *inputs)} ({type(error).__name__}: {error}); "
-            f"it must return shape {(2, *outputs)}."
+            f"The {axis} failed on {needs} of shape {(2, *inputs)} ({type(error).__name__}: "
+            f"{error}); it must return an output of shape {(2, *outputs)}."
         ) from error
     finally:
         net.train(training)
     if shape != (2, *outputs):
         raise VariedError(
-            f"The {axis} returns shape {shape} for an input of shape {(2, *inputs)}, and the "
-            f"{'posterior' if axis == 'encoder' else 'likelihood'} needs {(2, *outputs)}."
+            f"The {axis} returns shape {shape} for an input of shape {(2, *inputs)}, but the "
+            f"{'posterior' if axis == 'encoder' else 'likelihood'} requires {(2, *outputs)}."
         )
 
 
-# What does not go together
+# Incompatible parts
 
 
 def _check_parts(spec: Spec, objective: Objective) -> None:
-    """Refuse parts that do not go together, before the model is built."""
+    """Raise an error for incompatible parts, before the model is built."""
     posterior, prior = spec.posterior.builder("posterior"), spec.prior.builder("prior")
     lookup(CONTEXTS, spec.conditioning, "conditioning")
     fixed = spec.architecture.builder("architecture").fixed_axes
@@ -178,22 +178,22 @@ def _check_parts(spec: Spec, objective: Objective) -> None:
         if part != getattr(Spec, axis):
             name = part.name if isinstance(part, Part) else part
             raise VariedError(
-                f"architecture='{spec.architecture.name}' has its own {axis}: leave out "
+                f"architecture='{spec.architecture.name}' has its own {axis}: omit "
                 f"{axis}='{name}', or use architecture='vae'."
             )
     sides = [side for side in SIDES if getattr(spec, side) is not None]
     if sides and spec.architecture.name != "vae":
         raise VariedError(
-            f"architecture='{spec.architecture.name}' builds several networks from net: leave out "
+            f"architecture='{spec.architecture.name}' builds several networks from net: omit "
             f"{' and '.join(sides)}, or use architecture='vae'."
         )
     if posterior.space != prior.space:
         names = [name for name, part in PRIORS.items() if part.space == posterior.space]
         raise VariedError(
             f"posterior='{spec.posterior.name}' has latent variables {_SPACES[posterior.space]}, "
-            f"and prior='{spec.prior.name}' does not; use prior='{names[0]}'."
+            f"but prior='{spec.prior.name}' does not; use prior='{names[0]}'."
         )
-    # A prior that is fitted after training takes no part in the objective.
+    # A prior that is fitted after training is not used in the objective.
     required = objective.requires - (objective.requires if prior.fitted_later else {"codes"})
     for axis, part, needs in (
         ("posterior", posterior, objective.requires),
@@ -205,20 +205,20 @@ def _check_parts(spec: Spec, objective: Objective) -> None:
 
 
 def _check_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
-    """Refuse an objective that the model cannot serve, or that leaves a part untrained."""
+    """Raise an error if the model does not support the objective, or part of it is not trained."""
     architecture, name = spec.architecture.name, spec.objective.name
     has_posterior = "posterior" in spec.architecture.builder("architecture").fixed_axes
     missing = sorted(objective.requires - model.provides) if has_posterior else []
     if missing:
         raise VariedError(
-            f"objective='{name}' needs {_REQUIREMENTS[missing[0]]} of the posterior, which "
+            f"objective='{name}' requires a posterior with {_REQUIREMENTS[missing[0]]}, which "
             f"architecture='{architecture}' does not have; use objective='m2', or "
             "architecture='vae'."
         )
     if model.required_term and model.required_term not in objective.names:
         raise VariedError(
-            f"objective='{name}' would leave a part of architecture='{architecture}' untrained; use "
-            "objective='m1m2', or with joint=True objective='m2'."
+            f"objective='{name}' would leave a part of architecture='{architecture}' untrained; "
+            "use objective='m1m2', or objective='m2' with joint=True."
         )
 
 
@@ -237,9 +237,9 @@ _DOMAINS = {
     "table": "rows of a table",
 }
 _REQUIREMENTS = {
-    "density": "the density",
+    "density": "a density",
     "marginals": "independent dimensions",
-    "codes": "the codebook indices",
+    "codes": "codebook indices",
     "parts": "separate continuous and discrete latent variables",
 }
 
@@ -248,13 +248,14 @@ def _wrong_domain(name: str, domain: str) -> str:
     names = [key for key, part in LIKELIHOODS.items() if domain in part.accepts]
     if domain not in _DOMAINS or not names:
         return (
-            f"likelihood='{name}' does not fit data of the domain '{domain}', nor does any other."
+            f"likelihood='{name}' does not support data of the domain '{domain}', and no other "
+            "likelihood does."
         )
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
     remedy = f"use likelihood='{names[0]}'{others}"
     if name == "bernoulli" and domain in ("uint8", "unit-interval"):
         remedy = "use binarize='dynamic', or likelihood='continuous-bernoulli'"
-    return f"likelihood='{name}' does not fit {_DOMAINS[domain]}; {remedy}."
+    return f"likelihood='{name}' does not support {_DOMAINS[domain]}; {remedy}."
 
 
 def _missing(
@@ -263,12 +264,12 @@ def _missing(
     name, objective = getattr(spec, axis).name, spec.objective.name
     others = [key for key, part in AXES[axis].items() if requires <= part.provides]
     free = [key for key, build in OBJECTIVES.items() if build().requires <= provides]
-    if objective in free:  # one of its settings requires more than its defaults do
+    if objective in free:  # only with its current settings does it require more
         free = [f"{objective}' without '{', '.join(spec.objective.settings)}"]
     remedies = [f"{axis}='{key}'" for key in others[:1]] + [
         f"objective='{key}'" for key in free[:1]
     ]
     return (
-        f"objective='{objective}' needs {_REQUIREMENTS[what]} of the {axis}, which {axis}='{name}' "
-        f"does not have; use {' or '.join(remedies)}."
+        f"objective='{objective}' requires a {axis} with {_REQUIREMENTS[what]}, which "
+        f"{axis}='{name}' does not have; use {' or '.join(remedies)}."
     )

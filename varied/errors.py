@@ -10,18 +10,22 @@ T = TypeVar("T")
 
 
 class VariedError(ValueError):
-    """An error that the user can fix; the message is one sentence that states the remedy.
+    """An error that the user can fix; its message says what is wrong and how to fix it.
 
     The command-line interface prints only the message and exits with code 2. Any other exception
     is a bug in Varied.
     """
 
 
+class OptionError(VariedError):
+    """An option that a kind of data does not have."""
+
+
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
-    """Return the choice most similar to a name, or the list of choices if none is similar.
+    """Return a hint: the choice most similar to a name, or all choices if none is similar.
 
     Arguments:
-        name: The name given by the user.
+        name: The name that the user passed.
         choices: The valid names.
         limit: The maximum number of names to list.
 
@@ -39,12 +43,12 @@ def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
 
 
 def lookup(table: Mapping[str, T], name: str, kind: str) -> T:
-    """Return the entry of a table with a given name.
+    """Return the entry with a given name from a table.
 
     Arguments:
-        table: Entries by name.
-        name: The name given by the user.
-        kind: What the table contains, for the error message, such as "likelihood".
+        table: The entries by name.
+        name: The name that the user passed.
+        kind: The kind of entry for the error message, such as "likelihood".
 
     Raises:
         VariedError: If the table has no entry with this name.
@@ -59,17 +63,17 @@ def check_at_least(minimum: float, *, default: object = None, **values: float) -
 
     Arguments:
         minimum: The smallest valid value.
-        default: The default, which the message suggests.
+        default: The default value, which the message suggests.
         values: The values by name.
 
     Raises:
-        VariedError: Naming the first value that is below the minimum.
+        VariedError: If a value is below the minimum; the message names the first one.
 
     Example:
         >>> check_at_least(1, default=128, width=0)
         Traceback (most recent call last):
         ...
-        varied.errors.VariedError: width=0 must be at least 1; 128 is the default.
+        varied.errors.VariedError: width=0 must be at least 1; the default is 128.
     """
     for name, value in values.items():
         if not value >= minimum:
@@ -80,7 +84,7 @@ def check_above(bound: float, *, default: object = None, **values: float) -> Non
     """Check that every value is greater than a bound; see `check_at_least`.
 
     Raises:
-        VariedError: Naming the first value that is not above the bound.
+        VariedError: If a value is not above the bound; the message names the first one.
     """
     for name, value in values.items():
         if not value > bound:
@@ -88,4 +92,4 @@ def check_above(bound: float, *, default: object = None, **values: float) -> Non
 
 
 def _suggestion(default: object) -> str:
-    return "" if default is None else f"; {default} is the default"
+    return "" if default is None else f"; the default is {default}"

@@ -1,4 +1,4 @@
-"""Heads turn the output of a network into a distribution."""
+"""Heads: modules that turn the output of a network into a distribution."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch.distributions import Distribution, Independent
 class Head(nn.Module, ABC):
     """A module that turns the output of a network into a distribution.
 
-    To add a head, subclass it, set ``params_per_element`` and implement ``build(*params)``, which
-    receives that many tensors of shape ``(*, *event)`` and returns an elementwise distribution of
-    that batch shape. This class handles all shapes.
+    To add a head, subclass this class, set ``params_per_element`` and implement
+    ``build(*params)``, which receives that many tensors of shape ``(*, *event)`` and returns an
+    elementwise distribution with this batch shape. The base class handles all shapes.
 
     Arguments:
         event: The shape of one example, channels first.
@@ -23,10 +23,10 @@ class Head(nn.Module, ABC):
 
     #: The number of parameters of the distribution for each element of an example.
     params_per_element: int = 1
-    #: What terms may require of the distributions: "density" (``log_prob`` is meaningful),
-    #: "marginals" (independent dimensions whose KL has a closed form), "codes" (codebook indices).
+    #: The properties that terms may require: "density" (``log_prob`` is defined), "marginals"
+    #: (independent dimensions whose KL has a closed form), "codes" (codebook indices).
     provides: frozenset[str] = frozenset({"density", "marginals"})
-    #: The space of the events; a prior has to be defined on the same space.
+    #: The space of the events, which must be the same for the prior.
     space: str = "real"
     #: Whether a training step with this head can be compiled.
     can_compile: bool = True
@@ -37,7 +37,7 @@ class Head(nn.Module, ABC):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """The shape that a network has to output for one example."""
+        """The shape of the network output for one example."""
         return (self.params_per_element * self.event_shape[0], *self.event_shape[1:])
 
     @property

@@ -1,8 +1,9 @@
 """Likelihoods p(x | z): one head for each type of data.
 
-Every likelihood is a normalized density or probability of its data, in nats. Its attribute
-``accepts`` names the domains for which it is one: "binary" {0, 1}, "uint8" the grid k/255, "unit-interval"
-[0, 1], "real", and "table" the rows of a table.
+Every likelihood returns a normalized log-density or log-probability of its data, in nats. Its
+attribute ``accepts`` lists the domains on which it is normalized: "binary" is {0, 1}, "uint8" is
+the grid k/255, "unit-interval" is [0, 1], "real" contains all real numbers, and "table" contains
+rows of a table.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ANY = UNIT | {"real"}
 
 
 class Likelihood(Head):
-    """A head for data; ``accepts`` names the domains of data for which it is a likelihood."""
+    """A head for data; ``accepts`` lists the domains on which it is normalized."""
 
     accepts: frozenset[str] = ANY
 
@@ -36,8 +37,9 @@ class Bernoulli(Likelihood):
     .. math:: \log p(x) = x \log \lambda + (1 - x) \log (1 - \lambda), \qquad \lambda = \sigma(h)
 
     Warning:
-        Much public code applies this formula to gray levels, for which it is not a likelihood.
-        Binarize the data, or use `ContinuousBernoulli`, which includes the normalizing constant.
+        Many public implementations apply this formula to gray levels, for which it is not a
+        likelihood. Binarize the data, or use `ContinuousBernoulli`, which includes the normalizing
+        constant.
     """
 
     accepts = frozenset({"binary"})
@@ -48,7 +50,7 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    """Intensities in [0, 1]: Bernoulli cross-entropy with its normalizing constant.
+    """Intensities in [0, 1]: the Bernoulli cross-entropy with its normalizing constant.
 
     See `varied.distributions.ContinuousBernoulli` for the formula and the reference.
     """
@@ -66,8 +68,8 @@ class Scale(nn.Module):
     It is a constant, a learned number, a learned number for each element (as in factor analysis),
     or an output of the network for each element of each example.
 
-    A likelihood whose scale may shrink to zero is unbounded, so the scale has a minimum, by default
-    half a gray level (1/510).
+    If the scale could shrink to zero, the likelihood would be unbounded. The scale therefore has a
+    minimum, by default half a gray level (1/510).
 
     References:
         Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021),
@@ -79,16 +81,16 @@ class Scale(nn.Module):
         min_scale: The minimum scale, in units of the data.
     """
 
-    # Adam changes a parameter by about the learning rate in each step, whatever its unit. Without
-    # this factor, a scale would need thousands of steps to fall from 1 to 0.05.
+    # In each step, Adam changes a parameter by approximately the learning rate, regardless of its
+    # unit. Without this factor, reducing a scale from 1 to 0.05 would take thousands of steps.
     GAIN = 10.0
 
     def __init__(self, event: tuple[int, ...], scale: float | str, min_scale: float) -> None:
         super().__init__()
         if min_scale <= 0:
             raise VariedError(
-                f"min_scale={min_scale} must be above 0, such as 0.002, because it bounds the "
-                "likelihood."
+                f"min_scale={min_scale} must be above 0, such as 0.002, because the likelihood "
+                "would otherwise be unbounded."
             )
         self.is_heteroscedastic = scale == "heteroscedastic"
         self.log_min = math.log(min_scale)
@@ -99,17 +101,17 @@ class Scale(nn.Module):
         self.raw = nn.Parameter(initial) if scale in shapes else None
 
     def forward(self, h: Tensor | None, like: Tensor) -> Tensor:
-        """Return the log-scale, with a shape that broadcasts to that of ``like``.
+        """Return the log-scale, with a shape that can be broadcast to that of ``like``.
 
         Arguments:
-            h: The output of the network for a heteroscedastic scale, else None.
+            h: The output of the network for a heteroscedastic scale, or None otherwise.
             like: A tensor with the shape, the data type and the device of the location.
         """
         if self.log_constant is not None:
             return like.new_full((), self.log_constant)
         raw = self.raw * self.GAIN if self.raw is not None else h
         assert raw is not None
-        # Clamped, since exp(89) overflows in float32.
+        # Clamp the value, since exp(89) overflows in float32.
         return self.log_min + F.softplus(d.soft_clamp(raw, 30.0) - self.log_min)
 
 
@@ -127,7 +129,7 @@ def _positive(scale: float | str) -> float:
 
 
 class LocationScale(Likelihood):
-    """A likelihood with a location and a `Scale`: the base class of `Gaussian` and `Laplace`."""
+    """A likelihood with a location and a `Scale`, the base class of `Gaussian` and `Laplace`."""
 
     def __init__(
         self, event: tuple[int, ...], scale: float | str = "learned", min_scale: float = 1 / 510
@@ -142,14 +144,15 @@ class Gaussian(LocationScale):
 
     .. math:: \log p(x) = -\tfrac12 \log 2\pi\sigma^2 - (x - \mu)^2 / 2\sigma^2
 
-    ``scale=1`` gives the squared error (MSE) used in textbooks. It assumes noise as large as the
-    range of an image, which leads to blurry reconstructions and inactive latent dimensions. By
-    default, a single scale is learned.
+    ``scale=1`` corresponds to the squared error (MSE) used in textbooks. It assumes that the noise
+    is as large as the range of an image, which results in blurry reconstructions and inactive
+    latent dimensions. By default, a single scale is learned.
 
     Arguments:
         event: The shape of one example.
-        scale: A number, "learned" (one for all elements), "per-element" (one for each element, the
-            same for all examples) or "heteroscedastic" (an output of the network for each element).
+        scale: A number, "learned" (one scale for all elements), "per-element" (one scale for each
+            element, shared by all examples) or "heteroscedastic" (an output of the network for each
+            element).
         min_scale: The minimum scale, in units of the data.
     """
 
@@ -165,8 +168,9 @@ class Laplace(LocationScale):
 
     Arguments:
         event: The shape of one example.
-        scale: A number, "learned" (one for all elements), "per-element" (one for each element, the
-            same for all examples) or "heteroscedastic" (an output of the network for each element).
+        scale: A number, "learned" (one scale for all elements), "per-element" (one scale for each
+            element, shared by all examples) or "heteroscedastic" (an output of the network for each
+            element).
         min_scale: The minimum scale :math:`b`, in units of the data.
     """
 
@@ -212,7 +216,7 @@ class DiscretizedLogisticMixture(Likelihood):
         """Return mixtures of discretized logistic distributions."""
         n = len(params) // 3
         logits, loc, log_scale = (torch.stack(params[i * n : (i + 1) * n], -1) for i in range(3))
-        # Components that start at the same location would stay equal.
+        # Components with the same initial location would remain equal.
         offsets = torch.linspace(-0.5, 0.5, n + 2, device=loc.device)[1:-1]
         components = d.DiscretizedLogistic(*_logistic_params(loc + offsets, log_scale))
         weights = td.Categorical(logits=logits, validate_args=False)
@@ -220,8 +224,8 @@ class DiscretizedLogisticMixture(Likelihood):
 
 
 def _logistic_params(loc: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
-    # A raw output of 0 is mid-gray with a scale of about a seventh of the range. The scale stays
-    # above exp(-7), at which one bin has almost all the probability.
+    # A raw output of 0 corresponds to mid-gray with a scale of about a seventh of the range. The
+    # scale stays above exp(-7), at which a single bin has almost all the probability.
     return loc + 0.5, d.soft_clamp(log_scale, 5.0) - 2.0
 
 
@@ -249,23 +253,25 @@ class Categorical(Likelihood):
 
 
 class TableRow(Likelihood):
-    """Table rows: a mixture of Gaussians for each number, a softmax for each category.
+    """Table rows: a mixture of Gaussians for each number, and a softmax for each category.
 
-    See `varied.distributions.TableRow` for the formula and the reference. Whether a cell is missing
-    is part of the likelihood; no value is filled in.
+    See `varied.distributions.TableRow` for the formula and the reference. The likelihood includes
+    whether a cell is missing; missing values are not imputed.
 
     Arguments:
         event: The shape (W,) of one row.
-        layout: The columns in order, as written by the table codec: "n" is a number, "n2" a number
-            with 2 frequent values, "c5" a category with 5 levels; "n?" may be missing.
+        layout: The types of the columns in order, as written by the table codec: "n" for a number,
+            "n2" for a number with 2 frequent values, "c5" for a category with 5 levels. A trailing
+            "?", as in "n?", means that cells may be missing.
         n_components: The number of components of each mixture.
-        min_scale: The minimum standard deviation; that of an entire column is about 1.
-        model_missing: Whether to model which cells are missing; if not, cells are assumed to be
+        min_scale: The minimum standard deviation, relative to an entire column, whose standard
+            deviation is about 1.
+        model_missing: Whether to model which cells are missing; otherwise, cells are assumed to be
             missing at random.
     """
 
     accepts = frozenset({"table"})
-    #: The logit that a cell is observed in a column without missing cells in the training data.
+    #: The logit of a cell being observed, for columns without missing cells in the training data.
     ALWAYS_OBSERVED = 20.0
 
     offsets: Tensor
@@ -288,7 +294,7 @@ class TableRow(Likelihood):
         if event != (self.layout.width,):
             raise VariedError(
                 f"layout='{layout}' has rows of length {self.layout.width}, but the data have "
-                f"shape {event}; leave out the layout to derive it from the table."
+                f"shape {event}; omit `layout` to derive it from the table."
             )
         self.n_components, self.log_min_scale = n_components, math.log(min_scale)
         _, numbers, levels = self.layout.block_sizes
@@ -298,24 +304,25 @@ class TableRow(Likelihood):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """The shape that a network has to output for one row."""
+        """The shape of the network output for one row."""
         return (sum(self.param_sizes),)
 
     def build(self, flags: Tensor, *params: Tensor) -> Distribution:
         """Return distributions of rows.
 
         Arguments:
-            flags: The logits that a cell is observed, for the columns with missing cells.
-            params: Log-weights, means and raw scales of the mixtures, and the logits of the levels.
+            flags: The logits of cells being observed, for the columns with missing cells.
+            params: The log-weights, means and raw scales of the mixtures, and the logits of the
+                levels.
         """
         *mixture, level_logits = params
-        # A missing cell in any other column is very unlikely, and is practically never sampled.
+        # Missing cells in other columns are so unlikely that they are practically never sampled.
         flag_logits = flags.new_full(
             (*flags.shape[:-1], self.layout.n_columns), self.ALWAYS_OBSERVED
         )
         flag_logits[..., list(self.layout.missing_columns)] = flags
         weights, means, h = (p.unflatten(-1, (-1, self.n_components)) for p in mixture)
-        # A raw output of 0 is a standard deviation of 1, that of an entire column.
+        # A raw output of 0 corresponds to a standard deviation of 1, that of an entire column.
         log_scales = self.log_min_scale + F.softplus(d.soft_clamp(h, 30.0) - self.log_min_scale)
         means = means + self.offsets
         return d.TableRow(
@@ -323,7 +330,7 @@ class TableRow(Likelihood):
         )
 
     def forward(self, h: Tensor) -> Distribution:
-        """Return the distributions of rows from outputs of the network of shape (*, params)."""
+        """Return the distributions of rows for network outputs with shape (*, params)."""
         return td.Independent(self.build(*h.split(self.param_sizes, -1)), 1, validate_args=False)
 
 

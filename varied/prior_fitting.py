@@ -1,7 +1,8 @@
 """Fitting a prior to the codes of a trained model.
 
-The aggregate posterior differs from the prior that a model was trained with, so a density that is
-fitted to the codes gives better samples. The codes of a quantizer have no other prior.
+The aggregate posterior differs from the prior that the model was trained with, so samples from a
+density that is fitted to the codes are better. Discrete codes have no prior during training, so
+sampling requires a fitted one.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ from varied.seeding import seeded
 from varied.spec import Plan, Spec
 from varied.training_loop import StepEvent, TrainingStep, train
 
-#: The number of times that the cost is evaluated on held-out codes.
+#: How often the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12
 
 
 def require_vae(model: LatentModel) -> VAE:
-    """Return a model with a single prior.
+    """Return the model as a `VAE`, which has a single prior.
 
     Raises:
-        VariedError: If the model has another architecture.
+        VariedError: If the model has a different architecture.
     """
     if not isinstance(model, VAE):
         raise VariedError(
-            "A prior can only be fitted to a model with one level of latents "
-            "(architecture='vae'); the priors of this model were trained with it."
+            "A prior can only be fitted to a model with a single level of latent variables "
+            "(architecture='vae'); this model is trained together with its priors."
         )
     return model
 
 
 class PriorStep(TrainingStep):
-    """A prior as a module whose forward is the loss, so that the training loop can train it."""
+    """A module that returns the training loss of a prior, for use in the training loop."""
 
     def __init__(self, prior: Prior) -> None:
         super().__init__()
@@ -56,23 +57,31 @@ class PriorStep(TrainingStep):
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cost, in nats if it is a negative log-probability, and its parts."""
+        """Return the mean cost of a batch of codes, and the same value by name for the log.
+
+        The cost is the negative log-probability in nats, unless the prior defines another.
+        """
         p, value = self.prior(c), sample_codes(x)
         cost = p.cost(value) if isinstance(p, HasTrainingCost) else -p.log_prob(value)
         return cost.mean(), {"prior": cost.detach().mean()}
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize the prior from the first rows."""
+        """Initialize the prior from the codes of the first rows."""
         with eval_float32(self):
             self.prior.init_from_data(sample_codes(x), c)
 
 
 def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Batch:
-    """Return the codes of data, with their context.
+    """Encode data for fitting a prior, and keep its context.
+
+    Arguments:
+        model: The model.
+        load: A function that maps stored rows to model inputs.
+        rows: Batches of stored rows.
 
     Returns:
-        The codes of a quantizer, with shape (N, num_tokens), or the mean and standard deviation of
-        each posterior, with shape (N, 2, *latent).
+        Codebook indices with shape (N, num_tokens) for a quantizer; otherwise the mean and the
+        standard deviation of each posterior, with shape (N, 2, *latent).
     """
     codes: list[Tensor] = []
     contexts: list[Tensor] = []
@@ -89,7 +98,7 @@ def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterabl
 
 
 def sample_codes(codes: Tensor) -> Tensor:
-    """Return a sample of each posterior; codes of a quantizer are returned unchanged."""
+    """Draw one sample from each posterior; codebook indices are returned unchanged."""
     if not codes.is_floating_point():
         return codes
     mean, std = codes.unbind(1)
@@ -105,8 +114,8 @@ def fit_prior(
         prior: The prior, which is fitted in place.
         codes: The output of `encode_for_prior` for the training rows.
         plan: The training plan.
-        held_out: The output of `encode_for_prior` for held-out rows. At the end, the prior has the
-            weights with the lowest cost on them.
+        held_out: The output of `encode_for_prior` for held-out rows. If it is set, the prior ends
+            up with the weights that had the lowest cost on these rows.
 
     Raises:
         VariedError: If the prior does not support this kind of codes.
@@ -115,7 +124,7 @@ def fit_prior(
     if (prior.space == "codes") != is_quantized:
         kind, names = "continuous", "gmm, flow or flow-matching"
         if is_quantized:
-            kind, names = "indices of a codebook", "transformer"
+            kind, names = "codebook indices", "transformer"
         raise VariedError(f"The codes of this run are {kind}; fit a {names} prior.")
     if prior.has_direct_fit:
         with seeded(plan.seed, "fit"), torch.no_grad():
@@ -152,13 +161,13 @@ def fit_ex_post(
 ) -> Iterator[StepEvent]:
     """Fit the prior of a model to the codes of its training rows, in place.
 
-    It uses the first 200,000 training rows, and evaluates the prior on the first 1000 validation
-    rows.
+    The prior is fitted to the first 200,000 training rows, and evaluated on the first 1,000
+    validation rows.
 
     Arguments:
         model: The model.
-        load: A function from stored rows to data.
-        parts: The "train" and "validation" rows.
+        load: A function that maps stored rows to model inputs.
+        parts: The stored rows of "train" and "validation".
         plan: The training plan.
     """
     vae = require_vae(model)
@@ -174,7 +183,7 @@ def prior_plan(spec: Spec, name: str | None = None) -> Plan:
 
     Arguments:
         spec: The spec of the model.
-        name: The name of the prior; None for that of the model.
+        name: The name of the prior; if None, the prior of the model.
     """
     plan, prior = spec.plan, lookup(PRIORS, name or spec.prior.name, "prior")
     half = Plan(
@@ -198,7 +207,7 @@ def prior_plan_from(
     Arguments:
         spec: The spec of the model.
         name: The name of the prior, or "none".
-        options: Settings of the plan and of the prior. The default length is two minutes.
+        options: Settings of the plan and of the prior. If no length is set, it is two minutes.
     """
     values = {key: value for key, value in options.items() if value is not None}
     own = {key: values.pop(key) for key in list(values) if key not in settings(Plan)}

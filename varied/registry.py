@@ -1,8 +1,8 @@
-"""Parts from outside the package: registration, entry points and Python files.
+"""External parts: registration, entry points and Python files.
 
-A run folder names external code but never loads it. Code is loaded only when the user imports it,
-passes an object, gives ``--import FILE``, or installs a package with an entry point in the group
-``varied.parts``.
+A run folder stores the names of external code, but opening a run never imports it. Code is loaded
+only if the user imports it, passes an object, uses ``--import FILE``, or installs a package with an
+entry point in the group ``varied.parts``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from varied.errors import VariedError, lookup
 
-#: The tables that accept entries from outside, by what is registered.
+#: The tables that accept external entries, by the kind of part.
 TABLES = {
     "architecture": "varied.models:ARCHITECTURES",
     "net": "varied.nets:NETS",
@@ -50,16 +50,16 @@ class Origin:
 
 
 _origins: dict[tuple[str, str], Origin] = {}
-#: Modules whose classes may be named as "module:Class".
+#: Modules whose classes and functions can be referred to as "module:name".
 _trusted: set[str] = set()
 _entry_points_loaded = False
 
 
 def register(kind: str, name: str, part: Any) -> None:
-    """Add a part to a table, so that it can be used by its name.
+    """Register a part, so that it can be used by its name.
 
-    Runs record the name, the module and the version of the part. Another process must register it
-    again, by importing the module that calls this function, before it opens such a run.
+    Runs record the name, the module and the version of the part. Before another process can open
+    such a run, it must register the part again, by importing the module that calls this function.
 
     Arguments:
         kind: "architecture", "net", "likelihood", "posterior", "prior", "objective", "model" (an
@@ -68,17 +68,19 @@ def register(kind: str, name: str, part: Any) -> None:
         part: The class or function.
 
     Raises:
-        VariedError: If the kind is unknown, or the name belongs to Varied itself.
+        VariedError: If the kind is unknown, or Varied itself has a part of this name.
     """
     table = part_table(kind)
     if name in table and (kind, name) not in _origins:
-        raise VariedError(f"The {kind} '{name}' is part of Varied; register yours by another name.")
+        raise VariedError(
+            f"The {kind} '{name}' is part of Varied; register yours under a different name."
+        )
     table[name] = part
     _origins[kind, name] = origin_of(part)
 
 
 def part_table(kind: str) -> MutableMapping[str, Any]:
-    """Return the table of a kind of parts.
+    """Return the table for a kind of part.
 
     Raises:
         VariedError: If the kind is unknown.
@@ -89,10 +91,10 @@ def part_table(kind: str) -> MutableMapping[str, Any]:
 
 
 def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
-    """Return the part of a name; entry points are loaded if the table does not have it.
+    """Return the part with a given name; entry points are loaded if the table does not contain it.
 
     Raises:
-        VariedError: If there is no such part; the message suggests the nearest name.
+        VariedError: If there is no such part; the message suggests the most similar name.
     """
     table = part_table(kind) if table is None else table
     if name not in table:
@@ -101,7 +103,7 @@ def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
 
 
 def is_registered(kind: str, name: str) -> bool:
-    """Return whether a part is available; entry points are loaded if it is not in its table."""
+    """Return whether a part is available; entry points are loaded if the table lacks it."""
     table = part_table(kind)
     if name not in table:
         load_entry_points()
@@ -114,7 +116,7 @@ def origin(kind: str, name: str) -> Origin | None:
 
 
 def origin_of(part: Any) -> Origin:
-    """Return the module of a class, function or instance, and its version where it has one."""
+    """Return the module of a class, function or instance, and the package version if known."""
     module = str(getattr(part, "__module__", None) or type(part).__module__)
     if module == "__main__":
         main = getattr(sys.modules["__main__"], "__file__", None)
@@ -135,11 +137,11 @@ def _version(package: str) -> str:
 def load_entry_points() -> None:
     """Load the entry points of installed packages in the group ``varied.parts``, once.
 
-    Each names a module, which registers its parts when it is imported, or a function, which is
-    called.
+    An entry point refers either to a module, which registers its parts when it is imported, or to a
+    function, which is called.
 
     Raises:
-        VariedError: If one of them fails.
+        VariedError: If an entry point fails.
     """
     global _entry_points_loaded
     if _entry_points_loaded:
@@ -154,18 +156,18 @@ def load_entry_points() -> None:
         except Exception as error:
             raise VariedError(
                 f"The entry point '{entry.name}' ({entry.value}) failed with "
-                f"{type(error).__name__}: {error}; repair or uninstall its package."
+                f"{type(error).__name__}: {error}; fix or uninstall its package."
             ) from error
 
 
 def import_parts(source: str | Path) -> ModuleType:
-    """Run a Python file, or import a module by its name, so that it registers its parts.
+    """Run a Python file, or import a module by name, so that it can register its parts.
 
     Arguments:
         source: A path such as ``my_parts.py``, or the name of a module.
 
     Raises:
-        VariedError: If there is no such file or module, or it fails.
+        VariedError: If the file or module does not exist, or raises an error.
     """
     path = Path(source)
     try:
@@ -176,9 +178,9 @@ def import_parts(source: str | Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == str(source):
             raise VariedError(
-                f"There is no module '{source}': install it, or give a file such as {source}.py."
+                f"There is no module '{source}': install it, or use a file such as {source}.py."
             ) from None
-        raise VariedError(f"{source} needs the module '{error.name}': install it.") from error
+        raise VariedError(f"{source} requires the module '{error.name}': install it.") from error
     except Exception as error:
         raise VariedError(f"{source} failed with {type(error).__name__}: {error}.") from error
     _trusted.add(module.__name__)
@@ -187,7 +189,7 @@ def import_parts(source: str | Path) -> ModuleType:
 
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise VariedError(f"There is no file {path}: give the path of a Python file.")
+        raise VariedError(f"There is no file {path}: provide the path of a Python file.")
     if (loaded := sys.modules.get(path.stem)) is not None:
         if Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
             return loaded
@@ -209,18 +211,18 @@ def _run_file(path: Path) -> ModuleType:
 
 
 def qualified_name(part: Any) -> str:
-    """Return "module:Class" of a class, a function, or the class of an instance.
+    """Return "module:name" for a class, a function, or the class of an instance.
 
-    The module is trusted from then on, since the user passed an object of it.
+    The module is trusted from then on, since the user passed an object from it.
 
     Raises:
-        VariedError: If a function has no name of its own, as a lambda.
+        VariedError: If the class or function has no importable name, such as a lambda.
     """
     builder = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
     if "<" in builder.__qualname__:
         raise VariedError(
-            f"{builder.__qualname__} cannot be named in a run folder: define it at the top level "
-            "of a module."
+            f"{builder.__qualname__} has no importable name that a run can store: define it at the "
+            "top level of a module."
         )
     module = origin_of(builder).module
     _trusted.add(module)
@@ -228,7 +230,7 @@ def qualified_name(part: Any) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Return whether "module:name" is in a package of this library that contains parts."""
+    """Return whether "module:name" refers to one of this library's packages that contain parts."""
     package, _, module = name.partition(":")[0].partition(".")
     return package == "varied" and module.partition(".")[0] in _PART_PACKAGES
 
@@ -237,7 +239,7 @@ def resolve(name: str) -> Callable[..., Any] | None:
     """Return the class or function named "module:name" from a trusted module, or None."""
     module_name, _, qualname = name.partition(":")
     if is_own(name):
-        with contextlib.suppress(ImportError):  # as in a run of another version
+        with contextlib.suppress(ImportError):  # the run may be from a different version
             importlib.import_module(module_name)
             _trusted.add(module_name)
     module = sys.modules.get(module_name)
@@ -253,6 +255,6 @@ def resolve(name: str) -> Callable[..., Any] | None:
 
 
 def origin_is_main(module_name: str) -> bool:
-    """Return whether a module name stands for the script that is running."""
+    """Return whether a module name refers to the script that is running."""
     main = getattr(sys.modules["__main__"], "__file__", None)
     return main is not None and Path(main).stem == module_name

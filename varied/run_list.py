@@ -1,4 +1,4 @@
-"""The runs in a folder, from their text files alone: neither torch nor a model is loaded."""
+"""List the runs in a folder from their text files, without loading torch or a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ("run", "model", "data", "state", "-ELBO", "reconstruction", "KL", "ac
 
 
 class RunList(list[Path]):
-    """The folders of runs; a notebook shows them as a table."""
+    """The folders of runs, which notebooks show as a table."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -32,7 +32,8 @@ def list_runs(root: Path | str | None = None) -> RunList:
     """Return the folders of all runs, oldest first.
 
     Arguments:
-        root: Search below this folder; None searches below ``runs/`` and in the current folder.
+        root: The folder to search, including its subfolders. If None, search ``runs/`` with its
+            subfolders, and the folders in the current one.
     """
     if root is None:
         specs = [*Path("runs").glob("**/spec.toml"), *Path().glob("*/spec.toml")]
@@ -43,7 +44,7 @@ def list_runs(root: Path | str | None = None) -> RunList:
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
-    """Return the columns of `COLUMNS` for a run, and its evaluation as plain values."""
+    """Return the columns of `COLUMNS` for a run, and its evaluation as plain Python values."""
     run: dict[str, Any] = {"run": str(folder), "model": "", "data": "", "evaluation": None}
     try:
         metadata = read_json(folder / "data.json")
@@ -52,7 +53,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
             run["evaluation"] = read_json(folder / "evaluation.json")
         run["state"] = _state(folder)
     except (VariedError, KeyError):
-        run["state"] = "damaged"
+        run["state"] = "corrupted"
     modified = max(path.stat().st_mtime for path in folder.iterdir())
     run["when"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(modified))
     return run | _metrics(run["evaluation"])
@@ -74,4 +75,7 @@ def _metrics(evaluation: dict[str, Any] | None) -> dict[str, str]:
         title: "-" if evaluation.get(name) is None else f"{sign * evaluation[name]:.2f}"
         for title, (name, sign) in signed.items()
     }
-    return values | {"active": f"{evaluation['active_units']:.0f} of {latent}"}
+    active = f"{evaluation['active_units']:.0f} of {latent}"
+    if evaluation.get("codebook_size"):
+        active = f"{evaluation['codebook_usage']:.0%} of {evaluation['codebook_size']} codes"
+    return values | {"active": active}

@@ -1,7 +1,7 @@
-"""Where and how a run computes: device, precision, threads, compilation and memory.
+"""The compute settings of a run: device, precision, threads, compilation and memory.
 
-No other module knows. What is faster is measured on the training step itself, and the result is
-saved in the checkpoint, so that a resumed run computes in the same way.
+No other module handles them. The fastest settings are found by timing the training step, and
+are saved in the checkpoint, so that a resumed run uses the same ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from varied.nets.autocast import AutocastModule
 from varied.objectives import Objective
 from varied.spec import Plan
 
-#: Seconds of training below which a cold compilation (7 to 23 s) takes longer than it saves.
+#: Seconds of training below which a cold compilation (7 to 23 s) costs more time than it saves.
 WORTH_COMPILING = 240.0
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -37,15 +37,17 @@ ComputeLoss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Setup:
-    """How a run computes.
+    """The compute settings of a run: device, precision, threads and compilation.
 
     Arguments:
         device: "cpu" or "cuda".
-        precision: The precision of the networks, "float32" or "bfloat16"; all else is in float32.
-        threads: The number of CPU threads at the start.
+        precision: The precision of the networks, "float32" or "bfloat16"; everything else uses
+            float32.
+        threads: The initial number of CPU threads.
         compile: Whether the training step is compiled.
-        max_threads: The number of threads to use on an idle machine; 1 keeps ``threads``.
-        single_thread_seconds: The measured time of a step on one thread.
+        max_threads: The number of threads to use on an idle machine. If 1, the number of threads
+            stays at ``threads``.
+        single_thread_seconds: The measured duration of a step on one thread.
     """
 
     device: str = "cpu"
@@ -64,8 +66,8 @@ class Setup:
 def tune_malloc() -> None:
     """Let glibc keep freed memory in the process.
 
-    Each step frees and allocates the same megabytes. Returning them to the system in between costs
-    page faults: a step of a small convolutional VAE took 1.4 times as long.
+    Each step allocates and frees the same megabytes. Returning them to the system in between causes
+    page faults, which made a step of a small convolutional VAE take 1.4 times as long.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -77,10 +79,10 @@ def tune_malloc() -> None:
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """Round float32 numbers below 1.2e-38 to 0, on processors that support it.
+    """Flush denormal float32 numbers (below 1.2e-38) to zero, on processors that support it.
 
-    Processors compute many times more slowly with such numbers, and importance weights contain
-    thousands of them: a step with an importance-weighted bound took 1.6 times as long.
+    Arithmetic with such numbers is many times slower, and importance weights contain thousands of
+    them: without flushing, a step with an importance-weighted bound took 1.6 times as long.
     """
     torch.set_flush_denormal(True)
     try:
@@ -90,7 +92,7 @@ def flush_denormals() -> Iterator[None]:
 
 
 def apply_setup(step: nn.Module, setup: Setup) -> None:
-    """Move a training step to its device, and set its precision and the number of threads."""
+    """Move a training step to the device, and set the precision and the number of threads."""
     torch.set_num_threads(setup.threads)
     step.to(setup.device)
     if _is_convolutional(step):
@@ -114,14 +116,14 @@ def autotune(
     steps: float = 0,
     patience: float = 3.0,
 ) -> Setup:
-    """Return the fastest setup of a training step among those that a plan allows.
+    """Return the fastest setup for a training step among those that the plan allows.
 
     Arguments:
         step: The training step; its gradients are cleared afterwards.
-        call: Computes the loss of one step.
-        plan: The plan, which may fix the precision, the threads and the compilation.
-        steps: The number of training steps, if the plan has no minutes.
-        patience: Seconds after which no other setup is measured.
+        call: A function that computes the loss of one step.
+        plan: The plan, which may fix the precision, the number of threads and the compilation.
+        steps: The number of training steps, used if the plan does not set ``minutes``.
+        patience: The number of seconds after which no further setup is measured.
     """
     if torch.cuda.is_available():
         precision = "float32" if plan.precision == "float32" else "bfloat16"
@@ -134,7 +136,8 @@ def autotune(
             apply_setup(step, setup)
             timings[setup] = _seconds_per_step(call)
 
-    # One thread first: it does not wait for others, so its timing is reliable on a busy machine.
+    # One thread is measured first: it does not wait for other threads, so its timing is reliable
+    # even on a busy machine.
     single = Setup(threads=plan.threads or 1)
     for precision in PRECISIONS if plan.precision == "auto" else (plan.precision,):
         measure(replace(single, precision=precision))
@@ -173,25 +176,26 @@ def _should_compile(step: nn.Module, plan: Plan, seconds: float) -> bool:
         return False
     if plan.compile != "auto":
         return plan.compile == "yes"
-    # Compiled convolutions were no faster, and often slower, than those of the library.
+    # In our measurements, compiled convolutions were no faster than eager ones, and often slower.
     if _is_convolutional(step):
         return False
     return seconds > WORTH_COMPILING and any(map(shutil.which, COMPILERS))
 
 
 def compile_step(step: nn.Module, enabled: bool) -> ComputeLoss:
-    """Return a training step, compiled if enabled; without a compiler it runs uncompiled."""
+    """Return the training step, compiled if enabled; without a compiler it runs in eager mode."""
     if not enabled:
         return step
     torch._dynamo.config.suppress_errors = True
-    # Calling kernels from Python takes an eighth of a step of a small network, and so does the
-    # compiler's random generator. That of the library is faster, and equals an uncompiled step.
+    # For a small network, calling kernels from Python takes an eighth of the time of a step, and so
+    # does the compiler's random number generator. PyTorch's own generator is faster, and draws the
+    # same numbers as in an uncompiled step.
     return torch.compile(step, options={"cpp_wrapper": True, "fallback_random": True})
 
 
 @contextmanager
 def eval_float32(model: nn.Module) -> Iterator[None]:
-    """Compute in float32, in evaluation mode and without gradients; restore all afterwards."""
+    """Use float32 and evaluation mode without gradients; restore the previous state on exit."""
     modules = _autocast_modules(model)
     precisions = [module.precision for module in modules]
     training = model.training
@@ -208,16 +212,16 @@ def eval_float32(model: nn.Module) -> Iterator[None]:
 
 
 class ThreadController:
-    """Switches to one thread while other programs use the cores, and tries all again later.
+    """Switches to one thread while other programs use the cores, and later tries all threads again.
 
     Two threads that wait for each other can be 40 times slower than one if another program uses
     the same cores.
 
     Arguments:
-        setup: How the run computes.
-        window: Seconds between two decisions.
-        patience: Seconds on one thread after which all threads are tried again; doubled after each
-            failed attempt.
+        setup: The compute settings of the run.
+        window: The number of seconds between two decisions.
+        patience: The number of seconds on one thread after which all threads are tried again. It is
+            doubled after each failed attempt.
     """
 
     def __init__(self, setup: Setup, window: float = 0.5, patience: float = 2.5) -> None:
@@ -227,14 +231,14 @@ class ThreadController:
         self.waited, self.times, self.is_warm = 0.0, list[float](), False
 
     def record_step_time(self, seconds: float) -> None:
-        """Record the time of a step, and change the number of threads if it helps."""
+        """Record the duration of a step, and change the number of threads if that is faster."""
         self.times.append(seconds)
         if self.max_threads == 1 or len(self.times) < 3 or sum(self.times) < self.window:
             return
         median, total = statistics.median(self.times), sum(self.times)
         self.times = []
         if not self.is_warm:
-            self.is_warm = True  # the first steps compile, and fill caches
+            self.is_warm = True  # the first steps are slow: they compile and fill caches
         elif self.threads == 1:
             self.single_thread_seconds, self.waited = median, self.waited + total
             if self.waited > self.patience:
@@ -251,7 +255,7 @@ class ThreadController:
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the hardware and the versions, without names of hosts, users or folders."""
+    """Return the hardware and software versions, without names of hosts, users or folders."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

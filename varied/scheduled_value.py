@@ -24,7 +24,7 @@ class StepDependent(nn.Module, ABC):
 
 
 class ScheduledValue(StepDependent):
-    """A scheduled number in a buffer, which a compiled graph reads at each step.
+    """A scheduled number, stored in a buffer that a compiled graph reads at each step.
 
     Arguments:
         value: A number or a schedule.
@@ -44,10 +44,10 @@ class ScheduledValue(StepDependent):
 
 
 def set_step(module: nn.Module, step: int, progress: float = 1.0) -> None:
-    """Set the training step of all step-dependent modules within a module.
+    """Set the training step of all step-dependent modules within a module, at any depth.
 
     Arguments:
-        module: The module that contains them, at any depth.
+        module: The module that contains them.
         step: The number of completed steps.
         progress: The completed fraction of the training steps.
     """

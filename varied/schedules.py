@@ -1,8 +1,8 @@
 """Numbers that depend on the training step, such as an annealed KL weight.
 
-A schedule is a pure function of the step, so a resumed run needs no saved state for it. TOML files
-and the command line use its text form, ``"linear(0, 1, 2000)"``. A length below 1 is a fraction of
-the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 %.
+A schedule is a pure function of the step, so resuming a run does not require any saved state. TOML
+files and the command line use its text form, such as ``"linear(0, 1, 2000)"``. A length below 1 is
+a fraction of the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 % of training.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from varied.errors import VariedError, suggest
 
 
 class Schedule(ABC):
-    """A function from the training step to a number.
+    """A function that maps the training step to a number.
 
-    Concrete schedules are frozen dataclasses of plain values. After ``steps`` steps the value is
-    constant. If ``steps`` is below 1, lengths are fractions of the training steps, and the schedule
-    is called with the completed fraction in place of the step.
+    Subclasses are frozen dataclasses whose fields are plain Python values. After ``steps`` steps,
+    the value is constant. If ``steps`` is below 1, lengths are fractions of the training steps, and
+    the schedule is called with the completed fraction instead of the step.
     """
 
     steps: float
@@ -44,7 +44,7 @@ Number = float | Schedule
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """A constant, with a length of ``steps`` inside a `Join`."""
+    """A constant, which lasts for ``steps`` steps in a `Join`."""
 
     value: float
     steps: float = 0
@@ -56,7 +56,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """Linear interpolation from ``start`` to ``end`` over ``steps`` steps, then ``end``.
+    """Linear interpolation from ``start`` to ``end`` over ``steps`` steps, followed by ``end``.
 
     Example:
         >>> [Linear(0, 1, 4)(step) for step in (0, 1, 4, 9)]
@@ -74,7 +74,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    r"""Cosine interpolation from ``start`` to ``end`` over ``steps`` steps, then ``end``.
+    r"""Cosine interpolation from ``start`` to ``end`` over ``steps`` steps, followed by ``end``.
 
     .. math:: a + (b - a) \, (1 - \cos(\pi t / T)) / 2
     """
@@ -91,9 +91,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Cyclical(Schedule):
-    """Repeated linear interpolation from ``start`` to ``end``: ``cycles`` times in ``steps`` steps.
+    """Linear interpolation from ``start`` to ``end``, repeated ``cycles`` times in ``steps`` steps.
 
-    Each cycle rises linearly for its first fraction ``rise`` and stays at ``end`` for the rest.
+    In each cycle, the value changes linearly during the first fraction ``rise`` and stays at
+    ``end`` for the rest.
 
     References:
         Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing
@@ -166,7 +167,7 @@ def value_at(value: Number, step: int, progress: float = 1.0) -> float:
     Arguments:
         value: A number or a schedule.
         step: The number of completed steps.
-        progress: The completed fraction of the training steps, used by a schedule with a relative
+        progress: The completed fraction of the training steps, for schedules with a relative
             length.
 
     Example:
@@ -179,7 +180,7 @@ def value_at(value: Number, step: int, progress: float = 1.0) -> float:
 
 
 def parse_number(value: float | str | Schedule) -> Number:
-    """Return a number or a schedule from its text form.
+    """Parse a number or a schedule.
 
     Arguments:
         value: A number, a schedule, or text such as ``"4"`` or ``"linear(0, 1, steps=2000)"``.
@@ -201,8 +202,8 @@ def parse_number(value: float | str | Schedule) -> Number:
         raise
     except (SyntaxError, TypeError, ValueError):
         raise VariedError(
-            f"'{value}' is neither a number nor a schedule; write 4 or linear(0, 1, steps=2000), "
-            "for example."
+            f"'{value}' is neither a number nor a schedule; use, for example, 4 or "
+            "linear(0, 1, steps=2000)."
         ) from None
 
 
@@ -228,19 +229,22 @@ def _finite_number(value: object) -> float:
 def _join(arguments: list[Number]) -> Schedule:
     parts = tuple(part for part in arguments if isinstance(part, Schedule))
     if not parts or len(parts) < len(arguments):
-        raise VariedError("join(...) takes schedules only; write constant(0, 100) for a number.")
+        raise VariedError(
+            "join(...) accepts only schedules; use constant(0, 100) instead of a number."
+        )
     if len({part.is_relative for part in parts if part.steps}) > 1:
         raise VariedError(
-            "The lengths in a join must be all in steps or all fractions of the training steps."
+            "The lengths in join(...) must either all be numbers of steps or all be fractions of "
+            "the training steps."
         )
     if parts[0].is_relative and sum(part.steps for part in parts) >= 1:
-        raise VariedError("Relative lengths in a join must add up to less than 1.")
+        raise VariedError("Relative lengths in join(...) must add up to less than 1.")
     return Join(parts)
 
 
 def _with_valid_lengths(schedule: Schedule) -> Schedule:
     if any(isinstance(value, Schedule) for value in vars(schedule).values()):
-        raise VariedError("Only join(...) takes schedules as arguments; give a number here.")
+        raise VariedError("Only join(...) accepts schedules as arguments; use a number here.")
     lengths = {name: vars(schedule)[name] for name in ("steps", "cycles") if name in vars(schedule)}
     counts = {name: n if 0 < n < 1 else int(n) for name, n in lengths.items()}
     for name, count in counts.items():

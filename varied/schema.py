@@ -1,8 +1,8 @@
 """Read the settings of a part from its signature: names, types, defaults and descriptions.
 
-Command-line flags, TOML keys and the tables in the documentation are all derived from them. A
-parameter with a default is a setting; one without a default, such as a shape, is supplied by
-`varied.composition.compose`.
+Command-line flags, TOML keys and the tables in the documentation are derived from these settings. A
+parameter with a default value is a setting; a parameter without one, such as a shape, is supplied
+by `varied.composition.compose`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from varied.schedules import Number, Schedule, parse_number
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a part: name, type, default and description."""
+    """A setting of a part: its name, type, default and description."""
 
     name: str
     type: Any
@@ -28,10 +28,10 @@ class Setting:
     description: str
 
     def parse(self, value: object) -> object:
-        """Return a plain value, such as a string from the command line, as the setting's type.
+        """Convert a value, such as a string from the command line, to the type of the setting.
 
         Raises:
-            VariedError: If the value does not have the right type.
+            VariedError: If the value cannot be converted.
         """
         members = _union_members(self.type)
         for parser, _ in (_TYPES[member] for member in members if member in _TYPES):
@@ -42,7 +42,7 @@ class Setting:
             except (TypeError, ValueError, KeyError):
                 continue
         expected = " or ".join(_TYPES[m][1] if m in _TYPES else str(m) for m in members)
-        raise VariedError(f"{self.name}={value!r} is not {expected}.")
+        raise VariedError(f"{self.name}={value!r} must be {expected}.")
 
 
 def settings(part: Callable[..., Any]) -> dict[str, Setting]:
@@ -67,15 +67,15 @@ def settings(part: Callable[..., Any]) -> dict[str, Setting]:
 def validate_settings(
     part: Callable[..., Any], values: Mapping[str, object], kind: str
 ) -> dict[str, Any]:
-    """Return the values as the types in the signature of a part.
+    """Convert values to the types in the signature of a part.
 
     Arguments:
         part: A class or function.
-        values: Plain values by name.
+        values: The values by name.
         kind: The name of the part for the error message, such as "likelihood 'gaussian'".
 
     Raises:
-        VariedError: If the part has no such setting, or a value does not have the right type.
+        VariedError: If the part has no such setting, or a value cannot be converted.
     """
     known = settings(part)
     for name in values:
@@ -86,8 +86,9 @@ def validate_settings(
 
 
 def summary(part: Callable[..., Any]) -> str:
-    """Return the first line of a docstring."""
-    return (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0]
+    """Return the first line of a docstring, without the verb of a function that returns a part."""
+    line = (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0].removeprefix("Return ")
+    return line[:1].upper() + line[1:]
 
 
 def _argument_descriptions(part: object) -> dict[str, str]:
@@ -103,7 +104,7 @@ def _union_members(type_: Any) -> tuple[Any, ...]:
 
 def _parse_int(value: Any) -> int:
     try:
-        return int(str(value))  # not through a float, which would round a large seed
+        return int(str(value))  # not via float, which would round a large seed
     except ValueError:
         if not _parse_float(value).is_integer():
             raise
@@ -132,7 +133,7 @@ def _parse_ints(value: Any) -> tuple[int, ...]:
     return tuple(_parse_int(item) for item in items if str(item).strip())
 
 
-#: By type: the parser, and how an error message names the type.
+#: The parser for each type, and the name of the type in error messages.
 _TYPES: dict[Any, tuple[Callable[[Any], object], str]] = {
     type(None): (_parse_none, "none"),
     bool: (_parse_bool, "yes or no"),

@@ -1,8 +1,8 @@
 """Derive all random numbers from (seed, purpose, index), so that no generator state is saved.
 
-A training step draws from ``(seed, "step", step)``, independent of what was drawn before, of the
-number of workers and of interruptions. Evaluation and plots use their own purposes and restore the
-state of torch's generators, so they never change a training run.
+The random numbers of a training step depend only on ``(seed, "step", step)``, not on earlier draws,
+the number of workers or interruptions. Evaluation and plots use purposes of their own and restore
+the state of torch's generators, so they never affect a training run.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def generator(seed: int, purpose: str, index: int = 0) -> torch.Generator:
 
 
 def permutation(n: int, seed: int, purpose: str, index: int = 0) -> Tensor:
-    """Return a random permutation of ``0, ..., n - 1``, int64 with shape (n)."""
+    """Return a random permutation of ``0, ..., n - 1`` as int64 with shape (n)."""
     return torch.randperm(n, generator=generator(seed, purpose, index))
 
 
 def seed_torch(seed: int, purpose: str, index: int = 0) -> None:
     """Seed torch's default generators, which compiled code uses as well.
 
-    Seeding the default CPU generator directly takes a microsecond; ``torch.manual_seed`` takes 84,
-    since it visits every device type.
+    Seeding the default CPU generator directly takes 1 microsecond, whereas ``torch.manual_seed``
+    takes 84, since it visits every device type.
     """
     derived = derive_seed(seed, purpose, index)
     torch.default_generator.manual_seed(derived)

@@ -1,4 +1,4 @@
-"""Specifications of models: plain values that go to TOML and JSON and back.
+"""Specifications of models in plain Python values, which can be stored as TOML or JSON.
 
 `varied.compose` builds a model and its objective from a `Spec`.
 """
@@ -25,7 +25,7 @@ from varied.posteriors import POSTERIORS
 from varied.priors import PRIORS
 from varied.schema import settings, validate_settings
 
-#: The axes of a model: each is a table from a name to a part.
+#: The axes of a model, each with its table of parts by name.
 AXES: dict[str, Mapping[str, Any]] = {
     "architecture": ARCHITECTURES,
     "net": NETS,
@@ -34,7 +34,7 @@ AXES: dict[str, Mapping[str, Any]] = {
     "prior": PRIORS,
     "objective": OBJECTIVES,
 }
-#: Axes that a spec may leave out: the network of one side, where it differs from ``net``.
+#: Optional axes: the network of the encoder or the decoder, if it differs from ``net``.
 SIDES: dict[str, Mapping[str, Any]] = {"encoder": NETS, "decoder": NETS}
 TABLES = AXES | SIDES
 
@@ -43,10 +43,10 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """A part by its name, with the settings that differ from its defaults.
+    """The name of a part, and the settings that differ from its defaults.
 
-    A part that is not in a table is named "module:Class", and ``source`` holds the class, function
-    or instance that the user passed.
+    A part that is not in a table is named "module:Class", and ``source`` contains the class,
+    function or instance that the user passed.
 
     Example:
         >>> Part.parse({"name": "mlp", "width": 64})
@@ -63,10 +63,10 @@ class Part:
 
     @classmethod
     def parse(cls, value: Any) -> Part:
-        """Return the part that a name, a table with a name and settings, or an object stands for.
+        """Return a part from a name, a table with a name and settings, or an object.
 
         Raises:
-            VariedError: If it is none of these.
+            VariedError: If the value is none of these.
         """
         if isinstance(value, Part):
             return value
@@ -79,18 +79,18 @@ class Part:
         if isinstance(value, nn.Module):
             return cls(registry.qualified_name(value), _constructor_arguments(value), value)
         raise VariedError(
-            f"A part is a name, a table with a name in it, a class, a function or an nn.Module, "
-            f"not {type(value).__name__}."
+            "A part must be a name, a table with the key 'name', a class, a function or an "
+            f"nn.Module, not {type(value).__name__}."
         )
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the part is named by its module and class."""
+        """Whether the part is external, so that its name consists of its module and class."""
         return ":" in self.name
 
     @property
     def instance(self) -> nn.Module | None:
-        """The module that the user passed ready made, or None."""
+        """The `torch.nn.Module` instance that the user passed, or None."""
         return self.source if isinstance(self.source, nn.Module) else None
 
     def builder(self, axis: str) -> Any:
@@ -112,14 +112,14 @@ class Part:
         """Return the name and the settings.
 
         Arguments:
-            axis: Write out the defaults of this version for the part of that axis; None writes
-                only the settings that were given.
+            axis: If set, include the default settings that a part for this axis has in this
+                version; None includes only the settings that the part specifies.
         """
         defaults = {} if axis is None else self._defaults(axis)
         return {"name": self.name} | defaults | self.settings
 
     def without_defaults(self, axis: str) -> Part:
-        """Return the part without the settings that are the defaults of this version."""
+        """Return the part without the settings that equal the defaults of this version."""
         defaults = self._defaults(axis)
         different = {k: v for k, v in self.settings.items() if defaults.get(k, ...) != v}
         return dataclasses.replace(self, settings=different)
@@ -131,16 +131,16 @@ class Part:
 
 
 def registered_kind(axis: str) -> str:
-    """Return the kind of part that an axis takes, as in `varied.register`."""
+    """Return the kind of part that an axis accepts, as in `varied.register`."""
     return "net" if axis in SIDES else axis
 
 
 def missing_part(axis: str, name: str, module: str) -> str:
-    """Return the message for a part whose module is not loaded."""
+    """Return the error message for a part whose module is not loaded."""
     return (
-        f"The {axis} '{name}' is defined in the module '{module}', which is not loaded: pass "
-        f"--import {module.partition('.')[0]}.py, import the module before opening the run, install "
-        f"the package that provides it, or pass the object as {axis}=."
+        f"The {axis} '{name}' is defined in the module '{module}', which is not loaded: use "
+        f"--import {module.partition('.')[0]}.py, import the module before opening the run, "
+        f"install the package that provides it, or pass the object as {axis}=."
     )
 
 
@@ -153,7 +153,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _constructor_arguments(module: nn.Module) -> dict[str, Any]:
-    """Return the constructor's arguments that a module keeps as attributes of the same names."""
+    """Return the constructor arguments that a module stores in attributes of the same names."""
     plain = (bool, int, float, str)
     values = {
         name: getattr(module, name, None) for name in inspect.signature(type(module)).parameters
@@ -163,23 +163,24 @@ def _constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: at most one of ``minutes``, ``epochs`` and ``steps`` sets the length.
+    """The training plan; at most one of ``minutes``, ``epochs`` and ``steps`` sets its length.
 
     Arguments:
-        batch_size: Rows per step.
+        batch_size: The number of rows per step.
         lr: The peak learning rate.
-        lr_schedule: "cosine" and "linear" decay to zero over the run, "none" stays constant.
-        lr_warmup: Steps over which the learning rate rises from zero.
+        lr_schedule: "cosine" or "linear" decay to zero over the run, or "none" for a constant
+            learning rate.
+        lr_warmup: The number of steps over which the learning rate rises from zero.
         grad_clip: The largest gradient norm; larger gradients are scaled down to it.
-        ema_decay: Decay of an exponential moving average of the weights, such as 0.999, which is
-            then evaluated and saved; 0 keeps the weights of the last step.
-        minutes: Minutes of training, without evaluation and plots.
-        epochs: Passes over the training rows.
-        steps: Training steps.
+        ema_decay: The decay of an exponential moving average of the weights, such as 0.999. The
+            averaged weights are evaluated and saved; 0 uses the weights of the last step.
+        minutes: The training time in minutes, without evaluation and plots.
+        epochs: The number of passes over the training rows.
+        steps: The number of training steps.
         seed: The random seed.
-        precision: "float32", "bfloat16", or "auto" for the faster one as measured.
+        precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster.
         compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
-        threads: Processor threads; 0 takes the faster number as measured.
+        threads: The number of CPU threads; 0 uses the number that is measured to be fastest.
     """
 
     batch_size: int = 128
@@ -205,22 +206,23 @@ class Plan:
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise VariedError(
-                    f"{name}='{getattr(self, name)}' is unknown: choose from {', '.join(values)}."
+                    f"{name}='{getattr(self, name)}' is not supported: choose from "
+                    f"{', '.join(values)}."
                 )
         for name in ("batch_size", "lr", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise VariedError(f"{name}={getattr(self, name)} must be above 0.")
         if not 0 <= self.ema_decay < 1:
             raise VariedError(
-                f"ema_decay={self.ema_decay} must be at least 0 and below 1; 0.999 is common."
+                f"ema_decay={self.ema_decay} must be at least 0 and below 1; 0.999 is typical."
             )
         lengths = [name for name in ("minutes", "epochs", "steps") if getattr(self, name)]
         if len(lengths) > 1:
             raise VariedError(
-                f"Give one of minutes, epochs and steps, not {' and '.join(lengths)}."
+                f"Only one of minutes, epochs and steps can be set, not {' and '.join(lengths)}."
             )
         if min(self.minutes, self.epochs, self.steps) < 0:
-            raise VariedError(f"{lengths[0]} must be above 0.")
+            raise VariedError(f"{lengths[0]}={getattr(self, lengths[0])} must be above 0.")
 
 
 #: Fields of a spec besides its parts and its plan.
@@ -229,22 +231,22 @@ _FIELDS = ("latent", "context", "conditioning")
 
 @dataclass(frozen=True)
 class Spec:
-    """A complete model in plain values.
+    """The complete specification of a model, in plain Python values (strings, numbers and lists).
 
     Arguments:
         architecture: How the latent variables depend on each other.
-        net: The network of encoder and decoder.
+        net: The network of the encoder and the decoder.
         likelihood: p(x | z).
         posterior: q(z | x).
         prior: p(z).
         objective: The training objective.
-        encoder: The network of the encoder, where it differs from ``net``.
-        decoder: The network of the decoder, where it differs from ``net``.
+        encoder: The network of the encoder, if it differs from ``net``.
+        decoder: The network of the decoder, if it differs from ``net``.
         latent: The number D of latent dimensions, or a shape such as (64, 7, 7), channels first.
-        context: The number F of features of the context; 0 for an unconditional model.
-        conditioning: How networks use the context: "concatenate" appends it to their input, "film"
-            scales and shifts each hidden layer.
-        plan: How to train.
+        context: The number F of context features; 0 for an unconditional model.
+        conditioning: How networks use the context: "concatenate" appends it to their input, and
+            "film" scales and shifts each hidden layer.
+        plan: The training plan.
     """
 
     architecture: Part = Part("vae")
@@ -267,7 +269,7 @@ class Spec:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The parts by axis, with encoder and decoder where they are set."""
+        """The parts by axis, including the encoder and the decoder if they are set."""
         parts = {axis: getattr(self, axis) for axis in TABLES}
         return {axis: part for axis, part in parts.items() if part is not None}
 
@@ -278,11 +280,11 @@ class Spec:
 
     @classmethod
     def parse(cls, **values: Any) -> Spec:
-        """Return the spec of plain values and objects.
+        """Return a spec from plain Python values and objects.
 
         Raises:
-            VariedError: If a key, a name, a setting or a type is wrong; the message suggests the
-                nearest.
+            VariedError: If a key, name or setting is unknown, or a value has the wrong type; for
+                unknown names the message suggests the most similar one.
         """
         fields = [f.name for f in dataclasses.fields(cls)]
         for name in values:
@@ -300,11 +302,13 @@ class Spec:
         return cls(**parsed, plan=plan)
 
     def to_dict(self, *, defaults: bool = False) -> dict[str, Any]:
-        """Return plain values: ``Spec.parse(**spec.to_dict()) == spec`` for parts from tables.
+        """Return plain Python values that `parse` turns back into an equal spec.
+
+        Parts that the user passed as objects are included by name only.
 
         Arguments:
-            defaults: Whether to write out every default of this version, as a run stores it, so
-                that a later version with other defaults reads the same model.
+            defaults: Whether to include every default of this version, as in the spec of a run, so
+                that a later version with different defaults reads the same model.
         """
         parts: dict[str, Any] = {
             axis: part.to_dict(axis if defaults else None) for axis, part in self.parts.items()
@@ -319,12 +323,12 @@ class Spec:
         return fields | parts | {"plan": plan}
 
     def without_defaults(self) -> Spec:
-        """Return the spec without the settings of parts that are defaults of this version."""
+        """Return the spec without the part settings that equal the defaults of this version."""
         parts: dict[str, Any] = {a: part.without_defaults(a) for a, part in self.parts.items()}
         return dataclasses.replace(self, **parts)
 
     def to_toml(self, *, defaults: bool = False) -> str:
-        """Return the spec as TOML text; ``defaults`` writes every default out.
+        """Return the spec as TOML text; ``defaults`` includes every default, as in `to_dict`.
 
         Example:
             >>> Spec.from_toml(Spec(latent=2).to_toml()) == Spec(latent=2)
@@ -334,10 +338,10 @@ class Spec:
 
     @classmethod
     def from_toml(cls, text: str) -> Spec:
-        """Return the spec of a TOML text, such as the spec.toml of a run.
+        """Parse a spec from TOML text, such as the spec.toml of a run.
 
         Raises:
-            VariedError: If it is not TOML, or not a spec.
+            VariedError: If the text is not valid TOML, or does not contain a spec.
         """
         try:
             values = tomllib.loads(text)
@@ -347,7 +351,7 @@ class Spec:
 
     @property
     def origins(self) -> dict[str, registry.Origin]:
-        """The module and version of each part from outside the package, by axis."""
+        """The module and version of each external part, by axis."""
         origins = {}
         for axis, part in self.parts.items():
             if part.is_foreign:
@@ -359,7 +363,7 @@ class Spec:
 
 
 def _validate_part(axis: str, part: Part) -> Part:
-    """Return a part with its settings in their types; a class of a table gets its name there."""
+    """Convert the settings of a part to their types; a class from a table is stored by its name."""
     names = [name for name, builder in TABLES[axis].items() if builder is part.source]
     if names:
         part = Part(names[0], part.settings)

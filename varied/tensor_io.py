@@ -18,17 +18,17 @@ from varied.errors import VariedError
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) -> Path:
-    """Write tensors to a safetensors file, with JSON-serializable notes in its header."""
+    """Write tensors to a safetensors file, with JSON-serializable metadata in its header."""
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(nan_to_none(notes))
-    # A single entry, since safetensors writes several in random order: equal contents must give
-    # equal files.
+    # The header has a single entry, since safetensors writes several entries in random order, and
+    # equal contents must give equal files.
     header = json.dumps({"notes": text, "digest": _digest(on_cpu, text)})
     return atomic_write(path, safetensors.torch.save(on_cpu, {"varied": header}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read tensors and notes.
+    """Read the tensors and the metadata.
 
     Raises:
         VariedError: If the file is missing, truncated or corrupted.
@@ -43,7 +43,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this a run folder?") from None
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise VariedError(f"{path} is damaged ({error}); restore it or train again.") from None
+        raise VariedError(f"{path} is corrupted ({error}); restore it or train again.") from None
 
 
 def _digest(tensors: Mapping[str, Tensor], notes: str) -> str:

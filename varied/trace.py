@@ -1,11 +1,12 @@
 """Conditional distributions, and the record of a forward pass through a model.
 
 A VAE consists of three distributions: an encoder q(z | x), a decoder p(x | z) and a prior p(z).
-Encoder and decoder are each a `ConditionalDistribution`, that is, a network and a head. A forward
-pass returns a `Trace` of all distributions and samples. Objectives and metrics are computed from
-the trace alone, so they work with every model.
+The encoder and the decoder are each a `ConditionalDistribution`: a network and a head. A forward
+pass returns a `Trace` of all distributions and samples. Objectives and metrics are computed only
+from the trace, so they work with every model.
 
-Shapes: B examples, K samples of the latent variables for each example, F features of the context.
+In shapes, B is the number of examples, K is the number of samples of the latent variables for each
+example, and F is the number of context features.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from varied.nets.autocast import AutocastModule
 class ConditionalDistribution(AutocastModule):
     """A conditional distribution p(a | b) or p(a | b, c): a network followed by a head.
 
-    This is the only place that handles leading dimensions, mixed precision and the context. If
-    ``precision`` is set, the network runs in it under autocast; the head runs in float32.
+    Leading dimensions, mixed precision and the context are handled only in this class. If
+    ``precision`` is set, the network runs under autocast in this precision; the head runs in
+    float32.
 
     Arguments:
-        net: A network from (N, *inputs) to (N, *head.param_shape), called as ``net(b)`` or
+        net: A network that maps (N, *inputs) to (N, *head.param_shape), called as ``net(b)`` or
             ``net(b, c)``.
         head: The head, which determines the family of distributions.
         inputs: The shape of one ``b``.
@@ -54,7 +56,7 @@ class ConditionalDistribution(AutocastModule):
     def outputs(self, b: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the output of the network, with shape (*, *head.param_shape).
 
-        It is float32, or float64 if the network is.
+        Its data type is float32, or float64 if the network uses float64.
         """
         lead = b.shape[: b.dim() - len(self.inputs)]
         rows = b.reshape(-1, *self.inputs)
@@ -66,12 +68,12 @@ class ConditionalDistribution(AutocastModule):
 
 @dataclass
 class Level:
-    """A group of latent variables: samples, posterior and prior.
+    """A group of latent variables: their samples, posterior and prior.
 
     Arguments:
         z: Samples from the posterior, with shape (K, B, *event).
-        q: The posterior, with a batch shape that broadcasts to (K, B).
-        p: The prior, with a batch shape that broadcasts to (K, B).
+        q: The posterior, with a batch shape that can be broadcast to (K, B).
+        p: The prior, with a batch shape that can be broadcast to (K, B).
         log_importance: log p(z) minus the log-density of the proposal, with shape (K, B), if z was
             not drawn from q.
     """
@@ -85,8 +87,8 @@ class Level:
     def log_ratio(self) -> Tensor:
         """log p(z) - log q(z | x) of the samples, with shape (K, B), in nats.
 
-        A quantized posterior gives its code probability 1, so the ratio is the log-probability of
-        the code under the prior.
+        A quantized posterior assigns probability 1 to its code, so the ratio is the log-probability
+        of the code under the prior.
         """
         if self.log_importance is not None:
             return self.log_importance
@@ -98,7 +100,7 @@ class Level:
     def kl(self) -> Tensor:
         """KL(q ‖ p) in nats, with shape (K, B).
 
-        If there is no closed form, it is estimated from each sample.
+        If it has no closed form, it is estimated from each sample.
         """
         exact = analytic_kl(self.q, self.p)
         if exact is None:
@@ -107,9 +109,9 @@ class Level:
 
     @property
     def kl_per_element(self) -> Tensor:
-        """KL of each latent dimension in nats, with shape (B, *event).
+        """The KL of each latent dimension in nats, with shape (B, *event).
 
-        Only for a posterior and a prior that provide "marginals".
+        The posterior and the prior must provide "marginals".
         """
         exact = analytic_kl(base_distribution(self.q), base_distribution(self.p))
         assert exact is not None, "a term that uses this must require 'marginals'"
@@ -124,12 +126,13 @@ class Trace:
         x: The data, with shape (B, *event).
         px: The likelihood p(x | z), with batch shape (K, B).
         levels: The levels of latent variables, from the bottom up; a plain VAE has one.
-        mask: 1 where ``x`` is observed and 0 where it is missing, with shape (B, *event); or None.
-        weights: The weight of each sample, with shape (K, B) and sum 1 over K; None means 1/K.
-        upper: The trace of a second model whose data are latent variables of this one, or None.
+        mask: A tensor with shape (B, *event) that is 1 where ``x`` is observed and 0 where it is
+            missing, or None.
+        weights: The weight of each sample, with shape (K, B) and a sum of 1 over K; None for 1/K.
+        upper: The trace of a second model whose data are latent variables of this model, or None.
         c: The context, with shape (B, F), or None.
-        code: The input of the decoder, with shape (K, B, *latent), if it is not the concatenation
-            of all levels; or None.
+        code: The input of the decoder, with shape (K, B, *latent), or None if it is the
+            concatenation of all levels.
     """
 
     x: Tensor
@@ -145,7 +148,7 @@ class Trace:
     def z(self) -> Tensor:
         """The input of the decoder, with shape (K, B, *latent).
 
-        If there are several levels, each is flattened, and all are concatenated.
+        If there are several levels, they are flattened and concatenated.
         """
         if self.code is not None:
             return self.code
@@ -167,5 +170,5 @@ class Trace:
         return self.log_px + torch.stack([level.log_ratio for level in self.levels]).sum(0)
 
     def expect(self, value: Tensor) -> Tensor:
-        """Return the expectation over samples of a (K, B) tensor, with shape (B)."""
+        """Return the (weighted) mean over samples of a (K, B) tensor, with shape (B)."""
         return value.mean(0) if self.weights is None else (self.weights * value).sum(0)

@@ -1,6 +1,6 @@
-"""The training loop: a generator of events that never prints, plots, saves or serves.
+"""The training loop: a generator of events that never prints, plots or saves anything itself.
 
-Progress bars, logs, checkpoints and animations are all ``for event in train(...)``.
+Progress bars, logs, checkpoints and animations are written as loops ``for event in train(...)``.
 """
 
 from __future__ import annotations
@@ -28,52 +28,52 @@ from varied.scheduled_value import set_step
 from varied.seeding import seed_torch
 from varied.spec import Plan
 
-#: Consecutive steps without a finite gradient after which training fails.
+#: The number of consecutive steps without a finite gradient after which training fails.
 PATIENCE = 50
 
-#: Rows on which codebooks and pseudo-inputs are initialized.
+#: The number of rows that codebooks and pseudo-inputs are initialized from.
 INIT_ROWS = 2048
 
 #: A step at which every schedule has its final value.
 FINAL_STEP = 10**12
 
-#: The key of the moving average of a parameter in the state of the optimizer.
+#: The key for the moving average of a parameter in the optimizer state.
 AVERAGE = "average"
 
 
 class BatchSource(Protocol):
-    """A source of batches, each a function of the step."""
+    """A source of batches in which each batch depends only on the step."""
 
     steps_per_epoch: int
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step."""
+        """Return the batch for a step."""
         ...
 
 
 class TrainingStep(nn.Module, ABC):
-    """What `train` trains: a module that computes the loss of a batch."""
+    """The module that `train` trains; its forward pass computes the loss of a batch."""
 
-    #: Whether all scheduled values keep their final values.
+    #: Whether all scheduled values stay at their final values.
     freeze_schedules: bool = False
 
     @abstractmethod
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss, a scalar, and its parts by name, without gradient."""
+        """Return the scalar loss, and its parts by name, which are detached."""
 
     @abstractmethod
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize parts that start from data, such as codebooks, on the first rows."""
+        """Initialize the parts that depend on data, such as codebooks, from the first rows."""
 
     @property
     def discriminators(self) -> Sequence[AdversarialTerm]:
-        """The terms whose parameters have a learning rate of their own."""
+        """The terms whose parameters have their own learning rate."""
         return ()
 
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set all scheduled values."""
+        """Update all scheduled values for a step."""
         if self.freeze_schedules:
             step, progress = FINAL_STEP, 1.0
         set_step(self, step, progress)
@@ -83,10 +83,11 @@ class Step(TrainingStep):
     """The training step of a model with an objective.
 
     Arguments:
-        model: From data to a trace.
-        objective: From a trace to a loss and its parts.
-        load: From stored rows to data, on the device, such as uint8 to [0, 1], or binarization.
-        freeze_schedules: Whether all scheduled values keep their final values.
+        model: Maps model inputs to a trace.
+        objective: Maps a trace to a loss and its parts.
+        load: Maps stored rows to model inputs on the device, for example by scaling uint8 to
+            [0, 1], or by binarization.
+        freeze_schedules: Whether all scheduled values stay at their final values.
     """
 
     def __init__(
@@ -109,7 +110,7 @@ class Step(TrainingStep):
         return self.objective(trace)  # type: ignore[no-any-return]
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize parts that start from data, such as codebooks, on the first rows."""
+        """Initialize the parts that depend on data, such as codebooks, from the first rows."""
         with runtime.eval_float32(self):
             self.model.init_from_data(self.load(x), c)
 
@@ -121,21 +122,21 @@ class Step(TrainingStep):
 
 @dataclass
 class TrainingState:
-    """All that an interrupted run needs to continue as if it had not been interrupted.
+    """The state with which an interrupted run continues as if it had not been interrupted.
 
-    Random numbers and batches are functions of the step, so they are not part of it.
+    It does not contain random numbers or batches, since they depend only on the step.
 
     Arguments:
         step: The number of completed steps.
         seconds: The time spent in training steps.
         skipped: The number of steps that were skipped because their gradient was not finite.
-        total: The total number of steps, as far as known. A time budget is converted to steps with
-            the measured speed.
+        total: The current estimate of the total number of steps. A time budget is converted to
+            steps with the measured speed.
         anchor: The (step, progress) at which ``total`` was last set.
-        limit: An upper bound on the progress until ``total`` is set again, so that one step with an
-            unusual speed does not misplace the next thousand in the schedules.
-        setup: How the run computes, as measured at its start.
-        moments: The tensors of the optimizer by parameter name, among them the moving averages of
+        limit: An upper bound on the progress until ``total`` is set again, so that a single
+            unusually fast or slow step does not distort the schedules of the next thousand.
+        setup: The compute settings, which are measured at the start of the run.
+        moments: The tensors of the optimizer by parameter name, including the moving averages of
             the weights.
     """
 
@@ -150,7 +151,7 @@ class TrainingState:
 
     @property
     def progress(self) -> float:
-        """The completed fraction of the training, from 0 to 1."""
+        """The completed fraction of training, between 0 and 1."""
         step, progress = self.anchor
         if self.step >= self.total:
             return self.limit
@@ -158,10 +159,10 @@ class TrainingState:
         return min(progress, self.limit)
 
     def update_total(self, budget: float) -> None:
-        """Convert a time budget in seconds to steps, with the speed since the last conversion.
+        """Convert a time budget in seconds to steps, using the speed since the last conversion.
 
-        The progress is then the used fraction of the budget; between two conversions it is linear
-        in the steps.
+        The progress then equals the fraction of the budget that has been used; between two
+        conversions it is linear in the number of steps.
         """
         step, progress = self.anchor
         elapsed = self.seconds - progress * budget
@@ -175,16 +176,17 @@ class TrainingState:
 
 @dataclass
 class StepEvent:
-    """A completed step.
+    """A completed training step.
 
     Arguments:
         state: The state after the step; `snapshot` fills its ``moments``.
-        epoch: The number of passes over the rows, with a fraction.
+        epoch: The (fractional) number of completed passes over the rows.
         parts: The loss and its parts by name, in nats, as scalar tensors.
         norm: The gradient norm of the model before clipping; NaN for a skipped step.
         lr: The learning rate of the step.
         rows: The number of rows in the batch.
-        snapshot: Copies the tensors of the optimizer to the state, for a checkpoint.
+        snapshot: A function that adds the tensors of the optimizer to the state, for a checkpoint,
+            and returns it.
     """
 
     state: TrainingState
@@ -201,13 +203,13 @@ def train(
 ) -> Iterator[StepEvent]:
     """Train, and yield an event after each step.
 
-    If the plan asks for moving averages of the weights, the module has them at the end; until then
-    use `ema_weights`.
+    If the plan sets ``ema_decay``, the module has the averaged weights at the end; before that, use
+    `ema_weights`.
 
     Arguments:
         step: The training step; its parameters are updated in place.
         batches: The data.
-        plan: The settings of the training, and its length.
+        plan: The training plan.
         state: The state of an interrupted run; None starts a new one.
 
     Raises:
@@ -274,7 +276,7 @@ def _num_steps(plan: Plan, steps_per_epoch: int) -> float | None:
 
 
 def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -> Setup:
-    """Initialize parts from data, and return the fastest setup."""
+    """Initialize the parts that depend on data, and return the fastest setup."""
     first = batches.at(0).to("cpu")
     count = math.ceil(INIT_ROWS / plan.batch_size)
     init = [batches.at(index) for index in range(count)]
@@ -292,7 +294,7 @@ def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -
 
 @contextmanager
 def _restored_buffers(step: nn.Module) -> Iterator[None]:
-    """Undo what steps that are only timed change: moving averages and counts."""
+    """Restore the buffers, such as moving averages and counts, after steps that are only timed."""
     values = {name: buffer.clone() for name, buffer in step.named_buffers()}
     yield
     for name, buffer in step.named_buffers():
@@ -303,7 +305,7 @@ def _restored_buffers(step: nn.Module) -> Iterator[None]:
 
 
 def _create_optimizer(step: TrainingStep, plan: Plan) -> torch.optim.Optimizer:
-    """Return Adam with one parameter group for the model and one for each discriminator."""
+    """Return an Adam optimizer with a parameter group for the model and for each discriminator."""
     discriminator_ids = {id(p) for term in step.discriminators for p in term.parameters()}
     model = [p for p in step.parameters() if id(p) not in discriminator_ids]
     groups: list[dict[str, Any]] = [{"params": model, "lr_factor": 1.0}]
@@ -329,8 +331,8 @@ def _set_learning_rate(optimizer: torch.optim.Optimizer, plan: Plan, state: Trai
 def _clip_gradients(optimizer: torch.optim.Optimizer, max_norm: float) -> float:
     """Clip the gradients of each parameter group, and return the gradient norm of the model.
 
-    Groups are clipped separately, so that a discriminator with large gradients does not shrink the
-    steps of the model, nor the other way round.
+    Groups are clipped separately, so that large gradients of a discriminator do not shrink the
+    steps of the model, or vice versa.
     """
     norms = []
     for group in optimizer.param_groups:
@@ -357,7 +359,7 @@ def _load_moments(
     params: dict[str, Any] = dict(step.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition("/")
-        # A fused optimizer keeps even its step count on the device of the parameter.
+        # A fused optimizer keeps all of its state, even the step count, on the parameter's device.
         optimizer.state[params[name]][kind] = value.to(params[name].device, copy=True)
 
 
@@ -366,7 +368,7 @@ def _load_moments(
 
 @contextmanager
 def ema_weights(step: nn.Module, state: TrainingState) -> Iterator[None]:
-    """Replace the weights by their moving averages, if the state has them, and restore them."""
+    """Use the moving averages of the weights, if the state has them, and restore the weights."""
     saved = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
     _apply_averages(step, state)
     try:
@@ -383,7 +385,8 @@ def _update_averages(optimizer: torch.optim.Optimizer, decay: float, step: int) 
     .. math:: \bar\theta_t = d_t \bar\theta_{t-1} + (1 - d_t) \theta_t, \qquad
         d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
-    The smaller decay of early steps keeps the initial weights out of the averages of a short run.
+    The decay is smaller in early steps, so that the initial weights do not dominate the averages of
+    a short run.
     """
     if not decay:
         return

@@ -1,4 +1,4 @@
-"""Parts for sounds: a kind of data, a likelihood, an encoder and a decoder, metrics and a use."""
+"""Parts for sounds: a codec, a likelihood, an encoder and a decoder, metrics, and an operation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from varied.likelihoods import Likelihood
 
 @dataclass(frozen=True)
 class SoundCodec(Codec):
-    """Mono sounds as 16-bit WAV files; the model sees samples in units of their standard deviation.
+    """A codec for mono sounds in 16-bit WAV files.
+
+    The model input is the audio samples, divided by their standard deviation.
 
     Arguments:
-        shape: (1, T).
+        shape: The shape of a sound, (1, T).
         scale: The standard deviation of the training samples.
-        rate: Samples per second.
+        rate: The number of samples per second.
     """
 
     kind: ClassVar[str] = "sound"
@@ -102,7 +104,7 @@ class Location(td.Cauchy):
 
 
 class SoundEncoder(nn.Module):
-    """Strided convolutions from a sound to a vector."""
+    """A network that maps a sound to a vector with strided convolutions."""
 
     def __init__(
         self, inputs: tuple[int, ...], outputs: tuple[int, ...], channels: int = 8
@@ -124,7 +126,7 @@ class SoundEncoder(nn.Module):
 
 
 class SoundDecoder(nn.Module):
-    """A vector decoded to a sound."""
+    """A fully connected network that maps a vector to a sound."""
 
     def __init__(self, inputs: tuple[int, ...], outputs: tuple[int, ...], width: int = 64) -> None:
         super().__init__()
@@ -139,7 +141,7 @@ class SoundDecoder(nn.Module):
 
 
 def loudness(context: Any) -> Iterator[MetricGroup]:
-    """Compare the root mean square of samples and test examples."""
+    """Compare the root mean square of generated and test sounds."""
     samples = context.run.sample(100, seed=0).array
     test = context.run.split("test").x
     ratio = np.sqrt((samples**2).mean((1, 2))) / np.sqrt((test**2).mean())

@@ -68,12 +68,14 @@ def varied(
         ),
     ] = False,
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Print the Python traceback of an error.")
+        bool, typer.Option("--traceback", help="Print the traceback if an error occurs.")
     ] = False,
     imports: Annotated[
         str | None,
         typer.Option(
-            "--import", metavar="FILE", help="Import a Python file or module that registers parts."
+            "--import",
+            metavar="FILE",
+            help="Import a Python file or module that registers parts, before the command.",
         ),
     ] = None,
 ) -> None:

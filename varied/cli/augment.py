@@ -24,27 +24,35 @@ def augment(
     run: RunName,
     per_class: Annotated[
         int | None,
-        option("N", "Examples to generate per class; with --balance, the final count.", least=1),
+        option(
+            "N", "Number of examples per class to generate; with --balance, the total.", least=1
+        ),
     ] = None,
     balance: Annotated[
         bool,
-        typer.Option("--balance", help="Fill up each class, by default to the largest class."),
+        typer.Option(
+            "--balance", help="Balance the classes; by default all become as large as the largest."
+        ),
     ] = False,
     temperature: Annotated[
-        float, option("T", "Below 1 for more typical, above for more varied examples.")
+        float, option("T", "Below 1: more typical examples; above 1: more varied ones.")
     ] = 1.0,
     seed: Seed = 0,
     report: Annotated[
-        bool, typer.Option("--report/--no-report", help="Train classifiers to measure the gain.")
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Train classifiers to measure the gain in accuracy, or not.",
+        ),
     ] = True,
     out: Annotated[
         Path | None,
-        option("PATH", "Output: a folder with a sub-folder per class, augmented.csv or .npz."),
+        option("PATH", "Output: a folder with a subfolder per class, a .csv or an .npz file."),
     ] = None,
 ) -> None:
     """Generate labeled examples and measure how much they help a classifier."""
     if per_class is None and not balance:
-        raise VariedError("Say how many examples to generate: --per-class 500, or --balance.")
+        raise VariedError("Give the number of examples to generate: --per-class 500, or --balance.")
     opened = open_run(run)
     with console.status("Generating"):
         data = opened.augment(per_class, balance=balance, temperature=temperature, seed=seed)
@@ -93,9 +101,9 @@ def _verdict(gains: list[Gain]) -> str:
     best = max(gains, key=lambda gain: gain.accuracy.value).classifier
     generated, plain = (table[best, f"real + {name}"].gain for name in ("generated", "plain"))
     if generated.value <= 2 * generated.error:
-        return f"For the best classifier ({best}), generated examples give no significant gain."
-    if generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
-        return f"For the best classifier ({best}), generated examples help more than plain augmentation."
-    return (
-        f"For the best classifier ({best}), plain augmentation helps as much as generated examples."
-    )
+        result = "generated examples give no significant gain"
+    elif generated.value > plain.value + 2 * (generated.error**2 + plain.error**2) ** 0.5:
+        result = "generated examples help more than plain augmentation"
+    else:
+        result = "plain augmentation helps as much as generated examples"
+    return f"For the best classifier ({best}), {result}."

@@ -15,16 +15,16 @@ def classify(
     run: RunName,
     source: Source = None,
     out: Annotated[
-        Path, option("FILE", "File to write: the class and the probability of each.")
+        Path, option("FILE", "File for the predicted class and the class probabilities.")
     ] = Path("classes.csv"),
 ) -> None:
-    """Classify examples, with a run that learned classes (m1, m2, m1m2)."""
+    """Classify examples with a run of a model with classes (m1, m2, m1m2)."""
     check_ending(out, "classes")
     opened = open_run(run)
     with console.status("Classifying"):
         classes = opened.classes(source)
         path = classes.save(unused_path(out))
-    console.say(f"Wrote {path}: the classes of {len(classes):,} examples.")
+    console.say(f"Wrote {path}: the predicted classes of {len(classes):,} examples.")
     if opened.calibration_temperature != 1:
         console.say(
             f"Probabilities are calibrated on validation rows (temperature "

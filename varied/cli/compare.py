@@ -18,11 +18,14 @@ MAX_ROWS = 4
 
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Two or more runs, as in evaluate.")
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="Two or more runs: folders, or names below runs/."
+        ),
     ],
     out: Annotated[Path, option("FOLDER", "Folder for compare.html.")] = Path("compare"),
     all_metrics: Annotated[
-        bool, typer.Option("--all", help="Compare every metric; takes minutes per run.")
+        bool, typer.Option("--all", help="Compare every metric (takes minutes per run).")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

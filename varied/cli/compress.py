@@ -28,16 +28,16 @@ def compress(
     console.say(f"Wrote {path}: {len(compressed):,} examples in {len(compressed.data):,} bytes.")
     for sentence in summary(compressed):
         console.say(sentence)
-    console.say(f"Next: varied decompress {run} {path}. Keep the run: the file needs it.")
+    console.say(f"Next: varied decompress {run} {path}. Keep the run: decompression needs it.")
 
 
 def summary(compressed: CompressedData) -> list[str]:
     """Return sentences on the rate of a compressed file, with other formats as reference."""
     overhead = compressed.rate / compressed.bound - 1
-    reference = "the ELBO" if compressed.lossless else "the negative log-likelihood of the codes"
+    reference = "negative ELBO" if compressed.lossless else "negative log-likelihood of the codes"
     others = ", ".join(f"{name} {rate:.4f}" for name, rate in compressed.others.items())
     sentences = [
-        f"{compressed.rate:.4f} bits per dimension; {reference} is {compressed.bound:.4f} "
+        f"{compressed.rate:.4f} bits per dimension; the {reference} is {compressed.bound:.4f} "
         f"({overhead:+.2%}).",
         f"Other formats for the same data, in bits per dimension: {others}.",
     ]

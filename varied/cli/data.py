@@ -1,4 +1,4 @@
-"""`varied data`: the named data sets."""
+"""`varied data`: the named datasets."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from varied.errors import lookup
 
 def data(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A data set, to show its details.")
-    ] = "list",
+        str | None, typer.Argument(metavar="NAME", help="A dataset, to show its details.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the named data sets."""
+    """List the named datasets."""
     with console.status("Searching"):
         from varied.data import CATALOG, catalog_rows
-    if name.lower() != "list":
-        dataset = lookup(CATALOG, name, "data set")
+    if name is not None and name.lower() != "list":
+        dataset = lookup(CATALOG, name, "dataset")
         rows = [
             ("content", dataset.content),
             ("reference", dataset.reference),
@@ -40,4 +40,4 @@ def data(
         console.say(f"{row.title}: {row.content}.", 2)
         console.say(f"Location: {row.location}.", 2)
     print()
-    console.say("`varied train NAME` trains on one; your own files and folders work the same way.")
+    console.say("`varied train NAME` trains on a dataset, `varied train PATH` on your own files.")

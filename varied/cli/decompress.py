@@ -14,13 +14,15 @@ from varied.cli.paths import open_run, unused_path
 
 def decompress(
     run: RunName,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `varied compress`.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that `varied compress` wrote.")
+    ],
     out: Annotated[
         Path | None,
-        option("PATH", "A folder with one file per example, or .npy for all in one array."),
+        option("PATH", "Output: a folder with a file for each example, or an .npy file."),
     ] = None,
 ) -> None:
-    """Restore a file of `varied compress`, with the same run."""
+    """Decompress a file that `varied compress` wrote with the same run."""
     opened = open_run(run)
     with console.status("Decompressing"):
         restored = opened.decompress(file)

@@ -11,14 +11,14 @@ from varied.cli.run_job import OutputMode, prepare_job, run_job
 
 
 def demo(
-    minutes: Annotated[float, option("M", "Minutes of training.")] = 1.0,
+    minutes: Annotated[float, option("M", "Training time in minutes.")] = 1.0,
     out: Annotated[Path, option("FOLDER", "Folder of the run.")] = Path("demo"),
     seed: Seed = 0,
 ) -> None:
     """Train a VAE on handwritten digits for a minute; nothing is downloaded."""
     folder = _unfinished_folder(out)
     if folder != out:
-        console.say(f"{out} contains a finished demo, so the new folder is {folder}.")
+        console.say(f"{out} contains a finished demo; writing to {folder} instead.")
     mode = OutputMode()
     choices = {"minutes": minutes, "seed": seed}
     run_job(prepare_job("mnist", "vae", folder, choices, mode), mode)

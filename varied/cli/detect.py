@@ -14,17 +14,17 @@ def detect(
     run: RunName,
     source: Source = None,
     method: Annotated[
-        str, option("METHOD", "density (-log p), distance (to training data) or both.")
+        str, option("METHOD", "Score: density (-log p), distance (to training rows) or both.")
     ] = "both",
     max_fpr: Annotated[
         float, option("RATE", "Largest false-positive rate of the threshold.")
     ] = 0.05,
     samples: Annotated[int, option("K", "Importance samples per example.", least=1)] = 100,
     out: Annotated[
-        Path, option("FILE", "Table to write; a .png shows the most anomalous images.")
+        Path, option("FILE", "Table of scores; a .png shows the most anomalous images instead.")
     ] = Path("detected.csv"),
 ) -> None:
-    """Score anomalies and explain each score."""
+    """Detect anomalies, and explain each score."""
     opened = open_run(run)
     with console.status("Scoring"):
         report = opened.detect(source, method=method, samples=samples, max_fpr=max_fpr)
@@ -44,5 +44,7 @@ def detect(
             f"{threshold.confidence:.0%} confidence, from {threshold.n:,} held-out rows)."
         )
     is_image = path.suffix.lower() == ".png"
-    content = "each above a map of its reasons" if is_image else "scores, p-values and reasons"
+    content = (
+        "images, each above a map of its reasons" if is_image else "scores, p-values and reasons"
+    )
     console.say(f"Wrote {path}: {content}, most anomalous first.")

@@ -21,7 +21,7 @@ TIMED_SECONDS = 0.02
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Print system information for bug reports; it contains no secrets."""
+    """Print system information for bug reports."""
     with console.status("Inspecting this machine"):
         facts = describe_system()
     if as_json:

@@ -20,10 +20,12 @@ MAX_EFFECTS, MAX_UNITS = 8, 5
 def edit(
     run: RunName,
     source: Source = None,
-    target: Annotated[str | None, option("LEVEL", "A class, or a level of --column.")] = None,
-    column: Annotated[str | None, option("NAME", "The attribute: a column of the table.")] = None,
+    target: Annotated[
+        str | None, option("LEVEL", "The attribute: a class, or a level of --column.")
+    ] = None,
+    column: Annotated[str | None, option("NAME", "A column of the table.")] = None,
     positive: Annotated[
-        str | None, option("SOURCE", "Examples with the attribute: data, or rows such as 3,17.")
+        str | None, option("SOURCE", "Examples with the attribute: a path, or rows such as 3,17.")
     ] = None,
     negative: Annotated[str | None, option("SOURCE", "Examples without the attribute.")] = None,
     strengths: Annotated[
@@ -33,9 +35,12 @@ def edit(
         str | None, option("NAMES", "Attributes to hold constant, such as age,sex.")
     ] = None,
     attributes: Annotated[
-        Path | None, option("FILE", "A table with more columns for each row of the run's data.")
+        Path | None,
+        option("FILE", "A table with additional columns for the rows of the data of the run."),
     ] = None,
-    direction: Annotated[str, option("METHOD", "means or logistic.")] = "means",
+    direction: Annotated[
+        str, option("METHOD", "How the direction is estimated: means or logistic.")
+    ] = "means",
     n: Annotated[int, option("N", "Number of examples.", "-n", least=1)] = 6,
     out: Annotated[Path | None, output("edits")] = None,
 ) -> None:
@@ -77,13 +82,13 @@ def _report(result: EditResult) -> None:
     if result.outside.any():
         console.say(
             f"{result.outside.sum():,} of {result.outside.size:,} edits are marked as outside the "
-            f"data: {result.sparse.sum():,} where codes are sparse, {result.inconsistent.sum():,} "
-            "that are not encoded back to their code."
+            f"data: {result.sparse.sum():,} in regions with few training codes, "
+            f"{result.inconsistent.sum():,} whose output is not encoded back to the code."
         )
 
 
 def _examples(text: str | None) -> Any:
-    """Return a source, or row numbers, which users count from 1, and names."""
+    """Return a source, or row indices and names; users count rows from 1."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if len(words) < 2 and Path(text or "").exists():
         return text

@@ -71,7 +71,7 @@ def _report(error: Exception) -> int:
     if isinstance(error, UsageError):
         return _report_usage(error)
     if isinstance(error, VariedError):
-        return _fail(str(error), MISUSE)
+        return _fail(_with_options(str(error)), MISUSE)
     if isinstance(error, OSError):
         path = f" ({error.filename})" if error.filename else ""
         return _fail(f"The operating system reports: {error.strerror or error}{path}.", MISUSE)
@@ -79,10 +79,21 @@ def _report(error: Exception) -> int:
         return _fail("Out of memory: use a smaller --batch-size, --width or --image-size.", MISUSE)
     first_line = str(error).strip().partition("\n")[0]
     return _fail(
-        f"Internal error ({type(error).__name__}: {first_line}). Please report it with the output of "
-        "`varied doctor`; `varied --traceback ...` shows where it occurred.",
+        f"Internal error ({type(error).__name__}: {first_line}). Please report it with the output "
+        "of `varied doctor`; `varied --traceback ...` shows where it occurred.",
         INTERNAL,
     )
+
+
+def _with_options(text: str) -> str:
+    """Return a message of the library with options for arguments."""
+    if "varied.spec" not in sys.modules:  # raised by the command line itself
+        return text
+    from varied.cli.flags import in_flags
+
+    command = typer.main.get_command(app)
+    names = {param.name for each in command.commands.values() for param in each.params}  # type: ignore[attr-defined]
+    return in_flags(text, names)
 
 
 def _report_usage(error: Exception) -> int:

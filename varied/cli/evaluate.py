@@ -29,12 +29,12 @@ def evaluate(
         int, option("K", "Importance samples for log p(x); 0 omits it.", least=0)
     ] = 0,
     all_metrics: Annotated[
-        bool, typer.Option("--all", help="Compute every metric that applies; takes minutes.")
+        bool, typer.Option("--all", help="Compute every metric that applies (takes minutes).")
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a run; every metric has a standard error."""
+    """Evaluate a run, with a standard error for every metric."""
     opened = open_run(run)
     if all_metrics:
         if source is not None or split != "test" or samples:
@@ -59,7 +59,7 @@ def _evaluate_all(run: Run, *, as_json: bool, quiet: bool) -> None:
     """Compute every metric, and print a table for each group."""
     from varied.evaluate.suites import evaluate_all
 
-    with console.status("Computing every metric: a few minutes", quiet=quiet or as_json):
+    with console.status("Computing every metric (takes minutes)", quiet=quiet or as_json):
         groups = evaluate_all(run)
     if as_json:
         metrics = [group.to_json() for group in groups]

@@ -9,7 +9,7 @@ import typer
 
 from varied.cli import console
 from varied.cli.flags import SETTINGS, parse_value
-from varied.cli.options import Quiet, RunName, option
+from varied.cli.options import RunName, option
 from varied.cli.paths import open_run
 from varied.errors import VariedError
 
@@ -19,19 +19,22 @@ def fit_prior(
     run: RunName,
     prior: Annotated[
         str | None,
-        typer.Argument(metavar="PRIOR", help="gmm, flow, flow-matching, transformer, ..."),
+        typer.Argument(
+            metavar="PRIOR", help="A prior, such as gmm, flow, flow-matching or transformer."
+        ),
     ] = None,
-    minutes: Annotated[float | None, option("M", "Minutes of training; 2 by default.")] = None,
-    epochs: Annotated[float | None, option("E", "Or passes over the codes.")] = None,
+    minutes: Annotated[float | None, option("M", "Training time in minutes; 2 by default.")] = None,
+    epochs: Annotated[float | None, option("E", "Or number of epochs.")] = None,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Return to the prior that the run was trained with.")
+        bool,
+        typer.Option("--reset", help="Remove the fitted prior, and use the original one again."),
     ] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
-    """Fit a prior to the codes of a trained run; sampling then uses it.
+    """Fit a new prior to the codes of a trained run, for better samples.
 
-    Settings of the prior are flags too: `--n-components 20`, `--depth 4`. The weights of the run
-    do not change, and `--reset` removes the fitted prior.
+    Settings of the prior are options too, such as `--n-components 20` or `--depth 4`. The weights
+    of the run do not change.
     """
     if reset == (prior is not None):
         raise VariedError("Give a PRIOR to fit, such as gmm, or --reset.")
@@ -41,7 +44,7 @@ def fit_prior(
     if prior is None:
         opened.reset_prior()
         if not quiet:
-            console.say(f"{opened.folder} samples from its original prior again.")
+            console.say(f"{opened.folder} uses its original prior again.")
         return
     choices: dict[str, Any] = {k: parse_value(v) for k, v in ctx.meta[SETTINGS].items()}
     choices |= {"minutes": minutes, "epochs": epochs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -124,7 +124,7 @@ def _setting(flag: str, options: Iterable[str]) -> str:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
 
 
 def _settings_with_owners() -> dict[str, list[str]]:
@@ -132,7 +132,8 @@ def _settings_with_owners() -> dict[str, list[str]]:
 
     The options of the kinds of data are settings too.
     """
-    from varied.data.codecs import CODECS, option_names
+    from varied.data.codecs import CODECS
+    from varied.data.codecs.base import option_names
     from varied.registry import load_entry_points
     from varied.schema import settings
     from varied.spec import TABLES, Plan
@@ -149,12 +150,12 @@ def _settings_with_owners() -> dict[str, list[str]]:
     return owners
 
 
-def in_flags(text: str, options: Mapping[str, Any]) -> str:
+def in_flags(text: str, options: Iterable[str]) -> str:
     """Return a message of the library with options for arguments: `--latent 8` for `latent=8`.
 
     Arguments:
         text: The message.
-        options: The declared options of the command, by name.
+        options: The names of the declared options.
     """
     from varied.spec import TABLES
 
@@ -163,7 +164,7 @@ def in_flags(text: str, options: Mapping[str, Any]) -> str:
     if unknown and owners.get(unknown[1]):
         parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
         return f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or leave it out."
-    if text.startswith("Give one of minutes"):
+    if text.startswith("Only one of minutes"):
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)

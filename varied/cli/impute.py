@@ -14,13 +14,17 @@ from varied.errors import VariedError
 def impute(
     run: RunName,
     source: Source = None,
-    n_draws: Annotated[int, option("M", "Number of imputations of each cell.", least=2)] = 50,
+    n_draws: Annotated[
+        int, option("M", "Number of imputations of each cell or image.", least=2)
+    ] = 50,
     intervals: Annotated[
-        Path | None, option("FILE", "Also write each imputed cell with its 90 % interval.")
+        Path | None, option("FILE", "Also write each imputed cell with its 90% interval.")
     ] = None,
     mask: Annotated[
         str | None,
-        option("MASK", "Images: left,top,width,height, or an image that is white where masked."),
+        option(
+            "MASK", "For images: left,top,width,height, or an image that is white where masked."
+        ),
     ] = None,
     n: Annotated[int, option("N", "Number of images.", "-n", least=1)] = 8,
     seed: Seed = 0,
@@ -43,4 +47,4 @@ def impute(
     save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed cells")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))
-        console.say(f"Wrote {path}: each imputed cell with its 90 % interval.")
+        console.say(f"Wrote {path}: each imputed cell with its 90% interval.")

@@ -17,15 +17,24 @@ def interpolate(
     n: Annotated[int, option("N", "Number of paths.", "-n", least=1)] = 6,
     steps: Annotated[
         int | None,
-        option("N", "Points per path: 10, per side of a grid 8, of an animation 24.", least=2),
+        option(
+            "N",
+            "Number of points per path; by default 10, or 8 for a grid, or 24 for a .gif.",
+            least=2,
+        ),
     ] = None,
-    path: Annotated[str, option("PATH", "linear, spherical or density.")] = "linear",
+    path: Annotated[
+        str, option("PATH", "Path: linear, spherical, or density (through dense regions).")
+    ] = "linear",
     grid: Annotated[
-        bool, typer.Option("--grid", help="Interpolate between four examples, in a square grid.")
+        bool, typer.Option("--grid", help="Interpolate between four examples on a grid.")
     ] = False,
     out: Annotated[
         Path | None,
-        option("FILE", "File to write: interpolation.png, .gif for an animation, or as in sample."),
+        option(
+            "FILE",
+            "Output: interpolation.png by default, .gif for an animation, .npy, or a folder.",
+        ),
     ] = None,
 ) -> None:
     """Interpolate between examples in the latent space."""

@@ -23,7 +23,7 @@ def models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the models by purpose, or the parts that they consist of."""
+    """List the models, or the parts that they consist of."""
     if parts:
         _show_parts(as_json)
         return
@@ -76,7 +76,7 @@ def _show_model(name: str, entry: Entry, as_json: bool) -> None:
         _show_part(axis, part.name, part.settings)
     free = [axis for axis in ("net", "likelihood", "latent") if axis not in chosen]
     print()
-    console.say(f"Chosen from the data: {', '.join(free)}. Other parts: defaults.")
+    console.say(f"Chosen from the data: {', '.join(free)}. All other parts are the defaults.")
     console.say(f"Train it: varied train SOURCE --model {name}")
 
 

@@ -14,15 +14,15 @@ def neighbors(
     run: RunName,
     source: Source = None,
     among: Annotated[
-        str | None, option("SOURCE", "Data to search; the run's training rows by default.")
+        str | None, option("SOURCE", "Data to search; by default the training rows of the run.")
     ] = None,
     n: Annotated[int, option("N", "Number of neighbors.", "-n", least=1)] = 5,
     out: Annotated[
         Path | None,
-        option("FILE", "File to write: neighbors.png, or .csv with names and distances."),
+        option("FILE", "Output: neighbors.png, or a .csv with names and distances."),
     ] = None,
 ) -> None:
-    """Find the examples whose codes are nearest to those of others."""
+    """Find the nearest neighbors of examples in the latent space."""
     opened = open_run(run)
     with console.status("Searching"):
         result = opened.neighbors(source, among, n=n)

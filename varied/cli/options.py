@@ -12,14 +12,17 @@ from varied.cli.paths import unused_path
 from varied.errors import VariedError
 
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="Folder of a run, its name below runs/, or last.")
+    str,
+    typer.Argument(
+        metavar="RUN", help="Folder of a run, its name below runs/, or last for the newest run."
+    ),
 ]
 Source = Annotated[
     str | None,
-    typer.Argument(metavar="SOURCE", help="Other data; the run's own test rows by default."),
+    typer.Argument(metavar="SOURCE", help="Data to use; by default the test rows of the run."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the metrics.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
 OptionalSeed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Random seed.")]
 
@@ -33,8 +36,8 @@ def output(stem: str) -> Any:
     """Return the option ``--out`` of a command that saves examples."""
     return option(
         "FILE",
-        f"File to write: {stem}.png, or {stem}.csv for a table; .npy stores the numbers, a name "
-        "without ending is a folder.",
+        f"Output: {stem}.png or, for tables, {stem}.csv by default; .npy stores an array, and a "
+        "name without an extension is a folder.",
     )
 
 
@@ -56,4 +59,6 @@ def parse_numbers(text: str | None, option: str, example: str, number: type = fl
     try:
         return [number(word) for word in text.split(",")]
     except ValueError:
-        raise VariedError(f"{option} {text}: give numbers such as {option}={example}.") from None
+        raise VariedError(
+            f"{option} {text} is not a list of numbers; write {option}={example}."
+        ) from None

@@ -1,4 +1,4 @@
-"""Finding runs by name, and free names for new files."""
+"""Finding runs by name, and unused names for new files."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ def unused_path(path: Path, *, quiet: bool = False) -> Path:
         number += 1
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     if free != path and not quiet:
-        console.say(f"{path} exists, so the new file is {free}.")
+        console.say(f"{path} exists; writing to {free} instead.")
     return free

@@ -20,20 +20,22 @@ NARROW = 100
 def runs(
     root: Annotated[
         Path | None,
-        typer.Argument(metavar="ROOT", help="Search below this folder; runs/ by default."),
+        typer.Argument(
+            metavar="ROOT", help="The folder to search; by default runs/ and the current folder."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, oldest first."""
     if root is not None and not root.is_dir():
-        raise VariedError(f"There is no folder {root}.")
+        raise VariedError(f"There is no folder {root}; give a folder that contains runs.")
     rows = list_runs(root).rows
     if as_json:
         names = ("run", "model", "data", "evaluation", "state", "when")
         console.show_json({"runs": [{name: row[name] for name in names} for row in rows]})
     elif not rows:
         where = f"below {root}" if root else "here"
-        console.say(f"There are no runs {where} yet; `varied demo` makes one.")
+        console.say(f"There are no runs {where} yet; `varied demo` trains one in a minute.")
     else:
         _print_table(rows)
 

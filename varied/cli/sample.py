@@ -15,7 +15,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs import Result, Run
 
-#: Fewest samples that the test for copies says something about.
+#: The fewest samples for the test for copies.
 MIN_SAMPLES = 20
 
 
@@ -23,32 +23,47 @@ def sample(
     run: RunName,
     n: Annotated[
         int | None,
-        option("N", "Number of examples: 64, or 9 around each given one.", "-n", least=1),
+        option(
+            "N",
+            "Number of samples; by default 64, or 9 for each example of --around.",
+            "-n",
+            least=1,
+        ),
     ] = None,
     label: Annotated[
-        str | None, option("LABEL", "Label of a conditional run: seven, or three,seven.")
+        str | None,
+        option(
+            "LABEL", "Labels to generate with a conditional run, such as seven, or three,seven."
+        ),
     ] = None,
     around: Annotated[
-        str | None, option("SOURCE", "Generate variations of these: an image, a folder, a table.")
+        str | None,
+        option("SOURCE", "Generate variations of these examples: an image, a folder or a table."),
     ] = None,
     scale: Annotated[
         float | None,
-        option("S", "With --around: factor on the posterior's standard deviation [default: 1]."),
+        option("S", "With --around: factor of the posterior standard deviation [default: 1]."),
     ] = None,
     temperature: Annotated[
         str,
-        option("T", "Below 1 for more typical, above for more varied; 0.7,1 sets each level."),
+        option(
+            "T",
+            "Below 1: more typical samples; above 1: more varied; 0.7,1 sets each ladder level.",
+        ),
     ] = "1",
     sample_x: Annotated[
         bool | None,
         typer.Option(
-            "--sample-x/--mean-x", help="Sample from p(x | z) or take its mean; tables sample."
+            "--sample-x/--mean-x",
+            help="Sample from p(x | z), or take its mean; by default only tables are sampled.",
         ),
     ] = None,
     seed: Seed = 0,
     check_copies: Annotated[
         bool,
-        typer.Option("--check-copies", help="Also save each with its nearest training example."),
+        typer.Option(
+            "--check-copies", help="Also save each sample with its nearest training example."
+        ),
     ] = False,
     out: Annotated[Path | None, output("samples")] = None,
 ) -> None:
@@ -84,7 +99,7 @@ def _check_copies(run: Run, samples: Result, path: Path, seed: int) -> None:
     if nearest.warning:
         console.warn([nearest.warning])
     elif len(samples) < MIN_SAMPLES:
-        console.say(f"At least {MIN_SAMPLES} samples are needed to test for copies.")
+        console.say(f"The test for copies needs at least {MIN_SAMPLES} samples.")
     else:
         console.say("The samples are no closer to training examples than test examples are.")
 
@@ -99,7 +114,8 @@ def parse_temperature(text: str) -> float | list[float]:
         values = [float(word) for word in text.split(",")]
     except ValueError:
         raise VariedError(
-            f"--temperature {text}: give a number such as 0.8, or one per level such as 0.7,0.9,1."
+            f"--temperature {text} is not a number; write 0.8, or a number for each level, such as "
+            "0.7,0.9,1."
         ) from None
     return values if len(values) > 1 else values[0]
 
@@ -126,5 +142,6 @@ def parse_label(run: Run, text: str | None) -> Any:
         return [[float(word) for word in words]]
     except ValueError:
         raise VariedError(
-            f"--label {text}: the context of this run is numeric; write --label 30."
+            f"--label {text} is not a number, and the labels of this run are numbers; write "
+            "--label 30."
         ) from None

@@ -13,16 +13,16 @@ def style(
     run: RunName,
     source: Source = None,
     label: Annotated[
-        str | None, option("LABEL", "Labels to decode as, such as three,seven; all by default.")
+        str | None, option("LABEL", "Classes to decode as, such as three,seven; all by default.")
     ] = None,
     content: Annotated[
         str | None,
-        option("SOURCE", "With --levels or --units: the examples that give the content."),
+        option("SOURCE", "With --levels or --units: examples for the content."),
     ] = None,
     levels: Annotated[
-        str | None, option("LIST", "Levels of a ladder that are the style; 1 is the lowest.")
+        str | None, option("LIST", "Levels of a ladder that encode the style; 1 is the lowest.")
     ] = None,
-    units: Annotated[str | None, option("LIST", "Latent units that are the style.")] = None,
+    units: Annotated[str | None, option("LIST", "Latent units that encode the style.")] = None,
     n: Annotated[int, option("N", "Number of styles.", "-n", least=1)] = 8,
     out: Annotated[Path | None, output("style")] = None,
 ) -> None:
@@ -35,4 +35,4 @@ def style(
         units=parse_numbers(units, "--units", "1,2", int),
         n=n,
     )
-    save(result, out, "style", "one row per style")
+    save(result, out, "style", "a row for each style")

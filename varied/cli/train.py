@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from varied.cli import console
-from varied.cli.flags import SETTINGS, in_flags, parse_column_types, parse_size, parse_value
+from varied.cli.flags import SETTINGS, parse_column_types, parse_size, parse_value
 from varied.cli.run_job import OutputMode, prepare_job, run_job
 from varied.errors import VariedError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from varied.training import Job
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "This command"
-#: Options that are not choices of what to train.
+#: Parameters of the command that are not arguments of `varied.train`.
 _OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet")
 
 
@@ -40,51 +40,60 @@ def train(
         ),
     ],
     model: Annotated[
-        str | None, _option(MODEL, "NAME", "Name from `varied models`; vae by default.")
+        str | None,
+        _option(MODEL, "NAME", "Model from the list of `varied models`; vae by default."),
     ] = None,
     spec: Annotated[
         Path | None,
-        _option(MODEL, "FILE", "A complete spec as TOML, such as spec.toml of a run."),
+        _option(MODEL, "FILE", "Complete configuration, such as spec.toml of a run."),
     ] = None,
     architecture: Annotated[
-        str | None, _option(MODEL, "NAME", "Structure of the latent variables; vae by default.")
+        str | None, _option(MODEL, "NAME", "Architecture: vae, ladder, m2, m1m2 or vq-vae-2.")
     ] = None,
     net: Annotated[str | None, _option(MODEL, "NAME", "Network: mlp, conv or resnet.")] = None,
     encoder: Annotated[
-        str | None, _option(MODEL, "NAME", "Network of the encoder, if it differs.")
+        str | None, _option(MODEL, "NAME", "Network of the encoder, if not --net.")
     ] = None,
     decoder: Annotated[
-        str | None, _option(MODEL, "NAME", "Network of the decoder, if it differs.")
+        str | None, _option(MODEL, "NAME", "Network of the decoder, if not --net.")
     ] = None,
     likelihood: Annotated[
-        str | None, _option(MODEL, "NAME", "p(x | z); `varied models --parts` lists all parts.")
+        str | None,
+        _option(MODEL, "NAME", "Likelihood p(x | z); `varied models --parts` lists all parts."),
     ] = None,
-    posterior: Annotated[str | None, _option(MODEL, "NAME", "q(z | x).")] = None,
-    prior: Annotated[str | None, _option(MODEL, "NAME", "p(z).")] = None,
-    objective: Annotated[str | None, _option(MODEL, "NAME", "The training objective.")] = None,
+    posterior: Annotated[
+        str | None, _option(MODEL, "NAME", "Approximate posterior q(z | x).")
+    ] = None,
+    prior: Annotated[str | None, _option(MODEL, "NAME", "Prior p(z).")] = None,
+    objective: Annotated[
+        str | None, _option(MODEL, "NAME", "Training objective, such as elbo or iwae.")
+    ] = None,
     latent: Annotated[
-        str | None, _option(MODEL, "D", "Latent dimensions, or a shape such as 32,7,7.")
+        str | None, _option(MODEL, "D", "Number of latent dimensions, or a shape such as 32,7,7.")
     ] = None,
     beta: Annotated[
         str | None,
-        _option(MODEL, "W", "Weight of the KL: 4, or a schedule such as 'linear(0, 1, 2000)'."),
+        _option(MODEL, "W", "KL weight: 4, or a schedule such as 'linear(0, 1, 2000)'."),
     ] = None,
     free_bits: Annotated[
-        str | None, _option(MODEL, "NATS", "KL per latent dimension that is not penalized.")
+        str | None,
+        _option(MODEL, "NATS", "Free bits: KL per latent dimension that is not penalized."),
     ] = None,
-    width: Annotated[str | None, _option(MODEL, "N", "Width of the network.")] = None,
+    width: Annotated[
+        str | None, _option(MODEL, "N", "Hidden units or channels of the network.")
+    ] = None,
     conditional: Annotated[
-        bool, _switch(MODEL, "--conditional", "Train a conditional model, p(x | label).")
+        bool, _switch(MODEL, "--conditional", "Train a conditional model p(x | label).")
     ] = False,
     conditioning: Annotated[
         str | None,
         _option(MODEL, "METHOD", "How networks receive the label: concatenate or film."),
     ] = None,
     image_size: Annotated[
-        str | None, _option(DATA, "N", "Resize images to 64, or 48x64 (height x width).")
+        str | None, _option(DATA, "N", "Resize images: 64 for 64x64, or 48x64 for height x width.")
     ] = None,
     binarize: Annotated[
-        str | None, _option(DATA, "METHOD", "Binarize images: none, dynamic, fixed or auto.")
+        str | None, _option(DATA, "METHOD", "Binarization of images: none, dynamic, fixed or auto.")
     ] = None,
     labels: Annotated[
         str | None,
@@ -92,43 +101,46 @@ def train(
     ] = None,
     column_types: Annotated[
         str | None,
-        _option(DATA, "LIST", "Types of columns: number, category or ignore, as zip=category."),
+        _option(
+            DATA, "LIST", "Column types (number, category or ignore), as zip=category,id=ignore."
+        ),
     ] = None,
     n_labels: Annotated[
-        int | None, _option(DATA, "N", "Use N training labels and hide the others.", 1)
+        int | None,
+        _option(DATA, "N", "Number of training labels to use; the others are hidden.", 1),
     ] = None,
     minutes: Annotated[
         float | None,
-        _option(PLAN, "M", "Minutes of training; 10 by default, less for small data."),
+        _option(PLAN, "M", "Training time in minutes; 10 by default, less for small data."),
     ] = None,
-    epochs: Annotated[float | None, _option(PLAN, "E", "Or passes over the data.")] = None,
-    steps: Annotated[int | None, _option(PLAN, "N", "Or training steps.", 1)] = None,
-    batch_size: Annotated[int | None, _option(PLAN, "N", "Rows per batch.", 1)] = None,
+    epochs: Annotated[float | None, _option(PLAN, "E", "Or number of epochs.")] = None,
+    steps: Annotated[int | None, _option(PLAN, "N", "Or number of steps.", 1)] = None,
+    batch_size: Annotated[int | None, _option(PLAN, "N", "Batch size.", 1)] = None,
     lr: Annotated[float | None, _option(PLAN, "R", "Learning rate.")] = None,
     seed: Annotated[int | None, _option(PLAN, "N", "Random seed.", 0)] = None,
     precision: Annotated[
-        str | None, _option(PLAN, "P", "auto (the faster one), float32 or bfloat16.")
+        str | None, _option(PLAN, "P", "float32, bfloat16, or auto for the faster of the two.")
     ] = None,
     threads: Annotated[
-        int | None, _option(PLAN, "N", "Processor threads; 0 finds the best number.", 0)
+        int | None, _option(PLAN, "N", "Number of CPU threads; 0 chooses the fastest number.", 0)
     ] = None,
     compile: Annotated[
-        str | None, _option(PLAN, "C", "torch.compile: auto (if it pays off), yes or no.")
+        str | None, _option(PLAN, "C", "Use torch.compile: yes, no, or auto if it saves time.")
     ] = None,
     out: Annotated[
-        Path | None, _option(REST, "FOLDER", "Folder of the run; a new one in runs/ by default.")
+        Path | None, _option(REST, "FOLDER", "Folder of the run; by default a new folder in runs/.")
     ] = None,
     dry_run: Annotated[
-        bool, _switch(REST, "--dry-run", "Print what would be trained, and stop.")
+        bool, _switch(REST, "--dry-run", "Print the configuration and exit.")
     ] = False,
     as_json: Annotated[bool, _switch(REST, "--json", "Print one JSON object.")] = False,
     quiet: Annotated[bool, _switch(REST, "--quiet", "Print only the folder of the run.")] = False,
 ) -> None:
     """Train a model on your data, evaluate it and write a report.
 
-    Everything that you do not set gets a default that suits the data. Any setting of any part is a
-    flag too, such as `--depth 3` or `--n-components 20`; `varied models --parts` lists them.
-    Repeating the command resumes an interrupted training.
+    Defaults suit the data. Each setting of a part of the model is an option too, such as
+    `--depth 3` or `--n-components 20`; `varied models --parts` lists them. Run the same command
+    again to resume an interrupted training.
     """
     choices = {k: v for k, v in ctx.params.items() if k not in _OWN and v not in (None, False)}
     numbers = {k: choices.pop(k) for k in ("beta", "free_bits", "width") if k in choices}
@@ -140,16 +152,13 @@ def train(
     if labels and Path(source).is_dir():
         raise VariedError("--labels is for tables and .npz files; folders give their own labels.")
     mode = OutputMode(as_json=as_json, quiet=quiet)
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "dry-run" if dry_run else out
-            job = prepare_job(source, _model(model, spec), folder, choices, mode)
-            if dry_run:
-                _print_plan(job, mode)
-                return
-            run_job(job, mode)
-    except VariedError as error:
-        raise VariedError(in_flags(str(error), ctx.params)) from error
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "dry-run" if dry_run else out
+        job = prepare_job(source, _model(model, spec), folder, choices, mode)
+        if dry_run:
+            _print_plan(job, mode)
+            return
+        run_job(job, mode)
 
 
 def _model(name: str | None, spec: Path | None) -> Any:

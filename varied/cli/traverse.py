@@ -13,9 +13,9 @@ def traverse(
     run: RunName,
     source: Source = None,
     dimensions: Annotated[
-        int, option("N", "Number of dimensions, largest KL first.", least=1)
+        int, option("N", "Number of latent dimensions, by decreasing KL.", least=1)
     ] = 10,
-    steps: Annotated[int, option("N", "Values of each.", least=2)] = 9,
+    steps: Annotated[int, option("N", "Number of values of each dimension.", least=2)] = 9,
     out: Annotated[Path | None, output("traversals")] = None,
 ) -> None:
     """Vary one latent dimension at a time."""

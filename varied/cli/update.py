@@ -15,20 +15,23 @@ from varied.cli.run_job import OutputMode, print_job, run_job
 
 def update(
     run: RunName,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="New data of the same kind.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="New data, of the same kind as the training data."),
+    ],
     labels: Annotated[
         str | None, option("NAME", "Labels: a column of a table, or an array in an .npz file.")
     ] = None,
-    epochs: Annotated[float | None, option("E", "Passes over the new data; 5 by default.")] = None,
-    minutes: Annotated[float | None, option("M", "Or minutes of training.")] = None,
-    steps: Annotated[int | None, option("N", "Or training steps.", least=1)] = None,
+    epochs: Annotated[float | None, option("E", "Number of epochs; 5 by default.")] = None,
+    minutes: Annotated[float | None, option("M", "Or training time in minutes.")] = None,
+    steps: Annotated[int | None, option("N", "Or number of steps.", least=1)] = None,
     lr: Annotated[float | None, option("R", "Learning rate.")] = None,
     seed: OptionalSeed = None,
     out: Annotated[
         Path | None, option("FOLDER", "Folder of the new run; RUN-update by default.")
     ] = None,
 ) -> None:
-    """Continue training on new data, in a new run; the old run does not change."""
+    """Continue the training of a run on new data, in a new run."""
     folder = resolve_run(run)
     plan = {"epochs": epochs, "minutes": minutes, "steps": steps, "lr": lr, "seed": seed}
     target = out or unused_path(folder.with_name(f"{folder.name}-update"))

@@ -1,4 +1,4 @@
-"""Commands for uses that other packages register, with flags from their keyword arguments."""
+"""Commands for registered uses of runs, with options from their keyword arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varied.errors import VariedError
 def use_command(name: str) -> Any:
     """Return the command of a registered use of runs, or None.
 
-    The arguments are RUN and SOURCE; the flags are the keyword arguments of the function, and
+    The arguments are RUN and SOURCE; the options are the keyword arguments of the function, and
     ``--out``.
     """
     from varied.cli.flags import PlainHelpCommand

@@ -1,6 +1,6 @@
-"""Lossless compression with a trained model: bits-back coding, and coding of codebook indices.
+"""Compression with a trained model: lossless bits-back coding, and coding of codebook indices.
 
-Both use the entropy coders of ``constriction``, which is installed by the extra
+Both use the entropy coders from ``constriction``, which is installed by the extra
 ``varied[compress]``.
 """
 

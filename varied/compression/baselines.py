@@ -15,11 +15,11 @@ Array = npt.NDArray[Any]
 
 
 def baseline_sizes(x: Array, *, xz_preset: int = lzma.PRESET_EXTREME | 9) -> dict[str, int]:
-    """Return the compressed size of all data in bytes, by PNG (images only), gzip -9 and xz.
+    """Return the size of all data in bytes, compressed with PNG (images only), gzip -9 and xz.
 
     Arguments:
-        x: uint8 images (N, H, W) or (N, H, W, 3), or other arrays. Arrays of 0 and one other value
-            are compressed both as bits and as bytes, and the smaller size counts.
+        x: uint8 images (N, H, W) or (N, H, W, 3), or other arrays. Arrays that contain only 0 and
+            one other value are compressed both as bits and as bytes, and the smaller size is used.
         xz_preset: The compression level of xz.
 
     Example:

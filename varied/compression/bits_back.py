@@ -31,13 +31,13 @@ Words = npt.NDArray[np.uint32]
 WIDTH, MAX_DEVIATIONS = 2.0**-9, 8
 #: Grid points in each of the 128 cells of the grid.
 CELL = 64
-#: Examples that pass through the networks together.
+#: The number of examples that pass through the networks together.
 MAX_GROUP = 100
-#: Probabilities in memory at a time.
+#: The number of probabilities in memory at a time.
 CHUNK = 2**20
 #: Means and standard deviations are rounded to this fraction of the width.
 RESOLUTION = 64
-#: Entropy in bits of a Gaussian with a standard deviation of one width: log2 of sqrt(2 pi e).
+#: The entropy, in bits, of a Gaussian with a standard deviation of one width: log2 sqrt(2 pi e).
 UNIT_ENTROPY = 2.05
 
 
@@ -47,9 +47,9 @@ class BitsBackResult:
 
     Arguments:
         words: The final stack.
-        settings: What `decode` needs besides the model.
+        settings: The settings that `decode` needs in addition to the model.
         index: The levels of the data, int32 with shape (N, *event).
-        initial_bits: Random bits that the stack started with.
+        initial_bits: The number of random bits on the initial stack.
     """
 
     words: Words
@@ -59,24 +59,24 @@ class BitsBackResult:
 
 
 def encode(model: VAE, x: Tensor) -> BitsBackResult:
-    r"""Return data as words of a stack.
+    r"""Encode data as the words of a stack.
 
     For each example,
 
     .. math:: \text{pop } z \sim q(z \mid x), \qquad \text{push } x \sim p(x \mid z), \qquad
         \text{push } z \sim p(z),
 
-    which lengthens the stack by the negative ELBO in bits: the decoder recovers the bits that were
-    popped to choose z. Examples pass through the networks in groups. A group can pop only what was
-    pushed before, so the first group has one example and the following ones grow. The first example
-    pops from initial random bits.
+    which lengthens the stack by the negative ELBO in bits, since the decoder recovers the bits that
+    were popped to choose z. Examples pass through the networks in groups. A group can pop only what
+    has been pushed before, so the first group contains one example, and the groups become larger.
+    The first example pops from the initial random bits.
 
     References:
         Practical lossless compression with latent variables using bits back coding
         (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
 
     Arguments:
-        model: A `deterministic` model.
+        model: A model returned by `deterministic`.
         x: Data, with shape (N, *event).
     """
     levels = num_levels(model.decode(torch.zeros(1, *model.latent_shape, dtype=torch.float64)))
@@ -96,10 +96,10 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
 
 
 def decode(model: VAE, words: Words, n: int, settings: dict[str, Any]) -> Tensor:
-    """Return the levels of the data that words encode, int32 with shape (N, *event).
+    """Decode words to the levels of the data, int32 with shape (N, *event).
 
     Arguments:
-        model: The `deterministic` model that encoded them.
+        model: The model that encoded them, as returned by `deterministic`.
         words: The words.
         n: The number of examples.
         settings: The settings of the `BitsBackResult`.
@@ -120,12 +120,12 @@ def decode(model: VAE, words: Words, n: int, settings: dict[str, Any]) -> Tensor
 class BitsBackCoder:
     """The stack operations of the encoder and the decoder.
 
-    Both run the networks on tensors of the same shapes, so that the results are equal.
+    Both apply the networks to tensors of the same shapes, so that the results are identical.
 
     Arguments:
         model: The model.
         stack: The entropy coder.
-        levels: The number of values of an element.
+        levels: The number of possible values of an element.
     """
 
     model: VAE
@@ -146,10 +146,11 @@ class BitsBackCoder:
         return np.zeros(size), np.full(size, 1 / WIDTH)
 
     def pop(self, mean: Array, std: Array) -> Array:
-        """Pop grid points of a Gaussian: first the cell, then the point in it.
+        """Pop grid points from a Gaussian: first the cell, and then the point in the cell.
 
-        The entropy coder gives every symbol a probability of at least 2 ** -24. Over the whole
-        grid, these add up to 1 in 2,000, and a latent drawn from them would cost hundreds of bits.
+        The entropy coder assigns a probability of at least 2 ** -24 to every symbol. Over the whole
+        grid, these probabilities would add up to 1 in 2,000, and a latent variable drawn from this
+        excess would cost hundreds of bits.
         """
         cell: Array = self.stack.decode(self.cells, *_in_cells(mean, std))
         point: Array = self.stack.decode(
@@ -158,7 +159,7 @@ class BitsBackCoder:
         return CELL * cell + point
 
     def push(self, z: Array, mean: Array, std: Array) -> None:
-        """Push grid points of a Gaussian, in reverse order of `pop`."""
+        """Push grid points with the probabilities of a Gaussian, in the reverse order of `pop`."""
         cell = z // CELL
         points = _point_probabilities(mean - CELL * cell, std)
         self.stack.encode_reverse(z - CELL * cell, self.categorical, points)
@@ -194,26 +195,26 @@ class BitsBackCoder:
 
 
 def _in_cells(mean: Array, std: Array) -> tuple[Array, Array]:
-    """Convert a mean and a standard deviation from widths to cells, whose centers are integers."""
+    """Convert means and standard deviations from grid widths to cells, with integers as centers."""
     return (mean - (CELL - 1) / 2) / CELL, std / CELL
 
 
 def _point_probabilities(mean: Array, std: Array) -> Array:
-    """Return the probabilities of the points of a cell by their density, with shape (M, CELL)."""
+    """Return probabilities proportional to the density at the points of a cell, (M, CELL)."""
     u = (torch.arange(CELL) - torch.from_numpy(mean)[:, None]) / torch.from_numpy(std)[:, None]
     probabilities: Array = quantize_params((-0.5 * u.square()).softmax(1)).numpy()
     return probabilities
 
 
 def _in_widths(q: Distribution) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation of a Gaussian in grid widths, rounded."""
+    """Return the rounded mean and standard deviation of a Gaussian, in grid widths."""
     params = torch.stack([q.mean.flatten(), q.variance.sqrt().flatten()]) / WIDTH
     mean, std = quantize_params(params, RESOLUTION) / RESOLUTION
     return mean.numpy(), std.clamp_min(1 / RESOLUTION).numpy()
 
 
 def _groups(n: int, ratio: int) -> Iterator[slice]:
-    """Yield the rows of each group: 1 / ratio of all rows before it, but at least one."""
+    """Yield the rows of each group, which has 1 / ratio of all earlier rows, but at least one."""
     start = 0
     while start < n:
         size = min(max(1, start // ratio), MAX_GROUP, n - start)
@@ -222,7 +223,7 @@ def _groups(n: int, ratio: int) -> Iterator[slice]:
 
 
 def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
-    """Return the number of examples that push what one example pops, and of initial words."""
+    """Return the number of examples that push as much as one pops, and that of initial words."""
     q = model.encode(x)
     _, std = _in_widths(base_distribution(q))
     popped = np.maximum(np.log2(std) + UNIT_ENTROPY, 0).reshape(len(x), -1).sum(1)

@@ -18,23 +18,23 @@ from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 
 Words = npt.NDArray[np.uint32]
-#: From the previous code of each sequence, None at the start, to the probabilities of the next
-#: code: a row for each sequence, or a single row for all.
+#: Maps the previous code of each sequence (None at the start) to the probabilities of the next
+#: code, with one row for each sequence, or a single row for all sequences.
 NextCodeProbs = Callable[[Tensor | None], Tensor]
 
-#: Sequences that are coded in parallel.
+#: The number of sequences that are coded in parallel.
 CHUNK = 500
-#: Count of codes that were not used in training, as a fraction of the mean count.
+#: The count assigned to codes that were not used in training, as a fraction of the mean count.
 UNUSED_COUNT = 0.01
 
 
 def encode(model: VAE, index: Tensor, source: str) -> tuple[Words, float]:
-    """Return the words that encode sequences of codes, and their information content in bits.
+    """Encode sequences of codes as words, and return their information content in bits as well.
 
     Arguments:
-        model: A `deterministic` model.
+        model: A model returned by `deterministic`.
         index: The sequences, int64 with shape (N, tokens).
-        source: The probabilities: one of `probability_sources`.
+        source: The source of the probabilities, one of `probability_sources`.
     """
     coder, bits = entropy_coders().queue.RangeEncoder(), 0.0
     for codes, probabilities in _steps(model, index, source):
@@ -45,7 +45,7 @@ def encode(model: VAE, index: Tensor, source: str) -> tuple[Words, float]:
 
 
 def decode(model: VAE, words: Words, n: int, source: str) -> Tensor:
-    """Return the sequences of codes that words encode, int64 with shape (N, tokens)."""
+    """Decode words to sequences of codes, int64 with shape (N, tokens)."""
     coder = entropy_coders().queue.RangeDecoder(words)
     index = torch.zeros(n, quantizer(model).num_tokens, dtype=torch.int64)
     for codes, probabilities in _steps(model, index, source):
@@ -56,7 +56,7 @@ def decode(model: VAE, words: Words, n: int, source: str) -> Tensor:
 
 
 def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the codes at each position, and their probabilities given the codes before."""
+    """Yield the codes at each position, with their probabilities given the previous codes."""
     for rows in index.split(CHUNK):
         next_probabilities, previous = _next_code_probs(model, len(rows), source), None
         for codes in rows.unbind(1):
@@ -65,7 +65,7 @@ def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Ten
 
 
 def probability_sources(model: VAE) -> list[str]:
-    """Return "prior" if the prior is over codes, and "use", the frequencies in training."""
+    """Return "use" for the frequencies in training, and "prior" if the prior is over codes."""
     return ["prior", "use"] if isinstance(model.prior(None), AutoregressiveCodes) else ["use"]
 
 
@@ -94,7 +94,7 @@ def _next_code_probs(model: VAE, rows: int, source: str) -> NextCodeProbs:
 
 
 def _entropy_model(probabilities: Tensor) -> tuple[object, ...]:
-    """Return the arguments of the coder: one distribution for all, or a family and its rows."""
+    """Return the arguments of the coder: one distribution for all rows, or one for each row."""
     values = quantize_params(probabilities).numpy()
     categorical = entropy_coders().model.Categorical
     if probabilities.dim() == 1:

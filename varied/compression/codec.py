@@ -22,7 +22,7 @@ from varied.posteriors import DeltaGaussian, Gaussian
 from varied.priors import StandardNormal
 from varied.runtime import eval_float32
 
-#: Rows on which the probabilities of codes are compared, and rows that are evaluated together.
+#: The number of rows on which the sources of probabilities are compared, and the batch size.
 COMPARED, CHUNK = 200, 500
 
 
@@ -32,9 +32,9 @@ class Packed:
 
     Arguments:
         data: The bytes of the file.
-        model_bits: The information content under the model: the negative ELBO, or the negative
-            log-probability of the codes.
-        initial_bits: Random bits in the file that bits-back coding starts with.
+        model_bits: The information content under the model, in bits: the negative ELBO, or the
+            negative log-probability of the codes.
+        initial_bits: The number of random bits in the file with which bits-back coding starts.
     """
 
     data: bytes
@@ -43,7 +43,7 @@ class Packed:
 
 
 def is_lossless(model: LatentModel) -> bool:
-    """Return whether compression is lossless; otherwise decompression returns reconstructions.
+    """Return whether compression is lossless; if not, decompression returns reconstructions.
 
     Raises:
         VariedError: If the model does not support compression.
@@ -55,26 +55,26 @@ def compress(model: LatentModel, x: Tensor, notes: Mapping[str, Any] | None = No
     r"""Compress data.
 
     With a Gaussian posterior and a standard normal prior, compression is lossless. Bits-back coding
-    takes
+    requires
 
     .. math:: -\log_2 p(x \mid z) - \log_2 p(z) + \log_2 q(z \mid x)
 
-    bits per example, on average the negative ELBO. With a codebook, the codes are compressed with
-    their probabilities under the prior, or their frequencies in training if these are better, and
-    decompression returns the reconstructions.
+    bits per example, which is on average the negative ELBO. With a codebook, the codes are
+    compressed with their probabilities under the prior or with their frequencies in the training
+    data, whichever requires fewer bits, and decompression returns the reconstructions.
 
     References:
         Practical lossless compression with latent variables using bits back coding
         (Townsend et al., 2019), https://arxiv.org/abs/1901.04866
 
     Warning:
-        Decompression requires the same model, and arithmetic that agrees to about 12 digits; it
-        fails with an error otherwise.
+        Decompression requires the same model, and arithmetic that agrees to about 12 digits;
+        otherwise, it raises an error.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         x: Model input, with shape (N, *event).
-        notes: JSON values to store with the data.
+        notes: JSON-serializable metadata to store with the data.
 
     Raises:
         VariedError: If the model or the data do not support compression.
@@ -105,22 +105,22 @@ def _compress_codes(model: VAE, x: Tensor, header: dict[str, Any]) -> Packed:
 
 
 def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]:
-    """Return the compressed data or their reconstructions, with shape (N, *event), and the notes.
+    """Return the data or their reconstructions, with shape (N, *event), and the stored metadata.
 
     Arguments:
         model: The model that compressed them; neither it nor torch's random state is changed.
         data: The bytes of the file.
 
     Raises:
-        VariedError: If the file is damaged or was written with another model, or if the arithmetic
-            differs from that at compression.
+        VariedError: If the file is corrupted or was written with a different model, or if the
+            arithmetic differs from that during compression.
     """
     header, words = container.unpack(data)
     vae = _require_vae(model)
     if header["model"] not in (None, container.fingerprint(vae)):
         raise VariedError(
-            "This file was written with another model, or the prior of this one was fitted since; "
-            "use the run that wrote it."
+            "This file was written with a different model, or a prior has been fitted to this "
+            "model since then; use the run that wrote it."
         )
     with deterministic(vae) as twin:
         try:
@@ -133,8 +133,9 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
             is_equal = False
     if not is_equal:
         raise VariedError(
-            "The model computes other probabilities here than where this file was written; use the "
-            "same model, versions of varied and torch, and kind of processor."
+            "The probabilities that the model computes here differ from those with which this file "
+            "was written; use the same model, the same versions of varied and torch, and the same "
+            "type of processor."
         )
     if header["kind"] == "bits-back":
         return from_levels(index, header["levels"]).float(), header["notes"]

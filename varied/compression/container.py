@@ -17,11 +17,11 @@ from varied.errors import VariedError
 
 Words = npt.NDArray[np.uint32]
 
-#: Every file begins with these bytes, and a byte for the version of the format.
+#: Every file begins with these bytes, followed by a byte for the version of the format.
 MAGIC, VERSION = b"varied\x00", 2
 DIGEST_SIZE = 8
 
-#: Keys and values of version 1 that have changed.
+#: Keys and values of version 1 that have been renamed.
 _V1 = {"law": "source", "pace": "group_ratio", "data": "checksum", "bits back": "bits-back"}
 
 
@@ -43,11 +43,11 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
     """Return the header and the words of a file.
 
     Raises:
-        VariedError: If it has another format or is damaged.
+        VariedError: If the file has a different format or is corrupted.
     """
     start = len(MAGIC) + 1
     if data[: len(MAGIC)] != MAGIC:
-        raise VariedError("This is not a file of `varied compress`.")
+        raise VariedError("This file was not written by `varied compress`; use one that was.")
     version, digest = data[start - 1 : start], data[start : start + DIGEST_SIZE]
     body = data[start + DIGEST_SIZE :]
     if version > bytes([VERSION]):
@@ -56,12 +56,12 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
             "`pip install --upgrade varied`."
         )
     if digest != _digest(body):
-        raise VariedError("This file is damaged; use another copy.")
+        raise VariedError("This file is corrupted; use another copy.")
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(zlib.decompress(body[4:end]))
     if version < bytes([VERSION]):
         header = {_V1.get(k, k): _V1.get(v, v) if k == "kind" else v for k, v in header.items()}
-        header["model"] = None  # it included names of weights, which have changed
+        header["model"] = None  # it depended on the names of weights, which have changed
     return header, np.frombuffer(body[end:], "<u4").astype(np.uint32)
 
 
@@ -76,7 +76,7 @@ def checksum(index: Tensor) -> str:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return a digest of the weights of a model, as 16 hexadecimal digits; names do not matter."""
+    """Return a digest of the weights of a model, without their names, as 16 hexadecimal digits."""
     digests = []
     for tensor in model.state_dict().values():
         head = f"{tensor.dtype} {tuple(tensor.shape)}".encode()

@@ -1,4 +1,4 @@
-"""The entropy coders, and the computation of probabilities that can be reproduced exactly."""
+"""The entropy coders, and the exactly reproducible computation of probabilities."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from varied.errors import VariedError
 from varied.models import VAE
 from varied.runtime import eval_float32
 
-#: The entropy coder stores probabilities as multiples of 2 ** -24. They are rounded to this coarser
-#: grid first, so that differences in the last bits of the arithmetic rarely matter.
+#: The entropy coder stores probabilities as multiples of 2 ** -24. They are first rounded to this
+#: coarser grid, so that differences in the last bits of the arithmetic rarely matter.
 RESOLUTION = 2.0**20
 
 
@@ -30,13 +30,13 @@ def entropy_coders() -> Any:
         return import_module("constriction").stream
     except ImportError:
         raise VariedError(
-            "Compression requires constriction: run `pip install 'varied[compress]'`."
+            "Compression requires constriction; run `pip install 'varied[compress]'`."
         ) from None
 
 
 @contextmanager
 def deterministic(model: VAE) -> Iterator[VAE]:
-    """Yield a copy of a model that computes in float64, on one CPU thread."""
+    """Yield a copy of a model that computes in float64 on a single CPU thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Discrete likelihoods as tables: the number of levels, and the probability of each."""
+"""Discrete likelihoods as tables of the probabilities of all levels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.errors import VariedError
 
 
 def num_levels(px: Distribution) -> int:
-    """Return the number of values of an element, which are evenly spaced from 0 to 1.
+    """Return the number of possible values of an element, which are evenly spaced in [0, 1].
 
     Raises:
         VariedError: If the distribution is continuous.
@@ -30,8 +30,9 @@ def num_levels(px: Distribution) -> int:
     if isinstance(base, d.CategoricalLevels):
         return base.logits.shape[-1]
     raise VariedError(
-        "Lossless compression requires a discrete likelihood, and that of this run is continuous: "
-        "train images with `--likelihood discretized-logistic`, or binary data with `--likelihood "
+        "Lossless compression requires a discrete likelihood, but that of this run is continuous; "
+        "train on images with `--likelihood discretized-logistic`, or on binary data with "
+        "`--likelihood "
         "bernoulli`."
     )
 
@@ -45,14 +46,14 @@ def to_levels(x: Tensor, levels: int) -> Tensor:
     index = (x.double() * (levels - 1)).round()
     if not torch.equal(from_levels(index, levels).to(x.dtype), x) or index.min() < 0 or x.max() > 1:
         raise VariedError(
-            f"The data have other values than the {levels} levels of this run; train with "
+            f"Some values of the data are not among the {levels} levels of this run; train with "
             "`--likelihood discretized-logistic`, which has 256 levels."
         )
     return index.to(torch.int32)
 
 
 def from_levels(index: Tensor, levels: int) -> Tensor:
-    """Return the values of levels, float64 in [0, 1] with the shape of ``index``."""
+    """Return the value of each level, float64 in [0, 1] with the shape of ``index``."""
     return index.double() / (levels - 1)
 
 
@@ -73,7 +74,7 @@ def level_probabilities(px: Distribution, levels: int) -> Tensor:
 
 
 def _logistic_cdf(base: Any) -> Tensor:
-    """Return the cumulative probability at the upper edge of each level but the last."""
+    """Return the cumulative probability at the upper edge of each level except the last."""
     edges = (torch.arange(base.levels - 1, dtype=torch.float64) + 0.5) / (base.levels - 1)
     inverse_scale = (-base.log_scale).exp().unsqueeze(-1)
     return torch.sigmoid((edges - base.loc.unsqueeze(-1)) * inverse_scale)

@@ -1,4 +1,4 @@
-"""The files of a folder or zip file, listed safely and opened one by one."""
+"""The files in a folder or zip file, which are listed safely and opened one by one."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from varied.errors import VariedError
 T = TypeVar("T")
 
 _MAX_FILES = 1_000_000
-#: Bytes of one file, and of a whole zip file, unpacked.
+#: The largest size of one file, and of the unpacked contents of a zip file, in bytes.
 _MAX_FILE_BYTES = 256 * 2**20
 _MAX_TOTAL_BYTES = 64 * 2**30
-#: The compression ratio of files larger than 4 MiB; a blank bitmap exceeds it only if it is small.
+#: The largest compression ratio of files larger than 4 MiB; smaller files, such as blank bitmaps,
+#: may exceed it.
 _MAX_RATIO, _SMALL_BYTES = 200, 4 * 2**20
 _THREADS = min(4, os.cpu_count() or 1)
 
 
 class UnreadableFile(Exception):
-    """A file that cannot be read; the text is the reason."""
+    """Raised if a file cannot be read; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file: its name, with ``/`` between folders, and a function that opens it."""
+    """A file: its path, with ``/`` as the separator, and a function that opens it."""
 
     name: str
     open: Callable[[], IO[bytes]]
@@ -41,14 +42,20 @@ class Member:
 
 @dataclass
 class Listing:
-    """The files of a folder or zip file: readable, refused, and other files by their endings."""
+    """The files of a folder or zip file.
+
+    Attributes:
+        members: The files to read.
+        problems: The files that are rejected, with the reasons.
+        others: The number of other files by extension.
+    """
 
     members: list[Member] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
 
     def add(self, member: Member, endings: frozenset[str], refusal: str = "") -> None:
-        """Add a file to the list where it belongs; hidden files are skipped."""
+        """Add a file to the list to which it belongs, or skip it if it is hidden."""
         path = PurePosixPath(member.name)
         if any(part.startswith(".") or part == "__MACOSX" for part in path.parts) and not refusal:
             return
@@ -72,7 +79,7 @@ def list_file(path: Path) -> Listing:
 
 
 def list_folder(root: Path, endings: frozenset[str]) -> Listing:
-    """List the files of a folder, at any depth, that have one of the endings."""
+    """List the files of a folder, at any depth, that have one of the file extensions."""
     listing = Listing()
     for path in _walk(root):
         name = _printable(path.relative_to(root).as_posix())
@@ -81,20 +88,22 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
 
 
 def list_zip(path: Path, endings: frozenset[str]) -> Listing:
-    """List the files of a zip file that have one of the endings.
+    """List the files of a zip file that have one of the file extensions.
 
     Raises:
-        VariedError: If it is damaged, or unpacks to more than 64 GiB.
+        VariedError: If the zip file is corrupted, or unpacks to more than 64 GiB or too many files.
     """
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise VariedError(f"{path.name} is damaged, or not a zip file: fetch it again.") from error
+        raise VariedError(
+            f"{path.name} is corrupted or not a zip file; create or download it again."
+        ) from error
     infos = archive.infolist()
     if len(infos) > _MAX_FILES or sum(i.file_size for i in infos) > _MAX_TOTAL_BYTES:
         raise VariedError(
             f"{path.name} unpacks to more than {_MAX_FILES:,} files, or more than "
-            f"{_MAX_TOTAL_BYTES >> 30} GiB: split it, or unpack it and give the folder."
+            f"{_MAX_TOTAL_BYTES >> 30} GiB; split it, or unpack it and use the folder."
         )
     listing, names = Listing(), set[str]()
     for info in infos:
@@ -112,13 +121,13 @@ def read_members(members: Sequence[Member], read: Callable[[Member], T]) -> list
 
 
 def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
-    """Read one file; any error becomes a `Problem`."""
+    """Read one file; if this raises an error, return it as a `Problem`."""
     try:
         with member.open() as file:
             return read(file, *args)
     except UnreadableFile as error:
         return Problem(member.name, str(error))
-    except Exception as error:  # damaged files raise many types
+    except Exception as error:  # corrupted files raise errors of many types
         return Problem(member.name, f"it cannot be read ({str(error)[:60]})")
 
 
@@ -151,7 +160,7 @@ def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], I
 
 
 def _refuse_file(path: Path) -> str:
-    """Return why a file is not read, or an empty string."""
+    """Return the reason that a file is not read, or an empty string."""
     try:
         state = path.stat()
     except OSError as error:
@@ -162,7 +171,7 @@ def _refuse_file(path: Path) -> str:
 
 
 def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
-    """Return why a file of a zip file is not read, or an empty string."""
+    """Return the reason that a member of a zip file is not read, or an empty string."""
     name = info.orig_filename  # zipfile truncates and corrects `filename`
     parts = name.replace("\\", "/").split("/")
     if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:

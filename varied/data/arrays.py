@@ -1,4 +1,4 @@
-"""Arrays and tensors as data: images, vectors, or an error."""
+"""Conversion of arrays and tensors to data: images or arrays of numbers."""
 
 from __future__ import annotations
 
@@ -28,25 +28,26 @@ def from_array(
     what: str = "the array",
     channels_first: bool = False,
 ) -> RawData:
-    """Return an array as data.
+    """Convert an array to `RawData`.
 
-    Images are uint8 arrays of shape ``(N, H, W)``, or with 1, 3 or 4 channels at the end (or at the
-    front), and arrays of these shapes and another type whose values are all integers up to 255, or
-    all k / 255. Everything else becomes float32.
+    An array is read as images if it has the shape ``(N, H, W)``, or four axes with 1, 3 or 4
+    channels in the last (or the second), and if its type is uint8, or its values are all integers
+    up to 255, or all k / 255 with an integer k. All other arrays are converted to float32.
 
     Arguments:
         x: The rows.
         labels: A label for each row.
         classes: The names of the classes.
         what: The name of the array in messages.
-        channels_first: Whether the channels of an array with four axes are first, if both fit.
+        channels_first: Whether channels are first in an array with four axes, if its shape allows
+            both orders.
 
     Raises:
-        VariedError: If the array has no rows, is not numeric, or has NaN or infinity.
+        VariedError: If the array has no rows, is not numeric, or contains NaN or infinity.
     """
     _check_numeric(np.asarray(x), what)
     if np.ma.is_masked(x):
-        raise VariedError(f"{_capitalize(what)} has masked cells: fill them, or drop the rows.")
+        raise VariedError(f"{_capitalize(what)} has masked cells; fill them, or drop their rows.")
     x = np.asarray(x)
     notes: list[str] = []
     if x.ndim == 1:
@@ -65,23 +66,24 @@ def from_array(
 
 
 def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return a tensor as data; four axes are ``(N, C, H, W)``.
+    """Convert a tensor to `RawData`; a tensor with four axes has the shape ``(N, C, H, W)``.
 
     Raises:
-        VariedError: As `from_array`.
+        VariedError: If the tensor is complex, nested, quantized or on the meta device, and in the
+            cases of `from_array`.
     """
     if x.is_complex():
-        raise VariedError("The tensor is complex: give its real and imaginary parts.")
+        raise VariedError("The tensor is complex; pass its real and imaginary parts instead.")
     if x.is_nested or x.is_meta or x.is_quantized:
-        raise VariedError("The tensor is nested, quantized or without values: give a dense one.")
-    check_memory(8 * x.numel(), "The tensor", "give fewer rows, or smaller ones")
+        raise VariedError("The tensor is nested, quantized or has no values; pass a dense tensor.")
+    check_memory(8 * x.numel(), "The tensor", "use fewer or smaller rows")
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
 
 
 def over_white(x: Array) -> Array:
-    """Return images with an alpha channel, ``(..., H, W, 4)``, over white: ``(..., H, W, 3)``."""
+    """Compose images with an alpha channel, with shape ``(..., H, W, 4)``, over white."""
     alpha = x[..., 3:].astype(np.uint16)
     mixed = x[..., :3] * alpha + 255 * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)
@@ -91,24 +93,24 @@ def _check_numeric(x: Array, what: str) -> None:
     name = _capitalize(what)
     if x.dtype == object:
         raise VariedError(
-            f"{name} has rows of different shapes, or Python objects: bring all rows to one shape "
-            "and save them as numbers."
+            f"{name} contains rows of different shapes, or Python objects; bring all rows to one "
+            "shape and save them as numbers."
         )
     if x.dtype.kind not in "biuf":
-        raise VariedError(f"{name} has the type {x.dtype}: give numbers.")
+        raise VariedError(f"{name} has the dtype {x.dtype}, but must be numeric.")
     if x.ndim == 0:
-        raise VariedError(f"{name} is a single number: give an array with several rows.")
+        raise VariedError(f"{name} is a single number; pass an array with several rows.")
     if x.size == 0:
-        raise VariedError(f"{name} is empty, with shape {x.shape}: give rows with values.")
+        raise VariedError(f"{name} is empty, with shape {x.shape}; pass rows with values.")
 
 
 def _capitalize(what: str) -> str:
-    """Return a name at the start of a sentence; the names of files are unchanged."""
+    """Capitalize a name for the start of a sentence, unless it is a file name."""
     return what if "." in what else what[0].upper() + what[1:]
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Return the axis of the channels; 0 for gray images without one, None for other arrays."""
+    """Return the channel axis; 0 for arrays with three axes, None for all other arrays."""
     if len(shape) == 3:
         return 0
     if len(shape) != 4:
@@ -142,7 +144,7 @@ def _from_uint8(x: Array) -> RawData:
 
 
 def _as_8_bit(values: Array) -> RawData | None:
-    """Return 8-bit images that are stored in another type, or None if the values are not 8-bit."""
+    """Return values that represent 8-bit images as uint8, or None if they do not."""
     low, high = values.min(), values.max()
     for top, name in ((1.0, "k / 255"), (255.0, "integers up to 255")):
         if low < 0 or high > top or (top == 255 and high <= 1):
@@ -154,12 +156,12 @@ def _as_8_bit(values: Array) -> RawData | None:
         if np.abs(scaled - np.round(scaled)).max() <= 1e-3:
             x = np.round(scaled).astype(np.uint8)
             data = RawData(x, "image") if x.ndim == 3 else _from_uint8(x)
-            return data.with_notes(f"The values are {name}: they are stored as 8-bit images.")
+            return data.with_notes(f"The values are {name} and are stored as 8-bit images.")
     return None
 
 
 def _as_float(x: Array, what: str) -> Array:
-    check_memory(2 * 4 * x.size, _capitalize(what), "give fewer rows, or smaller ones")
+    check_memory(2 * 4 * x.size, _capitalize(what), "use fewer or smaller rows")
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(np.float32)
     if x.dtype.kind == "f" and not np.isfinite(values).all():
@@ -180,4 +182,4 @@ def _not_finite(x: Array, values: Array, what: str) -> str:
     else:
         name = f"{value:g} (infinite in float32)"
     more = f" (and {len(positions) - 1:,} more)" if len(positions) > 1 else ""
-    return f"{_capitalize(what)} has {name} in row {row}{place}{more}: fill it, or drop the rows."
+    return f"{_capitalize(what)} has {name} in row {row}{place}{more}; fill it, or drop the rows."

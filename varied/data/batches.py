@@ -1,4 +1,4 @@
-"""Batches as a function of seed and step, so that a resumed training needs no state."""
+"""Batches as a function of seed and step, so that training can be resumed without their state."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ class Batch:
         return Batch(self.x.to(device, non_blocking=True), c, mask)
 
     def take(self, rows: Tensor) -> Batch:
-        """Return the rows at some indices."""
+        """Return the rows at the given indices."""
         c = None if self.c is None else self.c.index_select(0, rows)
         mask = None if self.mask is None else self.mask.index_select(0, rows)
         return Batch(self.x.index_select(0, rows), c, mask)
 
 
 class Batches:
-    r"""Shuffled batches for training; the batch of a step depends on seed and step only.
+    r"""Shuffled batches for training; the batch of a step depends only on the seed and the step.
 
-    The rows of an epoch come in the order ``permutation(n, seed, "rows", epoch)``. An incomplete
+    The order of the rows in an epoch is ``permutation(n, seed, "rows", epoch)``. An incomplete
     last batch is dropped, unless there are fewer rows than ``size``.
 
-    If few rows have labels, ``labeled`` reserves a fraction of each batch for labeled rows, in the
-    order ``permutation(n, seed, "labeled", repetition)``. They are added to the rows of the epoch,
-    so a loss weights labeled rows more than their frequency.
+    If only some rows have labels, ``labeled`` reserves a fraction of each batch for labeled rows,
+    in the order ``permutation(n, seed, "labeled", repetition)``. They are added to the rows of the
+    epoch, so labeled rows have a larger weight in the loss than their frequency.
 
     Arguments:
         x: The stored rows, as `Codec.encode` returns them, with shape ``(N, *shape)``.
         c: The context, with shape ``(N, F)``.
         mask: 1 where observed, with the shape of ``x``.
-        size: Rows per batch.
+        size: The number of rows per batch.
         seed: The random seed.
-        labeled: The fraction of each batch that is drawn from labeled rows, below 1; ignored if
+        labeled: The fraction of each batch that is drawn from labeled rows, less than 1; ignored if
             every row has a label.
-        device: The device of the batches. All rows are moved there if they fit.
+        device: The device of the batches. All rows are moved to it if they fit.
 
     Example:
         >>> batches = Batches(torch.arange(10.0)[:, None], size=4, seed=0)
@@ -77,8 +77,8 @@ class Batches:
         self.n_labeled = round(labeled * size) if len(self.labeled_rows) else 0
         if self.n_labeled >= size:
             raise VariedError(
-                f"labeled={labeled} leaves no row of a batch of {size} for the other data; 0.25 is "
-                "common."
+                f"labeled={labeled} leaves no room for other rows in a batch of {size}; a typical "
+                "value is 0.25."
             )
         self.device = torch.device(device)
         home = self.device if _fits((x, c, mask), self.device) else torch.device("cpu")
@@ -92,7 +92,7 @@ class Batches:
         return f"Batches({self.n} rows, size={self.size}{labeled}, seed={self.seed})"
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step, in the type of the stored rows."""
+        """Return the batch of a step, with the dtype of the stored rows."""
         epoch, i = divmod(step, self.steps_per_epoch)
         rows = self._epoch_order(epoch)[i * self.size : (i + 1) * self.size]
         if self.n_labeled:
@@ -100,7 +100,7 @@ class Batches:
         return self.rows.take(rows).to(self.device)
 
     def epoch(self, step: int) -> float:
-        """Return the number of passes over the rows before a step."""
+        """Return the number of epochs, including fractions, before a step."""
         return step / self.steps_per_epoch
 
     def _epoch_order(self, epoch: int) -> Tensor:
@@ -135,23 +135,26 @@ def iter_batches(
 
 def _check(x: Tensor, c: Tensor | None, mask: Tensor | None, size: int) -> None:
     if size < 1 or len(x) < 1:
-        raise VariedError(f"A batch of {size} of {len(x)} rows is empty: use at least one row.")
+        raise VariedError(
+            f"The batch size is {size} and the number of rows is {len(x)}; both must be at least 1."
+        )
     for name, other in (("c", c), ("mask", mask)):
         if other is not None and len(other) != len(x):
             raise VariedError(
-                f"`{name}` has {len(other):,} rows and `x` has {len(x):,}: give one for each row."
+                f"`{name}` has {len(other):,} rows, but `x` has {len(x):,}; they must have the "
+                "same number of rows."
             )
 
 
 def _labeled_rows(c: Tensor | None, fraction: float) -> Tensor:
-    """Return the indices of labeled rows, empty if all rows are labeled or the fraction is 0."""
+    """Return the indices of labeled rows; empty if all rows are labeled or the fraction is 0."""
     if not 0 <= fraction < 1:
-        raise VariedError(f"labeled={fraction} must be in [0, 1); 0.25 is common.")
+        raise VariedError(f"labeled={fraction} must be in [0, 1); a typical value is 0.25.")
     if not fraction:
         return torch.empty(0, dtype=torch.int64)
     is_labeled = torch.empty(0) if c is None else (c != 0).flatten(1).any(1).cpu()
     if not is_labeled.any():
-        raise VariedError("No row has a label: leave out labeled, or give labels.")
+        raise VariedError("No row has a label; omit the argument `labeled`, or pass labels.")
     rows = torch.nonzero(is_labeled)[:, 0]
     return rows if len(rows) < len(is_labeled) else rows[:0]
 

@@ -23,15 +23,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """Classes as one-hot vectors, or numbers standardized with the statistics of the training rows.
+    """Encodes classes as one-hot vectors, and standardizes numbers.
 
-    A missing value (None; -1 for classes, NaN for numbers) becomes zeros.
+    Numbers are standardized with the statistics of the training rows. A missing value (None; -1 for
+    classes, NaN for numbers) is encoded as zeros.
 
     Arguments:
         classes: The names of the classes; empty for numbers.
         mean: The training mean of each number.
         scale: The training standard deviation of each number; 1 if it is constant.
-        counts: The number of training rows of each class; empty for numbers.
+        counts: The number of training rows in each class; empty for numbers.
 
     Example:
         >>> codec = ContextCodec.fit(np.array([0, 1, 1]), ("cat", "dog"))
@@ -55,13 +56,13 @@ class ContextCodec:
         labels = np.asarray(labels)
         is_known = labels >= 0 if classes else np.isfinite(labels)
         if not is_known.any():
-            raise VariedError("No row has a label: train without a context, or give labels.")
+            raise VariedError("No row has a label; train without a context, or pass labels.")
         if classes:
             counts = np.bincount(labels[is_known].astype(np.int64), minlength=len(classes))
             return cls(classes, counts=tuple(counts.tolist()))
         numbers = labels.astype(np.float64).reshape(len(labels), -1)
         if not np.isfinite(numbers).any(0).all():
-            raise VariedError("A column of labels has no number: leave it out.")
+            raise VariedError("A column of the labels contains no numbers; omit this column.")
         low, high = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
         scale = np.where(low == high, 1.0, np.nanstd(numbers, 0))
         return cls((), tuple(np.nanmean(numbers, 0).tolist()), tuple(scale.tolist()))
@@ -75,19 +76,19 @@ class ContextCodec:
         """Return the context, float32 with shape (N, F).
 
         Arguments:
-            values: One value or several. Classes are names or indices: a Python integer is a name
-                if a class has it; arrays and tensors of integers are indices. For numbers, one row
-                or an array of rows.
+            values: One value or several. Classes are given by name or index: a Python integer is
+                taken as a name if a class has this name, and as an index otherwise; arrays and
+                tensors of integers contain indices. Numbers are one row or an array of rows.
 
         Raises:
-            VariedError: If a class is unknown; the message suggests the nearest.
+            VariedError: If a class is unknown; the message suggests the nearest name.
         """
         if isinstance(values, Tensor):
             values = values.detach().cpu().numpy()
         return self._one_hot(values) if self.classes else self._standardize(values)
 
     def decode(self, c: Tensor) -> list[str | None] | Array:
-        """Return the names of classes (None if missing), or numbers in their own units."""
+        """Return the names of the classes (None if missing), or numbers in their original units."""
         if not self.classes:
             numbers: Array = c.detach().cpu().numpy() * np.array(self.scale) + np.array(self.mean)
             return numbers
@@ -112,11 +113,12 @@ class ContextCodec:
         raise VariedError(f"There is no class '{word}': {suggest(word, self.classes)}")
 
     def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
-        """Return a column of a table as labels, as in `RawData`.
+        """Convert a column of a table to labels, as in `RawData`.
 
         Arguments:
-            cells: The column, with names of classes or numbers.
-            strict: Whether to refuse an unknown class, rather than treat it as missing.
+            cells: The column, which contains class names or numbers.
+            strict: Whether to raise an error for an unknown class instead of treating it as
+                missing.
 
         Raises:
             VariedError: If a class is unknown; the message names the row and the nearest class.
@@ -141,22 +143,22 @@ class ContextCodec:
         return labels
 
     def proportional(self, n: int) -> Tensor:
-        """Return shuffled contexts with the class frequencies of the training rows, (n, F)."""
+        """Return n shuffled contexts with the class frequencies of the training rows."""
         cumulative = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
         quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
         indices = torch.searchsorted(cumulative, quantiles)
         return torch.eye(self.size)[indices[permutation(n, 0, "usual")]]
 
     def to_json(self) -> dict[str, object]:
-        """Return plain values that `open_context` reads."""
+        """Return a JSON-serializable description of the codec, to be read by `open_context`."""
         return {k: list(v) for k, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the codec that `to_json` stored.
+        """Return the codec that `to_json` describes.
 
         Raises:
-            VariedError: If a key is unknown; the message suggests the nearest.
+            VariedError: If a key is unknown; the message suggests the nearest name.
         """
         names = list(inspect.signature(cls).parameters)
         for key in values:
@@ -178,7 +180,8 @@ class ContextCodec:
         is_valid = indices.ndim == 1 and np.all((indices >= -1) & (indices < self.size))
         if not is_valid:
             raise VariedError(
-                f"Give one class index for each row, from 0 to {self.size - 1}, or -1 if missing."
+                f"Pass one class index for each row, between 0 and {self.size - 1}, or -1 if it is "
+                "missing."
             )
         return indices
 
@@ -199,13 +202,13 @@ class ContextCodec:
                 f"{numbers.shape}."
             )
         if np.isinf(numbers).any():
-            raise VariedError("The context has an infinite number: give finite numbers.")
+            raise VariedError("The context contains an infinite number; use finite numbers.")
         c = (numbers - np.array(self.mean)) / np.array(self.scale)
         return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))
 
 
 def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
-    """Return the codec that `ContextCodec.to_json` stored, or None without a context.
+    """Return the codec that `ContextCodec.to_json` describes, or None without a context.
 
     Example:
         >>> open_context({"classes": ["cat", "dog"]}).size

@@ -18,16 +18,16 @@ _LIKELIHOODS = {
     "uint8": Default("discretized-logistic", "the values are 256 gray levels"),
     "unit-interval": Default("continuous-bernoulli", "the values are in [0, 1]"),
     "real": Default("gaussian", "the values are real numbers; the scale is learned"),
-    "table": Default("table", "it models each column by its type"),
+    "table": Default("table", "it models each column according to its type"),
 }
 
 
 def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Default]:
-    """Return defaults of the network, the likelihood and the number of latent dimensions.
+    """Return the default network, likelihood and number of latent dimensions.
 
     Arguments:
         shape: The shape of one example, channels first.
-        domain: The values of the data, as in `Codec.domain`.
+        domain: The domain of the values, as in `Codec.domain`.
         n: The number of training rows.
 
     Example:
@@ -54,9 +54,9 @@ def _latent(shape: tuple[int, ...], n: int) -> Default:
     if n_values <= 32:
         return Default(max(1, n_values // 2), f"a row has only {n_values} values")
     if n < 320:
-        return Default(max(2, n // 20), f"{n} rows do not support more dimensions")
+        return Default(max(2, n // 20), f"{n} rows are too few for more dimensions")
     if len(shape) == 3 and max(shape[1:]) >= 64:
-        return Default(64, "images of 64 pixels and more vary in many ways")
+        return Default(64, "images of at least 64 pixels vary in many ways")
     if len(shape) == 3:
         return Default(32, "small images rarely need more, and unused dimensions stay inactive")
-    return Default(16, "small data rarely need more, and unused dimensions stay inactive")
+    return Default(16, "small examples rarely need more, and unused dimensions stay inactive")

@@ -1,4 +1,4 @@
-"""Downloads of files with a known SHA-256 to the cache folder."""
+"""Download of files with a known SHA-256 digest to the cache folder."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Remote:
     Arguments:
         name: The name of the file.
         url: The https address; empty if the file cannot be downloaded.
-        sha256: The digest of the file.
+        sha256: The SHA-256 digest of the file.
         unpacked: Whether the digest is that of the decompressed contents, since copies of a gzip
-            file differ in the name and time that it stores.
+            file may store different names and times.
     """
 
     name: str
@@ -56,20 +56,20 @@ def verify(path: Path, remote: Remote) -> None:
     """Check the digest of a file.
 
     Raises:
-        VariedError: If it differs.
+        VariedError: If the digest differs.
     """
     if _digest(path, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"{path} is damaged, or another file (its SHA-256 is not the expected one): delete it "
-            "to download it again."
+            f"{path} is corrupted or a different file, since its SHA-256 is not the expected one; "
+            "delete it to download it again."
         )
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Download a file to a folder, unless it exists; an incomplete file is never left behind.
+    """Download a file to a folder, unless it exists; incomplete files are removed.
 
     Raises:
-        VariedError: If the download fails, or the file has another digest.
+        VariedError: If the download fails, or the digest of the file differs.
     """
     path = folder / remote.name
     if path.exists():
@@ -80,8 +80,8 @@ def download(remote: Remote, folder: Path) -> Path:
     except (OSError, ValueError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise VariedError(
-            f"{remote.url} cannot be downloaded ({reason}): download it elsewhere and save it as "
-            f"{path}."
+            f"{remote.url} cannot be downloaded ({reason}); download it on another machine and "
+            f"save it as {path}."
         ) from error
     try:
         _verify_part(part, remote)
@@ -94,7 +94,7 @@ def download(remote: Remote, folder: Path) -> Path:
 def _verify_part(part: Path, remote: Remote) -> None:
     if _digest(part, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"The SHA-256 of the file at {remote.url} is not the expected one, so it is not saved: "
+            f"The file at {remote.url} is not saved, since its SHA-256 is not the expected one; "
             "try again later."
         )
 

@@ -1,4 +1,4 @@
-"""Datasets of files: a folder or zip file with one example per file."""
+"""Datasets in a folder or zip file with one example per file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from varied.registry import load_entry_points
 
 Array = npt.NDArray[Any]
 
-#: Names of folders that hold an official split.
+#: Names of folders that contain an official split.
 _SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 
 
@@ -28,10 +28,10 @@ def read_folder(path: Path, labels: Any, classes: Sequence[str] | None, **option
 
     Arguments:
         path: The folder.
-        labels: A label for each file in the order of their names, or a mapping from names; None
-            takes the name of the folder that a file is in.
+        labels: A label for each file, in the order of the file names, or a mapping from file names
+            to labels; by default, the name of the folder that contains the file.
         classes: The names of the classes.
-        options: Options of the kind of data, such as ``image_size``.
+        options: Options for the kind of data, such as ``image_size``.
 
     Raises:
         VariedError: If no file can be read.
@@ -40,14 +40,14 @@ def read_folder(path: Path, labels: Any, classes: Sequence[str] | None, **option
 
 
 def read_zip(path: Path, labels: Any, classes: Sequence[str] | None, **options: Any) -> RawData:
-    """Read a zip file of files, as `read_folder` reads a folder."""
+    """Read the files in a zip file, in the same way as `read_folder`."""
     return _read(path, list_zip, "zip file", labels, classes, options)
 
 
 def read_single(
     path: Path, codec: type[Codec], labels: Any, classes: Sequence[str] | None, **options: Any
 ) -> RawData:
-    """Read a file with one example, as `read_folder` reads a folder with that file."""
+    """Read one file as a dataset with a single example."""
     return _read_listing(list_file(path), path.name, codec, labels, classes, options)
 
 
@@ -64,7 +64,7 @@ def _read(
     listing = list_files(path, frozenset(codecs))
     if not listing.members and not listing.problems:
         raise VariedError(_nothing_to_read(path, listing, container, codecs))
-    # A folder with images and sounds is read as the kind that has more files.
+    # A folder with images and sounds is read as the kind of data with more files.
     names = [member.name for member in listing.members] or [p.name for p in listing.problems]
     counts = Counter(codecs[PurePosixPath(name).suffix.lower()] for name in names)
     codec = counts.most_common(1)[0][0]
@@ -72,7 +72,7 @@ def _read(
     listing.members = [m for m in listing.members if codecs[_ending(m)] is codec]
     data = _read_listing(listing, path.name, codec, labels, classes, options)
     n_ignored = n_files - len(listing.members)
-    note = f"Files that are ignored because they are not {codec.noun}: {n_ignored:,}."
+    note = f"Number of files that are ignored because they are not {codec.noun}: {n_ignored:,}."
     return data.with_notes(note) if n_ignored else data
 
 
@@ -96,7 +96,7 @@ def _read_listing(
     if not readable:
         raise VariedError(
             f"None of the {len(problems):,} {codec.noun} in {name} can be read "
-            f"({problems[0].name}: {problems[0].reason}): give files that other programs can open."
+            f"({problems[0].name}: {problems[0].reason}); check that other programs can open them."
         )
     names = [members[i].name for i in readable]
     if given is None:
@@ -126,7 +126,7 @@ def _given_labels(
 def _folder_labels(
     names: Iterable[str], classes: Sequence[str] | None
 ) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the names of the folders as labels, unless there is one folder, or train and test."""
+    """Return the folder names as labels, unless there is one folder, or only train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
         return None, ()
@@ -134,7 +134,7 @@ def _folder_labels(
 
 
 def _official_test_rows(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Return the rows below a folder "test", if all rows are below "train" or "test"."""
+    """Return the rows in a folder "test", if every row is in a folder "train" or "test"."""
     splits = [
         {_SPLITS[part.lower()] for part in name.split("/")[:-1] if part.lower() in _SPLITS}
         for name in names
@@ -149,10 +149,13 @@ def _nothing_to_read(
 ) -> str:
     nouns = " or ".join(dict.fromkeys(codec.noun for codec in codecs.values()))
     if not listing.others:
-        return f"The {container} {path.name} is empty: give one with {nouns}."
+        return f"The {container} {path.name} is empty; use one that contains {nouns}."
     others = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     endings = ", ".join(sorted(codecs))
     single = {e for c in CODECS.values() if not c.reads_folders for e in c.endings}
     if single & listing.others.keys():
-        endings += "; name a table by its own path"
-    return f"The {container} {path.name} has no {nouns} (found {others}); it can have {endings}."
+        endings += "; to read a table, pass its own path"
+    return (
+        f"The {container} {path.name} contains no {nouns} (found {others}). The supported file "
+        f"extensions are {endings}."
+    )

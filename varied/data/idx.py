@@ -1,4 +1,4 @@
-"""The idx files of MNIST and similar datasets, compressed with gzip or not."""
+"""Reading idx files, the format of MNIST and similar datasets, with or without gzip."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def is_idx(path: Path) -> bool:
 
 
 def load_idx(path: Path) -> Array:
-    """Return the array of an idx file.
+    """Read the array of an idx file.
 
     Raises:
-        VariedError: If the file is damaged, or does not fit in memory.
+        VariedError: If the file is corrupted, or does not fit in memory.
     """
     try:
         with _open(path) as file:
             return _load(file, path.name)
     except (OSError, EOFError, zlib.error) as error:
-        raise VariedError(f"{path.name} is damaged: download it again.") from error
+        raise VariedError(f"{path.name} is corrupted; download it again.") from error
 
 
 def read_idx(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return the images of an idx file, with the labels of the matching label file if it exists.
+    """Read the images of an idx file, and the labels of the matching label file if it exists.
 
     Raises:
-        VariedError: If a file is damaged, or images and labels differ in number.
+        VariedError: If a file is corrupted, or the numbers of images and labels differ.
     """
     if labels is None and (label_path := _label_file(path)) is not None:
         labels = load_idx(label_path)
@@ -65,16 +65,16 @@ def is_idx_folder(path: Path) -> bool:
 def read_idx_folder(
     path: Path, labels: Any = None, classes: Sequence[str] | None = None
 ) -> RawData:
-    """Return the training and test images of a folder; the latter are the official test rows.
+    """Read the training and test images of a folder; the latter are the official test rows.
 
     Raises:
-        VariedError: If a file is damaged, or the images differ in size.
+        VariedError: If a file is corrupted, or the images differ in size.
     """
     files = [file for file in (_find(path, "train"), _find(path, "test")) if file is not None]
     label_files = [file for file in map(_label_file, files) if file is not None]
     images = [load_idx(file) for file in files]
     if len({part.shape[1:] for part in images}) > 1:
-        raise VariedError(f"{path.name}: the training and test images differ in size.")
+        raise VariedError(f"The training and test images in {path.name} differ in size.")
     if labels is None and len(label_files) == len(files):
         labels = np.concatenate([load_idx(file) for file in label_files])
     data = from_array(np.concatenate(images), labels, classes, what=path.name)
@@ -95,10 +95,10 @@ def _load(file: IO[bytes], name: str) -> Array:
     shape = tuple(int(n) for n in np.frombuffer(axes[: len(axes) // 4 * 4], ">u4"))
     dtype = np.dtype(_TYPES[start[2]])
     n_bytes = math.prod(shape) * dtype.itemsize
-    check_memory(n_bytes, name, "give fewer rows")
+    check_memory(n_bytes, name, "use fewer rows")
     contents = file.read(n_bytes + 1)  # one more, to detect trailing bytes
     if len(contents) != n_bytes or len(shape) != start[3]:
-        raise VariedError(f"{name} is truncated or damaged: download it again.")
+        raise VariedError(f"{name} is truncated or corrupted; download it again.")
     return np.frombuffer(contents, dtype).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""Reading image files: headers, pixels, and one size for all."""
+"""Reading image files: headers, pixels, and the choice of a common size."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ ENDINGS = (
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 100_000_000
-#: Images of one size up to this are not resized.
+#: Images that all have the same size, with sides up to this, are not resized.
 _MAX_KEPT_SIDE = 128
 #: The shorter side of resized images.
 _SHORTER_SIDE = 64
-#: Images that are decoded at once.
+#: The number of images that are decoded at a time.
 _BLOCK = 512
 #: The EXIF tag of the orientation, and the transposition for each of its values.
 _EXIF_ORIENTATION = 0x0112
@@ -51,7 +51,7 @@ _LANCZOS = Image.Resampling.LANCZOS
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The size of an image, whether it is gray, and its unusual properties."""
+    """The size of an image, whether it is grayscale, and its unusual properties."""
 
     size: Size
     is_gray: bool
@@ -61,15 +61,15 @@ class ImageHeader:
 def read_images(
     members: Sequence[Member], size: Size | None = None
 ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
-    """Read image files at one size.
+    """Read image files and resize them to one size.
 
     Arguments:
         members: The files.
-        size: Height and width; None chooses them, see `choose_size`.
+        size: The height and width; by default, `choose_size` chooses them.
 
     Returns:
-        The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files by their
-        index; and notes.
+        The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files by index; and
+        notes for the user.
 
     Raises:
         VariedError: If the images do not fit in memory.
@@ -106,11 +106,11 @@ def read_header(file: IO[bytes]) -> ImageHeader:
 def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
     """Return the pixels of an image file, uint8 with shape (H, W) or (H, W, 3).
 
-    The image is rotated by its EXIF orientation, composed over white if it is transparent, scaled
-    to cover ``size``, and center-cropped.
+    The image is rotated according to its EXIF orientation, composed over white if it is
+    transparent, scaled to cover ``size``, and center-cropped.
 
     Raises:
-        UnreadableFile: If the file is damaged.
+        UnreadableFile: If the file is corrupted.
     """
     with _open(file) as image:
         if image.format == "JPEG":
@@ -124,16 +124,17 @@ def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
 
 
 def resize(x: Array, size: Size) -> Array:
-    """Return images, uint8 (N, H, W) or (N, H, W, 3), scaled to cover another size and cropped."""
+    """Scale images, uint8 (N, H, W) or (N, H, W, 3), to cover a size, and center-crop them."""
     images = (ImageOps.fit(Image.fromarray(row), (size[1], size[0]), _LANCZOS) for row in x)
     return np.stack([np.asarray(image) for image in images])
 
 
 def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
-    """Return the size to read images at, and the reason if it differs from theirs.
+    """Choose the size to which images are resized, and return it with the reason.
 
-    One common size up to 128 pixels is kept. Otherwise the shorter side becomes 64 (or that of the
-    smallest image), with the common aspect ratio if there is one, else square.
+    If all images have the same size, with sides up to 128 pixels, the size is kept, and the reason
+    is empty. Otherwise, the shorter side becomes 64, or less if an image is smaller. The aspect
+    ratio is that of most images, or 1 if their aspect ratios differ.
 
     Example:
         >>> choose_size([(28, 28)] * 5)
@@ -166,21 +167,22 @@ def as_size(size: int | Size | None) -> Size | None:
     pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(pair) != 2 or not all(type(s) is int and 1 <= s <= 4096 for s in pair):
         raise VariedError(
-            f"image_size={size!r} is not valid: give 64, or (height, width), up to 4096."
+            f"image_size={size!r} is not valid; use one number such as 64, or (height, width), "
+            "with values between 1 and 4096."
         )
     return pair
 
 
 def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
-    """Return a mask as bool with shape (H, W): True where pixels are missing.
+    """Convert a mask to bool with shape (H, W): True where pixels are missing.
 
     Arguments:
         mask: Left, top, width and height, as "7,7,14,14" or a tuple; or an image (a path or array)
             that is white where pixels are missing.
-        size: Height and width.
+        size: The height and width.
 
     Raises:
-        VariedError: If it is none of these, or covers no pixel or all.
+        VariedError: If the mask is none of these, or covers no pixels or all pixels.
     """
     box = _as_box(mask)
     if box is not None:
@@ -191,8 +193,8 @@ def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
         pixels = _mask_pixels(mask, size)
     if not pixels.any() or pixels.all():
         raise VariedError(
-            f"The mask covers {pixels.sum()} of {pixels.size} pixels: give one that covers a part "
-            f"of the images, which are {size[1]} pixels wide and {size[0]} high."
+            f"The mask covers {pixels.sum()} of {pixels.size} pixels; use one that covers a part "
+            f"of the images, which are {size[1]} pixels wide and {size[0]} pixels high."
         )
     return pixels
 
@@ -212,7 +214,7 @@ def _mask_pixels(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
         return np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.NEAREST)) > 127
     except (OSError, UnidentifiedImageError, TypeError, ValueError):
         raise VariedError(
-            f"{mask!s:.80} is not a mask: give left,top,width,height in pixels, such as 7,7,14,14, "
+            f"{mask!s:.80} is not a mask; use left,top,width,height in pixels, such as 7,7,14,14, "
             "or an image that is white where pixels are missing."
         ) from None
 
@@ -225,11 +227,11 @@ def _mask_image(mask: Any) -> Image.Image:
 def _read_pixels(
     members: list[Member], size: Size, is_gray: bool
 ) -> tuple[Array, dict[int, Problem]]:
-    """Decode images block by block into one array; damaged images get no row."""
+    """Decode images block by block into one array, which has no rows for corrupted images."""
     shape = (len(members), *size) if is_gray else (len(members), *size, 3)
     n_bytes = int(np.prod(shape, dtype=np.int64))
     what = f"{len(members):,} images of {size[0]}x{size[1]}"
-    check_memory(n_bytes, what, "give a smaller size (--image-size), or fewer images")
+    check_memory(n_bytes, what, "use a smaller size (--image-size), or fewer images")
     x, problems, row = np.empty(shape, np.uint8), dict[int, Problem](), 0
     for start in range(0, len(members), _BLOCK):
         block = members[start : start + _BLOCK]
@@ -257,14 +259,14 @@ def _resize_note(
     size = f"{chosen[0]}x{chosen[1]}"
     if requested:
         return [f"Resized to {size}, as requested."]
-    return [f"Resized to {size}, because {reason} (`image_size` sets another)."] if reason else []
+    return [f"Resized to {size}, because {reason} (`image_size` overrides it)."] if reason else []
 
 
 def _unusual_notes(headers: Sequence[ImageHeader]) -> list[str]:
     counts = Counter(name for header in headers for name in header.unusual)
     treatment = {
         "transparent": "composed over white",
-        "with several frames": "only the first is read",
+        "with several frames": "only the first frame is read",
     }
     return [
         f"{n:,} {name}: {treatment.get(name, 'converted to 8 bits')}."
@@ -289,19 +291,19 @@ def _open(file: IO[bytes]) -> Iterator[Any]:
     except UnreadableFile:
         raise
     except UnidentifiedImageError as error:
-        raise UnreadableFile("it is damaged, or not an image in a supported format") from error
+        raise UnreadableFile("it is corrupted or not an image in a supported format") from error
     except Image.DecompressionBombError as error:
         raise UnreadableFile("its size is that of a decompression bomb") from error
     except MemoryError as error:
         raise UnreadableFile("it does not fit in memory") from error
-    except Exception as error:  # the decoders raise many types for damaged files
+    except Exception as error:  # the decoders raise errors of many types for corrupted files
         raise UnreadableFile(
-            f"it is damaged ({str(error)[:60] or type(error).__name__})"
+            f"it is corrupted ({str(error)[:60] or type(error).__name__})"
         ) from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, or 1 if the EXIF data are damaged."""
+    """Return the EXIF orientation, or 1 if the EXIF data are corrupted."""
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:

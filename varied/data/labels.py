@@ -19,10 +19,11 @@ _MISSING = ("", "None", "nan", "NaN")
 
 
 def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> Labels:
-    """Return labels as indices into classes, or as numbers.
+    """Convert labels to indices into classes, or to numbers.
 
-    Strings and booleans are classes. Integers are classes, unless there are more than 50 distinct
-    ones and more than half as many as rows. Floats, and arrays with several columns, are numbers.
+    Strings and booleans are classes. Integers are classes, unless the number of distinct values is
+    greater than 50 and greater than half the number of rows. Floats, and arrays with several
+    columns, are numbers.
 
     Arguments:
         labels: A label for each row.
@@ -30,7 +31,8 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         classes: The names of the classes, if the labels are indices.
 
     Returns:
-        int64 ``(n,)`` and the names of the classes; or float32 ``(n,)`` or ``(n, F)`` and no names.
+        Indices, int64 with shape ``(n,)``, and the names of the classes; or numbers, float32 with
+        shape ``(n,)`` or ``(n, F)``, and an empty tuple.
 
     Raises:
         VariedError: If the number of labels is wrong, or they are neither names nor numbers.
@@ -43,10 +45,10 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
     """
     values = _as_array(labels)
     if values.ndim == 0:
-        raise VariedError("The labels are a single value: give one label for each row.")
+        raise VariedError("The labels are a single value; pass one label for each row.")
     if len(values) != n:
         raise VariedError(
-            f"The number of labels, {len(values):,}, differs from the number of rows, {n:,}: give "
+            f"The number of labels, {len(values):,}, differs from the number of rows, {n:,}; pass "
             "one label for each row."
         )
     if values.ndim == 2 and values.shape[1] == 1:
@@ -55,7 +57,7 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         return _from_names(values, classes)
     if values.dtype.kind not in "biuf":
         raise VariedError(
-            f"Labels of type {values.dtype} are not supported: give names or numbers."
+            f"Labels with the dtype {values.dtype} are not supported; use names or numbers."
         )
     if values.dtype.kind == "f" or values.ndim > 1:
         return _from_numbers(values)
@@ -63,9 +65,9 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
 
 
 def subsample_labels(labels: Array, n: int, seed: int) -> Array:
-    """Return labels of which all but n are hidden, for experiments with few labels.
+    """Hide all but n labels, for experiments with few labels.
 
-    The remaining labels are balanced over the classes as far as possible.
+    The remaining labels are balanced between the classes as far as possible.
 
     Arguments:
         labels: Indices into classes, -1 if missing, with shape ``(N,)``.
@@ -84,16 +86,14 @@ def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise VariedError("Only classes can be hidden, and these labels are numbers.")
+        raise VariedError("Only class labels can be hidden, but these labels are numeric.")
     order = permutation(len(labels), seed, "labels").numpy()
     order = order[labels[order] >= 0]
     classes, counts = np.unique(labels[order], return_counts=True)
     if n < len(classes):
-        raise VariedError(
-            f"n_labels={n} is less than the {len(classes)} classes: keep one of each."
-        )
+        raise VariedError(f"n_labels={n} must be at least the number of classes ({len(classes)}).")
     by_class = np.argsort(labels[order], kind="stable")
-    rank = np.empty(len(order), np.int64)  # of each row in its class
+    rank = np.empty(len(order), np.int64)  # the rank of each row within its class
     rank[by_class] = np.concatenate([np.arange(count) for count in counts])
     rows = order[np.argsort(rank, kind="stable")[:n]]
     few = np.full_like(labels, -1)
@@ -105,15 +105,15 @@ def _as_array(labels: Any) -> Array:
     try:
         values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     except ValueError as error:
-        raise VariedError("The labels differ in length: give one label for each row.") from error
-    # NumPy converts a list of names and numbers to strings of both.
+        raise VariedError("The labels differ in length; pass one label for each row.") from error
+    # NumPy converts both names and numbers in a list to strings.
     is_mixed = isinstance(labels, list | tuple) and values.dtype.kind in "US"
     return np.asarray(labels, dtype=object) if is_mixed else values
 
 
 def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
     if values.ndim > 1:
-        raise VariedError("A row has several names as labels: give one label for each row.")
+        raise VariedError("A row has several names as labels; pass one label for each row.")
     words = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
     names = tuple(classes) if classes else tuple(sorted({w for w in words if w not in _MISSING}))
     index = {name: i for i, name in enumerate(names)} | dict.fromkeys(_MISSING, -1)
@@ -121,8 +121,8 @@ def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
         return np.array([index[word] for word in words], dtype=np.int64), names
     except KeyError as error:
         raise VariedError(
-            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}: add "
-            "it to the classes, or leave the classes out."
+            f"The label {error.args[0]!r} is not one of the classes {', '.join(names[:10])}; add "
+            "it to the classes, or omit the argument `classes`."
         ) from error
 
 
@@ -131,7 +131,7 @@ def _from_numbers(values: Array) -> Labels:
         numbers = values.reshape(len(values), -1).astype(np.float32)
     if np.isinf(numbers).any():
         row = int(np.argwhere(np.isinf(numbers))[0, 0])
-        raise VariedError(f"The label of row {row} is infinite: correct it, or set it to NaN.")
+        raise VariedError(f"The label of row {row} is infinite; correct it, or set it to NaN.")
     return (numbers[:, 0] if values.ndim == 1 else numbers), ()
 
 
@@ -141,7 +141,7 @@ def _from_integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None)
         if len(distinct) and not -1 <= distinct[0] <= distinct[-1] < len(classes):
             raise VariedError(
                 f"The labels range from {distinct[0]} to {distinct[-1]}, but the number of class "
-                f"names is {len(classes)}: give a name for each class, from 0 up."
+                f"names is {len(classes)}; pass a name for each class, starting with class 0."
             )
         return values, tuple(str(name) for name in classes)
     if len(distinct) > 50 and len(distinct) > len(values) / 2:

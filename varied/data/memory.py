@@ -1,4 +1,4 @@
-"""Checks that data fit in memory before they are read."""
+"""Checks of whether data fit in memory, before they are read."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def free_memory() -> int | None:
 
 
 def check_memory(n_bytes: int, what: str, remedy: str) -> None:
-    """Check that an array takes at most half of the available memory.
+    """Check that an array would take at most half of the available memory.
 
     Arguments:
         n_bytes: The size of the array.
         what: The name of the array in the message.
-        remedy: What the user can do, at the end of the message.
+        remedy: The end of the message, which says what the user can do.
 
     Raises:
-        VariedError: If it takes more.
+        VariedError: If it would take more.
     """
     free = free_memory()
     if free is not None and n_bytes > free / 2:
         raise VariedError(
             f"{what} would take {n_bytes / 2**30:,.1f} GiB, more than half of the "
-            f"{free / 2**30:,.1f} GiB of available memory: {remedy}."
+            f"{free / 2**30:,.1f} GiB of available memory; {remedy}."
         )
 
 

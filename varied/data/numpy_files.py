@@ -1,4 +1,4 @@
-"""NumPy files, .npy and .npz: read without pickle, after a check of their size."""
+"""Reading NumPy files (.npy and .npz) without pickle, after checking their size."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from varied.errors import VariedError, suggest
 
 Array = npt.NDArray[Any]
 
-#: Names of arrays in .npz files.
+#: The names by which arrays in .npz files are identified.
 _X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
 _LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")
 _CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
-#: The array with the kind of data, in files written by `Codec.save_labeled`.
+#: The name of the array that contains the kind of data, in files of `Codec.save_labeled`.
 KIND_NAME = "varied_kind"
 #: Patterns for the names of one array, or of training and test arrays.
 _PATTERNS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
@@ -39,10 +39,10 @@ _ZIP_ERRORS = (
 
 
 def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return the rows of a ``.npy`` file.
+    """Read the rows of an ``.npy`` file.
 
     Raises:
-        VariedError: If it is damaged, contains Python objects, or does not fit in memory.
+        VariedError: If the file is corrupted, contains Python objects, or does not fit in memory.
     """
     with path.open("rb") as file:
         x = _read(file, path.name, path.stat().st_size)
@@ -50,10 +50,11 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
 
 def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Return the rows of a ``.npz`` file, with its labels and official test rows.
+    """Read the rows of an ``.npz`` file, its labels and its official test rows.
 
-    The rows are ``x``, ``X``, ``data``, ``images`` ..., or ``x_train`` and ``x_test``, or the only
-    array; the labels are ``y``, ``labels``, ``target`` ..., or the array that ``labels`` names.
+    The rows are the array with a name such as ``x``, ``X``, ``data`` or ``images``, the arrays with
+    names such as ``x_train`` and ``x_test``, or the only array of the file. The labels are the
+    array with a name such as ``y``, ``labels`` or ``target``, or the array named by ``labels``.
 
     Raises:
         VariedError: If no array can be identified as the rows; the message lists the arrays.
@@ -64,7 +65,9 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
         if labels is None or isinstance(labels, str):
             label_names = npz.label_names(names, (labels,) if labels else _LABEL_NAMES)
             if labels and not label_names:
-                raise VariedError(f"{path.name} has no labels '{labels}': {npz.summary()}.")
+                raise VariedError(
+                    f"{path.name} has no array of labels named '{labels}'; {npz.summary()}."
+                )
             labels = npz.concatenate(label_names) if label_names else None
             classes = classes or npz.class_names(labels)
         n_test = len(npz[names[1]]) if len(names) > 1 else 0
@@ -77,13 +80,13 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
 
 class Npz:
-    """The arrays of a ``.npz`` file, each read when it is accessed.
+    """The arrays of an ``.npz`` file, each of which is read when it is accessed.
 
     Arguments:
         path: The file.
 
     Raises:
-        VariedError: If it is damaged.
+        VariedError: If the file is corrupted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +94,7 @@ class Npz:
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise VariedError(f"{path.name} is damaged: create or download it again.") from error
+            raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]
         self.members = {i.filename.removesuffix(".npy"): i for i in files}
 
@@ -103,20 +106,22 @@ class Npz:
 
     def __getitem__(self, name: str) -> Array:
         if name not in self.members:
-            raise VariedError(f"{self.path.name} has no '{name}': {suggest(name, self.members)}")
+            raise VariedError(
+                f"{self.path.name} has no array '{name}': {suggest(name, self.members)}"
+            )
         info, what = self.members[name], f"{self.path.name}[{name}]"
         try:
             with self._zip.open(info) as file:
                 return _read(file, what, info.file_size)
         except _ZIP_ERRORS as error:
-            raise VariedError(f"{what} is damaged: create or download it again.") from error
+            raise VariedError(f"{what} is corrupted; create or download it again.") from error
 
     def summary(self) -> str:
         """Return the names of the arrays as a phrase."""
         return f"it contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
 
     def row_names(self) -> tuple[str, ...]:
-        """Return the name of the rows, or the names of the training and the test rows.
+        """Return the name of the array of rows, or the names of the training and the test array.
 
         Raises:
             VariedError: If there are several arrays, and none has a known name.
@@ -129,14 +134,14 @@ class Npz:
         if len(self.members) == 1:
             return tuple(self.members)
         raise VariedError(
-            f"{self.path.name} has no array named x, data or images, and no x_train: "
-            f"{self.summary()}; save the rows as x."
+            f"{self.path.name} has no array named x, data, images or x_train; {self.summary()}. "
+            "Save the rows as x."
         )
 
     def label_names(
         self, row_names: tuple[str, ...], names: Sequence[str]
     ) -> tuple[str, ...] | None:
-        """Return the names of the labels that belong to the rows, or None."""
+        """Return the names of the arrays with the labels of the rows, or None."""
         for name in names:
             for patterns in _PATTERNS:
                 candidates = _apply(patterns, name)[: len(row_names)]
@@ -148,7 +153,7 @@ class Npz:
         return None
 
     def class_names(self, labels: Array | None) -> tuple[str, ...] | None:
-        """Return the names of the classes in the file, if they match the labels."""
+        """Return the class names in the file if they match the labels, or None."""
         if labels is None or labels.dtype.kind not in "iu" or not labels.size:
             return None
         for name in _CLASS_NAMES:
@@ -166,7 +171,7 @@ class Npz:
         arrays = [self[name] for name in names]
         if len({(a.shape[1:], a.ndim > 0) for a in arrays}) > 1:
             shapes = " and ".join(f"{n} {a.shape}" for n, a in zip(names, arrays, strict=True))
-            raise VariedError(f"{self.path.name}: {shapes} differ in the shape of their rows.")
+            raise VariedError(f"In {self.path.name}, the rows of {shapes} have different shapes.")
         return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 
@@ -175,24 +180,24 @@ def _apply(patterns: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _read(file: IO[bytes], what: str, n_file: int) -> Array:
-    """Read an array after a check that its header matches the file and that it fits in memory."""
+    """Read an array after checking that its header matches the file and that it fits in memory."""
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran_order, dtype = _HEADER_READERS[version](file)
     except Exception as error:  # the header is parsed as Python text, which fails in many ways
-        raise VariedError(f"{what} is damaged, or not a NumPy array: save it again.") from error
+        raise VariedError(f"{what} is corrupted or not a NumPy array; save it again.") from error
     if dtype.hasobject:
         raise VariedError(
-            f"{what} has rows of different shapes, or Python objects, which can run code when they "
-            "are read: bring all rows to one shape and save them as numbers."
+            f"{what} contains rows of different shapes, or Python objects, which can run code when "
+            "they are read; bring all rows to one shape and save them as numbers."
         )
     count = math.prod(shape)
     n_bytes = count * dtype.itemsize
     if n_bytes > n_file:
-        raise VariedError(f"{what} is truncated: create or download it again.")
-    check_memory(n_bytes, what, "save fewer rows, or smaller ones")
+        raise VariedError(f"{what} is truncated; create or download it again.")
+    check_memory(n_bytes, what, "save fewer or smaller rows")
     contents = file.read(n_bytes)
     if len(contents) != n_bytes:
-        raise VariedError(f"{what} is truncated: create or download it again.")
+        raise VariedError(f"{what} is truncated; create or download it again.")
     x: Array = np.frombuffer(contents, dtype, count=count) if count else np.empty(shape, dtype)
     return x.reshape(shape[::-1]).T if fortran_order else x.reshape(shape)

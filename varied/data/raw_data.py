@@ -26,20 +26,21 @@ class RawData:
     """Data as read, before they are encoded.
 
     Arguments:
-        x: Images as uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays as float32 with
-            shape ``(N, *shape)``, channels first; or the rows of a table as a `pandas.DataFrame`.
+        x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays, float32 with shape
+            ``(N, *shape)``, channels first; or the rows of a table, as a `pandas.DataFrame`.
         kind: The kind of data, which selects the codec: "image", "array", "table" or a registered
             kind.
-        labels: int64 ``(N,)`` indices into ``classes``, -1 if missing; or, without ``classes``,
-            float32 ``(N,)`` or ``(N, F)`` numbers, NaN if missing; or None.
+        labels: Indices into ``classes``, int64 with shape ``(N,)``, -1 if missing; or, without
+            ``classes``, numbers, float32 with shape ``(N,)`` or ``(N, F)``, NaN if missing; or
+            None.
         classes: The names of the classes.
         names: A name for each row, such as its file name.
         test: The indices of the official test rows, if there are any.
-        source: Where the data can be read again: an absolute path or the name of a dataset; None
-            if they come from memory.
-        notes: Sentences about what was inferred from the data.
-        problems: Files that could not be read.
-        dialect: How a table was written, see `varied.data.tables.TableDialect`.
+        source: The source from which the data can be read again: an absolute path or the name of a
+            dataset; None for data from memory.
+        notes: Sentences that describe what was inferred from the data.
+        problems: The files that could not be read.
+        dialect: The format of the table, as in `varied.data.tables.TableDialect`.
 
     Example:
         >>> data = RawData(np.zeros((12, 8, 8), np.uint8), "image")
@@ -68,7 +69,7 @@ class RawData:
 
     @property
     def is_frame(self) -> bool:
-        """Whether the data are a data frame."""
+        """Whether the data are a DataFrame."""
         return not isinstance(self.x, np.ndarray)
 
     @property
@@ -78,7 +79,7 @@ class RawData:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns of a data frame; empty for arrays."""
+        """The column names of a DataFrame; empty for arrays."""
         return tuple(self.x.columns) if self.is_frame else ()
 
     @property
@@ -90,19 +91,19 @@ class RawData:
 
     @property
     def label_columns(self) -> tuple[str, ...]:
-        """The columns of a data frame that contain the labels."""
+        """The columns of a DataFrame that contain the labels."""
         if not self.is_frame or self.labels is None or not self.classes:
             return ()
         labels = [self.classes[i] if i >= 0 else None for i in self.labels.tolist()]
         return tuple(name for name in self.columns if as_class_names(self.x[name]) == labels)
 
     def digest(self, kind: str | None = None) -> str:
-        """Return the SHA-256 of kind, shape, type, values, labels and classes.
+        """Return the SHA-256 digest of the kind, shape, dtype, values, labels and classes.
 
-        A run stores it, to compare the data when they are read again.
+        A run stores the digest to check that the data are the same when they are read again.
 
         Arguments:
-            kind: The name of the kind in the digest; None takes ``self.kind``.
+            kind: The kind of data to use in the digest; by default, ``self.kind``.
         """
         digest = hashlib.sha256(json.dumps([kind or self.kind, self.classes]).encode())
         if self.is_frame:
@@ -128,16 +129,16 @@ class RawData:
         return self.take(np.arange(min(n, len(self))))
 
     def replace(self, **fields: Any) -> RawData:
-        """Return the data with other fields."""
+        """Return a copy of the data in which the given fields are replaced."""
         return dataclasses.replace(self, **fields)
 
     def with_notes(self, *notes: str) -> RawData:
-        """Return the data with more notes at the end."""
+        """Return a copy of the data with additional notes."""
         return self.replace(notes=(*self.notes, *notes))
 
 
 def as_class_names(cells: Any) -> list[str | None]:
-    """Return the cells of a column as names of classes, None if missing."""
+    """Return the cells of a column as class names, None if missing."""
     is_missing = cells.isna()
     return [None if m else str(cell) for cell, m in zip(cells, is_missing, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Reading of data from any source."""
+"""Reading data from any source."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Reader = Callable[..., RawData]
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".arff", ".sas7bdat", ".sav", ".dta")
 _SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
-#: Readers of files that may hold any kind of data.
+#: The readers of files that may contain any kind of data.
 _READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz}
 
 
@@ -46,24 +46,27 @@ def read(
 
     Arguments:
         source: The name of a dataset (``"mnist"``); the path of a folder or zip file of images
-            (inner folders become labels), of one image, of a table (``.csv``, ``.tsv``,
+            (whose inner folders become labels), of one image, of a table (``.csv``, ``.tsv``,
             ``.parquet``, ``.feather``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx
-            files; a data frame of pandas, polars or pyarrow; an array ``(N, ...)``; a tensor
-            ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one of these and its labels; a
+            files; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a tensor
+            with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one of these and its labels; a
             `torch.utils.data.Dataset`; or `RawData`, which is returned unchanged.
-        labels: A label for each row, for files also a mapping from their names; the name of the
-            labels in an ``.npz`` file, or of a column of a table, which also stays in the table.
-            None takes the labels of the source.
-        classes: The names of the classes, if labels are indices.
-        image_size: Height and width that images are resized to; None chooses them.
-        min_rows: The smallest number of rows to accept.
-        options: Options of other kinds of data.
+        labels: A label for each row; for files, a mapping from file names to labels is also
+            possible; for an ``.npz`` file, the name of the array of labels; for a table, the name
+            of the column of labels, which also stays in the table. By default, the labels of the
+            source are used.
+        classes: The names of the classes, if the labels are indices.
+        image_size: The height and width to which images are resized; by default, they are chosen
+            automatically.
+        min_rows: The minimum number of rows.
+        options: Additional options for the kind of data.
 
     Returns:
-        The data; ``notes`` say what was inferred, ``problems`` which files cannot be read.
+        The data; ``notes`` describes what was inferred, and ``problems`` lists the files that
+        cannot be read.
 
     Raises:
-        VariedError: If the source cannot be read; the message names the remedy.
+        VariedError: If the source cannot be read; the message says what to do.
 
     Example:
         >>> read(np.random.default_rng(0).normal(size=(20, 3)))
@@ -87,7 +90,7 @@ def read(
 
 
 def codec_of(data: RawData) -> type[Codec]:
-    """Return the codec class of the kind of some data."""
+    """Return the codec class for the kind of the data."""
     codec: type[Codec] = find("data", data.kind, CODECS)
     return codec
 
@@ -96,15 +99,15 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, tuple):
         if len(source) != 2 or labels is not None:
             raise VariedError(
-                f"A tuple must be (x, labels), without other labels; got one of length "
-                f"{len(source)}."
+                f"A tuple must be (x, labels) and cannot be combined with `labels`; got a tuple of "
+                f"length {len(source)}."
             )
         source, labels = source
     if isinstance(source, Tensor):
         return from_tensor(source, labels, classes)
     if isinstance(source, Dataset):
         return read_dataset(source, labels, classes)
-    # Tested on the type, since a lazy frame of polars warns when its columns are accessed.
+    # The type is tested, since a polars LazyFrame warns when its columns are accessed.
     if "columns" in dir(type(source)) or "__arrow_c_stream__" in dir(type(source)):
         from varied.data.tables import from_frame
 
@@ -116,7 +119,7 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
     if isinstance(source, list) or "__array__" in dir(type(source)):
         return from_array(_as_array(source), labels, classes)
     raise VariedError(
-        f"An object of type {type(source).__name__} cannot be read: give a path, a data frame, an "
+        f"An object of type {type(source).__name__} cannot be read; pass a path, a DataFrame, an "
         "array, a tensor or a Dataset."
     )
 
@@ -125,11 +128,13 @@ def _as_array(source: Any) -> np.ndarray[Any, np.dtype[Any]]:
     try:
         return np.asarray(source)
     except ValueError as error:
-        raise VariedError("The rows have different shapes: give rows of one shape.") from error
+        raise VariedError(
+            "The rows have different shapes; all rows must have the same shape."
+        ) from error
 
 
 def _from_path(source: str, labels: Any, classes: Classes, options: dict[str, Any]) -> RawData:
-    """Read a dataset by its name, or a path; a dataset hides a path of the same name."""
+    """Read a dataset by its name, or a path; the dataset takes precedence."""
     if source in CATALOG:
         return _with_classes(CATALOG[source].load(labels), classes).replace(source=source)
     path = Path(source).expanduser()
@@ -139,7 +144,7 @@ def _from_path(source: str, labels: Any, classes: Classes, options: dict[str, An
         data = _read_path(path, labels, classes, options)
     except OSError as error:
         raise VariedError(
-            f"'{path}' cannot be read ({error.strerror}): check its name and its permissions."
+            f"'{path}' cannot be read ({error.strerror}); check its name and its permissions."
         ) from error
     return data.replace(source=str(path.resolve()))
 
@@ -152,7 +157,7 @@ def _with_classes(data: RawData, classes: Classes) -> RawData:
 
 
 def _summarize(data: RawData) -> str:
-    """Return one line on the data."""
+    """Return a one-line summary of the data."""
     parts = [
         codec_of(data).summarize(data),
         f"{len(data.problems):,} unreadable" if data.problems else "",
@@ -185,7 +190,7 @@ def _read_path(path: Path, labels: Any, classes: Classes, options: dict[str, Any
 
 
 def _codec_of_file(path: Path) -> type[Codec] | None:
-    """Return the codec that reads a file, by its ending."""
+    """Return the codec that reads files with the extension of the path, or None."""
     name = path.name.lower()
     codecs = [codec for codec in CODECS.values() if name.endswith(codec.endings)]
     if not codecs:
@@ -195,7 +200,7 @@ def _codec_of_file(path: Path) -> type[Codec] | None:
 
 
 def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
-    """Return a table with labels; a name is that of a column."""
+    """Return a table with labels; a string is the name of a column."""
     if labels is None:
         return data
     if isinstance(labels, str):
@@ -211,7 +216,9 @@ def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
 def _label_values(cells: Any) -> Any:
     """Return a column as labels: numbers with NaN, or names with None."""
     if cells.dtype.kind == "M":
-        raise VariedError(f"The column '{cells.name}' has dates; labels must be names or numbers.")
+        raise VariedError(
+            f"The column '{cells.name}' contains dates; labels must be names or numbers."
+        )
     if cells.dtype.kind == "f" or (cells.dtype.kind in "iu" and cells.isna().any()):
         return cells.to_numpy(dtype=np.float64, na_value=np.nan)
     return cells.to_numpy(dtype=np.int64) if cells.dtype.kind in "iu" else cells.to_numpy(object)
@@ -235,16 +242,16 @@ def _siblings(path: Path) -> list[str]:
 def _unknown_format(path: Path) -> str:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix in _SPREADSHEETS:
-        return f"{path.name} cannot be read: save it as .csv, or pass a pandas data frame."
+        return f"{path.name} cannot be read; save it as .csv, or pass a pandas DataFrame."
     if suffix in _SOUNDS:
-        return f"{path.name} cannot be read, since it is a sound: pass an array of samples."
+        return f"{path.name} cannot be read, since it is a sound file; pass an array of samples."
     if suffix in _PICKLES:
         return (
-            f"{path.name} is a pickle, which can run any code when it is opened: save the arrays "
-            "with numpy.savez."
+            f"{path.name} is a pickle, which can run arbitrary code when it is opened; save the "
+            "arrays with numpy.savez."
         )
     return (
-        f"The format of {path.name} is not supported: give a folder or zip file of images, a .csv, "
+        f"The format of {path.name} is not supported; use a folder or zip file of images, a .csv, "
         ".tsv, .parquet or .feather table, or an .npy, .npz or idx file."
     )
 
@@ -253,6 +260,6 @@ def _too_few(data: RawData, min_rows: int) -> str:
     rows = "is 1 row" if len(data) == 1 else f"are {len(data)} rows"
     unreadable = f" ({len(data.problems):,} more cannot be read)" if data.problems else ""
     return (
-        f"There {rows}{unreadable} and at least {min_rows} are needed for training and evaluation: "
-        "give more."
+        f"There {rows}{unreadable}, but at least {min_rows} are required for training and "
+        "evaluation."
     )

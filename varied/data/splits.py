@@ -19,7 +19,7 @@ _MAX_TEST = 10_000
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted row indices of the training, validation and test split, which are disjoint."""
+    """Sorted row indices of the training, validation and test splits, which are disjoint."""
 
     train: Rows
     validation: Rows
@@ -34,7 +34,7 @@ class Split:
 def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
     """Split rows at random.
 
-    Official test rows stay the test split; then ``test`` is not used.
+    If the data have official test rows, these are the test split, and ``test`` is ignored.
 
     Arguments:
         data: The data.
@@ -68,7 +68,7 @@ def _count(fraction: float, n: int, limit: int, name: str) -> int:
         count = min(limit, max(1, round(fraction * n))) if fraction < 1 else int(fraction)
     if not 0 < count < n:
         raise VariedError(
-            f"{name}={fraction:g} of {n:,} rows leaves a split empty: give a fraction between 0 "
-            f"and 1, or a number of rows from 1 to {max(n - 1, 1):,}."
+            f"{name}={fraction:g} leaves a split of the {n:,} rows empty; use a fraction between "
+            f"0 and 1, or a number of rows between 1 and {max(n - 1, 1):,}."
         )
     return count

@@ -1,4 +1,4 @@
-"""Sprites: images of one shape, generated from known factors that form a grid."""
+"""Sprites: generated images of a single shape, whose factors are known and form a grid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 SHAPES = ("square", "ellipse", "heart")
 
-#: The factors in the order of their columns, with the number of values of each.
+#: The number of values of each factor, in the order of the columns.
 FACTORS: Mapping[str, int] = MappingProxyType(
     {"shape": 3, "scale": 6, "orientation": 40, "across": 32, "down": 32}
 )
@@ -55,14 +55,14 @@ def n_combinations(*, color: bool = False) -> int:
 
 
 def factors(index: npt.ArrayLike, *, color: bool = False) -> npt.NDArray[np.int64]:
-    """Return the factors of combinations by their index; the last factor varies fastest.
+    """Return the factors of combinations, given by index; the last factor varies fastest.
 
     Arguments:
-        index: Integers from 0 to ``n_combinations() - 1``, with shape (N).
-        color: Whether hue is a factor too.
+        index: Integers between 0 and ``n_combinations() - 1``, with shape (N).
+        color: Whether hue is also a factor.
 
     Returns:
-        The value of each factor, from 0 up, with shape (N, 5), or (N, 6) with color.
+        The value of each factor, starting at 0, with shape (N, 5), or (N, 6) with color.
 
     Raises:
         VariedError: If an index is out of range.
@@ -74,23 +74,26 @@ def factors(index: npt.ArrayLike, *, color: bool = False) -> npt.NDArray[np.int6
     rows = _as_integers(index, "The index of a sprite")
     last = n_combinations(color=color) - 1
     if rows.ndim != 1 or (len(rows) and not 0 <= rows.min() <= rows.max() <= last):
-        raise VariedError(f"The index of a sprite must be from 0 to {last:,}, in an array (N).")
+        raise VariedError(
+            f"The indices of sprites must be between 0 and {last:,}, in an array of shape (N)."
+        )
     columns = np.unravel_index(rows, tuple(_factor_sizes(color).values()))
     return np.stack(columns, axis=1).astype(np.int64)
 
 
 def draw(factors: npt.ArrayLike) -> Pixels:
-    r"""Return the images of factors: 0 and 255 without antialiasing, or with a hue.
+    r"""Draw one image for each row of factors.
 
-    A shape is a square, an ellipse or a heart of 0.5 to 1 times its largest size, rotated by
-    :math:`2 \pi k / 40` counterclockwise, with its center on one of 32 by 32 adjacent pixels
-    (``across`` from the left, ``down`` from the top). No shape touches the border. A square that is
-    rotated by a quarter turn, and an ellipse that is rotated by half a turn, gives the same image.
+    The images are black and white (0 and 255, without antialiasing), or in color if the factors
+    include a hue. A shape is a square, an ellipse or a heart of 0.5 to 1 times its largest size,
+    rotated by :math:`2 \pi k / 40` counterclockwise, with its center on one of 32 by 32 adjacent
+    pixels (``across`` from the left, ``down`` from the top). No shape touches the border. Rotating
+    a square by a quarter turn, or an ellipse by half a turn, gives the same image.
 
     References:
         dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017),
         https://github.com/google-deepmind/dsprites-dataset, for the idea and the sizes of the
-        factors. These images are not those of dSprites, and metrics on the two do not compare.
+        factors. These images are not those of dSprites, and metrics on the two are not comparable.
 
     Arguments:
         factors: The value of each of `FACTORS`, with shape (N, 5), or of `COLOR_FACTORS`, with
@@ -109,7 +112,7 @@ def draw(factors: npt.ArrayLike) -> Pixels:
     rows = _check_factors(factors)
     color = rows.shape[1] == len(COLOR_FACTORS)
     channels = 3 if color else 1
-    check_memory(len(rows) * channels * _SIDE**2, f"{len(rows):,} sprites", "draw fewer at once")
+    check_memory(len(rows) * channels * _SIDE**2, f"{len(rows):,} sprites", "draw fewer at a time")
     images = np.zeros((len(rows), channels, _SIDE, _SIDE), np.uint8)
     for start in range(0, len(rows), _CHUNK):
         _stamp(images[start : start + _CHUNK], rows[start : start + _CHUNK])
@@ -122,14 +125,14 @@ def sprites(
     """Return a random subset of all sprites, without repetition.
 
     Arguments:
-        n: The number of sprites; None for 50,000, or 20,000 with color.
-        labels: The name of a factor, whose values become classes; or a label for each row; None
-            for the values of all factors as numbers, with shape (N, 5) or (N, 6).
-        color: Whether hue is a factor too.
+        n: The number of sprites; by default, 50,000, or 20,000 with color.
+        labels: The name of a factor, whose values become classes; or a label for each row; by
+            default, the values of all factors as numbers, with shape (N, 5) or (N, 6).
+        color: Whether hue is also a factor.
         seed: The random seed.
 
     Raises:
-        VariedError: If there are fewer combinations, or no factor has that name.
+        VariedError: If there are fewer than ``n`` combinations, or no factor has that name.
 
     Example:
         >>> sprites(100).x.shape, sprites(100, labels="shape").classes
@@ -167,7 +170,7 @@ def _labels(
 def _as_integers(values: npt.ArrayLike, what: str) -> npt.NDArray[np.int64]:
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "iuf" or not np.array_equal(numbers, np.floor(numbers)):
-        raise VariedError(f"{what} must be an integer, from 0 up.")
+        raise VariedError(f"{what} must be an integer of at least 0.")
     return numbers.astype(np.int64)
 
 
@@ -176,14 +179,14 @@ def _check_factors(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     if rows.ndim != 2 or rows.shape[1] not in (len(FACTORS), len(COLOR_FACTORS)):
         names = ", ".join(FACTORS)
         raise VariedError(
-            f"A sprite has 5 factors ({names}), or 6 with a hue: give shape (N, 5) or (N, 6), not "
-            f"{rows.shape}."
+            f"A sprite has 5 factors ({names}), or 6 with a hue; the shape of the factors must be "
+            f"(N, 5) or (N, 6), got {rows.shape}."
         )
     for (name, size), column in zip(COLOR_FACTORS.items(), rows.T, strict=False):
         if len(column) and not 0 <= column.min() <= column.max() < size:
             raise VariedError(
-                f"The factor '{name}' must be from 0 to {size - 1}, not from {column.min()} to "
-                f"{column.max()}."
+                f"The factor '{name}' must be between 0 and {size - 1}, got values from "
+                f"{column.min()} to {column.max()}."
             )
     return rows
 
@@ -210,8 +213,8 @@ def _stamps() -> Pixels:
 def _orientations(mask: Any, scale: float) -> Pixels:
     """Return a shape at each orientation.
 
-    One quadrant is computed, and rotated by quarter turns for the others, so that symmetries are
-    exact.
+    The orientations of the first quadrant are computed, and rotated by quarter turns for the other
+    quadrants, so that symmetries are exact.
     """
     radius = _STAMP // 2
     down, right = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float64)
@@ -237,10 +240,10 @@ def _ellipse(x: Array, y: Array) -> Mask:
 
 
 def _heart(x: Array, y: Array) -> Mask:
-    """Return two discs and the right angle that is tangent to both, centered."""
+    """Return the union of two discs and the right angle that is tangent to both, centered."""
     radius, apart = 7.7, 0.8 * 7.7
     tip = apart + np.sqrt(2) * radius  # below the centers of the discs
-    # The center of the circle through the tip and around both discs is this far below theirs.
+    # The circle through the tip and around both discs has its center this far below theirs.
     below = ((tip - radius) ** 2 - apart**2) / (2 * (tip - radius))
     x, y = abs(x), y - below
     discs = (x - apart) ** 2 + y**2 <= radius**2

@@ -1,4 +1,4 @@
-"""PyTorch datasets as data."""
+"""Reading PyTorch datasets."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Array = npt.NDArray[Any]
 def read_dataset(
     dataset: Dataset[Any], labels: Any = None, classes: Sequence[str] | None = None
 ) -> RawData:
-    """Return the rows of a dataset.
+    """Read the rows of a dataset.
 
-    Each element is a tensor, an array or a PIL image, or a tuple that starts with one and its
-    label. A tensor with three axes is ``(C, H, W)``.
+    Each element must be a tensor, an array or a PIL image, or a tuple that starts with one of these
+    and its label. A tensor with three axes has the shape ``(C, H, W)``.
 
     Arguments:
-        dataset: The dataset, with a length.
-        labels: A label for each row; None takes those of the dataset.
-        classes: The names of the classes; None takes ``dataset.classes``.
+        dataset: A dataset that has a length.
+        labels: A label for each row; by default, the labels of the dataset.
+        classes: The names of the classes; by default, ``dataset.classes``.
 
     Raises:
-        VariedError: If the dataset has no length or no rows, or an element is none of these.
+        VariedError: If the dataset has no length or no rows, or an element has another type.
     """
     names = getattr(dataset, "classes", None)
     if classes is None and isinstance(names, list | tuple):
@@ -51,25 +51,25 @@ def _length(dataset: Dataset[Any]) -> int:
         n = len(dataset)  # type: ignore[arg-type]
     except (TypeError, NotImplementedError) as error:
         raise VariedError(
-            "The dataset has no length: give one with `__len__`, or an array."
+            "The dataset has no length; pass a dataset with `__len__`, or an array."
         ) from error
     if n < 1:
-        raise VariedError("The dataset is empty: give one with rows.")
+        raise VariedError("The dataset is empty; at least one row is required.")
     return n
 
 
 def _read_rows(dataset: Dataset[Any], n: int) -> tuple[Array, list[Any] | None, bool]:
-    """Return the rows, the labels, and whether the channels are first, as in the first row."""
+    """Return the rows, the labels, and whether the channels are first (in the first row)."""
     first, label, channels_first = _read_row(dataset, 0)
-    check_memory(n * first.nbytes, "The dataset", "give smaller rows, or fewer")
+    check_memory(n * first.nbytes, "The dataset", "use fewer or smaller rows")
     x = np.empty((n, *first.shape), first.dtype)
     labels = [label] * n
     for i in range(n):
         row, labels[i], _ = _read_row(dataset, i)
         if row.shape != first.shape:
             raise VariedError(
-                f"Row {i} of the dataset has shape {row.shape} and row 0 has {first.shape}: resize "
-                "them to one shape."
+                f"Row {i} of the dataset has shape {row.shape}, but row 0 has shape {first.shape}; "
+                "resize all rows to one shape."
             )
         x[i] = row
     return x, None if label is None else labels, channels_first
@@ -84,8 +84,8 @@ def _read_row(dataset: Dataset[Any], i: int) -> tuple[Array, Any, bool]:
     if isinstance(element, np.ndarray | Image.Image):
         return np.asarray(element), _scalar(label), False
     raise VariedError(
-        f"Row {i} of the dataset is a {type(element).__name__}: give tensors, arrays or images, or "
-        "tuples of one and a label."
+        f"Row {i} of the dataset has the type {type(element).__name__}, but must be a tensor, an "
+        "array or an image, or a tuple of one of these and a label."
     )
 
 

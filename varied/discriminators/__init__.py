@@ -1,4 +1,4 @@
-"""Terms with a discriminator, which is trained together with the model."""
+"""Terms with a discriminator that is trained together with the model."""
 
 from varied.discriminators.base import AdversarialTerm, apply_frozen
 from varied.discriminators.image import FeatureMatching, ImageDiscriminatorSettings, PatchGAN

@@ -1,4 +1,4 @@
-"""The weight of an adversarial loss: balanced by gradient norms, and throttled by the error."""
+"""The adaptive weight of an adversarial loss, based on gradient norms and the squared error."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from varied.errors import VariedError
 
 
 class AdaptiveThrottle(nn.Module):
-    r"""A factor that is halved while an error stays above its best value, and recovers slowly.
+    r"""A factor that decays while an error is too far above its lowest value, and recovers slowly.
 
     The error is positive, and lower is better. If its running mean exceeds
     :math:`1 + \text{tolerance}` times the lowest running mean so far, the factor is halved every
-    ``halving_steps``; otherwise it is doubled every ``doubling_steps``, up to 1.
+    ``halving_steps`` steps; otherwise, it is doubled every ``doubling_steps`` steps, up to 1.
 
-    All state is in buffers, so a resumed run continues as if it had not been interrupted.
+    The entire state is stored in buffers, so a resumed run continues as if it had not been
+    interrupted.
 
     Arguments:
         tolerance: The relative increase of the error that is tolerated.
         halving_steps: The number of steps in which the factor is halved.
         doubling_steps: The number of steps in which the factor is doubled.
-        window: The number of steps of the running mean.
+        window: The number of steps over which the running mean is taken.
     """
 
     value: Tensor
     mean: Tensor
     best: Tensor
 
-    #: The smallest factor, from which it can still recover.
+    #: The smallest factor, which is positive so that it can recover.
     MIN = 2.0**-10
 
     def __init__(
@@ -46,7 +47,7 @@ class AdaptiveThrottle(nn.Module):
         super().__init__()
         if tolerance <= 0:
             raise VariedError(
-                f"recon_tolerance={tolerance} must be above 0; 0.3 tolerates 30 % more error."
+                f"recon_tolerance={tolerance} must be above 0; 0.3 allows an increase of 30 %."
             )
         self.tolerance, self.window = tolerance, window
         self.decrease, self.increase = 2.0 ** (-1 / halving_steps), 2.0 ** (1 / doubling_steps)
@@ -60,7 +61,7 @@ class AdaptiveThrottle(nn.Module):
 
         Arguments:
             error: A scalar.
-            adjust: Whether to adjust the factor, and not only the means.
+            adjust: Whether to adjust the factor in addition to the means.
         """
         mean = self.mean + (error - self.mean) / self.window
         self.mean.copy_(torch.where(self.mean.isinf(), error, mean))
@@ -72,7 +73,7 @@ class AdaptiveThrottle(nn.Module):
 
 
 def parameters_of(p: Distribution) -> Iterator[Tensor]:
-    """Yield each tensor with a gradient from which a distribution was constructed, once."""
+    """Yield each differentiable tensor from which a distribution was constructed, once."""
     visited: set[int] = set()
     stack: list[Any] = [p]
     while stack:
@@ -89,21 +90,21 @@ def parameters_of(p: Distribution) -> Iterator[Tensor]:
 def adaptive_weight(
     px: Distribution, loss: Tensor, images: Tensor, gradient: Tensor, max_weight: float
 ) -> Tensor:
-    r"""Return the ratio of the gradient norms of a loss and of an adversarial loss.
+    r"""Return the ratio between the gradient norms of a loss and an adversarial loss.
 
     .. math:: \lambda = \|\nabla_h \, \text{loss}\| \, / \, \|\nabla_h \, \text{images} \cdot g\|
 
-    where :math:`h` are the parameters of the distribution on which both depend.
+    where :math:`h` are the parameters of the distribution, on which both depend.
 
     Arguments:
         px: p(x | z).
         loss: A scalar.
         images: Images that were computed from the distribution.
         gradient: The gradient g of the adversarial loss with respect to the images.
-        max_weight: The largest ratio.
+        max_weight: The maximum ratio.
 
     Returns:
-        A scalar without gradient.
+        A detached scalar.
 
     Raises:
         VariedError: If the loss and the images have no parameters in common.
@@ -116,7 +117,7 @@ def adaptive_weight(
     ]
     if not pairs:
         raise VariedError(
-            "A discriminator of images needs a likelihood whose mean has a gradient; use "
+            "An image discriminator requires a likelihood with a differentiable mean; use "
             "likelihood='gaussian'."
         )
     norms = [torch.stack([g.norm() for g in side]).norm() for side in zip(*pairs, strict=True)]
@@ -125,13 +126,13 @@ def adaptive_weight(
 
 
 def with_gradient(loss: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
-    """Return a loss whose gradient with respect to images is replaced.
+    """Return a loss whose gradient with respect to images is replaced with a given gradient.
 
-    A single pass through a discriminator then gives both the norm of its gradient and the rescaled
-    gradient.
+    A single pass through a discriminator is then sufficient for both the norm of its gradient and
+    the rescaled gradient.
 
     Arguments:
-        loss: The loss of each example, with shape (B); its own gradient is dropped.
+        loss: The loss of each example, with shape (B); its own gradient is discarded.
         images: The images, with shape (K, B, *event).
         gradient: The gradient, with the shape of ``images``.
 
@@ -145,21 +146,21 @@ def with_gradient(loss: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
 def squared_gradient(
     score: Callable[[Tensor], Tensor], x: Tensor, offset: Tensor | float = 0.0
 ) -> Tensor:
-    r"""Return the mean squared gradient norm of a score, which is itself differentiable.
+    r"""Return the mean squared gradient norm of a score, as a differentiable scalar.
 
     .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
 
-    Half of it, weighted, is the R1 penalty: a discriminator that is flat at the real data converges
-    together with the model.
+    The R1 penalty is half of it, times a weight. If the discriminator is flat at the real data, it
+    converges together with the model.
 
     References:
         Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),
         https://arxiv.org/abs/1801.04406
 
     Arguments:
-        score: From data to one number each, with any shape.
+        score: Maps data to one number per example, with any shape.
         x: Data, with shape (N, *event).
-        offset: A gradient that is added to that of the score, with the shape of ``x``.
+        offset: A gradient to add to that of the score, with the shape of ``x``.
 
     Returns:
         A scalar.

@@ -15,19 +15,19 @@ from varied.trace import Trace
 
 
 def apply_frozen(module: nn.Module, *inputs: Any) -> Any:
-    """Apply a module so that gradients reach its inputs but not its parameters.
+    """Apply a module such that gradients reach its inputs but not its parameters.
 
-    The generator loss applies the discriminator in this way, so that only the discriminator loss
-    trains it, and one backward pass computes the gradients of both.
+    The generator loss applies the discriminator in this way, so that the discriminator is trained
+    only by its own loss, and a single backward pass computes the gradients of both losses.
     """
     params = {name: p.detach() for name, p in module.named_parameters()}
     return torch.func.functional_call(module, params, inputs)
 
 
 class AdversarialTerm(nn.Module, Term):
-    """A term with a discriminator; its value is the generator loss.
+    """A term with a discriminator, whose value is the generator loss.
 
-    Create the discriminator in `attach`, with the shapes of the model.
+    Subclasses create the discriminator in `attach`, since its shapes depend on the model.
 
     Arguments:
         lr: The learning rate of the discriminator, relative to that of the model.
@@ -41,9 +41,9 @@ class AdversarialTerm(nn.Module, Term):
     def __init__(self, lr: float = 1.0) -> None:
         super().__init__()
         if lr <= 0:
-            raise VariedError(f"disc_lr={lr} must be above 0; 1 is the default.")
+            raise VariedError(f"disc_lr={lr} must be above 0; the default is 1.")
         self.lr = lr
-        #: Further values of the last step for the log, by name.
+        #: Additional values of the last step for the log, by name.
         self.logs: dict[str, Tensor] = {}
 
     @abstractmethod
@@ -52,7 +52,7 @@ class AdversarialTerm(nn.Module, Term):
 
     @abstractmethod
     def forward(self, trace: Trace) -> Tensor:
-        """Return the generator loss of each example, with shape (B), by `apply_frozen`."""
+        """Return the generator loss of each example, with shape (B), using `apply_frozen`."""
 
     @abstractmethod
     def discriminator_loss(self, trace: Trace) -> Tensor:

@@ -1,4 +1,4 @@
-"""Discriminators of images: feature matching (VAE-GAN), and PatchGAN with an adaptive weight."""
+"""Image discriminators: feature matching (VAE-GAN), and PatchGAN with an adaptive weight."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from varied.schedules import Constant, Join, Linear
 from varied.terms import reconstruction
 from varied.trace import ConditionalDistribution, Trace
 
-#: Steps between two gradient penalties, each of which is weighted by their number.
+#: The number of steps between gradient penalties, by which each penalty is multiplied.
 R1_INTERVAL = 16
 
-#: Duration of the ramp of the adversarial loss, relative to the time before it starts.
+#: The duration over which the adversarial loss increases, relative to the time before it starts.
 RAMP = 0.1
 
 
 def visible_sample(p: Distribution) -> Tensor:
-    r"""Return images of a distribution for a discriminator, with a gradient.
+    r"""Return differentiable images from a distribution, as input of a discriminator.
 
-    That is the mean. A discriminator of binary images would recognize means by their gray values
-    alone, so for a Bernoulli distribution it sees a sample :math:`s` with a straight-through
-    gradient, :math:`s + \mu - \mathrm{sg}[\mu]`.
+    These are the means, except for a Bernoulli distribution. A discriminator of binary images would
+    recognize means by their gray values alone, so it receives samples :math:`s` with a
+    straight-through gradient, :math:`s + \mu - \mathrm{sg}[\mu]`.
 
     References:
         Estimating or Propagating Gradients Through Stochastic Neurons (Bengio et al., 2013),
@@ -52,18 +52,18 @@ def visible_sample(p: Distribution) -> Tensor:
 
 @dataclass(frozen=True)
 class ImageDiscriminatorSettings:
-    """The settings of a discriminator of images.
+    """The settings of an image discriminator.
 
     Arguments:
-        start: The fraction of the training (below 1) or the step at which adversarial training
-            starts.
-        recon_tolerance: The relative increase of the squared error above its lowest value beyond
-            which the adversarial loss is throttled.
+        start: The fraction of the total training length (below 1), or the step, at which
+            adversarial training starts.
+        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+            which the adversarial loss is reduced.
         width: The number of channels of the first layer.
         depth: The maximum number of downsampling layers.
         lr: The learning rate, relative to that of the model.
         spectral_norm: Whether to apply spectral normalization.
-        r1_weight: The weight of the R1 penalty on real data; 0 for none.
+        r1_weight: The weight of the R1 penalty on real data; 0 disables it.
     """
 
     start: float = 0.4
@@ -76,19 +76,19 @@ class ImageDiscriminatorSettings:
 
     def __post_init__(self) -> None:
         if self.r1_weight < 0:
-            raise VariedError(f"r1_weight={self.r1_weight} must not be below 0; 0 is the default.")
+            raise VariedError(f"r1_weight={self.r1_weight} must not be negative; the default is 0.")
         if self.start < 0:
             raise VariedError(
-                f"disc_start={self.start} must not be below 0; 0 starts at the first step."
+                f"disc_start={self.start} must not be negative; use 0 to start at the first step."
             )
 
 
 class ImageDiscriminator(AdversarialTerm):
-    """Base class of terms with a PatchGAN discriminator of images.
+    """Base class for terms with a PatchGAN image discriminator.
 
-    Before ``start`` the term is 0. From then on the discriminator is trained, the generator loss
-    ramps up, and an `AdaptiveThrottle` keeps the squared error near its lowest value. The
-    discriminator runs in the precision of the model and does not see a context.
+    Before ``start``, the term is 0. After that, the discriminator is trained, the weight of the
+    generator loss increases, and an `AdaptiveThrottle` keeps the squared error near its lowest
+    value. The discriminator runs in the precision of the model and does not receive the context.
 
     Arguments:
         settings: The settings of the discriminator.
@@ -100,7 +100,7 @@ class ImageDiscriminator(AdversarialTerm):
     def __init__(self, settings: ImageDiscriminatorSettings) -> None:
         super().__init__(settings.lr)
         self.settings, start = settings, settings.start
-        # A duration that is a fraction of the training must fit into the rest of it.
+        # A duration that is a fraction of the training length must fit into the rest of training.
         duration = min(start * RAMP, (1 - start) / 2) if start < 1 else start * RAMP
         off = Constant(0.0, start)
         self.enabled = ScheduledValue(Join((off, Constant(1.0))) if start else 1.0)
@@ -115,26 +115,26 @@ class ImageDiscriminator(AdversarialTerm):
             depth=self.settings.depth,
             spectral_norm=self.settings.spectral_norm,
         )
-        # A method, not the model itself, which would become a submodule of this term.
+        # Store a method, since the model itself would become a submodule of this term.
         self._modules_of_model = model.modules
 
     @property
     def is_training_step(self) -> bool:
-        """Whether buffers may change, in contrast to an evaluation."""
+        """Whether this is a training step, the only case in which buffers may change."""
         return self.training and torch.is_grad_enabled()
 
     def feature_maps(self, x: Tensor, *, frozen: bool) -> list[Tensor]:
-        """Return the feature maps of the discriminator and, last, its logits.
+        """Return the feature maps of the discriminator, followed by its logits.
 
         Arguments:
             x: Images, with shape (*, *event).
-            frozen: Whether to block the gradient of the discriminator.
+            frozen: Whether to block gradients to the parameters of the discriminator.
 
         Returns:
             Tensors with shape (N, C, h, w), where N is the product of the leading dimensions, in
             float32 or float64.
         """
-        # Spectral normalization updates its estimates in each pass in training mode.
+        # In training mode, spectral normalization updates its estimates in each forward pass.
         self.discriminator.train(self.is_training_step and not frozen)
         flat = x.reshape(-1, *self.discriminator.event_shape)
         modules = self._modules_of_model()
@@ -148,11 +148,11 @@ class ImageDiscriminator(AdversarialTerm):
     def visible_pair(self, trace: Trace) -> tuple[Tensor, Tensor]:
         """Return data and reconstructions for the discriminator.
 
-        Pixels that are missing in the data are 0 in the reconstructions too; otherwise the
-        discriminator would look for them.
+        Pixels that are missing in the data are also set to 0 in the reconstructions; otherwise, the
+        discriminator would use them to distinguish the two.
 
         Returns:
-            The data with shape (B, *event), and reconstructions with shape (K, B, *event).
+            The data, with shape (B, *event), and the reconstructions, with shape (K, B, *event).
         """
         return trace.x, _apply_mask(visible_sample(trace.px), trace)
 
@@ -161,7 +161,7 @@ class ImageDiscriminator(AdversarialTerm):
 
         Arguments:
             trace: The trace of a step.
-            logs: Further values for the log.
+            logs: Additional values to log.
         """
         with torch.no_grad():
             residual = trace.px.mean - trace.x
@@ -177,7 +177,7 @@ class ImageDiscriminator(AdversarialTerm):
 
         .. math:: \tfrac{r_1}{2} \, \mathbb E \, \|\nabla_x D(x)\|^2
 
-        It is computed in every 16th step only, with 16 times the weight.
+        It is computed only in every 16th step, with 16 times the weight.
 
         References:
             Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),
@@ -199,11 +199,11 @@ class PatchGAN(ImageDiscriminator):
     .. math:: -\lambda \, \mathbb E_q D(\mu(z)), \qquad
         L_D = \mathbb E \max(0, 1 - D(x)) + \mathbb E \max(0, 1 + D(\mu(z)))
 
-    with :math:`\lambda = \|\nabla \text{reconstruction}\| / \|\nabla D\|`, so that at a weight of 1
-    the gradients of this term and of the reconstruction have equal norms.
+    where :math:`\lambda = \|\nabla \text{reconstruction}\| / \|\nabla D\|`, so that with a weight
+    of 1, the gradients of this term and of the reconstruction have equal norms.
 
-    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the throttle scale its
-    gradient only, so that losses of different steps are comparable.
+    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the throttle scale only
+    its gradient, so that the losses at different steps are comparable.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
@@ -214,11 +214,11 @@ class PatchGAN(ImageDiscriminator):
 
     Warning:
         The papers take both gradients with respect to the weights of the last layer of the decoder.
-        Here they are taken with respect to the output of the decoder, which every network has. The
-        gradient of the weights of a last linear layer is the gradient of its output times the same
-        activations, so the ratios are similar. But it is also summed over positions and rows, where
-        the gradients of the discriminator are more consistent than those of the residuals, so the
-        weight here is smaller.
+        Here, they are taken with respect to the output of the decoder, so that any network can be
+        used. For a linear last layer, the gradient with respect to the weights is the gradient with
+        respect to the output times the same activations, so the ratios are similar. However, it is
+        also summed over positions and rows, where the gradients of the discriminator are more
+        consistent than those of the residuals. The weight is therefore smaller here.
 
     Arguments:
         settings: The settings of the discriminator.
@@ -238,7 +238,7 @@ class PatchGAN(ImageDiscriminator):
         super().__init__(settings)
         if feature_weight < 0:
             raise VariedError(
-                f"feature_weight={feature_weight} must not be below 0; 0 compares the logits only."
+                f"feature_weight={feature_weight} must not be negative; use 0 for the logits only."
             )
         self.feature_weight = feature_weight
         self.register_buffer("weight", torch.zeros(()))
@@ -261,7 +261,7 @@ class PatchGAN(ImageDiscriminator):
         return with_gradient(loss, images, self._scale(trace, images, gradient) * gradient)
 
     def discriminator_loss(self, trace: Trace) -> Tensor:
-        """Return the hinge loss and the R1 penalty, a scalar; 2 is chance level."""
+        """Return the sum of the hinge loss, which is 2 at chance level, and the R1 penalty."""
         x, images = self.visible_pair(trace)
         if not self.enabled.value:
             return x.new_zeros(())
@@ -291,28 +291,28 @@ class PatchGAN(ImageDiscriminator):
 
 
 class FeatureMatching(ImageDiscriminator):
-    r"""Reconstruction in the features of a discriminator, and its generator loss (VAE-GAN).
+    r"""Reconstruction in the feature space of a discriminator, and the generator loss (VAE-GAN).
 
     .. math:: -\log \mathcal N(D_l(x); D_l(\mu(z)), s^2)
         - w \lambda (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
 
-    where :math:`D_l` is a feature map of the discriminator, :math:`\bar z` the codes without a
-    gradient and :math:`z_p` samples from the prior. As in the paper, only the first part trains the
-    encoder. The discriminator sees data, reconstructions and decoded samples from the prior.
+    where :math:`D_l` is a feature map of the discriminator, :math:`\bar z` are the detached codes,
+    and :math:`z_p` are samples from the prior. As in the paper, only the first part trains the
+    encoder. The discriminator is trained on data, reconstructions and decoded prior samples.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016),
         https://arxiv.org/abs/1512.09300
 
     Warning:
-        The paper fixes the scale s at 1, so that the result depends on the scale of the features;
-        here s is the optimal scale of each batch, as in a calibrated decoder. The decoder of the
-        paper minimizes log (1 - D), which saturates for a confident discriminator; here it
-        minimizes -log D, like nearly all implementations. The paper weights the first part for the
-        decoder with a fixed gamma; here :math:`\lambda` is the ratio of the gradient norms of the
-        two parts at the images, so that they are equal at w = 1. The discriminator of the paper is
-        trained from the first step and ends in a dense layer; here it starts later and is a
-        PatchGAN.
+        There are four differences from the paper. The paper fixes the scale s at 1, so that the
+        result depends on the scale of the features; here, s is the optimal scale for each batch, as
+        in a calibrated decoder. The decoder in the paper minimizes log (1 - D), which saturates if
+        the discriminator is confident; here, it minimizes -log D, as in nearly all implementations.
+        The paper weights the first part for the decoder with a fixed gamma; here, :math:`\lambda`
+        is the ratio between the gradient norms of the two parts with respect to the images, so that
+        they are equal at w = 1. The discriminator in the paper is trained from the first step and
+        ends in a dense layer; here, its training starts later, and it is a PatchGAN.
 
     Arguments:
         settings: The settings of the discriminator.
@@ -328,7 +328,9 @@ class FeatureMatching(ImageDiscriminator):
     ) -> None:
         super().__init__(settings)
         if adv_weight < 0:
-            raise VariedError(f"adv_weight={adv_weight} must not be below 0; 0.1 is usual.")
+            raise VariedError(
+                f"adv_weight={adv_weight} must not be negative; a typical value is 0.1."
+            )
         self.layer, self.adv_weight = layer, adv_weight
         self._decoded: tuple[Trace, Tensor] | None = None
 
@@ -336,15 +338,15 @@ class FeatureMatching(ImageDiscriminator):
         """Create the discriminator for the images of a model.
 
         Raises:
-            VariedError: If the discriminator does not have the layer.
+            VariedError: If the discriminator does not have this layer.
         """
         self._create_discriminator(model)
         self._sample_prior, self._decode = model.sample_prior, model.decode
         hidden = self.discriminator.num_hidden
         if not -hidden <= self.layer < hidden:
             raise VariedError(
-                f"feature_layer={self.layer} is out of range for {hidden} hidden layers; -1 is the "
-                "last."
+                f"feature_layer={self.layer} is out of range for {hidden} hidden layers; use -1 "
+                "for the last layer."
             )
 
     def forward(self, trace: Trace) -> Tensor:
@@ -377,7 +379,7 @@ class FeatureMatching(ImageDiscriminator):
         )
 
     def discriminator_loss(self, trace: Trace) -> Tensor:
-        """Return the cross-entropies and the R1 penalty, a scalar; 3 log 2 is chance level."""
+        """Return the sum of the cross-entropies (3 log 2 at chance level) and the R1 penalty."""
         x = trace.x.detach()
         if not self.enabled.value:
             return x.new_zeros(())

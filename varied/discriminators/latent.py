@@ -1,4 +1,4 @@
-"""Discriminators of latent codes: total correlation, and matching the prior."""
+"""Discriminators for latent codes: total correlation, and matching the prior."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def permute_dims(z: Tensor) -> Tensor:
 
 
 class LatentCodeDiscriminator(AdversarialTerm):
-    """Base class of terms with a fully connected discriminator of codes.
+    """Base class for terms with a fully connected discriminator whose inputs are codes.
 
     Arguments:
         width: The number of hidden units per layer of the discriminator.
@@ -40,8 +40,8 @@ class LatentCodeDiscriminator(AdversarialTerm):
         super().__init__(lr)
         if width < 1 or depth < 1:
             raise VariedError(
-                f"disc_width={width} and disc_depth={depth} must be at least 1; 256 and 3 are "
-                "usual."
+                f"disc_width={width} and disc_depth={depth} must be at least 1; typical values "
+                "are 256 and 3."
             )
         self.width, self.depth = width, depth
 
@@ -54,7 +54,7 @@ class LatentCodeDiscriminator(AdversarialTerm):
 
         Arguments:
             z: Codes, with shape (*, *latent).
-            frozen: Whether to block the gradient of the discriminator.
+            frozen: Whether to block gradients to the parameters of the discriminator.
 
         Returns:
             Logits, with shape (*).
@@ -66,14 +66,14 @@ class LatentCodeDiscriminator(AdversarialTerm):
 
 
 class TotalCorrelation(LatentCodeDiscriminator):
-    r"""The total correlation of the codes, estimated by a density ratio.
+    r"""The total correlation of the codes, estimated with a density ratio.
 
     .. math:: KL(q(z), \prod_j q(z_j)) \approx \mathbb E_{q(z)} \, T(z), \qquad
         T(z) = \log \frac{D(z)}{1 - D(z)}
 
-    where the discriminator :math:`D` separates codes from codes with permuted dimensions. The paper
-    permutes a second batch. Here the codes come from the first half of the batch and the permuted
-    ones from the second, so the two sets share no rows and each example is encoded once.
+    where the discriminator :math:`D` distinguishes codes from codes with permuted dimensions. The
+    paper permutes a second batch. Here, the first half of the batch provides the codes and the
+    second half the permuted codes, so the two sets share no rows and each example is encoded once.
 
     References:
         Disentangling by Factorizing (Kim & Mnih, 2018), https://arxiv.org/abs/1802.05983
@@ -90,7 +90,7 @@ class TotalCorrelation(LatentCodeDiscriminator):
         return trace.expect(self.logits(trace.z, frozen=True))
 
     def discriminator_loss(self, trace: Trace) -> Tensor:
-        """Return the cross-entropy, a scalar in nats; log 2 is chance level."""
+        """Return the cross-entropy, a scalar in nats, which is log 2 at chance level."""
         z = trace.z[0].detach()
         half = len(z) // 2
         if not half:  # a single row cannot be permuted
@@ -101,15 +101,14 @@ class TotalCorrelation(LatentCodeDiscriminator):
 
 
 class LatentDiscriminator(LatentCodeDiscriminator):
-    r"""The adversarial loss of codes against samples from the prior.
+    r"""The generator loss of a discriminator that distinguishes codes from prior samples.
 
     .. math:: -\mathbb E_{q(z)} \log D(z)
 
-    This is the non-saturating loss, which Makhzani et al. and Tolstikhin et al. use as well. It
-    needs samples from the prior but no density of the posterior, so the encoder may be
-    deterministic.
+    This is the non-saturating loss, which Makhzani et al. and Tolstikhin et al. also use. It
+    requires samples from the prior but no posterior density, so the encoder may be deterministic.
 
-    With ``prior_in_logit`` the logit is :math:`T(z) + \log p(z)` up to a constant, since the first
+    With ``prior_in_logit``, the logit is :math:`T(z) + \log p(z)` up to a constant, since the first
     part of the optimal logit, :math:`\log p(z) - \log q(z)`, is known.
 
     References:
@@ -121,7 +120,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         width: The number of hidden units per layer of the discriminator.
         depth: The number of hidden layers of the discriminator.
         lr: The learning rate of the discriminator, relative to that of the model.
-        r1_weight: The weight of the R1 penalty at samples from the prior; 0 for none.
+        r1_weight: The weight of the R1 penalty at samples from the prior; 0 disables it.
         prior_in_logit: Whether to add the log-density of the prior to the logit.
     """
 
@@ -136,29 +135,29 @@ class LatentDiscriminator(LatentCodeDiscriminator):
     ) -> None:
         super().__init__(width=width, depth=depth, lr=lr)
         if r1_weight < 0:
-            raise VariedError(f"r1_weight={r1_weight} must not be below 0; 1 is usual.")
+            raise VariedError(f"r1_weight={r1_weight} must not be negative; a typical value is 1.")
         self.r1_weight, self.prior_in_logit = r1_weight, prior_in_logit
 
     def attach(self, model: LatentModel) -> None:
         """Create the discriminator for the latent variables of a model.
 
         Raises:
-            VariedError: If the model has several priors, or one that is fitted after training.
+            VariedError: If the model has several priors, or a prior that is fitted after training.
         """
         if model.prior is None:
             raise VariedError(
-                "This objective compares the codes with samples from one prior, but this model has "
-                "a prior at each of several levels; use architecture='vae'."
+                "This objective compares codes with samples from a single prior, but each level of "
+                "this model has its own prior; use architecture='vae'."
             )
         if model.num_codes:
             raise VariedError(
-                "This objective compares the codes with samples from the prior, but the prior of a "
-                "codebook is fitted after training; use objective='vq-vae'."
+                "This objective compares codes with samples from the prior, but the prior over "
+                "a codebook is fitted after training; use objective='vq-vae'."
             )
         self._create_discriminator(model.latent_shape)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return the non-saturating loss, in nats, with shape (B); log 2 is chance level."""
+        """Return the non-saturating loss, in nats, with shape (B); it is log 2 at chance level."""
         z = trace.z
         logits = self.logits(z, frozen=True)
         if self.prior_in_logit:
@@ -166,7 +165,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         return trace.expect(F.softplus(-logits))
 
     def discriminator_loss(self, trace: Trace) -> Tensor:
-        """Return the cross-entropy and the R1 penalty, a scalar in nats; log 2 is chance level."""
+        """Return the sum of the cross-entropy (log 2 at chance level) and the R1 penalty."""
         z, real = trace.z.detach(), self.sample_prior(trace)
         logits_fake, logits_real = self.logits(z, frozen=False), self.logits(real, frozen=False)
         if self.prior_in_logit:
@@ -177,7 +176,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         return loss + self.r1_penalty(real[0], trace)
 
     def r1_penalty(self, real: Tensor, trace: Trace) -> Tensor:
-        """Return the weighted R1 penalty of the whole logit at samples from the prior."""
+        """Return the weighted R1 penalty of the entire logit at samples from the prior."""
         if not self.r1_weight or not torch.is_grad_enabled():
             return real.new_zeros(())
         offset: Tensor | float = 0.0
@@ -197,7 +196,8 @@ class LatentDiscriminator(LatentCodeDiscriminator):
     def prior_logits(self, z: Tensor, trace: Trace) -> Tensor:
         """Return log p(z) minus its mean over samples from the prior, with shape (K, B), in nats.
 
-        Centered, since a logit near -100 has almost no gradient; the constant is learned quickly.
+        It is centered, since the gradient almost vanishes for a logit near -100. The discriminator
+        learns the constant quickly.
         """
         p = trace.levels[0].p
         return p.log_prob(z) - p.log_prob(self.sample_prior(trace)).mean().detach()

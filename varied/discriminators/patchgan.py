@@ -1,4 +1,4 @@
-"""The PatchGAN discriminator: a convolutional network with a logit per image patch."""
+"""The PatchGAN discriminator: a convolutional network with one logit per image patch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from varied.nets.resample import Downsample
 
 
 class PatchDiscriminator(nn.Module):
-    """A discriminator of overlapping patches, so that it judges texture, not the global scene.
+    """A discriminator of overlapping patches, which evaluates texture rather than the entire scene.
 
-    It has no batch normalization, so the logits of an image depend on that image alone.
+    It has no batch normalization, so the logits of an image depend only on that image.
 
     References:
         Image-to-Image Translation with Conditional Adversarial Networks (Isola et al., 2017),
@@ -26,8 +26,8 @@ class PatchDiscriminator(nn.Module):
         https://arxiv.org/abs/1802.05957
 
     Arguments:
-        event: (C, H, W) of an image with values in [0, 1].
-        width: The number of channels of the first layer, doubled at each downsampling.
+        event: The shape (C, H, W) of an image, whose values must be in [0, 1].
+        width: The number of channels of the first layer, doubled at each downsampling layer.
         depth: The maximum number of downsampling layers; small images have fewer.
         spectral_norm: Whether to apply spectral normalization to each layer.
 
@@ -41,12 +41,13 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         if len(event) != 3:
             raise VariedError(
-                "The discriminator of this objective needs images (channels, height, width), not "
-                f"data of shape {tuple(event)}; use objective='elbo'."
+                "The discriminator of this objective requires images (channels, height, width), "
+                f"not data of shape {tuple(event)}; use objective='elbo'."
             )
         if width < 1 or depth < 1:
             raise VariedError(
-                f"disc_width={width} and disc_depth={depth} must be at least 1; 32 and 3 are usual."
+                f"disc_width={width} and disc_depth={depth} must be at least 1; typical values "
+                "are 32 and 3."
             )
         self.event_shape = tuple(event)
         sizes = downsample_sizes((event[1], event[2]), None)[: depth + 1]

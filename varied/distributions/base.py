@@ -33,8 +33,8 @@ def soft_clamp(h: Tensor, bound: float) -> Tensor:
 class UnvalidatedDistribution(Distribution):
     """A distribution that does not validate its arguments.
 
-    Validation in every training step would cost more than the step itself; the training loop checks
-    instead that the loss is finite.
+    Validation in every training step would take longer than the step itself; instead, the training
+    loop checks that the loss is finite.
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -45,11 +45,11 @@ class UnvalidatedDistribution(Distribution):
 
 
 class Elementwise(UnvalidatedDistribution):
-    """A distribution over independent elements, with the shape of its parameters as batch shape.
+    """A distribution over independent elements, whose batch shape is the shape of its parameters.
 
     Arguments:
-        params: The parameters, with shapes that broadcast to each other.
-        options: Other keyword arguments of the constructor, which `expand` reuses.
+        params: The parameters, whose shapes must be broadcastable.
+        options: Other keyword arguments of the constructor, which are passed on by `expand`.
     """
 
     def __init__(self, *params: Tensor, **options: Any) -> None:
@@ -62,7 +62,7 @@ class Elementwise(UnvalidatedDistribution):
         return type(self)(*(p.expand(batch_shape) for p in self.params), **self.options)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples without a gradient, with shape (*sample_shape, *batch_shape)."""
+        """Return detached samples, with shape (*sample_shape, *batch_shape)."""
         with torch.no_grad():
             return self.rsample(sample_shape).detach()  # a view of a leaf requires grad
 
@@ -94,21 +94,21 @@ class Tempered(ABC):
 
     @abstractmethod
     def draw(self, shape: Any = (), temperature: float = 1.0) -> Tensor:
-        """Return samples without a gradient, with shape (*shape, *batch_shape, *event_shape).
+        """Return detached samples, with shape (*shape, *batch_shape, *event_shape).
 
         Arguments:
             shape: A sample shape, or a number of samples.
-            temperature: 1 samples from the distribution; a lower temperature gives more typical
-                samples.
+            temperature: With 1, samples are drawn from the distribution; with lower values, they
+                are more typical.
         """
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples at temperature 1."""
+        """Return samples with a temperature of 1."""
         return self.draw(sample_shape)
 
 
 class HasTrainingCost(ABC):
-    """Mixin for a distribution with a training loss other than its negative log-likelihood."""
+    """Mixin for a distribution whose training loss is not its negative log-likelihood."""
 
     @abstractmethod
     def cost(self, value: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ def base_distribution(d: Distribution) -> Distribution:
 
 
 def analytic_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """Return KL(q ‖ p) in nats if it has a closed form, else None."""
+    """Return KL(q ‖ p) in nats if it has a closed form, or None otherwise."""
     try:
         return kl_divergence(q, p)
     except NotImplementedError:

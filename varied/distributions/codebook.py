@@ -15,14 +15,14 @@ class CodebookPoint(PointMass):
 
     Arguments:
         value: The quantized latent variable, with shape (*, C, *rest); its gradient is passed
-            on to the input of the quantizer.
-        index: The indices of the codebook entries, int64 with shape (*, num_tokens).
+            to the input of the quantizer.
+        index: The indices of the codebook entries, as int64 with shape (*, num_tokens).
         cost: The loss of the quantizer for each example, with shape (*).
     """
 
     no_density = (
-        "A quantized posterior has no density, so it has no ELBO; a prior over codes gives its "
-        "probability, and objective='vq-vae' trains it."
+        "A quantized posterior has no density, so it has no ELBO; train with objective='vq-vae', "
+        "and fit a prior over codes to compute their probability."
     )
 
     def __init__(self, value: Tensor, index: Tensor, cost: Tensor) -> None:

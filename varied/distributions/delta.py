@@ -11,7 +11,7 @@ from varied.distributions.base import Elementwise, NoDensity
 
 
 class PointMass(NoDensity, Elementwise):
-    """The base class of distributions with all their mass on one value."""
+    """The base class for distributions with all their mass on one value."""
 
     has_rsample = True
 
@@ -36,7 +36,7 @@ class PointMass(NoDensity, Elementwise):
 
 
 class Delta(PointMass):
-    """A point mass: the posterior of an autoencoder.
+    """A point mass: the posterior of a deterministic autoencoder.
 
     Arguments:
         value: The value, with shape (*).

@@ -23,8 +23,8 @@ class GatedAffine(Transform):
 
     .. math:: y = s x + (1 - s) m, \qquad s = \sigma(\log 9 + b \tanh(h / b))
 
-    It is numerically stable because :math:`y` lies between :math:`x` and :math:`m`. At
-    :math:`h = 0` the gate :math:`s` is 0.9.
+    It is numerically stable because :math:`y` is between :math:`x` and :math:`m`. For
+    :math:`h = 0`, the gate :math:`s` is 0.9.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
@@ -33,7 +33,7 @@ class GatedAffine(Transform):
     Arguments:
         m: The shift, with shape (*).
         h: The raw gate, with shape (*).
-        bound: The bound :math:`b`, which keeps the gate above 0 and thus the step invertible.
+        bound: The bound :math:`b`, which keeps the gate above 0, so that the step is invertible.
     """
 
     domain = constraints.real
@@ -49,7 +49,7 @@ class GatedAffine(Transform):
         return torch.lerp(self.m, x, torch.sigmoid(self.logit))
 
     def _inverse(self, y: Tensor) -> Tensor:
-        # Equal to (y - (1 - s) m) / s, without a division by a small s.
+        # Equal to (y - (1 - s) m) / s, but without division by a small s.
         return y + (y - self.m) * (-self.logit).exp()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -58,24 +58,24 @@ class GatedAffine(Transform):
 
 
 class Flow(UnvalidatedDistribution):
-    r"""A diagonal normal distribution transformed by an invertible map of the event.
+    r"""A diagonal normal distribution transformed by an invertible map.
 
     .. math:: z = f(z_0), \qquad \log q(z) = \log \mathcal N(z_0; \mu, e^\ell) - \log |\det f'(z_0)|
 
-    The map needs to be fast in one direction only. The distribution caches its last sample and the
-    log-density of it, which `log_prob` returns when it is called with this tensor; so do not modify
-    a sample in place. For any other value, `log_prob` inverts the map, which is exact but may be
-    slow. The cached log-density is a function of the parameters and the noise; to differentiate
-    with respect to the value, pass a copy of the sample.
+    The map only has to be fast in one direction. The distribution caches its last sample and the
+    corresponding log-density, which `log_prob` returns if it is called with this tensor. Therefore,
+    do not modify samples in place. For any other value, `log_prob` inverts the map, which is exact
+    but may be slow. The cached log-density is a function of the parameters and the noise; to
+    differentiate with respect to the value, pass a copy of the sample.
 
     References:
         Variational Inference with Normalizing Flows (Rezende & Mohamed, 2015),
         https://arxiv.org/abs/1505.05770
 
     Arguments:
-        mean: The mean of the base, with shape (*, D).
-        log_variance: The log-variance of the base, with shape (*, D).
-        map: A transform of vectors with a method ``call_and_ladj``, such as those of zuko; its
+        mean: The mean of the base distribution, with shape (*, D).
+        log_variance: The log-variance of the base distribution, with shape (*, D).
+        map: A transform of vectors with a method ``call_and_ladj``, such as a zuko transform; its
             parameters may have the leading dimensions (*).
         event: The shape of an event with D elements.
     """
@@ -94,12 +94,12 @@ class Flow(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The transformed mean of the base distribution; in general not the mean of the flow."""
+        """The transformed mean of the base, which may differ from the mean of the flow."""
         return self._to_event(self.map(self.base.mean))
 
     @property
     def variance(self) -> Tensor:
-        """The variance, estimated to a few percent from 64 quasi-random samples."""
+        """The variance, estimated to within a few percent from 64 quasi-random samples."""
         noise = _quasirandom_normal(self.base.mean.shape[-1]).to(self.base.mean)
         shape = (VARIANCE_SAMPLES, *[1] * len(self.batch_shape), noise.shape[-1])
         scale = (0.5 * self.base.log_variance).exp()
@@ -107,14 +107,14 @@ class Flow(UnvalidatedDistribution):
         return self._to_event(z.var(0))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples with a gradient, with shape (*sample_shape, *batch_shape, *event)."""
+        """Return differentiable samples, with shape (*sample_shape, *batch_shape, *event)."""
         flat, log_q = self._transform(self.base.rsample(sample_shape))
         z = self._to_event(flat)
         self._cache = z, log_q
         return z
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density, in nats: cached for the last sample, else by the inverse map."""
+        """Return the log-density, in nats, from the cache or by inverting the map."""
         if self._cache is not None and value is self._cache[0]:
             return self._cache[1]
         flat = value.reshape(*value.shape[: value.dim() - len(self.event_shape)], -1)

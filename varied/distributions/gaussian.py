@@ -1,4 +1,4 @@
-"""The normal distribution, parametrized by its mean and log-variance."""
+"""The normal distribution, parameterized by its mean and log-variance."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from varied.distributions.base import LOG_2PI, Elementwise
 
 
 class Gaussian(Elementwise):
-    r"""A normal distribution, parametrized by its mean and log-variance.
+    r"""A normal distribution, parameterized by its mean and log-variance.
 
     .. math:: \log p(x) = -\tfrac12 (\log 2\pi + \ell + (x - \mu)^2 e^{-\ell})
 
-    The log-variance is used because a variance can underflow.
+    The log-variance is used because the variance may underflow.
 
     Arguments:
         mean: The mean, with shape (*).
@@ -40,7 +40,7 @@ class Gaussian(Elementwise):
         return self.log_variance.exp()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples with a gradient, with shape (*sample_shape, *batch_shape)."""
+        """Return differentiable samples, with shape (*sample_shape, *batch_shape)."""
         scale = (0.5 * self.log_variance).exp()
         shape = self._extended_shape(sample_shape)
         noise = torch.randn(shape, device=scale.device, dtype=scale.dtype)
@@ -54,8 +54,8 @@ class Gaussian(Elementwise):
 
 @register_kl(Gaussian, Gaussian)
 def _kl_gaussian_gaussian(q: Gaussian, p: Gaussian) -> Tensor:
-    # For small l, exp(l) - 1 - l is about l * l / 2. Even with expm1, float32 loses all digits of a
-    # KL below 1e-6, so this difference is computed in float64.
+    # For small l, exp(l) - 1 - l is approximately l * l / 2. Even with expm1, float32 loses all
+    # digits of a KL below 1e-6, so this difference is computed in float64.
     log_ratio = (q.log_variance - p.log_variance).double()
     square = (q.mean - p.mean).square() * (-p.log_variance).exp()
     return 0.5 * (square + (torch.expm1(log_ratio) - log_ratio).to(square.dtype))

@@ -15,7 +15,7 @@ from torch.distributions import constraints, register_kl
 
 from varied.distributions.base import UnvalidatedDistribution
 
-#: The maximum number of rounds of rejection sampling. Each accepts about two thirds of the
+#: The maximum number of rounds of rejection sampling. Each round accepts about two thirds of the
 #: proposals, so the probability that a sample is still rejected after all rounds is 1e-30.
 ROUNDS = 64
 
@@ -38,10 +38,10 @@ def _series(order: float, y: Any) -> Any:
 
 
 def _bessel(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Return the ratio of Bessel functions and the normalizer, in the precision of ``kappa``.
+    """Return the ratio of Bessel functions and the log-normalizer, in the precision of ``kappa``.
 
     Exponentially scaled Bessel functions underflow if their order is large and their argument is
-    small. A power series replaces them there, and also keeps the digits of values close to 0.
+    small. In this case, a power series is used, which also preserves the digits of values near 0.
     """
     from scipy.special import ive  # imported here because it takes 0.2 s
 
@@ -86,8 +86,8 @@ def bessel_ratio(kappa: Tensor, dim: int) -> Tensor:
         A' = 1 - A^2 - (d - 1) A / \kappa
 
     Arguments:
-        kappa: The concentration, above 0; float64 is recommended.
-        dim: The dimension of the space, at least 2.
+        kappa: The concentration, which must be positive; float64 is recommended.
+        dim: The dimension of the space, which must be at least 2.
     """
     return _with_derivative(
         kappa, _bessel(kappa, dim)[0], lambda k, a: 1 - a.square() - (dim - 1) * a / k
@@ -104,23 +104,23 @@ def log_mean_exp(kappa: Tensor, dim: int) -> Tensor:
     is :math:`A_d(\kappa) - 1`.
 
     Arguments:
-        kappa: The concentration, above 0; float64 is recommended.
-        dim: The dimension of the space, at least 2.
+        kappa: The concentration, which must be positive; float64 is recommended.
+        dim: The dimension of the space, which must be at least 2.
     """
     return _with_derivative(kappa, _bessel(kappa, dim)[1], lambda k, _: bessel_ratio(k, dim) - 1)
 
 
 class VonMisesFisher(UnvalidatedDistribution):
-    r"""A von Mises-Fisher distribution: the analogue of a normal distribution on the sphere.
+    r"""A von Mises-Fisher distribution, the analog of a normal distribution on the sphere.
 
     .. math:: \log p(z) = \kappa \mu^\top z - \log \int_{S^{d-1}} e^{\kappa \mu^\top y} dy
 
     A sample combines an angle to the mean direction with a uniform orthogonal direction. The angle
-    is sampled by rejection, in vectorized rounds over the samples that are not yet accepted. Its
-    gradient does not flow through the proposals, because their acceptance also depends on
-    :math:`\kappa`. Instead it is the implicit gradient at a fixed quantile, which is computed by
-    quadrature and thus exact. The orthogonal direction rotates with the mean direction along the
-    shortest path.
+    is drawn with rejection sampling, in vectorized rounds over the samples that have not yet been
+    accepted. Its gradient does not flow through the proposals, because their acceptance also
+    depends on :math:`\kappa`. Instead, it is the implicit gradient at a fixed quantile, which is
+    computed with quadrature and is therefore exact. The orthogonal direction rotates with the mean
+    direction along the shortest path.
 
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
@@ -131,15 +131,15 @@ class VonMisesFisher(UnvalidatedDistribution):
         https://arxiv.org/abs/1805.08498
 
     Arguments:
-        direction: The mean direction, of any length except 0, with shape (*, D).
-        kappa: The concentration, above 0, with shape (*).
+        direction: The mean direction, with any nonzero length and shape (*, D).
+        kappa: The concentration, which must be positive, with shape (*).
     """
 
     support = constraints.real_vector
     has_rsample = True
 
     def __init__(self, direction: Tensor, kappa: Tensor) -> None:
-        # In float64, since float32 loses all digits of 1 - cos if kappa is large.
+        # Use float64, since float32 loses all digits of 1 - cos if kappa is large.
         self.mu: Tensor = F.normalize(direction.double(), dim=-1)
         self.kappa: Tensor = kappa.double()
         self.dtype: torch.dtype = direction.dtype
@@ -148,7 +148,7 @@ class VonMisesFisher(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean direction, of length 1; the expected value is shorter and inside the sphere."""
+        """The mean direction, with length 1; the expected value itself is inside the sphere."""
         return self.mu.to(self.dtype)
 
     @property
@@ -162,7 +162,7 @@ class VonMisesFisher(UnvalidatedDistribution):
         return variance.to(self.dtype)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples with a gradient, with shape (*sample_shape, *batch_shape, D)."""
+        """Return differentiable samples, with shape (*sample_shape, *batch_shape, D)."""
         shape = self._extended_shape(sample_shape)
         kappa, mu = self.kappa.expand(shape[:-1]), self.mu.expand(shape)
         fixed_mu = mu.detach()
@@ -177,7 +177,7 @@ class VonMisesFisher(UnvalidatedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density with respect to the area of the sphere, in nats."""
-        # kappa (cos - 1) from the chord, since the cosine has too few digits close to 1.
+        # Compute kappa (cos - 1) from the chord, since the cosine has too few digits close to 1.
         chord = -0.5 * self.kappa * (value.double() - self.mu).square().sum(-1)
         log_prob: Tensor = chord - log_mean_exp(self.kappa, self.dim) - log_area(self.dim)
         return log_prob.to(self.dtype)
@@ -191,8 +191,8 @@ def _sample_angle(kappa: Tensor, dim: int) -> Tensor:
     for _ in range(ROUNDS):
         k = flat[rejected]
         b = (dim - 1) / (2 * k + (4 * k * k + (dim - 1) ** 2).sqrt())
-        # Wood's proposal, with the beta variable as a ratio of two gamma variables, so that
-        # 1 - cos keeps its digits.
+        # Wood's proposal. The beta variable is computed from two gamma variables, which preserves
+        # the digits of 1 - cos.
         g, h = gamma.sample((2, len(k)))
         theta[rejected] = 2 * torch.atan2((b * g).sqrt(), h.sqrt())
         tilt = 2 * k * (b / (1 + b) - b * g / (h + b * g))
@@ -212,23 +212,23 @@ def _attach_gradient(kappa: Tensor, theta: Tensor, dim: int) -> Tensor:
     .. math:: \frac{d\theta}{d\kappa} = - \frac{\partial_\kappa F(\theta)}{f(\theta)}
         = - \int_0^\theta (\cos\phi - A_d(\kappa)) \frac{f(\phi)}{f(\theta)} d\phi
 
-    or, equivalently, the integral of the same function from :math:`\theta` to :math:`\pi`. The
-    integral on the side away from the mode of the density is used.
+    or, equivalently, the integral of the same function from :math:`\theta` to :math:`\pi`. Of the
+    two, the integral whose range does not contain the mode of the density is used.
     """
     return _with_derivative(kappa, theta, lambda k, t: _angle_derivative(k, t, dim))
 
 
 def _angle_derivative(kappa: Tensor, theta: Tensor, dim: int) -> Tensor:
-    """Return the derivative of angles with respect to kappa, with the shape of both."""
+    """Return the derivative of angles with respect to kappa, with the same shape."""
     cos_mode = 2 * kappa / (dim - 2 + ((dim - 2) ** 2 + 4 * kappa * kappa).sqrt())
     below_mode = theta.cos() > cos_mode
-    # Beyond 13 widths of its peak the density is negligible.
+    # The density is negligible at distances above 13 times the width of its peak.
     reach = 13 / (kappa * cos_mode + dim - 2).sqrt()
     length = torch.minimum(torch.where(below_mode, theta, math.pi - theta), reach)
     node, weight = (x.to(theta) for x in _quadrature())
     step = torch.where(below_mode, -length, length).unsqueeze(-1) * node
     phi, theta, kappa = theta.unsqueeze(-1) + step, theta.unsqueeze(-1), kappa.unsqueeze(-1)
-    # cos phi - cos theta as a product, since the difference cancels for small steps.
+    # Compute cos phi - cos theta as a product, since the difference cancels for small steps.
     cos_change = -2 * torch.sin(theta + step / 2) * torch.sin(step / 2)
     ratio = (kappa * cos_change + (dim - 2) * (phi.sin() / theta.sin()).log()).exp()
     deviation = theta.cos() + cos_change - bessel_ratio(kappa, dim)
@@ -249,7 +249,7 @@ class HypersphericalUniform(UnvalidatedDistribution):
     .. math:: \log p(z) = -\log \frac{2 \pi^{d/2}}{\Gamma(d/2)}
 
     Arguments:
-        like: A tensor of the shape (D) of one sample, which sets the device and the data type.
+        like: A tensor with the shape (D), the device and the data type of one sample.
     """
 
     support = constraints.real_vector
@@ -282,7 +282,7 @@ class HypersphericalUniform(UnvalidatedDistribution):
 
 @register_kl(VonMisesFisher, HypersphericalUniform)
 def _kl_vmf_uniform(q: VonMisesFisher, p: HypersphericalUniform) -> Tensor:
-    # k A - log E exp(k w): the areas cancel, and A - 1 compensates for the scaling by exp(-k).
+    # The KL is k A - log E exp(k w): the areas cancel, and A - 1 accounts for the factor exp(-k).
     ratio = bessel_ratio(q.kappa, q.dim)
     kl: Tensor = q.kappa * (ratio - 1) - log_mean_exp(q.kappa, q.dim)
     return kl.to(q.dtype)

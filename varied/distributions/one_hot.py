@@ -13,13 +13,14 @@ from varied.distributions.base import UnvalidatedDistribution
 
 
 class OneHot(UnvalidatedDistribution):
-    r"""Independent categorical variables, each one-hot in a block of channels.
+    r"""Independent categorical variables, each a one-hot vector in a block of channels.
 
     .. math:: \log p(z) = \sum_v \sum_k z_{vk} \log \pi_{vk}
 
-    Samples use the Gumbel-max trick, :math:`\arg\max_k (\log \pi_k + g_k)`. With a temperature they
-    are relaxed to :math:`\mathrm{softmax}((\log \pi + g) / \tau)`, which has a gradient. With
-    ``straight_through`` they are one-hot, with the gradient of the relaxed sample.
+    Samples are drawn with the Gumbel-max trick, :math:`\arg\max_k (\log \pi_k + g_k)`. With a
+    temperature, they are relaxed to :math:`\mathrm{softmax}((\log \pi + g) / \tau)`, which is
+    differentiable. With ``straight_through``, they are one-hot but have the gradient of the relaxed
+    sample.
 
     References:
         Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2016),
@@ -27,14 +28,14 @@ class OneHot(UnvalidatedDistribution):
         The Concrete Distribution (Maddison et al., 2016), https://arxiv.org/abs/1611.00712
 
     Warning:
-        ``log_prob`` is a log-probability for one-hot values only. In between it is linear, and not
-        the density of relaxed samples.
+        ``log_prob`` is a log-probability only for one-hot values. For other values, it interpolates
+        linearly and is not the density of relaxed samples.
 
     Arguments:
         logits: Unnormalized log-probabilities, with shape (*, C, *rest).
-        classes: The number of classes of each variable; C is a multiple of it.
+        classes: The number of classes of each variable; C must be a multiple of it.
         rank: The number of dimensions of an event (C, *rest).
-        temperature: The temperature of relaxed samples; None gives one-hot samples without a
+        temperature: The temperature of relaxed samples. If None, samples are one-hot and have no
             gradient.
         straight_through: Whether to use the straight-through estimator.
     """
@@ -74,7 +75,7 @@ class OneHot(UnvalidatedDistribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Return samples, with shape (*sample_shape, *batch_shape, *event_shape).
 
-        They have a gradient if there is a temperature.
+        They are differentiable if there is a temperature.
         """
         shape = Size(sample_shape) + self.logits.shape
         exponential = torch.empty(shape, device=self.logits.device, dtype=self.logits.dtype)
@@ -85,7 +86,7 @@ class OneHot(UnvalidatedDistribution):
         if self.temperature is None:
             return self._merge_variables(hard)
         soft = (perturbed / self.temperature.to(perturbed)).softmax(self.axis)
-        # In this order of operations the value is exactly one-hot.
+        # With this order of operations, the value is exactly one-hot.
         z = hard + (soft - soft.detach()) if self.straight_through else soft
         return self._merge_variables(z)
 
@@ -100,7 +101,7 @@ def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:
 
 
 class Product(UnvalidatedDistribution):
-    """A product of independent distributions, each over a block of the channels of an event.
+    """A product of independent distributions, each over a block of channels.
 
     Arguments:
         factors: Distributions over events (C_i, *rest), with the same batch shape.
@@ -114,7 +115,7 @@ class Product(UnvalidatedDistribution):
 
     @property
     def has_rsample(self) -> bool:  # type: ignore[override]
-        """Whether all factors have samples with a gradient."""
+        """Whether all factors have differentiable samples."""
         return all(factor.has_rsample for factor in self.factors)
 
     @property

@@ -19,13 +19,13 @@ from varied.errors import VariedError
 class ColumnLayout:
     """How the columns of a table are encoded in a vector.
 
-    The vector consists of a flag for each column (1 if the cell is observed), then the numbers,
-    then a one-hot vector for each categorical column. A numeric column with frequent values is
-    categorical as well: its levels are these values and a last level "other", and its number is
-    used only at this level. All elements of a missing cell are 0.
+    The vector consists of a flag for each column (1 if the cell is observed), followed by the
+    numeric values, and a one-hot vector for each categorical column. A numeric column with frequent
+    values is also categorical: its levels are these values and a last level "other", and its
+    numeric value is used only if the level is "other". All elements of a missing cell are 0.
 
     Arguments:
-        number_columns: The column of each number.
+        number_columns: The column of each numeric value.
         category_columns: The column of each one-hot vector.
         n_levels: The number of levels of each one-hot vector.
         n_columns: The number of columns.
@@ -45,10 +45,10 @@ class ColumnLayout:
 
     @classmethod
     def parse(cls, text: str) -> ColumnLayout:
-        """Return a layout from its text form.
+        """Parse the text form of a layout.
 
-        "n" is a number, "n2" a number with two frequent values, "c5" a category with five levels;
-        a "?" after it means that cells may be missing.
+        "n" stands for a number, "n2" for a number with two frequent values, and "c5" for a category
+        with five levels. A trailing "?" means that cells may be missing.
 
         Raises:
             VariedError: If the text is not a layout.
@@ -59,7 +59,9 @@ class ColumnLayout:
         """
         words = text.split()
         if not words or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in words):
-            raise VariedError(f"layout='{text}' is not valid; write n, n2 or c5 for each column.")
+            raise VariedError(
+                f"layout='{text}' is not valid; use a word such as n, n2 or c5 for each column."
+            )
         types = [word.rstrip("?") for word in words]
         category_columns = tuple(i for i, word in enumerate(types) if len(word) > 1)
         return cls(
@@ -72,7 +74,7 @@ class ColumnLayout:
 
     @property
     def block_sizes(self) -> tuple[int, int, int]:
-        """The number of flags, of numbers and of levels, in this order."""
+        """The number of flags, numeric values and category levels, in that order."""
         return self.n_columns, len(self.number_columns), sum(self.n_levels)
 
     @property
@@ -98,18 +100,18 @@ class ColumnLayout:
 
     @cached_property
     def number_gates(self) -> Tensor:
-        """The index of the element that is 1 if a number is used, for each number."""
+        """For each numeric value, the index of the element that is 1 if the value is used."""
         last_level = _int64(self.n_levels).cumsum(0) + self.n_columns + len(self.number_columns) - 1
         gates = dict(zip(self.category_columns, last_level.tolist(), strict=True))
         return _int64([gates.get(column, column) for column in self.number_columns])
 
     def sum_by_column(self, values: Tensor) -> Tensor:
-        """Return sums over the elements of each column: from (*, width) to (*, n_columns)."""
+        """Sum the elements of each column, from shape (*, width) to (*, n_columns)."""
         sums = values.new_zeros(*values.shape[:-1], self.n_columns)
         return sums.index_add_(-1, self.element_columns.to(values.device), values)
 
     def is_missing(self, x: Tensor) -> Tensor:
-        """Return a bool mask of the elements that belong to missing cells, with the shape of x."""
+        """Return a boolean mask of the elements of missing cells, with the shape of ``x``."""
         return x[..., self.element_columns.to(x.device)] == 0
 
 
@@ -123,9 +125,10 @@ class TableRow(Elementwise):
     .. math:: \log p(x) = \sum_j \log p(m_j) + m_j \left( \log p(k_j) + g_j \log
         \sum_c w_{jc} \, N(s_j; \mu_{jc}, \sigma_{jc}) \right)
 
-    where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` its number,
-    and :math:`g_j` is 1 if the number is used. The log-probability is given for each element of the
-    row, in nats; for a missing cell only the flag contributes, and no value is filled in.
+    where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` is its
+    numeric value, and :math:`g_j` is 1 if the numeric value is used. The log-probability is
+    computed for each element of the row, in nats. For a missing cell, only the flag contributes,
+    and no value is imputed.
 
     References:
         Handling Incomplete Heterogeneous Data using VAEs (Nazabal et al., 2018),
@@ -135,13 +138,14 @@ class TableRow(Elementwise):
         layout: The layout of the columns.
         flag_logits: The logits of the probability that a cell is observed, with shape
             (*, n_columns).
-        log_weights: Unnormalized log-weights of the mixture components of each number, with shape
-            (*, numbers, components).
+        log_weights: Unnormalized log-weights of the mixture components of each numeric value, with
+            shape (*, numbers, components).
         means: The means of the components, with the same shape.
-        log_scales: The log standard deviations of the components, with the same shape.
+        log_scales: The logarithms of the standard deviations of the components, with the same
+            shape.
         level_logits: The logits of the levels, with shape (*, levels).
-        model_missing: Whether the flags are part of the log-probability; if not, cells are assumed
-            to be missing at random.
+        model_missing: Whether the flags are part of the log-probability; otherwise, cells are
+            assumed to be missing at random.
     """
 
     def __init__(
@@ -178,7 +182,7 @@ class TableRow(Elementwise):
         return TableRow(self.layout, flags, *self._mixture, self.level_logits, self.model_missing)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of each element, in nats, broadcast over the batch."""
+        """Return the log-probability of each element, in nats."""
         flags, numbers, levels = value.split(self.layout.block_sizes, -1)
         logits = self.flag_logits
         log_flags = flags * logsigmoid(logits) + (1 - flags) * logsigmoid(-logits)
@@ -196,14 +200,14 @@ class TableRow(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The probabilities of the flags, the means of the numbers, the level probabilities."""
+        """The mean of each element, which for flags and levels is the probability."""
         numbers = (self.log_weights.exp() * self.means).sum(-1)
         levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
         return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples without a gradient, with shape (*sample_shape, *batch_shape)."""
+        """Return detached samples, with shape (*sample_shape, *batch_shape)."""
         shape = Size(sample_shape)
         flags = (_uniform(self.flag_logits, shape) < self.flag_logits.sigmoid()).to(self.means)
         levels = self._one_hot(self.level_logits + _gumbel(self.level_logits, shape))
@@ -218,14 +222,14 @@ class TableRow(Elementwise):
         gates = row[..., self._on_device(self.layout.number_gates)]
         return torch.cat([flags, numbers * gates, levels], -1)
 
-    # All one-hot vectors are processed together as segments of one vector, so that the number of
-    # operations does not depend on the number of columns.
+    # All one-hot vectors are processed together, as segments of a single vector, so that the number
+    # of operations does not depend on the number of columns.
 
     def _on_device(self, index: Tensor) -> Tensor:
         return index.to(self.flag_logits.device)
 
     def _per_level(self, values: Tensor) -> Tensor:
-        """Repeat a value of each one-hot vector for all its levels."""
+        """Repeat the value for each one-hot vector across all its levels."""
         return values[..., self._on_device(self.layout.level_variables)]
 
     def _reduce_levels(self, h: Tensor, reduce: str) -> Tensor:

@@ -15,12 +15,12 @@ from varied.errors import VariedError
 
 
 class ContinuousBernoulli(Elementwise):
-    r"""A density on [0, 1]: Bernoulli cross-entropy with its missing normalizing constant.
+    r"""A density on [0, 1]: the Bernoulli cross-entropy with its missing normalizing constant.
 
     .. math:: \log p(x) = \eta x - A(\eta), \qquad A(\eta) = \log \frac{e^\eta - 1}{\eta}
 
-    Parametrized by the logit :math:`\eta`, with a Taylor series near 0, it keeps full precision
-    where the usual form in the probability suffers from cancellation.
+    It is parameterized by the logit :math:`\eta`, with a Taylor series near 0. This retains full
+    precision where the usual parameterization by the probability suffers from cancellation.
 
     References:
         The continuous Bernoulli: fixing a pervasive error in variational autoencoders
@@ -38,7 +38,7 @@ class ContinuousBernoulli(Elementwise):
         self.logits = self.params[0]
 
     def _safe_logits(self) -> tuple[Tensor, Tensor]:
-        """Return where to use the series, and logits without values near 0."""
+        """Return where to use the series, and the logits with values near 0 replaced."""
         use_series = self.logits.abs() < 1e-1
         return use_series, torch.where(use_series, torch.ones_like(self.logits), self.logits)
 
@@ -54,7 +54,7 @@ class ContinuousBernoulli(Elementwise):
     def mean(self) -> Tensor:
         """The mean: the derivative of the log-normalizer."""
         use_series, eta = self._safe_logits()
-        # Below -40 the first term is 0; without the clamp its gradient overflows to 0 * inf.
+        # The clamp prevents the gradient of the first term from becoming 0 * inf.
         exact = -1 / torch.expm1(-eta.clamp(min=-40)) - 1 / eta
         h = self.logits
         return torch.where(use_series, 0.5 + h / 12 - h**3 / 720 + h**5 / 30240, exact)
@@ -72,10 +72,10 @@ class ContinuousBernoulli(Elementwise):
         return self.logits * value - self._log_normalizer()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples by the inverse CDF, with shape (*sample_shape, *batch_shape)."""
+        """Return samples from the inverse CDF, with shape (*sample_shape, *batch_shape)."""
         u = self._uniform(sample_shape)
         use_series, eta = self._safe_logits()
-        # By symmetry the exponent is never positive, so that a large logit does not overflow.
+        # Symmetry is used to keep the exponent negative, so that a large logit does not overflow.
         size = eta.abs()
         mirrored = torch.where(eta > 0, 1 - u, u)
         lower_half = -torch.log1p(mirrored * torch.expm1(-size)) / size
@@ -83,21 +83,23 @@ class ContinuousBernoulli(Elementwise):
         return torch.where(use_series, self._inverse_cdf_series(u), exact).clamp(0, 1)
 
     def _inverse_cdf_series(self, u: Tensor) -> Tensor:
-        # log(1 + u (e^h - 1)) generates the cumulants of a Bernoulli(u); this is its series over h.
+        # The series of log(1 + u (e^h - 1)), the cumulant-generating function of a Bernoulli(u),
+        # divided by h.
         h, v = self.logits, u * (1 - u)
         skew = v * (1 - 2 * u)
         return u + h * v / 2 + h**2 * skew / 6 + h**3 * v * (1 - 6 * v) / 24
 
 
 class DiscretizedLogistic(Elementwise):
-    r"""A logistic density integrated over bins, which gives a probability for each gray level.
+    r"""A logistic density integrated over bins, which yields a probability for each gray level.
 
-    With :math:`a, b` the edges of the bin of :math:`x` in units of the scale, the probability is
+    If :math:`a` and :math:`b` are the edges of the bin of :math:`x` in units of the scale, the
+    probability is
 
     .. math:: \sigma(b) - \sigma(a) = \sigma(b) \, \sigma(-a) \, (1 - e^{a - b}),
 
     which does not suffer from cancellation. The lowest and the highest bin include the tails.
-    Values lie on the grid :math:`\{0, 1/(L-1), \dots, 1\}`.
+    Values are on the grid :math:`\{0, 1/(L-1), \dots, 1\}`.
 
     References:
         PixelCNN++ (Salimans et al., 2017), https://arxiv.org/abs/1701.05517
@@ -119,7 +121,7 @@ class DiscretizedLogistic(Elementwise):
     def mean(self) -> Tensor:
         """The location, clamped to [0, 1] since the lowest and the highest bin include the tails.
 
-        Its gradient is that of the unclamped location, which can thus return to the interval.
+        Its gradient is that of the unclamped location, so that the location can return to [0, 1].
         """
         return self.loc + (self.loc.clamp(0, 1) - self.loc).detach()
 
@@ -141,8 +143,8 @@ class DiscretizedLogistic(Elementwise):
         return torch.where(value < half, log_cdf, upper)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Raise an error, since gray levels have no gradient."""
-        raise VariedError("Gray levels have no gradient; use sample().")
+        """Raise an error, since gray levels are not differentiable."""
+        raise VariedError("Gray levels are not differentiable; use sample().")
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Return gray levels, with shape (*sample_shape, *batch_shape)."""

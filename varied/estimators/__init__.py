@@ -1,6 +1,6 @@
-"""Scikit-learn estimators for numeric tables, fitted in memory.
+"""Scikit-learn estimators for numeric tables that fit in memory.
 
-They are imported on first access, since scikit-learn takes a while to import.
+They are imported on first access, since importing scikit-learn takes a while.
 """
 
 from __future__ import annotations

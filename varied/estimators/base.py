@@ -1,4 +1,4 @@
-"""The base class of the estimators: shared parameters, validation and training."""
+"""The base class of the estimators, with shared parameters, validation and training."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from varied.training_loop import Step, TrainingState, train
 
 Array = npt.NDArray[Any]
 
-#: Epochs of training if the user gives neither epochs nor steps.
+#: Number of epochs if the user sets neither epochs nor steps.
 EPOCHS = 10
-#: Rows that pass through a model together.
+#: Number of rows that pass through a model together.
 CHUNK = 500
 #: Largest fraction of the observed cells of a row that is masked during training.
 MAX_MASKED = 0.5
@@ -45,29 +45,29 @@ _LOCK = threading.RLock()
 
 @dataclass(eq=False, repr=False)
 class Estimator(BaseEstimator):  # type: ignore[misc]
-    """A variational autoencoder of the rows of a numeric table.
+    """A variational autoencoder for the rows of a numeric table.
 
     Subclasses are dataclasses that add keyword-only fields. Their docstrings inherit the arguments
     below.
 
     Arguments:
         latent: Number of latent dimensions; None selects half the number of columns, up to 16.
-        net: Network of the encoder and the decoder. This and the next four arguments are a name, a
-            dict with a name and settings, a class or an instance, or None, which selects the entry
-            of ``default_parts``.
-        likelihood: p(x | z).
-        prior: p(z).
-        posterior: q(z | x).
+        net: Network of the encoder and the decoder. This and the next four arguments accept a name,
+            a dict with a name and settings, a class or an instance, or None, which selects the
+            entry of ``default_parts``.
+        likelihood: The likelihood p(x | z).
+        prior: The prior p(z).
+        posterior: The posterior q(z | x).
         objective: Training objective.
         encoder: Network of the encoder if it differs from ``net``, such as a `torch.nn.Module`.
         decoder: Network of the decoder if it differs from ``net``.
-        epochs: Number of passes over the rows; give either this or ``steps``.
-        steps: Number of optimization steps; None trains for 10 epochs, or ``min_steps`` steps if
-            that is longer, but for no more than ``max_epochs`` epochs.
+        epochs: Number of passes over the rows; set either this or ``steps``.
+        steps: Number of optimization steps. If both are None, the model is trained for 10 epochs,
+            or for ``min_steps`` steps if that is longer, but for at most ``max_epochs`` epochs.
         batch_size: Number of rows in each step.
         lr: Peak learning rate.
         random_state: An int for reproducible results, a ``RandomState``, or None for different
-            results in each call; the global random state of numpy is not changed.
+            results in each call. The global random state of NumPy is not changed.
         threads: Number of CPU threads.
     """
 
@@ -80,7 +80,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     }
     min_steps: ClassVar[int] = 500
     max_epochs: ClassVar[float] = math.inf
-    #: Fraction of each batch that is drawn from labeled rows if only some rows have a label.
+    #: Fraction of each batch that is drawn from labeled rows if only some rows have labels.
     labeled_fraction: ClassVar[float] = 0.0
     #: Whether cells are masked in training even if none are missing.
     mask_cells: ClassVar[bool] = False
@@ -113,7 +113,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _validate(self, X: Any, y: Any = "no_validation", *, fit: bool = False, **more: Any) -> Any:
-        """Return validated rows, and y if given; NaN is allowed."""
+        """Return validated rows, and y if it is passed; NaN is allowed."""
         if fit:
             self.seed_ = random_seed(self.random_state)
         else:
@@ -122,12 +122,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return validate_data(self, X, y, reset=fit, ensure_min_samples=1 + fit, **options)
 
     def _fit_model(self, X: Array, c: Tensor | None = None, **parts: Any) -> None:
-        """Compose and train a model.
+        """Build and train a model.
 
         Arguments:
-            X: The rows, NaN where a cell is missing.
-            c: Their context, with shape (N, F).
-            parts: Further axes of the spec.
+            X: The rows, in which missing cells are NaN.
+            c: The context of the rows, with shape (N, F).
+            parts: Additional axes of the spec.
         """
         names = (*self.default_parts, *SIDES)
         given = {k: v for k in names if (v := getattr(self, k)) is not None}
@@ -150,10 +150,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self.loss_curve_ = self._train(step, X, c, self.spec_.plan)
 
     def _continue_fit(self, X: Array) -> None:
-        """Continue training on new rows, with the scaling of the columns unchanged.
+        """Continue training on new rows, with the same scaling of the columns.
 
-        The optimizer restarts, but schedules stay at their final values: repeating the KL annealing
-        would undo what was learned.
+        The optimizer restarts, but schedules stay at their final values, since repeating the KL
+        annealing would undo previous training.
         """
         self.updates_ += 1
         plan = dataclasses.replace(
@@ -167,7 +167,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             _, objective = compose(self.spec_, self.scaler_.shape, self.scaler_.domain)
             model = self.model_.float().requires_grad_(True)
             step = Step(model, objective, freeze_schedules=True)
-            # A state with a setup counts as started, so that codebooks are not initialized again.
+            # Training with a state and setup counts as resumed, so codebooks are not reinitialized.
             state = TrainingState(setup=Setup(threads=self.threads))
             self.loss_curve_ += self._train(step, X, None, plan, state)
 
@@ -214,7 +214,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 
     def _apply(self, function: Callable[..., Any], X: Array, **options: Any) -> Any:
-        """Apply a function of a model, ``load`` and batches to rows."""
+        """Apply a function that takes a model, ``load`` and batches to rows."""
         rows = self.scaler_.transform(X)
         batches = iter_batches(rows.x, None, rows.mask, size=CHUNK)
         with isolated_rng(self.threads):
@@ -238,8 +238,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 class RandomlyMasked:
     """Batches with randomly masked cells, from which the encoder learns to handle missing cells.
 
-    Masked cells are not reconstructed: the loss is the ELBO of the remaining cells. Up to half of
-    the cells are masked in half of the rows.
+    Masked cells are not reconstructed: the loss is the negative ELBO of the remaining cells. In
+    half of the rows, up to half of the cells are masked.
 
     Arguments:
         batches: The batches.
@@ -252,10 +252,10 @@ class RandomlyMasked:
         self.steps_per_epoch = batches.steps_per_epoch
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step."""
+        """Return the batch for a step."""
         batch = self.batches.at(step)
         rng, columns = generator(self.seed, "hidden", step), len(self.scaler.mean)
-        masked = MAX_MASKED * (2 * torch.rand(len(batch), 1, generator=rng) - 1)  # half below 0
+        masked = MAX_MASKED * (2 * torch.rand(len(batch), 1, generator=rng) - 1)  # half are < 0
         observed = (torch.rand(len(batch), columns, generator=rng) >= masked).to(batch.x)
         if self.scaler.domain == "table":
             return Batch(batch.x * observed.repeat(1, 2), batch.c)
@@ -263,7 +263,7 @@ class RandomlyMasked:
 
 
 def identity(x: Tensor) -> Tensor:
-    """Return rows unchanged: a fitted model computes in float64."""
+    """Return rows unchanged, since a fitted model computes in float64."""
     return x
 
 
@@ -276,7 +276,7 @@ def random_seed(random_state: Any) -> int:
 
 @contextmanager
 def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
-    """Seed torch and set its number of threads, and restore both afterwards."""
+    """Seed torch and set its number of threads, and restore both states afterwards."""
     with _LOCK, seeded(seed, "estimator"):
         previous = torch.get_num_threads()
         torch.set_num_threads(max(1, threads))

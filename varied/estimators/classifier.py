@@ -31,19 +31,20 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         https://arxiv.org/abs/1406.5298
 
     Warning:
-        Unlabeled rows help if classes are clusters, and can hurt if they are not: compare with a
-        classifier that is trained on the labeled rows alone.
+        Unlabeled rows improve the predictions if the classes form clusters, and can make them worse
+        if they do not: compare the accuracy with that of a classifier trained on the labeled rows
+        alone.
 
     Arguments:
         calibration_fraction: Fraction of the labels of each class that is held out to calibrate the
-            probabilities (`temperature_`). With few labels, the model is overconfident: 0.2
-            corrects that, at the cost of these labels.
-        dropout: Dropout probability of the hidden units of the classifier; 0.2 to 0.5 can help with
-            few labels.
+            probabilities (`temperature_`). With few labels, the model is overconfident; 0.2
+            corrects this, but these labels are then not used for training.
+        dropout: Dropout probability of the hidden units of the classifier; values between 0.2 and
+            0.5 can help if there are few labels.
 
     Attributes:
         classes_: The sorted class labels.
-        temperature_: The divisor of the logits; 1 without calibration.
+        temperature_: The temperature by which the logits are divided; 1 without calibration.
         model_: The model, a `varied.models.M2` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -63,7 +64,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     dropout: float = 0.0
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit to rows, some or all of which have a label.
+        """Fit the model to rows, some or all of which have a label.
 
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two classes.
@@ -107,7 +108,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
 
 def is_labeled(y: Array) -> npt.NDArray[np.bool_]:
-    """Return which rows have a label: those without -1, unless -1 and 1 are the only labels."""
+    """Return a mask of the labeled rows; -1 means no label unless -1 and 1 are the only labels."""
     if y.dtype.kind not in "if" or set(np.unique(y)) == {-1, 1}:
         return np.ones(len(y), bool)
     return np.asarray(y != -1)
@@ -117,7 +118,8 @@ def _hold_out(labels: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_
     """Select a fraction of the labels of each class, but never all of them."""
     if not 0 <= fraction <= 0.5:
         raise VariedError(
-            f"calibration_fraction must be between 0 and 0.5, got {fraction}; 0.2 is usual."
+            f"calibration_fraction must be between 0 and 0.5, got {fraction}; a typical value is "
+            "0.2."
         )
     held_out, rng = np.zeros(len(labels), bool), np.random.default_rng(seed)
     for label in np.unique(labels[labels >= 0]):

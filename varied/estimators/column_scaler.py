@@ -17,27 +17,28 @@ from varied.spec import Part
 
 Array = npt.NDArray[Any]
 
-#: Standard deviations at which cells are clipped.
+#: The number of standard deviations at which cells are clipped.
 MAX_DEVIATIONS = 1000.0
 
 
 @dataclass(frozen=True)
 class ColumnScaler:
-    r"""Shifts and scales each column, and converts rows to model input.
+    r"""A scaler that shifts and scales each column and converts rows to model input.
 
     .. math:: s_j = (x_j - \mu_j) / \sigma_j, \qquad \log p(x) = \log p(s) - \sum_j \log \sigma_j
 
     A linear transformation suffices: the likelihood has a mixture for each column, so columns need
     not be normal, and the mean of x follows exactly from that of s. Quantile normalization would
-    replace the density by that of a histogram of the training rows.
+    replace the density with that of a histogram of the training rows.
 
-    A constant column has scale 1. Cells are clipped at 1,000 standard deviations, so that squares
-    do not overflow.
+    The scale of a constant column is 1. Cells are clipped at 1,000 standard deviations, so that
+    squares do not overflow.
 
     Arguments:
-        mean: The training mean of each column, 0 if not scaled, with shape (D).
-        scale: The training standard deviation of each column, 1 if constant or not scaled.
-        has_values: Whether a column has any observed cell; otherwise all its cells are missing.
+        mean: The training mean of each column, or 0 if it is not scaled, with shape (D).
+        scale: The training standard deviation of each column, or 1 if it is constant or not scaled.
+        has_values: Whether each column has any observed cells in training; if not, all its cells
+            are treated as missing.
         domain: "table" (mask and standardized values), "real" (standardized values), or
             "unit-interval" and "binary" (unscaled).
     """
@@ -49,7 +50,7 @@ class ColumnScaler:
 
     @classmethod
     def fit(cls, X: Array, likelihood: Part) -> Self:
-        """Fit to the observed cells of rows, for a likelihood.
+        """Return a scaler fitted to the observed cells of rows, for a likelihood.
 
         Raises:
             VariedError: If the values are outside the domain of the likelihood.
@@ -68,7 +69,7 @@ class ColumnScaler:
             domain = "binary" if np.isin(values, (0, 1)).all() else "unit-interval"
             return cls(mean, scale, has_values, domain)
         if has_values.any():
-            with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below
+            with np.errstate(over="ignore", invalid="ignore"):  # overflow raises an error below
                 scaler = StandardScaler().fit(X[:, has_values].astype(np.float64))
             mean[has_values], scale[has_values] = scaler.mean_, scaler.scale_
         if not np.isfinite(mean + scale).all():
@@ -86,11 +87,11 @@ class ColumnScaler:
         return " ".join("n" * len(self.mean))
 
     def is_observed(self, X: Array) -> Array:
-        """Return which cells are observed, in columns with values in training."""
+        """Return a mask of the observed cells in columns that have values in training."""
         return ~np.isnan(X) & self.has_values
 
     def transform(self, X: Array) -> Batch:
-        """Return rows as model input in float64, with a mask if the domain needs one."""
+        """Convert rows to model input in float64, with a mask if the domain requires one."""
         observed = self.is_observed(X)
         deviations = (np.where(observed, X, self.mean) - self.mean) / self.scale
         clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
@@ -101,12 +102,12 @@ class ColumnScaler:
         return Batch(s, mask=None if observed.all() else mask)
 
     def inverse_transform(self, x: Tensor) -> Array:
-        """Return samples or means of the model in the units of X, in float64."""
+        """Convert samples or means of the model to the units of X, in float64."""
         s = x.detach().double().cpu().numpy()[:, -len(self.mean) :]
         values: Array = s * self.scale + self.mean
         return values
 
     def log_det(self, X: Array) -> Array:
-        """Return the sum of log scales over the observed cells: log p(s) minus log p(x)."""
+        """Return the sum of the log scales of the observed cells, which is log p(s) - log p(x)."""
         log_det: Array = self.is_observed(X) @ np.log(self.scale)
         return log_det

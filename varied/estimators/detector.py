@@ -21,8 +21,8 @@ Array = npt.NDArray[Any]
 HELD_OUT = 0.1
 #: Maximum number of normal rows in the nearest-neighbor search.
 MAX_NORMAL_ROWS = 10_000
-#: Relative tolerance of the threshold: the row that defines it is normal, and its score can differ
-#: in the last bits between batches.
+#: Relative tolerance of the threshold. The row that defines the threshold is normal, but its score
+#: can differ in the last bits between batches.
 TOLERANCE = 1e-9
 
 
@@ -30,27 +30,29 @@ TOLERANCE = 1e-9
 class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     """Anomaly detection with a variational autoencoder, by density and distance from normal rows.
 
-    The density is the importance-weighted log p(x). The distance is that to the nearest training
-    row, in the row and its reconstruction residual; see `varied.functional.AnomalyScorer`. By
-    default, the likelihood is a Gaussian with a scale for each column, and the prior a mixture.
+    The density is the importance-weighted log p(x). The distance is measured to the nearest
+    training row, where each row is extended by its reconstruction residual; see
+    `varied.functional.AnomalyScorer`. By default, the likelihood is a Gaussian with a scale for
+    each column, and the prior is a mixture.
 
-    No fraction of anomalies is assumed. The threshold is set on a tenth of the rows, held out from
-    training, such that the false-positive rate is at most ``max_fpr``: with 95 % confidence if at
-    least 59 rows are held out (for 0.05), and in expectation otherwise.
+    Nothing is assumed about the fraction of anomalies. The threshold is set on a tenth of the rows,
+    which are held out from training, so that the false-positive rate is at most ``max_fpr``. For
+    ``max_fpr=0.05``, this holds with 95 % confidence if at least 59 rows are held out, and in
+    expectation otherwise.
 
     Warning:
-        The rows given to `fit` are considered normal; anomalies among them raise the threshold.
-        With fewer than 190 rows (for 0.05) there is no guarantee, and the threshold is the largest
-        anomaly score among the held-out rows.
+        The rows passed to `fit` are considered normal; anomalies among them raise the threshold.
+        With fewer than 190 rows (for ``max_fpr=0.05``) there is no guarantee, and the threshold is
+        the largest anomaly score among the held-out rows.
 
     Arguments:
-        method: "both", "density" (in nats) or "distance".
+        method: The anomaly score: "both", "density" (in nats) or "distance".
         max_fpr: Largest false-positive rate.
         samples: Number of importance samples for each score.
 
     Attributes:
         scorer_: The anomaly scorer, a `varied.functional.AnomalyScorer`.
-        offset_: The threshold: ``decision_function`` is ``score_samples`` minus this.
+        offset_: The threshold, which ``decision_function`` subtracts from ``score_samples``.
         threshold_: The guarantee of the threshold, a `varied.evaluate.Threshold`; None if there are
             too few held-out rows.
         model_: The model, a `varied.models.LatentModel` in float64.
@@ -75,7 +77,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     samples: int = 50
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to normal rows; ``y`` is ignored.
+        """Fit the model to normal rows; ``y`` is ignored.
 
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two.
@@ -103,7 +105,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the normality of each row, lower for anomalies.
+        """Return the normality of each row, which is lower for anomalies.
 
         With ``method="density"``, this is log p(x) in nats, in the units of X.
         """
@@ -115,7 +117,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         return scores - self.scaler_.log_det(X) if self.method == "density" else scores
 
     def decision_function(self, X: Any) -> Array:
-        """Return ``score_samples`` minus ``offset_``, negative for anomalies."""
+        """Return ``score_samples`` minus ``offset_``, which is negative for anomalies."""
         decisions: Array = self.score_samples(X) - self.offset_
         return decisions
 

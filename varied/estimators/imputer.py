@@ -32,33 +32,36 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     .. math:: \mathbb E[x_m \mid x_o] \approx \sum_k \bar w_k \, \mathbb E[x_m \mid z_k], \qquad
         \bar w_k \propto \frac{p(x_o, z_k)}{q(z_k \mid x_o)}
 
-    During training, further cells are masked at random, so that the encoder learns to handle
-    missing cells even if the training rows are complete. The imputed values of a row depend on that
-    row alone. The default network has two layers of 256 units.
+    During training, additional cells are masked at random, so that the encoder learns to handle
+    missing cells even if the training rows are complete. The imputed values of a row depend only on
+    that row. The default network has two layers of 256 units.
 
     References:
         MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
         2019), https://arxiv.org/abs/1812.02633
 
     Warning:
-        Cells must be missing at random given the observed ones. Means have a smaller variance than
+        Cells must be missing at random given the observed cells. Means have a smaller variance than
         the data: for statistical analyses, use several imputations with ``n_draws=1``, or `draw`.
 
     Arguments:
-        missing_values: The marker of missing cells.
-        n_draws: 0 imputes the mean; 1 a draw from p(missing | observed), like ``sample_posterior``
-            of scikit-learn's ``IterativeImputer``; more the mean of this many draws.
+        missing_values: The value that marks missing cells.
+        n_draws: If 0, impute the conditional mean; if 1, impute a single draw from
+            p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
+            if greater than 1, impute the mean of ``n_draws`` draws.
         samples: Number of importance samples for each row.
-        calibration_fraction: Fraction of the observed cells, at most 1,000, that is held out from
-            training to calibrate draws: their standard deviation is inflated until their central
-            90 % intervals cover 90 % of the held-out cells. With few rows, the model is
-            overconfident; 0 trains on all cells and turns calibration off.
+        calibration_fraction: Fraction of the observed cells that is held out from training to
+            calibrate draws, at most 1,000 cells. The standard deviation of draws is increased until
+            their central 90 % intervals cover 90 % of the held-out cells, since the model is
+            overconfident if there are few rows. If 0, all cells are used for training, and draws
+            are not calibrated.
         keep_empty_features: Whether columns without any observed cell in training are imputed with
             0; otherwise they are dropped, as in scikit-learn's imputers.
 
     Attributes:
-        inflation_factor_: The factor on the standard deviation of draws, in columns in which no
-            value is shared by more than a tenth of the rows.
+        inflation_factor_: The factor by which the standard deviation of draws is multiplied. It
+            applies only to columns in which no single value occurs in more than a tenth of the
+            rows.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -90,7 +93,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to rows, with or without missing cells; ``y`` is ignored.
+        """Fit the model to rows, with or without missing cells; ``y`` is ignored.
 
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two.
@@ -101,7 +104,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         if not 0 <= self.calibration_fraction < 1:
             raise VariedError(
                 "calibration_fraction must be at least 0 and below 1, got "
-                f"{self.calibration_fraction}; 0.1 is usual."
+                f"{self.calibration_fraction}; a typical value is 0.1."
             )
         self.inflation_factor_, self._is_continuous = 1.0, _is_continuous(rows)
         held_out = self._hold_out(rows)
@@ -130,10 +133,10 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return np.asarray(completed[:, self.scaler_.has_values])
 
     def draw(self, X: Any, n: int = 20) -> Array:
-        """Return multiple imputations: n draws from p(missing | observed) of each row.
+        """Return multiple imputations: n draws from p(missing | observed) for each row.
 
-        Analyze each imputation as a complete dataset, and pool the results by Rubin's rules. The
-        quantiles of the draws of a cell are an interval.
+        Analyze each imputation as a complete dataset, and pool the results with Rubin's rules. The
+        quantiles of the draws of a cell define an interval.
 
         Arguments:
             X: Rows with missing cells.
@@ -170,7 +173,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
                     self.model_, rows.x, rows.mask, samples=self.samples, seed=self.seed_
                 )
                 return self.scaler_.inverse_transform(mean)
-            # Seeded by the contents of the row, not by its position.
+            # The seed depends on the contents of the row, not on its position.
             seeds = [derive_seed(self.seed_, row.tobytes().hex()) for row in X]
             draws = [
                 self._draw(row[None], int(self.n_draws), seed)
@@ -179,7 +182,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             return np.asarray(np.concatenate(draws, 1).mean(0))
 
     def _draw(self, X: Array, n: int, seed: int) -> Array:
-        """Return draws of rows given their observed cells, with shape (n, N, columns)."""
+        """Return draws of complete rows given the observed cells, with shape (n, N, columns)."""
         rows, scale = self.scaler_.transform(X), None
         if self.inflation_factor_ > 1:
             scale = torch.ones(self.scaler_.shape, dtype=torch.float64)
@@ -197,7 +200,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return self.scaler_.inverse_transform(draws.flatten(0, 1)).reshape(n, *X.shape)
 
     def _hold_out(self, X: Array) -> Array:
-        """Select observed cells of continuous columns, but never all of a column."""
+        """Select observed cells of continuous columns, but never all cells of a column."""
         observed = np.isfinite(X)
         eligible = observed & self._is_continuous
         eligible[observed.argmax(0), np.arange(X.shape[1])] = False
@@ -210,7 +213,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array) -> Array:
-    """Return which columns have no value that many observed cells share."""
+    """Return a mask of the columns in which no single value occurs in many observed cells."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     return np.array([len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts], dtype=bool)
 

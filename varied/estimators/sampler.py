@@ -23,22 +23,24 @@ Array = npt.NDArray[Any]
 class VAESampler(Estimator):
     """Oversampling of rare classes with a conditional variational autoencoder.
 
-    It has the interface of the samplers of imbalanced-learn and works in their pipelines, but does
-    not require the package. The generated rows follow the original ones, which are unchanged.
+    It has the interface of the samplers in imbalanced-learn and works in its pipelines, but does
+    not require the package. The generated rows are appended to the original rows, which are
+    unchanged.
 
     Warning:
         Generated rows contain no information beyond that of the training rows. Evaluate on rows
-        that were not resampled, and compare with class weights, which often do as well.
+        that were not resampled, and compare with class weights, which often perform equally well.
 
     Arguments:
-        sampling_strategy: "auto" or "not majority" oversamples all classes but the largest to its
-            size, "minority" the smallest class alone, "not minority" all but the smallest, and
-            "all" all classes. A number is the desired ratio of the smaller to the larger of two
-            classes. A dict has the desired number of rows of each class.
+        sampling_strategy: The classes to oversample to the size of the largest class: "auto" or
+            "not majority" for all classes except the largest, "minority" for the smallest class
+            only, "not minority" for all classes except the smallest, or "all". A number is the
+            desired ratio of the sizes of the smaller and the larger class, if there are two
+            classes. A dict maps classes to the desired numbers of rows.
 
     Attributes:
         classes_: The sorted class labels.
-        sampling_strategy_: The number of rows to generate of each oversampled class.
+        sampling_strategy_: The number of rows to generate for each oversampled class.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -62,7 +64,7 @@ class VAESampler(Estimator):
         return tags
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit to rows and their classes.
+        """Fit the model to rows and their classes.
 
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two classes.
@@ -71,7 +73,7 @@ class VAESampler(Estimator):
         return self
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Fit to rows, and return them with generated ones, in the container types of X and y."""
+        """Fit the model, and return X and y with generated rows, in their container types."""
         rows, labels = self._fit(X, y)
         seed, all_rows, all_labels = random_seed(self.random_state), [rows], [labels]
         for i, (label, n) in enumerate(self.sampling_strategy_.items()):
@@ -85,7 +87,7 @@ class VAESampler(Estimator):
         Arguments:
             n_samples: Number of samples.
             label: The class.
-            random_state: A random state; None uses the one of the estimator.
+            random_state: A random state; None uses that of the estimator.
         """
         check_is_fitted(self)
         index = np.flatnonzero(self.classes_ == label)
@@ -114,22 +116,22 @@ class VAESampler(Estimator):
 
 
 def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]:
-    """Return the number of rows to generate of each oversampled class."""
+    """Return the number of rows to generate for each oversampled class."""
     largest, smallest = max(sizes, key=sizes.__getitem__), min(sizes, key=sizes.__getitem__)
     if isinstance(strategy, Mapping):
         for label, size in strategy.items():
             if size < sizes.get(label, np.inf):
                 raise VariedError(
-                    f"sampling_strategy requests {size} rows of class {label!r}, of which y has "
-                    f"{sizes.get(label, 0)}; give classes of y, and no fewer rows than it has."
+                    f"sampling_strategy requests {size} rows of class {label!r}, but y has "
+                    f"{sizes.get(label, 0)}; use classes of y, and at least as many rows as y has."
                 )
         targets = dict(strategy)
     elif isinstance(strategy, float | int) and not isinstance(strategy, bool):
         size = int(strategy * sizes[largest])
         if len(sizes) != 2 or strategy > 1 or size < sizes[smallest]:
             raise VariedError(
-                f"sampling_strategy={strategy} requires two classes, and a ratio between the "
-                "current one and 1; use 'auto' or a dict."
+                f"sampling_strategy={strategy} requires two classes, and must be between their "
+                "current ratio and 1; otherwise, use 'auto' or a dict."
             )
         targets = {smallest: size}
     else:
@@ -146,7 +148,7 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
 
 
 def _like(original: Any, values: Array) -> Any:
-    """Return values in the container and the data types of the original."""
+    """Return values with the container type and the data types of the original."""
     native = nw.from_native(original, allow_series=True, pass_through=True)
     if isinstance(native, nw.Series):
         series = nw.new_series(native.name, values, native.dtype, backend=native.implementation)

@@ -20,10 +20,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):  # type: ignore[misc]
-    """Dimensionality reduction with a variational autoencoder: the mean of q(z | x) of each row.
+    """Dimensionality reduction with a variational autoencoder, to the mean of q(z | x).
 
-    The model is also a density and can be sampled from. Missing cells (NaN) are handled by the
-    likelihood in training and prediction, without imputation.
+    The model can also estimate densities and generate samples. Missing cells (NaN) are handled by
+    the likelihood in training and prediction, without imputation.
 
     Warning:
         Latent dimensions that the model does not need become inactive: their codes are close to 0.
@@ -46,7 +46,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
     samples: int = 50
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fit to rows; ``y`` is ignored.
+        """Fit the model to rows; ``y`` is ignored.
 
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two.
@@ -55,17 +55,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Continue training on new rows; the first call is `fit`.
+        """Continue training on new rows; the first call is equivalent to `fit`.
 
-        Each call trains for ``epochs`` or ``steps``, or for ten epochs if neither is given. The
-        columns keep the scaling of the first call.
+        Each call trains for ``epochs`` or ``steps``, or for ten epochs if neither is set. The
+        columns are scaled as in the first call.
 
         Warning:
-            Neural networks forget: what the new rows do not contain is gradually lost. Include
-            representative old rows, or fit again on all rows.
+            Neural networks forget: patterns that do not occur in the new rows are gradually lost.
+            Include representative old rows, or fit again on all rows.
 
         Raises:
-            ValueError: If the rows are not numeric, or have other columns than in the first call.
+            ValueError: If the rows are not numeric, or their columns differ from those of the first
+                call.
         """
         if "model_" not in vars(self):
             return self.fit(X)
@@ -87,8 +88,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         codes = check_array(X, dtype=np.float64)
         if codes.shape[1] != self._n_features_out:
             raise VariedError(
-                f"Codes must have {self._n_features_out} dimensions, as transform returns them, "
-                f"got {codes.shape[1]}."
+                f"Codes must have {self._n_features_out} dimensions, like those that `transform` "
+                f"returns, got {codes.shape[1]}."
             )
         z = torch.from_numpy(codes.copy()).reshape(-1, *self.model_.latent_shape)
         with isolated_rng(self.threads):
@@ -99,7 +100,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
         Arguments:
             n_samples: Number of samples.
-            random_state: A random state; None uses the one of the estimator.
+            random_state: A random state; None uses that of the estimator.
         """
         check_is_fitted(self)
         return self._sample(n_samples, random_state)
@@ -109,9 +110,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
 
         .. math:: \log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
 
-        This is a lower bound on log p(x) that becomes tight with the number of samples. For a row
-        with missing cells, it is the density of the observed ones, which is comparable between rows
-        with the same missing cells only.
+        This is a lower bound on log p(x) that becomes tight as the number of samples increases. For
+        a row with missing cells, it is the log density of the observed cells, which is comparable
+        only between rows with the same missing cells.
         """
         X = self._validate(X)
         self._require_density()

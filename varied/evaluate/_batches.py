@@ -1,4 +1,4 @@
-"""Evaluation of a model batch by batch."""
+"""Evaluating a model batch by batch."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def map_batches(
 ) -> list[Any]:
     """Apply a function to each batch and concatenate its outputs in main memory.
 
-    The model is in evaluation mode and computes in float32. All noise of batch i, that of ``load``
-    included, depends only on the seed, the purpose and i.
+    The model is in evaluation mode and computes in float32. All noise of batch i, including that
+    of ``load``, depends only on the seed, the purpose and i.
 
     Arguments:
-        function: A function from a batch of model inputs to tensors with one row for each example;
-            an output may be None for all batches.
-        model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        function: Maps a batch of model inputs to tensors with one row for each example; an output
+            may be None for all batches.
+        model: The model. Neither the model nor the random state of PyTorch is changed.
+        load: Maps stored rows to model inputs.
         batches: The batches, iterated once.
         seed: The seed.
-        purpose: The purpose that the seed of each batch is derived from.
+        purpose: The purpose from which the seed of each batch is derived.
 
     Returns:
         Each output as one tensor with shape (N, ...), or None.

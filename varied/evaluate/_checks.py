@@ -1,4 +1,4 @@
-"""Validation of the arrays that metrics are computed from."""
+"""Validation of the arrays from which metrics are computed."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def as_array(values: Any) -> Array:
 
 
 def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = False) -> Tensor:
-    """Return finite rows, float64 with shape (N, D).
+    """Return the rows as a float64 tensor with shape (N, D), after checking that they are finite.
 
     Arguments:
-        values: Rows with shape (N, D), or (N, ...) if ``flatten``.
-        name: What the rows are, for error messages.
-        min_rows: The smallest number of rows.
-        flatten: Whether to flatten rows with more dimensions.
+        values: Rows with shape (N, D), or (N, ...) if ``flatten`` is set.
+        name: A name for the rows, used in error messages.
+        min_rows: The smallest number of rows that is accepted.
+        flatten: Whether to flatten rows that have more than one dimension.
 
     Raises:
         VariedError: If the shape is wrong, or a value is not finite.
@@ -42,31 +42,36 @@ def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = Fals
     if not is_table or len(rows) < min_rows or not rows.numel():
         shape = "(N, D) or (N, ...)" if flatten else "(N, D)"
         least = f" with N >= {min_rows}" if min_rows > 1 else ""
-        raise VariedError(f"The {name} have shape {tuple(rows.shape)}: give {shape}{least}.")
+        raise VariedError(
+            f"The {name} have shape {tuple(rows.shape)}, but must have shape {shape}{least}."
+        )
     rows = rows.double().flatten(1)
     invalid = (~rows.isfinite().all(1)).nonzero()[:, 0]
     if len(invalid):
         raise VariedError(
             f"Row {invalid[0]} of the {name} contains NaN or infinity ({len(invalid):,} such "
-            "rows): remove or impute them."
+            "rows); remove or impute them."
         )
     return rows
 
 
 def as_column(values: Data, name: str, *, allow_infinite: bool = False) -> Floats:
-    """Return numbers, float64 with shape (N).
+    """Return the values as a float64 array with shape (N).
 
     Raises:
-        VariedError: If the shape is wrong, a value is NaN, or one is infinite and may not be.
+        VariedError: If the shape is wrong, or a value is NaN, or infinite without
+            ``allow_infinite``.
     """
     column = as_array(values).astype(np.float64)
     if column.ndim != 1 or not column.size:
-        raise VariedError(f"The {name} have shape {column.shape}: give one number for each row.")
+        raise VariedError(
+            f"The {name} have shape {column.shape}; one number for each row is required."
+        )
     invalid = np.flatnonzero(np.isnan(column) if allow_infinite else ~np.isfinite(column))
     if len(invalid):
         raise VariedError(
             f"Row {invalid[0]} of the {name} is {column[invalid[0]]} ({len(invalid):,} such "
-            "rows): remove or impute them."
+            "rows); remove or impute them."
         )
     return column
 
@@ -75,24 +80,24 @@ def as_images(values: Data, *, min_side: int = 1) -> Tensor:
     """Return images with shape (N, C, H, W), uint8 or floating point in [0, 1].
 
     Arguments:
-        values: Images with that shape, or gray images with shape (N, H, W).
-        min_side: The smallest height and width.
+        values: Images with that shape, or grayscale images with shape (N, H, W).
+        min_side: The smallest height and width that are accepted.
 
     Raises:
         VariedError: If the shape, data type or range is wrong.
     """
     x = as_tensor(values)
     if x.ndim not in (3, 4) or not x.numel() or min(x.shape[-2:]) < min_side:
-        least = f" of at least {min_side}x{min_side} pixels" if min_side > 1 else ""
+        least = f", with at least {min_side}x{min_side} pixels" if min_side > 1 else ""
         raise VariedError(
-            f"Images{least} need the shape (N, C, H, W), or (N, H, W) for gray ones, not "
-            f"{tuple(x.shape)}: put the channels before the height and width."
+            f"Images must have shape (N, C, H, W), or (N, H, W) if they are grayscale{least}, not "
+            f"{tuple(x.shape)}; put the channels before the height and width."
         )
     # Comparisons with NaN are false.
     is_unit = x.is_floating_point() and bool(x.min() >= -1e-6) and bool(x.max() <= 1 + 1e-6)
     if x.dtype != torch.uint8 and not is_unit:
         raise VariedError(
-            f"Images must be uint8, or floating point in [0, 1], not {x.dtype} in another range: "
+            f"Images must be uint8, or floating point in [0, 1], not {x.dtype} in another range; "
             "rescale or convert them."
         )
     return x[:, None] if x.ndim == 3 else x
@@ -106,7 +111,7 @@ def to_unit_range(images: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
 def as_table_pair(
     a: Data, b: Data, names: tuple[str, str], *, min_rows: int = 1
 ) -> tuple[Tensor, Tensor]:
-    """Return two tables of finite, flattened rows in float64, with as many columns.
+    """Return two tables of finite, flattened rows in float64, with the same number of columns.
 
     Raises:
         VariedError: If the shapes do not match, or a value is not finite.
@@ -117,8 +122,8 @@ def as_table_pair(
     )
     if x.shape[1] != y.shape[1]:
         raise VariedError(
-            f"The {names[0]} have {x.shape[1]:,} columns and the {names[1]} {y.shape[1]:,}: "
-            "compute the same features of both."
+            f"The {names[0]} have {x.shape[1]:,} columns, but the {names[1]} have "
+            f"{y.shape[1]:,}; compute the same features for both."
         )
     return x, y
 
@@ -127,5 +132,6 @@ def check_same_length(a: Sized, b: Sized, names: tuple[str, str]) -> None:
     """Raise VariedError unless two sequences have the same length."""
     if len(a) != len(b):
         raise VariedError(
-            f"There are {len(a):,} {names[0]} and {len(b):,} {names[1]}: give one for each row."
+            f"There are {len(a):,} {names[0]} and {len(b):,} {names[1]}; their numbers must be "
+            "equal."
         )

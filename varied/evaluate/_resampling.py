@@ -14,13 +14,15 @@ from varied.seeding import generator
 
 
 def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> Iterator[list[Ints]]:
-    """Yield bootstrap resamples: for each sample, as many row numbers drawn with replacement.
+    """Yield bootstrap resamples of several samples, as row numbers drawn with replacement.
+
+    Each resample of a sample has as many rows as the sample.
 
     Arguments:
-        sizes: The numbers of rows of the samples.
+        sizes: The number of rows in each sample.
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose that the seed of each resample is derived from.
+        purpose: The purpose from which the seed of each resample is derived.
     """
     for index in range(resamples):
         noise = generator(seed, purpose, index)
@@ -28,13 +30,13 @@ def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> I
 
 
 def resample_strata(strata: Array, resamples: int, seed: int, purpose: str) -> Iterator[Ints]:
-    """Yield bootstrap resamples of N rows that keep the size of each stratum.
+    """Yield bootstrap resamples of N rows that preserve the size of each stratum.
 
     Arguments:
         strata: The stratum of each row, with shape (N).
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose that the seed of each resample is derived from.
+        purpose: The purpose from which the seed of each resample is derived.
     """
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     for draws in resample([len(rows) for rows in members], resamples, seed, purpose):
@@ -52,11 +54,11 @@ def bootstrap_std(
     """Return the bootstrap standard error of a statistic; NaN for fewer than two resamples.
 
     Arguments:
-        statistic: A function from row numbers to a number.
+        statistic: Maps row numbers to the value of the statistic on these rows.
         n: The number of rows.
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose that the seed of each resample is derived from.
+        purpose: The purpose from which the seed of each resample is derived.
         max_rows: The largest number of rows in a resample; the standard error is scaled to n rows.
     """
     size = min(n, max_rows or n)
@@ -73,5 +75,5 @@ def sample_std(values: Sequence[Any] | Array) -> Any:
 
 
 def jackknife_std(values: Sequence[float]) -> float:
-    """Return the standard error from the values of a statistic with one part left out in turn."""
+    """Return the jackknife standard error from the leave-one-out values of a statistic."""
     return float(np.std(values) * math.sqrt(len(values) - 1))

@@ -12,5 +12,5 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-#: Numbers that metrics are computed from.
+#: Numbers from which metrics are computed.
 Data = Tensor | Array

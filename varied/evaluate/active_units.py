@@ -10,12 +10,12 @@ from varied.evaluate._resampling import bootstrap_std
 from varied.evaluate._types import Ints
 from varied.evaluate.estimate import Estimate
 
-#: The variance of the posterior mean over the data above which a unit is active.
+#: A unit is active if the variance of its posterior mean over the data exceeds this value.
 THRESHOLD = 0.01
 
 
 def is_active(means: Tensor) -> Tensor:
-    r"""Return which latent units depend on the data, as bool with shape (D).
+    r"""Return a boolean mask of the latent units that depend on the data, with shape (D).
 
     .. math:: \mathrm{Var}_x(\mathbb E_{q(z \mid x)}[z_j]) > 0.01
 
@@ -47,15 +47,18 @@ def collapse_warning(active: float, latent_dim: int) -> str | None:
     """Return a warning with remedies if fewer than 10 % of the units are active."""
     if active >= 0.1 * latent_dim:
         return None
+    units = f"only {active:.0f} of {latent_dim} latent units are active"
+    if active < 0.5:
+        units = f"none of the {latent_dim} latent units is active"
     return (
-        f"The posterior has collapsed: only {int(active)} of {latent_dim} latent units are active, "
-        "so the decoder ignores most of the code. Anneal the KL weight "
-        "(--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower --beta."
+        f"The posterior has collapsed: {units}, so the decoder ignores most of the code. Anneal "
+        "the KL weight (--beta 'linear(0, 1, 2000)'), use free bits (--free-bits 0.25), or lower "
+        "--beta."
     )
 
 
 def collapsed_levels_warning(kl_by_level: Sequence[float]) -> str | None:
-    """Return a warning about the levels of a hierarchy whose KL is below 0.1 nats.
+    """Return a warning if the KL of some levels of a hierarchy is below 0.1 nats.
 
     Arguments:
         kl_by_level: The mean KL of each level, from the bottom level up, in nats.
@@ -67,7 +70,7 @@ def collapsed_levels_warning(kl_by_level: Sequence[float]) -> str | None:
     subject = f"Level{'s' * plural} {', '.join(collapsed)} of {len(kl_by_level)}"
     return (
         f"{subject} carr{'y' if plural else 'ies'} less than 0.1 nats (level 1 is closest to the "
-        "data); use fewer levels, or free bits for each level (--free-bits-per-level 1)."
+        "data); use fewer levels, or use free bits for each level (--free-bits-per-level 1)."
     )
 
 

@@ -1,4 +1,4 @@
-"""The aggregate posterior: mutual information, total correlation and distance from the prior."""
+"""The aggregate posterior: mutual information, total correlation and divergence from the prior."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from varied.evaluate._types import Data
 from varied.evaluate.estimate import Estimate
 from varied.seeding import generator, permutation
 
-#: Pairs of a sample and a row that are held at once: 1 MB, which fits in the cache.
+#: The number of (sample, row) pairs in memory at a time: 1 MB, which fits in the cache.
 PAIRS = 2**17
-#: Samples whose prior density is evaluated at once.
+#: The number of samples whose prior density is evaluated at a time.
 CHUNK = 1000
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -33,11 +33,12 @@ class AggregatePosterior:
         n: The number N of rows in the mixture.
         kl: The mean of :math:`KL(q(z \mid x) \,\|\, p(z))`, estimated from the samples.
         mutual_information: :math:`I(x; z)`, at most log N.
-        mutual_information_upper: The same with the row of each sample left out of the mixture.
+        mutual_information_upper: The same quantity, with each sample's own row excluded from the
+            mixture.
         marginal_kl: :math:`KL(q(z) \,\|\, p(z))`.
         total_correlation: :math:`KL(q(z) \,\|\, \prod_j q(z_j))`; 0 if the units are independent.
         dimension_wise_kl: :math:`\sum_j KL(q(z_j) \,\|\, p(z_j))`; None if the prior has no
-            density of single units.
+            density for single units.
         dimension_wise_kl_by_unit: The D terms of that sum.
     """
 
@@ -57,15 +58,15 @@ class AggregatePosterior:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know before trusting the estimates, one sentence each."""
+        """Caveats about the reliability of the estimates."""
         information = self.mutual_information.value
         if information < 0.9 * self.max_information:
             return []
         return [
-            f"The mutual information of {information:.2f} nats has reached its maximum, log "
+            f"The mutual information of {information:.2f} nats is close to its maximum, log "
             f"{self.n:,} = {self.max_information:.2f}, since the posteriors hardly overlap. The "
-            "excess is counted in the marginal KL and the total correlation; use more rows, or the "
-            "KL."
+            "excess is counted in the marginal KL and the total correlation; use more rows, or "
+            "report the KL instead."
         ]
 
 
@@ -85,31 +86,33 @@ def aggregate_posterior(
         + \underbrace{\mathbb E \log \frac{q(z)}{\prod_j q(z_j)}}_{\text{total correlation}}
         + \underbrace{\mathbb E \log \frac{\prod_j q(z_j)}{p(z)}}_{\text{dimension-wise KL}}
 
-    The mixture has all N rows, not those of a minibatch, and is evaluated in float64. The
-    expectation is over one sample of the posterior of each row, which is part of the mixture.
+    The mixture contains all N rows, not only those of a minibatch, and is evaluated in float64. The
+    expectation is over one posterior sample for each row; the row itself is part of the mixture.
 
     References:
         ELBO surgery: yet another way to carve up the variational evidence lower bound (Hoffman &
-        Johnson, 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf: the first
-        term. Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
-        https://arxiv.org/abs/1802.04942: the other two. On Variational Bounds of Mutual
-        Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922: the leave-one-out bound.
+        Johnson, 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf, for the
+        first term. Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al.,
+        2018), https://arxiv.org/abs/1802.04942, for the other two. On Variational Bounds of Mutual
+        Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922, for the leave-one-out
+        bound.
 
     Warning:
-        The mutual information is that with the index of the row, so it is at most log N: 9.2 nats
-        for 10,000 rows. As an estimate for the data distribution, ``mutual_information`` is biased
-        downwards and ``mutual_information_upper`` upwards; if they differ much, N is too small.
-        Standard errors are over rows and their samples, for a fixed mixture. Posteriors are treated
-        as factorized Gaussians: of any other posterior, only mean and scale are used.
+        The mutual information is between the code and the index of the row, so it is at most log N:
+        9.2 nats for 10,000 rows. As an estimate for the data distribution, ``mutual_information``
+        is biased downwards and ``mutual_information_upper`` is biased upwards; if they differ much,
+        N is too small. Standard errors are over rows and their samples, for a fixed mixture.
+        Posteriors are treated as factorized Gaussians: only the mean and the scale of any other
+        posterior are used.
 
     Arguments:
         mean: The mean of each posterior, with shape (N, D).
         std: The standard deviation of each posterior, with shape (N, D).
-        log_prior: A function from z, float64 with shape (M, D), to log p(z), with shape (M), or
+        log_prior: Maps z, float64 with shape (M, D), to log p(z), with shape (M), or with shape
             (M, D) if the prior is factorized. The default is the standard normal prior.
-        n_samples: The number of randomly chosen rows that a code is sampled from; all by default.
-            The time is proportional to n_samples * N * D: about ten seconds for 10,000 rows of 32
-            units.
+        n_samples: The number of randomly chosen rows for which a code is sampled; all rows by
+            default. The time is proportional to n_samples * N * D: about ten seconds for 10,000
+            rows with 32 units.
         seed: The seed of the samples.
 
     Raises:
@@ -124,16 +127,18 @@ def aggregate_posterior(
     mean, std = as_table(mean, "means", min_rows=2), as_table(std, "standard deviations")
     if mean.shape != std.shape:
         raise VariedError(
-            f"The means have shape {tuple(mean.shape)} and the standard deviations "
-            f"{tuple(std.shape)}: give both the same shape."
+            f"The means have shape {tuple(mean.shape)}, but the standard deviations have shape "
+            f"{tuple(std.shape)}; both must have the same shape."
         )
     if not (std > 0).all():
         raise VariedError(
-            "A standard deviation is not positive: use a model whose posterior has a density."
+            "A standard deviation is not positive; use a model whose posterior has a density."
         )
     n = len(mean)
     if n_samples is not None and not 2 <= n_samples <= n:
-        raise VariedError(f"n_samples={n_samples} must be from 2 to the number of rows, {n:,}.")
+        raise VariedError(
+            f"n_samples={n_samples} must be between 2 and the number of rows ({n:,})."
+        )
     rows = torch.arange(n) if n_samples is None else permutation(n, seed, "rows drawn")[:n_samples]
     noise = torch.randn(mean.shape, dtype=torch.float64, generator=generator(seed, "codes"))
     z = mean[rows] + std[rows] * noise[rows]
@@ -155,11 +160,12 @@ def aggregate_posterior(
 def _log_densities(
     z: Tensor, rows: Tensor, mean: Tensor, std: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return log-densities of samples.
+    """Return the log-densities of samples under the posteriors and their mixtures.
 
     Returns:
-        Under the posterior of their row, the mixture of the other rows, and the mixture of all
-        rows, each with shape (M); and of each unit under its mixture, with shape (M, D).
+        The log-density of each sample under the posterior of its row, under the mixture of the
+        other rows, and under the mixture of all rows, each with shape (M); and the log-density of
+        each unit under its mixture, with shape (M, D).
     """
     n, units = mean.shape
     precision = std.reciprocal().T.contiguous()
@@ -192,7 +198,7 @@ def _log_densities(
 def _log_prior(
     log_prior: Callable[[Tensor], Tensor] | None, z: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """Return log p(z) with shape (M), and log p(z_j) with shape (M, D) if the prior gives it."""
+    """Return log p(z) with shape (M), and log p(z_j) with shape (M, D) if it is available."""
     if log_prior is None:
         by_unit = -0.5 * z.square() - HALF_LOG_TWO_PI
         return by_unit.sum(1), by_unit
@@ -200,12 +206,12 @@ def _log_prior(
         values = torch.cat([log_prior(part).double().cpu() for part in z.split(CHUNK)])
     if values.shape not in (z.shape, z.shape[:1]):
         raise VariedError(
-            f"The prior returns log-densities of shape {tuple(values.shape)} for codes of shape "
-            f"{tuple(z.shape)}: return one for each row, or one for each unit."
+            f"log_prior returned log-densities of shape {tuple(values.shape)} for codes of shape "
+            f"{tuple(z.shape)}; it must return one for each row, or one for each unit."
         )
     if not values.isfinite().all():
         raise VariedError(
-            "The prior returns a log-density that is not finite: use a prior whose density is "
+            "log_prior returned a log-density that is not finite; use a prior whose density is "
             "positive at all codes."
         )
     return (values, None) if values.ndim == 1 else (values.sum(1), values)

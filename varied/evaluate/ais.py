@@ -20,13 +20,14 @@ from varied.models.vae import zero_missing
 from varied.priors.ode_flow import MAX_EXACT_DIMS, OdeFlow
 from varied.trace import Trace
 
-#: Decoder outputs that one gradient may fill. The activations take several times as much.
+#: The largest number of decoder outputs in one gradient. The activations take several times as
+#: much memory.
 CHUNK = 2**22
-#: The acceptance rate that the step size is adapted to.
+#: The target acceptance rate of the adaptive step size.
 TARGET_ACCEPTANCE = 0.8
-#: Chains that adapt the step size for the others and are not counted.
+#: The number of chains that adapt the step size for the others and are not counted.
 PILOTS = 2
-#: Examples that `bdmc` simulates at once.
+#: The number of examples that `bdmc` simulates at a time.
 SIMULATED = 100
 
 
@@ -36,7 +37,8 @@ class AISResult:
 
     Arguments:
         lower_bound: A stochastic lower bound on log p(x), with shape (N), in nats, float64.
-        effective_sample_size: That of the chains, with shape (N), from 1 to K.
+        effective_sample_size: The effective sample size of the K chains, with shape (N), between 1
+            and K.
         acceptance_rate: The fraction of accepted transitions, with shape (N).
     """
 
@@ -57,7 +59,8 @@ class BDMCResult:
     Arguments:
         lower: The lower bound.
         upper: The upper bound.
-        gap: Their difference. In expectation, neither bound is off by more.
+        gap: The difference between the bounds. In expectation, the error of each bound is at most
+            this large.
     """
 
     lower: Estimate
@@ -72,7 +75,7 @@ class RateDistortionCurve:
     Arguments:
         betas: The M inverse temperatures.
         rates: A stochastic upper bound on the rate, with shape (M, N), in nats, float64.
-        distortions: -log p(x | z) at that rate, with shape (M, N), in nats, float64.
+        distortions: The distortion -log p(x | z) at that rate, with shape (M, N), in nats, float64.
     """
 
     betas: tuple[float, ...]
@@ -101,7 +104,7 @@ def ais(
     start: str = "posterior",
     seed: int = 0,
 ) -> AISResult:
-    r"""Return a lower bound on log p(x) of each example by annealed importance sampling.
+    r"""Return a lower bound on log p(x) for each example by annealed importance sampling.
 
     .. math:: \log \frac1K \sum_k \prod_{t=1}^T
               \Big( \frac{p(x, z_{k,t-1})}{s(z_{k,t-1})} \Big)^{\beta_t - \beta_{t-1}}, \qquad
@@ -109,11 +112,11 @@ def ais(
 
     The initial distribution :math:`s` is q(z | x) or p(z), and :math:`H_t` is a step of Hamiltonian
     Monte Carlo that leaves :math:`s^{1 - \beta_t} p(x, z)^{\beta_t}` invariant. The inverse
-    temperatures :math:`\beta_t` rise from 0 to 1 along a sigmoid. The mean weight is an unbiased
-    estimate of p(x), so the expectation of its logarithm is at most log p(x).
+    temperatures :math:`\beta_t` increase from 0 to 1 along a sigmoid. The mean weight is an
+    unbiased estimate of p(x), so the expectation of its logarithm is at most log p(x).
 
-    The estimate would be biased if a chain adapted its step size to its own history. Two pilot
-    chains for each example adapt it instead, and are not counted.
+    The estimate would be biased if a chain adapted its step size to its own history. Instead, two
+    additional pilot chains for each example adapt it; they do not contribute to the estimate.
 
     References:
         Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008;
@@ -121,22 +124,23 @@ def ais(
         https://arxiv.org/abs/1611.04273
 
     Warning:
-        The slack of the bound is unknown; `bdmc` measures it on simulated data. An example costs
-        (chains + 2) * steps * (leapfrog_steps + 1) decoder passes, 100,000 by default.
+        It is unknown how tight the bound is; `bdmc` measures its gap on simulated data. Each
+        example requires (chains + 2) * steps * (leapfrog_steps + 1) decoder passes, which is
+        100,000 by default.
 
     Arguments:
         model: A model with one level of continuous latent variables. It is not changed, and
             neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once. The noise does not depend on the chunk size.
         chains: The number K of chains for each example.
         steps: The number T of temperatures; 1 is plain importance sampling.
-        leapfrog_steps: Gradient evaluations in one transition.
-        start: "posterior", or "prior", which does not use the encoder.
+        leapfrog_steps: The number of leapfrog steps in each transition.
+        start: The initial distribution: "posterior", or "prior", which does not use the encoder.
         seed: The seed of the chains.
 
     Raises:
-        VariedError: If the latent variables are discrete, or on several levels, or have no density.
+        VariedError: If the latent variables are discrete, have several levels, or have no density.
     """
     vae = _annealable(model, chains, steps, leapfrog_steps, start)
     betas = _sigmoid_schedule(steps)
@@ -160,13 +164,13 @@ def bdmc(
     start: str = "posterior",
     seed: int = 0,
 ) -> BDMCResult:
-    r"""Bound log p(x) from both sides by bidirectional Monte Carlo, for simulated data.
+    r"""Bound log p(x) from below and above by bidirectional Monte Carlo, for simulated data.
 
     .. math:: z^* \sim p(z), \quad x \sim p(x \mid z^*)
 
     Then :math:`z^*` is an exact sample of p(z | x). Annealing from it back to the initial
-    distribution gives an unbiased estimate of 1/p(x), so minus its logarithm is an upper bound in
-    expectation. The step sizes are those of the forward chains, which do not depend on
+    distribution gives an unbiased estimate of 1/p(x), so its negative logarithm is an upper bound
+    in expectation. The step sizes are those of the forward chains, which do not depend on
     :math:`z^*`.
 
     References:
@@ -174,16 +178,16 @@ def bdmc(
         https://arxiv.org/abs/1511.02543
 
     Warning:
-        The gap is that of data simulated from the model; real data may have a larger one.
+        The gap is measured on data simulated from the model; it may be larger for real data.
 
     Arguments:
         model: As for `ais`.
         n: The number of simulated examples.
-        context: Contexts with shape (M, F), used in turn, or None.
+        context: Contexts with shape (M, F), which are used in turn, or None.
         chains: The number of chains in each direction, for each example.
         steps: The number of temperatures.
-        leapfrog_steps: Gradient evaluations in one transition.
-        start: "posterior" or "prior": the initial distribution.
+        leapfrog_steps: The number of leapfrog steps in each transition.
+        start: The initial distribution: "posterior" or "prior".
         seed: The seed of the data and the chains.
 
     Raises:
@@ -192,7 +196,7 @@ def bdmc(
     vae = _annealable(model, chains, steps, leapfrog_steps, start)
     betas = _sigmoid_schedule(steps)
     if n < 1 or (context is not None and not len(context)):
-        raise VariedError(f"n={n} examples cannot be simulated: give n >= 1 and a context or more.")
+        raise VariedError(f"n={n} must be at least 1, and `context`, if passed, must not be empty.")
 
     def sandwich(batch: Batch) -> tuple[Tensor, ...]:
         z = model.sample_prior(len(batch), batch.c)
@@ -228,29 +232,30 @@ def rate_distortion(
               D_\beta = \mathbb E_{p_\beta} [-\log p(x \mid z)], \quad
               R_\beta = KL(p_\beta \,\|\, p) = -\beta D_\beta - \log Z_\beta(x)
 
-    These codes have the lowest distortion at each rate for this decoder and prior; the encoder is
-    not used. One annealing run from the prior passes through every :math:`\beta`. There, the
-    weighted mean of the chains estimates the distortion, and the logarithm of their mean weight is
-    a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is achievable. At
-    :math:`\beta = 1`, minus the sum of rate and distortion is a lower bound on log p(x).
+    For this decoder and prior, these codes have the lowest distortion at each rate; the encoder is
+    not used. One annealing run from the prior passes through every :math:`\beta`. At each of them,
+    the weighted mean over the chains estimates the distortion, and the logarithm of their mean
+    weight is a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is achievable.
+    At :math:`\beta = 1`, the negative sum of rate and distortion is a lower bound on log p(x).
 
     References:
         Evaluating Lossy Compression Rates of Deep Generative Models (Huang et al., 2020),
         https://arxiv.org/abs/2008.06653; Importance Weighting and Variational Inference (Domke &
-        Sheldon, 2018), https://arxiv.org/abs/1808.09034: the bound for weighted chains.
+        Sheldon, 2018), https://arxiv.org/abs/1808.09034, for the bound with weighted chains.
 
     Warning:
-        The rate is relative to the prior of the model; another prior may achieve a lower one. The
-        distortion is in nats of the likelihood, so curves of two likelihoods are not comparable.
+        The rate is relative to the prior of the model; another prior may achieve a lower rate. The
+        distortion depends on the likelihood, so curves for different likelihoods are not
+        comparable.
 
     Arguments:
         model: As for `ais`.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
-        betas: Non-negative inverse temperatures, in any order; 0 gives the prior.
+        betas: Non-negative inverse temperatures, in any order; 0 corresponds to the prior.
         chains: The number of chains for each example.
         steps: The number of temperatures, in addition to those in ``betas``.
-        leapfrog_steps: Gradient evaluations in one transition.
+        leapfrog_steps: The number of leapfrog steps in each transition.
         seed: The seed of the chains.
 
     Raises:
@@ -259,7 +264,9 @@ def rate_distortion(
     vae = _annealable(model, chains, steps, leapfrog_steps, "prior")
     points = tuple(map(float, betas))
     if not all(0 <= beta < math.inf for beta in points) or not any(points):
-        raise VariedError(f"betas={points} must be non-negative and not all 0: try (0.5, 1, 2).")
+        raise VariedError(
+            f"betas={points} must be non-negative and not all 0, such as (0.5, 1, 2)."
+        )
     # With the fourth power, each doubling of beta takes about as many steps.
     curve = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 4 * max(points)
     schedule = sorted({*curve.tolist()[:-1], *points})
@@ -288,16 +295,18 @@ def _annealable(
     remedy = "use the importance samples of `log_likelihood`"
     if not isinstance(model, VAE):
         raise VariedError(
-            f"AIS needs a model with one level of latent variables, and {type(model).__name__} has "
-            f"more: {remedy}."
+            f"AIS requires a model with a single level of latent variables, but "
+            f"{type(model).__name__} has several; {remedy}."
         )
     if model.num_codes or model.prior.space != "real" or "density" not in model.prior.provides:
         raise VariedError(
-            "AIS needs the gradient of log p(z), which discrete codes, classes and points on a "
-            f"sphere do not have: {remedy}."
+            "AIS requires the gradient of log p(z), which does not exist for discrete codes, "
+            f"classes and points on a sphere; {remedy}."
         )
     if from_posterior and "density" not in model.encoder.head.provides:
-        raise VariedError("A point posterior has no density to start from: give start='prior'.")
+        raise VariedError(
+            "A deterministic posterior has no density to start from; use start='prior'."
+        )
     return model
 
 
@@ -307,7 +316,7 @@ def _sigmoid_schedule(steps: int) -> list[float]:
 
 
 class _Path:
-    """The annealing path ``log s(z) + beta d(z)`` of B examples, d = log p(x, z) - log s(z)."""
+    """The path ``log s(z) + beta d(z)`` of B examples, where d(z) = log p(x, z) - log s(z)."""
 
     def __init__(self, model: VAE, batch: Batch, start: str) -> None:
         self.model, self.c, self.mask = model, batch.c, batch.mask
@@ -315,11 +324,11 @@ class _Path:
         self.prior: Distribution = model.prior(self.c)
         if isinstance(self.prior, OdeFlow) and self.prior.size > MAX_EXACT_DIMS:
             raise VariedError(
-                "The density of this prior is only estimated: fit prior='gmm' instead."
+                "The density of this prior can only be estimated; fit prior='gmm' instead."
             )
         self.start = model.encode(self.x, self.c) if start == "posterior" else self.prior
         self.chunk = max(1, CHUNK // (self.x.numel() * model.params_per_element))
-        # One scale for all units of an example: the scales of a poor encoder would mislead.
+        # All units of an example share one scale, since those of a poor encoder are misleading.
         self.scale = self.sample(64).std(0).clamp(min=1e-6).flatten(1).log().mean(1).exp()
 
     def sample(self, n: int) -> Tensor:
@@ -327,7 +336,7 @@ class _Path:
         return self.start.sample((n,) if self.start.batch_shape else (n, len(self.x)))
 
     def log_densities(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return log s and d of latents with shape (K, B, *latent), each with shape (K, B)."""
+        """Return log s and d, each with shape (K, B), for latents with shape (K, B, *latent)."""
         parts = [torch.stack(self._log_densities(part)) for part in z.split(self.chunk)]
         return torch.cat(parts, 1).unbind()
 
@@ -344,7 +353,7 @@ class _Path:
         z = z.detach().requires_grad_()
         with torch.enable_grad():
             s, d = self._log_densities(z)
-            # Unlike backward(), this leaves the gradients of the parameters alone.
+            # Unlike backward(), this does not change the gradients of the parameters.
             (gradient,) = torch.autograd.grad((s + beta * d).sum(), z)
         return gradient
 
@@ -366,8 +375,9 @@ class _Chains:
     def move(self, beta: float, step_size: Tensor) -> Tensor:
         """Make one HMC transition; return the acceptance probabilities, with shape (K, B).
 
-        The step of each chain is a random fraction of the step size. A fixed trajectory length
-        could be a period of a Gaussian target, and far from the mode smaller steps are needed.
+        The step of each chain is a random fraction of the step size, because a fixed trajectory
+        length could coincide with a period of a Gaussian target, and because smaller steps are
+        needed far from the mode.
         """
         lead = (*self.s.shape, *[1] * (self.z.dim() - 2))
         fraction = 0.05 + 0.95 * torch.rand(lead, device=self.z.device, dtype=self.z.dtype)
@@ -411,7 +421,7 @@ class _Chains:
         """The logarithm of the mean weight, with shape (B)."""
         log_mean = self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
         if log_mean.isnan().any():
-            raise VariedError("A density is NaN: give a mask for the missing values of the data.")
+            raise VariedError("A density is NaN; pass a mask if the data has missing values.")
         return log_mean
 
     @property
@@ -425,7 +435,7 @@ class _Chains:
         return self.accepted[self.pilots :].mean(0) / len(self.step_sizes)
 
     def rate_and_distortion(self, beta: float) -> tuple[Tensor, Tensor]:
-        """Return the rate and distortion of chains from the prior, each with shape (B)."""
+        """Return the rate and distortion of chains that start at the prior, with shape (B)."""
         weights = self.log_weights.softmax(0)
         distortion = -(weights * self.d[self.pilots :].double()).sum(0)
         return -beta * distortion - self.log_mean_weight, distortion

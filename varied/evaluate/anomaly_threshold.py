@@ -20,11 +20,12 @@ class Threshold:
     """A threshold on anomaly scores with a guaranteed false-positive rate.
 
     Arguments:
-        value: Rows with a score above this are anomalous; rows with an equal score are not.
+        value: The threshold. Rows with a higher score are anomalous; rows with an equal score are
+            not.
         bound: The upper confidence bound on the false-positive rate.
         confidence: The confidence level of that bound.
         expected_fpr: The expected false-positive rate.
-        n: The number of normal scores that the threshold was computed from.
+        n: The number of normal scores from which the threshold was computed.
     """
 
     value: float
@@ -34,33 +35,34 @@ class Threshold:
     n: int
 
     def is_anomaly(self, scores: Data) -> Bools:
-        """Return which rows are anomalous, with shape (N)."""
+        """Return a boolean mask of the anomalous rows, with shape (N)."""
         return np.asarray(as_column(scores, "scores") > self.value)
 
     def __str__(self) -> str:
         return (
             f"anomalous above {self.value:.6g}: false-positive rate of at most {self.bound:.3g} "
-            f"with confidence {self.confidence:g}, from {self.n:,} normal scores"
+            f"with confidence {self.confidence:g}, based on {self.n:,} normal scores"
         )
 
 
 def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float = 0.95) -> Threshold:
-    r"""Return a threshold with a bounded false-positive rate, for any distribution of scores.
+    r"""Return a threshold with a bounded false-positive rate, whatever the score distribution.
 
     .. math:: t = s_{(n-m)},\quad
         m = \max\{m : P(\mathrm{Bin}(n, \alpha) \le m) \le 1 - \text{confidence}\}
 
     At most m of the n normal scores are above it; :math:`\alpha` is the largest allowed rate. Over
     samples of the normal rows, the true rate has a Beta(m + 1, n - m) distribution if scores are
-    continuous, and is lower if scores are tied. No fraction of anomalies is assumed.
+    continuous, and it is lower if scores are tied. Nothing is assumed about the fraction of
+    anomalies.
 
     References:
         Determination of Sample Sizes for Setting Tolerance Limits (Wilks, 1941),
         https://doi.org/10.1214/aoms/1177731788
 
     Warning:
-        The guarantee holds for rows from the same distribution. Scores of training rows are too
-        low, and anomalies among the normal rows raise the threshold.
+        The guarantee holds only for rows from the same distribution. Scores of training rows are
+        too low, and anomalies among the normal rows raise the threshold.
 
     Arguments:
         normal_scores: The scores of normal rows that were held out from training, with shape (N).
@@ -87,8 +89,9 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
         best = -math.expm1(math.log1p(-confidence) / n)
         raise VariedError(
             f"{n:,} normal scores cannot guarantee a false-positive rate of {max_fpr:.3g} with "
-            f"confidence {confidence:g}: give {needed:,}, or allow "
-            f"{math.ceil(best * 1e4) / 1e4:.4g}."  # rounded up, so that it can be guaranteed
+            f"confidence {confidence:g}; at least {needed:,} are required, or use "
+            # The rate is rounded up, so that it can be guaranteed.
+            f"max_fpr={math.ceil(best * 1e4) / 1e4:.4g}."
         )
     bound = float(beta.ppf(confidence, above + 1, n - above))
     return Threshold(float(ordered[n - above - 1]), bound, confidence, (above + 1) / (n + 1), n)
@@ -99,25 +102,25 @@ def p_values(scores: Data, normal_scores: Data) -> Floats:
 
     .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
 
-    For a normal row that is exchangeable with the n held-out ones, :math:`P(p \le a) \le a` for
-    all a, for any model and any distribution of scores, with or without ties.
+    For a normal row that is exchangeable with the n held-out rows, :math:`P(p \le a) \le a` holds
+    for all a, for any model and any distribution of scores, with or without ties.
 
     References:
         Testing for Outliers with Conformal p-values (Bates et al., 2023),
         https://arxiv.org/abs/2104.08279
 
     Warning:
-        The guarantee is over joint samples of the n rows and the new one, not for the n rows at
-        hand; use `threshold` for that. Among many rows, some have small p-values by chance: correct
-        for multiple testing by the Benjamini-Hochberg procedure, which is valid even though all
-        p-values share the n rows.
+        The guarantee is marginal over the n held-out rows and the new row, not conditional on the
+        given n rows; use `threshold` for a conditional guarantee. Among many rows, some have small
+        p-values by chance: correct for multiple testing with the Benjamini-Hochberg procedure,
+        which is valid even though all p-values share the n rows.
 
     Arguments:
         scores: The scores to test, higher for more anomalous rows, with shape (N).
         normal_scores: The scores of normal rows that were held out from training, with shape (n).
 
     Raises:
-        VariedError: If a score is not finite, or there is none.
+        VariedError: If a score is not finite, or there are no scores.
 
     Example:
         >>> import torch

@@ -19,38 +19,39 @@ from varied.seeding import derive_seed, permutation
 if TYPE_CHECKING:
     from varied.evaluate.learners import LearnerFactory
 
-#: The largest number of rows that `c2st` takes from each sample.
+#: The largest number of rows that `c2st` uses from each sample.
 MAX_ROWS = 5000
 #: The largest number of units for which `c2st` uses products of units as features.
 MAX_QUADRATIC = 64
 #: The number of folds of `c2st`.
 FOLDS = 5
-#: The smallest number of rows of each sample in a fold of `c2st_auroc`.
+#: The smallest number of rows from each sample in a fold of `c2st_auroc`.
 MIN_FOLD = 10
 
 
 def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimate:
     """Return the cross-validated accuracy of a classifier that distinguishes two samples.
 
-    The accuracy is 0.5 if it cannot, and 1 if the samples do not overlap. To compare the aggregate
-    posterior with the prior, give as many samples of each. At most 5,000 rows of each sample are
-    used, the same number of both, in five folds.
+    The accuracy is 0.5 if it cannot distinguish them, and 1 if the samples do not overlap. To
+    compare the aggregate posterior with the prior, pass the same number of samples from each. At
+    most 5,000 rows of each sample are used, the same number from both, in five folds.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017),
         https://arxiv.org/abs/1610.06545
 
     Warning:
-        An accuracy of 0.5 means that this classifier finds no difference. "linear" only detects
-        different means, "quadratic" also different scales and correlations, and "neighbors" any
-        difference, in few dimensions. The neighbors of all rows belong to the more concentrated
-        sample, so "neighbors" can have an accuracy of 0.5 or less for very different samples.
+        An accuracy of 0.5 means that this classifier finds no difference. "linear" detects only
+        different means, "quadratic" also detects different scales and correlations, and
+        "neighbors" detects any difference, if there are few dimensions. With "neighbors", the
+        accuracy can be 0.5 or less even for very different samples, if the neighbors of all rows
+        belong to the more concentrated sample.
 
     Arguments:
         a: The first sample, with shape (N, D).
         b: The second sample, with shape (M, D).
-        kind: The classifier: "quadratic" or "linear" logistic regression, or the nearest
-            "neighbors", the square root of the number of training rows.
+        kind: The classifier: "quadratic" or "linear" for logistic regression, or "neighbors" for k
+            nearest neighbors, where k is the square root of the number of training rows.
         seed: The seed of the rows and folds.
 
     Returns:
@@ -68,7 +69,7 @@ def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimat
     samples = as_table_pair(a, b, ("rows of the first sample", "rows of the second"))
     n = min(*map(len, samples), MAX_ROWS)
     if n < 2 * FOLDS:
-        raise VariedError(f"{n} rows of each sample are too few: give {2 * FOLDS} or more.")
+        raise VariedError(f"{n} rows per sample are too few; at least {2 * FOLDS} are required.")
     x = torch.cat(
         [rows[permutation(len(rows), seed, "shown", i)[:n]] for i, rows in enumerate(samples)]
     ).numpy()
@@ -88,17 +89,17 @@ def _classifier(kind: str, rows: int, units: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    regression = LogisticRegression(C=0.1, max_iter=10_000)  # it takes some dozens
+    regression = LogisticRegression(C=0.1, max_iter=10_000)  # a few dozen suffice in practice
     if kind == "linear":
         return make_pipeline(StandardScaler(), regression)
     if kind == "neighbors":
         return make_pipeline(StandardScaler(), KNeighborsClassifier(math.isqrt(rows) | 1))
     if kind != "quadratic":
-        raise VariedError(f"kind='{kind}': choose from linear, quadratic, neighbors.")
+        raise VariedError(f"kind='{kind}' must be 'linear', 'quadratic' or 'neighbors'.")
     if units > MAX_QUADRATIC:
         raise VariedError(
-            f"{units} units have too many products for kind='quadratic': give {MAX_QUADRATIC} "
-            "units or fewer, or choose kind='linear' or kind='neighbors'."
+            f"{units} units have too many pairwise products for kind='quadratic'; use at most "
+            f"{MAX_QUADRATIC}, or choose kind='linear' or kind='neighbors'."
         )
     products = PolynomialFeatures(2, include_bias=False)
     return make_pipeline(StandardScaler(), products, StandardScaler(), regression)
@@ -115,9 +116,9 @@ def c2st_auroc(
 ) -> Estimate:
     """Return the AUROC of a classifier that distinguishes generated from real rows.
 
-    It is the mean over folds of the AUROC on rows that the classifier was not trained on, with as
-    many real as generated rows. The standard error is over bootstrap resamples of those rows, for
-    fixed classifiers.
+    It is the mean over folds of the AUROC on rows on which the classifier was not trained, with the
+    same number of real and generated rows. The standard error is computed from bootstrap resamples
+    of those rows, for fixed classifiers.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017),
@@ -125,15 +126,15 @@ def c2st_auroc(
 
     Warning:
         An AUROC of 0.5 means that this learner, trained on this many rows, finds no difference.
-        An AUROC well below 0.5 means that generated rows copy real ones: the classifier was trained
-        on the original with the other label. Rounding alone can distinguish the samples, so round
-        generated rows like the real ones.
+        An AUROC well below 0.5 means that generated rows are copies of real ones: the classifier
+        was trained on the original, which has the opposite label. Rounding alone can distinguish
+        the samples, so round generated rows in the same way as the real ones.
 
     Arguments:
-        real: Real rows that the generator was not trained on, with shape (N, D) or (N, ...).
+        real: Real rows on which the generator was not trained, with shape (N, D) or (N, ...).
         generated: Generated rows, with shape (M, D) or (M, ...).
-        learner: Builds a classifier with `predict_proba` from a seed; the default is a random
-            forest.
+        learner: A function that maps a seed to a classifier with `predict_proba`; the default is a
+            random forest.
         folds: The number of folds.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the learner, rows, folds and resamples.
@@ -149,8 +150,8 @@ def c2st_auroc(
     n = min(map(len, samples))
     if n < MIN_FOLD * folds or folds < 2:
         raise VariedError(
-            f"{n:,} rows of each sample are too few for {folds} folds: give {MIN_FOLD} rows for "
-            "each fold, and 2 folds or more."
+            f"{n:,} rows per sample are too few for {folds} folds; at least {MIN_FOLD} rows per "
+            "fold and at least 2 folds are required."
         )
     names = zip(samples, ("real", "made"), strict=True)
     x = torch.cat([rows[permutation(len(rows), seed, name)[:n]] for rows, name in names]).numpy()
@@ -162,7 +163,7 @@ def c2st_auroc(
         classifier.fit(x[train], y[train])
         scores, truth = positive_probability(classifier, x[test]), y[test]
         if scores is None:
-            raise VariedError("The learner has no `predict_proba`: give one that ranks rows.")
+            raise VariedError("The learner has no `predict_proba`; use a classifier that has one.")
         draws = resample_strata(truth, resamples, seed, f"fold {index}")
         values.append(binary_auroc(scores, truth))
         resampled.append([binary_auroc(scores[rows], truth[rows]) for rows in draws])
@@ -171,5 +172,5 @@ def c2st_auroc(
 
 
 def _numpy_seed(seed: int, purpose: str, index: int = 0) -> int:
-    """Return a seed in the range of NumPy's."""
+    """Return a seed in the range that NumPy accepts."""
     return derive_seed(seed, purpose, index) % 2**32

@@ -17,7 +17,7 @@ from varied.seeding import generator
 
 #: The default number of bins.
 BINS = 15
-#: How far the sum of the probabilities of a row may be from 1, which allows for float16.
+#: The tolerance for the sum of the probabilities of a row; it is large enough for float16.
 TOLERANCE = 2e-3
 
 
@@ -30,9 +30,9 @@ class Calibration:
         confidence: The mean probability of the most probable class; above the accuracy if the
             probabilities are overconfident.
         ece: The expected calibration error.
-        ece_floor: The mean of that error for perfectly calibrated probabilities on these rows. Its
-            standard error is the standard deviation over simulated labels.
-        brier: The mean squared error, summed over classes; from 0 to 2.
+        ece_floor: The expected value of that error if the probabilities were perfectly calibrated
+            on these rows. Its standard error is the standard deviation over simulated labels.
+        brier: The mean squared error, summed over classes; between 0 and 2.
         log_loss: The mean of -log p(true class), in nats.
     """
 
@@ -46,7 +46,7 @@ class Calibration:
     def __str__(self) -> str:
         lines = (
             f"accuracy {self.accuracy}, mean confidence {self.confidence}",
-            f"calibration error {self.ece} (perfect probabilities: {self.ece_floor})",
+            f"calibration error {self.ece} (perfectly calibrated: {self.ece_floor})",
             f"Brier score {self.brier} (0 to 2)",
             f"log loss {self.log_loss} nats",
         )
@@ -61,36 +61,36 @@ def calibration(
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N} \left| \mathrm{accuracy}_b -
         \mathrm{confidence}_b \right|
 
-    The bins b contain about equal numbers of rows, sorted by the probability p of the predicted
-    class; rows with the same probability share a bin. The standard error is from bootstrap
-    resamples of the rows, for fixed bins.
+    The rows are sorted by the probability p of the predicted class and divided into bins b of about
+    the same size; rows with the same probability share a bin. The standard error is computed from
+    bootstrap resamples of the rows, for fixed bins.
 
     References:
         On Calibration of Modern Neural Networks (Guo et al., 2017),
-        https://arxiv.org/abs/1706.04599: the error. Mitigating Bias in Calibration Error
-        Estimation (Roelofs et al., 2022), https://arxiv.org/abs/2012.08668: why bins have equal
+        https://arxiv.org/abs/1706.04599, for the error. Mitigating Bias in Calibration Error
+        Estimation (Roelofs et al., 2022), https://arxiv.org/abs/2012.08668, for bins of equal
         mass. Verification of Forecasts Expressed in Terms of Probability (Brier, 1950). Increasing
         the Reliability of Reliability Diagrams (Bröcker and Smith, 2007),
-        https://doi.org/10.1175/WAF993.1: the floor, by resampling labels.
+        https://doi.org/10.1175/WAF993.1, for the floor estimated by resampling labels.
 
     Warning:
-        The calibration error of perfect probabilities is not 0 but about
+        The calibration error of perfectly calibrated probabilities is not 0 but about
         :math:`\sqrt{2/\pi} \sum_b (\sum_{i \in b} p_i (1 - p_i))^{1/2} / N`; it increases with the
         number of bins and decreases with the number of rows. It is therefore estimated as
-        ``ece_floor``, from labels sampled from the probabilities. An error close to the floor is no
-        evidence of miscalibration. The calibration error only depends on the predicted class, and
-        predicting the base rates is calibrated too: compare the log loss, which is infinite if a
-        true class has probability 0.
+        ``ece_floor``, from labels sampled from the probabilities. An error close to this floor is
+        not evidence of miscalibration. The calibration error depends only on the predicted class,
+        and a model that predicts the base rates is also calibrated, so compare the log loss too.
+        The log loss is infinite if a true class has probability 0.
 
     Arguments:
-        probabilities: The probability of each class, with shape (N, C) and rows that sum to 1.
+        probabilities: The probability of each class, with shape (N, C); each row must sum to 1.
         truth: The true class of each row, from 0 to C - 1, with shape (N).
         bins: The number of bins.
-        resamples: The number of bootstrap resamples, and of simulated labels for the floor.
-        seed: The seed of both.
+        resamples: The number of bootstrap resamples, and of sets of simulated labels for the floor.
+        seed: The seed of the resamples and the simulated labels.
 
     Raises:
-        VariedError: If rows are not probabilities, or labels are not classes.
+        VariedError: If the rows are not probabilities, or the labels are not classes.
 
     Example:
         >>> p = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
@@ -117,8 +117,8 @@ def calibration(
         errors.append(ece(torch.randint(n, (n,), generator=noise).numpy(), correct))
         simulated = torch.rand(n, generator=noise, dtype=torch.float64).numpy() < confidence
         floors.append(ece(slice(None), simulated.astype(np.float64)))
-    # Not scikit-learn's log_loss and brier_score_loss: they return no values of single rows, and
-    # the former clips probabilities of 0.
+    # scikit-learn's log_loss and brier_score_loss are not used, since they do not return the values
+    # of single rows, and since log_loss clips probabilities of 0.
     with np.errstate(divide="ignore"):
         nats = -np.log(p[np.arange(n), labels])
     squared_error = ((p - np.eye(p.shape[1])[labels]) ** 2).sum(1)
@@ -139,7 +139,7 @@ class Coverage:
     """The coverage of intervals.
 
     Arguments:
-        coverage: The fraction of intervals that contain the true value, ends included.
+        coverage: The fraction of intervals that contain the true value; the ends are included.
         ci_low: The lower end of the Clopper-Pearson interval of that fraction.
         ci_high: The upper end of that interval.
         confidence: The confidence level of that interval.
@@ -162,7 +162,7 @@ class Coverage:
 
 
 def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) -> Coverage:
-    """Return the fraction of intervals that contain the true value, with an exact interval.
+    """Return the fraction of intervals that contain the true value, with a confidence interval.
 
     If intervals have a coverage of 90 %, the Clopper-Pearson interval contains 0.9 with at least
     the given confidence, for any number of rows.
@@ -172,9 +172,10 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
         and Pearson, 1934), https://doi.org/10.1093/biomet/26.4.404
 
     Warning:
-        Coverage alone is easy: wide intervals have it. Compare the widths of intervals with the
-        right coverage, and check whether the misses are on one side. Rows must be independent, so
-        use a separate call for each column of a table.
+        High coverage alone is easy to achieve with wide intervals. Among methods with the right
+        coverage, compare the widths of the intervals, and check whether the true values lie outside
+        mostly on one side. Rows must be independent, so make a separate call for each column of a
+        table.
 
     Arguments:
         low: The lower end of each interval, with shape (N); may be minus infinity.
@@ -205,7 +206,7 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
     if len(reversed_rows):
         row = reversed_rows[0]
         raise VariedError(
-            f"The interval of row {row} ends at {b[row]:g}, below its start at {a[row]:g}: give "
+            f"The interval of row {row} ends at {b[row]:g}, below its start at {a[row]:g}; pass "
             "the lower ends first."
         )
     inside = (a <= values) & (values <= b)
@@ -226,26 +227,28 @@ def _mean(values: Floats) -> Estimate:
 
 
 def _probabilities_and_labels(probabilities: Data, truth: Data) -> tuple[Floats, Ints]:
-    """Return valid probabilities of two or more classes, and the class of each row."""
+    """Return validated probabilities of two or more classes, and the class of each row."""
     p, labels = as_table(probabilities, "probabilities").numpy(), as_array(truth)
     if p.shape[1] < 2:
-        raise VariedError("There is one column of probabilities: give one for each class.")
+        raise VariedError(
+            "There is only one column of probabilities; pass one column for each class."
+        )
     invalid = np.flatnonzero((p < 0).any(1) | (np.abs(p.sum(1) - 1) > TOLERANCE))
     if len(invalid):
         raise VariedError(
             f"The probabilities of row {invalid[0]} are negative or do not sum to 1 "
-            f"({len(invalid):,} such rows): apply softmax if they are logits."
+            f"({len(invalid):,} such rows); apply softmax if they are logits."
         )
     if labels.ndim != 1 or labels.dtype.kind not in "biu":
         raise VariedError(
-            f"The labels have shape {labels.shape} and type {labels.dtype}: give the class of each "
+            f"The labels have shape {labels.shape} and type {labels.dtype}; pass the class of each "
             "row as an integer."
         )
     check_same_length(p, labels, ("rows of probabilities", "labels"))
     unknown = np.flatnonzero((labels < 0) | (labels >= p.shape[1]))
     if len(unknown):
         raise VariedError(
-            f"Row {unknown[0]} has class {labels[unknown[0]]}, but the columns are classes 0 to "
-            f"{p.shape[1] - 1}."
+            f"Row {unknown[0]} has class {labels[unknown[0]]}, but the columns are for classes 0 "
+            f"to {p.shape[1] - 1}."
         )
     return p, labels.astype(np.int64)

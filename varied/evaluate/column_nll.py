@@ -22,30 +22,32 @@ def column_nll(
     *,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    r"""Return -log p of each column given the code, in nats. Their sum is the reconstruction.
+    r"""Return -log p of each column given the code, in nats.
 
     .. math:: -E_{q(z \mid x)} \log p(x_j \mid z)
 
-    A numeric cell contributes the log-density of its standardized value, so its term can be
-    negative; a categorical cell contributes the log-probability of its level, and a missing cell
-    that of being missing.
+    The sum over the columns is the reconstruction term. A numeric cell contributes the log-density
+    of its standardized value, so its term can be negative; a categorical cell contributes the
+    log-probability of its level, and a missing cell contributes the log-probability of being
+    missing.
 
     Arguments:
-        model: A model of a table. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        model: A model trained on a table. Neither the model nor the random state of PyTorch is
+            changed.
+        load: Maps stored rows to model inputs.
         batches: The rows, iterated once.
         names: The names of the columns, in the order of the codec.
         seed: The seed of the samples of the codes.
 
     Raises:
-        VariedError: If the likelihood is not that of a table.
+        VariedError: If the model was not trained on a table.
     """
 
     def nll(batch: Batch) -> tuple[Tensor, ...]:
         trace = model(batch.x, batch.c, batch.mask)
         px = base_distribution(trace.px)
         if not isinstance(px, TableRow):
-            raise VariedError("Only a model of a table has columns: train one on a table.")
+            raise VariedError("Only a model trained on a table has columns; train one on a table.")
         by_column = px.layout.sum_by_column(-px.log_prob(trace.x))
         return tuple(trace.expect(column) for column in by_column.unbind(-1))
 

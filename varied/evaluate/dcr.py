@@ -20,9 +20,9 @@ from varied.seeding import permutation
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Distances in one chunk: 32 MB in float32.
+#: The number of distances in one chunk: 32 MB in float32.
 CHUNK = 2**23
-#: The percentiles of the distances of held-out rows that generated rows are compared with.
+#: Generated rows are compared with these percentiles of the distances of held-out rows.
 PERCENTILES = (1, 5)
 
 
@@ -34,13 +34,13 @@ class DCRResult:
         median: The median distance of generated rows.
         median_held_out: The median distance of held-out rows.
         copies: The fraction of generated rows that equal a training row in every cell.
-        copies_held_out: The fraction of held-out rows that do.
+        copies_held_out: The fraction of held-out rows that equal a training row in every cell.
         copies_p: The p-value of Fisher's exact test for more copies among generated rows.
-        percentiles: The fractions of generated rows below the 1st and 5th percentile of the
-            held-out rows, with their tests.
-        rows: Which generated rows were measured, int64 with shape (M).
-        index: The closest training row of each, int64 with shape (M).
-        distance: Its distance, float64 with shape (M), exactly 0 for copies.
+        percentiles: The fractions of generated rows whose distance is below the 1st and 5th
+            percentiles of the held-out rows, with their tests.
+        rows: The indices of the generated rows that were measured, int64 with shape (M).
+        index: The index of the training row closest to each of them, int64 with shape (M).
+        distance: The distance to that row, float64 with shape (M), exactly 0 for copies.
         n_generated: The number of generated rows.
         n_held_out: The number of held-out rows.
         n_train: The number of training rows.
@@ -61,7 +61,9 @@ class DCRResult:
 
     @property
     def is_close(self) -> bool:
-        """Whether generated rows are significantly closer to training rows, or more often equal."""
+        """Whether generated rows are significantly closer to, or more often equal to, training
+        rows than held-out rows are.
+        """
         p_values = [self.copies_p, *(test.p_value for test in self.percentiles)]
         return len(p_values) * min(p_values) < LEVEL
 
@@ -72,9 +74,9 @@ class DCRResult:
             for test in self.percentiles
         )
         return (
-            f"median distance to the closest training row {self.median.value:.3g}, for held-out "
-            f"rows {self.median_held_out.value:.3g}; exact copies {100 * self.copies.value:.1f} %, "
-            f"for held-out rows {100 * self.copies_held_out.value:.1f} %; {tests}"
+            f"median distance to the closest training row {self.median.value:.3g} (held-out rows: "
+            f"{self.median_held_out.value:.3g}); exact copies {100 * self.copies.value:.1f} % "
+            f"(held-out rows: {100 * self.copies_held_out.value:.1f} %); {tests}"
         )
 
 
@@ -95,32 +97,35 @@ def distance_to_closest_record(
     .. math:: d(x, y) = \frac1D \sum_j d_j, \qquad d_j = \frac{|x_j - y_j|}{\max_j - \min_j}
         \quad\text{or}\quad [x_j \ne y_j]
 
-    the former for numbers and dates, relative to the range of the training rows, the latter for
-    categories and booleans. A missing cell has distance 0 from a missing cell and 1 from a value.
+    where the former is used for numbers and dates, relative to the range of the training rows, and
+    the latter is used for categories and booleans. A missing cell has distance 0 from another
+    missing cell and distance 1 from any value.
 
     References:
         A General Coefficient of Similarity and Some of Its Properties (Gower, 1971),
-        https://doi.org/10.2307/2528823: the distance, except that Gower ignores missing cells.
+        https://doi.org/10.2307/2528823, for the distance, except that Gower ignores missing cells.
         Holdout-Based Fidelity and Privacy Assessment of Mixed-Type Synthetic Data (Platzer and
-        Reutterer, 2021), https://arxiv.org/abs/2104.00635: the comparison with held-out rows.
+        Reutterer, 2021), https://arxiv.org/abs/2104.00635, for the comparison with held-out rows.
 
     Warning:
-        A negative result is no proof of privacy: one leaked row among thousands changes nothing.
-        Held-out rows must be from the same source and not used for training. If more than 1 % of
-        them equal a training row, no generated row can be closer; then compare the exact copies.
+        A negative result does not prove privacy: a single leaked row among thousands does not
+        change the result. Held-out rows must come from the same source and must not be used for
+        training. If more than 1 % of them equal a training row, no generated row can be closer; in
+        this case, compare the fractions of exact copies.
 
     Arguments:
         generated: Generated rows.
-        train: The rows that the model was trained on.
-        held_out: Real rows that it was not trained on, ideally as many as generated rows.
-        max_rows: The largest number of generated and of held-out rows whose distance is computed.
+        train: The rows on which the model was trained.
+        held_out: Real rows on which it was not trained, ideally as many as generated rows.
+        max_rows: The largest number of generated rows, and of held-out rows, whose distance is
+            computed.
         max_train_rows: The largest number of training rows for distances. Exact copies are
-            searched among all rows.
+            searched for among all rows.
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed of the rows and resamples.
 
     Returns:
-        The distances with their tests, and the closest training row of each generated row.
+        The distances with their tests, and the training row closest to each generated row.
 
     Raises:
         VariedError: If the columns or their types differ, or a table has fewer than 20 rows.
@@ -182,7 +187,7 @@ def _median(distance: Floats, resamples: int, seed: int, purpose: str) -> Estima
 
 
 def _is_copy(columns: Sequence[Column], table: int) -> Bools:
-    """Return which rows of a table equal a row of the first table in every cell."""
+    """Return a boolean mask of the rows of a table that equal a row of the first table."""
     train, rows = (np.stack([column.codes[k] for column in columns], 1) for k in (0, table))
     known = {row.tobytes() for row in train}
     return np.array([row.tobytes() in known for row in rows])
@@ -190,12 +195,12 @@ def _is_copy(columns: Sequence[Column], table: int) -> Bools:
 
 @dataclass(frozen=True)
 class _MixedRows:
-    """Rows of a table for Gower's distance.
+    """Rows of a table in the form needed for Gower's distance.
 
     Arguments:
-        numbers: Numbers relative to the training range, NaN where missing, with shape (N, A).
-        codes: Codes of categories, with shape (N, B).
-        incomplete: The columns of numbers with missing cells in any table.
+        numbers: The numbers relative to the training range, NaN if missing, with shape (N, A).
+        codes: The integer codes of the categories, with shape (N, B).
+        incomplete: The numeric columns that have missing cells in any table.
     """
 
     numbers: Floats
@@ -203,20 +208,24 @@ class _MixedRows:
     incomplete: Ints
 
     def nearest(self, train: _MixedRows) -> Ints:
-        """Return the closest training row of each row."""
+        """Return the index of the training row closest to each row."""
         step, others = max(CHUNK // len(train.numbers), 1), train._tensors()
         parts = []
         for rows in zip(*(tensor.split(step) for tensor in self._tensors()), strict=True):
             distance = torch.cdist(rows[0], others[0], p=1) + torch.cdist(rows[1], others[1], p=0)
-            # A number and a missing cell differ by 1 in the codes, so not in the numbers.
+            # A number and a missing cell already differ by 1 in the codes, so the numbers, which
+            # are 0 for missing cells, must not contribute.
             distance.addmm_(rows[2], others[3].T, alpha=-1)
             distance.addmm_(rows[3], others[2].T, alpha=-1)
             parts.append(distance.argmin(1))
         return torch.cat(parts).numpy()
 
     def _tensors(self) -> tuple[Tensor, ...]:
-        """Return numbers with 0 for missing ones; codes with flags of missing numbers; these
-        flags; and the absolute values of the numbers in the same columns.
+        """Return the tensors that `nearest` needs.
+
+        Returns:
+            The numbers, with 0 if missing; the codes, with a flag for each missing number; these
+            flags; and the absolute values of the numbers in the same columns.
         """
         numbers = torch.from_numpy(np.nan_to_num(self.numbers)).float()
         missing = torch.from_numpy(np.isnan(self.numbers[:, self.incomplete])).float()
@@ -224,7 +233,7 @@ class _MixedRows:
         return numbers, codes, missing, (1 - missing) * numbers[:, self.incomplete].abs()
 
     def distance(self, train: _MixedRows, index: Ints) -> Floats:
-        """Return the distance of each row to the training row with that index, in float64."""
+        """Return the distance of each row to the training row with the given index, in float64."""
         x, y = self.numbers, train.numbers[index]
         either = np.isnan(x) | np.isnan(y)
         by_number = np.where(either, np.isnan(x) != np.isnan(y), np.abs(x - y)).sum(1)
@@ -234,13 +243,13 @@ class _MixedRows:
 
 
 def _mixed_rows(columns: Sequence[Column], rows: Sequence[Ints]) -> list[_MixedRows]:
-    """Return the given rows of each table; the first table has the training rows."""
+    """Return the given rows of each table; the first table contains the training rows."""
     numbers, codes = [], []
     for column in columns:
         known = column.values[0][np.isfinite(column.values[0])] if column.values else np.empty(0)
         if len(known) and np.ptp(known) > 0:
             numbers.append([(part - known.min()) / np.ptp(known) for part in column.values])
-        else:  # a constant number is compared like a category
+        else:  # a constant column is compared like a category
             codes.append(column.codes)
 
     def stack(parts: Sequence[Sequence[Array]], table: int, dtype: type) -> Array:

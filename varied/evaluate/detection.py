@@ -1,8 +1,8 @@
 """Metrics of anomaly detection, from scores and labels.
 
 A score is any number that is higher for more anomalous rows. The best F1 over all thresholds is
-omitted on purpose: it selects its threshold with the labels that it is then computed from, so it
-cannot be achieved without labels.
+omitted on purpose: it is computed from the labels that are also used to select its threshold, so
+it cannot be achieved without labels.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ class Detection:
     """How well a score separates anomalies from normal rows.
 
     Arguments:
-        auroc: The area under the ROC curve; chance level 0.5.
-        average_precision: The area under the precision-recall curve; chance level: the base rate.
-        fpr: The false-positive rate at the given recall; chance level: that recall.
-        recall: The fraction of the anomalies that is detected.
+        auroc: The area under the ROC curve; the chance level is 0.5.
+        average_precision: The area under the precision-recall curve; the chance level is the base
+            rate.
+        fpr: The false-positive rate at the given recall; the chance level is that recall.
+        recall: The fraction of anomalies that are detected.
         n_anomalies: The number of anomalies.
         n: The number of rows.
-        warnings: What to know before trusting the metrics, one sentence each.
+        warnings: Caveats about the reliability of the metrics.
     """
 
     auroc: Estimate
@@ -42,7 +43,7 @@ class Detection:
 
     @property
     def base_rate(self) -> float:
-        """The fraction of anomalies: the average precision of a random score."""
+        """The fraction of anomalies, which is the average precision of a random score."""
         return self.n_anomalies / self.n
 
     def __str__(self) -> str:
@@ -61,19 +62,20 @@ def detection(
 ) -> Detection:
     """Return threshold-free metrics of anomaly detection.
 
-    Each standard error is the standard deviation over bootstrap resamples that keep the numbers of
-    anomalies and of normal rows, the same for all three metrics. It is NaN if a class has one row.
+    Each standard error is the standard deviation over bootstrap resamples that preserve the numbers
+    of anomalies and of normal rows; all three metrics share the resamples. It is NaN if a class has
+    only one row.
 
     Warning:
-        Average precision depends on the fraction of anomalies, so only values of the same base rate
-        are comparable. If a score separates the classes perfectly, every resample does too, and
-        the standard error of 0 is meaningless: check the number of anomalies. A score whose sign,
-        seed or settings were chosen with these labels is overfitted to them.
+        Average precision depends on the fraction of anomalies, so only values with the same base
+        rate are comparable. If a score separates the classes perfectly, it does so in every
+        resample, and the standard error of 0 is meaningless: check the number of anomalies. A score
+        whose sign, seed or settings were chosen with these labels is overfitted to them.
 
     Arguments:
-        scores: The score of each row, higher for more anomalous ones, with shape (N).
-        truth: 1 or True for an anomaly, else 0, with shape (N).
-        recall: The fraction of the anomalies to detect, for the false-positive rate.
+        scores: The score of each row, which is higher for more anomalous rows, with shape (N).
+        truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
+        recall: The recall at which the false-positive rate is computed, in (0, 1].
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed of the resamples.
 
@@ -82,7 +84,7 @@ def detection(
     """
     s, y = _scores_and_labels(scores, truth)
     _check_recall(recall)
-    # All resamples of a class of one row are the same, which would seem certain.
+    # All resamples of a class with one row are the same, so the standard error would be 0.
     resamples = 0 if np.bincount(y).min() < 2 else resamples
     draws = resample_strata(y, resamples, seed, "detection")
     errors = np.broadcast_to(sample_std([_metrics(s[i], y[i], recall) for i in draws]), 3)
@@ -101,8 +103,8 @@ def auroc(scores: Data, truth: Data) -> float:
         (Hanley and McNeil, 1982), https://doi.org/10.1148/radiology.143.1.7063747
 
     Arguments:
-        scores: The score of each row, higher for more anomalous ones, with shape (N).
-        truth: 1 or True for an anomaly, else 0, with shape (N).
+        scores: The score of each row, which is higher for more anomalous rows, with shape (N).
+        truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
 
     Raises:
         VariedError: As for `detection`.
@@ -129,8 +131,8 @@ def average_precision(scores: Data, truth: Data) -> float:
         https://doi.org/10.1145/1143844.1143874
 
     Arguments:
-        scores: The score of each row, higher for more anomalous ones, with shape (N).
-        truth: 1 or True for an anomaly, else 0, with shape (N).
+        scores: The score of each row, which is higher for more anomalous rows, with shape (N).
+        truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
 
     Raises:
         VariedError: As for `detection`.
@@ -146,16 +148,17 @@ def average_precision(scores: Data, truth: Data) -> float:
 def fpr_at(scores: Data, truth: Data, *, recall: float = 0.95) -> float:
     """Return the lowest false-positive rate at which the given recall is reached.
 
-    Tied rows are detected together. It is known as FPR@95TPR in out-of-distribution detection.
+    Tied rows are detected together. In out-of-distribution detection, the metric is known as
+    FPR@95TPR.
 
     References:
         Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks (Liang
         et al., 2018), https://arxiv.org/abs/1706.02690
 
     Arguments:
-        scores: The score of each row, higher for more anomalous ones, with shape (N).
-        truth: 1 or True for an anomaly, else 0, with shape (N).
-        recall: The fraction of the anomalies to detect, in (0, 1].
+        scores: The score of each row, which is higher for more anomalous rows, with shape (N).
+        truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
+        recall: The recall at which the false-positive rate is computed, in (0, 1].
 
     Raises:
         VariedError: As for `detection`, or if the recall is out of range.
@@ -188,23 +191,23 @@ def _check_recall(recall: float) -> None:
 
 
 def _scores_and_labels(scores: Data, truth: Data) -> tuple[Floats, Bools]:
-    """Return valid scores and boolean labels of the same length, with rows of both classes."""
+    """Return validated scores and boolean labels of the same length, with rows of both classes."""
     values, labels = as_column(scores, "scores"), as_array(truth)
     if labels.ndim != 1 or not np.isin(labels, (0, 1)).all():
         raise VariedError("The labels must be 1 for anomalies and 0 for normal rows.")
     check_same_length(values, labels, ("scores", "labels"))
     if labels.all() or not labels.any():
-        only = "anomalies" if labels.all() else "normal rows"
-        raise VariedError(f"There are only {only}: give rows of both classes.")
+        only = "anomalies" if labels.all() else "normal"
+        raise VariedError(f"All rows are {only}; rows of both classes are required.")
     return values, labels.astype(bool)
 
 
 def _warnings(scores: Floats, truth: Bools, area: Estimate) -> tuple[str, ...]:
     warnings, fewest = [], int(np.bincount(truth).min())
     if np.ptp(scores) == 0:
-        warnings.append("All scores are equal: check how they were computed.")
+        warnings.append("All scores are equal; check how they were computed.")
     if fewest < 10:
         warnings.append(f"A class has only {fewest} rows, so the standard errors are unreliable.")
     if area.value + 3 * area.error < 0.5:
-        warnings.append("Anomalies score lower than normal rows: check the sign of the scores.")
+        warnings.append("Anomalies score lower than normal rows; check the sign of the scores.")
     return tuple(warnings)

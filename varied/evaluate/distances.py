@@ -1,4 +1,4 @@
-"""Euclidean distances between the rows of two tables, in chunks, and nearest rows."""
+"""Euclidean distances between the rows of two tables, computed in chunks, and nearest rows."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor
 from varied.evaluate._checks import as_table_pair
 from varied.evaluate._types import Data
 
-#: Distances in one chunk: 64 MB in float64.
+#: The number of distances in one chunk: 64 MB in float64.
 CHUNK = 2**23
-#: The rounding error of a squared distance, relative to the squared norms of its two rows.
+#: The rounding error of a squared distance, relative to the squared norms of the two rows.
 ROUNDING = 1e-12
 
 
 def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
-    """Return the nearest row to each query, and its distance.
+    """Return the row nearest to each query, and its distance.
 
     Arguments:
         queries: Rows with shape (M, D), or (M, ...), which are flattened.
         rows: The rows to search, with shape (N, D) or (N, ...).
 
     Returns:
-        The index of the nearest row (any one of them if there are ties), int64 with shape (M); and
-        the Euclidean distance, float64 with shape (M), exactly 0 for equal rows.
+        The index of the nearest row (any of them if there are ties), int64 with shape (M); and the
+        Euclidean distance, float64 with shape (M), which is exactly 0 for equal rows.
 
     Raises:
         VariedError: If the shapes do not match, or a value is not finite.
@@ -41,7 +41,7 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
 
 
 def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the index of the nearest row of ``b`` to each row of ``a``, and its distance."""
+    """Return the index of the row of ``b`` nearest to each row of ``a``, and its distance."""
     index = torch.cat([chunk.argmin(1) for _, chunk in squared_distances(a, b)])
     # Unlike the expanded squares above, this is exactly 0 for equal rows.
     parts = zip(a.split(1000), index.split(1000), strict=True)
@@ -49,12 +49,13 @@ def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_others(rows: Tensor, k: int, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the k nearest other rows of each row: squared distances and indices, both (M, k).
+    """Return squared distances and indices of the k nearest other rows, both with shape (M, k).
 
     Arguments:
         rows: Rows with shape (N, D), in float64.
         k: The number of neighbors.
-        queries: The indices of the rows whose neighbors to return, with shape (M); all by default.
+        queries: The indices of the rows whose neighbors are returned, with shape (M); all rows by
+            default.
     """
     queries = torch.arange(len(rows)) if queries is None else queries
     neighbors = []
@@ -72,12 +73,14 @@ def squared_distances(a: Tensor, b: Tensor, slack: float = 0.0) -> Iterator[tupl
     Arguments:
         a: Rows with shape (M, D), in float64.
         b: Rows with shape (N, D), in float64.
-        slack: What to subtract from each, relative to the squared norms of its two rows.
+        slack: A tolerance that is subtracted from each squared distance, relative to the squared
+            norms of the two rows.
 
     Yields:
-        The first row of the chunk, and its distances with shape (chunk, N).
+        The index of the first row of the chunk, and the distances of the chunk with shape
+        (chunk, N).
     """
-    # Centering avoids a loss of digits if the data are far from the origin.
+    # Centering avoids a loss of precision if the data are far from the origin.
     center = b.median(0).values
     a, b = a - center, b - center
     norms_a, norms_b = a.square().sum(1), b.square().sum(1)

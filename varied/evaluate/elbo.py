@@ -1,4 +1,4 @@
-"""Bounds on the log-likelihood: the ELBO with its parts, and the importance-weighted bound."""
+"""Bounds on the log-likelihood: the ELBO with its terms, and the importance-weighted bound."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from varied.models import LatentModel
 from varied.quantizers import code_usage
 from varied.trace import Level, Trace
 
-#: Decoder outputs that one chunk of importance samples may fill. On a CPU they fit its caches,
-#: which is twice as fast as main memory; elsewhere they take 128 MB.
+#: The largest number of decoder outputs in one chunk of importance samples. On a CPU they fit in
+#: the cache, which is twice as fast as main memory; on other devices they take 128 MB.
 CPU_CHUNK, CHUNK = 2**21, 2**25
 #: The fields of an evaluation that have standard errors.
 ESTIMATES = ("elbo", "reconstruction", "kl", "active_units", "log_likelihood")
@@ -38,8 +38,9 @@ class PassResult:
     """The result of one pass over N examples.
 
     Arguments:
-        reconstruction: -log p(x | z), with shape (N), in nats.
-        kl: KL(q(z | x) || p(z)), with shape (N), in nats; None if the posterior has no density.
+        reconstruction: The reconstruction loss -log p(x | z), with shape (N), in nats.
+        kl: The KL divergence KL(q(z | x) || p(z)), with shape (N), in nats; None if the posterior
+            has no density.
         mean: The mean of the posterior, with shape (N, D).
         std: The standard deviation of the posterior, with shape (N, D).
         kl_by_unit: The KL of each latent unit, with shape (N, D); None if it has no closed form.
@@ -65,7 +66,7 @@ def forward_pass(
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
         seed: The seed of the samples.
     """
@@ -91,7 +92,7 @@ def forward_pass(
 
 
 def _level_kl(trace: Trace, level: Level, provides: frozenset[str]) -> Tensor | None:
-    """Return the KL of a level, with shape (B); None if the posterior is a point."""
+    """Return the KL of a level, with shape (B); None if the posterior is deterministic."""
     if "density" not in provides and analytic_kl(level.q, level.p) is None:
         return None
     return trace.expect(level.kl)
@@ -111,25 +112,25 @@ def _unit_kl(trace: Trace) -> Tensor | None:
 def log_likelihood(
     model: LatentModel, load: Load, batches: Iterable[Batch], *, samples: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the importance-weighted bound of each example and its effective sample size.
+    r"""Return the importance-weighted bound and the effective sample size for each example.
 
     .. math:: \log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}, \qquad z_k \sim q(z \mid x)
 
-    There are exactly K samples, drawn in chunks that fit in memory.
+    Exactly K samples are drawn, in chunks that fit in memory.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
+        load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
         samples: The number K of samples for each example.
         seed: The seed of the samples.
 
     Returns:
         A lower bound on log p(x), in nats, with shape (N); and the effective sample size
-        :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, from 1 to K, with shape (N).
+        :math:`(\sum_k w_k)^2 / \sum_k w_k^2`, between 1 and K, with shape (N).
     """
 
     def bound(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ def log_likelihood(
         n_weights = 0
         for start in range(0, samples, chunk):
             log_w = model(x, batch.c, batch.mask, min(chunk, samples - start)).log_weight
-            n_weights += len(log_w)  # more than the samples if the model enumerates classes
+            n_weights += len(log_w)  # exceeds the number of samples if classes are enumerated
             log_sum = torch.logaddexp(log_sum, log_w.logsumexp(0))
             log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_w).logsumexp(0))
         return log_sum - math.log(n_weights), (2 * log_sum - log_sum_of_squares).exp()
@@ -151,16 +152,17 @@ def log_likelihood(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The quality of a model on examples that it was not trained on, in nats.
+    """The quality of a model on examples on which it was not trained, in nats.
 
     Arguments:
         n: The number of examples.
-        likelihood: The name of p(x | z). Only values of the same likelihood are comparable.
-        elbo: -(reconstruction + kl), with a KL weight of 1; None if the posterior has no density.
-        reconstruction: -log p(x | z).
-        kl: KL(q(z | x) || p(z)); None if the posterior has no density.
+        likelihood: The name of p(x | z). Only values for the same likelihood are comparable.
+        elbo: The ELBO, -(reconstruction + kl), with a KL weight of 1; None if the posterior has no
+            density.
+        reconstruction: The reconstruction loss -log p(x | z).
+        kl: The KL divergence KL(q(z | x) || p(z)); None if the posterior has no density.
         active_units: The number of latent units that depend on the data.
-        log_likelihood: The importance-weighted bound; None if not computed.
+        log_likelihood: The importance-weighted bound; None if it was not computed.
         latent_dim: The number of latent units.
         kl_by_unit: The KL of each unit; None if it has no closed form.
         active_by_unit: Whether each unit is active.
@@ -168,7 +170,7 @@ class Evaluation:
         kl_by_level: The KL of each level, from the bottom level up; None for a single level.
         codebook_size: The number of codes; 0 without a codebook.
         codebook_usage: The fraction of the codes that are used.
-        codebook_perplexity: The number of equally frequent codes with the same entropy.
+        codebook_perplexity: The number of equally frequent codes that would have the same entropy.
         importance_samples: The number of importance samples for each example.
         effective_sample_size: The mean effective sample size of the importance weights.
     """
@@ -193,7 +195,7 @@ class Evaluation:
 
     @property
     def warnings(self) -> list[str]:
-        """What to know before trusting the model, one sentence each."""
+        """Warnings about the model and about the reliability of the metrics."""
         size, samples = self.effective_sample_size, self.importance_samples
         warnings: list[str | None] = []
         if self.codebook_size:
@@ -214,7 +216,7 @@ class Evaluation:
         return html_table(("", f"{self.likelihood} likelihood, {self.n:,} examples", ""), rows)
 
     def to_json(self) -> dict[str, object]:
-        """Return plain values; the key of the standard error of X is X_error."""
+        """Return JSON-serializable values; the key of the standard error of X is X_error."""
         values: dict[str, object] = {"n": self.n, "likelihood": self.likelihood, "unit": "nats"}
         for name in ESTIMATES:
             estimate: Estimate | None = getattr(self, name)
@@ -233,13 +235,13 @@ def evaluate(
     samples: int = 0,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a model on examples that it was not trained on.
+    """Evaluate a model on examples on which it was not trained.
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
-        load: The function from stored rows to model inputs.
-        batches: The examples. They are collected in a list, since importance samples need a second
-            pass.
+        load: Maps stored rows to model inputs.
+        batches: The examples. They are collected in a list, since importance sampling requires a
+            second pass.
         likelihood: The name of the likelihood.
         samples: The number of importance samples for the log-likelihood; 0 skips it.
         seed: The seed of the samples.
@@ -247,7 +249,7 @@ def evaluate(
     batches = list(batches)
     result = forward_pass(model, load, batches, seed=seed)
     weighted, size = None, math.nan
-    # All samples of a discrete code are the same.
+    # All posterior samples of a discrete code are the same.
     samples = min(samples, 1) if model.num_codes else samples
     if samples and result.kl is not None:
         bound, sizes = log_likelihood(model, load, batches, samples=samples, seed=seed)

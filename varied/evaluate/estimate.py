@@ -1,4 +1,4 @@
-"""A number with its uncertainty."""
+"""A value with its standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Estimate:
     Arguments:
         value: The value, usually a mean over examples.
         error: Its standard error; NaN if unknown.
-        n: The number of examples that it was computed from.
+        n: The number of examples from which it was computed.
 
     Example:
         >>> print(Estimate(91.2345, 0.253, 10000))

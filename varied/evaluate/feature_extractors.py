@@ -1,4 +1,4 @@
-"""Feature extractors: networks of the user, and standardized data."""
+"""Feature extractors: user-provided networks and standardized data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Net = Callable[[Tensor], Tensor]
 class Extractor(Protocol):
     """A feature extractor: `FeatureNet`, `NetExtractor`, `StandardizedExtractor`, or your own.
 
-    Metrics of features are comparable if and only if the fingerprints of the extractors are equal.
+    Metrics computed from features are comparable if and only if the fingerprints of the extractors
+    are equal.
     """
 
     @property
@@ -41,14 +42,14 @@ class Extractor(Protocol):
 
 
 class NetExtractor:
-    """The features of a network of yours; created by `extractor_from`."""
+    """A feature extractor that applies a user-provided network; created by `extractor_from`."""
 
     def __init__(self, net: Net, name: str, batch_size: int) -> None:
         self.net, self.name, self.batch_size = net, name, batch_size
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that depend on the name, and on the layers and weights of a module."""
+        """Twelve hexadecimal digits that depend on the name, layers and weights of the network."""
         return fingerprint_of(self.name, self.net)
 
     @torch.no_grad()
@@ -61,10 +62,10 @@ class NetExtractor:
             x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
-            Floating point with shape (N, D), in main memory.
+            The features, in floating point with shape (N, D), in main memory.
 
         Raises:
-            VariedError: If these are no such images, or the output does not have shape (N, D).
+            VariedError: If the images are not valid, or the output does not have shape (N, D).
         """
         with _evaluation_mode(self.net), seeded(0, "features"):
             return torch.cat([self._features(part) for part in as_images(x).split(self.batch_size)])
@@ -74,17 +75,17 @@ class NetExtractor:
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise VariedError(
-                f"'{self.name}' returns {shape} for {len(images)} images: wrap it in a function "
-                "that returns (N, D), one row of features for each image."
+                f"'{self.name}' returns {shape} for {len(images)} images; wrap it in a function "
+                "that returns one row of features for each image, with shape (N, D)."
             )
         return output.detach().cpu()
 
 
 def extractor_from(net: Net, name: str, *, batch_size: int = 100) -> NetExtractor:
-    """Return an extractor of the features of a network, such as Inception.
+    """Return a feature extractor that applies a network, such as Inception.
 
     Arguments:
-        net: A module or function from images in [0, 1], float32 with shape (N, C, H, W), to
+        net: A module or function that maps images in [0, 1], float32 with shape (N, C, H, W), to
             features with shape (N, D). It runs on the device of its weights, in evaluation mode,
             and must resize and normalize the images itself.
         name: A description of the network and its weights, which is reported with each metric.
@@ -101,12 +102,12 @@ def extractor_from(net: Net, name: str, *, batch_size: int = 100) -> NetExtracto
     """
     if not isinstance(name, str) or not name.strip():
         raise VariedError(
-            "Features need a name, which is reported with each metric: "
+            "Features need a name, which is reported with each metric; for example, use "
             "extractor_from(net, 'Inception v3, ImageNet weights')."
         )
     if not callable(net):
         raise VariedError(
-            f"A feature extractor must be a module or a function from images to (N, D), not "
+            f"A feature extractor must be a module or function that maps images to features, not "
             f"{type(net).__name__}."
         )
     if batch_size < 1:
@@ -115,11 +116,11 @@ def extractor_from(net: Net, name: str, *, batch_size: int = 100) -> NetExtracto
 
 
 class StandardizedExtractor:
-    """The data with standardized columns; created by `standardized`.
+    """A feature extractor that standardizes columns; created by `fit_standardizer`.
 
     Arguments:
         mean: The mean of each column of the training rows, with shape (D).
-        scale: The standard deviation of each column; 1 if it is constant, with shape (D).
+        scale: The standard deviation of each column, or 1 if it is constant, with shape (D).
     """
 
     name = "standardized data"
@@ -129,30 +130,30 @@ class StandardizedExtractor:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that depend on the means and scales of the training rows."""
+        """Twelve hexadecimal digits that depend on the means and scales of the training rows."""
         return _digest(self.name, {"mean": self.mean, "scale": self.scale})
 
     def features(self, x: Data) -> Tensor:
-        """Return the standardized rows, float64 with shape (N, D).
+        """Return the standardized rows as a float64 tensor with shape (N, D).
 
         Arguments:
             x: Rows with shape (N, D), or (N, ...), which are flattened.
 
         Raises:
-            VariedError: If the number of columns differs from the training rows, or a value is not
-                finite.
+            VariedError: If the number of columns differs from that of the training rows, or a value
+                is not finite.
         """
         rows = as_table(x, "rows", flatten=True)
         if rows.shape[1] != len(self.mean):
             raise VariedError(
-                f"The rows have {rows.shape[1]} columns and the training rows had "
-                f"{len(self.mean)}: give the same columns."
+                f"The rows have {rows.shape[1]} columns, but the training rows had "
+                f"{len(self.mean)}; use the same columns."
             )
         return (rows - self.mean) / self.scale
 
 
 def fit_standardizer(x: Data) -> StandardizedExtractor:
-    """Return an extractor that standardizes columns, for data other than images.
+    """Return a feature extractor that standardizes columns, for data other than images.
 
     Arguments:
         x: The training rows, with shape (N, D), or (N, ...), which are flattened.
@@ -166,14 +167,14 @@ def fit_standardizer(x: Data) -> StandardizedExtractor:
         [[-1.0, 0.0], [1.0, 0.0]]
     """
     rows = as_table(x, "rows", min_rows=2, flatten=True)
-    # The standard deviation of a constant column may be a rounding error.
+    # The computed standard deviation of a constant column may differ from 0 by rounding.
     constant = rows.amax(0) == rows.amin(0)
     mean = torch.where(constant, rows[0], rows.mean(0))
     return StandardizedExtractor(mean, torch.where(constant, 1.0, rows.std(0, correction=0)))
 
 
 def fingerprint_of(name: str, net: Net) -> str:
-    """Return twelve hexadecimal digits of the name, and of the layers and weights of a module."""
+    """Return twelve digits of a hash of the name, and of the layers and weights of a module."""
     if not isinstance(net, nn.Module):
         return _digest(name, {})
     layers = (f"{path}:{type(layer).__name__}" for path, layer in net.named_modules())

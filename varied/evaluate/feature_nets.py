@@ -1,4 +1,4 @@
-"""Networks trained on the data at hand to extract features of images."""
+"""Networks trained on the given images to extract features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varied.evaluate.feature_extractors import fingerprint_of
 from varied.nets.conv import conv
 from varied.seeding import generator, permutation, seeded
 
-#: A task: from row numbers and the epoch to images and their classes.
+#: A task: maps row numbers and the epoch to images and their classes.
 Task = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 #: The number of features of a `FeatureNet`.
@@ -36,7 +36,7 @@ class FeatureNet(nn.Module):
     Arguments:
         shape: The shape of an image, channels first.
         classes: The number of classes.
-        name: What it was trained on and its accuracy, which is reported with each metric.
+        name: A description of the training data and the accuracy, reported with each metric.
 
     Attributes:
         accuracy: The accuracy on held-out images; None before training.
@@ -51,7 +51,7 @@ class FeatureNet(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve digits that depend on the weights."""
+        """Twelve hexadecimal digits that depend on the weights."""
         return fingerprint_of("features", self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ class FeatureNet(nn.Module):
             x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
-            Non-negative float32 with shape (N, 128).
+            The non-negative features, float32 with shape (N, 128).
 
         Raises:
-            VariedError: If the images have another shape than the training images.
+            VariedError: If the shape of the images differs from that of the training images.
         """
         return torch.cat([self.body(part) for part in self._chunks(x)])
 
@@ -82,15 +82,15 @@ class FeatureNet(nn.Module):
             x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Raises:
-            VariedError: If the images have another shape than the training images.
+            VariedError: If the shape of the images differs from that of the training images.
         """
         return torch.cat([self(part).argmax(1) for part in self._chunks(x)])
 
     def _chunks(self, x: Tensor) -> Iterator[Tensor]:
         if tuple(x.shape[1:]) != self.shape or not len(x):
             raise VariedError(
-                f"The images have shape {tuple(x.shape)} and the training images had "
-                f"(N, {', '.join(str(size) for size in self.shape)}): give images of that shape."
+                f"The images have shape {tuple(x.shape)}, but must have the shape of the training "
+                f"images, (N, {', '.join(str(size) for size in self.shape)})."
             )
         device = self.last.weight.device
         return (to_unit_range(part.to(device), torch.float32) for part in x.split(CHUNK))
@@ -105,23 +105,23 @@ def train_classifier(
     seed: int = 0,
     epochs: int = 3,
 ) -> FeatureNet:
-    """Train a classifier that provides features; it takes about a minute for MNIST.
+    """Train a classifier that provides features, which takes about a minute on MNIST.
 
     References:
         A Note on the Evaluation of Generative Models (Theis et al., 2016),
-        https://arxiv.org/abs/1511.01844: why no single metric is sufficient.
+        https://arxiv.org/abs/1511.01844, on why no single metric is sufficient.
 
     Arguments:
         x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
-        labels: The class of each image; images with -1 are not used.
-        data_name: A description of the images, for the name of the features.
-        test: Other images with their classes, for the accuracy; if None, a random tenth of the
-            images is held out.
+        labels: The class of each image; images with class -1 are not used.
+        data_name: A description of the images, used in the name of the features.
+        test: Test images with their classes, on which the accuracy is measured; if None, a random
+            tenth of the images is held out.
         seed: The seed of the initial weights, the batches, and the held-out images.
         epochs: The number of epochs.
 
     Returns:
-        The trained classifier; the same on the same machine for the same arguments.
+        The trained classifier, which is reproducible on the same machine.
 
     Raises:
         VariedError: If the labels are not classes, or there are fewer than two classes.
@@ -152,25 +152,25 @@ def train_encoder(
 ) -> FeatureNet:
     """Train a network that provides features, with labels or by predicting rotations.
 
-    With labels it is `train_classifier`. Without, the same network learns to predict by which
-    multiple of 90 degrees an image was rotated: each epoch contains each image once, with a random
-    rotation.
+    With labels, this is equivalent to `train_classifier`. Without labels, the same network learns
+    to predict by which multiple of 90 degrees an image was rotated: each epoch contains each image
+    once, with a random rotation.
 
     References:
         Unsupervised Representation Learning by Predicting Image Rotations (Gidaris et al., 2018),
-        https://arxiv.org/abs/1803.07728: there, each step contains all four rotations of an image.
+        https://arxiv.org/abs/1803.07728, where each step contains all four rotations of an image.
 
     Warning:
-        Check the accuracy in the name. Near 25 % the rotations cannot be predicted, as for textures
-        and discs, and the network has learned almost nothing. Metrics of networks trained with and
-        without labels, or with different seeds, are not comparable.
+        Check the accuracy in the name. If it is near 25 %, the rotations cannot be predicted, as is
+        the case for textures and discs, and the network has learned almost nothing. Metrics based
+        on networks trained with and without labels, or with different seeds, are not comparable.
 
     Arguments:
-        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W); square ones if there
-            are no labels.
+        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W). They must be square
+            if there are no labels.
         labels: The class of each image, -1 if unknown, or None.
-        data_name: A description of the images, for the name of the features.
-        test: Other images with their classes, for the accuracy of a classifier.
+        data_name: A description of the images, used in the name of the features.
+        test: Test images with their classes, on which the accuracy of a classifier is measured.
         seed: The seed of the initial weights, the batches, the rotations, and the held-out images.
         epochs: The number of epochs.
 
@@ -178,8 +178,8 @@ def train_encoder(
         The trained network; without labels, its classes are the four rotations.
 
     Raises:
-        VariedError: If the labels are not classes, or there are none and the images are not square,
-            or fewer than 100.
+        VariedError: If the labels are not classes, or if there are no labels and the images are not
+            square or there are fewer than 100.
     """
     if labels is not None:
         return train_classifier(x, labels, data_name=data_name, test=test, seed=seed, epochs=epochs)
@@ -209,16 +209,16 @@ def _split(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def _check_rotatable(x: Tensor) -> None:
-    remedy = "give labels, or use a network of yours: extractor_from(net, name)."
+    remedy = "pass `labels`, or use your own network: extractor_from(net, name)."
     if x.ndim != 4 or x.shape[2] != x.shape[3]:
         raise VariedError(
-            "Without labels, features are learned by predicting rotations of square images, and "
-            f"these have shape {tuple(x.shape)}: {remedy}"
+            "Without labels, features are learned by predicting rotations of square images, but "
+            f"these have shape {tuple(x.shape)}; {remedy}"
         )
     if len(x) < MIN_IMAGES:
         raise VariedError(
-            f"{len(x)} images without labels are too few to learn features from; at least "
-            f"{MIN_IMAGES} are needed: {remedy}"
+            f"{len(x)} images without labels are too few to learn features; use at least "
+            f"{MIN_IMAGES}, {remedy}"
         )
 
 
@@ -232,7 +232,7 @@ def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
 
 def _train(net: FeatureNet, n: int, task: Task, seed: int, epochs: int) -> None:
     optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE)
-    # OneCycleLR needs a few steps, even if there are no epochs.
+    # OneCycleLR requires a few steps, even if there are no epochs.
     steps = max(epochs * math.ceil(n / BATCH_SIZE), 4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for epoch in range(epochs):
@@ -252,14 +252,15 @@ def _select_labeled(x: Tensor, labels: Data | None) -> tuple[Tensor, Tensor]:
         VariedError: If the labels are not classes, or there are fewer than two classes.
     """
     if labels is None:
-        raise VariedError("The images have no labels, and a classifier needs them: give labels.")
+        raise VariedError("A classifier requires labels; pass `labels`.")
     y = torch.as_tensor(as_array(labels))
     if y.ndim != 1 or y.is_floating_point() or len(y) != len(x):
         raise VariedError(
             f"Labels of type {y.dtype} and shape {tuple(y.shape)} are not classes of {len(x):,} "
-            "images: give one index for each image (for sprites, choose a factor: labels='shape')."
+            "images; pass one class index for each image (for sprites, choose a factor with "
+            "labels='shape')."
         )
     known = y >= 0
     if len(y[known].unique()) < 2:
-        raise VariedError("A classifier needs images of at least two classes: give more images.")
+        raise VariedError("A classifier requires images of at least two classes; pass more images.")
     return (x, y.long()) if known.all() else (x[known], y[known].long())

@@ -1,4 +1,4 @@
-"""Text form of measured numbers: each with its standard error and unit."""
+"""Formatting of measured numbers with their standard errors and units."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-#: Labels of the numbers of an evaluation. Log-likelihoods change sign, so lower is better for all.
+#: Labels of the metrics of an evaluation. The sign of log-likelihoods is reversed, so lower is
+#: better for all of them.
 LABELS = {
     "elbo": "-ELBO",
     "reconstruction": "reconstruction",
     "kl": "KL",
     "log_likelihood": "-log p(x)",
 }
-NO_DENSITY = "none: a point posterior has no density"
+NO_DENSITY = "none: a deterministic posterior has no density"
 
 
 def format_estimate(
@@ -22,14 +23,14 @@ def format_estimate(
 ) -> str:
     """Return a value with its standard error and unit.
 
-    The error has two significant digits, and the value ends at the same decimal place, the sixth
-    at most. A value whose error is unknown, infinite or rounds to 0 has four significant digits;
+    The error has two significant digits, and the value ends at the same decimal place, at most the
+    sixth. If the error is unknown, infinite or rounds to 0, the value has four significant digits;
     integers are written in full.
 
     Arguments:
         value: The value.
-        error: Its standard error; None or NaN if unknown.
-        unit: Its unit.
+        error: The standard error; None or NaN if it is unknown.
+        unit: The unit.
         signed: Whether to write a plus sign before positive values.
 
     Example:
@@ -47,10 +48,10 @@ def format_estimate(
 
 
 def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
-    """Return a number of an evaluation, or the reason why there is none.
+    """Return a metric of an evaluation, or the reason why it is not available.
 
     Arguments:
-        evaluation: The plain values of an `Evaluation`.
+        evaluation: The JSON-serializable values of an `Evaluation`.
         name: A key of `LABELS`.
     """
     value = evaluation.get(name)
@@ -61,13 +62,13 @@ def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
 
 
 def format_active_units(evaluation: Mapping[str, Any]) -> str:
-    """Return the number of active units out of all, from the plain values of an `Evaluation`."""
+    """Return the number of active units and of all units, from the values of an `Evaluation`."""
     active = format_estimate(evaluation["active_units"], evaluation.get("active_units_error"))
     return f"{active} of {evaluation['latent_dim']}"
 
 
 def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the name, value and unit of each number of an evaluation, from its plain values."""
+    """Return the name, value and unit of each metric, from the values of an `Evaluation`."""
     rows = []
     for name, label in LABELS.items():
         is_known = evaluation.get(name) is not None

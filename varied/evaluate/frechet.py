@@ -22,18 +22,18 @@ def frechet(features_a: Data, features_b: Data) -> float:
 
     .. math:: |\mu_a - \mu_b|^2 + \mathrm{tr}(\Sigma_a + \Sigma_b - 2 (\Sigma_a \Sigma_b)^{1/2})
 
-    with unbiased covariances, in float64. With :math:`\Sigma = R^\top R`, the trace of the matrix
-    square root is the sum of the singular values of :math:`R_a R_b^\top`, which is accurate even
-    for nearly singular covariances.
+    The covariances are unbiased, and the computation is in float64. With
+    :math:`\Sigma = R^\top R`, the trace of the matrix square root is the sum of the singular values
+    of :math:`R_a R_b^\top`, which is accurate even for nearly singular covariances.
 
     References:
         GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium
         (Heusel et al., 2017), https://arxiv.org/abs/1706.08500
 
     Warning:
-        The distance of two samples of the same distribution is positive, and larger for fewer rows:
-        only compare values of the same features and numbers of rows. It is an "FID" only with the
-        features of the Inception network.
+        The distance between two samples from the same distribution is positive, and it is larger
+        for fewer rows: compare only values for the same features and the same numbers of rows. It
+        is an "FID" only if the features are those of the Inception network.
 
     Arguments:
         features_a: The first set, with shape (N, D).
@@ -71,15 +71,16 @@ def sharpness(images: Data) -> Estimate:
 
     .. math:: \mathrm{Var}_{ij}(y_{i-1,j} + y_{i+1,j} + y_{i,j-1} + y_{i,j+1} - 4 y_{ij})
 
-    over the inner pixels of the luma y in [0, 1]. Blurred images have a lower value, but so do
-    empty ones, and noise has the highest: compare it with the value of real images.
+    The variance is over the inner pixels of the luma y in [0, 1]. Blurred images have a lower
+    value, but so do empty images, and noise has the highest value: compare it with the value of
+    real images.
 
     References:
         Diatom Autofocusing in Brightfield Microscopy: a Comparative Study (Pech-Pacheco et al.,
         2000), https://doi.org/10.1109/ICPR.2000.903548
 
     Arguments:
-        images: uint8, or floating point in [0, 1], with shape (N, H, W), (N, 1, H, W) or
+        images: Images, uint8 or floating point in [0, 1], with shape (N, H, W), (N, 1, H, W) or
             (N, 3, H, W).
 
     Raises:
@@ -92,7 +93,7 @@ def sharpness(images: Data) -> Estimate:
     x = as_images(images, min_side=3)
     if x.shape[1] not in (1, 3):
         raise VariedError(
-            f"Sharpness needs images with 1 or 3 channels, not {x.shape[1]}: put the channels "
+            f"Sharpness requires images with 1 or 3 channels, not {x.shape[1]}; put the channels "
             "before the height and width."
         )
     kernel = torch.tensor(LAPLACIAN, dtype=torch.float64)[None, None]

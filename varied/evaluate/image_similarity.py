@@ -17,15 +17,15 @@ CHUNK = 500
 
 
 def ssim(a: Data, b: Data) -> Estimate:
-    r"""Return the mean structural similarity of pairs of images; 1 if they are equal.
+    r"""Return the mean structural similarity of pairs of images, which is 1 if they are equal.
 
     .. math::
         \frac{(2 \mu_a \mu_b + 0.01^2)(2 \sigma_{ab} + 0.03^2)}
         {(\mu_a^2 + \mu_b^2 + 0.01^2)(\sigma_a^2 + \sigma_b^2 + 0.03^2)}
 
-    with means, variances and the covariance over a Gaussian window of 11x11 pixels with a standard
-    deviation of 1.5, at each position where it fits. It is averaged over positions, channels and
-    images, whose values are in [0, 1].
+    The means, variances and the covariance are weighted by a Gaussian window of 11x11 pixels with a
+    standard deviation of 1.5, at each position where it fits. The similarity is averaged over
+    positions, channels and images, whose values are in [0, 1].
 
     References:
         Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al.,
@@ -34,16 +34,17 @@ def ssim(a: Data, b: Data) -> Estimate:
     Warning:
         Implementations that mirror the border and include it, such as torchmetrics, differ in the
         third digit. If the shorter side has fewer than 11 pixels, the window has the largest odd
-        size that fits (7x7 for 8x8), and values of different windows are not comparable. Constant
-        areas, such as a black background, count as similar, so values of sparse images are high
-        whatever the errors elsewhere. SSIM needs pairs, so it cannot measure samples.
+        size that fits (7x7 for 8x8), and values for different windows are not comparable. Constant
+        areas, such as a black background, count as similar, so values for sparse images are high
+        regardless of errors elsewhere. SSIM requires pairs of images, so it cannot measure the
+        quality of samples.
 
     Arguments:
         a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
         b: The images to compare them with, with the same shape.
 
     Returns:
-        The mean over images, from -1 to 1.
+        The mean over images, between -1 and 1.
 
     Raises:
         VariedError: If the shapes differ, or values are not in [0, 1].
@@ -64,17 +65,17 @@ def psnr(a: Data, b: Data) -> Estimate:
 
     .. math:: \frac1N \sum_{n=1}^{N} 10 \log_{10} \frac{1}{\mathrm{MSE}_n}
 
-    with the mean squared error of each image, whose values are in [0, 1].
+    where :math:`\mathrm{MSE}_n` is the mean squared error of image n, whose values are in [0, 1].
 
     References:
         Image Quality Metrics: PSNR vs. SSIM (Horé and Ziou, 2010),
         https://doi.org/10.1109/ICPR.2010.579
 
     Warning:
-        This is the mean of the ratios of single images. Some implementations compute the ratio of
-        the mean squared error of all images instead, which is never higher and not comparable. The
-        ratio of equal images is infinite, and a single such pair makes the mean infinite and its
-        standard error NaN: exclude such pairs, and report their number.
+        This is the mean of the ratios of single images. Some implementations instead compute one
+        ratio from the mean squared error over all images, which is never higher and not comparable.
+        The ratio of equal images is infinite, and a single such pair makes the mean infinite and
+        its standard error NaN: exclude such pairs, and report their number.
 
     Arguments:
         a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
@@ -99,7 +100,8 @@ def _pairs(a: Data, b: Data) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield chunks of both sets of images, in float64."""
     if a.shape != b.shape:
         raise VariedError(
-            f"The images have shapes {tuple(a.shape)} and {tuple(b.shape)}: give pairs of images."
+            f"The images have shapes {tuple(a.shape)} and {tuple(b.shape)}; pass pairs of images "
+            "with the same shape."
         )
     for x, y in zip(as_images(a).split(CHUNK), as_images(b).split(CHUNK), strict=True):
         yield to_unit_range(x), to_unit_range(y)

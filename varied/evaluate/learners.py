@@ -1,4 +1,4 @@
-"""Classifiers and regressors of scikit-learn that evaluate synthetic data."""
+"""Classifiers and regressors from scikit-learn that evaluate synthetic data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from varied.evaluate._types import Floats
 
-#: Builds an unfitted learner from a seed, with `fit`, `predict` and, for an AUROC, `predict_proba`.
+#: Maps a seed to an unfitted learner with `fit`, `predict` and, for an AUROC, `predict_proba`.
 LearnerFactory = Callable[[int], Any]
 
 CLASSIFIERS: Mapping[str, LearnerFactory] = {
@@ -29,11 +29,11 @@ REGRESSORS: Mapping[str, LearnerFactory] = {
 
 
 def positive_probability(classifier: Any, rows: Floats) -> Floats | None:
-    """Return the probability of class 1, with shape (N); None without `predict_proba`."""
+    """Return the probability of class 1, with shape (N), or None without `predict_proba`."""
     try:
         probabilities = classifier.predict_proba(rows)
     except AttributeError:
         return None
-    # A class that is missing from the training rows has no column.
+    # A class that does not occur in the training rows has no column.
     positive: Floats = probabilities[:, classifier.classes_ == 1].sum(1)
     return positive

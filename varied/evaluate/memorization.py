@@ -1,4 +1,4 @@
-"""Memorization tests: distances of generated and of held-out rows to training rows."""
+"""Memorization tests, based on the distances of generated and held-out rows to training rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from varied.evaluate.estimate import Estimate
 
 #: The significance level of the tests.
 LEVEL = 0.01
-#: The smallest number of rows of each kind.
+#: The smallest number of training, held-out and generated rows.
 MIN_ROWS = 20
-#: A standard deviation below this is due to rounding.
+#: Smaller standard deviations are due to rounding.
 TINY = 1e-9
 
 
 @dataclass(frozen=True)
 class PercentileTest:
-    """The fraction of generated rows that are closer to a training row than a percentile.
+    """The fraction of generated rows whose distance is below a percentile of held-out distances.
 
     Arguments:
         percentile: The percentile of the distances of held-out rows, in percent.
         threshold: The distance at that percentile.
         share: The fraction of generated rows with a smaller distance.
-        expected: Its expectation if generated rows are as close as held-out rows.
+        expected: The expected fraction if generated rows are as close as held-out rows.
         p_value: The exact probability of a fraction at least as large in that case.
     """
 
@@ -46,20 +46,20 @@ class PercentileTest:
 def percentile_test(
     generated: Floats, held_out: Floats, percentile: int, resamples: int, seed: int, purpose: str
 ) -> PercentileTest:
-    """Compare distances of generated rows with a percentile of those of held-out rows.
+    """Compare the distances of generated rows with a percentile of those of held-out rows.
 
-    The p-value takes into account that the percentile is estimated: under the null hypothesis all
-    orders of generated and held-out distances are equally likely, which gives a hypergeometric
-    distribution. A binomial test for a known percentile rejects too often: in 6 % of the cases at
-    a level of 1 %, for 1,000 rows of each.
+    The p-value takes into account that the percentile is estimated: under the null hypothesis, all
+    orders of generated and held-out distances are equally likely, which leads to a hypergeometric
+    distribution. A binomial test, which assumes that the percentile is known, rejects too often: in
+    6 % of cases at a level of 1 %, with 1,000 generated and 1,000 held-out rows.
 
     Arguments:
         generated: The distance of each generated row to its nearest training row, with shape (M).
-        held_out: The same for held-out rows, with shape (N).
+        held_out: The same distance for held-out rows, with shape (N).
         percentile: The percentile, in percent.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the resamples.
-        purpose: The purpose that the seed of each resample is derived from.
+        purpose: The purpose from which the seed of each resample is derived.
     """
     from scipy import stats
 
@@ -82,12 +82,12 @@ def percentile_test(
 
 
 def check_enough_rows(sizes: dict[str, int]) -> None:
-    """Raise VariedError if there are too few rows of some kind."""
+    """Raise VariedError if there are too few training, held-out or generated rows."""
     for name, n in sizes.items():
         if n < MIN_ROWS:
             raise VariedError(
-                f"{n} {name} rows are too few to detect copies: give at least {MIN_ROWS}, and "
-                "hundreds to detect a few copies."
+                f"{n} {name} rows are too few to detect copies; at least {MIN_ROWS} are required, "
+                "and hundreds to detect a few copies."
             )
 
 
@@ -99,17 +99,17 @@ class MemorizationTest:
 
     Arguments:
         near_duplicates: The fraction of generated rows that are closer to a training row than 99 %
-            of the held-out rows, and its test.
-        z: The Mann-Whitney statistic of Meehan et al.: negative if generated rows are closer to
-            training rows than held-out rows are, positive if they are farther away.
+            of the held-out rows are, with its test.
+        z: The Mann-Whitney statistic of Meehan et al.; it is negative if generated rows are closer
+            to training rows than held-out rows are, and positive if they are farther away.
         z_p: The probability of a z at least as low.
         train_share: The fraction of generated rows whose nearest neighbor among training and
             held-out rows is a training row.
-        train_share_expected: Its expectation.
-        train_share_p: The probability of a fraction at least as large: twice the smaller p-value of
-            all generated rows and of those that are close to either set.
-        index: The nearest training row of each generated row, int64 with shape (M).
-        distance: Its distance, float64 with shape (M).
+        train_share_expected: The expected fraction without memorization.
+        train_share_p: The probability of a fraction at least as large: twice the smaller of two
+            p-values, for all generated rows and for those that are close to either set.
+        index: The index of the training row nearest to each generated row, int64 with shape (M).
+        distance: The distance to that row, float64 with shape (M).
     """
 
     near_duplicates: PercentileTest
@@ -123,28 +123,29 @@ class MemorizationTest:
 
     @property
     def is_close(self) -> bool:
-        """Whether generated rows are significantly closer to training rows than held-out rows."""
+        """Whether generated rows are significantly closer than held-out rows to training rows."""
         return 2 * min(self.near_duplicates.p_value, self.z_p) < LEVEL
 
     @property
     def is_copied(self) -> bool:
-        """Whether they are close, and closer to training rows than to held-out rows."""
+        """Whether rows are close, and significantly closer to training than to held-out rows."""
         return self.is_close and self.train_share_p < LEVEL
 
     @property
     def warning(self) -> str | None:
-        """What to know before publishing the samples, if anything."""
+        """A warning about publishing the samples, or None."""
         if self.is_copied:
             test = self.near_duplicates
             return (
-                f"Samples copy training rows: {100 * test.share.value:.1f} % are closer to one "
-                f"than all but {100 * test.expected:.1f} % of the held-out rows; inspect the "
-                "closest pairs, and train for fewer epochs or on more data."
+                f"Some samples are copies of training rows: {100 * test.share.value:.1f} % of the "
+                "samples are closer to a training row than all but "
+                f"{100 * test.expected:.1f} % of the held-out rows are. Inspect the closest pairs, "
+                "and train for fewer epochs or on more data."
             )
         if self.is_close:
             return (
                 "Samples are closer to the training rows than held-out rows are, but equally close "
-                "to held-out rows: they are smooth or lack diversity, but there is no evidence of "
+                "to held-out rows. They are smooth or lack diversity, but there is no evidence of "
                 "copies; compare features instead of pixels."
             )
         return None
@@ -155,11 +156,11 @@ def memorization(
 ) -> MemorizationTest:
     r"""Test whether generated rows are closer to the training rows than held-out rows are.
 
-    There are three tests. Two compare the distances L to the nearest training row:
+    There are three tests. Two of them compare the distances L to the nearest training row:
 
-    - The fraction of generated rows whose L is below the r-th smallest of the n held-out rows, with
-      :math:`r = \max(\lfloor (n + 1) / 100 \rfloor, 1)`. Its expectation is r / (n + 1), and its
-      exact p-value is hypergeometric.
+    - The fraction of generated rows whose L is below the r-th smallest L of the n held-out rows,
+      with :math:`r = \max(\lfloor (n + 1) / 100 \rfloor, 1)`. Its expectation is r / (n + 1), and
+      its exact p-value follows from a hypergeometric distribution.
     - The Mann-Whitney U of all distances,
 
       .. math:: z = \frac{U - mn/2}{\sigma_U}, \qquad
@@ -167,37 +168,38 @@ def memorization(
 
       with :math:`\sigma_U` corrected for ties.
 
-    The third is the fraction of generated rows that are closer to a training row than to any
+    The third test uses the fraction of generated rows that are closer to a training row than to any
     held-out row. Without memorization, training and held-out rows are exchangeable, even if samples
     are smooth, so its p-value is that of a permutation test.
 
     References:
         A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan et al., 2020),
-        https://arxiv.org/abs/2004.05675: z, with the whole space as the only cell.
+        https://arxiv.org/abs/2004.05675, for z, here with the whole space as the only cell.
 
     Warning:
         Samples of a VAE are smoother than data, and smooth images are close to everything: in
-        pixels, z can be very negative without copies. ``is_copied`` therefore also requires that
-        generated rows are closer to training than to held-out rows. Held-out rows must be from the
-        same source and not be used for training or model selection. Near-duplicates of training
-        rows among them hide copies; if more than 1 % of them equal a training row, no generated row
-        can be closer. Few held-out rows only detect gross copying, and a negative result is no
-        proof: a shifted or mirrored copy is far away in pixels. The features determine what counts
-        as close, so report them with the result.
+        pixels, z can be strongly negative without copies. ``is_copied`` therefore also requires
+        that generated rows are closer to training rows than to held-out rows. Held-out rows must
+        come from the same source and must not be used for training or model selection. If they
+        contain near-duplicates of training rows, copies are harder to detect; if more than 1 % of
+        them equal a training row, no generated row can be closer. With few held-out rows, only
+        gross copying is detected. A negative result is not a proof: a shifted or mirrored copy is
+        far away in pixels. The features determine what counts as close, so report them with the
+        result.
 
     Arguments:
         generated: Generated rows with shape (M, D), or (M, ...), which are flattened.
-        train: All rows that the model was trained on, with shape (N, D).
-        held_out: Rows that it was not trained on, ideally as many as generated rows.
+        train: All rows on which the model was trained, with shape (N, D).
+        held_out: Rows on which it was not trained, ideally as many as generated rows.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the resamples.
 
     Returns:
-        The three tests, and the nearest training row of each generated row.
+        The three tests, and the training row nearest to each generated row.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or there are fewer than 20
-            rows of a kind.
+            training, held-out or generated rows.
 
     Example:
         >>> rows = torch.randn(900, 5, generator=torch.Generator().manual_seed(0))
@@ -231,7 +233,7 @@ def memorization(
 
 
 def _mann_whitney(generated: Floats, held_out: Floats) -> tuple[float, float]:
-    """Return the z of the Mann-Whitney U statistic and its lower-tail p-value."""
+    """Return the z-score of the Mann-Whitney U statistic and its lower-tail p-value."""
     from scipy import stats
 
     m, n = len(generated), len(held_out)
@@ -247,7 +249,7 @@ def _mann_whitney(generated: Floats, held_out: Floats) -> tuple[float, float]:
 
 
 def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Count the rows of y that each row is nearest to: of all y, and of those within a threshold.
+    """Count how often each row is nearest to rows of y, among all and among those in a threshold.
 
     Equally near rows share a count, so that neither set is favored if values repeat.
     """
@@ -265,8 +267,8 @@ def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, 
 def _share_of_first(counts: Tensor, n: int) -> tuple[float, float, float]:
     r"""Return the share of the first n rows, its standard deviation, and its p-value.
 
-    If w is the share of each of N rows, the sum of w over n random rows without replacement has
-    the variance :math:`\frac{n (N - n)}{N (N - 1)} \sum (w - 1/N)^2`.
+    If w is the share of each of N rows, the sum of w over n random rows, drawn without replacement,
+    has the variance :math:`\frac{n (N - n)}{N (N - 1)} \sum (w - 1/N)^2`.
     """
     from scipy import stats
 

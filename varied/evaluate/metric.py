@@ -1,4 +1,4 @@
-"""A metric with what is needed to interpret it: its unit, standard error and reference value."""
+"""Metrics with their units, standard errors and reference values."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from varied.evaluate.formatting import format_estimate
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that measures a model.
+    """A single measured property of a model.
 
     Arguments:
         name: The name of the metric.
-        estimate: Its value, its standard error (NaN if unknown), and the number of examples.
-        unit: Its unit; empty for fractions and scores.
-        better: Which direction is better; empty if neither is.
-        reference: What to compare the value with: the same metric of real data or raw data, or
-            the chance level.
+        estimate: The value, its standard error (NaN if unknown), and the number of examples.
+        unit: The unit; empty for fractions and scores.
+        better: The direction that is better; empty if neither is.
+        reference: A reference for the value: the same metric for real data or raw data, or the
+            chance level.
         topic: The topic of `varied explain` that defines the metric.
     """
 
@@ -36,7 +36,7 @@ class Metric:
         return format_estimate(self.estimate.value, self.estimate.error, self.unit)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, with None for numbers that are not finite."""
+        """Return JSON-serializable values, with None for numbers that are not finite."""
         values = asdict(self)
         values |= values.pop("estimate")
         return {key: nan_to_none(value) for key, value in values.items()}
@@ -44,13 +44,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class MetricGroup:
-    """Metrics that belong together, computed from the same examples.
+    """Related metrics that are computed from the same examples.
 
     Arguments:
         title: The title of the group.
-        note: The examples and features that the metrics were computed from.
+        note: The examples and features from which the metrics were computed.
         metrics: The metrics.
-        warnings: What to know before trusting the metrics, one sentence each.
+        warnings: Caveats about the model or the reliability of the metrics.
         fingerprint: The fingerprint of the features. Metrics with different fingerprints are not
             comparable.
     """
@@ -62,7 +62,7 @@ class MetricGroup:
     fingerprint: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return JSON-serializable values."""
         return {
             "title": self.title,
             "note": self.note,

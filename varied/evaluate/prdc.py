@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage of generated rows among real rows."""
+"""Precision, recall, density and coverage of generated rows with respect to real rows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class PRDC:
     """Precision, recall, density and coverage.
 
     Arguments:
-        precision: The fraction of generated rows that lie in the ball of a real row.
-        recall: The fraction of real rows that lie in the ball of a generated row.
-        density: The mean number of balls of real rows that contain a generated row, divided by k;
-            about 1 for real samples, and above 1 if samples concentrate near modes.
+        precision: The fraction of generated rows that lie in the ball around a real row.
+        recall: The fraction of real rows that lie in the ball around a generated row.
+        density: The mean number of balls around real rows that contain a generated row, divided by
+            k; it is about 1 for real samples, and above 1 if samples concentrate near modes.
         coverage: The fraction of real rows whose ball contains a generated row.
         k: The number of neighbors that defines the radius of a ball.
     """
@@ -45,34 +45,34 @@ class PRDC:
 def prdc(
     real: Data, generated: Data, *, k: int = NEIGHBORS, resamples: int = 20, seed: int = 0
 ) -> PRDC:
-    r"""Return precision, recall, density and coverage of generated rows among real rows.
+    r"""Return precision, recall, density and coverage of generated rows with respect to real rows.
 
     .. math::
         B_i = \{a : |a - x_i| \le r_i\}, \qquad
         \text{density} = \frac{1}{kM} \sum_{j=1}^{M} \sum_{i=1}^{N} [y_j \in B_i], \qquad
         \text{coverage} = \frac1N \sum_{i=1}^{N} [\exists j : y_j \in B_i]
 
-    with :math:`r_i` the distance from the real row :math:`x_i` to its k-th nearest other real row.
-    Precision is the fraction of generated rows :math:`y_j` that lie in any :math:`B_i`; recall is
-    the same with both samples exchanged. All pairs are compared, in float64. Distances that differ
-    only by rounding count as equal, so that duplicated rows cover each other.
+    where :math:`r_i` is the distance from the real row :math:`x_i` to its k-th nearest other real
+    row. Precision is the fraction of generated rows :math:`y_j` that lie in any :math:`B_i`; recall
+    is the same with both samples exchanged. All pairs are compared in float64. Distances that
+    differ only by rounding are considered equal, so that duplicated rows cover each other.
 
-    The standard errors are from random halves of both samples, or from subsamples of 1,000 rows if
-    that is less, scaled to all rows. A bootstrap would be wrong: it duplicates rows, and a
-    duplicate is its own nearest neighbor.
+    The standard errors are computed from random halves of both samples, or from subsamples of 1,000
+    rows if that is fewer, and are scaled to all rows. A bootstrap would be wrong, because it
+    duplicates rows, and a duplicate is its own nearest neighbor.
 
     References:
         Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al.,
-        2019), https://arxiv.org/abs/1904.06991: precision and recall. Reliable Fidelity and
+        2019), https://arxiv.org/abs/1904.06991, for precision and recall. Reliable Fidelity and
         Diversity Metrics for Generative Models (Naeem et al., 2020),
-        https://arxiv.org/abs/2002.09797: density and coverage.
+        https://arxiv.org/abs/2002.09797, for density and coverage.
 
     Warning:
-        All four depend on the features, on k and on both numbers of rows: only compare values that
-        share them. For two samples of the same distribution, precision and recall are below 1 (and
-        decrease with the dimension), density is 1, and coverage is about :math:`1 - 2^{-k}` if
-        there are as many rows of each. The ball of a real outlier is large, which increases the
-        precision; density and coverage are more robust.
+        All four metrics depend on the features, on k and on both numbers of rows: compare only
+        values for which these are the same. For two samples from the same distribution, precision
+        and recall are below 1 (and decrease with the dimension), density is 1, and coverage is
+        about :math:`1 - 2^{-k}` if both samples have the same number of rows. The ball around a
+        real outlier is large, which increases the precision; density and coverage are more robust.
 
     Arguments:
         real: Features of real rows, with shape (N, D).
@@ -100,7 +100,7 @@ def prdc(
     x, y = as_table_pair(real, generated, ("real rows", "generated rows"))
     if not 1 <= k <= min(len(x), len(y)) - 1:
         raise VariedError(
-            f"k={k} must be from 1 to one less than the number of rows; there are {len(x):,} real "
+            f"k={k} must be at least 1 and less than the number of rows; there are {len(x):,} real "
             f"and {len(y):,} generated rows."
         )
     sizes = (len(y), len(x), len(y), len(x))
@@ -123,7 +123,7 @@ def _squared_radii(rows: Tensor, k: int) -> Tensor:
 
 
 def _count_members(centers: Tensor, radii: Tensor, rows: Tensor) -> tuple[Ints, Ints]:
-    """Return the number of balls around each row, and of rows in each ball."""
+    """Return the number of balls that contain each row, and the number of rows in each ball."""
     per_row, per_ball = [], np.zeros(len(centers), dtype=np.int64)
     for _, chunk in squared_distances(rows, centers, ROUNDING):
         inside = (chunk <= radii).numpy()  # NumPy counts ten times as fast as PyTorch
@@ -133,7 +133,7 @@ def _count_members(centers: Tensor, radii: Tensor, rows: Tensor) -> tuple[Ints, 
 
 
 def _errors(x: Tensor, y: Tensor, k: int, resamples: int, seed: int) -> Floats:
-    """Return the standard errors of the four metrics, from subsamples without replacement."""
+    """Return the standard errors of the metrics, from subsamples drawn without replacement."""
     fraction = min(0.5, MAX_SUBSAMPLE / max(len(x), len(y)))
     sizes = [int(fraction * len(rows)) for rows in (x, y)]
     if resamples < 2 or min(sizes) <= k:
@@ -145,6 +145,6 @@ def _errors(x: Tensor, y: Tensor, k: int, resamples: int, seed: int) -> Floats:
             for rows, name, size in ((x, "real", sizes[0]), (y, "made", sizes[1]))
         )
         values.append(_metrics(x[real], y[generated], k))
-    # Subsamples overlap, which reduces their variance, and are smaller, which increases it.
+    # Since subsamples overlap, their variance is too low; since they are smaller, it is too high.
     errors: Floats = sample_std(values) * math.sqrt(fraction / (1 - fraction))
     return errors

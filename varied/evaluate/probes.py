@@ -1,4 +1,4 @@
-"""Probes: how well simple models predict labels from codes."""
+"""Probes, which measure how well simple models predict labels from codes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from varied.evaluate._types import Array, Bools, Data, Floats, Ints
 from varied.evaluate.estimate import Estimate
 from varied.seeding import permutation
 
-#: The default number of training rows of a probe, and of its neighbors.
+#: The default number of training rows of a probe, and its number of neighbors.
 MAX_ROWS, NEIGHBORS = 10_000, 10
 #: Inverse regularization strengths of a logistic regression, from strong to weak.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 #: Regularization strengths of a ridge regression.
 ALPHAS = tuple(10.0**power for power in range(-3, 6))
-#: More iterations than a logistic regression takes, which are some hundreds.
+#: The limit on the iterations of a logistic regression, which takes a few hundred.
 MAX_ITERATIONS = 100_000
 #: Standardized units are clipped at this number of standard deviations.
 CLIP = 10.0
-#: The number of folds that choose the strength; from `ONE_FOLD` rows on, only the first is used.
+#: The number of folds for choosing the regularization strength; with `ONE_FOLD` or more rows, only
+#: the first fold is used.
 FOLDS, ONE_FOLD = 5, 2000
 
 
@@ -38,13 +39,13 @@ class Probe:
     Arguments:
         score: The accuracy or R2 on test rows; its standard error is over test rows.
         metric: "accuracy" for classes, "R2" for numbers.
-        chance: The score without the codes: of the most frequent class of the training rows, or of
-            their mean.
-        raw: The score of the same probe on the raw data, if given.
+        chance: The score without the codes, if the most frequent class or the mean of the training
+            rows is always predicted.
+        raw: The score of the same probe on the raw data, or None if they were not passed.
         kind: "linear" or "neighbors".
         n_train: The number of training rows.
         n_unlabeled: The number of rows without a label, which are not used.
-        n_classes: The number of classes of the training rows; 0 for numbers.
+        n_classes: The number of classes in the training rows; 0 for numbers.
     """
 
     score: Estimate
@@ -62,7 +63,7 @@ class Probe:
             notes.append(f"raw data {self.raw}")
         notes.append(f"{self.kind}, {self.n_train:,} training and {self.score.n:,} test rows")
         if self.n_unlabeled:
-            notes.append(f"{self.n_unlabeled:,} rows without a label not used")
+            notes.append(f"{self.n_unlabeled:,} rows without a label are not used")
         return f"{self.metric} {self.score} ({'; '.join(notes)})"
 
 
@@ -77,13 +78,14 @@ def probe(
     max_rows: int = MAX_ROWS,
     seed: int = 0,
 ) -> Probe:
-    r"""Return how well a simple model predicts labels from codes, on held-out rows.
+    r"""Measure how well a simple model predicts labels from codes, on held-out rows.
 
-    Classes are scored by the accuracy, numbers by
-    :math:`R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2`. "linear" is a logistic or ridge
-    regression on standardized units (clipped at 10 standard deviations), "neighbors" the majority
-    class or the mean of the 10 nearest rows, by the distance of the unscaled codes. The
-    regularization strength is chosen on rows held out from the training rows, never on test rows.
+    The score is the accuracy for classes and
+    :math:`R^2 = 1 - \sum (y - \hat y)^2 / \sum (y - \bar y)^2` for numbers. "linear" is a logistic
+    or ridge regression on standardized units (clipped at 10 standard deviations). "neighbors"
+    predicts the majority class or the mean of the 10 nearest rows, by the distance between the
+    unscaled codes. The regularization strength is chosen on rows held out from the training rows,
+    never on test rows.
 
     References:
         Understanding intermediate layers using linear classifier probes (Alain & Bengio, 2016),
@@ -91,21 +93,22 @@ def probe(
 
     Warning:
         A score shows what this probe can extract, not what the codes contain. Compare it with
-        ``raw``: on images of digits, the pixels alone give an accuracy of 0.9. Standard errors are
+        ``raw``: on images of digits, the accuracy from the pixels alone is 0.9. Standard errors are
         over test rows. With few labels, the choice of labeled rows matters more, so use several
         seeds and `mean_over_seeds`.
 
     Arguments:
         codes: Codes with shape (N, D), for instance posterior means.
         labels: The label of each row, with shape (N). Strings, booleans and integers are classes,
-            "" or -1 where missing; floats are numbers, NaN where missing, and so are integers of
-            which more than half are distinct. Convert floats that represent classes to integers.
-        test: The test rows, as bool with shape (N) or as indices; by default a random fifth. Use
-            the test rows of the model if it has any.
-        kind: "linear" or "neighbors".
-        raw: The data that were encoded, N rows of any shape, for the same probe.
-        labels_per_class: The number of labeled training rows of each class; all by default. With
-            the same seed, smaller sets are subsets of larger ones, and test rows are the same.
+            and "" or -1 marks a missing label. Floats are numbers, and NaN marks a missing label;
+            integers of which more than half are distinct are also numbers. Convert floats that
+            represent classes to integers.
+        test: The test rows, as a boolean mask with shape (N) or as indices; by default a random
+            fifth of the rows. Use the test rows of the model if it has any.
+        kind: The type of probe: "linear" or "neighbors".
+        raw: The data that were encoded, N rows of any shape, on which the same probe is evaluated.
+        labels_per_class: The number of labeled training rows for each class; all by default. With
+            the same seed, smaller sets are subsets of larger sets, and the test rows are the same.
         max_rows: The largest number of training rows, chosen at random.
         seed: The seed of the rows.
 
@@ -122,17 +125,17 @@ def probe(
         True
     """
     if kind not in ("linear", "neighbors"):
-        raise VariedError(f"kind='{kind}': choose from linear, neighbors.")
+        raise VariedError(f"kind='{kind}' must be 'linear' or 'neighbors'.")
     y, known = _known_labels(labels, len(codes))
     has_classes = y.dtype.kind == "i"
     order = permutation(len(y), seed, "probe").numpy()
     is_test = _test_rows(test, known, order)
     train, test_rows = order[(known & ~is_test)[order]], np.flatnonzero(is_test & known)
     if has_classes and len(np.unique(y[train])) > max(len(train) / 2, 2):
-        raise VariedError("There are nearly as many classes as rows: give more rows of each class.")
+        raise VariedError("There are nearly as many classes as rows; use more rows for each class.")
     if labels_per_class is not None:
         if not has_classes:
-            raise VariedError("labels_per_class needs classes, but the labels are numbers.")
+            raise VariedError("labels_per_class requires classes, but the labels are numbers.")
         _check_minimum("labels_per_class", labels_per_class, 1)
         train = train[_rank_in_class(y[train]) < labels_per_class]
     _check_minimum("max_rows", max_rows, 2)
@@ -169,15 +172,17 @@ def probe(
 
 
 def _known_labels(labels: Any, n: int) -> tuple[Array, Bools]:
-    """Return labels, int64 for classes and float64 for numbers, and which of them are known."""
+    """Return labels, int64 for classes and float64 for numbers, and a mask of the known ones."""
     y, _ = parse_labels(labels, n)
     if y.ndim > 1:
-        raise VariedError(f"The labels have shape {y.shape}: probe one column, `labels[:, 0]`.")
+        raise VariedError(
+            f"The labels have shape {y.shape}; pass a single column, such as `labels[:, 0]`."
+        )
     return (y, y >= 0) if y.dtype.kind == "i" else (y.astype(np.float64), ~np.isnan(y))
 
 
 def _test_rows(test: Data | None, known: Bools, order: Ints) -> Bools:
-    """Return which rows are test rows; by default a fifth of those with a label."""
+    """Return a boolean mask of the test rows; by default, a fifth of the rows with a label."""
     is_test = np.zeros(len(known), bool)
     if test is None:
         labeled = order[known[order]]
@@ -189,15 +194,15 @@ def _test_rows(test: Data | None, known: Bools, order: Ints) -> Bools:
     is_index = rows.dtype.kind in "iu" and rows.ndim == 1 and rows.size
     if not is_index or rows.min() < 0 or rows.max() >= len(is_test):
         raise VariedError(
-            f"test has shape {rows.shape} and type {rows.dtype}: give bool with shape "
-            f"({len(is_test)},), or indices from 0 to {len(is_test) - 1}."
+            f"`test` has shape {rows.shape} and type {rows.dtype}; pass a boolean mask with shape "
+            f"({len(is_test)},), or indices between 0 and {len(is_test) - 1}."
         )
     is_test[rows] = True
     return is_test
 
 
 def _rank_in_class(y: Array) -> Ints:
-    """Return how many earlier rows have the same class, for each row."""
+    """Return the number of earlier rows of the same class for each row."""
     order = np.argsort(y, kind="stable")
     _, first, size = np.unique(y[order], return_index=True, return_counts=True)
     rank = np.empty(len(y), np.int64)
@@ -213,11 +218,11 @@ def _check_minimum(name: str, value: int, least: int) -> None:
 def _check_enough(train: Array, test: Array, has_classes: bool) -> None:
     if len(train) < 2 or len(test) < 2:
         raise VariedError(
-            f"Only {len(train)} training and {len(test)} test rows have a label: give at least 2 "
-            "of each, preferably hundreds."
+            f"Only {len(train)} training and {len(test)} test rows have a label; at least 2 of "
+            "each are required, and preferably hundreds."
         )
     if len(np.unique(train)) < 2 or (not has_classes and np.ptp(test) == 0):
-        raise VariedError("All labels are equal, so there is nothing to predict: give others.")
+        raise VariedError("All labels are equal, so there is nothing to predict.")
 
 
 # Models
@@ -233,15 +238,15 @@ def _fit(kind: str, x: Floats, y: Array, has_classes: bool) -> Any:
         return model(min(NEIGHBORS, len(x))).fit(x, y)
     if has_classes:
         return _logistic_regression(x, y)
-    # RidgeCV computes the leave-one-out error of all strengths from one decomposition.
+    # RidgeCV computes the leave-one-out errors for all strengths from one decomposition.
     return make_pipeline(_scaler(), RidgeCV(ALPHAS)).fit(x, y)
 
 
 def _scaler() -> Any:
     """Return a transformer that standardizes columns and clips them.
 
-    A pixel that is bright in one of ten thousand rows is 100 standard deviations from its mean
-    there, and would dominate the score of the raw data.
+    A pixel that is bright in one of ten thousand rows deviates from its mean by 100 standard
+    deviations in that row, and would dominate the score of the raw data.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -268,7 +273,7 @@ def _logistic_regression(x: Floats, y: Ints) -> Any:
         for model, train, held_out in folds:
             model.set_params(C=strength).fit(x[train], y[train])
             loss += _log_loss(model.decision_function(x[held_out]), y[held_out])
-        # The loss falls and then rises; the weakest regularizations take the longest.
+        # The loss first decreases and then increases; fits with weak regularization are slowest.
         if loss > least:
             break
         best, least = strength, loss
@@ -276,7 +281,7 @@ def _logistic_regression(x: Floats, y: Ints) -> Any:
 
 
 def _log_loss(logits: Floats, y: Ints) -> float:
-    """Return the sum of -log p(class) over rows, from logits, so that it is always finite."""
+    """Return the sum of -log p(class) over rows; with logits, it is always finite."""
     from scipy.special import log_softmax
 
     both = logits if logits.ndim == 2 else np.stack([0 * logits, logits], axis=1)
@@ -284,9 +289,9 @@ def _log_loss(logits: Floats, y: Ints) -> float:
 
 
 def _folds(y: Ints) -> Iterator[tuple[Bools, Bools]]:
-    """Yield training and held-out rows, such that all classes are among the training rows.
+    """Yield masks of training and held-out rows such that each class occurs in the training rows.
 
-    There are no folds if no class has two rows.
+    There are no folds if no class has at least two rows.
     """
     rank, has_others = _rank_in_class(y), np.bincount(y)[y] > 1
     for fold in range(FOLDS if len(y) < ONE_FOLD else 1):
@@ -299,7 +304,7 @@ def _folds(y: Ints) -> Iterator[tuple[Bools, Bools]]:
 
 
 def _r2(predicted: Floats, y: Floats) -> Estimate:
-    """Return R2, with a standard error from the influence of each row."""
+    """Return R2, with a standard error computed from the influence of each row."""
     residual, total = (y - predicted) ** 2, (y - y.mean()) ** 2
     value = 1 - residual.sum() / total.sum()
     influence = ((1 - value) * total - residual) / total.mean()

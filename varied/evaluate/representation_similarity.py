@@ -1,4 +1,4 @@
-"""Similarity of the codes of several models of the same rows, such as runs with other seeds."""
+"""Similarity of the codes of several models, such as runs with different seeds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Statistic = Callable[[Tensor, Tensor], float]
 MIN_ROWS = 20
 #: The number of blocks of rows for jackknife standard errors.
 BLOCKS = 20
-#: The number of resamples for bootstrap standard errors, and the largest number of their rows.
+#: The number of resamples for bootstrap standard errors, and the largest number of rows in each.
 RESAMPLES, MAX_RESAMPLED = 50, 2000
 #: The number of rows whose neighbors are compared.
 MAX_QUERIES = 2000
@@ -34,19 +34,21 @@ CHUNK = 500
 
 @dataclass(frozen=True)
 class Stability:
-    """The similarity of several codes of the same rows, the mean over pairs of codes.
+    """The similarity of several codes of the same rows, averaged over pairs of codes.
 
-    Standard errors are over codes (by the jackknife), so they refer to other models that could have
-    been trained. Two codes are a single pair, whose standard errors are over rows.
+    Standard errors are over codes (by the jackknife), so they account for the variation between
+    trained models. If there are only two codes, there is a single pair, and the standard errors are
+    over rows.
 
     Arguments:
         n_codes: The number of codes.
-        cka: Debiased linear CKA; 1 if they are equal up to rotation and scale.
+        cka: The debiased linear CKA; 1 if the codes are equal up to rotation and scale.
         mcc: The mean correlation of matched units; 1 if the units are the same.
-        weak_mcc: The same after the best linear maps; 1 if the linear content is the same.
+        weak_mcc: The mean correlation after the best linear maps; 1 if each code is a linear map of
+            the other.
         shared_neighbors: The fraction of shared nearest neighbors.
         chance: The fraction of neighbors that unrelated codes share; the chance level of the
-            others is 0.
+            other metrics is 0.
     """
 
     n_codes: int
@@ -67,7 +69,8 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
         seed: The seed of the blocks and resamples.
 
     Raises:
-        VariedError: If there are fewer than two, or as for `cka`, `mcc` and `shared_neighbors`.
+        VariedError: As for `cka`, `mcc` and `shared_neighbors`, or if there are fewer than two
+            codes.
 
     Example:
         >>> a = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -76,7 +79,7 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
         (1.0, 1.0, 3)
     """
     if len(codes) < 2:
-        raise VariedError(f"Stability compares two or more codes, and there is {len(codes)}.")
+        raise VariedError(f"Stability requires at least two codes, got {len(codes)}.")
     tables = [_code_table(table) for table in codes]
 
     def over_pairs(metric: Callable[[Tensor, Tensor], Estimate]) -> Estimate:
@@ -94,7 +97,7 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
 
 
 def _mean_over_pairs(pairs: dict[tuple[int, int], Estimate]) -> Estimate:
-    """Return the mean over pairs of codes; pairs that share a code are not independent."""
+    """Return the mean over pairs of codes, with a standard error that is computed over codes."""
     first, values = next(iter(pairs.values())), [estimate.value for estimate in pairs.values()]
     if len(pairs) == 1:
         return first
@@ -105,27 +108,27 @@ def _mean_over_pairs(pairs: dict[tuple[int, int], Estimate]) -> Estimate:
 
 
 def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
-    r"""Return the debiased linear CKA of two codes, their similarity up to rotation and scale.
+    r"""Return the debiased linear CKA, the similarity of two codes up to rotation and scale.
 
     .. math:: \frac{H(A A^\top, B B^\top)}
         {\sqrt{H(A A^\top, A A^\top) \, H(B B^\top, B B^\top)}}
 
-    with H the unbiased estimator of the Hilbert-Schmidt independence criterion. It is 1 if one code
-    is a rotation, reflection, translation and uniform scaling of the other. Its expectation is 0
-    for independent codes, so it can be slightly negative.
+    where H is the unbiased estimator of the Hilbert-Schmidt independence criterion. CKA is 1 if one
+    code is obtained from the other by rotation, reflection, translation and uniform scaling. Its
+    expectation is 0 for independent codes, so it can be slightly negative.
 
     References:
         Similarity of Neural Network Representations Revisited (Kornblith et al., 2019),
         https://arxiv.org/abs/1905.00414. Feature Selection via Dependence Maximization (Song et
-        al., 2012), https://jmlr.org/papers/v13/song12a.html: the unbiased H.
+        al., 2012), https://jmlr.org/papers/v13/song12a.html, for the unbiased H.
 
     Warning:
-        The common estimator of CKA uses the biased H, which tends to 1 for many units and few rows;
-        the two are not comparable. Units with a large variance dominate.
+        The common estimator of CKA uses a biased H and tends to 1 for many units and few rows; the
+        two estimators are not comparable. Units with a large variance dominate.
 
     Arguments:
         a: Codes with shape (N, D).
-        b: Other codes of the same rows, with shape (N, E).
+        b: The codes of another model for the same rows, with shape (N, E).
         seed: The seed of the blocks.
 
     Returns:
@@ -147,15 +150,17 @@ def _cka(a: Tensor, b: Tensor) -> float:
     a, b = a / a.norm(), b / b.norm()  # so that squares neither underflow nor overflow
     product = _hsic(a, a) * _hsic(b, b)
     if not product > 0:
-        raise VariedError("There are too few rows for CKA of so many units: give more rows.")
+        raise VariedError(
+            "There are too few rows to compute CKA for this number of units; use more rows."
+        )
     return _hsic(a, b) / math.sqrt(product)
 
 
 def _hsic(a: Tensor, b: Tensor) -> float:
     """Return the unbiased H of linear kernels, times n (n - 3), for centered rows.
 
-    The rows of a centered kernel sum to 0, so those of a kernel without its diagonal only depend on
-    the diagonal. The kernels are therefore never computed.
+    The rows of a centered kernel sum to 0, so the row sums of a kernel without its diagonal depend
+    only on the diagonal. The kernels are therefore never computed.
     """
     n = len(a)
     diagonal_a, diagonal_b = a.square().sum(1), b.square().sum(1)
@@ -171,24 +176,26 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
     .. math:: \frac1{\min(D, E)} \sum_j s_j \, \mathrm{corr}(a_j, b_{\pi(j)})
 
     "strong" matches single units by the best assignment :math:`\pi`, up to their sign s and scale;
-    it is 1 if both models found the same units. "weak" first applies the linear maps of a canonical
-    correlation analysis; it is 1 if each code is a linear map of the other. The matching or map is
-    fitted on one half of the rows and evaluated on the other, and vice versa.
+    the coefficient is 1 if both models have learned the same units. "weak" first applies the linear
+    maps of a canonical correlation analysis; the coefficient is 1 if each code is a linear map of
+    the other. The matching or the maps are fitted on one half of the rows and evaluated on the
+    other half, and vice versa.
 
     References:
         ICE-BeeM: Identifiable Conditional Energy-Based Deep Models Based on Nonlinear ICA
-        (Khemakhem et al., 2020), https://arxiv.org/abs/2002.11537: strong and weak.
+        (Khemakhem et al., 2020), https://arxiv.org/abs/2002.11537, for the strong and the weak
+        variant.
 
     Warning:
         If the same rows are used for matching and evaluation, as is common, the coefficient of
-        unrelated codes is well above 0 for few rows; here its expectation is 0. Constant units have
-        a correlation of 0. Inactive units, whose means hardly vary, count as much as active ones;
-        exclude them by ``codes[:, is_active(codes)]``.
+        unrelated codes is well above 0 for few rows; here, its expectation is 0. Constant units
+        have a correlation of 0. Inactive units, whose means hardly vary, count as much as active
+        units; exclude them with ``codes[:, is_active(codes)]``.
 
     Arguments:
         a: Codes with shape (N, D).
-        b: Other codes of the same rows, with shape (N, E).
-        kind: "strong" or "weak".
+        b: The codes of another model for the same rows, with shape (N, E).
+        kind: The variant: "strong" or "weak".
         seed: The seed of the halves and resamples.
 
     Returns:
@@ -203,13 +210,13 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
         1.0
     """
     if kind not in ("strong", "weak"):
-        raise VariedError(f"kind='{kind}': choose from strong, weak.")
+        raise VariedError(f"kind='{kind}' must be 'strong' or 'weak'.")
     first, second = _pair(a, b)
     units = max(first.shape[1], second.shape[1])
     if kind == "weak" and len(first) < 4 * units:
         raise VariedError(
-            f"{len(first)} rows are too few for linear maps of {units} units: give at least "
-            f"{4 * units}, or use kind='strong'."
+            f"{len(first)} rows are too few to fit linear maps of {units} units; use at least "
+            f"{4 * units}, or kind='strong'."
         )
     if kind == "weak":
         return _jackknife_over_rows(_weak_mcc, first, second, seed)
@@ -222,7 +229,7 @@ def _strong_mcc(a: Tensor, b: Tensor) -> float:
 
     halves = [_normalize(a[half::2]).T @ _normalize(b[half::2]) for half in (0, 1)]
     means = []
-    for fit, test in (halves, halves[::-1]):  # matrices of correlations
+    for fit, test in (halves, halves[::-1]):  # correlation matrices
         rows, columns = linear_sum_assignment(-fit.abs().numpy())
         means.append((fit.sign() * test)[rows, columns].mean())
     return float(torch.stack(means).mean())
@@ -246,7 +253,7 @@ def _canonical_maps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _whiten(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return rows with orthonormal columns and the map to them, without constant directions."""
+    """Return whitened rows, without constant directions, and the map that whitens them."""
     centered, norm = _center(rows)
     u, s, v = torch.linalg.svd(centered / norm, full_matrices=False)
     varies = s > 1e-10 * s[0]
@@ -270,7 +277,7 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
     """Return the fraction of the k nearest neighbors of a row that are the same in both codes.
 
     It is 1 if all rows have the same neighbors, and k / (N - 1) on average for unrelated codes.
-    The mean is over 2,000 random rows; their neighbors are searched among all rows.
+    The mean is taken over 2,000 random rows, whose neighbors are found among all rows.
 
     References:
         The Effects of Randomness on the Stability of Node Embeddings (Schumacher et al., 2020),
@@ -278,15 +285,15 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
 
     Arguments:
         a: Codes with shape (N, D).
-        b: Other codes of the same rows, with shape (N, E).
-        k: The number of neighbors, by the Euclidean distance of the unscaled codes.
+        b: The codes of another model for the same rows, with shape (N, E).
+        k: The number of neighbors, by the Euclidean distance between the unscaled codes.
         seed: The seed of the rows.
 
     Returns:
         The fraction; its standard error is over rows.
 
     Raises:
-        VariedError: As for `cka`, or if k is not from 1 to N - 2.
+        VariedError: As for `cka`, or if k is not between 1 and N - 2.
 
     Example:
         >>> a = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
@@ -296,7 +303,7 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
     tables = [table - table.mean(0) for table in _pair(a, b)]
     n = len(tables[0])
     if not 1 <= k <= n - 2:
-        raise VariedError(f"k={k} must be from 1 to the number of rows minus 2, {n - 2:,}.")
+        raise VariedError(f"k={k} must be between 1 and the number of rows minus 2 ({n - 2:,}).")
     fractions = []
     for rows in permutation(n, seed, "asked")[:MAX_QUERIES].split(CHUNK):
         is_neighbor = torch.zeros(2, len(rows), n, dtype=torch.bool)
@@ -309,17 +316,17 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
 def mean_over_seeds(values: Sequence[float | Estimate]) -> Estimate:
     """Return the mean of a metric over runs with different seeds, with its standard error.
 
-    To claim that one method is better than another, use this standard error: that of a single run
-    does not include the variation between seeds.
+    To claim that one method is better than another, use this standard error, since the standard
+    error of a single run does not include the variation between seeds.
 
     Warning:
-        The standard error is itself uncertain, by a third for five seeds.
+        The standard error is itself uncertain, by about a third for five seeds.
 
     Arguments:
-        values: The metric of each run; of an `Estimate` only the value is used.
+        values: The metric of each run; only the value of an `Estimate` is used.
 
     Raises:
-        VariedError: If there are fewer than two values, or one is not finite.
+        VariedError: If there are fewer than two values, or a value is not finite.
 
     Example:
         >>> print(mean_over_seeds([90.0, 92.0, 91.0, 91.0]))
@@ -327,7 +334,7 @@ def mean_over_seeds(values: Sequence[float | Estimate]) -> Estimate:
     """
     numbers = [float(v.value if isinstance(v, Estimate) else v) for v in values]
     if len(numbers) < 2 or not all(map(math.isfinite, numbers)):
-        raise VariedError(f"The values of at least two runs must be finite, not {numbers}.")
+        raise VariedError(f"Finite values from at least two runs are required, got {numbers}.")
     return Estimate.of(torch.tensor(numbers, dtype=torch.float64))
 
 
@@ -336,7 +343,7 @@ def _jackknife_over_rows(statistic: Statistic, a: Tensor, b: Tensor, seed: int) 
     n = len(a)
     order = permutation(n, seed, "blocks")
     a, b = a[order], b[order]
-    # Each block has as many rows of one half as of the other.
+    # Each block has the same number of rows from both halves.
     block = torch.arange(n) // 2 % min(BLOCKS, n // 4)
     left_out = [statistic(a[block != i], b[block != i]) for i in range(int(block.max()) + 1)]
     return Estimate(statistic(a, b), jackknife_std(left_out), n)
@@ -345,8 +352,8 @@ def _jackknife_over_rows(statistic: Statistic, a: Tensor, b: Tensor, seed: int) 
 def _bootstrap_halves(statistic: Statistic, a: Tensor, b: Tensor, seed: int) -> Estimate:
     """Return a statistic of all rows, with its bootstrap standard error.
 
-    Each half of the rows is resampled separately. The jackknife would be wrong: an assignment is
-    not a smooth function of the rows, which makes its standard error far too large.
+    Each half of the rows is resampled separately. The jackknife would be wrong: since an assignment
+    is not a smooth function of the rows, its jackknife standard error is far too large.
     """
     n = len(a)
     size = min(n, MAX_RESAMPLED) // 2 * 2

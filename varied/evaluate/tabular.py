@@ -1,4 +1,4 @@
-"""Similarity of two tables, real and generated rows: single columns and pairs of columns."""
+"""Similarity of a real and a generated table, for single columns and for pairs of columns."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 Kind = Literal["number", "date", "category", "boolean"]
 Rows = Ints | slice
 Draws = list[tuple[Rows, Rows]]
-#: The association of two columns in both tables, and the score of each draw.
+#: The association of two columns in each of both tables, and the score for each draw.
 Comparison = tuple[tuple[float, float], list[float]]
 
 ALL = slice(None)
-#: The number of bins of a number in a contingency table.
+#: The number of bins for a numeric column in a contingency table.
 BINS = 10
-#: The number of cells above which only the occupied cells of a contingency table are counted.
+#: If a contingency table has more cells than this, only its occupied cells are counted.
 MAX_CELLS = 2**18
 
 
@@ -69,8 +69,8 @@ class PairTrends:
         mean: The mean score.
         scores: The score of each pair, float64 with shape (D, D); NaN on the diagonal.
         real: The association of each pair in real rows, float64 with shape (D, D): Pearson's r in
-            [-1, 1] for two numbers, else Cramér's V in [0, 1].
-        generated: The same for generated rows.
+            [-1, 1] for two numbers, and Cramér's V in [0, 1] for other pairs.
+        generated: The association of each pair in generated rows, in the same form.
         n_real: The number of real rows.
         n_generated: The number of generated rows.
     """
@@ -92,7 +92,7 @@ class PairTrends:
 def column_shapes(
     real: pd.DataFrame, generated: pd.DataFrame, *, resamples: int = 50, seed: int = 0
 ) -> ColumnShapes:
-    r"""Return the similarity of the marginal distribution of each column, from 0 to 1.
+    r"""Return the similarity of the marginal distribution of each column, between 0 and 1.
 
     Numbers and dates are compared by the Kolmogorov-Smirnov statistic, categories and booleans by
     the total variation distance. Missing cells are ignored.
@@ -102,13 +102,14 @@ def column_shapes(
 
     References:
         SDMetrics, KSComplement and TVComplement, the "Column Shapes" of its quality report,
-        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/kscomplement: the same scores, except
-        that a column with values in only one table is omitted there and has a score of 0 here.
+        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/kscomplement. The scores are the
+        same, except that a column with values in only one table is omitted there and has a score of
+        0 here.
 
     Warning:
         A table with independently shuffled columns has a score of 1; see `pair_trends`. Small
-        samples of real rows score below 1, especially for categories with many levels: compare the
-        score with that of as many held-out real rows.
+        samples of real rows have scores below 1, especially for categories with many levels:
+        compare the score with that of the same number of held-out real rows.
 
     Arguments:
         real: Real rows.
@@ -153,35 +154,36 @@ def pair_trends(
     resamples: int = 20,
     seed: int = 0,
 ) -> PairTrends:
-    r"""Return the similarity of the association of each pair of columns, from 0 to 1.
+    r"""Return the similarity of the association of each pair of columns, between 0 and 1.
 
-    Two numbers or dates are compared by Pearson's r of the rows where both are observed; other
-    pairs by the total variation distance of their contingency tables, in which numbers are binned
-    and missing cells are a level.
+    Pairs of numbers or dates are compared by Pearson's r on the rows where both are observed. Other
+    pairs are compared by the total variation distance between their contingency tables, in which
+    numbers are binned and missing cells form a level of their own.
 
     .. math:: 1 - \tfrac12 |r_{real} - r_{generated}|, \qquad
         1 - \tfrac12 \sum_{k, l} |p_{real}(k, l) - p_{generated}(k, l)|
 
-    The bins are the deciles of the real column; a value that spans several deciles has its own
-    bin. With ten bins of equal width, nearly all values of a skewed column, such as incomes, would
-    be in the first one, and any two tables would be similar.
+    By default, the bins are the deciles of the real column; a value that spans several deciles has
+    its own bin. With ten bins of equal width, nearly all values of a skewed column, such as
+    incomes, would be in the first bin, and any two tables would be similar.
 
     References:
         SDMetrics, CorrelationSimilarity and ContingencySimilarity,
-        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity: the same
-        scores with `bins="range"`, except that a constant column has r = 0 here, and its pairs are
-        omitted from the mean there. The quality report of SDMetrics bins each table by its own
+        https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity. The scores are
+        the same with `bins="range"`, except that a constant column has r = 0 here, while its pairs
+        are omitted from the mean there. The quality report of SDMetrics bins each table by its own
         range.
 
     Warning:
         Most pairs of columns are weakly associated, so even independently shuffled columns have a
-        high score: compare the mean with theirs, and look at single pairs. Pearson's r only
-        detects linear trends, and is sensitive to outliers.
+        high score: compare the mean with that of shuffled columns, and look at single pairs.
+        Pearson's r detects only linear trends and is sensitive to outliers.
 
     Arguments:
         real: Real rows.
         generated: Generated rows with the same columns, in any order.
-        bins: How to bin numbers: by the deciles of the real column, or in equal parts of its range.
+        bins: How to bin numbers: by the deciles of the real column, or into bins of equal width
+            over its range.
         resamples: The number of bootstrap resamples for the standard error of the mean.
         seed: The seed of the resamples.
 
@@ -189,7 +191,8 @@ def pair_trends(
         The scores, their mean, and the association of each pair in both tables.
 
     Raises:
-        VariedError: If the columns or their types differ, a table is empty, or it has one column.
+        VariedError: If the columns or their types differ, a table is empty, or there is only one
+            column.
 
     Example:
         >>> import pandas as pd
@@ -200,7 +203,7 @@ def pair_trends(
     """
     columns = shared_columns({"real": real, "generated": generated})
     if (size := len(columns)) < 2:
-        raise VariedError("Pairs need at least two columns; there is only one.")
+        raise VariedError("At least two columns are required; there is only one.")
     cells = [_cells(column, bins) for column in columns]
     draws = _draws(real, generated, resamples, seed)
     matrices = np.full((3, size, size), math.nan)
@@ -224,10 +227,10 @@ class Column:
     """One column of several tables.
 
     Arguments:
-        name: Its name.
-        kind: Its type.
-        codes: The code of each cell in each table, -1 where missing; equal values have equal codes.
-        values: The numbers or dates in each table, NaN where missing; empty for other types.
+        name: The name.
+        kind: The type.
+        codes: The code of each cell in each table, -1 if missing; equal values have equal codes.
+        values: The numbers or dates in each table, NaN if missing; empty for other types.
     """
 
     name: str
@@ -253,22 +256,23 @@ def shared_columns(frames: Mapping[str, pd.DataFrame]) -> list[Column]:
         duplicates = list(frame.columns[frame.columns.duplicated()])
         if duplicates:
             raise VariedError(
-                f"The {name} table has several columns named {_list_names(duplicates)}: rename them."
+                f"The {name} table has several columns named {_list_names(duplicates)}; "
+                "rename them."
             )
         if frame.empty:
-            raise VariedError(f"The {name} table has no cells: give rows and columns.")
+            raise VariedError(f"The {name} table is empty; pass a table with rows and columns.")
         missing = [key for key in [*first, *frame] if (key in first) != (key in frame)]
         if missing:
             raise VariedError(
-                f"Only one of the {first_name} and the {name} table has {_list_names(missing)}: give "
-                "both the same columns."
+                f"Only one of the {first_name} table and the {name} table has "
+                f"{_list_names(missing)}; both must have the same columns."
             )
         kinds = [(key, _kind(first[key]), _kind(frame[key])) for key in first]
         mismatches += [f"{key} ({a} and {b})" for key, a, b in kinds if a != b]
     if mismatches:
         raise VariedError(
-            f"The tables have different types of values in {_list_names(mismatches)}: cast the columns "
-            "to the same types."
+            f"The tables have different types of values in {_list_names(mismatches)}; cast the "
+            "columns to the same types."
         )
     return [_column(str(key), [frame[key] for frame in frames.values()]) for key in first]
 
@@ -305,9 +309,10 @@ def _column(name: str, parts: Sequence[pd.Series]) -> Column:
 
 
 def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
-    """Return the distance of two samples of codes, in [0, 1]; NaN if both are empty.
+    """Return the distance between two samples of codes, in [0, 1]; NaN if both are empty.
 
-    It is the Kolmogorov-Smirnov statistic of ordered codes, else the total variation distance.
+    It is the Kolmogorov-Smirnov statistic for ordered codes, and the total variation distance for
+    others.
     """
     samples = [codes[codes >= 0] for codes in (real, generated)]
     sizes = [len(codes) for codes in samples]
@@ -317,7 +322,7 @@ def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
     p, q = (np.bincount(codes, minlength=length) for codes in samples)
     if ordered:
         return float(np.abs(p.cumsum() / sizes[0] - q.cumsum() / sizes[1]).max())
-    # Rounding must not make it exceed 1.
+    # Without this limit, it could exceed 1 by rounding.
     return min(float(np.abs(p / sizes[0] - q / sizes[1]).sum()) / 2, 1.0)
 
 
@@ -328,7 +333,7 @@ def _draws(real: pd.DataFrame, generated: pd.DataFrame, resamples: int, seed: in
 
 
 def _mean_estimate(scores: Floats, n: int) -> Estimate:
-    """Return the mean of scores with shape (1 + resamples, K); the first row is of all rows."""
+    """Return the mean of scores with shape (1 + resamples, K), the first computed on all rows."""
     value, *resampled = map(_finite_mean, scores)
     return Estimate(value, float(sample_std(resampled)), n)
 
@@ -356,13 +361,13 @@ def _cells(column: Column, bins: str) -> list[Ints]:
 
 
 def _compare_correlations(a: list[Floats], b: list[Floats], draws: Draws) -> Comparison:
-    """Compare the correlations of two numbers."""
+    """Compare the correlations of two numeric columns."""
     pairs = [(_pearson(a[0][i], b[0][i]), _pearson(a[1][j], b[1][j])) for i, j in draws]
     return pairs[0], [_correlation_score(*pair) for pair in pairs]
 
 
 def _pearson(x: Floats, y: Floats) -> float:
-    """Return r of complete rows; 0 if a column is constant, NaN for fewer than two rows."""
+    """Return r on complete rows; 0 if a column is constant, NaN for fewer than two rows."""
     complete = np.isfinite(x) & np.isfinite(y)
     x, y = x[complete], y[complete]
     if len(x) < 2:
@@ -374,7 +379,7 @@ def _pearson(x: Floats, y: Floats) -> float:
 
 
 def _correlation_score(real: float, generated: float) -> float:
-    """Return the similarity of two correlations; 0 if only one of them is defined."""
+    """Return the similarity of two correlations, or 0 if only one of them is defined."""
     score = 1 - abs(real - generated) / 2
     return 0.0 if math.isnan(real) != math.isnan(generated) else score
 
@@ -393,9 +398,9 @@ def _compare_tables(a: list[Ints], b: list[Ints], draws: Draws) -> Comparison:
 
 
 def _cramer(a: Ints, b: Ints) -> float:
-    """Return Cramér's V of two columns of codes; 0 if one is constant.
+    """Return Cramér's V of two columns of codes, or 0 if one is constant.
 
-    Unlike SciPy's, it needs memory for the occupied cells only.
+    Unlike SciPy's implementation, it needs memory only for the occupied cells.
     """
     rows, columns = np.bincount(a), np.bincount(b)
     degrees = int(min((rows > 0).sum(), (columns > 0).sum())) - 1

@@ -1,6 +1,6 @@
-"""Train on synthetic, test on real (TSTR): how useful generated rows are as training data.
+"""Train on synthetic, test on real (TSTR): the usefulness of generated rows as training data.
 
-Test rows are used for nothing else: neither a scale nor a threshold is fitted to them.
+Test rows are used only for testing: neither a scale nor a threshold is fitted to them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from varied.seeding import derive_seed, permutation
 if TYPE_CHECKING:
     from varied.evaluate.learners import LearnerFactory
 
-#: The smallest number of rows of each kind.
+#: The smallest number of real, generated and test rows.
 MIN_ROWS = 10
 NAMES = ("real", "generated", "test")
-#: The weights of the scores with real, generated and both kinds of training rows, by result.
+#: The weight of the score for each kind of training rows (real, generated, both), by result.
 CONTRASTS = {
     "real": (1, 0, 0),
     "generated": (0, 1, 0),
@@ -38,17 +38,17 @@ CONTRASTS = {
 
 @dataclass(frozen=True)
 class TSTRScore:
-    """A metric of one learner, by its training rows; all on the same real test rows.
+    """A metric of one learner for different training rows, all on the same real test rows.
 
     Arguments:
         learner: The name of the learner.
         metric: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
-        chance: The metric of a learner that predicts from the class frequencies, or the mean.
-        real: Trained on the real rows.
-        generated: Trained on as many generated rows.
-        both: Trained on the real rows and as many generated ones.
-        gap: ``generated - real``; negative if generated rows are less useful.
-        gain: ``both - real``; positive if generated rows are useful in addition.
+        chance: The metric of a learner that predicts only from the class frequencies, or the mean.
+        real: The metric after training on the real rows.
+        generated: The metric after training on the same number of generated rows.
+        both: The metric after training on the real rows and the same number of generated rows.
+        gap: ``generated - real``; negative if generated rows are less useful than real rows.
+        gain: ``both - real``; positive if adding generated rows is useful.
     """
 
     learner: str
@@ -72,11 +72,11 @@ class TSTRResult:
     """The usefulness of generated rows, by learner and metric.
 
     Arguments:
-        scores: One for each learner and metric.
-        n_train: The number of real rows, and of generated rows, that learners were trained on.
+        scores: One score for each learner and metric.
+        n_train: The number of real rows, and of generated rows, on which learners were trained.
         n_test: The number of real test rows.
-        repeats: The number of trainings of each learner.
-        warnings: What to know before trusting the scores, one sentence each.
+        repeats: The number of times that each learner was trained.
+        warnings: Caveats about the reliability of the scores.
     """
 
     scores: tuple[TSTRScore, ...]
@@ -86,7 +86,7 @@ class TSTRResult:
     warnings: tuple[str, ...] = ()
 
     def score(self, learner: str, metric: str) -> TSTRScore:
-        """Return one metric of one learner."""
+        """Return the score of a learner for a metric."""
         scores = {f"{score.metric} of {score.learner}": score for score in self.scores}
         return lookup(scores, f"{metric} of {learner}", "score")
 
@@ -110,9 +110,9 @@ def tstr(
     r"""Train learners on generated rows, real rows, and both, and test them on real rows.
 
     Each learner is trained `repeats` times, with different seeds, and with different generated rows
-    if there are more than real ones. Standard errors are paired: all three are evaluated on the
-    same bootstrap resamples of the test rows (within classes), so the differences have smaller
-    errors. The variance of the mean over repeats is added:
+    if there are more generated than real rows. Standard errors are paired: all three variants are
+    evaluated on the same bootstrap resamples of the test rows (within classes), so the differences
+    have smaller errors. The variance of the mean over repeats is added:
 
     .. math:: \sqrt{\mathrm{Var}_\text{test rows} + \mathrm{Var}_\text{repeats} / R}
 
@@ -122,27 +122,28 @@ def tstr(
 
     Warning:
         The standard errors do not include the variation of the real rows and of the generator
-        trained on them: repeat everything with other splits for that. The generator must not have
-        been trained on the test rows. Generated rows that copy real ones have high scores, so test
-        for copies too. A gain over real rows alone is not a gain over ordinary augmentation, such
-        as small shifts of images.
+        trained on them; to include it, repeat everything with different splits. The generator must
+        not have been trained on the test rows. Generated rows that are copies of real rows have
+        high scores, so test for copies too. A gain over real rows alone is not a gain over ordinary
+        augmentation, such as small shifts of images.
 
     Arguments:
-        real_x: Real rows that the generator was trained on, with shape (N, D) or (N, ...).
-        real_y: Their targets, with shape (N); floats are numbers, other types are classes.
+        real_x: Real rows on which the generator was trained, with shape (N, D) or (N, ...).
+        real_y: The targets of the real rows, with shape (N); floats are numbers, and other types
+            are classes.
         generated_x: N or more generated rows.
-        generated_y: Their targets.
-        test_x: Real rows that nothing was trained on.
-        test_y: Their targets.
-        learners: Functions that build learners of scikit-learn from a seed, by name; the defaults
-            are a linear model, a random forest, and nearest neighbors.
-        repeats: The number of trainings of each learner.
+        generated_y: The targets of the generated rows.
+        test_x: Real rows on which nothing was trained.
+        test_y: The targets of the test rows.
+        learners: Functions that map a seed to a scikit-learn learner, by name; the defaults are a
+            linear model, a random forest, and nearest neighbors.
+        repeats: The number of times that each learner is trained.
         resamples: The number of bootstrap resamples of the test rows.
         seed: The seed of the learners, rows and resamples.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, there are too few rows, or
-            a class has no real row.
+            a class has no real rows.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -186,7 +187,7 @@ class _Prediction:
         cells = np.bincount(y * n_classes + labels, minlength=n_classes**2)
         confusion = cells.reshape(n_classes, n_classes)
         correct, actual, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-        # As in scikit-learn, absent classes are not averaged; its functions are much slower.
+        # As in scikit-learn, whose functions are much slower, absent classes are excluded.
         recall = (correct[actual > 0] / actual[actual > 0]).mean()
         both = actual + predicted
         f1 = (2 * correct[both > 0] / both[both > 0]).mean()
@@ -215,7 +216,7 @@ def _predictions(
     both = np.concatenate([x[0], generated[0]]), np.concatenate([y[0], generated[1]])
     predictions = []
     for train_x, train_y in (real, generated, both):
-        # Most classifiers refuse to learn from a single class.
+        # Most classifiers raise an error if there is only one class.
         is_constant = n_classes and len(np.unique(train_y)) == 1
         learner: Any = (
             DummyClassifier() if is_constant else build(derive_seed(seed, name, index) % 2**32)
@@ -234,7 +235,7 @@ def _scores(
     resamples: int,
     seed: int,
 ) -> list[TSTRScore]:
-    """Return the metrics that the predictions of all R repeats have."""
+    """Return the scores for the metrics that are available in all R repeats."""
     strata = truth if n_classes else np.zeros(len(truth))
     draws = resample_strata(strata, resamples, seed, "downstream")
     metrics = [
@@ -255,33 +256,42 @@ def _scores(
 
 
 def _estimate(values: Floats, n: int) -> Estimate:
-    """Return an estimate from values with shape (1 + resamples, R); the first is of all rows."""
+    """Return an estimate from values with shape (1 + resamples, R).
+
+    The first of them is computed on all rows.
+    """
     repeats, resampled = values[0], values[1:].mean(1)
     of_repeats = sample_std(repeats) / math.sqrt(len(repeats)) if len(repeats) > 1 else 0.0
     return Estimate(float(repeats.mean()), math.hypot(sample_std(resampled), of_repeats), n)
 
 
 def _number_classes(x: list[Floats], y: list[Array]) -> tuple[list[Array], int]:
-    """Return valid targets with classes from 0 up, and the number of classes; 0 for numbers."""
+    """Return validated targets, with classes numbered from 0, and the number of classes.
+
+    The number of classes is 0 if the targets are numbers.
+    """
     for rows, targets, name in zip(x, y, NAMES, strict=True):
         check_same_length(rows, targets, (f"{name} rows", "targets"))
         if rows.shape[1] != x[0].shape[1]:
             raise VariedError(
-                f"The {name} rows have {rows.shape[1]:,} columns and the real rows "
-                f"{x[0].shape[1]:,}: give the same columns."
+                f"The {name} rows have {rows.shape[1]:,} columns, but the real rows have "
+                f"{x[0].shape[1]:,}; pass the same columns."
             )
         if (targets.dtype.kind == "f") != (y[0].dtype.kind == "f"):
             raise VariedError(
-                f"Only one of the real and {name} targets are floats: give both the same type."
+                f"The real targets and the {name} targets must both be floats, or neither."
             )
     if min(len(x[0]), len(x[2])) < MIN_ROWS or len(x[1]) < len(x[0]):
         sizes = ", ".join(f"{len(rows):,} {name}" for rows, name in zip(x, NAMES, strict=True))
         raise VariedError(
-            f"{sizes} rows are too few: give at least {MIN_ROWS} of each, and at least as many "
-            "generated as real ones."
+            f"{sizes} rows are too few; at least {MIN_ROWS} of each are required, and at least as "
+            "many generated as real rows."
         )
     if min(len(np.unique(targets)) for targets in (y[0], y[2])) < 2:
-        raise VariedError("All real or all test rows have the same target: give varied targets.")
+        raise VariedError(
+            "All real or all test rows have the same target; at least two distinct targets are "
+            "required."
+        )
     if y[0].dtype.kind == "f":
         return y, 0
     classes = np.unique(y[0])
@@ -289,7 +299,7 @@ def _number_classes(x: list[Floats], y: list[Array]) -> tuple[list[Array], int]:
         unknown = np.setdiff1d(targets, classes)
         if len(unknown):
             raise VariedError(
-                f"Class {unknown[0]} has {name} rows but no real ones: leave these rows out."
+                f"Class {unknown[0]} has {name} rows but no real rows; remove these rows."
             )
     return [np.searchsorted(classes, targets) for targets in y], len(classes)
 
@@ -299,12 +309,12 @@ def _warnings(x: list[Floats], y: list[Array], n_classes: int) -> tuple[str, ...
     for rows, name in zip(x[:2], ("real training", "generated"), strict=True):
         known = {row.tobytes() for row in rows}
         if copies := sum(row.tobytes() in known for row in x[2]):
-            warnings.append(f"{copies:,} test rows equal {name} rows: was the test set leaked?")
+            warnings.append(f"{copies:,} test rows equal {name} rows; check for test set leakage.")
     if n_classes and (missing := n_classes - len(np.unique(y[1]))):
-        warnings.append(f"{missing} of the {n_classes} classes have no generated row.")
+        warnings.append(f"{missing} of the {n_classes} classes have no generated rows.")
     if not n_classes and (n := len(np.unique(y[0]))) < MIN_ROWS:
         warnings.append(
-            f"The targets have only {n} distinct values: give integers if they are classes."
+            f"The targets have only {n} distinct values; pass integers if they are classes."
         )
     return tuple(warnings)
 
@@ -312,7 +322,9 @@ def _warnings(x: list[Floats], y: list[Array], n_classes: int) -> tuple[str, ...
 def _targets(values: Data, name: str) -> Array:
     targets = as_array(values)
     if targets.ndim != 1:
-        raise VariedError(f"The {name} targets have shape {targets.shape}: give one for each row.")
+        raise VariedError(
+            f"The {name} targets have shape {targets.shape}; pass one target for each row."
+        )
     if targets.dtype.kind == "f" and not np.isfinite(targets).all():
-        raise VariedError(f"The {name} targets contain NaN or infinity: leave those rows out.")
+        raise VariedError(f"The {name} targets contain NaN or infinity; remove these rows.")
     return targets.astype(np.float64) if targets.dtype.kind == "f" else targets

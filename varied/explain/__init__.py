@@ -1,7 +1,7 @@
-"""Help pages of one screen on models, metrics and terms, shown by ``varied explain``.
+"""One-screen help pages on models, metrics and terms, shown by ``varied explain``.
 
-Each page is a TOML file in this package; ``index.toml`` lists them by group. References (title,
-year and link of a paper) are stored only in the zoo.
+Each page is a TOML file in this package; ``index.toml`` lists the pages by group. References (the
+title, year and link of a paper) are stored only in the zoo.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Page:
-    """A help page, as plain text.
+    """A help page in plain text.
 
     Arguments:
-        summary: What it is, in a few words.
-        what: What it is, in two or three sentences.
-        formula: The formula, shown line by line without wrapping.
-        use: When to use it.
-        pitfalls: Problems, each with the symptom by which to recognize it.
-        commands: Command lines, each with a description that may be empty. An entry that starts
+        summary: A description in a few words.
+        what: A description in two or three sentences.
+        formula: The formula, whose lines are not wrapped.
+        use: When to use the model, metric or term.
+        pitfalls: Problems, each with the symptom by which it can be recognized.
+        commands: Command lines with their descriptions, which may be empty. An entry that starts
             with ``--`` is an option of the command above it.
-        see_also: Names of related pages.
-        reference: The zoo model whose paper is cited; by default the page's own name.
+        see_also: The names of related pages.
+        reference: The name of the zoo model whose paper is cited; by default, the name of the page.
     """
 
     summary: str
@@ -42,7 +42,7 @@ def _load(name: str) -> dict[str, Any]:
     return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
 
 
-#: Names of pages by group, in reading order.
+#: The names of the pages by group, in reading order.
 MODELS: dict[str, list[str]] = _load("index")["models"]
 TOPICS: dict[str, list[str]] = _load("index")["topics"]
 

@@ -1,6 +1,6 @@
-"""Functions of a trained model and tensors, such as sampling, editing and imputation.
+"""Functions that apply a trained model to tensors, such as sampling, editing and imputation.
 
-Functions of whole datasets take ``load``, which converts stored rows to model input, and
+Functions that process a whole dataset take ``load``, which converts stored rows to model input, and
 ``batches``, an iterable of `varied.data.Batch` that is iterated once.
 """
 

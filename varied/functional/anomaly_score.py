@@ -1,4 +1,4 @@
-"""Anomaly scores: low density, or a large distance from all normal data."""
+"""Anomaly scores, based on a low density or a large distance from normal data."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ class AnomalyScores:
     """Anomaly scores of N examples.
 
     Arguments:
-        score: The score of the requested method, higher for anomalies, with shape (N).
-        nll: -log p(x) by importance sampling, in nats, with shape (N).
+        score: The score of the requested method, which is higher for anomalies, with shape (N).
+        nll: The negative log-likelihood -log p(x), estimated by importance sampling, in nats, with
+            shape (N).
         distance: The distance from the nearest normal example, with shape (N).
-        element_nll: -log p(x_j | z) of each element, in nats, with shape (N, *event).
+        element_nll: The value of -log p(x_j | z) for each element, in nats, with shape (N, *event).
     """
 
     score: Tensor
@@ -44,30 +45,30 @@ class AnomalyScores:
 class AnomalyScorer:
     r"""Scores examples by their density and by their distance from normal data.
 
-    A density misses anomalies that are simpler than normal data; a distance misses those in sparse
-    regions between normal data. Their sum misses fewer than either:
+    A density misses anomalies that are simpler than normal data; a distance misses anomalies in
+    sparse regions between normal data. The sum of both misses fewer anomalies than either:
 
     .. math::
         s(x) = \sum_{v \in \{-\log p(x), \, d(x)\}} \psi\Big(\frac{v - m_v}{q_v - m_v}\Big), \qquad
         \psi(u) = \mathrm{sign}(u) \log(1 + |u|), \qquad
         d(x) = \min_n \big| (x, x - \hat x) - (x_n, x_n - \hat x_n) \big|
 
-    with the median m and the 90 % quantile q over normal data, and reconstructions
-    :math:`\hat x`. No labels are used, and no parameter is tuned on anomalies.
+    where m is the median and q the 90 % quantile over normal data, and :math:`\hat x` is the
+    reconstruction. No labels are used, and no parameter is tuned on anomalies.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019),
         https://arxiv.org/abs/1810.09136, on why a density alone does not suffice.
 
     Warning:
-        Normal examples are not neighbors of themselves: for an exact copy of a normal example, the
-        distance is that to the next nearest one.
+        Equal examples are not counted as neighbors: for an exact copy of a normal example, the
+        distance is measured to the nearest normal example that differs from it.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         load: Converts stored rows to model input; its randomness follows from the seed.
         batches: Normal data, usually training data; 10,000 rows suffice.
-        method: "both", "density" or "distance".
+        method: The score to use: "both", "density" or "distance".
         samples: The number of importance samples.
         seed: The random seed.
 
@@ -92,7 +93,7 @@ class AnomalyScorer:
         normal = list(batches)
         self.normal_features = self._features(normal)
         if len(self.normal_features) < 2:
-            raise VariedError("An anomaly score needs at least two normal examples.")
+            raise VariedError("An anomaly score requires at least two normal examples.")
         nll, distance, _ = self._scores(_first_rows(normal, SCALE_ROWS))
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
@@ -102,7 +103,7 @@ class AnomalyScorer:
         return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
 
     def combine(self, nll: Tensor, distance: Tensor) -> Tensor:
-        """Return the score of the method from -log p(x) and the distance, with shape (N)."""
+        """Combine -log p(x) and the distance into the score of the method, with shape (N)."""
         if self.method == "both":
             return _squash(nll, *self.nll_scale) + _squash(distance, *self.distance_scale)
         return nll if self.method == "density" else distance
@@ -134,19 +135,19 @@ def _distance_to_other(rows: Tensor, reference: Tensor) -> Tensor:
     for start, chunk in squared_distances(rows[equal], reference) if len(equal) else ():
         chunk_rows = equal[start : start + len(chunk)]
         chunk[torch.arange(len(chunk)), index[chunk_rows]] = torch.inf
-        # The norm of a difference, unlike the expanded square, loses no digits to cancellation.
+        # Unlike the expanded square, the norm of a difference does not suffer from cancellation.
         distance[chunk_rows] = (rows[chunk_rows] - reference[chunk.argmin(1)]).norm(dim=1)
     return distance
 
 
 def _median_and_scale(values: Tensor) -> tuple[float, float]:
-    """Return the median, and the distance from it to the 90 % quantile."""
+    """Return the median and the distance between the median and the 90 % quantile."""
     median, high = values.quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     return median, max(high - median, 1e-9)
 
 
 def _first_rows(batches: list[Batch], n: int) -> list[Batch]:
-    """Return the first batches that together hold at least n rows, or all of them."""
+    """Return the first batches that together contain at least n rows, or all batches."""
     selected: list[Batch] = []
     for batch in batches:
         if sum(map(len, selected)) < n:

@@ -1,4 +1,4 @@
-"""Data augmentation with a model or classical methods, and the accuracy that it gains."""
+"""Data augmentation with a model or with classical methods, and the resulting gain in accuracy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from varied.seeding import derive_seed, generator, seeded
 CHUNK = 500
 #: Largest random shift, as a fraction of the image size, and largest rotation in degrees.
 MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
-#: Nearest neighbors of the same class that SMOTE interpolates to.
+#: The number of nearest neighbors of the same class between which SMOTE chooses.
 NEIGHBORS = 5
 #: The convolutional classifier of images and its training.
 NET, DROPOUT = {"width": 16, "depth": 2, "dense_width": 64}, 0.3
@@ -38,14 +38,15 @@ LabeledData = tuple[Tensor, Tensor]
 def class_counts(
     counts: Sequence[int], per_class: int | None = None, *, balance: bool = False
 ) -> list[int]:
-    """Return how many examples of each class to generate.
+    """Return the number of examples to generate for each class.
 
     Arguments:
-        counts: The number of real examples of each class. Nothing is generated for a class without
-            any, since the model has not learned it.
-        per_class: The number to generate of each class; if ``balance`` is set, the number of real
-            and generated examples together.
-        balance: Whether to fill up classes to ``per_class`` or to the size of the largest class.
+        counts: The number of real examples of each class. No examples are generated for a class
+            without real examples, since the model has not learned it.
+        per_class: The number of examples to generate for each class; if ``balance`` is set, the
+            total number of real and generated examples.
+        balance: Whether to generate only as many examples as each class needs to reach
+            ``per_class`` or, by default, the size of the largest class.
 
     Raises:
         VariedError: If nothing would be generated.
@@ -57,11 +58,14 @@ def class_counts(
         [0, 2]
     """
     if per_class is None and not balance:
-        raise VariedError("Give the number to generate: per_class=500, or balance=True.")
+        raise VariedError(
+            "The number of examples to generate is missing; use, for example, per_class=500 or "
+            "balance=True."
+        )
     target = max(counts) if per_class is None else per_class
     missing = [max(target - count * balance, 0) if count else 0 for count in counts]
     if sum(missing) < 1:
-        raise VariedError(f"All classes have at least {target} examples; give a larger per_class.")
+        raise VariedError(f"All classes have at least {target} examples; use a larger per_class.")
     return missing
 
 
@@ -74,13 +78,13 @@ def sample_classes(
     sample_x: bool = False,
     seed: int = 0,
 ) -> Tensor:
-    """Return samples of given classes, with shape (N, *event).
+    """Return samples from the given classes, with shape (N, *event).
 
     Arguments:
         model: A model that is conditioned on the class, or that infers it (M2, M1+M2).
         labels: The class of each sample, int64 with shape (N).
         n_classes: The number of classes.
-        temperature: Values below 1 give more typical samples.
+        temperature: The sampling temperature; values below 1 result in more typical samples.
         sample_x: Whether to sample from p(x | z) instead of returning its mean.
         seed: The random seed.
 
@@ -89,7 +93,8 @@ def sample_classes(
     """
     if isinstance(model, M1):
         raise VariedError(
-            "M1 classifies but cannot generate a class; train with model='m2' or "
+            "M1 can classify examples but cannot generate examples of a given class; train with "
+            "model='m2' or "
             "model='conditional-vae'."
         )
     chunks = []
@@ -101,10 +106,10 @@ def sample_classes(
 
 
 def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
-    """Return randomly shifted and rotated images: classical augmentation.
+    """Return randomly shifted and rotated images, as a classical augmentation.
 
-    The shift is up to 8 % of the size and the rotation up to 10 degrees. Border pixels are repeated
-    outside the image.
+    Shifts are at most 8 % of the image size, and rotations are at most 10 degrees. Border pixels
+    are repeated outside the image.
 
     Arguments:
         x: Images as uint8, with shape (N, C, H, W).
@@ -117,7 +122,9 @@ def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
 def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
     r"""Return interpolations between rows and their neighbors of the same class (SMOTE).
 
-    .. math:: x_i + u \, (x_j - x_i), \qquad u \sim U(0, 1), \quad j \text{ one of the 5 nearest}
+    .. math:: x_i + u \, (x_j - x_i), \qquad u \sim U(0, 1)
+
+    where j is one of the 5 nearest neighbors of i, chosen at random.
 
     References:
         SMOTE: Synthetic Minority Over-sampling Technique (Chawla et al., 2002),
@@ -125,8 +132,9 @@ def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
 
     Arguments:
         x: Numeric rows, with shape (N, D).
-        labels: Their classes, int64 with shape (N).
-        index: The rows to start from, int64 with shape (M); one without neighbors is repeated.
+        labels: The class of each row, int64 with shape (N).
+        index: The rows from which to start, int64 with shape (M); a row without neighbors is
+            repeated.
         seed: The random seed.
     """
     from sklearn.neighbors import NearestNeighbors
@@ -141,7 +149,7 @@ def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
             continue
         search = NearestNeighbors(n_neighbors=n_neighbors + 1).fit(x[members].numpy())
         nearest = torch.from_numpy(search.kneighbors(rows[starts].numpy(), return_distance=False))
-        selected = 1 + (rank[starts] * n_neighbors).long()  # the nearest is the row itself
+        selected = 1 + (rank[starts] * n_neighbors).long()  # the nearest row is the row itself
         neighbors = x[members[nearest.gather(1, selected[:, None])[:, 0]]]
         rows[starts] += u[starts, None] * (neighbors - rows[starts])
     return rows
@@ -155,8 +163,8 @@ class Gain:
         classifier: The name of the classifier.
         training_data: The name of the training data.
         rows: The number of training rows.
-        accuracy: The balanced test accuracy, with its standard deviation over seeds as error.
-        gain: The difference to training on real data alone with the same seed, and its standard
+        accuracy: The balanced test accuracy; its error is the standard deviation over seeds.
+        gain: The difference from training on real data alone with the same seed, with its standard
             error.
     """
 
@@ -177,13 +185,14 @@ def gains(
     """Return the gain in test accuracy from generated data and from classical augmentation.
 
     Images are classified by a small convolutional network that is trained for the same number of
-    steps on all training data; numeric rows are classified by logistic regression and a random
-    forest. Classical augmentation adds as many examples of each class as were generated, by
-    `random_shift` or `smote`.
+    steps for each set of training data; numeric rows are classified by logistic regression and a
+    random forest. For classical augmentation, `random_shift` or `smote` adds the same number of
+    examples for each class as the generated data contain.
 
     Warning:
         The errors include the randomness of the classifiers and of the classical augmentation, but
-        not that of the real data or of the model: for these, repeat everything with other data.
+        not that of the real data or of the model; to include these, repeat everything with
+        different data.
 
     Arguments:
         real: The training data of the model: uint8 images (N, C, H, W) or numeric rows (N, D), and

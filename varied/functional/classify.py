@@ -1,4 +1,4 @@
-"""Class probabilities of models that infer the class, and their calibration."""
+"""Class probabilities from models that infer the class, and their calibration."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def calibration_temperature(probabilities: Tensor, labels: Tensor) -> float:
     .. math:: \arg\min_T -\frac1N \sum_n \sum_y s_{ny} \log p_T(y \mid x_n), \qquad
         p_T(y \mid x) \propto p(y \mid x)^{1/T}
 
-    where :math:`s_n` puts :math:`1 - 1/(N + 2)` on the label of row n and spreads the rest evenly
-    over all classes. This smoothing is Laplace's rule of succession: a few rows that are all
-    classified correctly are no evidence that the model never errs.
+    where :math:`s_n` assigns :math:`1 - 1/(N + 2)` to the label of row n and distributes the rest
+    evenly over all classes. This smoothing is Laplace's rule of succession: if a few rows are all
+    classified correctly, this is not evidence that the model is always correct.
 
     References:
         On Calibration of Modern Neural Networks (Guo et al., 2017),
@@ -68,7 +68,7 @@ def calibration_temperature(probabilities: Tensor, labels: Tensor) -> float:
         log_p = (logits * math.exp(log_scale)).log_softmax(-1)
         return -float((targets * log_p).sum(-1).mean())
 
-    # Convex in 1/T, hence unimodal in its logarithm.
+    # The cross-entropy is convex in 1/T, and therefore unimodal in log T.
     bounds = (-math.log(MAX_TEMPERATURE), -math.log(MIN_TEMPERATURE))
     return math.exp(-float(minimize_scalar(cross_entropy, bounds=bounds, method="bounded").x))
 

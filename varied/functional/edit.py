@@ -1,4 +1,4 @@
-"""Attribute editing: attributes as directions among codes, and codes shifted along them."""
+"""Attribute editing: directions of attributes in the latent space, and shifts along them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CHUNK = 200
 
 
 def mean_difference(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean of the codes with an attribute minus the mean of those without it."""
+    """Return the difference between the mean codes with and without an attribute."""
     group_weights = torch.stack([weights * has, weights * ~has])
     means = group_weights / group_weights.sum(1, keepdim=True) @ codes
     return means[0] - means[1]
 
 
 def logistic(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
-    """Return the normal of a logistic regression, scaled to the distance of the means along it."""
+    """Return the weight vector of a logistic regression, scaled to the distance of the means."""
     regression = _regression()
     sample_weight = weights.numpy() * len(weights) / float(weights.sum())
     regression.fit(codes.numpy(), has.numpy(), sample_weight)
@@ -37,7 +37,7 @@ def logistic(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
 
 
 def _regression() -> Any:
-    """Return a strongly regularized classifier, with more iterations than it ever needs."""
+    """Return a strongly regularized classifier with a generous limit on iterations."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=0.1, max_iter=10_000)
@@ -55,9 +55,9 @@ def direction(
         - \frac{\sum_{i: y_i = 0} w_i z_i}{\sum_{i: y_i = 0} w_i}
 
     The difference of the means is the limit of linear discriminant analysis as the covariance is
-    shrunk to the identity. With less shrinkage, the direction favors units of small variance, which
-    separate the groups best but hardly affect the decoded data. Logistic regression has the same
-    problem to a lesser degree.
+    shrunk to the identity. With less shrinkage, the direction favors units with a small variance,
+    which separate the groups best but hardly affect the decoded data. Logistic regression has the
+    same problem to a lesser degree.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468; on why the
@@ -66,16 +66,16 @@ def direction(
         https://doi.org/10.1016/j.neuroimage.2013.10.067
 
     Warning:
-        Attributes that are correlated with this one change too; `balance_weights` prevents that.
+        Attributes that are correlated with this one also change; `balance_weights` prevents that.
 
     Arguments:
         codes: Codes, with shape (N, D).
         has: Whether each example has the attribute, bool with shape (N).
-        weights: The weight of each example, with shape (N); None weights all equally.
-        method: "means" or "logistic".
+        weights: The weight of each example, with shape (N); None weights all examples equally.
+        method: The method: "means" or "logistic".
 
     Returns:
-        A vector with shape (D); its length is the distance of the two groups.
+        A vector with shape (D), whose length is the distance between the two groups.
 
     Raises:
         VariedError: If one of the groups has fewer than two examples.
@@ -91,8 +91,8 @@ def direction(
     smallest = min(int(counted.sum()), int((~counted).sum()))
     if smallest < 2:
         raise VariedError(
-            "A direction needs at least two examples with the attribute and two without it (twenty "
-            f"are better), got {smallest} in the smaller group."
+            "A direction requires at least two examples with the attribute and two without it "
+            f"(twenty are better), got {smallest} in the smaller group."
         )
     return estimate(codes, has, weights.to(codes))
 
@@ -104,7 +104,7 @@ def balance_weights(has: Tensor, others: Tensor) -> Tensor:
 
     Examples with equal values of the other attributes form a stratum s. Within a stratum, examples
     with and without the attribute have the same total weight, which is the effective size of the
-    stratum: strata with only one kind have weight 0.
+    stratum; strata that contain only one kind have weight 0.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468
@@ -135,7 +135,7 @@ def balance_weights(has: Tensor, others: Tensor) -> Tensor:
 
 
 def shift_codes(z: Tensor, step: Tensor, strengths: Sequence[float]) -> Tensor:
-    """Return codes (N, D) shifted by each strength times a step (D), with shape (N, S, D)."""
+    """Shift codes (N, D) by each strength times a step (D); the result has shape (N, S, D)."""
     return z[:, None] + torch.tensor(strengths).to(z)[:, None] * step.to(z)
 
 
@@ -147,14 +147,14 @@ def edit(
     *,
     strengths: Sequence[float] = (-1.0, 0.0, 1.0),
 ) -> Tensor:
-    r"""Return each example with an attribute removed or added: :math:`p(x \mid z + s v)`.
+    r"""Add an attribute to each example, or remove it, by decoding :math:`p(x \mid z + s v)`.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         x: Data, with shape (N, *event).
         step: The direction v, with shape (D); see `direction`.
-        c: The context, with shape (N, F), or None; it stays fixed.
-        strengths: The factors s; 0 gives the reconstruction.
+        c: The context, with shape (N, F), or None; it is not changed by the edit.
+        strengths: The factors s, of which 0 corresponds to the reconstruction.
 
     Returns:
         Data with shape (N, S, *event).
@@ -170,8 +170,8 @@ def edit(
 def reencode(model: LatentModel, z: Tensor, c: Tensor | None = None) -> Tensor:
     """Decode codes, encode the result, and return the new codes, with shape (N, D).
 
-    The distance between old and new codes is the cycle error; it is large for codes outside the
-    range of the training data.
+    The distance between the old and the new codes is the cycle error, which is large for codes
+    outside the range of the training data.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
@@ -191,10 +191,11 @@ class Effect:
     """The effect of an edit on one attribute.
 
     Arguments:
-        name: The attribute.
-        cosine: The cosine between the step and the direction of the attribute.
-        before: The mean probability of the attribute before the edit, by a linear probe on codes.
-        after: The same after a step of strength 1.
+        name: The name of the attribute.
+        cosine: The cosine similarity between the step and the direction of the attribute.
+        before: The mean probability of the attribute before the edit, according to a linear probe
+            on the codes.
+        after: The mean probability after a step of strength 1.
     """
 
     name: str
@@ -210,16 +211,16 @@ def effects(
     before: Tensor,
     after: Tensor,
 ) -> list[Effect]:
-    """Return the effect of a step on each attribute, largest change first.
+    """Return the effect of a step on each attribute, sorted from the largest change.
 
     Arguments:
         step: The direction, with shape (D).
         codes: Codes of labeled examples, with shape (N, D).
-        attributes: Whether each of these examples has an attribute, and whether that is known, as
-            two bool tensors with shape (N) per attribute.
+        attributes: Two bool tensors with shape (N) for each attribute: whether each of these
+            examples has the attribute, and whether that is known.
         before: Codes of other examples, with shape (M, D).
-        after: Codes of the same examples after the edit, by `reencode`: a linear probe would
-            extrapolate to shifted codes that do not correspond to any data.
+        after: Codes of the same examples after the edit, computed with `reencode`, since a linear
+            probe would extrapolate to shifted codes that do not correspond to any data.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -22,7 +22,8 @@ class Codes:
     Arguments:
         mean: The posterior mean, which is the code, with shape (N, D).
         std: The posterior standard deviation, with shape (N, D).
-        kl: KL(q(z | x) || p(z)) in nats, with shape (N); None if the posterior has no density.
+        kl: The value of KL(q(z | x) || p(z)) for each example, in nats, with shape (N); None if the
+            posterior has no density.
     """
 
     mean: Tensor
@@ -43,7 +44,7 @@ def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterab
 
 
 def embed(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Tensor:
-    """Return the posterior means alone, with shape (N, D), which is faster than `encode`.
+    """Return only the posterior means, with shape (N, D), which is faster than `encode`.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
@@ -59,7 +60,7 @@ def map_batches(
     batches: Iterable[Batch],
     function: Callable[[Tensor, Tensor | None], Tensor],
 ) -> Tensor:
-    """Return the concatenated results of a function of the input and the context of each batch."""
+    """Apply a function to the input and context of each batch, and concatenate the results."""
     results, device = [], next(model.parameters()).device
     with eval_float32(model):
         for index, batch in enumerate(batches):

@@ -19,7 +19,7 @@ def decode(
         z: Latent variables, with shape (N, *latent).
         c: The context, with shape (N, F), or None.
         sample_x: Whether to sample from p(x | z) instead of returning its mean. A mean is smoother
-            than real data; a sample has the noise of the likelihood.
+            than real data, while a sample contains the noise of the likelihood.
     """
     with eval_float32(model):
         px = model.decode(z, c)
@@ -54,8 +54,9 @@ def sample(
         model: The model.
         n: The number of samples.
         c: The context, with shape (n, F), or None.
-        temperature: Scales the deviation from the mean of the prior; values below 1 give more
-            typical samples. A ladder also accepts one value per level, from the bottom level up.
+        temperature: A factor by which deviations from the mean of the prior are multiplied; values
+            below 1 result in more typical samples. A ladder VAE also accepts one value per level,
+            from the bottom level up.
         sample_x: Whether to sample from p(x | z) instead of returning its mean.
         seed: The random seed.
     """

@@ -1,4 +1,4 @@
-"""Importance sampling with the posterior as proposal: weighted draws, and -log p(x)."""
+"""Importance sampling with the posterior as proposal: weighted draws and -log p(x)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK = 2**21
 
 
 def chunk_size(model: LatentModel, x: Tensor, samples: int) -> int:
-    """Return the number of rows whose draws fit into one chunk."""
+    """Return the number of rows whose draws fit in one chunk."""
     return max(1, CHUNK // (samples * x[0].numel() * model.params_per_element))
 
 
@@ -39,17 +39,17 @@ def posterior_draws(
 
     .. math:: \log w_k = \log p(x, z_k) - \log q(z_k \mid x), \qquad z_k \sim q(z \mid x)
 
-    The draws of an example depend on that example and the seed alone, not on the rest of the batch:
-    all Gaussian posteriors scale the same noise, and other posteriors are sampled one example at a
-    time, which is slower.
+    The draws for an example depend only on that example and the seed, not on the rest of the batch:
+    all Gaussian posteriors scale the same noise, while other posteriors are sampled one example at
+    a time, which is slower.
 
     Arguments:
         model: The model, in evaluation mode and without gradients.
         x: Data, with shape (B, *event).
         c: The context, with shape (B, F), or None.
-        mask: 1 where observed, with the shape of ``x``, or None.
+        mask: 1 for observed elements, with the shape of ``x``, or None.
         samples: The number K of draws. A model that enumerates classes divides them among the
-            classes, with at least one draw of each.
+            classes, with at least one draw for each.
         seed: The random seed.
 
     Returns:
@@ -80,7 +80,7 @@ def importance_bound(log_w: Tensor) -> Tensor:
 
 
 def weighted_mean(values: Tensor, log_w: Tensor) -> Tensor:
-    """Return the self-normalized importance-weighted mean of values, (K, B, ...) to (B, ...)."""
+    """Return the self-normalized importance-weighted mean of values (K, B, ...) over K."""
     return torch.einsum("kb...,kb->b...", values, log_w.softmax(0))
 
 
@@ -89,9 +89,9 @@ class NLL:
     """The negative log-likelihood of N examples.
 
     Arguments:
-        nll: -log p(x) by importance sampling, in nats, with shape (N).
-        element_nll: -log p(x_j | z) of each element, averaged over the posterior, in nats, with
-            shape (N, *event): which elements make an example unlikely.
+        nll: The estimate of -log p(x) by importance sampling, in nats, with shape (N).
+        element_nll: The value of -log p(x_j | z) for each element, averaged over the posterior, in
+            nats, with shape (N, *event). It shows which elements make an example unlikely.
     """
 
     nll: Tensor
@@ -106,7 +106,7 @@ def negative_log_likelihood(
     samples: int = 100,
     seed: int = 0,
 ) -> NLL:
-    r"""Return -log p(x) of each example and the contribution of each element given the code.
+    r"""Return -log p(x) for each example, and the contribution of each element given the code.
 
     .. math:: s = -\log \frac1K \sum_k w_k, \qquad
         c_j = -\sum_k \bar w_k \log p(x_j \mid z_k), \qquad \bar w_k = w_k / \sum_l w_l
@@ -118,8 +118,8 @@ def negative_log_likelihood(
 
     Warning:
         Out-of-distribution data can have a high likelihood, in particular if they are simpler than
-        the training data: see `varied explain anomaly`. Compare the values with those of normal
-        data; their absolute size means little.
+        the training data; see `varied explain anomaly`. Compare the values with those of normal
+        data, since their absolute size is not informative.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
@@ -145,7 +145,7 @@ def negative_log_likelihood(
 
 
 def load_seeded(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
-    """Convert stored rows to model input with randomness that depends on the row alone."""
+    """Convert stored rows to model input, with randomness that depends only on the row."""
     inputs = []
     for row in stored.split(1):
         with seeded(seed, "strangeness"):

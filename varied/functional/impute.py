@@ -1,4 +1,4 @@
-"""Imputation: missing values given observed ones."""
+"""Imputation of missing values given the observed values."""
 
 from __future__ import annotations
 
@@ -31,39 +31,40 @@ def impute(
     scale: Tensor | None = None,
     seed: int = 0,
 ) -> Tensor:
-    r"""Return multiple imputations: draws from p(missing | observed) by importance resampling.
+    r"""Return multiple imputations, drawn from p(missing | observed) by importance resampling.
 
     .. math:: z_k \sim q(z \mid x_o), \quad w_k \propto \frac{p(x_o \mid z_k) \, p(z_k)}
         {q(z_k \mid x_o)}, \quad z \sim \sum_k w_k \delta_{z_k}, \quad x_m \sim p(x_m \mid z)
 
-    The variation between the draws is the uncertainty of an element: use their mean or mode as a
-    point estimate and their quantiles as an interval.
+    The variation between the draws represents the uncertainty about an element: use their mean or
+    mode as a point estimate and their quantiles as an interval.
 
     References:
         MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
-        2019), https://arxiv.org/abs/1812.02633; with ``sweeps``, the Markov chain of Stochastic
+        2019), https://arxiv.org/abs/1812.02633; for the Markov chain with ``sweeps``, Stochastic
         Backpropagation and Approximate Inference in Deep Generative Models (Rezende et al., 2014),
         https://arxiv.org/abs/1401.4082
 
     Warning:
-        Values must be missing at random given the observed ones. An encoder that was trained
-        without missing values extrapolates; ``sweeps`` replace the zeros in its input by draws.
+        Values must be missing at random given the observed values. An encoder that was trained
+        without missing values must extrapolate to inputs with missing values; ``sweeps`` replaces
+        the zeros in its input with draws.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
         c: The context, with shape (N, F), or None.
-        mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
+        mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
         n_draws: The number M of imputations.
         samples: The number K of posterior draws from which each imputation selects one.
         sweeps: The number of times that the completed data are encoded again and the missing
-            values redrawn.
-        scale: A factor on the standard deviation of the draws of each element, with the shape of
-            one example, as returned by `varied.functional.inflation_factor`.
+            values are redrawn.
+        scale: A factor by which the standard deviation of the draws of each element is multiplied,
+            with the shape of one example; see `varied.functional.inflation_factor`.
         seed: The random seed.
 
     Returns:
-        Data with shape (M, N, *event), equal to ``x`` where it was observed.
+        Data with shape (M, N, *event), in which observed elements equal those of ``x``.
     """
     drawn_per_row = n_draws if scale is None else max(n_draws, MIN_DRAWS)
     size = chunk_size(model, x, max(samples, drawn_per_row))
@@ -91,7 +92,7 @@ def conditional_mean(
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
-        mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
+        mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
         samples: The number K of posterior draws.
         seed: The random seed.
     """
@@ -119,7 +120,7 @@ def _redraw_missing(model: LatentModel, draws: Tensor, rows: Batch, sweeps: int)
 
 
 def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
-    """Replace missing values by a sample from p(x | z)."""
+    """Replace missing values with a sample from p(x | z)."""
     base = base_distribution(px)
     if isinstance(base, d.TableRow) and mask is None:
         return torch.where(

@@ -1,4 +1,4 @@
-"""Interpolation between two codes, and between four."""
+"""Interpolation between two or four codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from varied.functional.latent_density import LatentDensity
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-#: Points of a curved path, and the sine waves that it is composed of.
+#: The number of points on a curved path, and the number of sine waves that compose it.
 POINTS, WAVES = 33, 6
 #: Optimization steps of a curved path, and the initial learning rate in units of the scale.
 STEPS, RATE = 150, 0.05
@@ -34,8 +34,8 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
     .. math:: \frac{\sin((1 - t) \omega) \, a + \sin(t \omega) \, b}{\sin \omega}
 
-    The midpoint of two samples of a high-dimensional Gaussian has an atypically small norm; an arc
-    keeps the norm. If the codes are almost parallel, the path is straight.
+    The midpoint between two samples from a high-dimensional Gaussian has an atypically small norm,
+    while an arc preserves the norm. If the codes are almost parallel, the path is straight.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468
@@ -53,15 +53,15 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
     .. math:: \min_z \int_0^1 \frac{|\dot z(t)|}{p(z(t))^{1 / D}} \, dt, \qquad
         z(0) = a, \quad z(1) = b
 
-    With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes,
-    so the length of a path counts the neighbors along it, and the shortest path avoids empty
-    regions. Adam deforms the straight path by a few sine waves orthogonal to it. The points are
-    evenly spaced along the result.
+    With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes.
+    The integral therefore penalizes regions with few codes, and the shortest path avoids empty
+    regions. Starting from the straight path, Adam optimizes a deformation that consists of a few
+    sine waves orthogonal to it. The points are evenly spaced along the resulting path.
 
     References:
         Nonhomogeneous Euclidean First-Passage Percolation and Distance Learning (Groisman et al.,
-        2018), https://arxiv.org/abs/1810.09398; geodesics under the metric of the decoder: Latent
-        Space Oddity (Arvanitidis et al., 2018), https://arxiv.org/abs/1710.11379
+        2018), https://arxiv.org/abs/1810.09398; for geodesics under the metric of the decoder, see
+        Latent Space Oddity (Arvanitidis et al., 2018), https://arxiv.org/abs/1710.11379
 
     Warning:
         The path is a local optimum close to the straight path.
@@ -69,7 +69,7 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
     Arguments:
         a: Codes, with shape (N, D).
         b: Codes, with shape (N, D).
-        t: Positions along the path from 0 to 1, with shape (T).
+        t: Positions along the path, between 0 and 1, with shape (T).
         density: The density of the codes of training data.
     """
     grid_t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=a.device)
@@ -101,7 +101,7 @@ def _orthogonal(offset: Tensor, direction: Tensor) -> Tensor:
 
 
 def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
-    """Return the sum over paths of the log length; the logarithm makes gradients comparable."""
+    """Return the sum of the log lengths of the paths; with logarithms, gradients are comparable."""
     steps = path.diff(dim=1).norm(dim=-1).clamp_min(TINY)
     midpoints = (path[:, 1:] + path[:, :-1]) / 2
     log_spacing = -density.log_density(midpoints) / density.active_units
@@ -144,19 +144,22 @@ def interpolate(
         start: Data, with shape (N, *event).
         end: Data, with shape (N, *event).
         c: The context of each start, with shape (N, F), or None; it stays fixed along the path.
-        steps: The number of points of each path, including both ends.
-        path: "linear", "spherical", or "density", which is `along_density`.
+        steps: The number of points on each path, including both ends.
+        path: The path: "linear", "spherical", or "density", which uses `along_density`.
         density: The density of the codes of training data; required for "density".
 
     Returns:
         Data with shape (N, steps, *event).
 
     Raises:
-        VariedError: If the path is unknown, or "density" is requested without ``density``.
+        VariedError: If the path is unknown, or if it is "density" and ``density`` is None.
     """
     points = lookup(PATHS, path, "path")
     if path == "density" and density is None:
-        raise VariedError("path='density' requires density=, as fit_latent_density returns it.")
+        raise VariedError(
+            "path='density' requires a latent density; pass the result of `fit_latent_density` as "
+            "`density`."
+        )
     options = {"density": density} if path == "density" else {}
     with eval_float32(model):
         a, b = (model.encode(x, c).mean for x in (start, end))
@@ -175,8 +178,9 @@ def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int =
 
     Arguments:
         model: The model.
-        x: The corners, with shape (4, *event): upper left and right, lower left and right.
-        c: Their contexts, with shape (4, F), or None; they are interpolated like the codes.
+        x: The corners, with shape (4, *event): upper left, upper right, lower left and lower right.
+        c: The contexts of the corners, with shape (4, F), or None; they are interpolated like the
+            codes.
         steps: The number of points along each side.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Conformal calibration of the intervals of imputed values on held-out cells."""
+"""Conformal calibration of intervals for imputed values on held-out cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied.seeding import seeded
 
-#: Draws of each held-out cell, and the fewest cells from which a factor is estimated.
+#: Number of draws for each held-out cell, and smallest number of cells for estimating a factor.
 CALIBRATION_DRAWS, MIN_CELLS = 200, 30
 
 #: The factors that are considered.
@@ -18,16 +18,16 @@ FACTORS = [1 + step / 20 for step in range(61)]
 
 
 def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Tensor:
-    r"""Add noise to the draws of each cell so that their standard deviation grows by a factor.
+    r"""Add noise to the draws of each cell so that their standard deviation increases by a factor.
 
     .. math:: x'_{mj} = x_{mj} + \sqrt{f^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
         \varepsilon_{mj} \sim \mathcal N(0, 1)
 
-    with :math:`s_j` the standard deviation of the draws of cell j.
+    where :math:`s_j` is the standard deviation of the draws of cell j.
 
     Arguments:
-        draws: Draws of cells, with shape (M, *) and M of at least 2.
-        factor: The factor f of at least 1, or one for each cell.
+        draws: Draws of cells, with shape (M, *), where M is at least 2.
+        factor: The factor f, which must be at least 1, or one such factor for each cell.
         seed: The random seed.
     """
     noise_std = (torch.as_tensor(factor).to(draws) ** 2 - 1).sqrt() * draws.std(0)
@@ -38,10 +38,11 @@ def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Te
 def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> float:
     r"""Return the smallest factor at which the intervals of the draws reach their nominal coverage.
 
-    The interval of a cell holds the central ``level`` of its draws. Of n held-out cells,
-    :math:`\lceil (n + 1) \, \mathrm{level} \rceil` must lie in their intervals; a further cell then
-    lies in its interval with probability ``level``. For a given set of n cells, the coverage has a
-    standard error of :math:`\sqrt{\mathrm{level} (1 - \mathrm{level}) / n}`: 0.03 for a hundred.
+    The interval of a cell contains the central fraction ``level`` of its draws. Of n held-out
+    cells, :math:`\lceil (n + 1) \, \mathrm{level} \rceil` must lie in their intervals; a new cell
+    then lies in its interval with probability ``level``. For a given set of n cells, the coverage
+    has a standard error of :math:`\sqrt{\mathrm{level} (1 - \mathrm{level}) / n}`, which is 0.03
+    for a hundred cells.
 
     References:
         Distribution-Free Predictive Inference for Regression (Lei et al., 2018),

@@ -16,18 +16,18 @@ from varied.seeding import seeded
 
 #: Fraction of held-out codes that lie below the threshold.
 TAIL = 0.001
-#: Codes per component and unit: with fewer, the covariance of a component is mostly noise.
+#: Number of codes per component and unit; with fewer, the covariance estimates are mostly noise.
 CODES_PER_UNIT = 20
 MAX_COMPONENTS = 16
 
 
 @dataclass(frozen=True)
 class LatentDensity:
-    """The density of codes, and a threshold below which codes are out of the support.
+    """The density of codes, with a threshold below which codes are out of the support.
 
     Arguments:
         mixture: A mixture of Gaussians.
-        threshold: The log density in nats that 99.9 % of held-out codes exceed.
+        threshold: The log density, in nats, that 99.9 % of the held-out codes exceed.
         active_units: The number D of active units.
     """
 
@@ -46,16 +46,16 @@ class LatentDensity:
 
 
 def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
-    """Fit a mixture of Gaussians to codes, and its threshold to held-out codes.
+    """Fit a mixture of Gaussians to codes, and set its threshold on held-out codes.
 
     The mixture has one component per ``20 D`` codes, between 1 and 16. The fit is deterministic.
 
     Warning:
-        With fewer than a thousand held-out codes, the threshold depends on the most extreme ones.
+        With fewer than a thousand held-out codes, the threshold depends on the most extreme codes.
 
     Arguments:
         codes: Codes of training data, with shape (N, D).
-        held_out: Codes of data that the model was not trained on, with shape (M, D).
+        held_out: Codes of data on which the model was not trained, with shape (M, D).
 
     Raises:
         VariedError: If there are too few codes or too many units.
@@ -69,8 +69,8 @@ def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
     size = codes.shape[1]
     if size > MAX_DIMS or len(codes) < 2 or not len(held_out):
         raise VariedError(
-            f"A density needs at least 2 codes and 1 held-out code of at most {MAX_DIMS:,} "
-            f"dimensions, got {len(codes):,} and {len(held_out):,} of {size:,} dimensions."
+            f"A density requires at least 2 codes and 1 held-out code with at most {MAX_DIMS:,} "
+            f"dimensions, got {len(codes):,} and {len(held_out):,} with {size:,} dimensions."
         )
     n_components = min(max(1, len(codes) // (CODES_PER_UNIT * size)), MAX_COMPONENTS)
     mixture = GaussianMixture((size,), n_components).to(torch.float64)

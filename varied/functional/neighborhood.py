@@ -1,4 +1,4 @@
-"""The neighborhood of given data in the latent space: variations and nearest neighbors."""
+"""Variations and nearest neighbors of given data in the latent space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.priors import StandardNormal
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
-#: Samples from which the standard deviation of the prior is estimated.
+#: The number of samples from which the standard deviation of the prior is estimated.
 PRIOR_SAMPLES = 10_000
 
 
@@ -34,17 +34,18 @@ def variations(
     .. math:: z = \mu(x) + s \, (z' - \mu(x)), \qquad z' \sim q(z \mid x)
 
     Warning:
-        A scale of 1 covers only what the model cannot infer from the example, which often gives
-        little variation. A scale of 3 to 5 gives visibly different data; far larger scales reach
-        codes that the decoder was not trained on. In a ladder, each level is drawn given the mean
-        of the levels above.
+        With a scale of 1, only properties that the model cannot infer from the example vary, which
+        is often little. Scales between 3 and 5 result in visibly different data; much larger scales
+        reach codes on which the decoder was not trained. In a ladder VAE, each level is drawn given
+        the mean of the levels above.
 
     Arguments:
         model: The model.
         x: Data, with shape (N, *event).
         c: The context for encoding and decoding, with shape (N, F), or None.
         n: The number of variations of each example.
-        scale: The factor s on the deviation from the mean; 0 gives reconstructions.
+        scale: The factor s by which the deviation from the mean is multiplied; 0 results in
+            reconstructions.
         sample_x: Whether to sample from p(x | z) instead of returning its mean.
         seed: The random seed.
 
@@ -61,10 +62,10 @@ def variations(
         if isinstance(base_distribution(q), Delta | CodebookPoint):
             raise VariedError(
                 "The posterior of this model is deterministic, so there are no variations; train a "
-                "VAE, or use interpolate."
+                "VAE, or use `interpolate`."
             )
         if scale != 1 and latent_space(model) != "real":
-            raise VariedError("scale requires a real-valued latent space; leave it at 1.")
+            raise VariedError("scale requires a real-valued latent space; use scale=1.")
         z = q.sample((n,))
         z = z if scale == 1 else q.mean + scale * (z - q.mean)
         repeated_c = None if c is None else c.repeat(n, 1)
@@ -80,23 +81,24 @@ def nearest_codes(
 
     .. math:: d(a, b) = \sqrt{\sum_{j \text{ active}} (a_j - b_j)^2 / \sigma_j^2}
 
-    with :math:`\sigma_j` the standard deviation of unit j under the prior. Inactive units (see
-    `varied.evaluate.is_active`) are noise and are left out.
+    where :math:`\sigma_j` is the standard deviation of unit j under the prior. Inactive units (see
+    `varied.evaluate.is_active`) are noise and are excluded.
 
     Warning:
-        Codes that are close share what the model encodes, which need not be what a human considers
-        similar. The codes of a conditional model do not contain the context.
+        Examples with similar codes are similar in the properties that the model encodes, which may
+        differ from human judgments of similarity. The codes of a conditional model do not contain
+        the context.
 
     Arguments:
-        model: The model of the codes.
-        query: Posterior means, with shape (N, D), as `varied.functional.embed` returns them.
+        model: The model that encoded the data.
+        query: Posterior means, with shape (N, D), as returned by `varied.functional.embed`.
         candidates: The codes to search, with shape (M, D).
         n: The number of neighbors.
-        c: The context of the candidates, with shape (M, F), for a prior that depends on it.
+        c: The context of the candidates, with shape (M, F), if the prior depends on it.
 
     Returns:
-        Row indices of the candidates, int64 with shape (N, n), nearest first; and the distances in
-        standard deviations of the prior, float64 with the same shape.
+        The row indices of the candidates, nearest first, int64 with shape (N, n); and the distances
+        in standard deviations of the prior, float64 with the same shape.
 
     Raises:
         VariedError: If there are fewer than n candidates, or no unit is active.
@@ -111,7 +113,7 @@ def nearest_codes(
     a, b = ((codes.double() / scale)[:, scale.isfinite()] for codes in (query, candidates))
     search = NearestNeighbors(n_neighbors=n).fit(b.numpy())
     index = torch.from_numpy(search.kneighbors(a.numpy(), return_distance=False))
-    # The distance of equal codes is not exactly 0 in scikit-learn; the norm of their difference is.
+    # In scikit-learn, the distance between equal codes is not exactly 0; the norm below is.
     chunks = zip(a.split(1000), index.split(1000), strict=True)
     distance = torch.cat([(codes[:, None] - b[rows]).norm(dim=2) for codes, rows in chunks])
     distance, order = distance.sort(dim=1, stable=True)
@@ -124,14 +126,14 @@ def latent_space(model: LatentModel) -> str:
 
 
 def _prior_std(model: LatentModel, codes: Tensor, c: Tensor | None) -> Tensor:
-    """Return the prior standard deviation of each unit, infinite if inactive, with shape (D)."""
+    """Return the prior standard deviation of each unit, or infinity if inactive, with shape (D)."""
     std = torch.ones(codes.shape[1], dtype=torch.float64)
     if latent_space(model) != "real":
         return std
     active = is_active(codes) if len(codes) > 1 else std > 0
     if not active.any():
         raise VariedError(
-            "No latent unit is active, so the codes carry no information about the data; train "
+            "No latent unit is active, so the codes contain no information about the data; train "
             "with KL annealing or a smaller beta."
         )
     if not isinstance(model.prior, StandardNormal):

@@ -14,20 +14,20 @@ from varied.runtime import eval_float32
 
 
 def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) -> Tensor:
-    r"""Decode each example in other contexts: :math:`p(x \mid z, c')` with the code of (x, c).
+    r"""Decode the code z of each example (x, c) with other contexts: :math:`p(x \mid z, c')`.
 
-    If the context is the content (such as which digit it is), the code holds the style (such as
-    slant and stroke width): encoding the context again would only increase the KL.
+    If the context is the content (such as the class of a digit), the code contains only the style
+    (such as slant and stroke width), since encoding the context as well would increase the KL.
 
     References:
-        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), the analogies of
+        Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), the analogies in
         figure 1, https://arxiv.org/abs/1406.5298
 
     Arguments:
         model: A model with a context; neither it nor torch's random state is changed.
-        x: Data whose style is kept, with shape (N, *event).
-        c: Their contexts, with shape (N, F); None if the model infers them.
-        new_c: The contexts to decode with, with shape (M, F).
+        x: Data whose style is preserved, with shape (N, *event).
+        c: The contexts of the data, with shape (N, F); None if the model infers them.
+        new_c: The new contexts for decoding, with shape (M, F).
 
     Returns:
         Data with shape (N, M, *event).
@@ -46,14 +46,15 @@ def mix_codes(
     content_c: Tensor | None = None,
     style_c: Tensor | None = None,
 ) -> Tensor:
-    """Decode the code of each content example with some units of each style example.
+    """Decode the code of each content example, with some units replaced by those of each style.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
         content: Data, with shape (M, *event).
-        style: Data that provide ``units``, with shape (N, *event).
-        units: The units of the code that hold the style; see `level_units` for those of a ladder.
-        content_c: The contexts of the content, with shape (M, F), or None; used for decoding.
+        style: Data from which ``units`` are taken, with shape (N, *event).
+        units: The units of the code that represent the style; for a ladder VAE, see `level_units`.
+        content_c: The contexts of the content, with shape (M, F), or None; they are also used for
+            decoding.
         style_c: The contexts of the style, with shape (N, F), or None.
 
     Returns:
@@ -71,14 +72,14 @@ def mix_codes(
 
 
 def level_units(model: LatentModel, levels: Sequence[int]) -> list[int]:
-    """Return the units of some levels of a ladder; level 1 is the bottom level.
+    """Return the units of the given levels of a ladder VAE; level 1 is the bottom level.
 
     Raises:
         VariedError: If the model has no such levels.
     """
     if not isinstance(model, Ladder):
         raise VariedError(
-            "This model has a single level of latent variables; give units, or train a model with "
+            "This model has a single level of latent variables; pass `units`, or train with "
             "model='ladder-vae'."
         )
     ends = torch.tensor([0, *model.sizes]).cumsum(0).tolist()

@@ -10,7 +10,7 @@ from torch import Tensor
 from varied.functional.generate import decode
 from varied.models import LatentModel
 
-#: Prior standard deviations on both sides of the mean: 99 % of the mass.
+#: Range of a traversal on both sides of the mean, in prior standard deviations: 99 % of the mass.
 RANGE = 2.576
 
 
@@ -29,7 +29,7 @@ def traverse(
         z: The latent vector to start from, with shape (D).
         dimensions: The dimensions to vary.
         c: The context, with shape (1, F), or None.
-        steps: The number of values of each dimension.
+        steps: The number of values for each dimension.
 
     Returns:
         Data with shape (len(dimensions), steps, *event), and the values, with shape (steps).
@@ -52,8 +52,9 @@ def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tup
         c: The context, with shape (1, F), or None.
 
     Returns:
-        Data with shape (side * side, *event), where element ``i * side + j`` has the second latent
-        at value i and the first at value j; and the values in ascending order, with shape (side).
+        Data with shape (side * side, *event), where element ``i * side + j`` has the i-th value in
+        the second latent dimension and the j-th value in the first; and the values in ascending
+        order, with shape (side).
     """
     values = normal_quantiles(side)
     z1, z0 = torch.meshgrid(values, values, indexing="ij")

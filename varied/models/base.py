@@ -1,4 +1,4 @@
-"""The interface of all models, and what an architecture builds them from."""
+"""The interface of all models, and the factory from which an architecture builds them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Temperature = float | Sequence[float]
 class LatentModel(nn.Module, ABC):
     """A latent variable model p(x, z) with an approximate posterior q(z | x).
 
-    Training, evaluation and all other uses of a model rely on this interface alone. A model
-    computes no loss; objectives compute it from a `Trace`.
+    Training, evaluation and all other operations rely only on this interface. A model does not
+    compute a loss; objectives compute it from a `Trace`.
     """
 
-    #: p(z), or None if each of several levels has a prior.
+    #: p(z), or None if the model has several levels, each with its own prior.
     prior: Prior | None
     #: Whether p(x | z, c) depends on the context.
     decoder_reads_context: bool = True
-    #: Whether the traces have an ``upper`` trace, that of a model of the latent variables.
+    #: Whether traces have an ``upper`` trace, from a model of the latent variables.
     has_upper_trace: bool = False
 
     def __init__(self) -> None:
@@ -50,12 +50,12 @@ class LatentModel(nn.Module, ABC):
     @property
     @abstractmethod
     def params_per_element(self) -> int:
-        """The number of likelihood parameters that a pass computes per element of an example."""
+        """The number of likelihood parameters per element that a forward pass computes."""
 
     @property
     @abstractmethod
     def provides(self) -> frozenset[str]:
-        """What the posterior and the prior provide to terms; see `varied.heads.Head`."""
+        """The properties that the posterior and the prior provide; see `varied.heads.Head`."""
 
     @property
     def num_codes(self) -> int:
@@ -69,12 +69,12 @@ class LatentModel(nn.Module, ABC):
 
     @property
     def num_enumerated(self) -> int:
-        """The number of latent values that a pass evaluates per draw: 1, or one per class."""
+        """The number of latent values evaluated per draw: 1, or the number of classes."""
         return 1
 
     @property
     def required_term(self) -> str:
-        """The name of a term without which part of the model is not trained, or ""."""
+        """The name of the term that trains an otherwise untrained part of the model, or ""."""
         return ""
 
     @abstractmethod
@@ -86,8 +86,8 @@ class LatentModel(nn.Module, ABC):
         Arguments:
             x: The data, with shape (B, *event).
             c: The context, with shape (B, F), or None.
-            mask: 1 where observed, 0 where missing, with the shape of ``x``, or None. The encoder
-                receives missing values as 0, and the likelihood omits them.
+            mask: A tensor with the shape of ``x`` that is 1 where observed and 0 where missing, or
+                None. Missing values are set to 0 for the encoder and ignored by the likelihood.
             samples: The number K of draws per example.
 
         Returns:
@@ -111,9 +111,9 @@ class LatentModel(nn.Module, ABC):
         Arguments:
             n: The number of draws.
             c: The context, with shape (n, F), or None.
-            temperature: A factor on the deviation from the mean of the prior; values below 1 give
-                more typical samples. A ladder also takes one factor per level, from the bottom
-                level up.
+            temperature: A factor that scales the deviation from the mean of the prior; values below
+                1 result in more typical samples. A ladder also accepts a list with one factor per
+                level, from the bottom level up.
 
         Returns:
             Latent variables with shape (n, *latent).
@@ -128,22 +128,22 @@ class LatentModel(nn.Module, ABC):
         raise VariedError("This model has no classes; train one with architecture='m2'.")
 
     def sample(self, n: int, c: Tensor | None = None) -> Tensor:
-        """Draw examples from p(x | z) with z from the prior; shape (n, *event)."""
+        """Draw z from the prior and examples from p(x | z), with shape (n, *event)."""
         return self.decode(self.sample_prior(n, c), c).sample()
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize parts that start from data, such as codebooks, on the first rows."""
+        """Initialize data-dependent parts, such as codebooks, from the first rows."""
 
 
 @dataclass(frozen=True)
 class PartFactory:
-    """Builds the parts that a spec names; an architecture assembles them into a model.
+    """Builds the parts named in a spec, which an architecture assembles into a model.
 
     Arguments:
         shape: The shape of one example.
         latent_shape: The shape of the latent variable.
         context: The number of context features.
-        net: Builds a network from its input shape, its output shape and the number of its context
+        net: Builds a network from its input shape, its output shape and its number of context
             features.
         encoder_net: Builds the network of the encoder, from the same arguments.
         decoder_net: Builds the network of the decoder, from the same arguments.
@@ -181,13 +181,13 @@ class PartFactory:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How the latent variables of a model depend on each other.
+    """The structure of a model: how its latent variables depend on each other.
 
     Its settings are those of the function that builds the model.
 
     Arguments:
-        build: A function from a `PartFactory` and settings to a model.
-        fixed_axes: The axes that the architecture determines, so that a spec cannot choose them.
+        build: A function that builds a model from a `PartFactory` and settings.
+        fixed_axes: The axes that the architecture determines, so a spec cannot set them.
     """
 
     build: Callable[..., LatentModel]
@@ -198,5 +198,5 @@ class Architecture:
         return self.build(factory, **settings)
 
     @property
-    def __wrapped__(self) -> Callable[..., LatentModel]:  # whose signature has the settings
+    def __wrapped__(self) -> Callable[..., LatentModel]:  # its signature declares the settings
         return self.build

@@ -21,18 +21,18 @@ def build_classifier(
     augment: float,
     alternatives: tuple[str, ...] = (),
 ) -> ConditionalDistribution:
-    """Return a classifier of data; its outputs are the logits.
+    """Return a classifier of the data, which outputs logits.
 
     Arguments:
         factory: Builds the parts.
-        classifier: "same" for the network of the other parts, or the name of a network.
+        classifier: The name of a network, or "same" for the network that the other parts use.
         num_classes: The number of classes.
         dropout: The dropout probability of hidden units.
         augment: The strength of random affine transforms of the input images.
-        alternatives: Other values of ``classifier``, for the error message.
+        alternatives: Additional values of ``classifier`` to list in the error message.
 
     Raises:
-        VariedError: If there is no such network, or the data cannot be augmented.
+        VariedError: If the network is unknown, or the data cannot be augmented.
     """
     choices = (*alternatives, "same", *NETS)
     if classifier not in choices:
@@ -53,18 +53,20 @@ def add_dropout(net: nn.Module, p: float) -> nn.Module:
 
     Arguments:
         net: A network whose activations are direct children of an ``nn.Sequential``.
-        p: The dropout probability; 0 returns the network unchanged.
+        p: The dropout probability; if 0, the network is returned unchanged.
 
     Raises:
         VariedError: If p is not a probability below 1, or the network has no activation.
     """
     if not 0 <= p < 1:
-        raise VariedError(f"dropout={p} must be from 0 to below 1; 0.2 to 0.5 is usual.")
+        raise VariedError(
+            f"dropout={p} must be at least 0 and below 1; typical values are 0.2 to 0.5."
+        )
     if not p:
         return net
     activations = tuple(ACTIVATIONS.values())
     if not any(isinstance(layer, activations) for layer in net.children()):
-        raise VariedError("This network has no hidden units to drop; leave dropout out.")
+        raise VariedError("This network has no hidden units to drop; omit `dropout`.")
     layers = [
         nn.Sequential(layer, nn.Dropout(p)) if isinstance(layer, activations) else layer
         for layer in net.children()

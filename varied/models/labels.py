@@ -1,4 +1,4 @@
-"""Classes as part of a model: one-hot labels, their distributions, prior and latent level."""
+"""Classes as latent variables: one-hot labels, their distributions, their prior and their level."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from varied import distributions as d
 from varied.priors import Prior, StandardNormal
 from varied.trace import Level
 
-#: A logit whose probability is exactly 0 in floating point, and whose product with 0 is 0.
+#: A finite logit (its product with 0 is 0) whose probability is exactly 0 in floating point.
 EXCLUDED = -1e4
 
 
 def is_labeled(c: Tensor) -> Tensor:
-    """Return whether each row of a one-hot context has a label, as bool with shape (*, 1)."""
+    """Return whether each row of a one-hot context has a label, as booleans with shape (*, 1)."""
     return (c != 0).any(-1, keepdim=True)
 
 
 def clamp_to_labels(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return logits that give probability 1 to the labels, and are unchanged without a label."""
+    """Return logits that assign probability 1 to each label; unlabeled rows are unchanged."""
     return logits if c is None else torch.where(is_labeled(c), EXCLUDED * (1 - c), logits)
 
 
@@ -38,17 +38,17 @@ def certain_class(y: Tensor) -> d.OneHot:
 
 
 def predict_class(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return the label or, without a label, the most probable class; one-hot, with shape (B, C)."""
+    """Return the label or, if unlabeled, the most probable class, as one-hot with shape (B, C)."""
     index = clamp_to_labels(logits, c).argmax(-1)
     return nn.functional.one_hot(index, logits.shape[-1]).to(logits.dtype)
 
 
 def split_class(z: Tensor, c: Tensor | None, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Split a latent variable into its class and the rest; labels replace the class.
+    """Split a latent variable into its class, which a label replaces, and the rest.
 
     Arguments:
         z: Latent variables, with shape (*, C + D).
-        c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
+        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
         num_classes: The number C of classes.
 
     Returns:
@@ -63,12 +63,12 @@ class ClassLevel(Level):
     r"""The class of each example, as a latent level whose values are enumerated.
 
     The KL of an unlabeled example is :math:`\sum_y q(y \mid x) \log q(y \mid x) / p(y)`. For a
-    labeled example q has probability 1 on the label, so the KL is :math:`-\log p(y)`.
+    labeled example, q has probability 1 on the label, so the KL is :math:`-\log p(y)`.
 
     Arguments:
         logits: The logits of q(y | x) before labels are applied, with shape (S, B, C), where S
             is the number of classifier inputs per example.
-        c: The labels, with shape (B, C), zero rows where unknown; or None.
+        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
     """
 
     logits: Tensor
@@ -78,14 +78,14 @@ class ClassLevel(Level):
 def enumeration_log_ratio(y: Tensor, p: Distribution, c: Tensor | None) -> Tensor:
     r"""Return log p(y) - log r(y) of enumerated classes, with shape (K, B), in nats.
 
-    Each class occurs once, as if drawn from a uniform r, and a class other than the label has
-    weight 0. The logarithm of the mean importance weight of a `Trace` is then a lower bound on log
-    p(x) or, for a labeled example, on log p(x, y).
+    Each class occurs once, as if drawn from a uniform r, and classes that differ from the label
+    have weight 0. The logarithm of the mean importance weight of a `Trace` is then a lower bound on
+    log p(x) or, for a labeled example, on log p(x, y).
 
     Arguments:
         y: One-hot classes, with shape (K, B, C).
         p: p(y).
-        c: The labels, with shape (B, C), zero rows where unknown; or None.
+        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
     """
     value = p.log_prob(y) + math.log(y.shape[-1])
     if c is None:
@@ -95,7 +95,7 @@ def enumeration_log_ratio(y: Tensor, p: Distribution, c: Tensor | None) -> Tenso
 
 
 class ClassPrior(Prior):
-    r"""Uniform classes, and an independent standard normal vector.
+    r"""A uniform distribution over classes, and an independent standard normal vector.
 
     .. math:: p(y, z) = \frac1C \, \mathcal N(z; 0, I)
 

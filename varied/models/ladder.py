@@ -20,20 +20,20 @@ from varied.nets.autocast import AutocastModule
 from varied.nets.ladder_blocks import ConvBlocks, DenseBlocks, LadderBlocks
 from varied.trace import Level, Trace
 
-#: Bound on the log-variances of the priors, and on the offsets of the posteriors from them.
+#: Bound on the log-variances of the priors, and on the log-variance offsets of the posteriors.
 BOUND = 10.0
 
-#: Chooses the latent variable of a level from its index (0 is the bottom), state and prior.
+#: Returns the latent variable of a level, given its index (0 is the bottom), state and prior.
 ChooseLatent = Callable[[int, Tensor, Distribution], Tensor]
 
 
 class LadderLevel(nn.Module):
-    """The prior and the posterior of one level, and its blocks of the two deterministic paths.
+    """The prior and the posterior of one level, and its bottom-up and top-down blocks.
 
     Arguments:
         blocks: Builds the networks.
         level: The number of the level; 1 is the bottom level, closest to the data.
-        channels: The number of latent units, or of latent channels of a map.
+        channels: The number of latent units, or of latent channels if the level is a map.
     """
 
     def __init__(self, blocks: LadderBlocks, level: int, channels: int) -> None:
@@ -88,8 +88,8 @@ class Ladder(LatentModel, AutocastModule):
     level computes its prior and, with the features, its posterior. The posterior is parameterized
     by its offset from the prior, so an unused level has a KL of 0.
 
-    The interface of the model treats the latent variables as one vector, the concatenation of all
-    levels from the bottom up.
+    The interface of the model treats the latent variables as one vector: the concatenation of all
+    levels, from the bottom up.
 
     References:
         Ladder Variational Autoencoders (Sønderby et al., 2016), https://arxiv.org/abs/1602.02282;
@@ -99,7 +99,7 @@ class Ladder(LatentModel, AutocastModule):
     Arguments:
         blocks: Builds the networks of the levels.
         likelihood: The head of p(x | z).
-        channels: The number of latent units, or of latent channels of a map, of each level.
+        channels: The number of latent units, or of latent channels, of each level.
         context: The number of context features.
         context_dropout: The probability of dropping the context of a row during training.
     """
@@ -167,7 +167,7 @@ class Ladder(LatentModel, AutocastModule):
             return Trace(x, self._likelihood(state, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the posteriors, each given the means of the levels above, as one Gaussian."""
+        """Return one Gaussian of all posteriors, each conditioned on the means of higher levels."""
         means, log_variances = list[Tensor](), list[Tensor]()
 
         def posterior_mean(index: int, state: Tensor, p: Distribution) -> Tensor:
@@ -203,8 +203,8 @@ class Ladder(LatentModel, AutocastModule):
         Arguments:
             n: The number of draws.
             c: The context, with shape (n, F), or None.
-            temperature: A factor on the scale of the priors: one for all levels, or a list with one
-                per level, from the bottom level up.
+            temperature: A factor that scales the standard deviations of the priors: one number for
+                all levels, or a list with one per level, from the bottom level up.
 
         Returns:
             The concatenation of all levels, with shape (n, D).
@@ -214,8 +214,8 @@ class Ladder(LatentModel, AutocastModule):
             temperature = [temperature] * count
         if len(temperature) != count:
             raise VariedError(
-                f"This ladder has {count} levels, but {len(temperature)} temperatures were given; "
-                "give one number, or one per level from the bottom level up."
+                f"This ladder has {count} levels, but {len(temperature)} temperatures were passed; "
+                "pass one number, or one per level, from the bottom level up."
             )
         samples: list[Tensor] = []
 
@@ -237,7 +237,7 @@ class Ladder(LatentModel, AutocastModule):
     def _top_down(
         self, choose: ChooseLatent, batch_shape: Sequence[int], c: Tensor | None
     ) -> Tensor:
-        """Return the state below the bottom level, with the latent variables that are chosen."""
+        """Return the state below the bottom level, with latent variables from ``choose``."""
         state = self.top.expand(math.prod(batch_shape), *self.top.shape)
         if self.context_proj is not None and c is not None:
             features = self.context_proj(c).to(state.dtype)
@@ -262,15 +262,16 @@ def build_ladder(
     hidden_size: int | None = None,
     context_dropout: float = 0.0,
 ) -> Ladder:
-    """A hierarchical VAE; ``latent`` is the number of latent units or channels per level.
+    """Return a hierarchical VAE; ``latent`` is the number of latent units or channels per level.
 
-    With net='mlp' each level is a vector; with net='conv' or 'resnet' it is a map, and higher
-    levels are smaller.
+    With net='mlp', each level is a vector. With net='conv' or 'resnet', each level is a feature
+    map, and higher levels are smaller.
 
     Arguments:
         factory: Builds the parts.
         levels: The number of levels.
-        hidden_size: The number of hidden units of the state (256), or of channels of maps (48).
+        hidden_size: The number of units of the state (256 by default), or of channels if the state
+            is a feature map (48 by default).
         context_dropout: The probability of dropping the context of a row during training.
     """
     is_dense = factory.net_name == "mlp"

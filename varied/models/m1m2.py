@@ -37,12 +37,12 @@ MIN_SCALE = 0.05
 
 
 class ClassifiedVAE(LatentModel):
-    """Base class of a VAE (M1) with a classifier of its codes or of the data.
+    """Base class for a VAE (M1) with a classifier of its codes or of the data.
 
     Arguments:
-        m1: The VAE, from data to codes.
+        m1: The VAE, which maps data to codes.
         classifier: The network of q(y | x); its outputs are logits, with shape (C).
-        reads_data: Whether the classifier reads the data, not the codes.
+        reads_data: Whether the input of the classifier is the data instead of the codes.
     """
 
     prior: Prior
@@ -78,7 +78,7 @@ class ClassifiedVAE(LatentModel):
             codes: Draws of the codes, with shape (S, B, D).
 
         Returns:
-            Logits with shape (S, B, C), equal for all draws if the classifier reads the data.
+            Logits with shape (S, B, C), identical for all draws if the classifier uses the data.
         """
         if self.reads_data:
             return self.classifier.outputs(x).expand(len(codes), -1, -1)
@@ -87,7 +87,7 @@ class ClassifiedVAE(LatentModel):
     def _detached_codes(
         self, trace: Trace, c: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return codes without gradient, class logits and labels, each with shape (K * B, *)."""
+        """Return detached codes, class logits and labels, each with shape (K * B, *)."""
         codes = trace.levels[0].z.detach()
         logits = self.code_logits(trace.x, codes)
         c = None if c is None else c.repeat(len(codes), 1)
@@ -95,7 +95,7 @@ class ClassifiedVAE(LatentModel):
 
 
 class _CodeLatent(ClassifiedVAE):
-    """Base class of the models whose latent variable is the code of M1."""
+    """Base class for models whose latent variable is the code of M1."""
 
     decoder_reads_context = False
 
@@ -119,12 +119,12 @@ class _CodeLatent(ClassifiedVAE):
 
 
 class _WithM2(ClassifiedVAE):
-    """Base class of the models in which M2 models the codes of M1.
+    """Base class for models in which M2 models the codes of M1.
 
     Arguments:
-        m1: The VAE, from data to codes.
+        m1: The VAE, which maps data to codes.
         classifier: The network of q(y | x); its outputs are logits, with shape (C).
-        reads_data: Whether the classifier reads the data, not the codes.
+        reads_data: Whether the input of the classifier is the data instead of the codes.
         m2: The model of the codes.
     """
 
@@ -143,7 +143,8 @@ class _WithM2(ClassifiedVAE):
     ) -> tuple[Tensor, list[Level], Tensor]:
         """Return draws of the codes, with shape (samples, B, D), the levels and the weights.
 
-        The first level holds the codes for every class, with K = samples * C draws per example.
+        The first level contains the codes repeated for each class: K = samples * C draws per
+        example.
         """
         q = self.m1.encode(x)
         z = q.rsample((samples,))
@@ -153,7 +154,7 @@ class _WithM2(ClassifiedVAE):
     def _sample_prior(
         self, n: int, c: Tensor | None, temperature: Temperature
     ) -> tuple[Tensor, Tensor]:
-        """Return draws of the class and of the code from M2."""
+        """Return classes and codes drawn from M2."""
         z = self.m2.sample_prior(n, c, temperature)
         codes = sample_with_temperature(self.m2.decode(z, c), n, temperature)
         return z[:, : self.num_classes], codes
@@ -162,7 +163,8 @@ class _WithM2(ClassifiedVAE):
 class M1(_CodeLatent):
     """M1: a VAE, and a classifier of its codes whose gradient does not reach the VAE.
 
-    The ``upper`` trace of a trace has the codes as its data, standard normal for every class.
+    In the ``upper`` trace of a trace, the data are the codes, and their likelihood is the prior of
+    the VAE for every class.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -174,13 +176,13 @@ class M1(_CodeLatent):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What the posterior and the prior provide to terms."""
+        """The properties that the posterior and the prior provide to terms."""
         return self.m1.provides
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of the VAE, with an upper trace."""
+        """Return the trace of the VAE, with an ``upper`` trace of the classifier."""
         trace: Trace = self.m1(x, None, mask, samples)
         codes, logits, c = self._detached_codes(trace, c)
         q_y = class_distribution(clamp_to_labels(logits, c))
@@ -192,25 +194,25 @@ class M1(_CodeLatent):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Draw codes from the prior of the VAE; M1 has no model of the classes."""
+        """Draw codes from the prior of the VAE, since M1 does not model the classes."""
         return self.m1.sample_prior(n, None, temperature)
 
 
 class M1M2(_CodeLatent, _WithM2):
     r"""M1+M2 with a stop-gradient: a VAE (M1), and M2 as a model of its codes.
 
-    The levels of a trace are those of M1. Its ``upper`` trace, whose data are the codes, is that of
-    M2, and no gradient of it reaches M1. Kingma et al. train M1 first and M2 afterwards. Here both
-    train at the same time, and M2 converges as the learning rate decays.
+    The levels of a trace are those of M1. Its ``upper`` trace is the trace of M2 with the codes as
+    data, and its gradient does not reach M1. Kingma et al. train M1 first and M2 afterwards. Here,
+    both are trained at the same time, and M2 converges as the learning rate decays.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
 
     Arguments:
-        m1: The VAE, from data to codes.
+        m1: The VAE, which maps data to codes.
         classifier: The network of q(y | x); its outputs are logits, with shape (C).
-        reads_data: Whether the classifier reads the data, not the codes.
+        reads_data: Whether the input of the classifier is the data instead of the codes.
         m2: The model of the codes.
     """
 
@@ -219,13 +221,13 @@ class M1M2(_CodeLatent, _WithM2):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What the posterior and the prior provide to terms."""
+        """The properties that the posterior and the prior provide to terms."""
         return self.m1.provides
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return the trace of M1, with that of M2 as upper trace."""
+        """Return the trace of M1, with the trace of M2 as its ``upper`` trace."""
         trace: Trace = self.m1(x, None, mask, samples)
         trace.upper = self.m2.trace(*self._detached_codes(trace, c))
         return trace
@@ -233,25 +235,25 @@ class M1M2(_CodeLatent, _WithM2):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Draw codes from M2, with shape (n, D), of the classes in ``c``."""
+        """Draw codes with shape (n, D) from M2, for the classes in ``c``."""
         return self._sample_prior(n, c, temperature)[1]
 
 
 class JointM1M2(_CodeLatent, _WithM2):
-    r"""M1+M2 as one model with one bound.
+    r"""M1+M2 as a single model with a single bound.
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
 
-    The levels of a trace are :math:`z_1`, :math:`z_2` and y, with every class evaluated.
+    The levels of a trace are :math:`z_1`, :math:`z_2` and y; each class is evaluated.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
         https://arxiv.org/abs/1406.5298
 
     Arguments:
-        m1: The VAE, from data to codes.
+        m1: The VAE, which maps data to codes.
         classifier: The network of q(y | x); its outputs are logits, with shape (C).
-        reads_data: Whether the classifier reads the data, not the codes.
+        reads_data: Whether the input of the classifier is the data instead of the codes.
         m2: The model of the codes.
     """
 
@@ -268,24 +270,24 @@ class JointM1M2(_CodeLatent, _WithM2):
         """Return a trace with K = samples * C draws per example."""
         x = zero_missing(x, mask)
         z, levels, weights = self._enumerate_classes(x, c, samples)
-        # p(x | z) is equal for all classes; that of a single draw broadcasts to them.
+        # p(x | z) does not depend on the class, so a single draw is decoded once and broadcast.
         px = self.m1.decode(z if samples == 1 else levels[0].z)
         return Trace(x, px, levels, mask, weights, code=levels[0].z)
 
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Draw codes from M2, with shape (n, D), of the classes in ``c``."""
+        """Draw codes with shape (n, D) from M2, for the classes in ``c``."""
         return self._sample_prior(n, c, temperature)[1]
 
 
 class SkipM1M2(_WithM2):
-    r"""M1+M2 as one model, with a skip connection from the class to the decoder of M1.
+    r"""M1+M2 as a single model, with a skip connection from the class to the decoder of M1.
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1, y)
 
-    The likelihood then depends on the class directly. Without the connection the class only
-    explains the codes, which are nearly normal and say little about it.
+    The likelihood then depends on the class directly. Without the connection, the class only
+    explains the codes, which are nearly normal and contain little information about it.
 
     The latent variable is the concatenation of the one-hot class and :math:`z_1`.
 
@@ -293,9 +295,9 @@ class SkipM1M2(_WithM2):
         Auxiliary Deep Generative Models (Maaløe et al., 2016), https://arxiv.org/abs/1602.05473
 
     Arguments:
-        m1: The VAE, from data to codes; its decoder has the class as context.
+        m1: The VAE, which maps data to codes; the context of its decoder is the class.
         classifier: The network of q(y | x); its outputs are logits, with shape (C).
-        reads_data: Whether the classifier reads the data, not the codes.
+        reads_data: Whether the input of the classifier is the data instead of the codes.
         m2: The model of the codes.
     """
 
@@ -319,7 +321,7 @@ class SkipM1M2(_WithM2):
 
     @property
     def params_per_element(self) -> int:
-        """The number of likelihood parameters per element of an example, of all classes."""
+        """The number of likelihood parameters per element of an example, summed over classes."""
         return self.num_classes * self.m1.params_per_element
 
     @property
@@ -338,7 +340,7 @@ class SkipM1M2(_WithM2):
         return Trace(x, px, levels, mask, weights, code=torch.cat([y, codes], -1))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z | x) and the label or, without one, the most probable class."""
+        """Return the product of the label, or else the most probable class, and q(z | x)."""
         y = predict_class(self.class_logits(x), c)
         return d.Product(certain_class(y), self.m1.encode(x))
 
@@ -350,7 +352,7 @@ class SkipM1M2(_WithM2):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Draw classes and codes from M2, with shape (n, C + D), of the classes in ``c``."""
+        """Draw classes and codes with shape (n, C + D) from M2, for the classes in ``c``."""
         return torch.cat(self._sample_prior(n, c, temperature), -1)
 
 
@@ -366,24 +368,28 @@ def build_m1m2(
     classifier: str = "codes",
     skip: bool = False,
 ) -> ClassifiedVAE:
-    """M1+M2: a VAE, and M2 on its codes; with ``upper_latent=0`` M1 with a classifier.
+    """Return M1+M2: a VAE, and M2 on its codes; ``upper_latent=0`` returns M1 with a classifier.
 
     The context is the one-hot class; a row of zeros is unlabeled.
 
     Arguments:
         factory: Builds the parts.
-        upper_latent: The number of latent dimensions of M2; 0 trains M1 and a classifier only.
+        upper_latent: The number of latent dimensions of M2; if 0, only M1 and a classifier are
+            trained.
         hidden_units: The number of hidden units of the networks of M2, which are fully connected.
         depth: The number of hidden layers of the networks of M2.
-        dropout: The dropout probability of the classifier; 0.2 to 0.5 is usual with few labels.
-        augment: The strength of random affine transforms of the input of a classifier that reads
-            the data: 1 is usual with few labels, 0 is off.
-        joint: Whether M1 and M2 are one model, trained with objective='m2'; else no gradient of M2
-            reaches M1, as in the paper, and both are trained with objective='m1m2'.
-        classifier: The input or the network of the classifier: "codes" reads those of M1, as in the
-            paper; "same", "mlp", "conv" and "resnet" are networks that read the data.
+        dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
+            to 0.5.
+        augment: The strength of random affine transforms of the input images of the classifier; 0
+            disables them, and with few labels a typical value is 1. It requires a classifier of
+            the data.
+        joint: Whether M1 and M2 are one model, trained with objective='m2'. Otherwise, the gradient
+            of M2 does not reach M1, as in the paper, and both are trained with objective='m1m2'.
+        classifier: The input or the network of the classifier: "codes" for a classifier of the
+            codes of M1, as in the paper, or "same", "mlp", "conv" or "resnet" for a network that
+            classifies the data.
         skip: Whether the decoder of a joint model also depends on the class, so that fewer labels
-            are needed.
+            are required.
     """
     num_classes, size = class_and_latent_sizes(factory, "m1m2")
     reads_data = classifier != "codes"
@@ -420,17 +426,20 @@ def _check_m1m2(
 ) -> None:
     if classifier != "codes" and not upper_latent:
         raise VariedError(
-            f"classifier='{classifier}' needs M2, which upper_latent=0 leaves out; use "
+            f"classifier='{classifier}' requires M2, which upper_latent=0 disables; use "
             "classifier='codes', or upper_latent=8."
         )
     if classifier == "codes" and augment:
         raise VariedError(
-            f"augment={augment} transforms images, but this classifier reads codes; use "
-            "classifier='conv', or leave augment out."
+            f"augment={augment} transforms images, but the input of this classifier is a code; "
+            "use classifier='conv', or omit `augment`."
         )
     if joint and not upper_latent:
-        raise VariedError("upper_latent=0 leaves no M2 to join; leave joint or upper_latent out.")
+        raise VariedError(
+            "A joint model requires M2, which upper_latent=0 disables; omit `joint` or "
+            "`upper_latent`."
+        )
     if skip and not joint:
         raise VariedError(
-            "skip needs the class in the bound of M1; use joint=True, or leave it out."
+            "A skip connection requires a joint model of M1 and M2; use joint=True, or omit `skip`."
         )

@@ -30,12 +30,12 @@ Shape = tuple[int, ...]
 
 
 class ClassConditionalVAE(nn.Module):
-    r"""The parts of M2 other than its classifier.
+    r"""M2 without its classifier.
 
     .. math:: p(x, y, z) = p(y) \, p(z) \, p(x \mid y, z), \qquad q(z \mid x, y)
 
     Arguments:
-        trunk: The network from x to features, which all classes share.
+        trunk: The network that maps x to features, which is shared by all classes.
         encoder: q(z | features, y).
         decoder: p(x | z, y).
     """
@@ -60,13 +60,13 @@ class ClassConditionalVAE(nn.Module):
         mask: Tensor | None = None,
         samples: int = 1,
     ) -> Trace:
-        """Return a trace with K = samples * C draws per example, one per draw of z and class.
+        """Return a trace with K = samples * C draws per example, ``samples`` for each class.
 
         Arguments:
             x: The data, with shape (B, *event).
             logits: The logits of q(y | x), with shape (B, C).
-            c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
-            mask: 1 where observed, with the shape of ``x``, or None.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+            mask: A tensor with the shape of ``x`` that is 1 where observed, or None.
             samples: The number of draws of z per class.
         """
         px, levels, weights = self.enumerate_classes(x[None], logits[None], c, samples)
@@ -81,12 +81,12 @@ class ClassConditionalVAE(nn.Module):
         Arguments:
             x: The inputs, with shape (S, B, *event).
             logits: The logits of q(y | x), with shape (S, B, C).
-            c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
             samples: The number of draws of z per input and class.
 
         Returns:
-            p(x | y, z), the levels of z and y, and the weights, with shape (K, B), for
-            K = samples * C * S draws per example.
+            p(x | y, z), the levels of z and y, and the weights with shape (K, B), where
+            K = samples * C * S is the number of draws per example.
         """
         clamped = clamp_to_labels(logits, c)
         y = torch.eye(self.num_classes, dtype=x.dtype, device=x.device)[:, None, None]
@@ -114,19 +114,19 @@ class ClassConditionalVAE(nn.Module):
         return self.encoder(self.trunk.outputs(x), y)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, c: Tensor | None) -> Distribution:
-        """Return p(x | y, z) for the concatenation of y and z; labels replace y."""
+        """Return p(x | y, z) for the concatenation of y and z; labels, if passed, replace y."""
         y, z = split_class(z, c, self.num_classes)
         return self.decoder(z, y)  # type: ignore[no-any-return]
 
     def sample_prior(self, n: int, c: Tensor | None, temperature: Temperature) -> Tensor:
-        """Return draws of y and z, with shape (n, C + D); the temperature applies to z."""
+        """Return draws of y and z, with shape (n, C + D); the temperature applies only to z."""
         p_y = self.prior.classes(c)
         y = p_y.sample(() if p_y.batch_shape else (n,))
         return torch.cat([y, sample_with_temperature(self.prior.normal(), n, temperature)], -1)
 
 
 class M2(LatentModel):
-    r"""M2: a VAE with the class as a latent variable, which a classifier infers.
+    r"""M2: a VAE whose latent variables include the class, which a classifier infers.
 
     .. math::
         p(x, y, z) &= p(y) \, p(z) \, p(x \mid y, z), \qquad
@@ -134,13 +134,13 @@ class M2(LatentModel):
         L(x, y) &= -\mathbb E_q \log p(x \mid y, z) + KL(q(z \mid x, y), p(z)) - \log p(y) \\
         U(x) &= \sum_y q(y \mid x) \, L(x, y) - H(q(y \mid x))
 
-    A pass evaluates every class and weights it by q(y | x), or by the label. The
-    ``reconstruction`` and the ``kl`` of its trace sum to L for a labeled example and to U for an
-    unlabeled one. The sum over classes is exact, not sampled.
+    A forward pass evaluates every class and weights it by q(y | x), or by the label. The
+    ``reconstruction`` and the ``kl`` of the trace sum to L for a labeled example and to U for an
+    unlabeled one. The sum over classes is computed exactly rather than by sampling.
 
-    The latent variable is the concatenation of the one-hot class and z. Labels in a context replace
-    the class. The code of an example holds its most probable class, since the decoder is trained on
-    one-hot classes only; `classify` returns the probabilities.
+    The latent variable is the concatenation of the one-hot class and z. Labels in the context
+    replace the class. The code of an example contains its most probable class, since the decoder is
+    trained only on one-hot classes; `classify` returns the probabilities.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -176,7 +176,7 @@ class M2(LatentModel):
 
     @property
     def params_per_element(self) -> int:
-        """The number of likelihood parameters per element of an example, of all classes."""
+        """The number of likelihood parameters per element of an example, summed over classes."""
         return self.num_classes * self.vae.decoder.head.params_per_element
 
     @property
@@ -191,8 +191,8 @@ class M2(LatentModel):
 
         Arguments:
             x: The data, with shape (B, *event).
-            c: One-hot labels, with shape (B, C), zero rows where unknown; or None.
-            mask: 1 where observed, with the shape of ``x``, or None.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+            mask: A tensor with the shape of ``x`` that is 1 where observed, or None.
             samples: The number of draws of z per class.
         """
         x = zero_missing(x, mask)
@@ -203,7 +203,7 @@ class M2(LatentModel):
         return self.classifier.outputs(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z | x, y) with the label or, without one, the most probable class."""
+        """Return the product of the label y, or else the most probable class, and q(z | x, y)."""
         y = predict_class(self.classifier.outputs(x), c)
         return d.Product(certain_class(y), self.vae.encode(x, y))
 
@@ -214,7 +214,7 @@ class M2(LatentModel):
     def sample_prior(
         self, n: int, c: Tensor | None = None, temperature: Temperature = 1.0
     ) -> Tensor:
-        """Return draws from the prior, with shape (n, C + D); the temperature applies to z."""
+        """Return draws from the prior, with shape (n, C + D); the temperature applies only to z."""
         return self.vae.sample_prior(n, c, temperature)
 
 
@@ -226,20 +226,22 @@ def build_m2(
     augment: float = 0.0,
     hidden_units: int = 256,
 ) -> M2:
-    """M2: semi-supervised, with the class as a latent variable.
+    """Return M2, a semi-supervised model with the class as a latent variable.
 
     The context is the one-hot class; a row of zeros is unlabeled.
 
     Arguments:
         factory: Builds the parts.
-        classifier: The network of q(y | x): "same" as the other networks, "mlp", "conv" or
-            "resnet".
-        dropout: The dropout probability of the classifier; 0.2 to 0.5 is usual with few labels.
-        augment: The strength of random affine transforms of the classifier's input during training:
-            1 is usual with few labels, 0 is off. The objective stays a bound, since any q(y given
-            x) is valid and the decoder still reconstructs the original image.
-        hidden_units: The number of hidden units from the features of x to q(z | x, y), which is
-            computed for each class.
+        classifier: The network of q(y | x): "mlp", "conv", "resnet", or "same" for the network that
+            the other parts use.
+        dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
+            to 0.5.
+        augment: The strength of random affine transforms of the classifier's input during training;
+            0 disables them, and with few labels a typical value is 1. The objective remains a
+            bound, since any q(y given x) is valid and the decoder still reconstructs the original
+            image.
+        hidden_units: The number of hidden units between the features of x and q(z | x, y), which
+            is computed for each class.
     """
     num_classes, size = class_and_latent_sizes(factory, "m2")
     q_y = build_classifier(factory, classifier, num_classes, dropout, augment)
@@ -257,18 +259,18 @@ def class_and_latent_sizes(factory: PartFactory, name: str) -> tuple[int, int]:
     """
     if factory.context < 2:
         raise VariedError(
-            f"architecture='{name}' needs labels of at least two classes; give labels, or use "
+            f"architecture='{name}' requires labels of at least two classes; pass labels, or use "
             "architecture='vae'."
         )
     if len(factory.latent_shape) != 1:
         raise VariedError(
-            f"architecture='{name}' needs a latent vector; give its size, such as latent=32."
+            f"architecture='{name}' requires a latent vector; specify its size, such as latent=32."
         )
     return factory.context, factory.latent_shape[0]
 
 
 def build_class_encoder(units: int, head: Head, num_classes: int) -> ConditionalDistribution:
-    """Return q(z | features, y), with one hidden layer, since it runs once per class."""
+    """Return q(z | features, y), with a single hidden layer, since it runs once per class."""
 
     def net(shape: Shape) -> nn.Module:
         return nn.Sequential(nn.SiLU(), mlp(shape, head.param_shape, width=units, depth=1))

@@ -1,4 +1,4 @@
-"""The variational autoencoder, from three conditional distributions."""
+"""The variational autoencoder, composed of three conditional distributions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varied.trace import ConditionalDistribution, Level, Trace
 def zero_missing(x: Tensor, mask: Tensor | None) -> Tensor:
     """Return data with missing values replaced by 0.
 
-    A product with the mask would not do: missing values are often NaN, and NaN times 0 is NaN.
+    Multiplying by the mask would not work: missing values are often NaN, and NaN times 0 is NaN.
     """
     return x if mask is None else x.masked_fill(mask == 0, 0)
 
@@ -25,7 +25,7 @@ def zero_missing(x: Tensor, mask: Tensor | None) -> Tensor:
 def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
     """Return a context whose rows are set to zero with probability ``p`` during training.
 
-    Zeros mean "no class" for one-hot classes, and the mean for standardized numbers.
+    A zero represents "no class" for one-hot classes, and the mean for standardized numbers.
     """
     if c is None or not p or not training:
         return c
@@ -33,7 +33,7 @@ def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
 
 
 def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -> Tensor:
-    """Return n draws whose deviation from the mean is scaled by a temperature; shape (n, *event).
+    """Return n draws, with shape (n, *event), whose deviation from the mean is scaled.
 
     A distribution with a method ``draw`` applies the temperature itself.
 
@@ -41,7 +41,7 @@ def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -
         VariedError: If there are several temperatures.
     """
     if not isinstance(temperature, float | int):
-        raise VariedError("Only a ladder takes one temperature per level; give one number.")
+        raise VariedError("Only a ladder accepts one temperature per level; pass a single number.")
     shape = () if p.batch_shape else (n,)
     if isinstance(p, Tempered):
         return p.draw(shape, temperature)
@@ -54,8 +54,8 @@ class VAE(LatentModel):
 
     .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} [\log p(x \mid z)] - KL(q(z \mid x), p(z))
 
-    With a context ``c`` it is a conditional VAE, with a deterministic posterior an autoencoder, and
-    with a quantizer as posterior a VQ-VAE.
+    With a context ``c``, it is a conditional VAE; with a deterministic posterior, it is an
+    autoencoder; with a quantizer as the posterior, it is a VQ-VAE.
 
     References:
         Auto-Encoding Variational Bayes (Kingma & Welling, 2013), https://arxiv.org/abs/1312.6114
@@ -63,7 +63,7 @@ class VAE(LatentModel):
     Arguments:
         encoder: q(z | x, c).
         decoder: p(x | z, c).
-        prior: A module from a context (or None) to p(z | c).
+        prior: A module that maps a context (or None) to p(z | c).
         context_dropout: The probability of dropping the context of a row during training, so that
             one model learns to sample with and without a context.
     """
@@ -98,7 +98,7 @@ class VAE(LatentModel):
 
     @property
     def provides(self) -> frozenset[str]:
-        """What the posterior and the prior provide to terms."""
+        """The properties that the posterior and the prior provide to terms."""
         return self.encoder.head.provides & (self.prior.provides | {"codes"})
 
     @property
@@ -129,24 +129,24 @@ class VAE(LatentModel):
         """Draw latent variables from the prior, with shape (n, *latent)."""
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError(
-                "A temperature needs real-valued latent variables or a codebook; leave it at 1."
+                "A temperature requires real-valued latent variables or a codebook; omit it."
             )
         return sample_with_temperature(self.prior(c), n, temperature)
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize codebooks and pseudo-inputs on the first rows."""
+        """Initialize codebooks and pseudo-inputs from the first rows."""
         if not self.prior.fitted_later:
             self.prior.init_from_data(x, c)
         self.encoder.head.init_from_data(self.encoder.outputs(x, c))
 
 
 def build_vae(factory: PartFactory, *, context_dropout: float = 0.0) -> VAE:
-    """A VAE with one level of latent variables.
+    """Return a VAE with one level of latent variables.
 
     Arguments:
         factory: Builds the parts.
         context_dropout: The probability of dropping the context of a row during training, so that a
-            conditional model can also sample without a context; 0.1 to 0.2 is usual.
+            conditional model can also sample without a context; typical values are 0.1 to 0.2.
 
     References:
         Classifier-Free Diffusion Guidance (Ho & Salimans, 2022), https://arxiv.org/abs/2207.12598
@@ -157,8 +157,8 @@ def build_vae(factory: PartFactory, *, context_dropout: float = 0.0) -> VAE:
     encoder, decoder = factory.encoder(posterior), factory.decoder(likelihood)
     if posterior.space != prior.space:
         raise VariedError(
-            "The posterior and the prior have different numbers of classes; give both the same "
-            "n_classes."
+            "The posterior and the prior have different numbers of classes; use the same "
+            "`n_classes` for both."
         )
     prior.attach(encoder)
     return VAE(encoder, decoder, prior, context_dropout)

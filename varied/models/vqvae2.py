@@ -1,4 +1,4 @@
-"""VQ-VAE-2: a codebook for the global structure of an image and one for its details."""
+"""VQ-VAE-2: one codebook for the global structure of an image, and another for its details."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from varied.trace import ConditionalDistribution
 
 Shape = tuple[int, ...]
 
-#: Downsampling factor from the image to the bottom map, if ``latent`` is only its channels.
+#: Downsampling factor from the image to the bottom map, if ``latent`` specifies only channels.
 BOTTOM_FACTOR = 4
 
 
 def upsample_to(z: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a map upsampled by 2 with nearest neighbors, and cropped if a side is odd."""
+    """Return a map upsampled by 2 with nearest neighbors, cropped where ``size`` is odd."""
     return z.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
 
 
 class TwoLevelQuantizer(Quantizer):
-    r"""Quantizes a feature map into a small top map and a larger bottom map given the top.
+    r"""Quantizes a feature map into a small top map and a larger bottom map.
 
     .. math::
         e_\mathrm{top} &= \mathrm{quantize}(t(h)) \\
         e_\mathrm{bottom} &= \mathrm{quantize}(b(h, e_\mathrm{top}))
 
-    where h is the output of the encoder network, and t and b are networks of this head. Its latent
-    variable is one vector, the concatenation of the bottom and the top map. Its indices start with
-    those of the top, so an autoregressive prior models the bottom given the top.
+    where h is the output of the encoder network, and t and b are networks of this head. The latent
+    variable is a vector, the concatenation of the bottom and the top map. The indices of the top
+    come first, so an autoregressive prior models the bottom given the top.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),
@@ -45,8 +45,8 @@ class TwoLevelQuantizer(Quantizer):
 
     Arguments:
         feature_shape: The shape of h.
-        top: From h to codes at half its height and width.
-        bottom: From the concatenation of h and the upsampled top codes to codes.
+        top: Maps h to codes at half its height and width.
+        bottom: Maps the concatenation of h and the upsampled top codes to codes.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class TwoLevelQuantizer(Quantizer):
         return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize the codebook of the top from data, then that of the bottom given the top."""
+        """Initialize the codebook of the top from data, and then the codebook of the bottom."""
         h = rows.reshape(-1, *self.feature_shape)
         self.top_quantizer.init_from_data(self.top.outputs(h))
         bottom_input = self._bottom_input(h, _codes(self.top, h).value)
@@ -103,10 +103,11 @@ class TwoLevelQuantizer(Quantizer):
 
 
 class UpsampleConcat(nn.Module):
-    """A network of two maps in one vector, of which the second is upsampled to the first.
+    """A network whose input vector contains two maps, the second of which is upsampled.
 
     Arguments:
-        net: A module from (N, 2 * C, h, w) and, for a conditional model, a context.
+        net: A module that takes the maps, with shape (N, 2 * C, h, w), and, for a conditional
+            model, a context.
         bottom: The shape of the first map.
         top: The shape of the second map, at half the height and width.
     """
@@ -128,16 +129,16 @@ class UpsampleConcat(nn.Module):
 
 
 def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: float = 0.0) -> VAE:
-    """VQ-VAE-2: a map of codes for the details of an image, below a map of half its size.
+    """Return a VQ-VAE-2: a map of codes for details, conditioned on a map of half its size.
 
-    ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels;
-    its height and width are then a quarter of those of the image.
+    ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels,
+    in which case its height and width are a quarter of those of the image.
 
     Arguments:
         factory: Builds the parts.
         channels: The number of channels of the feature map from which both levels are quantized.
         context_dropout: The probability of dropping the context of a row during training, so that a
-            conditional model can also sample without a context; 0.1 to 0.2 is usual.
+            conditional model can also sample without a context; typical values are 0.1 to 0.2.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),
@@ -148,7 +149,7 @@ def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: f
             halved, or the posterior is not a quantizer.
     """
     if channels < 1:
-        raise VariedError(f"channels={channels} must be at least 1; 64 is the default.")
+        raise VariedError(f"channels={channels} must be at least 1; the default is 64.")
     bottom = _bottom_shape(factory)
     top = (bottom[0], *(-(-side // 2) for side in bottom[1:]))
     features = (channels, *bottom[1:])
@@ -174,7 +175,7 @@ def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: f
 def _bottom_shape(factory: PartFactory) -> Shape:
     if len(factory.shape) != 3:
         raise VariedError(
-            "architecture='vq-vae-2' needs images (channels, height, width), not data of shape "
+            "architecture='vq-vae-2' requires images (channels, height, width), not data of shape "
             f"{factory.shape}; use architecture='vae'."
         )
     latent = factory.latent_shape
@@ -182,8 +183,9 @@ def _bottom_shape(factory: PartFactory) -> Shape:
         latent = (*latent, *(-(-side // BOTTOM_FACTOR) for side in factory.shape[1:]))
     if len(latent) != 3 or max(latent[1:]) < 2:
         raise VariedError(
-            f"architecture='vq-vae-2' needs a map that can be halved, not latent={latent}; "
-            "give channels, height and width, such as latent=(32, 7, 7), or use architecture='vae'."
+            "architecture='vq-vae-2' requires a latent map of at least 2 x 2, not "
+            f"latent={latent}; specify channels, height and width, such as latent=(32, 7, 7), or "
+            "use architecture='vae'."
         )
     return latent
 
@@ -191,7 +193,7 @@ def _bottom_shape(factory: PartFactory) -> Shape:
 def _quantizer(head: Head) -> Quantizer:
     if not isinstance(head, Quantizer):
         raise VariedError(
-            "architecture='vq-vae-2' needs a posterior with a codebook; use posterior='vq', or "
+            "architecture='vq-vae-2' requires a posterior with a codebook; use posterior='vq', or "
             "architecture='vae'."
         )
     return head

@@ -1,4 +1,4 @@
-"""Base class of modules that run in a lower precision."""
+"""Base class for modules whose networks run in a lower precision."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import nn
 class AutocastModule(nn.Module):
     """A module that runs its networks in ``precision``; `varied.runtime` sets it."""
 
-    #: The data type of matrix products and convolutions; None is the type of the weights.
+    #: The data type of matrix products and convolutions; None for the type of the weights.
     precision: torch.dtype | None = None
 
     def autocast(self, device: torch.device) -> torch.autocast:
-        """Return the context manager in which the networks run."""
+        """Return the autocast context manager in which to run the networks."""
         enabled = self.precision is not None
         return torch.autocast(device.type, dtype=self.precision, enabled=enabled)

@@ -19,13 +19,13 @@ class ConcatContext(nn.Module):
     """A network whose input is concatenated with the context.
 
     The context is appended to a vector, or added to an image as a single channel. This channel is a
-    learned linear map of the context: a channel for each feature would multiply the size of the
+    learned linear map of the context, since one channel per feature would multiply the size of the
     first layer of a fully connected network.
 
     Arguments:
-        net: A network whose input also includes the context.
+        net: A network whose input includes the context.
         inputs: The shape of one input, without the context.
-        context: The number F of features of the context.
+        context: The number F of context features.
     """
 
     def __init__(self, net: nn.Module, inputs: tuple[int, ...], context: int) -> None:
@@ -46,12 +46,12 @@ class ConcatContext(nn.Module):
 
 
 def concatenate(build: Build, inputs: Shape, context: int) -> nn.Module:
-    """Return a network that reads the context concatenated with its input.
+    """Return a network whose input is concatenated with the context.
 
     Arguments:
-        build: A function from the shape of one input to a network.
+        build: A function that builds a network from the shape of one input.
         inputs: The shape of one input, without the context.
-        context: The number of features of the context.
+        context: The number of context features.
     """
     channels = inputs[0] + (1 if inputs[1:] else context)
     return ConcatContext(build((channels, *inputs[1:])), inputs, context)
@@ -60,16 +60,16 @@ def concatenate(build: Build, inputs: Shape, context: int) -> nn.Module:
 def film(build: Build, inputs: Shape, context: int) -> nn.Module:
     """Return a network in which the context scales and shifts each hidden layer.
 
-    At initialization the context has no effect.
+    At initialization, the context has no effect.
 
     References:
         FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2018),
         https://arxiv.org/abs/1709.07871
 
     Arguments:
-        build: A function from the shape of one input to a network.
+        build: A function that builds a network from the shape of one input.
         inputs: The shape of one input, without the context.
-        context: The number of features of the context.
+        context: The number of context features.
     """
     return add_film(build(inputs), inputs, context)
 
@@ -86,9 +86,9 @@ def with_context(
     """Return a network that is conditioned on a context.
 
     Arguments:
-        build: A function from the shape of one input to a network.
+        build: A function that builds a network from the shape of one input.
         inputs: The shape of one input, without the context.
-        context: The number of features of the context; 0 gives a network without context.
+        context: The number of context features; if 0, the network does not take a context.
         method: "concatenate" or "film".
 
     Raises:

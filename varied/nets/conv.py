@@ -28,27 +28,28 @@ def conv(
     activation: str = "relu",
     upsample: str = "transposed",
 ) -> nn.Module:
-    """Return a convolutional network between an image and a vector or a smaller feature map.
+    """Return a convolutional network that encodes or decodes images.
 
-    Depending on the shapes it is an encoder, in which each level halves the height and width and
-    doubles the channels, or a decoder, which does the reverse. Between an image and a feature map
-    there is no dense layer, but another convolution.
+    If the input is an image and the output is a vector or a smaller feature map, it is an encoder,
+    in which each level halves the height and width and doubles the number of channels. In the
+    opposite case, it is a decoder, which does the reverse. For a feature map, the dense layer is
+    replaced by another convolution.
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
-        width: The number of channels at full size; doubled at each level, up to 512.
-        depth: The number of levels; by default until the shorter side is at most 4, or the size of
-            the feature map is reached.
-        dense_width: The number of hidden units between feature maps and vector; 0 for no hidden
-            layer.
+        width: The number of channels at full size; it is doubled at each level, up to 512.
+        depth: The number of levels. By default, levels are added until the shorter side is at most
+            4, or the size of the feature map is reached.
+        dense_width: The number of hidden units between the feature maps and the vector; 0 for no
+            hidden layer.
         activation: gelu, relu, silu, softplus or tanh.
         upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
             upsampling before a convolution, which avoids checkerboard artifacts.
 
     Raises:
-        VariedError: If neither shape is an image, or repeated downsampling by 2 does not give the
-            smaller shape.
+        VariedError: If neither shape is an image, or repeated downsampling by 2 does not result in
+            the smaller shape.
     """
     act = lookup(ACTIVATIONS, activation, "activation")
     upsample_type = lookup(UPSAMPLES, upsample, "upsample")
@@ -98,6 +99,6 @@ def _decoder(
 
 
 def _dense(inputs: int, hidden: int, outputs: int, act: type[nn.Module]) -> list[nn.Module]:
-    """Return a linear layer, or two with a hidden layer in between, each with an activation."""
+    """Return one linear layer or, with hidden units, two, each followed by an activation."""
     sizes = [inputs, hidden, outputs] if hidden else [inputs, outputs]
     return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]

@@ -10,9 +10,9 @@ from varied.nets.mlp import ACTIVATIONS
 
 
 class ContextLayer(nn.Module):
-    """A layer that takes the context as second argument: ``layer(h, c)``.
+    """A layer that takes the context as its second argument: ``layer(h, c)``.
 
-    If it passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in there.
+    If it passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in it.
     """
 
 
@@ -45,7 +45,7 @@ class Film(ContextLayer):
     Arguments:
         activation: The activation.
         channels: The number of channels of its input.
-        context: The number F of features of the context.
+        context: The number F of context features.
     """
 
     def __init__(self, activation: nn.Module, channels: int, context: int) -> None:
@@ -69,12 +69,12 @@ class Film(ContextLayer):
 def add_film(net: nn.Module, inputs: tuple[int, ...], context: int) -> ContextSequential:
     """Return a network ``net(b, c)`` whose activations are modulated by a context.
 
-    It modulates the activations of each ``nn.Sequential`` and `ContextLayer` within the network.
+    This modulates the activations in each ``nn.Sequential`` and `ContextLayer` of the network.
 
     Arguments:
         net: A network; its weights are kept, and its activations are wrapped in `Film`.
         inputs: The shape of one input.
-        context: The number F of features of the context.
+        context: The number F of context features.
 
     Raises:
         VariedError: If there is no activation to modulate.
@@ -84,7 +84,7 @@ def add_film(net: nn.Module, inputs: tuple[int, ...], context: int) -> ContextSe
     _wrap_activations(layers, channels, context)
     if not any(isinstance(module, Film) for module in layers.modules()):
         raise VariedError(
-            "This network has no hidden layer that FiLM can modulate: use a depth of at least 1, "
+            "This network has no hidden layer that FiLM can modulate; use a depth of at least 1, "
             "or conditioning='concatenate'."
         )
     return layers
@@ -116,7 +116,7 @@ def _wrap_activations(module: nn.Module, channels: dict[nn.Module, int], context
         if child in channels and isinstance(module, ContextSequential):
             setattr(module, name, Film(child, channels[child], context))
             continue
-        if type(child) is nn.Sequential:  # a subclass may call its layers in another way
+        if type(child) is nn.Sequential:  # a subclass may call its layers differently
             child = ContextSequential(*child)
             setattr(module, name, child)
         if isinstance(child, ContextLayer):

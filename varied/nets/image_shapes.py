@@ -1,4 +1,4 @@
-"""The sizes of the feature maps of networks for images."""
+"""The sizes of feature maps in networks for images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Size = tuple[int, int]
 def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
     """Return whether a network reduces an image to a vector or to a smaller feature map.
 
-    Of two image shapes the one with more pixels is the image. If both have the same number, the
-    network is an encoder without downsampling.
+    If both shapes are (C, H, W), the one with more pixels is the image. If both have the same
+    number of pixels, the network is an encoder without downsampling.
 
     Arguments:
         inputs: The shape of one input.
@@ -30,7 +30,7 @@ def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
     if ranks not in ((3, 1), (1, 3)):
         raise VariedError(
             f"net='{name}' maps between images (channels, height, width) and vectors or smaller "
-            f"feature maps, not from shape {inputs} to {outputs}; use net='mlp'."
+            f"feature maps, but cannot map shape {inputs} to {outputs}; use net='mlp'."
         )
     return ranks == (3, 1)
 
@@ -40,10 +40,11 @@ def downsample_sizes(size: Size, depth: int | None) -> list[Size]:
 
     Arguments:
         size: The height and width of the image.
-        depth: The number of downsampling steps; None stops when the shorter side is at most 4.
+        depth: The number of downsampling steps. If None, downsampling stops when the shorter side
+            is at most 4.
 
     Raises:
-        VariedError: If the depth is below 0.
+        VariedError: If the depth is negative.
 
     Example:
         >>> downsample_sizes((28, 28), None)
@@ -69,12 +70,13 @@ def resolve_sizes(inputs: Shape, outputs: Shape, depth: int | None, name: str) -
     Arguments:
         inputs: The shape of one input.
         outputs: The shape of one output.
-        depth: The number of downsampling or upsampling steps. None derives it: between two images
-            from their shapes, else until the shorter side is at most 4.
+        depth: The number of downsampling or upsampling steps. If None, it is derived from the
+            shapes if both are (C, H, W); otherwise, the shorter side is halved until it is at
+            most 4.
         name: The name of the network, for error messages.
 
     Raises:
-        VariedError: If downsampling by 2, in this number of steps, does not give the smaller shape.
+        VariedError: If this number of downsampling steps by 2 does not result in the smaller shape.
 
     Example:
         >>> resolve_sizes((1, 28, 28), (64, 7, 7), None, "conv")
@@ -96,8 +98,8 @@ def resolve_sizes(inputs: Shape, outputs: Shape, depth: int | None, name: str) -
     steps = sizes.index(end)
     if depth not in (None, steps):
         raise VariedError(
-            f"depth={depth} does not reduce {_format(size)} to {_format(end)}; leave out the "
-            f"depth, which is {steps} for these shapes."
+            f"depth={depth} does not reduce {_format(size)} to {_format(end)}; omit `depth`, "
+            f"which defaults to {steps} for these shapes."
         )
     return sizes[: steps + 1]
 
@@ -107,7 +109,7 @@ def _format(size: Size) -> str:
 
 
 def channel_widths(width: int, levels: int, limit: int = 512) -> list[int]:
-    """Return the number of channels of each level, doubled from level to level up to a limit.
+    """Return the number of channels of each level, which doubles at each level up to a limit.
 
     Raises:
         VariedError: If the width is below 1.

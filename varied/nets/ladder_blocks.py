@@ -17,7 +17,7 @@ class ScaledResidual(nn.Module):
 
     Arguments:
         branch: The function f; its last layer is scaled.
-        scale: The factor on the parameters of the last layer.
+        scale: The factor by which the parameters of the last layer are multiplied.
     """
 
     def __init__(self, branch: nn.Sequential, scale: float) -> None:
@@ -34,7 +34,7 @@ class ScaledResidual(nn.Module):
 class LadderBlocks(ABC):
     """A builder of the blocks of a ladder, in which level 1 is closest to the data.
 
-    A deterministic state runs through the ladder: up from the data, and down from the top.
+    A deterministic state is passed up the ladder from the data, and down from the top.
 
     Arguments:
         shape: The shape of one example.
@@ -55,19 +55,19 @@ class LadderBlocks(ABC):
 
     @abstractmethod
     def input_net(self, inputs: Shape) -> nn.Module:
-        """Return a network from data (and context) to the state below level 1."""
+        """Return a network that maps the data (and context) to the state below level 1."""
 
     @abstractmethod
     def output_net(self, outputs: Shape) -> nn.Module:
-        """Return a network from the state below level 1 to the parameters of the likelihood."""
+        """Return a network that maps the state below level 1 to the likelihood parameters."""
 
     @abstractmethod
     def bottom_up_block(self, level: int) -> nn.Module:
-        """Return a network from the state below a level to the state at the level."""
+        """Return a network that maps the state below a level to the state at the level."""
 
     @abstractmethod
     def top_down_block(self, level: int) -> nn.Module:
-        """Return a network from the state at a level to the state below it."""
+        """Return a network that maps the state at a level to the state below it."""
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int, kernel_size: int = 3) -> nn.Module:
@@ -83,14 +83,14 @@ class LadderBlocks(ABC):
         return nn.Sequential(nn.SiLU(), first, nn.SiLU(), last)
 
     def residual_block(self) -> nn.Module:
-        """Return a residual block of the state, scaled so that the variance stays bounded."""
+        """Return a residual block, scaled so that the variance of the state stays bounded."""
         return ScaledResidual(
             self.two_layer_net(self.hidden_size, self.hidden_size), self.levels**-0.5
         )
 
 
 class DenseBlocks(LadderBlocks):
-    """Fully connected blocks, between states that are vectors."""
+    """Fully connected blocks, for states that are vectors."""
 
     def spatial_shape(self, level: int) -> Shape:
         """Return (), since a vector has no spatial dimensions."""
@@ -119,7 +119,7 @@ class DenseBlocks(LadderBlocks):
 
 
 class ConvBlocks(LadderBlocks):
-    """Convolutional blocks, between feature maps whose size is halved towards the top.
+    """Convolutional blocks, for states that are feature maps and become smaller toward the top.
 
     The levels are distributed evenly over the sizes from half the image size to the smallest one;
     any remaining levels go to the smallest sizes. With 5 levels, a 28 x 28 image has two levels at

@@ -27,7 +27,7 @@ def mlp(
     activation: str = "silu",
     gated: bool = False,
 ) -> nn.Module:
-    r"""Return a fully connected network from any shape to any shape.
+    r"""Return a fully connected network that maps any shape to any other.
 
     A gated layer multiplies a linear map by the sigmoid of another (a gated linear unit):
 
@@ -41,15 +41,17 @@ def mlp(
         inputs: The shape of one input.
         outputs: The shape of one output.
         width: The number of hidden units in each layer.
-        depth: The number of hidden layers; 0 gives a linear map.
+        depth: The number of hidden layers; 0 for a linear map.
         activation: gelu, relu, silu, softplus or tanh.
         gated: Whether to use gated linear units instead of the activation.
 
     Raises:
-        VariedError: If the width is below 1 or the depth is below 0.
+        VariedError: If the width is below 1 or the depth is negative.
     """
     if width < 1 or depth < 0:
-        raise VariedError(f"width={width} must be at least 1 and depth={depth} at least 0.")
+        raise VariedError(
+            f"width={width} must be at least 1, and depth={depth} must be at least 0."
+        )
     act = lookup(ACTIVATIONS, activation, "activation")
     sizes = [math.prod(inputs), *[width] * depth]
     layers: list[nn.Module] = [nn.Flatten()]

@@ -1,4 +1,4 @@
-"""Data augmentation of images by random affine maps."""
+"""Data augmentation of images with random affine maps."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from varied.errors import VariedError
 
 @dataclass(frozen=True)
 class RandomAffine:
-    r"""A random affine map for each image of a batch.
+    r"""Applies a random affine map to each image of a batch.
 
     .. math:: R(\alpha) \begin{pmatrix} 1 & k \\ 0 & 1 \end{pmatrix}
         \begin{pmatrix} e^a & 0 \\ 0 & e^b \end{pmatrix} x + t
 
     maps a position in the new image to one in the old image, both relative to the center. Each
-    parameter is uniformly distributed between minus its bound and its bound.
+    parameter is drawn uniformly between minus its bound and its bound.
 
     References:
         Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis
@@ -29,7 +29,8 @@ class RandomAffine:
     Arguments:
         translation: The bound of the translation t, as a fraction of the image size.
         degrees: The bound of the rotation angle, in degrees.
-        log_scale: The bound of a and of b; 0.2 means at most 22 % longer or 18 % shorter.
+        log_scale: The bound of a and b; with 0.2, a side becomes at most 22 % longer or 18 %
+            shorter.
         shear: The bound of the shear k.
     """
 
@@ -39,7 +40,7 @@ class RandomAffine:
     shear: float = 0.0
 
     def scale_bounds(self, factor: float) -> RandomAffine:
-        """Return random maps with all bounds multiplied by a factor."""
+        """Return a copy with all bounds multiplied by a factor."""
         return RandomAffine(*(factor * bound for bound in astuple(self)))
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -47,7 +48,7 @@ class RandomAffine:
 
         Arguments:
             x: Images, as floating-point numbers with shape (N, C, H, W).
-            generator: The random number generator; None for torch's default generator.
+            generator: The random number generator; None for PyTorch's default generator.
         """
         device = x.device if generator is None else generator.device
         uniform = 2 * torch.rand(6, len(x), generator=generator, device=device).to(x.device) - 1
@@ -56,7 +57,7 @@ class RandomAffine:
         a, b = (self.log_scale * wide).exp(), (self.log_scale * high).exp()
         cos, sin = angle.cos(), angle.sin()
         height, width = x.shape[2:]
-        # The coordinates of the grid run from -1 to 1 along both sides, whatever their lengths.
+        # Grid coordinates range from -1 to 1 along both sides, regardless of the side lengths.
         rows = [
             [a * cos, b * (k * cos - sin) * height / width, 2 * self.translation * right],
             [a * sin * width / height, b * (k * sin + cos), 2 * self.translation * down],
@@ -66,7 +67,7 @@ class RandomAffine:
         return grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-#: Bounds for training with few labels, chosen on handwritten digits.
+#: Bounds for training with few labels, tuned on handwritten digits.
 DEFAULT_AFFINE = RandomAffine(translation=0.08, degrees=10.0, log_scale=0.2, shear=0.4)
 
 
@@ -75,7 +76,7 @@ class RandomAffineInput(nn.Module):
 
     Arguments:
         net: A network for images.
-        affine: The random maps.
+        affine: The distribution of the random maps.
     """
 
     def __init__(self, net: nn.Module, affine: RandomAffine) -> None:
@@ -93,7 +94,8 @@ def add_random_affine(net: nn.Module, shape: tuple[int, ...], strength: float) -
     Arguments:
         net: A network for data.
         shape: The shape of one example.
-        strength: The factor on the bounds of `DEFAULT_AFFINE`; 0 returns the network itself.
+        strength: The factor by which the bounds of `DEFAULT_AFFINE` are multiplied; if 0, the
+            network is returned unchanged.
 
     Raises:
         VariedError: If the data are not images, or the strength is not between 0 and 3.
@@ -104,6 +106,6 @@ def add_random_affine(net: nn.Module, shape: tuple[int, ...], strength: float) -
         raise VariedError(f"augment={strength} must be between 0 and 3, such as 1.")
     if len(shape) != 3:
         raise VariedError(
-            f"augment={strength} transforms images, but the data have shape {shape}; leave it out."
+            f"augment={strength} requires images, but the data have shape {shape}; omit `augment`."
         )
     return RandomAffineInput(net, DEFAULT_AFFINE.scale_bounds(strength))

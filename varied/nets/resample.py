@@ -1,13 +1,15 @@
 r"""Downsampling and upsampling of feature maps by 2, with an optimized CPU path.
 
-A 4 x 4 convolution with stride 2 is a linear map of patches: unfold the input into patches, then
-multiply by the weights. A transposed convolution is the adjoint: multiply, then fold the patches
-into the output, adding where they overlap. Unfolding and folding are adjoint to each other, so each
-is the derivative of the other.
+A 4 x 4 convolution with stride 2 is a linear map of patches: the input is unfolded into patches,
+which are multiplied by the weights. A transposed convolution is its adjoint: the input is
+multiplied by the weights, and the resulting patches are folded into the output and summed where
+they overlap. Unfolding and folding are adjoint to each other, so each is the derivative of the
+other.
 
 In bfloat16 on a CPU, with many channels and small maps, PyTorch's convolutions take up to 2.5 times
 as long as these matrix products, and the gradient of a bias takes as long as that of the weights.
-So the bias is added separately, and layers with many channels are computed as products.
+Therefore, the bias is added separately, and layers with many channels are computed as matrix
+products.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ from torch import Tensor, nn
 
 Map = Callable[[Tensor], Tensor]
 
-#: The number of channels of the larger map from which a matrix product was measured to be faster.
+#: The number of channels of the larger map above which matrix products were measured to be faster.
 MIN_CHANNELS = 128
 
 
 def unfold_patches(x: Tensor) -> Tensor:
-    """Return the 4 x 4 patches with stride 2 of a feature map with padding 1.
+    """Extract 4 x 4 patches from a feature map, with stride 2 and padding 1.
 
     Arguments:
         x: A feature map with shape (N, H, W, C), where H and W are even.
@@ -47,7 +49,7 @@ def unfold_patches(x: Tensor) -> Tensor:
 
 
 def fold_patches(patches: Tensor) -> Tensor:
-    """Return the sum of overlapping patches: from (N, h, w, 16 * C) to (N, 2h, 2w, C)."""
+    """Sum overlapping patches with shape (N, h, w, 16 * C) into a map with shape (N, 2h, 2w, C)."""
     n, h, w, size = patches.shape
     c = size // 16
     blocks = patches.view(n, h, w, 2, 2, 2, 2, c)
@@ -76,7 +78,7 @@ def _use_product(h: Tensor, channels: int) -> bool:
 
 
 class Downsample(nn.Module):
-    """A convolution with stride 2, which halves the size and rounds it up.
+    """A convolution with stride 2, which halves the height and width, rounded up.
 
     Arguments:
         inputs: The number of input channels.
@@ -86,7 +88,7 @@ class Downsample(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
         super().__init__()
-        # A kernel of width 4 halves an even side; one of width 3 rounds half an odd side up.
+        # A kernel of width 4 halves an even side; one of width 3 halves an odd side, rounded up.
         kernel = (4 - size[0] % 2, 4 - size[1] % 2)
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=1)
         self.is_even = kernel == (4, 4)
@@ -116,11 +118,11 @@ class Upsample(nn.Module, ABC):
 
     @abstractmethod
     def build_conv(self, inputs: int, outputs: int) -> nn.Conv2d | nn.ConvTranspose2d:
-        """Return the convolution that holds the parameters."""
+        """Return the convolution that contains the parameters."""
 
     @abstractmethod
     def transposed_weight(self) -> Tensor:
-        """Return the weight as a transposed convolution, with shape (inputs, outputs, 4, 4)."""
+        """Return the weight of the equivalent transposed convolution: (inputs, outputs, 4, 4)."""
 
     def forward(self, h: Tensor) -> Tensor:
         """Return the larger map, with shape (N, outputs, *size)."""
@@ -147,12 +149,12 @@ class UpsampleTransposed(Upsample):
 
 
 class UpsampleNearest(Upsample):
-    """Nearest-neighbor upsampling, then a 3 x 3 convolution.
+    """Nearest-neighbor upsampling, followed by a 3 x 3 convolution.
 
-    The convolution reads each repeated pixel twice. With its weights summed accordingly, it is a
-    transposed convolution of the smaller map, at less than half the cost. A constant map stays
-    constant, whereas the independent weights of a transposed convolution may cause checkerboard
-    artifacts.
+    The convolution reads each repeated pixel more than once. Summing the weights that read the same
+    pixel turns it into a transposed convolution of the smaller map, at less than half the cost. A
+    constant map remains constant, whereas the independent weights of a transposed convolution may
+    cause checkerboard artifacts.
 
     References:
         Deconvolution and Checkerboard Artifacts (Odena et al., 2016),

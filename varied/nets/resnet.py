@@ -21,17 +21,18 @@ def resnet(
     depth: int | None = None,
     blocks: int = 1,
 ) -> nn.Module:
-    """Return a residual network between an image and a vector or a smaller feature map.
+    """Return a residual network that encodes or decodes images.
 
-    Depending on the shapes it is an encoder or a decoder. At the size of a feature map it has at
-    least two blocks and no dense layer, as in van den Oord et al. (2017).
+    If the input is an image and the output is a vector or a smaller feature map, it is an encoder;
+    in the opposite case, it is a decoder. For a feature map, it has at least two blocks at the
+    smallest size and no dense layer, as in van den Oord et al. (2017).
 
     Arguments:
         inputs: (C, H, W) or (D,).
         outputs: (D,) or (C, H, W).
-        width: The number of channels at full size; doubled at each level, up to 256.
-        depth: The number of levels; by default until the shorter side is at most 4, or the size of
-            the feature map is reached.
+        width: The number of channels at full size; it is doubled at each level, up to 256.
+        depth: The number of levels. By default, levels are added until the shorter side is at most
+            4, or the size of the feature map is reached.
         blocks: The number of residual blocks at each level below full size.
 
     References:
@@ -41,7 +42,7 @@ def resnet(
         https://arxiv.org/abs/1711.00937
 
     Raises:
-        VariedError: If neither shape is an image, repeated downsampling by 2 does not give the
+        VariedError: If neither shape is an image, repeated downsampling by 2 does not result in the
             smaller shape, or there are no blocks.
     """
     if blocks < 1:
@@ -90,13 +91,13 @@ def _decoder(
 
 
 def _norm(channels: int) -> nn.Module:
-    # Group instead of batch normalization, so that examples of a batch do not affect each other.
-    # At least four channels in each group: a single channel of one pixel is normalized to 0.
+    # Use group instead of batch normalization, so that the examples of a batch are independent.
+    # Each group has at least four channels, since a single channel of one pixel becomes 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 
 class Residual(ContextLayer):
-    """A residual block h + f(h), which is initialized as the identity.
+    """A residual block h + f(h), initialized as the identity.
 
     References:
         Very Deep VAEs Generalize Autoregressive Models and Can Outperform Them on Images
@@ -104,8 +105,8 @@ class Residual(ContextLayer):
 
     Arguments:
         channels: The number of input and output channels.
-        hidden: The number of channels of a bottleneck of 1x1, 3x3, 3x3 and 1x1 convolutions without
-            normalization; None for two normalized 3x3 convolutions.
+        hidden: The number of hidden channels of a bottleneck of 1x1, 3x3, 3x3 and 1x1 convolutions
+            without normalization. If None, the block has two 3x3 convolutions with normalization.
     """
 
     def __init__(self, channels: int, hidden: int | None = None) -> None:

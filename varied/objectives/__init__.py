@@ -1,7 +1,7 @@
 """Training objectives: weighted sums of terms.
 
-Each objective of the literature is a function that returns an `Objective`. A weight is a number or
-a schedule, so beta-VAE, KL warm-up and cyclical annealing are settings of one objective.
+Each published objective is a function that returns an `Objective`. A weight is a number or a
+schedule, so beta-VAE, KL warm-up and cyclical annealing are settings of a single objective.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Objectives with a discriminator, of codes or of images."""
+"""Objectives with a discriminator, whose inputs are codes or images."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from varied.terms import kl, reconstruction
 def factor_vae(
     gamma: Number = 10.0, disc_width: int = 256, disc_depth: int = 3, disc_lr: float = 1.0
 ) -> Objective:
-    r"""The ELBO, and the total correlation of the codes, estimated by a discriminator.
+    r"""FactorVAE: the ELBO and the total correlation of the codes, estimated by a discriminator.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + KL(q(z \mid x), p(z))
         + \gamma \, KL(q(z), \textstyle\prod_j q(z_j))
 
-    Independent dimensions tend to encode one factor of variation each, at a lower reconstruction
-    error than a large weight on the whole KL.
+    Independent dimensions tend to encode one factor of variation each, and the reconstruction error
+    is lower than with a large weight on the entire KL.
 
     References:
         Disentangling by Factorizing (Kim & Mnih, 2018), https://arxiv.org/abs/1802.05983
 
     Arguments:
-        gamma: The weight of the total correlation: a number or a schedule; the best values of the
+        gamma: The weight of the total correlation: a number or a schedule. The best values in the
             paper are 10 to 40.
         disc_width: The number of hidden units per layer of the discriminator.
         disc_depth: The number of hidden layers of the discriminator.
@@ -51,11 +51,11 @@ def aae(
     disc_lr: float = 1.0,
     r1_weight: float = 1.0,
 ) -> Objective:
-    r"""Adversarial autoencoder: reconstruction, and a discriminator of codes and prior samples.
+    r"""Adversarial autoencoder: reconstruction, and a discriminator of codes from prior samples.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] - w \, \mathbb E_{q(z)} \log D(z)
 
-    There is no KL, so the encoder may be deterministic (posterior='deterministic').
+    The objective has no KL, so the encoder may be deterministic (posterior='deterministic').
 
     References:
         Adversarial Autoencoders (Makhzani et al., 2015), https://arxiv.org/abs/1511.05644
@@ -66,7 +66,7 @@ def aae(
         disc_width: The number of hidden units per layer of the discriminator.
         disc_depth: The number of hidden layers of the discriminator.
         disc_lr: The learning rate of the discriminator, relative to that of the model.
-        r1_weight: The weight of the R1 penalty at samples from the prior; 0 for none.
+        r1_weight: The weight of the R1 penalty at samples from the prior; 0 disables it.
     """
     return wae_gan(adv_weight, False, disc_width, disc_depth, disc_lr, r1_weight)
 
@@ -79,13 +79,13 @@ def wae_gan(
     disc_lr: float = 1.0,
     r1_weight: float = 1.0,
 ) -> Objective:
-    r"""Wasserstein autoencoder with a discriminator of codes and prior samples.
+    r"""Wasserstein autoencoder with a discriminator that distinguishes codes from prior samples.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] - \lambda \, \mathbb E_{q(z)} \log D(z)
 
-    It is `aae` with the weight of its paper, and with the log-density of the prior in the logit of
-    the discriminator. The cost of the paper is the squared error: likelihood='gaussian' with a
-    fixed scale.
+    It differs from `aae` in that, by default, the log-density of the prior is added to the logit of
+    the discriminator. The cost function in the paper is the squared error, which corresponds to
+    likelihood='gaussian' with a fixed scale.
 
     References:
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
@@ -96,7 +96,7 @@ def wae_gan(
         disc_width: The number of hidden units per layer of the discriminator.
         disc_depth: The number of hidden layers of the discriminator.
         disc_lr: The learning rate of the discriminator, relative to that of the model.
-        r1_weight: The weight of the R1 penalty at samples from the prior; 0 for none.
+        r1_weight: The weight of the R1 penalty at samples from the prior; 0 disables it.
     """
     check_not_negative(adv_weight=adv_weight)
     term = LatentDiscriminator(
@@ -126,31 +126,32 @@ def vae_gan(
     spectral_norm: bool = True,
     r1_weight: float = 0.0,
 ) -> Objective:
-    r"""VAE-GAN: the ELBO, with reconstruction in the features of a discriminator.
+    r"""VAE-GAN: the ELBO, and a reconstruction loss in the feature space of a discriminator.
 
-    `varied.discriminators.FeatureMatching` has the formula and the differences from the paper.
+    See `varied.discriminators.FeatureMatching` for the formula and the differences from the paper.
 
     References:
         Autoencoding beyond pixels using a learned similarity metric (Larsen et al., 2016),
         https://arxiv.org/abs/1512.09300
 
     Arguments:
-        feature_weight: The weight of the losses of the discriminator: a number or a schedule.
+        feature_weight: The weight of the feature reconstruction and of the generator loss: a number
+            or a schedule.
         pixel_weight: The weight of the pixel likelihood: a number or a schedule. It is 0 in the
             paper, in which case a learned scale of the likelihood is not trained.
         beta: The weight of the KL: a number or a schedule.
-        adv_weight: The weight of the generator loss; at 1 its gradient has the same norm as that of
-            the feature reconstruction.
-        disc_start: The fraction of the training (below 1) or the step at which adversarial training
-            starts; before, the objective is the ELBO.
-        recon_tolerance: The relative increase of the squared error above its lowest value beyond
-            which the generator loss is throttled.
+        adv_weight: The weight of the generator loss; at 1, its gradient has the same norm as the
+            gradient of the feature reconstruction.
+        disc_start: The fraction of the total training length (below 1), or the step, at which
+            adversarial training starts; before that, the objective is the ELBO.
+        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+            which the generator loss is reduced.
         feature_layer: The index of the feature map, counted from the image; -1 is the last.
         disc_width: The number of channels of the first layer of the discriminator.
         disc_depth: The maximum number of downsampling layers of the discriminator.
         disc_lr: The learning rate of the discriminator, relative to that of the model.
         spectral_norm: Whether to apply spectral normalization to the discriminator.
-        r1_weight: The weight of the R1 penalty on real data; 0 for none.
+        r1_weight: The weight of the R1 penalty on real data; 0 disables it.
     """
     check_not_negative(feature_weight=feature_weight, pixel_weight=pixel_weight, beta=beta)
     settings = ImageDiscriminatorSettings(
@@ -176,13 +177,13 @@ def patchgan(
     spectral_norm: bool = True,
     r1_weight: float = 0.0,
 ) -> Objective:
-    r"""The ELBO, and a PatchGAN discriminator with a delayed start and an adaptive weight.
+    r"""The ELBO, and a PatchGAN loss with a delayed start and an adaptive weight.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
         - w \lambda \, \mathbb E_q D(\mu(z))
 
-    `varied.discriminators.PatchGAN` has the definition of :math:`\lambda` and the discriminator
-    loss.
+    See `varied.discriminators.PatchGAN` for the definition of :math:`\lambda` and the
+    discriminator loss.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
@@ -193,18 +194,19 @@ def patchgan(
 
     Arguments:
         beta: The weight of the KL: a number or a schedule; 0 for a posterior without a density.
-        adv_weight: The weight of the generator loss: a number or a schedule; at 1 its gradient has
-            the same norm as that of the reconstruction.
-        disc_start: The fraction of the training (below 1) or the step at which adversarial training
-            starts.
+        adv_weight: The weight of the generator loss: a number or a schedule; at 1, its gradient has
+            the same norm as the gradient of the reconstruction.
+        disc_start: The fraction of the total training length (below 1), or the step, at which
+            adversarial training starts.
         feature_weight: The weight of the distance between the feature maps, relative to the logits.
-        recon_tolerance: The relative increase of the squared error above its lowest value beyond
-            which the generator loss is throttled.
+        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+            which the generator loss is reduced.
         disc_width: The number of channels of the first layer of the discriminator.
         disc_depth: The maximum number of downsampling layers of the discriminator.
         disc_lr: The learning rate of the discriminator, relative to that of the model.
         spectral_norm: Whether to apply spectral normalization to the discriminator.
-        r1_weight: The weight of the R1 penalty on real data; 0 for none, 1 to 10 is usual.
+        r1_weight: The weight of the R1 penalty on real data; 0 disables it, and typical values are
+            1 to 10.
     """
     check_not_negative(beta=beta, adv_weight=adv_weight)
     settings = ImageDiscriminatorSettings(

@@ -24,8 +24,8 @@ class WeightedTerm:
 
     Arguments:
         name: The name of the term in the log.
-        term: A term, or a function from a trace to the value of each example.
-        weight: A number, a schedule or an adaptive weight; the latter is a `StepDependent` module.
+        term: A term, or a function that maps a trace to the value for each example.
+        weight: A number, a schedule or an adaptive weight, which is a `StepDependent` module.
     """
 
     name: str
@@ -38,11 +38,11 @@ class Objective(nn.Module):
 
     .. math:: L = \frac1B \sum_b \sum_i w_i(t) \, f_i(b)
 
-    The reconstruction and the KL are always reported, unweighted, whatever the terms are.
+    The unweighted reconstruction and KL are always reported, even if they are not among the terms.
 
     Arguments:
         terms: The terms with their weights.
-        samples: The number K of draws per example that the terms need.
+        samples: The number K of draws per example that the terms require.
     """
 
     def __init__(self, *terms: WeightedTerm, samples: int = 1) -> None:
@@ -55,7 +55,7 @@ class Objective(nn.Module):
 
     @property
     def requires(self) -> frozenset[str]:
-        """What the terms require of the posterior and the prior."""
+        """The properties that the posterior and the prior must have."""
         return frozenset().union(*(term.requires for term in self.terms))
 
     @property
@@ -79,7 +79,7 @@ class Objective(nn.Module):
 
         Arguments:
             step: The number of completed steps.
-            progress: The completed fraction of the training, for schedules in such fractions.
+            progress: The completed fraction of training, for schedules that depend on it.
         """
         set_step(self, step, progress)
 
@@ -87,13 +87,13 @@ class Objective(nn.Module):
         """Return the loss and its parts.
 
         Arguments:
-            trace: The trace of a pass.
-            step: Sets the scheduled values; None leaves them unchanged.
+            trace: The trace of a forward pass.
+            step: The step at which to evaluate scheduled values; None leaves them unchanged.
 
         Returns:
-            The loss, a scalar, and batch means by name: each term unweighted, ``reconstruction``
-            and ``kl`` if they exist, ``beta``, the weight of the KL, and the losses of the
-            discriminators. These are part of the loss, but train only the discriminators.
+            The loss, a scalar, and batch means by name: each unweighted term, ``reconstruction``
+            and ``kl`` if they exist, ``beta`` (the weight of the KL), and the losses of the
+            discriminators, which are part of the loss but train only the discriminators.
         """
         if step is not None:
             self.set_step(step)
@@ -122,7 +122,7 @@ class Objective(nn.Module):
                 weight.update(value.detach())
 
     def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction, the KL and beta, if they are not among the parts."""
+        """Return the reconstruction and the KL if they are not among the parts, and beta."""
         report = {}
         if "reconstruction" not in parts:
             report["reconstruction"] = reconstruction(trace).mean()
@@ -139,12 +139,12 @@ def check_not_negative(remedy: str = "", **values: Any) -> None:
     """Raise an error if a number is negative; schedules are not checked.
 
     Arguments:
-        remedy: The end of the message.
+        remedy: A hint to append to the message.
         values: Numbers or schedules by name.
     """
     for name, value in values.items():
         if isinstance(value, float | int) and value < 0:
-            raise VariedError(f"{name}={value} must not be below 0{remedy and f'; {remedy}'}.")
+            raise VariedError(f"{name}={value} must not be negative{remedy and f'; {remedy}'}.")
 
 
 def _as_term(term: Term | TermFunction) -> Term:

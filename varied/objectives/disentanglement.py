@@ -17,7 +17,7 @@ from varied.terms import (
 
 
 def annealed_capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)) -> Objective:  # noqa: B008
-    r"""Reconstruction, and the distance of the KL from a capacity that increases during training.
+    r"""Reconstruction, and the distance of the KL from a capacity that grows during training.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \gamma \left| \overline{KL} - C_t \right|
 
@@ -29,9 +29,9 @@ def annealed_capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)
         https://arxiv.org/abs/1804.03599
 
     Arguments:
-        gamma: The penalty per nat of distance from the capacity: a number or a schedule. On MNIST
-            5 keeps the KL within half a nat of the capacity; at 30 the codes become uninformative,
-            and the 1000 of the paper needs longer runs.
+        gamma: The penalty per nat of distance from the capacity: a number or a schedule. On MNIST,
+            5 keeps the KL within half a nat of the capacity; with 30, the codes become
+            uninformative, and the value of 1000 from the paper requires longer training runs.
         capacity: The target KL in nats: a number or a schedule.
     """
     return Objective(
@@ -45,13 +45,13 @@ def joint_vae(
     continuous_capacity: Number = Linear(0, 20, 0.7),  # noqa: B008
     discrete_capacity: Number = Linear(0, 2.2, 0.7),  # noqa: B008
 ) -> Objective:
-    r"""Reconstruction, with separate capacities for the continuous and the discrete latents.
+    r"""Reconstruction, and separate capacities for continuous and discrete latent variables.
 
     .. math:: \mathbb E_q[-\log p(x \mid z, y)] + \gamma \left| \overline{KL}_z - C_z \right|
         + \gamma \left| \overline{KL}_y - C_y \right|
 
-    Without the second capacity a model tends to ignore its discrete latent variable. For
-    posterior='gaussian-gumbel' and prior='gaussian-categorical'.
+    Without the second capacity, a model tends to ignore its discrete latent variable. This
+    objective requires posterior='gaussian-gumbel' and prior='gaussian-categorical'.
 
     References:
         Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018),
@@ -60,8 +60,8 @@ def joint_vae(
     Arguments:
         gamma: The penalty per nat of distance from the capacities: a number or a schedule.
         continuous_capacity: The target KL of the continuous part, in nats: a number or a schedule.
-        discrete_capacity: The target KL of the discrete part, in nats: a number or a schedule. It
-            cannot exceed the logarithm of the number of classes, 2.30 for ten.
+        discrete_capacity: The target KL of the discrete part, in nats: a number or a schedule. The
+            KL cannot exceed the logarithm of the number of classes, which is 2.30 for ten classes.
     """
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
@@ -76,14 +76,14 @@ def beta_tc_vae(
     dimension_kl_weight: Number = 1.0,
     dataset_size: int = 0,
 ) -> Objective:
-    r"""The ELBO with its KL decomposed, and a larger weight on the total correlation.
+    r"""The ELBO with a decomposed KL, in which the total correlation has a larger weight.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \alpha \, I(z; n)
         + \beta \, KL(q(z), \textstyle\prod_j q(z_j))
         + \gamma \textstyle\sum_j KL(q(z_j), p(z_j))
 
-    With all weights at 1 it is the ELBO. The aggregate posterior is estimated from the batch, so
-    larger batches give better estimates.
+    If all weights are 1, it is the ELBO. The aggregate posterior is estimated from the batch, so
+    larger batches result in better estimates.
 
     References:
         Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
@@ -91,10 +91,10 @@ def beta_tc_vae(
 
     Arguments:
         tc_weight: The weight of the total correlation: a number or a schedule.
-        mi_weight: The weight of the mutual information of code and example.
-        dimension_kl_weight: The weight of the KL of each dimension from the prior.
-        dataset_size: The number of training rows, which shifts the reported values but not the
-            gradients; 0 treats the batch as the dataset.
+        mi_weight: The weight of the mutual information between an example and its code.
+        dimension_kl_weight: The weight of the KL between each dimension and the prior.
+        dataset_size: The number of training rows; it shifts the reported values but does not affect
+            the gradients. If 0, the batch is treated as the dataset.
     """
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
@@ -105,7 +105,7 @@ def beta_tc_vae(
 
 
 def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.0) -> Objective:
-    r"""The ELBO, and penalties that pull the covariance of the codes to that of the prior.
+    r"""DIP-VAE: the ELBO, and penalties on the difference between the covariance and the identity.
 
     .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
         + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2
@@ -115,12 +115,12 @@ def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" (DIP-VAE-I) for the covariance of the posterior means, "ii" (DIP-VAE-II) for
-            that of posterior draws.
+        variant: "i" (DIP-VAE-I) for the covariance C of the posterior means, "ii" (DIP-VAE-II) for
+            the covariance of posterior draws.
         lambda_od: The weight of the off-diagonal elements: a number or a schedule.
         lambda_d: The weight of the diagonal elements: a number or a schedule. The paper uses 10
-            times ``lambda_od`` for variant "i", which makes every dimension active, and
-            ``lambda_od`` for variant "ii".
+            times ``lambda_od`` for variant "i", which makes every dimension active, and the same
+            value as ``lambda_od`` for variant "ii".
     """
     return Objective(
         WeightedTerm("reconstruction", reconstruction),

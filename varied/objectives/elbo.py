@@ -15,7 +15,7 @@ def elbo(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
 
-    ``beta=1`` is the bound; a schedule is KL annealing.
+    With ``beta=1``, it is the bound; with a schedule, it is KL annealing.
 
     References:
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
@@ -26,9 +26,9 @@ def elbo(
         free_bits_per_level: The minimum KL of each level of latent variables, in nats: a number or
             a schedule.
     """
-    check_not_negative("0 is objective='reconstruction'", beta=beta)
+    check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
     if free_bits and free_bits_per_level:
-        raise VariedError("Give free bits per dimension or per level, not both.")
+        raise VariedError("`free_bits` and `free_bits_per_level` cannot be combined; use one.")
     kl_term = WeightedTerm("kl", kl, beta)
     if free_bits:
         kl_term = WeightedTerm("free_bits_kl", FreeBits(free_bits), beta)
@@ -38,7 +38,7 @@ def elbo(
 
 
 def reconstruction_only() -> Objective:
-    r"""The negative log-likelihood of the data given their codes, the objective of an autoencoder.
+    r"""The objective of an autoencoder: the negative log-likelihood of the data given their codes.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)]
     """
@@ -56,9 +56,9 @@ def control_vae(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x), p(z))
 
-    with :math:`\beta_t` from a `varied.terms.PIController`. The defaults are for sums in nats: on
-    MNIST 20 nats is slightly below the KL at beta 1, and ``ki`` is ten times that of the paper, so
-    that a run of about 2,000 steps reaches the target.
+    where :math:`\beta_t` is set by a `varied.terms.PIController`. The default target of 20 nats is
+    slightly below the KL on MNIST with a beta of 1. The default ``ki`` is ten times the value in
+    the paper, so that a run of about 2,000 steps reaches the target.
 
     References:
         ControlVAE: Controllable Variational Autoencoder (Shao et al., 2020),
@@ -68,21 +68,21 @@ def control_vae(
         kl_target: The target KL in nats: a number, or a schedule such as linear(1, 20, 0.3).
         kp: The proportional gain.
         ki: The integral gain, per nat and step.
-        min_weight: The smallest weight, which is also the initial one.
+        min_weight: The smallest weight, which is also the initial weight.
         max_weight: The largest weight.
     """
-    check_not_negative("give the KL in nats, such as 20", kl_target=kl_target)
+    check_not_negative("use a KL in nats, such as 20", kl_target=kl_target)
     weight = PIController(kl_target, kp=kp, ki=ki, min_weight=min_weight, max_weight=max_weight)
     return Objective(WeightedTerm("reconstruction", reconstruction), WeightedTerm("kl", kl, weight))
 
 
 def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO and a structural similarity (MS-SSIM) loss of images and their reconstructions.
+    r"""The ELBO, and a structural similarity (MS-SSIM) loss between images and reconstructions.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
         + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))
 
-    For images in [0, 1].
+    The pixel values must be in [0, 1].
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),
@@ -91,10 +91,10 @@ def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
         https://arxiv.org/abs/1511.06409
 
     Arguments:
-        ssim_weight: The loss in nats at similarity 0: a number or a schedule.
+        ssim_weight: The loss in nats if the similarity is 0: a number or a schedule.
         beta: The weight of the KL: a number or a schedule.
     """
-    check_not_negative("0 is objective='elbo'", ssim_weight=ssim_weight)
+    check_not_negative("0 is equivalent to objective='elbo'", ssim_weight=ssim_weight)
     check_not_negative("0 removes the KL", beta=beta)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),

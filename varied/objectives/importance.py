@@ -12,11 +12,11 @@ GRADIENT_ESTIMATORS = {"standard": SubsampledIWAE, "dreg": DReG}
 
 
 def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0) -> Objective:
-    r"""The negative importance-weighted (IWAE) bound, which is tighter with more draws.
+    r"""The negative importance-weighted (IWAE) bound, which becomes tighter with more draws.
 
     .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
 
-    With one draw it is the ELBO with a sampled KL.
+    With a single draw, it is the ELBO with a sampled KL.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
@@ -24,12 +24,13 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
         https://arxiv.org/abs/1810.04152
 
     Arguments:
-        samples: The number K of draws per example; a step takes about K times as long.
+        samples: The number K of draws per example; the duration of a step is roughly proportional
+            to it.
         gradient_estimator: The estimator of the encoder's gradient: "standard", or "dreg", which
             has less variance, especially with many draws.
-        n_kept: The number of draws that are backpropagated, selected by their weights; 0 keeps
-            all. The gradient stays unbiased with slightly more variance, and a step with 5 of 50
-            draws is 25 % faster.
+        n_kept: The number of draws to backpropagate, sampled according to their weights; 0 keeps
+            all. The gradient remains unbiased, with a slightly higher variance; keeping 5 of 50
+            draws makes a step 25 % faster.
     """
     _check_at_least_one(samples=samples)
     estimator = lookup(GRADIENT_ESTIMATORS, gradient_estimator, "gradient estimator")
@@ -41,7 +42,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
 
 def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The mean of several IWAE bounds: less tight, with a better gradient for the encoder.
+    r"""The mean of several IWAE bounds, which is less tight but improves the encoder's gradient.
 
     .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
 
@@ -51,14 +52,15 @@ def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
 
     Arguments:
         n_groups: The number M of bounds.
-        samples: The number K of draws per bound; a step takes about M * K times as long.
+        samples: The number K of draws per bound; the duration of a step is roughly proportional to
+            M * K.
     """
     _check_at_least_one(n_groups=n_groups, samples=samples)
     return Objective(WeightedTerm("miwae", MultiplyIWAE(n_groups)), samples=n_groups * samples)
 
 
 def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The IWAE bound of all draws for the decoder, and the mean of several bounds for the encoder.
+    r"""The IWAE bound of all draws for the decoder, and a mean of several bounds for the encoder.
 
     .. math:: \theta: -\log \frac1{MK} \sum_{mk} w_{mk}, \qquad
         \phi: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
@@ -68,8 +70,9 @@ def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        n_groups: The number M of bounds of the encoder.
-        samples: The number K of draws per bound; a step takes about M * K times as long.
+        n_groups: The number M of bounds for the encoder.
+        samples: The number K of draws per bound; the duration of a step is roughly proportional to
+            M * K.
     """
     _check_at_least_one(n_groups=n_groups, samples=samples)
     return Objective(WeightedTerm("piwae", PIWAE(n_groups)), samples=n_groups * samples)
@@ -85,16 +88,19 @@ def ciwae(elbo_share: Number = 0.05, samples: int = 5) -> Objective:
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        elbo_share: The weight of the ELBO, from 0 to 1: a number or a schedule.
-        samples: The number K of draws per example; a step takes about K times as long.
+        elbo_share: The weight of the ELBO, between 0 and 1: a number or a schedule.
+        samples: The number K of draws per example; the duration of a step is roughly proportional
+            to it.
     """
     _check_at_least_one(samples=samples)
     if isinstance(elbo_share, float | int) and not 0 <= elbo_share <= 1:
-        raise VariedError(f"elbo_share={elbo_share} must be from 0 to 1; 0.05 is usual.")
+        raise VariedError(
+            f"elbo_share={elbo_share} must be between 0 and 1; a typical value is 0.05."
+        )
     return Objective(WeightedTerm("ciwae", CIWAE(elbo_share)), samples=samples)
 
 
 def _check_at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise VariedError(f"{name}={count} must be at least 1; 5 to 8 is usual.")
+            raise VariedError(f"{name}={count} must be at least 1; typical values are 5 to 8.")

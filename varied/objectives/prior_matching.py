@@ -9,13 +9,14 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 
 
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
-    r"""InfoVAE: the ELBO with a lower weight on the KL, and the MMD of the codes from the prior.
+    r"""InfoVAE: the ELBO with a lower KL weight, and the MMD between the codes and the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x), p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}(q(z), p(z))
 
-    At alpha 0 it is the ELBO with codes that match the prior better. At alpha 1 the KL has no
-    weight, which is a Wasserstein autoencoder with a stochastic encoder.
+    With an alpha of 0, the MMD is added to the ELBO, so that the codes match the prior more
+    closely. With an alpha of 1, the KL has no weight, and the model is a Wasserstein autoencoder
+    with a stochastic encoder.
 
     References:
         InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao et al., 2019),
@@ -23,15 +24,15 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
 
     Arguments:
         alpha: 1 minus the weight of the KL; at most 1.
-        mmd_weight: The lambda of the paper, in nats per unit of the squared MMD.
+        mmd_weight: The parameter lambda of the paper, in nats per unit of the squared MMD.
         kernel: The kernel of the MMD: "imq" or "rbf".
     """
     if alpha > 1:
-        raise VariedError(f"alpha={alpha} must not be above 1, where the KL has no weight.")
+        raise VariedError(f"alpha={alpha} must be at most 1; the weight of the KL is 1 - alpha.")
     if alpha + mmd_weight < 1:
         raise VariedError(
-            f"alpha={alpha} and mmd_weight={mmd_weight} must sum to at least 1, or the MMD gets a "
-            "negative weight; try mmd_weight=100."
+            f"alpha={alpha} and mmd_weight={mmd_weight} must sum to at least 1, since otherwise "
+            "the MMD would have a negative weight; try mmd_weight=100."
         )
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
@@ -41,18 +42,18 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
 
 
 def wae_mmd(mmd_weight: Number = 100.0, kernel: str = "imq") -> Objective:
-    r"""Wasserstein autoencoder: reconstruction, and the MMD of the codes from the prior.
+    r"""Wasserstein autoencoder: reconstruction, and the MMD between the codes and the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \lambda \, \mathrm{MMD}(q(z), p(z))
 
-    It needs no density, so the encoder may be deterministic (``posterior='deterministic'``), as in
-    the paper.
+    No density is required, so the encoder may be deterministic (``posterior='deterministic'``), as
+    in the paper.
 
     References:
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
 
     Arguments:
-        mmd_weight: Nats per unit of the squared MMD: a number or a schedule.
+        mmd_weight: The weight of the squared MMD, in nats per unit: a number or a schedule.
         kernel: The kernel of the MMD: "imq", as in the paper, or "rbf".
     """
     return Objective(
@@ -63,24 +64,24 @@ def wae_mmd(mmd_weight: Number = 100.0, kernel: str = "imq") -> Objective:
 def rae(
     regularizer: str = "l2", code_weight: Number = 0.1, decoder_weight: Number = 1e-3
 ) -> Objective:
-    r"""Regularized autoencoder: reconstruction, small codes and a smooth decoder, without noise.
+    r"""Regularized autoencoder: reconstruction, and penalties on the codes and the decoder.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, \tfrac12 \lVert z \rVert^2
         + \lambda \, R
 
-    where R is the squared norm of the weights of the decoder, or of its Jacobian. For
-    ``posterior='deterministic'``; to generate samples, fit a prior to the codes after training.
+    where R is the squared norm of the weights of the decoder, or of its Jacobian. Use it with
+    ``posterior='deterministic'``. To generate samples, fit a prior to the codes after training.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
         https://arxiv.org/abs/1903.12436
 
     Arguments:
-        regularizer: "l2" for the norm of the weights, or "gp" for that of the Jacobian, which takes
-            twice as long.
+        regularizer: "l2" for the norm of the weights, or "gp" for the norm of the Jacobian, which
+            takes twice as long.
         code_weight: The weight of the norm of the codes: a number or a schedule.
-        decoder_weight: The weight of the regularizer: a number or a schedule. On MNIST 0.001 is
-            enough for "l2", and 0.1 for "gp".
+        decoder_weight: The weight of the regularizer: a number or a schedule. On MNIST, 0.001 is
+            sufficient for "l2", and 0.1 for "gp".
     """
     terms = {
         "l2": WeightedTerm("weight_norm", WeightNorm(), decoder_weight),

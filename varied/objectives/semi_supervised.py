@@ -1,4 +1,4 @@
-"""Objectives of semi-supervised models."""
+"""Objectives for semi-supervised models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q, p) - \alpha \log q(y \mid x)
 
-    where the last term is a mean over the labeled examples. With architecture='m2' it is the
-    objective of M2; with architecture='m1m2' that of a joint M1+M2, or of M1 with a classifier of
-    its codes.
+    where the last term is a mean over the labeled examples. With architecture='m2', it is the
+    objective of M2. With architecture='m1m2', it is the objective of a joint M1+M2, or of M1 with a
+    classifier of its codes.
 
-    A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: at first only the class is
-    worth its KL, and the classifier commits to a class later.
+    A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: at first, only the class
+    reduces the loss by more than its KL costs, and the classifier commits to a class later.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -36,11 +36,11 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
 
 
 def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO of M1, that of M2 on its codes, and the classification loss of labeled examples.
+    r"""The ELBO of M1, the ELBO of M2 on its codes, and the loss of labeled examples.
 
     .. math:: L_1(x) + g \, L_2(z_1) - \alpha \log q(y \mid z_1)
 
-    For architecture='m1m2' with joint=False.
+    This objective requires architecture='m1m2' with joint=False.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -49,7 +49,7 @@ def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.
     Arguments:
         alpha: The weight of the classification loss: a number or a schedule.
         generative_weight: The weight of the ELBO of M2: a number or a schedule.
-        beta: The weight of the KL of M1: a number or a schedule. Below 1 the codes hold more
+        beta: The weight of the KL of M1: a number or a schedule. Below 1, the codes contain more
             information about the data, from which M2 can infer the class.
     """
     weights = {"alpha": alpha, "generative_weight": generative_weight, "beta": beta}

@@ -8,12 +8,12 @@ from varied.terms import quantization, reconstruction
 
 
 def vq_vae(vq_weight: Number = 1.0) -> Objective:
-    r"""Reconstruction, and the loss of the quantizer: the objective of a VQ-VAE.
+    r"""The objective of a VQ-VAE: reconstruction, and the loss of the quantizer.
 
     .. math:: -\log p(x \mid z) + w \, L_\mathrm{quantizer}
 
-    For "vq" the loss is the squared distance to the codes with the commitment term, for "fsq" it is
-    0. Both terms are sums over dimensions. The KL from a uniform prior over codes is constant.
+    For "vq", the loss is the squared distance to the codes plus the commitment term; for "fsq", it
+    is 0. Both terms are sums over dimensions. The KL from a uniform prior over codes is constant.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
@@ -22,7 +22,7 @@ def vq_vae(vq_weight: Number = 1.0) -> Objective:
     Arguments:
         vq_weight: The weight of the quantizer's loss: a number or a schedule.
     """
-    check_not_negative("1 is usual", vq_weight=vq_weight)
+    check_not_negative("a typical value is 1", vq_weight=vq_weight)
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
         WeightedTerm("quantization", quantization, vq_weight),

@@ -1,4 +1,4 @@
-"""Figures of a run: functions from arrays and plain values to files."""
+"""Figures of a run: functions that draw arrays and plain Python values, and write image files."""
 
 from varied.plots.animation import interpolation_gif, latent_gif, samples_gif
 from varied.plots.curves import curves, kl_bars, rate_distortion

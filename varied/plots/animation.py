@@ -37,12 +37,12 @@ def latent_gif(
     """Write an animation of points that move in a plane with fixed axes.
 
     Arguments:
-        frames: Positions of the examples at each stage, T arrays of shape (N, 2).
+        frames: The positions of the examples at each stage: T arrays with shape (N, 2).
         path: The GIF file to write.
-        labels: Class indices or numbers, shape (N,).
-        classes: Names of the classes.
+        labels: Class indices or numbers, with shape (N,).
+        classes: The names of the classes.
         captions: A caption for each stage, such as "epoch 3.0".
-        method_name: Name of the embedding method, written in the upper right corner.
+        method_name: The name of the embedding method, drawn in the upper right corner.
 
     Returns:
         The path.
@@ -83,7 +83,7 @@ def _first_frame(
         options |= {"handletextpad": 0.1, "columnspacing": 1.0}
         figure.legend(handles=by_row, loc="outside lower center", **options)
     layers = draw_points(ax, frames[0], labels)
-    ax.set_title(" ", loc="left", **style.TITLE)  # reserves the space of the captions
+    ax.set_title(" ", loc="left", **style.TITLE)  # reserves space for the captions
     style.prepare_texts(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # otherwise each frame would get a new layout
@@ -97,10 +97,10 @@ def _render(figure: Figure) -> Image.Image:
 
 
 def samples_gif(frames: Array, path: StrPath, *, captions: Sequence[str] | None = None) -> Path:
-    """Write an animation of images that are decoded from the same codes during training.
+    """Write an animation of images that are decoded from the same codes throughout training.
 
     Arguments:
-        frames: uint8, shape (T, N, H, W) or (T, N, H, W, 3).
+        frames: uint8 images with shape (T, N, H, W) or (T, N, H, W, 3).
         path: The GIF file to write.
         captions: A caption for each stage, such as "epoch 3.0".
 
@@ -118,10 +118,11 @@ def _stage_durations(count: int) -> list[int]:
 
 
 def interpolation_gif(images: Array, path: StrPath) -> Path:
-    """Write an endless animation of interpolations, back and forth.
+    """Write an animation that loops through interpolations, back and forth.
 
     Arguments:
-        images: uint8, shape (R, S, H, W) or (R, S, H, W, 3): R interpolations of S steps.
+        images: uint8 images with shape (R, S, H, W) or (R, S, H, W, 3): R interpolations with S
+            steps each.
         path: The GIF file to write.
 
     Returns:
@@ -135,14 +136,14 @@ def interpolation_gif(images: Array, path: StrPath) -> Path:
 
 
 def _grids(frames: Array) -> list[Image.Image]:
-    """Return a grid of the images of each frame."""
+    """Arrange the images of each frame in a grid."""
     columns = num_columns(frames.shape[1])
     scale = max(1, min(MAX_WIDTH // (columns * frames.shape[3]), 12))
     return [compose(images, columns=columns, scale=scale) for images in frames]
 
 
 def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Image:
-    """Return the image below a caption and a thin progress bar."""
+    """Return the image with a thin progress bar and a caption above it."""
     canvas = Image.new("RGB", (image.width, image.height + HEADER), image.getpixel((0, 0)))
     canvas.paste(image, (0, HEADER))
     draw = ImageDraw.Draw(canvas)
@@ -152,7 +153,7 @@ def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Imag
 
 
 def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
-    """Reduce grays to 64 levels, which look the same in a much smaller file, or use a palette."""
+    """Reduce the colors to 64 grays, which look the same and make files smaller, or a palette."""
     if frames.ndim == 4 or frames.shape[-1] == 1:
         grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
         return [image.convert("L").point(grays) for image in images]
@@ -160,11 +161,11 @@ def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
 
 
 def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
-    """Convert all frames to one palette; colors would flicker if each frame had its own."""
+    """Convert all frames to a common palette; with separate ones, colors would flicker."""
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
     sample = pixels[:: max(1, len(pixels) // 250_000)]
     distinct = np.unique(sample, axis=0)
-    # Repeating each distinct color keeps the white background from outweighing the rest.
+    # Each distinct color is added twice, so that the white background does not outweigh the rest.
     weighted = np.concatenate([distinct, distinct, sample])[None]
     palette = Image.fromarray(weighted).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1)
     entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
@@ -174,7 +175,7 @@ def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
 
 
 def _write_gif(images: list[Image.Image], path: StrPath, durations: list[int]) -> Path:
-    """Write an endless animation; the durations are in milliseconds."""
+    """Write a looping animation; the durations are in milliseconds."""
     first, *rest = images
 
     def write(file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Charts of numbers: KL by latent unit, series, and the rate-distortion plane."""
+"""Charts of the KL of each latent unit, of series, and of the rate-distortion plane."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def kl_bars(kl: Array, active: Array, path: StrPath) -> Path:
     """Draw the KL of each latent unit in decreasing order.
 
     Arguments:
-        kl: KL of each unit, mean over the data, in nats, shape (D,).
-        active: Whether the unit is active, shape (D,).
+        kl: The KL of each unit in nats, averaged over the data, with shape (D,).
+        active: Whether each unit is active, with shape (D,).
         path: The file to write.
 
     Returns:
@@ -71,12 +71,12 @@ def curves(
     """Draw series or vectors as small multiples on a common scale.
 
     Arguments:
-        series: The series, shape (N, L).
+        series: The series, with shape (N, L).
         path: The file to write.
-        overlay: A second series for each, such as its reconstruction, shape (N, L); drawn dashed
-            over the first.
+        overlay: Second series, such as reconstructions, with shape (N, L). They are drawn as dashed
+            lines over the first ones.
         names: The names of the series and of the overlay in the legend.
-        columns: Number of columns.
+        columns: The number of columns.
         titles: A title for each series.
 
     Returns:
@@ -102,10 +102,11 @@ def curves(
 
 
 def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -> Path:
-    """Draw runs by KL and reconstruction; the ELBO is constant along a diagonal.
+    """Draw runs as points in the plane of KL and reconstruction; the ELBO is constant on diagonals.
 
     Arguments:
-        points: Name, KL (rate) and reconstruction (distortion) of each run, in nats per example.
+        points: The name, KL (rate) and reconstruction (distortion) of each run, in nats per
+            example.
         path: The file to write.
 
     Returns:
@@ -116,7 +117,7 @@ def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -
     """
     points = [point for point in points if np.isfinite(point[1:]).all()]
     if not points:
-        raise VariedError("No run has a finite KL and reconstruction to draw.")
+        raise VariedError("No run has both a finite KL and a finite reconstruction.")
     kl, reconstruction = np.array([point[1:] for point in points], float).T
     figure = style.new_figure(6.6, 5.0)
     ax = figure.subplots()
@@ -128,7 +129,7 @@ def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -
         margin = 0.15 * np.ptp(values) or 0.1 * abs(values[0]) or 1.0
         set_limits(values.min() - margin, values.max() + margin)
     _draw_diagonals(ax)
-    # A name stands next to its point, on the side with more room.
+    # Each name is drawn next to its point, on the side with more space.
     places = ax.transAxes.inverted().transform(ax.transData.transform([p[1:] for p in points]))
     heights = style.avoid_overlap(list(places[:, 1]), 0.05, 0, 1)
     for (name, *_), x, y in zip(points, places[:, 0], heights, strict=True):

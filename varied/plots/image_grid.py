@@ -1,4 +1,4 @@
-"""Labeled grids of images: exact pixels, enlarged by integer factors only."""
+"""Labeled grids of images with exact pixels; images are enlarged by integer factors only."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def compose(
     scale: int | None = None,
     rows_per_group: int = 1,
 ) -> Image.Image:
-    """Return a grid of images as an RGB image.
+    """Arrange images in a grid, and return it as an RGB image.
 
     Arguments:
-        images: As for `grid`.
-        columns: As for `grid`.
-        captions: As for `grid`.
-        row_titles: As for `grid`.
-        column_titles: As for `grid`.
-        scale: Factor by which the images are enlarged; by default the one that makes the grid 600
-            to 1,200 pixels wide.
-        rows_per_group: As for `grid`.
+        images: See `grid`.
+        columns: See `grid`.
+        captions: See `grid`.
+        row_titles: See `grid`.
+        column_titles: See `grid`.
+        scale: The factor by which images are enlarged; None chooses one with which the grid is
+            about 600 to 1,200 pixels wide.
+        rows_per_group: See `grid`.
     """
     cells = [None if image is None else to_pillow(image) for image in images]
     columns = columns or num_columns(len(cells))
@@ -82,10 +82,10 @@ def compose(
 
 
 def to_pillow(image: Array) -> Image.Image:
-    """Return an array as a Pillow image with the same pixels.
+    """Convert an array to a Pillow image with the same pixels.
 
     Raises:
-        ValueError: If it is not uint8 with shape (H, W), (H, W, 1) or (H, W, 3).
+        ValueError: If the array is not uint8 with shape (H, W), (H, W, 1) or (H, W, 3).
     """
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -97,7 +97,7 @@ def to_pillow(image: Array) -> Image.Image:
 
 
 def num_columns(count: int, limit: int = 16) -> int:
-    """Return a number of columns near the square root that leaves no cell empty if possible.
+    """Return a number of columns near the square root that, if possible, leaves no cell empty.
 
     Example:
         >>> num_columns(5), num_columns(10), num_columns(64), num_columns(23)
@@ -111,14 +111,14 @@ def num_columns(count: int, limit: int = 16) -> int:
 
 
 def choose_scale(columns: int, width: int, margin: int = 0) -> int:
-    """Return the integer factor that makes a row of images about 600 to 1,200 pixels wide."""
+    """Return the integer factor with which a row of images is about 600 to 1,200 pixels wide."""
     row = columns * width
     target = max(-(-600 // row), 900 // row if columns >= 7 else 1)
     return max(1, min(target, (1200 - margin) // row))
 
 
 def _background(cells: Sequence[Image.Image | None]) -> str:
-    """Return white, or gray if the images are white at their upper and lower edges."""
+    """Return white, or gray if the upper and lower edges of the images are white."""
     edges = [np.asarray(cell.convert("L"))[[0, -1]].mean() for cell in cells if cell]
     return "#dedede" if edges and np.mean(edges) > 200 else "#ffffff"
 
@@ -136,14 +136,15 @@ def grid(
     """Draw images in a grid with their exact pixels.
 
     Arguments:
-        images: uint8, shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), or a sequence of images of
-            different sizes, where None leaves a cell empty.
+        images: uint8 images with shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or a sequence of
+            images with different sizes, in which None leaves a cell empty.
         path: The PNG file to write.
-        columns: Number of columns; by default about the square root of N.
+        columns: The number of columns; by default about the square root of N.
         captions: A short text below each image.
         row_titles: A title to the left of each row.
         column_titles: A title above each column.
-        rows_per_group: Number of rows that belong together; the captions and a gap follow them.
+        rows_per_group: The number of rows that belong together; the captions and a gap are below
+            each group.
 
     Returns:
         The path.
@@ -173,8 +174,8 @@ def pairs(
     """Draw originals with their reconstructions below them.
 
     Arguments:
-        originals: uint8, shape (N, H, W) or (N, H, W, 3).
-        reconstructions: The same shape.
+        originals: uint8 images with shape (N, H, W) or (N, H, W, 3).
+        reconstructions: uint8 images with the same shape.
         path: The PNG file to write.
         captions: A short text below each pair.
         titles: The titles of the two rows.
@@ -202,21 +203,21 @@ def pairs(
 
 
 def _pad(rows: Iterable[Iterable[T]], columns: int, value: T) -> list[T]:
-    """Return the rows one after the other, each filled up to a number of columns."""
+    """Concatenate rows, each padded with a value to a number of columns."""
     return [item for row in rows for item in islice(chain(row, repeat(value)), columns)]
 
 
 def traversals(
     images: Array, kl: Array, values: Array, path: StrPath, *, units: Sequence[int] | None = None
 ) -> Path:
-    """Draw latent traversals: one row for each latent unit, one column for each value.
+    """Draw latent traversals, with a row for each latent unit and a column for each value.
 
     Arguments:
-        images: uint8, shape (D, S, H, W) or (D, S, H, W, 3).
-        kl: KL of each unit, in nats, shape (D,); NaN if unknown.
-        values: Values of the unit, shape (S,).
+        images: uint8 images with shape (D, S, H, W) or (D, S, H, W, 3).
+        kl: The KL of each unit in nats, with shape (D,); NaN if unknown.
+        values: The values that each unit takes, with shape (S,).
         path: The PNG file to write.
-        units: Index of the unit of each row; 0 to D-1 by default.
+        units: The index of the unit in each row; 0 to D - 1 by default.
 
     Returns:
         The path.
@@ -236,10 +237,11 @@ def _flatten(rows: Array) -> Array:
 
 
 def interpolations(images: Array, path: StrPath) -> Path:
-    """Draw interpolations between pairs of images, one in each row.
+    """Draw interpolations between pairs of images, one per row.
 
     Arguments:
-        images: uint8, shape (R, S, H, W) or (R, S, H, W, 3); the ends are first and last.
+        images: uint8 images with shape (R, S, H, W) or (R, S, H, W, 3), from one end of each
+            interpolation to the other.
         path: The PNG file to write.
 
     Returns:
@@ -251,11 +253,11 @@ def interpolations(images: Array, path: StrPath) -> Path:
 
 
 def side_by_side(rows: Sequence[tuple[str, Array]], path: StrPath) -> Path:
-    """Draw the images of several runs, one run in each row, in the same order.
+    """Draw the images of several runs, one run per row.
 
     Arguments:
-        rows: The title of each run and its images, uint8, shape (N, H, W) or (N, H, W, 3); sizes
-            and numbers may differ.
+        rows: The title of each run, and its uint8 images with shape (N, H, W) or (N, H, W, 3);
+            their sizes and numbers may differ.
         path: The PNG file to write.
 
     Returns:
@@ -277,16 +279,16 @@ def variants(
     captions: Sequence[Sequence[str]] | None = None,
     contents: Array | None = None,
 ) -> Path:
-    """Draw each original in the first column and its variants in the same row.
+    """Draw each original in the first column, and its variants in the same row.
 
     Arguments:
-        originals: uint8, shape (R, H, W) or (R, H, W, 3).
-        images: The variants, uint8, shape (R, S, H, W) or (R, S, H, W, 3).
+        originals: uint8 images with shape (R, H, W) or (R, H, W, 3).
+        images: The variants, uint8 with shape (R, S, H, W) or (R, S, H, W, 3).
         path: The PNG file to write.
-        first: The title of the first column, drawn only with `titles`.
+        first: The title of the first column, which is drawn only if ``titles`` is set.
         titles: A title for each column of variants.
-        captions: A short text below each variant, R sequences of S.
-        contents: Images above the columns of variants, shape (S, H, W) or (S, H, W, 3).
+        captions: A short text below each variant: R sequences with S texts each.
+        contents: Images above the columns of variants, with shape (S, H, W) or (S, H, W, 3).
 
     Returns:
         The path.
@@ -300,12 +302,12 @@ def variants(
 
 
 def manifold(images: Array, values: Sequence[float], path: StrPath) -> Path:
-    """Draw images decoded from a square grid in a latent plane, as a map with axes.
+    """Draw images that are decoded from a square grid in a latent plane, as a map with axes.
 
     Arguments:
-        images: uint8, shape (G², H, W) or (G², H, W, 3); image ``i * G + j`` is decoded from
-            z0 = ``values[j]`` and z1 = ``values[i]``.
-        values: The G values along both axes, in increasing order.
+        images: uint8 images with shape (G², H, W) or (G², H, W, 3); image ``i * G + j`` is decoded
+            from z0 = ``values[j]`` and z1 = ``values[i]``.
+        values: The G values on both axes, in increasing order.
         path: The file to write.
 
     Returns:
@@ -315,7 +317,7 @@ def manifold(images: Array, values: Sequence[float], path: StrPath) -> Path:
     tiles = np.stack([np.asarray(to_pillow(image).convert("RGB")) for image in images])
     height, width = tiles.shape[1:3]
     rows = tiles.reshape(side, side, height, width, 3)[::-1].transpose(0, 2, 1, 3, 4)
-    # The size of the figure is chosen so that each pixel of an image covers whole screen pixels.
+    # The figure size is chosen so that each image pixel covers a whole number of screen pixels.
     scale = choose_scale(side, width, 80)
     left, bottom, margin = 92, 60, 14
     across, up = side * width * scale, side * height * scale

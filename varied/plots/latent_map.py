@@ -1,4 +1,4 @@
-"""Maps of a latent space: examples as points in a plane, colored by label."""
+"""Maps of a latent space, in which examples are points in a plane, colored by label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from varied.plots import style
 from varied.plots.style import Array, StrPath
 
 UNLABELED = "#8f8f8f"
-NAME_WIDTH = 140  # points: the widest name of a class
+NAME_WIDTH = 140  # points: the largest width of a class name
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Labels:
     """The labels of points in a map.
 
     Arguments:
-        values: Class indices or numbers, shape (N,); NaN for points without a label.
-        names: Names of the classes; empty for numbers.
+        values: Class indices or numbers, with shape (N,); NaN for points without a label.
+        names: The names of the classes; empty for numeric labels.
     """
 
     values: Array
@@ -36,10 +36,10 @@ class Labels:
 
     @classmethod
     def of(cls, labels: Array | None, classes: Sequence[str], count: int) -> Labels:
-        """Return the labels of `count` points from the arguments of `latent_map`.
+        """Return the labels of ``count`` points from the arguments of `latent_map`.
 
-        Integers without class names are classes if they have at most 20 distinct values, otherwise
-        numbers; a class index out of range means that the point has no label.
+        Integers without class names are treated as classes if they have at most 20 distinct values,
+        and as numbers otherwise. A point whose class index is out of range has no label.
         """
         if labels is None:
             return cls(np.full(count, np.nan))
@@ -54,12 +54,12 @@ class Labels:
 
     @property
     def is_categorical(self) -> bool:
-        """Whether each class has a color and marker; more than 20 classes share a color scale."""
+        """Whether each class has its own color and marker; at most 20 classes can."""
         return 0 < len(self.names) <= style.MAX_CLASSES
 
     @property
     def has_colorbar(self) -> bool:
-        """Whether the map needs a color bar."""
+        """Whether the map has a color bar."""
         return not self.is_categorical and bool(np.isfinite(self.values).any())
 
     @property
@@ -68,7 +68,7 @@ class Labels:
         return float(np.nanmin(self.values)), float(np.nanmax(self.values))
 
     def colors(self) -> Array:
-        """Return the RGBA color of each point, shape (N, 4)."""
+        """Return the RGBA color of each point, with shape (N, 4)."""
         known = np.isfinite(self.values)
         colors = np.repeat(to_rgba_array(UNLABELED), len(known), axis=0)
         if self.is_categorical:
@@ -92,13 +92,13 @@ def latent_map(
     """Draw examples as points in a plane, colored by class or number.
 
     Arguments:
-        points: Position of each example, shape (N, 2).
+        points: The position of each example, with shape (N, 2).
         path: The file to write.
-        labels: Class indices or numbers, shape (N,).
-        classes: Names of the classes.
-        axes: Names of the axes; without names there are no ticks, as for t-SNE, whose axes have no
-            meaning.
-        title: The title.
+        labels: Class indices or numbers, with shape (N,).
+        classes: The names of the classes.
+        axes: The names of the axes. Without names, no ticks are drawn, as for t-SNE, whose axes
+            have no meaning.
+        title: The title of the figure.
 
     Returns:
         The path.
@@ -121,9 +121,9 @@ def latent_map(
 
 
 def view_limits(points: Array) -> tuple[float, float, float, float]:
-    """Return (left, right, bottom, top) of a view of all points except distant outliers.
+    """Return the limits (left, right, bottom, top) that show all points except distant outliers.
 
-    The shorter side is at least two thirds of the longer.
+    The shorter side is at least two thirds as long as the longer one.
     """
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
@@ -145,7 +145,7 @@ def map_figure(
     size: float,
     legend_height: float = 0.0,
 ) -> tuple[Figure, Axes]:
-    """Return a figure with the axes of a map whose longer side is about `size` inches."""
+    """Return a figure and the axes of a map whose longer side is about ``size`` inches long."""
     left, right, bottom, top = limits
     height = size * min(1.0, (top - bottom) / (right - left)) + 0.3 + legend_height
     colorbar_width = (1.6 if labels.names else 0.9) * labels.has_colorbar
@@ -162,12 +162,12 @@ def map_figure(
 
 
 def draw_points(ax: Axes, points: Array, labels: Labels) -> list[tuple[PathCollection, Array]]:
-    """Draw points by label, with a color bar if needed.
+    """Draw points in the colors of their labels, with a color bar if needed.
 
     Returns:
-        The layers, each with the indices of its points.
+        The layers of points, each with the indices of its points.
     """
-    size = float(np.clip(12000 / max(1, len(points)), 3, 28))  # many points are drawn smaller
+    size = float(np.clip(12000 / max(1, len(points)), 3, 28))  # more points are drawn smaller
     options: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
     known, colors, layers = np.isfinite(labels.values), labels.colors(), []
     group = np.where(known, labels.values // len(style.PALETTE) if labels.is_categorical else 0, -1)
@@ -185,7 +185,7 @@ def draw_points(ax: Axes, points: Array, labels: Labels) -> list[tuple[PathColle
 
 
 def _label_classes(figure: Figure, ax: Axes, points: Array, labels: Labels) -> None:
-    """Write the name of each class at its median without overlap."""
+    """Draw the name of each class near the median of its points, without overlap."""
     texts = []
     for code in np.unique(labels.values[np.isfinite(labels.values)]).astype(int):
         x, y = np.median(points[labels.values == code], axis=0)
@@ -207,12 +207,12 @@ def separate_boxes(centers: Array, sizes: Array, frame: Array) -> Array:
     """Move overlapping boxes apart within a frame.
 
     Arguments:
-        centers: Centers of the boxes, shape (N, 2).
-        sizes: Widths and heights of the boxes, shape (N, 2).
-        frame: Lower left and upper right corner of the frame, shape (2, 2).
+        centers: The centers of the boxes, with shape (N, 2).
+        sizes: The widths and heights of the boxes, with shape (N, 2).
+        frame: The lower left and upper right corners of the frame, with shape (2, 2).
 
     Returns:
-        The new centers, shape (N, 2).
+        The new centers, with shape (N, 2).
     """
     order = np.sign(np.subtract.outer(np.arange(len(centers)), np.arange(len(centers))))
     for _ in range(200):
@@ -221,7 +221,7 @@ def separate_boxes(centers: Array, sizes: Array, frame: Array) -> Array:
         is_colliding = (overlap > 0).all(axis=-1) & (order != 0)
         if not is_colliding.any():
             break
-        # Move along the axis of the smaller overlap, so that a name stays near its class.
+        # Move along the axis with the smaller overlap, so that each name stays near its class.
         is_smaller = overlap == overlap.min(axis=-1, keepdims=True)
         direction = np.where(offset == 0, order[..., None], np.sign(offset))
         push = 0.5 * overlap * direction * is_smaller * is_colliding[..., None]

@@ -1,4 +1,4 @@
-"""Training curves: -ELBO, reconstruction and KL over the epochs."""
+"""Training curves: -ELBO, reconstruction and KL by epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varied.plots.style import Array, StrPath
 
 Rows = Sequence[Mapping[str, Any]]
 
-NAME_WIDTH = 130  # points: the widest name of a run
+NAME_WIDTH = 130  # points: the largest width of a run name
 EMPTY = "The training history is empty; train for at least one step."
 
 
@@ -39,13 +39,15 @@ class Line:
 
 
 def loss_curves(history: Rows, path: StrPath) -> Path:
-    """Draw -ELBO, reconstruction and KL of training and validation over the epochs, in nats.
+    """Draw the training and validation -ELBO, reconstruction and KL by epoch, in nats.
 
-    Without a KL, as for autoencoders and discrete codes, draw the loss and the reconstruction.
+    For models without a KL, such as autoencoders and models with discrete codes, draw the loss and
+    the reconstruction.
 
     Arguments:
-        history: Rows of the metrics log: `epoch`, `split` ("train" or "validation"), `loss`,
-            `reconstruction` and `kl` in nats per example, and `beta` if the KL is weighted.
+        history: The rows of the metrics log, with ``epoch``, ``split`` ("train" or "validation"),
+            ``loss``, ``reconstruction`` and ``kl`` in nats per example, and ``beta`` if the KL is
+            weighted.
         path: The file to write.
 
     Returns:
@@ -68,12 +70,12 @@ def loss_curves(history: Rows, path: StrPath) -> Path:
 
 
 def loss_overlay(histories: Mapping[str, Rows], path: StrPath) -> Path:
-    """Draw the validation -ELBO of several runs on the same axes.
+    """Draw the validation -ELBO of several runs in the same axes.
 
-    For a run without a KL, draw the reconstruction instead and add this to its name.
+    For a run without a KL, draw the reconstruction instead, and add "(reconstruction)" to its name.
 
     Arguments:
-        histories: The rows of the metrics log of each run by its name, as for `loss_curves`.
+        histories: The rows of the metrics log for each run name, as in `loss_curves`.
         path: The file to write.
 
     Returns:
@@ -112,7 +114,7 @@ def _column(rows: Rows, name: str) -> Array:
 
 
 def _panels(history: Rows) -> dict[str, list[Line]]:
-    """Return the lines of each panel by its title."""
+    """Return the lines of each panel by title."""
     panels: dict[str, list[Line]] = {"−ELBO": [], "reconstruction": [], "KL": []}
     for split, color in (("train", style.BLUE), ("validation", style.RUST)):
         rows, names = _split(history, split), ("epoch", "reconstruction", "kl", "loss")
@@ -129,7 +131,7 @@ def _panels(history: Rows) -> dict[str, list[Line]]:
 
 
 def _kl_weight(history: Rows) -> Line | None:
-    """Return the weight of the KL, rescaled to [0, 1], or None if it is constant."""
+    """Return the line of the KL weight, rescaled to [0, 1], or None if the weight is constant."""
     rows = _split(history, "train")
     line = Line.of("", _column(rows, "epoch"), _column(rows, "beta"), style.MUTED, "--")
     if len(line.y) < 2 or np.ptp(line.y) == 0:
@@ -163,7 +165,7 @@ def _draw_panel(ax: Axes, lines: list[Line], weight: Line | None = None) -> None
 
 
 def _limits(lines: list[Line]) -> tuple[float, float, float]:
-    """Return y limits that ignore the high values of the first steps, and the maximum."""
+    """Return the y limits, which ignore high values in the first steps, and the maximum."""
     if not lines:
         return 0.0, 1.0, 1.0
     x, y = np.concatenate([(line.x, line.y) for line in lines], axis=1)

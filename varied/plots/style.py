@@ -30,13 +30,14 @@ Array: TypeAlias = NDArray[Any]
 StrPath: TypeAlias = str | os.PathLike[str]
 
 INK, MUTED, AXIS, GRID = "#1c1c1c", "#5c5c5c", "#8a8a8a", "#dcdcdc"
-BLUE, RUST = "#0072B2", "#BF4E00"  # Okabe-Ito; its vermilion darkened until it is legible as text
+BLUE, RUST = "#0072B2", "#BF4E00"  # Okabe-Ito, with the vermilion darkened to be legible as text
 TITLE: dict[str, Any] = {"fontsize": 11, "color": INK}
 LABEL: dict[str, Any] = {"fontsize": 9, "color": MUTED}
 NOTE: dict[str, Any] = {"fontsize": 8, "color": MUTED}
 
-# Okabe-Ito without yellow and black, which are hard to see on white or among text, followed by
-# darker hues of Tol; the pale ones are darkened to a contrast of 3 to 1 with white.
+# The Okabe-Ito palette without yellow, which is hard to see on white, and black, which is hard to
+# distinguish from text, followed by darker hues of Tol's palettes. Pale colors are darkened to a
+# contrast of 3:1 with white.
 PALETTE = (
     *("#0072B2", "#C98500", "#009E73", "#D55E00", "#3C9AD3"),
     *("#C06A98", "#882255", "#8F8F2E", "#332288", "#6B6B6B"),
@@ -45,7 +46,7 @@ MARKERS = ("o", "^")
 MAX_CLASSES = len(PALETTE) * len(MARKERS)
 
 FONT = "DejaVu Sans"
-#: Fonts with the scripts that DejaVu Sans lacks.
+#: Fonts for scripts that DejaVu Sans does not cover.
 FALLBACK_FONTS = re.compile(
     "Noto Sans (CJK|Devanagari)|Source Han Sans|Hiragino Sans|PingFang|Microsoft YaHei|Yu Gothic"
     "|Malgun Gothic|WenQuanYi|Droid Sans Fallback|Nirmala UI"
@@ -53,23 +54,23 @@ FALLBACK_FONTS = re.compile(
 
 
 def class_style(index: int) -> tuple[str, str]:
-    """Return the color and the marker of a class; the pairs are distinct for 20 classes."""
+    """Return the color and the marker of a class; the first 20 classes have distinct pairs."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
 @cache
 def font(size: float) -> ImageFont.FreeTypeFont:
-    """Return the font of all text; Pillow's default has no minus sign, accents or Greek."""
+    """Return the font of all texts; Pillow's default lacks the minus sign, accents and Greek."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def text_width(text: str, size: float) -> float:
-    """Return the width of a text in the unit of the font size (points or pixels)."""
+    """Return the width of a text, in the same unit as the font size (points or pixels)."""
     return font(90).getlength(text) * size / 90
 
 
 def truncate(text: object, size: float, width: float) -> str:
-    """Return the text on one line, shortened with an ellipsis to fit the width.
+    """Return the text as a single line, shortened with an ellipsis to fit the width.
 
     Arguments:
         text: The text.
@@ -85,11 +86,11 @@ def truncate(text: object, size: float, width: float) -> str:
 
 
 def format_number(value: float, spec: str = "") -> str:
-    """Return a number with about three digits, a thousands separator and a true minus sign.
+    """Format a number with about three digits, thousands separators and a typographic minus sign.
 
     Arguments:
         value: The number.
-        spec: A format specification that replaces the rule for the digits.
+        spec: A format specification that overrides the default number of digits.
 
     Example:
         >>> format_number(12345.6), format_number(91.23), format_number(-0.5)
@@ -102,7 +103,7 @@ def format_number(value: float, spec: str = "") -> str:
 
 
 def format_tick(value: float, _: int | None = None) -> str:
-    """Return a short number for a tick label, such as 2.5, 1200, 12k or 1.4M."""
+    """Format a number as a short tick label, such as 2.5, 1200, 12k or 1.4M."""
     for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= max(size, 1e4):
             return f"{format_number(value / size, '.6g')}{suffix}"
@@ -110,12 +111,12 @@ def format_tick(value: float, _: int | None = None) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, independent of pyplot."""
+    """Return an empty figure with a size in inches, without using pyplot."""
     return Figure(figsize=(width, height), dpi=150, facecolor="white", layout="constrained")
 
 
 def prepare_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
-    """Remove the frame, add light horizontal grid lines, and set the labels."""
+    """Remove the top and right spines, add light horizontal grid lines, and set the labels."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(AXIS)
     ax.tick_params(colors=MUTED, labelsize=9, length=3)
@@ -129,7 +130,7 @@ def prepare_axes(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") 
 
 
 def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str = "") -> Colorbar:
-    """Draw a color bar to the right of the axes, at their height."""
+    """Draw a color bar to the right of the axes, with the same height."""
     bar = ax.figure.colorbar(mappable, cax=ax.inset_axes((1.03, 0, 0.03, 1)))
     bar.outline.set_visible(False)
     bar.set_label(label, **LABEL)
@@ -139,7 +140,7 @@ def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str = "") -> Colorba
 
 
 def avoid_overlap(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return the positions shifted to be at least `gap` apart, within the limits if they fit.
+    """Shift positions so that they are at least ``gap`` apart, and within the limits if they fit.
 
     Example:
         >>> avoid_overlap([0.5, 0.5], 0.25, 0.0, 1.0)
@@ -156,7 +157,7 @@ def avoid_overlap(positions: Sequence[float], gap: float, low: float, high: floa
 
 
 def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
-    """Write a figure in the format of the file extension, PNG by default.
+    """Write a figure to a file in the format of the file extension, or as PNG without one.
 
     Arguments:
         figure: The figure.
@@ -167,7 +168,7 @@ def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
     extension = Path(path).suffix.lstrip(".").lower() or "png"
     crop: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12} if tight else {}
     with warnings.catch_warnings():
-        # A character that no font has is drawn as a box; a warning for each would add nothing.
+        # A character that no font contains is drawn as a box, so the warnings are not needed.
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font")
         return atomic_write(Path(path), lambda file: figure.savefig(file, format=extension, **crop))
 
@@ -180,6 +181,9 @@ def prepare_texts(figure: Figure) -> None:
 
 @cache
 def text_properties() -> dict[str, Any]:
-    """Return the font families, and draw "$" literally: names may contain any character."""
+    """Return text properties that set the font families, and disable math parsing.
+
+    Names may contain any character, including "$".
+    """
     fallbacks = filter(FALLBACK_FONTS.match, fontManager.get_font_names())
     return {"fontfamily": [FONT, *fallbacks], "parse_math": False}

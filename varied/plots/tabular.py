@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 MAX_PANELS, MAX_BINS, MAX_LEVELS = 16, 40, 8
 MAX_TABLE_ROWS, MAX_TABLE_COLUMNS, MAX_BARS = 12, 10, 30
-MAX_NAMED = 40  # columns whose names fit next to a matrix
+MAX_NAMED = 40  # the largest number of columns whose names are drawn next to a matrix
 NAME_WIDTH = 115  # points
-PANEL_WIDTH, SMALL = 160, 7.5  # points: a panel of `column_shapes` and the text in it
-PALE = "#a9cbe2"  # blue on white, so pale that a line over it is visible
-NUMERIC = "iuf"  # kinds of dtypes
+PANEL_WIDTH, SMALL = 160, 7.5  # points: the width of a panel of `column_shapes`, its font size
+PALE = "#a9cbe2"  # a blue that is pale enough for lines drawn over it to be visible
+NUMERIC = "iuf"  # the NumPy kinds of numeric dtypes
 MISSING = "—"
 
 
@@ -40,14 +40,15 @@ def column_shapes(
 ) -> Path:
     """Draw the distribution of each column in real and in synthetic rows.
 
-    Numbers and dates are drawn as histograms with common bins, categories as bars, most frequent
-    first. If there are more than 16 columns, those with the lowest scores are drawn.
+    Numbers and dates are drawn as histograms with common bins. Categories are drawn as bars, with
+    the most frequent first. If there are more than 16 columns, those with the lowest scores are
+    drawn.
 
     Arguments:
         real: Real rows.
         synthetic: Synthetic rows with the same columns.
         path: The file to write.
-        scores: Similarity of each column in [0, 1] by its name.
+        scores: The similarity of each column, in [0, 1], by column name.
 
     Returns:
         The path.
@@ -84,7 +85,7 @@ def column_shapes(
 
 
 def _draw_column(ax: Axes, real: pd.Series, synthetic: pd.Series) -> None:
-    """Draw one column, with a note on the values that are not drawn."""
+    """Draw one column, with the fractions of values that are not drawn below it."""
     style.prepare_axes(ax)
     ax.grid(visible=False)
     ax.tick_params(labelsize=SMALL, length=2)
@@ -118,7 +119,7 @@ def _percentages(shares: Sequence[float]) -> list[str]:
 
 
 def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> list[str]:
-    """Draw two histograms with common bins; return a note on the values outside of them."""
+    """Draw two histograms with common bins; return a note on the values outside the bins."""
     samples = [values[np.isfinite(values)] for values in samples]
     edges = _bin_edges(samples, is_integer=is_integer)
     heights = np.array([np.histogram(values, edges)[0] / max(len(values), 1) for values in samples])
@@ -129,7 +130,7 @@ def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> 
     second, first = np.sort([*highest, 0.0])[-2:]
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.08 * first))
     if first > 5 * second > 0:
-        # One bin holds nearly all values and is cut off; otherwise the others would look flat.
+        # One bin contains nearly all values. It is cut off; otherwise the others would look empty.
         ax.set_ylim(0, 2.2 * second)
         peak = int(np.argmax(highest))
         left, right = (edges[peak] - edges[0]), (edges[-1] - edges[peak + 1])
@@ -146,10 +147,10 @@ def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> 
 
 
 def _bin_edges(samples: Sequence[Array], *, is_integer: bool) -> Array:
-    """Return bin edges from the 0.5th to the 99.5th percentile, between integers if required.
+    """Return bin edges from the 0.5th to the 99.5th percentile; for integers, halfway between them.
 
-    Synthetic values widen the range of the real ones by at most half on each side, since a few
-    outliers would squash the real ones.
+    Synthetic values extend the range of the real values by at most half of it on each side, since
+    the real values would otherwise be squeezed by a few outliers.
     """
     ranges = [np.quantile(values, [0.005, 0.995]) for values in samples if len(values)]
     (low, high), (other_low, other_high) = (ranges[0], ranges[-1]) if ranges else ((0, 1), (0, 1))
@@ -179,7 +180,7 @@ def _draw_levels(ax: Axes, counts: Sequence[Counter[str]]) -> None:
     positions = np.arange(len(names))
     ax.barh(positions - 0.2, shares[0], 0.33, fc=PALE, ec=style.BLUE, lw=0.9)
     ax.barh(positions + 0.2, shares[1], 0.33, fc="white", ec=style.RUST, lw=0.9)
-    # The names stand inside the axes, left of zero, so that all panels have the same width.
+    # The names are drawn inside the axes, left of zero, so that all panels have the same width.
     size = SMALL if len(names) < 7 else 6.5
     room = max(style.text_width(name, size) for name in names) + 6
     right = 1.05 * max(values.max() for values in shares)
@@ -197,24 +198,25 @@ def pair_trends(real: Array, synthetic: Array, names: Sequence[str], path: StrPa
     """Draw the association of each pair of columns in real and in synthetic rows.
 
     Arguments:
-        real: Association of each pair, in [-1, 1] or [0, 1], shape (D, D); the diagonal is not
-            drawn.
-        synthetic: The same for synthetic rows.
-        names: Names of the columns.
+        real: The association of each pair of columns in real rows, in [-1, 1] or [0, 1], with shape
+            (D, D); the diagonal is not drawn.
+        synthetic: The associations in synthetic rows, with the same shape.
+        names: The names of the columns.
         path: The file to write.
 
     Returns:
         The path.
 
     Raises:
-        VariedError: If the matrices are not (D, D) for D names, or D is 1.
+        VariedError: If the matrices do not have shape (D, D) for D names, or D is less than 2.
     """
     matrices = [np.array(matrix, float) for matrix in (real, synthetic)]
     count = len(names)
     if count < 2 or any(matrix.shape != (count, count) for matrix in matrices):
         shapes = " and ".join(str(matrix.shape) for matrix in matrices)
         raise VariedError(
-            f"Matrices of shape {shapes} do not match {count} names; give shape (D, D) with D > 1."
+            f"Matrices of shape {shapes} do not match {count} names; the shape must be (D, D) for "
+            "D names, with D > 1."
         )
     for matrix in matrices:
         np.fill_diagonal(matrix, np.nan)
@@ -263,7 +265,7 @@ def table_rows(frame: pd.DataFrame, path: StrPath) -> Path:
     """
     shown = frame.iloc[:MAX_TABLE_ROWS, :MAX_TABLE_COLUMNS]
     if not shown.size:
-        raise VariedError("The table is empty; give a table with at least one row and one column.")
+        raise VariedError("The table is empty; at least one row and one column are required.")
     columns = [shown.iloc[:, index] for index in range(shown.shape[1])]
     texts = [[style.truncate(c.name, 9, NAME_WIDTH), *_format_cells(c)] for c in columns]
     widths = [max(style.text_width(text, 9) for text in column) + 16 for column in texts]
@@ -288,7 +290,7 @@ def table_rows(frame: pd.DataFrame, path: StrPath) -> Path:
 
 
 def _format_cells(column: pd.Series) -> list[str]:
-    """Return the cells of a column as text, numbers with a common number of decimals."""
+    """Return the cells of a column as text; all numbers have the same number of decimals."""
     import pandas as pd
 
     values = column.dropna().convert_dtypes()  # whole floats become integers
@@ -307,24 +309,25 @@ def _format_cells(column: pd.Series) -> list[str]:
 def nll_bars(names: Sequence[str], nll: Array, path: StrPath) -> Path:
     """Draw the negative log-likelihood of each column in decreasing order.
 
-    If there are more than 30 columns, the lowest are combined into one bar.
+    If there are more than 30 columns, those with the lowest values are combined into one bar.
 
     Arguments:
-        names: Names of the columns.
-        nll: Negative log-likelihood of each column, in nats per row, shape (D,); negative if the
-            density is above 1.
+        names: The names of the columns.
+        nll: The negative log-likelihood of each column in nats per row, with shape (D,). It is
+            negative if the density is above 1.
         path: The file to write.
 
     Returns:
         The path.
 
     Raises:
-        VariedError: If there is not one value for each name.
+        VariedError: If the number of values differs from the number of names, or is 0.
     """
     values = np.nan_to_num(np.asarray(nll, float))
     if not len(names) or values.shape != (len(names),):
         raise VariedError(
-            f"Values of shape {values.shape} do not match {len(names)} names; give shape (D,)."
+            f"Values of shape {values.shape} do not match {len(names)} names; exactly one value "
+            "per name is required."
         )
     order = np.argsort(-values, kind="stable")
     shown = order if len(order) <= MAX_BARS else order[: MAX_BARS - 1]

@@ -1,4 +1,4 @@
-"""Posteriors q(z | x): heads that map the output of the encoder to a distribution over latents."""
+"""Posteriors q(z | x): heads that map encoder outputs to distributions over latents."""
 
 from varied.heads import Head
 from varied.posteriors.base import NonFactorized

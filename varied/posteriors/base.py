@@ -1,4 +1,4 @@
-"""The base class of posteriors with dependent dimensions."""
+"""The base class for posteriors with dependent dimensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 class NonFactorized(Head):
-    """A head whose elements are not independent: ``build`` returns a distribution over events.
+    """A head with dependent elements, whose ``build`` returns a distribution over events.
 
     The channels of the network output are split by ``sizes``, which subclasses override if the
     parameters do not all have the shape of the event.

@@ -26,12 +26,12 @@ class DeltaGaussian(Head):
 
     is the value at which :math:`KL = \tfrac12 (\mu^2 + e^\ell - 1 - \ell)` equals :math:`\delta`
     for :math:`\mu = 0`. With a standard normal prior, this prevents posterior collapse for any
-    mean. A learned prior can follow the posterior, which voids the guarantee.
+    mean. A learned prior can adapt to the posterior, in which case there is no guarantee.
 
     Warning:
-        The paper bounds the mean instead (:math:`\mu^2 \ge 2 \delta + 1 + \ell - e^\ell`, with
-        positive means), for variances near 1, so that all means are on one side of the prior mean.
-        Here only the variance is bounded and the mean is free; both satisfy the same constraint.
+        For variances near 1, the paper instead bounds the mean (:math:`\mu^2 \ge 2 \delta + 1 +
+        \ell - e^\ell`, with positive means), so that all means are on one side of the prior mean.
+        Here, only the variance is bounded and the mean is free; both satisfy the same constraint.
 
     References:
         Preventing Posterior Collapse with delta-VAEs (Razavi et al., 2019),
@@ -40,7 +40,8 @@ class DeltaGaussian(Head):
     Arguments:
         event: The shape of a latent.
         delta: The minimum KL of each dimension, in nats; 0.1 limits standard deviations to 0.7.
-        logvar_bound: The approximate range of the log-variance below its upper bound.
+        logvar_bound: The approximate amount by which the log-variance can fall below its upper
+            bound.
     """
 
     params_per_element = 2
@@ -48,10 +49,10 @@ class DeltaGaussian(Head):
     def __init__(self, event: Shape, delta: float = 0.1, logvar_bound: float = 10.0) -> None:
         super().__init__(event)
         if not 0 < delta <= 20:
-            raise VariedError(f"delta={delta} must be above 0 and at most 20; 0.1 is the default.")
+            raise VariedError(f"delta={delta} must be above 0 and at most 20; the default is 0.1.")
         check_above(0, default=10, logvar_bound=logvar_bound)
         self.delta, self.logvar_bound = delta, logvar_bound
-        # Slightly lower, so that the KL does not fall below delta by rounding in float32.
+        # Slightly lower, so that float32 rounding does not reduce the KL below delta.
         self.max_log_variance = _max_log_variance(delta) * (1 + 1e-6)
 
     def build(self, mean: Tensor, h: Tensor) -> Distribution:
@@ -62,7 +63,7 @@ class DeltaGaussian(Head):
 
 def _max_log_variance(delta: float) -> float:
     """Return the negative solution of (exp(l) - 1 - l) / 2 = delta."""
-    # Newton's method does not overshoot: left of the root, the function is convex and decreasing.
+    # Newton's method cannot overshoot: left of the root, the function is convex and decreasing.
     log_variance = -(1 + 2 * delta)
     for _ in range(60):
         slope = math.expm1(log_variance)

@@ -27,7 +27,7 @@ class _FlowPosterior(NonFactorized):
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         logvar_bound: The maximum absolute value of the log-variance.
-        options: Further arguments of zuko's ``MaskedAutoregressiveTransform``.
+        options: Additional arguments of zuko's ``MaskedAutoregressiveTransform``.
     """
 
     params_per_element = 3
@@ -57,7 +57,7 @@ class _FlowPosterior(NonFactorized):
         """Return flows from parameters with shape (*, *event)."""
         rank = len(self.event_shape)
         mean, log_variance, h = (param.flatten(-rank) for param in (mean, log_variance, h))
-        # The affine map is last, so that the inputs of the transforms have unit scale.
+        # The affine map comes last, so that the inputs of the transforms have unit scale.
         scale = (0.5 * d.soft_clamp(log_variance, self.logvar_bound)).exp()
         maps = [transform(h) for transform in self.transforms]
         path = ComposedTransform(*maps, AffineTransform(mean, scale, event_dim=1))
@@ -76,21 +76,21 @@ class IAF(_FlowPosterior):
     where :math:`f_t` is a masked network whose i-th output depends only on the inputs before i; the
     order is reversed after each transform. All gates :math:`s_t` start at 0.9, so that the initial
     posterior is Gaussian. The encoder outputs :math:`\mu`, :math:`\ell` and :math:`h`. Sampling and
-    the density of a sample take one pass; the density of any other value takes one pass for each
-    latent dimension.
+    evaluating the density of a sample require one pass; evaluating the density of any other value
+    requires one pass for each latent dimension.
 
-    The paper shifts and scales first. Here this is the last map, as in the other flows, so that the
-    inputs of the masked networks have unit scale even if the posterior is narrow. After 40 epochs
-    on MNIST, the ELBO was the same in either order, within 0.1 nats. Two wide transforms, the
-    smallest configuration in the paper, improved it by 1.4 nats over a Gaussian posterior; four
-    transforms of 128 units improved it by 0.4 nats.
+    In the paper, the shift and the scaling come first. Here, as in the other flows, they come last,
+    so that the inputs of the masked networks have unit scale even if the posterior is narrow. After
+    40 epochs on MNIST, the ELBO was the same in either order to within 0.1 nats. Two wide
+    transforms, the smallest configuration in the paper, improved it by 1.4 nats over a Gaussian
+    posterior; four transforms of 128 units improved it by 0.4 nats.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
         https://arxiv.org/abs/1606.04934
 
     Arguments:
-        event: The shape of a latent; the dimensions are ordered with channels first.
+        event: The shape of a latent; its dimensions are ordered with channels first.
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         logvar_bound: The maximum absolute value of the log-variance.
@@ -103,8 +103,8 @@ class IAF(_FlowPosterior):
         super().__init__(event, n_transforms, width, logvar_bound, **options)
 
 
-#: By name: whether the maps are splines, and the number of passes that invert a transform, where
-#: None stands for one pass per dimension.
+#: For each flow: whether the maps are splines, and the number of passes required to invert a
+#: transform, where None stands for one pass per dimension.
 FLOWS: dict[str, tuple[bool, int | None]] = {
     "nsf-coupling": (True, 2),
     "realnvp": (False, 2),
@@ -119,10 +119,10 @@ class Flow(_FlowPosterior):
     .. math:: \epsilon \sim \mathcal N(0, I), \qquad
         z = \mu + e^{\ell / 2} \odot f_T(\dots f_1(\epsilon; h) \dots; h)
 
-    In "nsf-coupling" and "realnvp", one half of the dimensions transforms the other, so that both
-    sampling and the density of any value are fast. In "nsf" and "maf", each dimension depends on
-    all preceding ones, and the density of a value that is not a sample takes one pass for each
-    dimension. The initial posterior is nearly Gaussian.
+    In "nsf-coupling" and "realnvp", one half of the dimensions determines the transform of the
+    other, so that both sampling and evaluating the density of any value are fast. In "nsf" and
+    "maf", each dimension depends on all preceding ones, and evaluating the density of a value that
+    is not a sample requires one pass for each dimension. The initial posterior is nearly Gaussian.
 
     References:
         Neural Spline Flows (Durkan et al., 2019), https://arxiv.org/abs/1906.04032;
@@ -130,7 +130,7 @@ class Flow(_FlowPosterior):
 
     Arguments:
         event: The shape of a latent.
-        flow: "nsf-coupling" or "nsf" (splines), "realnvp" or "maf" (affine maps).
+        flow: The type of flow: "nsf-coupling" or "nsf" (splines), "realnvp" or "maf" (affine maps).
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         bins: The number of bins of a spline.

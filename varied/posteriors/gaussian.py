@@ -16,7 +16,7 @@ class Gaussian(Head):
 
     .. math:: q(z) = \prod_j \mathcal N(z_j; \mu_j, e^{\ell_j}), \qquad \ell = b \tanh(h / b)
 
-    The same bounded log-variance is used for sampling and for the KL.
+    Both sampling and the KL use the bounded log-variance.
 
     Arguments:
         event: The shape of a latent.
@@ -37,7 +37,7 @@ class Gaussian(Head):
 
 
 class Deterministic(Head):
-    """A point estimate, as in a deterministic autoencoder. It has no density, and hence no KL."""
+    """A deterministic posterior, as in an ordinary autoencoder; it has no density, hence no KL."""
 
     provides: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Categorical posteriors, relaxed in training, alone or combined with a Gaussian."""
+"""Categorical posteriors, relaxed during training, alone or combined with a Gaussian."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from varied.schedules import Number, Schedule
 
 
 class _Categorical(NonFactorized):
-    """A posterior with categorical dimensions: relaxed in training, one-hot in evaluation."""
+    """A posterior with categorical dimensions, relaxed in training and one-hot in evaluation."""
 
     def __init__(
         self, event: Shape, n_classes: int, temperature: Number, straight_through: bool
@@ -21,13 +21,13 @@ class _Categorical(NonFactorized):
         super().__init__(event)
         check_at_least(2, n_classes=n_classes)
         if _minimum(temperature) <= 0:
-            raise VariedError(f"temperature={temperature} must stay above 0; 0.67 is the default.")
+            raise VariedError(f"temperature={temperature} must stay above 0; the default is 0.67.")
         self.n_classes, self.straight_through = n_classes, straight_through
         self.space = f"{self.space}-{n_classes}"
         self.temperature = ScheduledValue(temperature)
 
     def _one_hot(self, logits: Tensor) -> Distribution:
-        # One-hot samples in evaluation, so that the reported ELBO is a bound on log p(x).
+        # Samples are one-hot in evaluation, so that the reported ELBO is a bound on log p(x).
         temperature = self.temperature.value if self.training else None
         rank = len(self.event_shape)
         return d.OneHot(logits, self.n_classes, rank, temperature, self.straight_through)
@@ -44,8 +44,8 @@ class GumbelSoftmax(_Categorical):
 
     .. math:: z_v = \mathrm{softmax}((h_v + g_v) / \tau), \qquad g \sim \mathrm{Gumbel}(0, 1)
 
-    Each group of ``n_classes`` channels is one categorical variable. The KL is that between the
-    class probabilities, in closed form.
+    Each group of ``n_classes`` channels is one categorical variable. The KL between the class
+    probabilities is computed in closed form.
 
     References:
         Categorical Reparameterization with Gumbel-Softmax (Jang et al., 2016),
@@ -53,18 +53,18 @@ class GumbelSoftmax(_Categorical):
         The Concrete Distribution (Maddison et al., 2016), https://arxiv.org/abs/1611.00712
 
     Warning:
-        With relaxed samples, the training objective is not a bound on log p(x): the decoder
-        receives more information than a class, while the KL is that of the class. Samples are
-        one-hot in evaluation, so the reported ELBO and importance-weighted bound are valid. Use
-        ``straight_through=True`` with objectives that weight samples by their density.
+        With relaxed samples, the training objective is not a bound on log p(x), because the decoder
+        receives more information than the class, whereas the KL accounts only for the class. In
+        evaluation, samples are one-hot, so the reported ELBO and importance-weighted bound are
+        valid. Use ``straight_through=True`` with objectives that weight samples by their density.
 
     Arguments:
-        event: The shape of a latent; the number of channels is a multiple of ``n_classes``.
+        event: The shape of a latent; the number of channels must be a multiple of ``n_classes``.
         n_classes: The number of classes of each variable.
-        temperature: The temperature of the relaxation, a number or a schedule. Lower values are
-            closer to one-hot samples and have gradients of higher variance.
-        straight_through: Whether samples are one-hot in training too, with the gradient of the
-            relaxed samples.
+        temperature: The temperature of the relaxation, a number or a schedule. With lower values,
+            samples are closer to one-hot and gradients have a higher variance.
+        straight_through: Whether samples are also one-hot during training, with the gradient of
+            the relaxed samples.
     """
 
     space = "simplex"
@@ -90,12 +90,12 @@ class GumbelSoftmax(_Categorical):
 
 
 class GaussianGumbel(_Categorical):
-    r"""Gaussian latents and, in the last channels, one categorical variable.
+    r"""Gaussian latents, and one categorical variable in the last channels.
 
     .. math:: q(z, y) = \mathcal N(z; \mu, e^\ell) \, \mathrm{Cat}(y; \mathrm{softmax}(h))
 
-    See `GumbelSoftmax` for the relaxation, and for when the objective is a bound. The KL of each
-    factor is available through `varied.distributions.kl_per_factor`.
+    See `GumbelSoftmax` for the relaxation and the conditions under which the objective is a bound.
+    `varied.distributions.kl_per_factor` returns the KL of each factor.
 
     References:
         Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018),
@@ -105,8 +105,8 @@ class GaussianGumbel(_Categorical):
         event: The shape of a latent, with more than ``n_classes`` channels.
         n_classes: The number of classes.
         temperature: The temperature of the relaxation, a number or a schedule.
-        straight_through: Whether samples are one-hot in training too, with the gradient of the
-            relaxed samples.
+        straight_through: Whether samples are also one-hot during training, with the gradient of
+            the relaxed samples.
         logvar_bound: The maximum absolute value of the log-variance.
     """
 
@@ -124,15 +124,16 @@ class GaussianGumbel(_Categorical):
         super().__init__(event, n_classes, temperature, straight_through)
         if self.event_shape[0] <= n_classes:
             raise VariedError(
-                f"latent={self.event_shape[0]} must be larger than n_classes={n_classes} to leave "
-                f"Gaussian latents; use latent={n_classes + 10}, or posterior='gumbel-softmax'."
+                f"latent={self.event_shape[0]} must be larger than n_classes={n_classes}, since "
+                "the remaining latents are Gaussian; use "
+                f"latent={n_classes + 10}, or posterior='gumbel-softmax'."
             )
         check_above(0, default=10, logvar_bound=logvar_bound)
         self.logvar_bound = logvar_bound
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of channels of means, log-variances and logits."""
+        """The numbers of channels of the means, log-variances and logits."""
         gaussian = self.event_shape[0] - self.n_classes
         return (gaussian, gaussian, self.n_classes)
 

@@ -14,20 +14,20 @@ MAX_DIMS = 512
 
 
 class VonMisesFisher(NonFactorized):
-    r"""A distribution on the unit sphere with a mean direction and a concentration.
+    r"""The von Mises-Fisher distribution on the unit sphere: a mean direction and a concentration.
 
     .. math:: q(z) \propto e^{\kappa \mu^\top z}, \quad |z| = 1, \qquad
         \kappa = D \exp(b \tanh(h / b))
 
-    The uniform prior on the sphere does not pull the latents towards a center. The concentration is
-    in units of D, the scale at which the distribution begins to differ from the uniform one.
+    The uniform prior on the sphere does not pull the latents toward a center. The concentration is
+    expressed in units of D, the scale at which the distribution begins to differ from uniform.
 
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
         https://arxiv.org/abs/1804.00891
 
     Arguments:
-        event: The shape of a latent, (D) with D of at least 2.
+        event: The shape of a latent, (D), where D is at least 2.
         log_kappa_bound: The maximum absolute value of log(kappa / D).
     """
 
@@ -40,21 +40,21 @@ class VonMisesFisher(NonFactorized):
         super().__init__(event)
         if len(event) > 1 or not 2 <= event[0] <= MAX_DIMS:
             raise VariedError(
-                f"posterior='von-mises-fisher' needs a vector of 2 to {MAX_DIMS} dimensions, not "
-                f"a latent of shape {self.event_shape}; use latent=16, or posterior='gaussian'."
+                f"posterior='von-mises-fisher' requires a vector with 2 to {MAX_DIMS} dimensions, "
+                f"not a latent of shape {self.event_shape}; use latent=16, or posterior='gaussian'."
             )
         check_above(0, default=7, log_kappa_bound=log_kappa_bound)
         self.log_kappa_bound = log_kappa_bound
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The number of channels of the direction and of the concentration."""
+        """The numbers of channels of the direction and the concentration."""
         return (self.event_shape[0], 1)
 
     def build(self, direction: Tensor, h: Tensor) -> Distribution:
         """Return von Mises-Fisher distributions."""
         kappa = self.event_shape[0] * d.soft_clamp(h.squeeze(-1), self.log_kappa_bound).exp()
-        # The zero vector, which a network of dead units outputs, has no direction.
+        # A network whose units are all dead outputs the zero vector, which has no direction.
         offset = direction.new_zeros(self.event_shape[0])
         offset[0] = 1e-6
         return d.VonMisesFisher(direction + offset, kappa)

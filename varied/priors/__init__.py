@@ -1,4 +1,4 @@
-"""Priors p(z): the distribution of the latents before an example is seen, used for sampling."""
+"""Priors p(z): distributions over latents, from which new examples are sampled."""
 
 from varied.priors.autoregressive import AutoregressiveCodes
 from varied.priors.base import Prior

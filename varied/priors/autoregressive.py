@@ -18,12 +18,11 @@ from varied.quantizers import Quantizer
 
 
 class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistribution):
-    r"""A distribution over quantized latents, which factorizes over their codes.
+    r"""A distribution over quantized latents that factorizes over their codes.
 
     .. math:: \log p(z) = \sum_s \log p(i_s \mid i_{<s}, c), \qquad z = \mathrm{lookup}(i)
 
-    The network runs only when a probability or a sample is computed: once for a probability, and
-    once for each code of a sample.
+    The network runs once to compute a probability, and once for each code to draw a sample.
 
     Arguments:
         net: The network that predicts the next code.
@@ -32,8 +31,8 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
     """
 
     no_density = (
-        "A prior over codes has no density of latents; use log_prob_index(index), or the KL, which "
-        "is exact."
+        "A prior over codes does not define a density over latents; use log_prob_index(index), or "
+        "the KL, which is exact."
     )
 
     def __init__(
@@ -49,7 +48,7 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
             index: Codes with shape (*, num_tokens).
 
         Returns:
-            Nats, with shape (*).
+            The log-probabilities, in nats, with shape (*).
         """
         lead = torch.broadcast_shapes(index.shape[:-1], self.batch_shape)
         index = index.expand(*lead, -1).reshape(lead.numel(), index.shape[-1])
@@ -64,12 +63,12 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
         return log_p.gather(-1, index.unsqueeze(-1)).squeeze(-1).sum(1)
 
     def cost(self, index: Tensor) -> Tensor:
-        """Return the negative log-probability of sequences of codes, in nats; shape (*)."""
+        """Return the negative log-probability of sequences of codes, in nats, with shape (*)."""
         return -self.log_prob_index(index)
 
     @property
     def mean(self) -> Tensor:
-        """Not defined, since the mean of codes is not a code.
+        """Not defined, since the mean of codes is not itself a code.
 
         Raises:
             VariedError: Always.
@@ -81,9 +80,10 @@ class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistr
 
         Arguments:
             shape: A sample shape, or a number of samples.
-            temperature: The temperature of the softmax; at 0, the most probable code is chosen at
+            temperature: The temperature of the softmax; if 0, the most probable code is chosen at
                 each position.
-            top_k: The number of most probable codes to sample from at each position; None for all.
+            top_k: The number of most probable codes from which to sample at each position; None
+                for all.
         """
         with torch.no_grad():
             return self.quantizer.lookup(self.draw_index(shape, temperature, top_k))

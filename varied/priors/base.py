@@ -1,4 +1,4 @@
-"""The base class of priors, and helpers for distributions over latents."""
+"""The base class for priors, and helper functions for distributions over latents."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Prior(nn.Module, ABC):
         event: The shape of a latent.
     """
 
-    #: What terms can read from its distributions: "density", "marginals" or "parts".
+    #: The properties that its distributions provide to terms: "density", "marginals" or "parts".
     provides: frozenset[str] = frozenset({"density", "marginals"})
     #: Whether the constructor takes the number of context features after the event.
     reads_context: bool = False
-    #: Whether it is trained after the model, on the codes of the training data.
+    #: Whether it is fitted after the model is trained, to the codes of the training data.
     fitted_later: bool = False
-    #: Whether it is fitted by `fit`, to all codes at once, instead of by gradient steps.
+    #: Whether `fit` fits it to all codes at once, instead of using gradient steps.
     has_direct_fit: bool = False
-    #: Settings that replace the defaults of a `varied.spec.Plan` when it is fitted after the model.
+    #: Settings that override the defaults of a `varied.spec.Plan` when it is fitted to codes.
     default_plan: Mapping[str, Any] = MappingProxyType({})
-    #: The space of the latents, which must be that of the posterior.
+    #: The space of the latents, which must be the same for the posterior.
     space: str = "real"
     #: The number of context features; 0 for none.
     context: int = 0
@@ -55,34 +55,34 @@ class Prior(nn.Module, ABC):
 
     @property
     def encoder(self) -> ConditionalDistribution:
-        """The encoder q(z | x) that was attached.
+        """The attached encoder q(z | x).
 
         Raises:
-            VariedError: If none was attached.
+            VariedError: If no encoder was attached.
         """
         if self._encoder is None:
             raise VariedError(
-                f"{type(self).__name__} needs an encoder; call attach(encoder) first."
+                f"{type(self).__name__} requires an encoder; call attach(encoder) first."
             )
         return self._encoder
 
     def attach(self, encoder: ConditionalDistribution) -> None:
-        """Make the encoder available to the prior, before training or loading weights."""
-        # Not a submodule: the weights of the encoder would be saved and trained twice.
+        """Make the encoder available to the prior before training or loading weights."""
+        # Not registered as a submodule, since its weights would be saved and trained twice.
         object.__setattr__(self, "_encoder", encoder)
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Initialize from the first training rows, without gradients.
 
         Arguments:
-            x: Examples, with shape (N, *shape of x). A prior that is fitted after the model gets
-                its training data instead: latents with shape (N, *event), or codes with shape
-                (N, num_tokens).
+            x: Examples, with shape (N, *shape of x). A prior that is fitted after the model
+                receives its own training data instead: latents with shape (N, *event), or codes
+                with shape (N, num_tokens).
             c: Their contexts, with shape (N, F), or None.
         """
 
     def fit(self, z: Tensor, c: Tensor | None = None) -> None:
-        """Fit the prior to latents at once; only priors with ``has_direct_fit`` implement this.
+        """Fit the prior to all latents at once; only priors with ``has_direct_fit`` implement this.
 
         Arguments:
             z: Latents with shape (N, *event).
@@ -102,25 +102,25 @@ class Prior(nn.Module, ABC):
 
 
 def to_size(shape: Any) -> torch.Size:
-    """Return a sample shape from a shape or a number of samples."""
+    """Convert a sample shape or a number of samples to a ``torch.Size``."""
     return torch.Size((shape,) if isinstance(shape, int) else shape)
 
 
 def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
-    """Return a tuple with the context of each latent as rows, or an empty tuple without one."""
+    """Return a tuple of the contexts of all latents, as rows, or an empty tuple for None."""
     return () if c is None else (c.expand(*lead, -1).reshape(lead.numel(), c.shape[-1]),)
 
 
 def apply_in_chunks(
     function: Callable[..., Tensor], *rows: Tensor, floats_per_row: int, max_floats: int = 2**23
 ) -> Tensor:
-    """Apply a function to chunks of rows, to bound the memory.
+    """Apply a function to chunks of rows, to limit the memory usage.
 
     Arguments:
-        function: A row-wise function from tensors of shape (n, ...) to one of shape (n, ...).
+        function: A row-wise function that maps tensors of shape (n, ...) to one of shape (n, ...).
         rows: Tensors with N rows each.
         floats_per_row: The number of floats that the function stores for each row.
-        max_floats: The maximum number of floats that it may store.
+        max_floats: The maximum number of floats to store at once.
     """
     size = max(1, max_floats // floats_per_row)
     if len(rows[0]) <= size:

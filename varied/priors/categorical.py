@@ -21,7 +21,7 @@ class Categorical(Prior):
         https://arxiv.org/abs/1611.01144
 
     Arguments:
-        event: The shape of a latent; the number of channels is a multiple of ``n_classes``.
+        event: The shape of a latent; the number of channels must be a multiple of ``n_classes``.
         n_classes: The number of classes of each variable, as in posterior='gumbel-softmax'.
     """
 
@@ -32,8 +32,9 @@ class Categorical(Prior):
         super().__init__(event)
         if n_classes < 2 or self.event_shape[0] % n_classes:
             raise VariedError(
-                f"latent={self.event_shape[0]} is not a multiple of n_classes={n_classes}; use the "
-                "n_classes of the posterior, and a multiple of it."
+                f"latent={self.event_shape[0]} is not a multiple of n_classes={n_classes}, which "
+                "must be at least 2; use the `n_classes` of the posterior, and a multiple of it as "
+                "`latent`."
             )
         self.n_classes, self.space = n_classes, f"simplex-{n_classes}"
 
@@ -43,7 +44,7 @@ class Categorical(Prior):
 
 
 class GaussianCategorical(Prior):
-    r"""Standard normal latents and, in the last channels, one uniform categorical variable.
+    r"""Standard normal latents, and one uniform categorical variable in the last channels.
 
     .. math:: p(z, y) = \mathcal N(z; 0, I) / K
 

@@ -23,7 +23,7 @@ class KVCache:
         self.buffers: tuple[Tensor, ...] = ()
 
     def append(self, *tensors: Tensor) -> list[Tensor]:
-        """Append the key and value of a token, (N, heads, 1, width), and return all so far."""
+        """Append the key and value of a token, (N, heads, 1, width), and return the full cache."""
         if not self.buffers:
             rows, heads, _, width = tensors[0].shape
             shape = (rows, heads, self.tokens, width)
@@ -54,7 +54,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return features with shape (N, tokens, width); with a cache, those of one new token."""
+        """Return features with shape (N, tokens, width); with a cache, there is one new token."""
         h = h + self.dropout(self.out_proj(self._attention(self.norm1(h), cache)))
         return h + self.dropout(self.mlp(self.norm2(h)))  # type: ignore[no-any-return]
 
@@ -120,7 +120,7 @@ class CausalTransformer(AutocastModule):
         return start if self.context is None or c is None else start + self.context(c).unsqueeze(1)
 
     def forward(self, index: Tensor, c: Tensor | None = None) -> Tensor:
-        """Return the logits of each code given the preceding ones, (N, tokens, codes).
+        """Return the logits of each code given the preceding ones, with shape (N, tokens, codes).
 
         Arguments:
             index: Sequences of codes, with shape (N, tokens).
@@ -137,7 +137,7 @@ class CausalTransformer(AutocastModule):
 
 
 class CodeDecoder:
-    """Incremental decoding of sequences of codes with a cache of keys and values.
+    """Decodes sequences of codes incrementally, with a cache of keys and values.
 
     Arguments:
         net: The transformer.
@@ -153,7 +153,7 @@ class CodeDecoder:
         """Return the logits of the next code, with shape (rows, codes).
 
         Arguments:
-            last: The previous codes, with shape (rows); None for the first code.
+            last: The preceding codes, with shape (rows), or None for the first code.
         """
         net, position = self.net, self.caches[0].length
         h = net.start_token(self.rows, self.c) if last is None else net.embedding(last).unsqueeze(1)

@@ -28,9 +28,9 @@ class Flow(Prior):
 
     .. math:: \log p(z) = \log \mathcal N(f(z); 0, I) + \log |\det \partial f / \partial z|
 
-    The initial distribution is close to the standard normal. "maf" and "nsf" are more expressive
-    and sample in one pass for each dimension; "realnvp" and "nsf-coupling" sample in two passes.
-    The splines of "nsf" and "nsf-coupling" act on values between -5 and 5.
+    The initial distribution is close to the standard normal. "maf" and "nsf" are more expressive,
+    but sampling requires one pass for each dimension; with "realnvp" and "nsf-coupling", it
+    requires two passes. The splines of "nsf" and "nsf-coupling" transform values between -5 and 5.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2016), https://arxiv.org/abs/1611.02731;
@@ -41,7 +41,7 @@ class Flow(Prior):
     Arguments:
         event: The shape of a latent.
         context: The number of context features; 0 for none.
-        flow: "maf", "nsf", "realnvp" or "nsf-coupling".
+        flow: The type of flow: "maf", "nsf", "realnvp" or "nsf-coupling".
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
     """
@@ -58,7 +58,7 @@ class Flow(Prior):
         check_at_least(1, n_transforms=n_transforms, width=width)
         if flow == "realnvp" and size < 2:
             raise VariedError(
-                "flow='realnvp' needs a latent of at least 2 dimensions; use flow='maf'."
+                "flow='realnvp' requires a latent with at least 2 dimensions; use flow='maf'."
             )
         self.flow = build(size, context, transforms=n_transforms, hidden_features=(width, width))
         for transform in self.flow.transform.transforms:
@@ -71,7 +71,7 @@ class Flow(Prior):
 
 @torch.no_grad()
 def _shrink(transform: nn.Module) -> None:
-    """Scale down the parameters of a transform, which is the identity if they are zero."""
+    """Scale down the parameters of a transform, so that it is close to the identity."""
     children = dict(transform.named_children())
     last = children["hyper"][-1] if "hyper" in children else transform  # type: ignore[index]
     for param in last.parameters():
@@ -79,7 +79,7 @@ def _shrink(transform: nn.Module) -> None:
 
 
 class FlowDistribution(Tempered, UnvalidatedDistribution):
-    """A flow over vectors as a distribution over latents of any shape.
+    """A distribution over latents of any shape, defined by a flow over vectors.
 
     Arguments:
         flow: The distribution of the flattened latent.
@@ -102,13 +102,13 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
         return z.reshape(*z.shape[:-1], *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats; shape (*)."""
+        """Return the log-density of each latent, in nats, with shape (*)."""
         flat = value.flatten(value.dim() - len(self.event_shape))
         lead = torch.broadcast_shapes(flat.shape[:-1], self.batch_shape)
         return self.flow.log_prob(flat.expand(*lead, -1))  # type: ignore[no-any-return]
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Return samples with a gradient; shape (*sample_shape, *batch_shape, *event)."""
+        """Return differentiable samples, with shape (*sample_shape, *batch_shape, *event)."""
         return self._from_base(self.flow.base.rsample(to_size(sample_shape)))
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The flow matching prior: a learned velocity field from noise to latents."""
+"""The flow matching prior: a learned velocity field that transports noise to latents."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from varied.priors.ode_flow import OdeFlow
 
 
 class VelocityNet(nn.Module):
-    r"""A network from a point, a time and an optional context to a velocity.
+    r"""A network that maps a point, a time and an optional context to a velocity.
 
     .. math:: v(z, t) = \frac{2t - 1}{t^2 + (1 - t)^2} z + f(z, t, c)
 
-    The first term is the exact solution for standard normal latents. The network starts near it and
-    learns the difference.
+    The first term is the exact solution for standard normal latents. The initial velocity is close
+    to it, and f learns the difference.
 
     Arguments:
         size: The number D of dimensions.
@@ -49,7 +49,7 @@ class VelocityNet(nn.Module):
 
         Arguments:
             z: Points with shape (N, D).
-            t: Times from 0 to 1, with shape (N, 1).
+            t: Times between 0 and 1, with shape (N, 1).
             c: The context, with shape (N, F), or None.
         """
         phases = t * self.frequencies
@@ -62,12 +62,12 @@ class VelocityNet(nn.Module):
 
 
 class FlowMatching(ExPostPrior):
-    r"""Flow matching on latents: a small latent diffusion model.
+    r"""Flow matching in latent space, a small latent diffusion model.
 
     .. math:: \min_v \, \mathbb E \, \lVert v((1 - t) z_0 + t z_1, t) - (z_1 - z_0) \rVert^2
 
-    It is trained after the model, on standardized latents, and is the standard normal until then.
-    Samples and densities are computed by Heun's method.
+    It is trained after the model, on standardized latents; until then, it is the standard normal.
+    Samples and densities are computed with Heun's method.
 
     References:
         Flow Matching for Generative Modeling (Lipman et al., 2023),
@@ -80,9 +80,9 @@ class FlowMatching(ExPostPrior):
         context: The number of context features; 0 for none.
         width: The number of hidden units.
         depth: The number of residual layers.
-        steps: The number of steps of Heun's method, each with two evaluations of the network. On
-            the codes of MNIST, the log-density with 16 steps differs from that with 100 by less
-            than 0.1 nats for every code, and by 0.01 nats on average.
+        steps: The number of steps of Heun's method, each with two evaluations of the network. For
+            the codes of MNIST, the log-densities with 16 and with 100 steps differ by less than 0.1
+            nats for every code, and by 0.01 nats on average.
     """
 
     reads_context = True
@@ -102,7 +102,7 @@ class FlowMatching(ExPostPrior):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Set the standardization from latents with shape (N, *event)."""
+        """Compute the standardization from latents with shape (N, *event)."""
         mean, std = mean_and_std(x)
         self.shift.copy_(mean)
         self.scale.copy_(std)

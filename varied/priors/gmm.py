@@ -12,7 +12,7 @@ from varied.priors.base import Shape
 from varied.priors.ex_post import ExPostPrior, mean_and_std
 from varied.priors.mixtures import FullMixture
 
-#: The maximum number of dimensions, for which a covariance matrix has a million elements.
+#: The maximum number of dimensions; a covariance matrix then has a million elements.
 MAX_DIMS = 1024
 
 
@@ -21,8 +21,8 @@ class GaussianMixture(ExPostPrior):
 
     .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; \mu_c, \Sigma_c)
 
-    It is fitted after the model is trained, and is the standard normal until then. With it, a
-    deterministic autoencoder can generate samples.
+    It is fitted after the model is trained; until then, it is the standard normal. It enables a
+    deterministic autoencoder to generate samples.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -57,19 +57,19 @@ class GaussianMixture(ExPostPrior):
         """Fit the mixture to latents with shape (N, *event); the context is ignored.
 
         Raises:
-            VariedError: If there are fewer latents than components, or one is not finite.
+            VariedError: If there are fewer latents than components, or a latent is not finite.
         """
         from sklearn.mixture import GaussianMixture  # takes half a second to import
 
         rows = z.detach().flatten(1).double().cpu()
         if len(rows) < max(2, self.n_components):
             raise VariedError(
-                f"n_components={self.n_components} exceeds the number of latents, {len(rows)}; use "
-                "fewer components or more data."
+                f"n_components={self.n_components} exceeds the number of latents ({len(rows)}); "
+                "use fewer components or more data."
             )
         if not rows.isfinite().all():
-            raise VariedError("A latent is not finite; train the model again with a smaller lr.")
-        # Standardized, so that the constant that EM adds to the variances is relatively small.
+            raise VariedError("A latent is not finite; train again with a lower learning rate.")
+        # Standardize, so that the constant that EM adds to the variances is relatively small.
         mean, std = mean_and_std(rows)
         seed = int(torch.randint(2**31 - 1, ()))
         mixture = GaussianMixture(self.n_components, random_state=seed)

@@ -1,4 +1,4 @@
-"""Mixtures of diagonal Gaussians, of Gaussians with full covariances, and of posteriors."""
+"""Mixtures of diagonal Gaussians, full-covariance Gaussians or posteriors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
 
-    Unlike torch's ``MixtureSameFamily``, it takes any posteriors as components and does not store
-    all samples, components and dimensions at once.
+    Unlike PyTorch's ``MixtureSameFamily``, it accepts any posteriors as components and does not
+    store all samples, components and dimensions at once.
 
     Arguments:
         log_weights: The logarithms of the weights up to a constant, with shape (C).
@@ -41,7 +41,7 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     @abstractmethod
     def sample_components(self, index: Tensor, temperature: float) -> Tensor:
-        """Return a sample from the component of each index, with shape (N, *event)."""
+        """Return a sample from the component at each index, with shape (N, *event)."""
 
     @property
     @abstractmethod
@@ -59,12 +59,12 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """The variance of the mixture, within and between its components."""
+        """The variance of the mixture, both within and between components."""
         means, variances = self.moments
         return self._average(variances + (means - self.mean).square())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats; shape (*)."""
+        """Return the log-density of each latent, in nats, with shape (*)."""
         lead = value.shape[: value.dim() - len(self.event_shape)]
         rows = value.reshape(-1, *self.event_shape)
         return apply_in_chunks(self._log_prob, rows, floats_per_row=self.floats_per_row).reshape(
@@ -94,9 +94,9 @@ class DiagonalMixture(MixtureDistribution):
     .. math:: \log p_c(z) = -\tfrac12 \Big( z^2 \cdot v_c^{-1} - 2 z \cdot \mu_c v_c^{-1}
               + \sum_j \mu_{cj}^2 / v_{cj} + \log 2 \pi v_{cj} \Big)
 
-    Expanding the square gives one matrix product over all latents and components, and takes D times
-    less memory. Since large terms cancel when variances are small, it is computed in float64, which
-    is as precise as the sum of squares in float32.
+    Expanding the square yields a single matrix product over all latents and components, which
+    requires D times less memory. Since large terms cancel when variances are small, it is computed
+    in float64, which makes it as precise as the sum of squares in float32.
 
     Arguments:
         log_weights: The logarithms of the weights, with shape (C).
@@ -124,7 +124,7 @@ class DiagonalMixture(MixtureDistribution):
         return torch.addmm(self._constant, torch.cat([z.square(), z], 1), self._factors)
 
     def sample_components(self, index: Tensor, temperature: float) -> Tensor:
-        """Return a sample from the component of each index."""
+        """Return a sample from the component at each index."""
         mean, scale = self.means[index], (0.5 * self.log_variances[index]).exp()
         return mean + temperature * scale * torch.randn_like(mean)
 
@@ -162,7 +162,7 @@ class FullMixture(MixtureDistribution):
         return log_prob
 
     def sample_components(self, index: Tensor, temperature: float) -> Tensor:
-        """Return a sample from the component of each index."""
+        """Return a sample from the component at each index."""
         samples = self.means[index]
         noise = temperature * torch.randn_like(samples)
         for component in index.unique().tolist():
@@ -179,8 +179,8 @@ class PosteriorMixture(MixtureDistribution):
     Arguments:
         log_weights: The logarithms of the weights, with shape (C).
         q: The posteriors, with batch shape (C).
-        encode: A function from indices with shape (N) to their posteriors, so that a sample costs
-            one pass of the encoder instead of C.
+        encode: Maps indices with shape (N) to their posteriors, so that the encoder processes one
+            input per sample instead of C.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class PosteriorMixture(MixtureDistribution):
         return self.q.log_prob(z.unsqueeze(1))
 
     def sample_components(self, index: Tensor, temperature: float) -> Tensor:
-        """Return a sample from the posterior of each index."""
+        """Return a sample from the posterior at each index."""
         q = self.encode(index)
         z = q.sample()
         return z if temperature == 1 else q.mean + temperature * (z - q.mean)

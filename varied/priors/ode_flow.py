@@ -12,10 +12,10 @@ from torch.func import vjp, vmap
 from varied.distributions.base import LOG_2PI, HasTrainingCost, Tempered, UnvalidatedDistribution
 from varied.priors.base import apply_in_chunks, expand_context, to_size
 
-#: The maximum number of dimensions for an exact divergence, which takes one pass per dimension.
+#: The maximum number of dimensions for an exact divergence, which requires one pass per dimension.
 MAX_EXACT_DIMS = 64
 
-#: From points with shape (N, D), times with shape (N, 1) and an optional context to velocities.
+#: Maps points with shape (N, D), times with shape (N, 1) and an optional context to velocities.
 Velocity = Callable[..., Tensor]
 
 
@@ -25,9 +25,9 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
     .. math:: \frac{dz}{dt} = v(z, t), \qquad
               \log p(z_1) = \log \mathcal N(z_0; 0, I) - \int_0^1 \mathrm{tr} \, \partial_z v \, dt
 
-    Both equations are integrated by Heun's method with the same steps. In up to 64 dimensions, the
-    trace is exact. In more dimensions, it is Hutchinson's estimate with one random sign vector per
-    latent, so that the log-density is unbiased.
+    Both equations are integrated with Heun's method, using the same steps. The trace is exact for
+    up to 64 dimensions. For more dimensions, it is Hutchinson's estimate with one random sign
+    vector per latent, which keeps the log-density unbiased.
 
     References:
         Neural Ordinary Differential Equations (Chen et al., 2018), https://arxiv.org/abs/1806.07366;
@@ -35,9 +35,10 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         Flow Matching for Generative Modeling (Lipman et al., 2023), https://arxiv.org/abs/2210.02747
 
     Arguments:
-        velocity: From points (N, D), times (N, 1) and an optional context (N, F) to (N, D).
+        velocity: Maps points (N, D), times (N, 1) and an optional context (N, F) to velocities
+            (N, D).
         shift: The mean of the latents, with the shape of a latent.
-        scale: Their standard deviation; the velocity applies to standardized latents.
+        scale: The standard deviation of the latents; the velocity applies to standardized latents.
         steps: The number of steps of Heun's method.
         c: The context, with shape (B, F) or (F), or None.
     """
@@ -50,7 +51,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         super().__init__(torch.Size() if c is None else c.shape[:-1], shift.shape)
 
     def _to_points(self, value: Tensor) -> tuple[torch.Size, tuple[Tensor, ...]]:
-        """Return the leading shape of latents, and the latents as points with their context."""
+        """Return the leading shape of latents, and the standardized latents with their context."""
         inner = value.shape[: value.dim() - len(self.event_shape)]
         lead = torch.broadcast_shapes(inner, self.batch_shape)
         points = ((value - self.shift) / self.scale).flatten(len(inner))
@@ -61,7 +62,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return points.reshape(*lead, *self.event_shape) * self.scale + self.shift
 
     def _integrate(self, z: Tensor, *c: Tensor) -> Tensor:
-        """Return points at time 1 from points at time 0."""
+        """Transport points from time 0 to time 1."""
         h = 1 / self.steps
         for step in range(self.steps):
             now, then = (z.new_full((len(z), 1), (step + k) * h) for k in (0, 1))
@@ -70,7 +71,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return z
 
     def _log_density(self, z: Tensor, *c: Tensor) -> Tensor:
-        """Return the log-density of points at time 1, by integrating back to time 0."""
+        """Return the log-density of points at time 1 by integrating back to time 0."""
         probes = self._probes(z)
         h, log_det = 1 / self.steps, z.new_zeros(len(z))
         for step in range(self.steps, 0, -1):
@@ -82,7 +83,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return -0.5 * (z.square() + LOG_2PI).sum(1) - log_det
 
     def _probes(self, z: Tensor) -> Tensor:
-        """Return vectors (P, N, D) whose outer products sum to the identity on average."""
+        """Return vectors (P, N, D) whose outer products sum to the identity in expectation."""
         if self.size <= MAX_EXACT_DIMS:
             basis = torch.eye(self.size, dtype=z.dtype, device=z.device).unsqueeze(1)
             return basis.expand(-1, *z.shape)
@@ -107,10 +108,10 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
             value: Latents with shape (*, *event).
 
         Returns:
-            Squared errors, summed over dimensions, with shape (*).
+            The squared errors, summed over dimensions, with shape (*).
         """
         lead, (z, *c) = self._to_points(value)
-        # Times on a grid with a random offset have a lower variance than independent times.
+        # Times on a grid with a random offset reduce the variance relative to independent times.
         start = torch.rand(1, device=z.device)
         t = (start + torch.arange(len(z), device=z.device) / len(z)).remainder(1).to(z).unsqueeze(1)
         noise = torch.randn_like(z)
@@ -118,7 +119,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return error.square().sum(1).reshape(lead)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats; shape (*)."""
+        """Return the log-density of each latent, in nats, with shape (*)."""
         lead, rows = self._to_points(value)
         floats = 4096 * (self.size if self.size <= MAX_EXACT_DIMS else 1) + 16 * self.size
         log_prob = apply_in_chunks(

@@ -20,8 +20,8 @@ class Transformer(Prior):
 
     .. math:: p(z) = \prod_s p(i_s \mid i_{<s}, c)
 
-    The codes of a grid are ordered row by row, as in the quantizer. The KL of a point mass is
-    exactly :math:`-\log p(i)`, so that a model with this prior has an ELBO.
+    The codes of a grid are ordered row by row, as in the quantizer. Since the KL of a point mass is
+    exactly :math:`-\log p(i)`, a model with this prior has an ELBO.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
@@ -32,9 +32,9 @@ class Transformer(Prior):
     Arguments:
         event: The shape of a latent.
         context: The number of context features; 0 for none.
-        width: The number of features of a token, a multiple of ``n_heads``.
-        depth: The number of blocks. On MNIST, two blocks reached a lower loss than four after both
-            20 and 70 seconds on one thread.
+        width: The number of features of a token; it must be a multiple of ``n_heads``.
+        depth: The number of blocks. On MNIST, two blocks reached a lower loss than four, both after
+            20 and after 70 seconds on a single thread.
         n_heads: The number of attention heads.
         dropout: The dropout probability.
     """
@@ -61,7 +61,7 @@ class Transformer(Prior):
             raise VariedError(f"width={width} must be a multiple of n_heads={n_heads}.")
         if not 0 <= dropout < 1:
             raise VariedError(
-                f"dropout={dropout} must be at least 0 and below 1; 0.1 is the default."
+                f"dropout={dropout} must be at least 0 and below 1; the default is 0.1."
             )
         self._build_net = partial(
             CausalTransformer, width=width, depth=depth, heads=n_heads, dropout=dropout
@@ -77,7 +77,7 @@ class Transformer(Prior):
         head = self.encoder.head
         if not isinstance(head, Quantizer):
             raise VariedError(
-                "prior='transformer' needs a posterior with codes; use posterior='vq', or "
+                "prior='transformer' requires a posterior with codes; use posterior='vq', or "
                 "prior='flow-matching' for continuous latents."
             )
         return head

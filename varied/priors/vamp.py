@@ -22,10 +22,10 @@ class VampPrior(Prior):
     .. math:: p(z) = \tfrac1C \sum_c q(z \mid u_c)
 
     The optimal prior of a VAE is the average posterior over the training data; this prior averages
-    over fewer, learned inputs instead. They are initialized with examples. If the data are in
-    [0, 1], a sigmoid keeps them there, since a hard clamp has no gradient outside. With a context,
-    each pseudo-input has a learned context as well, and the mixture does not depend on the given
-    context.
+    over a smaller number of learned inputs instead, which are initialized with examples. If the
+    data are in [0, 1], a sigmoid keeps the inputs in this range, since a hard clamp has no gradient
+    outside of it. In a conditional model, each pseudo-input also has a learned context, and the
+    mixture does not depend on the context that is passed.
 
     References:
         VAE with a VampPrior (Tomczak & Welling, 2018), https://arxiv.org/abs/1705.07120
@@ -66,7 +66,7 @@ class VampPrior(Prior):
         rows = torch.randperm(len(x), device=x.device).repeat(-(-self.n_components // len(x)))
         rows = rows[: self.n_components]
         u = x[rows].clamp(MARGIN, 1 - MARGIN).logit() if self.is_unit_interval else x[rows]
-        # With fewer examples than components, equal pseudo-inputs would have equal gradients.
+        # Without noise, pseudo-inputs copied from the same example would have equal gradients.
         self.inputs.copy_(u + 0.1 * torch.randn_like(u))
         if self.contexts is not None and c is not None:
             self.contexts.copy_(c[rows])

@@ -1,9 +1,9 @@
 """Vector quantization: posteriors that map latents to entries of a codebook.
 
-A quantizer is a head. Its event has the shape (C, *rest), and each position of ``rest`` (a grid, a
-sequence or a single position) holds a vector of C numbers, which the quantizer replaces by an entry
-of its codebook. It returns a `varied.distributions.codebook.CodebookPoint` with the quantized
-latents, the codes (indices of the entries) and the loss of the quantizer.
+A quantizer is a head. Its event has the shape (C, *rest). Each position of ``rest`` (a grid, a
+sequence or a single position) contains a vector of C numbers, which the quantizer replaces with an
+entry of its codebook. It returns a `varied.distributions.codebook.CodebookPoint`, which contains
+the quantized latents, the codes (indices of the entries) and the loss of the quantizer.
 """
 
 from varied.quantizers.base import Quantized, Quantizer

@@ -1,4 +1,4 @@
-"""The base classes of quantizers: shapes, and the conversion between codes and vectors."""
+"""The base classes for quantizers: shapes, and the conversion between codes and vectors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from varied.quantizers.codebook_usage import code_counts
 
 Shape = tuple[int, ...]
 
-#: The maximum codebook size. A larger codebook, which every forward pass computes, would take more
-#: memory than the rest of the model.
+#: The maximum codebook size. Every forward pass computes the codebook, and a larger one would
+#: require more memory than the rest of the model.
 MAX_CODES = 2**18
 
 
@@ -27,8 +27,8 @@ class Quantized:
     """The result of quantizing M vectors.
 
     Arguments:
-        value: The quantized vectors, with shape (M, C); gradients pass through to the input.
-        index: The codes, int64 with shape (M, depth).
+        value: The quantized vectors, with shape (M, C), whose gradients are passed to the input.
+        index: The codes, as int64 with shape (M, depth).
         cost: The loss of the quantizer for each vector, with shape (M).
     """
 
@@ -38,11 +38,11 @@ class Quantized:
 
 
 class Quantizer(Head):
-    """A head that replaces each vector of a latent by codebook entries.
+    """A head that replaces each vector of a latent with codebook entries.
 
-    Subclasses implement `quantize` (from vectors to codes) and `decode_indices` (from codes to the
-    same quantized vectors, bit for bit). State that is learned without gradients belongs in buffers
-    and changes only in training mode.
+    Subclasses implement `quantize`, which maps vectors to codes, and `decode_indices`, which maps
+    codes to the same quantized vectors, bit for bit. State that is learned without gradients
+    belongs in buffers and changes only in training mode.
 
     Arguments:
         event: The shape of a latent, (C, *rest).
@@ -65,7 +65,7 @@ class Quantizer(Head):
         if codes > MAX_CODES:
             raise VariedError(
                 f"A codebook of {codes} entries exceeds the maximum of {MAX_CODES}; use a smaller "
-                "one, or several with posterior='residual-vq'."
+                "codebook, or several codebooks with posterior='residual-vq'."
             )
         self.num_codes = codes
         self.register_buffer("usage", torch.ones(codes))
@@ -86,7 +86,7 @@ class Quantizer(Head):
 
     @abstractmethod
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return the quantized vectors, with shape (M, C), of codes with shape (M, depth)."""
+        """Return the quantized vectors, with shape (M, C), for codes with shape (M, depth)."""
 
     def init_codebook(self, rows: Tensor) -> None:
         """Initialize the codebook from finite vectors with shape (M, C)."""
@@ -95,7 +95,7 @@ class Quantizer(Head):
         """Return quantized latents with the shape of ``h``."""
         lead = h.shape[: h.dim() - len(self.event_shape)]
         quantized = self.quantize(self._to_rows(h))
-        # Depth first: the first codes of all positions precede the second codes.
+        # The first codes of all positions precede the second codes.
         index = quantized.index.reshape(-1, self.num_positions, self.depth).mT
         cost = quantized.cost.reshape(-1, self.num_positions).sum(1)
         return CodebookPoint(
@@ -105,11 +105,11 @@ class Quantizer(Head):
         )
 
     def lookup(self, index: Tensor) -> Tensor:
-        """Return the latents of given codes, bitwise equal to those of the forward pass.
+        """Return the latents for given codes, bitwise equal to those of the forward pass.
 
         Arguments:
-            index: The codes, int64 with shape (*, num_tokens): all positions in order, repeated for
-                each depth of a residual quantizer.
+            index: The codes, as int64 with shape (*, num_tokens): all positions in order, repeated
+                for each depth of a residual quantizer.
 
         Returns:
             Latents with shape (*, C, *rest).
@@ -156,14 +156,15 @@ class CodebookQuantizer(Quantizer):
         """Return all codebook entries, with shape (codes, C)."""
 
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return codebook entries, with shape (M, C), by their codes, with shape (M, 1)."""
+        """Return codebook entries, with shape (M, C), for codes with shape (M, 1)."""
         return self.codebook()[index[:, 0]]
 
 
 def straight_through(value: Tensor, path: Tensor) -> Tensor:
     """Return a value with the gradient of another tensor of the same shape.
 
-    ``path - path.detach()`` is exactly 0, whereas the common ``path + (value - path).detach()``
-    rounds. It is NaN where ``path`` is not finite, so that the training loop detects such steps.
+    ``path - path.detach()`` is exactly 0, whereas the common ``path + (value - path).detach()`` is
+    subject to rounding. It is NaN where ``path`` is not finite, so that the training loop detects
+    such steps.
     """
     return value.detach() + (path - path.detach())

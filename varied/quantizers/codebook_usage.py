@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def code_counts(index: Tensor, codes: int) -> Tensor:
-    """Return how often each code occurs, int64 with shape (codes).
+    """Return how often each code occurs, as int64 with shape (codes).
 
     Arguments:
-        index: Codes of any shape, int64.
+        index: Codes of any shape, as int64.
         codes: The size of the codebook.
     """
     # torch.bincount would break the graph of a compiled model and synchronize with the device.
@@ -23,14 +23,14 @@ def code_usage(index: Tensor, codes: int) -> tuple[float, float]:
 
     .. math:: \exp \Big( -\sum_k p_k \log p_k \Big), \qquad p_k = n_k / \sum_j n_j
 
-    The perplexity is the number of equally frequent codes with the same entropy.
+    The perplexity is the number of equally frequent codes that would have the same entropy.
 
     Arguments:
-        index: Codes of any shape, int64.
+        index: Codes of any shape, as int64.
         codes: The size of the codebook.
 
     Returns:
-        The fraction of codes that occur, and the perplexity; both are 0 without any codes.
+        The fraction of codes that occur, and the perplexity; both are 0 if ``index`` is empty.
 
     Example:
         >>> code_usage(torch.tensor([[0, 1], [1, 0]]), codes=4)

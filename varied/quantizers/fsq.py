@@ -13,28 +13,28 @@ from varied.quantizers.projection import RoundingQuantizer
 
 
 class FSQ(RoundingQuantizer):
-    r"""Finite scalar quantization: bounds a few numbers and rounds each to a few levels.
+    r"""Finite scalar quantization, which rounds each of a few bounded values to discrete levels.
 
     .. math:: z_i = \mathrm{round}\big(\tfrac{L_i - 1}{2} \tanh(h_i + s_i) - o_i\big) \big/
         \lfloor L_i / 2 \rfloor
 
     where :math:`o_i` is 1/2 for an even number of levels and 0 otherwise, and the shift
     :math:`s_i` maps 0 to 0. There is no codebook loss, and the gradient of the rounding is
-    straight-through. Learned linear maps project a latent with another number of channels to these
-    numbers and back. The numbers are standardized before they are bounded, so that all levels are
-    reached.
+    straight-through. If the latent has a different number of channels, learned linear maps project
+    it to these values and back. The values are standardized before they are bounded, so that all
+    levels are used.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2023),
         https://arxiv.org/abs/2309.15505
 
     Warning:
-        The code in the paper computes the shift with tan instead of atanh, so that 0 is not mapped
-        to 0 as the text states; here it is.
+        The code in the paper computes the shift with tan instead of atanh, so that, contrary to the
+        text, it does not map 0 to 0. This implementation does.
 
     Arguments:
         event: The shape of a latent, (C, *rest), with one code for each position of rest.
-        levels: The number of levels of each number; their product is the size of the codebook.
+        levels: The number of levels of each value; the product is the size of the codebook.
     """
 
     half_range: Tensor
@@ -57,12 +57,12 @@ class FSQ(RoundingQuantizer):
         self.register_buffer("basis", count.cumprod(0) // count, persistent=False)
 
     def bound(self, h: Tensor) -> Tensor:
-        """Return numbers within the range of the levels; 0 is mapped to 0."""
+        """Map values to the range of the levels, and 0 to 0."""
         shift = torch.atanh(self.offset / self.half_range)
         return torch.tanh(h + shift) * self.half_range - self.offset
 
     def rounded_values(self, index: Tensor) -> Tensor:
-        """Return the rounded values, with shape (*, len(levels)), of codes with shape (*)."""
+        """Return the rounded values, with shape (*, len(levels)), for codes with shape (*)."""
         digits = index[..., None] // self.basis % self.basis.new_tensor(self.levels)
         return (digits - self.half_width).to(self.half_range.dtype) / self.half_width
 
@@ -75,5 +75,5 @@ class FSQ(RoundingQuantizer):
         if self.training:
             self._update_usage(rows, index)
         value = straight_through(self.codebook()[index], self.projection.up(rounded))
-        # NaN if a vector is not finite, which the bounds would hide from the training loop.
+        # The cost is NaN if a vector is not finite, which the bounds would otherwise hide.
         return Quantized(value, index[:, None], 0 * rows.detach().sum(1))

@@ -1,4 +1,4 @@
-"""Initialization of a codebook by k-means on the outputs of the untrained network."""
+"""Initialization of a codebook with k-means, applied to the outputs of the untrained network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 #: The maximum number of vectors used for initialization.
 MAX_ROWS = 20_000
 
-#: The largest codebook initialized by k-means++, which makes a pass over the data for each entry.
+#: The maximum codebook size for k-means++, which makes one pass over the data for each entry.
 MAX_PLUS_PLUS = 1024
 
 
@@ -19,9 +19,9 @@ def subsample(rows: Tensor) -> Tensor:
 
 
 def kmeans(rows: Tensor, codes: int) -> Tensor:
-    """Return the cluster centers of ten iterations of k-means, with shape (codes, C).
+    """Return the cluster centers after ten iterations of k-means, with shape (codes, C).
 
-    If there are fewer distinct rows than clusters, the remaining centers are rows with added noise.
+    If there are fewer distinct rows than clusters, the remaining centers are rows plus noise.
 
     Arguments:
         rows: Finite vectors, with shape (M, C).
@@ -33,7 +33,7 @@ def kmeans(rows: Tensor, codes: int) -> Tensor:
     k, seed = min(codes, len(rows)), int(torch.randint(2**31, ()))
     init = "k-means++" if k <= MAX_PLUS_PLUS else "random"
     model = KMeans(k, init=init, n_init=1, max_iter=10, random_state=seed)
-    # The result depends on the number of threads, through the order of the sums.
+    # The number of threads affects the order of summation, and therefore the result.
     with threadpool_limits(1):
         model.fit(rows.double().cpu())
     centers = torch.from_numpy(model.cluster_centers_).to(rows)

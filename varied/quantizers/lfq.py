@@ -12,7 +12,7 @@ from varied.quantizers.projection import RoundingQuantizer
 
 
 class LFQ(RoundingQuantizer):
-    r"""Lookup-free quantization: replaces each of a few numbers by its sign.
+    r"""Lookup-free quantization, which replaces each of a few values with its sign.
 
     .. math:: z = \mathrm{sign}(h), \qquad
         \text{cost} = w \big( \mathbb E \, H[q(k \mid h)] - H[\mathbb E \, q(k \mid h)] \big)
@@ -20,8 +20,9 @@ class LFQ(RoundingQuantizer):
 
     where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes. Minimizing the first
     entropy makes each assignment confident, and maximizing the second makes all codes equally
-    frequent; both are exact. Learned linear maps project a latent with another number of channels
-    to these numbers and back. The numbers are standardized before their signs are taken.
+    frequent; both entropies are computed exactly. If the latent has a different number of channels,
+    learned linear maps project it to these values and back. The values are standardized before
+    their signs are taken.
 
     References:
         Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2023),
@@ -32,7 +33,7 @@ class LFQ(RoundingQuantizer):
         bits: The number of signs; the codebook has 2^bits entries.
         entropy_weight: The weight of the entropy loss, in nats per position.
         temperature: The temperature of the softmax in the entropy loss.
-        commitment_weight: The weight of the squared distance between the numbers and their signs.
+        commitment_weight: The weight of the squared distance between the values and their signs.
     """
 
     basis: Tensor
@@ -54,7 +55,7 @@ class LFQ(RoundingQuantizer):
         self.register_buffer("basis", 2 ** torch.arange(bits), persistent=False)
 
     def rounded_values(self, index: Tensor) -> Tensor:
-        """Return the signs, with shape (*, bits), of codes with shape (*)."""
+        """Return the signs, with shape (*, bits), for codes with shape (*)."""
         bits = index[..., None] // self.basis % 2
         return (2 * bits - 1).to(self.usage.dtype)
 
@@ -68,24 +69,24 @@ class LFQ(RoundingQuantizer):
         cost = self.commitment_weight * (h - signs).square().sum(1)
         if self.entropy_weight:
             mean_of_each, of_mean = code_entropy(4 * h / self.temperature)
-            # The second entropy belongs to the batch: it is the same for each vector.
+            # The second entropy is a property of the batch, so it is the same for each vector.
             cost = cost + self.entropy_weight * (mean_of_each - of_mean)
         path = self.projection.up(straight_through(signs, h))
         return Quantized(straight_through(self.codebook()[index], path), index[:, None], cost)
 
 
 def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the entropy of each distribution over codes, and that of their mean, in nats.
+    """Return the entropy of each distribution over codes, and the entropy of their mean, in nats.
 
-    The bits of a single distribution are independent. Those of the mean are not, so its entropy is
-    a sum over all codes: a matrix product of the joint probabilities of both halves of the bits,
-    without a table of all vectors and codes.
+    The bits of a single distribution are independent, but those of the mean are not, so its entropy
+    is a sum over all codes. It is computed as a matrix product of the joint probabilities of the
+    two halves of the bits, which avoids a table of all vectors and codes.
 
     Arguments:
         logits: The logits of the bits, with shape (M, bits).
 
     Returns:
-        Shapes (M) and ().
+        The entropies, with shapes (M) and ().
     """
     log_p, log_not_p = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     entropy = -(log_p.exp() * log_p + log_not_p.exp() * log_not_p).sum(1)

@@ -9,12 +9,12 @@ from torch.nn import functional
 from varied.errors import check_at_least
 from varied.quantizers.base import CodebookQuantizer, Quantized, Shape, straight_through
 
-#: The maximum number of distances computed at once, to bound the memory.
+#: The maximum number of distances to compute at once, to limit the memory usage.
 MAX_DISTANCES = 2**22
 
 
 class NearestQuantizer(CodebookQuantizer):
-    """A quantizer that replaces each vector by the nearest codebook entry.
+    """A quantizer that replaces each vector with the nearest codebook entry.
 
     Arguments:
         event: The shape of a latent, (C, *rest).
@@ -23,7 +23,7 @@ class NearestQuantizer(CodebookQuantizer):
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
     """
 
-    #: Whether the codebook is trained by the gradient of its distance to the vectors.
+    #: Whether the codebook is trained with the gradient of its distance to the vectors.
     has_codebook_loss: bool = True
     #: Whether vectors and codebook entries are normalized to length 1.
     cosine_sim: bool = False
@@ -55,7 +55,7 @@ class NearestQuantizer(CodebookQuantizer):
 
 @torch.no_grad()
 def nearest_code(rows: Tensor, codebook: Tensor) -> Tensor:
-    r"""Return the index of the nearest codebook entry of each vector.
+    r"""Return the index of the nearest codebook entry for each vector.
 
     .. math:: \arg\min_k \| h - e_k \|^2 = \arg\max_k h \cdot e_k - \tfrac12 \| e_k \|^2
 
@@ -64,9 +64,9 @@ def nearest_code(rows: Tensor, codebook: Tensor) -> Tensor:
         codebook: The codebook, with shape (codes, C).
 
     Returns:
-        int64 with shape (M).
+        The indices, as int64 with shape (M).
     """
-    # Centered on the codebook: far from the origin, the products would lose precision.
+    # Center the codebook, since products of vectors far from the origin lose precision.
     center = codebook.mean(0)
     rows, codebook = rows - center, codebook - center
     half_norm = 0.5 * codebook.square().sum(1)
@@ -83,9 +83,9 @@ def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
         \lambda R h, \qquad R = I - 2 r r^T + 2 \hat e \hat h^T, \quad
         r = \frac{\hat h + \hat e}{\| \hat h + \hat e \|}, \quad \lambda = \| e \| / \| h \|
 
-    R and :math:`\lambda` are treated as constants. If the vector and its entry are opposite, or one
-    of them is zero, there is no such rotation and the vector itself is returned, which gives the
-    straight-through gradient.
+    R and :math:`\lambda` are treated as constants. If the vector and its entry point in opposite
+    directions, or one of them is zero, no such rotation exists, and the vector itself is returned,
+    which corresponds to the straight-through gradient.
 
     References:
         Restructuring Vector Quantization with the Rotation Trick (Fifty et al., 2024),
@@ -93,7 +93,7 @@ def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
 
     Arguments:
         rows: Vectors, with shape (M, C).
-        code: The codebook entry of each vector, with shape (M, C).
+        code: The codebook entry for each vector, with shape (M, C).
     """
     h, e = rows.detach(), code.detach()
     h_norm, e_norm = h.norm(dim=1, keepdim=True), e.norm(dim=1, keepdim=True)
@@ -117,9 +117,9 @@ def commitment_loss(rows: Tensor, code: Tensor, weight: float, both: bool) -> Te
 
     Arguments:
         rows: Vectors, with shape (M, C).
-        code: The codebook entry of each vector, with shape (M, C).
-        weight: The weight of the first term, which moves the vectors towards their entries.
-        both: Whether to add the second term, which moves the entries towards the vectors.
+        code: The codebook entry for each vector, with shape (M, C).
+        weight: The weight of the first term, which moves the vectors toward their entries.
+        both: Whether to add the second term, which moves the entries toward the vectors.
     """
     cost = weight * (rows - code.detach()).square().sum(1)
     return cost + (rows.detach() - code).square().sum(1) if both else cost

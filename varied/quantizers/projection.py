@@ -1,4 +1,4 @@
-"""Quantizers that round numbers, and the projection to those numbers."""
+"""Quantizers that round values, and the projection of vectors to these values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from varied.quantizers.base import CodebookQuantizer, Shape
 
 
 class Projection(nn.Module):
-    """Linear maps from C channels to the numbers that are rounded and back, with standardization.
+    """Standardizes the values to be rounded, after projecting C channels to them.
 
-    There are no linear maps if C equals ``size``. The numbers are standardized, by the batch
-    statistics in training and by moving averages in evaluation. Without it, the outputs of an
-    untrained network are so small that all of them round to the same code, and a high learning rate
-    makes them so large that the bounds of the rounding have no gradient.
+    If C equals ``size``, the linear maps (to the values and back) are omitted. The values are
+    standardized with the batch statistics in training and with moving averages in evaluation.
+    Without standardization, the outputs of an untrained network are so small that all of them round
+    to the same code, and a high learning rate makes them so large that the function that bounds
+    them has no gradient.
 
     References:
         Robust Training of Vector Quantized Bottleneck Models (Lancucki et al., 2020),
@@ -39,7 +40,7 @@ class Projection(nn.Module):
         self.register_buffer("variance", torch.ones(size))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Return standardized values, with shape (M, size), of vectors with shape (M, C)."""
+        """Return standardized values, with shape (M, size), for vectors with shape (M, C)."""
         projected = self.down(rows)
         mean, variance = self.mean, self.variance
         if self.training and len(rows) > 1:  # a single row has no variance
@@ -72,7 +73,9 @@ def _linear_maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:
 
 
 class RoundingQuantizer(CodebookQuantizer):
-    """A quantizer that rounds a few numbers; the codebook is the set of all rounded values.
+    """A quantizer that projects each vector to a few values and rounds them.
+
+    The codebook is the set of all rounded vectors.
 
     Arguments:
         event: The shape of a latent, (C, *rest).
@@ -86,7 +89,7 @@ class RoundingQuantizer(CodebookQuantizer):
 
     @abstractmethod
     def rounded_values(self, index: Tensor) -> Tensor:
-        """Return the rounded values, with shape (*, size), of codes with shape (*)."""
+        """Return the rounded values, with shape (*, size), for codes with shape (*)."""
 
     def codebook(self) -> Tensor:
         """Return all codebook entries, with shape (codes, C)."""
@@ -94,5 +97,5 @@ class RoundingQuantizer(CodebookQuantizer):
         return self.projection.up(self.rounded_values(index))  # type: ignore[no-any-return]
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize the standardization from vectors with shape (M, C)."""
+        """Initialize the statistics for standardization from vectors with shape (M, C)."""
         self.projection.init_from_data(rows)

@@ -20,7 +20,8 @@ class ResidualVQ(Quantizer):
     .. math:: z = \sum_{d} e^{(d)}_{k_d}, \qquad
         k_d = \arg\min_j \big\| h - \sum_{i < d} e^{(i)}_{k_i} - e^{(d)}_j \big\|^2
 
-    Each codebook is a `VQ`. The gradient of z is copied to h once, not once for each codebook.
+    Each codebook is a `VQ`. The gradient of z is copied to h only once, rather than once for each
+    codebook.
 
     References:
         SoundStream: An End-to-End Neural Audio Codec (Zeghidour et al., 2021),
@@ -37,8 +38,8 @@ class ResidualVQ(Quantizer):
         codebook_update: How to train the codebooks: "ema" (moving averages) or "gradient".
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
-        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced by a
-            random vector of the batch; 0 disables the replacement.
+        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with
+            a random vector of the batch; 0 disables the replacement.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
     """
 
@@ -75,12 +76,12 @@ class ResidualVQ(Quantizer):
         return Quantized(straight_through(code, path), index, cost)
 
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return sums of codebook entries, with shape (M, C), by codes with shape (M, depth)."""
+        """Return sums of codebook entries, with shape (M, C), for codes with shape (M, depth)."""
         pairs = zip(self._stages, index.split(1, 1), strict=True)
         return _sum([stage.decode_indices(codes) for stage, codes in pairs])
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize each codebook by k-means on the residuals of the previous ones."""
+        """Initialize each codebook with k-means on the residuals of the previous codebooks."""
         for stage in self._stages:
             stage.init_codebook(rows)
             codebook = stage.codebook().detach()
@@ -92,5 +93,5 @@ class ResidualVQ(Quantizer):
 
 
 def _sum(values: list[Tensor]) -> Tensor:
-    """Return the sum from left to right, so that the rounding is always the same."""
+    """Sum from left to right, so that the rounding is always the same."""
     return reduce(operator.add, values)

@@ -11,12 +11,12 @@ from varied.quantizers.nearest import NearestQuantizer
 
 
 class SimVQ(NearestQuantizer):
-    r"""SimVQ: a codebook of random vectors under one learned linear map.
+    r"""SimVQ: a codebook of random vectors that are transformed by a learned linear map.
 
     .. math:: z = W c_k + b, \quad k = \arg\min_j \| h - W c_j - b \|^2, \qquad c_j \sim N(0, I)
 
-    The gradient of any entry moves all of them, so that none remains unused. The random vectors
-    have variance 1 instead of the 1 / C of the paper. This gives the same codebook with a smaller
+    The gradient of any entry moves all entries, so that none remains unused. The random vectors
+    have variance 1, instead of 1 / C as in the paper. The same codebook then results from a smaller
     W, which changes faster at the same learning rate and keeps up with the encoder.
 
     References:

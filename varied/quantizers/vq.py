@@ -22,8 +22,9 @@ class VQ(NearestQuantizer):
         z = e_k, \quad k = \arg\min_j \| h - e_j \|^2, \qquad
         e_j = \frac{\overline{\sum h}_j}{\overline n_j}
 
-    where the bars are moving averages, over batches, of the sum and the number of the vectors that
-    are nearest to entry j; the number has Laplace smoothing. The gradient of z is copied to h.
+    where the bars denote moving averages over batches of the sum and the number of the vectors that
+    are nearest to entry j; Laplace smoothing is applied to the number. The gradient of z is copied
+    to h.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
@@ -38,8 +39,8 @@ class VQ(NearestQuantizer):
         codebook_update: How to train the codebook: "ema" (moving averages) or "gradient".
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
-        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced by a
-            random vector of the batch; 0 disables the replacement.
+        dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with
+            a random vector of the batch; 0 disables the replacement.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
         cosine_sim: Whether to normalize vectors and codebook entries to length 1.
     """
@@ -62,12 +63,12 @@ class VQ(NearestQuantizer):
             raise VariedError(f"codebook_update={codebook_update!r} must be 'ema' or 'gradient'.")
         if not 0 < codebook_decay < 1:
             raise VariedError(
-                f"codebook_decay={codebook_decay} must be between 0 and 1; 0.99 is the default."
+                f"codebook_decay={codebook_decay} must be between 0 and 1; the default is 0.99."
             )
         if not 0 <= dead_code_threshold < 1:
             raise VariedError(
-                f"dead_code_threshold={dead_code_threshold} must be at least 0 and below 1, the "
-                "mean usage; 0.03 is the default."
+                f"dead_code_threshold={dead_code_threshold} must be at least 0 and below 1, since "
+                "it is relative to the mean usage; the default is 0.03."
             )
         self.has_codebook_loss = codebook_update == "gradient"
         self.decay, self.dead_code_threshold = codebook_decay, dead_code_threshold
@@ -95,7 +96,7 @@ class VQ(NearestQuantizer):
 
     @torch.no_grad()
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize the codebook by k-means on vectors with shape (M, C)."""
+        """Initialize the codebook with k-means on vectors with shape (M, C)."""
         rows = functional.normalize(rows, dim=1) if self.cosine_sim else rows
         self.usage.fill_(1)
         self._weights.copy_(kmeans(rows, self.num_codes))

@@ -1,4 +1,4 @@
-"""The report of a run as an HTML page, and its model card in Markdown."""
+"""The report of a run as an HTML page, and the model card of a run in Markdown."""
 
 from varied.report.blocks import Fact, Figure, Note, Table
 from varied.report.html import write_report

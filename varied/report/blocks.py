@@ -1,4 +1,4 @@
-"""The content of reports and model cards as plain values without markup."""
+"""The content of reports and model cards, as plain text without markup."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fact:
-    """A key result at the top of the page.
+    """A key result, shown at the top of the page.
 
     Arguments:
-        name: What it is, such as "−ELBO" or "active units".
-        value: The number with its error and unit, such as "91.2 ± 0.3 nats" or "19 of 32".
-        note: The data it was measured on, or whether lower or higher is better.
+        name: The name of the quantity, such as "−ELBO" or "active units".
+        value: The value with its error and unit, such as "91.2 ± 0.3 nats" or "19 of 32".
+        note: A note, such as the data used for the measurement, or whether lower is better.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of numbers or words; the first column holds the names of the rows."""
+    """A table of numbers or words; the first column contains the row names."""
 
     title: str
     header: Sequence[str]
@@ -44,10 +44,10 @@ class Figure:
     """An image file in the folder of the run.
 
     Arguments:
-        file: File name relative to the folder: png, jpg, webp, svg or gif.
+        file: The file name relative to the folder; the format is png, jpg, webp, svg or gif.
         title: The heading.
-        alt: What the image shows, for readers who cannot see it.
-        caption: What to look for.
+        alt: The alternative text, for readers who cannot see the image.
+        caption: The caption below the image.
     """
 
     file: str

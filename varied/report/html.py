@@ -30,16 +30,16 @@ def write_report(
     figures: Sequence[Figure] = (),
     path: StrPath = "report.html",
 ) -> Path:
-    """Write a report as one HTML file that needs no scripts and no network.
+    """Write a report as a single HTML file that requires no scripts and no network access.
 
     Arguments:
         folder: The folder of the run, which contains the figures.
         title: The heading of the page.
         notes: Sentences about the data and the settings, including warnings.
-        facts: Key results for the top of the page.
-        tables: More results.
-        figures: The figures in their order. For readers who prefer reduced motion, and in print,
-            the last frame of an animation is shown.
+        facts: Key results, shown at the top of the page.
+        tables: Additional results.
+        figures: The figures, in order. In print, and for readers who prefer reduced motion, an
+            animation is replaced by its last frame.
         path: The file to write, relative to the folder.
 
     Returns:
@@ -62,7 +62,7 @@ def write_report(
 
 
 def _wrap(tag: str, content: str, attributes: str = "") -> str:
-    """Return an element with its content on separate lines, or nothing if it is empty."""
+    """Return an element with its content on separate lines, or "" if the content is empty."""
     return f"<{tag}{attributes}>\n{content}</{tag}>\n" if content else ""
 
 
@@ -71,7 +71,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _fact(fact: Fact) -> str:
-    number, _, rest = fact.value.partition(" ")  # the number is large, its error and unit small
+    number, _, rest = fact.value.partition(" ")  # the error and the unit are in a smaller font
     small = f" <small>{escape(rest)}</small>" if rest else ""
     note = f'<dd class="note">{escape(fact.note)}</dd>' if fact.note else ""
     return (
@@ -128,7 +128,7 @@ def _table(table: Table) -> str:
     rows = "".join(f"<tr>{_cells(row, alignments, tags)}</tr>\n" for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
     title = escape(table.title)
-    # A wide table scrolls within a focusable box, so that the keyboard can scroll it too.
+    # A wide table is in a focusable, scrollable box, so that the keyboard can scroll it as well.
     return (
         f'<h3>{title}</h3>\n<div class="wide" role="region" aria-label="{title}" tabindex="0">'
         f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{note}"
@@ -144,6 +144,6 @@ def _cells(row: Sequence[object], alignments: Sequence[str], tags: Sequence[str]
 
 
 def _alignment(column: Sequence[object]) -> str:
-    """Return the attribute that left-aligns a column of words; numbers are right-aligned."""
+    """Return the HTML attribute that left-aligns words, or "" for right-aligned numbers."""
     is_numeric = all(re.match(r"[-−+–—]?[\d.,]*(\W|$)", str(cell)) for cell in column)
     return "" if is_numeric else ' class="words"'

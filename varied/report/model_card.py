@@ -30,21 +30,21 @@ def write_card(
     limitations: Sequence[str] = (),
     versions: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a model card in Markdown, `README.md` in the folder of the run.
+    """Write a model card in Markdown to ``README.md`` in the folder of the run.
 
     Arguments:
         folder: The folder of the run.
         title: The heading.
         summary: What the model is, in one or two sentences.
-        data: The training data and how they were split.
-        training: How the model was trained: objective, steps, time, device, seed.
-        python: How to use it in Python, about three lines.
-        shell: How to use it on the command line.
+        data: The training data, and how they were split.
+        training: How the model was trained, such as the objective, steps, time, device and seed.
+        python: Python code that uses the run, in about three lines.
+        shell: Shell commands that use the run.
         facts: Key results with their standard errors and the number of examples.
-        tables: More results.
+        tables: Additional results.
         figures: Figures, linked by their file names in the folder.
-        limitations: What the model does not do or should not be used for, a sentence each.
-        versions: Versions of the software used for training.
+        limitations: Sentences about what the model cannot do, or should not be used for.
+        versions: The versions of the software that was used for training.
 
     Returns:
         The path.
@@ -67,12 +67,12 @@ def write_card(
 
 
 def _escape(text: object) -> str:
-    """Return the text on one line, with Markdown's special characters escaped."""
+    """Return the text as a single line, with Markdown's special characters escaped."""
     return re.sub(r"([\\`*_\[\]<>|#~&$!])", r"\\\1", " ".join(str(text).split()))
 
 
 def _code(text: str, language: str) -> str:
-    """Return a code block with a fence longer than any in the text."""
+    """Return a code block whose fence is longer than any run of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.strip()}\n{fence}"

@@ -1,4 +1,4 @@
-"""Runs: a folder with a trained model, opened for use."""
+"""Runs: folders with a trained model, and the operations on them."""
 
 from varied.runs.result import Result
 from varied.runs.run import Run

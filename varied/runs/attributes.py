@@ -1,4 +1,4 @@
-"""Attributes of examples: their labels, the columns of a table, or further labels."""
+"""Attributes of examples: their labels, the columns of a table, or additional labels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from varied.errors import VariedError, lookup
 
 Array = npt.NDArray[Any]
 
-#: The levels of a numeric attribute: up to the median, and above.
+#: The levels of a numeric attribute: up to the median, and above the median.
 _HALVES = ("low", "high")
-#: Levels of one attribute that are probed, and rows that each must have.
+#: The largest number of levels that are used per attribute, and the fewest rows per level.
 _MAX_LEVELS, _MIN_ROWS = 10, 10
 
 
@@ -29,8 +29,9 @@ class Attribute:
 
     Arguments:
         name: The name of the attribute.
-        levels: Its levels; a numeric attribute has "low" and "high", split at the median.
-        index: The level of each row, -1 if unknown, with shape (N).
+        levels: The names of the levels; a numeric attribute has the levels "low" and "high", split
+            at the median.
+        index: The index of the level of each row, or -1 if it is unknown, with shape (N).
     """
 
     name: str
@@ -38,9 +39,13 @@ class Attribute:
     index: Array
 
     def having(self, level: str) -> tuple[Tensor, Tensor]:
-        """Return which rows have a level, and for which it is known, as bool with shape (N)."""
+        """Return which rows have a level, and for which rows this is known.
+
+        Returns:
+            Two bool tensors with shape (N).
+        """
         indices = {name: i for i, name in enumerate(self.levels)}
-        index = lookup(indices, level, f"{self.name} called")
+        index = lookup(indices, level, f"'{self.name}' level")
         return torch.from_numpy(self.index == index), torch.from_numpy(self.index >= 0)
 
 
@@ -50,7 +55,7 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
     Arguments:
         data: The examples.
         codec: The codec of the run.
-        more: A table, or a mapping from names to a label for each example.
+        more: Additional attributes: a table, or a mapping from each name to a label per example.
     """
     values = codec.attributes(data)
     by_name = {name: _from_values(name, column) for name, column in values.items()}
@@ -82,31 +87,33 @@ def _halves(name: str, values: Array) -> Attribute:
 def select(
     candidates: Mapping[str, Attribute], level: str | None, name: str | None
 ) -> tuple[Attribute, str]:
-    """Return the attribute and the level that the user asks for.
+    """Return the attribute and the level that the user selected.
 
     Arguments:
-        candidates: The attributes.
-        level: A level, such as a class; None takes "high" of a numeric attribute.
-        name: The attribute; None takes the one that has the level.
+        candidates: The attributes by name.
+        level: A level, such as a class; None selects "high" for a numeric attribute.
+        name: The name of the attribute; None selects the attribute that has the level.
 
     Raises:
-        VariedError: If there is none, or more than one.
+        VariedError: If no attribute matches, or more than one.
     """
     if not candidates:
-        raise VariedError("The data have no labels: give examples with and without the attribute.")
+        raise VariedError(
+            "The data have no labels; provide examples with and without the attribute."
+        )
     if name is not None:
         attribute = lookup(candidates, name, "attribute")
         if level is None and attribute.levels != _HALVES:
-            raise VariedError(f"'{name}' has the levels {_list(attribute.levels)}: choose one.")
+            raise VariedError(f"Choose a level of '{name}': {_list(attribute.levels)}.")
         return attribute, level or "high"
     if level is None:
         raise VariedError(
-            "Choose an attribute: a class, a column, or examples with and without it."
+            "Choose an attribute: a class or a column, or provide examples with and without it."
         )
     having = [attribute for attribute in candidates.values() if level in attribute.levels]
     if len(having) > 1:
         names = _list([attribute.name for attribute in having])
-        raise VariedError(f"Several attributes have a level '{level}': choose {names}.")
+        raise VariedError(f"Several attributes have a level '{level}'; choose one of {names}.")
     if having:
         return having[0], level
     if "class" in candidates and level.isdecimal():
@@ -117,7 +124,7 @@ def select(
         lookup(dict.fromkeys(levels), level, "class")
     pairs = [f"{a.name}: {b}" for a in candidates.values() for b in a.levels]
     lookup(dict.fromkeys(pairs), level, "level")
-    raise AssertionError("lookup refuses an unknown level")
+    raise AssertionError("lookup raises an error for an unknown level")
 
 
 def _list(words: Sequence[str]) -> str:
@@ -127,9 +134,10 @@ def _list(words: Sequence[str]) -> str:
 def frequent_levels(
     candidates: Mapping[str, Attribute],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each level that enough rows have: which have it, and for which it is known.
+    """Return each level that enough rows have, with the result of `Attribute.having`.
 
-    Of two levels only the rarer is returned, since the other is its complement.
+    For an attribute with two levels, only the rarer level is returned ("high" for a numeric
+    attribute), since the other one is its complement.
     """
     levels = {}
     for attribute in candidates.values():

@@ -1,4 +1,4 @@
-"""Augmentation: new labeled examples, and how much they help a classifier."""
+"""Augmentation: generate labeled examples, and measure how much they improve a classifier."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from varied.seeding import derive_seed, permutation
 
 Array = npt.NDArray[Any]
 
-#: Test rows that classifiers are evaluated on.
+#: The largest number of test rows that classifiers are evaluated on.
 _MAX_TEST = 5000
-#: How often rows that come out as another class are generated again.
+#: The largest number of attempts to generate rows whose label column matches their class.
 _ROUNDS = 20
 
 
@@ -34,9 +34,9 @@ class AugmentedData:
     """Generated labeled examples.
 
     Arguments:
-        data: The examples with their labels, as `varied.read` returns data.
+        data: The examples with their labels, in the form that `varied.read` returns.
         x: The same examples in model space, with shape (N, *event).
-        real: The training rows of the run, with the labels that it was trained with.
+        real: The training rows of the run, with the labels that were used in training.
         test: The test rows.
         codec: The codec of the run.
     """
@@ -61,24 +61,26 @@ class AugmentedData:
 
     @property
     def default_ending(self) -> str:
-        """The ending of the file that `save` writes by default; "" is a folder."""
+        """The file extension that `save` uses by default; "" stands for a folder."""
         return self.codec.labeled_ending
 
     def gains(self, *, seeds: int = 3) -> list[Gain]:
-        """Return the gain of classifiers from the examples, and from plain augmentation.
+        """Return how much classifiers gain from the generated examples and from plain augmentation.
 
         Arguments:
-            seeds: How often each classifier is trained.
+            seeds: How many times each classifier is trained.
 
         Raises:
-            VariedError: If no test row has a label of a training row.
+            VariedError: If no test row has a label that occurs in the training rows.
         """
         label_columns = self.real.label_columns
         x, y = self._features(self.real, label_columns)
         test_x, test_y = self._features(self.test, label_columns)
         rows = torch.nonzero(torch.isin(test_y, y))[:, 0]
         if not len(rows):
-            raise VariedError("No test row has the class of a training row: give labeled data.")
+            raise VariedError(
+                "No test row has a label that occurs in the training rows; provide labeled data."
+            )
         rows = rows[permutation(len(rows), 0, "gains")[:_MAX_TEST]]
         features = self.codec.to_features(self.x, label_columns)
         generated = {"generated": (features, torch.from_numpy(self.data.class_indices))}
@@ -91,15 +93,16 @@ class AugmentedData:
         return self.codec.to_features(stored, label_columns), torch.from_numpy(labels[rows])
 
     def save(self, path: str | Path) -> Path:
-        """Write the examples with their labels, in a form that `varied.read` reads.
+        """Write the examples with their labels, in a format that `varied.read` can read.
 
         Arguments:
-            path: For images a name without ending, which is a folder with a folder per class; for
-                tables ``.csv``, ``.tsv``, ``.parquet`` or ``.feather``; otherwise ``.npz`` with x,
-                y and classes.
+            path: The file or folder to write. For images, it is a folder (a name without an
+                extension) with a subfolder per class; for tables, a ``.csv``, ``.tsv``,
+                ``.parquet`` or ``.feather`` file; for other data, an ``.npz`` file with x, y and
+                classes.
 
         Raises:
-            VariedError: If the data cannot be written so, or the folder exists.
+            VariedError: If the data cannot be written in this format, or the folder exists.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,16 +120,19 @@ def augment(
 ) -> AugmentedData:
     """Generate labeled examples.
 
-    In a table, the label's column is generated with the row. A row whose column contradicts its
-    class is generated again, so that label and row agree.
+    In a table, the label column is generated together with the row. A row whose label column does
+    not match its class is generated again.
 
     Arguments:
         run: The run.
-        per_class: The number of examples to generate per class; with ``balance``, the number of
-            training and generated examples together.
-        balance: Whether to fill up each class, by default to the size of the largest.
-        temperature: Below 1 for more typical examples.
-        sample_x: Whether to sample from p(x | z); None samples for tables.
+        per_class: The number of examples to generate for each class; if ``balance`` is set, the
+            total number of training and generated examples.
+        balance: Whether to generate only as many examples as each class needs to reach
+            ``per_class`` or, by default, the size of the largest class.
+        temperature: A factor on the standard deviation of the prior; values below 1 give more
+            typical examples.
+        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
+            tables.
         seed: The random seed.
 
     Raises:
@@ -157,8 +163,8 @@ def augment(
     wrong = _contradicts(codec.decode(x), generated_columns, names)
     if wrong.any():
         raise VariedError(
-            f"{wrong.sum():,} rows come out as another class than '{names[wrong][0]}': train longer, "
-            "or with fewer classes."
+            f"{wrong.sum():,} generated rows have a label that differs from their class, such as "
+            f"'{names[wrong][0]}'; train longer, or with fewer classes."
         )
     decoded = codec.decode(x, names.tolist())
     if codec.column_names and not label_columns:
@@ -168,15 +174,15 @@ def augment(
 
 
 def labeled_training_rows(run: RunBase) -> RawData:
-    """Return the training rows of a run with the labels that it was trained with.
+    """Return the training rows of a run, with the labels that were used in training.
 
     Raises:
         VariedError: If the run has no classes.
     """
     if run.context is None or not run.context.classes:
         raise VariedError(
-            "This run has no classes: train one with model='conditional-vae' if all rows have a "
-            "label, or with model='m2' if some have."
+            "This run has no classes; train a model with model='conditional-vae' if all rows have "
+            "a label, or with model='m2' if only some do."
         )
     data, n_labels = run.split("train"), int(run.metadata.get("n_labels") or 0)
     if not n_labels or data.labels is None:
@@ -185,7 +191,16 @@ def labeled_training_rows(run: RunBase) -> RawData:
 
 
 def _contradicts(decoded: Any, columns: Sequence[str], names: Array) -> Array:
-    """Return which rows of a table have another class in a column, as bool with shape (N)."""
+    """Return which rows of a table have a label column that differs from their class.
+
+    Arguments:
+        decoded: The table.
+        columns: The label columns.
+        names: The class of each row.
+
+    Returns:
+        A bool array with shape (N).
+    """
     cells = [np.array(as_class_names(decoded[name]), dtype=object) for name in columns]
     return (
         np.any([cell != names for cell in cells], axis=0) if cells else np.zeros(len(names), bool)

@@ -1,4 +1,4 @@
-"""An opened run: its parts, its data, and conversions between data and model input."""
+"""An opened run: its parts, its data, and conversions between data and model inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, read
-from varied.errors import VariedError, lookup, suggest
+from varied.errors import OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.prior_fitting import require_vae
 from varied.runs.old_names import old_kind
@@ -24,17 +24,17 @@ from varied.seeding import seeded
 from varied.spec import TABLES, Spec
 from varied.training_loop import Step
 
-#: Rows that pass through a model at once.
+#: The number of rows in a batch that is passed through the model.
 BATCH_ROWS = 500
 
 
 class RunBase:
-    """An opened run, without the uses that `varied.Run` adds.
+    """An opened run, without the operations that `varied.Run` adds.
 
     Arguments:
         folder: The folder of the run.
         data: The data that the run was trained on; None reads them again when they are needed.
-        parts: Classes, functions or modules of parts from outside the package, by axis, such as
+        parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
     Raises:
@@ -46,15 +46,22 @@ class RunBase:
         self.spec = _with_sources(self.store.read_spec(parts), parts)
         self.codec, self.context = self.store.read_codecs()
         self.metadata = self.store.read_metadata()
-        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
         self._data = data
+        self.load_model()
+
+    def load_model(self) -> None:
+        """Load the weights, and the prior that was fitted after training, if there is one.
+
+        Raises:
+            VariedError: If the run has not been trained.
+        """
+        self.model, self.objective = compose(self.spec, self.codec.shape, self.codec.domain)
         if self.store.is_trained:
             self.store.read_weights("model.safetensors", self.model)
         elif self.store.read_checkpoint(Step(self.model, self.objective))[0] is None:
-            raise VariedError(f"{folder} has not been trained yet; train it with `varied train`.")
-        self._load_fitted_prior()
-
-    def _load_fitted_prior(self) -> None:
+            raise VariedError(
+                f"{self.folder} has not been trained yet; train it with `varied train`."
+            )
         part = self.store.read_prior()
         if part is not None:
             model = require_vae(self.model)
@@ -74,10 +81,10 @@ class RunBase:
         """Copy the run to another folder.
 
         Raises:
-            VariedError: If the folder exists.
+            VariedError: If the folder already exists.
         """
         if Path(folder).exists():
-            raise VariedError(f"{folder} exists already; choose a new name.")
+            raise VariedError(f"{folder} already exists; choose a new name.")
         return Path(shutil.copytree(self.folder, folder))
 
     @property
@@ -87,7 +94,7 @@ class RunBase:
 
     @property
     def has_euclidean_latent(self) -> bool:
-        """Whether the latent variables are real vectors, not on a sphere, classes or codes."""
+        """Whether the latent variables are real vectors, rather than on a sphere or discrete."""
         return self.model.prior is None or self.model.prior.space == "real"
 
     @property
@@ -103,8 +110,8 @@ class RunBase:
         """
         if not self.has_euclidean_latent:
             raise VariedError(
-                f"{use} needs real-valued latent variables; those of this run are on a sphere, "
-                "classes or codes, so use interpolate, or train with --model vae."
+                f"{use} requires real-valued latent variables, but those of this run are on a "
+                "sphere or discrete; use interpolate, or train with --model vae."
             )
 
     # Data
@@ -114,7 +121,7 @@ class RunBase:
         """The data that the run was trained on, read again from their source.
 
         Raises:
-            VariedError: If they are missing, or have changed since.
+            VariedError: If the data are not available, or have changed since training.
         """
         if self._data is not None:
             return self._data
@@ -125,7 +132,7 @@ class RunBase:
         kind = old_kind(data.kind) if self.store.is_format_1 else None
         if data.digest(kind) != self.metadata["digest"]:
             raise VariedError(
-                f"{source} has changed since the run was trained, so its test rows are not known; "
+                f"{source} has changed since the run was trained, so its test rows are unknown; "
                 "restore it, or pass other data."
             )
         return data
@@ -138,13 +145,17 @@ class RunBase:
         return self.data.take(getattr(self.store.read_split(), name))
 
     def read(self, source: Any = None) -> RawData:
-        """Read other data in the shape of the training data; None returns the test rows.
+        """Read other data in the format of the training data; None returns the test rows.
 
-        A table gets labels from the column that was the label in training, if it has it.
+        For a table, labels are read from the column that contained the labels in training, if the
+        table has that column.
         """
         if source is None:
             return self.split("test")
-        data = read(source, min_rows=1, **self._reading_options(source))
+        try:
+            data = read(source, min_rows=1, **self._reading_options(source))
+        except OptionError:  # data of another kind, which the codec converts or refuses
+            data = read(source, min_rows=1)
         column = self.metadata.get("label_column")
         if self.context is None or data.labels is not None or column not in data.columns:
             return data
@@ -153,32 +164,32 @@ class RunBase:
         return data.replace(labels=labels, classes=self.context.classes)
 
     def _reading_options(self, source: Any) -> dict[str, Any]:
-        """Return options that bring data of the kind of the training data to their shape."""
+        """Return the options for reading data in the format of the training data."""
         is_other_kind = isinstance(source, RawData) and source.kind != self.codec.kind
         return {} if is_other_kind else self.codec.reading_options
 
     # Model input
 
     def encode_data(self, data: RawData) -> Batch:
-        """Return data as stored rows with their context.
+        """Encode data as stored rows with their context.
 
-        A model with inferred classes receives no context.
+        A model that infers classes does not receive a context.
         """
         if self.context is None or self.model.num_classes:
             return Batch(self.codec.encode(data))
         if data.labels is None:
             column = self.metadata.get("label_column")
-            where = f", in a column '{column}'" if column else ""
-            raise VariedError(f"This run is conditional, so the data need labels{where}.")
+            where = f" in a column '{column}'" if column else ""
+            raise VariedError(f"This run is conditional; provide data with labels{where}.")
         return Batch(self.codec.encode(data), self._encode_labels(data))
 
     def batches(self, data: RawData) -> Iterator[Batch]:
-        """Return data as batches of stored rows with their context."""
+        """Encode data as batches of stored rows with their context."""
         batch = self.encode_data(data)
         return iter_batches(batch.x, batch.c, size=BATCH_ROWS)
 
     def model_input(self, data: RawData) -> tuple[Tensor, Tensor | None]:
-        """Return data as model input with their context; binarization has a fixed seed."""
+        """Return data as model inputs with their context; binarization uses a fixed seed."""
         batch = self.encode_data(data)
         with seeded(self.spec.plan.seed, "look"):
             return self.codec.load(batch.x), batch.c
@@ -188,16 +199,17 @@ class RunBase:
 
         Arguments:
             n: The number of samples.
-            label: A class or number, or several, which are repeated; None takes the classes in
-                turn, or for tables with their frequencies in the training rows.
+            label: A class or number, or several of them, which are repeated. None cycles through
+                the classes; for tables, it uses their frequencies in the training rows.
 
         Raises:
-            VariedError: If the run is not conditional, or the class is unknown.
+            VariedError: If a label is passed to a run that is not conditional, or the class is
+                unknown.
         """
         if self.context is None:
             if label is not None:
                 raise VariedError(
-                    "This run is not conditional: train one with model='conditional-vae'."
+                    "This run is not conditional; train a model with model='conditional-vae'."
                 )
             return None
         if label is not None:
@@ -211,9 +223,9 @@ class RunBase:
         return torch.eye(size)[torch.arange(n) % size]
 
     def _encode_labels(self, data: RawData) -> Tensor:
-        """Return the labels of data as contexts, with shape (N, F).
+        """Encode the labels of data as contexts, with shape (N, F).
 
-        For a model with inferred classes, an unknown class becomes a missing label.
+        For a model that infers classes, an unknown class becomes a missing label.
         """
         assert self.context is not None
         labels: Any = data.labels
@@ -235,16 +247,17 @@ class RunBase:
         c: Tensor | None = None,
         names: tuple[str, ...] = (),
     ) -> Result:
-        """Return rows of model space as a result.
+        """Convert rows in model space to a result.
 
         Arguments:
             x: The rows, with shape (N, *event).
             draw: The function that plots them.
-            axes: A name for each leading axis of the result, and a name for each of its entries,
-                or None to number them.
+            axes: The leading axes of the result by name, each with the names of its entries, or
+                None to number the entries.
             shape: The leading shape of the result; (N,) if empty.
-            c: The context of each row, which broadcasts to (*shape, F), for data that contain
-                their labels. If None, a model with inferred classes fills in the most probable.
+            c: The context of each row, which must broadcast to (*shape, F). It is used for data
+                that contain their labels; if it is None, a model that infers classes provides the
+                most probable class.
             names: The names of the original files.
         """
         shape = shape or (len(x),)
@@ -257,14 +270,14 @@ class RunBase:
     def paired_result(
         self, data: RawData, batch: Batch, generated: Tensor, draw: Draw, axes: dict[str, Any]
     ) -> Result:
-        """Return examples, each followed by the samples generated from it.
+        """Return a result with examples, each followed by the samples generated from it.
 
         Arguments:
             data: The examples, which keep their own labels.
-            batch: The examples as model input, with the context of the samples.
-            generated: The samples of each example, with shape (N, n, *event).
+            batch: The examples as model inputs, with the context of the samples.
+            generated: The samples for each example, with shape (N, n, *event).
             draw: The function that plots them.
-            axes: As in `result`.
+            axes: See `result`.
 
         Returns:
             A result with shape (N, 1 + n).
@@ -274,9 +287,9 @@ class RunBase:
         return self.result(x.flatten(0, 1), draw, axes, tuple(x.shape[:2]), c)
 
     def paired_contexts(self, data: RawData, batch: Batch, generated: Tensor) -> Tensor | None:
-        """Return the contexts of examples and of samples generated from them.
+        """Return the contexts of examples and of the samples generated from them.
 
-        Arguments are those of `paired_result`.
+        The arguments are described in `paired_result`.
 
         Returns:
             Contexts with shape (N, 1 + n, F), or None if the data do not contain their labels.
@@ -303,7 +316,7 @@ class RunBase:
         return list(self.context.decode(c.expand(*shape, -1).flatten(0, -2)))
 
     def _most_probable(self, x: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-        """Return the most probable class of each row, one-hot with shape (*shape, C), or None."""
+        """Return the most probable classes, one-hot with shape (*shape, C), or None."""
         if not self.model.num_classes:
             return None
         probabilities = classify(self.model, lambda x: x, iter_batches(x, size=BATCH_ROWS))
@@ -313,11 +326,11 @@ class RunBase:
 
 
 def _with_sources(spec: Spec, sources: dict[str, Any]) -> Spec:
-    """Return a spec whose parts are built by objects that the user passed."""
+    """Return a spec whose parts are built from the objects that the user passed."""
     parts: dict[str, Any] = {}
     for axis, source in sources.items():
         lookup(TABLES, axis, "axis")
         if axis not in spec.parts:
-            raise VariedError(f"The run has no {axis} of its own: leave out {axis}=.")
+            raise VariedError(f"This run has no {axis}; omit the argument `{axis}`.")
         parts[axis] = dataclasses.replace(spec.parts[axis], source=source)
     return dataclasses.replace(spec, **parts) if parts else spec

@@ -1,4 +1,4 @@
-"""Classification by models that learn classes."""
+"""Classification with models that learn classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.data import Batch, iter_batches
 from varied.runs.base import BATCH_ROWS, RunBase
 from varied.runs.columns import Names, columns_frame, write_columns
 
-#: The fewest labeled validation rows that probabilities are calibrated with.
+#: The smallest number of labeled validation rows with which probabilities are calibrated.
 _MIN_ROWS = 10
 
 
@@ -26,7 +26,7 @@ class Classes:
     Arguments:
         probabilities: The probabilities, with shape (N, C).
         classes: The names of the classes.
-        names: The names of the examples, if they have names.
+        names: The names of the examples, or None.
     """
 
     probabilities: Tensor
@@ -46,21 +46,21 @@ class Classes:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns of the file: the class, and the probability of each class."""
+        """The columns of the output: the predicted class, and the probability of each class."""
         probabilities = self.probabilities.numpy()
         each = {f"p({name})": probabilities[:, i] for i, name in enumerate(self.classes)}
         return {"class": np.array(self.predicted), **each}
 
     @property
     def frame(self) -> Any:
-        """A row for each example as a `pandas.DataFrame`."""
+        """A `pandas.DataFrame` with one row per example."""
         return columns_frame(self.columns, self.names)
 
     def save(self, path: str | Path) -> Path:
-        """Write a row for each example to .csv, .parquet, .feather or .npz.
+        """Write one row per example to a .csv, .parquet, .feather or .npz file.
 
         Raises:
-            VariedError: If the ending is another.
+            VariedError: If the file extension is not supported.
         """
         return write_columns(Path(path), self.columns, self.names)
 
@@ -73,8 +73,8 @@ def classify(run: RunBase, source: Any = None, *, calibrated: bool = True) -> Te
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows. Their labels are not used.
-        calibrated: Whether to apply the temperature that was fitted on the validation rows.
+        source: The data; None uses the test rows. Labels are not used.
+        calibrated: Whether to apply the temperature that was fitted to the validation rows.
 
     Raises:
         VariedError: If the model has no classes.
@@ -83,18 +83,18 @@ def classify(run: RunBase, source: Any = None, *, calibrated: bool = True) -> Te
 
 
 def classes(run: RunBase, source: Any = None) -> Classes:
-    """Return the class of each example, with calibrated probabilities.
+    """Return the predicted class of each example, and calibrated class probabilities.
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows. Their labels are not used.
+        source: The data; None uses the test rows. Labels are not used.
 
     Raises:
         VariedError: If the model has no classes.
     """
     data = run.read(source)
     probabilities = _probabilities(run, Batch(run.codec.encode(data)), calibrated=True)
-    assert run.context is not None  # a model with classes was trained with their names
+    assert run.context is not None  # models with classes are trained with labels
     return Classes(probabilities, run.context.classes, data.names)
 
 
@@ -109,7 +109,7 @@ def _probabilities(run: RunBase, batch: Batch, calibrated: bool) -> Tensor:
 def calibrate_temperature(run: RunBase) -> float:
     """Return the temperature that calibrates the class probabilities on the validation rows.
 
-    It is 1 if fewer than ten of these rows have a label.
+    The temperature is 1 if fewer than ten of these rows have a label.
     """
     data = run.split("validation")
     labels = torch.from_numpy(data.class_indices)

@@ -1,4 +1,4 @@
-"""Tables of numbers with one row per example, such as codes and class probabilities."""
+"""Write tables of numbers with one row per example, such as codes and class probabilities."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from varied.errors import VariedError
 Array = npt.NDArray[Any]
 Names = tuple[str, ...] | None
 
-#: Endings of the files that `write_columns` writes.
+#: The file extensions that `write_columns` supports.
 ENDINGS = (".csv", ".npz", ".parquet", ".feather")
 
 
 def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Path:
-    """Write columns to a file, by its ending.
+    """Write columns to a file in the format of its extension.
 
     Arguments:
-        path: The file, with one of `ENDINGS`; ``.npz`` stores the arrays.
-        columns: Arrays with shape (N) or (N, D), which become D columns.
-        names: The name of each row; None numbers them from 1.
+        path: The file, with an extension from `ENDINGS`; ``.npz`` stores the arrays unchanged.
+        columns: Arrays by name, with shape (N) or (N, D); the latter become D columns each.
+        names: The name of each row; None numbers the rows from 1.
 
     Raises:
-        VariedError: If the ending is another.
+        VariedError: If the file extension is not supported.
     """
     ending = path.suffix.lower()
     if ending not in ENDINGS:
-        raise VariedError(f"'{path.name}': save it as .csv, .npz, .parquet or .feather.")
+        raise VariedError(
+            f"'{path.name}' has an unsupported format; use .csv, .npz, .parquet or .feather."
+        )
     if ending == ".npz":
         arrays: dict[str, Any] = (
             dict(columns) if names is None else {**columns, "names": np.array(names)}
@@ -47,7 +49,7 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
 
 
 def columns_frame(columns: Mapping[str, Array], names: Names) -> Any:
-    """Return columns as a `pandas.DataFrame`, after the names or numbers of the rows."""
+    """Return a `pandas.DataFrame` whose first column contains the row names or row numbers."""
     import pandas as pd
 
     rows = len(next(iter(columns.values())))

@@ -1,4 +1,4 @@
-"""Compression of data with a run, and decompression."""
+"""Compression and decompression of data with a run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class CompressedData:
 
     Arguments:
         data: The bytes of the file.
-        array: The data that decompression restores; if ``lossless`` is False, the originals of
-            the reconstructions that it returns.
-        model_bits: The information content under the model: the negative ELBO, or the negative
-            log-probability of the codes.
-        initial_bits: Random bits in the file that bits-back coding starts with.
-        lossless: Whether decompression returns the data, or their reconstructions otherwise.
+        array: The compressed examples. Decompression restores them if ``lossless`` is True, and
+            returns their reconstructions otherwise.
+        model_bits: The information content under the model, in bits: the negative ELBO, or the
+            negative log-probability of the codes.
+        initial_bits: The number of random bits in the file that bits-back coding starts with.
+        lossless: Whether decompression restores the data exactly.
         binarized: Whether the run binarizes its images, so that binary images are compressed.
-        psnr: The PSNR of reconstructed images in decibels; None for lossless compression.
+        psnr: The PSNR of reconstructed images in decibels; None for lossless compression, and for
+            data other than images.
     """
 
     data: bytes
@@ -52,39 +53,41 @@ class CompressedData:
 
     @property
     def rate(self) -> float:
-        """Bits per dimension of the file."""
+        """The file size in bits per dimension."""
         return 8 * len(self.data) / self.array.size
 
     @property
     def bound(self) -> float:
-        """Bits per dimension of the information content under the model."""
+        """The information content under the model, in bits per dimension."""
         return self.model_bits / self.array.size
 
     @property
     def bits(self) -> float:
-        """Bits per example of the file."""
+        """The file size in bits per example."""
         return 8 * len(self.data) / len(self.array)
 
     @cached_property
     def others(self) -> dict[str, float]:
-        """Bits per dimension of the same data as PNG, gzip and xz, all in one file."""
+        """The sizes of the same data as a single PNG, gzip or xz file, in bits per dimension."""
         sizes = baseline_sizes(self.array)
         return {name: 8 * size / self.array.size for name, size in sizes.items()}
 
     def save(self, path: str | Path) -> Path:
-        """Write the file; it can only be read with the run."""
+        """Write the file; it can be decompressed only with the run."""
         return atomic_io.atomic_write(Path(path), self.data)
 
 
 def compress(run: RunBase, source: Any = None) -> CompressedData:
-    """Compress data: losslessly, or the codes of a VQ-VAE. The file is verified.
+    """Compress data losslessly or, with a VQ-VAE, store their codes.
+
+    The result is verified by decompressing it.
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows.
+        source: The data; None uses the test rows.
 
     Raises:
-        VariedError: If the run does not support compression.
+        VariedError: If the run does not support compression, or the verification fails.
     """
     lossless = _is_lossless(run)
     data = run.read(source)
@@ -95,8 +98,8 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     array = run.codec.decode(x)
     if lossless and not np.array_equal(array, run.codec.decode(restored)):
         raise VariedError(
-            "The compressed file does not decompress to the same data on this machine, so it is "
-            "not written."
+            "The compressed data do not decompress to the original data on this machine, so the "
+            "file is not written."
         )
     is_image = array.dtype == np.uint8
     quality = psnr(x, restored).value if is_image and not lossless else None
@@ -112,38 +115,40 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
 
 
 def decompress(run: RunBase, path: Path | str) -> Result:
-    """Restore the data of a file that `compress` wrote.
+    """Restore the data from a file that `compress` wrote.
 
     Arguments:
-        run: The same run.
+        run: The run that was used for compression.
         path: The file.
 
     Raises:
-        VariedError: If the file is damaged, or of another run.
+        VariedError: If the file is corrupted, or was compressed with a different run.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise VariedError(f"{path} cannot be read ({error.strerror}).") from None
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its name and its permissions."
+        ) from None
     _is_lossless(run)
     x, notes = compression.decompress(run.model, data)
     return run.result(x, draw_grid, names=tuple(map(str, notes.get("names", ()))))
 
 
 def _is_lossless(run: RunBase) -> bool:
-    """Return whether compression with a run is lossless.
+    """Return whether compression with the run is lossless.
 
     Raises:
         VariedError: If the run does not support compression.
     """
     if not run.codec.is_compressible:
         raise VariedError(
-            f"Compression is not available for {run.codec.kind} data; save tables as .csv.xz or "
-            ".parquet instead."
+            f"Runs on {run.codec.noun} do not support compression; save tables as .csv.xz or "
+            ".parquet."
         )
     if run.context is not None:
         raise VariedError(
-            "This run is conditional, and decompression does not know the labels: train one with "
-            "`varied train DATA --model vae`."
+            "Compression is not supported for conditional runs, since decompression does not know "
+            "the labels; train a model with `varied train DATA --model vae`."
         )
     return compression.is_lossless(run.model)

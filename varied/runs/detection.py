@@ -23,11 +23,11 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: Training rows that distances are measured to.
+#: The largest number of training rows to which distances are measured.
 _MAX_TRAINING = 10_000
-#: Columns that are named as reasons, and the nats above normal from which one is.
+#: The largest number of columns that are listed as reasons, and the smallest excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
-#: Images that are plotted.
+#: The number of images that are plotted.
 _PLOTTED = 20
 
 
@@ -39,15 +39,15 @@ class AnomalyReport:
         score: The anomaly score, float64 with shape (N); higher is more anomalous.
         nll: -log p(x) in nats, by importance sampling, with shape (N).
         distance: The distance to the nearest training row, with shape (N).
-        p_value: The fraction of validation rows with a score at least as high, with shape (N).
-        threshold: The score above which an example is anomalous, with the guarantee on its
+        p_value: The fraction of validation rows whose score is at least as high, with shape (N).
+        threshold: The score above which an example is anomalous, with a guarantee for the
             false-positive rate; None if there are too few validation rows for the guarantee.
-        excess: The negative log-likelihood of each column or element above its median in the
+        excess: The negative log-likelihood of each column or element minus its median over the
             validation rows, in nats, with shape (N, columns) or (N, *event).
         data: The examples.
-        images: The examples as plots show them.
+        images: The examples in the form in which they are plotted.
         codec: The codec of the run.
-        notes: Sentences about the data.
+        notes: Messages about the data, such as unseen levels.
     """
 
     score: Array
@@ -63,14 +63,14 @@ class AnomalyReport:
 
     @property
     def is_anomaly(self) -> Array:
-        """Which examples are above the threshold, as bool with shape (N)."""
+        """Whether the score of each example is above the threshold, as bool with shape (N)."""
         if self.threshold is None:
             return np.zeros(len(self.score), bool)
         return np.asarray(self.threshold.is_anomaly(self.score))
 
     @property
     def reasons(self) -> list[str]:
-        """The columns that make each row of a table anomalous, with their nats above normal."""
+        """The columns that make each row of a table anomalous, with their excess in nats."""
         names = self.codec.column_names
         if not names:
             return [""] * len(self.score)
@@ -79,7 +79,7 @@ class AnomalyReport:
 
     @property
     def frame(self) -> Any:
-        """A row for each example as a `pandas.DataFrame`, with the columns of a table."""
+        """A `pandas.DataFrame` with one row per example; for tables, it includes their columns."""
         import pandas as pd
 
         names = self.data.names
@@ -108,11 +108,13 @@ class AnomalyReport:
         """Write the scores, or plot the most anomalous images.
 
         Arguments:
-            path: ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` get a row for each example,
-                most anomalous first; ``.png`` plots images, each above a map of its excess.
+            path: The file to write. ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` files contain
+                one row per example, with the most anomalous first. For images, ``.png`` shows the
+                most anomalous ones, each above a map of its excess.
 
         Raises:
-            VariedError: If the ending is another, or the data are not images.
+            VariedError: If the file extension is not supported, or ``.png`` is used for data other
+                than images.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,10 @@ class AnomalyReport:
             return self.codec.write_table(self.frame.iloc[order], path)
         if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:
             return self._plot(order[:_PLOTTED], path)
-        raise VariedError(f"'{path.name}': save scores as .csv, or for images as .png.")
+        raise VariedError(
+            f"'{path.name}' has an unsupported format; save scores as .csv, or plots of images as "
+            ".png."
+        )
 
     def _plot(self, rows: Array, path: Path) -> Path:
         from matplotlib import colormaps
@@ -152,18 +157,20 @@ def detect(
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows.
+        source: The data; None uses the test rows.
         method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
             `varied.functional.AnomalyScorer`.
         samples: The number of importance samples per example.
         max_fpr: The largest false-positive rate of the threshold.
-        seed: The random seed; the score of an example depends on it and the example alone.
+        seed: The random seed; the score of an example depends only on the seed and the example.
 
     Raises:
-        VariedError: If the model has no density.
+        VariedError: If the model has no density, or ``max_fpr`` is not between 0 and 1.
     """
+    if not 0 < max_fpr < 1:
+        raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
     if not run.has_density:
-        raise VariedError("This model has no density to score data with: train a VAE.")
+        raise VariedError("Anomaly scores require a model with a density; train a VAE.")
     codec, data, training = run.codec, run.read(source), run.split("train")
     rows = permutation(len(training), seed, "normal")[:_MAX_TRAINING].numpy()
     scorer = AnomalyScorer(
@@ -179,7 +186,7 @@ def detect(
     element_nll, nll = codec.by_column(scores.element_nll), scores.nll
     unseen = codec.unseen(data)
     if unseen is not None:
-        # A level that none of n training rows has costs as much as one that a row in n has.
+        # A level that does not occur in n training rows costs as much as one with frequency 1 / n.
         nats = torch.from_numpy(math.log(len(training)) * unseen)
         element_nll, nll = element_nll + nats.float(), nll + nats.sum(1)
     score, normal_score = scorer.combine(nll, scores.distance).numpy(), normal.score.numpy()
@@ -206,7 +213,7 @@ def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | No
 
 
 def _reason(excess: Array, is_missing: Array, names: Sequence[str]) -> str:
-    """Return the columns with the largest excess, most anomalous first."""
+    """Return the columns with the largest excess as text, most anomalous first."""
     columns = [i for i in np.argsort(-excess)[:_MAX_REASONS] if excess[i] > _MIN_NATS]
     texts = [f"{names[i]}{' missing' if is_missing[i] else ''} +{excess[i]:.1f}" for i in columns]
     return ", ".join(texts)

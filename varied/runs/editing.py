@@ -1,4 +1,4 @@
-"""Editing: attributes added to examples or removed, and the effects on other attributes."""
+"""Editing: add attributes to examples or remove them, and measure the effects on others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from varied.runtime import eval_float32
 
 Array = npt.NDArray[Any]
 
-#: Held-out rows that are decoded and encoded again.
+#: The largest number of held-out rows that are decoded and encoded again.
 _MAX_REENCODED = 1_000
 
 
@@ -39,13 +39,14 @@ class EditResult(Result):
     Arguments:
         name: The attribute.
         strengths: The strength of each column; 1 is the distance between the group means.
-        step: What strength 1 adds to a code, with shape (D).
+        step: The vector that strength 1 adds to a code, with shape (D).
         std: The standard deviation of each latent dimension over training codes, with shape (D).
-        rows: The numbers of rows with and without the attribute that the direction is from.
-        sparse: Edits whose code is where training codes are sparser than around 99.9 % of held-out
-            rows, as bool with shape (n, S).
-        inconsistent: Edits whose decoded example is encoded farther from its code than those of
+        rows: The numbers of rows with and without the attribute from which the direction was
+            estimated.
+        sparse: Whether the density of training codes at the code of each edit is lower than at
             99.9 % of held-out rows, as bool with shape (n, S).
+        inconsistent: Whether the code of each edit, after decoding and encoding it again, moves
+            farther than for 99.9 % of held-out rows, as bool with shape (n, S).
         effects: The effects of strength 1 on all known attributes, largest first.
     """
 
@@ -60,27 +61,25 @@ class EditResult(Result):
 
     @property
     def outside(self) -> Array:
-        """Edits that are outside the data for either reason, as bool with shape (n, S)."""
+        """Whether each edit is outside the data for either reason, as bool with shape (n, S)."""
         return np.asarray(self.sparse | self.inconsistent)
 
     @property
     def units(self) -> list[tuple[int, float]]:
-        """The shift of each latent dimension by strength 1, in standard deviations, largest first."""
+        """The shift of each latent unit at strength 1, in standard deviations, largest first."""
         shift = self.step / self.std.clamp_min(1e-6)
         order = shift.abs().argsort(descending=True).tolist()
         return [(unit, float(shift[unit])) for unit in order]
 
     def __repr__(self) -> str:
         n, s = self.shape
-        return (
-            f"EditResult({n} examples, {s} strengths of '{self.name}', {self.outside.sum()} outside "
-            "the data)"
-        )
+        outside = f"{self.outside.sum()} outside the data"
+        return f"EditResult({n} examples, {s} strengths of '{self.name}', {outside})"
 
 
 @dataclass(frozen=True)
 class _Direction:
-    """A direction in the latent space: its name, the step and the sizes of both groups."""
+    """A direction in the latent space, with its name, its step and the sizes of both groups."""
 
     name: str
     step: Tensor
@@ -104,17 +103,17 @@ def edit(
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows.
+        source: The data; None uses the test rows.
         target: A class, or a level of the column.
-        column: The attribute: a column of the table or of ``attributes``; of a numeric column the
-            upper half is the target.
-        examples: Examples with the attribute and examples without it, instead of labels: each a
-            source, or a list of rows of the run's data by number (from 0) or name.
+        column: The attribute: a column of the table or of ``attributes``. For a numeric column, the
+            default target is "high", the values above the median.
+        examples: Examples with the attribute and examples without it, to be used instead of labels.
+            Each is a source, or a list of rows of the run's data by number (from 0) or name.
         strengths: The strengths; 1 is the distance between the means of the two groups.
         control_for: Attributes to hold constant.
-        attributes: A table or a dict with further labels for each row of the run's data.
-        direction: "means" for the difference of means, "logistic" for the normal of a logistic
-            regression.
+        attributes: A table or a dict with additional labels for each row of the run's data.
+        direction: "means" for the difference of means, or "logistic" for the normal vector of a
+            logistic regression.
         n: The number of examples.
 
     Returns:
@@ -146,7 +145,7 @@ def edit(
         vector.step, codes, frequent_levels(known), *held_out_codes.reencode_shifted(vector.step)
     )
     draw = partial(_draw, run.codec.to_images(x), strengths=strengths, outside=outside)
-    axes = {"item": None, "strength": [f"{strength:g}" for strength in strengths]}
+    axes = {"example": None, "strength": [f"{strength:g}" for strength in strengths]}
     contexts = None if c is None else c[:, None]
     result = run.result(edited.flatten(0, 1), draw, axes, tuple(outside.shape), contexts)
     return EditResult(
@@ -163,14 +162,14 @@ def edit(
 
 
 def _attributes(run: RunBase, training: RawData, more: Any, rows: Array) -> dict[str, Attribute]:
-    """Return the attributes of training rows, with further labels for the whole data."""
+    """Return the attributes of the training rows, including additional labels of the data."""
     further: dict[str, list[Any]] = {}
     for name in () if more is None else more:
         values = list(more[name])
         if len(values) != len(run.data):
             raise VariedError(
-                f"'{name}' has {len(values):,} labels and the run's data have {len(run.data):,} "
-                "rows: give one for each."
+                f"'{name}' has {len(values):,} labels, but the data of the run have "
+                f"{len(run.data):,} rows; one label per row is required."
             )
         further[str(name)] = [values[row] for row in rows]
     return attributes(training, run.codec, further)
@@ -196,8 +195,8 @@ def _from_labels(
     is_label = attribute.name in ("class", "label")
     if is_label and run.context is not None and not run.model.num_classes:
         raise VariedError(
-            "The decoder of this run receives the class, so its codes do not contain it: use "
-            "`style` to decode examples as another class."
+            "The decoder of this run receives the class, so its codes do not contain it; use "
+            "`style` to decode examples with a different class."
         )
     has, is_known = attribute.having(level)
     weights = _balance(known, attribute, control_for, has, is_known)
@@ -213,10 +212,12 @@ def _balance(
     has: Tensor,
     is_known: Tensor,
 ) -> Tensor | None:
-    """Return the weight of each row with a known label, or None without controls."""
+    """Return the weight of each row with a known label, or None if nothing is controlled for."""
     others = [lookup(known, name, "attribute") for name in control_for]
     if attribute in others:
-        raise VariedError(f"'{attribute.name}' cannot control for itself; name other attributes.")
+        raise VariedError(
+            f"An edit of '{attribute.name}' cannot control for the same attribute; choose others."
+        )
     if not others:
         return None
     levels = torch.from_numpy(np.stack([other.index for other in others], 1))
@@ -224,7 +225,7 @@ def _balance(
 
 
 def _examples(run: RunBase, rows: Any) -> RawData:
-    """Return rows of the run's data by number or name, or other data."""
+    """Return rows of the run's data by number or name, or read other data."""
     is_list = isinstance(rows, list | tuple | range) and len(rows) > 0
     if not (is_list and all(isinstance(row, int | np.integer | str) for row in rows)):
         return run.read(rows)
@@ -233,13 +234,14 @@ def _examples(run: RunBase, rows: Any) -> RawData:
     for row in rows:
         if isinstance(row, str) and not names:
             raise VariedError(
-                f"There is no file '{row}', and the rows of this run have no names: give a folder, "
-                "or numbers such as 3,17,204."
+                f"There is no file '{row}', and the rows of this run have no names; use a folder, "
+                "or row numbers such as 3,17,204."
             )
         index = lookup(names, row, "row") if isinstance(row, str) else int(row)
         if not 0 <= index < len(run.data):
             raise VariedError(
-                f"Row {index} does not exist: the data of the run have {len(run.data):,} rows."
+                f"Row {index} does not exist; row numbers must be between 0 and "
+                f"{len(run.data) - 1:,}."
             )
         indices.append(index)
     return run.data.take(indices)
@@ -254,7 +256,7 @@ def _shifted_codes(
 
 
 def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
-    """Return which codes are where training codes are sparse; none if D is too large to tell."""
+    """Return which codes are in regions of low density; none if D is too large to estimate it."""
     if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
     density = fit_latent_density(codes, held_out)
@@ -262,7 +264,7 @@ def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
 
 
 class _HeldOutCodes:
-    """Codes of held-out rows, which edits are compared with.
+    """The codes of held-out rows, with which edits are compared.
 
     Arguments:
         run: The run.
@@ -277,14 +279,18 @@ class _HeldOutCodes:
         self.reencoded = functional.reencode(self.model, self.z, self.c)
 
     def is_inconsistent(self, z: Tensor, c: Tensor | None) -> Array:
-        """Return which decoded codes are encoded elsewhere, as bool with shape (n, S)."""
+        """Return which codes move too far when decoded and encoded again, with shape (n, S)."""
         contexts = None if c is None else c.repeat_interleave(z.shape[1], 0)
         normal = (self.reencoded - self.z).norm(dim=1)
         reencoded = functional.reencode(self.model, z.flatten(0, 1), contexts).reshape(z.shape)
         return np.asarray(((reencoded - z).norm(dim=-1) > normal.quantile(1 - TAIL)).numpy())
 
     def reencode_shifted(self, step: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes of decoded held-out rows, and those after a step."""
+        """Decode held-out codes and encode them again, without and with a step.
+
+        Returns:
+            The new codes without the step, and those with the step.
+        """
         return self.reencoded, functional.reencode(self.model, self.z + step.to(self.z), self.c)
 
 

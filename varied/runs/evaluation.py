@@ -1,4 +1,4 @@
-"""Evaluation of a run on its test rows or other data."""
+"""Evaluation of a run on its test rows or on other data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def evaluate(
 
     Arguments:
         run: The run.
-        source: Other data; None for the run's own.
-        split: "test", "validation" or "train", without a source.
-        samples: The number of importance samples for log p(x); 0 omits it.
+        source: The data; None uses the data of the run.
+        split: "test", "validation" or "train"; used only if there is no source.
+        samples: The number of importance samples to estimate log p(x) with; 0 omits the estimate.
     """
     data = run.split(split) if source is None else run.read(source)
     return evaluate_model(
@@ -34,7 +34,7 @@ def evaluate(
 
 
 def classification_error(run: RunBase) -> Estimate | None:
-    """Return the fraction of test rows that are classified wrongly, or None without labels."""
+    """Return the fraction of misclassified test rows, or None without classes or labels."""
     data = run.split("test")
     if not run.model.num_classes or data.labels is None:
         return None

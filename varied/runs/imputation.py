@@ -12,22 +12,23 @@ from varied import functional
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
-#: Validation rows that intervals are calibrated on, and draws of each.
+#: The number of validation rows on which intervals are calibrated, and of draws for each cell.
 _CALIBRATION_ROWS, _CALIBRATION_DRAWS = 200, 200
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ImputationResult(Result):
-    """A table whose missing cells are filled.
+    """A table whose missing cells are imputed.
 
     Arguments:
-        array: The table with the mean or the most frequent level in each cell that was missing;
-            observed cells do not change.
-        draws: The table completed by each draw. An analysis that is run on each of them, and
-            pooled, accounts for the uncertainty of the missing cells.
-        cells: A `pandas.DataFrame` with a row for each filled cell: its row (from 1), column and
-            value; ``ci_low`` and ``ci_high`` contain 90 % of the draws of a number or date;
-            ``frequency`` is the fraction of the draws with the level of a category.
+        array: The table in which each missing cell contains the mean or the most frequent level of
+            its draws; observed cells do not change.
+        draws: The completed tables, one for each draw. Running an analysis on each of them and
+            pooling the results accounts for the uncertainty of the missing cells.
+        cells: A `pandas.DataFrame` with one row per imputed cell, which contains the row (from 1),
+            the column and the value. For numbers and dates, 90 % of the draws are between
+            ``ci_low`` and ``ci_high``; for categories, ``frequency`` is the fraction of the draws
+            with this level.
     """
 
     draws: tuple[Any, ...]
@@ -37,7 +38,7 @@ class ImputationResult(Result):
         return f"ImputationResult({len(self.array):,} rows, {len(self.cells):,} imputed cells)"
 
     def save_cells(self, path: str | Path) -> Path:
-        """Write the filled cells with their intervals to .csv, .tsv, .parquet or .feather."""
+        """Write the imputed cells and intervals to a .csv, .tsv, .parquet or .feather file."""
         return self.codec.write_table(self.cells, Path(path))
 
 
@@ -50,18 +51,18 @@ def impute(
     sweeps: int = 0,
     seed: int = 0,
 ) -> ImputationResult:
-    """Fill the missing cells of a table, with several draws of each.
+    """Impute the missing cells of a table, with several draws for each cell.
 
     Arguments:
         run: The run.
-        source: The table; None for the test rows.
-        n_draws: The number of draws of each cell.
-        samples: The number of proposed codes that each draw is resampled from.
-        sweeps: How often a completed row is encoded again.
+        source: The table; None uses the test rows.
+        n_draws: The number of draws for each cell.
+        samples: The number of proposed codes from which each draw is resampled.
+        sweeps: How many times a completed row is encoded again.
         seed: The random seed.
 
     Raises:
-        VariedError: If the run is not of a table.
+        VariedError: If the run was not trained on a table.
     """
     data, imputer = run.read(source), run.codec.imputer()
     batch = run.encode_data(data)
@@ -89,8 +90,8 @@ def impute(
 def calibrate_scale(run: RunBase) -> float:
     """Return the factor that calibrates intervals of imputed numbers on the validation rows.
 
-    Each observed number is hidden once and imputed. The factor is 1 with too few numbers, and for
-    models without a density.
+    Each observed number is hidden once and imputed. The factor is 1 if there are too few numbers,
+    or the model has no density.
     """
     imputer = run.codec.imputer()
     batch = run.encode_data(run.split("validation").head(_CALIBRATION_ROWS))

@@ -1,4 +1,4 @@
-"""Inpainting: images with a masked region, filled by the model."""
+"""Inpainting: fill a masked region of images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.runs.result import Result
 
 Array = npt.NDArray[Any]
 
-#: Draws that are plotted, after their mean.
+#: The number of draws that are plotted after their mean.
 _PLOTTED = 6
 
 
@@ -30,27 +30,29 @@ def inpaint(
     sweeps: int = 20,
     seed: int = 0,
 ) -> Result:
-    """Fill the masked region of images: the mean of all draws first, then the draws.
+    """Fill a masked region of images with several draws, and return their mean and the draws.
 
-    Binary images are sampled; gray levels and colors are means of p(x | z) for sampled codes.
+    For binary images, pixels are sampled from p(x | z); for grayscale and color images, they are
+    the means of p(x | z) for sampled codes.
 
     Arguments:
         run: The run.
-        source: The images; None for the test rows. Pixels in the mask are not used.
-        mask: Left, top, width and height in pixels of the run, as "7,7,14,14" or a tuple; or an
-            image (a path or array) that is white where pixels are missing.
+        source: The images; None uses the test rows. Pixels in the mask are not used.
+        mask: The left edge, top edge, width and height of the region, in pixels at the image size
+            of the run, as a string ("7,7,14,14") or a tuple; or an image (a path or an array) that
+            is white where pixels are missing.
         n: The number of images.
-        n_draws: The number of draws of each.
-        samples: The number of proposed codes that each draw is resampled from.
-        sweeps: How often a completed image is encoded again; an encoder that was trained without
-            masks needs this.
+        n_draws: The number of draws for each image.
+        samples: The number of proposed codes from which each draw is resampled.
+        sweeps: How many times a completed image is encoded again. This is necessary if the encoder
+            was trained without masks.
         seed: The random seed.
 
     Returns:
         A result with shape (n, 1 + n_draws).
 
     Raises:
-        VariedError: If the run is not of images, or the mask is not valid.
+        VariedError: If the run was not trained on images, or the mask is invalid.
     """
     pixels = torch.from_numpy(run.codec.parse_mask(mask))
     x, c = run.model_input(run.read(source).head(n))

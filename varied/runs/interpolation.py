@@ -1,4 +1,4 @@
-"""Interpolation: paths between examples in the latent space, and grids between four."""
+"""Interpolation: paths between two examples in the latent space, and grids between four."""
 
 from __future__ import annotations
 
@@ -28,28 +28,29 @@ def interpolate(
     path: str = "linear",
     grid: bool = False,
 ) -> Result:
-    """Return paths in the latent space from the first n examples to the next n.
+    """Decode paths in the latent space from the first n examples to the next n.
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows.
+        source: The data; None uses the test rows.
         n: The number of paths.
-        steps: The number of points of each path, or of each side of a grid.
-        path: "linear", "spherical", or "density", which stays where training codes are dense.
-        grid: Whether to fill a grid between the first four examples instead.
+        steps: The number of points on each path, or along each side of a grid.
+        path: "linear", "spherical", or "density" for a path that stays where training codes are
+            dense.
+        grid: Whether to interpolate on a grid between the first four examples instead.
 
     Returns:
         A result with shape (n, steps), or (steps, steps) for a grid.
 
     Raises:
-        VariedError: If there are too few examples, or the path does not suit the model.
+        VariedError: If there are too few examples, or the model does not support the path.
     """
     data = run.read(source)
     if grid:
         return _grid(run, data, steps, path)
     data = data.head(2 * n)
     if len(data) < 2:
-        raise VariedError(f"An interpolation needs at least two examples, not {len(data)}.")
+        raise VariedError(f"An interpolation requires at least two examples, got {len(data)}.")
     density = None
     if path == "density":
         run.require_euclidean_latent("A path along the density")
@@ -68,9 +69,9 @@ def interpolate(
 
 def _grid(run: RunBase, data: RawData, steps: int, path: str) -> Result:
     if path != "linear":
-        raise VariedError(f"A grid is interpolated linearly; leave out path='{path}'.")
+        raise VariedError(f"A grid supports only linear interpolation; omit path='{path}'.")
     if len(data) < 4:
-        raise VariedError(f"A grid needs four examples, and there are {len(data)}; give more.")
+        raise VariedError(f"A grid requires at least four examples, got {len(data)}.")
     x, c = run.model_input(data.head(4))
     points = functional.grid(run.model, x, c, steps=steps)
     axes = {"down": None, "across": None}

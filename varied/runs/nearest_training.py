@@ -19,22 +19,23 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: Samples and held-out rows that the test for copies uses, and the fewest that it needs.
+#: The largest and smallest numbers of samples and of held-out rows for the test for copies.
 MAX_SAMPLES, MIN_SAMPLES = 1000, 20
-#: Samples that are plotted.
+#: The number of samples that are plotted.
 _PLOTTED = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NearestTraining:
-    """Samples, each with the nearest training row.
+    """Samples, each with its nearest training row.
 
     Arguments:
-        pairs: Samples and training rows, with shape (2, N).
+        pairs: The samples and their nearest training rows, with shape (2, N).
         index: The index of each training row, int64 with shape (N).
-        distance: The distance to it, float64 with shape (N): Euclidean, of gray levels from 0 to 1
-            or in standard deviations; for tables the fraction of the largest possible distance.
-        warning: A sentence if samples are copies of training rows, else None.
+        distance: The distance of each sample to the training row, float64 with shape (N). It is the
+            Euclidean distance between pixel values in [0, 1], or between numbers in standard
+            deviations; for tables, it is a fraction of the largest possible distance.
+        warning: A warning if samples are copies of training rows, otherwise None.
     """
 
     pairs: Result
@@ -42,18 +43,25 @@ class NearestTraining:
     distance: Array
     warning: str | None
 
+    def __repr__(self) -> str:
+        copies = "with a warning" if self.warning else "without a warning"
+        return f"NearestTraining({self.pairs.shape[1]:,} pairs, {copies})"
+
+    def _repr_html_(self) -> str:
+        return self.pairs._repr_html_()
+
     def save(self, path: str | Path) -> Path:
-        """Write the pairs, see `Result.save`."""
+        """Write the pairs; see `Result.save`."""
         return self.pairs.save(path)
 
 
 def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> NearestTraining:
-    """Return samples with the nearest training row of each, and test whether they are copies.
+    """Find the nearest training row of each sample, and test whether samples are copies.
 
     Arguments:
         run: The run.
         samples: The result of `sample`.
-        seed: The random seed of the choice of test rows.
+        seed: The random seed for the selection of test rows.
     """
     training, test = run.split("train"), run.split("test")
     held_out = test.take(permutation(len(test), seed, "beside")[:MAX_SAMPLES].numpy())
@@ -76,7 +84,7 @@ def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> Nearest
 def _nearest_records(
     run: RunBase, samples: Result, training: Any, held_out: Any, seed: int
 ) -> NearestTraining:
-    """Compare the rows of a table by the distance to the closest record."""
+    """Compare the rows of tables by their distance to the closest record."""
     import pandas as pd
 
     from varied.evaluate.dcr import distance_to_closest_record
@@ -96,7 +104,7 @@ def _nearest_records(
     warning = None
     if records.is_close:
         warning = (
-            f"Samples are closer to training rows than held-out rows are ({records}); look at the "
+            f"Samples are closer to training rows than held-out rows are ({records}); inspect the "
             "closest pairs, and train for a shorter time or on more data."
         )
     return NearestTraining(pairs, records.index, records.distance, warning)

@@ -17,7 +17,7 @@ from varied.runs.base import RunBase
 
 Array = npt.NDArray[Any]
 
-#: Queries that are plotted with their neighbors.
+#: The number of queries that are plotted with their neighbors.
 _PLOTTED = 12
 
 
@@ -26,10 +26,11 @@ class Neighbors:
     """Examples and their nearest neighbors.
 
     Arguments:
-        index: The neighbors of each query by their index in ``among``, int64 with shape (N, k),
-            nearest first.
-        distance: Their distances in standard deviations of the prior, with shape (N, k).
-        query: The N examples.
+        index: The indices of the neighbors of each query in ``among``, nearest first, int64 with
+            shape (N, k).
+        distance: The distance to each neighbor, in standard deviations of the prior, with shape
+            (N, k).
+        query: The N query examples.
         among: The examples that were searched.
         codec: The codec of the run.
     """
@@ -48,14 +49,14 @@ class Neighbors:
 
     @property
     def default_ending(self) -> str:
-        """The ending of the file that `save` writes by default."""
+        """The file extension that `save` uses by default."""
         return self.codec.default_ending
 
     @property
     def frame(self) -> Any:
-        """A row for each neighbor as a `pandas.DataFrame`, with the columns of a table.
+        """A `pandas.DataFrame` with one row per neighbor; for tables, it includes their columns.
 
-        Rows are numbered from 1. For a table, the query itself comes first, with rank 0.
+        Rows are numbered from 1. For tables, each query precedes its neighbors, with rank 0.
         """
         import pandas as pd
 
@@ -81,14 +82,14 @@ class Neighbors:
         return rows.sort_values(["query", "rank"], kind="stable", ignore_index=True)
 
     def save(self, path: str | Path) -> Path:
-        """Write the neighbors to a file, by its ending.
+        """Write the neighbors to a file in the format of its extension.
 
         Arguments:
-            path: ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` get a row for each neighbor;
-                ``.png`` plots the first examples with their neighbors.
+            path: The file to write. ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` files contain
+                one row per neighbor; ``.png`` shows the first examples with their neighbors.
 
         Raises:
-            VariedError: If the ending is another.
+            VariedError: If the file extension is not supported.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,9 @@ class Neighbors:
             return self.codec.write_table(self.frame, path)
         if path.suffix.lower() == ".png":
             return self._plot(path)
-        raise VariedError(f"'{path.name}': save neighbors as .csv, .parquet or .png.")
+        raise VariedError(
+            f"'{path.name}' has an unsupported format; save neighbors as .csv, .parquet or .png."
+        )
 
     def _plot(self, path: Path) -> Path:
         if self.codec.column_names:
@@ -122,17 +125,17 @@ class Neighbors:
 
 
 def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5) -> Neighbors:
-    """Return the examples whose codes are nearest to those of others.
+    """Find the examples whose codes are nearest to the code of each query.
 
     Arguments:
         run: The run.
-        query: The examples whose neighbors to find; None for the test rows.
-        among: The examples to search; None for the training rows.
-        n: The number of neighbors of each.
+        query: The examples whose neighbors to find; None uses the test rows.
+        among: The examples to search; None searches the training rows.
+        n: The number of neighbors for each query.
     """
     queries = run.read(query)
     searched = run.split("train") if among is None else run.read(among)
-    # Without the randomness of `load`, since an example must be its own nearest neighbor.
+    # `to_values` is not random, unlike `load`: an example must be its own nearest neighbor.
     a, b = (
         functional.embed(run.model, run.codec.to_values, run.batches(data))
         for data in (queries, searched)
@@ -142,12 +145,12 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
 
 
 def _row_names(data: RawData, rows: Array) -> Any:
-    """Return the names of rows, or their numbers from 1."""
+    """Return the names of the rows, or their numbers, starting from 1."""
     return rows + 1 if data.names is None else [data.names[i] for i in rows]
 
 
 def _join(frame: Any, columns: Any) -> Any:
-    """Return a frame with further columns, which get an underscore if their names are taken."""
+    """Add columns to a DataFrame; names that are already used get an underscore."""
     import pandas as pd
 
     renamed = columns.rename(columns={n: f"{n}_" for n in columns.columns if n in frame.columns})

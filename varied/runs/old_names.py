@@ -1,8 +1,7 @@
-"""Opens runs of older formats: one table of old names to new ones.
+"""Translate the names in runs of older formats to current names.
 
 Format 1 (commit 86ead4d) has no ``format`` key in spec.toml. Its names of models, parts, settings,
-data kinds and weights are translated here when the files of a run are read; nothing is written
-back.
+kinds of data and weights are translated when the files of a run are read. The files do not change.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ _DISCRIMINATOR = {
     "kl": "beta",
 }
 
-#: By axis and new name of the part: old settings to new ones.
+#: New names of settings by axis, new name of the part, and old name of the setting.
 OLD_SETTINGS: dict[str, dict[str, dict[str, str]]] = {
     "architecture": {
         "vae": {"unconditional": "context_dropout"},
@@ -173,14 +172,14 @@ OLD_PLAN = {
     "ema": "ema_decay",
 }
 
-#: Values of settings that are called otherwise now.
+#: Values of settings that have a different name now.
 OLD_VALUES: dict[str, dict[Any, Any]] = {
     "variant": {1: "i", 2: "ii"},
     "codebook_update": {"average": "ema"},
     "scale": {"elementwise": "per-element", "each": "heteroscedastic"},
 }
 
-#: Names of weights, as patterns and replacements in the order in which they apply.
+#: Patterns of weight names with their replacements, in the order in which they are applied.
 OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"(^|\.)codebook$", r"\1embedding"),
     (r"^(prior\.)?net\.codes\.weight$", r"\1net.embedding.weight"),
@@ -219,10 +218,10 @@ OLD_WEIGHTS: list[tuple[str, str]] = [
     (r"^above\.", "m2."),
 ]
 
-#: The same for the weights of M2, which have names of a plain VAE.
+#: Additional patterns for M2, whose weights have the same names as those of a plain VAE.
 OLD_M2_WEIGHTS: list[tuple[str, str]] = [(r"^(trunk|encoder|decoder)\.", r"vae.\1.")]
 
-#: By new name: the file and the key of a factor that was calibrated on the validation rows.
+#: The old file and key of each factor that was calibrated on validation rows, by its new name.
 OLD_CALIBRATION = {
     "temperature": ("classes.json", "temperature"),
     "imputation_scale": ("cells.json", "width"),
@@ -238,7 +237,7 @@ OLD_COLUMN_TYPES = {
     "answer": "target",
 }
 
-#: By encoding and byte order mark.
+#: The encodings by their old name and whether the file has a byte order mark.
 OLD_ENCODINGS = {
     ("utf-8", True): "utf-8-sig",
     ("utf-16-le", True): "utf-16",
@@ -252,7 +251,7 @@ OLD_OPTIONS = {"size": "image_size"}
 
 
 def upgrade_spec(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain form of a spec of format 1 with the names of this version."""
+    """Return the values of a format-1 spec with the names of this version."""
     new = {OLD_AXES.get(key, key): value for key, value in values.items()}
     for axis in OLD_SETTINGS:
         if axis in new:
@@ -263,7 +262,7 @@ def upgrade_spec(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_part(axis: str, part: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """Return the plain form of a part of format 1 with the names of this version."""
+    """Return the name or the values of a format-1 part with the names of this version."""
     if isinstance(part, str):
         return OLD_PARTS.get(axis, {}).get(part, part)
     name = str(upgrade_part(axis, part["name"]))
@@ -275,12 +274,12 @@ def upgrade_part(axis: str, part: str | Mapping[str, Any]) -> str | dict[str, An
 
 
 def old_kind(kind: str) -> str:
-    """Return what format 1 calls a kind of data."""
+    """Return the name of a kind of data in format 1."""
     return next((old for old, new in OLD_KINDS.items() if new == kind), kind)
 
 
 def upgrade_codec(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain form of a codec of format 1 with the names of this version."""
+    """Return the values of a format-1 codec with the names of this version."""
     new = dict(values) | {"codec": OLD_KINDS.get(values["codec"], values["codec"])}
     if "domain" in new:
         new["domain"] = OLD_DOMAINS.get(new["domain"], new["domain"])
@@ -302,13 +301,14 @@ def _upgrade_column(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the plain form of a table dialect of format 1 with the names of this version.
+    """Return the values of a format-1 table dialect with the names of this version.
 
-    Format 1 also recorded the quotes, the line ends and the style of each number. It named the
-    types of polars and pyarrow, which cannot be restored from their names.
+    Format 1 also recorded the quotes, the line endings and the style of each number, which are not
+    used anymore. It stored the types of polars and pyarrow by names from which they cannot be
+    restored.
 
     Arguments:
-        values: The plain form of format 1.
+        values: The values in format 1.
         names: The names of the columns.
     """
     known = TableDialect().to_json()
@@ -326,7 +326,7 @@ def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str
 
 
 def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return data.json of format 1 with the names of this version."""
+    """Return the contents of a format-1 data.json with the names of this version."""
     new = _rename(values, OLD_METADATA)
     new["model"] = OLD_MODELS.get(new.get("model", ""), new.get("model"))
     new["source"] = OLD_SOURCES.get(new["source"], new["source"])
@@ -334,7 +334,7 @@ def upgrade_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def upgrade_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights of format 1 under the names of this version."""
+    """Return format-1 weights with the names of this version."""
     is_m2 = any(name.startswith("trunk.") for name in tensors)
     patterns = OLD_WEIGHTS + (OLD_M2_WEIGHTS if is_m2 else [])
     return {_upgraded_name(name, patterns): tensor for name, tensor in tensors.items()}

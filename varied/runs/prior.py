@@ -1,4 +1,4 @@
-"""Priors that are fitted to the codes of a trained run."""
+"""Fitting a prior to the codes of a trained run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from varied.composition import compose_prior
 from varied.errors import VariedError
 from varied.prior_fitting import fit_ex_post, prior_plan_from, require_vae
+from varied.priors import Prior
 from varied.registry import find
 from varied.runs.base import RunBase
 from varied.schema import validate_settings
@@ -16,10 +17,10 @@ from varied.training_loop import StepEvent
 
 
 def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Iterator[StepEvent]]:
-    """Return the plan and the steps of fitting a prior; see `varied.Run.fit_prior`.
+    """Return the plan and the training steps for fitting a prior; see `varied.Run.fit_prior`.
 
     Raises:
-        VariedError: If there is no such prior or setting, or it does not suit the model.
+        VariedError: If the prior or a setting does not exist, or the model does not support it.
     """
     builder = find("prior", name)
     plan, own = prior_plan_from(run.spec, name, settings)
@@ -30,17 +31,24 @@ def prepare_prior(run: RunBase, name: str, **settings: Any) -> tuple[Plan, Itera
         raise VariedError(
             f"prior='{name}' cannot be fitted to codes; use gmm, flow or flow-matching."
         )
-    model.prior = prior
-    return plan, _fit(run, part, plan)
+    return plan, _fit(run, part, prior, plan)
 
 
-def _fit(run: RunBase, part: Part, plan: Plan) -> Iterator[StepEvent]:
+def _fit(run: RunBase, part: Part, prior: Prior, plan: Plan) -> Iterator[StepEvent]:
     model = require_vae(run.model)
     rows = {name: run.encode_data(run.split(name)) for name in ("train", "validation")}
-    yield from fit_ex_post(model, run.codec.load, rows, plan)
-    run.store.write_prior(part, model.prior)
+    previous, model.prior = model.prior, prior
+    is_fitted = False
+    try:
+        yield from fit_ex_post(model, run.codec.load, rows, plan)
+        is_fitted = True
+    finally:
+        if not is_fitted:
+            model.prior = previous
+    run.store.write_prior(part, prior)
 
 
 def reset_prior(run: RunBase) -> None:
     """Restore the prior that the model was trained with."""
     run.store.remove_prior()
+    run.load_model()

@@ -17,7 +17,7 @@ def reconstruct(run: RunBase, source: Any = None, *, n: int = 32) -> Result:
 
     Arguments:
         run: The run.
-        source: The data; None for the test rows.
+        source: The data; None uses the test rows.
         n: The number of examples.
 
     Returns:

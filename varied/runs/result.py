@@ -1,4 +1,4 @@
-"""The result of a use of a run: examples in the form of the original data."""
+"""The result of an operation on a run: examples in the form of the original data."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Result:
 
     Arguments:
         codec: The codec of the run.
-        array: The examples: uint8 images with shape (..., H, W) or (..., H, W, 3); arrays in their
-            own units; or a `pandas.DataFrame`, whose index numbers the leading axes.
-        images: The examples as plots show them: uint8 images if the data are images.
+        array: The examples: uint8 images with shape (..., H, W) or (..., H, W, 3); arrays in the
+            original units; or a `pandas.DataFrame` whose index contains the leading axes.
+        images: The examples in the form in which they are plotted: uint8 if the data are images.
         draw: The function that plots the examples to a file.
         shape: The leading shape, such as (paths, steps).
-        names: The names of the original files, if they have names.
-        is_path: Whether the second axis is a path, which ``.gif`` animates.
+        names: The names of the original files, if there are any.
+        is_path: Whether the second axis is a path, which can be animated as a ``.gif``.
     """
 
     codec: Codec
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def frame(self) -> Any:
-        """The rows of a table in the library of the original table: pandas, polars or pyarrow.
+        """The table in the library of the original one: pandas, polars or pyarrow.
 
         Raises:
             VariedError: If the data are not a table.
@@ -60,24 +60,25 @@ class Result:
 
     @property
     def folder_ending(self) -> str:
-        """The ending of the file for all examples by default; "" is a folder."""
+        """The default file extension for storing all examples; "" stands for a folder."""
         return self.codec.data_ending
 
     @property
     def default_ending(self) -> str:
-        """The ending of the file that `save` writes by default."""
+        """The file extension that `save` uses by default."""
         return self.codec.default_ending
 
     def save(self, path: str | Path) -> Path:
-        """Write the examples to a file, by its ending.
+        """Write the examples to a file in the format of its extension.
 
         Arguments:
-            path: ``.png`` plots them and ``.gif`` animates paths of images. The others depend on
-                the data: ``.npy``; for arrays also ``.csv``; for tables ``.csv``, ``.tsv``,
-                ``.parquet`` and ``.feather``; for images a name without ending, which is a folder.
+            path: The file to write. ``.png`` plots the examples, and ``.gif`` animates paths of
+                images. The other formats depend on the data: ``.npy`` for arrays and images;
+                ``.csv`` also for arrays; ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` for
+                tables; and a folder (a name without an extension) for images.
 
         Raises:
-            VariedError: If the data cannot be written so.
+            VariedError: If the data cannot be written in this format.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ class Result:
             return self.save(Path(folder) / "result.png").read_bytes()
 
     def _repr_html_(self) -> str:
-        """Return the rows of a table or the plot, for notebooks."""
+        """Return the rows of a table, or the plot of other data, for notebooks."""
         if self.codec.column_names:
             return str(self.array._repr_html_())
         data = base64.b64encode(self._repr_png_()).decode()
@@ -102,7 +103,7 @@ class Result:
 
 
 def draw_grid(images: Array, path: Path) -> Path:
-    """Plot images as a grid, and numbers as curves."""
+    """Plot images as a grid, and other arrays as curves."""
     if images.dtype == np.uint8:
         return plots.grid(images, path)
     return plots.curves(_curves(images)[:32], path)

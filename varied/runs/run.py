@@ -1,4 +1,4 @@
-"""A trained run, with its uses as methods."""
+"""A trained run, with its operations (sampling, encoding, evaluation, ...) as methods."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ from varied.training_loop import StepEvent
 class Run(RunBase):
     """A trained run: sample, reconstruct, edit, detect, impute, compress and evaluate.
 
-    Each use is a function of a module of `varied.runs`, and a method here. A use that is
-    registered with ``varied.register("use", name, function)`` is a method too.
+    Each operation is implemented as a function in a module of `varied.runs`, and available as a
+    method of this class. Operations that are registered with ``varied.register("use", name,
+    function)`` are methods as well.
 
     Arguments:
         folder: The folder of the run.
         data: The data that the run was trained on; None reads them again when they are needed.
-        parts: Classes, functions or modules of parts from outside the package, by axis, such as
+        parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
     Raises:
@@ -77,21 +78,21 @@ class Run(RunBase):
         return partial(USES[name], self)
 
     def prepare_prior(self, name: str, **settings: Any) -> tuple[Plan, Iterator[StepEvent]]:
-        """Return the plan and the steps of fitting a prior to the codes; see `fit_prior`."""
+        """Return the plan and the training steps for fitting a prior; see `fit_prior`."""
         return prior.prepare_prior(self, name, **settings)
 
     def fit_prior(self, name: str, **settings: Any) -> None:
-        """Fit a prior to the codes of the training rows; samples then come from it.
+        """Fit a prior to the codes of the training rows, and use it for sampling.
 
         The weights of the model do not change; `reset_prior` restores the original prior.
 
         Arguments:
             name: "gmm", "flow", "flow-matching", "transformer" or another prior.
-            settings: Settings of the prior, and ``minutes``, ``epochs``, ``steps``, ``lr``,
-                ``batch_size`` or ``seed``; two minutes by default.
+            settings: Settings of the prior and of the training plan, such as ``minutes`` (by
+                default 2), ``epochs``, ``steps``, ``lr``, ``batch_size`` or ``seed``.
 
         Raises:
-            VariedError: If there is no such prior or setting, or it does not suit the model.
+            VariedError: If the prior or a setting does not exist, or the model does not support it.
         """
         for _ in self.prepare_prior(name, **settings)[1]:
             pass
@@ -101,7 +102,7 @@ class Run(RunBase):
         prior.reset_prior(self)
 
     def _repr_html_(self) -> str:
-        """Return the parts and samples, for notebooks."""
+        """Return a description of the run and its samples, for notebooks."""
         path = self.folder / "samples.png"
         if not path.is_file():
             return f"<p>{self!r}</p>"

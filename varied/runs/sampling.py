@@ -1,4 +1,4 @@
-"""Sampling: new examples from the prior, or around given ones."""
+"""Sampling: new examples from the prior, or variations of existing ones."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from varied.seeding import seeded
 
 Array = npt.NDArray[Any]
 
-#: Default numbers of samples, and of variations of each example.
+#: The default numbers of samples, and of variations per example.
 N_SAMPLES, N_VARIATIONS = 64, 9
-#: Examples whose variations are plotted.
+#: The number of examples whose variations are plotted.
 _PLOTTED = 16
 
 
@@ -35,30 +35,32 @@ def sample(
     sample_x: bool | None = None,
     seed: int = 0,
 ) -> Result:
-    """Sample new examples from the prior, or around given examples from their posterior.
+    """Sample new examples from the prior, or variations of examples from their posterior.
 
     Arguments:
         run: The run.
-        n: The number of samples: 64 by default; around each example of ``around``, 9.
-        label: The context of a conditional run: a class, a number, or one for each sample.
-        around: Examples to generate variations of; the result has shape (examples, 1 + n), with
-            each example first.
-        scale: A factor on the standard deviation of the posterior, with ``around``.
-        temperature: A factor on the standard deviation of the prior: below 1 for more typical
-            samples; a ladder also takes one for each level, from the bottom level up.
+        n: The number of samples (64 by default), or of variations per example (9 by default).
+        label: The context for a conditional run: a class, a number, or one for each sample.
+        around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
+            each example precedes its variations.
+        scale: A factor on the standard deviation of the posterior; used only with ``around``.
+        temperature: A factor on the standard deviation of the prior; values below 1 give more
+            typical samples. A ladder also accepts one factor per level, starting from the bottom
+            level.
         sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
             tables.
         seed: The random seed.
 
     Raises:
-        VariedError: If the run is not conditional and a label is given, or the class is unknown.
+        VariedError: If n is not positive, a label is passed to a run that is not conditional, or
+            the class is unknown.
     """
     sample_x = run.codec.decodes_by_sampling if sample_x is None else sample_x
+    if n is not None and n < 1:
+        raise VariedError(f"n={n} must be at least 1.")
     if around is not None:
         return _variations(run, around, n or N_VARIATIONS, label, scale, sample_x, seed)
-    n = N_SAMPLES if n is None else n
-    if n < 1:
-        raise VariedError(f"n={n} must be at least 1.")
+    n = n or N_SAMPLES
     c = run.contexts(n, label)
     x = functional.sample(run.model, n, c, temperature=temperature, sample_x=sample_x, seed=seed)
     return run.result(x, draw_grid, c=c)
@@ -76,12 +78,12 @@ def _variations(
     generated = functional.variations(
         run.model, x, c, n=n, scale=scale, sample_x=sample_x, seed=seed
     )
-    axes = {"item": None, "draw": ["item", *map(str, range(1, n + 1))]}
+    axes = {"example": None, "draw": ["example", *map(str, range(1, n + 1))]}
     return run.paired_result(data, Batch(x, c), generated, _draw_variations, axes)
 
 
 def _draw_variations(images: Array, path: Path) -> Path:
-    """Plot a row for each example, which comes first."""
+    """Plot each example in a row, followed by its variations."""
     shown, columns = images[:_PLOTTED], images.shape[1]
     flat = shown.reshape(-1, *shown.shape[2:])
     if images.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""The files of a run: weights and frames as safetensors, everything else as TOML and JSON."""
+"""The files of a run: tensors are stored as safetensors, everything else as TOML and JSON."""
 
 from __future__ import annotations
 
@@ -34,19 +34,20 @@ from varied.spec import Part, Spec, missing_part, registered_kind
 from varied.tensor_io import read_tensors, write_tensors
 from varied.training_loop import Step, TrainingState
 
-#: Checkpoints that are kept.
+#: The number of checkpoints that are kept.
 _CHECKPOINTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """The latent space and samples at one time of the training, for animations.
+    """The latent space and samples at one point during training, for animations.
 
     Arguments:
-        codes: Posterior means of fixed test rows, with shape (N, D).
-        samples: Samples from fixed latent variables, as images, with shape (M, ...).
-        epoch: The number of passes over the training rows.
-        step: The number of steps.
+        codes: The posterior means of fixed test rows, with shape (N, D).
+        samples: Samples decoded from fixed latent variables, in the form in which they are plotted,
+            with shape (M, ...).
+        epoch: The number of completed passes over the training rows.
+        step: The number of completed steps.
     """
 
     codes: Tensor
@@ -59,7 +60,7 @@ class Store:
     """The files of one run.
 
     Arguments:
-        folder: The folder; it is created with the first file.
+        folder: The folder of the run, which is created when the first file is written.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -75,18 +76,18 @@ class Store:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the training is complete."""
+        """Whether training is complete."""
         return (self / "model.safetensors").is_file()
 
     @property
     def is_finished(self) -> bool:
-        """Whether all files of a run are written; the report is the last."""
+        """Whether all files of the run have been written; the report is the last one."""
         return self.is_trained and (self / "report.html").is_file()
 
     def create(
         self, spec: Spec, codec: Codec, context: ContextCodec | None, metadata: Mapping[str, Any]
     ) -> None:
-        """Write the files of a new run; spec.toml comes last, since it marks a folder as a run."""
+        """Write the files of a new run; spec.toml is the last one, since it marks it as a run."""
         context_values = None if context is None else context.to_json()
         atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_values})
         atomic_io.write_json(self / "data.json", metadata)
@@ -100,20 +101,21 @@ class Store:
         atomic_io.atomic_write(self / "spec.toml", text)
 
     def read_spec(self, passed: Collection[str] = ()) -> Spec:
-        """Read the spec, without settings that are defaults of this version.
+        """Read the spec, without the settings that equal the defaults of this version.
 
         Arguments:
-            passed: Axes whose parts the user passes as objects.
+            passed: The axes whose parts the user passes as objects.
 
         Raises:
-            VariedError: If the folder contains no run, or a part of it is not available.
+            VariedError: If the folder does not contain a run, or a part is not available.
         """
         values = self._spec_values()
         version = values.pop("format", 1)
         if version > FORMAT:
             raise VariedError(
-                f"{self.folder} was written by a newer version of Varied (format {version}; this "
-                f"version reads up to {FORMAT}): run `pip install --upgrade varied`."
+                f"{self.folder} was written by a newer version of Varied (format {version}, but "
+                f"this version supports formats up to {FORMAT}): run `pip install --upgrade "
+                "varied`."
             )
         for axis, origin in values.pop("origins", {}).items():
             if axis in values and axis not in passed:
@@ -132,14 +134,14 @@ class Store:
 
     @cached_property
     def is_format_1(self) -> bool:
-        """Whether the files have the names of format 1."""
+        """Whether the files use the names of format 1."""
         return bool(self._spec_values().get("format", 1) == 1)
 
     def read_codecs(self) -> tuple[Codec, ContextCodec | None]:
         """Read the codecs of the data and of the context.
 
         Raises:
-            VariedError: If the kind of data is not available.
+            VariedError: If the codec for this kind of data is not available.
         """
         values = atomic_io.read_json(self / "codec.json")
         codec = values.get("x") or {}
@@ -151,17 +153,17 @@ class Store:
         return open_codec(codec), open_context(values.get("c"))
 
     def read_metadata(self) -> dict[str, Any]:
-        """Read the source of the data, their digest and the size of the splits."""
+        """Read the metadata, such as the source of the data, their digest and the split sizes."""
         metadata = atomic_io.read_json(self / "data.json")
         return upgrade_metadata(metadata) if self.is_format_1 else metadata
 
     def write_split(self, split: Split) -> None:
-        """Write the row indices of training, validation and test."""
+        """Write the row indices of the training, validation and test splits."""
         parts = {k: torch.from_numpy(getattr(split, k)) for k in ("train", "validation", "test")}
         write_tensors(self / "split.safetensors", parts, seed=split.seed)
 
     def read_split(self) -> Split:
-        """Read the row indices of training, validation and test."""
+        """Read the row indices of the training, validation and test splits."""
         parts, notes = read_tensors(self / "split.safetensors")
         return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
 
@@ -171,7 +173,7 @@ class Store:
             atomic_io.write_json(self / "calibration.json", values)
 
     def read_calibration(self, name: str) -> float:
-        """Read a factor that was calibrated on the validation rows; 1 if it was not."""
+        """Read a factor that was calibrated on the validation rows, or 1 if there is none."""
         old_file, old_name = OLD_CALIBRATION[name]
         for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
             if path.is_file():
@@ -179,7 +181,7 @@ class Store:
         return 1.0
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
-        """Write the weights of a model."""
+        """Write the weights of a model, with metadata."""
         write_tensors(self / name, model.state_dict(), **notes)
 
     def read_weights(self, name: str, model: nn.Module) -> dict[str, Any]:
@@ -196,11 +198,11 @@ class Store:
     # A prior that was fitted after training
 
     def write_prior(self, part: Part, prior: nn.Module) -> None:
-        """Write a fitted prior with its weights to one file."""
+        """Write a fitted prior and its weights to a file."""
         self.write_weights("prior.safetensors", prior, prior=part.to_dict("prior"))
 
     def read_prior(self) -> Part | None:
-        """Read which prior was fitted after training, or None."""
+        """Read the prior that was fitted after training, or None."""
         path = self / "prior.safetensors"
         if not path.is_file():
             return None
@@ -210,13 +212,13 @@ class Store:
         return Part.parse(part).without_defaults("prior")
 
     def remove_prior(self) -> None:
-        """Restore the prior that the run was trained with."""
+        """Remove the fitted prior, so that the run uses the prior from training again."""
         (self / "prior.safetensors").unlink(missing_ok=True)
 
     # Checkpoints
 
     def write_checkpoint(self, step: Step, state: TrainingState) -> Path:
-        """Write a checkpoint, and then remove all but the newest two."""
+        """Write a checkpoint, and then remove all but the latest two."""
         plain = dataclasses.asdict(dataclasses.replace(state, moments={}))
         tensors = {f"step/{k}": v for k, v in step.state_dict().items()}
         tensors |= {f"moments/{k}": v for k, v in state.moments.items()}
@@ -227,10 +229,11 @@ class Store:
         return path
 
     def read_checkpoint(self, step: Step) -> tuple[TrainingState | None, list[str]]:
-        """Load the newest readable checkpoint into a model and its objective.
+        """Load the latest readable checkpoint into a model and its objective.
 
         Returns:
-            The state, or None without a checkpoint; and a sentence for each damaged checkpoint.
+            The state, or None if there is no checkpoint; and a message about each corrupted
+            checkpoint.
         """
         notices = []
         for path in reversed(self._checkpoints()):
@@ -247,22 +250,22 @@ class Store:
         return sorted((self / "checkpoints").glob("*.safetensors"))
 
     def remove_old_checkpoints(self) -> None:
-        """Remove all checkpoints but the last, once a run is finished."""
+        """Remove all checkpoints except the last one, and the best weights, of a finished run."""
         for path in (*self._checkpoints()[:-1], self / "best.safetensors"):
             path.unlink(missing_ok=True)
 
     # History
 
     def log(self, row: dict[str, object]) -> None:
-        """Append a row to the metrics."""
+        """Append a row to the metrics log."""
         atomic_io.append_jsonl(self / "metrics.jsonl", [row])
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the metrics."""
+        """Read the rows of the metrics log."""
         return atomic_io.read_jsonl(self / "metrics.jsonl")
 
     def remove_after(self, step: int) -> None:
-        """Remove metrics and frames of steps that a resumed run will repeat."""
+        """Remove the metrics and frames of steps that a resumed run will repeat."""
         rows = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
         atomic_io.atomic_write(self / "metrics.jsonl", "".join(rows))
         for path in (self / "frames").glob("*.safetensors"):
@@ -273,13 +276,13 @@ class Store:
             best.unlink()
 
     def write_frame(self, frame: Frame) -> None:
-        """Write a frame."""
+        """Write a frame to a file."""
         path = self / "frames" / f"{frame.step:09d}.safetensors"
         tensors = {"codes": frame.codes, "samples": frame.samples}
         write_tensors(path, tensors, epoch=frame.epoch, step=frame.step)
 
     def frames(self) -> list[Frame]:
-        """Read all frames in order."""
+        """Read all frames, in order."""
         frames = []
         for path in sorted((self / "frames").glob("*.safetensors")):
             tensors, notes = read_tensors(path)
@@ -306,7 +309,7 @@ class Store:
                 file.seek(0)
                 raise VariedError(
                     f"{self.folder} is being trained by another process ({file.read().strip()}); "
-                    "wait for it, or choose another --out."
+                    "wait until it ends, or choose another --out."
                 ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -318,7 +321,7 @@ class Store:
 
 
 def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata that a run stores of its data."""
+    """Return the metadata that a run stores about its data."""
     return {
         "source": data.source,
         "options": options,
@@ -335,7 +338,7 @@ def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> di
 
 
 def _check_available(axis: str, part: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
-    """Refuse a registered part whose module is not loaded."""
+    """Raise an error for a registered part whose module is not loaded."""
     name = part["name"]
     if ":" not in name and not registry.is_registered(registered_kind(axis), name):
         raise VariedError(missing_part(axis, name, origin["module"]))
@@ -356,5 +359,5 @@ def _state(plain: dict[str, Any], moments: dict[str, Tensor]) -> TrainingState:
 def _load(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise VariedError(f"{path} does not match its spec.toml; restore one of the two.")
+        raise VariedError(f"{path} does not match its spec.toml; restore one of the two files.")
     model.load_state_dict(tensors)

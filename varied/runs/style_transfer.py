@@ -1,4 +1,4 @@
-"""Style transfer: examples decoded in another class, or with a part of another code."""
+"""Style transfer: decode examples with a different class, or with part of another code."""
 
 from __future__ import annotations
 
@@ -31,24 +31,25 @@ def style(
 ) -> Result:
     """Combine the style of some examples with the content of others.
 
-    A conditional run decodes each example as each class. With ``levels`` or ``units``, these
-    latent variables come from one example and the others from another.
+    By default, a conditional run decodes each example with each class. With ``levels`` or
+    ``units``, these latent variables are taken from one example, and the others from another one.
 
     Arguments:
         run: The run.
-        source: The examples that give the style; None for the test rows.
-        label: The classes, or numbers, to decode as; None for every class.
-        content: The examples that give the other latent variables; None for those after the first
-            n of the source.
-        levels: The levels of a ladder that are the style; 1 is the bottom level.
-        units: The latent dimensions that are the style.
+        source: The examples that provide the style; None uses the test rows.
+        label: The classes or numbers to decode with; None uses every class.
+        content: The examples that provide the other latent variables; None uses the examples of the
+            source that follow the first n.
+        levels: The levels of a ladder that represent the style; 1 is the bottom level.
+        units: The latent dimensions that represent the style.
         n: The number of styles, and of contents.
 
     Returns:
-        A result with shape (styles, contents).
+        A result with shape (styles, contents), or (styles, classes) if examples are decoded with
+        different classes.
 
     Raises:
-        VariedError: If the run is not conditional and neither levels nor units are given.
+        VariedError: If the run is not conditional, and neither levels nor units are passed.
     """
     data = run.read(source)
     if not (levels or units):
@@ -58,14 +59,14 @@ def style(
 
 
 def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
-    """Return each example decoded in each context."""
+    """Decode each example with each context."""
     if run.context is None or not run.model.decoder_reads_context:
         raise VariedError(
-            "The decoder of this run does not receive a class: train one with "
-            "model='conditional-vae' on labeled data, or give levels or units."
+            "The decoder of this run does not receive a class; train a model with "
+            "model='conditional-vae' on labeled data, or pass `levels` or `units`."
         )
     if label is None and not run.context.classes:
-        raise VariedError("The context of this run is numeric: give the values to decode with.")
+        raise VariedError("The context of this run is numeric; pass values to decode with.")
     contexts = run.context.encode(list(run.context.classes) if label is None else label)
     x, c = run.model_input(data)
     decoded = functional.recondition(run.model, x, c, contexts)
@@ -86,14 +87,14 @@ def _mix_codes(
     levels: Sequence[int] | None,
     units: Sequence[int] | None,
 ) -> Result:
-    """Return each content with the style units of each style."""
+    """Decode each content with the style units of each style."""
     run.require_euclidean_latent("Mixing codes")
     if levels and units:
-        raise VariedError("Give levels or units, not both.")
+        raise VariedError("`levels` and `units` cannot be combined; pass one of them.")
     indices = list(units) if units else functional.level_units(run.model, levels or ())
     size = int(np.prod(run.model.latent_shape))
     if not all(0 <= unit < size for unit in indices):
-        raise VariedError(f"units={indices}: this run has the units 0 to {size - 1}.")
+        raise VariedError(f"units={indices} must be between 0 and {size - 1}.")
     (x, c), (y, style_c) = run.model_input(contents), run.model_input(styles)
     mixed = functional.mix_codes(run.model, x, y, indices, c, style_c)
     draw = partial(_draw, run.codec.to_images(y), titles=None, contents=run.codec.to_images(x))

@@ -1,4 +1,4 @@
-"""Traversals: one latent dimension varied at a time."""
+"""Traversals: vary one latent dimension at a time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
 
     Arguments:
         run: The run.
-        source: Data whose first example is varied; None for the first test row.
-        dimensions: The number of latent dimensions.
-        steps: The number of values of each, over the central 99 % of the prior.
+        source: Data whose first example is varied; None uses the first test row.
+        dimensions: The number of latent dimensions to vary.
+        steps: The number of values per dimension, which cover the central 99 % of the prior.
 
     Returns:
         A result with shape (dimensions, steps).
@@ -47,7 +47,10 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
 
 
 def _rank_units(run: RunBase) -> tuple[list[int], Array]:
-    """Return the latent dimensions by decreasing KL, and their KL in nats, NaN without a KL."""
+    """Return the latent dimensions by decreasing KL, and their KL in nats (NaN if undefined).
+
+    Without a KL, the order is by decreasing variance of the codes.
+    """
     path = run.store / "evaluation.json"
     kl = read_json(path).get("kl_by_unit") if path.is_file() else evaluate(run).kl_by_unit
     if kl is None:

@@ -1,11 +1,11 @@
-"""Uses of runs from outside the package."""
+"""External operations on runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-#: Functions of a run by name: ``use(run, source=None, *, setting=default)`` returns an object with
-#: a method ``save(path)``. Each is a method of `varied.Run` and a command ``varied NAME RUN
-#: SOURCE``; its keyword arguments become flags.
+#: Operations by name. A function ``use(run, source=None, *, setting=default)`` returns an object
+#: with a method ``save(path)``. It is available as a method of `varied.Run`, and as the command
+#: ``varied NAME RUN SOURCE``, with a flag for each keyword argument.
 USES: dict[str, Callable[..., Any]] = {}

@@ -1,9 +1,9 @@
-"""The terms of objectives: one number per example, in nats, computed from a trace.
+"""The terms of objectives. Each computes one number per example, in nats, from a trace.
 
-Terms sum over the dimensions of the data; the objective takes the mean over the batch. A quantity
-of the batch as a whole (a covariance, a distance between two sets of codes) has the same value for
-each example, so that its mean is itself. What a term requires of the distributions ("density",
-"marginals") is checked before training.
+Terms sum over the dimensions of the data, and the objective averages over the batch. A term that
+depends on the entire batch (a covariance, a distance between two sets of codes) returns the same
+value for each example, so that the average does not change it. The properties that a term requires
+of the distributions ("density", "marginals") are checked before training.
 """
 
 from varied.terms.aggregate_posterior import (

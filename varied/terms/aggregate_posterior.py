@@ -1,4 +1,4 @@
-"""Terms of the aggregate posterior: capacities, the decomposition of the KL, covariances."""
+"""Terms for the aggregate posterior: capacities, the decomposition of the KL, covariances."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Capacity(nn.Module, Term):
 
     Warning:
         Some implementations take the absolute value per example, which pulls the KL of every
-        example to the same value. In the paper a simple example may have a lower KL than a rare
-        one.
+        example toward the same value. In the paper, a simple example may have a lower KL than a
+        rare one.
 
     Arguments:
         nats: The capacity C, a number or a schedule.
-        factor: The index of one factor of a product posterior, whose KL alone counts: with
-            posterior='gaussian-gumbel', 0 is the continuous part and 1 the discrete part. None is
-            the whole latent variable.
+        factor: The index of the factor of a product posterior whose KL is used. With
+            posterior='gaussian-gumbel', 0 is the continuous part and 1 is the discrete part. If
+            None, the KL of the entire latent variable is used.
     """
 
     def __init__(self, nats: Number, factor: int | None = None) -> None:
@@ -49,7 +49,7 @@ class Capacity(nn.Module, Term):
         self.requires = frozenset({"density"} if factor is None else {"density", "parts"})
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return nats, equal for all examples, with shape (B)."""
+        """Return the value in nats, which is the same for all examples, with shape (B)."""
         return (self._kl(trace).mean() - self.nats.value).abs().expand(len(trace.x))
 
     def _kl(self, trace: Trace) -> Tensor:
@@ -62,7 +62,7 @@ class Capacity(nn.Module, Term):
 
 
 class AggregateTerm(Term):
-    r"""Base class of terms of the aggregate posterior, the mixture of the posteriors of all data.
+    r"""Base class for terms that depend on the aggregate posterior, the mixture of all posteriors.
 
     .. math:: q(z) = \frac1N \sum_n q(z \mid x_n)
         \approx \frac1{N B} \sum_b q(z \mid x_b)
@@ -70,8 +70,9 @@ class AggregateTerm(Term):
     estimated from a batch by minibatch-weighted sampling (Chen et al., 2018).
 
     Arguments:
-        dataset_size: The number N of training rows, which shifts the value but not the gradient. 0
-            treats the batch as the dataset, so that the estimate is :math:`\frac1B \sum_b`.
+        dataset_size: The number N of training rows; it shifts the value but does not affect the
+            gradient. If 0, the batch is treated as the dataset, so that the estimate is
+            :math:`\frac1B \sum_b`.
     """
 
     requires = frozenset({"density", "marginals"})
@@ -79,19 +80,19 @@ class AggregateTerm(Term):
     def __init__(self, dataset_size: int = 0) -> None:
         if dataset_size < 0:
             raise VariedError(
-                f"dataset_size={dataset_size} must not be below 0; 0 treats the batch as the "
-                "dataset."
+                f"dataset_size={dataset_size} must not be negative; use 0 to treat the batch as "
+                "the dataset."
             )
         self.dataset_size = dataset_size
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         values = [self._value(level, *self._log_mixture(level)) for level in trace.levels]
         return trace.expect(torch.stack(values).sum(0))
 
     @abstractmethod
     def _value(self, level: Level, log_joint: Tensor, log_marginals: Tensor) -> Tensor:
-        """Return the term of each draw, with shape (K, B).
+        """Return the value of the term for each draw, with shape (K, B).
 
         Arguments:
             level: The draws and their densities.
@@ -101,7 +102,7 @@ class AggregateTerm(Term):
 
     def _log_mixture(self, level: Level) -> tuple[Tensor, Tensor]:
         _check_single_posterior(level)
-        # Each draw under the posterior of each example, with shape (K, B, B, D).
+        # The log-density of each draw under the posterior of each example, (K, B, B, D).
         pairs = base_distribution(level.q).log_prob(level.z.unsqueeze(2)).flatten(3)
         log_size = math.log(pairs.shape[2] * (self.dataset_size or 1))
         return pairs.sum(3).logsumexp(2) - log_size, (pairs.logsumexp(2) - log_size).sum(2)
@@ -136,7 +137,7 @@ class TotalCorrelation(AggregateTerm):
 
 
 class DimensionWiseKL(AggregateTerm):
-    r"""The KL of each marginal of the aggregate posterior from the prior, summed over dimensions.
+    r"""The KL between each marginal of the aggregate posterior and the prior, summed.
 
     .. math:: \textstyle\sum_j \mathbb E [\log q(z_j) - \log p(z_j)]
 
@@ -152,7 +153,7 @@ class DimensionWiseKL(AggregateTerm):
 @requires("marginals")
 @full_precision
 def covariance_penalty(trace: Trace) -> Tensor:
-    r"""Return the sum of the squared covariances between the posterior means of two dimensions.
+    r"""Return the sum of the squared covariances between the dimensions of the posterior means.
 
     .. math:: \textstyle\sum_{i \ne j} \mathrm{Cov}[\mu(x)]_{ij}^2
 
@@ -161,7 +162,7 @@ def covariance_penalty(trace: Trace) -> Tensor:
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Returns:
-        A value that is equal for all examples, with shape (B).
+        The value of the term, which is the same for all examples, with shape (B).
     """
     covariances = [_mean_covariance(level) for level in trace.levels]
     sums = [cov.square().sum() - cov.diagonal().square().sum() for cov in covariances]
@@ -169,7 +170,7 @@ def covariance_penalty(trace: Trace) -> Tensor:
 
 
 class VariancePenalty(Term):
-    r"""The sum of the squared differences between the variances of the dimensions and 1.
+    r"""The sum of the squared differences between the variance of each dimension and 1.
 
     .. math:: \textstyle\sum_i (\mathrm{Cov}[\mu(x)]_{ii} + [\mathrm{ii}] \, \mathbb E \sigma_i^2(x)
         - 1)^2
@@ -179,7 +180,8 @@ class VariancePenalty(Term):
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" for the variance of the posterior means, "ii" for that of posterior draws.
+        variant: "i" for the variance of the posterior means, "ii" for the variance of posterior
+            draws.
     """
 
     requires = frozenset({"marginals"})
@@ -191,7 +193,7 @@ class VariancePenalty(Term):
 
     @full_precision
     def __call__(self, trace: Trace) -> Tensor:
-        """Return a value that is equal for all examples, with shape (B)."""
+        """Return the value of the term, which is the same for all examples, with shape (B)."""
         sums = [(self._variance(level) - 1).square().sum() for level in trace.levels]
         return torch.stack(sums).sum().expand(len(trace.x))
 
@@ -213,6 +215,6 @@ def _mean_covariance(level: Level) -> Tensor:
 def _check_single_posterior(level: Level) -> None:
     if len(level.q.batch_shape) != 1:
         raise VariedError(
-            "This objective needs one posterior per example, but those of a ladder also depend on "
-            "the levels above; use architecture='vae', or objective='elbo'."
+            "This objective requires one posterior per example, but the posteriors of a ladder "
+            "also depend on the levels above; use architecture='vae', or objective='elbo'."
         )

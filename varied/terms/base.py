@@ -18,31 +18,31 @@ TermFunction = Callable[[Trace], Tensor]
 
 
 class Term(ABC):
-    """One summand of an objective: a number per example, in nats, computed from a trace.
+    """A summand of an objective: a number per example, in nats, computed from a trace.
 
-    Subclass it for a term with settings or state, together with ``nn.Module`` if it has parameters
-    or buffers. Any other term is a function, decorated with `requires`.
+    To define a term with settings or state, subclass this class, and also ``nn.Module`` if it has
+    parameters or buffers. To define any other term, decorate a function with `requires`.
     """
 
-    #: What the term requires of the posterior and the prior; see `varied.heads.Head.provides`.
+    #: The properties that the posterior and the prior must have; see `varied.heads.Head.provides`.
     requires: frozenset[str] = frozenset()
     #: Whether a training step with this term can be compiled.
     can_compile: bool = True
 
     def attach(self, model: LatentModel) -> None:  # noqa: B027 (optional)
-        """Prepare for a model, before it is trained or loaded, if traces are not enough."""
+        """Prepare for a model before it is trained or loaded, if traces alone are insufficient."""
 
     @abstractmethod
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of each example, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
 
 
 class FunctionTerm(Term):
-    """A term that is a function.
+    """A term defined by a function.
 
     Arguments:
-        function: From a trace to the value of each example, with shape (B).
-        requires: What the function requires of the posterior and the prior.
+        function: Maps a trace to the value for each example, with shape (B).
+        requires: The properties that the posterior and the prior must have.
         can_compile: Whether a training step with this term can be compiled.
     """
 
@@ -56,15 +56,15 @@ class FunctionTerm(Term):
         update_wrapper(self, function)
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of each example, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         return self.function(trace)
 
 
 def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], FunctionTerm]:
-    """Make a term of a function.
+    """Turn a function into a term.
 
     Arguments:
-        names: What the function requires of the posterior and the prior: "density", "marginals",
+        names: The properties that the posterior and the prior must have: "density", "marginals",
             "codes" or "parts".
         can_compile: Whether a training step with this term can be compiled. A term that computes
             gradients cannot, since autograd sees a compiled step as a single node.
@@ -73,9 +73,9 @@ def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], 
 
 
 def full_precision(function: F) -> F:
-    """Run a function of a trace, or such a method, without autocast.
+    """Disable autocast in a function or method that takes a trace.
 
-    Differences of nearly equal numbers vanish in bfloat16.
+    Differences between nearly equal numbers vanish in bfloat16.
     """
 
     @wraps(function)

@@ -11,12 +11,12 @@ from varied.trace import Trace
 
 @requires()
 def reconstruction(trace: Trace) -> Tensor:
-    r"""Return the reconstruction term of each example.
+    r"""Return the negative expected log-likelihood of each example.
 
     .. math:: -\mathbb E_{q(z \mid x)} \log p(x \mid z)
 
     Returns:
-        Nats, with shape (B).
+        The value of the term for each example, in nats, with shape (B).
     """
     return -trace.expect(trace.log_px)
 
@@ -28,6 +28,6 @@ def kl(trace: Trace) -> Tensor:
     .. math:: KL(q(z \mid x), p(z))
 
     Returns:
-        Nats, with shape (B).
+        The value of the term for each example, in nats, with shape (B).
     """
     return trace.expect(torch.stack([level.kl for level in trace.levels]).sum(0))

@@ -1,4 +1,4 @@
-"""Free bits: the KL with a minimum per latent dimension or level."""
+"""Free bits: a KL with a minimum per latent dimension or level."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class FreeBits(nn.Module, Term):
     .. math:: \sum_j \max(\lambda, \overline{KL}_j)
 
     where the mean is over the batch, as in the paper; some implementations take the maximum per
-    example. A dimension or level below :math:`\lambda` gets no gradient, so it does not collapse.
-    Minima per dimension need a posterior with independent dimensions; minima per level do not.
+    example. A dimension or level below :math:`\lambda` receives no gradient, so it does not
+    collapse. A minimum per dimension requires a posterior with independent dimensions.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
@@ -38,20 +38,20 @@ class FreeBits(nn.Module, Term):
         self.requires = frozenset({"density", "marginals"} if per == "dimension" else {"density"})
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         if self.per == "level":
             return self._clamp(torch.stack([trace.expect(level.kl) for level in trace.levels], 1))
         per_level = [self._clamp(_kl_per_dimension(trace, level)) for level in trace.levels]
         return torch.stack(per_level).sum(0)
 
     def _clamp(self, kl: Tensor) -> Tensor:
-        """Return the sum over the columns of (B, D), each at least the minimum in its mean."""
+        """Return the sum over columns of (B, D), replacing columns whose mean is too small."""
         is_above = kl.mean(0, keepdim=True) > self.nats.value
         return torch.where(is_above, kl, self.nats.value).sum(1)
 
 
 def _kl_per_dimension(trace: Trace, level: Level) -> Tensor:
-    """Return the KL of each dimension, with shape (B, D), averaged over draws if q has several."""
+    """Return the KL of each dimension, with shape (B, D), averaged over the draws if necessary."""
     kl = level.kl_per_element.flatten(-len(level.q.event_shape))
     if kl.dim() == 2:
         return kl

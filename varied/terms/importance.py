@@ -1,8 +1,8 @@
 r"""Importance-weighted bounds, and separate gradients for the encoder and the decoder.
 
-With :math:`w_k = p(x, z_k) / q(z_k \mid x)`, more draws give a tighter bound, which helps the
-decoder, but lower the signal-to-noise ratio of the encoder's gradient. Some terms therefore use
-different bounds, or estimators, for the two.
+With :math:`w_k = p(x, z_k) / q(z_k \mid x)`, more draws result in a tighter bound, which helps the
+decoder, but reduce the signal-to-noise ratio of the encoder's gradient. Some terms therefore use
+different bounds or estimators for the encoder and the decoder.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from varied.terms.base import Term, requires
 from varied.terms.elbo import kl, reconstruction
 from varied.trace import Level, Trace
 
-#: The smallest weight of a draw for the decoder: negligible, but in float32 the weight for the
-#: encoder is still a finite multiple of it.
+#: The smallest weight of a draw for the decoder. It is negligible, but large enough that the weight
+#: for the encoder is a finite multiple of it in float32.
 MIN_WEIGHT = 1e-30
 
-#: An index of draws: all of them, or those with indices (M, B) for each example.
+#: An index into the draws: an ellipsis for all, or indices of draws and examples.
 Index = EllipsisType | tuple[Tensor, Tensor]
 
 
 @requires("density")
 def iwae(trace: Trace) -> Tensor:
-    r"""Return the negative importance-weighted bound of each example.
+    r"""Return the negative importance-weighted bound for each example.
 
     .. math:: -\log \frac1K \sum_k w_k
 
@@ -41,12 +41,12 @@ def iwae(trace: Trace) -> Tensor:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Warning:
-        Many implementations average the losses of the draws with a softmax of these losses, which
-        gives the worst draw the largest weight, or use the closed-form KL in place of the
-        log-ratio of each draw. Neither is a bound.
+        Many implementations weight the losses of the draws by a softmax of these losses, so that
+        the worst draw has the largest weight, or use the closed-form KL instead of the log-ratio of
+        each draw. In both cases, the result is not a bound.
 
     Returns:
-        Nats, with shape (B).
+        The value of the term for each example, in nats, with shape (B).
     """
     return _negative_bound(_log_weight(trace))
 
@@ -70,7 +70,7 @@ class MultiplyIWAE(Term):
         self.groups = groups
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         return _negative_bound(_log_weight(trace), self.groups)
 
 
@@ -94,25 +94,25 @@ class CIWAE(nn.Module, Term):
         self.elbo_share = ScheduledValue(elbo_share)
 
     def forward(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         share = self.elbo_share.value
         return share * (reconstruction(trace) + kl(trace)) + (1 - share) * iwae(trace)
 
 
 class DrawWeightedBound(Term):
-    """Base class of importance-weighted bounds whose gradient is a weighted sum over draws.
+    """Base class for importance-weighted bounds whose gradient is a weighted sum over draws.
 
-    The value is that of `iwae`.
+    The value is the same as for `iwae`.
     """
 
     requires = frozenset({"density"})
 
     def attach(self, model: LatentModel) -> None:
-        """Keep the decoder, which decodes the selected draws a second time."""
+        """Store the decoder, which decodes the selected draws a second time."""
         self._decode = model.decode
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         log_weight = _log_weight(trace).detach()
         value = _negative_bound(log_weight)
         if not torch.is_grad_enabled():
@@ -125,30 +125,30 @@ class DrawWeightedBound(Term):
 
     @abstractmethod
     def _select(self, weights: Tensor) -> tuple[Index, Tensor | float]:
-        """Return the index of the draws that get a gradient, and the factor on each of them."""
+        """Return the index of the draws that receive a gradient, and their weights."""
 
     @abstractmethod
     def _latents(self, level: Level, log_weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the draws, (K, B, *latent), and log p(z) - log q(z), with their gradients.
+        """Return the draws, with shape (K, B, *latent), and log p(z) - log q(z), with gradients.
 
         Arguments:
             level: The draws and their densities.
-            log_weight: The log-weights, in nats, with shape (K, B), without gradient.
+            log_weight: The detached log-weights, in nats, with shape (K, B).
         """
 
 
 class SubsampledIWAE(DrawWeightedBound):
-    r"""The negative importance-weighted bound, with the gradient of a subsample of its draws.
+    r"""The negative importance-weighted bound, with a gradient estimated from a subset of draws.
 
-    The gradient of the bound is a mean over draws with the normalized weights :math:`\tilde w`.
-    Draws that are sampled with these probabilities therefore give an unbiased estimate:
+    The gradient of the bound is a mean over draws, weighted by the normalized weights
+    :math:`\tilde w`. Sampling draws with these probabilities therefore gives an unbiased estimate:
 
     .. math:: \nabla \log \frac1K \sum_k w_k = \sum_k \tilde w_k \nabla \log w_k
         = \mathbb E_{k_m \sim \tilde w} \Big[ \frac1M \sum_m \nabla \log w_{k_m} \Big]
 
     All K draws are decoded, but only M of them are backpropagated. Systematic resampling selects
-    each draw as often as its weight implies, to within one, so nothing is lost if one draw has
-    nearly all the weight.
+    each draw in proportion to its weight, to within one, so no information is lost if a single draw
+    has nearly all the weight.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), section 3,
@@ -171,16 +171,16 @@ class SubsampledIWAE(DrawWeightedBound):
 class DReG(DrawWeightedBound):
     r"""The negative importance-weighted bound, with doubly reparameterized gradients.
 
-    With the normalized weights :math:`\tilde w`, the decoder and the prior get the gradient of the
-    bound. The encoder gets an unbiased estimate of it with less variance:
+    With the normalized weights :math:`\tilde w`, the decoder and the prior receive the gradient of
+    the bound. The encoder receives an unbiased estimate of it that has less variance:
 
     .. math::
         \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
         \frac{\partial z_k}{\partial \phi}
 
-    Its signal-to-noise ratio increases with the number of draws, while that of the standard
-    estimator decreases. If draws are subsampled by their weights, the sampling replaces one of the
-    two factors :math:`\tilde w_k`.
+    Its signal-to-noise ratio increases with the number of draws, whereas that of the standard
+    estimator decreases. If draws are subsampled according to their weights, the sampling replaces
+    one of the two factors :math:`\tilde w_k`.
 
     References:
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
@@ -201,23 +201,22 @@ class DReG(DrawWeightedBound):
     def _latents(self, level: Level, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         weights = log_weight.softmax(0)
         z: Tensor = _ScaleGradient.apply(level.z, weights)  # type: ignore[no-untyped-call]
-        # Only the gradient of log q with respect to its parameters remains in the difference.
+        # The difference is 0; its gradient is that of log q with respect to its parameters.
         log_q = level.q.log_prob(level.z) - level.q.log_prob(level.z.detach())
         return z, level.p.log_prob(z) - weights * log_q
 
 
 class PIWAE(DrawWeightedBound):
-    r"""The bound of all draws for the decoder, and the mean of bounds of groups for the encoder.
+    r"""The bound of all draws for the decoder, and the mean bound of groups for the encoder.
 
-    The value is that of the decoder's bound, `iwae`; the encoder's gradient is that of
-    `MultiplyIWAE`:
+    The value is the decoder's bound, `iwae`, and the encoder's gradient is that of `MultiplyIWAE`:
 
     .. math::
         \nabla_\theta = \sum_k a_k \nabla_\theta \log p(x, z_k), \qquad
         \nabla_\phi = \sum_k b_k \nabla_\phi \log w_k
 
-    where a are the weights normalized over all draws, and b those normalized over each group,
-    divided by the number of groups.
+    where a are the weights normalized over all draws, and b are the weights normalized over each
+    group and divided by the number of groups.
 
     References:
         Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
@@ -235,7 +234,7 @@ class PIWAE(DrawWeightedBound):
 
     def _latents(self, level: Level, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         grouped = _in_groups(log_weight, self.groups).softmax(1).reshape(log_weight.shape)
-        # The sum over draws brings in the decoder's weights; ratio turns them into the encoder's.
+        # The sum over draws applies the decoder's weights; ratio converts them to the encoder's.
         ratio = grouped / self.groups / log_weight.softmax(0).clamp_min(MIN_WEIGHT)
         z: Tensor = _ScaleGradient.apply(level.z, ratio)  # type: ignore[no-untyped-call]
         log_q = level.q.log_prob(level.z)
@@ -243,12 +242,12 @@ class PIWAE(DrawWeightedBound):
 
 
 class _ScaleGradient(torch.autograd.Function):
-    """The identity on draws (K, B, *latent), with gradients multiplied by weights (K, B)."""
+    """The identity for draws (K, B, *latent), whose gradients are multiplied by weights (K, B)."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(weights)
-        return z.view_as(z)  # an alias, so that a compiler can reuse what was decoded from z
+        return z.view_as(z)  # an alias, so that a compiler can reuse the decoder's output for z
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -259,8 +258,8 @@ class _ScaleGradient(torch.autograd.Function):
 def _log_weight(trace: Trace) -> Tensor:
     if trace.weights is not None:
         raise VariedError(
-            "Importance-weighted bounds need equally weighted draws, but the draws of this model "
-            "have weights; use objective='elbo'."
+            "Importance-weighted bounds require equally weighted draws, but the draws of this "
+            "model have different weights; use objective='elbo'."
         )
     return trace.log_weight
 
@@ -268,7 +267,7 @@ def _log_weight(trace: Trace) -> Tensor:
 def _single_level(trace: Trace) -> Level:
     if len(trace.levels) != 1:
         raise VariedError(
-            "This gradient estimator needs a model with one level of latent variables; use "
+            "This gradient estimator requires a model with a single level of latent variables; use "
             "objective='iwae' or objective='multiply-iwae' with their default settings."
         )
     return trace.levels[0]
@@ -286,7 +285,7 @@ def _resample(weights: Tensor, n: int) -> Index:
 
 
 def _in_groups(log_weight: Tensor, groups: int) -> Tensor:
-    """Return (K, B) as (groups, K / groups, B)."""
+    """Reshape (K, B) to (groups, K / groups, B)."""
     if len(log_weight) % groups:
         raise VariedError(
             f"{len(log_weight)} draws cannot be divided into {groups} equal groups; use a multiple "

@@ -11,13 +11,13 @@ from varied.errors import lookup
 from varied.terms.base import Term, full_precision
 from varied.trace import Level, Trace
 
-#: Kernels of a squared distance and a bandwidth; 1 at distance 0.
+#: Kernels as functions of a squared distance and a bandwidth; they are 1 at distance 0.
 KERNELS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "imq": lambda square, width: width / (width + square),
     "rbf": lambda square, width: torch.exp(-square / width),
 }
 
-#: Factors on the bandwidth.
+#: The factors by which the bandwidth is multiplied.
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -27,16 +27,17 @@ class MMD(Term):
     .. math:: \frac{1}{B(B-1)} \sum_{i \ne j} [k(z_i, z_j) + k(\tilde z_i, \tilde z_j)]
         - \frac{2}{B^2} \sum_{ij} k(z_i, \tilde z_j)
 
-    This estimate is unbiased: for equal distributions it has mean 0 and may be negative. The kernel
-    is a sum over bandwidths :math:`2 D s` with s from 0.1 to 10; 2 D is the mean squared distance
-    between two standard normal vectors.
+    This estimate is unbiased: if the distributions are equal, its mean is 0, and it may be
+    negative. The kernel is a sum over bandwidths :math:`2 D s` with s between 0.1 and 10, where 2 D
+    is the mean squared distance between two standard normal vectors.
 
     References:
         A Kernel Two-Sample Test (Gretton et al., 2012), https://jmlr.org/papers/v13/gretton12a.html
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
 
     Arguments:
-        kernel: "imq" is C / (C + d), with heavy tails; "rbf" is exp(-d / C).
+        kernel: "imq" for C / (C + d), which has heavy tails, or "rbf" for exp(-d / C), with squared
+            distance d and bandwidth C.
     """
 
     def __init__(self, kernel: str = "imq") -> None:
@@ -44,7 +45,7 @@ class MMD(Term):
 
     @full_precision
     def __call__(self, trace: Trace) -> Tensor:
-        """Return a value that is equal for all examples, with shape (B)."""
+        """Return the value of the term, which is the same for all examples, with shape (B)."""
         per_level = [trace.expect(self._discrepancy(level)) for level in trace.levels]
         return torch.stack(per_level).sum(0)
 
@@ -60,7 +61,7 @@ class MMD(Term):
         return off_diagonal / max(n * (n - 1), 1)
 
     def _kernel_matrix(self, a: Tensor, b: Tensor) -> Tensor:
-        """Return the kernel of all pairs, with shape (K, B, B)."""
+        """Return the values of the kernel for all pairs, with shape (K, B, B)."""
         square = a.square().sum(2).unsqueeze(2) + b.square().sum(2).unsqueeze(1) - 2 * a @ b.mT
         widths = [2 * a.shape[2] * scale for scale in SCALES]
         return torch.stack([self.kernel(square, width) for width in widths]).sum(0)

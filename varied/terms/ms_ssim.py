@@ -10,13 +10,14 @@ from varied.errors import VariedError
 from varied.terms.base import full_precision, requires
 from varied.trace import Trace
 
-#: The weights of the scales, from the finest, which Wang et al. measured with human observers.
+#: The weights of the scales, finest first, which Wang et al. measured with human observers.
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 #: The size of the Gaussian window and its standard deviation, in pixels.
 WINDOW, WINDOW_STD = 11, 1.5
-#: Stabilizers of the luminance and of the contrast-structure ratio: (0.01)^2 and (0.03)^2.
+#: Constants that stabilize the luminance and the contrast-structure ratio: 0.01^2 and 0.03^2.
 C1, C2 = 1e-4, 9e-4
-#: The smallest similarity of a scale: that of inverted structure is negative and has no real power.
+#: The smallest similarity of a scale, since a negative similarity (an inverted structure) has no
+#: real power.
 MIN_SIMILARITY = 1e-4
 
 
@@ -27,24 +28,24 @@ def ms_ssim_loss(trace: Trace) -> Tensor:
 
     .. math:: 1 - \ell_S^{w_S} \prod_{s=1}^{S} c_s^{w_s}
 
-    with the luminance similarity :math:`\ell` and the contrast-structure similarity c, from windows
-    of 11 pixels, at each of S scales, which halve the image. Images below 176 pixels have fewer
-    scales (28 pixels have two), whose weights are normalized to sum to 1. Missing pixels count as
-    equal. The reconstruction is the mean of p(x | z).
+    where :math:`\ell` is the luminance similarity and c is the contrast-structure similarity. Both
+    are computed in windows of 11 pixels at S scales, each of which halves the image size. Images
+    smaller than 176 pixels have fewer scales (two for 28 pixels), whose weights are normalized to
+    sum to 1. Missing pixels are treated as equal. The reconstruction is the mean of p(x | z).
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),
         https://doi.org/10.1109/ACSSC.2003.1292216
 
     Returns:
-        From 0 (equal) to 1, dimensionless, with shape (B).
+        The dimensionless loss for each example, between 0 (equal) and 1, with shape (B).
 
     Raises:
         VariedError: If the data are not images.
     """
     if trace.x.dim() != 4:
         raise VariedError(
-            "Structural similarity needs images (C, H, W), not data of shape "
+            "Structural similarity requires images (C, H, W), not data of shape "
             f"{tuple(trace.x.shape[1:])}; use objective='elbo'."
         )
     mean = trace.px.mean
@@ -62,7 +63,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
         y: Images with the same shape.
 
     Returns:
-        A similarity with shape (N); 1 is equal.
+        The similarities, with shape (N); 1 for equal images.
     """
     weights = torch.tensor(SCALES[: _num_scales(min(x.shape[2:]))]).to(x)
     similarities = []
@@ -78,15 +79,15 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 
 
 def ssim_map(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the luminance and the contrast-structure similarity around each pixel.
+    """Return the luminance and contrast-structure similarities around each pixel.
 
     Arguments:
         x: Images in [0, 1] with shape (N, C, H, W).
         y: Images with the same shape.
 
     Returns:
-        Two maps, without the border that the window needs. Its side is 11 pixels, or the largest
-        odd number that fits into the image.
+        Two maps, cropped to the pixels around which the window fits. The side of the window is 11
+        pixels, or the largest odd number of pixels that fits into the image.
     """
     maps = torch.cat([x, y, x * x, y * y, x * y], 1)
     window = _gaussian_window(min(x.shape[2:])).to(x)

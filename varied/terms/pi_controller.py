@@ -1,4 +1,4 @@
-"""Weights of terms that adapt to the values of their terms."""
+"""Weights that adapt to the values of their terms."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from varied.schedules import Number
 class AdaptiveWeight(StepDependent):
     """A weight that depends on the past values of its term."""
 
-    #: The weight of the current step, a buffer.
+    #: The weight at the current step, a buffer.
     value: Tensor
 
     @abstractmethod
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set the weight of a step; repeated calls have no further effect."""
+        """Set the weight of a step; repeated calls have no additional effect."""
 
     @abstractmethod
     def update(self, value: Tensor) -> None:
-        """Record the batch mean of the term in a training step."""
+        """Record the batch mean of the term at a training step."""
 
 
 class PIController(AdaptiveWeight):
-    r"""A weight from a proportional-integral controller that keeps a term at a target.
+    r"""A weight set by a proportional-integral controller that keeps a term at a target.
 
     With the error :math:`e_t`, the target minus the term,
 
     .. math:: \beta_{t+1} = \beta_{min} + \frac{K_p}{1 + \exp(e_t)} + I_t, \qquad
         I_t = I_{t-1} - K_i e_t,
 
-    clamped to :math:`[\beta_{min}, \beta_{max}]`. A term above the target increases its weight. The
-    integral is clamped to the same range to prevent windup; the paper instead stops integrating at
-    the bounds, where the weight may then stay.
+    clamped to :math:`[\beta_{min}, \beta_{max}]`. If the term is above the target, its weight
+    increases. The integral is clamped to the same range to prevent windup. The paper instead stops
+    integrating at the bounds, so the weight may remain there.
 
-    An error changes the weight of the next step, in `set_step`. All state is in buffers, so a
-    resumed run continues with the same weight.
+    An error changes the weight of the next step, in `set_step`. The entire state is stored in
+    buffers, so a resumed run continues with the same weight.
 
     References:
         ControlVAE: Controllable Variational Autoencoder (Shao et al., 2020),
         https://arxiv.org/abs/2004.05988
 
     Arguments:
-        target: The target of the term, in nats, a number or a schedule.
+        target: The target value of the term, in nats: a number or a schedule.
         kp: The proportional gain.
         ki: The integral gain, per nat and step.
-        min_weight: The smallest weight, which is also the initial one.
+        min_weight: The smallest weight, which is also the initial weight.
         max_weight: The largest weight.
     """
 
@@ -64,10 +64,10 @@ class PIController(AdaptiveWeight):
         if not 0 <= min_weight < max_weight:
             raise VariedError(
                 f"min_weight={min_weight} and max_weight={max_weight} must satisfy 0 <= min_weight "
-                "< max_weight; 0 and 10 are the defaults."
+                "< max_weight; the defaults are 0 and 10."
             )
         if kp < 0 or ki <= 0:
-            raise VariedError(f"kp={kp} must not be below 0, and ki={ki} must be above 0.")
+            raise VariedError(f"kp={kp} must not be negative, and ki={ki} must be positive.")
         self.target, self.kp, self.ki = ScheduledValue(target), kp, ki
         self.min_weight, self.max_weight = min_weight, max_weight
         self.register_buffer("value", torch.tensor(float(min_weight)))
@@ -75,7 +75,7 @@ class PIController(AdaptiveWeight):
         self.register_buffer("proportional", torch.tensor(0.0))
 
     def set_step(self, step: int, progress: float = 1.0) -> None:
-        """Set the weight from the recorded errors; repeated calls have no further effect."""
+        """Set the weight from the recorded errors; repeated calls have no additional effect."""
         self.target.set_step(step, progress)
         weight = self.min_weight + self.integral + self.proportional
         self.value.copy_(weight.clamp(self.min_weight, self.max_weight))

@@ -16,8 +16,8 @@ def quantization(trace: Trace) -> Tensor:
     """Return the loss of the quantizers, summed over all levels.
 
     Returns:
-        Squared distances and, for LFQ, entropies, summed over positions and dimensions with the
-        weights of the quantizers, with shape (B).
+        The weighted squared distances and, for LFQ, entropies, summed over positions and
+        dimensions, with shape (B).
     """
     pairs = [(base_distribution(level.q), level.z.shape[:2]) for level in trace.levels]
     costs = [code.cost.expand(shape) for code, shape in pairs if isinstance(code, CodebookPoint)]

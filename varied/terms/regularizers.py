@@ -1,4 +1,4 @@
-"""Regularizers of deterministic autoencoders: code norms, weight norms, gradient penalties."""
+"""Regularizers for deterministic autoencoders: code norms, weight norms, gradient penalties."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def code_norm(trace: Trace) -> Tensor:
         https://arxiv.org/abs/1903.12436
 
     Returns:
-        The negative standard normal log-density up to a constant, in nats, with shape (B).
+        The negative standard normal log-density of each code up to a constant, in nats, with
+        shape (B).
     """
     squares = [level.z.square().flatten(2).sum(2) / 2 for level in trace.levels]
     return trace.expect(torch.stack(squares).sum(0))
@@ -33,7 +34,7 @@ class WeightNorm(Term):
 
     .. math:: \lVert \theta \rVert^2
 
-    Biases and scales do not count, since they do not make the decoder steeper.
+    Biases and scales are excluded, since they do not make the decoder steeper.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -44,20 +45,20 @@ class WeightNorm(Term):
         self.decoder: nn.Module | None = None
 
     def attach(self, model: LatentModel) -> None:
-        """Use the decoder of a model from now on.
+        """Use the decoder of a model in subsequent calls.
 
         Raises:
             VariedError: If the model does not have exactly one decoder network.
         """
         if not isinstance(model, VAE):
             raise VariedError(
-                "regularizer='l2' needs a model with one decoder network; use regularizer='gp', or "
-                "architecture='vae'."
+                "regularizer='l2' requires a model with a single decoder network; use "
+                "regularizer='gp', or architecture='vae'."
             )
         self.decoder = model.decoder
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return a value that is equal for all examples, with shape (B)."""
+        """Return the value of the term, which is the same for all examples, with shape (B)."""
         if self.decoder is None:
             raise VariedError("WeightNorm has no decoder yet; call attach(model) first.")
         squares = [p.square().sum() for p in self.decoder.parameters() if p.dim() > 1]
@@ -71,15 +72,16 @@ def gradient_penalty(trace: Trace) -> Tensor:
     .. math:: \lVert J \rVert_F^2 = \mathbb E_{v \sim \mathcal N(0, I)} \lVert J^\top v \rVert^2,
         \qquad J = \partial \, \mathbb E[x \mid z] / \partial z
 
-    One random direction v per code gives an unbiased estimate at the cost of one backward pass.
-    Without gradients, as in validation, the value is 0.
+    The estimate uses a single random direction v per code; it is unbiased and requires one backward
+    pass. If gradients are disabled, as during validation, the value is 0.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
         https://arxiv.org/abs/1903.12436
 
     Returns:
-        Squared units of the data per squared unit of the code, with shape (B).
+        The value for each example, in squared units of the data per squared unit of the code, with
+        shape (B).
 
     Raises:
         VariedError: If the step is compiled.
@@ -91,7 +93,7 @@ def gradient_penalty(trace: Trace) -> Tensor:
     (gradient,) = torch.autograd.grad(projected, z, create_graph=True, allow_unused=True)
     if gradient is None:
         raise VariedError(
-            "This objective needs gradients with respect to z within a step, which a compiled step "
-            "does not provide; train with compile='no'."
+            "This objective computes gradients with respect to z within a step, which is not "
+            "possible in a compiled step; train with compile='no'."
         )
     return trace.expect(gradient.square().flatten(2).sum(2))

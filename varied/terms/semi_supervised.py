@@ -1,4 +1,4 @@
-"""Terms of models with classes: the classification loss, and terms of an upper model."""
+"""Terms for models with classes: the classification loss, and terms of an upper model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Classification(Term):
 
     .. math:: -\log q(y \mid x)
 
-    The values are scaled so that their mean over the batch is the mean over its labeled examples;
-    without labels they are 0.
+    The values are scaled so that their mean over the batch is the mean over its labeled examples.
+    In a batch without labels, they are 0.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -35,7 +35,7 @@ class Classification(Term):
             raise VariedError(_NO_CLASSES)
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return nats, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         level = _class_level(trace)
         if level.c is None:
             return level.logits.new_zeros(len(trace.x))
@@ -46,7 +46,7 @@ class Classification(Term):
 
 
 class UpperTerm(Term):
-    """A term of the upper trace, averaged over the draws of each example.
+    """A term applied to the upper trace, averaged over the draws of each example.
 
     Arguments:
         term: The term that is applied to the upper trace.
@@ -59,23 +59,23 @@ class UpperTerm(Term):
         """Check that the model has upper traces.
 
         Raises:
-            VariedError: If it has none.
+            VariedError: If it does not.
         """
         if not model.has_upper_trace:
             raise VariedError(
-                "This objective needs a separate model of the codes; use architecture='m1m2' with "
-                "joint=False, or objective='m2'."
+                "This objective requires a separate model of the codes; use architecture='m1m2' "
+                "with joint=False, or objective='m2'."
             )
 
     def __call__(self, trace: Trace) -> Tensor:
-        """Return the value of each example, with shape (B)."""
+        """Return the value of the term for each example, in nats, with shape (B)."""
         assert trace.upper is not None, "attach checks it"
         return _mean_over_draws(self.term(trace.upper), trace)
 
 
 _NO_CLASSES = (
-    "This objective needs a model with classes; use architecture='m2' or architecture='m1m2', or "
-    "objective='elbo'."
+    "This objective requires a model with classes; use architecture='m2' or architecture='m1m2', "
+    "or objective='elbo'."
 )
 
 
@@ -88,6 +88,6 @@ def _class_level(trace: Trace) -> ClassLevel:
 
 
 def _mean_over_draws(value: Tensor, trace: Trace) -> Tensor:
-    """Return the mean over the draws of each example, from (K * B) to (B)."""
+    """Average values with shape (K * B) over the K draws of each example."""
     mean: Tensor = torch.mean(value.reshape(-1, len(trace.x)), 0)
     return mean

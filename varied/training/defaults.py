@@ -1,4 +1,4 @@
-"""Resolution of a spec: the model's parts, the user's choices, and defaults that suit the data."""
+"""Build a spec from the parts of a model, the user's choices, and defaults that suit the data."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from varied.zoo import ZOO
 LENGTHS = ("minutes", "epochs", "steps")
 
 _DEFAULT_MINUTES = 10.0
-#: Rows that a training by epochs sees in total, and the smallest and largest number of epochs:
-#: measured on tables.
+#: The total number of rows that determines the default number of epochs, and the smallest and
+#: largest number of epochs. The values were chosen by experiments on tables.
 _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
-#: The plan of fully connected networks with at least 5,000 rows: measured on digits.
+#: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
 _SMALL_BATCHES = Plan(batch_size=32)
-#: The weight of the KL, if neither beta nor the objective is given.
+#: The weight of the KL if the user chooses neither beta nor the objective.
 _WARM_UP = "linear(0, 1, 0.2)"
 _WARM_UP_REASON = (
-    "beta rises from 0 to 1 over the first fifth of the training: with the full KL weight from the "
-    "start, more latent dimensions become inactive."
+    "beta rises from 0 to 1 over the first fifth of training, since more latent dimensions become "
+    "inactive if the full KL weight is used from the start."
 )
 _CLASSIFIER_REASON = (
     "The classifier is a conv net and is trained on randomly transformed images (augment = 1), "
-    "because few labeled images show little of the variation of a class; --augment 0 turns it off."
+    "because a few labeled images show little of the variation within a class; use --augment 0 to "
+    "turn this off."
 )
 #: The dimension of the codebook entries.
 _CODE_DIM = 16
@@ -41,13 +42,13 @@ _CODE_DIM = 16
 
 @dataclasses.dataclass(frozen=True)
 class ResolvedConfig:
-    """What is trained, with a sentence for each default.
+    """The resolved configuration of a training run, with a sentence about each default.
 
     Arguments:
         spec: The spec.
         codec: The codec of the data.
-        context: The codec of the context of a conditional model, or None.
-        sentences: Sentences on the defaults and on what was inferred from the data.
+        context: The codec of the context if the model is conditional, otherwise None.
+        sentences: Sentences about the defaults, and about what was inferred from the data.
     """
 
     spec: Spec
@@ -57,15 +58,15 @@ class ResolvedConfig:
 
 
 def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> ResolvedConfig:
-    """Resolve the spec of a training.
+    """Resolve the configuration of a training run.
 
     Arguments:
-        data: The training rows, which codecs are fitted to.
+        data: The training rows, to which the codecs are fitted.
         model: The name of a model, or a spec.
-        choices: The user's choices: axes, settings, ``conditional``, options of the codec.
+        choices: The user's choices: axes, settings, ``conditional``, and options of the codec.
 
     Raises:
-        VariedError: If a choice is unknown, or the data lack what the model needs.
+        VariedError: If a choice is unknown, or the model requires labels that the data lack.
     """
     remaining = {name: value for name, value in choices.items() if value is not None}
     codec_options = {
@@ -119,14 +120,14 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
 def _exclude_label_columns(
     data: RawData, parts: Mapping[str, Any], options: dict[str, Any], reasons: list[str]
 ) -> None:
-    """Leave the label's columns out of the rows, if the model infers them or the user says so."""
+    """Exclude the label columns from the rows if the model infers classes or the user asks to."""
     types = dict(options.get("column_types") or {})
     infers_classes = Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
     default = "ignore" if infers_classes else ""
     excluded = [name for name in data.label_columns if types.get(name, default) == "ignore"]
     if excluded:
         options["column_types"] = types | dict.fromkeys(excluded, "target")
-    reasons += [f"{name} is left out of the rows, since it is the label." for name in excluded]
+    reasons += [f"{name} is excluded from the rows, since it is the label." for name in excluded]
 
 
 def _fit_codec(data: RawData, likelihood: Any, options: dict[str, Any]) -> Codec:
@@ -139,8 +140,8 @@ def _fit_codec(data: RawData, likelihood: Any, options: dict[str, Any]) -> Codec
 def _fit_context(data: RawData) -> ContextCodec:
     if data.labels is None:
         raise VariedError(
-            "A conditional model needs labels, and the data have none: put the files of each class "
-            "into a folder, or give labels=."
+            "A conditional model requires labels, but the data have none: put the files of each "
+            "class into a separate folder, or pass labels=."
         )
     return ContextCodec.fit(data.labels, data.classes)
 
@@ -149,13 +150,13 @@ def _fit_context(data: RawData) -> ContextCodec:
 
 
 def _quantizer_defaults(shape: tuple[int, ...]) -> dict[str, Default]:
-    """Return defaults of a model with a codebook."""
+    """Return the defaults for a model with a codebook."""
     if len(shape) < 3:
-        return {"latent": Default((_CODE_DIM, 8), "an example becomes 8 codes")}
+        return {"latent": Default((_CODE_DIM, 8), "each example is encoded as 8 codes")}
     height, width = (-(-side // 4) for side in shape[1:])
-    reason = f"an image becomes {height} x {width} codes, a quarter of its height and width"
+    reason = f"each image is encoded as {height} x {width} codes, a quarter of its height and width"
     return {
-        "net": Default("conv", "codes form an image"),
+        "net": Default("conv", "the codes form an image"),
         "latent": Default((_CODE_DIM, height, width), reason),
     }
 
@@ -163,7 +164,7 @@ def _quantizer_defaults(shape: tuple[int, ...]) -> dict[str, Default]:
 def _set_classifier_defaults(
     codec: Codec, parts: dict[str, Any], chosen: Mapping[str, Any], reasons: list[str]
 ) -> None:
-    """Set the defaults of a classifier of the data itself, not of their codes."""
+    """Set the defaults of a classifier that takes the data, rather than the codes, as input."""
     part = Part.parse(parts.get("architecture", "vae"))
     given = {name.rpartition(".")[2]: value for name, value in chosen.items()}
     upper_latent = given.get("upper_latent", part.settings.get("upper_latent"))
@@ -176,13 +177,13 @@ def _set_classifier_defaults(
 
 
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
-    """Return whether the KL weight can start at 0; categorical variables would collapse early."""
+    """Return whether the KL weight can start at 0, where categorical variables would collapse."""
     builder = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
     return "simplex" not in builder.space
 
 
 def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) -> None:
-    """Set a setting of the one part that has it; ``net.width`` names the part."""
+    """Set a setting on the part that has it; a name such as ``net.width`` includes the axis."""
     axis, _, setting = name.rpartition(".")
     parts = {
         key: Part.parse(values.get(key, getattr(Spec, key)))
@@ -195,13 +196,13 @@ def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) 
     owners = [key for key in known if setting in known[key] and axis in ("", key)]
     if len(owners) > 1:
         options = " or ".join(f"{owner}.{name}" for owner in owners)
-        raise VariedError(f"Several parts have '{name}': write {options}.")
+        raise VariedError(f"Several parts have a setting named '{name}'; specify {options}.")
     if not owners:
         for other in CODECS.values():
             if setting in option_names(other.fit):
                 raise VariedError(
-                    f"'{name}' is an option of {other.noun}, and the data are {codec.noun}: leave it "
-                    "out."
+                    f"'{name}' is an option for {other.noun}, but the data are {codec.noun}; omit "
+                    "it."
                 )
         names = [name for part in known.values() for name in part]
         names += ["latent", "conditional", "conditioning", "image_size", *TABLES, *settings(Plan)]
@@ -225,12 +226,12 @@ def _resolve_plan(
     """Return the plan, and remove its settings from the remaining choices."""
     plan = dataclasses.asdict(values.get("plan") or _default_plan(values["net"], data, codec))
     if any(remaining.get(name) for name in LENGTHS):
-        plan |= dict.fromkeys(LENGTHS, 0)  # the user's length replaces that of a spec
+        plan |= dict.fromkeys(LENGTHS, 0)  # the user's length replaces the one in a spec
     plan |= {name: remaining.pop(name) for name in settings(Plan) if name in remaining}
     if not any(plan[name] for name in LENGTHS):
         length, text = _default_length(len(data), codec)
         plan |= length
-        reasons.append(f"Trains for {text}; --minutes, --epochs or --steps changes it.")
+        reasons.append(f"Trains for {text}; use --minutes, --epochs or --steps to change this.")
     return plan
 
 
@@ -243,13 +244,13 @@ def _default_plan(net: Any, data: RawData, codec: Codec) -> Plan:
 
 
 def _default_length(n: int, codec: Codec) -> tuple[dict[str, float], str]:
-    """Return the default length of a training, with its description."""
+    """Return the default length of training, and a description of it."""
     if n > codec.max_rows_by_epochs:
         return {"minutes": _DEFAULT_MINUTES}, f"{_DEFAULT_MINUTES:g} minutes"
     epochs = min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_TOTAL_ROWS / n)))
     text = f"{epochs} epochs"
     if epochs == _MAX_EPOCHS:
-        text += ", since more would overfit so few rows"
+        text += ", since more epochs would lead to overfitting on so few rows"
     return {"epochs": float(epochs)}, text
 
 

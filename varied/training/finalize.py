@@ -1,4 +1,4 @@
-"""The end of a training: metrics, plots, animations, the report and the model card."""
+"""The final steps of a training run: metrics, plots, animations, the report and the model card."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Array = npt.NDArray[Any]
 
 
 def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str) -> Evaluation:
-    """Evaluate a trained run on its test rows, and write plots, report and model card.
+    """Evaluate a trained run on its test rows, and write the plots, the report and the model card.
 
     Arguments:
         run: The run; the files are written to its folder.
-        state: The state at the end of the training.
-        sentences: Sentences on data and defaults.
-        name: The name of the model, as the user gave it.
+        state: The state at the end of training.
+        sentences: Sentences about the data and the defaults, for the report.
+        name: The name of the model, as the user passed it.
     """
     evaluation = run.evaluate()
     atomic_io.write_json(run.store / "evaluation.json", evaluation.to_json())
@@ -83,8 +83,8 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
     if epochs >= 0.5:
         return []
     return [
-        f"The model was trained on {epochs:.0%} of the training rows, which is too short to judge "
-        "it; increase --minutes, or reduce --width."
+        f"The model was trained on only {epochs:.0%} of the training rows, which is too few to "
+        "judge it; increase --minutes, or reduce --width."
     ]
 
 
@@ -92,7 +92,7 @@ def _skipped_steps(state: TrainingState) -> list[str]:
     if not state.skipped:
         return []
     return [
-        f"{state.skipped} steps were skipped because their gradient was not finite; reduce --lr."
+        f"{state.skipped} steps were skipped because their gradients were not finite; reduce --lr."
     ]
 
 
@@ -102,9 +102,9 @@ def _throttle_warning(history: Sequence[dict[str, Any]]) -> list[str]:
     if not throttle or min(throttle) > 0.9:
         return []
     return [
-        "The adversarial loss increased the reconstruction error beyond its tolerance, so its "
-        f"weight was reduced, to {min(throttle):.2g} of its value at the lowest; a lower "
-        "--adv-weight avoids this."
+        "The adversarial loss increased the reconstruction error beyond its tolerance, so the "
+        f"weight of the loss was reduced to as little as {min(throttle):.2g} times its value; use "
+        "a lower --adv-weight to avoid this."
     ]
 
 
@@ -178,9 +178,9 @@ def _write_card(
     write_card(
         run.folder,
         title=title,
-        summary=f"A latent variable model of {_source_name(run)}, trained with Varied.",
+        summary=f"A latent variable model trained on {_source_name(run)} with Varied.",
         data=" ".join([*metadata["notes"], rows]),
-        training="The parts and the plan are in spec.toml; the training log is metrics.jsonl.",
+        training="The parts and the plan are in spec.toml; the training log is in metrics.jsonl.",
         python=f'import varied\n\nrun = varied.Run("{name}")\nrun.sample(64).save("new.png")',
         shell=f"varied sample {name}\nvaried evaluate {name}",
         facts=facts,
@@ -188,8 +188,9 @@ def _write_card(
         figures=[figure for figure in figures if figure.file == "samples.png"],
         limitations=[
             *warnings,
-            "Metrics hold for data from the distribution of the training data; likelihoods are "
-            "comparable between runs with the same kind of likelihood on the same data only.",
+            "The metrics are valid only for data from the distribution of the training data. "
+            "Likelihoods are comparable only between runs with the same kind of likelihood on the "
+            "same data.",
         ],
         versions={"varied": __version__, "python": machine["python"], "torch": machine["torch"]},
     )
@@ -204,7 +205,7 @@ def _loss_figures(run: Run) -> Iterator[Figure]:
     rows = [row["loss"] for row in history if row["split"] == "validation"]
     alt = "Training and validation loss."
     if rows:
-        alt = f"The validation loss falls from {rows[0]:.1f} to {rows[-1]:.1f} nats."
+        alt = f"The validation loss is {rows[0]:.1f} nats at first and {rows[-1]:.1f} at the end."
     yield Figure("loss.png", "Loss", alt, "Reconstruction and KL, in nats.")
 
 
@@ -213,7 +214,8 @@ def _kl_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
         return
     kl, active = np.array(evaluation.kl_by_unit), np.array(evaluation.active_by_unit)
     plots.kl_bars(kl, active, run.folder / "kl.png")
-    text = f"{active.sum()} of {len(active)} latent units are active; the total is {kl.sum():.1f} nats."
+    units = f"{active.sum()} of {len(active)} latent units are active"
+    text = f"{units}; the total KL is {kl.sum():.1f} nats."
     yield Figure("kl.png", "KL by latent unit", text, text)
 
 
@@ -226,9 +228,15 @@ def _example_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
         if run.model.latent_shape == (2,) and _has_images(run):
             yield _manifold_figure(run)
         order = "variance" if evaluation.kl_by_unit is None else "KL"
-        caption = f"One row per latent unit, largest {order} first; the other units are constant."
+        caption = (
+            f"Each row varies one latent unit, in order of decreasing {order}; the other units are "
+            "constant."
+        )
         yield _save(run, run.traverse(), "traversals", caption)
-    caption = "Interpolations between the codes of two test examples, whose reconstructions are at the ends."
+    caption = (
+        "Each row interpolates between the codes of two test examples, whose reconstructions are "
+        "at the ends."
+    )
     yield _save(run, run.interpolate(), "interpolation", caption)
 
 
@@ -250,22 +258,22 @@ def _samples_caption(run: Run) -> str:
         return "Samples from a prior that was fitted to the codes."
     if not run.has_density:
         return (
-            "Decoded samples of a standard normal distribution. The codes of an autoencoder do not "
-            "have this distribution, so the samples are poor; train a VAE for better ones."
+            "Decoded samples from a standard normal distribution. The codes of an autoencoder do "
+            "not have this distribution, so the samples are poor; train a VAE for better ones."
         )
-    return "Samples: the mean of p(x | z) for z from the prior."
+    return "Samples: the mean of p(x | z), with z sampled from the prior."
 
 
 def _manifold_figure(run: Run) -> Figure:
     x, values = functional.manifold(run.model, 20, run.contexts(1))
     images = run.codec.to_images(x)
     plots.manifold(images, values.tolist(), run.folder / "manifold.png")
-    caption = "The two latent dimensions, decoded at equally spaced quantiles of the prior."
+    caption = "Decoded points of the latent plane, at equally spaced quantiles of the prior."
     return Figure("manifold.png", "Manifold", caption, caption)
 
 
 def _latent_figures(run: Run) -> Iterator[Figure]:
-    """Plot the latent space at the end of the training, and as an plots."""
+    """Plot the latent space at the end of training, and as an animation during training."""
     frames = run.store.frames()
     points, method = plots.aligned_embeddings(
         [frame.codes.numpy() for frame in frames], seed=run.spec.plan.seed
@@ -291,12 +299,12 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
         captions=[f"epoch {frame.epoch:.1f}" for frame in frames],
         method_name=method,
     )
-    caption = f"{text} during the training, by {method}."
-    yield Figure("latent.gif", "Latent space during the training", caption, caption)
+    caption = f"{text} during training ({method})."
+    yield Figure("latent.gif", "Latent space during training", caption, caption)
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows of the frames, if each row has one."""
+    """Return the labels of the test rows in the frames, or None unless each row has one label."""
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]
@@ -316,7 +324,9 @@ def _sample_animations(run: Run) -> Iterator[Figure]:
         captions=[f"epoch {frame.epoch:.1f}" for frame in frames],
     )
     if _fits_prior_later(run):
-        title, text = "Reconstructions during the training", "The same test examples throughout."
+        title = "Reconstructions during training"
+        text = "Reconstructions of the same test examples throughout training."
     else:
-        title, text = "Samples during the training", "The same latent variables throughout."
+        title = "Samples during training"
+        text = "Samples decoded from the same latent variables throughout training."
     yield Figure("samples.gif", title, text, text)

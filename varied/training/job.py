@@ -1,4 +1,4 @@
-"""One training with its logs, checkpoints and calibration."""
+"""A training run with its logs, checkpoints and calibration."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor
 from varied.training.progress import progress_stream, run_with_progress
 from varied.training_loop import Step, StepEvent, TrainingState, train
 
-#: The fraction of labeled rows in each batch of a model that learns classes.
+#: The fraction of labeled rows in each batch, for models that learn classes.
 _LABELED_FRACTION = 0.125
 
 
 class Interrupted(KeyboardInterrupt):
-    """The training was interrupted; it can be resumed from its checkpoint."""
+    """Raised if training is interrupted; it can be resumed from its checkpoint."""
 
 
 class Job:
-    """A training that can be started or resumed.
+    """A training run that can be started or resumed.
 
     Arguments:
-        store: The folder of the run.
-        data: All data.
+        store: The files of the run.
+        data: All data, including validation and test rows.
         config: The resolved configuration.
-        name: The name of the model, as the user gave it.
-        n_labels: The number of training labels to use; 0 for all.
+        name: The name of the model, as the user passed it.
+        n_labels: The number of training labels to use; 0 uses all of them.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Job:
 
     @property
     def sentences(self) -> list[str]:
-        """Sentences on what was inferred from the data and which defaults were chosen."""
+        """Sentences about what was inferred from the data, and about the defaults."""
         sizes = (len(getattr(self.split, name)) for name in ("train", "validation", "test"))
         rows = "Rows: {:,} for training, {:,} for validation, {:,} for testing.".format(*sizes)
         labels = [f"All but {self.n_labels} training labels are hidden."] if self.n_labels else []
         return [*self.data.notes, rows, *labels, *self.config.sentences, *self.notices]
 
     def rows(self, name: str, limit: int | None = None) -> Batch:
-        """Return stored rows of a split: all, or a fixed random subset."""
+        """Return the stored rows of a split, or a fixed random subset of ``limit`` rows."""
         indices = torch.from_numpy(getattr(self.split, name))
         if limit is not None and len(indices) > limit:
             indices = indices[permutation(len(indices), self.spec.plan.seed, "look")[:limit]]
@@ -91,13 +91,13 @@ class Job:
         return context.encode(labels)
 
     def run(self, *, progress: bool | None = None) -> Run:
-        """Train, fit the prior if the model needs it, evaluate and write the report.
+        """Train, fit the prior if it is fitted after training, evaluate, and write the report.
 
         Arguments:
             progress: Whether to show progress; None shows it in a terminal or a notebook.
 
         Raises:
-            Interrupted: After Ctrl-C or SIGTERM; the training can be resumed.
+            Interrupted: After Ctrl-C or SIGTERM; training can be resumed.
         """
         stream = progress_stream(progress)
         run_with_progress(self.train(), self.spec.plan, stream)
@@ -106,10 +106,10 @@ class Job:
         return self.finish()
 
     def train(self) -> Iterator[StepEvent]:
-        """Train to the end; yield each step after it is logged.
+        """Train to the end, and yield an event after each logged step.
 
         Raises:
-            Interrupted: If `is_stopping` was set, by Ctrl-C or SIGTERM, after saving a checkpoint.
+            Interrupted: If `is_stopping` was set by Ctrl-C or SIGTERM; a checkpoint is saved first.
         """
         plan, rows = self.spec.plan, self.rows("train")
         labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
@@ -138,7 +138,7 @@ class Job:
         """Fit the prior to the codes of the trained model, if it is fitted after training.
 
         Raises:
-            Interrupted: If `is_stopping` was set; when resumed, the fit starts again.
+            Interrupted: If `is_stopping` was set; a resumed run starts the fit from the beginning.
         """
         if not self.fits_prior_later:
             return
@@ -151,7 +151,7 @@ class Job:
                 yield event
 
     def finish(self) -> Run:
-        """Write the best weights, evaluate them, and write plots and report."""
+        """Write the best weights, evaluate the model, and write the plots and the report."""
         run = self.write_model()
         finalize(run, self.state, self.sentences, self.name)
         self.store.remove_old_checkpoints()
@@ -164,7 +164,7 @@ class Job:
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
         run = Run(self.store.folder, self.data, **self.spec.sources)
-        # Stored, since the validation rows may not be available later.
+        # The results are stored, since the validation rows may not be available later.
         calibration = {}
         if self.model.num_classes:
             calibration["temperature"] = calibrate_temperature(run)
@@ -174,7 +174,7 @@ class Job:
         return run
 
     def _restore_best(self) -> list[str]:
-        """Load the best weights, unless they are the last, and return a sentence about it."""
+        """Load the best weights, unless they are the latest, and return a message that says so."""
         path = self.store / "best.safetensors"
         if not path.exists():
             return []
@@ -185,18 +185,18 @@ class Job:
         self.store.read_weights("best.safetensors", self.model)
         if self.step.objective.discriminators:
             return [
-                f"The weights are those of epoch {best['epoch']:.1f}: later ones have more than "
-                f"{MAX_ERROR_RATIO} times the lowest reconstruction error on validation rows."
+                f"The weights are from epoch {best['epoch']:.1f}, because later weights have more "
+                f"than {MAX_ERROR_RATIO} times the lowest reconstruction error on validation rows."
             ]
         return [
-            f"The weights are those of epoch {best['epoch']:.1f}, where the validation loss was "
-            f"lowest ({best['loss']:.2f} nats; {last['loss']:.2f} at the end)."
+            f"The weights are from epoch {best['epoch']:.1f}, where the validation loss was lowest "
+            f"({best['loss']:.2f} nats; {last['loss']:.2f} nats at the end of training)."
         ]
 
 
 @contextmanager
 def _stop_on_signal(job: Job) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the training after the step; a second one stops at once."""
+    """Make Ctrl-C and SIGTERM stop training after the current step; a second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

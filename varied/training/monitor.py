@@ -1,4 +1,4 @@
-"""What is logged and stored during a training: metrics, frames, checkpoints, the best weights."""
+"""Log metrics during training, and store frames, checkpoints and the best weights."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from varied.training_loop import StepEvent, TrainingState, ema_weights
 if TYPE_CHECKING:
     from varied.training.job import Job
 
-#: A model with a discriminator keeps its newest weights while their reconstruction error is at most
-#: this factor times the lowest.
+#: For a model with a discriminator, the latest weights are the best ones as long as their
+#: reconstruction error is at most this factor times the lowest one.
 MAX_ERROR_RATIO = 1.5
-#: Fractions of the training at which frames are recorded, more often at the beginning.
+#: Fractions of training at which frames are recorded; they are denser at the beginning.
 _FRAMES = [(i / 23) ** 2 for i in range(24)]
-#: Log entries of a training.
+#: The number of log entries of a training run.
 _LOG_ENTRIES = 200
 _CHECKPOINT_SECONDS = 30.0
 _MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
-#: A step at which all schedules are at their end.
+#: A step at which all schedules have their final values.
 _LAST_STEP = 10**12
-#: The largest fraction of the training time that frames may take, besides the first and last.
+#: The largest fraction of the training time that may be spent on frames, not counting the first
+#: and the last one.
 _MAX_TIME_FRACTION = 0.25
 
 
 class RunMonitor:
-    """Logs metrics and stores frames, checkpoints and the best weights of a training.
+    """Logs metrics and stores frames, checkpoints and the best weights during training.
 
     Arguments:
-        job: The training.
+        job: The training run.
     """
 
     def __init__(self, job: Job) -> None:
@@ -65,7 +66,7 @@ class RunMonitor:
         self.count, self.skipped = 0, 0
 
     def update(self, event: StepEvent) -> None:
-        """Log, record a frame and save a checkpoint where they are due."""
+        """Log metrics, record a frame and save a checkpoint whenever they are due."""
         progress = event.state.progress
         before, self.progress = self.progress, progress
         self._add(event)
@@ -80,7 +81,7 @@ class RunMonitor:
             self.checkpoint_time = time.monotonic()
 
     def _has_time(self, state: TrainingState) -> bool:
-        """Return whether frames took a small fraction of a training whose minutes are set."""
+        """Return whether there is time for a frame if the training time in minutes is limited."""
         if not self.job.spec.plan.minutes:
             return True
         return self.frame_seconds < _MAX_TIME_FRACTION * state.seconds
@@ -104,7 +105,7 @@ class RunMonitor:
         return {"split": split, "step": state.step, "epoch": epoch, "seconds": state.seconds}
 
     def record(self, epoch: float, state: TrainingState) -> None:
-        """Record a frame and the metrics of the validation rows, and keep the best weights."""
+        """Record a frame, log the metrics on validation rows, and store the best weights."""
         start = time.monotonic()
         with ema_weights(self.job.step, state):
             self._record(epoch, state)
@@ -127,8 +128,8 @@ class RunMonitor:
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """Return whether the weights are the best so far.
 
-        An adversarial loss changes with the discriminator, so the newest weights of such a model
-        are the best, as long as their reconstruction error is not much above the lowest.
+        An adversarial loss changes with the discriminator, so the latest weights of such a model
+        are the best, as long as their reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
             return not metrics["loss"] >= self.best_loss
@@ -137,7 +138,7 @@ class RunMonitor:
         return error <= MAX_ERROR_RATIO * self.lowest_error
 
     def _samples(self) -> Tensor:
-        """Return samples from fixed latent variables, or reconstructions before the prior is fitted."""
+        """Decode fixed latent variables, or reconstruct if the prior is fitted after training."""
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
@@ -147,7 +148,7 @@ class RunMonitor:
         return functional.reconstruct(job.model, x, c)
 
     def _validate(self) -> dict[str, float]:
-        """Return the objective, with its final weights, and its terms on the validation rows."""
+        """Return the objective with its final weights, and its terms, on the validation rows."""
         step, sums, n = self.job.step, dict[str, float](), len(self.validation)
         step.set_step(_LAST_STEP)
         with eval_float32(step), seeded(self.job.spec.plan.seed, "validate"):
@@ -156,7 +157,7 @@ class RunMonitor:
                 loss, terms = step(rows.x, rows.c)
                 for name, value in {"loss": loss, **terms}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
-        # The loss of a discriminator says nothing about the model.
+        # The loss of a discriminator is not a measure of the quality of the model.
         sums["loss"] -= sum(
             value for name, value in sums.items() if name.endswith("_discriminator")
         )

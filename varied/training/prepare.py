@@ -1,4 +1,4 @@
-"""Preparation of a training: read the data, resolve the spec, and create the folder of the run."""
+"""Prepare a training run: read the data, resolve the spec, and create the folder of the run."""
 
 from __future__ import annotations
 
@@ -31,26 +31,29 @@ def train(
     """Train a model on data, evaluate it and write its report.
 
     Arguments:
-        source: A folder or zip file of images, an array, a tensor, a data frame, a file, the name
+        source: A folder or zip file of images, an array, a tensor, a DataFrame, a file, the name
             of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
-        model: The name of a model (`varied models`), or a spec.
-        out: The folder of the run; None creates one below ``runs/``. Training resumes if the folder
-            contains an unfinished run of the same model and data.
+        model: The name of a model (see ``varied models``), or a spec.
+        out: The folder of the run; None creates one in ``runs/``. If the folder contains an
+            unfinished run of the same model on the same data, training resumes.
         progress: Whether to show progress; None shows it in a terminal or a notebook.
-        choices: Any axis: ``architecture``, ``net``, ``encoder``, ``decoder``, ``likelihood``,
-            ``posterior``, ``prior`` or ``objective``, by name or as a class, function or module
-            (``net="conv"``, ``encoder=MyEncoder``); ``latent``, ``conditional``,
-            ``conditioning``; any setting of a part or of the plan (``beta=4``, ``minutes=1``,
-            ``**{"net.width": 64}``); and for the data ``labels``, ``classes``, ``n_labels``,
-            ``image_size``, ``binarize``, ``domain``, ``column_types``, and the options of a
-            registered kind of data. Everything else gets a default that suits the data.
+        choices: Any of the following; everything else gets a default that suits the data.
+
+            - A part for an axis (``architecture``, ``net``, ``encoder``, ``decoder``,
+              ``likelihood``, ``posterior``, ``prior`` or ``objective``), by name or as a class,
+              function or module, such as ``net="conv"`` or ``encoder=MyEncoder``.
+            - ``latent``, ``conditional`` and ``conditioning``.
+            - A setting of a part or of the plan, such as ``beta=4``, ``minutes=1`` or
+              ``**{"net.width": 64}``.
+            - Options for the data: ``image_size``, ``binarize``, ``domain``, ``column_types``,
+              ``labels``, ``classes``, ``n_labels``, and the options of a registered kind of data.
 
     Returns:
         The run.
 
     Raises:
-        VariedError: If the data cannot be read or the parts do not go together.
-        Interrupted: After Ctrl-C; the training can be resumed.
+        VariedError: If the data cannot be read, or the parts are incompatible.
+        Interrupted: After Ctrl-C; training can be resumed.
     """
     return prepare(source, model, out=out, **choices).run(progress=progress)
 
@@ -58,9 +61,9 @@ def train(
 def prepare(
     source: Any, model: str | Spec = "vae", *, out: Path | str | None = None, **choices: Any
 ) -> Job:
-    """Return the training that `train` runs, with its folder created.
+    """Create the folder of a run, and return the job that `train` runs.
 
-    Arguments are those of `train`.
+    The arguments are the same as for `train`.
     """
     load_entry_points()
     names = [name for codec in CODECS.values() for name in codec.reading_option_names]
@@ -92,20 +95,26 @@ def prepare(
 
 
 def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> None:
-    """Refuse labels that the model cannot use, before the folder is created."""
+    """Raise an error for labels that the model cannot use, before the folder is created."""
     spec, context = config.spec, config.context
     model, _ = compose(spec, config.codec.shape, config.codec.domain)
     if model.num_classes and context is not None and not context.classes:
         raise VariedError(
-            f"architecture='{spec.architecture.name}' learns classes, and these labels are numbers: "
-            "give classes as labels, or use architecture='vae'."
+            f"architecture='{spec.architecture.name}' learns classes, but these labels are "
+            "numbers; provide class labels, or use architecture='vae'."
         )
     if not n_labels:
         return
     if context is None or training.labels is None:
         raise VariedError(
-            f"n_labels={n_labels} hides labels, and this model does not use any; use model='m2', or "
-            "leave it out."
+            f"n_labels={n_labels} hides labels, but this model does not use labels; omit it, or "
+            "use model='m2'."
+        )
+    n_labeled = int((training.class_indices >= 0).sum())
+    if n_labels > n_labeled:
+        raise VariedError(
+            f"n_labels={n_labels} exceeds the {n_labeled:,} labels of the training rows; use "
+            "fewer, or omit n_labels."
         )
     subsample_labels(training.labels, n_labels, spec.plan.seed)
 
@@ -113,18 +122,18 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
 def _default_store(
     data: RawData, name: str, config: ResolvedConfig, metadata: Mapping[str, Any]
 ) -> Store:
-    """Return a new folder below runs/, or the folder of an unfinished run to resume."""
+    """Return a new folder in ``runs/``, or the folder of an unfinished run to resume."""
     source = Path(data.source or "arrays").name.partition(".")[0] or "data"
     for i in range(1, _MAX_RUNS):
         store = Store(Path("runs") / f"{source}-{name}-{i:02d}")
         is_resumable = not store.is_finished and _is_same(store, config, metadata)
         if not store.folder.exists() or is_resumable:
             return store
-    raise VariedError("runs/ is full; choose a folder with --out.")
+    raise VariedError("runs/ contains too many runs of this name; choose a folder with --out.")
 
 
 def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> None:
-    """Refuse a folder with other files, another run, or this run if it is finished."""
+    """Raise an error if the folder contains other files, a different run, or a finished run."""
     folder = store.folder
     if not store.exists:
         if folder.is_dir() and any(folder.iterdir()):
@@ -132,12 +141,13 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
         return
     if not _is_same(store, config, metadata):
         raise VariedError(
-            f"{folder} contains a run of another model or other data; choose another --out."
+            f"{folder} contains a run with a different model or different data; choose another "
+            "--out."
         )
     if store.is_finished:
         raise VariedError(
-            f"{folder} contains this run, which is finished; see {store / 'report.html'}, or choose "
-            "another --out."
+            f"{folder} contains this run, which is already finished; see {store / 'report.html'}, "
+            "or choose another --out."
         )
 
 

@@ -1,4 +1,4 @@
-"""Training progress: a bar in a terminal or notebook, otherwise a line every few seconds."""
+"""Show training progress as a bar in a terminal or notebook, otherwise as a line now and then."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from varied.spec import Plan
     from varied.training_loop import StepEvent
 
-#: Seconds between two lines where there is no terminal.
+#: The number of seconds between two lines if there is no terminal.
 LINE_SECONDS = 10.0
-#: Weight of the newest step in the smoothed losses.
+#: The weight of the latest step in the smoothed losses.
 SMOOTHING = 0.03
-#: Number of recent steps that the speed is computed from.
+#: The number of recent steps from which the speed is computed.
 RECENT_STEPS = 200
 
 
 class Meter:
-    """Smoothed losses, speed and remaining time of a training.
+    """The smoothed losses, speed and remaining time of a training run.
 
     Arguments:
-        plan: The plan, which sets the length of the training.
+        plan: The training plan, which sets the length.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -38,7 +38,7 @@ class Meter:
         self.steps = 0
 
     def update(self, event: StepEvent) -> None:
-        """Add a step."""
+        """Record a step."""
         self.event = event
         self.steps += 1
         self.recent.append((event.state.seconds, event.state.step))
@@ -51,12 +51,12 @@ class Meter:
 
     @property
     def progress(self) -> float:
-        """The completed fraction of the training."""
+        """The completed fraction of training."""
         return 0.0 if self.event is None else self.event.state.progress
 
     @property
     def speed(self) -> float:
-        """Recent steps per second."""
+        """The number of steps per second over recent steps."""
         if len(self.recent) < 2:
             return 0.0
         (start, first), (end, last) = self.recent[0], self.recent[-1]
@@ -64,7 +64,7 @@ class Meter:
 
     @property
     def remaining(self) -> str:
-        """The remaining time."""
+        """The remaining time as text, or "" if it is unknown."""
         if self.event is None or not self.speed:
             return ""
         state = self.event.state
@@ -73,7 +73,7 @@ class Meter:
 
     @property
     def losses(self) -> str:
-        """The loss and its terms, in nats."""
+        """The smoothed loss and its terms in nats, as text."""
         means = self.means
         if "prior" in means:
             return f"-log p(codes) {means['prior']:.2f} nats"
@@ -90,7 +90,7 @@ class Meter:
 
     @property
     def pace(self) -> str:
-        """The epoch and the speed."""
+        """The epoch and the speed, as text."""
         if self.event is None:
             return "starting"
         rows = self.speed * self.event.rows
@@ -100,7 +100,7 @@ class Meter:
 
 
 def format_time(seconds: float) -> str:
-    """Return a duration as minutes and seconds, with hours if needed.
+    """Format a duration as minutes and seconds, with hours if needed.
 
     Example:
         >>> format_time(5), format_time(95), format_time(7300)
@@ -113,12 +113,12 @@ def format_time(seconds: float) -> str:
 
 
 def run_with_progress(events: Iterable[StepEvent], plan: Plan, stream: TextIO | None) -> None:
-    """Run a training to its end and show its progress.
+    """Train to the end and show progress.
 
     Arguments:
-        events: The training.
-        plan: The plan, which sets its length.
-        stream: Where to show progress; None shows nothing.
+        events: The events of the training loop.
+        plan: The training plan, which sets the length.
+        stream: The stream for progress output; None shows nothing.
     """
     meter = Meter(plan)
     if stream is None:
@@ -161,7 +161,7 @@ def _bar(meter: Meter, stream: TextIO) -> Iterator[None]:
 
 
 def progress_stream(progress: bool | None) -> TextIO | None:
-    """Return stdout, or None to show nothing.
+    """Return the stream for progress output, or None to show nothing.
 
     Arguments:
         progress: Whether to show progress; None shows it in a terminal or a notebook.

@@ -1,4 +1,4 @@
-"""Figures of a run of a table: synthetic rows, and how similar they are to test rows."""
+"""Figures of a run on a table: synthetic rows, and their similarity to test rows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from varied.report import Figure
 from varied.runs import Run
 from varied.runs.base import BATCH_ROWS
 
-#: Synthetic rows that are compared with test rows, and rows that are plotted.
+#: The numbers of synthetic rows that are compared with test rows, and of rows that are plotted.
 _COMPARED, _PLOTTED = 5000, 10
-#: Columns that are compared, since the number of pairs grows with its square.
+#: The largest number of columns that are compared; the number of pairs is quadratic in it.
 _MAX_COLUMNS = 40
 
 
 def table_figures(run: Run) -> Iterator[Figure]:
-    """Plot rows and columns, and add the similarity of columns to evaluation.json."""
+    """Plot rows and columns, and add the similarity and NLL of columns to evaluation.json."""
     from varied.evaluate.tabular import column_shapes, pair_trends  # imports pandas
 
     folder, names = run.folder, list(run.codec.column_names)
@@ -35,15 +35,18 @@ def table_figures(run: Run) -> Iterator[Figure]:
     similarity = {"columns": shapes.mean.value}
     plots.column_shapes(test, synthetic, folder / "columns.png", scores=shapes.scores)
     text = (
-        f"{len(synthetic):,} synthetic rows and {len(test):,} test rows{scope}; similarity "
-        f"{shapes.mean} of 1."
+        f"Distributions of columns{scope} in {len(synthetic):,} synthetic and {len(test):,} test "
+        f"rows; the mean similarity is {shapes.mean} (1 is best)."
     )
     yield Figure("columns.png", "Columns", text, text)
     if len(compared) > 1:
         pairs = pair_trends(test, synthetic)
         similarity["pairs"] = pairs.mean.value
         plots.pair_trends(pairs.real, pairs.generated, pairs.names, folder / "pairs.png")
-        text = f"Association of columns{scope}, in test and in synthetic rows; similarity {pairs.mean}."
+        text = (
+            f"Associations of pairs of columns{scope}, in test and in synthetic rows; the mean "
+            f"similarity is {pairs.mean} (1 is best)."
+        )
         yield Figure("pairs.png", "Pairs of columns", text, text)
     batch = run.encode_data(run.split("test"))
     rows = iter_batches(batch.x, batch.c, size=BATCH_ROWS)
@@ -53,10 +56,11 @@ def table_figures(run: Run) -> Iterator[Figure]:
     evaluation["similarity"] = similarity
     atomic_io.write_json(run.store / "evaluation.json", evaluation)
     plots.nll_bars(names, np.array([each.value for each in nll.values()]), folder / "costs.png")
-    text = "Negative log-likelihood of each column of the test rows; the sum is the reconstruction."
+    text = "Negative log-likelihood of each column on test rows; their sum is the reconstruction."
     yield Figure("costs.png", "Nats by column", text, text)
     run.sample(_PLOTTED).save(folder / "samples.png")
-    yield Figure("samples.png", "Synthetic rows", "Rows sampled from the model.", "Samples.")
+    text = "Rows sampled from the model."
+    yield Figure("samples.png", "Synthetic rows", text, text)
     samples.save(folder / "samples.csv")
     run.reconstruct(n=_PLOTTED // 2).save(folder / "reconstructions.png")
     text = "Test rows, each above its reconstruction."

@@ -1,4 +1,4 @@
-"""Updates: a training that continues from the weights of another run, on new data."""
+"""Updates: training runs that continue on new data from the weights of another run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from varied.training.job import Job
 from varied.training_loop import Step, TrainingState
 
 _DEFAULT_EPOCHS = 5.0
-#: A step at which all schedules are at their end.
+#: A step at which all schedules have their final values.
 _LAST_STEP = 10**12
 
 
 class UpdateJob(Job):
-    """A training that starts from the weights of another run.
+    """A training run that starts from the weights of another run.
 
     Arguments:
-        store: The folder of the new run.
+        store: The files of the new run.
         data: The new data.
-        config: The configuration, which is that of the other run.
+        config: The configuration, which is taken from the other run.
         base: The other run.
     """
 
@@ -51,45 +51,47 @@ class UpdateJob(Job):
             raise VariedError(
                 f"{base.folder} has no checkpoint to continue from; restore it, or train a new run."
             )
-        # With this setup the loop initializes nothing, such as codebooks, from the new data.
+        # If the setup is set, the loop does not initialize parts, such as codebooks, from new data.
         return TrainingState(setup=base_state.setup), notices
 
 
 def prepare_update(
     run: Run | Path | str, source: Any, *, out: Path | str, labels: Any = None, **plan: Any
 ) -> UpdateJob:
-    """Prepare a training on new data that starts from the weights of a run.
+    """Prepare a training run on new data that starts from the weights of another run.
 
-    The model, the codecs (scales of columns, levels of categories) and the classes stay as they
-    are. Schedules of the objective, such as KL annealing, stay at their final value.
+    The model, the codecs (scales of columns, levels of categories) and the classes do not change.
+    Schedules of the objective, such as KL annealing, stay at their final values.
 
     Warning:
-        A network forgets what the new data do not contain. Include old data in the new ones. The
-        new data are split again, so rows of the old test split may become training rows.
+        Neural networks forget patterns that do not occur in the new data, so include old data in
+        the new data. The new data are split again, so that rows from the old test split may become
+        training rows.
 
     Arguments:
         run: The run, or its folder.
         source: The new data.
         out: The folder of the new run.
-        labels: The labels of the new data, or their name.
-        plan: ``epochs``, ``steps`` or ``minutes`` (5 epochs by default), ``lr``, ``batch_size`` or
-            ``seed``.
+        labels: The labels of the new data, or their name in the source, such as a column name.
+        plan: Settings of the plan, such as ``epochs``, ``steps`` or ``minutes`` (by default, 5
+            epochs), ``lr``, ``batch_size`` or ``seed``.
 
     Raises:
-        VariedError: If the data do not match those of the run, or the folder is in use.
+        VariedError: If the data do not match those of the run, or the folder contains other files
+            or a different run.
     """
     base = run if isinstance(run, Run) else Run(run)
     if not base.store.is_trained:
-        raise VariedError(f"The training of {base.folder} is not complete; resume it first.")
+        raise VariedError(f"Training of {base.folder} is not complete; resume it first.")
     data = read(source, labels=labels, **base.codec.reading_options)
     data = _with_classes(data, base.context)
     spec = _update_spec(base.spec, plan)
     split_rows = split(data, seed=spec.plan.seed)
     base.codec.encode(
         data.take(split_rows.train[:1])
-    )  # refuses other data before the folder exists
+    )  # raises an error for incompatible data before the folder is created
     sentences = (
-        f"Continues from the weights of {base.folder}, with its columns, scales and classes.",
+        f"Continues from the weights of {base.folder}, with the same columns, scales and classes.",
         *base.codec.describe_unseen(data),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
@@ -104,7 +106,9 @@ def prepare_update(
         known = store.read_metadata()
         is_same = all(known.get(key) == metadata[key] for key in ("digest", "from"))
         if store.is_finished or not is_same or store.read_spec() != spec.without_defaults():
-            raise VariedError(f"{out} contains a finished or another run; choose another folder.")
+            raise VariedError(
+                f"{out} contains a finished run or a different one; choose another folder."
+            )
     elif store.folder.is_dir() and any(store.folder.iterdir()):
         raise VariedError(f"{out} contains other files; choose a new folder.")
     else:
@@ -116,12 +120,12 @@ def prepare_update(
 def update(
     run: Run | Path | str, source: Any, *, out: Path | str, labels: Any = None, **plan: Any
 ) -> Run:
-    """Train a run further on new data, in a new folder; see `prepare_update`."""
+    """Continue training a run on new data, in a new folder; see `prepare_update`."""
     return prepare_update(run, source, out=out, labels=labels, **plan).run()
 
 
 def _update_spec(spec: Spec, given: dict[str, Any]) -> Spec:
-    """Return the spec with a new plan, and with schedules replaced by their final values."""
+    """Return the spec with a new plan, and with each schedule replaced by its final value."""
     for name in given:
         if name not in settings(Plan):
             raise VariedError(f"An update has no setting '{name}': {suggest(name, settings(Plan))}")
@@ -133,7 +137,7 @@ def _update_spec(spec: Spec, given: dict[str, Any]) -> Spec:
 
 
 def _at_end(axis: str, part: Part) -> Part:
-    """Return a part whose schedules, given or by default, are their final values."""
+    """Return the part with each schedule, explicit or default, replaced by its final value."""
     defaults = {name: s.default for name, s in settings(part.builder(axis)).items()}
     schedules: dict[str, Any] = {k: v for k, v in defaults.items() if isinstance(v, Schedule)}
     schedules |= {k: v for k, v in part.settings.items() if isinstance(v, str) and v.endswith(")")}
@@ -142,10 +146,13 @@ def _at_end(axis: str, part: Part) -> Part:
 
 
 def _with_classes(data: RawData, context: ContextCodec | None) -> RawData:
-    """Return data whose class indices are those of the run."""
+    """Return the data with the class indices of the run."""
     if context is None or not context.classes or data.labels is None:
         return data
     if not data.classes:
-        raise VariedError("The labels of the run are classes, and those of the data are numbers.")
+        raise VariedError(
+            "The labels of the new data are numbers, but the run was trained with class labels; "
+            "provide class labels."
+        )
     index = np.array([context.index(name) for name in data.classes] + [-1], dtype=np.int64)
     return data.replace(labels=index[data.class_indices], classes=context.classes)

@@ -1,7 +1,7 @@
-"""The models of the literature, each a combination of parts.
+"""Published models, each defined as a combination of parts.
 
-Each TOML file holds the entries of one group. The ``parts`` of an entry have the form of a spec;
-parts that it does not set are chosen to suit the data.
+Each TOML file contains the entries of one group. The ``parts`` of an entry have the format of a
+spec; parts that an entry does not set are chosen to suit the data.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class Entry:
         title: The name of the model.
         reference: The title and the authors of the paper.
         year: The year of the paper.
-        link: The address of the paper.
-        use_for: The recommended uses.
+        link: The URL of the paper.
+        use_for: The recommended applications.
         benchmark: A measured result.
         parts: The parts that the model sets, by axis.
-        conditional: Whether the model needs a context.
-        group: The purpose that the model shares with others.
+        conditional: Whether the model requires a context.
+        group: The group under which the model is listed.
     """
 
     title: str
@@ -42,17 +42,17 @@ class Entry:
     group: str = "Others"
 
 
-#: The files of the zoo, and the groups of their entries.
+#: The group of the entries in each file.
 GROUPS = {
     "basics": "Basics",
     "likelihood": "Better likelihood",
-    "posterior_collapse": "Against posterior collapse",
+    "posterior_collapse": "Prevention of posterior collapse",
     "disentanglement": "Disentanglement",
     "discrete_codes": "Discrete codes",
     "sharp_images": "Sharp images",
     "structured_latents": "Structured latents",
     "semi_supervised": "Semi-supervised",
-    "autoencoders": "Autoencoders without a bound",
+    "autoencoders": "Autoencoders without an ELBO",
 }
 
 

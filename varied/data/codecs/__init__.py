@@ -1,8 +1,8 @@
-"""Codecs: how each kind of data becomes tensors and is restored from them.
+"""Codecs, which convert each kind of data to tensors and back.
 
-A codec is fitted on the training rows. `Codec.encode` returns what is stored in memory (uint8 for
-images, a quarter of float32), `Codec.load` turns stored rows into model input inside the training
-step, and `Codec.decode` restores the form of the original data.
+A codec is fitted to the training rows. `Codec.encode` returns the tensor that is stored in memory
+(uint8 for images, a quarter of the size of float32), `Codec.load` converts stored rows to model
+input in each training step, and `Codec.decode` converts rows back to the form of the original data.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ CODECS: dict[str, type[Codec]] = {
 
 
 def fit_codec(data: RawData, **options: Any) -> Codec:
-    """Fit the codec of the kind of some data.
+    """Fit the codec for the kind of the data.
 
     Arguments:
         data: The training rows.
-        options: Options of its `fit`: ``binarize`` and ``seed`` for images, ``domain`` for arrays,
-            ``column_types`` for tables.
+        options: Options of the codec's `fit`: ``binarize`` and ``seed`` for images, ``domain`` for
+            arrays, ``column_types`` for tables.
 
     Raises:
-        VariedError: If it has no such option.
+        VariedError: If the codec has no such option.
     """
     codec: type[Codec] = find("data", data.kind, CODECS)
     check_options(options, option_names(codec.fit), f"the {data.kind} codec")
@@ -53,10 +53,10 @@ def fit_codec(data: RawData, **options: Any) -> Codec:
 
 
 def open_codec(values: Mapping[str, Any]) -> Codec:
-    """Return the codec that `Codec.to_json` stored.
+    """Return the codec that `Codec.to_json` describes.
 
     Raises:
-        VariedError: If a key is unknown; the message suggests the nearest.
+        VariedError: If a key is unknown; the message suggests the nearest name.
 
     Example:
         >>> open_codec(ImageCodec((1, 8, 8)).to_json())
@@ -69,4 +69,6 @@ def open_codec(values: Mapping[str, Any]) -> Codec:
     try:
         return codec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     except TypeError as error:
-        raise VariedError(f"The stored {name} codec is damaged ({error}): train again.") from error
+        raise VariedError(
+            f"The stored {name} codec is corrupted ({error}); train again."
+        ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ _DOMAINS = dict.fromkeys(("real", "unit-interval", "binary"))
 class ArrayCodec(Codec):
     """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
-    A vector is standardized by feature, an array with more axes by channel (its first axis).
-    Constant features are only centered.
+    Vectors are standardized by feature, and arrays with more axes are standardized by channel (the
+    first axis of a row). Constant features are only centered.
 
     Arguments:
         shape: The shape of a row.
@@ -57,14 +58,14 @@ class ArrayCodec(Codec):
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
-        """Accept ``image_size`` for arrays of images that have this size."""
+        """Accept ``image_size`` for arrays of images that already have this size."""
         if list(options) == ["image_size"] and as_size(options["image_size"]) == data.x.shape[2:]:
             return data
         return super().apply_options(data, **options)
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
-        """Return the number and the shape of the rows as a phrase."""
+        """Return a phrase with the number and the shape of the rows."""
         shape = "x".join(map(str, data.x.shape[1:]))
         return f"{len(data):,} rows of {shape} numbers"
 
@@ -96,10 +97,11 @@ class ArrayCodec(Codec):
         return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes)
 
     def encode(self, data: RawData | Array) -> Tensor:
-        """Return float32 with shape ``(N, *shape)``.
+        """Return the rows as float32 with shape ``(N, *shape)``, standardized if they are real.
 
         Raises:
-            VariedError: If the rows have another shape or domain than the training data, or NaN.
+            VariedError: If the shape or domain of the rows differs from that of the training data,
+                or a value is not finite.
         """
         x = self._check(data)
         if self.domain != "real":
@@ -109,7 +111,7 @@ class ArrayCodec(Codec):
         return torch.from_numpy(standardized.astype(np.float32))
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
-        """Return float32 with shape ``(N, *shape)``, in the units of the training data."""
+        """Return rows as float32 with shape ``(N, *shape)``, in the units of the training data."""
         rows: Array = x.detach().float().cpu().numpy()
         if self.domain != "real":
             return rows
@@ -117,20 +119,20 @@ class ArrayCodec(Codec):
         return restored.astype(np.float32)
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Return standardized rows, or the values themselves if they are in [0, 1]."""
+        """Return standardized rows, or the unchanged values if they are in [0, 1]."""
         if self.domain == "real":
             return self.encode(data)
         return torch.from_numpy(self._check(data).astype(np.float32))
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write arrays to ``.npy``, or as rows of ``.csv``.
+        """Write arrays to an ``.npy`` file, or to a ``.csv`` file with one line per example.
 
         Raises:
-            VariedError: If the ending is another.
+            VariedError: If the file has another extension.
         """
         if path.suffix.lower() != ".csv":
             return super().save(examples, path, names)
-        rows = examples.reshape(len(examples), -1).tolist()
+        rows = examples.reshape(-1, math.prod(self.shape)).tolist()
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
         return atomic_io.atomic_write(path, text)
 
@@ -138,8 +140,8 @@ class ArrayCodec(Codec):
         x = _as_numbers(data)
         if x.shape[1:] != self.shape:
             raise VariedError(
-                f"These rows have shape {tuple(x.shape[1:])} and the run was trained on rows of "
-                f"shape {self.shape}: give rows of that shape."
+                f"These rows have shape {tuple(x.shape[1:])}, but the run was trained on rows of "
+                f"shape {self.shape}; pass rows of that shape."
             )
         return x
 
@@ -153,13 +155,13 @@ def _as_numbers(data: RawData | Array) -> Array:
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(
-            f"Arrays must be numbers of shape (N, features) or more, not {x.dtype} of shape "
-            f"{x.shape}."
+            f"Arrays must be numeric and have shape (N, features) or more axes, got {x.dtype} of "
+            f"shape {x.shape}."
         )
     numbers: Array = x.astype(np.float32, copy=False)
     if not np.isfinite(numbers).all():
         row = int(np.argwhere(~np.isfinite(numbers))[0, 0])
-        raise VariedError(f"Row {row} has NaN or infinity: fill it, or drop the row.")
+        raise VariedError(f"Row {row} contains NaN or infinity; fill it, or drop the row.")
     return numbers
 
 
@@ -177,8 +179,8 @@ def _check_domain(x: Array, domain: str) -> None:
     first = tuple(int(i) for i in np.argwhere(~valid)[0])
     what = "neither 0 nor 1" if domain == "binary" else "outside [0, 1]"
     raise VariedError(
-        f"Row {first[0]} has the value {x[first]:g}, {what}, but the run expects {domain} values: "
-        "scale it, drop the row, or train with domain='real'."
+        f"Row {first[0]} has the value {x[first]:g}, which is {what}, but the run expects {domain} "
+        "values; scale it, drop the row, or train with domain='real'."
     )
 
 

@@ -19,7 +19,7 @@ from varied.data.archive import Member, attempt, read_members
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
-from varied.errors import VariedError, suggest
+from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
     from varied.data.codecs.table_imputer import TableImputer
@@ -29,34 +29,35 @@ Axes = Mapping[str, Sequence[str] | None]
 
 
 class Codec(ABC):
-    """How one kind of data is read, encoded for a model, decoded, saved and compared.
+    """The base class of codecs, which read, encode, decode, save and compare one kind of data.
 
-    Subclasses are frozen dataclasses; their fields are what a run stores of its training data, in
-    ``codec.json``. A new kind of data needs `fit`, `encode` and `decode`, and `read_example` if it
-    comes in files; everything else has a default. Register it with
+    Subclasses are frozen dataclasses; a run stores their fields, which describe its training data,
+    in ``codec.json``. A new kind of data requires `fit`, `encode` and `decode`, and `read_example`
+    if each example is a file; everything else has a default. Register the codec with
     ``varied.register("data", kind, codec)``.
 
     Attributes:
         kind: The name of the kind of data, as in `RawData.kind`.
-        noun: The plural of one example, for messages.
-        endings: Endings of the files that `read_file` and `read_members` read.
-        reads_folders: Whether folders and zip files of such files are a dataset.
-        default_ending: Ending of the default file of results; ".png" is a plot.
-        data_ending: Ending of the default file of restored data; "" is a folder.
-        labeled_ending: Ending of the default file of labeled data.
-        decodes_by_sampling: Whether x is sampled from p(x | z) by default, rather than its mean.
-        max_rows_by_epochs: Larger datasets train for ten minutes by default, smaller ones for a
-            number of epochs.
+        noun: The plural noun for examples in messages.
+        endings: The extensions of the files that `read_file` and `read_members` can read.
+        reads_folders: Whether a folder or zip file of such files is a dataset.
+        default_ending: The extension of the default output file for results; ".png" is a plot.
+        data_ending: The extension of the default output file for decoded data; "" is a folder.
+        labeled_ending: The extension of the default output file for labeled data.
+        decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
+        max_rows_by_epochs: The largest number of rows for which the default training length is a
+            number of epochs; larger datasets are trained on for ten minutes.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier of architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
         reading_option_names: The names of the options of `apply_options`.
         has_missing_values: Whether examples may have missing values, which `imputer` fills.
-        shape: The shape of one example in the model, channels first: ``(1, 28, 28)``, ``(140,)``.
-        domain: The values of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
+        shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
+            ``(140,)``.
+        domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real" or
             "table".
-        notes: Sentences about what was inferred from the data.
+        notes: Sentences that describe what was inferred from the data.
     """
 
     kind: ClassVar[str]
@@ -82,20 +83,20 @@ class Codec(ABC):
 
     @classmethod
     def read_file(cls, path: Path) -> RawData:
-        """Read a file that holds a whole dataset, such as a table.
+        """Read a file that contains a whole dataset, such as a table.
 
         Raises:
-            VariedError: If it cannot be read.
+            VariedError: If the file cannot be read.
         """
-        raise VariedError(f"{path.name} cannot be read as {cls.noun}: give a folder or an array.")
+        raise VariedError(f"{path.name} cannot be read as {cls.noun}; use a folder or an array.")
 
     @classmethod
     def read_example(cls, file: IO[bytes]) -> Array:
-        """Read one example of a folder or zip file.
+        """Read one example from a file in a folder or zip file.
 
-        Any error makes the file one of the `problems` of the dataset.
+        If this raises an error, the file is added to the `problems` of the dataset.
         """
-        raise VariedError(f"{cls.noun} are not read from folders")
+        raise VariedError(f"{cls.noun} cannot be read from folders")
 
     @classmethod
     def read_members(
@@ -105,10 +106,11 @@ class Codec(ABC):
 
         Arguments:
             members: The files.
-            options: Reading options. They may be ignored here, since `apply_options` follows.
+            options: Reading options. This method may ignore them, since `apply_options` is called
+                afterwards.
 
         Returns:
-            The examples, the unreadable files by their index, and notes.
+            The examples, the unreadable files by index, and notes for the user.
 
         Raises:
             VariedError: If the shapes differ, or the examples do not fit in memory.
@@ -121,7 +123,7 @@ class Codec(ABC):
         if len(shapes) > 1:
             first, second = sorted(shapes)[:2]
             raise VariedError(
-                f"The {cls.noun} have different shapes, such as {first} and {second}: bring them "
+                f"The {cls.noun} have different shapes, such as {first} and {second}; bring them "
                 "to one shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
@@ -131,7 +133,7 @@ class Codec(ABC):
         """Apply reading options, such as ``image_size``, to data in memory.
 
         They are keyword arguments of `varied.read` and `varied.train`, and options of ``varied
-        train``; `reading_option_names` must list them.
+        train``. `reading_option_names` must list their names.
 
         Raises:
             VariedError: If this kind of data has no such option.
@@ -141,12 +143,12 @@ class Codec(ABC):
 
     @property
     def reading_options(self) -> dict[str, Any]:
-        """Options of `varied.read` that bring other data to the shape of the training data."""
+        """Options of `varied.read` that convert other data to the shape of the training data."""
         return {}
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
-        """Return the number and the shape of the examples as a phrase."""
+        """Return a phrase with the number and the shape of the examples."""
         shape = "x".join(map(str, data.x.shape[1:]))
         return f"{len(data):,} {cls.noun} of {shape} numbers"
 
@@ -159,7 +161,7 @@ class Codec(ABC):
 
     @classmethod
     def fit_options(cls, accepted_domains: frozenset[str]) -> dict[str, Any]:
-        """Return options of `fit` that suit a likelihood that the user chose.
+        """Return the options of `fit` that suit a likelihood chosen by the user.
 
         Arguments:
             accepted_domains: The domains that the likelihood accepts.
@@ -168,55 +170,55 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, data: RawData | Array) -> Tensor:
-        """Return examples as stored in memory during training, with shape ``(N, ...)``."""
+        """Convert examples to the tensor that is stored in memory, with shape ``(N, ...)``."""
 
     def load(self, stored: Tensor) -> Tensor:
-        """Return stored rows as model input: float32, with shape ``(B, *shape)``.
+        """Convert stored rows to model input, float32 with shape ``(B, *shape)``.
 
-        It runs in every training step, on the device, and may be random.
+        This method is called in every training step, on the device, and may be random.
         """
         return stored.to(torch.float32)
 
     def to_values(self, stored: Tensor) -> Tensor:
-        """Return stored rows as numbers, without the randomness of `load`."""
+        """Convert stored rows to numbers, like `load` but without randomness."""
         return self.load(stored)
 
     @abstractmethod
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Any:
-        """Return rows of model space in the form of the original data.
+        """Convert rows in model space to the form of the original data.
 
         Arguments:
             x: The rows, with shape ``(N, *shape)``.
-            labels: The name of the class of each row, for data that contain their labels.
+            labels: The class name of each row, for data that contain their labels.
         """
 
     @property
     def is_lossy(self) -> bool:
-        """Whether `encode` and `load` change the data, as binarization does."""
+        """Whether `encode` and `load` lose information, as in binarization."""
         return False
 
     @property
     def decodes_labels(self) -> bool:
-        """Whether `decode` needs labels, since the data contain them."""
+        """Whether `decode` requires labels, since the data contain them."""
         return False
 
     # Results
 
     def arrange(self, examples: Any, shape: Sequence[int], axes: Axes) -> Any:
-        """Return decoded examples in the shape of a result.
+        """Arrange decoded examples in the shape of a result.
 
         Arguments:
-            examples: The examples, one after the other.
+            examples: The examples in a single sequence.
             shape: The leading shape, such as (paths, steps).
-            axes: A name for each axis, and a name for each of its entries, or None to number them.
+            axes: For the name of each axis, the names of its entries, or None to number them.
         """
         return examples.reshape(*shape, *examples.shape[1:])
 
     def to_images(self, x: Tensor) -> Array:
-        """Return rows of model space as plots show them.
+        """Convert rows in model space to a form that can be plotted.
 
         Returns:
-            Images as uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, or numbers, which are
+            Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, or numbers, which are
             plotted as curves.
         """
         rows = self.decode(x)
@@ -234,22 +236,24 @@ class Codec(ABC):
 
         Arguments:
             examples: The decoded examples.
-            images: The examples as `to_images` returns them.
+            images: The examples in the form that `to_images` returns.
             draw: The function that plots images or curves.
             path: The file.
         """
         return draw(images, path)
 
     def to_frame(self, examples: Any) -> Any:
-        """Return a table in the library of the original table.
+        """Return examples as a DataFrame of the library that the original table came from.
 
         Raises:
             VariedError: If the data are not a table.
         """
-        raise VariedError(f"A result of {self.noun} has no frame; use its array.")
+        raise VariedError(
+            f"{self.noun.capitalize()} cannot be converted to a DataFrame; use the array."
+        )
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write decoded examples to a file, by its ending.
+        """Write decoded examples to a file, in the format of its extension.
 
         Arguments:
             examples: The examples, with any leading shape.
@@ -257,20 +261,27 @@ class Codec(ABC):
             names: The names of the original files, for a folder.
 
         Raises:
-            VariedError: If this kind of data cannot be written so.
+            VariedError: If this kind of data cannot be written in this format.
         """
         if path.suffix.lower() != ".npy":
-            raise VariedError(f"'{path.name}': save {self.noun} as .npy or .png.")
+            raise VariedError(
+                f"'{path.name}' does not have a supported file extension; save {self.noun} as .npy "
+                "or .png."
+            )
         return atomic_io.atomic_write(path, lambda file: np.save(file, examples))
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
         """Write examples with their labels, in a form that `varied.read` reads.
 
         Raises:
-            VariedError: If this kind of data cannot be written so, or the folder exists.
+            VariedError: If this kind of data cannot be written in this format, or the folder
+                exists.
         """
         if path.suffix.lower() != ".npz":
-            raise VariedError(f"'{path.name}': save labeled {self.noun} as .npz.")
+            raise VariedError(
+                f"'{path.name}' does not have a supported file extension; save labeled {self.noun} "
+                "as .npz."
+            )
         arrays: dict[str, Any] = {"x": data.x, "y": data.labels, "classes": np.array(data.classes)}
         arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
@@ -284,31 +295,31 @@ class Codec(ABC):
     # Comparison
 
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
-        """Return rows as input of a classifier.
+        """Convert rows to the input of a classifier.
 
         Arguments:
-            x: Stored rows, or rows of model space.
-            without: Names of columns to leave out.
+            x: Stored rows, or rows in model space.
+            without: The names of columns to exclude.
         """
         return x.flatten(1)
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Return examples as numbers whose Euclidean distances are meaningful."""
+        """Convert examples to numbers whose Euclidean distances are meaningful."""
         return self.to_values(self.encode(data))
 
     # Columns, for data that have them
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names of the learned columns; empty if the data have no columns."""
+        """The names of the columns that the model is trained on; empty without columns."""
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return the sum of elementwise values over each column, or the values themselves."""
+        """Return the sum of elementwise values over each column; without columns, the values."""
         return elementwise
 
     def unseen(self, data: RawData) -> Array | None:
-        """Return which cells have a level that is not in the training rows, or None."""
+        """Return a mask of the cells whose level is not in the training rows, or None."""
         return None
 
     def describe_unseen(self, data: RawData) -> list[str]:
@@ -316,20 +327,20 @@ class Codec(ABC):
         return []
 
     def attributes(self, data: RawData) -> dict[str, Any]:
-        """Return the values of each learned column: an array of numbers, or a list of names."""
+        """Return the values of each column that the model is trained on, as numbers or names."""
         return {}
 
     # Missing values
 
     def imputer(self) -> TableImputer:
-        """Return the imputer of the missing cells of a table.
+        """Return the imputer that fills the missing cells of a table.
 
         Raises:
             VariedError: If the data are not a table.
         """
         raise VariedError(
-            f"Cells are imputed in tables, and this run is of {self.noun}; a masked part of an "
-            "image is filled by Run.inpaint (--mask)."
+            f"Only the cells of tables can be imputed, but this run was trained on {self.noun}; to "
+            "fill a masked part of an image, use Run.inpaint (--mask)."
         )
 
     def parse_mask(self, mask: Any) -> Array:
@@ -339,20 +350,20 @@ class Codec(ABC):
             VariedError: If the data are not images, or the mask is not valid.
         """
         raise VariedError(
-            f"A mask is for images, and this run is of {self.noun}; missing cells of a table need "
-            "none."
+            f"Only images can be masked, but this run was trained on {self.noun}. The missing "
+            "cells of a table do not require a mask."
         )
 
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults of ``net``, ``likelihood`` and ``latent`` for ``n`` training rows."""
+        """Return the defaults of ``net``, ``likelihood`` and ``latent`` for ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that `open_codec` reads."""
+        """Return a JSON-serializable description of the codec, to be read by `open_codec`."""
         fields = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in fields}
         return {"codec": self.kind, **plain}
@@ -362,16 +373,16 @@ def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) 
     """Check the names of options.
 
     Raises:
-        VariedError: If one is unknown; the message suggests the nearest.
+        OptionError: If an option is unknown; the message suggests the nearest name.
     """
     for name in options:
         if name not in names:
-            hint = suggest(name, list(names)) if names else "leave it out."
-            raise VariedError(f"'{name}' is not an option of {owner}: {hint}")
+            hint = suggest(name, list(names)) if names else "omit it."
+            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
 
 
 def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:
-    """Return the names of the arguments of a function, without the first ``skip``."""
+    """Return the names of the arguments of a function, except the first ``skip``."""
     return list(inspect.signature(function).parameters)[skip:]
 
 
@@ -382,7 +393,7 @@ def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
         VariedError: If the shape is invalid, or the other fields do not match it.
     """
     if not (shape and all(isinstance(s, int) and s > 0 for s in shape) and is_consistent):
-        raise VariedError(f"The stored codec of shape {shape} is damaged: train again.")
+        raise VariedError(f"The stored codec with shape {shape} is corrupted; train again.")
 
 
 def within_unit(x: Array) -> bool:

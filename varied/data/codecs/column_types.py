@@ -1,4 +1,4 @@
-"""Inference of the type of each column of a table: a number, a category, or ignored."""
+"""Inference of the type of each column of a table: number, category or ignored."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 #: The types that the user can choose.
 COLUMN_TYPES = ("number", "category", "ignore")
-#: The type of the label column of a model that infers classes.
+#: The type of the label column for a model that infers classes.
 TARGET = "target"
 
-#: A number with at most this many values, each in ten cells on average, is a category.
+#: A numeric column with at most this many distinct values, each in at least ten cells on average,
+#: is a category.
 _FEW_VALUES = 20
-#: With fewer rows, a column without duplicates can be a coincidence.
+#: With fewer rows, a column may be without duplicates by chance.
 _ENOUGH_ROWS = 20
-#: Floats above this are integers.
+#: All floats above this are integers.
 _LARGEST_FRACTION = 2.0**53
 _YES_NO = {"yes", "no", "y", "n", "true", "false", "t", "f", "on", "off", "0", "1", "0.0", "1.0"}
 _YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
@@ -38,15 +39,15 @@ _YES_NO |= {"ja", "nein", "oui", "non", "si", "sí", "da", "não", "sim"}
 def infer_column(
     cells: pd.Series[Any], column_type: str | None = None, digits: int | None = None
 ) -> Column:
-    """Return the column of training cells, fitted to them.
+    """Infer the type of a column and fit the column to its training cells.
 
     Arguments:
         cells: The cells, with one of the dtypes of `Column`.
         column_type: One of `COLUMN_TYPES` or `TARGET`; inferred by default.
-        digits: The number of decimals in the file, if it is known.
+        digits: The number of decimals in the file, if known.
 
     Raises:
-        VariedError: If the cells do not have the given type.
+        VariedError: If the cells cannot have the given type.
     """
     name, dtype = str(cells.name), str(cells.dtype)
     if column_type == TARGET:
@@ -65,14 +66,15 @@ def infer_column(
         return IgnoredColumn.constant(observed)
     if column_type == "category" and observed.dtype.kind == "M":
         raise VariedError(
-            f"Column '{truncate(name)}' has dates and cannot be a category: drop its type."
+            f"Column '{truncate(name)}' contains dates and cannot be a category; omit its type."
         )
     if column_type == "category" or dtype == "boolean":
         return CategoricalColumn.fit(cells, _category_kind(observed, "category"))
     if dtype == "object":
         if column_type == "number":
             raise VariedError(
-                f"Column '{truncate(name)}' has text and cannot be a number: make it a category."
+                f"Column '{truncate(name)}' contains text and cannot be a number; declare it as a "
+                "category."
             )
         return _text_column(cells, observed, n_values)
     if column_type is None and _is_identifier(observed, n_values, name):
@@ -92,13 +94,13 @@ def _text_column(cells: pd.Series[Any], observed: pd.Series[Any], n_values: int)
 
 
 def _category_kind(observed: pd.Series[Any], kind: str) -> str:
-    """Return "yes/no" for two levels that mean that, or else `kind`."""
+    """Return "yes/no" for two levels with this meaning, or else `kind`."""
     levels = {str(level).lower() for level in observed.unique()}
     return "yes/no" if len(levels) == 2 and levels <= _YES_NO else kind
 
 
 def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
-    """Whether integers are all different, and increase or are named as identifiers."""
+    """Whether integers are distinct, and are increasing or have the name of an identifier."""
     if str(observed.dtype) != "Int64" or n_values < len(observed) or len(observed) < _ENOUGH_ROWS:
         return False
     is_named = re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.IGNORECASE)
@@ -106,7 +108,7 @@ def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
 
 
 def _digits(observed: pd.Series[Any], digits: int | None) -> int | None:
-    """Return the number of decimals of floats; None for more than six."""
+    """Return the number of decimals of floats, or None if it is greater than six."""
     if digits is not None:
         return digits
     v = observed.to_numpy(dtype=np.float64)

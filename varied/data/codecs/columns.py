@@ -1,4 +1,4 @@
-"""The columns of a table: how their cells are encoded for a model and decoded."""
+"""The columns of a table, which encode their cells for a model and decode them."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ Array = npt.NDArray[Any]
 
 #: The number of knots of a quantile function.
 _KNOTS = 129
-#: The smallest share and number of cells with a frequent value, and the largest number of frequent
-#: values of a column.
+#: The smallest fraction and the smallest number of cells with a frequent value, and the largest
+#: number of frequent values in a column.
 _FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
 #: The largest number of levels that are modeled individually; rarer ones share a category.
 _MAX_LEVELS = 255
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
-#: A column with numbers above the first has the second as its unit: differences do not overflow.
+#: The unit of a column with numbers above the first value is the second value, so that differences
+#: do not overflow.
 _HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
 
 
 @dataclass(frozen=True)
 class EncodedColumn:
-    """The cells of a column as a model sees them; each array has shape (N).
+    """The encoded cells of a column; each array has shape (N).
 
     Arguments:
         observed: 1 where observed, 0 where missing.
@@ -58,7 +59,7 @@ class Column:
         name: The name of the column.
         dtype: The dtype of its cells: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
         kind: A description for the user: "number", "whole number", "date", "category", "yes/no",
-            or why the column is ignored.
+            or the reason that the column is ignored.
     """
 
     #: The name of the class in a saved run.
@@ -69,16 +70,16 @@ class Column:
     kind: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for `column_from_json`."""
+        """Return a JSON-serializable description of the column for `column_from_json`."""
         return {"type": self.type_name, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True)
 class LearnedColumn(Column, ABC):
-    """A column that the model learns.
+    """A column that the model is trained on.
 
     Arguments:
-        has_missing: Whether training cells are missing; if not, no generated cell is missing.
+        has_missing: Whether training cells are missing; if not, no generated cells are missing.
     """
 
     has_missing: bool = False
@@ -86,7 +87,7 @@ class LearnedColumn(Column, ABC):
     @property
     @abstractmethod
     def layout_code(self) -> str:
-        """The column in the layout of `varied.likelihoods.TableRow`."""
+        """The code of the column in the layout of `varied.likelihoods.TableRow`."""
 
     @abstractmethod
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
@@ -94,27 +95,27 @@ class LearnedColumn(Column, ABC):
 
     @abstractmethod
     def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
-        """Decode cells of the model, with the dtype of the column."""
+        """Decode cells, and return them with the dtype of the column."""
 
 
 @dataclass(frozen=True)
 class NumericColumn(LearnedColumn):
-    r"""Numbers or dates, which are transformed to normal scores by their quantiles.
+    r"""Numbers or dates, which are transformed to normal scores by a quantile transformation.
 
     .. math:: s = \Phi^{-1}(F(v))
 
-    with F the distribution function of the training cells, interpolated between knots. Outside
-    their range the score is extrapolated with the slope 1 / ``scale``; decoded values are clipped
-    to the range. Frequent values, such as 0, are modeled as categories.
+    where F is the distribution function of the training cells, interpolated between knots. Outside
+    the range of the knots, the score is extrapolated with the slope 1 / ``scale``; decoded values
+    are clipped to this range. Frequent values, such as 0, are modeled as categories.
 
     Arguments:
         values: The knots, in increasing order.
         scores: The scores of the knots.
         scale: The standard deviation of the values.
         frequent: The frequent values.
-        digits: The number of decimals of decoded values; None does not round.
-        unit: The unit of the values: for dates without a time, the seconds of a day; for huge
-            numbers, a power of two.
+        digits: The number of decimals to which decoded values are rounded; None for no rounding.
+        unit: The unit of the values: the number of seconds in a day for dates without a time, a
+            power of two for huge numbers, and 1 for all other values.
     """
 
     type_name: ClassVar[str] = "numeric"
@@ -128,12 +129,12 @@ class NumericColumn(LearnedColumn):
 
     @property
     def layout_code(self) -> str:
-        """``n``, or ``n2`` with two frequent values; ``n?`` if cells may be missing."""
+        """The code ``n``, or ``n2`` with two frequent values; ``n?`` if cells may be missing."""
         return f"n{len(self.frequent) or ''}{'?' * self.has_missing}"
 
     @classmethod
     def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Self:
-        """Fit to the observed cells of the training rows."""
+        """Fit the column to the observed cells of the training rows."""
         unit = _unit(cells)
         v = _to_float(cells, unit)
         v = v[~np.isnan(v)]
@@ -163,7 +164,7 @@ class NumericColumn(LearnedColumn):
         )
 
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
-        """Encode numbers as scores and, if there are any, frequent values."""
+        """Encode numbers as scores and, if the column has any, frequent values."""
         v = self.to_float(cells)
         observed = ~np.isnan(v)
         v = np.where(observed, v, self.values[0])
@@ -194,7 +195,7 @@ class NumericColumn(LearnedColumn):
         return _to_float(cells, self.unit)
 
     def from_float(self, values: Array) -> pd.Series[Any]:
-        """Convert numbers in the unit of the column to cells, rounded to its decimals."""
+        """Convert numbers in the unit of the column to cells, rounded to ``digits`` decimals."""
         import pandas as pd
 
         rounded = values if self.digits is None else np.round(values, self.digits)
@@ -208,12 +209,12 @@ class NumericColumn(LearnedColumn):
 
 @dataclass(frozen=True)
 class CategoricalColumn(LearnedColumn):
-    """One of several levels: a category, yes or no, or a number with few values.
+    """A column with several levels: a category, yes or no, or a number with few distinct values.
 
     Arguments:
-        levels: The levels that are modeled individually, most frequent first.
+        levels: The levels that are modeled individually, in order of decreasing frequency.
         rare: The levels that share the last category.
-        counts: The number of training cells of each rare level.
+        counts: The number of training cells with each rare level.
     """
 
     type_name: ClassVar[str] = "categorical"
@@ -224,12 +225,12 @@ class CategoricalColumn(LearnedColumn):
 
     @property
     def layout_code(self) -> str:
-        """``c5`` for five levels; ``c5?`` if cells may be missing."""
+        """The code ``c5`` for five levels; ``c5?`` if cells may be missing."""
         return f"c{len(self.levels) + bool(self.rare)}{'?' * self.has_missing}"
 
     @classmethod
     def fit(cls, cells: pd.Series[Any], kind: str) -> Self:
-        """Fit to the observed cells of the training rows."""
+        """Fit the column to the observed cells of the training rows."""
         table = cells.dropna().value_counts(sort=False)
         counts = dict(zip(_python_values(table.index), table.tolist(), strict=True))
         levels = sorted(counts, key=lambda level: (-counts[level], str(level)))
@@ -243,19 +244,19 @@ class CategoricalColumn(LearnedColumn):
         )
 
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
-        """Encode levels as indices; a level that is not in the training rows is missing."""
+        """Encode levels as indices; a level that is not in the training rows becomes missing."""
         indices = {level: i for i, level in enumerate(self.levels)}
         indices |= dict.fromkeys(self.rare, len(self.levels))
         choice = np.array([indices.get(v, -1) for v in _python_values(cells)], dtype=np.int64)
         return EncodedColumn(choice >= 0, None, choice)
 
     def is_unseen(self, cells: pd.Series[Any]) -> Array:
-        """Return which cells have a level that is not in the training rows, with shape (N)."""
+        """Return a mask, with shape (N), of the cells whose level is not in the training rows."""
         unseen: Array = (self.encode(cells).observed == 0) & cells.notna().to_numpy()
         return unseen
 
     def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
-        """Decode indices to levels; a rare level is sampled by its frequency in training."""
+        """Decode indices to levels; rare levels are sampled with their training frequencies."""
         assert cells.choice is not None
         values = np.array([*self.levels, None], dtype=object)[cells.choice]
         is_rare = cells.choice == len(self.levels)
@@ -270,7 +271,7 @@ class CategoricalColumn(LearnedColumn):
 
 @dataclass(frozen=True)
 class IgnoredColumn(Column):
-    """A column that no model learns: it is constant, empty, an identifier or free text.
+    """A column that is not modeled, since it is constant, empty, an identifier or free text.
 
     Arguments:
         value: The value of all cells of a constant column; None for missing cells.
@@ -282,7 +283,7 @@ class IgnoredColumn(Column):
 
     @classmethod
     def constant(cls, cells: pd.Series[Any]) -> Self:
-        """Return the column of cells that all have the same value."""
+        """Return the column for cells that all have the same value."""
         value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
         return cls(*_describe(cells, "constant"), value=value)
 
@@ -293,7 +294,7 @@ class IgnoredColumn(Column):
 
 @dataclass(frozen=True)
 class TargetColumn(Column):
-    """The column of the classes that a model infers, which is not part of its input.
+    """The column with the classes that a model infers; it is not part of the model's input.
 
     Arguments:
         levels: The value of a cell for each class.
@@ -305,21 +306,21 @@ class TargetColumn(Column):
 
     @classmethod
     def fit(cls, cells: pd.Series[Any]) -> Self:
-        """Fit to the cells of the training rows."""
+        """Fit the column to the cells of the training rows."""
         unique = cells.dropna().drop_duplicates()
         is_date = unique.dtype.kind == "M"
         levels = unique.astype(str).tolist() if is_date else _python_values(unique)
         return cls(*_describe(cells, "label"), levels=tuple(levels))
 
     def decode(self, classes: Sequence[str | None]) -> pd.Series[Any]:
-        """Return the cells of classes, given by name; the cell of no class is missing."""
+        """Return the cells for class names; the cell for None is missing."""
         cells = {str(level): level for level in self.levels}
         values = [None if name is None else cells.get(name) for name in classes]
         return _to_series(values, self)
 
 
 def column_from_json(values: Mapping[str, Any]) -> Column:
-    """Return the column of the plain values from `to_json`."""
+    """Return the column that `Column.to_json` describes."""
     classes = (NumericColumn, CategoricalColumn, IgnoredColumn, TargetColumn)
     by_name: dict[str, Any] = {c.type_name: c for c in classes}
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "type"}
@@ -327,7 +328,7 @@ def column_from_json(values: Mapping[str, Any]) -> Column:
         column: Column = by_name[values["type"]](**fields)
         return column
     except (KeyError, TypeError) as error:
-        raise VariedError(f"A saved column is damaged ({error}): train again.") from error
+        raise VariedError(f"A saved column is corrupted ({error}); train again.") from error
 
 
 def _describe(cells: pd.Series[Any], kind: str) -> tuple[str, str, str]:

@@ -26,15 +26,16 @@ _BINARIZE = dict.fromkeys(("none", "dynamic", "fixed"))
 
 @dataclass(frozen=True)
 class ImageCodec(Codec):
-    """8-bit images, stored as uint8; the model sees ``k / 255``, or 0 and 1 if binarized.
+    """8-bit images, stored as uint8; the model input is ``k / 255``, or 0 and 1 if binarized.
 
     Arguments:
-        shape: ``(1, H, W)`` for gray and ``(3, H, W)`` for color images.
-        binarize: "none"; "dynamic": sample each pixel from a Bernoulli distribution with its
-            brightness as the probability, at every load, from torch's default generator; "fixed":
-            sample once, in `encode`, from a seed and the image itself, so that neither the order
-            nor the split matters.
-        seed: The seed of "fixed".
+        shape: ``(1, H, W)`` for grayscale images and ``(3, H, W)`` for color images.
+        binarize: If "none", the images are not binarized. If "dynamic", each pixel is sampled from
+            a Bernoulli distribution with its brightness as the probability whenever it is loaded,
+            with PyTorch's default generator. If "fixed", each pixel is sampled once, in `encode`,
+            with a seed that also depends on the image itself, so that the order and the split of
+            the images do not matter.
+        seed: The seed for "fixed".
 
     Example:
         >>> data = RawData(np.full((20, 8, 8), 100, np.uint8), "image")
@@ -51,12 +52,12 @@ class ImageCodec(Codec):
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
     reading_option_names: ClassVar[tuple[str, ...]] = ("image_size",)
-    # A step on images takes longer than one on other rows.
+    # A training step on images takes longer than a step on other rows.
     max_rows_by_epochs: ClassVar[int] = 1_000
-    # 4,000 faces of 64 x 64, seven minutes of one thread: -ELBO 54,220 nats with batches of 32,
-    # 54,350 with 16, 55,741 with 128.
+    # On 4,000 faces of 64 x 64 pixels, after seven minutes of training with one thread, -ELBO was
+    # 54,220 nats with batches of 32, 54,350 nats with 16, and 55,741 nats with 128.
     small_batches_below: ClassVar[int] = 10_000
-    # Measured with a hundred labels.
+    # Chosen by experiments with a hundred labels.
     classifier_defaults: ClassVar[Mapping[str, Any]] = {"classifier": "conv", "augment": 1.0}
 
     shape: tuple[int, ...]
@@ -65,14 +66,14 @@ class ImageCodec(Codec):
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lookup(_BINARIZE, self.binarize, "binarize")
+        lookup(_BINARIZE, self.binarize, "binarization method")
         check_fields(self.shape, len(self.shape) == 3 and self.shape[0] in (1, 3))
 
     @classmethod
     def read_members(  # type: ignore[override]
         cls, members: Sequence[Member], *, image_size: Any = None
     ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
-        """Read image files at one size; see `varied.data.image_files.read_images`."""
+        """Read image files as images of one size; see `varied.data.image_files.read_images`."""
         return read_images(members, as_size(image_size))
 
     @classmethod
@@ -92,7 +93,7 @@ class ImageCodec(Codec):
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
-        """Return the number, color and size of the images as a phrase."""
+        """Return a phrase with the number, color and size of the images."""
         color = "color" if data.x.ndim == 4 else "gray"
         return f"{len(data):,} {color} images, {data.x.shape[1]}x{data.x.shape[2]}"
 
@@ -102,9 +103,9 @@ class ImageCodec(Codec):
 
         Arguments:
             data: The images.
-            binarize: "none", "dynamic" or "fixed"; "auto" is "dynamic" for images that are nearly
-                black and white.
-            seed: The seed of "fixed".
+            binarize: "none", "dynamic" or "fixed"; "auto" selects "dynamic" for images that are
+                nearly black and white, and "none" for all others.
+            seed: The seed for "fixed".
 
         Raises:
             VariedError: If the data are not images, or ``binarize`` is unknown.
@@ -115,17 +116,17 @@ class ImageCodec(Codec):
             return cls(shape, binarize, seed)
         if not is_nearly_binary(x):
             return cls(shape)
-        note = "The images are nearly black and white: they are binarized at random in every step."
+        note = "The images are nearly black and white and are binarized randomly in every step."
         return cls(shape, "dynamic", seed, (note,))
 
     @classmethod
     def fit_options(cls, accepted_domains: frozenset[str]) -> dict[str, Any]:
-        """Disable binarization if the likelihood is for gray levels."""
+        """Disable binarization if the likelihood accepts gray levels."""
         return {"binarize": "none" if "uint8" in accepted_domains else "auto"}
 
     @property
     def domain(self) -> str:  # type: ignore[override]
-        """The values of the pixels: "uint8", or "binary" if they are binarized."""
+        """The domain of the pixels: "uint8", or "binary" if they are binarized."""
         return "binary" if self.is_lossy else "uint8"
 
     @property
@@ -135,26 +136,26 @@ class ImageCodec(Codec):
 
     @property
     def size(self) -> Size:
-        """Height and width."""
+        """The height and width of the images."""
         return self.shape[1], self.shape[2]
 
     def encode(self, data: RawData | Array) -> Tensor:
-        """Return uint8 with shape ``(N, C, H, W)``.
+        """Return the images as uint8 with shape ``(N, C, H, W)``.
 
         Raises:
-            VariedError: If the images have another size than the training images.
+            VariedError: If the size of the images differs from that of the training images.
         """
         x = _channels_first(_as_images(data), self.shape[0])
         if x.shape[1:] != self.shape:
             raise VariedError(
-                f"These images are {_describe(x.shape)} and the run was trained on "
-                f"{_describe(self.shape)}: read them with image_size={self.size}."
+                f"These images are {_describe(x.shape)}, but the run was trained on "
+                f"{_describe(self.shape)}; read them with image_size={self.size}."
             )
         stored = torch.from_numpy(np.require(x, requirements=("C", "W")))
         return _binarize_once(stored, self.seed) if self.binarize == "fixed" else stored
 
     def load(self, stored: Tensor) -> Tensor:
-        """Return float32 in [0, 1]; with "dynamic" a new sample of 0 and 1."""
+        """Return the images as float32 in [0, 1]; with "dynamic", as a new sample of 0 and 1."""
         if self.binarize != "dynamic":
             return self.to_values(stored)
         # k of the 255 integers below 255 are below k, so P(noise < k) is exactly k / 255.
@@ -166,7 +167,7 @@ class ImageCodec(Codec):
         return stored.to(torch.float32) / 255
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
-        """Return uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, clipped to the valid range."""
+        """Return images as uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, after clipping."""
         x = _to_uint8(torch.nan_to_num(x.detach().float())).cpu()
         return (x[:, 0] if self.shape[0] == 1 else x.permute(0, 2, 3, 1)).contiguous().numpy()
 
@@ -175,10 +176,10 @@ class ImageCodec(Codec):
         return x if x.dtype == torch.uint8 else _to_uint8(x)
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write images to ``.npy``, or as ``.png`` files of a folder.
+        """Write images to an ``.npy`` file, or as ``.png`` files to a folder.
 
         Raises:
-            VariedError: If the ending is another.
+            VariedError: If the file has another extension.
         """
         if path.suffix:
             return super().save(examples, path, names)
@@ -190,18 +191,20 @@ class ImageCodec(Codec):
         return path
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
-        """Write images with their labels to ``.npz``, or to a folder with a folder per class.
+        """Write images with their labels to an ``.npz`` file, or to a folder with one per class.
 
         Raises:
-            VariedError: If the ending is another, or the folder exists.
+            VariedError: If the file has another extension, or the folder exists.
         """
         if path.suffix:
             return super().save_labeled(data, path)
         folders = [re.sub(r"[^\w .+-]", "_", name).strip(". ") or "_" for name in data.classes]
         if len({folder.lower() for folder in folders}) < len(folders):
-            raise VariedError("Some classes have the same name as folders; save them as .npz.")
+            raise VariedError(
+                "Some classes would have the same folder name; save the images as .npz."
+            )
         if path.exists():
-            raise VariedError(f"{path} exists already; choose a new name.")
+            raise VariedError(f"{path} already exists; choose a new name.")
         for i, (image, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
             folder = path / folders[label]
             folder.mkdir(parents=True, exist_ok=True)
@@ -216,13 +219,13 @@ class ImageCodec(Codec):
                 (a path or array) that is white where pixels are missing.
 
         Raises:
-            VariedError: If it is none of these, or covers no pixel or all.
+            VariedError: If the mask is none of these, or covers no pixels or all pixels.
         """
         return as_mask(mask, self.size)
 
 
 def is_nearly_binary(x: Array) -> bool:
-    """Return whether at least 80 % of the pixels of gray images are within 10 of 0 or 255.
+    """Return whether 80 % or more of the pixels of grayscale images are within 10 of 0 or 255.
 
     Example:
         >>> is_nearly_binary(np.zeros((10, 8, 8), np.uint8))
@@ -243,14 +246,14 @@ def _as_images(data: RawData | Array) -> Array:
         x = levels[..., 0] if levels.shape[-1] == 1 else levels
     if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[-1] == 3)):
         raise VariedError(
-            f"Images must be uint8 of shape (N, H, W) or (N, H, W, 3), not {x.dtype} of shape "
-            f"{x.shape}: give images, or train on arrays."
+            f"Images must be uint8 of shape (N, H, W) or (N, H, W, 3), got {x.dtype} of shape "
+            f"{x.shape}; pass images, or train on arrays."
         )
     return x
 
 
 def _channels_first(x: Array, channels: int) -> Array:
-    """Return images with their channels first, converted between gray and color if needed."""
+    """Return images with channels first, converted between grayscale and color if necessary."""
     if x.ndim == 3:
         return np.repeat(x[:, None], channels, axis=1) if channels > 1 else x[:, None]
     if channels == 1:
@@ -260,7 +263,7 @@ def _channels_first(x: Array, channels: int) -> Array:
 
 
 def _binarize_once(stored: Tensor, seed: int) -> Tensor:
-    """Binarize each image with noise that is seeded by the image itself."""
+    """Binarize each image with noise whose seed also depends on the image itself."""
     binary = torch.empty_like(stored)
     for i, row in enumerate(stored):
         noise = generator(seed, "binarize", zlib.crc32(row.numpy().tobytes()))
@@ -275,7 +278,7 @@ def _describe(shape: tuple[int, ...]) -> str:
 
 
 def _file_names(names: Sequence[str], n: int) -> list[str]:
-    """Return a file name for each image: its own if all are valid, else a number."""
+    """Return a file name for each image: its original name if all are valid, else a number."""
     own = [str(PurePosixPath(name).with_suffix(".png")) for name in names if _is_inside(name)]
     if len(own) == n and len({name.lower() for name in own}) == n:
         return own
@@ -283,7 +286,7 @@ def _file_names(names: Sequence[str], n: int) -> list[str]:
 
 
 def _is_inside(name: str) -> bool:
-    """Return whether a name from a file stays inside its folder."""
+    """Return whether a file name that was read from data refers to a path inside its folder."""
     path = PurePosixPath(name)
     is_odd = any(mark in name for mark in ("\\", ":", "\0"))
     return bool(path.name) and not (is_odd or path.is_absolute() or ".." in path.parts)

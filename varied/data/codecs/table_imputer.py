@@ -1,4 +1,4 @@
-"""Imputation of the missing cells of a table from draws of a model."""
+"""Imputation of the missing cells of a table with draws from a model."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 #: The quantiles that bound 90 % of the draws.
 _QUANTILES = (0.05, 0.95)
-#: The number of rounds; each hides a third of the observed numbers.
+#: The number of rounds, each of which hides a third of the observed numbers.
 _FOLDS = 3
 _CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
 
 
 @dataclass(frozen=True)
 class HiddenCells:
-    """Rows with some observed numbers hidden.
+    """Rows in which some observed numbers are hidden.
 
     Arguments:
         x: The rows without these numbers, with shape (N, W).
         rows: The row of each hidden number, with shape (M).
-        elements: The element of the row that holds it, with shape (M).
+        elements: The index of each hidden number in its encoded row, with shape (M).
         values: The hidden numbers, with shape (M).
     """
 
@@ -45,7 +45,7 @@ class HiddenCells:
 
 
 class TableImputer:
-    """Finds the missing cells of a table and fills them from draws of a model.
+    """Finds the missing cells of a table and fills them with draws from a model.
 
     Arguments:
         codec: The codec of the table.
@@ -55,17 +55,17 @@ class TableImputer:
         self.codec = codec
 
     def incomplete_rows(self, stored: Tensor) -> Tensor:
-        """Return the indices of the rows with a missing cell."""
+        """Return the indices of the rows that have a missing cell."""
         n_flags = self.codec.layout.block_sizes[0]
         return torch.nonzero((stored[:, :n_flags] == 0).any(1))[:, 0]
 
     def scale(self, factor: float) -> Tensor:
-        """Return a row with the factor for each number and 1 elsewhere, with shape (W)."""
+        """Return a row, with shape (W), that is ``factor`` for numbers and 1 elsewhere."""
         sizes = torch.tensor(self.codec.layout.block_sizes)
         return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
 
     def hide_numbers(self, x: Tensor, seed: int) -> Iterator[HiddenCells]:
-        """Hide each observed number without frequent values once, in three rounds.
+        """Hide each observed number once, in three rounds, except in columns with frequent values.
 
         Arguments:
             x: The rows, with shape (N, W).
@@ -97,13 +97,14 @@ class TableImputer:
 
         Arguments:
             data: The table.
-            rows: The rows that were drawn.
+            rows: The indices of the rows in the draws.
             draws: The draws, each with shape (len(rows), W).
 
         Returns:
-            The table with the mean or the most frequent level in each missing cell; the table
-            completed by each draw; and a row for each filled cell, with the bounds of the interval
-            that contains 90 % of the draws, or the frequency of the level.
+            The table with the mean or the most frequent level of the draws in each missing cell;
+            one completed table for each draw; and a table with one row per filled cell, which
+            contains the bounds of the interval with 90 % of the draws, or the frequency of the
+            level.
         """
         import pandas as pd
 
@@ -130,7 +131,7 @@ class TableImputer:
 def _summarize(
     column: Column, draws: list[pd.Series[Any]]
 ) -> tuple[pd.Series[Any], dict[str, Any]]:
-    """Return the value of each cell, and its interval or frequency."""
+    """Return the value of each cell, and its interval or the frequency of its level."""
     import pandas as pd
 
     if isinstance(column, NumericColumn):

@@ -35,7 +35,8 @@ from varied.errors import VariedError, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
-#: With at least this many rows, the latent dimension is the number of columns, up to a maximum.
+#: With at least this many rows, the number of latent dimensions is the number of columns, up to a
+#: maximum.
 _ENOUGH_ROWS, _MAX_LATENT = 320, 16
 #: The number of columns that a message lists.
 _LISTED = 8
@@ -43,11 +44,11 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
-    """The codec of a table, whose rows `varied.likelihoods.TableRow` models.
+    """The codec of tables, whose rows are modeled by `varied.likelihoods.TableRow`.
 
     Arguments:
         columns: All columns of the table, in order.
-        dialect: How the table was written, see `varied.data.tables.TableDialect`.
+        dialect: The format of the table, as in `varied.data.tables.TableDialect`.
         notes: Notes for the user, one sentence each.
     """
 
@@ -83,22 +84,22 @@ class TableCodec(Codec):
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
-        """Return the number of rows and columns as a phrase."""
+        """Return a phrase with the number of rows and columns."""
         return f"{len(data):,} rows of {len(data.columns):,} columns"
 
     # To tensors and back
 
     @classmethod
     def fit(cls, data: RawData, *, column_types: Mapping[str, str] | None = None) -> Self:
-        """Fit to the training rows.
+        """Fit the codec to the training rows.
 
         Arguments:
             data: The rows.
-            column_types: By column name, a type to use instead of the inferred one: "number",
-                "category" or "ignore".
+            column_types: A mapping from column names to types that override the inferred ones:
+                "number", "category" or "ignore".
 
         Raises:
-            VariedError: If a name is unknown, or no column can be learned.
+            VariedError: If a name is unknown, or the model cannot be trained on any column.
         """
         frame, types = _frame(data), dict(column_types or {})
         for name in types:
@@ -112,15 +113,15 @@ class TableCodec(Codec):
         if not any(isinstance(column, LearnedColumn) for column in columns):
             kinds = "; ".join(f"{truncate(c.name)}: {c.kind}" for c in columns[:_LISTED])
             raise VariedError(
-                f"The table has no column to learn from ({kinds}): give another table, or declare "
-                "a column as a number or a category (column_types={...}, or --column-types "
+                f"The table has no column to train on ({kinds}); use another table, or declare a "
+                "column as a number or a category (column_types={...}, or --column-types "
                 "NAME=category)."
             )
         return cls(columns, dict(data.dialect), tuple(_notes(columns)))
 
     @property
     def learned(self) -> tuple[LearnedColumn, ...]:
-        """The columns that the model learns, in order."""
+        """The columns that the model is trained on, in order."""
         return tuple(column for column in self.columns if isinstance(column, LearnedColumn))
 
     @cached_property
@@ -130,7 +131,7 @@ class TableCodec(Codec):
 
     @property
     def layout_text(self) -> str:
-        """The layout as a setting of `varied.likelihoods.TableRow`."""
+        """The layout in the form of the setting of `varied.likelihoods.TableRow`."""
         return " ".join(column.layout_code for column in self.learned)
 
     @property
@@ -145,7 +146,7 @@ class TableCodec(Codec):
             The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing or has another type than in training.
+            VariedError: If a column is missing, or its type differs from that in training.
         """
         frame = self._check_columns(_frame(data))
         cells = [column.encode(frame[column.name]) for column in self.learned]
@@ -159,11 +160,11 @@ class TableCodec(Codec):
         return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> pd.DataFrame:
-        """Decode rows to a frame with all columns of the table, in their order and types.
+        """Decode rows to a DataFrame with the columns of the table, in their order and types.
 
         Arguments:
             x: Encoded rows, with shape (N, W).
-            labels: The name of the class of each row, for the target column.
+            labels: The class name of each row, for the target column.
         """
         import pandas as pd
 
@@ -194,7 +195,7 @@ class TableCodec(Codec):
     # Results
 
     def arrange(self, examples: Any, shape: Sequence[int], axes: Axes) -> Any:
-        """Return rows with an index of the axes, those that are numbered first."""
+        """Return rows with an index whose levels are the axes; numbered axes are first."""
         import pandas as pd
 
         if not axes:
@@ -212,7 +213,7 @@ class TableCodec(Codec):
         return frame.sort_index(level=numbered, sort_remaining=False, kind="stable")
 
     def to_images(self, x: Tensor) -> Array:
-        """Return encoded rows as numbers, since a table has no image."""
+        """Return encoded rows as numbers, since tables have no images."""
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
@@ -223,7 +224,7 @@ class TableCodec(Codec):
         return plots.table_rows(_index_as_columns(examples), path)
 
     def to_frame(self, examples: Any) -> Any:
-        """Return rows in the library of the original table, which may have no index."""
+        """Convert rows to the original library; the index becomes columns, except in pandas."""
         from varied.data.tables import to_frame
 
         dialect = TableDialect.from_json(self.dialect)
@@ -231,24 +232,24 @@ class TableCodec(Codec):
         return to_frame(examples if is_indexed else _index_as_columns(examples), dialect)
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write rows to .csv or .tsv in the dialect of the table, to .parquet or .feather.
+        """Write rows to .csv or .tsv in the dialect of the training table, to .parquet or .feather.
 
         Raises:
-            VariedError: If the ending is another.
+            VariedError: If the file has another extension.
         """
         if not path.name.lower().endswith(SUFFIXES):
             raise VariedError(
-                f"'{path.name}': save rows as .csv, .tsv, .parquet or .feather, or plot the first "
-                "as .png."
+                f"'{path.name}' does not have a supported file extension; save rows as .csv, .tsv, "
+                ".parquet or .feather, or plot the first rows as .png."
             )
         return self.write_table(_index_as_columns(examples), path)
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
-        """Write rows, which contain their labels."""
+        """Write the rows, which already contain their labels."""
         return self.save(data.x, path)
 
     def write_table(self, frame: Any, path: Path) -> Path:
-        """Write a table in the dialect of the table."""
+        """Write a table in the dialect of the training table."""
         from varied.data.tables import write_table
 
         return write_table(frame, path, TableDialect.from_json(self.dialect))
@@ -265,18 +266,18 @@ class TableCodec(Codec):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names of the learned columns."""
+        """The names of the columns that the model is trained on."""
         return tuple(column.name for column in self.learned)
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return the sum of elementwise values over each learned column."""
+        """Return the sum of elementwise values over each column that the model is trained on."""
         return self.layout.sum_by_column(elementwise)
 
     def unseen(self, data: RawData) -> Array:
-        """Return which cells have a level that is not in the training rows.
+        """Return a mask of the cells whose level is not in the training rows.
 
         Returns:
-            Booleans with shape (N, C), for the C learned columns.
+            Booleans with shape (N, C), for the C columns that the model is trained on.
         """
         frame = self._check_columns(_frame(data))
         none = np.zeros(len(frame), bool)
@@ -296,12 +297,12 @@ class TableCodec(Codec):
                 more = ", ..." * (len(levels) > 3)
                 name = truncate(column.name)
                 sentences.append(
-                    f"{name} has levels that are not in the training rows: {listed}{more}."
+                    f"{name} contains levels that are not in the training rows: {listed}{more}."
                 )
         return sentences
 
     def attributes(self, data: RawData) -> dict[str, Any]:
-        """Return the values of each learned column: an array of numbers, or a list of names."""
+        """Return the values of each column that the model is trained on, as numbers or names."""
         values: dict[str, Any] = {}
         for column in self.learned:
             cells = data.x[column.name]
@@ -313,11 +314,11 @@ class TableCodec(Codec):
         return values
 
     def imputer(self) -> TableImputer:
-        """Return the imputer of the missing cells."""
+        """Return the imputer that fills the missing cells."""
         return TableImputer(self)
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults of the parts for a table of ``n`` training rows."""
+        """Return the default parts for a table with ``n`` training rows."""
         parts = super().defaults(n)
         likelihood = {"name": "table", "layout": self.layout_text}
         parts["likelihood"] = parts["likelihood"]._replace(value=likelihood)
@@ -325,19 +326,19 @@ class TableCodec(Codec):
             parts["latent"] = Default(
                 min(_MAX_LATENT, max(2, len(self.learned))),
                 "unused latent dimensions become inactive, and few tables need more than one per "
-                f"column, or more than {_MAX_LATENT}",
+                f"column or more than {_MAX_LATENT}",
             )
         return parts
 
     # Storage
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for `open_codec`."""
+        """Return a JSON-serializable description of the codec, to be read by `open_codec`."""
         columns = [column.to_json() for column in self.columns]
         return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
 
     def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Convert the learned columns to their types in training."""
+        """Convert the columns that the model is trained on to their types in training."""
         problems, frame = [], frame.copy(deep=False)
         for column in self.learned:
             try:
@@ -352,8 +353,8 @@ class TableCodec(Codec):
         if problems:
             more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
-                f"The table differs from that of the run: {'; '.join(problems[:_LISTED])}{more}: "
-                "give one with the same columns."
+                f"The table differs from the training table ({'; '.join(problems[:_LISTED])}"
+                f"{more}); use a table with the same columns."
             )
         return frame
 
@@ -361,11 +362,11 @@ class TableCodec(Codec):
 def _frame(data: RawData | Array) -> Any:
     if isinstance(data, RawData) and data.is_frame:
         return data.x
-    raise VariedError("This run was trained on a table: give a table with the same columns.")
+    raise VariedError("This run was trained on a table; use a table with the same columns.")
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the index as the first columns; "_" follows a name that the table has already."""
+    """Convert the index to the first columns; "_" is appended to a name that already exists."""
     if frame.index.names == [None]:
         return frame
     names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
@@ -373,7 +374,7 @@ def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Return sentences on the kinds of columns, on frequent values and on rare levels."""
+    """Return sentences about the kinds of columns, frequent values and rare levels."""
     kinds: dict[str, list[str]] = {}
     for column in columns:
         kinds.setdefault(column.kind, []).append(column.name)
@@ -387,7 +388,7 @@ def _notes(columns: tuple[Column, ...]) -> list[str]:
         if isinstance(column, CategoricalColumn) and column.rare:
             notes.append(
                 f"{name}: the {len(column.levels):,} most frequent levels are modeled "
-                f"individually, the other {len(column.rare):,} as one category."
+                f"individually, and the other {len(column.rare):,} levels as one category."
             )
     return notes
 

@@ -1,4 +1,4 @@
-"""Tables: CSV, Parquet and Feather files and data frames, read into typed pandas columns."""
+"""Reading CSV, Parquet and Feather files and DataFrames into typed pandas columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # The functions are loaded on first use: pandas takes a third of a second to import.
+    # The functions are loaded on first use, since importing pandas takes a third of a second.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

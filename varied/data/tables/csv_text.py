@@ -1,4 +1,4 @@
-"""CSV text: detection of encoding and delimiter, splitting into cells, and formatting."""
+"""CSV text: detection of the encoding and the delimiter, parsing, and formatting."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from varied.data.tables.text_columns import is_number
 from varied.data.tables.typed_column import check_unique
 from varied.errors import VariedError
 
-#: What a file is that begins with these bytes, and the remedy.
+#: For the first bytes of a binary file, its format and what the user can do.
 _BINARY = {
-    b"PK\x03\x04": "a zip file or a workbook: save the table as CSV",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook: save the table as CSV",
-    b"PAR1": "a Parquet file: rename it to .parquet",
-    b"ARROW1": "a Feather file: rename it to .feather",
-    b"\x1f\x8b": "compressed with gzip: rename it to .gz",
-    b"%PDF": "a PDF: save the table as CSV",
+    b"PK\x03\x04": "a zip file or a workbook; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as CSV",
+    b"PAR1": "a Parquet file; rename it to .parquet",
+    b"ARROW1": "a Feather file; rename it to .feather",
+    b"\x1f\x8b": "a gzip file; rename it to .gz",
+    b"%PDF": "a PDF file; save the table as CSV",
 }
 #: Encodings by byte order mark.
 _ENCODINGS = {
@@ -33,11 +33,11 @@ _ENCODINGS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "vertical bar", ",": "comma"}
-#: The part of a file in which the delimiter is detected.
+#: The number of characters and rows of a file from which the delimiter is detected.
 _SAMPLE_CHARACTERS, _SAMPLE_ROWS = 200_000, 200
 _LISTED = 5
 
-#: The rows that are not empty, by their number in the file, from 1.
+#: The rows that are not empty, by their number in the file, starting at 1.
 Rows = dict[int, list[str]]
 
 
@@ -57,26 +57,28 @@ def decode(contents: bytes, name: str) -> tuple[str, str]:
         except UnicodeDecodeError:
             continue
         if not text.strip():
-            raise VariedError(f"{name} is empty: give a table with a header and rows.")
+            raise VariedError(f"{name} is empty; use a table with a header and rows.")
         if "\0" not in text:
             return text, encoding
-    raise VariedError(f"{name} is not text in UTF-8, UTF-16 or cp1252: save it as CSV in UTF-8.")
+    raise VariedError(f"{name} is not text in UTF-8, UTF-16 or cp1252; save it as CSV in UTF-8.")
 
 
 def encode(text: str, encoding: str) -> bytes:
-    """Return text as the bytes of a file.
+    """Encode text as bytes.
 
     Raises:
-        VariedError: If the encoding does not have one of the characters.
+        VariedError: If a character cannot be represented in the encoding.
     """
     if "\0" in text:
-        raise VariedError("A cell or a column name contains a NUL character: save as .parquet.")
+        raise VariedError(
+            "A cell or a column name contains a NUL character; save the table as .parquet."
+        )
     try:
         return text.encode(encoding)
     except UnicodeEncodeError as error:
         raise VariedError(
-            f"{encoding} cannot encode {text[error.start]!r}: save as .parquet, or set the "
-            "encoding of the table to utf-8."
+            f"{encoding} cannot encode {text[error.start]!r}; save the table as .parquet, or set "
+            "its encoding to utf-8."
         ) from error
 
 
@@ -91,12 +93,12 @@ def read_cells(
         prefer_tab: Whether the suffix of the file suggests tabs.
 
     Returns:
-        The cells, with the number of each row in the file as index; `delimiter` and `header` of
+        The cells, indexed by the number of each row in the file; the `delimiter` and `header` of
         the `TableDialect`; and notes for the user, one sentence each.
 
     Raises:
         VariedError: If rows differ in length, a quote is not closed, there are no rows below the
-            header, or column names are duplicates.
+            header, or there are duplicate column names.
     """
     delimiter = _sniff_delimiter(text, prefer_tab)
     rows, notes = _parse(text, name, delimiter)
@@ -105,12 +107,12 @@ def read_cells(
     has_header = not all(map(is_number, rows[first]))
     header = rows.pop(first) if has_header else [f"c{i + 1}" for i in range(len(rows[first]))]
     if not rows:
-        raise VariedError(f"{name} has a header but no rows: give at least one row.")
+        raise VariedError(f"{name} has a header but no rows; at least one row is required.")
     if has_header:
         notes += _name_columns(header)
         check_unique(header, name)
     else:
-        notes.append("The first row has only numbers: the columns are named c1, c2, ...")
+        notes.append("The first row contains only numbers, so the columns are named c1, c2, ...")
     if len(header) == 1:
         notes.append("The table has a single column.")
     elif delimiter != ",":
@@ -122,9 +124,9 @@ def read_cells(
 
 
 def format_csv(names: Sequence[str], columns: Iterable[Iterable[str]], form: TableDialect) -> str:
-    """Format a table as CSV text, with quotes where they are necessary."""
+    """Format a table as CSV text, with quotes where necessary."""
     rows = [*([names] if form.header else []), *zip(*columns, strict=True)]
-    # csv.writer does not quote a carriage return, but csv.reader ends the row there.
+    # csv.writer does not quote a carriage return, but csv.reader ends the row at it.
     has_returns = any("\r" in cell for row in rows for cell in row)
     text = io.StringIO(newline="")
     writer = csv.writer(
@@ -140,7 +142,7 @@ def format_csv(names: Sequence[str], columns: Iterable[Iterable[str]], form: Tab
 def _sniff_delimiter(text: str, prefer_tab: bool) -> str:
     """Return the delimiter that splits most of the first rows into the same number of cells.
 
-    `csv.Sniffer` fails on decimal commas, dates and quoted text.
+    `csv.Sniffer` fails for decimal commas, dates and quoted text.
     """
     text = text.lstrip("\r\n")
     sample = text[:_SAMPLE_CHARACTERS]
@@ -152,7 +154,7 @@ def _sniff_delimiter(text: str, prefer_tab: bool) -> str:
         except csv.Error:  # a quote that is not closed
             continue
         if len(text) > len(sample) and 1 < len(widths) < _SAMPLE_ROWS:
-            widths.pop()  # it may be cut off
+            widths.pop()  # the last row may be cut off
         counts = Counter(widths)
         width = max(counts, key=lambda w: (counts[w], w))
         if widths[0] > 1 and width > 1:
@@ -163,30 +165,30 @@ def _sniff_delimiter(text: str, prefer_tab: bool) -> str:
 
 
 def _parse(text: str, name: str, delimiter: str) -> tuple[Rows, list[str]]:
-    """Return the rows and notes; quotes that are not balanced are ordinary characters."""
+    """Return the rows and notes; unbalanced quotes are read as ordinary characters."""
     rows, problem = _records(text, delimiter, csv.QUOTE_MINIMAL)
     if not problem:
         return rows, []
     rows, other_problem = _records(text, delimiter, csv.QUOTE_NONE)
     if not other_problem:
-        return rows, ["Quotes are not balanced: they are read as ordinary characters."]
+        return rows, ["The quotes are unbalanced and are read as ordinary characters."]
     raise VariedError(f"{name} cannot be read as a table: {problem}.")
 
 
 def _records(text: str, delimiter: str, quoting: int) -> tuple[Rows, str]:
-    """Return the rows, and a description of the problem if they are not a table."""
+    """Return the rows and an empty string, or a description of the problem with the table."""
     records: list[list[str]] = []
     try:
         records.extend(_reader(text, delimiter, quoting, strict=True))
     except csv.Error as error:
         return {}, (
-            f"in row {len(records) + 1} a quote is not closed or is followed by text ({error}); "
-            'write a quote inside a quoted cell twice ("")'
+            f"in row {len(records) + 1}, a quote is not closed or is followed by text ({error}); "
+            'double the quotes inside a quoted cell ("")'
         )
     rows = {number: row for number, row in enumerate(records, 1) if row}
     first, last = min(rows), max(rows)
     width = len(rows[first])
-    if width == 1:  # empty lines are missing cells
+    if width == 1:  # empty lines represent missing cells
         rows = {number: records[number - 1] or [""] for number in range(first, last + 1)}
     ragged = [f"row {number} has {len(row)}" for number, row in rows.items() if len(row) != width]
     if not ragged:
@@ -194,7 +196,7 @@ def _records(text: str, delimiter: str, quoting: int) -> tuple[Rows, str]:
     more = f", and {len(ragged) - _LISTED:,} more rows differ" if len(ragged) > _LISTED else ""
     return rows, (
         f"the header has {width} cell{'s' * (width > 1)}, but {', '.join(ragged[:_LISTED])}{more}; "
-        "give every row as many cells as the header"
+        "every row must have as many cells as the header"
     )
 
 
@@ -210,7 +212,7 @@ def _reader(text: str, delimiter: str, quoting: int, strict: bool = False) -> It
 
 
 def _name_columns(header: list[str]) -> list[str]:
-    """Name the columns without a name, in place, and return notes."""
+    """Assign names to unnamed columns, in place, and return notes."""
     unnamed = []
     for i, name in enumerate(header):
         if not name.strip():
@@ -218,4 +220,4 @@ def _name_columns(header: list[str]) -> list[str]:
             while header[i] in header[:i] + header[i + 1 :]:
                 header[i] += "_"
             unnamed.append(header[i])
-    return [f"Columns without a name are named {', '.join(unnamed)}."] * bool(unnamed)
+    return [f"Unnamed columns are named {', '.join(unnamed)}."] * bool(unnamed)

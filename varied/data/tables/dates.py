@@ -1,4 +1,4 @@
-"""Parsing of dates whose format is not known."""
+"""Parsing dates in an unknown format."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMATS += [date_format.replace("%b", "%B") for date_format in _NAMED]
 
 
 class Dates(NamedTuple):
-    """Dates, their `strftime` format, and whether day and month could have the other order."""
+    """Dates, their `strftime` format, and whether the order of day and month is ambiguous."""
 
     values: npt.NDArray[np.datetime64]
     format: str
@@ -31,10 +31,10 @@ class Dates(NamedTuple):
 
 
 def parse_dates(texts: Sequence[str]) -> Dates | None:
-    """Return the dates of texts with a common format; None if there is none.
+    """Parse texts as dates with a common format; return None if there is no such format.
 
-    If the order of day and month is ambiguous, the day comes first. A UTC offset that is the same
-    in all texts becomes part of the format.
+    If the order of day and month is ambiguous, the day is assumed to come first. A UTC offset that
+    is the same in all texts becomes part of the format.
 
     Example:
         >>> parse_dates(["31/01/2024", "01/02/2024"]).format
@@ -70,5 +70,5 @@ def _parse(texts: Sequence[str], date_format: str) -> Any:
     try:
         dates = pd.to_datetime(pd.Series(texts, dtype=object), format=date_format)
         return dates.astype("datetime64[ns]").to_numpy()
-    except ValueError:  # another format, or a year that does not fit into 64-bit nanoseconds
+    except ValueError:  # a different format, or a year that does not fit into 64-bit nanoseconds
         return None

@@ -1,4 +1,4 @@
-"""The dialect of a table: everything besides its values that is needed to write more such rows."""
+"""The dialect of a table: everything except its values that is required to write similar rows."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class TableDialect:
-    """The format of a table file or data frame, as plain values.
+    """The format of a table file or DataFrame, in plain Python values.
 
     Arguments:
         delimiter: The delimiter between cells: a comma, semicolon, tab or vertical bar.
         encoding: ``"utf-8"``, ``"utf-8-sig"`` (with a byte order mark), ``"utf-16"`` or
             ``"cp1252"``.
         decimal: The decimal separator: a point or a comma.
-        header: Whether the first row holds the column names.
-        missing: By column, the text of a missing cell; an empty cell by default.
-        dates: By column, the `strftime` format of its dates.
-        decimals: By column, the number of digits after the decimal separator.
-        library: The library of the data frame: ``"pandas"``, ``"polars"`` or ``"pyarrow"``.
-        dtypes: By column, the pandas dtype; of categories and objects with the type of the values
-            in brackets.
-        schema: The column types of a polars or pyarrow frame and of the Arrow columns of a pandas
-            frame: an empty Arrow file in base64.
-        levels: By column, the levels of a categorical dtype in their order.
+        header: Whether the first row contains the column names.
+        missing: For each column, the text of a missing cell; an empty cell by default.
+        dates: For each column of dates, the `strftime` format.
+        decimals: For each column of numbers, the number of digits after the decimal separator.
+        library: The library of the DataFrame: ``"pandas"``, ``"polars"`` or ``"pyarrow"``.
+        dtypes: For each column, the pandas dtype; for categories and objects, the type of the
+            values follows in brackets.
+        schema: The column types of a polars or pyarrow DataFrame, or of the Arrow columns of a
+            pandas DataFrame, as an empty Arrow file in base64.
+        levels: For each column with a categorical dtype, the levels in their order.
         ordered: The pandas columns whose categories are ordered.
-        names: The integer column names of a pandas frame, by their text.
+        names: The integer column names of a pandas DataFrame, by their text.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -67,16 +67,16 @@ class TableDialect:
             if getattr(self, name) not in choices:
                 options = ", ".join(map(repr, choices))
                 raise VariedError(
-                    f"A table cannot have {name} = {getattr(self, name)!r}: choose from {options}."
+                    f"A table cannot have {name} = {getattr(self, name)!r}; choose from {options}."
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for `from_json`."""
+        """Return a JSON-serializable description of the dialect, to be read by `from_json`."""
         return dataclasses.asdict(self) | {"ordered": list(self.ordered)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TableDialect:
-        """Return the dialect of plain values.
+        """Return the dialect that `to_json` describes.
 
         Raises:
             VariedError: If a key is unknown or a value has the wrong type.
@@ -87,7 +87,7 @@ class TableDialect:
                 raise VariedError(f"A table dialect has no '{name}': {suggest(name, defaults)}")
             if type(value) is not type(defaults[name]):
                 raise VariedError(
-                    f"A table dialect cannot have {name} = {value!r}: restore the file of the run."
+                    f"A table dialect cannot have {name} = {value!r}; restore the file of the run."
                 )
         plain: dict[str, Any] = defaults | dict(values)
         return cls(**plain | {"ordered": tuple(plain["ordered"])})
@@ -104,7 +104,7 @@ def table_suffix(name: str) -> str:
 
 
 def truncate(text: object, length: int = 40) -> str:
-    r"""Return a name or a cell for a message: on one line, shortened to a length.
+    r"""Shorten a name or a cell for a message, and put it on one line.
 
     Example:
         >>> truncate("two\nlines"), truncate("x" * 50, 10)

@@ -19,10 +19,10 @@ from varied.data.tables.text_columns import format_column, infer_decimal, parse_
 from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
 from varied.errors import VariedError
 
-#: Peak memory of reading a text table, as a multiple of its size.
+#: The peak memory when a text table is read, as a multiple of its size.
 _MEMORY_FACTOR = 20
 _BLOCK = 2**24
-_REMEDY = "give fewer rows or columns"
+_REMEDY = "use fewer rows or columns"
 
 
 def read_table(path: Path) -> Table:
@@ -32,16 +32,16 @@ def read_table(path: Path) -> Table:
         path: A file with one of `SUFFIXES`.
 
     Returns:
-        A pandas frame with columns of float64, Int64, datetime64[ns], boolean or text (object,
+        A pandas DataFrame with columns of float64, Int64, datetime64[ns], boolean or text (object,
         None where missing); the dialect; and notes for the user, one sentence each.
 
     Raises:
-        VariedError: If the file is missing or is not a table.
+        VariedError: If the file does not exist or is not a table.
     """
     path = Path(path)
     suffix = _check_suffix(path)
     if not path.is_file():
-        raise VariedError(f"There is no file {path}: check its name.")
+        raise VariedError(f"There is no file {path}; check its name.")
     if suffix in (".parquet", ".feather"):
         return from_frame(_read_arrow(path, suffix))
     text, encoding = decode(_read_bytes(path, suffix.endswith(".gz")), path.name)
@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table:
     columns = {name: parse_column(cells[name], decimal) for name in cells}
     notes += _missing_notes(columns)
     if encoding == "cp1252":
-        notes.append(f"{path.name} is not valid UTF-8: read as cp1252 (Windows).")
+        notes.append(f"{path.name} is not valid UTF-8 and is read as cp1252 (Windows).")
     if decimal == ",":
         notes.append("The decimal separator is a comma.")
     return assemble(columns, notes, encoding=encoding, decimal=decimal, **settings)
@@ -73,7 +73,7 @@ def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
         return _write_arrow(frame, path, dialect, suffix)
     columns = (format_column(frame[name], name, dialect) for name in frame.columns)
     contents = encode(format_csv(list(frame.columns), columns, dialect), dialect.encoding)
-    # With the time of writing, the same table would not give the same bytes.
+    # If the file contained the time of writing, the same table would not give the same bytes.
     return atomic_write(
         path, gzip.compress(contents, mtime=0) if suffix.endswith(".gz") else contents
     )
@@ -83,7 +83,7 @@ def _check_suffix(path: Path) -> str:
     suffix = table_suffix(path.name)
     if not suffix:
         raise VariedError(
-            f"{path.name} does not have the suffix of a table file: use {', '.join(SUFFIXES)}."
+            f"{path.name} does not have the suffix of a table file; use {', '.join(SUFFIXES)}."
         )
     return suffix
 
@@ -101,15 +101,15 @@ def _read_bytes(path: Path, is_compressed: bool) -> bytes:
                 check_memory(size * _MEMORY_FACTOR, path.name, _REMEDY)
         return b"".join(blocks)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise VariedError(f"{path.name} is damaged: create or download it again.") from error
+        raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
     except OSError as error:
         raise VariedError(
-            f"{path} cannot be read ({error.strerror}): check its permissions."
+            f"{path} cannot be read ({error.strerror}); check its permissions."
         ) from error
 
 
 def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
-    """Return a note on each text that marks missing cells, other than an empty cell."""
+    """Return a note about each text that marks missing cells, except an empty cell."""
     names: dict[str, list[str]] = {}
     for name, column in columns.items():
         names.setdefault(column.missing or "", []).append(name)
@@ -130,7 +130,7 @@ def _read_arrow(path: Path, suffix: str) -> Any:
         return module.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise VariedError(
-            f"{path.name} is damaged or not a {suffix[1:].title()} file: save it again."
+            f"{path.name} is corrupted or not a {suffix[1:].title()} file; save it again."
         ) from error
 
 

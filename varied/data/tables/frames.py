@@ -1,4 +1,4 @@
-"""Conversion of pandas, polars and pyarrow frames to typed columns, and back to their types."""
+"""Conversion of pandas, polars and pyarrow DataFrames to typed columns and back."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _CONVERTIBLE = ("empty", "date", "decimal")
 
 
 def from_frame(frame: Any) -> Table:
-    """Convert a data frame to typed columns.
+    """Convert a DataFrame to typed columns.
 
     Arguments:
-        frame: A frame of pandas, polars, pyarrow or another library that narwhals supports.
+        frame: A DataFrame of pandas, polars, pyarrow or another library that narwhals supports.
 
     Returns:
-        A pandas frame with columns of float64, Int64, datetime64[ns], boolean or text (object,
+        A pandas DataFrame with columns of float64, Int64, datetime64[ns], boolean or text (object,
         None where missing); the dialect; and notes for the user, one sentence each.
 
     Raises:
-        VariedError: If `frame` is not a data frame, two columns have the same name, or a column
-            has lists, values of mixed types, or infinite numbers.
+        VariedError: If `frame` is not a DataFrame, two columns have the same name, or a column
+            contains lists, values of mixed types, or infinite numbers.
 
     Example:
         >>> frame, dialect, notes = from_frame(pd.DataFrame({"a": [1, 2], "b": ["x", None]}))
@@ -62,22 +62,22 @@ def from_frame(frame: Any) -> Table:
         table = nw.from_native(frame)
     except (TypeError, ValueError) as error:
         raise VariedError(
-            f"A {type(frame).__name__} is not a data frame: convert it with pandas.DataFrame(...)."
+            f"A {type(frame).__name__} is not a DataFrame; convert it with pandas.DataFrame(...)."
         ) from error
     table = table.collect() if isinstance(table, nw.LazyFrame) else table
     library, native = table.implementation.name.lower(), table.to_native()
     if library not in ("pandas", "polars", "pyarrow"):
         return from_frame(table.to_pandas())
     if not all(table.shape):
-        raise VariedError("The table has no rows or no columns: give at least one of each.")
+        raise VariedError("The table has no rows or no columns; at least one of each is required.")
     columns = {name: _type_column(table[name], name) for name in table.columns}
     return assemble(columns, notes, library=library, schema=_schema(native, library), **settings)
 
 
 def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
-    """Convert typed columns to a frame of the original library and types.
+    """Convert typed columns to a DataFrame with the original library and types.
 
-    A column is not converted if its values do not fit the original type.
+    A column is not converted if its values cannot be represented in the original type.
 
     Arguments:
         frame: Typed columns, as `from_frame` returns them.
@@ -126,28 +126,30 @@ def import_library(library: str, extra: str = "parquet") -> Any:
     except ImportError as error:
         name = library.partition(".")[0]
         raise VariedError(
-            f"This table needs {name}: pip install 'varied[{extra}]', or give a CSV file."
+            f"This table requires {name}; run pip install 'varied[{extra}]', or use a CSV file."
         ) from error
 
 
 def _with_text_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Convert column names to text and drop the index; return the frame and notes."""
+    """Convert column names to text and drop the index; return the DataFrame and notes."""
     if frame.columns.nlevels > 1:
-        raise VariedError("The table has a MultiIndex of columns: join its levels into one name.")
+        raise VariedError(
+            "The columns of the table are a MultiIndex; join its levels into single names."
+        )
     names = list(map(str, frame.columns))
     check_unique(names, "The table")
     others = [name for name in frame.columns if not isinstance(name, str | int | np.integer)]
     notes = [f"The column names {list_names(others)} are converted to text."] * bool(others)
     index = frame.index
     if not (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1):
-        notes.append("The index is dropped: frame.reset_index() keeps it as a column.")
+        notes.append("The index is dropped; use frame.reset_index() to keep it as a column.")
     return frame.set_axis(names, axis=1).reset_index(drop=True), notes
 
 
 def _schema(frame: Any, library: str) -> str:
-    """Return the types of a frame, or of the Arrow columns of a pandas frame, in base64.
+    """Return the column types of a DataFrame in base64; for pandas, those of the Arrow columns.
 
-    The dtypes of polars and pyarrow cannot be restored from their names.
+    Polars and pyarrow dtypes cannot be restored from their names.
     """
     if library == "polars":
         buffer = io.BytesIO()
@@ -172,16 +174,16 @@ def _arrow_types(dialect: TableDialect) -> dict[str, Any]:
     return dict(zip(schema.names, schema.types, strict=True))
 
 
-# From a frame to typed columns
+# From a DataFrame to typed columns
 
 
 def _type_column(series: Any, name: str) -> TypedColumn:
-    """Convert a narwhals series."""
+    """Convert a narwhals series to a typed column."""
     native = series.to_native()
     dtype = native.dtype if isinstance(native, pd.Series) else None
     if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals knows only one byte order
         series = nw.from_native(native.astype(dtype.newbyteorder("=")), series_only=True)
-    # pandas raises an error for a signaling NaN of the module decimal.
+    # pandas raises an error for signaling NaNs of the module decimal.
     values = [None if isinstance(v, Decimal) and v.is_nan() else v for v in series.to_list()]
     cells = pd.Series(values, dtype=object)
     cells = cells.where(cells.notna(), None)
@@ -246,13 +248,13 @@ def _integers(cells: pd.Series, name: str) -> TypedColumn:
 
 
 def _floats(series: Any, cells: pd.Series, name: str) -> TypedColumn:
-    """Return numbers, and their number of decimals if it is small."""
+    """Return a column of numbers, with the number of decimals if it is small."""
     values = cells.to_numpy("float64")
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
         raise VariedError(
             f"Row {row} (counted from 0) of column '{truncate(name)}' has the infinite value "
-            f"{values[row]}: replace it by a finite value or a missing cell."
+            f"{values[row]}; replace it with a finite value or a missing cell."
         )
     precision = str(series.dtype).lower() if series.dtype.is_float() else "float64"
     is_fractional = np.abs(values) < LARGEST_INTEGER  # larger floats are integers
@@ -277,7 +279,7 @@ def _datetimes(series: Any, cells: pd.Series, name: str) -> TypedColumn:
             values = pd.to_datetime(cells, utc=True).dt.tz_localize(None).to_numpy()
         except (ValueError, OverflowError) as error:
             raise _distant(name) from error
-    note = f"Column '{truncate(name)}' has a time zone: converted to UTC."
+    note = f"Column '{truncate(name)}' has a time zone and is converted to UTC."
     return TypedColumn(_nanoseconds(values, name), (note,) * has_zone)
 
 
@@ -290,8 +292,8 @@ def _nanoseconds(values: Any, name: str) -> pd.Series:
 
 def _distant(name: str) -> VariedError:
     return VariedError(
-        f"Column '{truncate(name)}' has dates before 1678 or after 2261, which do not fit into "
-        "64-bit nanoseconds: replace those that mean 'never' by missing cells."
+        f"Column '{truncate(name)}' contains dates before 1678 or after 2261, which do not fit "
+        "into 64-bit nanoseconds; replace dates that mean 'never' with missing cells."
     )
 
 
@@ -299,7 +301,7 @@ def _unsupported_error(series: Any, observed: pd.Series, name: str) -> VariedErr
     column, types = f"Column '{truncate(name)}'", [type(v) for v in observed]
     if any(issubclass(t, list | dict | tuple | set | np.ndarray) for t in types):
         return VariedError(
-            f"{column} has several values in a cell: split it into several columns, or drop it."
+            f"{column} has several values in a cell; split it into several columns, or drop it."
         )
     other = next((i for i, t in enumerate(types) if t is not types[0]), None)
     if other is None or series.dtype != nw.Object:
@@ -307,17 +309,17 @@ def _unsupported_error(series: Any, observed: pd.Series, name: str) -> VariedErr
         dtype = native.type if series.implementation.is_pyarrow() else native.dtype
         type_name = types[0].__name__ if series.dtype == nw.Object else str(dtype)
         return VariedError(
-            f"{column} has values of the unsupported type {type_name}: convert them to numbers, "
-            "text or dates, or drop the column."
+            f"{column} contains values of the unsupported type {type_name}; convert them to "
+            "numbers, text or dates, or drop the column."
         )
     first, second = (truncate(repr(observed.iloc[i])) for i in (0, other))
     return VariedError(
-        f"{column} has values of mixed types ({first} and, in row {observed.index[other]} counted "
-        f"from 0, {second}): convert all of them to numbers or to text."
+        f"{column} contains values of mixed types ({first} and, in row {observed.index[other]} "
+        f"counted from 0, {second}); convert all of them to numbers or to text."
     )
 
 
-# From typed columns to a frame
+# From typed columns to a DataFrame
 
 
 def _polars(pl: Any, values: pd.Series, dtype: Any) -> Any:
@@ -373,7 +375,7 @@ def _pandas(values: pd.Series, name: str, dialect: TableDialect, arrow_type: Any
 
 
 def _categories(levels: list[str], dtype: str) -> Any:
-    """Return the categories of a pandas column from their text."""
+    """Convert the categories of a pandas column from text to their dtype."""
     if dtype == "bool":
         return [level == "True" for level in levels]
     if dtype.startswith("interval["):  # as from pandas.cut: (0.5, 1.0]

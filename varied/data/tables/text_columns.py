@@ -15,10 +15,10 @@ from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.typed_column import LARGEST_INTEGER, TypedColumn, large_integer_note
 from varied.errors import VariedError
 
-#: Texts that mark a missing cell, in any column and in columns of numbers and dates.
+#: Texts that mark a missing cell in any column, and in columns of numbers and dates.
 _MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a", "#N/A")
 _MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
-#: A text column gets a note if this fraction of its cells are numbers.
+#: A note is returned about a text column if at least this fraction of its cells are numbers.
 _MOSTLY = 0.9
 #: The number of decimal digits that a float64 represents.
 _FLOAT_DIGITS = 15
@@ -41,7 +41,7 @@ _THOUSANDS = {
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number with a decimal point or comma.
+    """Return whether a text is a number with a decimal point or comma.
 
     Example:
         >>> is_number("-1.5e3"), is_number("0,25"), is_number("007")
@@ -51,9 +51,9 @@ def is_number(text: str) -> bool:
 
 
 def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
-    """Return the decimal separator of columns of text cells.
+    """Infer the decimal separator of columns of text cells.
 
-    Numbers such as ``1,234`` are no evidence, since their comma may separate thousands.
+    Numbers such as ``1,234`` are ignored, since their comma may separate thousands.
     """
     if delimiter == ",":
         return "."
@@ -70,18 +70,18 @@ def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
 
 
 def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
-    """Infer the type of a column of text cells and parse them: integers, floats, dates or text.
+    """Infer the type of a column of text cells (integer, float, date or text) and parse the cells.
 
     An empty cell is missing. In a text column without empty cells, the most frequent of ``?``,
-    ``NA``, ``NaN``, ``null`` and ``n/a`` is missing. In a column of numbers or dates all of these
-    are missing, as well as ``None``, ``-`` and ``.``.
+    ``NA``, ``NaN``, ``null`` and ``n/a`` marks missing cells. In a column of numbers or dates, all
+    of these mark missing cells, as well as ``None``, ``-`` and ``.``.
 
     Arguments:
-        cells: The cells, with row numbers for messages as index.
+        cells: The cells, indexed by the row numbers to use in messages.
         decimal: The decimal separator.
 
     Raises:
-        VariedError: If a column of numbers has an infinite value.
+        VariedError: If a column of numbers contains an infinite value.
     """
     texts = [text for text in cells.unique() if text not in _MISSING_NUMBER]
     stripped = [text.strip(" ") for text in texts]
@@ -101,14 +101,14 @@ def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
     if (dates := parse_dates(texts)) is not None:
         values = cells.map(dict(zip(texts, pd.Series(dates.values), strict=True)))
         column = f"Column '{truncate(cells.name)}'"
-        note = f"{column} has an ambiguous order of day and month: read as {dates.format}."
+        note = f"{column} has an ambiguous order of day and month and is read as {dates.format}."
         notes = (note,) * dates.is_ambiguous
         return TypedColumn(values.astype("datetime64[ns]"), notes, missing, dates.format)
     return _text_column(cells, *_why_text(cells, texts, stripped, decimal))
 
 
 def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[str]:
-    """Return the values of a column as text cells."""
+    """Format the values of a column as text cells."""
     observed = values.dropna()
     if pd.api.types.is_float_dtype(values.dtype):
         cells = [_format_number(v, dialect.decimals.get(name)) for v in observed.tolist()]
@@ -123,7 +123,7 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
 
 
 def _missing_token(cells: pd.Series, tokens: Sequence[str]) -> str | None:
-    """Return the most frequent of the tokens; None if there are none."""
+    """Return the most frequent of the tokens, or None if none of them occurs."""
     counts = cells[cells.isin(tokens)].value_counts()
     return max(tokens, key=lambda token: counts.get(token, 0)) if len(counts) else None
 
@@ -133,13 +133,13 @@ def _floats(cells: pd.Series, numbers: dict[str, float]) -> pd.Series:
         if not math.isfinite(number):
             raise VariedError(
                 f"Row {cells.index[cells == text][0]} of column '{truncate(cells.name)}' has the "
-                f"infinite value {text}: leave the cell empty or write a finite number."
+                f"infinite value {text}; leave the cell empty, or replace it with a finite number."
             )
     return cells.map(numbers).astype("float64")
 
 
 def _decimals(texts: Sequence[str]) -> int | None:
-    """Return the largest number of decimals; None if there are exponents."""
+    """Return the largest number of decimals, or None if any number has an exponent."""
     if any("e" in text.lower() for text in texts):
         return None
     return max(len(text.partition(".")[2]) for text in texts)
@@ -150,7 +150,7 @@ def _text_column(cells: pd.Series, *notes: str) -> TypedColumn:
     words = [text for text in cells.unique() if text in _MISSING and text != token]
     if words:
         notes += (
-            f"Column '{truncate(cells.name)}' keeps {', '.join(map(repr, words))} as text: "
+            f"Column '{truncate(cells.name)}' keeps {', '.join(map(repr, words))} as text, since "
             f"{repr(token) if token else 'an empty cell'} marks a missing cell.",
         )
     return TypedColumn(cells.where(cells != token, None), notes, token)
@@ -159,27 +159,28 @@ def _text_column(cells: pd.Series, *notes: str) -> TypedColumn:
 def _why_text(
     cells: pd.Series, texts: Sequence[str], stripped: Sequence[str], decimal: str
 ) -> tuple[str, ...]:
-    """Return a note on a column that was probably meant to have numbers."""
+    """Return a note about a text column that was probably meant to contain numbers."""
     name, is_plain = truncate(cells.name), _NUMBER[decimal].fullmatch
     if all(_LEADING_ZEROS.fullmatch(t) or is_plain(t) for t in stripped):
-        return (f"Column '{name}' has numbers with leading zeros: read as text.",)
+        return (f"Column '{name}' is read as text, because it has numbers with leading zeros.",)
     if all(_THOUSANDS[decimal].fullmatch(t) or is_plain(t) for t in stripped):
         note = (
-            f"Column '{name}' has thousands separators: read as text; remove them to get numbers."
+            f"Column '{name}' is read as text, because it has thousands separators; remove them to "
+            "get numbers."
         )
         return (note,)
     others = [text for text, t in zip(texts, stripped, strict=True) if not is_plain(t)]
     is_other = cells.isin(others)
     if is_other.sum() <= (1 - _MOSTLY) * cells.isin(texts).sum():
         return (
-            f"Column '{name}' is read as text, because row {cells.index[is_other][0]} has "
+            f"Column '{name}' is read as text, because row {cells.index[is_other][0]} contains "
             f"'{truncate(others[0])}'.",
         )
     return ()
 
 
 def _format_number(value: float, decimals: int | None) -> str:
-    """Return a number with a fixed number of decimals; all its digits if that is None."""
+    """Format a number with a fixed number of decimals, or with all its digits if it is None."""
     if decimals is None:
         return repr(value)
     text = repr(round(value, decimals) + 0.0)  # + 0.0 turns -0.0 into 0.0

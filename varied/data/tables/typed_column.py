@@ -1,4 +1,4 @@
-"""Columns with a type, as readers return them, and their assembly to a table."""
+"""Typed columns, which readers return, and their assembly into a table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from varied.data.tables.dialect import TableDialect, truncate
 from varied.errors import VariedError
 
-#: Above this a float64 cannot represent every integer.
+#: Above this value, float64 cannot represent every integer.
 LARGEST_INTEGER = 2**53
 _LISTED = 5
 
@@ -20,7 +20,7 @@ Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class TypedColumn:
-    """A column of float64, Int64, datetime64[ns], boolean or text.
+    """A column with the dtype float64, Int64, datetime64[ns] or boolean, or with text.
 
     Arguments:
         values: The values; text has the dtype object, with None where missing.
@@ -46,7 +46,7 @@ class TypedColumn:
 def assemble(
     columns: Mapping[str, TypedColumn], notes: Iterable[str] = (), **settings: Any
 ) -> Table:
-    """Return the frame of columns, its dialect with further `settings`, and all notes."""
+    """Return a DataFrame of the columns, its dialect with additional `settings`, and all notes."""
     items = columns.items()
     dialect = TableDialect(
         missing={name: c.missing for name, c in items if c.missing},
@@ -62,25 +62,25 @@ def assemble(
 
 
 def large_integer_note(name: object) -> str:
-    """Return the note on a column of integers that a float64 cannot represent."""
-    return f"Column '{truncate(name)}' has integers beyond 2^53: read as text."
+    """Return the note about a column with integers that float64 cannot represent."""
+    return f"Column '{truncate(name)}' is read as text, because it has integers beyond 2^53."
 
 
 def check_unique(names: list[str], table: str) -> None:
-    """Refuse a table with duplicate column names.
+    """Check that the column names of a table are unique.
 
     Raises:
-        VariedError: If a name occurs twice; the message lists the duplicates.
+        VariedError: If a name occurs more than once; the message lists the duplicates.
     """
     duplicates = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if duplicates:
         raise VariedError(
-            f"{table} has duplicate column names ({list_names(duplicates)}): rename the columns so "
+            f"{table} has duplicate column names ({list_names(duplicates)}); rename the columns so "
             "that each name is unique."
         )
 
 
 def list_names(names: list[Any]) -> str:
-    """Return the first few names for a message, in quotes."""
+    """Return the first few names, in quotes, for a message."""
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(f"'{truncate(name)}'" for name in names[:_LISTED]) + more

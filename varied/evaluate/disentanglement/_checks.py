@@ -1,4 +1,4 @@
-"""Codes with the true factors of the same rows: validation and random splits."""
+"""Validation and random splits of codes with the true factors of the same rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from varied.seeding import permutation
 
 
 class LabeledCodes(NamedTuple):
-    """Codes, and factors as classes.
+    """Codes with their factors, whose values are numbered as classes.
 
     Arguments:
         codes: Codes with shape (N, D).
-        factors: The class of each factor, from 0 up, with shape (N, F).
+        factors: The class of each factor, numbered from 0, with shape (N, F).
         n_classes: The number of classes of each factor.
     """
 
@@ -32,7 +32,7 @@ class LabeledCodes(NamedTuple):
 
 
 def labeled_codes(codes: Data, factors: Data) -> LabeledCodes:
-    """Return valid codes, and factors whose values are numbered from 0 up.
+    """Return validated codes, and factors whose values are numbered from 0.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or a factor is constant or
@@ -47,7 +47,7 @@ def labeled_codes(codes: Data, factors: Data) -> LabeledCodes:
 
 
 def numeric_tables(codes: Data, factors: Data) -> tuple[Floats, Floats]:
-    """Return codes and factors as finite float64 tables with as many rows."""
+    """Return codes and factors as finite float64 tables with the same number of rows."""
     z, v = as_table(codes, "codes").numpy(), as_table(factors, "factors").numpy()
     check_same_length(z, v, ("codes", "rows of factors"))
     return z, v
@@ -55,41 +55,40 @@ def numeric_tables(codes: Data, factors: Data) -> tuple[Floats, Floats]:
 
 def _check_number_of_values(index: int, n_values: int, n: int) -> None:
     if n_values < 2:
-        raise VariedError(f"Factor {index} is constant: leave it out.")
+        raise VariedError(f"Factor {index} is constant; omit it.")
     if n_values > max(n / 5, 2):
         raise VariedError(
-            f"Factor {index} has {n_values:,} values in {n:,} rows, too many to count: give more "
-            "rows, or round it to fewer values."
+            f"Factor {index} has {n_values:,} distinct values in {n:,} rows, which is too many; "
+            "use more rows, or round it to fewer values."
         )
 
 
 def check_two_factors(factors: Ints, metric: str) -> None:
     """Raise VariedError if there is a single factor."""
     if factors.shape[1] < 2:
-        raise VariedError(f"{metric} needs two or more factors.")
+        raise VariedError(f"{metric} requires at least two factors.")
 
 
 def check_factors_vary(table: LabeledCodes, *parts: Ints) -> None:
-    """Raise VariedError if a factor is constant in some part of the rows."""
+    """Raise VariedError if a factor is constant in one of the parts of the rows."""
     for index, classes in enumerate(table.factors.T):
         if min(len(np.unique(classes[rows])) for rows in parts) < 2:
             raise VariedError(
-                f"Factor {index} hardly varies in {len(classes):,} rows: give more rows, or leave "
-                "it out."
+                f"Factor {index} hardly varies in {len(classes):,} rows; use more rows, or omit it."
             )
 
 
 def random_split(
     n: int, proportions: Sequence[int], seed: int, purpose: str, max_rows: int
 ) -> list[Ints]:
-    """Return disjoint parts of at most ``max_rows`` random rows, in these proportions.
+    """Split at most ``max_rows`` random rows into disjoint parts with the given proportions.
 
     Raises:
-        VariedError: If a part would have no row.
+        VariedError: If a part would have no rows.
     """
     total = sum(proportions)
     if n < total:
-        raise VariedError(f"{n} rows are too few to train and test on: give at least 50.")
+        raise VariedError(f"{n} rows are too few for training and testing; use at least 50.")
     rows = permutation(n, seed, purpose)[:max_rows].numpy()
     ends = np.cumsum(proportions) * len(rows) // total
     return np.split(rows, ends[:-1])

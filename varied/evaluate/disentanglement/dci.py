@@ -1,4 +1,4 @@
-"""Disentanglement, completeness and informativeness (DCI) from the importances of trees."""
+"""Disentanglement, completeness and informativeness (DCI) from feature importances of trees."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-#: The number of trees of a forest, and of leaves of a tree for each class of a factor.
+#: The number of trees in a forest, and the number of leaves of a tree for each class of a factor.
 TREES, LEAVES = 10, 20
-#: The largest number of rows.
+#: The largest number of rows that are used.
 MAX_ROWS = 10_000
 
 
@@ -49,13 +49,14 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     .. math:: D = \sum_j \rho_j \Bigl(1 + \sum_f p_{jf} \log_F p_{jf}\Bigr), \qquad
         p_{jf} = \frac{R_{jf}}{\sum_g R_{jg}}, \quad \rho_j = \frac{\sum_f R_{jf}}{\sum R}
 
-    where R is the importance of unit j for factor f. C is the same for the transpose of R, with
-    logarithms to the base D. As in the paper, the importances are those of a random forest for each
-    factor, the fraction of the reduction of entropy by splits on this unit. There are 10 trees,
-    each trained on a bootstrap sample with all units as candidates for each split. While the
-    authors select the depth by its accuracy, here a leaf contains at least a twentieth of the mean
-    number of rows of a class: the selection depends on noise, and made scores of similar data
-    differ by twice their error. At most 10,000 random rows are used: 80 % for training and 20 % for
+    where :math:`R_{jf}` is the importance of unit j for factor f. C is computed in the same way
+    from the transpose of R, with logarithms to the base D. As in the paper, a random forest is
+    trained for each factor, and the importance of a unit is the fraction of the entropy reduction
+    that is due to splits on this unit. There are 10 trees, each trained on a bootstrap sample with
+    all units as candidates for each split. The authors select the depth of the trees by their
+    accuracy. Here, a leaf contains at least a twentieth of the mean number of rows per class
+    instead, because the selected depth depends on noise and made scores of similar data differ by
+    twice their standard error. At most 10,000 random rows are used: 80 % for training and 20 % for
     testing.
 
     References:
@@ -63,19 +64,21 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
         Williams, 2018), https://openreview.net/forum?id=By-7dz-AZ
 
     Warning:
-        Locatello et al. (2019) use the importances of boosted trees: the two rank models alike, but
-        their values are not comparable. For uninformative codes, D and C are slightly above 0,
-        since noise is never divided equally, and informativeness is the frequency of the most
-        common class: 1/K for K equally frequent ones. Nothing is subtracted.
+        Locatello et al. (2019) use the importances of boosted trees. Both variants rank models
+        similarly, but their values are not comparable. For uninformative codes, D and C are
+        slightly above 0, since noise is never distributed exactly evenly, and informativeness is
+        the frequency of the most common class: 1/K for K equally frequent classes. These chance
+        levels are not subtracted.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         seed: The seed of the rows and trees.
 
     Returns:
-        The three scores, from 0 to 1. The standard error of informativeness is over test rows.
-        Those of the others are the standard deviations over trees, which tend to be too large.
+        The three scores, each between 0 and 1. The standard error of informativeness is over test
+        rows. The standard errors of the other two scores are standard deviations over trees, which
+        tend to be too large.
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor, or fewer than 5 rows.
@@ -107,10 +110,10 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
 
 
 def disentanglement(importance: Array) -> float:
-    """Return to what extent each unit is important for a single factor.
+    """Return the extent to which each unit is important for a single factor.
 
-    Units are weighted by their importance, so inactive ones do not count. Without any importance
-    the score is 0.
+    Units are weighted by their importance, so inactive units do not count. If all importances are
+    0, the score is 0.
 
     Arguments:
         importance: The importance of each unit for each factor, with shape (D, F).
@@ -125,18 +128,19 @@ def disentanglement(importance: Array) -> float:
     r = np.asarray(importance, dtype=np.float64)
     if r.ndim != 2 or not r.size or not (np.isfinite(r).all() and (r >= 0).all()):
         raise VariedError(
-            f"Importances of shape {r.shape} must be non-negative numbers with shape (D, F)."
+            "The importances must be finite, non-negative numbers with shape (D, F), but their "
+            f"shape is {r.shape}."
         )
     weights, total = r.sum(1, keepdims=True), float(r.sum())
     p = np.divide(r, weights, out=np.zeros_like(r), where=weights > 0)
     entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
-    # The entropy of a single factor is 0 to any base.
+    # The entropy of a single factor is 0 for any base.
     purity = 1 - entropy / np.log(max(r.shape[1], 2))
     return float((purity * weights[:, 0]).sum()) / total if total > 0 else 0.0
 
 
 def completeness(importance: Array) -> float:
-    """Return to what extent a single unit is important for each factor.
+    """Return the extent to which a single unit is important for each factor.
 
     Arguments:
         importance: The importance of each unit for each factor, with shape (D, F).

@@ -1,4 +1,4 @@
-"""Interventional scores: what rows that share the value of one factor have in common."""
+"""Interventional scores, computed from groups of rows that share the value of one factor."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.estimate import Estimate
 from varied.seeding import generator
 
-#: The variance below which a unit has no vote.
+#: Units with a smaller variance do not vote.
 MIN_VARIANCE = 0.05
 #: The number of rows, or pairs of rows, for each vote, and the number of training votes.
 BATCH_SIZE, VOTES = 64, 10_000
-#: Values that fewer rows have are not held fixed.
+#: Values that occur in fewer rows are not held fixed.
 MIN_SHARED = 5
 
-#: From training rows, test rows and the number of the resample to a score.
+#: Maps training rows, test rows and the index of the resample to a score.
 Score = Callable[[LabeledCodes, LabeledCodes, int], float]
 
 
@@ -41,7 +41,7 @@ def factor_vae(
     resamples: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""Return the FactorVAE score: how often the least varying unit identifies the fixed factor.
+    r"""Return the FactorVAE score, the accuracy of a majority vote for the fixed factor.
 
     For each vote, a factor is fixed to its value in a random row, and 64 random rows with this
     value are drawn. The unit
@@ -55,20 +55,21 @@ def factor_vae(
     References:
         Disentangling by Factorizing (Kim and Mnih, 2018), https://arxiv.org/abs/1802.05983.
         Challenging Common Assumptions in the Unsupervised Learning of Disentangled
-        Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359: the sizes.
+        Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359, for the sizes.
 
     Warning:
-        Units with a variance below 0.05 are inactive relative to a prior variance of 1 and have no
-        vote, as in the papers; the published code of Locatello et al. compares the standard
-        deviation with 0.05. Codes on another scale need another ``min_variance``; 0 only excludes
-        constant units. The score of random codes is 1/F, which is not subtracted; without any
-        active unit the score is 0. While the authors draw new data for each vote, here rows are
-        drawn with replacement, and a value is fixed as often as rows have it.
+        As in the papers, units with a variance below 0.05 are considered inactive, relative to a
+        prior variance of 1, and do not vote; the published code of Locatello et al. compares the
+        standard deviation with 0.05. Codes on a different scale require a different
+        ``min_variance``; 0 excludes only constant units. The score of random codes is 1/F, which is
+        not subtracted; if no unit is active, the score is 0. The authors draw new data for each
+        vote. Here, rows are drawn with replacement, and the fixed values follow their frequencies
+        in the rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
-        min_variance: The smallest variance of a unit that votes.
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
+        min_variance: The smallest variance with which a unit votes.
         batch_size: The number of rows for each vote.
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.
@@ -77,8 +78,8 @@ def factor_vae(
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor, fewer than 2 rows for each vote,
-            fewer than 2 votes for each factor, or no value of a factor that 5 rows of each half
-            share.
+            fewer than 2 votes for each factor, or a factor of which no value occurs in 5 rows of
+            each half.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
@@ -113,30 +114,31 @@ def beta_vae(
     resamples: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""Return the beta-VAE score: how often a linear classifier identifies the shared factor.
+    r"""Return the beta-VAE score, the accuracy of a linear classifier of the shared factor.
 
     For each vote, 64 random pairs of rows are drawn that share the value of one factor. A logistic
     regression predicts the shared factor from
 
     .. math:: \frac1{64} \sum_{\text{pairs}} |z_j - z_j'|
 
-    of each unit j. The score is its accuracy on test votes, from other rows.
+    of each unit j. The score is the accuracy of its predictions on test votes, which are drawn from
+    other rows.
 
     References:
         beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins
         et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl. Challenging Common Assumptions in
         the Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
-        https://arxiv.org/abs/1811.12359: the sizes, and the regression.
+        https://arxiv.org/abs/1811.12359, for the sizes and the regression.
 
     Warning:
-        The score is easily high: the classifier uses all units, so codes that mix factors reach 1
-        as long as the mixtures differ. The score of random codes is 1/F, which is not subtracted.
-        Units are scaled to the same variance, which the papers do not do. The rows of a pair are
-        different, and a value is shared as often as rows have it.
+        High scores are easy to reach: the classifier uses all units, so the score of codes that mix
+        factors is 1 as long as the mixtures differ. The score of random codes is 1/F, which is not
+        subtracted. Unlike in the papers, units are scaled to the same variance. The two rows of a
+        pair are different, and the shared values follow their frequencies in the rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         batch_size: The number of pairs for each vote.
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.
@@ -183,7 +185,7 @@ def _count_votes(
 def _mean_differences(
     table: LabeledCodes, batch_size: int, n_votes: int, noise: torch.Generator
 ) -> tuple[Floats, Ints]:
-    """Return mean differences of pairs, with shape (n_votes, D), and the factor that they share."""
+    """Return the mean differences within pairs, with shape (n_votes, D), and the shared factors."""
     differences, shared, z = [], [], table.codes
     for factor, n in enumerate(_votes_per_factor(table, n_votes)):
         a, b = _draw_groups(table, factor, (n, batch_size), noise, pairs=True)
@@ -193,7 +195,7 @@ def _mean_differences(
 
 
 def _votes_per_factor(table: LabeledCodes, n_votes: int) -> list[int]:
-    """Divide the votes among the factors as equally as possible."""
+    """Divide the votes as evenly as possible among the factors."""
     factors = len(table.n_classes)
     return [n_votes // factors + (factor < n_votes % factors) for factor in range(factors)]
 
@@ -201,13 +203,13 @@ def _votes_per_factor(table: LabeledCodes, n_votes: int) -> list[int]:
 def _draw_groups(
     table: LabeledCodes, factor: int, shape: tuple[int, int], noise: torch.Generator, *, pairs: bool
 ) -> tuple[Ints, Ints]:
-    """Draw groups of rows that share a value of a factor, twice, each with shape (groups, size).
+    """Draw two sets of groups of rows that share a value of a factor, with shape (groups, size).
 
-    If ``pairs``, the two rows at the same position differ.
+    If ``pairs`` is set, the two rows at the same position are different.
     """
     classes = table.factors[:, factor]
     counts = np.bincount(classes, minlength=table.n_classes[factor])
-    # In a resample, no value may be frequent enough: then the most frequent one is fixed.
+    # If no value is frequent enough in a resample, the most frequent one is fixed.
     candidates = np.flatnonzero(counts[classes] >= min(MIN_SHARED, counts.max()))
     by_class, starts = np.argsort(classes, kind="stable"), np.cumsum(counts) - counts
     u, first, second = (
@@ -227,22 +229,22 @@ def _voting_table(codes: Data, factors: Data, batch_size: int, n_votes: int) -> 
     least = 2 * len(table.n_classes)
     if batch_size < 2 or n_votes < least:
         raise VariedError(
-            f"batch_size={batch_size} and n_votes={n_votes} are too small: give at least 2 and "
+            f"batch_size={batch_size} must be at least 2, and n_votes={n_votes} must be at least "
             f"{least}."
         )
     return table
 
 
 def _estimate(score: Score, table: LabeledCodes, resamples: int, seed: int) -> Estimate:
-    """Return the score of two halves of the rows, with its bootstrap standard error."""
+    """Return the score of random halves of the rows, with its bootstrap standard error."""
     n, index = len(table.codes), count(1)
     train, test = (table.take(rows) for rows in random_split(n, (1, 1), seed, "halves", n))
     for half in (train, test):
         for factor, classes in enumerate(half.factors.T):
             if np.bincount(classes).max() < MIN_SHARED:
                 raise VariedError(
-                    f"Factor {factor} has no value that {MIN_SHARED} rows of each half share: give "
-                    "more rows, or round it to fewer values."
+                    f"No value of factor {factor} occurs in at least {MIN_SHARED} rows of each "
+                    "half; use more rows, or round it to fewer values."
                 )
 
     def resampled_score(rows: Ints) -> float:

@@ -12,7 +12,7 @@ from varied.evaluate._types import Data, Floats, Ints
 from varied.evaluate.disentanglement._checks import labeled_codes
 from varied.evaluate.estimate import Estimate
 
-#: The default number of bins of a latent unit.
+#: The default number of bins for a latent unit.
 BINS = 20
 #: The largest number of rows of a bootstrap resample.
 MAX_RESAMPLED = 10_000
@@ -26,24 +26,25 @@ def mig(
     .. math:: \frac1F \sum_f \frac{I(z_{(1)}; v_f) - I(z_{(2)}; v_f)}{H(v_f)}
 
     where :math:`z_{(1)}` and :math:`z_{(2)}` are the two units with the highest mutual information
-    with factor f. It is from 0 to 1.
+    with factor f. The score is between 0 and 1.
 
     References:
         Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al., 2018),
-        https://arxiv.org/abs/1802.04942: the gap. Challenging Common Assumptions in the
+        https://arxiv.org/abs/1802.04942, for the gap. Challenging Common Assumptions in the
         Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
-        https://arxiv.org/abs/1811.12359: from binned posterior means, as here.
+        https://arxiv.org/abs/1811.12359, for the variant with binned posterior means, which is used
+        here.
 
     Warning:
-        Chen et al. use samples of the posterior and integrate its density. Posterior means give
-        the more common variant; the two are not comparable, and neither are values with other bins
-        or much fewer rows. Bins cover the range of each unit, so an inactive unit, whose mean
-        hardly varies, counts as much as an active one: exclude such units by
-        ``codes[:, is_active(codes)]``, and report it.
+        Chen et al. use samples of the posterior and integrate its density, while the more common
+        variant uses posterior means; the two are not comparable, and neither are values with
+        different numbers of bins or far fewer rows. Bins cover the range of each unit, so an
+        inactive unit, whose mean hardly varies, counts as much as an active one: exclude such units
+        with ``codes[:, is_active(codes)]``, and report that you did.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the resamples.
@@ -68,7 +69,7 @@ def mig(
 
 
 def mig_by_factor(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
-    """Return the mutual information gap of each factor, with shape (F); `mig` is their mean.
+    """Return the mutual information gap of each factor, with shape (F); `mig` is the mean.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
@@ -82,12 +83,12 @@ def mig_by_factor(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
 
 
 def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
-    r"""Return the mutual information of each latent unit and factor, in nats, with shape (D, F).
+    r"""Return the mutual information between each unit and each factor, in nats, with shape (D, F).
 
     .. math:: I(z_j; v_f) = \sum_{b, v} p(b, v) \log \frac{p(b, v)}{p(b)\, p(v)}
 
-    with the relative frequencies p of bins b of equal width, which cover the range of the unit. The
-    estimate is biased upwards, by about (bins - 1)(values - 1) / 2N nats.
+    where p denotes relative frequencies, and the bins b have equal widths and cover the range of
+    the unit. The estimate is biased upwards, by about (bins - 1)(values - 1) / 2N nats.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
@@ -102,12 +103,12 @@ def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Float
 
 @dataclass(frozen=True)
 class BinnedCodes:
-    """The bin of each code, and factors as classes.
+    """Binned codes with their factors, whose values are numbered as classes.
 
     Arguments:
         binned: The bin of each code, with shape (N, D).
         bins: The number of bins.
-        factors: The class of each factor, from 0 up, with shape (N, F).
+        factors: The class of each factor, numbered from 0, with shape (N, F).
         n_classes: The number of classes of each factor.
     """
 
@@ -121,12 +122,12 @@ class BinnedCodes:
         return BinnedCodes(self.binned[rows], self.bins, self.factors[rows], self.n_classes)
 
     def mutual_information(self) -> Floats:
-        """Return the mutual information of each unit and factor, with shape (D, F)."""
+        """Return the mutual information between each unit and each factor, with shape (D, F)."""
         columns = zip(self.factors.T, self.n_classes, strict=True)
         return np.stack([self._with_factor(*column) for column in columns], axis=1)
 
     def _with_factor(self, classes: Ints, n_classes: int) -> Floats:
-        """Return the mutual information of each unit and one factor, with shape (D)."""
+        """Return the mutual information between each unit and one factor, with shape (D)."""
         units = self.binned.shape[1]
         cells = (np.arange(units) * self.bins + self.binned) * n_classes + classes[:, None]
         counts = np.bincount(cells.ravel(), minlength=units * self.bins * n_classes)
@@ -136,7 +137,7 @@ class BinnedCodes:
 
     def gaps(self) -> Floats:
         """Return the mutual information gap of each factor, with shape (F)."""
-        # The row of zeros is the second best unit if there is only one.
+        # If there is only one unit, the row of zeros stands for the second best unit.
         zeros = np.zeros((1, len(self.n_classes)))
         *_, second, best = np.sort(np.vstack([zeros, self.mutual_information()]), axis=0)
         columns = zip(self.factors.T, self.n_classes, strict=True)
@@ -150,7 +151,7 @@ class BinnedCodes:
 
 
 def binned_codes(codes: Data, factors: Data, bins: int) -> BinnedCodes:
-    """Return the bins of valid codes, and factors whose values are numbered from 0 up."""
+    """Return the bins of validated codes, and factors whose values are numbered from 0."""
     if bins < 2:
         raise VariedError(f"bins={bins} must be at least 2; the default is {BINS}.")
     table = labeled_codes(codes, factors)

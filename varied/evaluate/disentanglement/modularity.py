@@ -17,7 +17,7 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.disentanglement.mig import BINS, MAX_RESAMPLED, binned_codes
 from varied.evaluate.estimate import Estimate
 
-#: The largest number of rows for classifiers.
+#: The largest number of rows for the classifiers.
 MAX_ROWS = 10_000
 
 
@@ -36,23 +36,24 @@ def modularity(
         https://arxiv.org/abs/1802.05312
 
     Warning:
-        Constant units, with a mutual information of exactly 0, are left out; the published code of
-        Locatello et al. counts them as 0. The modularity of random codes is not near 0: mutual
-        information is overestimated from finite samples, in proportion to the number of values of a
-        factor minus 1, so an uninformative unit seems informative about the factor with most
-        values. It is about 0.4 for three factors of 4 values, and 0.65 for factors of 3, 6, 40, 32
-        and 32 values. This also applies to inactive units that are not constant: exclude them by
-        ``codes[:, is_active(codes)]``, and compare the score with `mig`.
+        Constant units, whose mutual information is exactly 0, are excluded; the published code of
+        Locatello et al. counts them as 0. The modularity of random codes is not close to 0: mutual
+        information is overestimated for finite samples, in proportion to the number of values of a
+        factor minus 1, so an uninformative unit seems informative about the factor with the most
+        values. For random codes, the score is about 0.4 for three factors with 4 values each, and
+        0.65 for factors with 3, 6, 40, 32 and 32 values. This also applies to inactive units that
+        are not constant: exclude them with ``codes[:, is_active(codes)]``, and compare the score
+        with `mig`.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed of the resamples.
 
     Returns:
-        The score, from 0 to 1; 0 if no unit is informative.
+        The score, between 0 and 1; 0 if no unit is informative.
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor.
@@ -74,7 +75,7 @@ def modularity(
 
 
 def modularity_of(information: Floats) -> float:
-    """Return the modularity from the mutual information, with shape (D, F)."""
+    """Return the modularity computed from the mutual information, with shape (D, F)."""
     squares = np.where(information > 1e-12, information, 0.0) ** 2  # without rounding errors
     squares = squares[squares.max(1) > 0]
     if not len(squares):
@@ -85,13 +86,14 @@ def modularity_of(information: Floats) -> float:
 
 
 def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int = 0) -> Estimate:
-    r"""Return the explicitness: how well a linear classifier predicts factors from all units.
+    r"""Return the explicitness, a measure of how well a linear classifier predicts the factors.
 
     .. math:: \frac1F \sum_f \frac1{K_f} \sum_k \mathrm{AUROC}_{fk}
 
-    with the AUROC of "the factor has value k" on test rows, by the probability of a multinomial
-    logistic regression of standardized units, with the default L2 penalty of scikit-learn, as in
-    Locatello et al. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
+    where :math:`\mathrm{AUROC}_{fk}` measures how well the predicted probability ranks test rows
+    whose factor f has value k above other rows. As in Locatello et al., the probabilities are those
+    of a multinomial logistic regression on all standardized units, with the default L2 penalty of
+    scikit-learn. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
 
     References:
         Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018),
@@ -99,16 +101,16 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
 
     Warning:
         The score of random codes is 0.5, which is not subtracted. Explicitness does not depend on
-        single units: rotated codes have the same score.
+        how the information is distributed among units: rotated codes have the same score.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
-        factors: The true factors, classes or numbers with few values, with shape (N, F).
+        factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         resamples: The number of bootstrap resamples of the test rows for the standard error.
         seed: The seed of the rows.
 
     Returns:
-        The score, from 0 to 1.
+        The score, between 0 and 1.
 
     Raises:
         VariedError: As for `mig`, or if there are fewer than 5 rows, or a factor hardly varies.
@@ -141,6 +143,6 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
 
 
 def _class_aurocs(probabilities: Floats, truth: Floats) -> list[float]:
-    """Return the AUROC of each class that some but not all rows have."""
+    """Return the AUROC of each class that occurs in some but not all rows."""
     columns = zip(probabilities.T, truth.T, strict=True)
     return [binary_auroc(p, y) for p, y in columns if 0 < y.sum() < len(y)]

@@ -21,32 +21,32 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-#: From rows to the score of each unit for each factor, with shape (D, F).
+#: Maps row numbers to the score of each unit for each factor, with shape (D, F).
 ScoreTable = Callable[[Ints], Floats]
 
-#: The largest number of rows for classifiers.
+#: The largest number of rows for the classifiers.
 MAX_ROWS = 10_000
 
 
 def sap(
     codes: Data, factors: Data, *, method: str = "thresholds", resamples: int = 50, seed: int = 0
 ) -> Estimate:
-    r"""Return the separated attribute predictability.
+    r"""Return the separated attribute predictability (SAP).
 
     .. math:: \frac1F \sum_f \bigl(S_{(1)f} - S_{(2)f}\bigr)
 
     where :math:`S_{(1)f}` and :math:`S_{(2)f}` are the scores of the two single units that predict
     factor f best. The score is one of
 
-    - "thresholds": the balanced accuracy of thresholds on the unit, at most one fewer than the
-      factor has values, from a decision tree with balanced class weights. This is the variant of
-      Kumar et al. for classes;
-    - "svm": the accuracy of a linear support vector machine with C = 0.01 and balanced class
-      weights, one versus rest, as in Locatello et al.;
-    - "correlation": the squared correlation with the factor, which is R^2, the variant of Kumar et
-      al. for numbers. It uses all rows, and a factor may have any number of values.
+    - "thresholds": the balanced accuracy of a decision tree with balanced class weights, which
+      places at most K - 1 thresholds on the unit for a factor with K values. This is the variant
+      of Kumar et al. for classes;
+    - "svm": the accuracy of a linear one-versus-rest support vector machine with C = 0.01 and
+      balanced class weights, as in Locatello et al.;
+    - "correlation": the squared correlation with the factor, which equals R^2. This is the variant
+      of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
 
-    The first two are trained on 80 % of at most 10,000 random rows and tested on 20 %.
+    The first two are trained on 80 % of at most 10,000 random rows and tested on the other 20 %.
 
     References:
         Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et
@@ -55,17 +55,17 @@ def sap(
         https://arxiv.org/abs/1811.12359
 
     Warning:
-        Perfect codes have a score of 1 by correlation if units are linear in factors. By
-        classifiers it is 1 minus the accuracy of an uninformative unit: 1 - 1/K for K equally
-        frequent values. A linear classifier cannot separate a middle value from those on both
-        sides, so "svm" gives a perfect unit of 10 values a score of about 0.1. The score of random
-        codes is about 0. Units are standardized here but not by Locatello et al., whose score
-        depends on the scale of a unit.
+        With "correlation", perfect codes have a score of 1 if the units are linear in the factors.
+        With the other two methods, their score is 1 minus the accuracy of an uninformative unit:
+        1 - 1/K for K equally frequent values. A linear classifier cannot separate a middle value
+        from those on both sides, so with "svm", the score of a perfect unit for a factor with 10
+        values is about 0.1. The score of random codes is about 0. Units are standardized here but
+        not by Locatello et al., whose score depends on the scale of a unit.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        method: "thresholds", "svm" or "correlation".
+        method: The score: "thresholds", "svm" or "correlation".
         resamples: The number of bootstrap resamples of the (test) rows for the standard error.
         seed: The seed of the rows.
 
@@ -92,7 +92,7 @@ def _correlation(codes: Data, factors: Data, seed: int) -> tuple[ScoreTable, int
     z, v = numeric_tables(codes, factors)
     for index, is_constant in enumerate(np.ptp(v, axis=0) == 0):
         if is_constant:
-            raise VariedError(f"Factor {index} is constant: leave it out.")
+            raise VariedError(f"Factor {index} is constant; omit it.")
     z = _two_units(z)
 
     def scores(rows: Ints) -> Floats:
@@ -164,7 +164,7 @@ def _test_predictions(
 
 
 def _two_units(z: Floats) -> Floats:
-    """Return codes of at least two units; a constant unit is added to a single one."""
+    """Return codes with at least two units; if there is only one, add a constant unit."""
     return z if z.shape[1] > 1 else np.hstack([z, np.zeros_like(z)])
 
 

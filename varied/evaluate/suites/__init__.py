@@ -1,4 +1,4 @@
-"""Suites of metrics of a run, and the comparison of runs."""
+"""Suites of metrics for a run, and the comparison of several runs."""
 
 from varied.evaluate.suites.all_suites import SUITES, evaluate_all, evaluate_runs
 from varied.evaluate.suites.compare import Comparison, comparison_tables

@@ -1,4 +1,4 @@
-"""The table of suites, and the evaluation of a run by all of them."""
+"""The table of suites, and the evaluation of a run with all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
 from varied.registry import load_entry_points
 from varied.runs import Run
 
-#: A suite: from the context of a run to groups of metrics; none if it does not apply to the run.
+#: A suite: maps the context of a run to groups of metrics, or to none if it does not apply.
 Suite = Callable[[EvalContext], Iterator[MetricGroup]]
 
 #: All suites by title, in the order in which they are reported. A suite that is registered with
@@ -45,18 +45,18 @@ SUITES: dict[str, Suite] = {
 def evaluate_all(
     run: Run, *, features: Extractor | None = None, seed: int = 0
 ) -> list[MetricGroup]:
-    """Evaluate a run by all suites.
+    """Evaluate a run with all suites.
 
     Arguments:
-        run: The run. It is not changed, and neither is the random state of PyTorch.
-        features: The extractor of the features that samples are compared by. By default a network
-            is trained on the images, with their labels if they have any; other data are
+        run: The run. Neither the run nor the random state of PyTorch is changed.
+        features: The extractor of the features with which samples are compared. By default, a
+            network is trained on the images, with their labels if they have any; other data are
             standardized.
         seed: The seed of the rows and samples.
 
     Returns:
-        The groups of metrics. Suites that do not apply to the run are omitted. A group without
-        metrics has the reason why they cannot be computed as its warning.
+        The groups of metrics. Suites that do not apply to the run are omitted. If the metrics of a
+        group cannot be computed, its warning gives the reason.
     """
     load_entry_points()
     context, groups = EvalContext(run, features, seed), list[MetricGroup]()
@@ -69,7 +69,7 @@ def evaluate_all(
 
 
 def evaluate_runs(runs: Sequence[Run], seed: int = 0) -> list[list[MetricGroup]]:
-    """Evaluate several runs by all suites, with the same features for runs of the same data.
+    """Evaluate several runs with all suites, with the same features for runs on the same data.
 
     Arguments:
         runs: The runs.

@@ -1,4 +1,4 @@
-"""Classification: predicted classes, and how useful samples are as training data."""
+"""Metrics of predicted classes, and of the usefulness of samples as training data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def classification_suite(context: EvalContext) -> Iterator[MetricGroup]:
     probabilities = context.run.classify(test)[torch.from_numpy(known)]
     result = calibration(probabilities, labels[known], seed=context.seed)
     reference, warnings = _supervised_reference(context, known, result.accuracy)
-    perfect, topic = f"{result.ece_floor} for perfect probabilities", "calibration"
+    perfect, topic = f"{result.ece_floor} if perfectly calibrated", "calibration"
     metrics = [
         Metric("accuracy", result.accuracy, "", "higher", reference, topic),
         Metric("calibration error", result.ece, "", "lower", perfect, topic),
@@ -41,7 +41,7 @@ def classification_suite(context: EvalContext) -> Iterator[MetricGroup]:
     ]
     note = (
         f"{len(known):,} test rows, predicted without their labels; temperature "
-        f"{context.run.calibration_temperature:.2f}, from validation rows"
+        f"{context.run.calibration_temperature:.2f}, fitted on validation rows"
     )
     yield MetricGroup("Classes", note, metrics, warnings)
 
@@ -49,7 +49,10 @@ def classification_suite(context: EvalContext) -> Iterator[MetricGroup]:
 def _supervised_reference(
     context: EvalContext, known: Ints, accuracy: Estimate
 ) -> tuple[str, list[str]]:
-    """Return the accuracy of a classifier of the labeled rows alone, and a warning if higher."""
+    """Return the accuracy of a classifier trained on the labeled rows alone.
+
+    The second value is a warning if that classifier is significantly more accurate.
+    """
     train = labeled_training_rows(context.run)
     train = train.take(permutation(len(train), context.seed, "alone").numpy())
     train = train.take(np.flatnonzero(train.class_indices >= 0)[:MAX_LABELED])
@@ -60,12 +63,12 @@ def _supervised_reference(
         score = probe(x, y, test=np.arange(len(y)) >= len(train), seed=context.seed).score
     except VariedError:  # too few labels
         return "", []
-    reference = f"logistic regression of {len(train):,} labeled rows alone {score}"
+    reference = f"logistic regression on {len(train):,} labeled rows alone {score}"
     if score.value - accuracy.value <= 2 * math.hypot(score.error, accuracy.error):
         return reference, []
     warning = (
-        "A logistic regression of the labeled rows alone is more accurate: the unlabeled rows made "
-        "the predictions worse; use model='m1', or the regression."
+        "A logistic regression on the labeled rows alone is more accurate, so the unlabeled rows "
+        "made the predictions worse; use model='m1', or the logistic regression."
     )
     return reference, [warning]
 

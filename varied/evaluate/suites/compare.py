@@ -1,4 +1,4 @@
-"""Comparison of runs on the same rows: tables, figures, and a ranking if they are comparable."""
+"""Comparison of runs on the same rows, with tables, figures, and a ranking if it is meaningful."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from varied.runs.store import Store
 from varied.seeding import seeded
 
 HEADER = ("run", "rows", "-ELBO", "reconstruction", "KL", "active units")
-#: The number of images of each run in a figure.
+#: The number of images from each run in a figure.
 IMAGES = 10
 #: The smallest number of generated rows of a table; the largest numbers of columns that are
 #: compared and listed.
@@ -28,11 +28,11 @@ GENERATED, MAX_COLUMNS, MAX_LISTED = 5000, 40, 20
 
 
 class Comparison:
-    """Runs, evaluated on the test rows that they share.
+    """A comparison of runs on the test rows that they share.
 
     Arguments:
         folders: The folders of the runs.
-        all_metrics: Whether to compare them by all suites as well.
+        all_metrics: Whether to compare them with all suites as well.
     """
 
     def __init__(self, folders: Sequence[Path], *, all_metrics: bool = False) -> None:
@@ -49,7 +49,7 @@ class Comparison:
         self.evaluations = [run.evaluate(data) for run, data in pairs]
 
     def _shared_rows(self, run: Run) -> list[int]:
-        """Return the test rows of a run that are test rows of all runs of the same data."""
+        """Return the test rows of a run that are test rows of all runs on the same data."""
         runs = [other for other in self.runs if other.metadata["digest"] == run.metadata["digest"]]
         tests = [set(other.store.read_split().test.tolist()) for other in runs]
         return sorted(set.intersection(*tests))
@@ -74,7 +74,7 @@ class Comparison:
             ),
             (
                 [run.context is not None for run in self.runs],
-                "only some of them are conditional on labels; compare conditional runs with "
+                "only some of them are conditional on labels; compare conditional runs only with "
                 "conditional ones",
             ),
         )
@@ -83,7 +83,7 @@ class Comparison:
                 return reason.format(" and ".join(dict.fromkeys(map(str, values))))
         if len(self._with_elbo) < 2:
             return (
-                "an autoencoder's posterior is a point without a density; compare "
+                "an autoencoder has a deterministic posterior without a density; compare "
                 "reconstructions, or train with --posterior gaussian --objective elbo"
             )
         return None if self.has_shared_rows else "they share no test rows; use the same --seed"
@@ -93,7 +93,7 @@ class Comparison:
         """The ranking of the runs, or the reason why there is none."""
         evaluations = zip(self.names, self.evaluations, strict=True)
         sentences = [
-            f"{name} has no ELBO: a point posterior has no density."
+            f"{name} has no ELBO: a deterministic posterior has no density."
             for name, evaluation in evaluations
             if evaluation.elbo is None
         ]
@@ -102,11 +102,14 @@ class Comparison:
         order = self._order
         first, second = (self.names[i] for i in order[:2])
         gap = Estimate.of(self._negative_elbos[order[1]] - self._negative_elbos[order[0]])
-        best = f"{first} is best: {gap} nats below {second}, row by row."
+        best = f"{first} is best: {gap} nats below {second} in a paired comparison."
         if gap.value <= 2 * gap.error:
-            best = f"{first} and {second} do not differ significantly: {gap} nats, row by row."
+            best = (
+                f"{first} and {second} do not differ significantly: {gap} nats in a paired "
+                "comparison."
+            )
         ranking = ", ".join(self.names[i] for i in order)
-        return [*sentences, f"By -ELBO, best first: {ranking}.", best]
+        return [*sentences, f"Ranking by -ELBO, best first: {ranking}.", best]
 
     @property
     def _with_elbo(self) -> list[int]:
@@ -146,7 +149,7 @@ class Comparison:
         return comparison_tables(self.names, self.groups, self.incomparable)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return JSON-serializable values."""
         ranked = None if self.incomparable else [self.names[i] for i in self._order]
         runs = [
             {"name": name, "run": str(run.folder), "evaluation": evaluation.to_json()}
@@ -176,7 +179,10 @@ class Comparison:
     def _figures(self, folder: Path) -> Iterator[Figure]:
         runs = list(zip(self.names, self.runs, strict=True))
         plots.loss_overlay({name: run.store.history() for name, run in runs}, folder / "loss.png")
-        text = "-ELBO on validation rows during training; reconstruction for runs without a KL."
+        text = (
+            "-ELBO on validation rows during training, or the reconstruction loss for runs without "
+            "a KL."
+        )
         yield Figure("loss.png", "Loss", text, text)
         if self.incomparable is None:
             points = [
@@ -185,22 +191,22 @@ class Comparison:
                 if result.kl is not None
             ]
             plots.rate_distortion(points, folder / "rate-distortion.png")
-            text = "Reconstruction against KL of each run; the -ELBO is constant along diagonals."
+            text = "Reconstruction against KL for each run; the -ELBO is constant along diagonals."
             yield Figure("rate-distortion.png", "Reconstruction against KL", text, text)
         if self._tables:
             yield from self._column_figures(folder)
         elif all(run.data.is_image for run in self.runs):
             plots.side_by_side(self._reconstructions(), folder / "reconstructions.png")
-            text = "Test images, and their reconstructions by each run."
+            text = "Test images and their reconstructions by each run."
             yield Figure("reconstructions.png", "Reconstructions", text, text)
             samples = [(name, run.sample(IMAGES).images) for name, run in runs]
             plots.side_by_side(samples, folder / "samples.png")
-            text = "Samples of each run."
+            text = "Samples from each run."
             yield Figure("samples.png", "Samples", text, text)
 
     @cached_property
     def _tables(self) -> list[tuple[Any, Any, Any]]:
-        """Test rows, generated rows and their column shapes, if all data are tables."""
+        """The test rows, generated rows and column shapes of each run, if all data are tables."""
         if not all(run.codec.column_names for run in self.runs):
             return []
         tables = []
@@ -231,7 +237,7 @@ class Comparison:
         for name in names[:MAX_LISTED]:
             cells = (f"{by_name[name]:.3f}" if name in by_name else "" for by_name in scores)
             rows.append((name, *cells))
-        note = "From 0 to 1: `varied explain column-shapes`, `varied explain pair-trends`."
+        note = "Scores are between 0 and 1; see `varied explain column-shapes` and `pair-trends`."
         header = ("column", *self.names)
         yield Table("Similarity of generated and test rows", header, rows, note)
 
@@ -244,7 +250,7 @@ class Comparison:
             yield Figure(file, f"Columns of {name}", text, text)
 
     def _reconstructions(self) -> list[tuple[str, Any]]:
-        """Return originals, whenever they differ from those above, and reconstructions."""
+        """Return the reconstructions of each run, with the originals when they change."""
         rows: list[tuple[str, Any]] = []
         previous: Any = None
         for name, run, data in zip(self.names, self.runs, self.data, strict=True):
@@ -300,7 +306,7 @@ def _metric_rows(groups: Sequence[MetricGroup | None]) -> list[tuple[str, ...]]:
 
 
 def _note(groups: Sequence[MetricGroup], incomparable: str | None) -> str:
-    """Return what the metrics were computed from, and which are not comparable."""
+    """Return a note on the data of the metrics, and on those that are not comparable."""
     notes = list(dict.fromkeys(group.note for group in groups))
     text = "; ".join(note[0].upper() + note[1:] for note in notes) + "."
     if len({group.fingerprint for group in groups}) > 1:
@@ -316,7 +322,7 @@ def _unique_names(folders: Sequence[Path]) -> list[str]:
 
 
 def _open_runs(folders: Sequence[Path]) -> list[Run]:
-    """Open runs, and read data that several runs share only once."""
+    """Open runs; data that several runs share are read only once."""
     data: dict[str, RawData] = {}
     runs = []
     for folder in folders:

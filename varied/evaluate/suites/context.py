@@ -1,4 +1,4 @@
-"""What the suites share: rows, samples, codes and features of a run, each computed once."""
+"""The rows, samples, codes and features of a run, computed once and shared by all suites."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ BATCH_SIZE = 500
 
 @dataclass
 class EvalContext:
-    """A run, and what the suites compute their metrics from.
+    """A run with the data from which the suites compute their metrics.
 
     Arguments:
         run: The run.
-        features: The extractor of the features that samples are compared by; None for the default.
+        features: The extractor of the features with which samples are compared; None for the
+            default.
         seed: The seed of the rows and samples.
     """
 
@@ -54,7 +55,7 @@ class EvalContext:
     # Rows
 
     def rows(self, split: str, max_rows: int) -> RawData:
-        """Return the rows of a split, or random ones if there are more than ``max_rows``."""
+        """Return the rows of a split, or a random selection of at most ``max_rows``."""
         data = self.run.split(split)
         if len(data) <= max_rows:
             return data
@@ -62,12 +63,12 @@ class EvalContext:
 
     @cached_property
     def test(self) -> RawData:
-        """Test rows."""
+        """The test rows."""
         return self.rows("test", MAX_TEST)
 
     @cached_property
     def train(self) -> RawData:
-        """Training rows."""
+        """The training rows."""
         return self.rows("train", MAX_TRAIN)
 
     def batches(self, data: RawData) -> list[Batch]:
@@ -76,7 +77,7 @@ class EvalContext:
         return list(iter_batches(batch.x, batch.c, size=BATCH_SIZE))
 
     def model_input(self, data: RawData) -> Tensor:
-        """Return the input of the model; images are binarized if the model is trained on that."""
+        """Return the inputs of the model; images are binarized as in training."""
         with seeded(self.seed, "measured"):
             return self.run.codec.load(self.run.encode_data(data).x)
 
@@ -98,9 +99,9 @@ class EvalContext:
 
     @cached_property
     def samples(self) -> Tensor:
-        """As many samples as test rows, of the classes of `Run.contexts`.
+        """As many samples as test rows, conditioned on the classes from `Run.contexts`.
 
-        They are means of p(x | z), and for tables samples from it.
+        For tables, they are samples from p(x | z); for other data, they are its means.
         """
         n, sample_x = len(self.test), self.run.codec.decodes_by_sampling
         c = self.run.contexts(n)
@@ -121,10 +122,10 @@ class EvalContext:
 
     @cached_property
     def extractor(self) -> Extractor:
-        """The extractor of the features that samples are compared by.
+        """The extractor of the features with which samples are compared.
 
-        By default a network trained on training rows, with their classes if they have any; for
-        data other than images, the standardized data.
+        By default, it is a network trained on training rows, with their classes if they have any.
+        Data other than images are standardized instead.
         """
         if self.features is not None:
             return self.features
@@ -138,7 +139,7 @@ class EvalContext:
         )
 
     def extract(self, x: Tensor) -> Tensor:
-        """Return features, with shape (N, D)."""
+        """Return the features of model inputs, with shape (N, D)."""
         return self.extractor.features(x if self.is_image else x.flatten(1))
 
     @cached_property

@@ -17,8 +17,8 @@ from varied.evaluate.suites.context import EvalContext
 from varied.priors import StandardNormal
 from varied.seeding import seeded
 
-#: The largest product of samples, rows and units for the aggregate posterior: half a minute on
-#: one thread.
+#: The largest product of the numbers of samples, rows and units for the aggregate posterior, which
+#: takes half a minute on one thread.
 MAX_PRODUCT = 2**31
 
 #: The topics of `varied explain` that define the disentanglement scores.
@@ -80,7 +80,7 @@ def _aggregate_metrics(context: EvalContext) -> tuple[list[Metric], list[str]]:
 
 
 def probing_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how well labels are predicted from the codes, and from the raw data."""
+    """Yield scores of the prediction of labels from the codes and from the raw data."""
     labels, mean = context.test.labels, context.codes.mean
     if labels is None or labels.ndim > 1:
         return
@@ -90,12 +90,12 @@ def probing_suite(context: EvalContext) -> Iterator[MetricGroup]:
         reference = f"raw data {result.raw}; chance level {result.chance:.2f}"
         name = f"{result.metric}, {kind} probe"
         metrics.append(Metric(name, result.score, "", "higher", reference, "probe"))
-    note = f"{len(mean):,} test rows, of which the probe is tested on a fifth"
+    note = f"{len(mean):,} test rows; the probe is tested on a fifth of them"
     yield MetricGroup("Probing", note, metrics)
 
 
 def disentanglement_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield how well single units represent known factors."""
+    """Yield scores of how well single units represent known factors."""
     factors = context.test.labels
     if factors is None or factors.ndim != 2:
         return

@@ -11,24 +11,24 @@ from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 from varied.priors import FlowMatching
 
-#: The number of rows, and of importance samples for each.
+#: The number of rows, and the number of importance samples for each row.
 IWAE_ROWS, IWAE_SAMPLES = 500, 500
 #: The number of rows for annealed importance sampling, and its settings.
 AIS_ROWS = 20
 AIS_SETTINGS: dict[str, Any] = {"chains": 8, "steps": 200, "leapfrog_steps": 5}
 
-#: What the bits of each likelihood encode.
+#: The data that the bits encode, by likelihood.
 ENCODED = {
-    "bernoulli": "of binary pixels; not comparable with gray levels",
-    "discretized-logistic": "of 256 levels, without dequantization",
-    "discretized-logistic-mixture": "of 256 levels, without dequantization",
-    "categorical": "of discrete levels",
+    "bernoulli": "for binary pixels; not comparable with gray levels",
+    "discretized-logistic": "for 256 levels, without dequantization",
+    "discretized-logistic-mixture": "for 256 levels, without dequantization",
+    "categorical": "for discrete levels",
 }
-DENSITY = "of a density; not comparable with discrete levels"
+DENSITY = "for a density; not comparable with discrete levels"
 
 
 def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the ELBO and its parts."""
+    """Yield the ELBO and its terms."""
     result = context.evaluation
     metrics = [
         Metric("reconstruction", result.reconstruction, "nats", "lower", topic="reconstruction")
@@ -46,7 +46,7 @@ def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield log p(x) by importance sampling."""
+    """Yield the negative of log p(x), estimated by importance sampling."""
     if context.evaluation.elbo is None or _has_slow_prior(context):
         return
     result = context.run.evaluate(context.rows("test", IWAE_ROWS), samples=IWAE_SAMPLES)
@@ -64,7 +64,7 @@ def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield log p(x) by annealed importance sampling, and its gap on simulated data."""
+    """Yield the NLL by annealed importance sampling, and the gap of its bounds."""
     evaluation = context.evaluation
     if evaluation.elbo is None or _has_slow_prior(context) or evaluation.codebook_size:
         return
@@ -84,5 +84,5 @@ def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def _has_slow_prior(context: EvalContext) -> bool:
-    """Whether the density of the prior is an integral, too slow for hundreds of samples."""
+    """Return whether the density of the prior requires integration, which is slow."""
     return isinstance(context.run.model.prior, FlowMatching)

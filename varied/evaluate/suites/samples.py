@@ -1,4 +1,4 @@
-"""The similarity of reconstructions to their originals, and of samples to data."""
+"""The similarity of reconstructions to their originals, and the similarity of samples to data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from varied.evaluate import (
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 
-#: The number of rows to reconstruct, and the largest number of training rows that are searched for
-#: copies.
+#: The number of rows to reconstruct, and the largest number of training rows in which copies are
+#: searched for.
 RECONSTRUCTED, MAX_SEARCHED = 1000, 60_000
 #: The topics of `varied explain` that define the metrics of nearest neighbors.
 TOPICS = {
@@ -34,7 +34,7 @@ TOPICS = {
 
 
 def reconstruction_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the similarity of images and their reconstructions."""
+    """Yield the similarity between images and their reconstructions."""
     if not context.is_image:
         return
     data = context.test.take(np.arange(min(len(context.test), RECONSTRUCTED)))
@@ -50,7 +50,7 @@ def reconstruction_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def sample_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the similarity of samples and data, with the metrics of training rows as reference."""
+    """Yield the similarity between samples and data, with training rows as the reference."""
     real, generated = context.test_features, context.sample_features
     train = context.extract(context.raw(context.train))[: len(real)]
     searched = context.extract(context.raw(context.rows("train", MAX_SEARCHED)))
@@ -58,7 +58,7 @@ def sample_suite(context: EvalContext) -> Iterator[MetricGroup]:
     of_samples, of_train = (prdc(real, rows, seed=context.seed) for rows in (generated, train))
     copies = memorization(generated, searched, real, seed=context.seed)
     test = copies.near_duplicates
-    expected = f"{test.expected:.3f} without copies of {len(searched):,} training rows"
+    expected = f"{test.expected:.3f} without copies among {len(searched):,} training rows"
     auroc = c2st_auroc(real, generated, seed=context.seed)
     reference = f"training rows {frechet(train, real):.3g}"
     metrics = [

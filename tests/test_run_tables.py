@@ -9,17 +9,17 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from quick_training import train_quickly
 from typer.testing import CliRunner
-from varied.cli.metrics_table import of_table
 
 import varied
 from varied.cli import app
+from varied.cli.evaluate import _table_sentences
 from varied.errors import VariedError
 from varied.evaluate.suites.compare import Comparison
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
-from varied.training import prepare
 
 N = 300
 
@@ -51,15 +51,7 @@ def file(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(file, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "people"
-    return varied.fit(str(file), steps=400, lr=4e-3, batch_size=64, width=64, threads=1, out=out)
-
-
-def train(*source, **settings):
-    """Train without a report."""
-    job = prepare(*source, **settings)
-    for _ in job.train():
-        pass
-    return job.deliver()
+    return varied.train(str(file), steps=400, lr=4e-3, batch_size=64, width=64, threads=1, out=out)
 
 
 def test_the_report_has_figures_of_columns_and_rows(run):
@@ -72,7 +64,9 @@ def test_the_report_has_figures_of_columns_and_rows(run):
 
 def test_comparison_of_runs_by_column(run, file, tmp_path):
     other = tmp_path / "other"
-    train(str(file), column_types={"pay": "ignore"}, steps=20, width=16, threads=1, out=other)
+    train_quickly(
+        str(file), column_types={"pay": "ignore"}, steps=20, width=16, threads=1, out=other
+    )
     page = Comparison([run.folder, other]).write(tmp_path / "page").read_text("utf-8")
     lines = dict(re.findall(r"<tr>\s*<t[hd][^>]*>([^<]+)</t[hd]>(.*?)</tr>", page, re.S))
     scores = {
@@ -100,11 +94,12 @@ def test_the_losses_of_the_columns_add_up_to_the_reconstruction(run):
     assert total == pytest.approx(run.evaluate().reconstruction.value, rel=1e-4)
 
 
-def test_the_command_prints_the_losses_of_columns(run):
-    first, second = of_table(evaluation(run))
-    assert "columns, in nats: " in first
-    assert "by columns and" in second
-    assert not list(of_table({"n": 3}))
+def test_the_command_prints_the_losses_of_columns_and_the_similarity(run):
+    losses, similarity = _table_sentences(evaluation(run))
+    assert "by column, in nats: " in losses
+    assert "columns 0." in similarity
+    assert "pairs 0." in similarity
+    assert not list(_table_sentences({"n": 3}))
 
 
 def test_samples_have_the_columns_and_the_dialect_of_the_file(run, file, tmp_path):
@@ -153,7 +148,7 @@ def test_interpolations_and_traversals_have_an_index(run, tmp_path):
 def test_samples_of_a_data_frame_are_a_data_frame(tmp_path):
     frame = people().assign(since=pd.Timestamp("2020-02-01"), member=[True, False] * (N // 2))
     frame["age"] = frame["age"].astype("int16")
-    run = train(frame, steps=20, batch_size=64, width=32, threads=1, out=tmp_path / "run")
+    run = train_quickly(frame, steps=20, batch_size=64, width=32, threads=1, out=tmp_path / "run")
     samples = run.sample(5).frame
     assert list(samples.columns) == list(frame.columns)
     assert str(samples["age"].dtype) == "int16"
@@ -170,7 +165,7 @@ def test_reconstructions_are_a_frame_of_the_same_library(library, tmp_path):
         "polars": lambda: module.from_pandas(frame),
         "pyarrow": lambda: module.Table.from_pandas(frame),
     }[library]()
-    run = train(source, steps=3, threads=1, out=tmp_path / "frames")
+    run = train_quickly(source, steps=3, threads=1, out=tmp_path / "frames")
     reconstructed = run.reconstruct(n=2).frame
     assert type(reconstructed) is type(source)
     is_pandas = library == "pandas"
@@ -183,60 +178,40 @@ def test_reconstructions_are_a_frame_of_the_same_library(library, tmp_path):
     assert originals == run.split("test").x.town.astype(str).tolist()[:2]
 
 
-@pytest.mark.parametrize(
-    ("n_rows", "epochs"), [(12, 200), (9_000, 200), (50_000, 49), (400_000, 20), (700_000, 0)]
-)
-def test_the_default_length_of_training_depends_on_the_rows(n_rows, epochs, tmp_path):
-    x = np.random.default_rng(0).normal(size=n_rows).astype("f4")
-    job = prepare(pd.DataFrame({"a": x}), out=tmp_path / "run")
-    plan = job.spec.plan
-    assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (0.0, 10.0))
-    [sentence] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
-    assert ("since more would" in sentence) == (epochs == 200)
-    plan = prepare(pd.DataFrame({"a": x}), out=tmp_path / "minutes", minutes=2).spec.plan
-    assert (plan.epochs, plan.minutes) == (0.0, 2.0)
-
-
-def test_few_images_are_trained_on_for_200_epochs(tmp_path):
-    few, many = np.zeros((2, 1500, 8, 8), np.uint8)
-    few[:, 2, 3], many[::2, 1] = 255, 255
-    assert prepare(few[:1000], out=tmp_path / "few").spec.plan.epochs == 200
-    assert prepare(many, out=tmp_path / "many").spec.plan.minutes == 10
-
-
 def test_imputation_intervals_are_calibrated_on_validation_rows(tmp_path):
     random = np.random.default_rng(0)
     z = random.normal(size=(200, 3))
     x = np.tanh(z @ random.normal(size=(3, 9))) + 0.4 * random.normal(size=(200, 9))
     frame = pd.DataFrame(x, columns=list("abcdefghi")).assign(kind=np.where(z[:, 0] > 0, "p", "m"))
     masked = frame.mask(random.random(frame.shape) < 0.3)
-    run = train(masked, steps=800, lr=4e-3, threads=1, out=tmp_path / "few")
-    assert run.imputation_scale > 1.05
+    run = train_quickly(masked, steps=800, lr=4e-3, threads=1, out=tmp_path / "few")
+    assert run.store.read_calibration("imputation_scale") > 1.05
     cells = run.impute(masked).cells
     numbers = cells[cells.column != "kind"]
     truth = [
         frame[name].iloc[row - 1] for row, name in zip(numbers.row, numbers.column, strict=True)
     ]
-    coverage = ((numbers.low <= truth) & (truth <= numbers.high)).mean()
+    coverage = ((numbers.ci_low <= truth) & (truth <= numbers.ci_high)).mean()
     assert 0.85 < coverage < 0.97
-    assert (numbers.low >= [frame[name].min() for name in numbers.column]).all()
+    assert (numbers.ci_low >= [frame[name].min() for name in numbers.column]).all()
     reopened = varied.Run(run.folder)  # without the training data
-    (run.folder / "cells.json").unlink()
+    (run.folder / "calibration.json").unlink()
     uncalibrated = varied.Run(run.folder).impute(masked).cells
     uncalibrated = uncalibrated[uncalibrated.column != "kind"]
-    width = (numbers.high - numbers.low).mean()
-    assert (uncalibrated.high - uncalibrated.low).mean() < 0.95 * width
-    assert reopened.impute(masked, n_draws=1).cells.low.notna().sum() == len(numbers)
+    width = (numbers.ci_high - numbers.ci_low).mean()
+    assert (uncalibrated.ci_high - uncalibrated.ci_low).mean() < 0.95 * width
+    assert reopened.impute(masked, n_draws=1).cells.ci_low.notna().sum() == len(numbers)
 
 
 def test_categories_need_no_interval_calibration(tmp_path):
     frame = pd.DataFrame({"a": ["x", "y"] * 40, "b": ["u", "u", "v", "v"] * 20})
-    run = train(frame, steps=5, threads=1, out=tmp_path / "categories")
-    assert json.loads((run.folder / "cells.json").read_text("utf-8")) == {"width": 1.0}
+    run = train_quickly(frame, steps=5, threads=1, out=tmp_path / "categories")
+    assert run.store.read_calibration("imputation_scale") == 1
+    assert (run.folder / "calibration.json").is_file()
 
 
 def test_a_column_can_be_the_label(file, tmp_path):
-    run = train(
+    run = train_quickly(
         str(file),
         "conditional-vae",
         labels="old",
@@ -255,7 +230,7 @@ def test_a_column_can_be_the_label(file, tmp_path):
 
 def test_a_table_may_have_one_column(tmp_path):
     frame = pd.DataFrame({"v": np.arange(300) * 1.5})
-    run = varied.fit(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
+    run = varied.train(frame, steps=10, threads=1, width=16, out=tmp_path / "run")
     assert not (run.folder / "pairs.png").exists()
     assert next(synthetic_rows_suite(EvalContext(run))).metrics[0].name == "column shapes"
     assert run.sample(3).array.shape == (3, 1)
@@ -265,7 +240,7 @@ def test_the_metrics_of_a_table(run):
     context = EvalContext(run)
     suites = (elbo_suite, column_suite, synthetic_rows_suite)
     groups = {group.title: group for suite in suites for group in suite(context)}
-    names = {title: [m.name for m in group.measures] for title, group in groups.items()}
+    names = {title: [m.name for m in group.metrics] for title, group in groups.items()}
     assert names["Synthetic rows"][:2] == ["column shapes", "pair trends"]
     assert set(names["Columns"]) == {"age", "pay", "town", "old"}
     assert "bits per dimension" not in names["ELBO"]

@@ -1,0 +1,119 @@
+"""Defaults that suit the data, and choices that are refused before a folder is created."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from bar_images import SMALL, bar_images, save_bar_images
+
+import varied
+from varied.errors import VariedError
+from varied.training import prepare
+from varied.training.defaults import resolve
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return save_bar_images(tmp_path_factory.mktemp("data") / "bars.npz")
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"lattent": 8}, "did you mean 'latent'"),
+        ({"model": "bta-vae"}, "There is no model 'bta-vae': did you mean 'beta-vae'"),
+        ({"net": "cnv"}, "There is no net 'cnv'"),
+        ({"posterior": "deterministic"}, "use posterior='gaussian'"),
+        ({"minutes": 1, "epochs": 2}, "one of minutes, epochs and steps"),
+        ({"latent": "many"}, "latent='many' is not an integer"),
+        ({"likelihood": "bernoulli", "binarize": "none"}, "binarize"),
+    ],
+)
+def test_wrong_choices_are_refused(data, choices, message, tmp_path):
+    with pytest.raises(VariedError, match=message):
+        prepare(data, out=tmp_path / "run", **choices)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("model", "anneals"), [("vae", True), ("categorical-vae", False)])
+def test_the_kl_of_categorical_variables_is_not_annealed(data, model, anneals, tmp_path):
+    """Without a KL, their posterior would soon be the same class for all data."""
+    job = prepare(data, model, out=tmp_path / "run", **(SMALL | {"steps": 10}))
+    assert ("beta" in job.spec.objective.settings) == anneals
+    assert any("rises from 0 to 1" in sentence for sentence in job.sentences) == anneals
+
+
+@pytest.mark.parametrize(
+    ("model", "choices", "expected"),
+    [
+        ("m2", {}, ("conv", 1.0)),
+        ("m1m2", {}, ("conv", 1.0)),
+        ("m1m2-stop-gradient", {}, ("conv", 1.0)),
+        ("m1m2-skip", {}, ("conv", 1.0)),
+        ("m2", {"augment": 0.0}, ("conv", 0.0)),
+        ("m2", {"architecture.classifier": "mlp"}, ("mlp", 1.0)),
+        ("m1m2", {"classifier": "codes"}, ("codes", None)),
+        ("m1m2-stop-gradient", {"upper_latent": 0, "generative_weight": 0.0}, (None, None)),
+        ("m1", {}, (None, None)),
+        ("vae", {}, (None, None)),
+    ],
+)
+def test_classifiers_of_images_are_convolutional_and_trained_on_augmented_images(
+    model, choices, expected, data, tmp_path
+):
+    job = prepare(data, model, out=tmp_path / "run", **SMALL, **choices)
+    settings = job.spec.architecture.settings
+    assert (settings.get("classifier"), settings.get("augment")) == expected
+    is_explained = any("randomly transformed images" in sentence for sentence in job.sentences)
+    assert is_explained == (expected == ("conv", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("net", "n", "batch_size"), [("conv", 500, 32), ("conv", 10_000, 128), ("mlp", 500, 128)]
+)
+def test_networks_of_few_images_are_trained_with_small_batches(net, n, batch_size):
+    data = varied.read(np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8))
+    assert resolve(data, "vae", {"net": net}).spec.plan.batch_size == batch_size
+    assert resolve(data, "vae", {"net": net, "batch_size": 64}).spec.plan.batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs"), [(12, 200), (9_000, 200), (50_000, 49), (400_000, 20), (700_000, 0)]
+)
+def test_the_length_of_a_training_on_a_table_depends_on_the_number_of_rows(n, epochs, tmp_path):
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=n).astype("f4")})
+    job = prepare(frame, out=tmp_path / "run")
+    plan = job.spec.plan
+    assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (0.0, 10.0))
+    [sentence] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
+    assert ("since more would" in sentence) == (epochs == 200)
+    plan = prepare(frame, out=tmp_path / "minutes", minutes=2).spec.plan
+    assert (plan.epochs, plan.minutes) == (0.0, 2.0)
+
+
+def test_the_length_of_a_training_on_images_depends_on_their_number(tmp_path):
+    few, many = np.zeros((2, 1500, 8, 8), np.uint8)
+    few[:, 2, 3], many[::2, 1] = 255, 255
+    assert prepare(few[:1000], out=tmp_path / "few").spec.plan.epochs == 200
+    assert prepare(many, out=tmp_path / "many").spec.plan.minutes == 10
+
+
+@pytest.mark.parametrize("model", ["m2", "m1m2"])
+def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
+    x, _ = bar_images()
+    ages = np.random.default_rng(0).random((len(x), 2))
+    with pytest.raises(VariedError, match="learns classes, and these labels are numbers"):
+        prepare((x, ages), model, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "n_labels", "message"),
+    [
+        ("vae", 9, "hides labels, and this model does not use any"),
+        ("m2", 1, r"at least the number of classes \(2\)"),
+    ],
+)
+def test_wrong_numbers_of_labels_are_refused(data, model, n_labels, message, tmp_path):
+    with pytest.raises(VariedError, match=message):
+        prepare(data, model, n_labels=n_labels, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
