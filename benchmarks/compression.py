@@ -1,14 +1,15 @@
 """Lossless compression of MNIST: ``python -m benchmarks.compression [--runs FOLDER]``.
 
-Runs are trained on 55,000 digits on one thread; the 10,000 test digits are compressed by bits back
-and decompressed. `binary` models binary digits, sampled once with their brightness as the
-probability, `gray` models 256 levels. `codes` is a VQ-VAE of the binary digits that stores its code
-indices; decompression gives its reconstructions. The bound is -ELBO of the run on the same digits,
-from one sample each, in bits per dimension (for codes: their negative log-likelihood under the
-prior). PNG, gzip -9 and xz -9e (xz -6 for single files) compress the same digits, all in one file
-and each in its own; for binary digits, the smaller of packed bits and bytes counts. Our sizes are
-those of whole files, with checksums and initial bits, but without the run, just as the other
-programs are not counted. Seconds are on one core.
+Runs are trained on 55,000 digits on one thread; the 10,000 test digits are compressed with bits
+back and decompressed. `binary` models binary digits, which are sampled once with their brightness
+as the probability, and `gray` models 256 levels. `codes` is a VQ-VAE trained on the binary digits
+that stores its code indices; decompression returns its reconstructions. The bound is the -ELBO of
+the run on the same digits, estimated from one sample each, in bits per dimension (for codes, it is
+their negative log-likelihood under the prior). PNG, gzip -9 and xz -9e (xz -6 for single files)
+compress the same digits, with all digits in one file and with each digit in a separate file; binary
+digits are stored as packed bits or as bytes, whichever compresses better. Our sizes are those of
+complete files with checksums and initial bits, but without the run, just as the sizes of the other
+programs are not counted. Seconds are measured on one core.
 
 Runs that exist in the folder are used, or resumed. The results are written to
 ``results/compression.md``.

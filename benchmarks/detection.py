@@ -1,12 +1,12 @@
 """Anomaly detection on tables: ``python -m benchmarks.detection FOLDER``, a folder of ADBench.
 
-Half of the normal rows are used for training, the other half and all anomalies for testing; at most
-12,000 rows, two seeds, default settings for all tables. The table shows the AUROC of `VAEDetector`,
-of its two parts (density and distance), of the KNN and VAE detectors of PyOD (3.6.7, default
-settings, in a separate environment) and of the isolation forest of scikit-learn, on columns
-standardized by the training rows. Seconds are those of fitting and scoring with `VAEDetector` on
-one thread. On ECG5000 the training data are the normal heartbeats among the official 500 training
-rows; the 4,500 test rows are scored.
+Half of the normal rows are used for training, and the other half and all anomalies are used for
+testing, with at most 12,000 rows, two seeds, and the default settings for all tables. The table
+shows the AUROC of `VAEDetector`, of its two parts (density and distance), of the KNN and VAE
+detectors of PyOD (3.6.7, default settings, in a separate environment) and of the isolation forest
+of scikit-learn. Columns are standardized with the statistics of the training rows. Seconds are the
+time to fit `VAEDetector` and score the test rows on one thread. For ECG5000, the training data are
+the normal heartbeats among the official 500 training rows, and the 4,500 test rows are scored.
 """
 
 from __future__ import annotations

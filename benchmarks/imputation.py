@@ -1,12 +1,12 @@
 """Imputation of tables: ``python -m benchmarks.imputation FOLDER``, a folder of ADBench tables.
 
-In each table (at most 3,000 rows, standardized), 30 % and 50 % of the cells are hidden at random;
-each method is fitted to the remaining cells with its default settings and imputes the hidden ones;
-two seeds. The error is the root mean squared error in standard deviations, 1 for the column mean.
-Coverage is the fraction of hidden cells within the central 90 % of 200 draws of `VAEImputer`;
-"smooth" is the same for columns in which no value occurs in more than a tenth of the rows. In other
-columns no interval can have a coverage of 90 %: it either contains the value of half of the rows or
-not.
+In each table (at most 3,000 rows, standardized), 30 % and 50 % of the cells are hidden at random.
+Each method is fitted to the remaining cells with its default settings and imputes the hidden cells;
+there are two seeds. The error is the root mean squared error in standard deviations, which is 1 for
+the column mean. Coverage is the fraction of hidden cells within the central 90 % of 200 draws of
+`VAEImputer`; "smooth" is the coverage for columns in which no value occurs in more than a tenth of
+the rows. In other columns, no interval can have a coverage of 90 %: it either contains the value of
+half of the rows or it does not.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Importance-weighted log-likelihood, compared with Pythae: ``python -m benchmarks.likelihood``.
 
-Both use the same network with the same weights, 100 test digits, equal numbers of samples and one
-thread; each measurement is repeated three times. Pythae processes images one by one, encodes each
-of their copies, and uses at least 100 samples, so its values for fewer are those for 100. Varied
-batches images and samples, encodes each image once, and uses as many samples as requested. For many
-samples both mostly decode.
+Both libraries use the same network with the same weights, 100 test digits, the same number of
+samples and one thread; each measurement is repeated three times. Pythae processes images one by
+one, encodes each of their copies, and uses at least 100 samples, so its values for fewer samples
+are those for 100. Varied batches images and samples, encodes each image once, and uses exactly the
+requested number of samples. With many samples, both spend most of the time on decoding.
 
 The results are written to ``results/likelihood.md``.
 """

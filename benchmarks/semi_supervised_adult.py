@@ -1,13 +1,14 @@
 """Semi-supervised classification of Adult: ``python -m benchmarks.semi_supervised_adult FOLDER``.
 
-Of 26,049 training rows, the given number is labeled (income over 50K or not), half of them in each
-class. AUROC and log loss are computed on the 16,281 test rows and averaged over draws of the
-labels. m1, m2 and m1m2 are `varied train adult_train.csv --model NAME --labels income --n-labels N`
-with four epochs, at the temperature fitted on a hundred labeled validation rows. The other methods
-have no such rows, so only AUROC is comparable. On the first draw of a hundred labels m1 has 0.851
-after twenty epochs, and m2 0.864 after half an epoch. All methods use the same rows: logistic
-regression and gradient boosting the labeled ones; self-training adds confident predictions for
-5,000 other rows to the labels, label spreading uses the seven nearest neighbors of these. As half
+Of 26,049 training rows, the given number is labeled (income over 50K or not), with half of them in
+each class. AUROC and log loss are computed on the 16,281 test rows and averaged over random
+selections of the labels. m1, m2 and m1m2 are trained with `varied train adult_train.csv --model
+NAME --labels income --n-labels N` for four epochs, and calibrated by a temperature fitted to a
+hundred labeled validation rows. The other methods have no such rows, so only AUROC is comparable.
+For the first selection of a hundred labels, the AUROC of m1 is 0.851 after twenty epochs, and that
+of m2 is 0.864 after half an epoch. All methods use the same rows: logistic regression and gradient
+boosting are trained on the labeled rows; self-training adds confident predictions for 5,000 other
+rows to the labels, and label spreading uses the seven nearest neighbors of these rows. Since half
 of the labeled rows but only a quarter of all rows are in the rarer class, all probabilities are
 first corrected to the class frequencies of all rows.
 """

@@ -1,12 +1,13 @@
 """Semi-supervised estimators on MNIST with 100 labels: ``python -m
 benchmarks.semi_supervised_sklearn``.
 
-10,000 binary training digits, ten per class with a label; error on the 10,000 test digits in
-percent. `VAEClassifier` is M2 with a weight of 5 on the labels (alpha), a KL weight that falls from
-5 to 1, and dropout in its classifier; with a calibration fraction of 0.2 it holds out a fifth of
-the labels to calibrate its probabilities. Label spreading uses the seven nearest neighbors;
-self-training adds the confident predictions of a support vector machine or a logistic regression to
-the labels. SVM and logistic are these classifiers on the labeled rows alone.
+Classifiers are trained on 10,000 binary digits, of which ten per class are labeled. The table shows
+the error on the 10,000 test digits in percent. `VAEClassifier` is M2 with a weight of 5 for the
+labels (alpha), a KL weight that falls from 5 to 1, and dropout in its classifier; with a
+calibration fraction of 0.2, it holds out a fifth of the labels to calibrate its probabilities.
+Label spreading uses the seven nearest neighbors; self-training adds the confident predictions of a
+support vector machine or a logistic regression to the labels. "SVM" and "logistic" are these
+classifiers, trained only on the labeled rows.
 """
 
 from __future__ import annotations

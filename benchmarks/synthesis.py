@@ -1,14 +1,15 @@
 """Synthetic rows of Adult: ``python -m benchmarks.synthesis FOLDER``, with the two files of Adult.
 
-A classifier (HistGradientBoostingClassifier of scikit-learn, default settings) is trained to
-predict the income on generated rows only, as many as there are training rows (32,561), and tested
-on the 16,281 real test rows: F1 of the rarer class (over 50K) and AUROC. The table also shows the
-similarity of columns and pairs of columns to the test rows (1 is best), and the distance of
-generated rows to the closest training row, for which test rows are the reference. Varied uses the
-defaults of `varied train` with the given epochs; a fifth of the training rows is its validation and
-test split. "Conditional" is `varied train adult.csv --model conditional-vae --labels income`. TVAE
-is that of CTGAN 0.12.1 with default settings, in a separate environment, on all training rows.
-Values are means over seeds; seconds are CPU time.
+A classifier (HistGradientBoostingClassifier of scikit-learn with default settings) is trained to
+predict the income only on generated rows, of which there are as many as training rows (32,561). It
+is tested on the 16,281 real test rows; the table shows the F1 score for the rarer class (over 50K)
+and the AUROC. It also shows the similarity of columns and pairs of columns to the test rows (1 is
+best), and the distance of generated rows to the closest training row, for which test rows are the
+reference. Varied uses the defaults of `varied train` with the given number of epochs, and holds out
+a fifth of the training rows for validation and testing. "Conditional" is `varied train adult.csv
+--model conditional-vae --labels income`. TVAE is the implementation in CTGAN 0.12.1 with default
+settings, in a separate environment, trained on all training rows. Values are means over seeds;
+seconds are CPU time.
 """
 
 from __future__ import annotations

@@ -280,9 +280,10 @@ def write_results(
 
 def page(name: str, machine: dict[str, Any], body: str) -> str:
     captions = {
-        "throughput": "Training images per second: median (minimum-maximum) of the trials.",
-        "quality": "MNIST test digits, nats: mean ± standard deviation over seeds, with one "
-        "sample per image.",
+        "throughput": "The number of training images per second: median (minimum-maximum) of the "
+        "trials.",
+        "quality": "Metrics on the MNIST test digits in nats: mean ± standard deviation over "
+        "seeds, with one sample per image.",
     }
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in machine.items())
     command = "python -m benchmarks.throughput" + (" --quality 3" if name == "quality" else "")

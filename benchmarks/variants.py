@@ -1,6 +1,6 @@
 """Compare variants of VAEs by what they improve: ``python -m benchmarks.variants NAME ...``.
 
-Each experiment compares variants of one kind in longer trainings than `benchmarks.zoo`, on one
+Each experiment compares variants of one kind in longer training runs than `benchmarks.zoo`, on one
 thread unless stated otherwise.
 
 Results are saved in ``benchmarks/results/variants.json`` as they are computed; ``python -m
@@ -97,12 +97,13 @@ PHASES = (
 
 
 def iwae(args: argparse.Namespace) -> None:
-    """IWAE with 1, 5 and 50 samples, on the network of the paper; log p(x) from 5,000 samples.
+    """IWAE with 1, 5 and 50 samples and the network of the paper; log p(x) is estimated from 5,000
+    samples.
 
-    K = 5 and K = 50 share 560 epochs with K = 5 at a constant learning rate (on two threads). Then
-    the learning rate decays, and K = 50 backpropagates through 5 samples, selected by their
-    weights. The encoder uses the doubly reparameterized gradient. Seconds are those of the last
-    phase.
+    The models with K = 5 and K = 50 share 560 epochs with K = 5 and a constant learning rate (on
+    two threads). Then the learning rate decays, and the model with K = 50 backpropagates through 5
+    samples, which are selected by their weights. The encoder uses the doubly reparameterized
+    gradient. Seconds are those of the last phase.
     """
     dataset = load_dataset("mnist", with_validation=True)
     weights: dict[int, dict[str, Tensor]] = {}
@@ -135,7 +136,9 @@ def iwae(args: argparse.Namespace) -> None:
 
 
 def ladder(args: argparse.Namespace) -> None:
-    """Five levels of latent variables against one, with no more parameters and equal epochs."""
+    """Five levels of latent variables compared with one level, with no more parameters and the same
+    number of epochs.
+    """
     dataset, epochs = load_dataset("mnist"), args.epochs or 16
     architecture = {"name": "ladder", "levels": 5, "hidden_size": 160}
     variants: dict[str, tuple[float, dict[str, Any]]] = {
@@ -148,7 +151,9 @@ def ladder(args: argparse.Namespace) -> None:
 
 
 def densities(args: argparse.Namespace) -> None:
-    """Learned priors and posteriors against the defaults, with equal networks and epochs."""
+    """Learned priors and posteriors compared with the defaults, with the same networks and number
+    of epochs.
+    """
     dataset, epochs = load_dataset("mnist"), args.epochs or 40
     variants: dict[str, dict[str, Any]] = {
         "vae": {},
@@ -166,9 +171,9 @@ def densities(args: argparse.Namespace) -> None:
 def samples(args: argparse.Namespace) -> None:
     """Fréchet distance of samples from test digits, for discrete codes, WAE, RAE and VAE.
 
-    Models with a codebook have a convolutional network, and their prior takes additional time.
-    ``vae-long`` therefore has 13 times the epochs of ``vae``, which takes about as long;
-    ``vq-vae-long`` fits its prior for 11 minutes.
+    Models with a codebook have a convolutional network, and fitting their prior takes additional
+    time. `vae-long` therefore trains for 13 times as many epochs as `vae`, which takes about as
+    long as they do; `vq-vae-long` fits its prior for 11 minutes.
     """
     dataset = load_dataset("mnist")
     codes: dict[str, Any] = {
@@ -213,10 +218,10 @@ def samples(args: argparse.Namespace) -> None:
 def faces(args: argparse.Namespace) -> None:
     """Codebook usage, and sharpness with a discriminator, on faces of 64 x 64.
 
-    The models of pixels upsample by nearest neighbors: transposed convolutions leave a checkerboard
+    Models of pixels use nearest-neighbor upsampling: transposed convolutions leave a checkerboard
     pattern in faces, which the variance of the Laplacian counts as sharpness. Their batch size is
-    16. In ``vae-gan-strong`` the feature weight is 10 times and the adversarial weight 5 times the
-    default: reconstructions are sharper, but mouths are distorted in samples.
+    16. In `vae-gan-strong`, the feature weight is 10 times the default and the adversarial weight
+    is 5 times the default: reconstructions are sharper, but mouths are distorted in samples.
     """
     dataset = load_dataset(args.faces)
     codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
@@ -285,12 +290,14 @@ EXPERIMENTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def page() -> None:
     """Write the page from all saved results."""
     results = load("variants")
-    lines = ["# Variants compared", "", description(__doc__), ""]
+    lines = ["# Comparison of variants", "", description(__doc__), ""]
     for name, experiment in EXPERIMENTS.items():
         rows = {k.partition("/")[2]: v for k, v in results.items() if k.startswith(f"{name}/")}
         if rows:
-            about = (inspect.getdoc(experiment) or "").replace("``", "`")
-            lines += [f"## {name}", "", about, "", *metrics_table(rows), ""]
+            lines += [f"## {name}", ""]
+            for paragraph in (inspect.getdoc(experiment) or "").split("\n\n"):
+                lines += [" ".join(paragraph.split()), ""]
+            lines += [*metrics_table(rows), ""]
     write_page("variants", lines)
 
 

@@ -1,15 +1,15 @@
 """Train each model of the zoo on MNIST with `varied train`'s defaults: ``python -m
 benchmarks.zoo``.
 
-Each model trains for the same time on one thread with a core of its own, or for the epochs that fit
-into this time (half as many for a prior that is fitted after training). Exceptions: m2 and the
-three m1m2 models, whose classifier is convolutional, train for two minutes, and the two deepest
-models, whose steps take a hundred times as long, for eight minutes on a shared machine. All
-settings are the defaults. Metrics are computed on the first test rows, in nats, with log p(x) by
-importance sampling. The Fréchet distance compares 5,000 samples (means of p(x given z)) with 5,000
-test digits, in the features of a digit classifier; training digits have a distance of about 3.
-``benchmarks/results/zoo.json`` holds the metrics, ``benchmarks/results/zoo/`` a row of samples for
-each model, and ``benchmarks/results/zoo.md`` shows both.
+Each model trains for the same time on one thread with a dedicated core, or for the number of epochs
+that fit into this time (half as many for a prior that is fitted after training). There are two
+exceptions: m2 and the three m1m2 models, whose classifier is convolutional, train for two minutes;
+and the two deepest models, whose steps take a hundred times as long, train for eight minutes on a
+shared machine. All settings are the defaults. Metrics are computed on the first test rows, in nats,
+and log p(x) is estimated by importance sampling. The Fréchet distance compares 5,000 samples (means
+of p(x given z)) with 5,000 test digits, in the features of a digit classifier; training digits have
+a distance of about 3. `benchmarks/results/zoo.json` contains the metrics, `benchmarks/results/zoo/`
+contains a row of samples for each model, and `benchmarks/results/zoo.md` shows both.
 """
 
 from __future__ import annotations

@@ -24,13 +24,13 @@ SCORES = ("reconstruction loss", "-ELBO", "-ELBO minus complexity")
 
 
 def anomaly_detection(budget: Budget) -> Outcome:
-    """Ten VAEs are trained for 8 epochs, each on the digits of nine classes; the tenth class is the
-    anomaly among all test digits. Then the VAE without ones scores other anomalies: blank images,
-    noise, digits upside down, and inverted digits. The score is the reconstruction loss, -ELBO, or
-    -ELBO minus the complexity of the image, which is its size in nats after compression, here with
-    deflate (Input Complexity and Out-of-Distribution Detection, Serra et al., 2019,
-    https://arxiv.org/abs/1909.11480). An AUROC of 0.5 is chance level, 1 is perfect; below 0.5,
-    anomalies seem more normal than the rest.
+    """Ten VAEs are trained for 8 epochs, each on the digits of nine classes; digits of the tenth
+    class are the anomalies among all test digits. Then the VAE trained without ones scores other
+    anomalies: blank images, noise, upside-down digits, and inverted digits. The score is the
+    reconstruction loss, -ELBO, or -ELBO minus the complexity of the image, which is its size in
+    nats after compression, here with deflate (Input Complexity and Out-of-Distribution Detection,
+    Serra et al., 2019, https://arxiv.org/abs/1909.11480). An AUROC of 0.5 is chance level, and 1 is
+    perfect; below 0.5, anomalies seem more normal than the other digits.
     """
     n = budget.rows(10_000)
     digits = load_dataset("mnist")
@@ -50,13 +50,17 @@ def anomaly_detection(budget: Budget) -> Outcome:
     mean_loss, _, mean_corrected = means.values()
     return Outcome(
         verdict(min(loss) > 0.7, min(corrected) > 0.7),
-        f"The reconstruction loss detects the class that was left out with an AUROC of "
-        f"{mean_loss:.2f}, from {max(loss):.2f} down to {min(loss):.2f} for the digit "
+        f"The reconstruction loss detects the held-out class with an AUROC of {mean_loss:.2f}; it "
+        f"ranges from {max(loss):.2f} down to {min(loss):.2f} for the digit "
         f"{int(np.argmin(loss))}, which is simpler than the training data. With -ELBO minus "
-        f"complexity it is {mean_corrected:.2f}, and {corrected[1]:.2f} for the ones.",
+        f"complexity, the AUROC is {mean_corrected:.2f}, and {corrected[1]:.2f} for the digit 1.",
         [
-            Table(("left out", *SCORES), rows, "AUROC, one seed each; ± over classes."),
-            Table(("anomalies", *SCORES), others, "AUROC, with the VAE trained without ones."),
+            Table(
+                ("held-out class", *SCORES),
+                rows,
+                "AUROC with one seed each; ± is the standard deviation over classes.",
+            ),
+            Table(("anomalies", *SCORES), others, "AUROC of the VAE trained without ones."),
         ],
         [Image("anomalies.png", "Normal digits, and each kind of anomaly, one row each.")],
     )

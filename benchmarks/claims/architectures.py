@@ -33,8 +33,8 @@ TITLES = {"mnist": "digits", "sprites": "sprites"}
 
 
 def networks(budget: Budget) -> Outcome:
-    """Fully connected and convolutional networks with similar parameter counts, on MNIST (28 x 28)
-    and on sprites (64 x 64), trained for 4 epochs, and for two minutes on one thread.
+    """Fully connected and convolutional networks with similar numbers of parameters are trained on
+    MNIST (28 x 28) and on sprites (64 x 64), for 4 epochs and for two minutes on one thread.
     """
     rows, nelbo = [], {}
     seeds = budget.seeds()
@@ -65,16 +65,22 @@ def networks(budget: Budget) -> Outcome:
         for conv, mlp in zip(nelbo[dataset, CONV], nelbo[dataset, MLP], strict=True)
     ]
     results = "; ".join(
-        f"{TITLES[dataset]}, {nelbo[dataset, CONV][0]:.1f} and {nelbo[dataset, MLP][0]:.1f} after "
-        f"equal epochs, {nelbo[dataset, CONV][1]:.1f} and {nelbo[dataset, MLP][1]:.1f} after equal "
-        "time"
+        f"on {TITLES[dataset]}, {nelbo[dataset, CONV][0]:.1f} and {nelbo[dataset, MLP][0]:.1f} "
+        f"after the same number of epochs, and {nelbo[dataset, CONV][1]:.1f} and "
+        f"{nelbo[dataset, MLP][1]:.1f} after the same training time"
         for dataset in NETWORKS
     )
-    header = ("network", "parameters", "-ELBO, 4 epochs", "-ELBO, two minutes", "epochs in these")
+    header = (
+        "network",
+        "parameters",
+        "-ELBO after 4 epochs",
+        "-ELBO after two minutes",
+        "epochs in two minutes",
+    )
     return Outcome(
         verdict(*is_better),
-        f"-ELBO of convolutional and fully connected networks, in nats: {results}.",
-        [Table(header, rows, f"{over_seeds(seeds)} Two seeds for two minutes.")],
+        f"-ELBO of the convolutional and the fully connected network, in nats: {results}.",
+        [Table(header, rows, f"{over_seeds(seeds)[:-1]} (2 seeds for two minutes).")],
     )
 
 
@@ -96,10 +102,10 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], float, float]] = {
 
 
 def architectures(budget: Budget) -> Outcome:
-    """A VAE and a ladder of five levels with fewer parameters, trained on MNIST for 16 epochs; a
-    convolutional VAE, one with a PatchGAN discriminator, and a VQ-VAE (SimVQ) with a transformer
-    prior, for 5 epochs. The sharpness of reconstructions and samples relative to that of digits,
-    the Fréchet distance of 5,000 samples, and the ELBO.
+    """A VAE and a ladder of five levels with fewer parameters are trained on MNIST for 16 epochs. A
+    convolutional VAE, a convolutional VAE with a PatchGAN discriminator, and a VQ-VAE (SimVQ) with
+    a transformer prior are trained for 5 epochs. The table shows the sharpness of reconstructions
+    and samples relative to that of digits, the Fréchet distance of 5,000 samples, and -ELBO.
     """
     seeds, n = budget.seeds(2), budget.rows(5000)
     real, binary = gray_digits("test", n), load_dataset("mnist").model_input("test", 1000)
@@ -139,19 +145,19 @@ def architectures(budget: Budget) -> Outcome:
             conv.is_below(vq),
         ),
         f"-ELBO is {nelbo[1]:.1f} for the ladder and {nelbo[0]:.1f} for the VAE. The sharpness of "
-        f"reconstructions, relative to digits, is {flat:.2f} (VAE) and {deep:.2f} (ladder); for "
-        f"convolutional models {conv:.2f}, with a discriminator {gan:.2f}, and {vq:.2f} for the "
-        "VQ-VAE.",
+        f"reconstructions, relative to that of digits, is {flat:.2f} for the VAE and {deep:.2f} "
+        f"for the ladder; among the convolutional models, it is {conv:.2f} for the VAE, {gan:.2f} "
+        f"with a discriminator, and {vq:.2f} for the VQ-VAE.",
         [Table(header, rows, note)],
-        [Image("architectures.png", "Test digits, and samples of each model, one row each.")],
+        [Image("architectures.png", "Test digits, and samples from each model, one row each.")],
     )
 
 
 CLAIMS = (
     Claim(
         5,
-        "Fully connected networks are poor on images; convolutional networks with as many "
-        "parameters are better.",
+        "Fully connected networks are poor on images; convolutional networks with the same "
+        "number of parameters are better.",
         networks,
     ),
     Claim(

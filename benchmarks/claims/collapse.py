@@ -122,12 +122,12 @@ REMEDIES: dict[str, dict[str, Any]] = {
 
 
 def collapse(budget: Budget) -> Outcome:
-    """The decoder predicts each pixel from the preceding ones and therefore does not need the code,
-    on digits of 14 x 14: networks with three layers of 256, latent dimension 16, 8 epochs, full
-    weight of the KL from the first step. Then one change at a time: a KL warm-up over the first
-    half; free bits of 0.5 nats per unit; networks with layers of 1,024; ControlVAE with a target of
-    5 nats; a delta-VAE. The KL measures how much the code is used, -ELBO whether this improves the
-    model.
+    """The decoder predicts each pixel of 14 x 14 digits from the preceding ones and therefore does
+    not need the code. The networks have three layers of 256 units, the latent dimension is 16, and
+    training takes 8 epochs with the full weight of the KL from the first step. Then one change is
+    made at a time: a KL warm-up over the first half of training; free bits of 0.5 nats per unit;
+    layers of 1,024 units; ControlVAE with a target of 5 nats; a delta-VAE. The KL measures how much
+    the code is used, and -ELBO measures whether this improves the model.
     """
     LIKELIHOODS.setdefault(NAME, AutoregressiveBernoulli)
     seeds, rows, kl, nelbo = budget.seeds(), [], {}, {}
@@ -147,10 +147,10 @@ def collapse(budget: Budget) -> Outcome:
     warm_up, free_bits, encoder = remedies
     return Outcome(
         verdict(kl[none].mean < 1, *is_cured),
-        f"Without a remedy the KL is {kl[none]:.2f} nats; with a warm-up {kl[warm_up]:.2f}, with "
-        f"free bits {kl[free_bits]:.2f}, with wider networks {kl[encoder]:.2f}. -ELBO is "
+        f"The KL is {kl[none]:.2f} nats without a remedy, {kl[warm_up]:.2f} with a warm-up, "
+        f"{kl[free_bits]:.2f} with free bits, and {kl[encoder]:.2f} with wider networks. -ELBO is "
         f"{nelbo[none]:.2f}, {nelbo[warm_up]:.2f}, {nelbo[free_bits]:.2f} and "
-        f"{nelbo[encoder]:.2f}: using the code does not always improve the model.",
+        f"{nelbo[encoder]:.2f}, respectively: using the code does not always improve the model.",
         [
             Table(
                 ("remedy", "KL, nats", "active units of 16", "-ELBO, nats"), rows, over_seeds(seeds)

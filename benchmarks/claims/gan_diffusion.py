@@ -59,8 +59,8 @@ def gan_and_diffusion(budget: Budget) -> Outcome:
     steps) are trained on MNIST for 90 seconds on one thread, three seeds each, at the default
     learning rate and at ten times that. The table shows the Fréchet distance of 500 samples from
     test digits in the features of a classifier, the sharpness of samples relative to that of
-    digits, and samples per second. A training counts as failed if its Fréchet distance is more than
-    three times the best of the model.
+    digits, and the number of samples per second. A training run counts as failed if its Fréchet
+    distance is more than three times the best of the model.
     """
     seconds, seeds, rows = budget.epochs(90), budget.seeds(), []
     n = N_SAMPLES // 4 if budget.quick else N_SAMPLES
@@ -100,24 +100,26 @@ def gan_and_diffusion(budget: Budget) -> Outcome:
     header = (
         "model",
         "Fréchet distance",
-        "failed trainings",
+        "failed training runs",
         "relative sharpness",
         "samples per second",
         "latent space",
     )
     note = (
-        f"{over_seeds(seeds)} Lines of code: the GAN {_lines(baselines.GAN)}, the diffusion model "
-        f"{_lines(baselines.Diffusion, baselines.UNet, baselines.Block)}; the VAE is one call."
+        f"{over_seeds(seeds)} The GAN takes {_lines(baselines.GAN)} lines of code and the "
+        f"diffusion model {_lines(baselines.Diffusion, baselines.UNet, baselines.Block)}; the VAE "
+        "is one call."
     )
     return Outcome(
         verdict(failures["VAE"] < failures["GAN"], speed["VAE"] > 10 * speed["diffusion"]),
-        f"{failures['VAE']} of the {2 * len(seeds)} trainings of the VAE failed, and "
-        f"{failures['GAN']} of the GAN; the VAE samples {speed['VAE'] / speed['diffusion']:,.0f} "
-        f"times as fast as the diffusion model. The Fréchet distance is {quality['VAE']:.0f} for "
+        f"{failures['VAE']} of the {2 * len(seeds)} training runs of the VAE and "
+        f"{failures['GAN']} of the {2 * len(seeds)} training runs of the GAN failed; the VAE "
+        f"samples {speed['VAE'] / speed['diffusion']:,.0f} times as fast as the diffusion model. "
+        f"The Fréchet distance is {quality['VAE']:.0f} for "
         f"the VAE, {quality['GAN']:.0f} for the GAN and {quality['diffusion']:.0f} for the "
         "diffusion model.",
         [Table(header, rows, note)],
-        [Image("gan-diffusion.png", "Test digits, and samples of each model, one row each.")],
+        [Image("gan-diffusion.png", "Test digits, and samples from each model, one row each.")],
     )
 
 
