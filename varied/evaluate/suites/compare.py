@@ -104,7 +104,10 @@ class Comparison:
         gap = Estimate.of(self._negative_elbos[order[1]] - self._negative_elbos[order[0]])
         best = f"{first} is best: {gap} nats below {second}, compared row by row."
         if gap.value <= 2 * gap.error:
-            best = f"{first} and {second} do not differ significantly: {gap} nats, compared row by row."
+            best = (
+                f"{first} and {second} do not differ significantly: {gap} nats, compared row by "
+                "row."
+            )
         ranking = ", ".join(self.names[i] for i in order)
         return [*sentences, f"Ranking by -ELBO, best first: {ranking}.", best]
 
