@@ -21,7 +21,7 @@ from pathlib import Path
 
 from varied.runs.old_names import OLD_MODELS
 
-#: Run in each checkout: it uses nothing but what both have.
+#: The program that runs in each checkout. `varied.train` and `batch_size` had other names before.
 TRAIN = """
 import hashlib, json, sys, tempfile, warnings
 from pathlib import Path
@@ -38,8 +38,8 @@ for name in names:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         train(
-            x, name, out=out, labels=labels, steps=12, batch_size=32, seed=0, threads=1,
-            precision="float32", compile="no",
+            x, name, out=out, labels=labels, steps=12, seed=0, threads=1, precision="float32",
+            compile="no", **{size: 32},
         )
         digests = sorted(
             hashlib.sha256(f"{t.dtype}{tuple(t.shape)}".encode() + t.numpy().tobytes()).hexdigest()

@@ -34,7 +34,7 @@ NAME = "semi_supervised_sklearn"
 ROWS, LABELS, STEPS = 10_000, 100, 6000
 
 
-def vae_classifier(seed: int, steps: int, calibrate: float = 0.0) -> VAEClassifier:
+def vae_classifier(seed: int, steps: int, calibration_fraction: float = 0.0) -> VAEClassifier:
     return VAEClassifier(
         latent=6,
         dropout=0.5,
@@ -44,7 +44,7 @@ def vae_classifier(seed: int, steps: int, calibrate: float = 0.0) -> VAEClassifi
         batch_size=64,
         lr=2e-3,
         steps=steps,
-        calibrate=calibrate,
+        calibration_fraction=calibration_fraction,
         random_state=seed,
     )
 
@@ -63,7 +63,7 @@ def semi_supervised(seed: int, steps: int) -> dict[str, Any]:
     }
     return {
         "VAEClassifier": vae_classifier(seed, steps),
-        "VAEClassifier, calibrated": vae_classifier(seed, steps, calibrate=0.2),
+        "VAEClassifier, calibrated": vae_classifier(seed, steps, calibration_fraction=0.2),
         "label spreading": LabelSpreading(kernel="knn", n_neighbors=7),
     } | self_training
 
