@@ -155,4 +155,4 @@ def test_the_commands_write_a_file(fixture, arguments, file, folder, request, mo
 @pytest.mark.parametrize("command", ["encode", "classify"])
 def test_the_commands_refuse_other_endings(command, table):
     result = invoke(command, table.folder, "--out", "a.txt")
-    assert "unsupported ending" in str(result.exception)
+    assert "unsupported extension" in str(result.exception)

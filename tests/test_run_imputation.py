@@ -153,7 +153,7 @@ def test_images_are_plotted_above_a_map_of_their_excess(tmp_path):
 def test_runs_without_density_or_columns_are_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4))
     run = train_quickly(x, "autoencoder", steps=5, out=tmp_path / "run")
-    with pytest.raises(VariedError, match="no density"):
+    with pytest.raises(VariedError, match="a model with a density"):
         run.detect(x)
     with pytest.raises(VariedError, match="Only the cells of tables can be imputed"):
         run.impute(x)

@@ -58,7 +58,7 @@ def test_the_report_has_figures_of_columns_and_rows(run):
     for name in ("columns.png", "pairs.png", "costs.png", "samples.png", "samples.csv"):
         assert (run.folder / name).stat().st_size > 500
     page = (run.folder / "report.html").read_text("utf-8")
-    assert re.search(r"rows \w+ [\d,]+ test rows", page)
+    assert re.search(r"[\d,]+ synthetic and [\d,]+ test rows", page)
     assert "Nats by column" in page
 
 

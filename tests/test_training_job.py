@@ -129,7 +129,7 @@ def test_folders_with_other_content_are_refused(data, run, tmp_path):
     (run.folder / "report.html").touch()  # the last file of a finished run
     with pytest.raises(VariedError, match="finished"):
         prepare_bars(data, run.folder)
-    with pytest.raises(VariedError, match="another model"):
+    with pytest.raises(VariedError, match="a different model"):
         prepare_bars(data, run.folder, latent=4)
     letters = tmp_path / "letters"
     letters.mkdir()
