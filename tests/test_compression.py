@@ -1,4 +1,4 @@
-"""Compression: round trips, compressed sizes, and files that cannot be decompressed."""
+"""Tests of compression: round trips, compressed sizes, and files that cannot be decompressed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from varied.training import prepare
 
 pytest.importorskip("constriction")
 
-#: Likelihoods, and their numbers of levels.
+#: Likelihoods with their numbers of levels.
 LIKELIHOODS = {
     "bernoulli": ("bernoulli", 2),
     "logistic": ("discretized-logistic", 256),
@@ -69,7 +69,7 @@ def half_bright(n, size=8, seed=0):
 
 
 def train_run(x, out, **options):
-    """Return a run, without its report."""
+    """Train a run without writing its report."""
     job = prepare(x, threads=1, out=out, **options)
     for _ in job.train():
         pass
@@ -123,7 +123,7 @@ def test_popped_latents_follow_the_posterior(mean, std):
     u = (z * bits_back.WIDTH - mean) / std
     assert abs(u.mean()) < 0.03
     assert u.std() == pytest.approx(1, abs=0.02)
-    assert np.abs(u).max() < 7  # the minimum probabilities of the coder give no outliers
+    assert np.abs(u).max() < 7  # the minimum probabilities of the coder cause no outliers
     assert bits == pytest.approx(math.log2(std / bits_back.WIDTH) + 2.047, abs=0.02)
     coder.push(z, *widths)
     assert coder.stack.num_valid_bits() == before
@@ -298,7 +298,7 @@ def test_different_arithmetic_is_detected(monkeypatch, part):
         monkeypatch.setattr(
             bits_back, "_in_widths", lambda q: (in_widths(q)[0] + 0.5, in_widths(q)[1])
         )
-    else:  # other data are decoded
+    else:  # different data are decoded
         monkeypatch.setattr(
             bits_back,
             "level_probabilities",

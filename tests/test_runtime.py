@@ -1,4 +1,4 @@
-"""The runtime: thread control, float32 evaluation, denormals and compilation."""
+"""Tests of the runtime: thread control, float32 evaluation, denormals and compilation."""
 
 import getpass
 import socket

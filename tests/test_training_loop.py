@@ -1,4 +1,4 @@
-"""The training loop: reproducible, resumable, and robust to gradients that are not finite."""
+"""Tests of the training loop: reproducible, resumable, and robust to non-finite gradients."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def new_step(kind="mlp", seed=0, masked=False):
 
 
 def train_to_end(step, batches, plan, state=None):
-    """Return the last event, or None without a step."""
+    """Return the last event, or None if there is no step."""
     events = deque(train(step, batches, plan, state), maxlen=1)
     return events.pop() if events else None
 
@@ -70,7 +70,7 @@ def has_weights(step, weights):
 
 
 def checkpoint(event, step):
-    """Return the state and the weights after an event, as copies."""
+    """Return copies of the state and of the weights after an event."""
     state = event.snapshot()
     state = dataclasses.replace(state, moments=cloned(state.moments))
     return state, cloned(step.state_dict())
@@ -136,7 +136,7 @@ def test_resumed_training_equals_uninterrupted_training(kind, masked, ema):
         step, _ = new_step(kind)
         events = train(step, batches, plan)
         state, weights = checkpoint_at(stop, step, events)
-        next(events)  # a step after the checkpoint, which is lost
+        next(events)  # a step after the checkpoint, whose result is lost
         resumed, batches = new_step(kind, seed=99, masked=masked)
         resumed.load_state_dict(weights)
         event = train_to_end(resumed, batches, plan, state)
@@ -223,16 +223,16 @@ def test_invalid_decay_raises(decay):
         Plan(ema_decay=decay)
 
 
-# Gradients that are not finite
+# Non-finite gradients
 
 
 class CorruptBatches:
-    """Batches of which some are all NaN, or have a large number added.
+    """Batches of which some contain only NaN or very large values.
 
     Arguments:
         batches: The batches.
-        steps: The steps of the corrupt batches.
-        offset: The number, or NaN.
+        steps: The steps whose batches are corrupted.
+        offset: The number that is added to a corrupted batch; NaN by default.
     """
 
     def __init__(self, batches, steps, offset=math.nan):
@@ -316,7 +316,7 @@ def test_length_in_minutes():
 
 
 def states_with_budget(budget, durations):
-    """Yield the state after each step of a training with a time budget and these step times."""
+    """Yield the state after each step of training with a time budget and given step durations."""
     state = TrainingState()
     for seconds in durations:
         if state.progress >= 1:

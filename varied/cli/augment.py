@@ -26,8 +26,8 @@ def augment(
         int | None,
         option(
             "N",
-            "Number of examples to generate for each class; with --balance, the number of real and "
-            "generated examples.",
+            "Number of examples to generate for each class; with --balance, the total number of "
+            "real and generated examples.",
             least=1,
         ),
     ] = None,

@@ -17,7 +17,6 @@ def classify(
     out: Annotated[
         Path,
         option("FILE", "Output file, with the predicted class and the probability of each class."),
-   
     ] = Path("classes.csv"),
 ) -> None:
     """Classify examples with a run of the model m1, m2 or m1m2."""

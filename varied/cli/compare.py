@@ -19,9 +19,7 @@ MAX_ROWS = 4
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN RUN...", help="Two or more runs: folders, or names below runs/."
-        ),
+        typer.Argument(metavar="RUN RUN...", help="Two or more runs: folders, or names in runs/."),
     ],
     out: Annotated[Path, option("FOLDER", "Output folder for compare.html.")] = Path("compare"),
     all_metrics: Annotated[

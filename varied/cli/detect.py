@@ -19,7 +19,9 @@ def detect(
     max_fpr: Annotated[
         float, option("RATE", "Maximum false-positive rate of the threshold.")
     ] = 0.05,
-    samples: Annotated[int, option("K", "Number of importance samples per example.", least=1)] = 100,
+    samples: Annotated[
+        int, option("K", "Number of importance samples per example.", least=1)
+    ] = 100,
     out: Annotated[
         Path, option("FILE", "Output: a table of scores, or a .png of the most anomalous images.")
     ] = Path("detected.csv"),

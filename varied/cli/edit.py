@@ -71,7 +71,9 @@ def _report(result: EditResult) -> None:
         f"of {with_it:,} rows with it."
     )
     if result.effects:
-        console.say("Effects of strength 1 on held-out rows, measured by linear probes on the codes:")
+        console.say(
+            "Effects of strength 1 on held-out rows, measured by linear probes on the codes:"
+        )
         rows = [
             (e.name, f"{e.before:.2f}", f"{e.after:.2f}", f"{e.cosine:.2f}")
             for e in result.effects[:MAX_EFFECTS]
@@ -82,8 +84,8 @@ def _report(result: EditResult) -> None:
     if result.outside.any():
         console.say(
             f"{result.outside.sum():,} of {result.outside.size:,} edits are marked as outside the "
-            f"data: {result.sparse.sum():,} are in regions with few training codes, and the output of "
-            f"{result.inconsistent.sum():,} is not encoded back to the edited code."
+            f"data: {result.sparse.sum():,} are in regions with few training codes, and the output "
+            f"of {result.inconsistent.sum():,} is not encoded back to the edited code."
         )
 
 

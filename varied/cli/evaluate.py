@@ -28,7 +28,6 @@ def evaluate(
     samples: Annotated[
         int,
         option("K", "Number of importance samples that estimate log p(x); 0 for none.", least=0),
-   
     ] = 0,
     all_metrics: Annotated[
         bool, typer.Option("--all", help="Compute every applicable metric (takes minutes).")

@@ -165,7 +165,9 @@ def in_flags(text: str, options: Iterable[str]) -> str:
     unknown = re.match(r"No part has a setting (?:named )?'([\w.]+)'", text)
     if unknown and owners.get(unknown[1]):
         parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
-        return f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or omit the option."
+        return (
+            f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or omit the option."
+        )
     if "one of minutes, epochs and steps" in text:
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):

@@ -14,19 +14,18 @@ from varied.errors import VariedError
 def impute(
     run: RunName,
     source: Source = None,
-    n_draws: Annotated[
-        int, option("M", "Number of draws for each cell or image.", least=2)
-    ] = 50,
+    n_draws: Annotated[int, option("M", "Number of draws for each cell or image.", least=2)] = 50,
     intervals: Annotated[
         Path | None, option("FILE", "Also write the imputed cells with their 90% intervals.")
     ] = None,
     mask: Annotated[
         str | None,
         option(
-            "MASK", "For images: the region left,top,width,height, or an image file of a white region."
+            "MASK",
+            "Region of images to inpaint: left,top,width,height, or an image in which it is white.",
         ),
     ] = None,
-    n: Annotated[int, option("N", "Number of images.", "-n", least=1)] = 8,
+    n: Annotated[int, option("N", "With --mask: number of images.", "-n", least=1)] = 8,
     seed: Seed = 0,
     out: Annotated[
         Path | None, option("FILE", "Output: imputed.csv, or inpainted.png for images.")

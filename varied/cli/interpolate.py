@@ -33,8 +33,8 @@ def interpolate(
         Path | None,
         option(
             "FILE",
-            "Output: interpolation.png or, for tables, interpolation.csv by default; .gif plots an "
-            "animation, .npy stores an array, and a name without an extension creates a folder.",
+            "Output: interpolation.png or, for tables, interpolation.csv by default; .gif writes "
+            "an animation, .npy stores an array, and a name without an extension creates a folder.",
         ),
     ] = None,
 ) -> None:

@@ -127,7 +127,7 @@ def parse_label(run: Run, text: str | None) -> Any:
     """Parse a label: the names of classes, or numbers.
 
     Raises:
-        VariedError: If the run is not conditional, or if its labels are numbers but this one is not.
+        VariedError: If the run is not conditional, or if a label that must be a number is not one.
     """
     if text is None:
         return None

@@ -14,8 +14,9 @@ def style(
     source: Source = None,
     label: Annotated[
         str | None,
-        option("LABEL", "Classes in which examples are decoded, such as three,seven; by default all."),
-   
+        option(
+            "LABEL", "Classes in which examples are decoded, such as three,seven; by default all."
+        ),
     ] = None,
     content: Annotated[
         str | None,

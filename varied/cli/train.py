@@ -45,7 +45,9 @@ def train(
     ] = None,
     spec: Annotated[
         Path | None,
-        _option(MODEL, "FILE", "File with a complete configuration, such as the spec.toml of a run."),
+        _option(
+            MODEL, "FILE", "File with a complete configuration, such as the spec.toml of a run."
+        ),
     ] = None,
     architecture: Annotated[
         str | None, _option(MODEL, "NAME", "Architecture: vae, ladder, m2, m1m2 or vq-vae-2.")
@@ -73,7 +75,9 @@ def train(
     ] = None,
     beta: Annotated[
         str | None,
-        _option(MODEL, "W", "Weight of the KL: a number, or a schedule such as 'linear(0, 1, 2000)'."),
+        _option(
+            MODEL, "W", "Weight of the KL: a number, or a schedule such as 'linear(0, 1, 2000)'."
+        ),
     ] = None,
     free_bits: Annotated[
         str | None,
@@ -102,7 +106,9 @@ def train(
     column_types: Annotated[
         str | None,
         _option(
-            DATA, "LIST", "Column types (number, category or ignore), such as zip=category,id=ignore."
+            DATA,
+            "LIST",
+            "Column types (number, category or ignore), such as zip=category,id=ignore.",
         ),
     ] = None,
     n_labels: Annotated[
@@ -113,19 +119,25 @@ def train(
         float | None,
         _option(PLAN, "M", "Training time in minutes; 10 by default, and less for small datasets."),
     ] = None,
-    epochs: Annotated[float | None, _option(PLAN, "E", "Number of epochs, instead of --minutes.")] = None,
-    steps: Annotated[int | None, _option(PLAN, "N", "Number of steps, instead of --minutes.", 1)] = None,
+    epochs: Annotated[
+        float | None, _option(PLAN, "E", "Number of epochs, instead of --minutes.")
+    ] = None,
+    steps: Annotated[
+        int | None, _option(PLAN, "N", "Number of steps, instead of --minutes.", 1)
+    ] = None,
     batch_size: Annotated[int | None, _option(PLAN, "N", "Batch size.", 1)] = None,
     lr: Annotated[float | None, _option(PLAN, "R", "Learning rate.")] = None,
     seed: Annotated[int | None, _option(PLAN, "N", "Random seed.", 0)] = None,
     precision: Annotated[
-        str | None, _option(PLAN, "P", "Precision: float32, bfloat16, or auto for the faster of the two.")
+        str | None,
+        _option(PLAN, "P", "Precision: float32, bfloat16, or auto for the faster of the two."),
     ] = None,
     threads: Annotated[
         int | None, _option(PLAN, "N", "Number of CPU threads; 0 selects the fastest number.", 0)
     ] = None,
     compile: Annotated[
-        str | None, _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto if it saves time.")
+        str | None,
+        _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto if it saves time."),
     ] = None,
     out: Annotated[
         Path | None, _option(REST, "FOLDER", "Folder of the run; by default a new folder in runs/.")
@@ -151,8 +163,8 @@ def train(
         choices["column_types"] = parse_column_types(column_types)
     if labels and Path(source).is_dir():
         raise VariedError(
-            "--labels applies only to tables and .npz files; in a folder of images, the names of the "
-            "subfolders are the labels."
+            "--labels applies only to tables and .npz files; in a folder of images, the names of "
+            "the subfolders are the labels."
         )
     mode = OutputMode(as_json=as_json, quiet=quiet)
     with tempfile.TemporaryDirectory() as temporary:

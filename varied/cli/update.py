@@ -23,8 +23,12 @@ def update(
         str | None, option("NAME", "Labels: a column of a table, or an array in an .npz file.")
     ] = None,
     epochs: Annotated[float | None, option("E", "Number of epochs; 5 by default.")] = None,
-    minutes: Annotated[float | None, option("M", "Training time in minutes, instead of --epochs.")] = None,
-    steps: Annotated[int | None, option("N", "Number of steps, instead of --epochs.", least=1)] = None,
+    minutes: Annotated[
+        float | None, option("M", "Training time in minutes, instead of --epochs.")
+    ] = None,
+    steps: Annotated[
+        int | None, option("N", "Number of steps, instead of --epochs.", least=1)
+    ] = None,
     lr: Annotated[float | None, option("R", "Learning rate.")] = None,
     seed: OptionalSeed = None,
     out: Annotated[
