@@ -1,4 +1,4 @@
-"""Runs of images and arrays: their folder, their reopening and the form of their results."""
+"""Tests of runs of images and arrays: folders, reopened runs, results and warnings."""
 
 import time
 
@@ -183,7 +183,7 @@ def test_the_number_of_samples_is_positive(run, around):
 
 # Models and kinds of data
 
-#: Models of the quick test suite; the slow one trains all.
+#: The models that the quick tests train; the slow tests train the others.
 QUICK_MODELS = {
     *("vae", "conv-vae", "conditional-vae", "autoencoder", "very-deep-vae", "vq-vae", "rae-l2"),
 }

@@ -1,4 +1,4 @@
-"""Edits and style transfer of runs of images, tables and arrays."""
+"""Tests of edits and style transfer with runs of images, tables and arrays."""
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ def test_an_edit_adds_and_removes_the_attribute(run):
 
 
 def test_only_large_strengths_are_outside_the_data(run):
-    # The limits are quantiles of the validation rows, so the most extreme row is on them.
+    # The limits are quantiles of the validation rows, so the most extreme row is at a limit.
     validation = run.split("validation")
     result = run.edit(validation, target="right", strengths=(0.0, 30.0), n=len(validation))
     assert result.outside[:, 0].sum() <= 2
@@ -260,7 +260,7 @@ def test_the_commands_write_a_plot(command, file, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("edit run --positive right", "examples of both groups"),
+        ("edit run --positive right", "Examples of both groups are required"),
         ("edit run --strengths a", "write --strengths=-1,0,1"),
         ("style run --units x", "write --units=1,2"),
         ("edit run --positive 0,1 --negative 2,3", "rows are counted from 1"),

@@ -1,4 +1,4 @@
-"""Imputation and anomaly detection of a run, for a table of correlated columns and for images."""
+"""Tests of imputation and anomaly detection in a table of correlated columns and in images."""
 
 import csv
 
@@ -183,4 +183,4 @@ def test_the_commands(tmp_path, monkeypatch):
     result = invoke("detect", "run", "incomplete.csv", "--samples", "5")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "detected.csv").read_text().splitlines()) == 401
-    assert "No cell is missing" in str(invoke("impute", "run", "complete.csv").exception)
+    assert "No cells are missing" in str(invoke("impute", "run", "complete.csv").exception)

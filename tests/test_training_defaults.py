@@ -1,4 +1,4 @@
-"""Defaults that suit the data, and choices that are refused before a folder is created."""
+"""Tests of defaults that suit the data, and of choices rejected before a folder is created."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def test_wrong_choices_are_refused(data, choices, message, tmp_path):
 
 @pytest.mark.parametrize(("model", "anneals"), [("vae", True), ("categorical-vae", False)])
 def test_the_kl_of_categorical_variables_is_not_annealed(data, model, anneals, tmp_path):
-    """Without a KL, their posterior would soon be the same class for all data."""
+    """Without a KL, their posterior would soon assign all data to the same class."""
     job = prepare(data, model, out=tmp_path / "run", **(SMALL | {"steps": 10}))
     assert ("beta" in job.spec.objective.settings) == anneals
     assert any("rises from 0 to 1" in sentence for sentence in job.sentences) == anneals

@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, killed, damaged or repeated, and what is logged of them."""
+"""Tests of training runs that are interrupted, killed, corrupted or repeated, and of their logs."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from varied.training import Interrupted, prepare
 from varied.training.monitor import RunMonitor
 from varied.training_loop import TrainingState
 
-#: Trains a run, and prints the number of each step.
+#: A program that trains a run and prints the number of each step.
 PROGRAM = """
 import sys
 from varied.training import monitor, prepare

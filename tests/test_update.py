@@ -1,4 +1,4 @@
-"""Updates: their initial weights, what they keep of the other run, and what they refuse."""
+"""Tests of updates: initial weights, what is kept from the first run, and rejected inputs."""
 
 import hashlib
 

@@ -19,7 +19,7 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: The largest and smallest numbers of samples and of held-out rows for the test for near-duplicates.
+#: The largest and smallest numbers of samples and held-out rows in the test for near-duplicates.
 MAX_SAMPLES, MIN_SAMPLES = 1000, 20
 #: The number of samples that are plotted.
 _PLOTTED = 60
