@@ -1,4 +1,4 @@
-"""Images of bars, with their direction as label."""
+"""Images of bars, with their direction as the label."""
 
 import numpy as np
 

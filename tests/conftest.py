@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a single thread, the same random numbers, and float32."""
+"""Fixtures for all tests, which use a single thread, a fixed random seed and float32."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from varied import registry
 
-#: The package that the tests install elsewhere.
+#: The folder of a package that the tests install in another place.
 collect_ignore = ["external"]
 
 settings.register_profile("deterministic", deadline=None, derandomize=True, max_examples=60)
@@ -15,7 +15,7 @@ settings.load_profile("deterministic")
 
 @pytest.fixture(scope="module")
 def restored_registry():
-    """Remove what a module registers after its tests."""
+    """Remove the parts that a module has registered, after its tests."""
     tables = [registry.part_table(kind) for kind in registry.TABLES]
     before = [dict(table) for table in tables]
     patch = pytest.MonkeyPatch()

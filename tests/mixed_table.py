@@ -7,7 +7,7 @@ NAMES = ["amount", "count", "day", "truth", "kind"]
 
 
 def mixed_table(seed, n=500):
-    """Five dependent columns of five types, with missing cells."""
+    """Return a table of five dependent columns of different types, with missing cells."""
     rng = np.random.default_rng(seed)
     group = rng.integers(0, 4, n)
     amount = np.round(np.exp(rng.normal(group / 2, 1 + seed / 4)), 2)

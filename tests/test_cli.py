@@ -134,7 +134,7 @@ def test_demo_chooses_the_first_folder_without_a_finished_run(tmp_path):
 
 @dataclass(frozen=True)
 class Numbers(Codec):
-    """Text files with a number in each line."""
+    """A codec for text files with one number per line."""
 
     kind: ClassVar[str] = "numbers"
     endings: ClassVar[tuple[str, ...]] = (".numbers",)
@@ -211,9 +211,9 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --beta warm --steps 3", "neither a number nor a schedule"),
         ("train photos --precision half --steps 3", "choose from auto, float32, bfloat16"),
         ("train photos --image-size big", "--image-size big is not a size"),
-        ("train photos --labels y", "folders give their own labels"),
+        ("train photos --labels y", "the names of the subfolders are the labels"),
         ("train photos --spec no.toml", "There is no file no.toml"),
-        ("train photos --spec no.toml --model vae", "not both"),
+        ("train photos --spec no.toml --model vae", "--model cannot be combined with --spec"),
         ("train photos --out photos --steps 3", "contains other files"),
         ("train rows.npy --conditional --steps 3", "requires labels"),
         ("train rows.npy --out runs/a --steps 3", "choose another --out"),
@@ -236,7 +236,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("encode a --out codes.pkl", "write --out codes.csv, codes.parquet or codes.npz"),
         ("classify a", "train one with --architecture m2"),
         ("augment c", "--per-class 500"),
-        ("fit-prior a", "Give a PRIOR to fit"),
+        ("fit-prior a", "Specify either a PRIOR to fit"),
         ("impute rows --mask 1,2,3,4", "Only images can be masked"),
         ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "(4,)"),
@@ -245,7 +245,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("decompress a rows.npy", "not written by `varied compress`"),
         ("decompress a nothere", "cannot be read (No such file or directory); check its name"),
         ("evaluate a --sampels 3", "--samples"),
-        ("compare a", "Give at least two runs"),
+        ("compare a", "At least two runs are required"),
     ],
 )
 def test_error_is_one_sentence(varied, command, message):
@@ -365,8 +365,8 @@ def test_evaluate_autoencoder_has_no_density(varied):
 def test_compare_ranks_comparable_runs(varied, tmp_path):
     code, out, _ = varied("compare", "a", "d", "--out", tmp_path / "c")
     assert code == 0
-    assert "-ELBO, best first:" in out
-    assert "in a paired comparison" in out
+    assert "Ranking by -ELBO, best first:" in out
+    assert "row by row" in out
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")
     for title in ("Loss", "Reconstructions", "Samples", "Reconstruction against KL"):
         assert f"<h3>{title}</h3>" in page

@@ -1,4 +1,4 @@
-"""Tests of options, messages and printing of the command."""
+"""Tests of the options, messages and printing of the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the command in processes: interruption, pipes and imports."""
+"""Tests that run the command in a process: interruption, pipes and imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compression: round trips, compressed sizes, and files that cannot be decompressed."""
+"""Tests of compression: round trips, compressed sizes, and files that cannot be decompressed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from varied.training import prepare
 
 pytest.importorskip("constriction")
 
-#: Likelihoods, and their numbers of levels.
+#: Likelihoods with their numbers of levels.
 LIKELIHOODS = {
     "bernoulli": ("bernoulli", 2),
     "logistic": ("discretized-logistic", 256),
@@ -69,7 +69,7 @@ def half_bright(n, size=8, seed=0):
 
 
 def train_run(x, out, **options):
-    """Return a run, without its report."""
+    """Train a run without writing its report."""
     job = prepare(x, threads=1, out=out, **options)
     for _ in job.train():
         pass
@@ -466,7 +466,7 @@ def test_unsupported_runs_are_refused(tmp_path):
     with pytest.raises(VariedError, match="cannot be read"):
         array_run.decompress(tmp_path / "missing.varied")
     table = pd.DataFrame({"a": rng.normal(size=80), "b": list("xy") * 40})
-    with pytest.raises(VariedError, match="not available for table data"):
+    with pytest.raises(VariedError, match="Runs on rows do not support compression"):
         train_run(table, tmp_path / "table", steps=2).compress()
     labeled = read(half_bright(80), labels=np.arange(80) % 2)
     options = {"model": "conditional-vae", "steps": 2, "width": 8}

@@ -56,7 +56,7 @@ def test_given_classes_keep_their_order(labels, indices):
     [
         ([1, 2], None, "number of labels, 2, differs from the number of rows, 3"),
         (7, None, "labels are a single value"),
-        ([[1], [1, 2], []], None, "differ in length"),
+        ([[1], [1, 2], []], None, "different lengths"),
         ([0, 1, 2], ["a", "b"], "from 0 to 2, but the number of class names is 2"),
         (["a", "b", "z"], ["a", "b"], "'z' is not one of the classes a, b"),
         ([0.1, float("inf"), 1], None, "row 1 is infinite"),

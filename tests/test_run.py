@@ -1,4 +1,4 @@
-"""Runs of images and arrays: their folder, their reopening and the form of their results."""
+"""Tests of runs of images and arrays: folders, reopened runs, results and warnings."""
 
 import time
 
@@ -85,7 +85,7 @@ def test_a_changed_source_is_detected(tmp_path):
 def test_a_copy_is_a_run_and_replaces_nothing(run, tmp_path):
     copy = Run(run.save(tmp_path / "copy"))
     assert np.array_equal(copy.sample(3).array, run.sample(3).array)
-    with pytest.raises(VariedError, match="exists already"):
+    with pytest.raises(VariedError, match="already exists"):
         run.save(tmp_path / "copy")
 
 
@@ -183,7 +183,7 @@ def test_the_number_of_samples_is_positive(run, around):
 
 # Models and kinds of data
 
-#: Models of the quick test suite; the slow one trains all.
+#: The models that the quick tests train; the slow tests train the others.
 QUICK_MODELS = {
     *("vae", "conv-vae", "conditional-vae", "autoencoder", "very-deep-vae", "vq-vae", "rae-l2"),
 }
@@ -290,5 +290,5 @@ def test_a_collapsed_posterior_is_a_warning(data, tmp_path):
 def test_a_short_training_is_a_warning(data, run, tmp_path):
     short = varied.train(data, out=tmp_path / "short", latent=3, **(SMALL | {"steps": 2}))
     report = (short.folder / "report.html").read_text("utf-8")
-    assert "trained on 40% of the training rows" in report
+    assert "trained on only 40% of the training rows" in report
     assert "of the training rows" not in (run.folder / "report.html").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Labeled examples of a run, variations of given examples, and class probabilities."""
+"""Tests of generated labeled examples, variations of examples, and class probabilities."""
 
 import dataclasses
 
@@ -81,7 +81,7 @@ def test_classes_are_filled_up_to_the_largest_in_the_training_rows(conditional):
 
 def test_hidden_labels_stay_hidden(m2):
     generated = m2.augment(15, balance=True)
-    assert np.bincount(generated.data.labels).tolist() == [5, 5]  # ten labels of each class remain
+    assert np.bincount(generated.data.labels).tolist() == [5, 5]  # each class has ten labels
     assert (generated.real.labels >= 0).sum() == 20
 
 
@@ -119,7 +119,7 @@ def test_saved_examples_are_read_with_their_labels(conditional, tmp_path):
         assert np.array_equal(data.x[order], generated.data.x[own])
     renamed = dataclasses.replace(generated, data=generated.data.replace(classes=("a/b", "a:b")))
     for result, name, message in (
-        (generated, "folder", "exists already"),
+        (generated, "folder", "already exists"),
         (renamed, "renamed", "same name"),
         (generated, "generated.csv", r"as \.npz"),
     ):
@@ -164,7 +164,9 @@ def test_arrays_of_a_class(folder, tmp_path):
 
 
 def test_runs_that_cannot_generate_a_class_are_refused(unconditional, folder):
-    with pytest.raises(VariedError, match="has no classes: train one with model='conditional-vae'"):
+    with pytest.raises(
+        VariedError, match="has no classes; train a model with model='conditional-vae'"
+    ):
         unconditional.augment(5)
     x = np.random.default_rng(0).normal(size=(80, 3))
     numeric = train_quickly((x, x[:, 0]), "conditional-vae", out=folder / "numeric", steps=5)
@@ -226,7 +228,7 @@ def test_rows_that_contradict_their_class_are_generated_again(people, monkeypatc
         return sample_classes(model, 0 * labels, n_classes, **options)
 
     monkeypatch.setattr(functional, "sample_classes", sample_one_class)
-    with pytest.raises(VariedError, match="contain another class than"):
+    with pytest.raises(VariedError, match="have a label that differs from their class"):
         people.augment(20)
 
 
@@ -258,7 +260,7 @@ def test_labels_apart_from_a_table_become_a_column(folder):
     assert generated.data.x.label.tolist() == generated.names
 
 
-# Labels in a column that the model does not learn
+# Labels in a column that the model is not trained on
 
 
 @pytest.fixture(scope="module")
@@ -324,11 +326,13 @@ def test_a_conditional_run_reads_labels_from_their_column(folder):
     assert variations.tolist() == other.kind.repeat(3).astype(int).tolist()
     path = run.interpolate(other, n=3, steps=2).frame.kind
     assert path.tolist() == other.kind[:3].repeat(2).astype(int).tolist()
-    given = run.encode_data(run.read((other, ["1"] * 6))).c  # given labels replace the column
+    given = run.encode_data(
+        run.read((other, ["1"] * 6))
+    ).c  # labels that are passed replace the column
     assert run.context.decode(given) == ["1"] * 6
     with pytest.raises(VariedError, match="'kind' of row 2 is '7', which is not a class of this"):
         run.detect(other.assign(kind=[1, 7, 1, 1, 1, 1]))
-    with pytest.raises(VariedError, match="need labels, in a column 'kind'"):
+    with pytest.raises(VariedError, match="labels in a column 'kind'"):
         run.detect(other[["a"]])
 
 
@@ -359,7 +363,7 @@ def test_class_probabilities_are_calibrated_on_the_validation_rows(m2, monkeypat
     expected = functional.apply_temperature(uncalibrated, temperature)
     torch.testing.assert_close(m2.classify(), expected)
     assert torch.equal(m2.classify().argmax(1), uncalibrated.argmax(1))
-    reopened = Run(m2.folder)  # without the training data, which were in memory
+    reopened = Run(m2.folder)  # without the training data, which were only in memory
     x, _ = bars()
     assert torch.equal(reopened.classify(x), m2.classify(x))
     labels = validation.labels.copy()
@@ -394,7 +398,7 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
         ("augment", ["--per-class", 10], "20 new examples, 10 in each of 2"),
         ("sample", ["--around", "examples", "-n", 2], "variations of examples"),
         ("sample", ["--check-copies", "-n", 30, "--out", "s.png"], "Wrote s-nearest.png"),
-        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "At least 20 samples"),
+        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "needs at least 20 samples"),
     ):
         result = invoke(command, conditional.folder, *options)
         assert result.exit_code == 0, result.output
@@ -408,10 +412,14 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("fixture", "arguments", "message"),
     [
-        ("conditional", ["augment"], "--per-class 500, or --balance"),
+        ("conditional", ["augment"], "use --per-class 500 or --balance"),
         ("unconditional", ["augment", "--per-class", "3"], "has no classes"),
         ("conditional", ["sample", "--scale", "2"], "--scale needs --around"),
-        ("conditional", ["sample", "--around", "x", "--check-copies"], "--around does not combine"),
+        (
+            "conditional",
+            ["sample", "--around", "x", "--check-copies"],
+            "--around cannot be combined",
+        ),
     ],
 )
 def test_the_commands_refuse_wrong_options(fixture, arguments, message, request):

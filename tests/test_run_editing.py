@@ -1,4 +1,4 @@
-"""Edits and style transfer of runs of images, tables and arrays."""
+"""Tests of edits and style transfer with runs of images, tables and arrays."""
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ def test_an_edit_adds_and_removes_the_attribute(run):
 
 
 def test_only_large_strengths_are_outside_the_data(run):
-    # The limits are quantiles of the validation rows, so the most extreme row is on them.
+    # The limits are quantiles of the validation rows, so the most extreme row is at a limit.
     validation = run.split("validation")
     result = run.edit(validation, target="right", strengths=(0.0, 30.0), n=len(validation))
     assert result.outside[:, 0].sum() <= 2
@@ -106,7 +106,7 @@ def test_plots_mark_edits_outside_the_data(run, tmp_path, monkeypatch):
         ({"target": "rihgt"}, "There is no class 'rihgt': did you mean 'right'"),
         ({}, "Choose an attribute"),
         ({"target": "right", "column": "size"}, "There is no attribute 'size'"),
-        ({"target": "right", "control_for": ["class"]}, "cannot control for itself"),
+        ({"target": "right", "control_for": ["class"]}, "cannot control for the same attribute"),
         ({"examples": ([1], [2, 3])}, "at least two examples"),
         ({"examples": ([1, 900], [2, 3])}, "Row 900 does not exist"),
         ({"examples": (["a.png", "b.png"], [2, 3])}, "the rows of this run have no names"),
@@ -166,8 +166,8 @@ def test_latent_units_are_taken_from_the_style(run, tmp_path):
     [
         ({}, "decoder of this run does not receive a class"),
         ({"levels": [1]}, "single level"),
-        ({"units": [9]}, "has the units 0 to 1"),
-        ({"units": [0], "levels": [1]}, "not both"),
+        ({"units": [9]}, "must be between 0 and 1"),
+        ({"units": [0], "levels": [1]}, "cannot be combined"),
     ],
 )
 def test_wrong_options_of_style_transfer_are_refused(run, options, message):
@@ -201,7 +201,7 @@ def test_columns_of_a_table_are_attributes(tmp_path):
     assert np.diff(mean_heights(numeric)) > 3
     assert {"height: high", "shoe: high"} <= {effect.name for effect in result.effects}
     assert result.save(tmp_path / "edits.csv").read_text().startswith("example,strength,height")
-    with pytest.raises(VariedError, match="'kind' has the levels"):
+    with pytest.raises(VariedError, match="Choose a level of 'kind'"):
         run.edit(column="kind")
 
 
@@ -260,9 +260,9 @@ def test_the_commands_write_a_plot(command, file, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("edit run --positive right", "examples of both groups"),
-        ("edit run --strengths a", "give numbers such as --strengths"),
-        ("style run --units x", "give numbers such as --units"),
+        ("edit run --positive right", "Examples of both groups are required"),
+        ("edit run --strengths a", "write --strengths=-1,0,1"),
+        ("style run --units x", "write --units=1,2"),
         ("edit run --positive 0,1 --negative 2,3", "rows are counted from 1"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Codes in files and nearest neighbors of a run."""
+"""Tests of saved codes and of nearest neighbors."""
 
 import csv
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(folder):
-    """A run of images that are binarized at random in each step."""
+    """A run of images that are binarized randomly at each step."""
     rng = np.random.default_rng(0)
     x = np.where(rng.random((150, 6, 6)) < 0.5, 0, 255).astype(np.uint8)
     x[:, :, :3] = np.where(np.arange(150) % 2, 250, 5)[:, None, None]
@@ -34,7 +34,7 @@ def images(folder):
 
 @pytest.fixture(scope="module")
 def table(folder):
-    """A run of a table with a column that is named like one of the results."""
+    """A run of a table in which one column has the same name as a column of the results."""
     size = np.random.default_rng(0).normal(size=150)
     frame = pd.DataFrame({"height": 170 + 10 * size, "kind": np.where(size > 0, "tall", "short")})
     frame["rank"] = (size * 10).round().astype(int)
@@ -155,4 +155,4 @@ def test_the_commands_write_a_file(fixture, arguments, file, folder, request, mo
 @pytest.mark.parametrize("command", ["encode", "classify"])
 def test_the_commands_refuse_other_endings(command, table):
     result = invoke(command, table.folder, "--out", "a.txt")
-    assert "unsupported ending" in str(result.exception)
+    assert "unsupported extension" in str(result.exception)

@@ -1,4 +1,4 @@
-"""Imputation and anomaly detection of a run, for a table of correlated columns and for images."""
+"""Tests of imputation and anomaly detection in a table of correlated columns and in images."""
 
 import csv
 
@@ -153,7 +153,7 @@ def test_images_are_plotted_above_a_map_of_their_excess(tmp_path):
 def test_runs_without_density_or_columns_are_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4))
     run = train_quickly(x, "autoencoder", steps=5, out=tmp_path / "run")
-    with pytest.raises(VariedError, match="no density"):
+    with pytest.raises(VariedError, match="a model with a density"):
         run.detect(x)
     with pytest.raises(VariedError, match="Only the cells of tables can be imputed"):
         run.impute(x)
@@ -183,4 +183,4 @@ def test_the_commands(tmp_path, monkeypatch):
     result = invoke("detect", "run", "incomplete.csv", "--samples", "5")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "detected.csv").read_text().splitlines()) == 401
-    assert "No cell is missing" in str(invoke("impute", "run", "complete.csv").exception)
+    assert "No cells are missing" in str(invoke("impute", "run", "complete.csv").exception)

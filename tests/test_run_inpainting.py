@@ -1,4 +1,4 @@
-"""Inpainting: observed pixels do not change, and the masked ones follow from them."""
+"""Tests of inpainting: masked pixels are inferred from observed ones, which do not change."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ RIGHT_HALF = (4, 0, 4, SIDE)
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of images of a horizontal bar."""
+    """A run whose images show one horizontal bar each."""
     x = np.zeros((400, SIDE, SIDE), np.uint8)
     x[np.arange(400), np.arange(400) % SIDE] = 255
     out = tmp_path_factory.mktemp("runs") / "bars"

@@ -1,4 +1,4 @@
-"""The nearest training row of each sample, and the detection of copies."""
+"""Tests of the nearest training row of each sample, and of the detection of copies."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Runs of tables from end to end: from a file to samples in the same columns."""
+"""End-to-end tests of runs of tables: from a file to samples with the same columns."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def people() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """Return a file with semicolons, decimal commas, CRLF and the encoding of Windows."""
+    """Return a file with semicolons, decimal commas, CRLF line endings and a Windows encoding."""
     path = tmp_path_factory.mktemp("table") / "people.csv"
     text = people().to_csv(sep=";", decimal=",", index=False, float_format="%.2f")
     path.write_bytes(text.replace("\n", "\r\n").replace("Łódź", "Köln").encode("cp1252"))
@@ -58,7 +58,7 @@ def test_the_report_has_figures_of_columns_and_rows(run):
     for name in ("columns.png", "pairs.png", "costs.png", "samples.png", "samples.csv"):
         assert (run.folder / name).stat().st_size > 500
     page = (run.folder / "report.html").read_text("utf-8")
-    assert re.search(r"rows \w+ [\d,]+ test rows", page)
+    assert re.search(r"[\d,]+ synthetic and [\d,]+ test rows", page)
     assert "Nats by column" in page
 
 
@@ -74,7 +74,7 @@ def test_comparison_of_runs_by_column(run, file, tmp_path):
         for name, line in lines.items()
     }
     assert {"age", "pay", "town", "old"} <= scores.keys()
-    assert scores["pay"][1] == ""  # a column that the second run does not learn
+    assert scores["pay"][1] == ""  # the second run is not trained on this column
     assert all(0.5 < float(scores[name][0]) <= 1 for name in ("age", "pay", "town", "old"))
     for column, pair in zip(scores["all columns"], scores["all pairs of columns"], strict=True):
         assert 0 < float(pair.partition("±")[0]) < 1

@@ -1,4 +1,4 @@
-"""All suites of metrics on small runs, and the comparison of runs."""
+"""Tests of all metric suites on small runs, and of the comparison of runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AIS = "NLL by annealed importance sampling"
 
 
 def bars(n=600, side=9, seed=0):
-    """Bright bars on black, horizontal or vertical, with their orientation and position."""
+    """Return images of a bright bar, with the orientation and the position of each bar."""
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 12, (n, side, side), dtype=np.uint8)
     kind, position = rng.integers(0, 2, n), rng.integers(1, side - 1, n)
@@ -242,7 +242,7 @@ def test_commands_evaluate_and_compare_all(runs, capsys, monkeypatch, tmp_path):
     assert main(["evaluate", vae, "--all", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["groups"][0]["title"] == "ELBO"
     assert main(["evaluate", vae, "--all", "--samples", "3"]) != 0
-    assert "leave out SOURCE, --split and --samples" in capsys.readouterr().err
+    assert "omit SOURCE, --split and --samples" in capsys.readouterr().err
     autoencoder = str(runs["autoencoder"].folder)
     assert main(["compare", vae, autoencoder, "--all", "--out", str(tmp_path / "c")]) == 0
     page = (tmp_path / "c" / "compare.html").read_text("utf-8")

@@ -195,8 +195,8 @@ def test_other_rows_may_have_other_dtypes_and_more_columns():
     [
         ({"agee": "number"}, "no column 'agee': did you mean 'age'"),
         ({"age": "numbr"}, "did you mean 'number'"),
-        ({"town": "number"}, "'town' contains text and cannot be a number"),
-        ({"since": "category"}, "'since' contains dates and cannot be a category"),
+        ({"town": "number"}, "'town' contains text and cannot be numeric"),
+        ({"since": "category"}, "'since' contains dates and cannot be categorical"),
     ],
 )
 def test_invalid_column_types_are_refused(types, message):

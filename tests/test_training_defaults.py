@@ -1,4 +1,4 @@
-"""Defaults that suit the data, and choices that are refused before a folder is created."""
+"""Tests of defaults that suit the data, and of choices rejected before a folder is created."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
         ({"net": "cnv"}, "There is no net 'cnv'"),
         ({"posterior": "deterministic"}, "use posterior='gaussian'"),
         ({"minutes": 1, "epochs": 2}, "one of minutes, epochs and steps"),
-        ({"latent": "many"}, "latent='many' is not an integer"),
+        ({"latent": "many"}, "latent='many' must be an integer"),
         ({"likelihood": "bernoulli", "binarize": "none"}, "binarize"),
     ],
 )
@@ -36,7 +36,7 @@ def test_wrong_choices_are_refused(data, choices, message, tmp_path):
 
 @pytest.mark.parametrize(("model", "anneals"), [("vae", True), ("categorical-vae", False)])
 def test_the_kl_of_categorical_variables_is_not_annealed(data, model, anneals, tmp_path):
-    """Without a KL, their posterior would soon be the same class for all data."""
+    """Without a KL, their posterior would soon assign all data to the same class."""
     job = prepare(data, model, out=tmp_path / "run", **(SMALL | {"steps": 10}))
     assert ("beta" in job.spec.objective.settings) == anneals
     assert any("rises from 0 to 1" in sentence for sentence in job.sentences) == anneals
@@ -85,7 +85,7 @@ def test_the_length_of_a_training_on_a_table_depends_on_the_number_of_rows(n, ep
     plan = job.spec.plan
     assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (0.0, 10.0))
     [sentence] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
-    assert ("since more would" in sentence) == (epochs == 200)
+    assert ("since more epochs would" in sentence) == (epochs == 200)
     plan = prepare(frame, out=tmp_path / "minutes", minutes=2).spec.plan
     assert (plan.epochs, plan.minutes) == (0.0, 2.0)
 
@@ -101,7 +101,7 @@ def test_the_length_of_a_training_on_images_depends_on_their_number(tmp_path):
 def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
     x, _ = bar_images()
     ages = np.random.default_rng(0).random((len(x), 2))
-    with pytest.raises(VariedError, match="learns classes, and these labels are numbers"):
+    with pytest.raises(VariedError, match="learns classes, but these labels are numbers"):
         prepare((x, ages), model, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -109,7 +109,7 @@ def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
 @pytest.mark.parametrize(
     ("model", "n_labels", "message"),
     [
-        ("vae", 9, "hides labels, and this model does not use any"),
+        ("vae", 9, "hides labels, but this model does not use labels"),
         ("m2", 1, r"at least the number of classes \(2\)"),
     ],
 )

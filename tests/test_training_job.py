@@ -1,4 +1,4 @@
-"""Trainings that are interrupted, killed, damaged or repeated, and what is logged of them."""
+"""Tests of training runs that are interrupted, killed, corrupted or repeated, and of their logs."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from varied.training import Interrupted, prepare
 from varied.training.monitor import RunMonitor
 from varied.training_loop import TrainingState
 
-#: Trains a run, and prints the number of each step.
+#: A program that trains a run and prints the number of each step.
 PROGRAM = """
 import sys
 from varied.training import monitor, prepare
@@ -129,7 +129,7 @@ def test_folders_with_other_content_are_refused(data, run, tmp_path):
     (run.folder / "report.html").touch()  # the last file of a finished run
     with pytest.raises(VariedError, match="finished"):
         prepare_bars(data, run.folder)
-    with pytest.raises(VariedError, match="another model"):
+    with pytest.raises(VariedError, match="a different model"):
         prepare_bars(data, run.folder, latent=4)
     letters = tmp_path / "letters"
     letters.mkdir()

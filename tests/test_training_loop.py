@@ -223,7 +223,7 @@ def test_invalid_decay_raises(decay):
         Plan(ema_decay=decay)
 
 
-# Gradients that are not finite
+# Non-finite gradients
 
 
 class CorruptBatches:

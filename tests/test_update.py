@@ -1,4 +1,4 @@
-"""Updates: their initial weights, what they keep of the other run, and what they refuse."""
+"""Tests of updates: initial weights, what is kept from the first run, and rejected inputs."""
 
 import hashlib
 
@@ -55,7 +55,7 @@ def test_an_update_starts_from_the_weights_and_does_not_change_the_other_run(bas
 def test_an_update_is_a_finished_run(base, tmp_path):
     run = update(base.folder, rows(1.0), out=tmp_path / "run", steps=2)
     assert run.store.is_finished
-    with pytest.raises(VariedError, match="finished or another run"):
+    with pytest.raises(VariedError, match="finished run or a different one"):
         prepare_update(base, rows(1.0), out=tmp_path / "run", steps=2)
 
 
@@ -90,7 +90,7 @@ def test_classes_keep_their_indices(tmp_path):
     assert (job.rows("train").c == torch.tensor([0.0, 1.0])).all()
     for labels, message in (
         (["b", "c"] * 100, "no class 'c'"),
-        (x[:, 0], "those of the data are numbers"),
+        (x[:, 0], "labels of the new data are numbers"),
     ):
         with pytest.raises(VariedError, match=message):
             prepare_update(base, (x, labels), out=tmp_path / "refused")
@@ -112,7 +112,7 @@ def test_wrong_folders_and_settings_are_refused(base, folder, tmp_path):
     (tmp_path / "full" / "file.txt").touch()
     for out, options, message in (
         (tmp_path / "full", {}, "contains other files"),
-        (folder / "base", {}, "contains a finished or another run"),
+        (folder / "base", {}, "contains a finished run or a different one"),
         (tmp_path / "none", {"beta": 2}, "An update has no setting 'beta'"),
     ):
         with pytest.raises(VariedError, match=message):

@@ -8,7 +8,7 @@ from varied.trace import Level, Trace
 
 
 def gaussian(mean, log_variance):
-    """Return a Gaussian whose events are all dimensions but the first."""
+    """Return a Gaussian in which all dimensions except the first are event dimensions."""
     return Independent(Gaussian(mean, log_variance), mean.dim() - 1)
 
 
@@ -18,7 +18,7 @@ def standard_normal(*shape, dtype=torch.float32):
 
 
 def posterior(rows=6, dims=3, dtype=torch.float32):
-    """Return the mean and the log-variance of a random posterior, as leaves."""
+    """Return the mean and the log-variance of a random posterior, as leaf tensors."""
     mean = torch.randn(rows, dims).to(dtype).requires_grad_()
     return mean, (0.3 * torch.randn(rows, dims)).to(dtype).requires_grad_()
 
@@ -34,7 +34,7 @@ def posterior_trace(mean, log_variance, samples=1, data=5):
 
 
 def code_trace(z, p=None, decoder=None):
-    """Return a trace with these codes, with shape (K, B, D), from a deterministic posterior."""
+    """Return a trace of a deterministic posterior with these codes, with shape (K, B, D)."""
     x = torch.zeros(z.shape[1], 4, dtype=z.dtype)
     mean = x.expand(len(z), -1, -1) if decoder is None else decoder(z)
     px = Independent(Gaussian(mean, torch.zeros_like(mean)), 1)

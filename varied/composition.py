@@ -40,7 +40,9 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
         VariedError: If the parts are incompatible; the message says how to fix this.
     """
     if min(spec.latent_shape, default=0) < 1:
-        raise VariedError(f"latent={spec.latent} must be at least 1; 16 to 64 is a good start.")
+        raise VariedError(
+            f"latent={spec.latent} must be at least 1; 16 to 64 is a good starting point."
+        )
     accepts = spec.likelihood.builder("likelihood").accepts
     if domain is not None and domain not in accepts:
         raise VariedError(_wrong_domain(spec.likelihood.name, domain))

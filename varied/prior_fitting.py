@@ -207,7 +207,8 @@ def prior_plan_from(
     Arguments:
         spec: The spec of the model.
         name: The name of the prior, or "none".
-        options: Settings of the plan and of the prior. If no length is set, it is two minutes.
+        options: Settings of the plan and of the prior. If no duration is set, the prior
+            is fitted for two minutes.
     """
     values = {key: value for key, value in options.items() if value is not None}
     own = {key: values.pop(key) for key in list(values) if key not in settings(Plan)}

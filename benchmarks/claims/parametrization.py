@@ -203,7 +203,7 @@ CLAIMS = (
     Claim(
         11,
         "A log-variance is numerically safer than a variance; inputs should be in [0, 1]; 16 to 64 "
-        "latent dimensions are a good start.",
+        "latent dimensions are a good starting point.",
         parametrization,
     ),
 )

@@ -1,6 +1,7 @@
-"""The command `varied`: each command is parse, call, print.
+"""The command-line interface `varied`.
 
-Whatever is slow to import is imported inside the commands, so that help comes at once.
+Each command parses its arguments, calls the library and prints the result. Modules that are slow to
+import are imported inside the commands, so that `--help` is fast.
 """
 
 from varied.cli.app import app

@@ -1,4 +1,4 @@
-"""The commands, in the order of the help."""
+"""The application `varied`, with its commands in the order of `varied --help`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def varied(
         typer.Option(
             "--import",
             metavar="FILE",
-            help="Import a Python file or module that registers parts, before the command.",
+            help="Before running the command, import a Python file or module that registers parts.",
         ),
     ] = None,
 ) -> None:
@@ -91,6 +91,6 @@ for _panel, _functions in COMMANDS.items():
         app.command(
             cls=SettingsCommand if _settings else PlainHelpCommand,
             rich_help_panel=_panel,
-            # The whole first line, which typer would truncate.
+            # The whole first line, since typer would truncate it.
             short_help=str(_function.__doc__).partition("\n")[0],
         )(_function)

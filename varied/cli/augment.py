@@ -1,4 +1,4 @@
-"""`varied augment`: labeled examples for training other models."""
+"""`varied augment`: generate labeled examples for training other models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from varied.evaluate import Estimate
     from varied.functional import Gain
 
-#: Number of classes whose counts are printed.
+#: The maximum number of classes whose counts are printed.
 MAX_CLASSES = 6
 
 
@@ -25,34 +25,45 @@ def augment(
     per_class: Annotated[
         int | None,
         option(
-            "N", "Number of examples per class to generate; with --balance, the total.", least=1
+            "N",
+            "Number of examples to generate for each class; with --balance, the total number of "
+            "real and generated examples.",
+            least=1,
         ),
     ] = None,
     balance: Annotated[
         bool,
         typer.Option(
-            "--balance", help="Balance the classes; by default all become as large as the largest."
+            "--balance",
+            help="Generate only as many examples as each class needs to reach --per-class or, by "
+            "default, the size of the largest class.",
         ),
     ] = False,
     temperature: Annotated[
-        float, option("T", "Below 1: more typical examples; above 1: more varied ones.")
+        float,
+        option(
+            "T",
+            "Values below 1 give more typical examples, and values above 1 give more varied ones.",
+        ),
     ] = 1.0,
     seed: Seed = 0,
     report: Annotated[
         bool,
         typer.Option(
             "--report/--no-report",
-            help="Train classifiers to measure the gain in accuracy, or not.",
+            help="Whether to train classifiers that measure the gain in accuracy.",
         ),
     ] = True,
     out: Annotated[
         Path | None,
-        option("PATH", "Output: a folder with a subfolder per class, a .csv or an .npz file."),
+        option("PATH", "Output: a folder with one subfolder per class, or a .csv or .npz file."),
     ] = None,
 ) -> None:
     """Generate labeled examples and measure how much they help a classifier."""
     if per_class is None and not balance:
-        raise VariedError("Give the number of examples to generate: --per-class 500, or --balance.")
+        raise VariedError(
+            "Specify how many examples to generate; use --per-class 500 or --balance."
+        )
     opened = open_run(run)
     with console.status("Generating"):
         data = opened.augment(per_class, balance=balance, temperature=temperature, seed=seed)
@@ -96,7 +107,7 @@ def _percent(fraction: Estimate, *, signed: bool = False) -> str:
 
 
 def _verdict(gains: list[Gain]) -> str:
-    """Return a sentence on whether generated examples help more than plain augmentation."""
+    """Return a sentence that says whether generated examples help more than plain augmentation."""
     table = {(gain.classifier, gain.training_data): gain for gain in gains}
     best = max(gains, key=lambda gain: gain.accuracy.value).classifier
     generated, plain = (table[best, f"real + {name}"].gain for name in ("generated", "plain"))

@@ -1,4 +1,4 @@
-"""`varied classify`: the class probabilities of examples."""
+"""`varied classify`: predict the classes of examples."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ def classify(
     run: RunName,
     source: Source = None,
     out: Annotated[
-        Path, option("FILE", "File for the predicted class and the class probabilities.")
+        Path,
+        option("FILE", "Output file, with the predicted class and the probability of each class."),
     ] = Path("classes.csv"),
 ) -> None:
-    """Classify examples with a run of a model with classes (m1, m2, m1m2)."""
+    """Classify examples with a run of the model m1, m2 or m1m2."""
     check_ending(out, "classes")
     opened = open_run(run)
     with console.status("Classifying"):
@@ -27,6 +28,6 @@ def classify(
     console.say(f"Wrote {path}: the predicted classes of {len(classes):,} examples.")
     if opened.calibration_temperature != 1:
         console.say(
-            f"Probabilities are calibrated on validation rows (temperature "
+            f"The probabilities are calibrated on the validation rows (temperature "
             f"{opened.calibration_temperature:.2f})."
         )

@@ -1,4 +1,4 @@
-"""`varied compare`: metrics of several runs side by side."""
+"""`varied compare`: show the metrics of several runs side by side."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from varied.cli.options import AsJson, option
 from varied.cli.paths import resolve_run, unused_path
 from varied.errors import VariedError
 
-#: Up to this many rows, the table of metrics is transposed.
+#: The table of metrics is transposed if it has at most this many rows.
 MAX_ROWS = 4
 
 
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN RUN...", help="Two or more runs: folders, or names below runs/."
-        ),
+        typer.Argument(metavar="RUN RUN...", help="Two or more runs: folders, or names in runs/."),
     ],
-    out: Annotated[Path, option("FOLDER", "Folder for compare.html.")] = Path("compare"),
+    out: Annotated[Path, option("FOLDER", "Output folder for compare.html.")] = Path("compare"),
     all_metrics: Annotated[
         bool, typer.Option("--all", help="Compare every metric (takes minutes per run).")
     ] = False,
@@ -32,7 +30,7 @@ def compare(
     """Compare runs, and rank those whose likelihoods are comparable."""
     folders = list(dict.fromkeys(resolve_run(name) for name in runs))
     if len(folders) < 2:
-        raise VariedError("Give at least two runs: `varied compare RUN RUN`.")
+        raise VariedError("At least two runs are required: `varied compare RUN RUN`.")
     with console.status("Evaluating and plotting", quiet=as_json):
         from varied.evaluate.suites import Comparison
         from varied.evaluate.suites.compare import HEADER
@@ -44,7 +42,7 @@ def compare(
         return
     console.heading("Test metrics in nats, ± standard error")
     lines: list[tuple[str, ...]] = [HEADER, *comparison.rows()]
-    if len(lines) <= MAX_ROWS:  # a column for each run
+    if len(lines) <= MAX_ROWS:  # one column per run
         lines = list(zip(*lines, strict=True))
     console.table(lines[0], lines[1:])
     for table in comparison.metric_tables:

@@ -1,4 +1,4 @@
-"""`varied compress`: lossless compression, or the codes of a VQ-VAE."""
+"""`varied compress`: compress data losslessly, or store the codes of a VQ-VAE."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def compress(
     run: RunName,
     source: Source = None,
     out: Annotated[
-        Path, option("FILE", "File to write; it can be read with this run only.")
+        Path, option("FILE", "Output file; it can be decompressed only with this run.")
     ] = Path("data.varied"),
 ) -> None:
     """Compress data losslessly with a trained run, or store the codes of a VQ-VAE."""
@@ -28,11 +28,14 @@ def compress(
     console.say(f"Wrote {path}: {len(compressed):,} examples in {len(compressed.data):,} bytes.")
     for sentence in summary(compressed):
         console.say(sentence)
-    console.say(f"Next: varied decompress {run} {path}. Keep the run: decompression needs it.")
+    console.say(
+        f"Next: varied decompress {run} {path}. Keep the run: it is required "
+        "to decompress the file."
+    )
 
 
 def summary(compressed: CompressedData) -> list[str]:
-    """Return sentences on the rate of a compressed file, with other formats as reference."""
+    """Return sentences that compare a compressed file with the ELBO and with other formats."""
     overhead = compressed.rate / compressed.bound - 1
     reference = "negative ELBO" if compressed.lossless else "negative log-likelihood of the codes"
     others = ", ".join(f"{name} {rate:.4f}" for name, rate in compressed.others.items())
@@ -42,10 +45,11 @@ def summary(compressed: CompressedData) -> list[str]:
         f"Other formats for the same data, in bits per dimension: {others}.",
     ]
     if compressed.binarized:
-        sentences.append("The run binarizes its images, and the binary images are compressed.")
+        sentences.append("The run binarizes its images, so the binary images were compressed.")
     if not compressed.lossless:
         psnr = "" if compressed.psnr is None else f", with a PSNR of {compressed.psnr:.1f} dB"
         sentences.append(
-            f"Decompression returns reconstructions from {compressed.bits:.0f} bits each{psnr}."
+            f"Decompression returns reconstructions from {compressed.bits:.0f} bits per "
+            f"example{psnr}."
         )
     return sentences

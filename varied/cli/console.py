@@ -1,4 +1,4 @@
-"""Printing: wrapped sentences, tables, JSON and a spinner."""
+"""Functions that print wrapped sentences, tables, JSON and a spinner."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-#: Longer lines are hard to read, however wide the terminal is.
+#: The maximum width of lines, since longer ones are hard to read.
 MAX_WIDTH = 110
 
 
 def width() -> int | None:
-    """Return the width to wrap at, or None if stdout is not a terminal."""
+    """Return the width at which text is wrapped, or None if stdout is not a terminal."""
     if not sys.stdout.isatty():
         return None
     return min(shutil.get_terminal_size().columns, MAX_WIDTH)
 
 
 def say(text: str = "", indent: int = 0) -> None:
-    """Print a sentence, wrapped to the terminal."""
+    """Print a sentence, wrapped to the width of the terminal."""
     lead, columns = " " * indent, width()
     if columns is None:
         print(lead + text)
@@ -40,7 +40,7 @@ def say(text: str = "", indent: int = 0) -> None:
 
 
 def heading(text: str) -> None:
-    """Print a heading after an empty line."""
+    """Print a heading after a blank line."""
     print(f"\n{_style(text, '1')}")
 
 
@@ -57,14 +57,14 @@ def warn(sentences: Iterable[str]) -> None:
 
 
 def show_json(value: object) -> None:
-    """Print one JSON object; numbers that are not finite become null."""
+    """Print a value as JSON; numbers that are not finite become null."""
     from varied.atomic_io import nan_to_none
 
     print(json.dumps(nan_to_none(value), indent=2, ensure_ascii=False))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:
-    """Print rows in columns: numbers right-aligned, the last column wrapped to the terminal."""
+    """Print a table with right-aligned numbers, and wrap its last column to the terminal."""
     cells = [[str(cell) for cell in row] for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
@@ -88,7 +88,7 @@ def _is_numeric(cell: str) -> bool:
 
 @contextmanager
 def status(text: str, *, quiet: bool = False) -> Iterator[None]:
-    """Show a spinner on stderr while something runs, if stderr is a terminal."""
+    """Show a spinner while the body of a ``with`` statement runs, if stderr is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield
         return
@@ -99,5 +99,5 @@ def status(text: str, *, quiet: bool = False) -> Iterator[None]:
 
 
 def command_line() -> str:
-    """Return the command that was typed."""
+    """Return the command as the user typed it."""
     return shlex.join(["varied", *sys.argv[1:]])

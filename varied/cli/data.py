@@ -1,4 +1,4 @@
-"""`varied data`: the named datasets."""
+"""`varied data`: list the datasets that are available by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from varied.errors import lookup
 
 def data(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A dataset, to show its details.")
+        str | None, typer.Argument(metavar="NAME", help="Show the details of this dataset.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the named datasets."""
+    """List the datasets that are available by name."""
     with console.status("Searching"):
         from varied.data import CATALOG, catalog_rows
     if name is not None and name.lower() != "list":
@@ -40,4 +40,6 @@ def data(
         console.say(f"{row.title}: {row.content}.", 2)
         console.say(f"Location: {row.location}.", 2)
     print()
-    console.say("`varied train NAME` trains on a dataset, `varied train PATH` on your own files.")
+    console.say(
+        "`varied train NAME` trains on a dataset; `varied train PATH` trains on your own files."
+    )

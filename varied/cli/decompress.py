@@ -15,14 +15,14 @@ from varied.cli.paths import open_run, unused_path
 def decompress(
     run: RunName,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that `varied compress` wrote.")
+        Path, typer.Argument(metavar="FILE", help="A file written by `varied compress`.")
     ],
     out: Annotated[
         Path | None,
-        option("PATH", "Output: a folder with a file for each example, or an .npy file."),
+        option("PATH", "Output: a folder with one file per example, or an .npy file."),
     ] = None,
 ) -> None:
-    """Decompress a file that `varied compress` wrote with the same run."""
+    """Decompress a file written by `varied compress` with the same run."""
     opened = open_run(run)
     with console.status("Decompressing"):
         restored = opened.decompress(file)

@@ -25,7 +25,7 @@ def demo(
 
 
 def _unfinished_folder(out: Path) -> Path:
-    """Return the first of demo, demo-2, demo-3 ... without a finished run."""
+    """Return the first of demo, demo-2, demo-3, ... that does not contain a finished run."""
     folder, number = out, 1
     while (folder / "report.html").exists():
         number += 1

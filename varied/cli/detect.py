@@ -1,4 +1,4 @@
-"""`varied detect`: anomaly scores and their reasons."""
+"""`varied detect`: detect anomalies and explain their scores."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ def detect(
         str, option("METHOD", "Score: density (-log p), distance (to training rows) or both.")
     ] = "both",
     max_fpr: Annotated[
-        float, option("RATE", "Largest false-positive rate of the threshold.")
+        float, option("RATE", "Maximum false-positive rate of the threshold.")
     ] = 0.05,
-    samples: Annotated[int, option("K", "Importance samples per example.", least=1)] = 100,
+    samples: Annotated[
+        int, option("K", "Number of importance samples per example.", least=1)
+    ] = 100,
     out: Annotated[
-        Path, option("FILE", "Table of scores; a .png shows the most anomalous images instead.")
+        Path, option("FILE", "Output: a table of scores, or a .png of the most anomalous images.")
     ] = Path("detected.csv"),
 ) -> None:
-    """Detect anomalies, and explain each score."""
+    """Detect anomalies and explain their scores."""
     opened = open_run(run)
     with console.status("Scoring"):
         report = opened.detect(source, method=method, samples=samples, max_fpr=max_fpr)
@@ -34,17 +36,19 @@ def detect(
     threshold = report.threshold
     if threshold is None:
         console.say(
-            "There are too few validation rows for a threshold with a guaranteed false-positive "
-            "rate; use the p-values."
+            "There are too few validation rows for a threshold that guarantees the false-positive "
+            "rate; use the p-values instead."
         )
     else:
         console.say(
-            f"{report.is_anomaly.sum():,} of {len(report.score):,} are anomalous: score > "
+            f"{report.is_anomaly.sum():,} of {len(report.score):,} examples are anomalous: score > "
             f"{threshold.value:.3g} (false-positive rate <= {threshold.bound:.1%} at "
             f"{threshold.confidence:.0%} confidence, from {threshold.n:,} held-out rows)."
         )
     is_image = path.suffix.lower() == ".png"
     content = (
-        "images, each above a map of its reasons" if is_image else "scores, p-values and reasons"
+        "images, each above a map of the reasons for its score"
+        if is_image
+        else "scores, p-values and reasons"
     )
     console.say(f"Wrote {path}: {content}, most anomalous first.")

@@ -1,6 +1,6 @@
-"""`varied doctor`: the machine and the versions, for bug reports.
+"""`varied doctor`: describe the machine and the installed versions, for bug reports.
 
-Nothing that it prints names a user, a host or a folder outside the home directory.
+The output contains no name of a user, of a host or of a folder outside the home directory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from varied.cli import console
 from varied.cli.options import AsJson
 
 GIGABYTE = 2**30
-#: Seconds of matrix products in each precision.
+#: How long matrix products are timed in each precision, in seconds.
 TIMED_SECONDS = 0.02
 
 
@@ -32,7 +32,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def describe_system() -> dict[str, str]:
-    """Return facts about the machine and the versions by name."""
+    """Return information about the machine and the installed versions, by name."""
     from varied import __version__
     from varied.runtime import describe_machine
 
@@ -49,7 +49,7 @@ def describe_system() -> dict[str, str]:
 
 
 def _bfloat16() -> str:
-    """Time a matrix product in both precisions."""
+    """Time a matrix product, and return the speed of bfloat16 relative to float32."""
     import torch
 
     seconds = {}
@@ -64,7 +64,7 @@ def _bfloat16() -> str:
     ratio = seconds[torch.float32] / seconds[torch.bfloat16]
     if ratio >= 1:
         return f"{ratio:.1f} times as fast as float32 (one matrix product)"
-    return f"{1 / ratio:.1f} times slower than float32 (one matrix product)"
+    return f"{1 / ratio:.1f} times as slow as float32 (one matrix product)"
 
 
 def _memory() -> str:

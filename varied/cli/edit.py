@@ -21,32 +21,32 @@ def edit(
     run: RunName,
     source: Source = None,
     target: Annotated[
-        str | None, option("LEVEL", "The attribute: a class, or a level of --column.")
+        str | None, option("LEVEL", "Attribute to edit: a class, or a level of --column.")
     ] = None,
-    column: Annotated[str | None, option("NAME", "A column of the table.")] = None,
+    column: Annotated[str | None, option("NAME", "Column of the table.")] = None,
     positive: Annotated[
         str | None, option("SOURCE", "Examples with the attribute: a path, or rows such as 3,17.")
     ] = None,
     negative: Annotated[str | None, option("SOURCE", "Examples without the attribute.")] = None,
     strengths: Annotated[
-        str, option("LIST", "Strengths; 1 is the distance between the group means.")
+        str, option("LIST", "Strengths; 1 is the distance between the means of the groups.")
     ] = "-1,-0.5,0,0.5,1,1.5,2",
     control_for: Annotated[
         str | None, option("NAMES", "Attributes to hold constant, such as age,sex.")
     ] = None,
     attributes: Annotated[
         Path | None,
-        option("FILE", "A table with additional columns for the rows of the data of the run."),
+        option("FILE", "Table of additional attributes, one row for each row of the run's data."),
     ] = None,
     direction: Annotated[
-        str, option("METHOD", "How the direction is estimated: means or logistic.")
+        str, option("METHOD", "Method that estimates the direction: means or logistic.")
     ] = "means",
     n: Annotated[int, option("N", "Number of examples.", "-n", least=1)] = 6,
     out: Annotated[Path | None, output("edits")] = None,
 ) -> None:
-    """Add or remove an attribute, given by labels or by a few examples."""
+    """Add or remove an attribute that is defined by labels or by a few examples."""
     if (positive is None) != (negative is None):
-        raise VariedError("Give examples of both groups: --positive and --negative.")
+        raise VariedError("Examples of both groups are required; use --positive and --negative.")
     opened = open_run(run)
     with console.status("Editing"):
         result = opened.edit(
@@ -71,24 +71,26 @@ def _report(result: EditResult) -> None:
         f"of {with_it:,} rows with it."
     )
     if result.effects:
-        console.say("Effect of strength 1 on held-out rows, by linear probes on the codes:")
+        console.say(
+            "Effects of strength 1 on held-out rows, measured by linear probes on the codes:"
+        )
         rows = [
             (e.name, f"{e.before:.2f}", f"{e.after:.2f}", f"{e.cosine:.2f}")
             for e in result.effects[:MAX_EFFECTS]
         ]
         console.table(("", "before", "after", "cosine"), rows)
     units = ", ".join(f"z{unit} {shift:+.1f}" for unit, shift in result.units[:MAX_UNITS])
-    console.say(f"Latent units that move most, in standard deviations: {units}.")
+    console.say(f"The latent units that change most, in standard deviations: {units}.")
     if result.outside.any():
         console.say(
             f"{result.outside.sum():,} of {result.outside.size:,} edits are marked as outside the "
-            f"data: {result.sparse.sum():,} in regions with few training codes, "
-            f"{result.inconsistent.sum():,} whose output is not encoded back to the code."
+            f"data: {result.sparse.sum():,} are in regions with few training codes, and the output "
+            f"of {result.inconsistent.sum():,} is not encoded back to the edited code."
         )
 
 
 def _examples(text: str | None) -> Any:
-    """Return a source, or row indices and names; users count rows from 1."""
+    """Return a path as it is, or a list of rows as indices and names; users count rows from 1."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if len(words) < 2 and Path(text or "").exists():
         return text
@@ -105,6 +107,6 @@ def _table(path: Path | None) -> Any:
     data = read(path, min_rows=1)
     if not data.columns:
         raise VariedError(
-            f"--attributes {path} is not a table: give a .csv with a row per example."
+            f"--attributes {path} is not a table; use a .csv file with one row per example."
         )
     return data.x

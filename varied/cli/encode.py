@@ -1,4 +1,4 @@
-"""`varied encode`: the codes of examples."""
+"""`varied encode`: save the codes of examples."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from varied.cli.options import RunName, Source, option
 from varied.cli.paths import open_run, unused_path
 from varied.errors import VariedError
 
-#: Endings of the files that codes and class probabilities are saved in.
+#: The supported extensions of files of codes and class probabilities.
 ENDINGS = (".csv", ".npz", ".parquet", ".feather")
 
 
 def encode(
     run: RunName,
     source: Source = None,
-    out: Annotated[Path, option("FILE", "File to write: .csv, .parquet or .npz.")] = Path(
+    out: Annotated[Path, option("FILE", "Output file: .csv, .parquet or .npz.")] = Path(
         "codes.csv"
     ),
 ) -> None:
@@ -32,10 +32,10 @@ def encode(
 
 
 def check_ending(out: Path, stem: str) -> None:
-    """Refuse a file whose ending is not supported, before the computation.
+    """Check the extension of the output file before the computation.
 
     Raises:
-        VariedError: If it is not supported.
+        VariedError: If the extension is not supported.
     """
     if out.suffix.lower() not in ENDINGS:
         raise VariedError(

@@ -1,4 +1,4 @@
-"""The entry point of the command: every error becomes one sentence and an exit code."""
+"""The entry point of the command, which prints each error as one line and sets the exit code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 from varied.cli.app import app
 from varied.errors import VariedError
 
-#: Exit codes: wrong use, an internal error, Ctrl-C.
+#: Exit codes for invalid usage, an internal error and an interruption by Ctrl-C.
 MISUSE, INTERNAL, INTERRUPTED = 2, 1, 130
 
-#: The base class of typer's errors about the command line.
+#: The base class of typer's usage errors.
 UsageError = typer.BadParameter.__mro__[2]
 
 
@@ -35,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _import_parts(args: list[str]) -> list[str]:
-    """Import the files of ``--import FILE``, wherever it stands, and return the other arguments."""
+    """Import the file of each option ``--import``, and return the other arguments."""
     rest: list[str] = []
     remaining = iter(args)
     for word in remaining:
@@ -67,7 +67,7 @@ def _run(args: Sequence[str]) -> int:
 
 
 def _report(error: Exception) -> int:
-    """Print an error as one sentence and return the exit code."""
+    """Print an error on one line, and return the exit code."""
     if isinstance(error, UsageError):
         return _report_usage(error)
     if isinstance(error, VariedError):
@@ -86,7 +86,7 @@ def _report(error: Exception) -> int:
 
 
 def _with_options(text: str) -> str:
-    """Return a message of the library with options for arguments."""
+    """Return a message of the library with its arguments written as options."""
     if "varied.spec" not in sys.modules:  # raised by the command line itself
         return text
     from varied.cli.flags import in_flags

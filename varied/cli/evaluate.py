@@ -1,4 +1,4 @@
-"""`varied evaluate`: metrics of a run."""
+"""`varied evaluate`: compute the metrics of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs import Run
 
-#: Number of columns whose negative log-likelihood is printed.
+#: The maximum number of columns whose negative log-likelihood is printed.
 MAX_COLUMNS = 5
 
 
@@ -23,23 +23,24 @@ def evaluate(
     run: RunName,
     source: Source = None,
     split: Annotated[
-        str, option("SPLIT", "Rows of the run's own data: test, validation or train.")
+        str, option("SPLIT", "Split of the run's data: test, validation or train.")
     ] = "test",
     samples: Annotated[
-        int, option("K", "Importance samples for log p(x); 0 omits it.", least=0)
+        int,
+        option("K", "Number of importance samples that estimate log p(x); 0 for none.", least=0),
     ] = 0,
     all_metrics: Annotated[
-        bool, typer.Option("--all", help="Compute every metric that applies (takes minutes).")
+        bool, typer.Option("--all", help="Compute every applicable metric (takes minutes).")
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate a run, with a standard error for every metric."""
+    """Compute the metrics of a run, with their standard errors."""
     opened = open_run(run)
     if all_metrics:
         if source is not None or split != "test" or samples:
             raise VariedError(
-                "--all evaluates the run's own test rows: leave out SOURCE, --split and --samples."
+                "--all evaluates the run's own test rows; omit SOURCE, --split and --samples."
             )
         _evaluate_all(opened, as_json=as_json, quiet=quiet)
         return
@@ -86,14 +87,14 @@ def show_evaluation(evaluation: Mapping[str, Any], title: str) -> None:
     console.table(("", "", ""), metric_rows(evaluation))
     samples = evaluation.get("importance_samples")
     if samples:
-        console.say(f"log p(x) from {samples:,} importance samples per example.", 2)
+        console.say(f"log p(x) is estimated from {samples:,} importance samples per example.", 2)
     console.say(f"The likelihood is {evaluation['likelihood']}; ± is the standard error.", 2)
     for sentence in _table_sentences(evaluation):
         console.say(sentence, 2)
 
 
 def _table_sentences(evaluation: Mapping[str, Any]) -> Iterator[str]:
-    """Yield sentences on the columns of a table and on its synthetic rows."""
+    """Yield sentences about the columns of a table and about synthetic rows."""
     costs, similarity = evaluation.get("columns") or {}, evaluation.get("similarity") or {}
     if costs:
         largest = sorted(costs, key=lambda name: -costs[name][0])[:MAX_COLUMNS]

@@ -1,4 +1,4 @@
-"""The command ``varied explain``."""
+"""`varied explain`: explain a model, metric or term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from varied.cli import console
 from varied.errors import VariedError, suggest
 
-#: Prose in wider lines is hard to read.
+#: The maximum width of a page, since longer lines are hard to read.
 MAX_WIDTH = 88
 LABEL_WIDTH = 9
 
@@ -22,7 +22,7 @@ def explain(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A model, metric or term, such as kl.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Explain a model, metric or term on one screen."""
     from varied.explain import PAGES
@@ -40,7 +40,7 @@ def explain(
 
 
 def _resolve(name: str) -> str:
-    """Return the name of a page, with spelling variants such as "KL" and "Beta_VAE" accepted."""
+    """Return the name of a page for a spelling variant, such as "KL" or "Beta_VAE"."""
     from varied.explain import PAGES
 
     key = re.sub(r"[\s_]+", "-", name.strip().lower())
@@ -66,11 +66,11 @@ def _show_index(as_json: bool) -> None:
 
 
 def page_lines(name: str, width: int) -> list[str]:
-    """Return the lines of a page, its title first.
+    """Return the lines of a page, starting with the title.
 
     Arguments:
         name: The name of a page.
-        width: The width to wrap text at; formulas and commands are not wrapped.
+        width: The width at which text is wrapped; formulas and commands are not wrapped.
     """
     from varied.explain import PAGES
     from varied.zoo import ZOO
@@ -95,7 +95,7 @@ def page_lines(name: str, width: int) -> list[str]:
 
 
 def _command_lines(commands: Mapping[str, str], room: int) -> Iterator[str]:
-    """Yield commands above their descriptions, and options next to theirs."""
+    """Yield each command above its description, and each option next to its description."""
     indent = max((len(c) for c in commands if c.startswith("--")), default=0) + 4
     for command, text in commands.items():
         if command.startswith("--"):

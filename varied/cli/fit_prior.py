@@ -24,22 +24,22 @@ def fit_prior(
         ),
     ] = None,
     minutes: Annotated[float | None, option("M", "Training time in minutes; 2 by default.")] = None,
-    epochs: Annotated[float | None, option("E", "Or number of epochs.")] = None,
+    epochs: Annotated[float | None, option("E", "Number of epochs, instead of --minutes.")] = None,
     reset: Annotated[
         bool,
-        typer.Option("--reset", help="Remove the fitted prior, and use the original one again."),
+        typer.Option("--reset", help="Remove the fitted prior, and restore the original one."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Fit a new prior to the codes of a trained run, for better samples.
 
-    Settings of the prior are options too, such as `--n-components 20` or `--depth 4`. The weights
-    of the run do not change.
+    Settings of the prior are options of this command, such as `--n-components 20` or `--depth 4`.
+    The weights of the run do not change.
     """
     if reset == (prior is not None):
-        raise VariedError("Give a PRIOR to fit, such as gmm, or --reset.")
+        raise VariedError("Specify either a PRIOR to fit, such as gmm, or --reset.")
     if minutes and epochs:
-        raise VariedError("Give --minutes or --epochs, not both.")
+        raise VariedError("--minutes cannot be combined with --epochs; use one of them.")
     opened = open_run(run)
     if prior is None:
         opened.reset_prior()
@@ -54,4 +54,4 @@ def fit_prior(
     run_with_progress(events, plan, None if quiet else sys.stdout)
     if not quiet:
         console.say(f"{opened.folder} now samples from a {prior} prior, fitted to its codes.")
-        console.say(f"Next: varied sample {run}; varied fit-prior {run} --reset undoes it.")
+        console.say(f"Next: varied sample {run}. To undo: varied fit-prior {run} --reset.")

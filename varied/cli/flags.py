@@ -1,4 +1,4 @@
-"""Plain-text help in groups, and settings of parts and options of data as command options."""
+"""Plain-text help in groups, and settings of parts and of data as command-line options."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SETTINGS = "varied.settings"
 
 
 class PlainHelpCommand(TyperCommand):
-    """A command with plain-text help in groups, which needs no slow imports."""
+    """A command whose help is plain text in groups and needs no slow imports."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the options and arguments of the usage line; optional arguments in brackets."""
+        """Return the words of the usage line, with optional arguments in brackets."""
         arguments = [p for p in self.get_params(ctx) if p.param_type_name == "argument"]
         return ["[OPTIONS]", *(_names(p) if p.required else f"[{_names(p)}]" for p in arguments)]
 
@@ -34,10 +34,10 @@ class PlainHelpCommand(TyperCommand):
 
 
 class PlainHelpGroup(TyperGroup):
-    """The list of commands under headings."""
+    """A group of commands that lists them under headings."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a line for each command."""
+        """Write one line per command."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", None) or "Commands"
@@ -52,7 +52,7 @@ class PlainHelpGroup(TyperGroup):
         PlainHelpCommand.format_options(self, ctx, formatter)  # type: ignore[arg-type]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a built-in command, or the command of a registered use of runs."""
+        """Return a built-in command, or the command of a registered operation on runs."""
         from varied.cli.use import use_command
 
         return super().get_command(ctx, cmd_name) or use_command(cmd_name)
@@ -89,7 +89,7 @@ def _help(param: Any) -> str:
 
 
 def split_settings(args: list[str], options: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments of a command, and the settings of parts among them.
+    """Split the arguments of a command into its own arguments and the settings of parts.
 
     Raises:
         VariedError: If an option is unknown or has no value.
@@ -128,9 +128,9 @@ def _flag(name: str) -> str:
 
 
 def _settings_with_owners() -> dict[str, list[str]]:
-    """Return the parts that have each setting, by "setting" and by "axis.setting".
+    """Return the parts that have each setting, with the keys "setting" and "axis.setting".
 
-    The options of the kinds of data are settings too.
+    The options of the data codecs are also settings, of no part.
     """
     from varied.data.codecs import CODECS
     from varied.data.codecs.base import option_names
@@ -151,7 +151,9 @@ def _settings_with_owners() -> dict[str, list[str]]:
 
 
 def in_flags(text: str, options: Iterable[str]) -> str:
-    """Return a message of the library with options for arguments: `--latent 8` for `latent=8`.
+    """Return a message of the library with its arguments written as options.
+
+    For example, `latent=8` becomes `--latent 8`.
 
     Arguments:
         text: The message.
@@ -160,11 +162,13 @@ def in_flags(text: str, options: Iterable[str]) -> str:
     from varied.spec import TABLES
 
     owners = _settings_with_owners()
-    unknown = re.match(r"No part has a setting '([\w.]+)'", text)
+    unknown = re.match(r"No part has a setting (?:named )?'([\w.]+)'", text)
     if unknown and owners.get(unknown[1]):
         parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
-        return f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or leave it out."
-    if text.startswith("Only one of minutes"):
+        return (
+            f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or omit the option."
+        )
+    if "one of minutes, epochs and steps" in text:
         return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)
@@ -179,7 +183,7 @@ def in_flags(text: str, options: Iterable[str]) -> str:
 
 
 def parse_value(text: str) -> int | float | str:
-    """Return a word as a number if it is one, else unchanged.
+    """Return a word as a number if possible, and unchanged otherwise.
 
     Example:
         >>> parse_value("5"), parse_value("0.5"), parse_value("learned")
@@ -194,24 +198,24 @@ def parse_value(text: str) -> int | float | str:
 
 
 def parse_size(text: str | None) -> int | tuple[int, int] | None:
-    """Parse an image size: 64, or 48x64 for height and width.
+    """Parse an image size, such as 64, or 48x64 for height and width.
 
     Raises:
-        VariedError: If the text is neither.
+        VariedError: If the text is not a size.
     """
     if text is None:
         return None
     match = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
     if not match:
         raise VariedError(
-            f"--image-size {text} is not a size: write --image-size 64, or --image-size 48x64 "
+            f"--image-size {text} is not a size; write --image-size 64, or --image-size 48x64 "
             "(height x width)."
         )
     return (int(match[1]), int(match[2])) if match[2] else int(match[1])
 
 
 def parse_column_types(text: str) -> dict[str, str]:
-    """Parse types of columns, such as ``zip=category,id=ignore``.
+    """Parse a list of column types, such as ``zip=category,id=ignore``.
 
     Raises:
         VariedError: If an entry has no equals sign.
@@ -225,7 +229,8 @@ def parse_column_types(text: str) -> dict[str, str]:
         name, equals, kind = entry.rpartition("=")
         if not equals:
             raise VariedError(
-                f"--column-types {text}: write NAME=TYPE, as in --column-types zip=category."
+                f"--column-types {text} has no type for a column; write NAME=TYPE, such as "
+                "--column-types zip=category."
             )
         types[name] = kind
     return types

@@ -14,22 +14,21 @@ from varied.errors import VariedError
 def impute(
     run: RunName,
     source: Source = None,
-    n_draws: Annotated[
-        int, option("M", "Number of imputations of each cell or image.", least=2)
-    ] = 50,
+    n_draws: Annotated[int, option("M", "Number of draws for each cell or image.", least=2)] = 50,
     intervals: Annotated[
-        Path | None, option("FILE", "Also write each imputed cell with its 90% interval.")
+        Path | None, option("FILE", "Also write the imputed cells with their 90% intervals.")
     ] = None,
     mask: Annotated[
         str | None,
         option(
-            "MASK", "For images: left,top,width,height, or an image that is white where masked."
+            "MASK",
+            "Region of images to inpaint: left,top,width,height, or an image in which it is white.",
         ),
     ] = None,
-    n: Annotated[int, option("N", "Number of images.", "-n", least=1)] = 8,
+    n: Annotated[int, option("N", "With --mask: number of images.", "-n", least=1)] = 8,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, option("FILE", "File to write: imputed.csv, or inpainted.png for images.")
+        Path | None, option("FILE", "Output: imputed.csv, or inpainted.png for images.")
     ] = None,
 ) -> None:
     """Fill missing cells of a table, or a masked region of images."""
@@ -37,13 +36,13 @@ def impute(
     if mask is not None:
         with console.status("Inpainting"):
             images = opened.inpaint(source, mask=mask, n=n, n_draws=n_draws, seed=seed)
-        count = f"{len(images):,} images, the mean of {n_draws} draws first"
+        count = f"{len(images):,} images; the mean of {n_draws} draws is first"
         save(images, out, "inpainted", count)
         return
     with console.status("Imputing"):
         result = opened.impute(source, n_draws=n_draws, seed=seed)
     if not len(result.cells):
-        raise VariedError("No cell is missing in the columns that the run models.")
+        raise VariedError("No cells are missing in the columns that the model is trained on.")
     save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed cells")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))

@@ -19,7 +19,7 @@ def interpolate(
         int | None,
         option(
             "N",
-            "Number of points per path; by default 10, or 8 for a grid, or 24 for a .gif.",
+            "Number of points per path; by default 10, 8 for a grid, and 24 for a .gif.",
             least=2,
         ),
     ] = None,
@@ -33,7 +33,8 @@ def interpolate(
         Path | None,
         option(
             "FILE",
-            "Output: interpolation.png by default, .gif for an animation, .npy, or a folder.",
+            "Output: interpolation.png or, for tables, interpolation.csv by default; .gif writes "
+            "an animation, .npy stores an array, and a name without an extension creates a folder.",
         ),
     ] = None,
 ) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def models(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A model, to show its details.")
+        str | None, typer.Argument(metavar="NAME", help="Show the details of this model.")
     ] = None,
     parts: Annotated[
         bool, typer.Option("--parts", help="List every part of every axis with its settings.")
@@ -50,7 +50,7 @@ def _show_zoo(zoo: dict[str, Entry]) -> None:
         console.table(("model", "", "use for", "measured"), rows)
     print()
     console.say(
-        "`varied models NAME` shows the parts of a model, `varied explain NAME` explains it."
+        "`varied models NAME` shows the parts of a model; `varied explain NAME` explains it."
     )
     console.say("`varied models --parts` lists all parts and their settings.")
 
@@ -76,8 +76,8 @@ def _show_model(name: str, entry: Entry, as_json: bool) -> None:
         _show_part(axis, part.name, part.settings)
     free = [axis for axis in ("net", "likelihood", "latent") if axis not in chosen]
     print()
-    console.say(f"Chosen from the data: {', '.join(free)}. All other parts are the defaults.")
-    console.say(f"Train it: varied train SOURCE --model {name}")
+    console.say(f"Chosen to suit the data: {', '.join(free)}. All other parts use their defaults.")
+    console.say(f"To train it: varied train SOURCE --model {name}")
 
 
 def _show_parts(as_json: bool) -> None:

@@ -19,7 +19,7 @@ def neighbors(
     n: Annotated[int, option("N", "Number of neighbors.", "-n", least=1)] = 5,
     out: Annotated[
         Path | None,
-        option("FILE", "Output: neighbors.png, or a .csv with names and distances."),
+        option("FILE", "Output: neighbors.png or, for tables, neighbors.csv by default."),
     ] = None,
 ) -> None:
     """Find the nearest neighbors of examples in the latent space."""
@@ -27,4 +27,4 @@ def neighbors(
     with console.status("Searching"):
         result = opened.neighbors(source, among, n=n)
     searched = f"{len(result.among):,} {'training examples' if among is None else 'examples'}"
-    save(result, out, "neighbors", f"the {n} nearest of {searched} for each of {len(result):,}")
+    save(result, out, "neighbors", f"the {n} nearest of {searched} to each of {len(result):,}")

@@ -14,14 +14,14 @@ from varied.errors import VariedError
 RunName = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="Folder of a run, its name below runs/, or last for the newest run."
+        metavar="RUN", help="Folder of a run, its name in runs/, or `last` for the newest run."
     ),
 ]
 Source = Annotated[
     str | None,
     typer.Argument(metavar="SOURCE", help="Data to use; by default the test rows of the run."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only the metrics.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Random seed.")]
 OptionalSeed = Annotated[int | None, typer.Option(metavar="N", min=0, help="Random seed.")]
@@ -37,22 +37,22 @@ def output(stem: str) -> Any:
     return option(
         "FILE",
         f"Output: {stem}.png or, for tables, {stem}.csv by default; .npy stores an array, and a "
-        "name without an extension is a folder.",
+        "name without an extension creates a folder.",
     )
 
 
 def save(result: Any, out: Path | None, stem: str, what: str) -> Path:
-    """Save a result under the given or the default name, and print a sentence about it."""
+    """Save a result under the given or the default name, and print what was written."""
     path: Path = result.save(unused_path(out or Path(f"{stem}{result.default_ending}")))
     console.say(f"Wrote {path}: {what}.")
     return path
 
 
 def parse_numbers(text: str | None, option: str, example: str, number: type = float) -> list[Any]:
-    """Return the numbers of a list such as 0.5,1,2.
+    """Parse a list of numbers, such as 0.5,1,2.
 
     Raises:
-        VariedError: If one is not a number.
+        VariedError: If an item is not a number.
     """
     if text is None:
         return []

@@ -1,4 +1,4 @@
-"""Finding runs by name, and unused names for new files."""
+"""Functions that find runs by name and unused names for new files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from varied.run_list import list_runs
 if TYPE_CHECKING:
     from varied.runs import Run
 
-#: The folder of runs by default.
+#: The default folder of runs.
 ROOT = Path("runs")
 
 
@@ -20,16 +20,16 @@ def resolve_run(name: str) -> Path:
     """Return the folder of a run.
 
     Arguments:
-        name: A folder, a name below runs/, or "last" for the newest trained run.
+        name: A folder, a name in runs/, or "last" for the newest trained run.
 
     Raises:
-        VariedError: If there is no such run; the message suggests the nearest name.
+        VariedError: If there is no such run; the message suggests a similar name.
     """
     folders = list_runs()
     if name == "last" and not Path(name).exists():
         trained = [folder for folder in folders if _is_trained(folder)]
         if not trained:
-            raise VariedError("There are no runs here yet; `varied demo` makes one in a minute.")
+            raise VariedError("There are no runs here yet; `varied demo` trains one in a minute.")
         return trained[-1]
     for folder in (Path(name), ROOT / name):
         if (folder / "spec.toml").is_file():
@@ -37,7 +37,9 @@ def resolve_run(name: str) -> Path:
     if Path(name).exists():
         raise VariedError(f"{name} is not the folder of a run; `varied runs` lists the runs here.")
     if not folders:
-        raise VariedError(f"There is no run '{name}' or any other run here; try `varied demo`.")
+        raise VariedError(
+            f"There is no run '{name}' here, and no other run either; try `varied demo`."
+        )
     names = [str(folder) for folder in folders] if "/" in name else [f.name for f in folders]
     raise VariedError(f"There is no run '{name}': {suggest(name, [*names[-10:], 'last'])}")
 
@@ -56,7 +58,7 @@ def open_run(name: str) -> Run:
 
 
 def unused_path(path: Path, *, quiet: bool = False) -> Path:
-    """Return the path, or the first numbered one that is free: samples.png, samples-2.png."""
+    """Return the path, or the first unused one of the form samples-2.png, samples-3.png, ..."""
     free, number = path, 1
     while free.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""`varied reconstruct`: originals and their reconstructions."""
+"""`varied reconstruct`: save examples and their reconstructions."""
 
 from __future__ import annotations
 

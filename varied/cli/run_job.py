@@ -1,4 +1,4 @@
-"""Running a training from the command line: what it prints before, during and after."""
+"""Train a model from the command line, and print progress and results."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from varied.data import RawData
     from varied.training import Job
 
-#: Unreadable files that are listed.
+#: The maximum number of unreadable files that are listed.
 MAX_PROBLEMS = 10
 
 
 @dataclass(frozen=True)
 class OutputMode:
-    """What a command prints: text by default, one JSON object, or the folder of the run only."""
+    """The output of a command: text by default, JSON, or only the folder of the run."""
 
     as_json: bool = False
     quiet: bool = False
 
     @property
     def progress_stream(self) -> TextIO | None:
-        """The stream for progress; None if it would mix with output for a program."""
+        """The stream for progress, or None if it would be mixed into machine-readable output."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             return None
         return sys.stderr if self.as_json else sys.stdout
@@ -44,7 +44,7 @@ class OutputMode:
 def prepare_job(
     source: str, model: Any, out: Path | None, choices: Mapping[str, Any], mode: OutputMode
 ) -> Job:
-    """Read the data and prepare the training, and print the defaults."""
+    """Read the data, prepare the training run, and print the chosen defaults."""
     with console.status(f"Reading {source}", quiet=mode.quiet):
         from varied.training import prepare
 

@@ -1,4 +1,4 @@
-"""`varied runs`: the runs in a folder."""
+"""`varied runs`: list the runs in a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from varied.cli.options import AsJson
 from varied.errors import VariedError
 from varied.run_list import COLUMNS, list_runs
 
-#: Columns that are left out of a narrow terminal.
+#: The columns that are not shown in a narrow terminal.
 WIDE_COLUMNS = ("model", "data", "reconstruction", "KL")
 NARROW = 100
 
@@ -21,20 +21,20 @@ def runs(
     root: Annotated[
         Path | None,
         typer.Argument(
-            metavar="ROOT", help="The folder to search; by default runs/ and the current folder."
+            metavar="ROOT", help="Folder to search; by default runs/ and the current folder."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, oldest first."""
     if root is not None and not root.is_dir():
-        raise VariedError(f"There is no folder {root}; give a folder that contains runs.")
+        raise VariedError(f"There is no folder {root}; specify a folder that contains runs.")
     rows = list_runs(root).rows
     if as_json:
         names = ("run", "model", "data", "evaluation", "state", "when")
         console.show_json({"runs": [{name: row[name] for name in names} for row in rows]})
     elif not rows:
-        where = f"below {root}" if root else "here"
+        where = f"in {root}" if root else "here"
         console.say(f"There are no runs {where} yet; `varied demo` trains one in a minute.")
     else:
         _print_table(rows)

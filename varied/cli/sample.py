@@ -15,7 +15,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs import Result, Run
 
-#: The fewest samples for the test for copies.
+#: The minimum number of samples for the detection of copies.
 MIN_SAMPLES = 20
 
 
@@ -33,29 +33,32 @@ def sample(
     label: Annotated[
         str | None,
         option(
-            "LABEL", "Labels to generate with a conditional run, such as seven, or three,seven."
+            "LABEL",
+            "Label of the samples of a conditional run, such as seven; a list such as three,seven "
+            "generates several classes.",
         ),
     ] = None,
     around: Annotated[
         str | None,
-        option("SOURCE", "Generate variations of these examples: an image, a folder or a table."),
+        option("SOURCE", "Generate variations of the examples in this image, folder or table."),
     ] = None,
     scale: Annotated[
         float | None,
-        option("S", "With --around: factor of the posterior standard deviation [default: 1]."),
+        option("S", "With --around: scale of the posterior standard deviation [default: 1]."),
     ] = None,
     temperature: Annotated[
         str,
         option(
             "T",
-            "Below 1: more typical samples; above 1: more varied; 0.7,1 sets each ladder level.",
+            "Values below 1 give more typical samples, and values above 1 give more varied ones; a "
+            "list such as 0.7,1 has one value for each level of a ladder.",
         ),
     ] = "1",
     sample_x: Annotated[
         bool | None,
         typer.Option(
             "--sample-x/--mean-x",
-            help="Sample from p(x | z), or take its mean; by default only tables are sampled.",
+            help="Sample from p(x | z), or use its mean; by default, only tables are sampled.",
         ),
     ] = None,
     seed: Seed = 0,
@@ -76,7 +79,7 @@ def sample(
     }
     if around is not None:
         if check_copies or temperature != "1":
-            raise VariedError("--around does not combine with --temperature or --check-copies.")
+            raise VariedError("--around cannot be combined with --temperature or --check-copies.")
         samples = opened.sample(n, around=around, scale=1.0 if scale is None else scale, **options)
         save(samples, out, "samples", f"variations of {around}")
         return
@@ -99,16 +102,16 @@ def _check_copies(run: Run, samples: Result, path: Path, seed: int) -> None:
     if nearest.warning:
         console.warn([nearest.warning])
     elif len(samples) < MIN_SAMPLES:
-        console.say(f"The test for copies needs at least {MIN_SAMPLES} samples.")
+        console.say(f"At least {MIN_SAMPLES} samples are required to detect copies.")
     else:
         console.say("The samples are no closer to training examples than test examples are.")
 
 
 def parse_temperature(text: str) -> float | list[float]:
-    """Return the temperature, or one for each level.
+    """Parse a temperature, or a list with one temperature for each level.
 
     Raises:
-        VariedError: If it is not a number or a list of numbers.
+        VariedError: If the text is not a number or a list of numbers.
     """
     try:
         values = [float(word) for word in text.split(",")]
@@ -121,16 +124,16 @@ def parse_temperature(text: str) -> float | list[float]:
 
 
 def parse_label(run: Run, text: str | None) -> Any:
-    """Return the classes or numbers of a label as typed.
+    """Parse a label: the names of classes, or numbers.
 
     Raises:
-        VariedError: If the run is not conditional, or its context is numbers and this is not.
+        VariedError: If the run is not conditional, or if a label that must be a number is not one.
     """
     if text is None:
         return None
     if run.context is None:
         raise VariedError(
-            "--label needs a conditional run: train one with --model conditional-vae on data with "
+            "--label needs a conditional run; train one with --model conditional-vae on data with "
             "labels."
         )
     if text in run.context.classes:
@@ -142,6 +145,6 @@ def parse_label(run: Run, text: str | None) -> Any:
         return [[float(word) for word in words]]
     except ValueError:
         raise VariedError(
-            f"--label {text} is not a number, and the labels of this run are numbers; write "
-            "--label 30."
+            f"--label {text} is not a number, but the labels of this run are numbers; write, for "
+            "example, --label 30."
         ) from None

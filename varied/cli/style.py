@@ -13,11 +13,14 @@ def style(
     run: RunName,
     source: Source = None,
     label: Annotated[
-        str | None, option("LABEL", "Classes to decode as, such as three,seven; all by default.")
+        str | None,
+        option(
+            "LABEL", "Classes in which examples are decoded, such as three,seven; by default all."
+        ),
     ] = None,
     content: Annotated[
         str | None,
-        option("SOURCE", "With --levels or --units: examples for the content."),
+        option("SOURCE", "With --levels or --units: examples that provide the content."),
     ] = None,
     levels: Annotated[
         str | None, option("LIST", "Levels of a ladder that encode the style; 1 is the lowest.")
@@ -35,4 +38,4 @@ def style(
         units=parse_numbers(units, "--units", "1,2", int),
         n=n,
     )
-    save(result, out, "style", "a row for each style")
+    save(result, out, "style", "one row per style")

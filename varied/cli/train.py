@@ -16,7 +16,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.training import Job
 
-MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "This command"
+MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "Output"
 #: Parameters of the command that are not arguments of `varied.train`.
 _OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet")
 
@@ -41,21 +41,23 @@ def train(
     ],
     model: Annotated[
         str | None,
-        _option(MODEL, "NAME", "Model from the list of `varied models`; vae by default."),
+        _option(MODEL, "NAME", "Name of a model, as listed by `varied models`; vae by default."),
     ] = None,
     spec: Annotated[
         Path | None,
-        _option(MODEL, "FILE", "Complete configuration, such as spec.toml of a run."),
+        _option(
+            MODEL, "FILE", "File with a complete configuration, such as the spec.toml of a run."
+        ),
     ] = None,
     architecture: Annotated[
         str | None, _option(MODEL, "NAME", "Architecture: vae, ladder, m2, m1m2 or vq-vae-2.")
     ] = None,
     net: Annotated[str | None, _option(MODEL, "NAME", "Network: mlp, conv or resnet.")] = None,
     encoder: Annotated[
-        str | None, _option(MODEL, "NAME", "Network of the encoder, if not --net.")
+        str | None, _option(MODEL, "NAME", "Network of the encoder, if different from --net.")
     ] = None,
     decoder: Annotated[
-        str | None, _option(MODEL, "NAME", "Network of the decoder, if not --net.")
+        str | None, _option(MODEL, "NAME", "Network of the decoder, if different from --net.")
     ] = None,
     likelihood: Annotated[
         str | None,
@@ -73,21 +75,23 @@ def train(
     ] = None,
     beta: Annotated[
         str | None,
-        _option(MODEL, "W", "KL weight: 4, or a schedule such as 'linear(0, 1, 2000)'."),
+        _option(
+            MODEL, "W", "Weight of the KL: a number, or a schedule such as 'linear(0, 1, 2000)'."
+        ),
     ] = None,
     free_bits: Annotated[
         str | None,
-        _option(MODEL, "NATS", "Free bits: KL per latent dimension that is not penalized."),
+        _option(MODEL, "NATS", "Free bits: the KL per latent dimension that is not penalized."),
     ] = None,
     width: Annotated[
-        str | None, _option(MODEL, "N", "Hidden units or channels of the network.")
+        str | None, _option(MODEL, "N", "Number of hidden units or channels of the network.")
     ] = None,
     conditional: Annotated[
         bool, _switch(MODEL, "--conditional", "Train a conditional model p(x | label).")
     ] = False,
     conditioning: Annotated[
         str | None,
-        _option(MODEL, "METHOD", "How networks receive the label: concatenate or film."),
+        _option(MODEL, "METHOD", "How the networks receive the label: concatenate or film."),
     ] = None,
     image_size: Annotated[
         str | None, _option(DATA, "N", "Resize images: 64 for 64x64, or 48x64 for height x width.")
@@ -102,7 +106,9 @@ def train(
     column_types: Annotated[
         str | None,
         _option(
-            DATA, "LIST", "Column types (number, category or ignore), as zip=category,id=ignore."
+            DATA,
+            "LIST",
+            "Column types (number, category or ignore), such as zip=category,id=ignore.",
         ),
     ] = None,
     n_labels: Annotated[
@@ -111,21 +117,27 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        _option(PLAN, "M", "Training time in minutes; 10 by default, less for small data."),
+        _option(PLAN, "M", "Training time in minutes; 10 by default, and less for small datasets."),
     ] = None,
-    epochs: Annotated[float | None, _option(PLAN, "E", "Or number of epochs.")] = None,
-    steps: Annotated[int | None, _option(PLAN, "N", "Or number of steps.", 1)] = None,
+    epochs: Annotated[
+        float | None, _option(PLAN, "E", "Number of epochs, instead of --minutes.")
+    ] = None,
+    steps: Annotated[
+        int | None, _option(PLAN, "N", "Number of steps, instead of --minutes.", 1)
+    ] = None,
     batch_size: Annotated[int | None, _option(PLAN, "N", "Batch size.", 1)] = None,
     lr: Annotated[float | None, _option(PLAN, "R", "Learning rate.")] = None,
     seed: Annotated[int | None, _option(PLAN, "N", "Random seed.", 0)] = None,
     precision: Annotated[
-        str | None, _option(PLAN, "P", "float32, bfloat16, or auto for the faster of the two.")
+        str | None,
+        _option(PLAN, "P", "Precision: float32, bfloat16, or auto for the faster of the two."),
     ] = None,
     threads: Annotated[
-        int | None, _option(PLAN, "N", "Number of CPU threads; 0 chooses the fastest number.", 0)
+        int | None, _option(PLAN, "N", "Number of CPU threads; 0 selects the fastest number.", 0)
     ] = None,
     compile: Annotated[
-        str | None, _option(PLAN, "C", "Use torch.compile: yes, no, or auto if it saves time.")
+        str | None,
+        _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto if it saves time."),
     ] = None,
     out: Annotated[
         Path | None, _option(REST, "FOLDER", "Folder of the run; by default a new folder in runs/.")
@@ -133,14 +145,14 @@ def train(
     dry_run: Annotated[
         bool, _switch(REST, "--dry-run", "Print the configuration and exit.")
     ] = False,
-    as_json: Annotated[bool, _switch(REST, "--json", "Print one JSON object.")] = False,
+    as_json: Annotated[bool, _switch(REST, "--json", "Print the result as JSON.")] = False,
     quiet: Annotated[bool, _switch(REST, "--quiet", "Print only the folder of the run.")] = False,
 ) -> None:
     """Train a model on your data, evaluate it and write a report.
 
-    Defaults suit the data. Each setting of a part of the model is an option too, such as
-    `--depth 3` or `--n-components 20`; `varied models --parts` lists them. Run the same command
-    again to resume an interrupted training.
+    Defaults are chosen to suit the data. Each setting of a part of the model is also an option,
+    such as `--depth 3` or `--n-components 20`; `varied models --parts` lists them. To resume
+    interrupted training, run the same command again.
     """
     choices = {k: v for k, v in ctx.params.items() if k not in _OWN and v not in (None, False)}
     numbers = {k: choices.pop(k) for k in ("beta", "free_bits", "width") if k in choices}
@@ -150,7 +162,10 @@ def train(
     if column_types:
         choices["column_types"] = parse_column_types(column_types)
     if labels and Path(source).is_dir():
-        raise VariedError("--labels is for tables and .npz files; folders give their own labels.")
+        raise VariedError(
+            "--labels applies only to tables and .npz files; in a folder of images, the names of "
+            "the subfolders are the labels."
+        )
     mode = OutputMode(as_json=as_json, quiet=quiet)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "dry-run" if dry_run else out
@@ -165,16 +180,16 @@ def _model(name: str | None, spec: Path | None) -> Any:
     if spec is None:
         return name or "vae"
     if name is not None:
-        raise VariedError("Give --model or --spec, not both.")
+        raise VariedError("--model cannot be combined with --spec; use one of them.")
     from varied.spec import Spec
 
     if not spec.is_file():
-        raise VariedError(f"There is no file {spec}; give the spec.toml of a run, or your own.")
+        raise VariedError(f"There is no file {spec}; use the spec.toml of a run, or your own.")
     return Spec.from_toml(spec.read_text(encoding="utf-8"))
 
 
 def _print_plan(job: Job, mode: OutputMode) -> None:
-    """Print what would be trained."""
+    """Print the configuration that would be trained."""
     n_parameters = sum(p.numel() for p in job.model.parameters())
     if mode.as_json:
         spec = job.spec.to_dict()

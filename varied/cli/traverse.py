@@ -1,4 +1,4 @@
-"""`varied traverse`: the effect of each latent dimension."""
+"""`varied traverse`: show the effect of each latent dimension."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def traverse(
     run: RunName,
     source: Source = None,
     dimensions: Annotated[
-        int, option("N", "Number of latent dimensions, by decreasing KL.", least=1)
+        int, option("N", "Number of latent dimensions, in order of decreasing KL.", least=1)
     ] = 10,
-    steps: Annotated[int, option("N", "Number of values of each dimension.", least=2)] = 9,
+    steps: Annotated[int, option("N", "Number of values for each dimension.", least=2)] = 9,
     out: Annotated[Path | None, output("traversals")] = None,
 ) -> None:
     """Vary one latent dimension at a time."""

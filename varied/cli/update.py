@@ -23,15 +23,19 @@ def update(
         str | None, option("NAME", "Labels: a column of a table, or an array in an .npz file.")
     ] = None,
     epochs: Annotated[float | None, option("E", "Number of epochs; 5 by default.")] = None,
-    minutes: Annotated[float | None, option("M", "Or training time in minutes.")] = None,
-    steps: Annotated[int | None, option("N", "Or number of steps.", least=1)] = None,
+    minutes: Annotated[
+        float | None, option("M", "Training time in minutes, instead of --epochs.")
+    ] = None,
+    steps: Annotated[
+        int | None, option("N", "Number of steps, instead of --epochs.", least=1)
+    ] = None,
     lr: Annotated[float | None, option("R", "Learning rate.")] = None,
     seed: OptionalSeed = None,
     out: Annotated[
         Path | None, option("FOLDER", "Folder of the new run; RUN-update by default.")
     ] = None,
 ) -> None:
-    """Continue the training of a run on new data, in a new run."""
+    """Continue training a run on new data, and save the result as a new run."""
     folder = resolve_run(run)
     plan = {"epochs": epochs, "minutes": minutes, "steps": steps, "lr": lr, "seed": seed}
     target = out or unused_path(folder.with_name(f"{folder.name}-update"))

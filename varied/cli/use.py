@@ -1,4 +1,4 @@
-"""Commands for registered uses of runs, with options from their keyword arguments."""
+"""Commands for registered operations on runs, with options from their keyword arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from varied.errors import VariedError
 
 
 def use_command(name: str) -> Any:
-    """Return the command of a registered use of runs, or None.
+    """Return the command of a registered operation on runs, or None.
 
     The arguments are RUN and SOURCE; the options are the keyword arguments of the function, and
     ``--out``.
@@ -34,7 +34,7 @@ def use_command(name: str) -> Any:
 
 
 def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., None]:
-    """Return a function that opens the run, calls the use and saves its result."""
+    """Return a function that opens the run, performs the operation and saves the result."""
 
     def command(**values: Any) -> None:
         run, source, out = values.pop("run"), values.pop("source", None), values.pop("out")
@@ -48,14 +48,14 @@ def _wrap(name: str, function: Callable[..., Any]) -> Callable[..., None]:
     for parameter in list(inspect.signature(function, eval_str=True).parameters.values())[2:]:
         if parameter.default is parameter.empty:
             raise VariedError(
-                f"The use '{name}' cannot be a command: its argument '{parameter.name}' needs a "
-                "default."
+                f"The operation '{name}' cannot be a command, since its argument "
+                f"'{parameter.name}' has no default; add one."
             )
         given: Any = parameter.annotation
         given = type(parameter.default) if given is parameter.empty else given
-        setting = option("VALUE", "Setting of this use.")
+        setting = option("VALUE", "Setting of this operation.")
         parameters.append(parameter.replace(kind=keyword, annotation=Annotated[given, setting]))
-    out = Annotated[Path | None, option("FILE", "File to write.")]
+    out = Annotated[Path | None, option("FILE", "Output file.")]
     parameters.append(inspect.Parameter("out", keyword, annotation=out, default=None))
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -223,7 +223,7 @@ def _groups(n: int, ratio: int) -> Iterator[slice]:
 
 
 def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
-    """Return the number of examples that push as much as one pops, and that of initial words."""
+    """Return the number of examples that push the bits that one pops, and of initial words."""
     q = model.encode(x)
     _, std = _in_widths(base_distribution(q))
     popped = np.maximum(np.log2(std) + UNIT_ENTROPY, 0).reshape(len(x), -1).sum(1)

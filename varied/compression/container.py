@@ -26,7 +26,7 @@ _V1 = {"law": "source", "pace": "group_ratio", "data": "checksum", "bits back": 
 
 
 def pack(header: Mapping[str, Any], words: Words) -> bytes:
-    """Return the bytes of a file.
+    """Pack a header and words into the bytes of a compressed file.
 
     Example:
         >>> header, words = unpack(pack({"n": 2}, np.array([1, 2, 3], np.uint32)))

@@ -144,7 +144,7 @@ def _from_uint8(x: Array) -> RawData:
 
 
 def _as_8_bit(values: Array) -> RawData | None:
-    """Return values that represent 8-bit images as uint8, or None if they do not."""
+    """Return the values as uint8 if they represent 8-bit images, or None otherwise."""
     low, high = values.min(), values.max()
     for top, name in ((1.0, "k / 255"), (255.0, "integers up to 255")):
         if low < 0 or high > top or (top == 255 and high <= 1):

@@ -105,7 +105,9 @@ def _as_array(labels: Any) -> Array:
     try:
         values = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
     except ValueError as error:
-        raise VariedError("The labels differ in length; pass one label for each row.") from error
+        raise VariedError(
+            "The label arrays have different lengths; pass one label for each row."
+        ) from error
     # NumPy converts both names and numbers in a list to strings.
     is_mixed = isinstance(labels, list | tuple) and values.dtype.kind in "US"
     return np.asarray(labels, dtype=object) if is_mixed else values

@@ -113,7 +113,7 @@ def aggregate_posterior(
         n_samples: The number of randomly chosen rows for which a code is sampled; all rows by
             default. The time is proportional to n_samples * N * D: about ten seconds for 10,000
             rows with 32 units.
-        seed: The seed of the samples.
+        seed: The seed for the samples.
 
     Raises:
         VariedError: If the shapes differ, a value is not finite, or a standard deviation is not

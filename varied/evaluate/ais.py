@@ -137,7 +137,7 @@ def ais(
         steps: The number T of temperatures; 1 is plain importance sampling.
         leapfrog_steps: The number of leapfrog steps in each transition.
         start: The initial distribution: "posterior", or "prior", which does not use the encoder.
-        seed: The seed of the chains.
+        seed: The seed for the chains.
 
     Raises:
         VariedError: If the latent variables are discrete, have several levels, or have no density.
@@ -188,7 +188,7 @@ def bdmc(
         steps: The number of temperatures.
         leapfrog_steps: The number of leapfrog steps in each transition.
         start: The initial distribution: "posterior" or "prior".
-        seed: The seed of the data and the chains.
+        seed: The seed for the data and the chains.
 
     Raises:
         VariedError: As for `ais`, or if n or the number of contexts is 0.
@@ -256,7 +256,7 @@ def rate_distortion(
         chains: The number of chains for each example.
         steps: The number of temperatures, in addition to those in ``betas``.
         leapfrog_steps: The number of leapfrog steps in each transition.
-        seed: The seed of the chains.
+        seed: The seed for the chains.
 
     Raises:
         VariedError: As for `ais`, or if an inverse temperature is negative, or none is positive.

@@ -52,7 +52,7 @@ def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimat
         b: The second sample, with shape (M, D).
         kind: The classifier: "quadratic" or "linear" for logistic regression, or "neighbors" for k
             nearest neighbors, where k is the square root of the number of training rows.
-        seed: The seed of the rows and folds.
+        seed: The seed for sampling rows and assigning folds.
 
     Returns:
         The accuracy, with a standard error over rows.
@@ -137,7 +137,7 @@ def c2st_auroc(
             random forest.
         folds: The number of folds.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the learner, rows, folds and resamples.
+        seed: The seed for the learner, rows, folds and resamples.
 
     Raises:
         VariedError: If the columns differ, a value is not finite, or there are too few rows.

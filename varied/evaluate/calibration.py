@@ -87,7 +87,7 @@ def calibration(
         truth: The true class of each row, from 0 to C - 1, with shape (N).
         bins: The number of bins.
         resamples: The number of bootstrap resamples, and of sets of simulated labels for the floor.
-        seed: The seed of the resamples and the simulated labels.
+        seed: The seed for the resamples and the simulated labels.
 
     Raises:
         VariedError: If the rows are not probabilities, or the labels are not classes.

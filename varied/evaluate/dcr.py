@@ -122,7 +122,7 @@ def distance_to_closest_record(
         max_train_rows: The largest number of training rows for distances. Exact copies are
             searched for among all rows.
         resamples: The number of bootstrap resamples for the standard errors.
-        seed: The seed of the rows and resamples.
+        seed: The seed for sampling rows and resampling.
 
     Returns:
         The distances with their tests, and the training row closest to each generated row.

@@ -77,7 +77,7 @@ def detection(
         truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
         recall: The recall at which the false-positive rate is computed, in (0, 1].
         resamples: The number of bootstrap resamples for the standard errors.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Raises:
         VariedError: If a score is not finite, the shapes differ, or a class has no row.

@@ -68,7 +68,7 @@ def forward_pass(
         model: The model. It is not changed, and neither is the random state of PyTorch.
         load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
-        seed: The seed of the samples.
+        seed: The seed for the samples.
     """
 
     def one_pass(batch: Batch) -> tuple[Tensor | None, ...]:
@@ -126,7 +126,7 @@ def log_likelihood(
         load: Maps stored rows to model inputs.
         batches: The examples, iterated once.
         samples: The number K of samples for each example.
-        seed: The seed of the samples.
+        seed: The seed for the samples.
 
     Returns:
         A lower bound on log p(x), in nats, with shape (N); and the effective sample size
@@ -244,7 +244,7 @@ def evaluate(
             second pass.
         likelihood: The name of the likelihood.
         samples: The number of importance samples for the log-likelihood; 0 skips it.
-        seed: The seed of the samples.
+        seed: The seed for the samples.
     """
     batches = list(batches)
     result = forward_pass(model, load, batches, seed=seed)

@@ -117,7 +117,7 @@ def train_classifier(
         data_name: A description of the images, used in the name of the features.
         test: Test images with their classes, on which the accuracy is measured; if None, a random
             tenth of the images is held out.
-        seed: The seed of the initial weights, the batches, and the held-out images.
+        seed: The seed for the initial weights, the batches, and the held-out images.
         epochs: The number of epochs.
 
     Returns:
@@ -171,7 +171,7 @@ def train_encoder(
         labels: The class of each image, -1 if unknown, or None.
         data_name: A description of the images, used in the name of the features.
         test: Test images with their classes, on which the accuracy of a classifier is measured.
-        seed: The seed of the initial weights, the batches, the rotations, and the held-out images.
+        seed: The seed for the initial weights, the batches, the rotations, and the held-out images.
         epochs: The number of epochs.
 
     Returns:

@@ -58,7 +58,7 @@ def percentile_test(
         held_out: The same distance for held-out rows, with shape (N).
         percentile: The percentile, in percent.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
         purpose: The purpose from which the seed of each resample is derived.
     """
     from scipy import stats
@@ -192,7 +192,7 @@ def memorization(
         train: All rows on which the model was trained, with shape (N, D).
         held_out: Rows on which it was not trained, ideally as many as generated rows.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Returns:
         The three tests, and the training row nearest to each generated row.

@@ -79,7 +79,7 @@ def prdc(
         generated: The same features of generated rows, with shape (M, D).
         k: The number of neighbors that defines the radius of a ball.
         resamples: The number of subsamples for the standard errors.
-        seed: The seed of the subsamples.
+        seed: The seed for the subsamples.
 
     Returns:
         The four metrics. Density is non-negative; the others are in [0, 1].

@@ -110,7 +110,7 @@ def probe(
         labels_per_class: The number of labeled training rows for each class; all by default. With
             the same seed, smaller sets are subsets of larger sets, and the test rows are the same.
         max_rows: The largest number of training rows, chosen at random.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or there are too few labels.

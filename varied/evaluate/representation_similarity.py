@@ -66,7 +66,7 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
         codes: Two or more codes, for instance the posterior means of runs with different seeds,
             with shapes (N, D); D may differ.
         k: The number of neighbors.
-        seed: The seed of the blocks and resamples.
+        seed: The seed for the blocks and resamples.
 
     Raises:
         VariedError: As for `cka`, `mcc` and `shared_neighbors`, or if there are fewer than two
@@ -129,7 +129,7 @@ def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
     Arguments:
         a: Codes with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
-        seed: The seed of the blocks.
+        seed: The seed for the blocks.
 
     Returns:
         The similarity; its standard error is over rows, by the jackknife over blocks.
@@ -157,10 +157,10 @@ def _cka(a: Tensor, b: Tensor) -> float:
 
 
 def _hsic(a: Tensor, b: Tensor) -> float:
-    """Return the unbiased H of linear kernels, times n (n - 3), for centered rows.
+    """Return the unbiased HSIC estimate of linear kernels, times n (n - 3), for centered rows.
 
     The rows of a centered kernel sum to 0, so the row sums of a kernel without its diagonal depend
-    only on the diagonal. The kernels are therefore never computed.
+    only on the diagonal. The kernel matrices therefore do not need to be computed.
     """
     n = len(a)
     diagonal_a, diagonal_b = a.square().sum(1), b.square().sum(1)
@@ -196,7 +196,7 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
         a: Codes with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         kind: The variant: "strong" or "weak".
-        seed: The seed of the halves and resamples.
+        seed: The seed for the halves and resamples.
 
     Returns:
         The coefficient; its standard error is over rows.
@@ -287,7 +287,7 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
         a: Codes with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         k: The number of neighbors, by the Euclidean distance between the unscaled codes.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Returns:
         The fraction; its standard error is over rows.

@@ -115,7 +115,7 @@ def column_shapes(
         real: Real rows.
         generated: Generated rows with the same columns, in any order.
         resamples: The number of bootstrap resamples for the standard errors.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Returns:
         The score of each column, the mean, and the fractions of missing cells.
@@ -185,7 +185,7 @@ def pair_trends(
         bins: How to bin numbers: by the deciles of the real column, or into bins of equal width
             over its range.
         resamples: The number of bootstrap resamples for the standard error of the mean.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Returns:
         The scores, their mean, and the association of each pair in both tables.

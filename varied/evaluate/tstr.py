@@ -139,7 +139,7 @@ def tstr(
             linear model, a random forest, and nearest neighbors.
         repeats: The number of times that each learner is trained.
         resamples: The number of bootstrap resamples of the test rows.
-        seed: The seed of the learners, rows and resamples.
+        seed: The seed for the learners, rows and resamples.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, there are too few rows, or

@@ -211,7 +211,7 @@ def effects(
     before: Tensor,
     after: Tensor,
 ) -> list[Effect]:
-    """Return the effect of a step on each attribute, sorted from the largest change.
+    """Return the effect of a step on each attribute, in descending order of the change.
 
     Arguments:
         step: The direction, with shape (D).

@@ -89,7 +89,7 @@ class TwoLevelQuantizer(Quantizer):
         return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
 
     def init_codebook(self, rows: Tensor) -> None:
-        """Initialize the codebook of the top from data, and then the codebook of the bottom."""
+        """Initialize the top-level codebook from data, and then the bottom-level codebook."""
         h = rows.reshape(-1, *self.feature_shape)
         self.top_quantizer.init_from_data(self.top.outputs(h))
         bottom_input = self._bottom_input(h, _codes(self.top, h).value)

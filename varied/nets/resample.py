@@ -94,7 +94,7 @@ class Downsample(nn.Module):
         self.is_even = kernel == (4, 4)
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return the smaller map, with shape (N, outputs, ceil(H / 2), ceil(W / 2))."""
+        """Return the downsampled feature map, with shape (N, outputs, ceil(H / 2), ceil(W / 2))."""
         if not (self.is_even and _use_product(h, self.conv.in_channels)):
             return _add_bias(F.conv2d(h, self.conv.weight, None, 2, 1), self.conv.bias)
         weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)

@@ -1,4 +1,4 @@
-"""Quantization to the nearest codebook entry, and the gradients that bypass it."""
+"""Quantization to the nearest codebook entry, and gradient estimators for it."""
 
 from __future__ import annotations
 

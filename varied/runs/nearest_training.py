@@ -1,4 +1,4 @@
-"""The nearest training row of each sample, and a test for copies."""
+"""The nearest training row of each sample, and a test for near-duplicates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: The largest and smallest numbers of samples and of held-out rows for the test for copies.
+#: The largest and smallest numbers of samples and held-out rows in the test for near-duplicates.
 MAX_SAMPLES, MIN_SAMPLES = 1000, 20
 #: The number of samples that are plotted.
 _PLOTTED = 60

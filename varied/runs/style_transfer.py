@@ -66,7 +66,9 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
             "model='conditional-vae' on labeled data, or pass `levels` or `units`."
         )
     if label is None and not run.context.classes:
-        raise VariedError("The context of this run is numeric; pass values to decode with.")
+        raise VariedError(
+            "The context of this run is numeric; pass the values to use for decoding."
+        )
     contexts = run.context.encode(list(run.context.classes) if label is None else label)
     x, c = run.model_input(data)
     decoded = functional.recondition(run.model, x, c, contexts)

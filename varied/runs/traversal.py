@@ -47,7 +47,7 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
 
 
 def _rank_units(run: RunBase) -> tuple[list[int], Array]:
-    """Return the latent dimensions by decreasing KL, and their KL in nats (NaN if undefined).
+    """Return the latent dimensions in order of decreasing KL, and the KL (NaN if undefined).
 
     Without a KL, the order is by decreasing variance of the codes.
     """

@@ -1,4 +1,4 @@
-"""Terms for the aggregate posterior: capacities, the decomposition of the KL, covariances."""
+"""Terms for the aggregate posterior: KL capacities, the KL decomposition, and covariances."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ class Codec(ABC):
         return x.flatten(1)
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Convert examples to numbers whose Euclidean distances are meaningful."""
+        """Convert examples to vectors whose Euclidean distances are meaningful."""
         return self.to_values(self.encode(data))
 
     # Columns, for data that have them

@@ -66,14 +66,14 @@ def infer_column(
         return IgnoredColumn.constant(observed)
     if column_type == "category" and observed.dtype.kind == "M":
         raise VariedError(
-            f"Column '{truncate(name)}' contains dates and cannot be a category; omit its type."
+            f"Column '{truncate(name)}' contains dates and cannot be categorical; omit its type."
         )
     if column_type == "category" or dtype == "boolean":
         return CategoricalColumn.fit(cells, _category_kind(observed, "category"))
     if dtype == "object":
         if column_type == "number":
             raise VariedError(
-                f"Column '{truncate(name)}' contains text and cannot be a number; declare it as a "
+                f"Column '{truncate(name)}' contains text and cannot be numeric; declare it as a "
                 "category."
             )
         return _text_column(cells, observed, n_values)

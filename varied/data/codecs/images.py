@@ -30,11 +30,11 @@ class ImageCodec(Codec):
 
     Arguments:
         shape: ``(1, H, W)`` for grayscale images and ``(3, H, W)`` for color images.
-        binarize: If "none", the images are not binarized. If "dynamic", each pixel is sampled from
-            a Bernoulli distribution with its brightness as the probability whenever it is loaded,
-            with PyTorch's default generator. If "fixed", each pixel is sampled once, in `encode`,
-            with a seed that also depends on the image itself, so that the order and the split of
-            the images do not matter.
+        binarize: If "none", the images are not binarized. If "dynamic", each pixel is sampled
+            every time the image is loaded, from a Bernoulli distribution whose probability is the
+            pixel's brightness, with PyTorch's default generator. If "fixed", each pixel is sampled
+            once, in `encode`, with a seed that also depends on the image itself, so that the order
+            and the split of the images do not matter.
         seed: The seed for "fixed".
 
     Example:

@@ -338,7 +338,7 @@ class TableCodec(Codec):
         return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
 
     def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Convert the columns that the model is trained on to their types in training."""
+        """Convert the columns of the model to the types that they had during training."""
         problems, frame = [], frame.copy(deep=False)
         for column in self.learned:
             try:

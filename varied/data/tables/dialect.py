@@ -87,7 +87,7 @@ class TableDialect:
                 raise VariedError(f"A table dialect has no '{name}': {suggest(name, defaults)}")
             if type(value) is not type(defaults[name]):
                 raise VariedError(
-                    f"A table dialect cannot have {name} = {value!r}; restore the file of the run."
+                    f"Invalid value {value!r} for {name} in a table dialect; restore its file."
                 )
         plain: dict[str, Any] = defaults | dict(values)
         return cls(**plain | {"ordered": tuple(plain["ordered"])})

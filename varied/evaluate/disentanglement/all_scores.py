@@ -25,7 +25,7 @@ def scores(codes: Data, factors: Data, *, seed: int = 0) -> dict[str, Estimate]:
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        seed: The seed of the rows, trees and resamples.
+        seed: The seed for sampling rows, trees and resampling.
 
     Returns:
         The scores by name. Each is between 0 and 1, and higher is better.

@@ -73,7 +73,7 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        seed: The seed of the rows and trees.
+        seed: The seed for sampling rows and for the trees.
 
     Returns:
         The three scores, each between 0 and 1. The standard error of informativeness is over test

@@ -74,7 +74,7 @@ def factor_vae(
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor, fewer than 2 rows for each vote,
@@ -143,7 +143,7 @@ def beta_vae(
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Raises:
         VariedError: As for `factor_vae`.

@@ -47,7 +47,7 @@ def mig(
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or a factor is constant or

@@ -50,7 +50,7 @@ def modularity(
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed of the resamples.
+        seed: The seed for the resamples.
 
     Returns:
         The score, between 0 and 1; 0 if no unit is informative.
@@ -107,7 +107,7 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         resamples: The number of bootstrap resamples of the test rows for the standard error.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Returns:
         The score, between 0 and 1.

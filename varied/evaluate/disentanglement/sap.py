@@ -67,7 +67,7 @@ def sap(
         factors: The true factors, with shape (N, F).
         method: The score: "thresholds", "svm" or "correlation".
         resamples: The number of bootstrap resamples of the (test) rows for the standard error.
-        seed: The seed of the rows.
+        seed: The seed for sampling rows.
 
     Raises:
         VariedError: As for `mig`, or if there are fewer than 5 rows, a factor hardly varies, or

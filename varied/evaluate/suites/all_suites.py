@@ -52,7 +52,7 @@ def evaluate_all(
         features: The extractor of the features with which samples are compared. By default, a
             network is trained on the images, with their labels if they have any; other data are
             standardized.
-        seed: The seed of the rows and samples.
+        seed: The seed for selecting rows and sampling.
 
     Returns:
         The groups of metrics. Suites that do not apply to the run are omitted. If the metrics of a
@@ -73,7 +73,7 @@ def evaluate_runs(runs: Sequence[Run], seed: int = 0) -> list[list[MetricGroup]]
 
     Arguments:
         runs: The runs.
-        seed: The seed of the rows and samples.
+        seed: The seed for selecting rows and sampling.
     """
     features: dict[str, Extractor] = {}
     for run in runs:

@@ -74,7 +74,7 @@ def _supervised_reference(
 
 
 def tstr_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the test scores of learners trained on samples of each class."""
+    """Yield the test scores of classifiers trained on generated samples of each class."""
     codec, train, test = context.run.context, context.train.labels, context.test.labels
     if codec is None or not codec.classes or train is None or test is None:
         return

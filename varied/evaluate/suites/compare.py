@@ -102,11 +102,11 @@ class Comparison:
         order = self._order
         first, second = (self.names[i] for i in order[:2])
         gap = Estimate.of(self._negative_elbos[order[1]] - self._negative_elbos[order[0]])
-        best = f"{first} is best: {gap} nats below {second} in a paired comparison."
+        best = f"{first} is best: {gap} nats below {second}, compared row by row."
         if gap.value <= 2 * gap.error:
             best = (
-                f"{first} and {second} do not differ significantly: {gap} nats in a paired "
-                "comparison."
+                f"{first} and {second} do not differ significantly: {gap} nats, compared row by "
+                "row."
             )
         ranking = ", ".join(self.names[i] for i in order)
         return [*sentences, f"Ranking by -ELBO, best first: {ranking}.", best]

@@ -35,7 +35,7 @@ class EvalContext:
         run: The run.
         features: The extractor of the features with which samples are compared; None for the
             default.
-        seed: The seed of the rows and samples.
+        seed: The seed for selecting rows and sampling.
     """
 
     run: Run

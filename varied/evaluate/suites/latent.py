@@ -95,7 +95,7 @@ def probing_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def disentanglement_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield scores of how well single units represent known factors."""
+    """Yield scores that measure how well individual units represent known factors."""
     factors = context.test.labels
     if factors is None or factors.ndim != 2:
         return
