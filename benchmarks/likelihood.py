@@ -17,10 +17,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.peers.environments import ROOT
 from benchmarks.peers.tasks import TASKS
@@ -30,26 +29,29 @@ from benchmarks.throughput import PYTHAE
 from benchmarks.training import load_dataset
 from varied.data import Batches, iter_batches
 from varied.evaluate import log_likelihood
+from varied.models import VAE
+from varied.posteriors import Gaussian
+from varied.prior_fitting import require_vae
 from varied.spec import Plan
 from varied.training_loop import train
 
 N_IMAGES, SAMPLES, REPEATS = 100, (1, 10, 100, 1000), 3
 
 
-def train_model() -> Any:
+def train_model() -> VAE:
     """Return the model of task A after two epochs."""
     plan = Plan(epochs=2, batch_size=100, threads=1, compile="no")
     model, step = build_step(TASKS["A"], plan)
     rows = load_dataset("mnist").splits["train"]
     for _ in train(step, Batches(rows.x, size=100, seed=0), plan):
         pass
-    return model
+    return require_vae(model)
 
 
-def pythae_state(model: Any) -> dict[str, Tensor]:
+def pythae_state(model: VAE) -> dict[str, Tensor]:
     """Return the weights under the names of the Pythae networks."""
-    encoder_in, encoder_out = (m for m in model.encoder.net if hasattr(m, "weight"))
-    decoder_in, decoder_out = (m for m in model.decoder.net if hasattr(m, "weight"))
+    encoder_in, encoder_out = _linear_layers(model.encoder.net)
+    decoder_in, decoder_out = _linear_layers(model.decoder.net)
     mean_weight, logvar_weight = encoder_out.weight.chunk(2)
     mean_bias, logvar_bias = encoder_out.bias.chunk(2)
     return {
@@ -66,7 +68,11 @@ def pythae_state(model: Any) -> dict[str, Tensor]:
     }
 
 
-def run_varied(model: Any, x: Tensor, samples: int) -> tuple[Tensor, float]:
+def _linear_layers(net: nn.Module) -> list[nn.Linear]:
+    return [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
+
+
+def run_varied(model: VAE, x: Tensor, samples: int) -> tuple[Tensor, float]:
     begin = time.perf_counter()
     log_px, _ = log_likelihood(model, lambda rows: rows, iter_batches(x, size=500), samples=samples)
     return log_px, time.perf_counter() - begin
@@ -95,7 +101,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "weights.pt"
         state = {k: v.detach().clone() for k, v in pythae_state(model).items()}
-        torch.save({"state": state, "x": x, "bound": model.encoder.head.bound}, file)
+        head = model.encoder.head
+        assert isinstance(head, Gaussian)
+        torch.save({"state": state, "x": x, "bound": head.logvar_bound}, file)
         for samples in SAMPLES:
             trials = [
                 (*run_varied(model, x, samples), *run_pythae(file, samples)) for _ in range(REPEATS)
