@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from varied import registry
 
-#: The folder of a package that the tests install in another place.
+#: The folder of a package that the tests install; it contains no tests.
 collect_ignore = ["external"]
 
 settings.register_profile("deterministic", deadline=None, derandomize=True, max_examples=60)
@@ -15,7 +15,7 @@ settings.load_profile("deterministic")
 
 @pytest.fixture(scope="module")
 def restored_registry():
-    """Remove the parts that a module has registered, after its tests."""
+    """Remove the parts that a test module has registered, after its last test."""
     tables = [registry.part_table(kind) for kind in registry.TABLES]
     before = [dict(table) for table in tables]
     patch = pytest.MonkeyPatch()

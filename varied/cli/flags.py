@@ -89,7 +89,7 @@ def _help(param: Any) -> str:
 
 
 def split_settings(args: list[str], options: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Split the arguments of a command into its own arguments and the settings of parts.
+    """Separate the settings of parts from the other arguments of a command.
 
     Raises:
         VariedError: If an option is unknown or has no value.
@@ -130,7 +130,7 @@ def _flag(name: str) -> str:
 def _settings_with_owners() -> dict[str, list[str]]:
     """Return the parts that have each setting, with the keys "setting" and "axis.setting".
 
-    The options of the data codecs are also settings, of no part.
+    The options of the data codecs are included; they belong to no part.
     """
     from varied.data.codecs import CODECS
     from varied.data.codecs.base import option_names

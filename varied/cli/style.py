@@ -26,7 +26,7 @@ def style(
         str | None, option("LIST", "Levels of a ladder that encode the style; 1 is the lowest.")
     ] = None,
     units: Annotated[str | None, option("LIST", "Latent units that encode the style.")] = None,
-    n: Annotated[int, option("N", "Number of styles.", "-n", least=1)] = 8,
+    n: Annotated[int, option("N", "Number of examples that provide a style.", "-n", least=1)] = 8,
     out: Annotated[Path | None, output("style")] = None,
 ) -> None:
     """Combine the style of some examples with the content of others."""
