@@ -232,8 +232,8 @@ def test_low_temperature_gives_samples_of_higher_density(make):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (partial(LearnedGaussianMixture, (3,), n_components=0), "at least 1; 50"),
-        (partial(VampPrior, (3,), 0, n_components=0), "at least 1; 500"),
+        (partial(LearnedGaussianMixture, (3,), n_components=0), "at least 1; the default is 50"),
+        (partial(VampPrior, (3,), 0, n_components=0), "at least 1; the default is 500"),
         (partial(Flow, (3,), 0, flow="naf"), "There is no flow"),
         (partial(Flow, (3,), 0, n_transforms=0), "n_transforms=0"),
         (partial(Flow, (3,), 0, width=0), "width=0"),
@@ -242,7 +242,7 @@ def test_low_temperature_gives_samples_of_higher_density(make):
         (partial(Transformer, (3,), 0, depth=0), "depth=0"),
         (partial(Transformer, (3,), 0, dropout=1.0), "dropout=1.0"),
         (partial(FlowMatching, (3,), 0, steps=0), "steps=0"),
-        (partial(GaussianMixture, (3,), n_components=0), "at least 1; 10"),
+        (partial(GaussianMixture, (3,), n_components=0), "at least 1; the default is 10"),
         (partial(GaussianMixture, (64, 7, 7)), "use prior='flow-matching'"),
         (lambda: GaussianMixture((3,)).fit(torch.randn(9, 3)), "fewer components or more data"),
         (lambda: GaussianMixture((3,)).fit(torch.full((90, 3), math.nan)), "not finite"),

@@ -279,7 +279,7 @@ Z, BINARY = normal(50, 2), np.arange(50) % 2
 @pytest.mark.parametrize(
     ("codes", "labels", "options", "message"),
     [
-        (Z, BINARY[:40], {}, "50 rows and 40 labels"),
+        (Z, BINARY[:40], {}, "number of labels, 40, differs from the number of rows, 50"),
         (Z[:, 0], BINARY, {}, r"codes have shape \(50,\)"),
         (normal(50, 2, 2), BINARY, {}, r"codes have shape \(50, 2, 2\)"),
         (Z * np.nan, BINARY, {}, "of the codes contains NaN"),

@@ -141,10 +141,10 @@ def test_a_file_or_module_registers_its_parts(write_module, as_file):
 @pytest.mark.parametrize(
     ("text", "source", "message"),
     [
-        (None, "missing.py", r"There is no file missing\.py: give the path"),
+        (None, "missing.py", r"There is no file missing\.py: provide the path"),
         (None, "no_such_module", r"no module 'no_such_module': .* such as no_such_module\.py"),
         ("1 / 0", "my_parts", "my_parts failed with ZeroDivisionError: division by zero"),
-        ("import no_such_module", "my_parts", "my_parts needs the module 'no_such_module'"),
+        ("import no_such_module", "my_parts", "my_parts requires the module 'no_such_module'"),
         ("raise VariedError('mine')", "my_parts", "^mine$"),
     ],
 )
@@ -217,7 +217,7 @@ def test_entry_points_are_loaded_once(write_module, entry_points):
     ("value", "message"),
     [
         ("no_such_module", r"'mine' \(no_such_module\) failed with ModuleNotFoundError"),
-        ("my_parts:register", r"failed with ZeroDivisionError: .*repair or uninstall"),
+        ("my_parts:register", r"failed with ZeroDivisionError: .*fix or uninstall"),
     ],
 )
 def test_a_failing_entry_point_is_refused(write_module, entry_points, value, message):
@@ -254,7 +254,7 @@ def local_class():
 
 @pytest.mark.parametrize("value", [lambda x: x, local_class()], ids=["lambda", "local class"])
 def test_lambdas_and_local_classes_have_no_name(value):
-    with pytest.raises(VariedError, match="cannot be named in a run folder"):
+    with pytest.raises(VariedError, match="no importable name"):
         qualified_name(value)
 
 

@@ -398,7 +398,7 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
         ("augment", ["--per-class", 10], "20 new examples, 10 in each of 2"),
         ("sample", ["--around", "examples", "-n", 2], "variations of examples"),
         ("sample", ["--check-copies", "-n", 30, "--out", "s.png"], "Wrote s-nearest.png"),
-        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "needs at least 20 samples"),
+        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "At least 20 samples are required"),
     ):
         result = invoke(command, conditional.folder, *options)
         assert result.exit_code == 0, result.output

@@ -473,10 +473,10 @@ def test_a_dialect_is_restored_from_json() -> None:
     ("values", "message"),
     [
         ({"delimeter": ";"}, "did you mean 'delimiter'"),
-        ({"delimiter": 3}, "cannot have delimiter = 3"),
+        ({"delimiter": 3}, "Invalid value 3 for delimiter"),
         ({"delimiter": "x"}, "choose from"),
         ({"encoding": "rot13"}, "choose from"),
-        ({"decimals": [2]}, "cannot have decimals"),
+        ({"decimals": [2]}, "Invalid value .* for decimals"),
     ],
 )
 def test_invalid_dialects(values, message) -> None:
