@@ -120,7 +120,7 @@ def test_saved_examples_are_read_with_their_labels(conditional, tmp_path):
     renamed = dataclasses.replace(generated, data=generated.data.replace(classes=("a/b", "a:b")))
     for result, name, message in (
         (generated, "folder", "already exists"),
-        (renamed, "renamed", "same name"),
+        (renamed, "renamed", "same folder name"),
         (generated, "generated.csv", r"as \.npz"),
     ):
         with pytest.raises(VariedError, match=message):
@@ -398,7 +398,7 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
         ("augment", ["--per-class", 10], "20 new examples, 10 in each of 2"),
         ("sample", ["--around", "examples", "-n", 2], "variations of examples"),
         ("sample", ["--check-copies", "-n", 30, "--out", "s.png"], "Wrote s-nearest.png"),
-        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "At least 20 samples are required"),
+        ("sample", ["--check-copies", "-n", 3, "--out", "t.png"], "At least 20 samples are"),
     ):
         result = invoke(command, conditional.folder, *options)
         assert result.exit_code == 0, result.output
