@@ -41,7 +41,7 @@ def test_transparent_images_are_composed_over_white():
     data = read(transparent)
     assert (data.x[:6] == 255).all()
     assert (data.x[6:] == 7).all()
-    assert data.notes[1:] == ("Transparent images are composed over white.",)
+    assert data.notes[1:] == ("Transparent images are composited over white.",)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
@@ -128,7 +128,10 @@ def test_unsuitable_arrays_are_refused(x, message):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({(7, 3): np.nan, (8, 1): np.nan}, r"NaN in row 7, column 3 \(and 1 more\); fill it"),
+        (
+            {(7, 3): np.nan, (8, 1): np.nan},
+            r"NaN in row 7, column 3 \(and 1 more\); replace",
+        ),
         ({(7, 3): np.nan, (2, 0): np.inf}, "infinity in row 2, column 0"),
     ],
 )

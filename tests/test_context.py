@@ -102,7 +102,7 @@ def test_a_column_of_a_table_becomes_labels(codec, cells, expected):
 
 def test_an_unknown_class_of_a_column_is_refused_or_missing():
     cells = pd.Series(["one", "tow"], name="y")
-    with pytest.raises(VariedError, match=r"'y' of row 2 is 'tow', .*did you mean 'two'"):
+    with pytest.raises(VariedError, match=r"In row 2, 'y' is 'tow', .*did you mean 'two'"):
         NAMES.column(cells)
     assert NAMES.column(cells, strict=False).tolist() == [1, -1]
 
@@ -131,7 +131,7 @@ def test_invalid_contexts_are_refused(codec, values, message):
     [
         (np.array([-1, -1]), ("a", "b"), "No row has a label"),
         (np.array([np.nan, np.nan]), (), "No row has a label"),
-        (np.array([[1, np.nan], [2, np.nan]]), (), "A column of the labels contains no numbers"),
+        (np.array([[1, np.nan], [2, np.nan]]), (), "A label column contains no numbers"),
     ],
 )
 def test_labels_without_a_value_are_refused(labels, classes, message):

@@ -106,7 +106,7 @@ def test_color_files_with_gray_pixels_only_are_gray(folder):
     [
         ("P", "png", None),
         ("CMYK", "jpg", "10 CMYK: converted to 8 bits."),
-        ("RGBA", "png", "10 transparent: composed over white."),
+        ("RGBA", "png", "10 transparent: composited over white."),
     ],
 )
 def test_color_modes_have_three_channels(folder, mode, ending, note):
@@ -123,7 +123,7 @@ def test_transparent_images_are_composed_over_white(folder):
     assert (data.x[0] == 255).all()
     assert (data.x[5] == 127).all()
     assert (data.x[9] == RED).all()
-    assert "9 transparent: composed over white." in data.notes
+    assert "9 transparent: composited over white." in data.notes
 
 
 def test_a_palette_may_be_transparent(folder):
@@ -166,9 +166,17 @@ def test_damaged_exif_data_are_ignored(tmp_path):
     [
         ([(37, 51)] * 10, (51, 37), None),
         ([(1, 1)] * 10, (1, 1), None),
-        ([(300, 200)] * 10, (64, 96), "64x96, because they are large (`image_size` overrides it)"),
-        ([(100, 200), (200, 100), (90, 90)] * 4, (64, 64), "they come in 3 sizes and shapes"),
-        ([(20 + i, 20 + i) for i in range(10)], (16, 16), "they come in 10 sizes ("),
+        (
+            [(300, 200)] * 10,
+            (64, 96),
+            "64x96, because they are large (`image_size` overrides",
+        ),
+        (
+            [(100, 200), (200, 100), (90, 90)] * 4,
+            (64, 64),
+            "have 3 different sizes and shapes",
+        ),
+        ([(20 + i, 20 + i) for i in range(10)], (16, 16), "they have 10 different sizes ("),
     ],
     ids=["small", "one pixel", "large", "mixed shapes", "small and mixed"],
 )

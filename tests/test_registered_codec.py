@@ -146,7 +146,7 @@ def test_a_mixed_folder_is_read_as_the_kind_of_most_files(grids, n_images, kind)
     data = read(folder)
     noun, n_ignored = ("grids", n_images) if kind == "text-grid" else ("images", 12)
     assert data.kind == kind
-    note = f"Number of files that are ignored because they are not {noun}: {n_ignored}."
+    note = f"Number of files ignored because they are not {noun}: {n_ignored}."
     assert data.notes[-1] == note
 
 

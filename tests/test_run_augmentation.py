@@ -330,7 +330,7 @@ def test_a_conditional_run_reads_labels_from_their_column(folder):
         run.read((other, ["1"] * 6))
     ).c  # labels that are passed replace the column
     assert run.context.decode(given) == ["1"] * 6
-    with pytest.raises(VariedError, match="'kind' of row 2 is '7', which is not a class of this"):
+    with pytest.raises(VariedError, match="In row 2, 'kind' is '7', which is not a class of this"):
         run.detect(other.assign(kind=[1, 7, 1, 1, 1, 1]))
     with pytest.raises(VariedError, match="labels in a column 'kind'"):
         run.detect(other[["a"]])

@@ -1,6 +1,6 @@
 """`varied doctor`: describe the machine and the installed versions, for bug reports.
 
-The output contains no name of a user, of a host or of a folder outside the home directory.
+The output does not contain the name of a user, a host or a folder outside the home directory.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ def edit(
     ] = None,
     attributes: Annotated[
         Path | None,
-        option("FILE", "Table of additional attributes, one row for each row of the run's data."),
+        option(
+            "FILE", "Table of additional attributes, with a row for each row of the run's data."
+        ),
     ] = None,
     direction: Annotated[
         str, option("METHOD", "Method that estimates the direction: means or logistic.")
@@ -90,7 +92,7 @@ def _report(result: EditResult) -> None:
 
 
 def _examples(text: str | None) -> Any:
-    """Return a path as it is, or a list of rows as indices and names; users count rows from 1."""
+    """Return a path unchanged, or a list of row numbers, counted from 1, as indices and names."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if len(words) < 2 and Path(text or "").exists():
         return text

@@ -27,7 +27,7 @@ def evaluate(
     ] = "test",
     samples: Annotated[
         int,
-        option("K", "Number of importance samples that estimate log p(x); 0 for none.", least=0),
+        option("K", "Number of importance samples for log p(x); 0 skips this estimate.", least=0),
     ] = 0,
     all_metrics: Annotated[
         bool, typer.Option("--all", help="Compute every applicable metric (takes minutes).")

@@ -58,7 +58,7 @@ def open_run(name: str) -> Run:
 
 
 def unused_path(path: Path, *, quiet: bool = False) -> Path:
-    """Return the path, or the first unused one of the form samples-2.png, samples-3.png, ..."""
+    """Return the path if it is unused, or the first unused path such as samples-2.png."""
     free, number = path, 1
     while free.exists():
         number += 1

@@ -30,7 +30,7 @@ class OutputMode:
 
     @property
     def progress_stream(self) -> TextIO | None:
-        """The stream for progress, or None if it would be mixed into machine-readable output."""
+        """The stream for progress, or None if progress would corrupt machine-readable output."""
         if self.quiet or (self.as_json and not sys.stderr.isatty()):
             return None
         return sys.stderr if self.as_json else sys.stdout

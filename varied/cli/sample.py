@@ -93,7 +93,7 @@ def sample(
 
 
 def _check_copies(run: Run, samples: Result, path: Path, seed: int) -> None:
-    """Save samples with their nearest training examples, and print whether they are copies."""
+    """Save each sample with its nearest training example, and print whether samples are copies."""
     with console.status("Searching for copies"):
         nearest = run.nearest_training(samples, seed=seed)
     suffix = path.suffix or samples.default_ending

@@ -14,9 +14,7 @@ def style(
     source: Source = None,
     label: Annotated[
         str | None,
-        option(
-            "LABEL", "Classes in which examples are decoded, such as three,seven; by default all."
-        ),
+        option("LABEL", "Classes to decode examples with, such as three,seven; all by default."),
     ] = None,
     content: Annotated[
         str | None,

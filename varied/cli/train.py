@@ -189,7 +189,7 @@ def _model(name: str | None, spec: Path | None) -> Any:
 
 
 def _print_plan(job: Job, mode: OutputMode) -> None:
-    """Print the configuration that would be trained."""
+    """Print the configuration that would be used for training."""
     n_parameters = sum(p.numel() for p in job.model.parameters())
     if mode.as_json:
         spec = job.spec.to_dict()

@@ -13,7 +13,7 @@ def traverse(
     run: RunName,
     source: Source = None,
     dimensions: Annotated[
-        int, option("N", "Number of latent dimensions, in order of decreasing KL.", least=1)
+        int, option("N", "Number of latent dimensions to show, in order of decreasing KL.", least=1)
     ] = 10,
     steps: Annotated[int, option("N", "Number of values for each dimension.", least=2)] = 9,
     out: Annotated[Path | None, output("traversals")] = None,

@@ -27,17 +27,19 @@ from varied.models import VAE
 Array = npt.NDArray[Any]
 Words = npt.NDArray[np.uint32]
 
-#: Latent variables are rounded to a grid of this width, within 8 standard deviations of the prior.
+#: Latent variables are rounded to a grid with this spacing, which covers 8 standard deviations of
+#: the prior on each side of its mean.
 WIDTH, MAX_DEVIATIONS = 2.0**-9, 8
 #: Grid points in each of the 128 cells of the grid.
 CELL = 64
-#: The number of examples that pass through the networks together.
+#: The maximum number of examples that pass through the networks together.
 MAX_GROUP = 100
-#: The number of probabilities in memory at a time.
+#: The maximum number of probabilities in memory at a time.
 CHUNK = 2**20
-#: Means and standard deviations are rounded to this fraction of the width.
+#: Means and standard deviations are rounded to multiples of the grid spacing divided by this value.
 RESOLUTION = 64
-#: The entropy, in bits, of a Gaussian with a standard deviation of one width: log2 sqrt(2 pi e).
+#: The entropy, in bits, of a Gaussian whose standard deviation is the grid spacing: log2 sqrt(2 pi
+#: e).
 UNIT_ENTROPY = 2.05
 
 
@@ -59,7 +61,7 @@ class BitsBackResult:
 
 
 def encode(model: VAE, x: Tensor) -> BitsBackResult:
-    r"""Encode data as the words of a stack.
+    r"""Encode data as the words of the stack of an entropy coder.
 
     For each example,
 
@@ -67,9 +69,9 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
         \text{push } z \sim p(z),
 
     which lengthens the stack by the negative ELBO in bits, since the decoder recovers the bits that
-    were popped to choose z. Examples pass through the networks in groups. A group can pop only what
-    has been pushed before, so the first group contains one example, and the groups become larger.
-    The first example pops from the initial random bits.
+    were popped to choose z. Examples pass through the networks in groups. A group can pop only bits
+    that have been pushed before, so the first group contains a single example, and later groups are
+    larger. The first example pops from the initial random bits.
 
     References:
         Practical lossless compression with latent variables using bits back coding
@@ -99,7 +101,7 @@ def decode(model: VAE, words: Words, n: int, settings: dict[str, Any]) -> Tensor
     """Decode words to the levels of the data, int32 with shape (N, *event).
 
     Arguments:
-        model: The model that encoded them, as returned by `deterministic`.
+        model: The model that encoded the data, as returned by `deterministic`.
         words: The words.
         n: The number of examples.
         settings: The settings of the `BitsBackResult`.
@@ -138,19 +140,19 @@ class BitsBackCoder:
         self.categorical = models.Categorical(perfect=False)
 
     def posterior(self, index: Tensor) -> tuple[Array, Array]:
-        """Return the posterior mean and standard deviation of each latent, in grid widths."""
+        """Return the posterior means and standard deviations, in units of the grid spacing."""
         return _in_widths(base_distribution(self.model.encode(from_levels(index, self.levels))))
 
     def prior(self, size: int) -> tuple[Array, Array]:
-        """Return the prior mean and standard deviation of each latent, in grid widths."""
+        """Return the prior means and standard deviations, in units of the grid spacing."""
         return np.zeros(size), np.full(size, 1 / WIDTH)
 
     def pop(self, mean: Array, std: Array) -> Array:
         """Pop grid points from a Gaussian: first the cell, and then the point in the cell.
 
         The entropy coder assigns a probability of at least 2 ** -24 to every symbol. Over the whole
-        grid, these probabilities would add up to 1 in 2,000, and a latent variable drawn from this
-        excess would cost hundreds of bits.
+        grid, these minimum probabilities would add up to 1/2,000, and a latent variable drawn from
+        this excess would cost hundreds of bits.
         """
         cell: Array = self.stack.decode(self.cells, *_in_cells(mean, std))
         point: Array = self.stack.decode(
@@ -195,26 +197,26 @@ class BitsBackCoder:
 
 
 def _in_cells(mean: Array, std: Array) -> tuple[Array, Array]:
-    """Convert means and standard deviations from grid widths to cells, with integers as centers."""
+    """Convert means and standard deviations to units of cells, whose centers are integers."""
     return (mean - (CELL - 1) / 2) / CELL, std / CELL
 
 
 def _point_probabilities(mean: Array, std: Array) -> Array:
-    """Return probabilities proportional to the density at the points of a cell, (M, CELL)."""
+    """Return (M, CELL) probabilities, proportional to the density at the points of each cell."""
     u = (torch.arange(CELL) - torch.from_numpy(mean)[:, None]) / torch.from_numpy(std)[:, None]
     probabilities: Array = quantize_params((-0.5 * u.square()).softmax(1)).numpy()
     return probabilities
 
 
 def _in_widths(q: Distribution) -> tuple[Array, Array]:
-    """Return the rounded mean and standard deviation of a Gaussian, in grid widths."""
+    """Return rounded means and standard deviations in units of the grid spacing."""
     params = torch.stack([q.mean.flatten(), q.variance.sqrt().flatten()]) / WIDTH
     mean, std = quantize_params(params, RESOLUTION) / RESOLUTION
     return mean.numpy(), std.clamp_min(1 / RESOLUTION).numpy()
 
 
 def _groups(n: int, ratio: int) -> Iterator[slice]:
-    """Yield the rows of each group, which has 1 / ratio of all earlier rows, but at least one."""
+    """Yield the rows of each group; its size is the number of earlier rows / ratio, at least 1."""
     start = 0
     while start < n:
         size = min(max(1, start // ratio), MAX_GROUP, n - start)
@@ -223,7 +225,10 @@ def _groups(n: int, ratio: int) -> Iterator[slice]:
 
 
 def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
-    """Return the number of examples that push the bits that one pops, and of initial words."""
+    """Return the group ratio and the number of words on the initial stack.
+
+    The ratio is the number of examples that must be pushed to supply the bits that one pops.
+    """
     q = model.encode(x)
     _, std = _in_widths(base_distribution(q))
     popped = np.maximum(np.log2(std) + UNIT_ENTROPY, 0).reshape(len(x), -1).sum(1)

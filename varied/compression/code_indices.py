@@ -29,7 +29,7 @@ UNUSED_COUNT = 0.01
 
 
 def encode(model: VAE, index: Tensor, source: str) -> tuple[Words, float]:
-    """Encode sequences of codes as words, and return their information content in bits as well.
+    """Encode sequences of codes; return the words and the information content in bits.
 
     Arguments:
         model: A model returned by `deterministic`.
@@ -65,7 +65,7 @@ def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Ten
 
 
 def probability_sources(model: VAE) -> list[str]:
-    """Return "use" for the frequencies in training, and "prior" if the prior is over codes."""
+    """Return "use" (the frequencies in training) and, if the prior is over codes, "prior"."""
     return ["prior", "use"] if isinstance(model.prior(None), AutoregressiveCodes) else ["use"]
 
 

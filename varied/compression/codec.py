@@ -34,7 +34,8 @@ class Packed:
         data: The bytes of the file.
         model_bits: The information content under the model, in bits: the negative ELBO, or the
             negative log-probability of the codes.
-        initial_bits: The number of random bits in the file with which bits-back coding starts.
+        initial_bits: The number of random bits, included in the file, with which bits-back coding
+            starts.
     """
 
     data: bytes
@@ -108,7 +109,7 @@ def decompress(model: LatentModel, data: bytes) -> tuple[Tensor, dict[str, Any]]
     """Return the data or their reconstructions, with shape (N, *event), and the stored metadata.
 
     Arguments:
-        model: The model that compressed them; neither it nor torch's random state is changed.
+        model: The model that compressed the data; neither it nor torch's random state is changed.
         data: The bytes of the file.
 
     Raises:

@@ -61,7 +61,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
     header = json.loads(zlib.decompress(body[4:end]))
     if version < bytes([VERSION]):
         header = {_V1.get(k, k): _V1.get(v, v) if k == "kind" else v for k, v in header.items()}
-        header["model"] = None  # it depended on the names of weights, which have changed
+        header["model"] = None  # the value depended on the names of weights, which have changed
     return header, np.frombuffer(body[end:], "<u4").astype(np.uint32)
 
 

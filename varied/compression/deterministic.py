@@ -15,8 +15,8 @@ from varied.errors import VariedError
 from varied.models import VAE
 from varied.runtime import eval_float32
 
-#: The entropy coder stores probabilities as multiples of 2 ** -24. They are first rounded to this
-#: coarser grid, so that differences in the last bits of the arithmetic rarely matter.
+#: The entropy coder stores probabilities as multiples of 2 ** -24. Probabilities are first rounded
+#: to this coarser grid, so that differences in the last bits of the arithmetic rarely matter.
 RESOLUTION = 2.0**20
 
 
@@ -24,7 +24,7 @@ def entropy_coders() -> Any:
     """Return the module ``constriction.stream``.
 
     Raises:
-        VariedError: If it is not installed.
+        VariedError: If constriction is not installed.
     """
     try:
         return import_module("constriction").stream
@@ -48,7 +48,7 @@ def deterministic(model: VAE) -> Iterator[VAE]:
 
 
 def quantize_params(values: Tensor, resolution: float = RESOLUTION) -> Tensor:
-    """Round parameters to multiples of 1 / resolution, and return the multiples in float64.
+    """Round parameters to multiples of 1 / resolution, and return the integer factors as float64.
 
     Raises:
         VariedError: If a value is not finite.

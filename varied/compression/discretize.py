@@ -1,4 +1,4 @@
-"""Discrete likelihoods as tables of the probabilities of all levels."""
+"""Tables of level probabilities for discrete likelihoods."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 
 class UnreadableFile(Exception):
-    """Raised if a file cannot be read; the message is the reason."""
+    """Raised if a file cannot be read; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Listing:
     Attributes:
         members: The files to read.
         problems: The files that are rejected, with the reasons.
-        others: The number of other files by extension.
+        others: The number of other files for each extension.
     """
 
     members: list[Member] = field(default_factory=list)
@@ -121,7 +121,7 @@ def read_members(members: Sequence[Member], read: Callable[[Member], T]) -> list
 
 
 def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
-    """Read one file; if this raises an error, return it as a `Problem`."""
+    """Read one file; if this raises an error, return a `Problem`."""
     try:
         with member.open() as file:
             return read(file, *args)
@@ -132,7 +132,7 @@ def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files of a folder, following links to folders, but entering each folder once."""
+    """Yield the files of a folder; links to folders are followed, but each folder only once."""
     visited = set[str]()
     for folder, inner, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -143,7 +143,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _printable(name: str) -> str:
-    """Return a name without control characters, since it is printed on terminals."""
+    """Return a name without control characters, since names are printed on terminals."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 
@@ -160,7 +160,7 @@ def _unpacker(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], I
 
 
 def _refuse_file(path: Path) -> str:
-    """Return the reason that a file is not read, or an empty string."""
+    """Return the reason why a file is not read, or an empty string."""
     try:
         state = path.stat()
     except OSError as error:
@@ -171,7 +171,7 @@ def _refuse_file(path: Path) -> str:
 
 
 def _refuse_zipped(info: zipfile.ZipInfo, names: set[str]) -> str:
-    """Return the reason that a member of a zip file is not read, or an empty string."""
+    """Return the reason why a member of a zip file is not read, or an empty string."""
     name = info.orig_filename  # zipfile truncates and corrects `filename`
     parts = name.replace("\\", "/").split("/")
     if not parts[0] or ":" in parts[0] or ".." in parts or "\0" in name:

@@ -32,7 +32,7 @@ def from_array(
 
     An array is read as images if it has the shape ``(N, H, W)``, or four axes with 1, 3 or 4
     channels in the last (or the second), and if its type is uint8, or its values are all integers
-    up to 255, or all k / 255 with an integer k. All other arrays are converted to float32.
+    up to 255, or all multiples of 1 / 255 up to 1. All other arrays are converted to float32.
 
     Arguments:
         x: The rows.
@@ -69,8 +69,8 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     """Convert a tensor to `RawData`; a tensor with four axes has the shape ``(N, C, H, W)``.
 
     Raises:
-        VariedError: If the tensor is complex, nested, quantized or on the meta device, and in the
-            cases of `from_array`.
+        VariedError: If the tensor is complex, nested, quantized or on the meta device, or for one
+            of the reasons in `from_array`.
     """
     if x.is_complex():
         raise VariedError("The tensor is complex; pass its real and imaginary parts instead.")
@@ -83,7 +83,7 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
 
 
 def over_white(x: Array) -> Array:
-    """Compose images with an alpha channel, with shape ``(..., H, W, 4)``, over white."""
+    """Composite images with an alpha channel, with shape ``(..., H, W, 4)``, over white."""
     alpha = x[..., 3:].astype(np.uint16)
     mixed = x[..., :3] * alpha + 255 * (255 - alpha)
     return ((mixed + 127) // 255).astype(np.uint8)
@@ -93,15 +93,15 @@ def _check_numeric(x: Array, what: str) -> None:
     name = _capitalize(what)
     if x.dtype == object:
         raise VariedError(
-            f"{name} contains rows of different shapes, or Python objects; bring all rows to one "
-            "shape and save them as numbers."
+            f"{name} contains rows of different shapes, or Python objects; convert all rows "
+            "to the same shape and save them as a numeric array."
         )
     if x.dtype.kind not in "biuf":
         raise VariedError(f"{name} has the dtype {x.dtype}, but must be numeric.")
     if x.ndim == 0:
         raise VariedError(f"{name} is a single number; pass an array with several rows.")
     if x.size == 0:
-        raise VariedError(f"{name} is empty, with shape {x.shape}; pass rows with values.")
+        raise VariedError(f"{name} is empty, with shape {x.shape}; pass a non-empty array.")
 
 
 def _capitalize(what: str) -> str:
@@ -137,7 +137,7 @@ def _from_channels_last(x: Array, what: str) -> RawData:
 
 
 def _from_uint8(x: Array) -> RawData:
-    notes = ("Transparent images are composed over white.",) if x.shape[-1] == 4 else ()
+    notes = ("Transparent images are composited over white.",) if x.shape[-1] == 4 else ()
     x = over_white(x) if x.shape[-1] == 4 else x
     x = x[..., 0] if x.shape[-1] == 1 else x
     return RawData(np.ascontiguousarray(x), "image", notes=notes)
@@ -182,4 +182,7 @@ def _not_finite(x: Array, values: Array, what: str) -> str:
     else:
         name = f"{value:g} (infinite in float32)"
     more = f" (and {len(positions) - 1:,} more)" if len(positions) > 1 else ""
-    return f"{_capitalize(what)} has {name} in row {row}{place}{more}; fill it, or drop the rows."
+    return (
+        f"{_capitalize(what)} has {name} in row {row}{place}{more}; replace such values, or drop "
+        "the rows."
+    )

@@ -1,4 +1,4 @@
-"""Batches as a function of seed and step, so that training can be resumed without their state."""
+"""Batches as a function of seed and step, so that training can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Batches:
 
     If only some rows have labels, ``labeled`` reserves a fraction of each batch for labeled rows,
     in the order ``permutation(n, seed, "labeled", repetition)``. They are added to the rows of the
-    epoch, so labeled rows have a larger weight in the loss than their frequency.
+    epoch, so labeled rows have a larger weight in the loss than their frequency implies.
 
     Arguments:
         x: The stored rows, as `Codec.encode` returns them, with shape ``(N, *shape)``.
@@ -53,7 +53,7 @@ class Batches:
         seed: The random seed.
         labeled: The fraction of each batch that is drawn from labeled rows, less than 1; ignored if
             every row has a label.
-        device: The device of the batches. All rows are moved to it if they fit.
+        device: The device of the batches. All rows are moved to the device if they fit.
 
     Example:
         >>> batches = Batches(torch.arange(10.0)[:, None], size=4, seed=0)
@@ -110,7 +110,7 @@ class Batches:
         return self._order
 
     def _select_labeled(self, step: int) -> Tensor:
-        """Return the labeled rows that are added in a step."""
+        """Return the labeled rows that are added to the batch of a step."""
         n, start = len(self.labeled_rows), step * self.n_labeled
         repetitions = range(start // n, (start + self.n_labeled - 1) // n + 1)
         orders = torch.cat([permutation(n, self.seed, "labeled", r) for r in repetitions])

@@ -55,8 +55,8 @@ class NamedSet:
         content: The number and kind of the examples, in words.
         reference: The paper to cite.
         license: The license.
-        open: A function that reads the dataset from a folder; its second argument is the labels, or
-            None for those of the dataset.
+        open: A function that reads the dataset from a folder; its second argument contains the
+            labels, or is None for the labels of the dataset.
         is_in: A function that returns whether a folder contains the dataset.
         installed: The folder of the package or the system that contains the dataset.
         remotes: The files at the official source; a file without an address is only verified.

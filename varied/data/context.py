@@ -1,4 +1,4 @@
-"""The codec of the context: labels as the input ``c`` of a conditional model."""
+"""The codec of the context, which encodes labels as the input ``c`` of a conditional model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ContextCodec:
     Arguments:
         classes: The names of the classes; empty for numbers.
         mean: The training mean of each number.
-        scale: The training standard deviation of each number; 1 if it is constant.
+        scale: The training standard deviation of each number; 1 for constants.
         counts: The number of training rows in each class; empty for numbers.
 
     Example:
@@ -62,7 +62,7 @@ class ContextCodec:
             return cls(classes, counts=tuple(counts.tolist()))
         numbers = labels.astype(np.float64).reshape(len(labels), -1)
         if not np.isfinite(numbers).any(0).all():
-            raise VariedError("A column of the labels contains no numbers; omit this column.")
+            raise VariedError("A label column contains no numbers; omit this column.")
         low, high = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
         scale = np.where(low == high, 1.0, np.nanstd(numbers, 0))
         return cls((), tuple(np.nanmean(numbers, 0).tolist()), tuple(scale.tolist()))
@@ -78,7 +78,8 @@ class ContextCodec:
         Arguments:
             values: One value or several. Classes are given by name or index: a Python integer is
                 taken as a name if a class has this name, and as an index otherwise; arrays and
-                tensors of integers contain indices. Numbers are one row or an array of rows.
+                tensors of integers contain indices. Numbers are passed as one row or an array
+                of rows.
 
         Raises:
             VariedError: If a class is unknown; the message suggests the nearest name.
@@ -96,7 +97,7 @@ class ContextCodec:
         return [self.classes[i] if is_known else None for i, is_known in rows]
 
     def index(self, value: object) -> int:
-        """Return the index of a class by its name or index; -1 for None and -1.
+        """Return the index of a class, given by name or index; None and -1 become -1.
 
         Raises:
             VariedError: If there is no such class.
@@ -136,7 +137,7 @@ class ContextCodec:
             word = str(int(cell) if is_whole else cell)
             if strict and word not in index:
                 raise VariedError(
-                    f"'{cells.name}' of row {row + 1:,} is '{word}', which is not a class of this "
+                    f"In row {row + 1:,}, '{cells.name}' is '{word}', which is not a class of this "
                     f"run: {suggest(word, self.classes)}"
                 )
             labels[row] = index.get(word, -1)
@@ -208,7 +209,7 @@ class ContextCodec:
 
 
 def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
-    """Return the codec that `ContextCodec.to_json` describes, or None without a context.
+    """Return the codec that `ContextCodec.to_json` describes, or None if there is no context.
 
     Example:
         >>> open_context({"classes": ["cat", "dog"]}).size

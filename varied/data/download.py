@@ -42,7 +42,7 @@ class Remote:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded files."""
+    """Return the folder for downloaded files."""
     if base := os.environ.get("XDG_CACHE_HOME"):
         return Path(base) / "varied"
     if sys.platform == "darwin":
@@ -56,7 +56,7 @@ def verify(path: Path, remote: Remote) -> None:
     """Check the digest of a file.
 
     Raises:
-        VariedError: If the digest differs.
+        VariedError: If the digest differs from the expected one.
     """
     if _digest(path, remote.unpacked) != remote.sha256:
         raise VariedError(
@@ -66,10 +66,10 @@ def verify(path: Path, remote: Remote) -> None:
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Download a file to a folder, unless it exists; incomplete files are removed.
+    """Download a file to a folder, unless the file exists; incomplete files are removed.
 
     Raises:
-        VariedError: If the download fails, or the digest of the file differs.
+        VariedError: If the download fails, or the digest of the file differs from the expected one.
     """
     path = folder / remote.name
     if path.exists():

@@ -72,7 +72,7 @@ def _read(
     listing.members = [m for m in listing.members if codecs[_ending(m)] is codec]
     data = _read_listing(listing, path.name, codec, labels, classes, options)
     n_ignored = n_files - len(listing.members)
-    note = f"Number of files that are ignored because they are not {codec.noun}: {n_ignored:,}."
+    note = f"Number of files ignored because they are not {codec.noun}: {n_ignored:,}."
     return data.with_notes(note) if n_ignored else data
 
 
@@ -126,7 +126,7 @@ def _given_labels(
 def _folder_labels(
     names: Iterable[str], classes: Sequence[str] | None
 ) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the folder names as labels, unless there is one folder, or only train and test."""
+    """Return the folder names as labels, unless there is only one, or they are train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
         return None, ()

@@ -96,7 +96,7 @@ def _load(file: IO[bytes], name: str) -> Array:
     dtype = np.dtype(_TYPES[start[2]])
     n_bytes = math.prod(shape) * dtype.itemsize
     check_memory(n_bytes, name, "use fewer rows")
-    contents = file.read(n_bytes + 1)  # one more, to detect trailing bytes
+    contents = file.read(n_bytes + 1)  # one more byte, to detect trailing data
     if len(contents) != n_bytes or len(shape) != start[3]:
         raise VariedError(f"{name} is truncated or corrupted; download it again.")
     return np.frombuffer(contents, dtype).reshape(shape)

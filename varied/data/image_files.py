@@ -61,15 +61,15 @@ class ImageHeader:
 def read_images(
     members: Sequence[Member], size: Size | None = None
 ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
-    """Read image files and resize them to one size.
+    """Read image files and resize them to a common size.
 
     Arguments:
         members: The files.
         size: The height and width; by default, `choose_size` chooses them.
 
     Returns:
-        The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files by index; and
-        notes for the user.
+        The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files, keyed by
+        index; and notes for the user.
 
     Raises:
         VariedError: If the images do not fit in memory.
@@ -106,7 +106,7 @@ def read_header(file: IO[bytes]) -> ImageHeader:
 def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
     """Return the pixels of an image file, uint8 with shape (H, W) or (H, W, 3).
 
-    The image is rotated according to its EXIF orientation, composed over white if it is
+    The image is rotated according to its EXIF orientation, composited over white if it is
     transparent, scaled to cover ``size``, and center-cropped.
 
     Raises:
@@ -124,7 +124,7 @@ def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
 
 
 def resize(x: Array, size: Size) -> Array:
-    """Scale images, uint8 (N, H, W) or (N, H, W, 3), to cover a size, and center-crop them."""
+    """Scale uint8 images, (N, H, W) or (N, H, W, 3), to cover a size, and center-crop them."""
     images = (ImageOps.fit(Image.fromarray(row), (size[1], size[0]), _LANCZOS) for row in x)
     return np.stack([np.asarray(image) for image in images])
 
@@ -134,7 +134,7 @@ def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
 
     If all images have the same size, with sides up to 128 pixels, the size is kept, and the reason
     is empty. Otherwise, the shorter side becomes 64, or less if an image is smaller. The aspect
-    ratio is that of most images, or 1 if their aspect ratios differ.
+    ratio is the median if the aspect ratios of most images are similar, and 1 otherwise.
 
     Example:
         >>> choose_size([(28, 28)] * 5)
@@ -152,7 +152,7 @@ def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
     have_one_aspect = np.mean(np.abs(aspects / median - 1) < 0.05) >= 0.9
     aspect = min(4.0, max(0.25, median)) if have_one_aspect else 1.0
     size = (side, _round(side * aspect)) if aspect >= 1 else (_round(side / aspect), side)
-    reason = "they are large" if not others else f"they come in {len(others) + 1:,} sizes"
+    reason = "they are large" if not others else f"they have {len(others) + 1:,} different sizes"
     return size, reason if have_one_aspect else f"{reason} and shapes"
 
 
@@ -160,7 +160,7 @@ def as_size(size: int | Size | None) -> Size | None:
     """Return an image size as height and width.
 
     Raises:
-        VariedError: If it is not one or two integers between 1 and 4096.
+        VariedError: If ``size`` is not one or two integers between 1 and 4096.
     """
     if size is None:
         return None
@@ -193,8 +193,9 @@ def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
         pixels = _mask_pixels(mask, size)
     if not pixels.any() or pixels.all():
         raise VariedError(
-            f"The mask covers {pixels.sum()} of {pixels.size} pixels; use one that covers a part "
-            f"of the images, which are {size[1]} pixels wide and {size[0]} pixels high."
+            f"The mask covers {pixels.sum()} of {pixels.size} pixels; use one that covers some, "
+            f"but not all, pixels of the images, which are {size[1]} pixels wide and {size[0]} "
+            "pixels high."
         )
     return pixels
 
@@ -259,13 +260,13 @@ def _resize_note(
     size = f"{chosen[0]}x{chosen[1]}"
     if requested:
         return [f"Resized to {size}, as requested."]
-    return [f"Resized to {size}, because {reason} (`image_size` overrides it)."] if reason else []
+    return [f"Resized to {size}, because {reason} (`image_size` overrides this)."] if reason else []
 
 
 def _unusual_notes(headers: Sequence[ImageHeader]) -> list[str]:
     counts = Counter(name for header in headers for name in header.unusual)
     treatment = {
-        "transparent": "composed over white",
+        "transparent": "composited over white",
         "with several frames": "only the first frame is read",
     }
     return [
@@ -293,7 +294,7 @@ def _open(file: IO[bytes]) -> Iterator[Any]:
     except UnidentifiedImageError as error:
         raise UnreadableFile("it is corrupted or not an image in a supported format") from error
     except Image.DecompressionBombError as error:
-        raise UnreadableFile("its size is that of a decompression bomb") from error
+        raise UnreadableFile("it is so large that it may be a decompression bomb") from error
     except MemoryError as error:
         raise UnreadableFile("it does not fit in memory") from error
     except Exception as error:  # the decoders raise errors of many types for corrupted files
@@ -323,7 +324,7 @@ def _unusual(image: Image.Image) -> list[str]:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Return the image with 8 bits per channel, composed over white if it is transparent."""
+    """Return the image with 8 bits per channel, composited over white if it is transparent."""
     if image.mode.startswith("I"):
         levels = np.clip(np.asarray(image), 0, 65535).astype(np.float64)
         return Image.fromarray(np.round(levels / 257).astype(np.uint8))

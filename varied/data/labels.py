@@ -35,7 +35,7 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         shape ``(n,)`` or ``(n, F)``, and an empty tuple.
 
     Raises:
-        VariedError: If the number of labels is wrong, or they are neither names nor numbers.
+        VariedError: If the number of labels is wrong, or the labels are neither names nor numbers.
 
     Example:
         >>> parse_labels(["dog", "cat", None], 3)
@@ -115,7 +115,7 @@ def _as_array(labels: Any) -> Array:
 
 def _from_names(values: Array, classes: Sequence[str] | None) -> Labels:
     if values.ndim > 1:
-        raise VariedError("A row has several names as labels; pass one label for each row.")
+        raise VariedError("A row has several class names; pass one label for each row.")
     words = [v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
     names = tuple(classes) if classes else tuple(sorted({w for w in words if w not in _MISSING}))
     index = {name: i for i, name in enumerate(names)} | dict.fromkeys(_MISSING, -1)

@@ -121,7 +121,7 @@ class Npz:
         return f"it contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
 
     def row_names(self) -> tuple[str, ...]:
-        """Return the name of the array of rows, or the names of the training and the test array.
+        """Return the name of the array of rows, or the names of the training and test arrays.
 
         Raises:
             VariedError: If there are several arrays, and none has a known name.
@@ -166,7 +166,7 @@ class Npz:
         """Return the concatenation of arrays.
 
         Raises:
-            VariedError: If their rows have different shapes.
+            VariedError: If the rows have different shapes.
         """
         arrays = [self[name] for name in names]
         if len({(a.shape[1:], a.ndim > 0) for a in arrays}) > 1:
@@ -189,7 +189,7 @@ def _read(file: IO[bytes], what: str, n_file: int) -> Array:
     if dtype.hasobject:
         raise VariedError(
             f"{what} contains rows of different shapes, or Python objects, which can run code when "
-            "they are read; bring all rows to one shape and save them as numbers."
+            "they are read; convert all rows to the same shape and save them as a numeric array."
         )
     count = math.prod(shape)
     n_bytes = count * dtype.itemsize

@@ -37,7 +37,7 @@ class RawData:
         names: A name for each row, such as its file name.
         test: The indices of the official test rows, if there are any.
         source: The source from which the data can be read again: an absolute path or the name of a
-            dataset; None for data from memory.
+            dataset; None for data in memory.
         notes: Sentences that describe what was inferred from the data.
         problems: The files that could not be read.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`.
@@ -84,7 +84,7 @@ class RawData:
 
     @property
     def class_indices(self) -> npt.NDArray[np.int64]:
-        """The class of each row, -1 if it has none, with shape (N)."""
+        """The class index of each row, -1 if it has no class, with shape (N)."""
         if self.labels is None:
             return np.full(len(self), -1, dtype=np.int64)
         return self.labels.astype(np.int64)

@@ -90,7 +90,7 @@ def read(
 
 
 def codec_of(data: RawData) -> type[Codec]:
-    """Return the codec class for the kind of the data."""
+    """Return the codec class for the kind of data."""
     codec: type[Codec] = find("data", data.kind, CODECS)
     return codec
 
@@ -134,7 +134,7 @@ def _as_array(source: Any) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def _from_path(source: str, labels: Any, classes: Classes, options: dict[str, Any]) -> RawData:
-    """Read a dataset by its name, or a path; the dataset takes precedence."""
+    """Read a dataset by name, or data from a path; the name of a dataset takes precedence."""
     if source in CATALOG:
         return _with_classes(CATALOG[source].load(labels), classes).replace(source=source)
     path = Path(source).expanduser()
@@ -200,7 +200,7 @@ def _codec_of_file(path: Path) -> type[Codec] | None:
 
 
 def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
-    """Return a table with labels; a string is the name of a column."""
+    """Return a table with labels; a string is the name of the column that contains them."""
     if labels is None:
         return data
     if isinstance(labels, str):
@@ -214,7 +214,7 @@ def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
 
 
 def _label_values(cells: Any) -> Any:
-    """Return a column as labels: numbers with NaN, or names with None."""
+    """Return a column as labels: numbers, NaN if missing, or names, None if missing."""
     if cells.dtype.kind == "M":
         raise VariedError(
             f"The column '{cells.name}' contains dates; labels must be names or numbers."

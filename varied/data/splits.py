@@ -39,8 +39,9 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
     Arguments:
         data: The data.
         seed: The random seed.
-        validation: The fraction of training rows for validation (at most 5,000), or their number.
-        test: The fraction of all rows for testing (at most 10,000), or their number.
+        validation: The number of validation rows, or their fraction of the rows that are not test
+            rows (at most 5,000).
+        test: The number of test rows, or their fraction of all rows (at most 10,000).
 
     Raises:
         VariedError: If a split would be empty.

@@ -32,7 +32,7 @@ COLOR_FACTORS: Mapping[str, int] = MappingProxyType({**FACTORS, "hue": 6})
 N_SPRITES, N_COLOR_SPRITES = 50_000, 20_000
 
 _SIDE = 64
-_STAMP = 33  # the side of the square that contains any shape: 64 - 33 + 1 = 32 positions
+_STAMP = 33  # the side length of a square that contains any shape: 64 - 33 + 1 = 32 positions
 _QUADRANT = FACTORS["orientation"] // 4
 _SMALLEST = 0.5
 _CHUNK = 4096
@@ -55,7 +55,7 @@ def n_combinations(*, color: bool = False) -> int:
 
 
 def factors(index: npt.ArrayLike, *, color: bool = False) -> npt.NDArray[np.int64]:
-    """Return the factors of combinations, given by index; the last factor varies fastest.
+    """Return the factors of combinations that are given by index; the last factor varies fastest.
 
     Arguments:
         index: Integers between 0 and ``n_combinations() - 1``, with shape (N).
@@ -93,14 +93,14 @@ def draw(factors: npt.ArrayLike) -> Pixels:
     References:
         dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017),
         https://github.com/google-deepmind/dsprites-dataset, for the idea and the sizes of the
-        factors. These images are not those of dSprites, and metrics on the two are not comparable.
+        factors. These images are not those of dSprites, and their metrics are not comparable.
 
     Arguments:
         factors: The value of each of `FACTORS`, with shape (N, 5), or of `COLOR_FACTORS`, with
             shape (N, 6).
 
     Returns:
-        uint8 with shape (N, 64, 64), or (N, 3, 64, 64) with a hue.
+        The images, uint8 with shape (N, 64, 64), or (N, 3, 64, 64) with a hue.
 
     Raises:
         VariedError: If a factor is out of range.

@@ -33,7 +33,7 @@ def read_dataset(
         classes: The names of the classes; by default, ``dataset.classes``.
 
     Raises:
-        VariedError: If the dataset has no length or no rows, or an element has another type.
+        VariedError: If the dataset has no length or no rows, or an element has an unsupported type.
     """
     names = getattr(dataset, "classes", None)
     if classes is None and isinstance(names, list | tuple):
@@ -69,7 +69,7 @@ def _read_rows(dataset: Dataset[Any], n: int) -> tuple[Array, list[Any] | None, 
         if row.shape != first.shape:
             raise VariedError(
                 f"Row {i} of the dataset has shape {row.shape}, but row 0 has shape {first.shape}; "
-                "resize all rows to one shape."
+                "resize all rows to the same shape."
             )
         x[i] = row
     return x, None if label is None else labels, channels_first

@@ -127,7 +127,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         Arguments:
             X: The rows, in which missing cells are NaN.
             c: The context of the rows, with shape (N, F).
-            parts: Additional axes of the spec.
+            parts: Additional fields of the `varied.Spec`.
         """
         names = (*self.default_parts, *SIDES)
         given = {k: v for k in names if (v := getattr(self, k)) is not None}
@@ -214,7 +214,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 
     def _apply(self, function: Callable[..., Any], X: Array, **options: Any) -> Any:
-        """Apply a function that takes a model, ``load`` and batches to rows."""
+        """Call a function of a model, ``load`` and batches, where the batches contain the rows."""
         rows = self.scaler_.transform(X)
         batches = iter_batches(rows.x, None, rows.mask, size=CHUNK)
         with isolated_rng(self.threads):
@@ -224,7 +224,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         if "density" not in self.model_.provides:
             raise VariedError(
                 "Scores require a density, which this posterior or prior does not have; use the "
-                "default."
+                "default posterior and prior."
             )
 
     def _sample(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:
@@ -268,7 +268,7 @@ def identity(x: Tensor) -> Tensor:
 
 
 def random_seed(random_state: Any) -> int:
-    """Return a seed drawn from a random state, or from the operating system if it is None."""
+    """Return a seed from a random state, or from the operating system if the state is None."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
     return int(check_random_state(random_state).randint(2**31 - 1))
@@ -276,7 +276,7 @@ def random_seed(random_state: Any) -> int:
 
 @contextmanager
 def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
-    """Seed torch and set its number of threads, and restore both states afterwards."""
+    """Seed torch and set its number of threads, and restore both afterwards."""
     with _LOCK, seeded(seed, "estimator"):
         previous = torch.get_num_threads()
         torch.set_num_threads(max(1, threads))

@@ -31,14 +31,14 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         https://arxiv.org/abs/1406.5298
 
     Warning:
-        Unlabeled rows improve the predictions if the classes form clusters, and can make them worse
-        if they do not: compare the accuracy with that of a classifier trained on the labeled rows
-        alone.
+        Unlabeled rows improve the predictions if the classes form clusters; otherwise, they can
+        make the predictions worse. Compare the accuracy with that of a classifier trained on the
+        labeled rows alone.
 
     Arguments:
         calibration_fraction: Fraction of the labels of each class that is held out to calibrate the
-            probabilities (`temperature_`). With few labels, the model is overconfident; 0.2
-            corrects this, but these labels are then not used for training.
+            probabilities (`temperature_`). With few labels, the model is overconfident; a fraction
+            of 0.2 corrects this, but the held-out labels are then not used for training.
         dropout: Dropout probability of the hidden units of the classifier; values between 0.2 and
             0.5 can help if there are few labels.
 
@@ -115,7 +115,7 @@ def is_labeled(y: Array) -> npt.NDArray[np.bool_]:
 
 
 def _hold_out(labels: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Select a fraction of the labels of each class, but never all of them."""
+    """Select a fraction of the labels of each class, but never all labels of a class."""
     if not 0 <= fraction <= 0.5:
         raise VariedError(
             f"calibration_fraction must be between 0 and 0.5, got {fraction}; a typical value is "

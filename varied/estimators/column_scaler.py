@@ -28,15 +28,16 @@ class ColumnScaler:
     .. math:: s_j = (x_j - \mu_j) / \sigma_j, \qquad \log p(x) = \log p(s) - \sum_j \log \sigma_j
 
     A linear transformation suffices: the likelihood has a mixture for each column, so columns need
-    not be normal, and the mean of x follows exactly from that of s. Quantile normalization would
-    replace the density with that of a histogram of the training rows.
+    not be normally distributed, and the mean of x follows exactly from the mean of s. Quantile
+    normalization would replace the density with the density of a histogram of the training rows.
 
     The scale of a constant column is 1. Cells are clipped at 1,000 standard deviations, so that
     squares do not overflow.
 
     Arguments:
-        mean: The training mean of each column, or 0 if it is not scaled, with shape (D).
-        scale: The training standard deviation of each column, or 1 if it is constant or not scaled.
+        mean: The training mean of each column, or 0 if the column is not scaled, with shape (D).
+        scale: The training standard deviation of each column, or 1 if the column is constant or not
+            scaled.
         has_values: Whether each column has any observed cells in training; if not, all its cells
             are treated as missing.
         domain: "table" (mask and standardized values), "real" (standardized values), or
@@ -50,7 +51,7 @@ class ColumnScaler:
 
     @classmethod
     def fit(cls, X: Array, likelihood: Part) -> Self:
-        """Return a scaler fitted to the observed cells of rows, for a likelihood.
+        """Return a scaler for a likelihood, fitted to the observed cells of the rows.
 
         Raises:
             VariedError: If the values are outside the domain of the likelihood.

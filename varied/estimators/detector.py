@@ -28,7 +28,7 @@ TOLERANCE = 1e-9
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
-    """Anomaly detection with a variational autoencoder, by density and distance from normal rows.
+    """Anomaly detection with a variational autoencoder, by density and distance to normal rows.
 
     The density is the importance-weighted log p(x). The distance is measured to the nearest
     training row, where each row is extended by its reconstruction residual; see
@@ -47,14 +47,14 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Arguments:
         method: The anomaly score: "both", "density" (in nats) or "distance".
-        max_fpr: Largest false-positive rate.
+        max_fpr: Maximum allowed false-positive rate.
         samples: Number of importance samples for each score.
 
     Attributes:
         scorer_: The anomaly scorer, a `varied.functional.AnomalyScorer`.
         offset_: The threshold, which ``decision_function`` subtracts from ``score_samples``.
-        threshold_: The guarantee of the threshold, a `varied.evaluate.Threshold`; None if there are
-            too few held-out rows.
+        threshold_: The threshold and its guarantee, a `varied.evaluate.Threshold`; None if there
+            are too few held-out rows.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -105,7 +105,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> Array:
-        """Return the normality of each row, which is lower for anomalies.
+        """Return a normality score for each row, which is lower for anomalies.
 
         With ``method="density"``, this is log p(x) in nats, in the units of X.
         """

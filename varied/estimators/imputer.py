@@ -50,8 +50,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
             if greater than 1, impute the mean of ``n_draws`` draws.
         samples: Number of importance samples for each row.
-        calibration_fraction: Fraction of the observed cells that is held out from training to
-            calibrate draws, at most 1,000 cells. The standard deviation of draws is increased until
+        calibration_fraction: Fraction of the observed cells, limited to 1,000 cells, that is held
+            out from training to calibrate draws. The standard deviation of draws is increased until
             their central 90 % intervals cover 90 % of the held-out cells, since the model is
             overconfident if there are few rows. If 0, all cells are used for training, and draws
             are not calibrated.

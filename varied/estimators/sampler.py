@@ -23,9 +23,9 @@ Array = npt.NDArray[Any]
 class VAESampler(Estimator):
     """Oversampling of rare classes with a conditional variational autoencoder.
 
-    It has the interface of the samplers in imbalanced-learn and works in its pipelines, but does
-    not require the package. The generated rows are appended to the original rows, which are
-    unchanged.
+    This estimator has the interface of the samplers in imbalanced-learn and works in
+    imbalanced-learn pipelines, but does not require that package. The generated rows are appended
+    to the original rows, which are unchanged.
 
     Warning:
         Generated rows contain no information beyond that of the training rows. Evaluate on rows
@@ -34,9 +34,9 @@ class VAESampler(Estimator):
     Arguments:
         sampling_strategy: The classes to oversample to the size of the largest class: "auto" or
             "not majority" for all classes except the largest, "minority" for the smallest class
-            only, "not minority" for all classes except the smallest, or "all". A number is the
-            desired ratio of the sizes of the smaller and the larger class, if there are two
-            classes. A dict maps classes to the desired numbers of rows.
+            only, "not minority" for all classes except the smallest, or "all". If there are two
+            classes, a number is the desired ratio of the size of the smaller class to the size of
+            the larger class. A dict maps classes to the desired numbers of rows.
 
     Attributes:
         classes_: The sorted class labels.
@@ -73,7 +73,7 @@ class VAESampler(Estimator):
         return self
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Fit the model, and return X and y with generated rows, in their container types."""
+        """Fit the model, and return X and y with generated rows appended, in the original types."""
         rows, labels = self._fit(X, y)
         seed, all_rows, all_labels = random_seed(self.random_state), [rows], [labels]
         for i, (label, n) in enumerate(self.sampling_strategy_.items()):

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):  # type: ignore[misc]
-    """Dimensionality reduction with a variational autoencoder, to the mean of q(z | x).
+    """Dimensionality reduction with a variational autoencoder, using the mean of q(z | x).
 
     The model can also estimate densities and generate samples. Missing cells (NaN) are handled by
     the likelihood in training and prediction, without imputation.

@@ -1,4 +1,4 @@
-"""Metrics of trained models, with standard errors."""
+"""Metrics for trained models, with standard errors."""
 
 from varied.evaluate.active_units import active_units, collapse_warning, is_active
 from varied.evaluate.aggregate_posterior import AggregatePosterior, aggregate_posterior

@@ -1,4 +1,4 @@
-"""Evaluating a model batch by batch."""
+"""Evaluation of a model, batch by batch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def map_batches(
         load: Maps stored rows to model inputs.
         batches: The batches, iterated once.
         seed: The seed.
-        purpose: The purpose from which the seed of each batch is derived.
+        purpose: A label from which, together with ``seed``, the seed of each batch is derived.
 
     Returns:
         Each output as one tensor with shape (N, ...), or None.

@@ -31,7 +31,7 @@ def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = Fals
     Arguments:
         values: Rows with shape (N, D), or (N, ...) if ``flatten`` is set.
         name: A name for the rows, used in error messages.
-        min_rows: The smallest number of rows that is accepted.
+        min_rows: The minimum number of rows.
         flatten: Whether to flatten rows that have more than one dimension.
 
     Raises:
@@ -59,8 +59,8 @@ def as_column(values: Data, name: str, *, allow_infinite: bool = False) -> Float
     """Return the values as a float64 array with shape (N).
 
     Raises:
-        VariedError: If the shape is wrong, or a value is NaN, or infinite without
-            ``allow_infinite``.
+        VariedError: If the shape is wrong, a value is NaN, or a value is infinite and
+            ``allow_infinite`` is not set.
     """
     column = as_array(values).astype(np.float64)
     if column.ndim != 1 or not column.size:
@@ -80,8 +80,8 @@ def as_images(values: Data, *, min_side: int = 1) -> Tensor:
     """Return images with shape (N, C, H, W), uint8 or floating point in [0, 1].
 
     Arguments:
-        values: Images with that shape, or grayscale images with shape (N, H, W).
-        min_side: The smallest height and width that are accepted.
+        values: Images with shape (N, C, H, W), or grayscale images with shape (N, H, W).
+        min_side: The minimum height and width.
 
     Raises:
         VariedError: If the shape, data type or range is wrong.

@@ -1,4 +1,4 @@
-"""Standard errors by resampling rows."""
+"""Standard errors computed by resampling rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> I
         sizes: The number of rows in each sample.
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose from which the seed of each resample is derived.
+        purpose: A label from which, together with ``seed``, the seed of each resample is derived.
     """
     for index in range(resamples):
         noise = generator(seed, purpose, index)
@@ -36,7 +36,7 @@ def resample_strata(strata: Array, resamples: int, seed: int, purpose: str) -> I
         strata: The stratum of each row, with shape (N).
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose from which the seed of each resample is derived.
+        purpose: A label from which, together with ``seed``, the seed of each resample is derived.
     """
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     for draws in resample([len(rows) for rows in members], resamples, seed, purpose):
@@ -58,8 +58,9 @@ def bootstrap_std(
         n: The number of rows.
         resamples: The number of resamples.
         seed: The seed.
-        purpose: The purpose from which the seed of each resample is derived.
-        max_rows: The largest number of rows in a resample; the standard error is scaled to n rows.
+        purpose: A label from which, together with ``seed``, the seed of each resample is derived.
+        max_rows: The largest number of rows in a resample; the standard error is rescaled to n
+            rows.
     """
     size = min(n, max_rows or n)
     values = []

@@ -38,7 +38,7 @@ class AggregatePosterior:
         marginal_kl: :math:`KL(q(z) \,\|\, p(z))`.
         total_correlation: :math:`KL(q(z) \,\|\, \prod_j q(z_j))`; 0 if the units are independent.
         dimension_wise_kl: :math:`\sum_j KL(q(z_j) \,\|\, p(z_j))`; None if the prior has no
-            density for single units.
+            density for individual units.
         dimension_wise_kl_by_unit: The D terms of that sum.
     """
 
@@ -93,17 +93,17 @@ def aggregate_posterior(
         ELBO surgery: yet another way to carve up the variational evidence lower bound (Hoffman &
         Johnson, 2016), http://approximateinference.org/accepted/HoffmanJohnson2016.pdf, for the
         first term. Isolating Sources of Disentanglement in Variational Autoencoders (Chen et al.,
-        2018), https://arxiv.org/abs/1802.04942, for the other two. On Variational Bounds of Mutual
-        Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922, for the leave-one-out
-        bound.
+        2018), https://arxiv.org/abs/1802.04942, for the other two terms. On Variational Bounds of
+        Mutual Information (Poole et al., 2019), https://arxiv.org/abs/1905.06922, for the
+        leave-one-out bound.
 
     Warning:
         The mutual information is between the code and the index of the row, so it is at most log N:
         9.2 nats for 10,000 rows. As an estimate for the data distribution, ``mutual_information``
-        is biased downwards and ``mutual_information_upper`` is biased upwards; if they differ much,
-        N is too small. Standard errors are over rows and their samples, for a fixed mixture.
-        Posteriors are treated as factorized Gaussians: only the mean and the scale of any other
-        posterior are used.
+        is biased downwards and ``mutual_information_upper`` is biased upwards; if they differ
+        greatly, N is too small. Standard errors are computed over rows and their samples, for a
+        fixed mixture. Posteriors are treated as factorized Gaussians: only the mean and the scale
+        of any other posterior are used.
 
     Arguments:
         mean: The mean of each posterior, with shape (N, D).
@@ -111,8 +111,8 @@ def aggregate_posterior(
         log_prior: Maps z, float64 with shape (M, D), to log p(z), with shape (M), or with shape
             (M, D) if the prior is factorized. The default is the standard normal prior.
         n_samples: The number of randomly chosen rows for which a code is sampled; all rows by
-            default. The time is proportional to n_samples * N * D: about ten seconds for 10,000
-            rows with 32 units.
+            default. The computation time is proportional to n_samples * N * D: about ten seconds
+            for 10,000 rows with 32 units.
         seed: The seed for the samples.
 
     Raises:

@@ -20,12 +20,13 @@ from varied.models.vae import zero_missing
 from varied.priors.ode_flow import MAX_EXACT_DIMS, OdeFlow
 from varied.trace import Trace
 
-#: The largest number of decoder outputs in one gradient. The activations take several times as
-#: much memory.
+#: The maximum number of decoder outputs in one gradient computation. The activations take several
+#: times as much memory.
 CHUNK = 2**22
 #: The target acceptance rate of the adaptive step size.
 TARGET_ACCEPTANCE = 0.8
-#: The number of chains that adapt the step size for the others and are not counted.
+#: The number of chains that adapt the step size for the other chains but do not contribute to the
+#: result.
 PILOTS = 2
 #: The number of examples that `bdmc` simulates at a time.
 SIMULATED = 100
@@ -116,7 +117,8 @@ def ais(
     unbiased estimate of p(x), so the expectation of its logarithm is at most log p(x).
 
     The estimate would be biased if a chain adapted its step size to its own history. Instead, two
-    additional pilot chains for each example adapt it; they do not contribute to the estimate.
+    additional pilot chains for each example adapt the step size; these chains do not contribute to
+    the estimate.
 
     References:
         Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008;
@@ -168,7 +170,7 @@ def bdmc(
 
     .. math:: z^* \sim p(z), \quad x \sim p(x \mid z^*)
 
-    Then :math:`z^*` is an exact sample of p(z | x). Annealing from it back to the initial
+    Then :math:`z^*` is an exact sample of p(z | x). Annealing from :math:`z^*` back to the initial
     distribution gives an unbiased estimate of 1/p(x), so its negative logarithm is an upper bound
     in expectation. The step sizes are those of the forward chains, which do not depend on
     :math:`z^*`.
@@ -233,10 +235,11 @@ def rate_distortion(
               R_\beta = KL(p_\beta \,\|\, p) = -\beta D_\beta - \log Z_\beta(x)
 
     For this decoder and prior, these codes have the lowest distortion at each rate; the encoder is
-    not used. One annealing run from the prior passes through every :math:`\beta`. At each of them,
-    the weighted mean over the chains estimates the distortion, and the logarithm of their mean
-    weight is a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is achievable.
-    At :math:`\beta = 1`, the negative sum of rate and distortion is a lower bound on log p(x).
+    not used. One annealing run from the prior passes through every :math:`\beta`. At each
+    :math:`\beta`, the weighted mean over the chains estimates the distortion, and the logarithm of
+    the mean weight is a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is
+    achievable. At :math:`\beta = 1`, the negative sum of rate and distortion is a lower bound on
+    log p(x).
 
     References:
         Evaluating Lossy Compression Rates of Deep Generative Models (Huang et al., 2020),
@@ -267,7 +270,7 @@ def rate_distortion(
         raise VariedError(
             f"betas={points} must be non-negative and not all 0, such as (0.5, 1, 2)."
         )
-    # With the fourth power, each doubling of beta takes about as many steps.
+    # With the fourth power, each doubling of beta takes about the same number of steps.
     curve = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 4 * max(points)
     schedule = sorted({*curve.tolist()[:-1], *points})
 
@@ -288,7 +291,7 @@ def rate_distortion(
 def _annealable(
     model: LatentModel, chains: int, steps: int, leapfrog_steps: int, start: str
 ) -> VAE:
-    """Return the model, or raise VariedError if it cannot be annealed."""
+    """Return the model, or raise VariedError if AIS does not support it."""
     if min(chains, steps, leapfrog_steps) < 1:
         raise VariedError(f"{chains=}, {steps=} and {leapfrog_steps=} must be at least 1.")
     from_posterior = lookup({"posterior": True, "prior": False}, start, "start")
@@ -328,7 +331,8 @@ class _Path:
             )
         self.start = model.encode(self.x, self.c) if start == "posterior" else self.prior
         self.chunk = max(1, CHUNK // (self.x.numel() * model.params_per_element))
-        # All units of an example share one scale, since those of a poor encoder are misleading.
+        # All units of an example share one scale, since unit scales of a poor encoder are
+        # misleading.
         self.scale = self.sample(64).std(0).clamp(min=1e-6).flatten(1).log().mean(1).exp()
 
     def sample(self, n: int) -> Tensor:
@@ -400,7 +404,7 @@ class _Chains:
         return probability
 
     def forward(self, betas: Sequence[float]) -> Iterator[float]:
-        """Anneal from the start and yield each temperature when it is reached."""
+        """Anneal from the start and yield each inverse temperature when it is reached."""
         step_size = 0.5 * self.z[0, 0].numel() ** -0.25 * self.path.scale
         yield betas[0]
         for previous, beta in pairwise(betas):
@@ -421,7 +425,7 @@ class _Chains:
         """The logarithm of the mean weight, with shape (B)."""
         log_mean = self.log_weights.logsumexp(0) - math.log(len(self.log_weights))
         if log_mean.isnan().any():
-            raise VariedError("A density is NaN; pass a mask if the data has missing values.")
+            raise VariedError("A density is NaN; pass a mask if the data have missing values.")
         return log_mean
 
     @property

@@ -1,4 +1,4 @@
-"""Thresholds and p-values of anomaly scores, from the scores of normal rows.
+"""Thresholds and p-values for anomaly scores, computed from the scores of normal rows.
 
 A score is any number that is higher for more anomalous rows.
 """
@@ -46,12 +46,12 @@ class Threshold:
 
 
 def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float = 0.95) -> Threshold:
-    r"""Return a threshold with a bounded false-positive rate, whatever the score distribution.
+    r"""Return a threshold with a bounded false-positive rate, for any score distribution.
 
     .. math:: t = s_{(n-m)},\quad
         m = \max\{m : P(\mathrm{Bin}(n, \alpha) \le m) \le 1 - \text{confidence}\}
 
-    At most m of the n normal scores are above it; :math:`\alpha` is the largest allowed rate. Over
+    At most m of the n normal scores are above t; :math:`\alpha` is the maximum allowed rate. Over
     samples of the normal rows, the true rate has a Beta(m + 1, n - m) distribution if scores are
     continuous, and it is lower if scores are tied. Nothing is assumed about the fraction of
     anomalies.
@@ -66,11 +66,11 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
 
     Arguments:
         normal_scores: The scores of normal rows that were held out from training, with shape (N).
-        max_fpr: The largest allowed false-positive rate, in (0, 1).
+        max_fpr: The maximum allowed false-positive rate, in (0, 1).
         confidence: The confidence level, in (0, 1).
 
     Raises:
-        VariedError: If there are too few scores for the guarantee, or one is not finite.
+        VariedError: If there are too few scores for the guarantee, or a score is not finite.
 
     Example:
         >>> import torch

@@ -32,9 +32,9 @@ MIN_FOLD = 10
 def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimate:
     """Return the cross-validated accuracy of a classifier that distinguishes two samples.
 
-    The accuracy is 0.5 if it cannot distinguish them, and 1 if the samples do not overlap. To
-    compare the aggregate posterior with the prior, pass the same number of samples from each. At
-    most 5,000 rows of each sample are used, the same number from both, in five folds.
+    The accuracy is 0.5 if the classifier cannot distinguish the samples, and 1 if the samples do
+    not overlap. To compare the aggregate posterior with the prior, pass the same number of samples
+    from each. At most 5,000 rows of each sample are used, the same number from both, in five folds.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017),
@@ -89,7 +89,7 @@ def _classifier(kind: str, rows: int, units: int) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    regression = LogisticRegression(C=0.1, max_iter=10_000)  # a few dozen suffice in practice
+    regression = LogisticRegression(C=0.1, max_iter=10_000)  # a few dozen iterations suffice
     if kind == "linear":
         return make_pipeline(StandardScaler(), regression)
     if kind == "neighbors":
@@ -116,9 +116,9 @@ def c2st_auroc(
 ) -> Estimate:
     """Return the AUROC of a classifier that distinguishes generated from real rows.
 
-    It is the mean over folds of the AUROC on rows on which the classifier was not trained, with the
-    same number of real and generated rows. The standard error is computed from bootstrap resamples
-    of those rows, for fixed classifiers.
+    This is the mean over folds of the AUROC on rows on which the classifier was not trained, with
+    the same number of real and generated rows. The standard error is computed from bootstrap
+    resamples of those rows, for fixed classifiers.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017),
@@ -137,7 +137,7 @@ def c2st_auroc(
             random forest.
         folds: The number of folds.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed for the learner, rows, folds and resamples.
+        seed: The seed for training the learner, sampling rows, assigning folds and resampling.
 
     Raises:
         VariedError: If the columns differ, a value is not finite, or there are too few rows.

@@ -79,15 +79,16 @@ def calibration(
         number of bins and decreases with the number of rows. It is therefore estimated as
         ``ece_floor``, from labels sampled from the probabilities. An error close to this floor is
         not evidence of miscalibration. The calibration error depends only on the predicted class,
-        and a model that predicts the base rates is also calibrated, so compare the log loss too.
-        The log loss is infinite if a true class has probability 0.
+        and a model that predicts the base rates is also calibrated, so compare the log loss as
+        well. The log loss is infinite if a true class has probability 0.
 
     Arguments:
         probabilities: The probability of each class, with shape (N, C); each row must sum to 1.
         truth: The true class of each row, from 0 to C - 1, with shape (N).
         bins: The number of bins.
-        resamples: The number of bootstrap resamples, and of sets of simulated labels for the floor.
-        seed: The seed for the resamples and the simulated labels.
+        resamples: The number of bootstrap resamples, and the number of sets of simulated labels for
+            the floor.
+        seed: The seed for resampling and for simulating labels.
 
     Raises:
         VariedError: If the rows are not probabilities, or the labels are not classes.
@@ -103,7 +104,7 @@ def calibration(
         raise VariedError(f"bins={bins} must be at least 1; the default is {BINS}.")
     n, confidence = len(p), p.max(1)
     correct = (p.argmax(1) == labels).astype(np.float64)
-    # Rows with the same confidence have the rank of the first of them.
+    # Rows with the same confidence share the lowest of their ranks.
     rank = np.searchsorted(np.sort(confidence), confidence, side="left")
     bin_of = np.unique(rank * bins // n, return_inverse=True)[1].reshape(-1)
 
@@ -140,9 +141,9 @@ class Coverage:
 
     Arguments:
         coverage: The fraction of intervals that contain the true value; the ends are included.
-        ci_low: The lower end of the Clopper-Pearson interval of that fraction.
-        ci_high: The upper end of that interval.
-        confidence: The confidence level of that interval.
+        ci_low: The lower end of the Clopper-Pearson interval for ``coverage``.
+        ci_high: The upper end of the Clopper-Pearson interval.
+        confidence: The confidence level of the Clopper-Pearson interval.
         below: The fraction of rows whose true value is below the interval.
         above: The fraction of rows whose true value is above the interval.
         width: The mean width of the intervals, in units of the true value.

@@ -37,7 +37,7 @@ def column_nll(
         load: Maps stored rows to model inputs.
         batches: The rows, iterated once.
         names: The names of the columns, in the order of the codec.
-        seed: The seed for the samples of the codes.
+        seed: The seed for sampling codes.
 
     Raises:
         VariedError: If the model was not trained on a table.

@@ -35,11 +35,12 @@ class DCRResult:
         median_held_out: The median distance of held-out rows.
         copies: The fraction of generated rows that equal a training row in every cell.
         copies_held_out: The fraction of held-out rows that equal a training row in every cell.
-        copies_p: The p-value of Fisher's exact test for more copies among generated rows.
+        copies_p: The p-value of Fisher's exact test for more copies among generated than held-out
+            rows.
         percentiles: The fractions of generated rows whose distance is below the 1st and 5th
             percentiles of the held-out rows, with their tests.
         rows: The indices of the generated rows that were measured, int64 with shape (M).
-        index: The index of the training row closest to each of them, int64 with shape (M).
+        index: The index of the training row closest to each of these rows, int64 with shape (M).
         distance: The distance to that row, float64 with shape (M), exactly 0 for copies.
         n_generated: The number of generated rows.
         n_held_out: The number of held-out rows.
@@ -110,17 +111,17 @@ def distance_to_closest_record(
     Warning:
         A negative result does not prove privacy: a single leaked row among thousands does not
         change the result. Held-out rows must come from the same source and must not be used for
-        training. If more than 1 % of them equal a training row, no generated row can be closer; in
-        this case, compare the fractions of exact copies.
+        training. If more than 1 % of the held-out rows equal a training row, no generated row can
+        be closer; in this case, compare the fractions of exact copies.
 
     Arguments:
         generated: Generated rows.
         train: The rows on which the model was trained.
-        held_out: Real rows on which it was not trained, ideally as many as generated rows.
+        held_out: Real rows on which the model was not trained, ideally as many as generated rows.
         max_rows: The largest number of generated rows, and of held-out rows, whose distance is
             computed.
-        max_train_rows: The largest number of training rows for distances. Exact copies are
-            searched for among all rows.
+        max_train_rows: The largest number of training rows for computing distances. Exact copies
+            are searched for among all rows.
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed for sampling rows and resampling.
 
@@ -225,7 +226,7 @@ class _MixedRows:
 
         Returns:
             The numbers, with 0 if missing; the codes, with a flag for each missing number; these
-            flags; and the absolute values of the numbers in the same columns.
+            flags; and the absolute values of the numbers in the columns with flags.
         """
         numbers = torch.from_numpy(np.nan_to_num(self.numbers)).float()
         missing = torch.from_numpy(np.isnan(self.numbers[:, self.incomplete])).float()

@@ -1,4 +1,4 @@
-"""Metrics of anomaly detection, from scores and labels.
+"""Metrics for anomaly detection, computed from scores and labels.
 
 A score is any number that is higher for more anomalous rows. The best F1 over all thresholds is
 omitted on purpose: it is computed from the labels that are also used to select its threshold, so
@@ -60,11 +60,11 @@ class Detection:
 def detection(
     scores: Data, truth: Data, *, recall: float = 0.95, resamples: int = 200, seed: int = 0
 ) -> Detection:
-    """Return threshold-free metrics of anomaly detection.
+    """Return threshold-free metrics for anomaly detection.
 
     Each standard error is the standard deviation over bootstrap resamples that preserve the numbers
-    of anomalies and of normal rows; all three metrics share the resamples. It is NaN if a class has
-    only one row.
+    of anomalies and of normal rows; all three metrics share the resamples. Standard errors are NaN
+    if a class has only one row.
 
     Warning:
         Average precision depends on the fraction of anomalies, so only values with the same base
@@ -77,7 +77,7 @@ def detection(
         truth: 1 or True for an anomaly, 0 or False for a normal row, with shape (N).
         recall: The recall at which the false-positive rate is computed, in (0, 1].
         resamples: The number of bootstrap resamples for the standard errors.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Raises:
         VariedError: If a score is not finite, the shapes differ, or a class has no row.

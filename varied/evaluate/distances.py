@@ -25,8 +25,8 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
         rows: The rows to search, with shape (N, D) or (N, ...).
 
     Returns:
-        The index of the nearest row (any of them if there are ties), int64 with shape (M); and the
-        Euclidean distance, float64 with shape (M), which is exactly 0 for equal rows.
+        The index of the nearest row (an arbitrary one if there are ties), int64 with shape (M); and
+        the Euclidean distance, float64 with shape (M), which is exactly 0 for equal rows.
 
     Raises:
         VariedError: If the shapes do not match, or a value is not finite.
@@ -43,7 +43,7 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
 def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the index of the row of ``b`` nearest to each row of ``a``, and its distance."""
     index = torch.cat([chunk.argmin(1) for _, chunk in squared_distances(a, b)])
-    # Unlike the expanded squares above, this is exactly 0 for equal rows.
+    # Unlike the expanded squared distances above, this norm is exactly 0 for equal rows.
     parts = zip(a.split(1000), index.split(1000), strict=True)
     return index, torch.cat([(rows - b[i]).norm(dim=1) for rows, i in parts])
 

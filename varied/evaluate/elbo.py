@@ -26,8 +26,8 @@ from varied.models import LatentModel
 from varied.quantizers import code_usage
 from varied.trace import Level, Trace
 
-#: The largest number of decoder outputs in one chunk of importance samples. On a CPU they fit in
-#: the cache, which is twice as fast as main memory; on other devices they take 128 MB.
+#: The largest number of decoder outputs in one chunk of importance samples. On a CPU, they fit in
+#: the cache, which is twice as fast as main memory; on other devices, they take 128 MB.
 CPU_CHUNK, CHUNK = 2**21, 2**25
 #: The fields of an evaluation that have standard errors.
 ESTIMATES = ("elbo", "reconstruction", "kl", "active_units", "log_likelihood")
@@ -62,7 +62,7 @@ class PassResult:
 def forward_pass(
     model: LatentModel, load: Load, batches: Iterable[Batch], *, seed: int = 0
 ) -> PassResult:
-    """Pass all examples through a model once, with one sample of each posterior.
+    """Pass all examples through a model once, with one sample from each posterior.
 
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
@@ -216,7 +216,7 @@ class Evaluation:
         return html_table(("", f"{self.likelihood} likelihood, {self.n:,} examples", ""), rows)
 
     def to_json(self) -> dict[str, object]:
-        """Return JSON-serializable values; the key of the standard error of X is X_error."""
+        """Return JSON-serializable values; the standard error of X has the key X_error."""
         values: dict[str, object] = {"n": self.n, "likelihood": self.likelihood, "unit": "nats"}
         for name in ESTIMATES:
             estimate: Estimate | None = getattr(self, name)
@@ -243,7 +243,7 @@ def evaluate(
         batches: The examples. They are collected in a list, since importance sampling requires a
             second pass.
         likelihood: The name of the likelihood.
-        samples: The number of importance samples for the log-likelihood; 0 skips it.
+        samples: The number of importance samples for the log-likelihood; 0 to skip the estimate.
         seed: The seed for the samples.
     """
     batches = list(batches)

@@ -33,7 +33,7 @@ class Extractor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that identify the features on any machine."""
+        """A hash that identifies the features on any machine, as twelve hexadecimal digits."""
         ...
 
     def features(self, x: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class NetExtractor:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that depend on the name, layers and weights of the network."""
+        """A hash of the name, layers and weights of the network, as twelve hexadecimal digits."""
         return fingerprint_of(self.name, self.net)
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class StandardizedExtractor:
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that depend on the means and scales of the training rows."""
+        """A hash of the means and scales of the training rows, as twelve hexadecimal digits."""
         return _digest(self.name, {"mean": self.mean, "scale": self.scale})
 
     def features(self, x: Data) -> Tensor:
@@ -174,7 +174,7 @@ def fit_standardizer(x: Data) -> StandardizedExtractor:
 
 
 def fingerprint_of(name: str, net: Net) -> str:
-    """Return twelve digits of a hash of the name, and of the layers and weights of a module."""
+    """Return a hash of a name and of the layers and weights of a module, as twelve digits."""
     if not isinstance(net, nn.Module):
         return _digest(name, {})
     layers = (f"{path}:{type(layer).__name__}" for path, layer in net.named_modules())

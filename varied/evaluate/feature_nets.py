@@ -51,7 +51,7 @@ class FeatureNet(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that depend on the weights."""
+        """A hash of the layers and weights, as twelve hexadecimal digits."""
         return fingerprint_of("features", self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def train_classifier(
     seed: int = 0,
     epochs: int = 3,
 ) -> FeatureNet:
-    """Train a classifier that provides features, which takes about a minute on MNIST.
+    """Train a classifier that provides features; this takes about a minute on MNIST.
 
     References:
         A Note on the Evaluation of Generative Models (Theis et al., 2016),

@@ -1,4 +1,4 @@
-"""Formatting of measured numbers with their standard errors and units."""
+"""Formatting of metric values with their standard errors and units."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 #: Labels of the metrics of an evaluation. The sign of log-likelihoods is reversed, so lower is
-#: better for all of them.
+#: better for all metrics.
 LABELS = {
     "elbo": "-ELBO",
     "reconstruction": "reconstruction",

@@ -71,9 +71,9 @@ def sharpness(images: Data) -> Estimate:
 
     .. math:: \mathrm{Var}_{ij}(y_{i-1,j} + y_{i+1,j} + y_{i,j-1} + y_{i,j+1} - 4 y_{ij})
 
-    The variance is over the inner pixels of the luma y in [0, 1]. Blurred images have a lower
-    value, but so do empty images, and noise has the highest value: compare it with the value of
-    real images.
+    The variance is computed over the inner pixels of the luma y in [0, 1]. Blurred images have a
+    lower value, but so do empty images, and noise has the highest value: compare the value with
+    that of real images.
 
     References:
         Diatom Autofocusing in Brightfield Microscopy: a Comparative Study (Pech-Pacheco et al.,

@@ -41,7 +41,7 @@ def ssim(a: Data, b: Data) -> Estimate:
 
     Arguments:
         a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
-        b: The images to compare them with, with the same shape.
+        b: The images to which ``a`` is compared, with the same shape.
 
     Returns:
         The mean over images, between -1 and 1.
@@ -79,7 +79,7 @@ def psnr(a: Data, b: Data) -> Estimate:
 
     Arguments:
         a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
-        b: The images to compare them with, with the same shape.
+        b: The images to which ``a`` is compared, with the same shape.
 
     Returns:
         The mean over images, in decibels.

@@ -1,4 +1,4 @@
-"""Classifiers and regressors from scikit-learn that evaluate synthetic data."""
+"""Classifiers and regressors from scikit-learn for evaluating synthetic data."""
 
 from __future__ import annotations
 

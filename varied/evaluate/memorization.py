@@ -20,7 +20,7 @@ from varied.evaluate.estimate import Estimate
 LEVEL = 0.01
 #: The smallest number of training, held-out and generated rows.
 MIN_ROWS = 20
-#: Smaller standard deviations are due to rounding.
+#: Standard deviations below this value are due to rounding.
 TINY = 1e-9
 
 
@@ -29,7 +29,7 @@ class PercentileTest:
     """The fraction of generated rows whose distance is below a percentile of held-out distances.
 
     Arguments:
-        percentile: The percentile of the distances of held-out rows, in percent.
+        percentile: The percentile of the held-out distances, between 0 and 100.
         threshold: The distance at that percentile.
         share: The fraction of generated rows with a smaller distance.
         expected: The expected fraction if generated rows are as close as held-out rows.
@@ -46,7 +46,7 @@ class PercentileTest:
 def percentile_test(
     generated: Floats, held_out: Floats, percentile: int, resamples: int, seed: int, purpose: str
 ) -> PercentileTest:
-    """Compare the distances of generated rows with a percentile of those of held-out rows.
+    """Compare the distances of generated rows with a percentile of held-out distances.
 
     The p-value takes into account that the percentile is estimated: under the null hypothesis, all
     orders of generated and held-out distances are equally likely, which leads to a hypergeometric
@@ -56,10 +56,10 @@ def percentile_test(
     Arguments:
         generated: The distance of each generated row to its nearest training row, with shape (M).
         held_out: The same distance for held-out rows, with shape (N).
-        percentile: The percentile, in percent.
+        percentile: The percentile, between 0 and 100.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed for the resamples.
-        purpose: The purpose from which the seed of each resample is derived.
+        seed: The seed for resampling.
+        purpose: A label from which, together with ``seed``, the seed of each resample is derived.
     """
     from scipy import stats
 
@@ -95,7 +95,7 @@ def check_enough_rows(sizes: dict[str, int]) -> None:
 class MemorizationTest:
     """A comparison of generated with held-out rows by their distances to training rows.
 
-    The null hypothesis of each p-value is that nothing is copied.
+    The null hypothesis of each p-value is that no rows are copied.
 
     Arguments:
         near_duplicates: The fraction of generated rows that are closer to a training row than 99 %
@@ -180,19 +180,19 @@ def memorization(
         Samples of a VAE are smoother than data, and smooth images are close to everything: in
         pixels, z can be strongly negative without copies. ``is_copied`` therefore also requires
         that generated rows are closer to training rows than to held-out rows. Held-out rows must
-        come from the same source and must not be used for training or model selection. If they
-        contain near-duplicates of training rows, copies are harder to detect; if more than 1 % of
-        them equal a training row, no generated row can be closer. With few held-out rows, only
-        gross copying is detected. A negative result is not a proof: a shifted or mirrored copy is
-        far away in pixels. The features determine what counts as close, so report them with the
-        result.
+        come from the same source and must not be used for training or model selection. If held-out
+        rows contain near-duplicates of training rows, copies are harder to detect; if more than 1 %
+        of the held-out rows equal a training row, no generated row can be closer. With few held-out
+        rows, only gross copying is detected. A negative result is not a proof: a shifted or
+        mirrored copy is far away in pixels. The features determine what counts as close, so report
+        them with the result.
 
     Arguments:
         generated: Generated rows with shape (M, D), or (M, ...), which are flattened.
         train: All rows on which the model was trained, with shape (N, D).
-        held_out: Rows on which it was not trained, ideally as many as generated rows.
+        held_out: Rows on which the model was not trained, ideally as many as generated rows.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Returns:
         The three tests, and the training row nearest to each generated row.
@@ -249,7 +249,7 @@ def _mann_whitney(generated: Floats, held_out: Floats) -> tuple[float, float]:
 
 
 def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Count how often each row is nearest to rows of y, among all and among those in a threshold.
+    """Count how often each row is nearest to a row of y, in total and within a threshold.
 
     Equally near rows share a count, so that neither set is favored if values repeat.
     """

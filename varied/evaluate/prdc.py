@@ -54,12 +54,12 @@ def prdc(
 
     where :math:`r_i` is the distance from the real row :math:`x_i` to its k-th nearest other real
     row. Precision is the fraction of generated rows :math:`y_j` that lie in any :math:`B_i`; recall
-    is the same with both samples exchanged. All pairs are compared in float64. Distances that
+    is the same with the two samples swapped. All pairs are compared in float64. Distances that
     differ only by rounding are considered equal, so that duplicated rows cover each other.
 
     The standard errors are computed from random halves of both samples, or from subsamples of 1,000
-    rows if that is fewer, and are scaled to all rows. A bootstrap would be wrong, because it
-    duplicates rows, and a duplicate is its own nearest neighbor.
+    rows if that is fewer, and are rescaled to the full sample sizes. A bootstrap would be wrong,
+    because it duplicates rows, and a duplicate is its own nearest neighbor.
 
     References:
         Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al.,
@@ -68,7 +68,7 @@ def prdc(
         https://arxiv.org/abs/2002.09797, for density and coverage.
 
     Warning:
-        All four metrics depend on the features, on k and on both numbers of rows: compare only
+        All four metrics depend on the features, on k and on the sizes of both samples: compare only
         values for which these are the same. For two samples from the same distribution, precision
         and recall are below 1 (and decrease with the dimension), density is 1, and coverage is
         about :math:`1 - 2^{-k}` if both samples have the same number of rows. The ball around a
@@ -79,7 +79,7 @@ def prdc(
         generated: The same features of generated rows, with shape (M, D).
         k: The number of neighbors that defines the radius of a ball.
         resamples: The number of subsamples for the standard errors.
-        seed: The seed for the subsamples.
+        seed: The seed for subsampling.
 
     Returns:
         The four metrics. Density is non-negative; the others are in [0, 1].

@@ -17,13 +17,14 @@ from varied.evaluate._types import Array, Bools, Data, Floats, Ints
 from varied.evaluate.estimate import Estimate
 from varied.seeding import permutation
 
-#: The default number of training rows of a probe, and its number of neighbors.
+#: The default maximum number of training rows of a probe, and the number of neighbors.
 MAX_ROWS, NEIGHBORS = 10_000, 10
 #: Inverse regularization strengths of a logistic regression, from strong to weak.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 #: Regularization strengths of a ridge regression.
 ALPHAS = tuple(10.0**power for power in range(-3, 6))
-#: The limit on the iterations of a logistic regression, which takes a few hundred.
+#: The limit on the iterations of a logistic regression, which usually takes a few hundred
+#: iterations.
 MAX_ITERATIONS = 100_000
 #: Standardized units are clipped at this number of standard deviations.
 CLIP = 10.0
@@ -37,10 +38,10 @@ class Probe:
     """The score of a probe, with reference values.
 
     Arguments:
-        score: The accuracy or R2 on test rows; its standard error is over test rows.
+        score: The accuracy or R2 on test rows; its standard error is computed over test rows.
         metric: "accuracy" for classes, "R2" for numbers.
-        chance: The score without the codes, if the most frequent class or the mean of the training
-            rows is always predicted.
+        chance: The score of always predicting the most frequent class, or the mean, of the training
+            rows.
         raw: The score of the same probe on the raw data, or None if they were not passed.
         kind: "linear" or "neighbors".
         n_train: The number of training rows.
@@ -94,15 +95,15 @@ def probe(
     Warning:
         A score shows what this probe can extract, not what the codes contain. Compare it with
         ``raw``: on images of digits, the accuracy from the pixels alone is 0.9. Standard errors are
-        over test rows. With few labels, the choice of labeled rows matters more, so use several
-        seeds and `mean_over_seeds`.
+        computed over test rows. With few labels, the choice of labeled rows matters more, so use
+        several seeds and `mean_over_seeds`.
 
     Arguments:
         codes: Codes with shape (N, D), for instance posterior means.
         labels: The label of each row, with shape (N). Strings, booleans and integers are classes,
             and "" or -1 marks a missing label. Floats are numbers, and NaN marks a missing label;
-            integers of which more than half are distinct are also numbers. Convert floats that
-            represent classes to integers.
+            integers of which more than half are distinct are also treated as numbers. Convert
+            floats that represent classes to integers.
         test: The test rows, as a boolean mask with shape (N) or as indices; by default a random
             fifth of the rows. Use the test rows of the model if it has any.
         kind: The type of probe: "linear" or "neighbors".
@@ -172,7 +173,7 @@ def probe(
 
 
 def _known_labels(labels: Any, n: int) -> tuple[Array, Bools]:
-    """Return labels, int64 for classes and float64 for numbers, and a mask of the known ones."""
+    """Return labels, int64 for classes and float64 for numbers, and a mask of known labels."""
     y, _ = parse_labels(labels, n)
     if y.ndim > 1:
         raise VariedError(
@@ -256,7 +257,7 @@ def _scaler() -> Any:
 
 
 def _logistic_regression(x: Floats, y: Ints) -> Any:
-    """Return a logistic regression with the strength that has the lowest held-out log loss."""
+    """Return a logistic regression, with the regularization chosen by the held-out log loss."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 

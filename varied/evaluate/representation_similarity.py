@@ -21,7 +21,7 @@ from varied.seeding import generator, permutation
 
 Statistic = Callable[[Tensor, Tensor], float]
 
-#: The smallest number of rows.
+#: The minimum number of rows.
 MIN_ROWS = 20
 #: The number of blocks of rows for jackknife standard errors.
 BLOCKS = 20
@@ -36,9 +36,9 @@ CHUNK = 500
 class Stability:
     """The similarity of several codes of the same rows, averaged over pairs of codes.
 
-    Standard errors are over codes (by the jackknife), so they account for the variation between
-    trained models. If there are only two codes, there is a single pair, and the standard errors are
-    over rows.
+    Standard errors are computed over codes with the jackknife, so they account for the variation
+    between trained models. If there are only two codes, there is a single pair, and the standard
+    errors are computed over rows.
 
     Arguments:
         n_codes: The number of codes.
@@ -60,13 +60,13 @@ class Stability:
 
 
 def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability:
-    """Return the similarity of several codes of the same rows, by four metrics.
+    """Return the similarity of several codes of the same rows, measured by four metrics.
 
     Arguments:
         codes: Two or more codes, for instance the posterior means of runs with different seeds,
             with shapes (N, D); D may differ.
         k: The number of neighbors.
-        seed: The seed for the blocks and resamples.
+        seed: The seed for assigning blocks and resampling.
 
     Raises:
         VariedError: As for `cka`, `mcc` and `shared_neighbors`, or if there are fewer than two
@@ -129,10 +129,10 @@ def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
     Arguments:
         a: Codes with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
-        seed: The seed for the blocks.
+        seed: The seed for assigning rows to blocks.
 
     Returns:
-        The similarity; its standard error is over rows, by the jackknife over blocks.
+        The similarity; its standard error is computed with a block jackknife over rows.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or there are too few rows.
@@ -157,7 +157,7 @@ def _cka(a: Tensor, b: Tensor) -> float:
 
 
 def _hsic(a: Tensor, b: Tensor) -> float:
-    """Return the unbiased HSIC estimate of linear kernels, times n (n - 3), for centered rows.
+    """Return the unbiased HSIC estimate for linear kernels, times n (n - 3), for centered rows.
 
     The rows of a centered kernel sum to 0, so the row sums of a kernel without its diagonal depend
     only on the diagonal. The kernel matrices therefore do not need to be computed.
@@ -175,7 +175,7 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
 
     .. math:: \frac1{\min(D, E)} \sum_j s_j \, \mathrm{corr}(a_j, b_{\pi(j)})
 
-    "strong" matches single units by the best assignment :math:`\pi`, up to their sign s and scale;
+    "strong" matches individual units by the best assignment :math:`\pi`, up to sign s and scale;
     the coefficient is 1 if both models have learned the same units. "weak" first applies the linear
     maps of a canonical correlation analysis; the coefficient is 1 if each code is a linear map of
     the other. The matching or the maps are fitted on one half of the rows and evaluated on the
@@ -196,10 +196,10 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
         a: Codes with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         kind: The variant: "strong" or "weak".
-        seed: The seed for the halves and resamples.
+        seed: The seed for splitting rows into halves and resampling.
 
     Returns:
-        The coefficient; its standard error is over rows.
+        The coefficient; its standard error is computed over rows.
 
     Raises:
         VariedError: As for `cka`, or if the kind is unknown.
@@ -276,8 +276,8 @@ def _center(rows: Tensor) -> tuple[Tensor, Tensor]:
 def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimate:
     """Return the fraction of the k nearest neighbors of a row that are the same in both codes.
 
-    It is 1 if all rows have the same neighbors, and k / (N - 1) on average for unrelated codes.
-    The mean is taken over 2,000 random rows, whose neighbors are found among all rows.
+    The fraction is 1 if all rows have the same neighbors, and k / (N - 1) on average for unrelated
+    codes. The mean is taken over 2,000 random rows, whose neighbors are found among all rows.
 
     References:
         The Effects of Randomness on the Stability of Node Embeddings (Schumacher et al., 2020),
@@ -290,7 +290,7 @@ def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimat
         seed: The seed for sampling rows.
 
     Returns:
-        The fraction; its standard error is over rows.
+        The fraction; its standard error is computed over rows.
 
     Raises:
         VariedError: As for `cka`, or if k is not between 1 and N - 2.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Kind = Literal["number", "date", "category", "boolean"]
 Rows = Ints | slice
 Draws = list[tuple[Rows, Rows]]
-#: The association of two columns in each of both tables, and the score for each draw.
+#: The association of two columns in each of the two tables, and the score for each draw.
 Comparison = tuple[tuple[float, float], list[float]]
 
 ALL = slice(None)
@@ -115,7 +115,7 @@ def column_shapes(
         real: Real rows.
         generated: Generated rows with the same columns, in any order.
         resamples: The number of bootstrap resamples for the standard errors.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Returns:
         The score of each column, the mean, and the fractions of missing cells.
@@ -165,7 +165,7 @@ def pair_trends(
 
     By default, the bins are the deciles of the real column; a value that spans several deciles has
     its own bin. With ten bins of equal width, nearly all values of a skewed column, such as
-    incomes, would be in the first bin, and any two tables would be similar.
+    incomes, would be in the first bin, and any two tables would seem similar.
 
     References:
         SDMetrics, CorrelationSimilarity and ContingencySimilarity,
@@ -185,7 +185,7 @@ def pair_trends(
         bins: How to bin numbers: by the deciles of the real column, or into bins of equal width
             over its range.
         resamples: The number of bootstrap resamples for the standard error of the mean.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Returns:
         The scores, their mean, and the association of each pair in both tables.
@@ -311,8 +311,8 @@ def _column(name: str, parts: Sequence[pd.Series]) -> Column:
 def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
     """Return the distance between two samples of codes, in [0, 1]; NaN if both are empty.
 
-    It is the Kolmogorov-Smirnov statistic for ordered codes, and the total variation distance for
-    others.
+    The distance is the Kolmogorov-Smirnov statistic for ordered codes, and the total variation
+    distance for others.
     """
     samples = [codes[codes >= 0] for codes in (real, generated)]
     sizes = [len(codes) for codes in samples]
@@ -322,12 +322,12 @@ def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
     p, q = (np.bincount(codes, minlength=length) for codes in samples)
     if ordered:
         return float(np.abs(p.cumsum() / sizes[0] - q.cumsum() / sizes[1]).max())
-    # Without this limit, it could exceed 1 by rounding.
+    # Without this limit, the distance could exceed 1 by rounding.
     return min(float(np.abs(p / sizes[0] - q / sizes[1]).sum()) / 2, 1.0)
 
 
 def _draws(real: pd.DataFrame, generated: pd.DataFrame, resamples: int, seed: int) -> Draws:
-    """Return all rows of both tables, and bootstrap resamples of them."""
+    """Return all rows of both tables, and bootstrap resamples of these rows."""
     sizes = len(real), len(generated)
     return [(ALL, ALL), *((i, j) for i, j in resample(sizes, resamples, seed, "tables"))]
 
@@ -400,7 +400,7 @@ def _compare_tables(a: list[Ints], b: list[Ints], draws: Draws) -> Comparison:
 def _cramer(a: Ints, b: Ints) -> float:
     """Return Cramér's V of two columns of codes, or 0 if one is constant.
 
-    Unlike SciPy's implementation, it needs memory only for the occupied cells.
+    Unlike SciPy's implementation, this function needs memory only for the occupied cells.
     """
     rows, columns = np.bincount(a), np.bincount(b)
     degrees = int(min((rows > 0).sum(), (columns > 0).sum())) - 1

@@ -38,12 +38,12 @@ CONTRASTS = {
 
 @dataclass(frozen=True)
 class TSTRScore:
-    """A metric of one learner for different training rows, all on the same real test rows.
+    """A metric of one learner for different training rows, evaluated on the same test rows.
 
     Arguments:
         learner: The name of the learner.
         metric: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
-        chance: The metric of a learner that predicts only from the class frequencies, or the mean.
+        chance: The metric of a learner that uses only the class frequencies, or the mean target.
         real: The metric after training on the real rows.
         generated: The metric after training on the same number of generated rows.
         both: The metric after training on the real rows and the same number of generated rows.
@@ -133,13 +133,13 @@ def tstr(
             are classes.
         generated_x: N or more generated rows.
         generated_y: The targets of the generated rows.
-        test_x: Real rows on which nothing was trained.
+        test_x: Real rows on which neither the generator nor a learner was trained.
         test_y: The targets of the test rows.
-        learners: Functions that map a seed to a scikit-learn learner, by name; the defaults are a
-            linear model, a random forest, and nearest neighbors.
+        learners: Maps names to functions that map a seed to a scikit-learn learner; the defaults
+            are a linear model, a random forest, and nearest neighbors.
         repeats: The number of times that each learner is trained.
         resamples: The number of bootstrap resamples of the test rows.
-        seed: The seed for the learners, rows and resamples.
+        seed: The seed for training learners, sampling rows and resampling.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, there are too few rows, or
@@ -179,7 +179,7 @@ class _Prediction:
     probability: Floats | None
 
     def metrics(self, truth: Array, rows: Ints, n_classes: int) -> dict[str, float]:
-        """Return the metrics on some of the test rows."""
+        """Return the metrics on the given test rows."""
         y, labels = truth[rows], self.labels[rows]
         if not n_classes:
             total = ((y - y.mean()) ** 2).sum()
@@ -258,7 +258,7 @@ def _scores(
 def _estimate(values: Floats, n: int) -> Estimate:
     """Return an estimate from values with shape (1 + resamples, R).
 
-    The first of them is computed on all rows.
+    The first row of values is computed on all test rows.
     """
     repeats, resampled = values[0], values[1:].mean(1)
     of_repeats = sample_std(repeats) / math.sqrt(len(repeats)) if len(repeats) > 1 else 0.0

@@ -32,7 +32,7 @@ class AnomalyScores:
         score: The score of the requested method, which is higher for anomalies, with shape (N).
         nll: The negative log-likelihood -log p(x), estimated by importance sampling, in nats, with
             shape (N).
-        distance: The distance from the nearest normal example, with shape (N).
+        distance: The distance to the nearest normal example, with shape (N).
         element_nll: The value of -log p(x_j | z) for each element, in nats, with shape (N, *event).
     """
 
@@ -45,8 +45,9 @@ class AnomalyScores:
 class AnomalyScorer:
     r"""Scores examples by their density and by their distance from normal data.
 
-    A density misses anomalies that are simpler than normal data; a distance misses anomalies in
-    sparse regions between normal data. The sum of both misses fewer anomalies than either:
+    A density score misses anomalies that are simpler than normal data; a distance score misses
+    anomalies in sparse regions between normal data. The sum of both scores misses fewer anomalies
+    than either:
 
     .. math::
         s(x) = \sum_{v \in \{-\log p(x), \, d(x)\}} \psi\Big(\frac{v - m_v}{q_v - m_v}\Big), \qquad
@@ -66,7 +67,7 @@ class AnomalyScorer:
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        load: Converts stored rows to model input; its randomness follows from the seed.
+        load: Converts stored rows to model input; its randomness depends only on the seed.
         batches: Normal data, usually training data; 10,000 rows suffice.
         method: The score to use: "both", "density" or "distance".
         samples: The number of importance samples.
@@ -98,12 +99,12 @@ class AnomalyScorer:
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
     def score(self, batches: Iterable[Batch]) -> AnomalyScores:
-        """Return the scores of examples, which do not depend on their order or batches."""
+        """Return scores that do not depend on the order of the examples or on their batches."""
         nll, distance, element_nll = self._scores(list(batches))
         return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
 
     def combine(self, nll: Tensor, distance: Tensor) -> Tensor:
-        """Combine -log p(x) and the distance into the score of the method, with shape (N)."""
+        """Combine -log p(x) and the distance into the selected score, with shape (N)."""
         if self.method == "both":
             return _squash(nll, *self.nll_scale) + _squash(distance, *self.distance_scale)
         return nll if self.method == "density" else distance
@@ -129,13 +130,14 @@ class AnomalyScorer:
 
 
 def _distance_to_other(rows: Tensor, reference: Tensor) -> Tensor:
-    """Return the distance of each row from the nearest reference row that is not equal to it."""
+    """Return the distance from each row to the nearest reference row that is not equal to it."""
     index, distance = nearest_rows(rows, reference)
     equal = torch.nonzero(distance <= EQUAL * (1 + rows.norm(dim=1)))[:, 0]
     for start, chunk in squared_distances(rows[equal], reference) if len(equal) else ():
         chunk_rows = equal[start : start + len(chunk)]
         chunk[torch.arange(len(chunk)), index[chunk_rows]] = torch.inf
-        # Unlike the expanded square, the norm of a difference does not suffer from cancellation.
+        # Unlike the expanded squared distance, the norm of a difference does not suffer from
+        # cancellation.
         distance[chunk_rows] = (rows[chunk_rows] - reference[chunk.argmin(1)]).norm(dim=1)
     return distance
 

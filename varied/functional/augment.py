@@ -22,13 +22,13 @@ from varied.nets import NETS
 from varied.nets.random_affine import RandomAffine
 from varied.seeding import derive_seed, generator, seeded
 
-#: Rows that are sampled or classified together.
+#: The number of rows that are sampled or classified together.
 CHUNK = 500
 #: Largest random shift, as a fraction of the image size, and largest rotation in degrees.
 MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
 #: The number of nearest neighbors of the same class between which SMOTE chooses.
 NEIGHBORS = 5
-#: The convolutional classifier of images and its training.
+#: Settings of the convolutional image classifier and of its training.
 NET, DROPOUT = {"width": 16, "depth": 2, "dense_width": 64}, 0.3
 STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
 
@@ -108,8 +108,8 @@ def sample_classes(
 def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
     """Return randomly shifted and rotated images, as a classical augmentation.
 
-    Shifts are at most 8 % of the image size, and rotations are at most 10 degrees. Border pixels
-    are repeated outside the image.
+    Shifts are at most 8 % of the image size, and rotations are at most 10 degrees. Pixels outside
+    the image are filled with the nearest border pixels.
 
     Arguments:
         x: Images as uint8, with shape (N, C, H, W).
@@ -133,8 +133,8 @@ def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
     Arguments:
         x: Numeric rows, with shape (N, D).
         labels: The class of each row, int64 with shape (N).
-        index: The rows from which to start, int64 with shape (M); a row without neighbors is
-            repeated.
+        index: The indices of the rows to start from, int64 with shape (M); a row without neighbors
+            is repeated.
         seed: The random seed.
     """
     from sklearn.neighbors import NearestNeighbors
@@ -164,8 +164,8 @@ class Gain:
         training_data: The name of the training data.
         rows: The number of training rows.
         accuracy: The balanced test accuracy; its error is the standard deviation over seeds.
-        gain: The difference from training on real data alone with the same seed, with its standard
-            error.
+        gain: The difference from the accuracy with real data alone and the same seed, with its
+            standard error.
     """
 
     classifier: str
@@ -186,8 +186,8 @@ def gains(
 
     Images are classified by a small convolutional network that is trained for the same number of
     steps for each set of training data; numeric rows are classified by logistic regression and a
-    random forest. For classical augmentation, `random_shift` or `smote` adds the same number of
-    examples for each class as the generated data contain.
+    random forest. For classical augmentation, `random_shift` or `smote` adds as many examples of
+    each class as the generated data contain.
 
     Warning:
         The errors include the randomness of the classifiers and of the classical augmentation, but
@@ -197,7 +197,7 @@ def gains(
     Arguments:
         real: The training data of the model: uint8 images (N, C, H, W) or numeric rows (N, D), and
             their classes, int64 with shape (N).
-        generated: Generated data and their classes, by the name of the generator.
+        generated: Maps the name of each generator to its data and their classes.
         test: Held-out data and their classes.
         seeds: The number of times that each classifier is trained.
     """
@@ -236,7 +236,7 @@ def gains(
 
 
 def _rows_with_labels(labels: Tensor, targets: Tensor, seed: int) -> Tensor:
-    """Draw a row with each target label, with replacement."""
+    """For each target label, draw the index of a row with that label, with replacement."""
     rng, index = generator(seed, "alike"), torch.zeros(len(targets), dtype=torch.int64)
     for label in targets.unique():
         rows = torch.nonzero(labels == label)[:, 0]

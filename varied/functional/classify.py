@@ -74,7 +74,7 @@ def calibration_temperature(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def apply_temperature(probabilities: Tensor, temperature: float) -> Tensor:
-    """Return class probabilities with their logits divided by a temperature."""
+    """Divide the logits of class probabilities by a temperature; return the new probabilities."""
     if temperature == 1:
         return probabilities
     return (_logits(probabilities) / temperature).softmax(-1).to(probabilities)

@@ -16,7 +16,7 @@ from varied.functional.generate import decode
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-#: Codes that are decoded and encoded together.
+#: The number of codes that are decoded and encoded together.
 CHUNK = 200
 
 
@@ -28,7 +28,7 @@ def mean_difference(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
 
 
 def logistic(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
-    """Return the weight vector of a logistic regression, scaled to the distance of the means."""
+    """Return the projection of the mean difference onto the weights of a logistic regression."""
     regression = _regression()
     sample_weight = weights.numpy() * len(weights) / float(weights.sum())
     regression.fit(codes.numpy(), has.numpy(), sample_weight)
@@ -37,7 +37,7 @@ def logistic(codes: Tensor, has: Tensor, weights: Tensor) -> Tensor:
 
 
 def _regression() -> Any:
-    """Return a strongly regularized classifier with a generous limit on iterations."""
+    """Return a strongly regularized classifier with a high iteration limit."""
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=0.1, max_iter=10_000)
@@ -54,10 +54,10 @@ def direction(
     .. math:: v = \frac{\sum_{i: y_i = 1} w_i z_i}{\sum_{i: y_i = 1} w_i}
         - \frac{\sum_{i: y_i = 0} w_i z_i}{\sum_{i: y_i = 0} w_i}
 
-    The difference of the means is the limit of linear discriminant analysis as the covariance is
-    shrunk to the identity. With less shrinkage, the direction favors units with a small variance,
-    which separate the groups best but hardly affect the decoded data. Logistic regression has the
-    same problem to a lesser degree.
+    The difference between the means is the limit of linear discriminant analysis as the covariance
+    is shrunk to the identity. With less shrinkage, the direction favors units with a small
+    variance, which separate the groups best but hardly affect the decoded data. Logistic regression
+    has the same problem to a lesser degree.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468; on why the
@@ -75,7 +75,7 @@ def direction(
         method: The method: "means" or "logistic".
 
     Returns:
-        A vector with shape (D), whose length is the distance between the two groups.
+        A vector with shape (D), whose length is the distance between the group means along it.
 
     Raises:
         VariedError: If one of the groups has fewer than two examples.
@@ -98,13 +98,13 @@ def direction(
 
 
 def balance_weights(has: Tensor, others: Tensor) -> Tensor:
-    r"""Return weights under which an attribute is independent of others, with shape (N).
+    r"""Return weights under which an attribute is independent of the others, with shape (N).
 
     .. math:: w_i = \frac{1}{n_{y_i s_i}} \, \frac{n_{1 s} n_{0 s}}{n_{1 s} + n_{0 s}}
 
     Examples with equal values of the other attributes form a stratum s. Within a stratum, examples
     with and without the attribute have the same total weight, which is the effective size of the
-    stratum; strata that contain only one kind have weight 0.
+    stratum; strata that contain only one of these two kinds have weight 0.
 
     References:
         Sampling Generative Networks (White, 2016), https://arxiv.org/abs/1609.04468
@@ -154,7 +154,7 @@ def edit(
         x: Data, with shape (N, *event).
         step: The direction v, with shape (D); see `direction`.
         c: The context, with shape (N, F), or None; it is not changed by the edit.
-        strengths: The factors s, of which 0 corresponds to the reconstruction.
+        strengths: The factors s; 0 corresponds to the reconstruction.
 
     Returns:
         Data with shape (N, S, *event).
@@ -211,7 +211,7 @@ def effects(
     before: Tensor,
     after: Tensor,
 ) -> list[Effect]:
-    """Return the effect of a step on each attribute, in descending order of the change.
+    """Return the effect of a step on each attribute, in descending order of the absolute change.
 
     Arguments:
         step: The direction, with shape (D).
@@ -220,7 +220,7 @@ def effects(
             examples has the attribute, and whether that is known.
         before: Codes of other examples, with shape (M, D).
         after: Codes of the same examples after the edit, computed with `reencode`, since a linear
-            probe would extrapolate to shifted codes that do not correspond to any data.
+            probe would have to extrapolate to shifted codes that do not correspond to any data.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

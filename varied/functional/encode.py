@@ -1,4 +1,4 @@
-"""Encoding: statistics of the posterior."""
+"""Encoding of data as statistics of the posterior."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterab
 
 
 def embed(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Tensor:
-    """Return only the posterior means, with shape (N, D), which is faster than `encode`.
+    """Return only the posterior means, with shape (N, D); this is faster than `encode`.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.

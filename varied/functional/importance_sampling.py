@@ -44,11 +44,11 @@ def posterior_draws(
     a time, which is slower.
 
     Arguments:
-        model: The model, in evaluation mode and without gradients.
+        model: The model, in evaluation mode and with gradients disabled.
         x: Data, with shape (B, *event).
         c: The context, with shape (B, F), or None.
         mask: 1 for observed elements, with the shape of ``x``, or None.
-        samples: The number K of draws. A model that enumerates classes divides them among the
+        samples: The number K of draws. A model that enumerates classes divides the draws among the
             classes, with at least one draw for each.
         seed: The random seed.
 
@@ -123,7 +123,7 @@ def negative_log_likelihood(
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        load: Converts stored rows to model input; its randomness follows from the seed.
+        load: Converts stored rows to model input; its randomness depends only on the seed.
         batches: The data.
         samples: The number K of importance samples.
         seed: The random seed.

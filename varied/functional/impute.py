@@ -15,7 +15,8 @@ from varied.models import LatentModel
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
-#: Draws from which the standard deviation of an element is estimated if fewer are requested.
+#: The number of draws from which the standard deviation of an element is estimated if fewer are
+#: requested.
 MIN_DRAWS = 20
 
 
@@ -48,7 +49,7 @@ def impute(
     Warning:
         Values must be missing at random given the observed values. An encoder that was trained
         without missing values must extrapolate to inputs with missing values; ``sweeps`` replaces
-        the zeros in its input with draws.
+        the zeros in the encoder input with draws.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.

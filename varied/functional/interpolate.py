@@ -14,9 +14,10 @@ from varied.functional.latent_density import LatentDensity
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-#: The number of points on a curved path, and the number of sine waves that compose it.
+#: The number of points on a curved path, and the number of sine waves in its deformation.
 POINTS, WAVES = 33, 6
-#: Optimization steps of a curved path, and the initial learning rate in units of the scale.
+#: The number of optimization steps for a curved path, and the initial learning rate in units of the
+#: scale.
 STEPS, RATE = 150, 0.05
 TINY = 1e-12
 
@@ -56,7 +57,7 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
     With D active units, :math:`p^{-1/D}` is proportional to the distance between neighboring codes.
     The integral therefore penalizes regions with few codes, and the shortest path avoids empty
     regions. Starting from the straight path, Adam optimizes a deformation that consists of a few
-    sine waves orthogonal to it. The points are evenly spaced along the resulting path.
+    sine waves orthogonal to that path. The points are evenly spaced along the resulting path.
 
     References:
         Nonhomogeneous Euclidean First-Passage Percolation and Distance Learning (Groisman et al.,
@@ -67,8 +68,8 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
         The path is a local optimum close to the straight path.
 
     Arguments:
-        a: Codes, with shape (N, D).
-        b: Codes, with shape (N, D).
+        a: The codes at the start of each path, with shape (N, D).
+        b: The codes at the end of each path, with shape (N, D).
         t: Positions along the path, between 0 and 1, with shape (T).
         density: The density of the codes of training data.
     """
@@ -101,7 +102,7 @@ def _orthogonal(offset: Tensor, direction: Tensor) -> Tensor:
 
 
 def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
-    """Return the sum of the log lengths of the paths; with logarithms, gradients are comparable."""
+    """Return the sum of the log path lengths; logarithms make the gradients of paths comparable."""
     steps = path.diff(dim=1).norm(dim=-1).clamp_min(TINY)
     midpoints = (path[:, 1:] + path[:, :-1]) / 2
     log_spacing = -density.log_density(midpoints) / density.active_units
@@ -110,7 +111,7 @@ def _log_length(path: Tensor, density: LatentDensity) -> Tensor:
 
 
 def _resample(path: Tensor, t: Tensor) -> Tensor:
-    """Return the points at fractions of the length of each path, with shape (N, T, D)."""
+    """Return the points at the given fractions of the length of each path, with shape (N, T, D)."""
     steps = path.diff(dim=1).norm(dim=-1)
     position = pad(steps.cumsum(1), (1, 0))
     target = t * position[:, -1:]
@@ -141,9 +142,9 @@ def interpolate(
 
     Arguments:
         model: The model.
-        start: Data, with shape (N, *event).
-        end: Data, with shape (N, *event).
-        c: The context of each start, with shape (N, F), or None; it stays fixed along the path.
+        start: The first example of each pair, with shape (N, *event).
+        end: The second example of each pair, with shape (N, *event).
+        c: The context of each pair, with shape (N, F), or None; it stays fixed along the path.
         steps: The number of points on each path, including both ends.
         path: The path: "linear", "spherical", or "density", which uses `along_density`.
         density: The density of the codes of training data; required for "density".

@@ -26,7 +26,7 @@ def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Te
     where :math:`s_j` is the standard deviation of the draws of cell j.
 
     Arguments:
-        draws: Draws of cells, with shape (M, *), where M is at least 2.
+        draws: Draws for each cell, with shape (M, *), where M is at least 2.
         factor: The factor f, which must be at least 1, or one such factor for each cell.
         seed: The random seed.
     """
@@ -49,7 +49,7 @@ def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> flo
         https://arxiv.org/abs/1604.04173
 
     Arguments:
-        draws: Draws of each cell, with shape (M, n).
+        draws: Draws for each cell, with shape (M, n).
         truth: The true values of the cells, with shape (n).
         level: The nominal coverage, between 0 and 1.
 

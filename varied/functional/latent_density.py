@@ -23,7 +23,7 @@ MAX_COMPONENTS = 16
 
 @dataclass(frozen=True)
 class LatentDensity:
-    """The density of codes, with a threshold below which codes are out of the support.
+    """The density of codes, with a threshold below which codes are out of support.
 
     Arguments:
         mixture: A mixture of Gaussians.
@@ -36,7 +36,7 @@ class LatentDensity:
     active_units: int
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Return the log density of codes with shape (..., D), in nats, with shape (...)."""
+        """Return log densities in nats, with shape (...), for codes with shape (..., D)."""
         log_density: Tensor = self.mixture().log_prob(z.to(torch.float64))
         return log_density
 
@@ -46,12 +46,13 @@ class LatentDensity:
 
 
 def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
-    """Fit a mixture of Gaussians to codes, and set its threshold on held-out codes.
+    """Fit a mixture of Gaussians to codes, and set the threshold with held-out codes.
 
-    The mixture has one component per ``20 D`` codes, between 1 and 16. The fit is deterministic.
+    The mixture has one component per ``20 D`` codes, but at least 1 and at most 16. The fit is
+    deterministic.
 
     Warning:
-        With fewer than a thousand held-out codes, the threshold depends on the most extreme codes.
+        With fewer than a thousand held-out codes, the threshold depends on a few extreme codes.
 
     Arguments:
         codes: Codes of training data, with shape (N, D).

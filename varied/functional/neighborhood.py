@@ -29,15 +29,15 @@ def variations(
     sample_x: bool = False,
     seed: int = 0,
 ) -> Tensor:
-    r"""Return variations of each example, decoded from scaled draws of its posterior.
+    r"""Return variations of each example by decoding scaled draws from its posterior.
 
     .. math:: z = \mu(x) + s \, (z' - \mu(x)), \qquad z' \sim q(z \mid x)
 
     Warning:
-        With a scale of 1, only properties that the model cannot infer from the example vary, which
-        is often little. Scales between 3 and 5 result in visibly different data; much larger scales
-        reach codes on which the decoder was not trained. In a ladder VAE, each level is drawn given
-        the mean of the levels above.
+        With a scale of 1, only properties that the model cannot infer from the example vary, and
+        this variation is often small. Scales between 3 and 5 result in visibly different data; much
+        larger scales reach codes on which the decoder was not trained. In a ladder VAE, each level
+        is drawn given the mean of the levels above.
 
     Arguments:
         model: The model.
@@ -82,7 +82,7 @@ def nearest_codes(
     .. math:: d(a, b) = \sqrt{\sum_{j \text{ active}} (a_j - b_j)^2 / \sigma_j^2}
 
     where :math:`\sigma_j` is the standard deviation of unit j under the prior. Inactive units (see
-    `varied.evaluate.is_active`) are noise and are excluded.
+    `varied.evaluate.is_active`) contain only noise and are excluded.
 
     Warning:
         Examples with similar codes are similar in the properties that the model encodes, which may

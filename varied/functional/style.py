@@ -46,7 +46,7 @@ def mix_codes(
     content_c: Tensor | None = None,
     style_c: Tensor | None = None,
 ) -> Tensor:
-    """Decode the code of each content example, with some units replaced by those of each style.
+    """Decode the code of each content example, with some units taken from each style.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.

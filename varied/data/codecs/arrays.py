@@ -26,14 +26,14 @@ _DOMAINS = dict.fromkeys(("real", "unit-interval", "binary"))
 class ArrayCodec(Codec):
     """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
-    Vectors are standardized by feature, and arrays with more axes are standardized by channel (the
+    Vectors are standardized per feature, and arrays with more axes per channel (the
     first axis of a row). Constant features are only centered.
 
     Arguments:
         shape: The shape of a row.
         domain: "real", "unit-interval" or "binary".
         mean: The training mean of each feature or channel; empty unless the domain is "real".
-        scale: The training standard deviation of each feature or channel; 1 if it is constant.
+        scale: The training standard deviation of each feature or channel; 1 for constants.
 
     Example:
         >>> data = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
@@ -97,7 +97,7 @@ class ArrayCodec(Codec):
         return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes)
 
     def encode(self, data: RawData | Array) -> Tensor:
-        """Return the rows as float32 with shape ``(N, *shape)``, standardized if they are real.
+        """Return the rows as float32 with shape ``(N, *shape)``; real values are standardized.
 
         Raises:
             VariedError: If the shape or domain of the rows differs from that of the training data,
@@ -161,7 +161,9 @@ def _as_numbers(data: RawData | Array) -> Array:
     numbers: Array = x.astype(np.float32, copy=False)
     if not np.isfinite(numbers).all():
         row = int(np.argwhere(~np.isfinite(numbers))[0, 0])
-        raise VariedError(f"Row {row} contains NaN or infinity; fill it, or drop the row.")
+        raise VariedError(
+            f"Row {row} contains NaN or infinity; replace the value, or drop the row."
+        )
     return numbers
 
 
@@ -180,7 +182,7 @@ def _check_domain(x: Array, domain: str) -> None:
     what = "neither 0 nor 1" if domain == "binary" else "outside [0, 1]"
     raise VariedError(
         f"Row {first[0]} has the value {x[first]:g}, which is {what}, but the run expects {domain} "
-        "values; scale it, drop the row, or train with domain='real'."
+        "values; scale the data, drop the row, or train with domain='real'."
     )
 
 

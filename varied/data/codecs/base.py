@@ -41,17 +41,17 @@ class Codec(ABC):
         noun: The plural noun for examples in messages.
         endings: The extensions of the files that `read_file` and `read_members` can read.
         reads_folders: Whether a folder or zip file of such files is a dataset.
-        default_ending: The extension of the default output file for results; ".png" is a plot.
-        data_ending: The extension of the default output file for decoded data; "" is a folder.
+        default_ending: The extension of the default output file for results; ".png" means a plot.
+        data_ending: The extension of the default output file for decoded data; "" means a folder.
         labeled_ending: The extension of the default output file for labeled data.
         decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
         max_rows_by_epochs: The largest number of rows for which the default training length is a
-            number of epochs; larger datasets are trained on for ten minutes.
+            number of epochs; for larger datasets, it is ten minutes.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
-        classifier_defaults: Default settings of the classifier of architecture ``m2``.
+        classifier_defaults: Default settings of the classifier in the architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
-        reading_option_names: The names of the options of `apply_options`.
+        reading_option_names: The names of the options that `apply_options` accepts.
         has_missing_values: Whether examples may have missing values, which `imputer` fills.
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
@@ -102,7 +102,7 @@ class Codec(ABC):
     def read_members(
         cls, members: Sequence[Member], **options: Any
     ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
-        """Read the files of a folder or zip file as examples of one shape.
+        """Read the files of a folder or zip file as examples with a common shape.
 
         Arguments:
             members: The files.
@@ -110,7 +110,7 @@ class Codec(ABC):
                 afterwards.
 
         Returns:
-            The examples, the unreadable files by index, and notes for the user.
+            The examples, the unreadable files, keyed by index, and notes for the user.
 
         Raises:
             VariedError: If the shapes differ, or the examples do not fit in memory.
@@ -123,8 +123,8 @@ class Codec(ABC):
         if len(shapes) > 1:
             first, second = sorted(shapes)[:2]
             raise VariedError(
-                f"The {cls.noun} have different shapes, such as {first} and {second}; bring them "
-                "to one shape."
+                f"The {cls.noun} have different shapes, such as {first} and {second}; "
+                "convert them to a common shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
 
@@ -132,8 +132,8 @@ class Codec(ABC):
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Apply reading options, such as ``image_size``, to data in memory.
 
-        They are keyword arguments of `varied.read` and `varied.train`, and options of ``varied
-        train``. `reading_option_names` must list their names.
+        The options are keyword arguments of `varied.read` and `varied.train`, and options of
+        ``varied train``. `reading_option_names` must list their names.
 
         Raises:
             VariedError: If this kind of data has no such option.
@@ -210,7 +210,8 @@ class Codec(ABC):
         Arguments:
             examples: The examples in a single sequence.
             shape: The leading shape, such as (paths, steps).
-            axes: For the name of each axis, the names of its entries, or None to number them.
+            axes: A mapping from the name of each axis to the names of its entries, or to None if
+                they are numbered.
         """
         return examples.reshape(*shape, *examples.shape[1:])
 
@@ -258,7 +259,7 @@ class Codec(ABC):
         Arguments:
             examples: The examples, with any leading shape.
             path: The file, or a folder.
-            names: The names of the original files, for a folder.
+            names: The names of the original files, used if ``path`` is a folder.
 
         Raises:
             VariedError: If this kind of data cannot be written in this format.
@@ -271,7 +272,7 @@ class Codec(ABC):
         return atomic_io.atomic_write(path, lambda file: np.save(file, examples))
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
-        """Write examples with their labels, in a form that `varied.read` reads.
+        """Write examples with their labels, in a form that `varied.read` can read.
 
         Raises:
             VariedError: If this kind of data cannot be written in this format, or the folder
@@ -295,7 +296,7 @@ class Codec(ABC):
     # Comparison
 
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
-        """Convert rows to the input of a classifier.
+        """Convert rows to inputs for a classifier.
 
         Arguments:
             x: Stored rows, or rows in model space.
@@ -311,11 +312,11 @@ class Codec(ABC):
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names of the columns that the model is trained on; empty without columns."""
+        """The names of the columns that the model is trained on; empty if there are no columns."""
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return the sum of elementwise values over each column; without columns, the values."""
+        """Return the sum of elementwise values over each column, or the values without columns."""
         return elementwise
 
     def unseen(self, data: RawData) -> Array | None:
@@ -390,7 +391,7 @@ def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
     """Check the stored fields of a codec.
 
     Raises:
-        VariedError: If the shape is invalid, or the other fields do not match it.
+        VariedError: If the shape is invalid, or the other fields do not match the shape.
     """
     if not (shape and all(isinstance(s, int) and s > 0 for s in shape) and is_consistent):
         raise VariedError(f"The stored codec with shape {shape} is corrupted; train again.")

@@ -79,7 +79,7 @@ class LearnedColumn(Column, ABC):
     """A column that the model is trained on.
 
     Arguments:
-        has_missing: Whether training cells are missing; if not, no generated cells are missing.
+        has_missing: Whether any training cell is missing; if not, no generated cell is missing.
     """
 
     has_missing: bool = False
@@ -164,7 +164,7 @@ class NumericColumn(LearnedColumn):
         )
 
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
-        """Encode numbers as scores and, if the column has any, frequent values."""
+        """Encode numbers as scores, and frequent values, if there are any, as categories."""
         v = self.to_float(cells)
         observed = ~np.isnan(v)
         v = np.where(observed, v, self.values[0])
@@ -209,7 +209,7 @@ class NumericColumn(LearnedColumn):
 
 @dataclass(frozen=True)
 class CategoricalColumn(LearnedColumn):
-    """A column with several levels: a category, yes or no, or a number with few distinct values.
+    """A column with several levels: categories, yes and no, or numbers with few distinct values.
 
     Arguments:
         levels: The levels that are modeled individually, in order of decreasing frequency.
@@ -297,7 +297,7 @@ class TargetColumn(Column):
     """The column with the classes that a model infers; it is not part of the model's input.
 
     Arguments:
-        levels: The value of a cell for each class.
+        levels: The cell value that represents each class.
     """
 
     type_name: ClassVar[str] = "target"
@@ -350,7 +350,7 @@ def _to_float(cells: pd.Series[Any], unit: float) -> Array:
 
 
 def _python_values(cells: Any) -> list[Any]:
-    """Return Python values, None where missing."""
+    """Convert values to Python values, with None where missing."""
     import pandas as pd
 
     return [None if is_na else v for v, is_na in zip(cells.tolist(), pd.isna(cells), strict=True)]

@@ -30,12 +30,12 @@ class ImageCodec(Codec):
 
     Arguments:
         shape: ``(1, H, W)`` for grayscale images and ``(3, H, W)`` for color images.
-        binarize: If "none", the images are not binarized. If "dynamic", each pixel is sampled
-            every time the image is loaded, from a Bernoulli distribution whose probability is the
-            pixel's brightness, with PyTorch's default generator. If "fixed", each pixel is sampled
-            once, in `encode`, with a seed that also depends on the image itself, so that the order
-            and the split of the images do not matter.
-        seed: The seed for "fixed".
+        binarize: If "none", the images are not binarized. If "dynamic", each time an image is
+            loaded, each pixel is sampled from a Bernoulli distribution whose probability is the
+            brightness of the pixel, using PyTorch's default generator. If "fixed", each pixel is
+            sampled once, in `encode`; the seed also depends on the image itself, so the order and
+            the split of the images do not matter.
+        seed: The seed for "fixed" binarization.
 
     Example:
         >>> data = RawData(np.full((20, 8, 8), 100, np.uint8), "image")
@@ -73,7 +73,7 @@ class ImageCodec(Codec):
     def read_members(  # type: ignore[override]
         cls, members: Sequence[Member], *, image_size: Any = None
     ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
-        """Read image files as images of one size; see `varied.data.image_files.read_images`."""
+        """Read image files and resize them; see `varied.data.image_files.read_images`."""
         return read_images(members, as_size(image_size))
 
     @classmethod
@@ -105,7 +105,7 @@ class ImageCodec(Codec):
             data: The images.
             binarize: "none", "dynamic" or "fixed"; "auto" selects "dynamic" for images that are
                 nearly black and white, and "none" for all others.
-            seed: The seed for "fixed".
+            seed: The seed for "fixed" binarization.
 
         Raises:
             VariedError: If the data are not images, or ``binarize`` is unknown.
@@ -155,7 +155,7 @@ class ImageCodec(Codec):
         return _binarize_once(stored, self.seed) if self.binarize == "fixed" else stored
 
     def load(self, stored: Tensor) -> Tensor:
-        """Return the images as float32 in [0, 1]; with "dynamic", as a new sample of 0 and 1."""
+        """Return the images as float32 in [0, 1]; "dynamic" binarization samples zeros and ones."""
         if self.binarize != "dynamic":
             return self.to_values(stored)
         # k of the 255 integers below 255 are below k, so P(noise < k) is exactly k / 255.
@@ -191,7 +191,7 @@ class ImageCodec(Codec):
         return path
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
-        """Write images with their labels to an ``.npz`` file, or to a folder with one per class.
+        """Write labeled images to an ``.npz`` file, or to a folder with one subfolder per class.
 
         Raises:
             VariedError: If the file has another extension, or the folder exists.
@@ -225,7 +225,7 @@ class ImageCodec(Codec):
 
 
 def is_nearly_binary(x: Array) -> bool:
-    """Return whether 80 % or more of the pixels of grayscale images are within 10 of 0 or 255.
+    """Return whether at least 80 % of the pixels of gray images are within 10 levels of 0 or 255.
 
     Example:
         >>> is_nearly_binary(np.zeros((10, 8, 8), np.uint8))
@@ -278,7 +278,7 @@ def _describe(shape: tuple[int, ...]) -> str:
 
 
 def _file_names(names: Sequence[str], n: int) -> list[str]:
-    """Return a file name for each image: its original name if all are valid, else a number."""
+    """Return a file name for each image: its original name if all are valid, or a number."""
     own = [str(PurePosixPath(name).with_suffix(".png")) for name in names if _is_inside(name)]
     if len(own) == n and len({name.lower() for name in own}) == n:
         return own

@@ -60,7 +60,7 @@ class TableImputer:
         return torch.nonzero((stored[:, :n_flags] == 0).any(1))[:, 0]
 
     def scale(self, factor: float) -> Tensor:
-        """Return a row, with shape (W), that is ``factor`` for numbers and 1 elsewhere."""
+        """Return a row, with shape (W), that contains ``factor`` for numbers and 1 elsewhere."""
         sizes = torch.tensor(self.codec.layout.block_sizes)
         return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
 

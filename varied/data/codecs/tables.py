@@ -131,7 +131,7 @@ class TableCodec(Codec):
 
     @property
     def layout_text(self) -> str:
-        """The layout in the form of the setting of `varied.likelihoods.TableRow`."""
+        """The layout, written as in the setting of `varied.likelihoods.TableRow`."""
         return " ".join(column.layout_code for column in self.learned)
 
     @property
@@ -146,7 +146,7 @@ class TableCodec(Codec):
             The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or its type differs from that in training.
+            VariedError: If a column is missing, or its type differs from its type during training.
         """
         frame = self._check_columns(_frame(data))
         cells = [column.encode(frame[column.name]) for column in self.learned]
@@ -160,7 +160,7 @@ class TableCodec(Codec):
         return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> pd.DataFrame:
-        """Decode rows to a DataFrame with the columns of the table, in their order and types.
+        """Decode rows to a DataFrame with the columns, order and types of the original table.
 
         Arguments:
             x: Encoded rows, with shape (N, W).
@@ -195,7 +195,7 @@ class TableCodec(Codec):
     # Results
 
     def arrange(self, examples: Any, shape: Sequence[int], axes: Axes) -> Any:
-        """Return rows with an index whose levels are the axes; numbered axes are first."""
+        """Return rows with an index whose levels are the axes; numbered axes come first."""
         import pandas as pd
 
         if not axes:
@@ -213,7 +213,7 @@ class TableCodec(Codec):
         return frame.sort_index(level=numbered, sort_remaining=False, kind="stable")
 
     def to_images(self, x: Tensor) -> Array:
-        """Return encoded rows as numbers, since tables have no images."""
+        """Return encoded rows as numbers, since tables cannot be plotted as images."""
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
@@ -224,7 +224,10 @@ class TableCodec(Codec):
         return plots.table_rows(_index_as_columns(examples), path)
 
     def to_frame(self, examples: Any) -> Any:
-        """Convert rows to the original library; the index becomes columns, except in pandas."""
+        """Convert rows to a DataFrame of the original library.
+
+        The index becomes columns, except in pandas.
+        """
         from varied.data.tables import to_frame
 
         dialect = TableDialect.from_json(self.dialect)
@@ -232,7 +235,7 @@ class TableCodec(Codec):
         return to_frame(examples if is_indexed else _index_as_columns(examples), dialect)
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
-        """Write rows to .csv or .tsv in the dialect of the training table, to .parquet or .feather.
+        """Write rows to .parquet or .feather, or to .csv or .tsv in the training table's dialect.
 
         Raises:
             VariedError: If the file has another extension.
@@ -257,7 +260,7 @@ class TableCodec(Codec):
     # Comparison
 
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
-        """Return encoded rows without the elements of some columns."""
+        """Return encoded rows without the elements that encode the excluded columns."""
         excluded = [i for i, name in enumerate(self.column_names) if name in without]
         indices = torch.tensor(excluded, dtype=torch.int64)
         return x[:, ~torch.isin(self.layout.element_columns, indices)]

@@ -21,9 +21,9 @@ from varied.errors import VariedError
 _BINARY = {
     b"PK\x03\x04": "a zip file or a workbook; save the table as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as CSV",
-    b"PAR1": "a Parquet file; rename it to .parquet",
-    b"ARROW1": "a Feather file; rename it to .feather",
-    b"\x1f\x8b": "a gzip file; rename it to .gz",
+    b"PAR1": "a Parquet file; change its suffix to .parquet",
+    b"ARROW1": "a Feather file; change its suffix to .feather",
+    b"\x1f\x8b": "a gzip file; add the suffix .gz",
     b"%PDF": "a PDF file; save the table as CSV",
 }
 #: Encodings by byte order mark.
@@ -93,7 +93,7 @@ def read_cells(
         prefer_tab: Whether the suffix of the file suggests tabs.
 
     Returns:
-        The cells, indexed by the number of each row in the file; the `delimiter` and `header` of
+        The cells, indexed by row number in the file; the `delimiter` and `header` of
         the `TableDialect`; and notes for the user, one sentence each.
 
     Raises:
@@ -126,7 +126,7 @@ def read_cells(
 def format_csv(names: Sequence[str], columns: Iterable[Iterable[str]], form: TableDialect) -> str:
     """Format a table as CSV text, with quotes where necessary."""
     rows = [*([names] if form.header else []), *zip(*columns, strict=True)]
-    # csv.writer does not quote a carriage return, but csv.reader ends the row at it.
+    # csv.writer does not quote a carriage return, but csv.reader ends the row there.
     has_returns = any("\r" in cell for row in rows for cell in row)
     text = io.StringIO(newline="")
     writer = csv.writer(
@@ -176,7 +176,7 @@ def _parse(text: str, name: str, delimiter: str) -> tuple[Rows, list[str]]:
 
 
 def _records(text: str, delimiter: str, quoting: int) -> tuple[Rows, str]:
-    """Return the rows and an empty string, or a description of the problem with the table."""
+    """Return the rows, and a description of the problem if the table is invalid."""
     records: list[list[str]] = []
     try:
         records.extend(_reader(text, delimiter, quoting, strict=True))

@@ -1,4 +1,4 @@
-"""The dialect of a table: everything except its values that is required to write similar rows."""
+"""The dialect of a table: everything required to write similar rows, apart from their values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TableDialect:
             pandas DataFrame, as an empty Arrow file in base64.
         levels: For each column with a categorical dtype, the levels in their order.
         ordered: The pandas columns whose categories are ordered.
-        names: The integer column names of a pandas DataFrame, by their text.
+        names: A mapping from text to the integer column names of a pandas DataFrame.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -67,7 +67,8 @@ class TableDialect:
             if getattr(self, name) not in choices:
                 options = ", ".join(map(repr, choices))
                 raise VariedError(
-                    f"A table cannot have {name} = {getattr(self, name)!r}; choose from {options}."
+                    f"A table dialect cannot have {name} = {getattr(self, name)!r}; "
+                    f"choose from {options}."
                 )
 
     def to_json(self) -> dict[str, Any]:
@@ -84,10 +85,12 @@ class TableDialect:
         defaults = cls().to_json()
         for name, value in values.items():
             if name not in defaults:
-                raise VariedError(f"A table dialect has no '{name}': {suggest(name, defaults)}")
+                raise VariedError(
+                    f"A table dialect has no setting '{name}': {suggest(name, defaults)}"
+                )
             if type(value) is not type(defaults[name]):
                 raise VariedError(
-                    f"Invalid value {value!r} for {name} in a table dialect; restore its file."
+                    f"Invalid value {value!r} for {name} in a table dialect; restore the file."
                 )
         plain: dict[str, Any] = defaults | dict(values)
         return cls(**plain | {"ordered": tuple(plain["ordered"])})
@@ -104,7 +107,7 @@ def table_suffix(name: str) -> str:
 
 
 def truncate(text: object, length: int = 40) -> str:
-    r"""Shorten a name or a cell for a message, and put it on one line.
+    r"""Shorten a name or a cell to one short line for a message.
 
     Example:
         >>> truncate("two\nlines"), truncate("x" * 50, 10)

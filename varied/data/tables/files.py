@@ -26,10 +26,10 @@ _REMEDY = "use fewer rows or columns"
 
 
 def read_table(path: Path) -> Table:
-    """Read a table from a file in the format of its suffix.
+    """Read a table from a file, whose suffix determines the format.
 
     Arguments:
-        path: A file with one of `SUFFIXES`.
+        path: A file whose name ends in one of `SUFFIXES`.
 
     Returns:
         A pandas DataFrame with columns of float64, Int64, datetime64[ns], boolean or text (object,
@@ -57,11 +57,11 @@ def read_table(path: Path) -> Table:
 
 
 def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
-    """Write a table atomically in the format of the suffix.
+    """Write a table atomically, in the format that the suffix of the file determines.
 
     Arguments:
         frame: Typed columns, as `read_table` returns them.
-        path: A file name with one of `SUFFIXES`.
+        path: A file name that ends in one of `SUFFIXES`.
         dialect: The dialect of the file.
 
     Raises:
@@ -109,7 +109,7 @@ def _read_bytes(path: Path, is_compressed: bool) -> bytes:
 
 
 def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
-    """Return a note about each text that marks missing cells, except an empty cell."""
+    """Return a note about each text that marks missing cells, except the empty string."""
     names: dict[str, list[str]] = {}
     for name, column in columns.items():
         names.setdefault(column.missing or "", []).append(name)

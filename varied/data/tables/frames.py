@@ -36,7 +36,7 @@ def from_frame(frame: Any) -> Table:
     """Convert a DataFrame to typed columns.
 
     Arguments:
-        frame: A DataFrame of pandas, polars, pyarrow or another library that narwhals supports.
+        frame: A DataFrame from pandas, polars, pyarrow or another library that narwhals supports.
 
     Returns:
         A pandas DataFrame with columns of float64, Int64, datetime64[ns], boolean or text (object,
@@ -75,7 +75,7 @@ def from_frame(frame: Any) -> Table:
 
 
 def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
-    """Convert typed columns to a DataFrame with the original library and types.
+    """Convert typed columns to a DataFrame of the original library, with the original types.
 
     A column is not converted if its values cannot be represented in the original type.
 
@@ -104,7 +104,7 @@ def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
 
 
 def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
-    """Convert typed columns to a pyarrow table, with the original types if it was one.
+    """Convert typed columns to a pyarrow table, with the original types if they are pyarrow types.
 
     Raises:
         VariedError: If pyarrow is not installed.
@@ -119,7 +119,7 @@ def import_library(library: str, extra: str = "parquet") -> Any:
     """Import an optional library.
 
     Raises:
-        VariedError: If it is not installed.
+        VariedError: If the library is not installed.
     """
     try:
         return importlib.import_module(library)
@@ -147,7 +147,7 @@ def _with_text_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _schema(frame: Any, library: str) -> str:
-    """Return the column types of a DataFrame in base64; for pandas, those of the Arrow columns.
+    """Return the column types of a DataFrame in base64; for pandas, only those of Arrow columns.
 
     Polars and pyarrow dtypes cannot be restored from their names.
     """
@@ -181,9 +181,9 @@ def _type_column(series: Any, name: str) -> TypedColumn:
     """Convert a narwhals series to a typed column."""
     native = series.to_native()
     dtype = native.dtype if isinstance(native, pd.Series) else None
-    if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals knows only one byte order
+    if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals requires native order
         series = nw.from_native(native.astype(dtype.newbyteorder("=")), series_only=True)
-    # pandas raises an error for signaling NaNs of the module decimal.
+    # pandas raises an error for signaling NaNs from the decimal module.
     values = [None if isinstance(v, Decimal) and v.is_nan() else v for v in series.to_list()]
     cells = pd.Series(values, dtype=object)
     cells = cells.where(cells.notna(), None)
@@ -248,7 +248,7 @@ def _integers(cells: pd.Series, name: str) -> TypedColumn:
 
 
 def _floats(series: Any, cells: pd.Series, name: str) -> TypedColumn:
-    """Return a column of numbers, with the number of decimals if it is small."""
+    """Return a column of numbers, and their number of decimals if it is at most `_MAX_DECIMALS`."""
     values = cells.to_numpy("float64")
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
@@ -375,7 +375,7 @@ def _pandas(values: pd.Series, name: str, dialect: TableDialect, arrow_type: Any
 
 
 def _categories(levels: list[str], dtype: str) -> Any:
-    """Convert the categories of a pandas column from text to their dtype."""
+    """Convert the categories of a pandas column from text to their original dtype."""
     if dtype == "bool":
         return [level == "True" for level in levels]
     if dtype.startswith("interval["):  # as from pandas.cut: (0.5, 1.0]
@@ -396,5 +396,5 @@ def _python_objects(values: pd.Series, kind: str, decimals: int) -> list[Any]:
 
 
 def _python_values(values: pd.Series) -> list[Any]:
-    """Return Python values, None where missing."""
+    """Convert cells to Python values, with None where missing."""
     return [None if pd.isna(v) else v for v in values.tolist()]

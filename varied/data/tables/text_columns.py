@@ -53,7 +53,7 @@ def is_number(text: str) -> bool:
 def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
     """Infer the decimal separator of columns of text cells.
 
-    Numbers such as ``1,234`` are ignored, since their comma may separate thousands.
+    Numbers such as ``1,234`` are ignored, since the comma may separate thousands.
     """
     if delimiter == ",":
         return "."
@@ -180,7 +180,7 @@ def _why_text(
 
 
 def _format_number(value: float, decimals: int | None) -> str:
-    """Format a number with a fixed number of decimals, or with all its digits if it is None."""
+    """Format a number with a fixed number of decimals, or with all digits for None."""
     if decimals is None:
         return repr(value)
     text = repr(round(value, decimals) + 0.0)  # + 0.0 turns -0.0 into 0.0

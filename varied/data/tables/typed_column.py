@@ -1,4 +1,4 @@
-"""Typed columns, which readers return, and their assembly into a table."""
+"""Typed columns, as returned by readers, and their assembly into a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class TypedColumn:
-    """A column with the dtype float64, Int64, datetime64[ns] or boolean, or with text.
+    """A column of dtype float64, Int64, datetime64[ns] or boolean, or a column of text.
 
     Arguments:
         values: The values; text has the dtype object, with None where missing.

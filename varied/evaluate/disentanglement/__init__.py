@@ -1,4 +1,4 @@
-"""Disentanglement scores, which measure how well single latent units represent known factors."""
+"""Disentanglement scores, which measure how well individual units represent known factors."""
 
 from varied.evaluate.disentanglement.all_scores import scores
 from varied.evaluate.disentanglement.dci import DCI, completeness, dci, disentanglement

@@ -1,4 +1,4 @@
-"""Validation and random splits of codes with the true factors of the same rows."""
+"""Validation and random splits of codes and the true factors of the same rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from varied.seeding import permutation
 
 
 class LabeledCodes(NamedTuple):
-    """Codes with their factors, whose values are numbered as classes.
+    """Codes, with factors whose values are numbered as classes.
 
     Arguments:
         codes: Codes with shape (N, D).
@@ -27,7 +27,7 @@ class LabeledCodes(NamedTuple):
     n_classes: tuple[int, ...]
 
     def take(self, rows: Ints) -> LabeledCodes:
-        """Return some of the rows."""
+        """Return the selected rows."""
         return LabeledCodes(self.codes[rows], self.factors[rows], self.n_classes)
 
 
@@ -59,18 +59,18 @@ def _check_number_of_values(index: int, n_values: int, n: int) -> None:
     if n_values > max(n / 5, 2):
         raise VariedError(
             f"Factor {index} has {n_values:,} distinct values in {n:,} rows, which is too many; "
-            "use more rows, or round it to fewer values."
+            "use more rows, or round the factor to fewer values."
         )
 
 
 def check_two_factors(factors: Ints, metric: str) -> None:
-    """Raise VariedError if there is a single factor."""
+    """Raise VariedError if there is only one factor."""
     if factors.shape[1] < 2:
         raise VariedError(f"{metric} requires at least two factors.")
 
 
 def check_factors_vary(table: LabeledCodes, *parts: Ints) -> None:
-    """Raise VariedError if a factor is constant in one of the parts of the rows."""
+    """Raise VariedError if a factor is constant in one of the given sets of rows."""
     for index, classes in enumerate(table.factors.T):
         if min(len(np.unique(classes[rows])) for rows in parts) < 2:
             raise VariedError(
@@ -95,6 +95,6 @@ def random_split(
 
 
 def standardize(codes: Floats, rows: Ints) -> Floats:
-    """Return codes standardized by the mean and standard deviation of some of the rows."""
+    """Return codes standardized with the mean and standard deviation of the given rows."""
     mean, std = codes[rows].mean(0), codes[rows].std(0)
     return np.asarray((codes - mean) / np.where(std > 0, std, 1.0))

@@ -18,14 +18,14 @@ def scores(codes: Data, factors: Data, *, seed: int = 0) -> dict[str, Estimate]:
         The chance level, the score of random codes, differs between the scores and is not
         subtracted: it is 0 for "mig", "disentanglement", "completeness" and "sap"; 1/F for
         "factor_vae" and "beta_vae"; 0.5 for "explicitness"; the frequency of the most common value
-        for "informativeness"; and a value that depends on the numbers of values for "modularity".
-        The maximum of "sap" is 1 minus the mean of 1/K, where K is the number of values of a
-        factor. `dci`, `sap` and `explicitness` use at most 10,000 rows.
+        for "informativeness"; and a value that depends on the number of values of each factor for
+        "modularity". The maximum of "sap" is 1 minus the mean of 1/K, where K is the number of
+        values of a factor. `dci`, `sap` and `explicitness` use at most 10,000 rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        seed: The seed for sampling rows, trees and resampling.
+        seed: The seed for sampling rows, training trees and resampling.
 
     Returns:
         The scores by name. Each is between 0 and 1, and higher is better.

@@ -20,9 +20,10 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-#: The number of trees in a forest, and the number of leaves of a tree for each class of a factor.
+#: The number of trees in a forest, and the maximum number of leaves of a tree for each class of a
+#: factor.
 TREES, LEAVES = 10, 20
-#: The largest number of rows that are used.
+#: The maximum number of rows to use.
 MAX_ROWS = 10_000
 
 
@@ -31,8 +32,8 @@ class DCI:
     """Disentanglement, completeness and informativeness.
 
     Arguments:
-        disentanglement: 1 if each unit is important for a single factor.
-        completeness: 1 if a single unit is important for each factor.
+        disentanglement: 1 if each unit is important for only one factor.
+        completeness: 1 if only one unit is important for each factor.
         informativeness: The test accuracy of the forests, averaged over factors.
         importance: The importance of each unit for each factor, with shape (D, F).
     """
@@ -53,11 +54,10 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     from the transpose of R, with logarithms to the base D. As in the paper, a random forest is
     trained for each factor, and the importance of a unit is the fraction of the entropy reduction
     that is due to splits on this unit. There are 10 trees, each trained on a bootstrap sample with
-    all units as candidates for each split. The authors select the depth of the trees by their
-    accuracy. Here, a leaf contains at least a twentieth of the mean number of rows per class
-    instead, because the selected depth depends on noise and made scores of similar data differ by
-    twice their standard error. At most 10,000 random rows are used: 80 % for training and 20 % for
-    testing.
+    all units as candidates for each split. The authors select the depth of the trees by accuracy.
+    Here, a leaf contains at least a twentieth of the mean number of rows per class instead, because
+    the selected depth depends on noise and made scores of similar data differ by twice their
+    standard error. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and
@@ -76,9 +76,9 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
         seed: The seed for sampling rows and for the trees.
 
     Returns:
-        The three scores, each between 0 and 1. The standard error of informativeness is over test
-        rows. The standard errors of the other two scores are standard deviations over trees, which
-        tend to be too large.
+        The three scores, each between 0 and 1. The standard error of informativeness is computed
+        over test rows. The standard errors of the other two scores are standard deviations over
+        trees, which tend to be too large.
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor, or fewer than 5 rows.

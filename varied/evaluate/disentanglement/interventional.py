@@ -55,7 +55,8 @@ def factor_vae(
     References:
         Disentangling by Factorizing (Kim and Mnih, 2018), https://arxiv.org/abs/1802.05983.
         Challenging Common Assumptions in the Unsupervised Learning of Disentangled
-        Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359, for the sizes.
+        Representations (Locatello et al., 2019), https://arxiv.org/abs/1811.12359, for the numbers
+        of rows and votes.
 
     Warning:
         As in the papers, units with a variance below 0.05 are considered inactive, relative to a
@@ -69,7 +70,7 @@ def factor_vae(
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        min_variance: The smallest variance with which a unit votes.
+        min_variance: The minimum variance for a unit to vote.
         batch_size: The number of rows for each vote.
         n_votes: The number of training votes, from one half of the rows; half as many test votes
             are from the other half.
@@ -78,8 +79,8 @@ def factor_vae(
 
     Raises:
         VariedError: As for `mig`, or if there is only one factor, fewer than 2 rows for each vote,
-            fewer than 2 votes for each factor, or a factor of which no value occurs in 5 rows of
-            each half.
+            fewer than 2 votes for each factor, or a factor without a value that occurs in at least
+            5 rows of each half.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
@@ -121,14 +122,14 @@ def beta_vae(
 
     .. math:: \frac1{64} \sum_{\text{pairs}} |z_j - z_j'|
 
-    of each unit j. The score is the accuracy of its predictions on test votes, which are drawn from
-    other rows.
+    for each unit j. The score is the accuracy of the predictions on test votes, which are drawn
+    from other rows.
 
     References:
         beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (Higgins
         et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl. Challenging Common Assumptions in
         the Unsupervised Learning of Disentangled Representations (Locatello et al., 2019),
-        https://arxiv.org/abs/1811.12359, for the sizes and the regression.
+        https://arxiv.org/abs/1811.12359, for the numbers of pairs and votes and for the regression.
 
     Warning:
         High scores are easy to reach: the classifier uses all units, so the score of codes that mix
@@ -203,7 +204,7 @@ def _votes_per_factor(table: LabeledCodes, n_votes: int) -> list[int]:
 def _draw_groups(
     table: LabeledCodes, factor: int, shape: tuple[int, int], noise: torch.Generator, *, pairs: bool
 ) -> tuple[Ints, Ints]:
-    """Draw two sets of groups of rows that share a value of a factor, with shape (groups, size).
+    """Draw two arrays of row groups that share a value of a factor, with shape (groups, size).
 
     If ``pairs`` is set, the two rows at the same position are different.
     """
@@ -236,7 +237,7 @@ def _voting_table(codes: Data, factors: Data, batch_size: int, n_votes: int) -> 
 
 
 def _estimate(score: Score, table: LabeledCodes, resamples: int, seed: int) -> Estimate:
-    """Return the score of random halves of the rows, with its bootstrap standard error."""
+    """Return the score for a random split into halves, with its bootstrap standard error."""
     n, index = len(table.codes), count(1)
     train, test = (table.take(rows) for rows in random_split(n, (1, 1), seed, "halves", n))
     for half in (train, test):
@@ -244,7 +245,7 @@ def _estimate(score: Score, table: LabeledCodes, resamples: int, seed: int) -> E
             if np.bincount(classes).max() < MIN_SHARED:
                 raise VariedError(
                     f"No value of factor {factor} occurs in at least {MIN_SHARED} rows of each "
-                    "half; use more rows, or round it to fewer values."
+                    "half; use more rows, or round the factor to fewer values."
                 )
 
     def resampled_score(rows: Ints) -> float:

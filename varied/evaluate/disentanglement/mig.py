@@ -38,16 +38,16 @@ def mig(
     Warning:
         Chen et al. use samples of the posterior and integrate its density, while the more common
         variant uses posterior means; the two are not comparable, and neither are values with
-        different numbers of bins or far fewer rows. Bins cover the range of each unit, so an
-        inactive unit, whose mean hardly varies, counts as much as an active one: exclude such units
-        with ``codes[:, is_active(codes)]``, and report that you did.
+        different numbers of bins or very different numbers of rows. Bins cover the range of each
+        unit, so an inactive unit, whose mean hardly varies, counts as much as an active one:
+        exclude such units with ``codes[:, is_active(codes)]``, and report the exclusion.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Raises:
         VariedError: If the shapes do not match, a value is not finite, or a factor is constant or
@@ -103,7 +103,7 @@ def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Float
 
 @dataclass(frozen=True)
 class BinnedCodes:
-    """Binned codes with their factors, whose values are numbered as classes.
+    """Binned codes, with factors whose values are numbered as classes.
 
     Arguments:
         binned: The bin of each code, with shape (N, D).
@@ -118,7 +118,7 @@ class BinnedCodes:
     n_classes: tuple[int, ...]
 
     def take(self, rows: Ints | slice) -> BinnedCodes:
-        """Return some of the rows."""
+        """Return the selected rows."""
         return BinnedCodes(self.binned[rows], self.bins, self.factors[rows], self.n_classes)
 
     def mutual_information(self) -> Floats:

@@ -50,7 +50,7 @@ def modularity(
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         bins: The number of bins of a unit.
         resamples: The number of bootstrap resamples for the standard error.
-        seed: The seed for the resamples.
+        seed: The seed for resampling.
 
     Returns:
         The score, between 0 and 1; 0 if no unit is informative.
@@ -75,7 +75,7 @@ def modularity(
 
 
 def modularity_of(information: Floats) -> float:
-    """Return the modularity computed from the mutual information, with shape (D, F)."""
+    """Return the modularity, computed from mutual information with shape (D, F)."""
     squares = np.where(information > 1e-12, information, 0.0) ** 2  # without rounding errors
     squares = squares[squares.max(1) > 0]
     if not len(squares):

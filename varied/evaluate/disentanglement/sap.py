@@ -46,7 +46,8 @@ def sap(
     - "correlation": the squared correlation with the factor, which equals R^2. This is the variant
       of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
 
-    The first two are trained on 80 % of at most 10,000 random rows and tested on the other 20 %.
+    The first two classifiers are trained on 80 % of at most 10,000 random rows and tested on the
+    other 20 %.
 
     References:
         Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et
@@ -56,11 +57,11 @@ def sap(
 
     Warning:
         With "correlation", perfect codes have a score of 1 if the units are linear in the factors.
-        With the other two methods, their score is 1 minus the accuracy of an uninformative unit:
-        1 - 1/K for K equally frequent values. A linear classifier cannot separate a middle value
-        from those on both sides, so with "svm", the score of a perfect unit for a factor with 10
-        values is about 0.1. The score of random codes is about 0. Units are standardized here but
-        not by Locatello et al., whose score depends on the scale of a unit.
+        With the other two methods, the score of perfect codes is 1 minus the accuracy of an
+        uninformative unit: 1 - 1/K for K equally frequent values. A linear classifier cannot
+        separate a middle value from those on both sides, so with "svm", the score of a perfect unit
+        for a factor with 10 values is about 0.1. The score of random codes is about 0. Units are
+        standardized here but not by Locatello et al., whose score depends on the scale of a unit.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).

@@ -16,7 +16,8 @@ from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
 from varied.registry import load_entry_points
 from varied.runs import Run
 
-#: A suite: maps the context of a run to groups of metrics, or to none if it does not apply.
+#: A suite: maps the context of a run to groups of metrics, or to no groups if the suite does not
+#: apply.
 Suite = Callable[[EvalContext], Iterator[MetricGroup]]
 
 #: All suites by title, in the order in which they are reported. A suite that is registered with
@@ -49,7 +50,7 @@ def evaluate_all(
 
     Arguments:
         run: The run. Neither the run nor the random state of PyTorch is changed.
-        features: The extractor of the features with which samples are compared. By default, a
+        features: The feature extractor for comparing samples with data. By default, a
             network is trained on the images, with their labels if they have any; other data are
             standardized.
         seed: The seed for selecting rows and sampling.
@@ -69,7 +70,7 @@ def evaluate_all(
 
 
 def evaluate_runs(runs: Sequence[Run], seed: int = 0) -> list[list[MetricGroup]]:
-    """Evaluate several runs with all suites, with the same features for runs on the same data.
+    """Evaluate several runs with all suites; runs on the same data share a feature extractor.
 
     Arguments:
         runs: The runs.

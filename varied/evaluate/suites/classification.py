@@ -1,4 +1,4 @@
-"""Metrics of predicted classes, and of the usefulness of samples as training data."""
+"""Metrics for predicted classes, and for the usefulness of samples as training data."""
 
 from __future__ import annotations
 

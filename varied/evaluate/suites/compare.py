@@ -1,4 +1,4 @@
-"""Comparison of runs on the same rows, with tables, figures, and a ranking if it is meaningful."""
+"""Comparison of runs on the same rows, with tables, figures and, if meaningful, a ranking."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Comparison:
 
     Arguments:
         folders: The folders of the runs.
-        all_metrics: Whether to compare them with all suites as well.
+        all_metrics: Whether to compare the runs with all suites as well.
     """
 
     def __init__(self, folders: Sequence[Path], *, all_metrics: bool = False) -> None:
@@ -56,7 +56,7 @@ class Comparison:
 
     @cached_property
     def incomparable(self) -> str | None:
-        """The reason why ELBOs cannot be ranked, with a remedy; None if they can."""
+        """The reason why ELBOs cannot be ranked, with a remedy; None if ELBOs can be ranked."""
         checks = (
             (
                 [run.metadata["digest"] for run in self.runs],
@@ -250,7 +250,7 @@ class Comparison:
             yield Figure(file, f"Columns of {name}", text, text)
 
     def _reconstructions(self) -> list[tuple[str, Any]]:
-        """Return the reconstructions of each run, with the originals when they change."""
+        """Return the reconstructions of each run, after the originals whenever these change."""
         rows: list[tuple[str, Any]] = []
         previous: Any = None
         for name, run, data in zip(self.names, self.runs, self.data, strict=True):
@@ -306,7 +306,7 @@ def _metric_rows(groups: Sequence[MetricGroup | None]) -> list[tuple[str, ...]]:
 
 
 def _note(groups: Sequence[MetricGroup], incomparable: str | None) -> str:
-    """Return a note on the data of the metrics, and on those that are not comparable."""
+    """Return a note about the data of the metrics and about metrics that are not comparable."""
     notes = list(dict.fromkeys(group.note for group in groups))
     text = "; ".join(note[0].upper() + note[1:] for note in notes) + "."
     if len({group.fingerprint for group in groups}) > 1:

@@ -21,7 +21,7 @@ from varied.evaluate import (
 from varied.runs import Run
 from varied.seeding import permutation, seeded
 
-#: The largest numbers of test rows, and of training rows for features.
+#: The maximum numbers of test rows and of training rows for features.
 MAX_TEST, MAX_TRAIN = 5000, 20_000
 #: The number of rows in a batch.
 BATCH_SIZE = 500
@@ -33,8 +33,7 @@ class EvalContext:
 
     Arguments:
         run: The run.
-        features: The extractor of the features with which samples are compared; None for the
-            default.
+        features: The feature extractor for comparing samples with data; None for the default.
         seed: The seed for selecting rows and sampling.
     """
 
@@ -55,7 +54,7 @@ class EvalContext:
     # Rows
 
     def rows(self, split: str, max_rows: int) -> RawData:
-        """Return the rows of a split, or a random selection of at most ``max_rows``."""
+        """Return the rows of a split, or ``max_rows`` random rows if there are more."""
         data = self.run.split(split)
         if len(data) <= max_rows:
             return data
@@ -77,7 +76,7 @@ class EvalContext:
         return list(iter_batches(batch.x, batch.c, size=BATCH_SIZE))
 
     def model_input(self, data: RawData) -> Tensor:
-        """Return the inputs of the model; images are binarized as in training."""
+        """Return model inputs; images are binarized as in training."""
         with seeded(self.seed, "measured"):
             return self.run.codec.load(self.run.encode_data(data).x)
 
@@ -101,7 +100,7 @@ class EvalContext:
     def samples(self) -> Tensor:
         """As many samples as test rows, conditioned on the classes from `Run.contexts`.
 
-        For tables, they are samples from p(x | z); for other data, they are its means.
+        For tables, the samples are drawn from p(x | z); for other data, they are its means.
         """
         n, sample_x = len(self.test), self.run.codec.decodes_by_sampling
         c = self.run.contexts(n)
@@ -122,7 +121,7 @@ class EvalContext:
 
     @cached_property
     def extractor(self) -> Extractor:
-        """The extractor of the features with which samples are compared.
+        """The feature extractor for comparing samples with data.
 
         By default, it is a network trained on training rows, with their classes if they have any.
         Data other than images are standardized instead.

@@ -80,7 +80,7 @@ def _aggregate_metrics(context: EvalContext) -> tuple[list[Metric], list[str]]:
 
 
 def probing_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield scores of the prediction of labels from the codes and from the raw data."""
+    """Yield scores for predicting labels from the codes and from the raw data."""
     labels, mean = context.test.labels, context.codes.mean
     if labels is None or labels.ndim > 1:
         return

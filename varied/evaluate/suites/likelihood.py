@@ -17,7 +17,7 @@ IWAE_ROWS, IWAE_SAMPLES = 500, 500
 AIS_ROWS = 20
 AIS_SETTINGS: dict[str, Any] = {"chains": 8, "steps": 200, "leapfrog_steps": 5}
 
-#: The data that the bits encode, by likelihood.
+#: The kind of data to which bits per dimension refer, by likelihood.
 ENCODED = {
     "bernoulli": "for binary pixels; not comparable with gray levels",
     "discretized-logistic": "for 256 levels, without dequantization",
@@ -46,7 +46,7 @@ def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the negative of log p(x), estimated by importance sampling."""
+    """Yield the negative log-likelihood, -log p(x), estimated by importance sampling."""
     if context.evaluation.elbo is None or _has_slow_prior(context):
         return
     result = context.run.evaluate(context.rows("test", IWAE_ROWS), samples=IWAE_SAMPLES)
@@ -64,7 +64,7 @@ def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the NLL by annealed importance sampling, and the gap of its bounds."""
+    """Yield the NLL estimated by annealed importance sampling, and the gap between its bounds."""
     evaluation = context.evaluation
     if evaluation.elbo is None or _has_slow_prior(context) or evaluation.codebook_size:
         return

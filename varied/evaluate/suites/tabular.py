@@ -1,4 +1,4 @@
-"""Metrics of tables: the likelihood of each column, and the similarity to synthetic rows."""
+"""Metrics for tables: the likelihood of each column, and the similarity to synthetic rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def column_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def synthetic_rows_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the similarity of single columns and of pairs of columns, and tests for copies."""
+    """Yield the similarity of columns and of pairs of columns, and results of tests for copies."""
     if not context.is_table:
         return
     codec = context.run.codec
