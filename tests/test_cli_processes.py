@@ -41,6 +41,7 @@ def interrupt(process, folder, number):
     return process.returncode, out
 
 
+@pytest.mark.slow
 def test_resumed_training_gives_identical_weights(source, tmp_path):
     uninterrupted = start_training(source, tmp_path / "uninterrupted")
     folder = tmp_path / "resumed"

@@ -492,6 +492,7 @@ def small_table(n=140, seed=0):
     return np.column_stack([x, (z[:, 0] > 0).astype(float) + (z[:, 0] > 1)])
 
 
+@pytest.mark.slow
 def test_calibrated_intervals_of_a_small_table_have_their_nominal_coverage():
     coverage = {0.0: [], 0.2: []}
     for seed in range(2):

@@ -16,6 +16,11 @@ from varied.training.progress import Meter, format_time, progress_stream, run_wi
 PLAN = {"steps": 6, "latent": 2, "width": 8, "batch_size": 16, "threads": 1}
 
 
+@pytest.fixture(autouse=True)
+def _skip_the_report(monkeypatch):
+    monkeypatch.setattr("varied.training.job.finalize", lambda *args: None)
+
+
 class Terminal(io.StringIO):
     """A stream that claims to be a terminal."""
 

@@ -28,6 +28,9 @@ from varied.explain import PAGES
 from varied.seeding import seeded
 from varied.training import train
 
+#: Evaluating several runs by all suites takes more than a minute.
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 32, "batch_size": 32, "steps": 30, "threads": 1, "precision": "float32"}
 TSTR = "TSTR: train on synthetic, test on real"
 AIS = "NLL by annealed importance sampling"
