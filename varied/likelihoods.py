@@ -26,7 +26,7 @@ ANY = UNIT | {"real"}
 
 
 class Likelihood(Head):
-    """A head for data; ``accepts`` lists the domains on which it is normalized."""
+    """The head of a likelihood; ``accepts`` lists the domains on which it is normalized."""
 
     accepts: frozenset[str] = ANY
 
@@ -65,8 +65,8 @@ class ContinuousBernoulli(Likelihood):
 class Scale(nn.Module):
     """The scale parameter of a location-scale likelihood.
 
-    It is a constant, a learned number, a learned number for each element (as in factor analysis),
-    or an output of the network for each element of each example.
+    The scale is a constant, a learned number, a learned number for each element (as in factor
+    analysis), or an output of the network for each element of each example.
 
     If the scale could shrink to zero, the likelihood would be unbounded. The scale therefore has a
     minimum, by default half a gray level (1/510).
@@ -144,9 +144,9 @@ class Gaussian(LocationScale):
 
     .. math:: \log p(x) = -\tfrac12 \log 2\pi\sigma^2 - (x - \mu)^2 / 2\sigma^2
 
-    ``scale=1`` corresponds to the squared error (MSE) used in textbooks. It assumes that the noise
-    is as large as the range of an image, which results in blurry reconstructions and inactive
-    latent dimensions. By default, a single scale is learned.
+    ``scale=1`` corresponds to the squared error (MSE) used in textbooks. This setting assumes that
+    the noise is as large as the range of an image, which results in blurry reconstructions and
+    inactive latent dimensions. By default, a single scale is learned.
 
     Arguments:
         event: The shape of one example.
@@ -162,7 +162,7 @@ class Gaussian(LocationScale):
 
 
 class Laplace(LocationScale):
-    r"""Real numbers with Laplace noise: the absolute error, which is more robust to outliers.
+    r"""Real numbers with Laplace noise (an absolute error), which is more robust to outliers.
 
     .. math:: \log p(x) = -\log 2b - |x - \mu| / b
 
@@ -253,10 +253,10 @@ class Categorical(Likelihood):
 
 
 class TableRow(Likelihood):
-    """Table rows: a mixture of Gaussians for each number, and a softmax for each category.
+    """Table rows: a Gaussian mixture for each number, and a softmax for each category.
 
-    See `varied.distributions.TableRow` for the formula and the reference. The likelihood includes
-    whether a cell is missing; missing values are not imputed.
+    See `varied.distributions.TableRow` for the formula and the reference. By default, the
+    likelihood also models whether each cell is missing. Missing values are not imputed.
 
     Arguments:
         event: The shape (W,) of one row.
@@ -264,8 +264,8 @@ class TableRow(Likelihood):
             "n2" for a number with 2 frequent values, "c5" for a category with 5 levels. A trailing
             "?", as in "n?", means that cells may be missing.
         n_components: The number of components of each mixture.
-        min_scale: The minimum standard deviation, relative to an entire column, whose standard
-            deviation is about 1.
+        min_scale: The minimum standard deviation of a component; that of an entire column is about
+            1.
         model_missing: Whether to model which cells are missing; otherwise, cells are assumed to be
             missing at random.
     """
@@ -311,7 +311,8 @@ class TableRow(Likelihood):
         """Return distributions of rows.
 
         Arguments:
-            flags: The logits of cells being observed, for the columns with missing cells.
+            flags: The logits of the probabilities that cells are observed, for the columns with
+                missing cells.
             params: The log-weights, means and raw scales of the mixtures, and the logits of the
                 levels.
         """

@@ -100,7 +100,7 @@ class Level:
     def kl(self) -> Tensor:
         """KL(q ‖ p) in nats, with shape (K, B).
 
-        If it has no closed form, it is estimated from each sample.
+        If the KL has no closed form, it is estimated from each sample.
         """
         exact = analytic_kl(self.q, self.p)
         if exact is None:
@@ -128,7 +128,7 @@ class Trace:
         levels: The levels of latent variables, from the bottom up; a plain VAE has one.
         mask: A tensor with shape (B, *event) that is 1 where ``x`` is observed and 0 where it is
             missing, or None.
-        weights: The weight of each sample, with shape (K, B) and a sum of 1 over K; None for 1/K.
+        weights: The weight of each sample, with shape (K, B), which sums to 1 over K; None for 1/K.
         upper: The trace of a second model whose data are latent variables of this model, or None.
         c: The context, with shape (B, F), or None.
         code: The input of the decoder, with shape (K, B, *latent), or None if it is the

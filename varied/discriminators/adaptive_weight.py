@@ -97,7 +97,7 @@ def adaptive_weight(
     where :math:`h` are the parameters of the distribution, on which both depend.
 
     Arguments:
-        px: p(x | z).
+        px: The likelihood p(x | z).
         loss: A scalar.
         images: Images that were computed from the distribution.
         gradient: The gradient g of the adversarial loss with respect to the images.
@@ -150,8 +150,8 @@ def squared_gradient(
 
     .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
 
-    The R1 penalty is half of it, times a weight. If the discriminator is flat at the real data, it
-    converges together with the model.
+    The R1 penalty is a weight times half this value. It pushes the discriminator to be flat around
+    the real data, which helps adversarial training converge.
 
     References:
         Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),

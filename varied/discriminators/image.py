@@ -34,7 +34,7 @@ RAMP = 0.1
 
 
 def visible_sample(p: Distribution) -> Tensor:
-    r"""Return differentiable images from a distribution, as input of a discriminator.
+    r"""Return differentiable images from a distribution, as input to a discriminator.
 
     These are the means, except for a Bernoulli distribution. A discriminator of binary images would
     recognize means by their gray values alone, so it receives samples :math:`s` with a
@@ -55,8 +55,8 @@ class ImageDiscriminatorSettings:
     """The settings of an image discriminator.
 
     Arguments:
-        start: The fraction of the total training length (below 1), or the step, at which
-            adversarial training starts.
+        start: The fraction of training (below 1), or the step, at which adversarial training
+            starts.
         recon_tolerance: The relative increase of the squared error over its lowest value beyond
             which the adversarial loss is reduced.
         width: The number of channels of the first layer.
@@ -100,7 +100,7 @@ class ImageDiscriminator(AdversarialTerm):
     def __init__(self, settings: ImageDiscriminatorSettings) -> None:
         super().__init__(settings.lr)
         self.settings, start = settings, settings.start
-        # A duration that is a fraction of the training length must fit into the rest of training.
+        # A duration that is a fraction of training must fit into the rest of training.
         duration = min(start * RAMP, (1 - start) / 2) if start < 1 else start * RAMP
         off = Constant(0.0, start)
         self.enabled = ScheduledValue(Join((off, Constant(1.0))) if start else 1.0)
@@ -177,7 +177,7 @@ class ImageDiscriminator(AdversarialTerm):
 
         .. math:: \tfrac{r_1}{2} \, \mathbb E \, \|\nabla_x D(x)\|^2
 
-        It is computed only in every 16th step, with 16 times the weight.
+        The penalty is computed only in every 16th step, with 16 times the weight.
 
         References:
             Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),
@@ -216,13 +216,15 @@ class PatchGAN(ImageDiscriminator):
         The papers take both gradients with respect to the weights of the last layer of the decoder.
         Here, they are taken with respect to the output of the decoder, so that any network can be
         used. For a linear last layer, the gradient with respect to the weights is the gradient with
-        respect to the output times the same activations, so the ratios are similar. However, it is
-        also summed over positions and rows, where the gradients of the discriminator are more
-        consistent than those of the residuals. The weight is therefore smaller here.
+        respect to the output times the same activations, so the ratios are similar. However, the
+        gradient with respect to the weights is also summed over positions and rows, where the
+        gradients of the discriminator are more consistent than those of the residuals. The weight
+        is therefore smaller here.
 
     Arguments:
         settings: The settings of the discriminator.
-        feature_weight: The weight of the distance between the feature maps, relative to the logits.
+        feature_weight: The weight of the distance between the feature maps, relative to that of the
+            logits.
     """
 
     weight: Tensor
@@ -338,7 +340,7 @@ class FeatureMatching(ImageDiscriminator):
         """Create the discriminator for the images of a model.
 
         Raises:
-            VariedError: If the discriminator does not have this layer.
+            VariedError: If the discriminator does not have the requested layer.
         """
         self._create_discriminator(model)
         self._sample_prior, self._decode = model.sample_prior, model.decode

@@ -196,8 +196,8 @@ class LatentDiscriminator(LatentCodeDiscriminator):
     def prior_logits(self, z: Tensor, trace: Trace) -> Tensor:
         """Return log p(z) minus its mean over samples from the prior, with shape (K, B), in nats.
 
-        It is centered, since the gradient almost vanishes for a logit near -100. The discriminator
-        learns the constant quickly.
+        The log-density is centered, since the gradient almost vanishes for a logit near -100. The
+        discriminator learns the constant quickly.
         """
         p = trace.levels[0].p
         return p.log_prob(z) - p.log_prob(self.sample_prior(trace)).mean().detach()

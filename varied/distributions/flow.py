@@ -63,7 +63,7 @@ class Flow(UnvalidatedDistribution):
     .. math:: z = f(z_0), \qquad \log q(z) = \log \mathcal N(z_0; \mu, e^\ell) - \log |\det f'(z_0)|
 
     The map only has to be fast in one direction. The distribution caches its last sample and the
-    corresponding log-density, which `log_prob` returns if it is called with this tensor. Therefore,
+    corresponding log-density, which `log_prob` returns if it is called with this sample. Therefore,
     do not modify samples in place. For any other value, `log_prob` inverts the map, which is exact
     but may be slow. The cached log-density is a function of the parameters and the noise; to
     differentiate with respect to the value, pass a copy of the sample.
@@ -94,7 +94,7 @@ class Flow(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The transformed mean of the base, which may differ from the mean of the flow."""
+        """The transformed mean of the base distribution, in general not the mean of the flow."""
         return self._to_event(self.map(self.base.mean))
 
     @property

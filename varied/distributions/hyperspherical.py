@@ -24,7 +24,7 @@ NODES = 64
 
 
 def log_area(dim: int) -> float:
-    r"""Return the logarithm of the area of the sphere, :math:`2 \pi^{d/2} / \Gamma(d/2)`."""
+    r"""Return the log of the surface area of the sphere, :math:`2 \pi^{d/2} / \Gamma(d/2)`."""
     return math.log(2) + 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim)
 
 
@@ -117,10 +117,10 @@ class VonMisesFisher(UnvalidatedDistribution):
 
     A sample combines an angle to the mean direction with a uniform orthogonal direction. The angle
     is drawn with rejection sampling, in vectorized rounds over the samples that have not yet been
-    accepted. Its gradient does not flow through the proposals, because their acceptance also
-    depends on :math:`\kappa`. Instead, it is the implicit gradient at a fixed quantile, which is
-    computed with quadrature and is therefore exact. The orthogonal direction rotates with the mean
-    direction along the shortest path.
+    accepted. The gradient of the angle does not flow through the proposals, because their
+    acceptance also depends on :math:`\kappa`. Instead, it is the implicit gradient at a fixed
+    quantile, which is computed with quadrature and is therefore exact. The orthogonal direction
+    rotates with the mean direction along the shortest path.
 
     References:
         Hyperspherical Variational Auto-Encoders (Davidson et al., 2018),
@@ -131,7 +131,7 @@ class VonMisesFisher(UnvalidatedDistribution):
         https://arxiv.org/abs/1805.08498
 
     Arguments:
-        direction: The mean direction, with any nonzero length and shape (*, D).
+        direction: The mean direction, with shape (*, D) and any nonzero length.
         kappa: The concentration, which must be positive, with shape (*).
     """
 
@@ -176,7 +176,7 @@ class VonMisesFisher(UnvalidatedDistribution):
         return (angle.cos() * mu + angle.sin() * orthogonal).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density with respect to the area of the sphere, in nats."""
+        """Return the log-density with respect to the surface measure of the sphere, in nats."""
         # Compute kappa (cos - 1) from the chord, since the cosine has too few digits close to 1.
         chord = -0.5 * self.kappa * (value.double() - self.mu).square().sum(-1)
         log_prob: Tensor = chord - log_mean_exp(self.kappa, self.dim) - log_area(self.dim)
@@ -276,7 +276,7 @@ class HypersphericalUniform(UnvalidatedDistribution):
         return F.normalize(noise, dim=-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density with respect to the area of the sphere, in nats."""
+        """Return the log-density with respect to the surface measure of the sphere, in nats."""
         return value.new_full(value.shape[:-1], -log_area(self.dim))
 
 

@@ -75,7 +75,7 @@ class OneHot(UnvalidatedDistribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Return samples, with shape (*sample_shape, *batch_shape, *event_shape).
 
-        They are differentiable if there is a temperature.
+        The samples are differentiable if the distribution has a temperature.
         """
         shape = Size(sample_shape) + self.logits.shape
         exponential = torch.empty(shape, device=self.logits.device, dtype=self.logits.dtype)

@@ -200,7 +200,7 @@ class TableRow(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The mean of each element, which for flags and levels is the probability."""
+        """The mean of each element, which for flags and levels is a probability."""
         numbers = (self.log_weights.exp() * self.means).sum(-1)
         levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
         return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)

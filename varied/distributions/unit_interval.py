@@ -38,7 +38,7 @@ class ContinuousBernoulli(Elementwise):
         self.logits = self.params[0]
 
     def _safe_logits(self) -> tuple[Tensor, Tensor]:
-        """Return where to use the series, and the logits with values near 0 replaced."""
+        """Return a mask of where to use the series, and the logits with values near 0 replaced."""
         use_series = self.logits.abs() < 1e-1
         return use_series, torch.where(use_series, torch.ones_like(self.logits), self.logits)
 

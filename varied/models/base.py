@@ -96,11 +96,11 @@ class LatentModel(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return q(z | x, c), with batch shape (B); its mean is the code of an example."""
+        """Return q(z | x, c), with batch shape (B); the means are the codes of the examples."""
 
     @abstractmethod
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as the batch shape."""
 
     @abstractmethod
     def sample_prior(
@@ -143,7 +143,7 @@ class PartFactory:
         shape: The shape of one example.
         latent_shape: The shape of the latent variable.
         context: The number of context features.
-        net: Builds a network from its input shape, its output shape and its number of context
+        net: Builds a network from the input shape, the output shape and the number of context
             features.
         encoder_net: Builds the network of the encoder, from the same arguments.
         decoder_net: Builds the network of the decoder, from the same arguments.

@@ -1,4 +1,4 @@
-"""Classes as latent variables: one-hot labels, their distributions, their prior and their level."""
+"""Classes as latent variables: one-hot labels, and the distributions, prior and level for them."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def certain_class(y: Tensor) -> d.OneHot:
 
 
 def predict_class(logits: Tensor, c: Tensor | None) -> Tensor:
-    """Return the label or, if unlabeled, the most probable class, as one-hot with shape (B, C)."""
+    """Return the one-hot label or, if there is none, the most probable class, with shape (B, C)."""
     index = clamp_to_labels(logits, c).argmax(-1)
     return nn.functional.one_hot(index, logits.shape[-1]).to(logits.dtype)
 
 
 def split_class(z: Tensor, c: Tensor | None, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Split a latent variable into its class, which a label replaces, and the rest.
+    """Split a latent variable into the class, replaced by the label if there is one, and the rest.
 
     Arguments:
         z: Latent variables, with shape (*, C + D).
-        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+        c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled example.
         num_classes: The number C of classes.
 
     Returns:
@@ -68,7 +68,7 @@ class ClassLevel(Level):
     Arguments:
         logits: The logits of q(y | x) before labels are applied, with shape (S, B, C), where S
             is the number of classifier inputs per example.
-        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+        c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled example.
     """
 
     logits: Tensor
@@ -84,8 +84,8 @@ def enumeration_log_ratio(y: Tensor, p: Distribution, c: Tensor | None) -> Tenso
 
     Arguments:
         y: One-hot classes, with shape (K, B, C).
-        p: p(y).
-        c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+        p: The prior p(y).
+        c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled example.
     """
     value = p.log_prob(y) + math.log(y.shape[-1])
     if c is None:
@@ -101,7 +101,7 @@ class ClassPrior(Prior):
 
     Arguments:
         num_classes: The number C of classes.
-        size: The size of the vector.
+        size: The number of dimensions of the vector.
     """
 
     uniform: Tensor

@@ -20,7 +20,7 @@ from varied.nets.autocast import AutocastModule
 from varied.nets.ladder_blocks import ConvBlocks, DenseBlocks, LadderBlocks
 from varied.trace import Level, Trace
 
-#: Bound on the log-variances of the priors, and on the log-variance offsets of the posteriors.
+#: The bound on the log-variances of the priors, and on the log-variance offsets of the posteriors.
 BOUND = 10.0
 
 #: Returns the latent variable of a level, given its index (0 is the bottom), state and prior.
@@ -28,7 +28,7 @@ ChooseLatent = Callable[[int, Tensor, Distribution], Tensor]
 
 
 class LadderLevel(nn.Module):
-    """The prior and the posterior of one level, and its bottom-up and top-down blocks.
+    """One level of a ladder: its prior, its posterior, and its bottom-up and top-down blocks.
 
     Arguments:
         blocks: Builds the networks.
@@ -152,7 +152,7 @@ class Ladder(LatentModel, AutocastModule):
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None, samples: int = 1
     ) -> Trace:
-        """Return a trace with one level per level of the ladder, from the bottom level up."""
+        """Return a trace with all levels of the ladder, from the bottom level up."""
         x, c = zero_missing(x, mask), drop_context(c, self.context_dropout, self.training)
         levels: list[Level] = []
 
@@ -167,7 +167,7 @@ class Ladder(LatentModel, AutocastModule):
             return Trace(x, self._likelihood(state, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return one Gaussian of all posteriors, each conditioned on the means of higher levels."""
+        """Return the posteriors of all levels as one Gaussian, given the means of higher levels."""
         means, log_variances = list[Tensor](), list[Tensor]()
 
         def posterior_mean(index: int, state: Tensor, p: Distribution) -> Tensor:
@@ -184,7 +184,7 @@ class Ladder(LatentModel, AutocastModule):
         return Independent(q, 1, validate_args=False)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as the batch shape."""
         batch_shape = z.shape[:-1]
         latents = z.reshape(-1, z.shape[-1]).split(self.sizes, 1)
 
@@ -237,7 +237,7 @@ class Ladder(LatentModel, AutocastModule):
     def _top_down(
         self, choose: ChooseLatent, batch_shape: Sequence[int], c: Tensor | None
     ) -> Tensor:
-        """Return the state below the bottom level, with latent variables from ``choose``."""
+        """Return the state below the bottom level, given the latent variables from ``choose``."""
         state = self.top.expand(math.prod(batch_shape), *self.top.shape)
         if self.context_proj is not None and c is not None:
             features = self.context_proj(c).to(state.dtype)

@@ -114,7 +114,7 @@ class _CodeLatent(ClassifiedVAE):
         return self.m1.encode(x)
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | z), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z), with the leading dimensions of ``z`` as the batch shape."""
         return self.m1.decode(z)
 
 
@@ -286,8 +286,8 @@ class SkipM1M2(_WithM2):
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1, y)
 
-    The likelihood then depends on the class directly. Without the connection, the class only
-    explains the codes, which are nearly normal and contain little information about it.
+    The likelihood then depends on the class directly. Without this connection, the class affects
+    only the codes, which are nearly Gaussian and contain little information about the class.
 
     The latent variable is the concatenation of the one-hot class and :math:`z_1`.
 
@@ -340,12 +340,15 @@ class SkipM1M2(_WithM2):
         return Trace(x, px, levels, mask, weights, code=torch.cat([y, codes], -1))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the product of the label, or else the most probable class, and q(z | x)."""
+        """Return the product distribution of the class y and q(z | x).
+
+        The class is the label or, if there is none, the most probable class.
+        """
         y = predict_class(self.class_logits(x), c)
         return d.Product(certain_class(y), self.m1.encode(x))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | z, y), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, y), with the leading dimensions of ``z`` as the batch shape."""
         y, z = split_class(z, c, self.num_classes)
         return self.m1.decode(z, y)
 
@@ -370,7 +373,7 @@ def build_m1m2(
 ) -> ClassifiedVAE:
     """Return M1+M2: a VAE, and M2 on its codes; ``upper_latent=0`` returns M1 with a classifier.
 
-    The context is the one-hot class; a row of zeros is unlabeled.
+    The context is the one-hot class; a row of zeros marks an unlabeled example.
 
     Arguments:
         factory: Builds the parts.
@@ -381,8 +384,8 @@ def build_m1m2(
         dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
             to 0.5.
         augment: The strength of random affine transforms of the input images of the classifier; 0
-            disables them, and with few labels a typical value is 1. It requires a classifier of
-            the data.
+            disables them, and with few labels a typical value is 1. The transforms require a
+            classifier of the data.
         joint: Whether M1 and M2 are one model, trained with objective='m2'. Otherwise, the gradient
             of M2 does not reach M1, as in the paper, and both are trained with objective='m1m2'.
         classifier: The input or the network of the classifier: "codes" for a classifier of the

@@ -65,7 +65,8 @@ class ClassConditionalVAE(nn.Module):
         Arguments:
             x: The data, with shape (B, *event).
             logits: The logits of q(y | x), with shape (B, C).
-            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled
+                example.
             mask: A tensor with the shape of ``x`` that is 1 where observed, or None.
             samples: The number of draws of z per class.
         """
@@ -81,7 +82,8 @@ class ClassConditionalVAE(nn.Module):
         Arguments:
             x: The inputs, with shape (S, B, *event).
             logits: The logits of q(y | x), with shape (S, B, C).
-            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled
+                example.
             samples: The number of draws of z per input and class.
 
         Returns:
@@ -191,7 +193,8 @@ class M2(LatentModel):
 
         Arguments:
             x: The data, with shape (B, *event).
-            c: One-hot labels, with shape (B, C), or None; a row of zeros is unlabeled.
+            c: One-hot labels, with shape (B, C), or None; a row of zeros marks an unlabeled
+                example.
             mask: A tensor with the shape of ``x`` that is 1 where observed, or None.
             samples: The number of draws of z per class.
         """
@@ -203,12 +206,15 @@ class M2(LatentModel):
         return self.classifier.outputs(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the product of the label y, or else the most probable class, and q(z | x, y)."""
+        """Return the product distribution of the class y and q(z | x, y).
+
+        The class is the label or, if there is none, the most probable class.
+        """
         y = predict_class(self.classifier.outputs(x), c)
         return d.Product(certain_class(y), self.vae.encode(x, y))
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | y, z), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | y, z), with the leading dimensions of ``z`` as the batch shape."""
         return self.vae.decode(z, c)
 
     def sample_prior(
@@ -228,7 +234,7 @@ def build_m2(
 ) -> M2:
     """Return M2, a semi-supervised model with the class as a latent variable.
 
-    The context is the one-hot class; a row of zeros is unlabeled.
+    The context is the one-hot class; a row of zeros marks an unlabeled example.
 
     Arguments:
         factory: Builds the parts.
@@ -238,7 +244,7 @@ def build_m2(
             to 0.5.
         augment: The strength of random affine transforms of the classifier's input during training;
             0 disables them, and with few labels a typical value is 1. The objective remains a
-            bound, since any q(y given x) is valid and the decoder still reconstructs the original
+            bound, since any q(y | x) is valid and the decoder still reconstructs the original
             image.
         hidden_units: The number of hidden units between the features of x and q(z | x, y), which
             is computed for each class.

@@ -25,7 +25,7 @@ def zero_missing(x: Tensor, mask: Tensor | None) -> Tensor:
 def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
     """Return a context whose rows are set to zero with probability ``p`` during training.
 
-    A zero represents "no class" for one-hot classes, and the mean for standardized numbers.
+    Zeros represent "no class" for one-hot classes, and the mean for standardized numbers.
     """
     if c is None or not p or not training:
         return c
@@ -54,7 +54,7 @@ class VAE(LatentModel):
 
     .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} [\log p(x \mid z)] - KL(q(z \mid x), p(z))
 
-    With a context ``c``, it is a conditional VAE; with a deterministic posterior, it is an
+    With a context ``c``, the model is a conditional VAE; with a deterministic posterior, it is an
     autoencoder; with a quantizer as the posterior, it is a VQ-VAE.
 
     References:
@@ -120,7 +120,7 @@ class VAE(LatentModel):
         return self.encoder(x, c)  # type: ignore[no-any-return]
 
     def decode(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return p(x | z, c), with the leading dimensions of ``z`` as batch shape."""
+        """Return p(x | z, c), with the leading dimensions of ``z`` as the batch shape."""
         return self.decoder(z, c)  # type: ignore[no-any-return]
 
     def sample_prior(
@@ -129,7 +129,8 @@ class VAE(LatentModel):
         """Draw latent variables from the prior, with shape (n, *latent)."""
         if temperature != 1.0 and self.prior.space not in ("real", "codes"):
             raise VariedError(
-                "A temperature requires real-valued latent variables or a codebook; omit it."
+                "A temperature requires real-valued latent variables or a codebook; omit "
+                "`temperature`."
             )
         return sample_with_temperature(self.prior(c), n, temperature)
 

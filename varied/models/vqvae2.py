@@ -37,7 +37,7 @@ class TwoLevelQuantizer(Quantizer):
 
     where h is the output of the encoder network, and t and b are networks of this head. The latent
     variable is a vector, the concatenation of the bottom and the top map. The indices of the top
-    come first, so an autoregressive prior models the bottom given the top.
+    map come first, so an autoregressive prior models the bottom map given the top map.
 
     References:
         Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., 2019),

@@ -1,7 +1,7 @@
 """Networks that map inputs of one shape to outputs of another, independent of any distribution.
 
 Each builder ``net(inputs, outputs, **settings) -> nn.Module`` returns a module that maps
-``(N, *inputs)`` to ``(N, *outputs)``. `with_context` makes any of them depend on a context.
+``(N, *inputs)`` to ``(N, *outputs)``. `with_context` makes such a network depend on a context.
 """
 
 from collections.abc import Callable

@@ -99,6 +99,6 @@ def _decoder(
 
 
 def _dense(inputs: int, hidden: int, outputs: int, act: type[nn.Module]) -> list[nn.Module]:
-    """Return one linear layer or, with hidden units, two, each followed by an activation."""
+    """Return one linear layer (or two, with hidden units), each followed by an activation."""
     sizes = [inputs, hidden, outputs] if hidden else [inputs, outputs]
     return [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]

@@ -12,7 +12,8 @@ from varied.nets.mlp import ACTIVATIONS
 class ContextLayer(nn.Module):
     """A layer that takes the context as its second argument: ``layer(h, c)``.
 
-    If it passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in it.
+    If the layer passes ``*c`` to an ``nn.Sequential``, `add_film` also modulates the activations in
+    that sequence.
     """
 
 
@@ -36,7 +37,7 @@ class Film(ContextLayer):
 
     .. math:: h' = a((1 + \gamma(c)) \odot h + \beta(c))
 
-    It is initialized with :math:`\gamma = \beta = 0`.
+    Initially, :math:`\gamma = \beta = 0`.
 
     References:
         FiLM: Visual Reasoning with a General Conditioning Layer (Perez et al., 2018),
@@ -44,7 +45,7 @@ class Film(ContextLayer):
 
     Arguments:
         activation: The activation.
-        channels: The number of channels of its input.
+        channels: The number of channels of the input.
         context: The number F of context features.
     """
 

@@ -36,7 +36,7 @@ def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
 
 
 def downsample_sizes(size: Size, depth: int | None) -> list[Size]:
-    """Return the sizes of repeated downsampling by 2, rounded up.
+    """Return the sizes that result from repeated downsampling by 2, rounded up.
 
     Arguments:
         size: The height and width of the image.
@@ -60,7 +60,7 @@ def downsample_sizes(size: Size, depth: int | None) -> list[Size]:
 
 
 def all_downsample_sizes(size: Size) -> list[Size]:
-    """Return the sizes of repeated downsampling by 2, from an image to a single pixel."""
+    """Return the sizes that result from repeated downsampling by 2, from an image to one pixel."""
     return downsample_sizes(size, (max(size) - 1).bit_length())
 
 

@@ -32,7 +32,7 @@ class ScaledResidual(nn.Module):
 
 
 class LadderBlocks(ABC):
-    """A builder of the blocks of a ladder, in which level 1 is closest to the data.
+    """Builds the blocks of a ladder, in which level 1 is closest to the data.
 
     A deterministic state is passed up the ladder from the data, and down from the top.
 
@@ -71,7 +71,7 @@ class LadderBlocks(ABC):
 
     @abstractmethod
     def layer(self, inputs: int, outputs: int, kernel_size: int = 3) -> nn.Module:
-        """Return a linear layer, or a convolution that keeps the size."""
+        """Return a linear layer, or a convolution that preserves the height and width."""
 
     def latent_projection(self, inputs: int) -> nn.Module:
         """Return a linear map from the latent variables of a level to the state."""
@@ -101,7 +101,7 @@ class DenseBlocks(LadderBlocks):
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(inputs), self.hidden_size))
 
     def output_net(self, outputs: Shape) -> nn.Module:
-        """Return an activation and a linear layer."""
+        """Return an activation followed by a linear layer."""
         last = self.layer(self.hidden_size, math.prod(outputs))
         return nn.Sequential(nn.SiLU(), last, nn.Unflatten(1, outputs))
 
@@ -122,8 +122,8 @@ class ConvBlocks(LadderBlocks):
     """Convolutional blocks, for states that are feature maps and become smaller toward the top.
 
     The levels are distributed evenly over the sizes from half the image size to the smallest one;
-    any remaining levels go to the smallest sizes. With 5 levels, a 28 x 28 image has two levels at
-    4 x 4, two at 7 x 7 and one at 14 x 14.
+    any remaining levels are assigned to the smallest sizes. With 5 levels, a 28 x 28 image has two
+    levels at 4 x 4, two at 7 x 7 and one at 14 x 14.
     """
 
     def __init__(self, shape: Shape, hidden_size: int, levels: int) -> None:

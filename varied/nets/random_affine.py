@@ -19,8 +19,8 @@ class RandomAffine:
     .. math:: R(\alpha) \begin{pmatrix} 1 & k \\ 0 & 1 \end{pmatrix}
         \begin{pmatrix} e^a & 0 \\ 0 & e^b \end{pmatrix} x + t
 
-    maps a position in the new image to one in the old image, both relative to the center. Each
-    parameter is drawn uniformly between minus its bound and its bound.
+    maps a position in the new image to a position in the original image, both relative to the
+    center. Each parameter is drawn uniformly between minus its bound and its bound.
 
     References:
         Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis

@@ -122,10 +122,10 @@ class Upsample(nn.Module, ABC):
 
     @abstractmethod
     def transposed_weight(self) -> Tensor:
-        """Return the weight of the equivalent transposed convolution: (inputs, outputs, 4, 4)."""
+        """Return equivalent transposed convolution weights, with shape (inputs, outputs, 4, 4)."""
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return the larger map, with shape (N, outputs, *size)."""
+        """Return the upsampled feature map, with shape (N, outputs, *size)."""
         weight = self.transposed_weight()
         if _use_product(h, weight.shape[1]):
             patches = F.linear(h.permute(0, 2, 3, 1), weight.permute(2, 3, 1, 0).flatten(0, 2))
@@ -152,9 +152,9 @@ class UpsampleNearest(Upsample):
     """Nearest-neighbor upsampling, followed by a 3 x 3 convolution.
 
     The convolution reads each repeated pixel more than once. Summing the weights that read the same
-    pixel turns it into a transposed convolution of the smaller map, at less than half the cost. A
-    constant map remains constant, whereas the independent weights of a transposed convolution may
-    cause checkerboard artifacts.
+    pixel turns the operation into a transposed convolution of the smaller map, at less than half
+    the cost. A constant map remains constant, whereas the independent weights of a transposed
+    convolution may cause checkerboard artifacts.
 
     References:
         Deconvolution and Checkerboard Artifacts (Odena et al., 2016),

@@ -24,8 +24,8 @@ def resnet(
     """Return a residual network that encodes or decodes images.
 
     If the input is an image and the output is a vector or a smaller feature map, it is an encoder;
-    in the opposite case, it is a decoder. For a feature map, it has at least two blocks at the
-    smallest size and no dense layer, as in van den Oord et al. (2017).
+    in the opposite case, it is a decoder. For a feature map, the network has at least two blocks at
+    the smallest size and no dense layer, as in van den Oord et al. (2017).
 
     Arguments:
         inputs: (C, H, W) or (D,).
@@ -43,7 +43,7 @@ def resnet(
 
     Raises:
         VariedError: If neither shape is an image, repeated downsampling by 2 does not result in the
-            smaller shape, or there are no blocks.
+            smaller shape, or ``blocks`` is below 1.
     """
     if blocks < 1:
         raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has no residual blocks.")
@@ -92,7 +92,7 @@ def _decoder(
 
 def _norm(channels: int) -> nn.Module:
     # Use group instead of batch normalization, so that the examples of a batch are independent.
-    # Each group has at least four channels, since a single channel of one pixel becomes 0.
+    # Each group has at least four channels, since one channel of one pixel becomes 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 

@@ -17,7 +17,7 @@ from varied.terms import (
 
 
 def annealed_capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)) -> Objective:  # noqa: B008
-    r"""Reconstruction, and the distance of the KL from a capacity that grows during training.
+    r"""Reconstruction plus the distance of the KL from a capacity that grows during training.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \gamma \left| \overline{KL} - C_t \right|
 
@@ -82,7 +82,7 @@ def beta_tc_vae(
         + \beta \, KL(q(z), \textstyle\prod_j q(z_j))
         + \gamma \textstyle\sum_j KL(q(z_j), p(z_j))
 
-    If all weights are 1, it is the ELBO. The aggregate posterior is estimated from the batch, so
+    If all weights are 1, this is the ELBO. The aggregate posterior is estimated from the batch, so
     larger batches result in better estimates.
 
     References:
@@ -105,7 +105,7 @@ def beta_tc_vae(
 
 
 def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.0) -> Objective:
-    r"""DIP-VAE: the ELBO, and penalties on the difference between the covariance and the identity.
+    r"""DIP-VAE: the ELBO plus penalties on the deviation of the covariance from the identity.
 
     .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
         + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2

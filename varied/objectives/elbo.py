@@ -15,7 +15,7 @@ def elbo(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
 
-    With ``beta=1``, it is the bound; with a schedule, it is KL annealing.
+    With ``beta=1``, this is the bound itself; with a schedule, it is KL annealing.
 
     References:
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
@@ -77,7 +77,7 @@ def control_vae(
 
 
 def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO, and a structural similarity (MS-SSIM) loss between images and reconstructions.
+    r"""The ELBO plus a structural similarity (MS-SSIM) loss between images and reconstructions.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
         + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))

@@ -25,12 +25,12 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
     Arguments:
         samples: The number K of draws per example; the duration of a step is roughly proportional
-            to it.
+            to K.
         gradient_estimator: The estimator of the encoder's gradient: "standard", or "dreg", which
             has less variance, especially with many draws.
-        n_kept: The number of draws to backpropagate, sampled according to their weights; 0 keeps
-            all. The gradient remains unbiased, with a slightly higher variance; keeping 5 of 50
-            draws makes a step 25 % faster.
+        n_kept: The number of draws to backpropagate through, sampled according to their weights; 0
+            keeps all draws. The gradient remains unbiased, with a slightly higher variance; keeping
+            5 of 50 draws makes a step 25 % faster.
     """
     _check_at_least_one(samples=samples)
     estimator = lookup(GRADIENT_ESTIMATORS, gradient_estimator, "gradient estimator")
@@ -60,7 +60,7 @@ def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
 
 
 def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The IWAE bound of all draws for the decoder, and a mean of several bounds for the encoder.
+    r"""The IWAE bound over all draws for the decoder, and a mean of several bounds for the encoder.
 
     .. math:: \theta: -\log \frac1{MK} \sum_{mk} w_{mk}, \qquad
         \phi: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
@@ -90,7 +90,7 @@ def ciwae(elbo_share: Number = 0.05, samples: int = 5) -> Objective:
     Arguments:
         elbo_share: The weight of the ELBO, between 0 and 1: a number or a schedule.
         samples: The number K of draws per example; the duration of a step is roughly proportional
-            to it.
+            to K.
     """
     _check_at_least_one(samples=samples)
     if isinstance(elbo_share, float | int) and not 0 <= elbo_share <= 1:

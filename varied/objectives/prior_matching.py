@@ -9,7 +9,7 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 
 
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
-    r"""InfoVAE: the ELBO with a lower KL weight, and the MMD between the codes and the prior.
+    r"""InfoVAE: the ELBO with a lower KL weight, plus the MMD between the codes and the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x), p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}(q(z), p(z))
@@ -42,7 +42,7 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
 
 
 def wae_mmd(mmd_weight: Number = 100.0, kernel: str = "imq") -> Objective:
-    r"""Wasserstein autoencoder: reconstruction, and the MMD between the codes and the prior.
+    r"""Wasserstein autoencoder: reconstruction plus the MMD between the codes and the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \lambda \, \mathrm{MMD}(q(z), p(z))
 
@@ -64,13 +64,14 @@ def wae_mmd(mmd_weight: Number = 100.0, kernel: str = "imq") -> Objective:
 def rae(
     regularizer: str = "l2", code_weight: Number = 0.1, decoder_weight: Number = 1e-3
 ) -> Objective:
-    r"""Regularized autoencoder: reconstruction, and penalties on the codes and the decoder.
+    r"""Regularized autoencoder: reconstruction plus penalties on the codes and the decoder.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, \tfrac12 \lVert z \rVert^2
         + \lambda \, R
 
-    where R is the squared norm of the weights of the decoder, or of its Jacobian. Use it with
-    ``posterior='deterministic'``. To generate samples, fit a prior to the codes after training.
+    where R is the squared norm of the decoder weights or of the Jacobian of the decoder. Use this
+    objective with ``posterior='deterministic'``. To generate samples, fit a prior to the codes
+    after training.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),

@@ -8,16 +8,17 @@ from varied.terms import Classification, UpperTerm, kl, reconstruction
 
 
 def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO, and the classification loss of labeled examples.
+    r"""The ELBO plus the classification loss of labeled examples.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q, p) - \alpha \log q(y \mid x)
 
-    where the last term is a mean over the labeled examples. With architecture='m2', it is the
+    where the last term is a mean over the labeled examples. With architecture='m2', this is the
     objective of M2. With architecture='m1m2', it is the objective of a joint M1+M2, or of M1 with a
     classifier of its codes.
 
     A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: at first, only the class
-    reduces the loss by more than its KL costs, and the classifier commits to a class later.
+    reduces the reconstruction error by more than it adds to the KL, and the classifier commits to a
+    class later.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -36,7 +37,7 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
 
 
 def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO of M1, the ELBO of M2 on its codes, and the loss of labeled examples.
+    r"""The ELBO of M1, plus the ELBO of M2 on its codes and the classification loss.
 
     .. math:: L_1(x) + g \, L_2(z_1) - \alpha \log q(y \mid z_1)
 

@@ -8,7 +8,7 @@ from varied.terms import quantization, reconstruction
 
 
 def vq_vae(vq_weight: Number = 1.0) -> Objective:
-    r"""The objective of a VQ-VAE: reconstruction, and the loss of the quantizer.
+    r"""The objective of a VQ-VAE: reconstruction plus the loss of the quantizer.
 
     .. math:: -\log p(x \mid z) + w \, L_\mathrm{quantizer}
 

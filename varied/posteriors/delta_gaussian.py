@@ -39,7 +39,8 @@ class DeltaGaussian(Head):
 
     Arguments:
         event: The shape of a latent.
-        delta: The minimum KL of each dimension, in nats; 0.1 limits standard deviations to 0.7.
+        delta: The minimum KL of each dimension, in nats; 0.1 limits standard deviations to at most
+            0.7.
         logvar_bound: The approximate amount by which the log-variance can fall below its upper
             bound.
     """

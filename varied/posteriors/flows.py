@@ -27,7 +27,7 @@ class _FlowPosterior(NonFactorized):
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         logvar_bound: The maximum absolute value of the log-variance.
-        options: Additional arguments of zuko's ``MaskedAutoregressiveTransform``.
+        options: Additional arguments to zuko's ``MaskedAutoregressiveTransform``.
     """
 
     params_per_element = 3

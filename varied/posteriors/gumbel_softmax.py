@@ -62,7 +62,7 @@ class GumbelSoftmax(_Categorical):
         event: The shape of a latent; the number of channels must be a multiple of ``n_classes``.
         n_classes: The number of classes of each variable.
         temperature: The temperature of the relaxation, a number or a schedule. With lower values,
-            samples are closer to one-hot and gradients have a higher variance.
+            samples are closer to one-hot, and gradients have a higher variance.
         straight_through: Whether samples are also one-hot during training, with the gradient of
             the relaxed samples.
     """

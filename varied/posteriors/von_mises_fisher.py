@@ -40,8 +40,8 @@ class VonMisesFisher(NonFactorized):
         super().__init__(event)
         if len(event) > 1 or not 2 <= event[0] <= MAX_DIMS:
             raise VariedError(
-                f"posterior='von-mises-fisher' requires a vector with 2 to {MAX_DIMS} dimensions, "
-                f"not a latent of shape {self.event_shape}; use latent=16, or posterior='gaussian'."
+                f"posterior='von-mises-fisher' requires a latent vector with 2 to {MAX_DIMS} "
+                f"dimensions, not shape {self.event_shape}; use latent=16, or posterior='gaussian'."
             )
         check_above(0, default=7, log_kappa_bound=log_kappa_bound)
         self.log_kappa_bound = log_kappa_bound

@@ -28,11 +28,11 @@ class Prior(nn.Module, ABC):
     provides: frozenset[str] = frozenset({"density", "marginals"})
     #: Whether the constructor takes the number of context features after the event.
     reads_context: bool = False
-    #: Whether it is fitted after the model is trained, to the codes of the training data.
+    #: Whether the prior is fitted to the codes of the training data after the model is trained.
     fitted_later: bool = False
-    #: Whether `fit` fits it to all codes at once, instead of using gradient steps.
+    #: Whether `fit` fits the prior to all codes at once, instead of using gradient steps.
     has_direct_fit: bool = False
-    #: Settings that override the defaults of a `varied.spec.Plan` when it is fitted to codes.
+    #: Settings that override the defaults of a `varied.spec.Plan` when the prior is fitted.
     default_plan: Mapping[str, Any] = MappingProxyType({})
     #: The space of the latents, which must be the same for the posterior.
     space: str = "real"
@@ -50,7 +50,7 @@ class Prior(nn.Module, ABC):
 
     @property
     def is_fittable(self) -> bool:
-        """Whether it can be fitted to codes after the model is trained."""
+        """Whether the prior can be fitted to codes after the model is trained."""
         return self.has_direct_fit or any(True for _ in self.parameters())
 
     @property
@@ -72,13 +72,13 @@ class Prior(nn.Module, ABC):
         object.__setattr__(self, "_encoder", encoder)
 
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Initialize from the first training rows, without gradients.
+        """Initialize the prior from the first training rows, without gradients.
 
         Arguments:
-            x: Examples, with shape (N, *shape of x). A prior that is fitted after the model
-                receives its own training data instead: latents with shape (N, *event), or codes
-                with shape (N, num_tokens).
-            c: Their contexts, with shape (N, F), or None.
+            x: Examples, with shape (N, *shape of x). A prior that is fitted after the model is
+                trained instead receives the data to which it is fitted: latents with shape
+                (N, *event), or codes with shape (N, num_tokens).
+            c: The contexts, with shape (N, F), or None.
         """
 
     def fit(self, z: Tensor, c: Tensor | None = None) -> None:
@@ -86,7 +86,7 @@ class Prior(nn.Module, ABC):
 
         Arguments:
             z: Latents with shape (N, *event).
-            c: Their contexts, with shape (N, F), or None.
+            c: The contexts, with shape (N, F), or None.
         """
         raise NotImplementedError
 
@@ -114,10 +114,10 @@ def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
 def apply_in_chunks(
     function: Callable[..., Tensor], *rows: Tensor, floats_per_row: int, max_floats: int = 2**23
 ) -> Tensor:
-    """Apply a function to chunks of rows, to limit the memory usage.
+    """Apply a function to chunks of rows, to limit memory usage.
 
     Arguments:
-        function: A row-wise function that maps tensors of shape (n, ...) to one of shape (n, ...).
+        function: A row-wise function that maps tensors with n rows to a tensor with n rows.
         rows: Tensors with N rows each.
         floats_per_row: The number of floats that the function stores for each row.
         max_floats: The maximum number of floats to store at once.

@@ -23,7 +23,7 @@ class KVCache:
         self.buffers: tuple[Tensor, ...] = ()
 
     def append(self, *tensors: Tensor) -> list[Tensor]:
-        """Append the key and value of a token, (N, heads, 1, width), and return the full cache."""
+        """Append a key and a value with shape (N, heads, 1, width), and return the full cache."""
         if not self.buffers:
             rows, heads, _, width = tensors[0].shape
             shape = (rows, heads, self.tokens, width)
@@ -54,7 +54,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Return features with shape (N, tokens, width); with a cache, there is one new token."""
+        """Return features with shape (N, tokens, width); with a cache, ``tokens`` is 1."""
         h = h + self.dropout(self.out_proj(self._attention(self.norm1(h), cache)))
         return h + self.dropout(self.mlp(self.norm2(h)))  # type: ignore[no-any-return]
 
@@ -153,7 +153,8 @@ class CodeDecoder:
         """Return the logits of the next code, with shape (rows, codes).
 
         Arguments:
-            last: The preceding codes, with shape (rows), or None for the first code.
+            last: The preceding code of each sequence, with shape (rows), or None for the first
+                code.
         """
         net, position = self.net, self.caches[0].length
         h = net.start_token(self.rows, self.c) if last is None else net.embedding(last).unsqueeze(1)

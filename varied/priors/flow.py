@@ -58,14 +58,14 @@ class Flow(Prior):
         check_at_least(1, n_transforms=n_transforms, width=width)
         if flow == "realnvp" and size < 2:
             raise VariedError(
-                "flow='realnvp' requires a latent with at least 2 dimensions; use flow='maf'."
+                "flow='realnvp' requires a latent space with at least 2 dimensions; use flow='maf'."
             )
         self.flow = build(size, context, transforms=n_transforms, hidden_features=(width, width))
         for transform in self.flow.transform.transforms:
             _shrink(transform)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return the flow."""
+        """Return the distribution that the flow defines."""
         return FlowDistribution(self.flow(self._given_context(c)), self.event_shape)
 
 
@@ -94,7 +94,7 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The image of the base mean, which is not the mean of the samples."""
+        """The transformed mean of the base distribution, which is not the mean of the samples."""
         return self._from_base(self.flow.base.mean)
 
     def _from_base(self, noise: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ class VelocityNet(nn.Module):
     .. math:: v(z, t) = \frac{2t - 1}{t^2 + (1 - t)^2} z + f(z, t, c)
 
     The first term is the exact solution for standard normal latents. The initial velocity is close
-    to it, and f learns the difference.
+    to this term, and f learns the difference.
 
     Arguments:
         size: The number D of dimensions.
@@ -66,8 +66,8 @@ class FlowMatching(ExPostPrior):
 
     .. math:: \min_v \, \mathbb E \, \lVert v((1 - t) z_0 + t z_1, t) - (z_1 - z_0) \rVert^2
 
-    It is trained after the model, on standardized latents; until then, it is the standard normal.
-    Samples and densities are computed with Heun's method.
+    The prior is trained after the model, on standardized latents; until then, it is the standard
+    normal. Samples and densities are computed with Heun's method.
 
     References:
         Flow Matching for Generative Modeling (Lipman et al., 2023),

@@ -21,8 +21,8 @@ class GaussianMixture(ExPostPrior):
 
     .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; \mu_c, \Sigma_c)
 
-    It is fitted after the model is trained; until then, it is the standard normal. It enables a
-    deterministic autoencoder to generate samples.
+    The prior is fitted after the model is trained; until then, it is the standard normal. It
+    enables a deterministic autoencoder to generate samples.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -46,7 +46,7 @@ class GaussianMixture(ExPostPrior):
         if size > MAX_DIMS:
             raise VariedError(
                 f"prior='gmm' supports at most {MAX_DIMS} latent dimensions, not {size}; use "
-                "prior='flow-matching', or a smaller latent."
+                "prior='flow-matching', or fewer latent dimensions."
             )
         self.n_components = n_components
         self.register_buffer("log_weights", torch.zeros(n_components))

@@ -27,8 +27,9 @@ class HypersphericalUniform(Prior):
         super().__init__(event)
         if len(event) > 1 or event[0] < 2:
             raise VariedError(
-                "prior='hyperspherical-uniform' requires a vector with at least 2 dimensions, not "
-                f"a latent of shape {self.event_shape}; use latent=16, or prior='standard-normal'."
+                "prior='hyperspherical-uniform' requires a latent vector with at least 2 "
+                f"dimensions, not shape {self.event_shape}; use latent=16, or "
+                "prior='standard-normal'."
             )
 
     def forward(self, c: Tensor | None = None) -> Distribution:

@@ -21,7 +21,7 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
 
     Unlike PyTorch's ``MixtureSameFamily``, it accepts any posteriors as components and does not
-    store all samples, components and dimensions at once.
+    store a tensor over all samples, components and dimensions.
 
     Arguments:
         log_weights: The logarithms of the weights up to a constant, with shape (C).
@@ -95,8 +95,8 @@ class DiagonalMixture(MixtureDistribution):
               + \sum_j \mu_{cj}^2 / v_{cj} + \log 2 \pi v_{cj} \Big)
 
     Expanding the square yields a single matrix product over all latents and components, which
-    requires D times less memory. Since large terms cancel when variances are small, it is computed
-    in float64, which makes it as precise as the sum of squares in float32.
+    requires D times less memory. Since large terms cancel when variances are small, the density is
+    computed in float64, which makes it as precise as the sum of squares in float32.
 
     Arguments:
         log_weights: The logarithms of the weights, with shape (C).
@@ -179,8 +179,8 @@ class PosteriorMixture(MixtureDistribution):
     Arguments:
         log_weights: The logarithms of the weights, with shape (C).
         q: The posteriors, with batch shape (C).
-        encode: Maps indices with shape (N) to their posteriors, so that the encoder processes one
-            input per sample instead of C.
+        encode: Maps indices with shape (N) to the corresponding posteriors, so that the encoder
+            processes one input per sample instead of C.
     """
 
     def __init__(

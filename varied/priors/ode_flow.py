@@ -26,7 +26,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
               \log p(z_1) = \log \mathcal N(z_0; 0, I) - \int_0^1 \mathrm{tr} \, \partial_z v \, dt
 
     Both equations are integrated with Heun's method, using the same steps. The trace is exact for
-    up to 64 dimensions. For more dimensions, it is Hutchinson's estimate with one random sign
+    up to 64 dimensions. For more dimensions, Hutchinson's estimator is used with one random sign
     vector per latent, which keeps the log-density unbiased.
 
     References:
@@ -139,7 +139,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
     @property
     @torch.no_grad()
     def mean(self) -> Tensor:
-        """The image of zero noise, which is not the mean of the samples."""
+        """The latent to which zero noise is transported, which is not the mean of the samples."""
         lead = self.batch_shape
         zero = self.shift.new_zeros(lead.numel(), self.size)
         return self._to_latents(self._integrate(zero, *expand_context(self.c, lead)), lead)

@@ -33,8 +33,8 @@ class Transformer(Prior):
         event: The shape of a latent.
         context: The number of context features; 0 for none.
         width: The number of features of a token; it must be a multiple of ``n_heads``.
-        depth: The number of blocks. On MNIST, two blocks reached a lower loss than four, both after
-            20 and after 70 seconds on a single thread.
+        depth: The number of blocks. On MNIST, two blocks reached a lower loss than four, after both
+            20 and 70 seconds of training on a single thread.
         n_heads: The number of attention heads.
         dropout: The dropout probability.
     """

@@ -24,7 +24,7 @@ class VampPrior(Prior):
     The optimal prior of a VAE is the average posterior over the training data; this prior averages
     over a smaller number of learned inputs instead, which are initialized with examples. If the
     data are in [0, 1], a sigmoid keeps the inputs in this range, since a hard clamp has no gradient
-    outside of it. In a conditional model, each pseudo-input also has a learned context, and the
+    outside the range. In a conditional model, each pseudo-input also has a learned context, and the
     mixture does not depend on the context that is passed.
 
     References:

@@ -138,7 +138,7 @@ class Quantizer(Head):
     def _update_usage(self, rows: Tensor, index: Tensor) -> Tensor:
         """Update the average usage, and return whether all vectors are finite (a scalar).
 
-        The training loop skips steps that are not finite, so they must not change the averages.
+        The training loop skips steps with non-finite values, so they must not change the averages.
         """
         is_finite = rows.square().sum().isfinite()
         relative = code_counts(index, self.num_codes).to(self.usage.dtype)
@@ -164,7 +164,7 @@ def straight_through(value: Tensor, path: Tensor) -> Tensor:
     """Return a value with the gradient of another tensor of the same shape.
 
     ``path - path.detach()`` is exactly 0, whereas the common ``path + (value - path).detach()`` is
-    subject to rounding. It is NaN where ``path`` is not finite, so that the training loop detects
-    such steps.
+    subject to rounding. This difference is NaN where ``path`` is not finite, so that the training
+    loop detects such steps.
     """
     return value.detach() + (path - path.detach())

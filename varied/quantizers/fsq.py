@@ -18,11 +18,11 @@ class FSQ(RoundingQuantizer):
     .. math:: z_i = \mathrm{round}\big(\tfrac{L_i - 1}{2} \tanh(h_i + s_i) - o_i\big) \big/
         \lfloor L_i / 2 \rfloor
 
-    where :math:`o_i` is 1/2 for an even number of levels and 0 otherwise, and the shift
-    :math:`s_i` maps 0 to 0. There is no codebook loss, and the gradient of the rounding is
-    straight-through. If the latent has a different number of channels, learned linear maps project
-    it to these values and back. The values are standardized before they are bounded, so that all
-    levels are used.
+    where :math:`o_i` is 1/2 for an even number of levels and 0 otherwise, and the shift :math:`s_i`
+    maps 0 to 0. There is no codebook loss, and the gradient of the rounding is straight-through. If
+    the latent has a different number of channels, learned linear maps project the latent to these
+    values and back. The values are standardized before they are bounded, so that all levels are
+    used.
 
     References:
         Finite Scalar Quantization: VQ-VAE Made Simple (Mentzer et al., 2023),
@@ -30,7 +30,7 @@ class FSQ(RoundingQuantizer):
 
     Warning:
         The code in the paper computes the shift with tan instead of atanh, so that, contrary to the
-        text, it does not map 0 to 0. This implementation does.
+        text, it does not map 0 to 0. In this implementation, it does.
 
     Arguments:
         event: The shape of a latent, (C, *rest), with one code for each position of rest.
@@ -57,7 +57,7 @@ class FSQ(RoundingQuantizer):
         self.register_buffer("basis", count.cumprod(0) // count, persistent=False)
 
     def bound(self, h: Tensor) -> Tensor:
-        """Map values to the range of the levels, and 0 to 0."""
+        """Map values to the range of the levels, such that 0 is mapped to 0."""
         shift = torch.atanh(self.offset / self.half_range)
         return torch.tanh(h + shift) * self.half_range - self.offset
 

@@ -21,8 +21,8 @@ class LFQ(RoundingQuantizer):
     where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes. Minimizing the first
     entropy makes each assignment confident, and maximizing the second makes all codes equally
     frequent; both entropies are computed exactly. If the latent has a different number of channels,
-    learned linear maps project it to these values and back. The values are standardized before
-    their signs are taken.
+    learned linear maps project the latent to these values and back. The values are standardized
+    before their signs are taken.
 
     References:
         Language Model Beats Diffusion: Tokenizer is Key to Visual Generation (Yu et al., 2023),
@@ -78,9 +78,9 @@ class LFQ(RoundingQuantizer):
 def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return the entropy of each distribution over codes, and the entropy of their mean, in nats.
 
-    The bits of a single distribution are independent, but those of the mean are not, so its entropy
-    is a sum over all codes. It is computed as a matrix product of the joint probabilities of the
-    two halves of the bits, which avoids a table of all vectors and codes.
+    The bits of a single distribution are independent, but those of the mean are not, so the entropy
+    of the mean is a sum over all codes. The mean is computed as a matrix product of the joint
+    probabilities of the two halves of the bits, which avoids a table of all vectors and codes.
 
     Arguments:
         logits: The logits of the bits, with shape (M, bits).

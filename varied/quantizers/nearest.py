@@ -9,7 +9,7 @@ from torch.nn import functional
 from varied.errors import check_at_least
 from varied.quantizers.base import CodebookQuantizer, Quantized, Shape, straight_through
 
-#: The maximum number of distances to compute at once, to limit the memory usage.
+#: The maximum number of distances to compute at once, to limit memory usage.
 MAX_DISTANCES = 2**22
 
 

@@ -11,13 +11,13 @@ from varied.quantizers.base import CodebookQuantizer, Shape
 
 
 class Projection(nn.Module):
-    """Standardizes the values to be rounded, after projecting C channels to them.
+    """Projects C channels to the values to be rounded, and standardizes these values.
 
     If C equals ``size``, the linear maps (to the values and back) are omitted. The values are
     standardized with the batch statistics in training and with moving averages in evaluation.
-    Without standardization, the outputs of an untrained network are so small that all of them round
-    to the same code, and a high learning rate makes them so large that the function that bounds
-    them has no gradient.
+    Without standardization, the outputs of an untrained network are so small that all of them are
+    rounded to the same code, and a high learning rate makes them so large that the function that
+    bounds them has no gradient.
 
     References:
         Robust Training of Vector Quantized Bottleneck Models (Lancucki et al., 2020),
@@ -55,7 +55,7 @@ class Projection(nn.Module):
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, weight: float) -> None:
-        # The training loop skips steps that are not finite, so the averages must skip them too.
+        # The training loop skips steps with non-finite values, so the averages must skip them too.
         is_finite = (mean + variance).sum().isfinite()
         for average, value in ((self.mean, mean), (self.variance, variance)):
             average.copy_(torch.where(is_finite, average.lerp(value, weight), average))

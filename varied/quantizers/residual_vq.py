@@ -39,7 +39,7 @@ class ResidualVQ(Quantizer):
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
         dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with
-            a random vector of the batch; 0 disables the replacement.
+            a random vector from the batch; 0 disables the replacement.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
     """
 

@@ -22,9 +22,9 @@ class VQ(NearestQuantizer):
         z = e_k, \quad k = \arg\min_j \| h - e_j \|^2, \qquad
         e_j = \frac{\overline{\sum h}_j}{\overline n_j}
 
-    where the bars denote moving averages over batches of the sum and the number of the vectors that
-    are nearest to entry j; Laplace smoothing is applied to the number. The gradient of z is copied
-    to h.
+    where the bars denote moving averages of the sum and the number of the vectors in each batch
+    that are nearest to entry j; Laplace smoothing is applied to the number. The gradient of z is
+    copied to h.
 
     References:
         Neural Discrete Representation Learning (van den Oord et al., 2017),
@@ -40,7 +40,7 @@ class VQ(NearestQuantizer):
         commitment_weight: The weight of the commitment loss.
         codebook_decay: The decay of the moving averages.
         dead_code_threshold: The usage, relative to the mean, below which an entry is replaced with
-            a random vector of the batch; 0 disables the replacement.
+            a random vector from the batch; 0 disables the replacement.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
         cosine_sim: Whether to normalize vectors and codebook entries to length 1.
     """

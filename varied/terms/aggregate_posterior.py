@@ -1,4 +1,4 @@
-"""Terms for the aggregate posterior: KL capacities, the KL decomposition, and covariances."""
+"""Terms for the aggregate posterior: capacities, the KL decomposition and covariance penalties."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class AggregateTerm(Term):
     .. math:: q(z) = \frac1N \sum_n q(z \mid x_n)
         \approx \frac1{N B} \sum_b q(z \mid x_b)
 
-    estimated from a batch by minibatch-weighted sampling (Chen et al., 2018).
+    The mixture is estimated from a batch by minibatch-weighted sampling (Chen et al., 2018).
 
     Arguments:
         dataset_size: The number N of training rows; it shifts the value but does not affect the
@@ -137,7 +137,7 @@ class TotalCorrelation(AggregateTerm):
 
 
 class DimensionWiseKL(AggregateTerm):
-    r"""The KL between each marginal of the aggregate posterior and the prior, summed.
+    r"""The sum of the KLs between the marginals of the aggregate posterior and of the prior.
 
     .. math:: \textstyle\sum_j \mathbb E [\log q(z_j) - \log p(z_j)]
 

@@ -18,7 +18,7 @@ TermFunction = Callable[[Trace], Tensor]
 
 
 class Term(ABC):
-    """A summand of an objective: a number per example, in nats, computed from a trace.
+    """A summand of an objective: one number per example, in nats, computed from a trace.
 
     To define a term with settings or state, subclass this class, and also ``nn.Module`` if it has
     parameters or buffers. To define any other term, decorate a function with `requires`.
@@ -30,7 +30,7 @@ class Term(ABC):
     can_compile: bool = True
 
     def attach(self, model: LatentModel) -> None:  # noqa: B027 (optional)
-        """Prepare for a model before it is trained or loaded, if traces alone are insufficient."""
+        """Prepare the term before a model is trained or loaded, if traces are insufficient."""
 
     @abstractmethod
     def __call__(self, trace: Trace) -> Tensor:

@@ -18,8 +18,9 @@ class FreeBits(nn.Module, Term):
     .. math:: \sum_j \max(\lambda, \overline{KL}_j)
 
     where the mean is over the batch, as in the paper; some implementations take the maximum per
-    example. A dimension or level below :math:`\lambda` receives no gradient, so it does not
-    collapse. A minimum per dimension requires a posterior with independent dimensions.
+    example. A dimension or level whose mean KL is below :math:`\lambda` receives no gradient from
+    this term, so it does not collapse. A minimum per dimension requires a posterior with
+    independent dimensions.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),
@@ -45,7 +46,7 @@ class FreeBits(nn.Module, Term):
         return torch.stack(per_level).sum(0)
 
     def _clamp(self, kl: Tensor) -> Tensor:
-        """Return the sum over columns of (B, D), replacing columns whose mean is too small."""
+        """Return the sum over columns of (B, D); columns with a low mean become the minimum."""
         is_above = kl.mean(0, keepdim=True) > self.nats.value
         return torch.where(is_above, kl, self.nats.value).sum(1)
 

@@ -125,7 +125,7 @@ class DrawWeightedBound(Term):
 
     @abstractmethod
     def _select(self, weights: Tensor) -> tuple[Index, Tensor | float]:
-        """Return the index of the draws that receive a gradient, and their weights."""
+        """Return the indices of the draws that receive a gradient, and their weights."""
 
     @abstractmethod
     def _latents(self, level: Level, log_weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,9 +146,10 @@ class SubsampledIWAE(DrawWeightedBound):
     .. math:: \nabla \log \frac1K \sum_k w_k = \sum_k \tilde w_k \nabla \log w_k
         = \mathbb E_{k_m \sim \tilde w} \Big[ \frac1M \sum_m \nabla \log w_{k_m} \Big]
 
-    All K draws are decoded, but only M of them are backpropagated. Systematic resampling selects
-    each draw in proportion to its weight, to within one, so no information is lost if a single draw
-    has nearly all the weight.
+    All K draws are decoded, but gradients are backpropagated through only M of them. With
+    systematic resampling, the number of times that a draw is selected is proportional to its
+    weight, rounded up or down, so no information is lost if a single draw has nearly all the
+    weight.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), section 3,
@@ -172,22 +173,22 @@ class DReG(DrawWeightedBound):
     r"""The negative importance-weighted bound, with doubly reparameterized gradients.
 
     With the normalized weights :math:`\tilde w`, the decoder and the prior receive the gradient of
-    the bound. The encoder receives an unbiased estimate of it that has less variance:
+    the bound. The encoder receives an unbiased estimate of this gradient, with less variance:
 
     .. math::
         \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
         \frac{\partial z_k}{\partial \phi}
 
-    Its signal-to-noise ratio increases with the number of draws, whereas that of the standard
-    estimator decreases. If draws are subsampled according to their weights, the sampling replaces
-    one of the two factors :math:`\tilde w_k`.
+    The signal-to-noise ratio of this estimate increases with the number of draws, whereas that of
+    the standard estimator decreases. If draws are subsampled according to their weights, the
+    sampling replaces one of the two factors :math:`\tilde w_k`.
 
     References:
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
         https://arxiv.org/abs/1810.04152
 
     Arguments:
-        n_kept: The number of draws with a gradient, as in `SubsampledIWAE`; 0 keeps all.
+        n_kept: The number of draws with a gradient, as in `SubsampledIWAE`; 0 keeps all draws.
     """
 
     def __init__(self, n_kept: int = 0) -> None:
@@ -207,7 +208,7 @@ class DReG(DrawWeightedBound):
 
 
 class PIWAE(DrawWeightedBound):
-    r"""The bound of all draws for the decoder, and the mean bound of groups for the encoder.
+    r"""The bound over all draws for the decoder, and the mean bound over groups for the encoder.
 
     The value is the decoder's bound, `iwae`, and the encoder's gradient is that of `MultiplyIWAE`:
 
@@ -242,7 +243,7 @@ class PIWAE(DrawWeightedBound):
 
 
 class _ScaleGradient(torch.autograd.Function):
-    """The identity for draws (K, B, *latent), whose gradients are multiplied by weights (K, B)."""
+    """The identity for draws (K, B, *latent); their gradients are multiplied by weights (K, B)."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, weights: Tensor) -> Tensor:
@@ -274,7 +275,7 @@ def _single_level(trace: Trace) -> Level:
 
 
 def _resample(weights: Tensor, n: int) -> Index:
-    """Return the index of n draws per example, by systematic resampling of weights (K, B)."""
+    """Return the indices of n draws per example, by systematic resampling with weights (K, B)."""
     cumulative = weights.cumsum(0)
     rows = weights.shape[1]
     offset = torch.rand(rows, dtype=weights.dtype, device=weights.device)

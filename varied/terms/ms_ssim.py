@@ -29,9 +29,10 @@ def ms_ssim_loss(trace: Trace) -> Tensor:
     .. math:: 1 - \ell_S^{w_S} \prod_{s=1}^{S} c_s^{w_s}
 
     where :math:`\ell` is the luminance similarity and c is the contrast-structure similarity. Both
-    are computed in windows of 11 pixels at S scales, each of which halves the image size. Images
-    smaller than 176 pixels have fewer scales (two for 28 pixels), whose weights are normalized to
-    sum to 1. Missing pixels are treated as equal. The reconstruction is the mean of p(x | z).
+    are computed in windows of 11 pixels at S scales, each of which halves the image size. For
+    images smaller than 176 pixels, fewer scales are used (two for 28 pixels), and their weights are
+    normalized to sum to 1. Missing pixels are treated as equal. The reconstruction is the mean of
+    p(x | z).
 
     References:
         Multiscale structural similarity for image quality assessment (Wang et al., 2003),

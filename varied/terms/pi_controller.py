@@ -36,8 +36,8 @@ class PIController(AdaptiveWeight):
         I_t = I_{t-1} - K_i e_t,
 
     clamped to :math:`[\beta_{min}, \beta_{max}]`. If the term is above the target, its weight
-    increases. The integral is clamped to the same range to prevent windup. The paper instead stops
-    integrating at the bounds, so the weight may remain there.
+    increases. The integral is clamped to the same range to prevent windup. In the paper,
+    integration instead stops at the bounds, so the weight may remain at a bound.
 
     An error changes the weight of the next step, in `set_step`. The entire state is stored in
     buffers, so a resumed run continues with the same weight.

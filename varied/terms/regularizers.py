@@ -1,4 +1,4 @@
-"""Regularizers for deterministic autoencoders: code norms, weight norms, gradient penalties."""
+"""Regularizers for deterministic autoencoders: code norms, weight norms and gradient penalties."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def code_norm(trace: Trace) -> Tensor:
 
 
 class WeightNorm(Term):
-    r"""The squared norm of the weights of the decoder.
+    r"""The squared norm of the decoder weights.
 
     .. math:: \lVert \theta \rVert^2
 

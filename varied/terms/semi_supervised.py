@@ -59,7 +59,7 @@ class UpperTerm(Term):
         """Check that the model has upper traces.
 
         Raises:
-            VariedError: If it does not.
+            VariedError: If the model has no upper traces.
         """
         if not model.has_upper_trace:
             raise VariedError(
