@@ -216,7 +216,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --spec no.toml --model vae", "--model cannot be combined with --spec"),
         ("train photos --out photos --steps 3", "contains other files"),
         ("train rows.npy --conditional --steps 3", "requires labels"),
-        ("train rows.npy --out runs/a --steps 3", "choose another --out"),
+        ("train rows.npy --out runs/a --steps 3", "choose another folder with --out"),
         ("--import", "--import needs a value"),
         ("--import nothere.py runs", "There is no file nothere.py"),
         ("models beta-va", "did you mean 'beta-vae'?"),

@@ -61,7 +61,7 @@ def test_given_classes_keep_their_order(labels, indices):
         (["a", "b", "z"], ["a", "b"], "'z' is not one of the classes a, b"),
         ([0.1, float("inf"), 1], None, "row 1 is infinite"),
         ([1j, 2j, 3j], None, "type complex128 are not supported"),
-        ([["a", "b"]] * 3, None, "several names"),
+        ([["a", "b"]] * 3, None, "several class names"),
     ],
 )
 def test_invalid_labels_are_refused(labels, classes, message):

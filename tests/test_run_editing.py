@@ -149,7 +149,7 @@ def test_a_conditional_run_decodes_examples_as_each_class(tmp_path):
     assert fraction_right(result.array)[:, 1].mean() > 0.8
     assert run.style(label="right", n=2).array.shape == (2, 1, 8, 8)
     assert result.save(tmp_path / "style.png").exists()
-    with pytest.raises(VariedError, match="decoder of this run receives the class"):
+    with pytest.raises(VariedError, match="decoder of this run is conditioned on the class"):
         run.edit(target="right")
 
 
@@ -164,7 +164,7 @@ def test_latent_units_are_taken_from_the_style(run, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "decoder of this run does not receive a class"),
+        ({}, "decoder of this run is not conditioned on a class"),
         ({"levels": [1]}, "single level"),
         ({"units": [9]}, "must be between 0 and 1"),
         ({"units": [0], "levels": [1]}, "cannot be combined"),

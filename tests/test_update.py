@@ -55,7 +55,7 @@ def test_an_update_starts_from_the_weights_and_does_not_change_the_other_run(bas
 def test_an_update_is_a_finished_run(base, tmp_path):
     run = update(base.folder, rows(1.0), out=tmp_path / "run", steps=2)
     assert run.store.is_finished
-    with pytest.raises(VariedError, match="finished run or a different one"):
+    with pytest.raises(VariedError, match="finished run or a different run"):
         prepare_update(base, rows(1.0), out=tmp_path / "run", steps=2)
 
 
@@ -112,7 +112,7 @@ def test_wrong_folders_and_settings_are_refused(base, folder, tmp_path):
     (tmp_path / "full" / "file.txt").touch()
     for out, options, message in (
         (tmp_path / "full", {}, "contains other files"),
-        (folder / "base", {}, "contains a finished run or a different one"),
+        (folder / "base", {}, "contains a finished run or a different run"),
         (tmp_path / "none", {"beta": 2}, "An update has no setting 'beta'"),
     ):
         with pytest.raises(VariedError, match=message):

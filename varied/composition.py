@@ -37,7 +37,7 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
         The model, with float32 weights on the CPU, and the objective.
 
     Raises:
-        VariedError: If the parts are incompatible; the message says how to fix this.
+        VariedError: If the parts are incompatible; the message says how to fix the problem.
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(
@@ -64,7 +64,7 @@ def compose_prior(spec: Spec, part: Part, encoder: ConditionalDistribution) -> P
         encoder: The encoder of the model.
 
     Raises:
-        VariedError: If the prior does not exist, or does not have one of the settings.
+        VariedError: If the prior or a setting does not exist.
     """
     with seeded(spec.plan.seed, "prior"):
         factory = _factory(dataclasses.replace(spec, prior=part), encoder.inputs)
@@ -110,7 +110,7 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
 
 
 def _build_net(spec: Spec, axis: str, inputs: Shape, outputs: Shape, context: int) -> nn.Module:
-    """Build a network that maps inputs and a context of so many features to outputs."""
+    """Build a network that maps inputs, and a context of ``context`` features, to outputs."""
     part = spec.parts[axis]
     if part.instance is None and _takes_shapes(part.builder(axis)):
         build = lambda wider: _build(spec, axis, wider, outputs)  # noqa: E731
@@ -153,7 +153,7 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
         with torch.no_grad():
             shape = tuple(net.eval()(*arguments).shape)
     except Exception as error:
-        needs = f"(x, c) with {context} features of context" if context else "x"
+        needs = f"(x, c) with {context} context features" if context else "x"
         raise VariedError(
             f"The {axis} failed on {needs} of shape {(2, *inputs)} ({type(error).__name__}: "
             f"{error}); it must return an output of shape {(2, *outputs)}."
@@ -207,7 +207,7 @@ def _check_parts(spec: Spec, objective: Objective) -> None:
 
 
 def _check_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
-    """Raise an error if the model does not support the objective, or part of it is not trained."""
+    """Raise an error if the objective is not supported, or leaves part of the model untrained."""
     architecture, name = spec.architecture.name, spec.objective.name
     has_posterior = "posterior" in spec.architecture.builder("architecture").fixed_axes
     missing = sorted(objective.requires - model.provides) if has_posterior else []
@@ -266,7 +266,7 @@ def _missing(
     name, objective = getattr(spec, axis).name, spec.objective.name
     others = [key for key, part in AXES[axis].items() if requires <= part.provides]
     free = [key for key, build in OBJECTIVES.items() if build().requires <= provides]
-    if objective in free:  # only with its current settings does it require more
+    if objective in free:  # it requires more only with its current settings
         free = [f"{objective}' without '{', '.join(spec.objective.settings)}"]
     remedies = [f"{axis}='{key}'" for key in others[:1]] + [
         f"objective='{key}'" for key in free[:1]

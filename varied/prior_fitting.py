@@ -1,7 +1,7 @@
 """Fitting a prior to the codes of a trained model.
 
-The aggregate posterior differs from the prior that the model was trained with, so samples from a
-density that is fitted to the codes are better. Discrete codes have no prior during training, so
+The aggregate posterior differs from the prior that the model was trained with, so a density that is
+fitted to the codes generates better samples. Discrete codes have no prior during training, so
 sampling requires a fitted one.
 """
 
@@ -72,7 +72,7 @@ class PriorStep(TrainingStep):
 
 
 def encode_for_prior(model: VAE, load: Callable[[Tensor], Tensor], rows: Iterable[Batch]) -> Batch:
-    """Encode data for fitting a prior, and keep its context.
+    """Encode data for fitting a prior, and keep the context of each row.
 
     Arguments:
         model: The model.
@@ -167,7 +167,7 @@ def fit_ex_post(
     Arguments:
         model: The model.
         load: A function that maps stored rows to model inputs.
-        parts: The stored rows of "train" and "validation".
+        parts: The stored rows of the splits "train" and "validation".
         plan: The training plan.
     """
     vae = require_vae(model)
@@ -179,7 +179,7 @@ def fit_ex_post(
 
 
 def prior_plan(spec: Spec, name: str | None = None) -> Plan:
-    """Return the default plan for fitting a prior: half the training time of the model.
+    """Return the default plan for fitting a prior, which takes half as long as training the model.
 
     Arguments:
         spec: The spec of the model.

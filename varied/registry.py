@@ -21,7 +21,7 @@ from typing import Any
 
 from varied.errors import VariedError, lookup
 
-#: The tables that accept external entries, by the kind of part.
+#: The tables that accept external entries, by kind of part.
 TABLES = {
     "architecture": "varied.models:ARCHITECTURES",
     "net": "varied.nets:NETS",
@@ -91,7 +91,7 @@ def part_table(kind: str) -> MutableMapping[str, Any]:
 
 
 def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
-    """Return the part with a given name; entry points are loaded if the table does not contain it.
+    """Return the part with a given name, and load entry points if the part is not in the table.
 
     Raises:
         VariedError: If there is no such part; the message suggests the most similar name.
@@ -103,7 +103,7 @@ def find(kind: str, name: str, table: Mapping[str, Any] | None = None) -> Any:
 
 
 def is_registered(kind: str, name: str) -> bool:
-    """Return whether a part is available; entry points are loaded if the table lacks it."""
+    """Return whether a part is available; load entry points if the part is not in the table."""
     table = part_table(kind)
     if name not in table:
         load_entry_points()
@@ -111,7 +111,7 @@ def is_registered(kind: str, name: str) -> bool:
 
 
 def origin(kind: str, name: str) -> Origin | None:
-    """Return the origin of a registered part, or None if it is part of Varied."""
+    """Return the origin of a registered part, or None if the part belongs to Varied."""
     return _origins.get((kind, name))
 
 
@@ -216,7 +216,7 @@ def qualified_name(part: Any) -> str:
     The module is trusted from then on, since the user passed an object from it.
 
     Raises:
-        VariedError: If the class or function has no importable name, such as a lambda.
+        VariedError: If the class or function, such as a lambda, has no importable name.
     """
     builder = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
     if "<" in builder.__qualname__:
@@ -230,7 +230,7 @@ def qualified_name(part: Any) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Return whether "module:name" refers to one of this library's packages that contain parts."""
+    """Return whether "module:name" refers to a package of Varied that contains parts."""
     package, _, module = name.partition(":")[0].partition(".")
     return package == "varied" and module.partition(".")[0] in _PART_PACKAGES
 

@@ -44,7 +44,7 @@ def list_runs(root: Path | str | None = None) -> RunList:
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
-    """Return the columns of `COLUMNS` for a run, and its evaluation as plain Python values."""
+    """Return a run's value for each column in `COLUMNS`, and the contents of evaluation.json."""
     run: dict[str, Any] = {"run": str(folder), "model": "", "data": "", "evaluation": None}
     try:
         metadata = read_json(folder / "data.json")

@@ -66,7 +66,7 @@ class Setup:
 def tune_malloc() -> None:
     """Let glibc keep freed memory in the process.
 
-    Each step allocates and frees the same megabytes. Returning them to the system in between causes
+    Each step allocates and frees the same memory. Returning it to the system between steps causes
     page faults, which made a step of a small convolutional VAE take 1.4 times as long.
     """
     if platform.libc_ver()[0] != "glibc":
@@ -183,7 +183,7 @@ def _should_compile(step: nn.Module, plan: Plan, seconds: float) -> bool:
 
 
 def compile_step(step: nn.Module, enabled: bool) -> ComputeLoss:
-    """Return the training step, compiled if enabled; without a compiler it runs in eager mode."""
+    """Return the training step, compiled if ``enabled`` is set and a compiler is available."""
     if not enabled:
         return step
     torch._dynamo.config.suppress_errors = True
@@ -214,8 +214,8 @@ def eval_float32(model: nn.Module) -> Iterator[None]:
 class ThreadController:
     """Switches to one thread while other programs use the cores, and later tries all threads again.
 
-    Two threads that wait for each other can be 40 times slower than one if another program uses
-    the same cores.
+    Two threads that wait for each other can be 40 times slower than one thread if another program
+    uses the same cores.
 
     Arguments:
         setup: The compute settings of the run.
@@ -231,14 +231,14 @@ class ThreadController:
         self.waited, self.times, self.is_warm = 0.0, list[float](), False
 
     def record_step_time(self, seconds: float) -> None:
-        """Record the duration of a step, and change the number of threads if that is faster."""
+        """Record the duration of a step, and change the number of threads if this saves time."""
         self.times.append(seconds)
         if self.max_threads == 1 or len(self.times) < 3 or sum(self.times) < self.window:
             return
         median, total = statistics.median(self.times), sum(self.times)
         self.times = []
         if not self.is_warm:
-            self.is_warm = True  # the first steps are slow: they compile and fill caches
+            self.is_warm = True  # the first steps are slow: they compile code and fill caches
         elif self.threads == 1:
             self.single_thread_seconds, self.waited = median, self.waited + total
             if self.waited > self.patience:
@@ -255,7 +255,7 @@ class ThreadController:
 
 
 def describe_machine() -> dict[str, str]:
-    """Return the hardware and software versions, without names of hosts, users or folders."""
+    """Return the hardware and the software versions, without host, user or folder names."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

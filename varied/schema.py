@@ -86,7 +86,7 @@ def validate_settings(
 
 
 def summary(part: Callable[..., Any]) -> str:
-    """Return the first line of a docstring, without the verb of a function that returns a part."""
+    """Return the first line of a docstring, without a leading "Return"."""
     line = (inspect.getdoc(inspect.unwrap(part)) or "").partition("\n")[0].removeprefix("Return ")
     return line[:1].upper() + line[1:]
 
@@ -104,7 +104,7 @@ def _union_members(type_: Any) -> tuple[Any, ...]:
 
 def _parse_int(value: Any) -> int:
     try:
-        return int(str(value))  # not via float, which would round a large seed
+        return int(str(value))  # not via float, which would round large seeds
     except ValueError:
         if not _parse_float(value).is_integer():
             raise

@@ -1,7 +1,7 @@
 """Derive all random numbers from (seed, purpose, index), so that no generator state is saved.
 
 The random numbers of a training step depend only on ``(seed, "step", step)``, not on earlier draws,
-the number of workers or interruptions. Evaluation and plots use purposes of their own and restore
+the number of workers or interruptions. Evaluation and plots use separate purposes and restore
 the state of torch's generators, so they never affect a training run.
 """
 

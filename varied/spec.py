@@ -43,7 +43,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Part:
-    """The name of a part, and the settings that differ from its defaults.
+    """The name of a part, and the settings that differ from the defaults.
 
     A part that is not in a table is named "module:Class", and ``source`` contains the class,
     function or instance that the user passed.
@@ -163,7 +163,7 @@ def _constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The training plan; at most one of ``minutes``, ``epochs`` and ``steps`` sets its length.
+    """The training plan; at most one of ``minutes``, ``epochs`` and ``steps`` sets its duration.
 
     Arguments:
         batch_size: The number of rows per step.
@@ -171,10 +171,10 @@ class Plan:
         lr_schedule: "cosine" or "linear" decay to zero over the run, or "none" for a constant
             learning rate.
         lr_warmup: The number of steps over which the learning rate rises from zero.
-        grad_clip: The largest gradient norm; larger gradients are scaled down to it.
+        grad_clip: The maximum gradient norm; larger gradients are scaled down to it.
         ema_decay: The decay of an exponential moving average of the weights, such as 0.999. The
             averaged weights are evaluated and saved; 0 uses the weights of the last step.
-        minutes: The training time in minutes, without evaluation and plots.
+        minutes: The training time in minutes, excluding evaluation and plots.
         epochs: The number of passes over the training rows.
         steps: The number of training steps.
         seed: The random seed.
@@ -284,7 +284,7 @@ class Spec:
 
         Raises:
             VariedError: If a key, name or setting is unknown, or a value has the wrong type; for
-                unknown names the message suggests the most similar one.
+                unknown names, the message suggests the most similar one.
         """
         fields = [f.name for f in dataclasses.fields(cls)]
         for name in values:
@@ -308,7 +308,7 @@ class Spec:
 
         Arguments:
             defaults: Whether to include every default of this version, as in the spec of a run, so
-                that a later version with different defaults reads the same model.
+                that a later version with different defaults builds the same model.
         """
         parts: dict[str, Any] = {
             axis: part.to_dict(axis if defaults else None) for axis, part in self.parts.items()

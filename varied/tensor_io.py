@@ -22,7 +22,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) ->
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(nan_to_none(notes))
     # The header has a single entry, since safetensors writes several entries in random order, and
-    # equal contents must give equal files.
+    # equal contents must result in equal files.
     header = json.dumps({"notes": text, "digest": _digest(on_cpu, text)})
     return atomic_write(path, safetensors.torch.save(on_cpu, {"varied": header}))
 

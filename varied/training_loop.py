@@ -85,8 +85,8 @@ class Step(TrainingStep):
     Arguments:
         model: Maps model inputs to a trace.
         objective: Maps a trace to a loss and its parts.
-        load: Maps stored rows to model inputs on the device, for example by scaling uint8 to
-            [0, 1], or by binarization.
+        load: Maps stored rows to model inputs on the device, for example by scaling uint8
+            values to [0, 1] or by binarizing them.
         freeze_schedules: Whether all scheduled values stay at their final values.
     """
 
@@ -134,7 +134,7 @@ class TrainingState:
             steps with the measured speed.
         anchor: The (step, progress) at which ``total`` was last set.
         limit: An upper bound on the progress until ``total`` is set again, so that a single
-            unusually fast or slow step does not distort the schedules of the next thousand.
+            unusually fast or slow step does not distort the schedules of the next thousand steps.
         setup: The compute settings, which are measured at the start of the run.
         moments: The tensors of the optimizer by parameter name, including the moving averages of
             the weights.
@@ -186,7 +186,7 @@ class StepEvent:
         lr: The learning rate of the step.
         rows: The number of rows in the batch.
         snapshot: A function that adds the tensors of the optimizer to the state, for a checkpoint,
-            and returns it.
+            and returns the state.
     """
 
     state: TrainingState
@@ -368,7 +368,7 @@ def _load_moments(
 
 @contextmanager
 def ema_weights(step: nn.Module, state: TrainingState) -> Iterator[None]:
-    """Use the moving averages of the weights, if the state has them, and restore the weights."""
+    """Use the moving averages of the weights, if there are any; restore the weights on exit."""
     saved = [(weights, weights.detach().clone()) for weights, _ in _averages(step, state)]
     _apply_averages(step, state)
     try:

@@ -21,8 +21,8 @@ from varied.plots.style import Array, StrPath
 
 MAP_SIZE = 4.8  # inches
 FONT_SIZE = 9  # points
-MAX_WIDTH = 640  # pixels of a grid of images
-HEADER = 24  # pixels: the caption above a grid
+MAX_WIDTH = 640  # pixels: the maximum width of an image grid
+HEADER = 24  # pixels: the height of the caption above a grid
 
 
 def latent_gif(
@@ -39,7 +39,7 @@ def latent_gif(
     Arguments:
         frames: The positions of the examples at each stage: T arrays with shape (N, 2).
         path: The GIF file to write.
-        labels: Class indices or numbers, with shape (N,).
+        labels: Class indices or numbers, with shape (N).
         classes: The names of the classes.
         captions: A caption for each stage, such as "epoch 3.0".
         method_name: The name of the embedding method, drawn in the upper right corner.
@@ -77,7 +77,7 @@ def _first_frame(
             color, marker = style.class_style(index)
             handles.append(Line2D([], [], color=color, marker=marker, ls="", ms=6, label=name))
         columns = -(-len(names) // rows)
-        # Matplotlib fills a legend by column; this order makes the classes read by row.
+        # Matplotlib fills a legend by column; with this order, the classes are listed by row.
         by_row = [handle for column in range(columns) for handle in handles[column::columns]]
         options: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": FONT_SIZE}
         options |= {"handletextpad": 0.1, "columnspacing": 1.0}
@@ -153,7 +153,7 @@ def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Imag
 
 
 def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
-    """Reduce the colors to 64 grays, which look the same and make files smaller, or a palette."""
+    """Reduce the colors to a palette or, for smaller files that look the same, to 64 grays."""
     if frames.ndim == 4 or frames.shape[-1] == 1:
         grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
         return [image.convert("L").point(grays) for image in images]
@@ -161,7 +161,7 @@ def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
 
 
 def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
-    """Convert all frames to a common palette; with separate ones, colors would flicker."""
+    """Convert all frames to a common palette; with separate palettes, colors would flicker."""
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
     sample = pixels[:: max(1, len(pixels) // 250_000)]
     distinct = np.unique(sample, axis=0)

@@ -25,8 +25,8 @@ def kl_bars(kl: Array, active: Array, path: StrPath) -> Path:
     """Draw the KL of each latent unit in decreasing order.
 
     Arguments:
-        kl: The KL of each unit in nats, averaged over the data, with shape (D,).
-        active: Whether each unit is active, with shape (D,).
+        kl: The KL of each unit in nats, averaged over the data, with shape (D).
+        active: Whether each unit is active, with shape (D).
         path: The file to write.
 
     Returns:
@@ -102,7 +102,7 @@ def curves(
 
 
 def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -> Path:
-    """Draw runs as points in the plane of KL and reconstruction; the ELBO is constant on diagonals.
+    """Draw runs in the plane of KL and reconstruction; the ELBO is constant along diagonals.
 
     Arguments:
         points: The name, KL (rate) and reconstruction (distortion) of each run, in nats per

@@ -38,7 +38,7 @@ def compose(
         captions: See `grid`.
         row_titles: See `grid`.
         column_titles: See `grid`.
-        scale: The factor by which images are enlarged; None chooses one with which the grid is
+        scale: The factor by which images are enlarged; None chooses one that makes the grid
             about 600 to 1,200 pixels wide.
         rows_per_group: See `grid`.
     """
@@ -97,7 +97,7 @@ def to_pillow(image: Array) -> Image.Image:
 
 
 def num_columns(count: int, limit: int = 16) -> int:
-    """Return a number of columns near the square root that, if possible, leaves no cell empty.
+    """Return a number of columns near the square root of ``count``, if possible with full rows.
 
     Example:
         >>> num_columns(5), num_columns(10), num_columns(64), num_columns(23)
@@ -111,14 +111,14 @@ def num_columns(count: int, limit: int = 16) -> int:
 
 
 def choose_scale(columns: int, width: int, margin: int = 0) -> int:
-    """Return the integer factor with which a row of images is about 600 to 1,200 pixels wide."""
+    """Return the integer factor that scales a row of images to about 600 to 1,200 pixels."""
     row = columns * width
     target = max(-(-600 // row), 900 // row if columns >= 7 else 1)
     return max(1, min(target, (1200 - margin) // row))
 
 
 def _background(cells: Sequence[Image.Image | None]) -> str:
-    """Return white, or gray if the upper and lower edges of the images are white."""
+    """Return a white background, or a gray one if the images have white upper and lower edges."""
     edges = [np.asarray(cell.convert("L"))[[0, -1]].mean() for cell in cells if cell]
     return "#dedede" if edges and np.mean(edges) > 200 else "#ffffff"
 
@@ -203,7 +203,7 @@ def pairs(
 
 
 def _pad(rows: Iterable[Iterable[T]], columns: int, value: T) -> list[T]:
-    """Concatenate rows, each padded with a value to a number of columns."""
+    """Pad each row with a value to a given number of columns, and concatenate the rows."""
     return [item for row in rows for item in islice(chain(row, repeat(value)), columns)]
 
 
@@ -214,8 +214,8 @@ def traversals(
 
     Arguments:
         images: uint8 images with shape (D, S, H, W) or (D, S, H, W, 3).
-        kl: The KL of each unit in nats, with shape (D,); NaN if unknown.
-        values: The values that each unit takes, with shape (S,).
+        kl: The KL of each unit in nats, with shape (D); NaN if unknown.
+        values: The values that each unit takes, with shape (S).
         path: The PNG file to write.
         units: The index of the unit in each row; 0 to D - 1 by default.
 

@@ -27,7 +27,7 @@ class Labels:
     """The labels of points in a map.
 
     Arguments:
-        values: Class indices or numbers, with shape (N,); NaN for points without a label.
+        values: Class indices or numbers, with shape (N); NaN for points without a label.
         names: The names of the classes; empty for numeric labels.
     """
 
@@ -54,7 +54,7 @@ class Labels:
 
     @property
     def is_categorical(self) -> bool:
-        """Whether each class has its own color and marker; at most 20 classes can."""
+        """Whether each class has its own color and marker, which requires at most 20 classes."""
         return 0 < len(self.names) <= style.MAX_CLASSES
 
     @property
@@ -94,7 +94,7 @@ def latent_map(
     Arguments:
         points: The position of each example, with shape (N, 2).
         path: The file to write.
-        labels: Class indices or numbers, with shape (N,).
+        labels: Class indices or numbers, with shape (N).
         classes: The names of the classes.
         axes: The names of the axes. Without names, no ticks are drawn, as for t-SNE, whose axes
             have no meaning.
@@ -167,11 +167,11 @@ def draw_points(ax: Axes, points: Array, labels: Labels) -> list[tuple[PathColle
     Returns:
         The layers of points, each with the indices of its points.
     """
-    size = float(np.clip(12000 / max(1, len(points)), 3, 28))  # more points are drawn smaller
+    size = float(np.clip(12000 / max(1, len(points)), 3, 28))  # smaller if there are more points
     options: dict[str, Any] = {"s": size, "alpha": 0.75, "linewidths": 0}
     known, colors, layers = np.isfinite(labels.values), labels.colors(), []
     group = np.where(known, labels.values // len(style.PALETTE) if labels.is_categorical else 0, -1)
-    for number, marker in [(-1, "o"), *enumerate(style.MARKERS)]:  # unlabeled points at the bottom
+    for number, marker in [(-1, "o"), *enumerate(style.MARKERS)]:  # unlabeled points first
         indices = np.flatnonzero(group == number)
         if len(indices):
             x, y = points[indices].T

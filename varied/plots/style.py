@@ -54,13 +54,13 @@ FALLBACK_FONTS = re.compile(
 
 
 def class_style(index: int) -> tuple[str, str]:
-    """Return the color and the marker of a class; the first 20 classes have distinct pairs."""
+    """Return the color and the marker of a class; the first 20 combinations are distinct."""
     return PALETTE[index % len(PALETTE)], MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
 @cache
 def font(size: float) -> ImageFont.FreeTypeFont:
-    """Return the font of all texts; Pillow's default lacks the minus sign, accents and Greek."""
+    """Return the font for all text; Pillow's default lacks the minus sign, accents and Greek."""
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
 
 
@@ -157,7 +157,7 @@ def avoid_overlap(positions: Sequence[float], gap: float, low: float, high: floa
 
 
 def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
-    """Write a figure to a file in the format of the file extension, or as PNG without one.
+    """Write a figure to a file in the format of the file extension, or as PNG if there is none.
 
     Arguments:
         figure: The figure.

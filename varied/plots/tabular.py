@@ -85,7 +85,7 @@ def column_shapes(
 
 
 def _draw_column(ax: Axes, real: pd.Series, synthetic: pd.Series) -> None:
-    """Draw one column, with the fractions of values that are not drawn below it."""
+    """Draw one column; below the axis, note the fractions of values that are not drawn."""
     style.prepare_axes(ax)
     ax.grid(visible=False)
     ax.tick_params(labelsize=SMALL, length=2)
@@ -130,7 +130,7 @@ def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> 
     second, first = np.sort([*highest, 0.0])[-2:]
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, 1.08 * first))
     if first > 5 * second > 0:
-        # One bin contains nearly all values. It is cut off; otherwise the others would look empty.
+        # A bin with nearly all values is cut off; otherwise, the other bins would look empty.
         ax.set_ylim(0, 2.2 * second)
         peak = int(np.argmax(highest))
         left, right = (edges[peak] - edges[0]), (edges[-1] - edges[peak + 1])
@@ -147,10 +147,10 @@ def _draw_histogram(ax: Axes, samples: Sequence[Array], *, is_integer: bool) -> 
 
 
 def _bin_edges(samples: Sequence[Array], *, is_integer: bool) -> Array:
-    """Return bin edges from the 0.5th to the 99.5th percentile; for integers, halfway between them.
+    """Return bin edges from the 0.5th to the 99.5th percentile; integers are at bin centers.
 
-    Synthetic values extend the range of the real values by at most half of it on each side, since
-    the real values would otherwise be squeezed by a few outliers.
+    Synthetic values extend the range of the real values by at most half of its width on each side,
+    since a few outliers would otherwise squeeze the real values into a few bins.
     """
     ranges = [np.quantile(values, [0.005, 0.995]) for values in samples if len(values)]
     (low, high), (other_low, other_high) = (ranges[0], ranges[-1]) if ranges else ((0, 1), (0, 1))
@@ -313,7 +313,7 @@ def nll_bars(names: Sequence[str], nll: Array, path: StrPath) -> Path:
 
     Arguments:
         names: The names of the columns.
-        nll: The negative log-likelihood of each column in nats per row, with shape (D,). It is
+        nll: The negative log-likelihood of each column in nats per row, with shape (D). It is
             negative if the density is above 1.
         path: The file to write.
 

@@ -128,7 +128,7 @@ def _table(table: Table) -> str:
     rows = "".join(f"<tr>{_cells(row, alignments, tags)}</tr>\n" for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
     title = escape(table.title)
-    # A wide table is in a focusable, scrollable box, so that the keyboard can scroll it as well.
+    # A wide table is in a focusable, scrollable box, so that it can be scrolled with the keyboard.
     return (
         f'<h3>{title}</h3>\n<div class="wide" role="region" aria-label="{title}" tabindex="0">'
         f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n{note}"

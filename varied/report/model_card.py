@@ -72,7 +72,7 @@ def _escape(text: object) -> str:
 
 
 def _code(text: str, language: str) -> str:
-    """Return a code block whose fence is longer than any run of backticks in the text."""
+    """Return a code block whose fence is longer than any sequence of backticks in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.strip()}\n{fence}"

@@ -65,7 +65,7 @@ class AugmentedData:
         return self.codec.labeled_ending
 
     def gains(self, *, seeds: int = 3) -> list[Gain]:
-        """Return how much classifiers gain from the generated examples and from plain augmentation.
+        """Return how much generated examples and plain augmentation improve classifiers.
 
         Arguments:
             seeds: How many times each classifier is trained.
@@ -136,7 +136,7 @@ def augment(
         seed: The random seed.
 
     Raises:
-        VariedError: If the run has no classes, or its rows contradict their classes.
+        VariedError: If the run has no classes, or generated rows contradict their classes.
     """
     real, codec = labeled_training_rows(run), run.codec
     indices = real.class_indices

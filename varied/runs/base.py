@@ -33,7 +33,7 @@ class RunBase:
 
     Arguments:
         folder: The folder of the run.
-        data: The data that the run was trained on; None reads them again when they are needed.
+        data: The data that the run was trained on; if None, they are reloaded when needed.
         parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
@@ -99,7 +99,7 @@ class RunBase:
 
     @property
     def calibration_temperature(self) -> float:
-        """The temperature of the class probabilities, fitted on validation rows, or 1."""
+        """The temperature of the class probabilities, fitted to validation rows; 1 by default."""
         return self.store.read_calibration("temperature")
 
     def require_euclidean_latent(self, use: str) -> None:
@@ -118,7 +118,7 @@ class RunBase:
 
     @cached_property
     def data(self) -> RawData:
-        """The data that the run was trained on, read again from their source.
+        """The data that the run was trained on, reloaded from their source.
 
         Raises:
             VariedError: If the data are not available, or have changed since training.
@@ -154,12 +154,12 @@ class RunBase:
             return self.split("test")
         try:
             data = read(source, min_rows=1, **self._reading_options(source))
-        except OptionError:  # data of another kind, which the codec converts or refuses
+        except OptionError:  # data of another kind, which the codec converts or rejects
             data = read(source, min_rows=1)
         column = self.metadata.get("label_column")
         if self.context is None or data.labels is not None or column not in data.columns:
             return data
-        # A model with inferred classes does not receive labels, so an unknown class is no error.
+        # A model that infers classes receives no labels, so an unknown class is not an error.
         labels = self.context.column(data.x[column], strict=not self.model.num_classes)
         return data.replace(labels=labels, classes=self.context.classes)
 
@@ -200,7 +200,7 @@ class RunBase:
         Arguments:
             n: The number of samples.
             label: A class or number, or several of them, which are repeated. None cycles through
-                the classes; for tables, it uses their frequencies in the training rows.
+                the classes or, for tables, follows their frequencies in the training rows.
 
         Raises:
             VariedError: If a label is passed to a run that is not conditional, or the class is
@@ -251,13 +251,13 @@ class RunBase:
 
         Arguments:
             x: The rows, with shape (N, *event).
-            draw: The function that plots them.
+            draw: The function that plots the rows.
             axes: The leading axes of the result by name, each with the names of its entries, or
                 None to number the entries.
             shape: The leading shape of the result; (N,) if empty.
-            c: The context of each row, which must broadcast to (*shape, F). It is used for data
-                that contain their labels; if it is None, a model that infers classes provides the
-                most probable class.
+            c: The context of each row, which must broadcast to (*shape, F). Data that contain
+                their labels are decoded with this context; without one, a model that infers classes
+                provides the most probable class.
             names: The names of the original files.
         """
         shape = shape or (len(x),)
@@ -276,7 +276,7 @@ class RunBase:
             data: The examples, which keep their own labels.
             batch: The examples as model inputs, with the context of the samples.
             generated: The samples for each example, with shape (N, n, *event).
-            draw: The function that plots them.
+            draw: The function that plots the rows.
             axes: See `result`.
 
         Returns:

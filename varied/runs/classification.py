@@ -15,7 +15,7 @@ from varied.data import Batch, iter_batches
 from varied.runs.base import BATCH_ROWS, RunBase
 from varied.runs.columns import Names, columns_frame, write_columns
 
-#: The smallest number of labeled validation rows with which probabilities are calibrated.
+#: The minimum number of labeled validation rows for calibrating probabilities.
 _MIN_ROWS = 10
 
 

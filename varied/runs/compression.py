@@ -30,9 +30,10 @@ class CompressedData:
             returns their reconstructions otherwise.
         model_bits: The information content under the model, in bits: the negative ELBO, or the
             negative log-probability of the codes.
-        initial_bits: The number of random bits in the file that bits-back coding starts with.
+        initial_bits: The number of random bits that bits-back coding starts with; the file
+            contains them.
         lossless: Whether decompression restores the data exactly.
-        binarized: Whether the run binarizes its images, so that binary images are compressed.
+        binarized: Whether the run binarizes images, in which case the compressed images are binary.
         psnr: The PSNR of reconstructed images in decibels; None for lossless compression, and for
             data other than images.
     """
@@ -73,7 +74,7 @@ class CompressedData:
         return {name: 8 * size / self.array.size for name, size in sizes.items()}
 
     def save(self, path: str | Path) -> Path:
-        """Write the file; it can be decompressed only with the run."""
+        """Write the file; it can be decompressed only with the same run."""
         return atomic_io.atomic_write(Path(path), self.data)
 
 
@@ -115,7 +116,7 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
 
 
 def decompress(run: RunBase, path: Path | str) -> Result:
-    """Restore the data from a file that `compress` wrote.
+    """Restore the data from a compressed file.
 
     Arguments:
         run: The run that was used for compression.

@@ -40,8 +40,8 @@ class AnomalyReport:
         nll: -log p(x) in nats, by importance sampling, with shape (N).
         distance: The distance to the nearest training row, with shape (N).
         p_value: The fraction of validation rows whose score is at least as high, with shape (N).
-        threshold: The score above which an example is anomalous, with a guarantee for the
-            false-positive rate; None if there are too few validation rows for the guarantee.
+        threshold: The score above which an example is anomalous, with a guaranteed bound
+            on the false-positive rate; None if there are too few validation rows for a guarantee.
         excess: The negative log-likelihood of each column or element minus its median over the
             validation rows, in nats, with shape (N, columns) or (N, *event).
         data: The examples.
@@ -109,8 +109,8 @@ class AnomalyReport:
 
         Arguments:
             path: The file to write. ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` files contain
-                one row per example, with the most anomalous first. For images, ``.png`` shows the
-                most anomalous ones, each above a map of its excess.
+                one row per example, with the most anomalous first. A ``.png`` file shows the most
+                anomalous images, each above a map of the excess of its pixels.
 
         Raises:
             VariedError: If the file extension is not supported, or ``.png`` is used for data other
@@ -161,7 +161,7 @@ def detect(
         method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
             `varied.functional.AnomalyScorer`.
         samples: The number of importance samples per example.
-        max_fpr: The largest false-positive rate of the threshold.
+        max_fpr: The maximum allowed false-positive rate of the threshold.
         seed: The random seed; the score of an example depends only on the seed and the example.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Editing: add attributes to examples or remove them, and measure the effects on others."""
+"""Editing: add or remove attributes of examples, and measure the effects on others."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class EditResult(Result):
             estimated.
         sparse: Whether the density of training codes at the code of each edit is lower than at
             99.9 % of held-out rows, as bool with shape (n, S).
-        inconsistent: Whether the code of each edit, after decoding and encoding it again, moves
-            farther than for 99.9 % of held-out rows, as bool with shape (n, S).
+        inconsistent: Whether decoding the code of each edit and encoding it again changes the code
+            more than for 99.9 % of held-out rows, as bool with shape (n, S).
         effects: The effects of strength 1 on all known attributes, largest first.
     """
 
@@ -61,7 +61,7 @@ class EditResult(Result):
 
     @property
     def outside(self) -> Array:
-        """Whether each edit is outside the data for either reason, as bool with shape (n, S)."""
+        """Whether each edit is sparse or inconsistent, as bool with shape (n, S)."""
         return np.asarray(self.sparse | self.inconsistent)
 
     @property
@@ -162,7 +162,7 @@ def edit(
 
 
 def _attributes(run: RunBase, training: RawData, more: Any, rows: Array) -> dict[str, Attribute]:
-    """Return the attributes of the training rows, including additional labels of the data."""
+    """Return the attributes of the training rows, including those in ``more``."""
     further: dict[str, list[Any]] = {}
     for name in () if more is None else more:
         values = list(more[name])
@@ -195,8 +195,8 @@ def _from_labels(
     is_label = attribute.name in ("class", "label")
     if is_label and run.context is not None and not run.model.num_classes:
         raise VariedError(
-            "The decoder of this run receives the class, so its codes do not contain it; use "
-            "`style` to decode examples with a different class."
+            "The decoder of this run is conditioned on the class, so its codes do not contain "
+            "the class; use `style` to decode examples with a different class."
         )
     has, is_known = attribute.having(level)
     weights = _balance(known, attribute, control_for, has, is_known)
@@ -256,7 +256,7 @@ def _shifted_codes(
 
 
 def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
-    """Return which codes are in regions of low density; none if D is too large to estimate it."""
+    """Return which codes have a low density, or no code if D is too large to estimate it."""
     if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
     density = fit_latent_density(codes, held_out)
@@ -279,7 +279,7 @@ class _HeldOutCodes:
         self.reencoded = functional.reencode(self.model, self.z, self.c)
 
     def is_inconsistent(self, z: Tensor, c: Tensor | None) -> Array:
-        """Return which codes move too far when decoded and encoded again, with shape (n, S)."""
+        """Return which codes change too much when decoded and encoded again, with shape (n, S)."""
         contexts = None if c is None else c.repeat_interleave(z.shape[1], 0)
         normal = (self.reencoded - self.z).norm(dim=1)
         reencoded = functional.reencode(self.model, z.flatten(0, 1), contexts).reshape(z.shape)

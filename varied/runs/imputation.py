@@ -12,7 +12,7 @@ from varied import functional
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
-#: The number of validation rows on which intervals are calibrated, and of draws for each cell.
+#: The number of validation rows for calibrating intervals, and the number of draws per cell.
 _CALIBRATION_ROWS, _CALIBRATION_DRAWS = 200, 200
 
 

@@ -53,7 +53,7 @@ def interpolate(
         raise VariedError(f"An interpolation requires at least two examples, got {len(data)}.")
     density = None
     if path == "density":
-        run.require_euclidean_latent("A path along the density")
+        run.require_euclidean_latent("path='density'")
         density = latent_density(run)
     x, c = run.model_input(data)
     half = len(x) // 2

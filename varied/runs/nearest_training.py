@@ -33,9 +33,9 @@ class NearestTraining:
         pairs: The samples and their nearest training rows, with shape (2, N).
         index: The index of each training row, int64 with shape (N).
         distance: The distance of each sample to the training row, float64 with shape (N). It is the
-            Euclidean distance between pixel values in [0, 1], or between numbers in standard
-            deviations; for tables, it is a fraction of the largest possible distance.
-        warning: A warning if samples are copies of training rows, otherwise None.
+            Euclidean distance between pixel values in [0, 1], or between numbers in units of
+            standard deviations; for tables, it is a fraction of the largest possible distance.
+        warning: A warning if samples are near-duplicates of training rows, otherwise None.
     """
 
     pairs: Result
@@ -56,7 +56,7 @@ class NearestTraining:
 
 
 def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> NearestTraining:
-    """Find the nearest training row of each sample, and test whether samples are copies.
+    """Find the nearest training row of each sample, and test for near-duplicates.
 
     Arguments:
         run: The run.

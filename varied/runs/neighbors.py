@@ -129,7 +129,7 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
 
     Arguments:
         run: The run.
-        query: The examples whose neighbors to find; None uses the test rows.
+        query: The examples to find the neighbors of; None uses the test rows.
         among: The examples to search; None searches the training rows.
         n: The number of neighbors for each query.
     """
@@ -150,7 +150,7 @@ def _row_names(data: RawData, rows: Array) -> Any:
 
 
 def _join(frame: Any, columns: Any) -> Any:
-    """Add columns to a DataFrame; names that are already used get an underscore."""
+    """Add columns to a DataFrame; an underscore is appended to names that are already used."""
     import pandas as pd
 
     renamed = columns.rename(columns={n: f"{n}_" for n in columns.columns if n in frame.columns})

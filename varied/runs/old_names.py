@@ -303,8 +303,8 @@ def _upgrade_column(values: Mapping[str, Any]) -> dict[str, Any]:
 def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the values of a format-1 table dialect with the names of this version.
 
-    Format 1 also recorded the quotes, the line endings and the style of each number, which are not
-    used anymore. It stored the types of polars and pyarrow by names from which they cannot be
+    Format 1 also recorded the quotes, the line endings and the style of each number, which are no
+    longer used. It stored the types of polars and pyarrow by names from which they cannot be
     restored.
 
     Arguments:

@@ -28,7 +28,7 @@ class Result:
         array: The examples: uint8 images with shape (..., H, W) or (..., H, W, 3); arrays in the
             original units; or a `pandas.DataFrame` whose index contains the leading axes.
         images: The examples in the form in which they are plotted: uint8 if the data are images.
-        draw: The function that plots the examples to a file.
+        draw: The function that writes a plot of the examples to a file.
         shape: The leading shape, such as (paths, steps).
         names: The names of the original files, if there are any.
         is_path: Whether the second axis is a path, which can be animated as a ``.gif``.
@@ -51,7 +51,7 @@ class Result:
 
     @property
     def frame(self) -> Any:
-        """The table in the library of the original one: pandas, polars or pyarrow.
+        """The table as an object of the original library: pandas, polars or pyarrow.
 
         Raises:
             VariedError: If the data are not a table.

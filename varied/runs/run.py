@@ -37,11 +37,11 @@ class Run(RunBase):
 
     Each operation is implemented as a function in a module of `varied.runs`, and available as a
     method of this class. Operations that are registered with ``varied.register("use", name,
-    function)`` are methods as well.
+    function)`` are available as methods as well.
 
     Arguments:
         folder: The folder of the run.
-        data: The data that the run was trained on; None reads them again when they are needed.
+        data: The data that the run was trained on; if None, they are reloaded when needed.
         parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 

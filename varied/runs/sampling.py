@@ -45,8 +45,8 @@ def sample(
             each example precedes its variations.
         scale: A factor on the standard deviation of the posterior; used only with ``around``.
         temperature: A factor on the standard deviation of the prior; values below 1 give more
-            typical samples. A ladder also accepts one factor per level, starting from the bottom
-            level.
+            typical samples. A ladder VAE also accepts one factor per level, starting from the
+            bottom level.
         sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
             tables.
         seed: The random seed.

@@ -87,7 +87,7 @@ class Store:
     def create(
         self, spec: Spec, codec: Codec, context: ContextCodec | None, metadata: Mapping[str, Any]
     ) -> None:
-        """Write the files of a new run; spec.toml is the last one, since it marks it as a run."""
+        """Write the files of a new run, ending with spec.toml, which marks the folder as a run."""
         context_values = None if context is None else context.to_json()
         atomic_io.write_json(self / "codec.json", {"x": codec.to_json(), "c": context_values})
         atomic_io.write_json(self / "data.json", metadata)
@@ -126,7 +126,9 @@ class Store:
 
     def _spec_values(self) -> dict[str, Any]:
         if not self.exists:
-            raise VariedError(f"{self.folder} does not contain a run; `varied runs` lists them.")
+            raise VariedError(
+                f"{self.folder} does not contain a run; list all runs with `varied runs`."
+            )
         try:
             return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
@@ -250,7 +252,7 @@ class Store:
         return sorted((self / "checkpoints").glob("*.safetensors"))
 
     def remove_old_checkpoints(self) -> None:
-        """Remove all checkpoints except the last one, and the best weights, of a finished run."""
+        """Remove the best weights and all checkpoints but the last one from a finished run."""
         for path in (*self._checkpoints()[:-1], self / "best.safetensors"):
             path.unlink(missing_ok=True)
 
@@ -309,7 +311,7 @@ class Store:
                 file.seek(0)
                 raise VariedError(
                     f"{self.folder} is being trained by another process ({file.read().strip()}); "
-                    "wait until it ends, or choose another --out."
+                    "wait until it ends, or choose another folder with --out."
                 ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")

@@ -1,4 +1,4 @@
-"""Style transfer: decode examples with a different class, or with part of another code."""
+"""Style transfer: decode examples with a different class or part of another example's code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def style(
     """Combine the style of some examples with the content of others.
 
     By default, a conditional run decodes each example with each class. With ``levels`` or
-    ``units``, these latent variables are taken from one example, and the others from another one.
+    ``units``, these latent variables are taken from one example, and all others from another.
 
     Arguments:
         run: The run.
@@ -40,7 +40,7 @@ def style(
         label: The classes or numbers to decode with; None uses every class.
         content: The examples that provide the other latent variables; None uses the examples of the
             source that follow the first n.
-        levels: The levels of a ladder that represent the style; 1 is the bottom level.
+        levels: The levels of a ladder VAE that represent the style; 1 is the bottom level.
         units: The latent dimensions that represent the style.
         n: The number of styles, and of contents.
 
@@ -62,7 +62,7 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
     """Decode each example with each context."""
     if run.context is None or not run.model.decoder_reads_context:
         raise VariedError(
-            "The decoder of this run does not receive a class; train a model with "
+            "The decoder of this run is not conditioned on a class; train a model with "
             "model='conditional-vae' on labeled data, or pass `levels` or `units`."
         )
     if label is None and not run.context.classes:

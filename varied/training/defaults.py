@@ -19,8 +19,8 @@ from varied.zoo import ZOO
 LENGTHS = ("minutes", "epochs", "steps")
 
 _DEFAULT_MINUTES = 10.0
-#: The total number of rows that determines the default number of epochs, and the smallest and
-#: largest number of epochs. The values were chosen by experiments on tables.
+#: The number of rows over all epochs that determines the default number of epochs, and the minimum
+#: and maximum number of epochs. The values were chosen by experiments on tables.
 _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
@@ -32,9 +32,9 @@ _WARM_UP_REASON = (
     "inactive if the full KL weight is used from the start."
 )
 _CLASSIFIER_REASON = (
-    "The classifier is a conv net and is trained on randomly transformed images (augment = 1), "
-    "because a few labeled images show little of the variation within a class; use --augment 0 to "
-    "turn this off."
+    "The classifier is a convolutional network, trained on randomly transformed images "
+    "(augment = 1), because a few labeled images show little of the variation within a class; use "
+    "--augment 0 to turn this off."
 )
 #: The dimension of the codebook entries.
 _CODE_DIM = 16
@@ -120,7 +120,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
 def _exclude_label_columns(
     data: RawData, parts: Mapping[str, Any], options: dict[str, Any], reasons: list[str]
 ) -> None:
-    """Exclude the label columns from the rows if the model infers classes or the user asks to."""
+    """Exclude the label columns from the rows if the model infers classes or on request."""
     types = dict(options.get("column_types") or {})
     infers_classes = Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
     default = "ignore" if infers_classes else ""
@@ -177,7 +177,7 @@ def _set_classifier_defaults(
 
 
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
-    """Return whether the KL weight can start at 0, where categorical variables would collapse."""
+    """Return whether the KL weight can start at 0; categorical variables would collapse."""
     builder = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
     return "simplex" not in builder.space
 
@@ -191,7 +191,7 @@ def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) 
         if key in AXES or key in values
     }
     if parts.keys() >= SIDES.keys():
-        del parts["net"]  # no network is built from it
+        del parts["net"]  # no part uses it
     known = {key: settings(part.builder(key)) for key, part in parts.items()}
     owners = [key for key in known if setting in known[key] and axis in ("", key)]
     if len(owners) > 1:
@@ -226,7 +226,7 @@ def _resolve_plan(
     """Return the plan, and remove its settings from the remaining choices."""
     plan = dataclasses.asdict(values.get("plan") or _default_plan(values["net"], data, codec))
     if any(remaining.get(name) for name in LENGTHS):
-        plan |= dict.fromkeys(LENGTHS, 0)  # the user's length replaces the one in a spec
+        plan |= dict.fromkeys(LENGTHS, 0)  # the user's choice replaces the duration in a spec
     plan |= {name: remaining.pop(name) for name in settings(Plan) if name in remaining}
     if not any(plan[name] for name in LENGTHS):
         length, text = _default_length(len(data), codec)
@@ -244,7 +244,7 @@ def _default_plan(net: Any, data: RawData, codec: Codec) -> Plan:
 
 
 def _default_length(n: int, codec: Codec) -> tuple[dict[str, float], str]:
-    """Return the default length of training, and a description of it."""
+    """Return the default training duration as settings of the plan, and as text."""
     if n > codec.max_rows_by_epochs:
         return {"minutes": _DEFAULT_MINUTES}, f"{_DEFAULT_MINUTES:g} minutes"
     epochs = min(_MAX_EPOCHS, max(_MIN_EPOCHS, round(_TOTAL_ROWS / n)))

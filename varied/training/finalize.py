@@ -84,7 +84,7 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
         return []
     return [
         f"The model was trained on only {epochs:.0%} of the training rows, which is too few to "
-        "judge it; increase --minutes, or reduce --width."
+        "judge the model; increase --minutes, or reduce --width."
     ]
 
 
@@ -103,8 +103,8 @@ def _throttle_warning(history: Sequence[dict[str, Any]]) -> list[str]:
         return []
     return [
         "The adversarial loss increased the reconstruction error beyond its tolerance, so the "
-        f"weight of the loss was reduced to as little as {min(throttle):.2g} times its value; use "
-        "a lower --adv-weight to avoid this."
+        f"weight of the loss was multiplied by a factor as low as {min(throttle):.2g}; use a lower "
+        "--adv-weight to avoid this."
     ]
 
 
@@ -304,7 +304,7 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows in the frames, or None unless each row has one label."""
+    """Return the labels of the test rows in the frames; None if rows have no or several labels."""
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]

@@ -31,7 +31,7 @@ _LABELED_FRACTION = 0.125
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised if training is interrupted; it can be resumed from its checkpoint."""
+    """Raised if training is interrupted; the run can be resumed from its checkpoint."""
 
 
 class Job:
@@ -196,7 +196,7 @@ class Job:
 
 @contextmanager
 def _stop_on_signal(job: Job) -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM stop training after the current step; a second one stops at once."""
+    """Stop training after the current step on Ctrl-C or SIGTERM, or at once on a second signal."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

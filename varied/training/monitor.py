@@ -36,7 +36,7 @@ _MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
 #: A step at which all schedules have their final values.
 _LAST_STEP = 10**12
 #: The largest fraction of the training time that may be spent on frames, not counting the first
-#: and the last one.
+#: and the last frame.
 _MAX_TIME_FRACTION = 0.25
 
 
@@ -81,7 +81,7 @@ class RunMonitor:
             self.checkpoint_time = time.monotonic()
 
     def _has_time(self, state: TrainingState) -> bool:
-        """Return whether there is time for a frame if the training time in minutes is limited."""
+        """Return whether there is time for a frame, if the plan sets ``minutes``."""
         if not self.job.spec.plan.minutes:
             return True
         return self.frame_seconds < _MAX_TIME_FRACTION * state.seconds
@@ -138,7 +138,7 @@ class RunMonitor:
         return error <= MAX_ERROR_RATIO * self.lowest_error
 
     def _samples(self) -> Tensor:
-        """Decode fixed latent variables, or reconstruct if the prior is fitted after training."""
+        """Decode fixed latent variables; reconstruct test rows if the prior is not fitted yet."""
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
@@ -148,7 +148,7 @@ class RunMonitor:
         return functional.reconstruct(job.model, x, c)
 
     def _validate(self) -> dict[str, float]:
-        """Return the objective with its final weights, and its terms, on the validation rows."""
+        """Return the loss, with the final weights of its terms, and the terms for validation."""
         step, sums, n = self.job.step, dict[str, float](), len(self.validation)
         step.set_step(_LAST_STEP)
         with eval_float32(step), seeded(self.job.spec.plan.seed, "validate"):
@@ -157,7 +157,7 @@ class RunMonitor:
                 loss, terms = step(rows.x, rows.c)
                 for name, value in {"loss": loss, **terms}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
-        # The loss of a discriminator is not a measure of the quality of the model.
+        # The loss of a discriminator does not measure the quality of the model.
         sums["loss"] -= sum(
             value for name, value in sums.items() if name.endswith("_discriminator")
         )

@@ -129,7 +129,7 @@ def _default_store(
         is_resumable = not store.is_finished and _is_same(store, config, metadata)
         if not store.folder.exists() or is_resumable:
             return store
-    raise VariedError("runs/ contains too many runs of this name; choose a folder with --out.")
+    raise VariedError("runs/ contains too many runs with this name; choose a folder with --out.")
 
 
 def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> None:
@@ -142,17 +142,17 @@ def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, A
     if not _is_same(store, config, metadata):
         raise VariedError(
             f"{folder} contains a run with a different model or different data; choose another "
-            "--out."
+            "folder with --out."
         )
     if store.is_finished:
         raise VariedError(
             f"{folder} contains this run, which is already finished; see {store / 'report.html'}, "
-            "or choose another --out."
+            "or choose another folder with --out."
         )
 
 
 def _is_same(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> bool:
-    """Return whether a folder contains a run of the same model and data."""
+    """Return whether a folder contains a run with the same model and data."""
     if not store.exists or not (store / "split.safetensors").exists():
         return False
     known = store.read_metadata()

@@ -1,4 +1,4 @@
-"""Show training progress as a bar in a terminal or notebook, otherwise as a line now and then."""
+"""Show training progress as a bar in a terminal or notebook, otherwise as occasional lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Meter:
     """The smoothed losses, speed and remaining time of a training run.
 
     Arguments:
-        plan: The training plan, which sets the length.
+        plan: The training plan, which sets the duration.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -117,7 +117,7 @@ def run_with_progress(events: Iterable[StepEvent], plan: Plan, stream: TextIO | 
 
     Arguments:
         events: The events of the training loop.
-        plan: The training plan, which sets the length.
+        plan: The training plan, which sets the duration.
         stream: The stream for progress output; None shows nothing.
     """
     meter = Meter(plan)
@@ -172,7 +172,7 @@ def progress_stream(progress: bool | None) -> TextIO | None:
 
 
 def is_notebook() -> bool:
-    """Return whether the program runs in a Jupyter notebook."""
+    """Return whether the program is running in a Jupyter notebook."""
     return "ipykernel" in sys.modules
 
 

@@ -1,4 +1,4 @@
-"""Updates: training runs that continue on new data from the weights of another run."""
+"""Updates: training runs that start from the weights of another run and use new data."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def prepare_update(
     Schedules of the objective, such as KL annealing, stay at their final values.
 
     Warning:
-        Neural networks forget patterns that do not occur in the new data, so include old data in
-        the new data. The new data are split again, so that rows from the old test split may become
+        Neural networks forget patterns that are absent from the new data, so include some of the
+        old data as well. The new data are split again, so rows from the old test split may become
         training rows.
 
     Arguments:
@@ -107,7 +107,7 @@ def prepare_update(
         is_same = all(known.get(key) == metadata[key] for key in ("digest", "from"))
         if store.is_finished or not is_same or store.read_spec() != spec.without_defaults():
             raise VariedError(
-                f"{out} contains a finished run or a different one; choose another folder."
+                f"{out} contains a finished run or a different run; choose another folder."
             )
     elif store.folder.is_dir() and any(store.folder.iterdir()):
         raise VariedError(f"{out} contains other files; choose a new folder.")
