@@ -45,7 +45,7 @@ Shape = tuple[int, ...]
 class Part:
     """The name of a part, and the settings that differ from the defaults.
 
-    A part that is not in a table is named "module:Class", and ``source`` contains the class,
+    A part that is not registered is named "module:Class", and ``source`` contains the class,
     function or instance that the user passed.
 
     Example:
@@ -363,7 +363,7 @@ class Spec:
 
 
 def _validate_part(axis: str, part: Part) -> Part:
-    """Convert the settings of a part to their types; a class from a table is stored by its name."""
+    """Convert the settings of a part to their types; a registered class is stored by its name."""
     names = [name for name, builder in TABLES[axis].items() if builder is part.source]
     if names:
         part = Part(names[0], part.settings)

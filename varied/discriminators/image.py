@@ -177,7 +177,7 @@ class ImageDiscriminator(AdversarialTerm):
 
         .. math:: \tfrac{r_1}{2} \, \mathbb E \, \|\nabla_x D(x)\|^2
 
-        The penalty is computed only in every 16th step, with 16 times the weight.
+        The penalty is computed only every 16 steps, with 16 times the weight.
 
         References:
             Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020),

@@ -54,7 +54,7 @@ def bootstrap_std(
     """Return the bootstrap standard error of a statistic; NaN for fewer than two resamples.
 
     Arguments:
-        statistic: Maps row numbers to the value of the statistic on these rows.
+        statistic: Maps row indices to the value of the statistic on those rows.
         n: The number of rows.
         resamples: The number of resamples.
         seed: The seed.

@@ -404,7 +404,7 @@ class _Chains:
         return probability
 
     def forward(self, betas: Sequence[float]) -> Iterator[float]:
-        """Anneal from the start and yield each inverse temperature when it is reached."""
+        """Anneal from the initial distribution and yield each inverse temperature it reaches."""
         step_size = 0.5 * self.z[0, 0].numel() ** -0.25 * self.path.scale
         yield betas[0]
         for previous, beta in pairwise(betas):

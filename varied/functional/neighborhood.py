@@ -56,7 +56,9 @@ def variations(
         VariedError: If the posterior is deterministic, or the latent space cannot be scaled.
     """
     if not scale >= 0:
-        raise VariedError(f"scale must be at least 0, got {scale}; 1 samples from the posterior.")
+        raise VariedError(
+            f"scale must be at least 0, got {scale}; scale=1 samples from the posterior."
+        )
     with eval_float32(model), seeded(seed, "near"):
         q = model.encode(x, c)
         if isinstance(base_distribution(q), Delta | CodebookPoint):

@@ -157,7 +157,7 @@ class ConvBlocks(LadderBlocks):
         return nn.Sequential(*(part for layer in layers for part in (nn.SiLU(), layer)))
 
     def bottom_up_block(self, level: int) -> nn.Module:
-        """Return a residual block, after downsampling if the size changes."""
+        """Return a residual block, preceded by downsampling if the size changes."""
         layers = self._downsample(self.hidden_size, self.sizes[level - 1], self.sizes[level])
         return nn.Sequential(*layers, self.residual_block())
 

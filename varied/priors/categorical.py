@@ -70,7 +70,7 @@ class GaussianCategorical(Prior):
         self.n_classes, self.space = n_classes, f"real+simplex-{n_classes}"
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return the product of both distributions; the context is ignored."""
+        """Return the product of the two distributions; the context is ignored."""
         gaussian, logits = self.zero[: -self.n_classes], self.zero[-self.n_classes :]
         one_hot = d.OneHot(logits, self.n_classes, len(self.event_shape))
         return d.Product(standard_normal(gaussian), one_hot)

@@ -30,7 +30,7 @@ class Term(ABC):
     can_compile: bool = True
 
     def attach(self, model: LatentModel) -> None:  # noqa: B027 (optional)
-        """Prepare the term before a model is trained or loaded, if traces are insufficient."""
+        """Prepare the term before a model is trained or loaded, if it needs more than the trace provides."""
 
     @abstractmethod
     def __call__(self, trace: Trace) -> Tensor:
