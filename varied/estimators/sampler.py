@@ -73,7 +73,7 @@ class VAESampler(Estimator):
         return self
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
-        """Fit the model, and return X and y with generated rows appended, with their original types."""
+        """Fit the model, and append generated rows to X and y, which keep their original types."""
         rows, labels = self._fit(X, y)
         seed, all_rows, all_labels = random_seed(self.random_state), [rows], [labels]
         for i, (label, n) in enumerate(self.sampling_strategy_.items()):

@@ -30,7 +30,7 @@ class Term(ABC):
     can_compile: bool = True
 
     def attach(self, model: LatentModel) -> None:  # noqa: B027 (optional)
-        """Prepare the term before a model is trained or loaded, if it needs more than the trace provides."""
+        """Prepare a term that needs more than the trace, before a model is trained or loaded."""
 
     @abstractmethod
     def __call__(self, trace: Trace) -> Tensor:

@@ -369,7 +369,7 @@ def _frame(data: RawData | Array) -> Any:
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns; "_" is appended to a name that already exists."""
+    """Insert the index levels as the first columns; "_" is appended to names that exist already."""
     if frame.index.names == [None]:
         return frame
     names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
