@@ -100,7 +100,7 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     if lossless and not np.array_equal(array, run.codec.decode(restored)):
         raise VariedError(
             "The compressed data do not decompress to the original data on this machine, so the "
-            "file is not written."
+            "file was not written."
         )
     is_image = array.dtype == np.uint8
     quality = psnr(x, restored).value if is_image and not lossless else None
