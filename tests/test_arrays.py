@@ -113,7 +113,7 @@ NESTED = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch
         (np.zeros((12, 2), complex), "has the dtype complex128, but must be numeric"),
         (MASKED, "has masked cells"),
         (torch.zeros(12, 2, dtype=torch.complex64), "The tensor is complex"),
-        (torch.empty(12, 2, device="meta"), "has no values"),
+        (torch.empty(12, 2, device="meta"), "without values"),
         (NESTED, "The tensor is nested"),
         (np.full((12, 2), 1e300), r"1e\+300 \(infinite in float32\) in row 0, column 0"),
         (np.zeros((9, 2)), "There are 9 rows, but at least 10"),

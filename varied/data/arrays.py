@@ -75,7 +75,7 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     if x.is_complex():
         raise VariedError("The tensor is complex; pass its real and imaginary parts instead.")
     if x.is_nested or x.is_meta or x.is_quantized:
-        raise VariedError("The tensor is nested, quantized or has no values; pass a dense tensor.")
+        raise VariedError("The tensor is nested, quantized or without values; pass a dense tensor.")
     check_memory(8 * x.numel(), "The tensor", "use fewer or smaller rows")
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows

@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A dataset that can be read by its name.
+    """A dataset that can be loaded by name.
 
     Arguments:
         name: The name.

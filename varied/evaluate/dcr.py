@@ -118,9 +118,9 @@ def distance_to_closest_record(
         generated: Generated rows.
         train: The rows on which the model was trained.
         held_out: Real rows on which the model was not trained, ideally as many as generated rows.
-        max_rows: The largest number of generated rows, and of held-out rows, whose distance is
+        max_rows: The maximum number of generated rows, and of held-out rows, whose distance is
             computed.
-        max_train_rows: The largest number of training rows for computing distances. Exact copies
+        max_train_rows: The maximum number of training rows for computing distances. Exact copies
             are searched for among all rows.
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed for sampling rows and resampling.

@@ -32,7 +32,7 @@ def aligned_embeddings(codes: Sequence[Array], *, seed: int = 0) -> tuple[list[A
         T arrays with shape (N, 2), and the name of the method: "latent plane", "PCA" or "t-SNE".
 
     Raises:
-        VariedError: If there is no stage.
+        VariedError: If ``codes`` is empty.
     """
     if not len(codes):
         raise VariedError(

@@ -23,9 +23,9 @@ def reconstruction(trace: Trace) -> Tensor:
 
 @requires("density")
 def kl(trace: Trace) -> Tensor:
-    r"""Return the KL of each example, summed over all levels.
+    r"""Return the KL divergence of each example, summed over all levels.
 
-    .. math:: KL(q(z \mid x), p(z))
+    .. math:: KL(q(z \mid x) \,\|\, p(z))
 
     Returns:
         The value of the term for each example, in nats, with shape (B).
