@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -93,6 +94,14 @@ def curves(
         if overlay is not None:
             lines += ax.plot(overlay[index], color=style.RUST, linewidth=1.4, dashes=(3, 1.5))
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        # Matplotlib spends most of its time on ticks, and only the outer ones have labels.
+        ax.xaxis.set_visible(index >= len(series) - columns)
+        ax.yaxis.set_visible(index % columns == 0)
+    segments = [((0, tick), (1, tick)) for tick in axes[0].get_yticks()]
+    for ax in np.delete(axes[: len(series)], np.s_[::columns]):
+        grid = LineCollection(segments, colors=style.GRID, linewidth=0.6, zorder=0)
+        grid.set_transform(ax.get_yaxis_transform())
+        ax.add_artist(grid)
     for ax in axes[len(series) :]:
         ax.set_axis_off()
     if overlay is not None:
