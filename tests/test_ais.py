@@ -410,7 +410,7 @@ GUMBEL = {"posterior": "gumbel-softmax", "prior": "categorical", "latent": 8}
 @pytest.mark.parametrize(
     ("axes", "settings", "message"),
     [
-        (SPHERE, {}, "classes and points on a sphere"),
+        (SPHERE, {}, "classes or points on a sphere"),
         (GUMBEL, {}, "importance samples"),
         (CODES, {}, "importance samples"),
         ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "Ladder has several"),

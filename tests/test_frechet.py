@@ -145,8 +145,8 @@ def test_blur_reduces_sharpness():
         (np.zeros((8, 8)), r"not \(8, 8\)"),
         (np.zeros((2, 2, 8)), "at least 3x3 pixels"),
         (np.zeros((0, 8, 8)), r"not \(0, 8, 8\)"),
-        (np.full((2, 8, 8), 255.0), r"floating point in \[0, 1\]"),
-        (np.full((2, 8, 8), np.nan), r"floating point in \[0, 1\]"),
+        (np.full((2, 8, 8), 255.0), r"floating point with values in \[0, 1\]"),
+        (np.full((2, 8, 8), np.nan), r"floating point with values in \[0, 1\]"),
         (np.zeros((2, 8, 8), int), "not torch.int64"),
     ],
 )

@@ -144,9 +144,9 @@ ZEROS = np.zeros((2, 8, 8))
         (ZEROS, np.zeros((2, 1, 8, 8)), "pass pairs"),
         (ZEROS[0], ZEROS[0], "put the channels before"),
         (ZEROS[:0], ZEROS[:0], r"not \(0, 8, 8\)"),
-        (ZEROS, np.full((2, 8, 8), 255.0), r"floating point in \[0, 1\]"),
-        (ZEROS - 0.5, ZEROS, r"floating point in \[0, 1\]"),
-        (ZEROS, ZEROS * np.nan, r"floating point in \[0, 1\]"),
+        (ZEROS, np.full((2, 8, 8), 255.0), r"floating point with values in \[0, 1\]"),
+        (ZEROS - 0.5, ZEROS, r"floating point with values in \[0, 1\]"),
+        (ZEROS, ZEROS * np.nan, r"floating point with values in \[0, 1\]"),
         (ZEROS.astype(int), ZEROS, "not torch.int64"),
     ],
 )

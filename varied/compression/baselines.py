@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def baseline_sizes(x: Array, *, xz_preset: int = lzma.PRESET_EXTREME | 9) -> dict[str, int]:
-    """Return the size of all data in bytes after PNG (images only), gzip -9 and xz compression.
+    """Return the size of the data in bytes after compression with PNG (images), gzip -9 and xz.
 
     Arguments:
         x: uint8 images (N, H, W) or (N, H, W, 3), or other arrays. Arrays that contain only 0 and

@@ -30,7 +30,7 @@ Words = npt.NDArray[np.uint32]
 #: Latent variables are rounded to a grid with this spacing, which covers 8 standard deviations of
 #: the prior on each side of its mean.
 WIDTH, MAX_DEVIATIONS = 2.0**-9, 8
-#: Grid points in each of the 128 cells of the grid.
+#: The number of grid points in each of the 128 cells.
 CELL = 64
 #: The maximum number of examples that pass through the networks together.
 MAX_GROUP = 100
@@ -61,7 +61,7 @@ class BitsBackResult:
 
 
 def encode(model: VAE, x: Tensor) -> BitsBackResult:
-    r"""Encode data as the words of the stack of an entropy coder.
+    r"""Encode data with bits-back coding on the stack of an entropy coder.
 
     For each example,
 
@@ -71,7 +71,7 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
     which lengthens the stack by the negative ELBO in bits, since the decoder recovers the bits that
     were popped to choose z. Examples pass through the networks in groups. A group can pop only bits
     that have been pushed before, so the first group contains a single example, and later groups are
-    larger. The first example pops from the initial random bits.
+    larger. The stack initially contains random bits, which the first example pops.
 
     References:
         Practical lossless compression with latent variables using bits back coding
@@ -216,7 +216,7 @@ def _in_widths(q: Distribution) -> tuple[Array, Array]:
 
 
 def _groups(n: int, ratio: int) -> Iterator[slice]:
-    """Yield the rows of each group; its size is the number of earlier rows / ratio, at least 1."""
+    """Yield the rows of each group, whose size is max(1, number of earlier rows / ratio)."""
     start = 0
     while start < n:
         size = min(max(1, start // ratio), MAX_GROUP, n - start)
@@ -227,7 +227,8 @@ def _groups(n: int, ratio: int) -> Iterator[slice]:
 def _group_ratio(model: VAE, x: Tensor) -> tuple[int, int]:
     """Return the group ratio and the number of words on the initial stack.
 
-    The ratio is the number of examples that must be pushed to supply the bits that one pops.
+    The ratio is the number of examples that must be pushed to supply the bits that one example
+    pops.
     """
     q = model.encode(x)
     _, std = _in_widths(base_distribution(q))

@@ -65,7 +65,7 @@ def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Ten
 
 
 def probability_sources(model: VAE) -> list[str]:
-    """Return "use" (the frequencies in training) and, if the prior is over codes, "prior"."""
+    """Return the sources: "use" (frequencies in training) and, for a prior over codes, "prior"."""
     return ["prior", "use"] if isinstance(model.prior(None), AutoregressiveCodes) else ["use"]
 
 
@@ -94,7 +94,7 @@ def _next_code_probs(model: VAE, rows: int, source: str) -> NextCodeProbs:
 
 
 def _entropy_model(probabilities: Tensor) -> tuple[object, ...]:
-    """Return the arguments of the coder: one distribution for all rows, or one for each row."""
+    """Return the arguments for the coder: one distribution for all rows, or one for each row."""
     values = quantize_params(probabilities).numpy()
     categorical = entropy_coders().model.Categorical
     if probabilities.dim() == 1:

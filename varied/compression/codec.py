@@ -53,7 +53,7 @@ def is_lossless(model: LatentModel) -> bool:
 
 
 def compress(model: LatentModel, x: Tensor, notes: Mapping[str, Any] | None = None) -> Packed:
-    r"""Compress data.
+    r"""Compress data with a model.
 
     With a Gaussian posterior and a standard normal prior, compression is lossless. Bits-back coding
     requires
@@ -156,7 +156,7 @@ def _elbo_bits(model: VAE, x: Tensor) -> float:
 
 
 def _require_vae(model: LatentModel) -> VAE:
-    """Return the model if it supports compression."""
+    """Return the model, or raise VariedError if it does not support compression."""
     if not isinstance(model, VAE) or model.num_classes:
         raise VariedError(
             "Compression requires a model with a single level of latent variables and no classes; "

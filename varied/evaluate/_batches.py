@@ -25,7 +25,7 @@ def map_batches(
     seed: int,
     purpose: str,
 ) -> list[Any]:
-    """Apply a function to each batch and concatenate its outputs in main memory.
+    """Apply a function to each batch, and concatenate the outputs in main memory.
 
     The model is in evaluation mode and computes in float32. All noise of batch i, including that
     of ``load``, depends only on the seed, the purpose and i.
@@ -35,7 +35,7 @@ def map_batches(
             may be None for all batches.
         model: The model. Neither the model nor the random state of PyTorch is changed.
         load: Maps stored rows to model inputs.
-        batches: The batches, iterated once.
+        batches: The batches, iterated over once.
         seed: The seed.
         purpose: A label from which, together with ``seed``, the seed of each batch is derived.
 

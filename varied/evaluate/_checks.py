@@ -97,8 +97,9 @@ def as_images(values: Data, *, min_side: int = 1) -> Tensor:
     is_unit = x.is_floating_point() and bool(x.min() >= -1e-6) and bool(x.max() <= 1 + 1e-6)
     if x.dtype != torch.uint8 and not is_unit:
         raise VariedError(
-            f"Images must be uint8, or floating point in [0, 1], not {x.dtype} in another range; "
-            "rescale or convert them."
+            "Images must be uint8, or floating point with values in [0, 1], got "
+            f"{x.dtype} with values from {x.double().min():g} to "
+            f"{x.double().max():g}; rescale or convert them."
         )
     return x[:, None] if x.ndim == 3 else x
 

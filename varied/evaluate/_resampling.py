@@ -14,7 +14,7 @@ from varied.seeding import generator
 
 
 def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> Iterator[list[Ints]]:
-    """Yield bootstrap resamples of several samples, as row numbers drawn with replacement.
+    """Yield bootstrap resamples of several samples, as row indices drawn with replacement.
 
     Each resample of a sample has as many rows as the sample.
 
@@ -59,7 +59,7 @@ def bootstrap_std(
         resamples: The number of resamples.
         seed: The seed.
         purpose: A label from which, together with ``seed``, the seed of each resample is derived.
-        max_rows: The largest number of rows in a resample; the standard error is rescaled to n
+        max_rows: The maximum number of rows in a resample; the standard error is rescaled to n
             rows.
     """
     size = min(n, max_rows or n)

@@ -58,7 +58,7 @@ def collapse_warning(active: float, latent_dim: int) -> str | None:
 
 
 def collapsed_levels_warning(kl_by_level: Sequence[float]) -> str | None:
-    """Return a warning if the KL of some levels of a hierarchy is below 0.1 nats.
+    """Return a warning if the KL divergence of some levels of a hierarchy is below 0.1 nats.
 
     Arguments:
         kl_by_level: The mean KL of each level, from the bottom level up, in nats.

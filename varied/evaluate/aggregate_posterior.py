@@ -53,7 +53,7 @@ class AggregatePosterior:
 
     @property
     def max_information(self) -> float:
-        """The largest possible mutual information, log N."""
+        """The maximum possible mutual information, log N."""
         return math.log(self.n)
 
     @property
@@ -64,9 +64,9 @@ class AggregatePosterior:
             return []
         return [
             f"The mutual information of {information:.2f} nats is close to its maximum, log "
-            f"{self.n:,} = {self.max_information:.2f}, since the posteriors hardly overlap. The "
-            "excess is counted in the marginal KL and the total correlation; use more rows, or "
-            "report the KL instead."
+            f"{self.n:,} = {self.max_information:.2f}, since the posteriors hardly overlap. "
+            "Information above this maximum is counted in the marginal KL and the total "
+            "correlation; use more rows, or report the KL instead."
         ]
 
 
@@ -78,7 +78,7 @@ def aggregate_posterior(
     n_samples: int | None = None,
     seed: int = 0,
 ) -> AggregatePosterior:
-    r"""Decompose the mean KL of Gaussian posteriors by means of their aggregate q(z).
+    r"""Decompose the mean KL divergence of Gaussian posteriors, using their aggregate q(z).
 
     .. math:: q(z) = \frac1N \sum_n q(z \mid x_n), \qquad
         \overline{KL(q(z \mid x) \,\|\, p)} =

@@ -134,7 +134,7 @@ def ais(
         model: A model with one level of continuous latent variables. It is not changed, and
             neither is the random state of PyTorch.
         load: Maps stored rows to model inputs.
-        batches: The examples, iterated once. The noise does not depend on the chunk size.
+        batches: The examples, iterated over once. The noise does not depend on the chunk size.
         chains: The number K of chains for each example.
         steps: The number T of temperatures; 1 is plain importance sampling.
         leapfrog_steps: The number of leapfrog steps in each transition.
@@ -170,10 +170,10 @@ def bdmc(
 
     .. math:: z^* \sim p(z), \quad x \sim p(x \mid z^*)
 
-    Then :math:`z^*` is an exact sample of p(z | x). Annealing from :math:`z^*` back to the initial
-    distribution gives an unbiased estimate of 1/p(x), so its negative logarithm is an upper bound
-    in expectation. The step sizes are those of the forward chains, which do not depend on
-    :math:`z^*`.
+    Then :math:`z^*` is an exact sample from p(z | x). Annealing from :math:`z^*` back to the
+    initial distribution gives an unbiased estimate of 1/p(x), so the negative logarithm of the
+    estimate is an upper bound in expectation. The step sizes are those of the forward chains, which
+    do not depend on :math:`z^*`.
 
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo (Grosse et al., 2015),
@@ -234,12 +234,12 @@ def rate_distortion(
               D_\beta = \mathbb E_{p_\beta} [-\log p(x \mid z)], \quad
               R_\beta = KL(p_\beta \,\|\, p) = -\beta D_\beta - \log Z_\beta(x)
 
-    For this decoder and prior, these codes have the lowest distortion at each rate; the encoder is
-    not used. One annealing run from the prior passes through every :math:`\beta`. At each
-    :math:`\beta`, the weighted mean over the chains estimates the distortion, and the logarithm of
-    the mean weight is a stochastic lower bound on :math:`\log Z_\beta`, so the resulting pair is
-    achievable. At :math:`\beta = 1`, the negative sum of rate and distortion is a lower bound on
-    log p(x).
+    For this decoder and prior, codes with this distribution have the lowest distortion at each
+    rate; the encoder is not used. One annealing run from the prior passes through every
+    :math:`\beta`. At each :math:`\beta`, the weighted mean over the chains estimates the
+    distortion, and the logarithm of the mean weight is a stochastic lower bound on
+    :math:`\log Z_\beta`, so the resulting rate and distortion are achievable. At
+    :math:`\beta = 1`, the negative sum of rate and distortion is a lower bound on log p(x).
 
     References:
         Evaluating Lossy Compression Rates of Deep Generative Models (Huang et al., 2020),
@@ -254,7 +254,7 @@ def rate_distortion(
     Arguments:
         model: As for `ais`.
         load: Maps stored rows to model inputs.
-        batches: The examples, iterated once.
+        batches: The examples, iterated over once.
         betas: Non-negative inverse temperatures, in any order; 0 corresponds to the prior.
         chains: The number of chains for each example.
         steps: The number of temperatures, in addition to those in ``betas``.
@@ -304,7 +304,7 @@ def _annealable(
     if model.num_codes or model.prior.space != "real" or "density" not in model.prior.provides:
         raise VariedError(
             "AIS requires the gradient of log p(z), which does not exist for discrete codes, "
-            f"classes and points on a sphere; {remedy}."
+            f"classes or points on a sphere; {remedy}."
         )
     if from_posterior and "density" not in model.encoder.head.provides:
         raise VariedError(
@@ -331,16 +331,16 @@ class _Path:
             )
         self.start = model.encode(self.x, self.c) if start == "posterior" else self.prior
         self.chunk = max(1, CHUNK // (self.x.numel() * model.params_per_element))
-        # All units of an example share one scale, since unit scales of a poor encoder are
-        # misleading.
+        # All units of an example share one scale, since the scales that a poor encoder predicts for
+        # individual units are misleading.
         self.scale = self.sample(64).std(0).clamp(min=1e-6).flatten(1).log().mean(1).exp()
 
     def sample(self, n: int) -> Tensor:
-        """Return samples of the initial distribution, with shape (n, B, *latent)."""
+        """Return samples from the initial distribution, with shape (n, B, *latent)."""
         return self.start.sample((n,) if self.start.batch_shape else (n, len(self.x)))
 
     def log_densities(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return log s and d, each with shape (K, B), for latents with shape (K, B, *latent)."""
+        """Return log s and d, each with shape (K, B), for z with shape (K, B, *latent)."""
         parts = [torch.stack(self._log_densities(part)) for part in z.split(self.chunk)]
         return torch.cat(parts, 1).unbind()
 
@@ -404,7 +404,7 @@ class _Chains:
         return probability
 
     def forward(self, betas: Sequence[float]) -> Iterator[float]:
-        """Anneal from the initial distribution and yield each inverse temperature it reaches."""
+        """Anneal from the initial distribution; yield each inverse temperature as it is reached."""
         step_size = 0.5 * self.z[0, 0].numel() ** -0.25 * self.path.scale
         yield betas[0]
         for previous, beta in pairwise(betas):
@@ -414,7 +414,7 @@ class _Chains:
             yield beta
 
     def backward(self, betas: Sequence[float], step_sizes: Sequence[Tensor]) -> None:
-        """Anneal back to the start, with the step size that was used at each temperature."""
+        """Anneal back to the initial distribution, with the step size used at each temperature."""
         steps = zip(pairwise(betas), step_sizes, strict=True)
         for (previous, beta), step_size in reversed([*steps]):
             self.move(beta, step_size)
@@ -439,7 +439,7 @@ class _Chains:
         return self.accepted[self.pilots :].mean(0) / len(self.step_sizes)
 
     def rate_and_distortion(self, beta: float) -> tuple[Tensor, Tensor]:
-        """Return the rate and distortion of chains that start at the prior, with shape (B)."""
+        """Return the rate and distortion of chains that start at the prior, each with shape (B)."""
         weights = self.log_weights.softmax(0)
         distortion = -(weights * self.d[self.pilots :].double()).sum(0)
         return -beta * distortion - self.log_mean_weight, distortion

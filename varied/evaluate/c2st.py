@@ -19,13 +19,13 @@ from varied.seeding import derive_seed, permutation
 if TYPE_CHECKING:
     from varied.evaluate.learners import LearnerFactory
 
-#: The largest number of rows that `c2st` uses from each sample.
+#: The maximum number of rows that `c2st` uses from each sample.
 MAX_ROWS = 5000
-#: The largest number of units for which `c2st` uses products of units as features.
+#: The maximum number of units for which `c2st` uses products of units as features.
 MAX_QUADRATIC = 64
 #: The number of folds of `c2st`.
 FOLDS = 5
-#: The smallest number of rows from each sample in a fold of `c2st_auroc`.
+#: The minimum number of rows from each sample in a fold of `c2st_auroc`.
 MIN_FOLD = 10
 
 
@@ -66,7 +66,7 @@ def c2st(a: Data, b: Data, *, kind: str = "quadratic", seed: int = 0) -> Estimat
         >>> c2st(codes, codes + 100).value
         1.0
     """
-    samples = as_table_pair(a, b, ("rows of the first sample", "rows of the second"))
+    samples = as_table_pair(a, b, ("rows of the first sample", "rows of the second sample"))
     n = min(*map(len, samples), MAX_ROWS)
     if n < 2 * FOLDS:
         raise VariedError(f"{n} rows per sample are too few; at least {2 * FOLDS} are required.")
@@ -140,7 +140,8 @@ def c2st_auroc(
         seed: The seed for training the learner, sampling rows, assigning folds and resampling.
 
     Raises:
-        VariedError: If the columns differ, a value is not finite, or there are too few rows.
+        VariedError: If the numbers of columns differ, a value is not finite, or there are too few
+            rows.
     """
     from sklearn.model_selection import StratifiedKFold
 

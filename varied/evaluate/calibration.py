@@ -76,7 +76,7 @@ def calibration(
     Warning:
         The calibration error of perfectly calibrated probabilities is not 0 but about
         :math:`\sqrt{2/\pi} \sum_b (\sum_{i \in b} p_i (1 - p_i))^{1/2} / N`; it increases with the
-        number of bins and decreases with the number of rows. It is therefore estimated as
+        number of bins and decreases with the number of rows. This value is therefore estimated as
         ``ece_floor``, from labels sampled from the probabilities. An error close to this floor is
         not evidence of miscalibration. The calibration error depends only on the predicted class,
         and a model that predicts the base rates is also calibrated, so compare the log loss as

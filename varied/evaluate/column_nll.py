@@ -35,7 +35,7 @@ def column_nll(
         model: A model trained on a table. Neither the model nor the random state of PyTorch is
             changed.
         load: Maps stored rows to model inputs.
-        batches: The rows, iterated once.
+        batches: The rows, iterated over once.
         names: The names of the columns, in the order of the codec.
         seed: The seed for sampling codes.
 

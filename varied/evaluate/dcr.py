@@ -35,8 +35,8 @@ class DCRResult:
         median_held_out: The median distance of held-out rows.
         copies: The fraction of generated rows that equal a training row in every cell.
         copies_held_out: The fraction of held-out rows that equal a training row in every cell.
-        copies_p: The p-value of Fisher's exact test for more copies among generated than held-out
-            rows.
+        copies_p: The p-value of Fisher's exact test for more copies among generated rows than among
+            held-out rows.
         percentiles: The fractions of generated rows whose distance is below the 1st and 5th
             percentiles of the held-out rows, with their tests.
         rows: The indices of the generated rows that were measured, int64 with shape (M).
@@ -111,8 +111,9 @@ def distance_to_closest_record(
     Warning:
         A negative result does not prove privacy: a single leaked row among thousands does not
         change the result. Held-out rows must come from the same source and must not be used for
-        training. If more than 1 % of the held-out rows equal a training row, no generated row can
-        be closer; in this case, compare the fractions of exact copies.
+        training. If more than 1 % of the held-out rows equal a training row, the 1st percentile
+        is 0, and no generated row can be below it; in this case, compare the fractions of exact
+        copies.
 
     Arguments:
         generated: Generated rows.

@@ -148,8 +148,8 @@ def average_precision(scores: Data, truth: Data) -> float:
 def fpr_at(scores: Data, truth: Data, *, recall: float = 0.95) -> float:
     """Return the lowest false-positive rate at which the given recall is reached.
 
-    Tied rows are detected together. In out-of-distribution detection, the metric is known as
-    FPR@95TPR.
+    Tied rows are detected together. In out-of-distribution detection, the metric at a recall of
+    0.95 is known as FPR@95TPR.
 
     References:
         Enhancing The Reliability of Out-of-distribution Image Detection in Neural Networks (Liang

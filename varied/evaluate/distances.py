@@ -18,7 +18,7 @@ ROUNDING = 1e-12
 
 
 def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
-    """Return the row nearest to each query, and its distance.
+    """Return the index of the row nearest to each query, and the distance.
 
     Arguments:
         queries: Rows with shape (M, D), or (M, ...), which are flattened.
@@ -41,7 +41,7 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
 
 
 def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the index of the row of ``b`` nearest to each row of ``a``, and its distance."""
+    """Return the index of the row of ``b`` nearest to each row of ``a``, and the distance."""
     index = torch.cat([chunk.argmin(1) for _, chunk in squared_distances(a, b)])
     # Unlike the expanded squared distances above, this norm is exactly 0 for equal rows.
     parts = zip(a.split(1000), index.split(1000), strict=True)
@@ -49,7 +49,7 @@ def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_others(rows: Tensor, k: int, queries: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return squared distances and indices of the k nearest other rows, both with shape (M, k).
+    """Return the squared distances and indices of the k nearest other rows, with shape (M, k).
 
     Arguments:
         rows: Rows with shape (N, D), in float64.

@@ -26,7 +26,7 @@ from varied.models import LatentModel
 from varied.quantizers import code_usage
 from varied.trace import Level, Trace
 
-#: The largest number of decoder outputs in one chunk of importance samples. On a CPU, they fit in
+#: The maximum number of decoder outputs in one chunk of importance samples. On a CPU, they fit in
 #: the cache, which is twice as fast as main memory; on other devices, they take 128 MB.
 CPU_CHUNK, CHUNK = 2**21, 2**25
 #: The fields of an evaluation that have standard errors.
@@ -67,7 +67,7 @@ def forward_pass(
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
         load: Maps stored rows to model inputs.
-        batches: The examples, iterated once.
+        batches: The examples, iterated over once.
         seed: The seed for the samples.
     """
 
@@ -92,14 +92,14 @@ def forward_pass(
 
 
 def _level_kl(trace: Trace, level: Level, provides: frozenset[str]) -> Tensor | None:
-    """Return the KL of a level, with shape (B); None if the posterior is deterministic."""
+    """Return the KL divergence of a level, with shape (B); None for a deterministic posterior."""
     if "density" not in provides and analytic_kl(level.q, level.p) is None:
         return None
     return trace.expect(level.kl)
 
 
 def _unit_kl(trace: Trace) -> Tensor | None:
-    """Return the KL of each unit, with shape (B, D); None if it has no closed form."""
+    """Return the KL divergence of each unit, with shape (B, D); None if it has no closed form."""
     if trace.weights is not None:  # each class has its own units
         return None
     pairs = [(base_distribution(level.q), base_distribution(level.p)) for level in trace.levels]
@@ -124,7 +124,7 @@ def log_likelihood(
     Arguments:
         model: The model. It is not changed, and neither is the random state of PyTorch.
         load: Maps stored rows to model inputs.
-        batches: The examples, iterated once.
+        batches: The examples, iterated over once.
         samples: The number K of samples for each example.
         seed: The seed for the samples.
 

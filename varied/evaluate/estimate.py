@@ -17,7 +17,7 @@ class Estimate:
     Arguments:
         value: The value, usually a mean over examples.
         error: Its standard error; NaN if unknown.
-        n: The number of examples from which it was computed.
+        n: The number of examples from which the value was computed.
 
     Example:
         >>> print(Estimate(91.2345, 0.253, 10000))

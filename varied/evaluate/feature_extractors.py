@@ -120,7 +120,7 @@ class StandardizedExtractor:
 
     Arguments:
         mean: The mean of each column of the training rows, with shape (D).
-        scale: The standard deviation of each column, or 1 if it is constant, with shape (D).
+        scale: The standard deviation of each column, or 1 for a constant column, with shape (D).
     """
 
     name = "standardized data"
@@ -167,14 +167,14 @@ def fit_standardizer(x: Data) -> StandardizedExtractor:
         [[-1.0, 0.0], [1.0, 0.0]]
     """
     rows = as_table(x, "rows", min_rows=2, flatten=True)
-    # The computed standard deviation of a constant column may differ from 0 by rounding.
+    # The computed standard deviation of a constant column may differ from 0 due to rounding.
     constant = rows.amax(0) == rows.amin(0)
     mean = torch.where(constant, rows[0], rows.mean(0))
     return StandardizedExtractor(mean, torch.where(constant, 1.0, rows.std(0, correction=0)))
 
 
 def fingerprint_of(name: str, net: Net) -> str:
-    """Return a hash of a name and of the layers and weights of a module, as twelve digits."""
+    """Return a hash of a name and a module with its weights, as twelve hexadecimal digits."""
     if not isinstance(net, nn.Module):
         return _digest(name, {})
     layers = (f"{path}:{type(layer).__name__}" for path, layer in net.named_modules())

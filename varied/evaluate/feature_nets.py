@@ -17,7 +17,7 @@ from varied.evaluate.feature_extractors import fingerprint_of
 from varied.nets.conv import conv
 from varied.seeding import generator, permutation, seeded
 
-#: A task: maps row numbers and the epoch to images and their classes.
+#: A task: maps row indices and the epoch to images and their classes.
 Task = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 #: The number of features of a `FeatureNet`.
@@ -25,7 +25,7 @@ WIDTH = 128
 BATCH_SIZE, LEARNING_RATE = 128, 2e-3
 CHUNK = 500
 HELD_OUT = 0.1
-#: The smallest number of images for self-supervised training.
+#: The minimum number of images for self-supervised training.
 MIN_IMAGES = 100
 ROTATIONS = 4
 

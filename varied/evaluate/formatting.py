@@ -21,7 +21,7 @@ NO_DENSITY = "none: a deterministic posterior has no density"
 def format_estimate(
     value: float, error: float | None = None, unit: str = "", *, signed: bool = False
 ) -> str:
-    """Return a value with its standard error and unit.
+    """Return a value with its standard error and unit, as a string.
 
     The error has two significant digits, and the value ends at the same decimal place, at most the
     sixth. If the error is unknown, infinite or rounds to 0, the value has four significant digits;
@@ -48,7 +48,7 @@ def format_estimate(
 
 
 def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
-    """Return a metric of an evaluation, or the reason why it is not available.
+    """Return a formatted metric of an evaluation, or the reason why it is not available.
 
     Arguments:
         evaluation: The JSON-serializable values of an `Evaluation`.
@@ -62,7 +62,7 @@ def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
 
 
 def format_active_units(evaluation: Mapping[str, Any]) -> str:
-    """Return the number of active units and of all units, from the values of an `Evaluation`."""
+    """Return the numbers of active units and of all units, from the values of an `Evaluation`."""
     active = format_estimate(evaluation["active_units"], evaluation.get("active_units_error"))
     return f"{active} of {evaluation['latent_dim']}"
 

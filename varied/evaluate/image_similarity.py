@@ -24,8 +24,8 @@ def ssim(a: Data, b: Data) -> Estimate:
         {(\mu_a^2 + \mu_b^2 + 0.01^2)(\sigma_a^2 + \sigma_b^2 + 0.03^2)}
 
     The means, variances and the covariance are weighted by a Gaussian window of 11x11 pixels with a
-    standard deviation of 1.5, at each position where it fits. The similarity is averaged over
-    positions, channels and images, whose values are in [0, 1].
+    standard deviation of 1.5, at each position where it fits. Pixel values are in [0, 1], and the
+    similarity is averaged over positions, channels and images.
 
     References:
         Image Quality Assessment: From Error Visibility to Structural Similarity (Wang et al.,

@@ -29,7 +29,7 @@ REGRESSORS: Mapping[str, LearnerFactory] = {
 
 
 def positive_probability(classifier: Any, rows: Floats) -> Floats | None:
-    """Return the probability of class 1, with shape (N), or None without `predict_proba`."""
+    """Return the probability of class 1, with shape (N); None without `predict_proba`."""
     try:
         probabilities = classifier.predict_proba(rows)
     except AttributeError:

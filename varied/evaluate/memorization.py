@@ -18,7 +18,7 @@ from varied.evaluate.estimate import Estimate
 
 #: The significance level of the tests.
 LEVEL = 0.01
-#: The smallest number of training, held-out and generated rows.
+#: The minimum number of training, held-out and generated rows.
 MIN_ROWS = 20
 #: Standard deviations below this value are due to rounding.
 TINY = 1e-9
@@ -49,9 +49,10 @@ def percentile_test(
     """Compare the distances of generated rows with a percentile of held-out distances.
 
     The p-value takes into account that the percentile is estimated: under the null hypothesis, all
-    orders of generated and held-out distances are equally likely, which leads to a hypergeometric
-    distribution. A binomial test, which assumes that the percentile is known, rejects too often: in
-    6 % of cases at a level of 1 %, with 1,000 generated and 1,000 held-out rows.
+    orderings of generated and held-out distances are equally likely, so the p-value follows from a
+    hypergeometric distribution. A binomial test, which assumes that the percentile is known,
+    rejects too often: in 6 % of cases at a level of 1 %, with 1,000 generated and 1,000 held-out
+    rows.
 
     Arguments:
         generated: The distance of each generated row to its nearest training row, with shape (M).
@@ -123,7 +124,7 @@ class MemorizationTest:
 
     @property
     def is_close(self) -> bool:
-        """Whether generated rows are significantly closer than held-out rows to training rows."""
+        """Whether generated rows are significantly closer to training data than held-out rows are."""
         return 2 * min(self.near_duplicates.p_value, self.z_p) < LEVEL
 
     @property
@@ -170,7 +171,7 @@ def memorization(
 
     The third test uses the fraction of generated rows that are closer to a training row than to any
     held-out row. Without memorization, training and held-out rows are exchangeable, even if samples
-    are smooth, so its p-value is that of a permutation test.
+    are smooth, so the p-value is that of a permutation test.
 
     References:
         A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan et al., 2020),
@@ -182,10 +183,10 @@ def memorization(
         that generated rows are closer to training rows than to held-out rows. Held-out rows must
         come from the same source and must not be used for training or model selection. If held-out
         rows contain near-duplicates of training rows, copies are harder to detect; if more than 1 %
-        of the held-out rows equal a training row, no generated row can be closer. With few held-out
-        rows, only gross copying is detected. A negative result is not a proof: a shifted or
-        mirrored copy is far away in pixels. The features determine what counts as close, so report
-        them with the result.
+        of the held-out rows equal a training row, the threshold of ``near_duplicates`` is 0, and no
+        distance can be below it. With few held-out rows, only gross copying is detected. A negative
+        result is not a proof: a shifted or mirrored copy is far away in pixels. The features
+        determine what counts as close, so report them with the result.
 
     Arguments:
         generated: Generated rows with shape (M, D), or (M, ...), which are flattened.
@@ -265,7 +266,7 @@ def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, 
 
 
 def _share_of_first(counts: Tensor, n: int) -> tuple[float, float, float]:
-    r"""Return the share of the first n rows, its standard deviation, and its p-value.
+    r"""Return the share of the counts in the first n rows, with its standard deviation and p-value.
 
     If w is the share of each of N rows, the sum of w over n random rows, drawn without replacement,
     has the variance :math:`\frac{n (N - n)}{N (N - 1)} \sum (w - 1/N)^2`.

@@ -18,7 +18,7 @@ from varied.seeding import permutation
 
 #: The default number of neighbors.
 NEIGHBORS = 5
-#: The largest number of rows in a subsample for the standard errors.
+#: The maximum number of rows in a subsample for the standard errors.
 MAX_SUBSAMPLE = 1000
 
 
@@ -55,7 +55,7 @@ def prdc(
     where :math:`r_i` is the distance from the real row :math:`x_i` to its k-th nearest other real
     row. Precision is the fraction of generated rows :math:`y_j` that lie in any :math:`B_i`; recall
     is the same with the two samples swapped. All pairs are compared in float64. Distances that
-    differ only by rounding are considered equal, so that duplicated rows cover each other.
+    differ only due to rounding are considered equal, so that duplicated rows cover each other.
 
     The standard errors are computed from random halves of both samples, or from subsamples of 1,000
     rows if that is fewer, and are rescaled to the full sample sizes. A bootstrap would be wrong,

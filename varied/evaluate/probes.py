@@ -23,8 +23,7 @@ MAX_ROWS, NEIGHBORS = 10_000, 10
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 #: Regularization strengths of a ridge regression.
 ALPHAS = tuple(10.0**power for power in range(-3, 6))
-#: The limit on the iterations of a logistic regression, which usually takes a few hundred
-#: iterations.
+#: The maximum number of iterations of a logistic regression, which usually takes a few hundred.
 MAX_ITERATIONS = 100_000
 #: Standardized units are clipped at this number of standard deviations.
 CLIP = 10.0
@@ -110,7 +109,7 @@ def probe(
         raw: The data that were encoded, N rows of any shape, on which the same probe is evaluated.
         labels_per_class: The number of labeled training rows for each class; all by default. With
             the same seed, smaller sets are subsets of larger sets, and the test rows are the same.
-        max_rows: The largest number of training rows, chosen at random.
+        max_rows: The maximum number of training rows, chosen at random.
         seed: The seed for sampling rows.
 
     Raises:
@@ -203,7 +202,7 @@ def _test_rows(test: Data | None, known: Bools, order: Ints) -> Bools:
 
 
 def _rank_in_class(y: Array) -> Ints:
-    """Return the number of earlier rows of the same class for each row."""
+    """Return, for each row, the number of earlier rows of the same class."""
     order = np.argsort(y, kind="stable")
     _, first, size = np.unique(y[order], return_index=True, return_counts=True)
     rank = np.empty(len(y), np.int64)

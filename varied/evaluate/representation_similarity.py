@@ -25,7 +25,7 @@ Statistic = Callable[[Tensor, Tensor], float]
 MIN_ROWS = 20
 #: The number of blocks of rows for jackknife standard errors.
 BLOCKS = 20
-#: The number of resamples for bootstrap standard errors, and the largest number of rows in each.
+#: The number of resamples for bootstrap standard errors, and the maximum number of rows in each.
 RESAMPLES, MAX_RESAMPLED = 50, 2000
 #: The number of rows whose neighbors are compared.
 MAX_QUERIES = 2000
@@ -368,7 +368,7 @@ def _bootstrap_halves(statistic: Statistic, a: Tensor, b: Tensor, seed: int) -> 
 
 def _pair(a: Data, b: Data) -> tuple[Tensor, Tensor]:
     first, second = _code_table(a), _code_table(b)
-    check_same_length(first, second, ("rows of one code", "rows of the other"))
+    check_same_length(first, second, ("rows of one code", "rows of the other code"))
     return first, second
 
 

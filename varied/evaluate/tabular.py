@@ -322,7 +322,7 @@ def _distance(real: Ints, generated: Ints, ordered: bool) -> float:
     p, q = (np.bincount(codes, minlength=length) for codes in samples)
     if ordered:
         return float(np.abs(p.cumsum() / sizes[0] - q.cumsum() / sizes[1]).max())
-    # Without this limit, the distance could exceed 1 by rounding.
+    # Without this limit, the distance could exceed 1 due to rounding.
     return min(float(np.abs(p / sizes[0] - q / sizes[1]).sum()) / 2, 1.0)
 
 
@@ -333,7 +333,10 @@ def _draws(real: pd.DataFrame, generated: pd.DataFrame, resamples: int, seed: in
 
 
 def _mean_estimate(scores: Floats, n: int) -> Estimate:
-    """Return the mean of scores with shape (1 + resamples, K), the first computed on all rows."""
+    """Return the mean score, with its bootstrap standard error.
+
+    The scores have shape (1 + resamples, K), and the first row is computed on all rows.
+    """
     value, *resampled = map(_finite_mean, scores)
     return Estimate(value, float(sample_std(resampled)), n)
 
@@ -344,7 +347,7 @@ def _finite_mean(values: Array) -> float:
 
 
 def _cells(column: Column, bins: str) -> list[Ints]:
-    """Return the row or column of each cell in a contingency table; 0 if missing."""
+    """Return the contingency-table index of each cell of a column, or 0 if the cell is missing."""
     if not column.values:
         return [codes + 1 for codes in column.codes]
     real = column.values[0][np.isfinite(column.values[0])]
@@ -355,7 +358,7 @@ def _cells(column: Column, bins: str) -> list[Ints]:
     elif len(real):
         deciles = np.quantile(real, np.arange(1, BINS) / BINS, method="inverted_cdf")
         edges, counts = np.unique(deciles, return_counts=True)
-        # A second edge just below a value that spans several deciles gives it its own bin.
+        # A second edge just below a value that spans several deciles gives that value its own bin.
         edges = np.union1d(edges, np.nextafter(edges[counts > 1], -math.inf))
     return [np.where(np.isnan(v), 0, np.searchsorted(edges, v) + 1) for v in column.values]
 

@@ -23,7 +23,7 @@ from varied.seeding import derive_seed, permutation
 if TYPE_CHECKING:
     from varied.evaluate.learners import LearnerFactory
 
-#: The smallest number of real, generated and test rows.
+#: The minimum number of real, generated and test rows.
 MIN_ROWS = 10
 NAMES = ("real", "generated", "test")
 #: The weight of the score for each kind of training rows (real, generated, both), by result.
@@ -111,8 +111,8 @@ def tstr(
 
     Each learner is trained `repeats` times, with different seeds, and with different generated rows
     if there are more generated than real rows. Standard errors are paired: all three variants are
-    evaluated on the same bootstrap resamples of the test rows (within classes), so the differences
-    have smaller errors. The variance of the mean over repeats is added:
+    evaluated on the same bootstrap resamples of the test rows, drawn within classes, so the
+    differences have smaller errors. The variance of the mean over repeats is added:
 
     .. math:: \sqrt{\mathrm{Var}_\text{test rows} + \mathrm{Var}_\text{repeats} / R}
 
@@ -121,7 +121,7 @@ def tstr(
         al., 2017), https://arxiv.org/abs/1706.02633
 
     Warning:
-        The standard errors do not include the variation of the real rows and of the generator
+        The standard errors do not include the variation due to the real rows and the generator
         trained on them; to include it, repeat everything with different splits. The generator must
         not have been trained on the test rows. Generated rows that are copies of real rows have
         high scores, so test for copies too. A gain over real rows alone is not a gain over ordinary
@@ -206,7 +206,7 @@ def _predictions(
     index: int,
     seed: int,
 ) -> list[_Prediction]:
-    """Train on real rows, on generated rows, and on both, and predict the test rows."""
+    """Train on real rows, on generated rows, and on both; return predictions for the test rows."""
     from sklearn.dummy import DummyClassifier
 
     from varied.evaluate.learners import positive_probability

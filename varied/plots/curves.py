@@ -1,4 +1,4 @@
-"""Charts of the KL of each latent unit, of series, and of the rate-distortion plane."""
+"""Charts of the KL divergence of each unit, of series, and of the rate-distortion plane."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INACTIVE: dict[str, Any] = {"facecolor": "white", "edgecolor": "#7a7a7a", "hatch
 
 
 def kl_bars(kl: Array, active: Array, path: StrPath) -> Path:
-    """Draw the KL of each latent unit in decreasing order.
+    """Draw the KL divergence of each latent unit in decreasing order.
 
     Arguments:
         kl: The KL of each unit in nats, averaged over the data, with shape (D).

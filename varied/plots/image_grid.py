@@ -287,7 +287,7 @@ def variants(
         path: The PNG file to write.
         first: The title of the first column, which is drawn only if ``titles`` is set.
         titles: A title for each column of variants.
-        captions: A short text below each variant: R sequences with S texts each.
+        captions: A short text below each variant: R sequences of S strings.
         contents: Images above the columns of variants, with shape (S, H, W) or (S, H, W, 3).
 
     Returns:

@@ -19,7 +19,7 @@ from varied.plots import style
 from varied.plots.style import Array, StrPath
 
 UNLABELED = "#8f8f8f"
-NAME_WIDTH = 140  # points: the largest width of a class name
+NAME_WIDTH = 140  # points: the maximum width of a class name
 
 
 @dataclass(frozen=True)

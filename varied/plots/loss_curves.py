@@ -17,7 +17,7 @@ from varied.plots.style import Array, StrPath
 
 Rows = Sequence[Mapping[str, Any]]
 
-NAME_WIDTH = 130  # points: the largest width of a run name
+NAME_WIDTH = 130  # points: the maximum width of a run name
 EMPTY = "The training history is empty; train for at least one step."
 
 
@@ -70,7 +70,7 @@ def loss_curves(history: Rows, path: StrPath) -> Path:
 
 
 def loss_overlay(histories: Mapping[str, Rows], path: StrPath) -> Path:
-    """Draw the validation -ELBO of several runs in the same axes.
+    """Draw the validation -ELBO of several runs on the same axes.
 
     For a run without a KL, draw the reconstruction instead, and add "(reconstruction)" to its name.
 

@@ -65,7 +65,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return the width of a text, in the same unit as the font size (points or pixels)."""
+    """Return the width of a string, in the same unit as the font size (points or pixels)."""
     return font(90).getlength(text) * size / 90
 
 
@@ -140,7 +140,7 @@ def add_colorbar(ax: Axes, mappable: ScalarMappable, label: str = "") -> Colorba
 
 
 def avoid_overlap(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Shift positions so that they are at least ``gap`` apart, and within the limits if they fit.
+    """Shift positions so that they are at least ``gap`` apart, and within the limits if possible.
 
     Example:
         >>> avoid_overlap([0.5, 0.5], 0.25, 0.0, 1.0)
@@ -174,7 +174,7 @@ def save(figure: Figure, path: StrPath, *, tight: bool = True) -> Path:
 
 
 def prepare_texts(figure: Figure) -> None:
-    """Apply `text_properties` to all texts of a figure."""
+    """Apply `text_properties` to all text in a figure."""
     for text in figure.findobj(Text):
         text.set(**text_properties())
 

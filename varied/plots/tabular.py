@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 MAX_PANELS, MAX_BINS, MAX_LEVELS = 16, 40, 8
 MAX_TABLE_ROWS, MAX_TABLE_COLUMNS, MAX_BARS = 12, 10, 30
-MAX_NAMED = 40  # the largest number of columns whose names are drawn next to a matrix
+MAX_NAMED = 40  # the maximum number of columns whose names are drawn next to a matrix
 NAME_WIDTH = 115  # points
-PANEL_WIDTH, SMALL = 160, 7.5  # points: the width of a panel of `column_shapes`, its font size
+PANEL_WIDTH, SMALL = 160, 7.5  # points: the panel width and font size of `column_shapes`
 PALE = "#a9cbe2"  # a blue that is pale enough for lines drawn over it to be visible
 NUMERIC = "iuf"  # the NumPy kinds of numeric dtypes
 MISSING = "—"

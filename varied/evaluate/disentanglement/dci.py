@@ -55,9 +55,9 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     trained for each factor, and the importance of a unit is the fraction of the entropy reduction
     that is due to splits on this unit. There are 10 trees, each trained on a bootstrap sample with
     all units as candidates for each split. The authors select the depth of the trees by accuracy.
-    Here, a leaf contains at least a twentieth of the mean number of rows per class instead, because
-    the selected depth depends on noise and made scores of similar data differ by twice their
-    standard error. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
+    Here, each leaf instead contains at least a twentieth of the mean number of rows per class: the
+    selected depth depends on noise, and scores for similar data then differ by twice their standard
+    error. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and
@@ -73,7 +73,7 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        seed: The seed for sampling rows and for the trees.
+        seed: The seed for sampling rows and training trees.
 
     Returns:
         The three scores, each between 0 and 1. The standard error of informativeness is computed
@@ -81,7 +81,7 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
         trees, which tend to be too large.
 
     Raises:
-        VariedError: As for `mig`, or if there is only one factor, or fewer than 5 rows.
+        VariedError: As for `mig`, or if there is only one factor, or there are fewer than 5 rows.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
@@ -163,6 +163,6 @@ def _forest(train: LabeledCodes, factor: int, seed: int) -> Any:
         criterion="entropy",
         max_features=None,
         min_samples_leaf=max(1, len(train.codes) // (LEAVES * train.n_classes[factor])),
-        # With the same seed for all factors, each tree has the same bootstrap sample.
+        # With the same seed, the forests of all factors use the same bootstrap samples.
         random_state=derive_seed(seed, "forest") % 2**32,
     ).fit(train.codes, train.factors[:, factor])

@@ -64,23 +64,23 @@ def factor_vae(
         standard deviation with 0.05. Codes on a different scale require a different
         ``min_variance``; 0 excludes only constant units. The score of random codes is 1/F, which is
         not subtracted; if no unit is active, the score is 0. The authors draw new data for each
-        vote. Here, rows are drawn with replacement, and the fixed values follow their frequencies
-        in the rows.
+        vote. Here, rows are drawn with replacement, and the fixed values are sampled in proportion
+        to their frequency in the rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         min_variance: The minimum variance for a unit to vote.
         batch_size: The number of rows for each vote.
-        n_votes: The number of training votes, from one half of the rows; half as many test votes
-            are from the other half.
+        n_votes: The number of training votes, drawn from one half of the rows; half as many test
+            votes are drawn from the other half.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for sampling rows.
 
     Raises:
-        VariedError: As for `mig`, or if there is only one factor, fewer than 2 rows for each vote,
-            fewer than 2 votes for each factor, or a factor without a value that occurs in at least
-            5 rows of each half.
+        VariedError: As for `mig`, or if there is only one factor, there are fewer than 2 rows for
+            each vote or fewer than 2 votes for each factor, or no value of a factor occurs in at
+            least 5 rows of each half.
 
     Example:
         >>> factors = np.indices((4, 4)).reshape(2, -1).T.repeat(8, axis=0)
@@ -115,7 +115,7 @@ def beta_vae(
     resamples: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""Return the beta-VAE score, the accuracy of a linear classifier of the shared factor.
+    r"""Return the beta-VAE score, the accuracy of linear predictions of the shared factor.
 
     For each vote, 64 random pairs of rows are drawn that share the value of one factor. A logistic
     regression predicts the shared factor from
@@ -135,14 +135,15 @@ def beta_vae(
         High scores are easy to reach: the classifier uses all units, so the score of codes that mix
         factors is 1 as long as the mixtures differ. The score of random codes is 1/F, which is not
         subtracted. Unlike in the papers, units are scaled to the same variance. The two rows of a
-        pair are different, and the shared values follow their frequencies in the rows.
+        pair are different, and the shared values are sampled in proportion to their frequency in
+        the rows.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
         batch_size: The number of pairs for each vote.
-        n_votes: The number of training votes, from one half of the rows; half as many test votes
-            are from the other half.
+        n_votes: The number of training votes, drawn from one half of the rows; half as many test
+            votes are drawn from the other half.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for sampling rows.
 
@@ -204,7 +205,7 @@ def _votes_per_factor(table: LabeledCodes, n_votes: int) -> list[int]:
 def _draw_groups(
     table: LabeledCodes, factor: int, shape: tuple[int, int], noise: torch.Generator, *, pairs: bool
 ) -> tuple[Ints, Ints]:
-    """Draw two arrays of row groups that share a value of a factor, with shape (groups, size).
+    """Draw groups of rows that share a factor value: two index arrays with shape (groups, size).
 
     If ``pairs`` is set, the two rows at the same position are different.
     """

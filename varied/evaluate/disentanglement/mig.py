@@ -14,14 +14,14 @@ from varied.evaluate.estimate import Estimate
 
 #: The default number of bins for a latent unit.
 BINS = 20
-#: The largest number of rows of a bootstrap resample.
+#: The maximum number of rows in a bootstrap resample.
 MAX_RESAMPLED = 10_000
 
 
 def mig(
     codes: Data, factors: Data, *, bins: int = BINS, resamples: int = 50, seed: int = 0
 ) -> Estimate:
-    r"""Return the mutual information gap; 1 if each factor is encoded in a single latent unit.
+    r"""Return the mutual information gap, which is 1 if each factor is encoded in a single unit.
 
     .. math:: \frac1F \sum_f \frac{I(z_{(1)}; v_f) - I(z_{(2)}; v_f)}{H(v_f)}
 
@@ -37,7 +37,7 @@ def mig(
 
     Warning:
         Chen et al. use samples of the posterior and integrate its density, while the more common
-        variant uses posterior means; the two are not comparable, and neither are values with
+        variant uses posterior means; the two are not comparable, and neither are values for
         different numbers of bins or very different numbers of rows. Bins cover the range of each
         unit, so an inactive unit, whose mean hardly varies, counts as much as an active one:
         exclude such units with ``codes[:, is_active(codes)]``, and report the exclusion.
@@ -45,7 +45,7 @@ def mig(
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        bins: The number of bins of a unit.
+        bins: The number of bins for each unit.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for resampling.
 
@@ -69,12 +69,12 @@ def mig(
 
 
 def mig_by_factor(codes: Data, factors: Data, *, bins: int = BINS) -> Floats:
-    """Return the mutual information gap of each factor, with shape (F); `mig` is the mean.
+    """Return the mutual information gap of each factor, with shape (F); `mig` is their mean.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        bins: The number of bins of a unit.
+        bins: The number of bins for each unit.
 
     Raises:
         VariedError: As for `mig`.
@@ -93,7 +93,7 @@ def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Float
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, with shape (N, F).
-        bins: The number of bins of a unit.
+        bins: The number of bins for each unit.
 
     Raises:
         VariedError: As for `mig`.

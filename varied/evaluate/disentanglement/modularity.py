@@ -17,14 +17,14 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.disentanglement.mig import BINS, MAX_RESAMPLED, binned_codes
 from varied.evaluate.estimate import Estimate
 
-#: The largest number of rows for the classifiers.
+#: The maximum number of rows for the classifiers.
 MAX_ROWS = 10_000
 
 
 def modularity(
     codes: Data, factors: Data, *, bins: int = BINS, resamples: int = 50, seed: int = 0
 ) -> Estimate:
-    r"""Return the modularity; 1 if each unit is informative about a single factor.
+    r"""Return the modularity, which is 1 if each unit is informative about a single factor.
 
     .. math:: \frac1D \sum_j \Bigl(1 - \frac{\sum_{f \ne f_j} I(z_j; v_f)^2}
         {(F - 1)\, I(z_j; v_{f_j})^2}\Bigr)
@@ -48,7 +48,7 @@ def modularity(
     Arguments:
         codes: The mean of each posterior, with shape (N, D).
         factors: The true factors, as classes or as numbers with few values, with shape (N, F).
-        bins: The number of bins of a unit.
+        bins: The number of bins for each unit.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for resampling.
 

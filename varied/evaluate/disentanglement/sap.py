@@ -21,10 +21,10 @@ from varied.evaluate.disentanglement._checks import (
 from varied.evaluate.estimate import Estimate
 from varied.seeding import derive_seed
 
-#: Maps row numbers to the score of each unit for each factor, with shape (D, F).
+#: Maps row indices to the score of each unit for each factor, with shape (D, F).
 ScoreTable = Callable[[Ints], Floats]
 
-#: The largest number of rows for the classifiers.
+#: The maximum number of rows for the classifiers.
 MAX_ROWS = 10_000
 
 
@@ -46,7 +46,7 @@ def sap(
     - "correlation": the squared correlation with the factor, which equals R^2. This is the variant
       of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
 
-    The first two classifiers are trained on 80 % of at most 10,000 random rows and tested on the
+    The two classifiers are trained on 80 % of at most 10,000 random rows and tested on the
     other 20 %.
 
     References:

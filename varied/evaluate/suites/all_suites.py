@@ -1,4 +1,4 @@
-"""The table of suites, and the evaluation of a run with all of them."""
+"""The registered suites, and the evaluation of runs with all suites."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate_all(
     Arguments:
         run: The run. Neither the run nor the random state of PyTorch is changed.
         features: The feature extractor for comparing samples with data. By default, a
-            network is trained on the images, with their labels if they have any; other data are
+            network is trained on the images, with labels if there are any; other data are
             standardized.
         seed: The seed for selecting rows and sampling.
 

@@ -16,7 +16,7 @@ from varied.evaluate.suites.context import EvalContext
 from varied.runs.augmentation import labeled_training_rows
 from varied.seeding import permutation
 
-#: The largest number of labeled rows for the reference classifier.
+#: The maximum number of labeled rows for the reference classifier.
 MAX_LABELED = 2000
 
 
@@ -51,7 +51,7 @@ def _supervised_reference(
 ) -> tuple[str, list[str]]:
     """Return the accuracy of a classifier trained on the labeled rows alone.
 
-    The second value is a warning if that classifier is significantly more accurate.
+    The second value is a warning if that classifier is significantly more accurate than the model.
     """
     train = labeled_training_rows(context.run)
     train = train.take(permutation(len(train), context.seed, "alone").numpy())

@@ -22,7 +22,7 @@ from varied.seeding import seeded
 HEADER = ("run", "rows", "-ELBO", "reconstruction", "KL", "active units")
 #: The number of images from each run in a figure.
 IMAGES = 10
-#: The smallest number of generated rows of a table; the largest numbers of columns that are
+#: The minimum number of generated rows of a table; the maximum numbers of columns that are
 #: compared and listed.
 GENERATED, MAX_COLUMNS, MAX_LISTED = 5000, 40, 20
 
@@ -250,7 +250,7 @@ class Comparison:
             yield Figure(file, f"Columns of {name}", text, text)
 
     def _reconstructions(self) -> list[tuple[str, Any]]:
-        """Return the reconstructions of each run, after the originals whenever these change."""
+        """Return the reconstructions of each run, preceded by the originals if these change."""
         rows: list[tuple[str, Any]] = []
         previous: Any = None
         for name, run, data in zip(self.names, self.runs, self.data, strict=True):

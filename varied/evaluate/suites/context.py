@@ -100,7 +100,7 @@ class EvalContext:
     def samples(self) -> Tensor:
         """As many samples as test rows, conditioned on the classes from `Run.contexts`.
 
-        For tables, the samples are drawn from p(x | z); for other data, they are its means.
+        For tables, samples are drawn from p(x | z); for other data, they are the means of p(x | z).
         """
         n, sample_x = len(self.test), self.run.codec.decodes_by_sampling
         c = self.run.contexts(n)
@@ -123,7 +123,7 @@ class EvalContext:
     def extractor(self) -> Extractor:
         """The feature extractor for comparing samples with data.
 
-        By default, it is a network trained on training rows, with their classes if they have any.
+        By default, it is a network trained on training rows, with labels if there are any.
         Data other than images are standardized instead.
         """
         if self.features is not None:

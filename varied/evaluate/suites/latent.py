@@ -17,8 +17,8 @@ from varied.evaluate.suites.context import EvalContext
 from varied.priors import StandardNormal
 from varied.seeding import seeded
 
-#: The largest product of the numbers of samples, rows and units for the aggregate posterior, which
-#: takes half a minute on one thread.
+#: The maximum product of the numbers of samples, rows and units for the aggregate posterior; this
+#: maximum takes half a minute on one thread.
 MAX_PRODUCT = 2**31
 
 #: The topics of `varied explain` that define the disentanglement scores.

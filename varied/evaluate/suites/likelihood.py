@@ -64,7 +64,7 @@ def iwae_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def ais_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the NLL estimated by annealed importance sampling, and the gap between its bounds."""
+    """Yield the NLL estimated by annealed importance sampling, and the gap between the bounds."""
     evaluation = context.evaluation
     if evaluation.elbo is None or _has_slow_prior(context) or evaluation.codebook_size:
         return

@@ -21,8 +21,8 @@ from varied.evaluate import (
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 
-#: The number of rows to reconstruct, and the largest number of training rows in which copies are
-#: searched for.
+#: The number of rows to reconstruct, and the maximum number of training rows that are searched
+#: for copies.
 RECONSTRUCTED, MAX_SEARCHED = 1000, 60_000
 #: The topics of `varied explain` that define the metrics of nearest neighbors.
 TOPICS = {
