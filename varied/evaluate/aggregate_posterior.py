@@ -53,7 +53,7 @@ class AggregatePosterior:
 
     @property
     def max_information(self) -> float:
-        """The maximum possible mutual information, log N."""
+        """The maximum of the mutual information, log N."""
         return math.log(self.n)
 
     @property

@@ -124,7 +124,7 @@ class MemorizationTest:
 
     @property
     def is_close(self) -> bool:
-        """Whether generated rows are significantly closer to training data than held-out rows are."""
+        """Whether generated rows are significantly closer than held-out rows to training rows."""
         return 2 * min(self.near_duplicates.p_value, self.z_p) < LEVEL
 
     @property
