@@ -233,7 +233,7 @@ def test_types_and_missing_cells(tmp_path) -> None:
     assert dialect.dates == {"when": "%Y-%m-%d"}
     assert dialect.decimals == {"h": 1}
     assert "Column 'id' is read as text, because it has numbers with leading zeros." in notes
-    assert "'?' marks a missing cell in 'h'." in notes
+    assert "'?' is read as a missing value in 'h'." in notes
 
 
 def test_values_with_a_decimal_comma(tmp_path) -> None:
@@ -253,7 +253,10 @@ def test_text_has_one_missing_token(tmp_path) -> None:
     assert frame["b"].tolist() == [None, None, "?", "y"]
     assert frame["c"].isna().tolist() == [True, True, False, False]
     assert dialect.missing == {"b": "NA"}
-    assert "Column 'a' keeps 'NA' as text, since an empty cell marks a missing cell." in notes
+    assert (
+        "Column 'a' keeps 'NA' as text, since only an empty cell is read as a missing value."
+        in notes
+    )
 
 
 def test_integers_that_a_float_cannot_represent_are_text(tmp_path) -> None:

@@ -34,12 +34,12 @@ Array = npt.NDArray[Any]
 
 #: Number of epochs if the user sets neither epochs nor steps.
 EPOCHS = 10
-#: Number of rows that pass through a model together.
+#: Number of rows that are passed to the model at a time.
 CHUNK = 500
-#: Largest fraction of the observed cells of a row that is masked during training.
+#: Maximum fraction of the observed cells in a row that are masked during training.
 MAX_MASKED = 0.5
 
-#: Torch has a single random state and a single number of threads per process.
+#: In PyTorch, the random state and the number of threads are global to the process.
 _LOCK = threading.RLock()
 
 
@@ -53,8 +53,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     Arguments:
         latent: Number of latent dimensions; None selects half the number of columns, up to 16.
         net: Network of the encoder and the decoder. This and the next four arguments accept a name,
-            a dict with a name and settings, a class or an instance, or None, which selects the
-            entry of ``default_parts``.
+            a dict with a name and settings, a class, an instance, or None, which selects the
+            corresponding entry of ``default_parts``.
         likelihood: The likelihood p(x | z).
         prior: The prior p(z).
         posterior: The posterior q(z | x).
@@ -179,7 +179,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         plan: Plan,
         state: TrainingState | None = None,
     ) -> list[float]:
-        """Train on rows, set ``model_`` in float64, and return the loss of each step."""
+        """Train on rows, set ``model_`` to the float64 model, and return the loss at each step."""
         rows = self.scaler_.transform(X)
         batches: Batches | RandomlyMasked = Batches(
             rows.x,
@@ -214,7 +214,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return dataclasses.replace(plan, lr_warmup=min(plan.lr_warmup, steps // 10))
 
     def _apply(self, function: Callable[..., Any], X: Array, **options: Any) -> Any:
-        """Call a function of a model, ``load`` and batches, where the batches contain the rows."""
+        """Return ``function(model, load, batches)`` for the model and batches of the rows."""
         rows = self.scaler_.transform(X)
         batches = iter_batches(rows.x, None, rows.mask, size=CHUNK)
         with isolated_rng(self.threads):
@@ -236,7 +236,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 class RandomlyMasked:
-    """Batches with randomly masked cells, from which the encoder learns to handle missing cells.
+    """Batches with cells masked at random, so that the encoder learns to handle missing cells.
 
     Masked cells are not reconstructed: the loss is the negative ELBO of the remaining cells. In
     half of the rows, up to half of the cells are masked.
@@ -263,7 +263,7 @@ class RandomlyMasked:
 
 
 def identity(x: Tensor) -> Tensor:
-    """Return rows unchanged, since a fitted model computes in float64."""
+    """Return rows unchanged, since they are already model input in float64."""
     return x
 
 
@@ -276,7 +276,7 @@ def random_seed(random_state: Any) -> int:
 
 @contextmanager
 def isolated_rng(threads: int, seed: int = 0) -> Iterator[None]:
-    """Seed torch and set its number of threads, and restore both afterwards."""
+    """Seed PyTorch and set its number of threads; restore the previous state on exit."""
     with _LOCK, seeded(seed, "estimator"):
         previous = torch.get_num_threads()
         torch.set_num_threads(max(1, threads))

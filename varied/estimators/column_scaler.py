@@ -41,7 +41,7 @@ class ColumnScaler:
         has_values: Whether each column has any observed cells in training; if not, all its cells
             are treated as missing.
         domain: "table" (mask and standardized values), "real" (standardized values), or
-            "unit-interval" and "binary" (unscaled).
+            "unit-interval" or "binary" (both unscaled).
     """
 
     mean: Array
@@ -109,6 +109,6 @@ class ColumnScaler:
         return values
 
     def log_det(self, X: Array) -> Array:
-        """Return the sum of the log scales of the observed cells, which is log p(s) - log p(x)."""
+        """Return log p(s) - log p(x), the sum of the log scales of the observed cells of each row."""
         log_det: Array = self.is_observed(X) @ np.log(self.scale)
         return log_det

@@ -28,7 +28,7 @@ TOLERANCE = 1e-9
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
-    """Anomaly detection with a variational autoencoder, by density and distance to normal rows.
+    """Anomaly detection with a variational autoencoder, by density and by distance to normal rows.
 
     The density is the importance-weighted log p(x). The distance is measured to the nearest
     training row, where each row is extended by its reconstruction residual; see

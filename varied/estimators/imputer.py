@@ -19,15 +19,15 @@ from varied.seeding import derive_seed
 
 Array = npt.NDArray[Any]
 
-#: Largest number of cells that are held out for calibration.
+#: Maximum number of cells that are held out for calibration.
 MAX_HELD_OUT = 1000
-#: Largest fraction of equal values in a continuous column.
+#: Maximum fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
-    r"""Imputation of missing cells by their conditional mean given the observed cells of the row.
+    r"""Imputation of missing cells with their conditional mean given the observed cells of the row.
 
     .. math:: \mathbb E[x_m \mid x_o] \approx \sum_k \bar w_k \, \mathbb E[x_m \mid z_k], \qquad
         \bar w_k \propto \frac{p(x_o, z_k)}{q(z_k \mid x_o)}
@@ -45,12 +45,12 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         the data: for statistical analyses, use several imputations with ``n_draws=1``, or `draw`.
 
     Arguments:
-        missing_values: The value that marks missing cells.
+        missing_values: The placeholder for missing cells.
         n_draws: If 0, impute the conditional mean; if 1, impute a single draw from
             p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
             if greater than 1, impute the mean of ``n_draws`` draws.
         samples: Number of importance samples for each row.
-        calibration_fraction: Fraction of the observed cells, limited to 1,000 cells, that is held
+        calibration_fraction: Fraction of the observed cells (at most 1,000 cells) that is held
             out from training to calibrate draws. The standard deviation of draws is increased until
             their central 90 % intervals cover 90 % of the held-out cells, since the model is
             overconfident if there are few rows. If 0, all cells are used for training, and draws
@@ -165,7 +165,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return rows if is_nan else np.where(rows == self.missing_values, np.nan, rows)
 
     def _impute(self, X: Array) -> Array:
-        """Return the mean, a draw or the mean of several draws, with shape (N, columns)."""
+        """Return the conditional mean, a draw or the mean of several draws; shape (N, columns)."""
         with isolated_rng(self.threads):
             if not self.n_draws:
                 rows = self.scaler_.transform(X)
@@ -200,7 +200,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return self.scaler_.inverse_transform(draws.flatten(0, 1)).reshape(n, *X.shape)
 
     def _hold_out(self, X: Array) -> Array:
-        """Select observed cells of continuous columns, but never all cells of a column."""
+        """Return a mask of cells to hold out in continuous columns, but never of a whole column."""
         observed = np.isfinite(X)
         eligible = observed & self._is_continuous
         eligible[observed.argmax(0), np.arange(X.shape[1])] = False
@@ -213,7 +213,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array) -> Array:
-    """Return a mask of the columns in which no single value occurs in many observed cells."""
+    """Return a mask of the columns in which no value occurs in over a tenth of observed cells."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     return np.array([len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts], dtype=bool)
 

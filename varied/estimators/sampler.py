@@ -28,7 +28,7 @@ class VAESampler(Estimator):
     to the original rows, which are unchanged.
 
     Warning:
-        Generated rows contain no information beyond that of the training rows. Evaluate on rows
+        Generated rows contain no information beyond that in the training rows. Evaluate on rows
         that were not resampled, and compare with class weights, which often perform equally well.
 
     Arguments:
@@ -123,7 +123,7 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
             if size < sizes.get(label, np.inf):
                 raise VariedError(
                     f"sampling_strategy requests {size} rows of class {label!r}, but y has "
-                    f"{sizes.get(label, 0)}; use classes of y, and at least as many rows as y has."
+                    f"{sizes.get(label, 0)}; use a class in y, and at least as many rows as y has."
                 )
         targets = dict(strategy)
     elif isinstance(strategy, float | int) and not isinstance(strategy, bool):

@@ -83,7 +83,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         return codes
 
     def inverse_transform(self, X: Any) -> Array:
-        """Return the mean of p(x | z) for codes, with shape (N, columns)."""
+        """Return the mean of p(x | z) for each code, with shape (N, columns)."""
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float64)
         if codes.shape[1] != self._n_features_out:

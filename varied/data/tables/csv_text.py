@@ -17,7 +17,7 @@ from varied.data.tables.text_columns import is_number
 from varied.data.tables.typed_column import check_unique
 from varied.errors import VariedError
 
-#: For the first bytes of a binary file, its format and what the user can do.
+#: A mapping from the first bytes of a binary file to its format and a remedy.
 _BINARY = {
     b"PK\x03\x04": "a zip file or a workbook; save the table as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the table as CSV",
@@ -33,11 +33,11 @@ _ENCODINGS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "vertical bar", ",": "comma"}
-#: The number of characters and rows of a file from which the delimiter is detected.
+#: The maximum numbers of characters and rows that are used to detect the delimiter.
 _SAMPLE_CHARACTERS, _SAMPLE_ROWS = 200_000, 200
 _LISTED = 5
 
-#: The rows that are not empty, by their number in the file, starting at 1.
+#: The non-empty rows, keyed by row number in the file, starting at 1.
 Rows = dict[int, list[str]]
 
 
@@ -90,7 +90,7 @@ def read_cells(
     Arguments:
         text: The content of a file.
         name: The name of the file, for messages.
-        prefer_tab: Whether the suffix of the file suggests tabs.
+        prefer_tab: Whether the suffix of the file suggests that the delimiter is a tab.
 
     Returns:
         The cells, indexed by row number in the file; the `delimiter` and `header` of

@@ -31,10 +31,10 @@ class Dates(NamedTuple):
 
 
 def parse_dates(texts: Sequence[str]) -> Dates | None:
-    """Parse texts as dates with a common format; return None if there is no such format.
+    """Parse strings as dates with a common format; return None if there is no such format.
 
     If the order of day and month is ambiguous, the day is assumed to come first. A UTC offset that
-    is the same in all texts becomes part of the format.
+    is the same in all strings becomes part of the format.
 
     Example:
         >>> parse_dates(["31/01/2024", "01/02/2024"]).format

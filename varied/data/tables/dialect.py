@@ -29,7 +29,7 @@ class TableDialect:
             ``"cp1252"``.
         decimal: The decimal separator: a point or a comma.
         header: Whether the first row contains the column names.
-        missing: For each column, the text of a missing cell; an empty cell by default.
+        missing: For each column, the string that represents a missing value; empty by default.
         dates: For each column of dates, the `strftime` format.
         decimals: For each column of numbers, the number of digits after the decimal separator.
         library: The library of the DataFrame: ``"pandas"``, ``"polars"`` or ``"pyarrow"``.
@@ -37,9 +37,9 @@ class TableDialect:
             values follows in brackets.
         schema: The column types of a polars or pyarrow DataFrame, or of the Arrow columns of a
             pandas DataFrame, as an empty Arrow file in base64.
-        levels: For each column with a categorical dtype, the levels in their order.
+        levels: For each column with a categorical dtype, the levels in order.
         ordered: The pandas columns whose categories are ordered.
-        names: A mapping from text to the integer column names of a pandas DataFrame.
+        names: A mapping from column names to the original integer names in a pandas DataFrame.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -97,7 +97,7 @@ class TableDialect:
 
 
 def table_suffix(name: str) -> str:
-    """Return the suffix of a table's file name; empty if it is not one of `SUFFIXES`.
+    """Return the suffix of a file name if it is one of `SUFFIXES`, or an empty string.
 
     Example:
         >>> table_suffix("Adult.CSV.gz"), table_suffix("photo.png")

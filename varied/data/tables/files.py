@@ -19,7 +19,7 @@ from varied.data.tables.text_columns import format_column, infer_decimal, parse_
 from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
 from varied.errors import VariedError
 
-#: The peak memory when a text table is read, as a multiple of its size.
+#: The peak memory while a text file is read, as a multiple of the file size.
 _MEMORY_FACTOR = 20
 _BLOCK = 2**24
 _REMEDY = "use fewer rows or columns"
@@ -73,7 +73,7 @@ def write_table(frame: pd.DataFrame, path: Path, dialect: TableDialect) -> Path:
         return _write_arrow(frame, path, dialect, suffix)
     columns = (format_column(frame[name], name, dialect) for name in frame.columns)
     contents = encode(format_csv(list(frame.columns), columns, dialect), dialect.encoding)
-    # If the file contained the time of writing, the same table would not give the same bytes.
+    # With a timestamp, writing the same table again would give different bytes.
     return atomic_write(
         path, gzip.compress(contents, mtime=0) if suffix.endswith(".gz") else contents
     )
@@ -109,11 +109,11 @@ def _read_bytes(path: Path, is_compressed: bool) -> bytes:
 
 
 def _missing_notes(columns: dict[str, TypedColumn]) -> list[str]:
-    """Return a note about each text that marks missing cells, except the empty string."""
+    """Return a note about each string that is read as a missing value, except the empty string."""
     names: dict[str, list[str]] = {}
     for name, column in columns.items():
         names.setdefault(column.missing or "", []).append(name)
-    return [f"'{t}' marks a missing cell in {list_names(names[t])}." for t in names if t]
+    return [f"'{t}' is read as a missing value in {list_names(names[t])}." for t in names if t]
 
 
 def _read_arrow(path: Path, suffix: str) -> Any:

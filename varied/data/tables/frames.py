@@ -27,8 +27,8 @@ from varied.errors import VariedError
 
 #: A column of floats with more decimals than this has no fixed number of decimals.
 _MAX_DECIMALS = 6
-#: Kinds of values that can be converted back to a type that narwhals does not know, such as the
-#: date64 and decimal256 of Arrow.
+#: Kinds of values that can be converted back to a type that narwhals does not know, such as
+#: date64 and decimal256 in Arrow.
 _CONVERTIBLE = ("empty", "date", "decimal")
 
 
@@ -116,7 +116,7 @@ def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
 
 
 def import_library(library: str, extra: str = "parquet") -> Any:
-    """Import an optional library.
+    """Import and return an optional library.
 
     Raises:
         VariedError: If the library is not installed.
@@ -181,7 +181,7 @@ def _type_column(series: Any, name: str) -> TypedColumn:
     """Convert a narwhals series to a typed column."""
     native = series.to_native()
     dtype = native.dtype if isinstance(native, pd.Series) else None
-    if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals requires native order
+    if isinstance(dtype, np.dtype) and dtype.kind != "O":  # narwhals requires native byte order
         series = nw.from_native(native.astype(dtype.newbyteorder("=")), series_only=True)
     # pandas raises an error for signaling NaNs from the decimal module.
     values = [None if isinstance(v, Decimal) and v.is_nan() else v for v in series.to_list()]
@@ -248,7 +248,7 @@ def _integers(cells: pd.Series, name: str) -> TypedColumn:
 
 
 def _floats(series: Any, cells: pd.Series, name: str) -> TypedColumn:
-    """Return a column of numbers, and their number of decimals if it is at most `_MAX_DECIMALS`."""
+    """Return a column of floats, with the number of decimals if it is at most `_MAX_DECIMALS`."""
     values = cells.to_numpy("float64")
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
@@ -300,9 +300,7 @@ def _distant(name: str) -> VariedError:
 def _unsupported_error(series: Any, observed: pd.Series, name: str) -> VariedError:
     column, types = f"Column '{truncate(name)}'", [type(v) for v in observed]
     if any(issubclass(t, list | dict | tuple | set | np.ndarray) for t in types):
-        return VariedError(
-            f"{column} has several values in a cell; split it into several columns, or drop it."
-        )
+        return VariedError(f"{column} has several values in a cell; split or drop the column.")
     other = next((i for i, t in enumerate(types) if t is not types[0]), None)
     if other is None or series.dtype != nw.Object:
         native = series.to_native()

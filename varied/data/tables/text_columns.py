@@ -15,7 +15,7 @@ from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.typed_column import LARGEST_INTEGER, TypedColumn, large_integer_note
 from varied.errors import VariedError
 
-#: Texts that mark a missing cell in any column, and in columns of numbers and dates.
+#: Strings that can be read as missing values in any column, and in columns of numbers or dates.
 _MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a", "#N/A")
 _MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
 #: A note is returned about a text column if at least this fraction of its cells are numbers.
@@ -41,7 +41,7 @@ _THOUSANDS = {
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a number with a decimal point or comma.
+    """Return whether a string is a number with a decimal point or comma.
 
     Example:
         >>> is_number("-1.5e3"), is_number("0,25"), is_number("007")
@@ -51,9 +51,9 @@ def is_number(text: str) -> bool:
 
 
 def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
-    """Infer the decimal separator of columns of text cells.
+    """Return the decimal separator, inferred from columns of text cells.
 
-    Numbers such as ``1,234`` are ignored, since the comma may separate thousands.
+    Numbers such as ``1,234`` are ignored, since the comma may be a thousands separator.
     """
     if delimiter == ",":
         return "."
@@ -73,8 +73,8 @@ def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
     """Infer the type of a column of text cells (integer, float, date or text) and parse the cells.
 
     An empty cell is missing. In a text column without empty cells, the most frequent of ``?``,
-    ``NA``, ``NaN``, ``null`` and ``n/a`` marks missing cells. In a column of numbers or dates, all
-    of these mark missing cells, as well as ``None``, ``-`` and ``.``.
+    ``NA``, ``NaN``, ``null`` and ``n/a`` is read as a missing value. In a column of numbers or
+    dates, all of these are read as missing values, as well as ``None``, ``-`` and ``.``.
 
     Arguments:
         cells: The cells, indexed by the row numbers to use in messages.
@@ -123,7 +123,7 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
 
 
 def _missing_token(cells: pd.Series, tokens: Sequence[str]) -> str | None:
-    """Return the most frequent of the tokens, or None if none of them occurs."""
+    """Return the most frequent token, or None if no token occurs."""
     counts = cells[cells.isin(tokens)].value_counts()
     return max(tokens, key=lambda token: counts.get(token, 0)) if len(counts) else None
 
@@ -139,7 +139,7 @@ def _floats(cells: pd.Series, numbers: dict[str, float]) -> pd.Series:
 
 
 def _decimals(texts: Sequence[str]) -> int | None:
-    """Return the largest number of decimals, or None if any number has an exponent."""
+    """Return the maximum number of decimals, or None if any number has an exponent."""
     if any("e" in text.lower() for text in texts):
         return None
     return max(len(text.partition(".")[2]) for text in texts)
@@ -151,7 +151,7 @@ def _text_column(cells: pd.Series, *notes: str) -> TypedColumn:
     if words:
         notes += (
             f"Column '{truncate(cells.name)}' keeps {', '.join(map(repr, words))} as text, since "
-            f"{repr(token) if token else 'an empty cell'} marks a missing cell.",
+            f"only {repr(token) if token else 'an empty cell'} is read as a missing value.",
         )
     return TypedColumn(cells.where(cells != token, None), notes, token)
 
@@ -180,7 +180,7 @@ def _why_text(
 
 
 def _format_number(value: float, decimals: int | None) -> str:
-    """Format a number with a fixed number of decimals, or with all digits for None."""
+    """Format a number with a fixed number of decimals, or with all digits if ``decimals`` is None."""
     if decimals is None:
         return repr(value)
     text = repr(round(value, decimals) + 0.0)  # + 0.0 turns -0.0 into 0.0

@@ -25,7 +25,7 @@ class TypedColumn:
     Arguments:
         values: The values; text has the dtype object, with None where missing.
         notes: Notes for the user, one sentence each.
-        missing: The text that marks missing cells, if any.
+        missing: The string that is read as a missing value, if any.
         date_format: The `strftime` format of dates.
         decimals: The number of digits after the decimal separator.
         levels: The levels of a categorical dtype, in order.
