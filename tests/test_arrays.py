@@ -55,7 +55,9 @@ def test_integers_up_to_255_are_images(dtype):
 def test_multiples_of_1_255_are_images(dtype):
     data = read((COLOR / 255).astype(dtype))
     np.testing.assert_array_equal(data.x, COLOR)
-    assert data.notes[1].startswith("The values are k / 255 and are stored as 8-bit images.")
+    assert data.notes[1].startswith(
+        "The values are multiples of 1 / 255 and are stored as 8-bit images."
+    )
 
 
 @pytest.mark.parametrize(

@@ -169,14 +169,14 @@ def test_damaged_exif_data_are_ignored(tmp_path):
         (
             [(300, 200)] * 10,
             (64, 96),
-            "64x96, because they are large (`image_size` overrides",
+            "64x96, because the images are large (`image_size` overrides",
         ),
         (
             [(100, 200), (200, 100), (90, 90)] * 4,
             (64, 64),
             "have 3 different sizes and shapes",
         ),
-        ([(20 + i, 20 + i) for i in range(10)], (16, 16), "they have 10 different sizes ("),
+        ([(20 + i, 20 + i) for i in range(10)], (16, 16), "the images have 10 different sizes ("),
     ],
     ids=["small", "one pixel", "large", "mixed shapes", "small and mixed"],
 )

@@ -143,7 +143,7 @@ def test_the_named_dataset_is_a_fixed_subset():
     assert time.monotonic() - start < 10
     assert (data.x.shape, data.x.dtype, data.source) == ((50_000, 64, 64), np.uint8, "sprites")
     assert len(np.unique(data.labels, axis=0)) == 50_000
-    assert "50,000 of 737,280 sprites, chosen by seed 0" in data.notes[1]
+    assert "50,000 of 737,280 sprites, chosen with seed 0" in data.notes[1]
     assert np.array_equal(data.x[:100], draw(data.labels[:100]))
     assert [len(np.unique(column)) for column in data.labels.T] == list(SIZES)
     assert fit_codec(data.take(range(2000))).domain == "binary"

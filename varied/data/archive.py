@@ -19,10 +19,10 @@ from varied.errors import VariedError
 T = TypeVar("T")
 
 _MAX_FILES = 1_000_000
-#: The largest size of one file, and of the unpacked contents of a zip file, in bytes.
+#: The maximum size of a file, and of the unpacked contents of a zip file, in bytes.
 _MAX_FILE_BYTES = 256 * 2**20
 _MAX_TOTAL_BYTES = 64 * 2**30
-#: The largest compression ratio of files larger than 4 MiB; smaller files, such as blank bitmaps,
+#: The maximum compression ratio of files larger than 4 MiB; smaller files, such as blank bitmaps,
 #: may exceed it.
 _MAX_RATIO, _SMALL_BYTES = 200, 4 * 2**20
 _THREADS = min(4, os.cpu_count() or 1)
@@ -74,12 +74,12 @@ class Listing:
 
 
 def list_file(path: Path) -> Listing:
-    """List one file."""
+    """Return a listing of a single file."""
     return Listing([Member(path.name, lambda: path.open("rb"))])
 
 
 def list_folder(root: Path, endings: frozenset[str]) -> Listing:
-    """List the files of a folder, at any depth, that have one of the file extensions."""
+    """List the files of a folder, at any depth, that have one of the given extensions."""
     listing = Listing()
     for path in _walk(root):
         name = _printable(path.relative_to(root).as_posix())
@@ -88,7 +88,7 @@ def list_folder(root: Path, endings: frozenset[str]) -> Listing:
 
 
 def list_zip(path: Path, endings: frozenset[str]) -> Listing:
-    """List the files of a zip file that have one of the file extensions.
+    """List the files of a zip file that have one of the given extensions.
 
     Raises:
         VariedError: If the zip file is corrupted, or unpacks to more than 64 GiB or too many files.
@@ -115,13 +115,13 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
 
 
 def read_members(members: Sequence[Member], read: Callable[[Member], T]) -> list[T]:
-    """Read files in several threads, in order."""
+    """Read files in several threads, and return the results in order."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(read, members))
 
 
 def attempt(member: Member, read: Callable[..., T], *args: Any) -> T | Problem:
-    """Read one file; if this raises an error, return a `Problem`."""
+    """Return the result of reading a file, or a `Problem` if reading raises an error."""
     try:
         with member.open() as file:
             return read(file, *args)
@@ -143,7 +143,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _printable(name: str) -> str:
-    """Return a name without control characters, since names are printed on terminals."""
+    """Return a name with control characters replaced, since names are printed on terminals."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
 
 

@@ -1,4 +1,4 @@
-"""Conversion of arrays and tensors to data: images or arrays of numbers."""
+"""Conversion of arrays and tensors to `RawData`: images or arrays of numbers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def from_array(
 ) -> RawData:
     """Convert an array to `RawData`.
 
-    An array is read as images if it has the shape ``(N, H, W)``, or four axes with 1, 3 or 4
-    channels in the last (or the second), and if its type is uint8, or its values are all integers
-    up to 255, or all multiples of 1 / 255 up to 1. All other arrays are converted to float32.
+    An array is read as images if it has shape ``(N, H, W)``, or has four axes and 1, 3 or 4
+    channels in the last (or the second) axis, and if its dtype is uint8, or its values are all
+    integers from 0 to 255, or all multiples of 1 / 255 from 0 to 1. All other arrays are converted
+    to float32.
 
     Arguments:
         x: The rows.
         labels: A label for each row.
         classes: The names of the classes.
         what: The name of the array in messages.
-        channels_first: Whether channels are first in an array with four axes, if its shape allows
-            both orders.
+        channels_first: Whether channels are first in an array with four axes, if the shape
+            allows both orders.
 
     Raises:
         VariedError: If the array has no rows, is not numeric, or contains NaN or infinity.
@@ -110,7 +111,7 @@ def _capitalize(what: str) -> str:
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Return the channel axis; 0 for arrays with three axes, None for all other arrays."""
+    """Return the channel axis of a 4-D array, 0 for a 3-D array, and None for any other array."""
     if len(shape) == 3:
         return 0
     if len(shape) != 4:
@@ -146,7 +147,7 @@ def _from_uint8(x: Array) -> RawData:
 def _as_8_bit(values: Array) -> RawData | None:
     """Return the values as uint8 if they represent 8-bit images, or None otherwise."""
     low, high = values.min(), values.max()
-    for top, name in ((1.0, "k / 255"), (255.0, "integers up to 255")):
+    for top, name in ((1.0, "multiples of 1 / 255"), (255.0, "integers up to 255")):
         if low < 0 or high > top or (top == 255 and high <= 1):
             continue
         sample = values[:50] * (255 / top)

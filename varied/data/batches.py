@@ -1,4 +1,4 @@
-"""Batches as a function of seed and step, so that training can be resumed exactly."""
+"""Batches as a function of the seed and the step, so that training can be resumed exactly."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Batches:
         return self.rows.take(rows).to(self.device)
 
     def epoch(self, step: int) -> float:
-        """Return the number of epochs, including fractions, before a step."""
+        """Return the number of epochs before a step, which may be fractional."""
         return step / self.steps_per_epoch
 
     def _epoch_order(self, epoch: int) -> Tensor:

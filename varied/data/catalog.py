@@ -1,4 +1,4 @@
-"""Named datasets, which are part of the package, generated, installed or downloaded."""
+"""Named datasets, which are included in the package, generated, installed or downloaded."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class NamedSet:
     Arguments:
         name: The name.
         title: The title.
-        content: The number and kind of the examples, in words.
+        content: A description of the number and kind of examples.
         reference: The paper to cite.
         license: The license.
         open: A function that reads the dataset from a folder; its second argument contains the
-            labels, or is None for the labels of the dataset.
+            labels, or is None to use the labels of the dataset.
         is_in: A function that returns whether a folder contains the dataset.
-        installed: The folder of the package or the system that contains the dataset.
+        installed: The folder, in the package or the system, that contains the dataset.
         remotes: The files at the official source; a file without an address is only verified.
         advice: How to obtain the dataset, if it cannot be downloaded.
     """
@@ -75,7 +75,7 @@ class NamedSet:
     advice: str = ""
 
     def folders(self) -> list[Path]:
-        """Return the folders in which the dataset is searched for, in order."""
+        """Return the folders that are searched for the dataset, in order."""
         installed = [self.installed] if self.installed else []
         if self.installed and self.installed.is_relative_to(_HERE):
             return installed
@@ -88,7 +88,7 @@ class NamedSet:
         return next((folder for folder in self.folders() if self.is_in(folder)), None)
 
     def load(self, labels: Any = None) -> RawData:
-        """Read the dataset; download the files if they are not found.
+        """Read the dataset, after downloading its files if they are not found.
 
         Arguments:
             labels: Labels to use instead of those of the dataset.
@@ -119,7 +119,7 @@ class NamedSet:
 
 
 def catalog_rows() -> list[Row]:
-    """Return a row for each dataset.
+    """Return a `Row` for each dataset of the catalog.
 
     Example:
         >>> catalog_rows()[0].name, catalog_rows()[0].location
@@ -172,7 +172,7 @@ def _is_anywhere(folder: Path) -> bool:
 
 
 def _cifar_files(folder: Path) -> list[tuple[bytes, str]]:
-    """Return the contents of the six files, unpacked or in the archive, with their names."""
+    """Return the contents and names of the six files, unpacked or from the archive."""
     if _CIFAR_UNPACKED(folder):
         return [((folder / name).read_bytes(), name) for name in _CIFAR_FILES]
     try:
@@ -271,7 +271,7 @@ _DATASETS = (
     NamedSet(
         name="omniglot",
         title="Omniglot",
-        content="32,460 gray images, 28x28, of 1,623 characters of 50 alphabets",
+        content="32,460 gray images, 28x28, of 1,623 characters from 50 alphabets",
         reference='Lake, Salakhutdinov, Tenenbaum, "Human-level concept learning", 2015',
         license="MIT",
         open=_omniglot,
@@ -279,8 +279,8 @@ _DATASETS = (
         advice=(
             "create omniglot28.npz (with the arrays x_train, y_train, x_test and y_test; 28x28 "
             "pixels, ink is 255) from "
-            "https://github.com/brendenlake/omniglot, put it in a folder 'omniglot', and set the "
-            "environment variable VARIED_DATA to the parent of that folder"
+            "https://github.com/brendenlake/omniglot, put it in a folder named 'omniglot', and set "
+            "the environment variable VARIED_DATA to the parent of that folder"
         ),
     ),
     NamedSet(
@@ -288,7 +288,7 @@ _DATASETS = (
         title="Sprites",
         content=(
             f"{N_SPRITES:,} binary images, 64x64, of a shape with 5 known factors "
-            f"(of {n_combinations():,} combinations)"
+            f"({n_combinations():,} possible combinations)"
         ),
         reference=(
             'after Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '
@@ -304,7 +304,7 @@ _DATASETS = (
         title="Sprites in color",
         content=(
             f"{N_COLOR_SPRITES:,} color images, 64x64, of a shape with 6 known factors "
-            f"(of {n_combinations(color=True):,} combinations)"
+            f"({n_combinations(color=True):,} possible combinations)"
         ),
         reference=(
             'after Matthey, Higgins, Hassabis, Lerchner, "dSprites", 2017, '

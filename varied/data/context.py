@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ContextCodec:
-    """Encodes classes as one-hot vectors, and standardizes numbers.
+    """Encodes classes as one-hot vectors and standardizes numbers.
 
     Numbers are standardized with the statistics of the training rows. A missing value (None; -1 for
     classes, NaN for numbers) is encoded as zeros.
@@ -31,7 +31,7 @@ class ContextCodec:
     Arguments:
         classes: The names of the classes; empty for numbers.
         mean: The training mean of each number.
-        scale: The training standard deviation of each number; 1 for constants.
+        scale: The training standard deviation of each number; 1 if the number is constant.
         counts: The number of training rows in each class; empty for numbers.
 
     Example:
@@ -73,12 +73,12 @@ class ContextCodec:
         return len(self.classes) or len(self.mean)
 
     def encode(self, values: object) -> Tensor:
-        """Return the context, float32 with shape (N, F).
+        """Return the context as float32 with shape (N, F).
 
         Arguments:
-            values: One value or several. Classes are given by name or index: a Python integer is
-                taken as a name if a class has this name, and as an index otherwise; arrays and
-                tensors of integers contain indices. Numbers are passed as one row or an array
+            values: One or more values. Classes are given by name or index: a Python integer is
+                interpreted as a name if a class has this name, and as an index otherwise; arrays
+                and tensors of integers contain indices. Numbers are passed as one row or an array
                 of rows.
 
         Raises:
@@ -164,7 +164,7 @@ class ContextCodec:
         names = list(inspect.signature(cls).parameters)
         for key in values:
             if key not in names:
-                raise VariedError(f"The context codec has no '{key}': {suggest(key, names)}")
+                raise VariedError(f"The context codec has no field '{key}': {suggest(key, names)}")
         return cls(**{k: tuple(v) for k, v in values.items()})
 
     def _one_hot(self, values: object) -> Tensor:
@@ -181,8 +181,8 @@ class ContextCodec:
         is_valid = indices.ndim == 1 and np.all((indices >= -1) & (indices < self.size))
         if not is_valid:
             raise VariedError(
-                f"Pass one class index for each row, between 0 and {self.size - 1}, or -1 if it is "
-                "missing."
+                f"Pass one class index for each row, between 0 and {self.size - 1}, or -1 for a "
+                "missing class."
             )
         return indices
 

@@ -66,7 +66,7 @@ def verify(path: Path, remote: Remote) -> None:
 
 
 def download(remote: Remote, folder: Path) -> Path:
-    """Download a file to a folder, unless the file exists; incomplete files are removed.
+    """Download a file to a folder, unless the file exists, and return its path.
 
     Raises:
         VariedError: If the download fails, or the digest of the file differs from the expected one.
@@ -94,7 +94,7 @@ def download(remote: Remote, folder: Path) -> Path:
 def _verify_part(part: Path, remote: Remote) -> None:
     if _digest(part, remote.unpacked) != remote.sha256:
         raise VariedError(
-            f"The file at {remote.url} is not saved, since its SHA-256 is not the expected one; "
+            f"The file at {remote.url} was not saved, since its SHA-256 is not the expected one; "
             "try again later."
         )
 

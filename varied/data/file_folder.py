@@ -126,7 +126,7 @@ def _given_labels(
 def _folder_labels(
     names: Iterable[str], classes: Sequence[str] | None
 ) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the folder names as labels, unless there is only one, or they are train and test."""
+    """Return the folder names as labels, unless there is one name, or they are train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
         return None, ()
@@ -134,7 +134,7 @@ def _folder_labels(
 
 
 def _official_test_rows(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
-    """Return the rows in a folder "test", if every row is in a folder "train" or "test"."""
+    """Return the rows in "test" folders if every row is in a "train" or "test" folder."""
     splits = [
         {_SPLITS[part.lower()] for part in name.split("/")[:-1] if part.lower() in _SPLITS}
         for name in names

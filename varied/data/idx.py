@@ -1,4 +1,4 @@
-"""Reading idx files, the format of MNIST and similar datasets, with or without gzip."""
+"""Reading idx files, the format of MNIST and similar datasets, with or without gzip compression."""
 
 from __future__ import annotations
 

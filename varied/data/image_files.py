@@ -29,9 +29,9 @@ ENDINGS = (
 )
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 _MAX_PIXELS = 100_000_000
-#: Images that all have the same size, with sides up to this, are not resized.
+#: If all images have the same size, with sides of at most this length, they are not resized.
 _MAX_KEPT_SIDE = 128
-#: The shorter side of resized images.
+#: The length of the shorter side of resized images.
 _SHORTER_SIDE = 64
 #: The number of images that are decoded at a time.
 _BLOCK = 512
@@ -65,7 +65,7 @@ def read_images(
 
     Arguments:
         members: The files.
-        size: The height and width; by default, `choose_size` chooses them.
+        size: The height and width; by default, they are chosen by `choose_size`.
 
     Returns:
         The images, uint8 with shape (N, H, W) or (N, H, W, 3); the unreadable files, keyed by
@@ -124,17 +124,17 @@ def read_pixels(file: IO[bytes], size: Size, is_gray: bool) -> Array:
 
 
 def resize(x: Array, size: Size) -> Array:
-    """Scale uint8 images, (N, H, W) or (N, H, W, 3), to cover a size, and center-crop them."""
+    """Resize images, uint8 with shape (N, H, W) or (N, H, W, 3), by scaling and center-cropping."""
     images = (ImageOps.fit(Image.fromarray(row), (size[1], size[0]), _LANCZOS) for row in x)
     return np.stack([np.asarray(image) for image in images])
 
 
 def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
-    """Choose the size to which images are resized, and return it with the reason.
+    """Return the size to which images are resized, and the reason for it.
 
     If all images have the same size, with sides up to 128 pixels, the size is kept, and the reason
-    is empty. Otherwise, the shorter side becomes 64, or less if an image is smaller. The aspect
-    ratio is the median if the aspect ratios of most images are similar, and 1 otherwise.
+    is empty. Otherwise, the shorter side becomes 64 pixels, or less if an image is smaller. The
+    aspect ratio is the median if the aspect ratios of most images are similar, and 1 otherwise.
 
     Example:
         >>> choose_size([(28, 28)] * 5)
@@ -152,7 +152,11 @@ def choose_size(sizes: Sequence[Size]) -> tuple[Size, str]:
     have_one_aspect = np.mean(np.abs(aspects / median - 1) < 0.05) >= 0.9
     aspect = min(4.0, max(0.25, median)) if have_one_aspect else 1.0
     size = (side, _round(side * aspect)) if aspect >= 1 else (_round(side / aspect), side)
-    reason = "they are large" if not others else f"they have {len(others) + 1:,} different sizes"
+    reason = (
+        "the images are large"
+        if not others
+        else f"the images have {len(others) + 1:,} different sizes"
+    )
     return size, reason if have_one_aspect else f"{reason} and shapes"
 
 
@@ -287,7 +291,7 @@ def _open(file: IO[bytes]) -> Iterator[Any]:
     try:
         with Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > _MAX_PIXELS:
-                raise UnreadableFile(f"{image.width}x{image.height} pixels are too many")
+                raise UnreadableFile(f"it has too many pixels ({image.width}x{image.height})")
             yield image
     except UnreadableFile:
         raise

@@ -31,8 +31,8 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
         classes: The names of the classes, if the labels are indices.
 
     Returns:
-        Indices, int64 with shape ``(n,)``, and the names of the classes; or numbers, float32 with
-        shape ``(n,)`` or ``(n, F)``, and an empty tuple.
+        Indices, int64 with shape ``(n)``, and the names of the classes; or numbers, float32 with
+        shape ``(n)`` or ``(n, F)``, and an empty tuple.
 
     Raises:
         VariedError: If the number of labels is wrong, or the labels are neither names nor numbers.
@@ -67,10 +67,10 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
 def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     """Hide all but n labels, for experiments with few labels.
 
-    The remaining labels are balanced between the classes as far as possible.
+    The remaining labels are balanced across the classes as far as possible.
 
     Arguments:
-        labels: Indices into classes, -1 if missing, with shape ``(N,)``.
+        labels: Indices into classes, -1 if missing, with shape ``(N)``.
         n: The number of labels to keep.
         seed: The random seed.
 
@@ -108,7 +108,7 @@ def _as_array(labels: Any) -> Array:
         raise VariedError(
             "The label arrays have different lengths; pass one label for each row."
         ) from error
-    # NumPy converts both names and numbers in a list to strings.
+    # NumPy converts a list of names and numbers to strings.
     is_mixed = isinstance(labels, list | tuple) and values.dtype.kind in "US"
     return np.asarray(labels, dtype=object) if is_mixed else values
 

@@ -1,4 +1,4 @@
-"""Checks of whether data fit in memory, before they are read."""
+"""Checks that data fit in memory before they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_memory(n_bytes: int, what: str, remedy: str) -> None:
         remedy: The end of the message, which says what the user can do.
 
     Raises:
-        VariedError: If the array would take more.
+        VariedError: If the array would take more memory.
     """
     free = free_memory()
     if free is not None and n_bytes > free / 2:

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 _X_NAMES = ("x", "X", "data", "images", "inputs", "features", "arr_0")
 _LABEL_NAMES = ("y", "Y", "labels", "label", "targets", "target")
 _CLASS_NAMES = ("classes", "class_names", "label_names", "target_names")
-#: The name of the array that contains the kind of data, in files of `Codec.save_labeled`.
+#: The name of the array that contains the kind of data, in files written by `Codec.save_labeled`.
 KIND_NAME = "varied_kind"
 #: Patterns for the names of one array, or of training and test arrays.
 _PATTERNS = (("{}",), ("{}_train", "{}_test"), ("train_{}", "test_{}"))
@@ -50,10 +50,10 @@ def read_npy(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
 
 def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
-    """Read the rows of an ``.npz`` file, its labels and its official test rows.
+    """Read the rows, the labels and the official test rows of an ``.npz`` file.
 
     The rows are the array with a name such as ``x``, ``X``, ``data`` or ``images``, the arrays with
-    names such as ``x_train`` and ``x_test``, or the only array of the file. The labels are the
+    names such as ``x_train`` and ``x_test``, or the only array in the file. The labels are the
     array with a name such as ``y``, ``labels`` or ``target``, or the array named by ``labels``.
 
     Raises:
@@ -117,7 +117,7 @@ class Npz:
             raise VariedError(f"{what} is corrupted; create or download it again.") from error
 
     def summary(self) -> str:
-        """Return the names of the arrays as a phrase."""
+        """Return a phrase that lists the names of the arrays."""
         return f"it contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
 
     def row_names(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class Npz:
     def label_names(
         self, row_names: tuple[str, ...], names: Sequence[str]
     ) -> tuple[str, ...] | None:
-        """Return the names of the arrays with the labels of the rows, or None."""
+        """Return the names of the arrays with the labels of the rows, or None if there are none."""
         for name in names:
             for patterns in _PATTERNS:
                 candidates = _apply(patterns, name)[: len(row_names)]
@@ -184,7 +184,7 @@ def _read(file: IO[bytes], what: str, n_file: int) -> Array:
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran_order, dtype = _HEADER_READERS[version](file)
-    except Exception as error:  # the header is parsed as Python text, which fails in many ways
+    except Exception as error:  # the header is parsed as Python text, which can fail in many ways
         raise VariedError(f"{what} is corrupted or not a NumPy array; save it again.") from error
     if dtype.hasobject:
         raise VariedError(

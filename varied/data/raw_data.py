@@ -30,8 +30,8 @@ class RawData:
             ``(N, *shape)``, channels first; or the rows of a table, as a `pandas.DataFrame`.
         kind: The kind of data, which selects the codec: "image", "array", "table" or a registered
             kind.
-        labels: Indices into ``classes``, int64 with shape ``(N,)``, -1 if missing; or, without
-            ``classes``, numbers, float32 with shape ``(N,)`` or ``(N, F)``, NaN if missing; or
+        labels: Indices into ``classes``, int64 with shape ``(N)``, -1 if missing; or, without
+            ``classes``, numbers, float32 with shape ``(N)`` or ``(N, F)``, NaN if missing; or
             None.
         classes: The names of the classes.
         names: A name for each row, such as its file name.
@@ -125,7 +125,7 @@ class RawData:
         )
 
     def head(self, n: int) -> RawData:
-        """Return the first ``n`` rows, or all if there are fewer."""
+        """Return the first ``n`` rows, or all rows if there are fewer."""
         return self.take(np.arange(min(n, len(self))))
 
     def replace(self, **fields: Any) -> RawData:
@@ -138,7 +138,7 @@ class RawData:
 
 
 def as_class_names(cells: Any) -> list[str | None]:
-    """Return the cells of a column as class names, None if missing."""
+    """Return the cells of a column as class names, with None where missing."""
     is_missing = cells.isna()
     return [None if m else str(cell) for cell, m in zip(cells, is_missing, strict=True)]
 

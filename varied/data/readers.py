@@ -52,8 +52,8 @@ def read(
             with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one of these and its labels; a
             `torch.utils.data.Dataset`; or `RawData`, which is returned unchanged.
         labels: A label for each row; for files, a mapping from file names to labels is also
-            possible; for an ``.npz`` file, the name of the array of labels; for a table, the name
-            of the column of labels, which also stays in the table. By default, the labels of the
+            possible; for an ``.npz`` file, the name of the label array; for a table, the name of
+            the label column, which also stays in the table. By default, the labels of the
             source are used.
         classes: The names of the classes, if the labels are indices.
         image_size: The height and width to which images are resized; by default, they are chosen
@@ -107,7 +107,7 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
         return from_tensor(source, labels, classes)
     if isinstance(source, Dataset):
         return read_dataset(source, labels, classes)
-    # The type is tested, since a polars LazyFrame warns when its columns are accessed.
+    # Accessing the columns of a polars LazyFrame raises a warning, so only the type is tested.
     if "columns" in dir(type(source)) or "__arrow_c_stream__" in dir(type(source)):
         from varied.data.tables import from_frame
 
@@ -214,7 +214,7 @@ def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
 
 
 def _label_values(cells: Any) -> Any:
-    """Return a column as labels: numbers, NaN if missing, or names, None if missing."""
+    """Return a column as labels: numbers (NaN if missing) or names (None if missing)."""
     if cells.dtype.kind == "M":
         raise VariedError(
             f"The column '{cells.name}' contains dates; labels must be names or numbers."

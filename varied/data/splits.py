@@ -32,16 +32,16 @@ class Split:
 
 
 def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
-    """Split rows at random.
+    """Return a random split of the rows.
 
     If the data have official test rows, these are the test split, and ``test`` is ignored.
 
     Arguments:
         data: The data.
         seed: The random seed.
-        validation: The number of validation rows, or their fraction of the rows that are not test
-            rows (at most 5,000).
-        test: The number of test rows, or their fraction of all rows (at most 10,000).
+        validation: The number of validation rows, or a fraction of the rows that are not test rows,
+            limited to 5,000 rows.
+        test: The number of test rows, or a fraction of all rows, limited to 10,000 rows.
 
     Raises:
         VariedError: If a split would be empty.

@@ -85,15 +85,15 @@ def draw(factors: npt.ArrayLike) -> Pixels:
     r"""Draw one image for each row of factors.
 
     The images are black and white (0 and 255, without antialiasing), or in color if the factors
-    include a hue. A shape is a square, an ellipse or a heart of 0.5 to 1 times its largest size,
+    include a hue. A shape is a square, an ellipse or a heart of 0.5 to 1 times its maximum size,
     rotated by :math:`2 \pi k / 40` counterclockwise, with its center on one of 32 by 32 adjacent
     pixels (``across`` from the left, ``down`` from the top). No shape touches the border. Rotating
     a square by a quarter turn, or an ellipse by half a turn, gives the same image.
 
     References:
         dSprites: Disentanglement testing Sprites dataset (Matthey et al., 2017),
-        https://github.com/google-deepmind/dsprites-dataset, for the idea and the sizes of the
-        factors. These images are not those of dSprites, and their metrics are not comparable.
+        https://github.com/google-deepmind/dsprites-dataset, for the idea and the number of values
+        of each factor. The images differ from those of dSprites, so metrics are not comparable.
 
     Arguments:
         factors: The value of each of `FACTORS`, with shape (N, 5), or of `COLOR_FACTORS`, with
@@ -132,7 +132,7 @@ def sprites(
         seed: The random seed.
 
     Raises:
-        VariedError: If there are fewer than ``n`` combinations, or no factor has that name.
+        VariedError: If there are fewer than ``n`` combinations, or there is no such factor.
 
     Example:
         >>> sprites(100).x.shape, sprites(100, labels="shape").classes
@@ -147,7 +147,7 @@ def sprites(
     numbers, classes = _labels(chosen, sizes, labels)
     x = np.moveaxis(images, 1, -1) if color else images
     listed = ", ".join(f"{name} ({size})" for name, size in sizes.items())
-    note = f"{n:,} of {total:,} sprites, chosen by seed {seed}; the factors: {listed}."
+    note = f"{n:,} of {total:,} sprites, chosen with seed {seed}; factors: {listed}."
     return RawData(x, "image", numbers, classes, notes=(note,))
 
 
@@ -170,7 +170,7 @@ def _labels(
 def _as_integers(values: npt.ArrayLike, what: str) -> npt.NDArray[np.int64]:
     numbers = np.asarray(values)
     if numbers.dtype.kind not in "iuf" or not np.array_equal(numbers, np.floor(numbers)):
-        raise VariedError(f"{what} must be an integer of at least 0.")
+        raise VariedError(f"{what} must be a non-negative integer.")
     return numbers.astype(np.int64)
 
 
@@ -243,7 +243,7 @@ def _heart(x: Array, y: Array) -> Mask:
     """Return the union of two discs and the right angle that is tangent to both, centered."""
     radius, apart = 7.7, 0.8 * 7.7
     tip = apart + np.sqrt(2) * radius  # below the centers of the discs
-    # The circle through the tip and around both discs has its center this far below theirs.
+    # The center of the circle through the tip and around both discs is this far below theirs.
     below = ((tip - radius) ** 2 - apart**2) / (2 * (tip - radius))
     x, y = abs(x), y - below
     discs = (x - apart) ** 2 + y**2 <= radius**2

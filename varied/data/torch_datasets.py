@@ -59,7 +59,7 @@ def _length(dataset: Dataset[Any]) -> int:
 
 
 def _read_rows(dataset: Dataset[Any], n: int) -> tuple[Array, list[Any] | None, bool]:
-    """Return the rows, the labels, and whether the channels are first (in the first row)."""
+    """Return the rows, the labels, and whether the first row has its channels first."""
     first, label, channels_first = _read_row(dataset, 0)
     check_memory(n * first.nbytes, "The dataset", "use fewer or smaller rows")
     x = np.empty((n, *first.shape), first.dtype)

@@ -115,7 +115,7 @@ def is_labeled(y: Array) -> npt.NDArray[np.bool_]:
 
 
 def _hold_out(labels: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Return a mask of a fraction of the labeled rows of each class, but never of all of them."""
+    """Return a mask of the rows to hold out: a fraction of each class, but never a whole class."""
     if not 0 <= fraction <= 0.5:
         raise VariedError(
             f"calibration_fraction must be between 0 and 0.5, got {fraction}; a typical value is "

@@ -109,6 +109,6 @@ class ColumnScaler:
         return values
 
     def log_det(self, X: Array) -> Array:
-        """Return log p(s) - log p(x), the sum of the log scales of the observed cells of each row."""
+        """Return log p(s) - log p(x), the sum of log scales over the observed cells of each row."""
         log_det: Array = self.is_observed(X) @ np.log(self.scale)
         return log_det

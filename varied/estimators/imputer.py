@@ -200,7 +200,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return self.scaler_.inverse_transform(draws.flatten(0, 1)).reshape(n, *X.shape)
 
     def _hold_out(self, X: Array) -> Array:
-        """Return a mask of cells to hold out in continuous columns, but never of a whole column."""
+        """Return a mask of the cells to hold out, but never all observed cells of a column."""
         observed = np.isfinite(X)
         eligible = observed & self._is_continuous
         eligible[observed.argmax(0), np.arange(X.shape[1])] = False
@@ -213,7 +213,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array) -> Array:
-    """Return a mask of the columns in which no value occurs in over a tenth of observed cells."""
+    """Return a mask of the columns in which at most a tenth of the observed cells are equal."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     return np.array([len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts], dtype=bool)
 

@@ -37,7 +37,7 @@ CODECS: dict[str, type[Codec]] = {
 
 
 def fit_codec(data: RawData, **options: Any) -> Codec:
-    """Fit the codec that matches the kind of data.
+    """Return the codec for the kind of data, fitted to the data.
 
     Arguments:
         data: The training rows.

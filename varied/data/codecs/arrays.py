@@ -26,14 +26,14 @@ _DOMAINS = dict.fromkeys(("real", "unit-interval", "binary"))
 class ArrayCodec(Codec):
     """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
-    Vectors are standardized per feature, and arrays with more axes per channel (the
+    Vectors are standardized per feature; arrays with more axes are standardized per channel (the
     first axis of a row). Constant features are only centered.
 
     Arguments:
         shape: The shape of a row.
         domain: "real", "unit-interval" or "binary".
         mean: The training mean of each feature or channel; empty unless the domain is "real".
-        scale: The training standard deviation of each feature or channel; 1 for constants.
+        scale: The training standard deviation of each feature or channel; 1 if constant.
 
     Example:
         >>> data = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
@@ -119,7 +119,7 @@ class ArrayCodec(Codec):
         return restored.astype(np.float32)
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Return standardized rows, or the unchanged values if they are in [0, 1]."""
+        """Return standardized rows if the domain is "real", and unchanged rows otherwise."""
         if self.domain == "real":
             return self.encode(data)
         return torch.from_numpy(self._check(data).astype(np.float32))
@@ -155,8 +155,8 @@ def _as_numbers(data: RawData | Array) -> Array:
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(
-            f"Arrays must be numeric and have shape (N, features) or more axes, got {x.dtype} of "
-            f"shape {x.shape}."
+            f"Arrays must be numeric and have at least two dimensions, (N, features, ...), got "
+            f"{x.dtype} of shape {x.shape}."
         )
     numbers: Array = x.astype(np.float32, copy=False)
     if not np.isfinite(numbers).all():

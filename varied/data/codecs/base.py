@@ -40,12 +40,12 @@ class Codec(ABC):
         kind: The name of the kind of data, as in `RawData.kind`.
         noun: The plural noun for examples in messages.
         endings: The extensions of the files that `read_file` and `read_members` can read.
-        reads_folders: Whether a folder or zip file of such files is a dataset.
+        reads_folders: Whether a folder or zip file of such files can be read as a dataset.
         default_ending: The extension of the default output file for results; ".png" means a plot.
         data_ending: The extension of the default output file for decoded data; "" means a folder.
         labeled_ending: The extension of the default output file for labeled data.
         decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
-        max_rows_by_epochs: The largest number of rows for which the default training length is a
+        max_rows_by_epochs: The maximum number of rows for which the default training length is a
             number of epochs; for larger datasets, it is ten minutes.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
@@ -211,7 +211,7 @@ class Codec(ABC):
             examples: The examples in a single sequence.
             shape: The leading shape, such as (paths, steps).
             axes: A mapping from the name of each axis to the names of its entries, or to None if
-                they are numbered.
+                the entries are numbered.
         """
         return examples.reshape(*shape, *examples.shape[1:])
 
@@ -316,7 +316,7 @@ class Codec(ABC):
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return the sum of elementwise values over each column, or the values without columns."""
+        """Return the sum of elementwise values over each column; without columns, the values."""
         return elementwise
 
     def unseen(self, data: RawData) -> Array | None:
@@ -345,7 +345,7 @@ class Codec(ABC):
         )
 
     def parse_mask(self, mask: Any) -> Array:
-        """Return the pixels to inpaint, as bool with the shape (H, W).
+        """Return a mask of the pixels to inpaint, as bool with shape (H, W).
 
         Raises:
             VariedError: If the data are not images, or the mask is not valid.
@@ -358,7 +358,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return the defaults of ``net``, ``likelihood`` and ``latent`` for ``n`` training rows."""
+        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage

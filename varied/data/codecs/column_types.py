@@ -26,9 +26,9 @@ COLUMN_TYPES = ("number", "category", "ignore")
 TARGET = "target"
 
 #: A numeric column with at most this many distinct values, each in at least ten cells on average,
-#: is a category.
+#: is treated as categorical.
 _FEW_VALUES = 20
-#: With fewer rows, a column may be without duplicates by chance.
+#: With fewer rows, a column may have no duplicates by chance.
 _ENOUGH_ROWS = 20
 #: All floats above this are integers.
 _LARGEST_FRACTION = 2.0**53
@@ -94,13 +94,13 @@ def _text_column(cells: pd.Series[Any], observed: pd.Series[Any], n_values: int)
 
 
 def _category_kind(observed: pd.Series[Any], kind: str) -> str:
-    """Return "yes/no" for two levels with this meaning, or else `kind`."""
+    """Return "yes/no" if there are two levels that mean yes and no, or else `kind`."""
     levels = {str(level).lower() for level in observed.unique()}
     return "yes/no" if len(levels) == 2 and levels <= _YES_NO else kind
 
 
 def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
-    """Return whether integers are distinct, and also increasing or named like an identifier."""
+    """Return whether integers are distinct, and either increase or are named like an ID."""
     if str(observed.dtype) != "Int64" or n_values < len(observed) or len(observed) < _ENOUGH_ROWS:
         return False
     is_named = re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.IGNORECASE)

@@ -23,14 +23,14 @@ Array = npt.NDArray[Any]
 
 #: The number of knots of a quantile function.
 _KNOTS = 129
-#: The smallest fraction and the smallest number of cells with a frequent value, and the largest
+#: The minimum fraction and the minimum number of cells with a frequent value, and the maximum
 #: number of frequent values in a column.
 _FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
-#: The largest number of levels that are modeled individually; rarer ones share a category.
+#: The maximum number of levels that are modeled individually; rarer levels share a category.
 _MAX_LEVELS = 255
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
-#: The unit of a column with numbers above the first value is the second value, so that differences
+#: A column with numbers above the first value has the second value as its unit, so that differences
 #: do not overflow.
 _HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
 
@@ -59,7 +59,7 @@ class Column:
         name: The name of the column.
         dtype: The dtype of its cells: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
         kind: A description for the user: "number", "whole number", "date", "category", "yes/no",
-            or the reason that the column is ignored.
+            or the reason why the column is ignored.
     """
 
     #: The name of the class in a saved run.
@@ -256,7 +256,7 @@ class CategoricalColumn(LearnedColumn):
         return unseen
 
     def decode(self, cells: EncodedColumn) -> pd.Series[Any]:
-        """Decode indices to levels; rare levels are sampled with their training frequencies."""
+        """Decode indices to levels; rare levels are sampled in proportion to their frequency."""
         assert cells.choice is not None
         values = np.array([*self.levels, None], dtype=object)[cells.choice]
         is_rare = cells.choice == len(self.levels)

@@ -88,7 +88,7 @@ class ImageCodec(Codec):
 
     @property
     def reading_options(self) -> dict[str, Any]:
-        """The size of the images."""
+        """The option ``image_size``, set to the size of the training images."""
         return {"image_size": self.size}
 
     @classmethod
@@ -148,7 +148,7 @@ class ImageCodec(Codec):
         x = _channels_first(_as_images(data), self.shape[0])
         if x.shape[1:] != self.shape:
             raise VariedError(
-                f"These images are {_describe(x.shape)}, but the run was trained on "
+                f"These images are {_describe(x.shape)}, but the training images are "
                 f"{_describe(self.shape)}; read them with image_size={self.size}."
             )
         stored = torch.from_numpy(np.require(x, requirements=("C", "W")))
@@ -212,7 +212,7 @@ class ImageCodec(Codec):
         return path
 
     def parse_mask(self, mask: Any) -> Array:
-        """Return the pixels to inpaint, as bool with shape (H, W).
+        """Return a mask of the pixels to inpaint, as bool with shape (H, W).
 
         Arguments:
             mask: Left, top, width and height in pixels, as "7,7,14,14" or a tuple; or an image
@@ -278,7 +278,7 @@ def _describe(shape: tuple[int, ...]) -> str:
 
 
 def _file_names(names: Sequence[str], n: int) -> list[str]:
-    """Return a file name for each image: its original name if all are valid, or a number."""
+    """Return file names for images: the original names if all are valid, or else numbers."""
     own = [str(PurePosixPath(name).with_suffix(".png")) for name in names if _is_inside(name)]
     if len(own) == n and len({name.lower() for name in own}) == n:
         return own

@@ -55,7 +55,7 @@ class TableImputer:
         self.codec = codec
 
     def incomplete_rows(self, stored: Tensor) -> Tensor:
-        """Return the indices of the rows that have a missing cell."""
+        """Return the indices of the rows with at least one missing cell."""
         n_flags = self.codec.layout.block_sizes[0]
         return torch.nonzero((stored[:, :n_flags] == 0).any(1))[:, 0]
 
@@ -65,7 +65,9 @@ class TableImputer:
         return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
 
     def hide_numbers(self, x: Tensor, seed: int) -> Iterator[HiddenCells]:
-        """Hide each observed number once, in three rounds, except in columns with frequent values.
+        """Yield the rows three times, each time with other observed numbers hidden.
+
+        Each number is hidden once, except in columns with frequent values.
 
         Arguments:
             x: The rows, with shape (N, W).

@@ -131,7 +131,7 @@ class TableCodec(Codec):
 
     @property
     def layout_text(self) -> str:
-        """The layout, written as in the setting of `varied.likelihoods.TableRow`."""
+        """The layout as text, as in the setting ``layout`` of `varied.likelihoods.TableRow`."""
         return " ".join(column.layout_code for column in self.learned)
 
     @property
@@ -140,13 +140,13 @@ class TableCodec(Codec):
         return (self.layout.width,)
 
     def encode(self, data: RawData | Array) -> Tensor:
-        """Encode rows.
+        """Encode rows as a tensor.
 
         Returns:
             The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or its type differs from its type during training.
+            VariedError: If a column is missing, or its type differs from that during training.
         """
         frame = self._check_columns(_frame(data))
         cells = [column.encode(frame[column.name]) for column in self.learned]
@@ -226,7 +226,7 @@ class TableCodec(Codec):
     def to_frame(self, examples: Any) -> Any:
         """Convert rows to a DataFrame of the original library.
 
-        The index becomes columns, except in pandas.
+        The index levels become columns, except in pandas.
         """
         from varied.data.tables import to_frame
 
@@ -369,7 +369,7 @@ def _frame(data: RawData | Array) -> Any:
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns; "_" is appended to names that exist already."""
+    """Insert the index levels as the first columns; "_" is appended to names that already exist."""
     if frame.index.names == [None]:
         return frame
     names = {name: f"{name}_" if name in frame else name for name in frame.index.names}

@@ -180,7 +180,7 @@ def _why_text(
 
 
 def _format_number(value: float, decimals: int | None) -> str:
-    """Format a number with a fixed number of decimals, or with all digits if ``decimals`` is None."""
+    """Format a number with ``decimals`` decimals, or with all digits if ``decimals`` is None."""
     if decimals is None:
         return repr(value)
     text = repr(round(value, decimals) + 0.0)  # + 0.0 turns -0.0 into 0.0
