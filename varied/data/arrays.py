@@ -111,7 +111,7 @@ def _capitalize(what: str) -> str:
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Return the channel axis of a 4-D array, 0 for a 3-D array, and None for any other array."""
+    """Return the channel axis of 4-D images, 0 for 3-D arrays, and None for all other arrays."""
     if len(shape) == 3:
         return 0
     if len(shape) != 4:

@@ -126,7 +126,7 @@ def _given_labels(
 def _folder_labels(
     names: Iterable[str], classes: Sequence[str] | None
 ) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the folder names as labels, unless there is one name, or they are train and test."""
+    """Return the folder names as labels, unless there is only one, or they are train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
         return None, ()

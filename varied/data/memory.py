@@ -24,7 +24,7 @@ def check_memory(n_bytes: int, what: str, remedy: str) -> None:
         remedy: The end of the message, which says what the user can do.
 
     Raises:
-        VariedError: If the array would take more memory.
+        VariedError: If the array would take more than half.
     """
     free = free_memory()
     if free is not None and n_bytes > free / 2:

@@ -243,7 +243,7 @@ def _heart(x: Array, y: Array) -> Mask:
     """Return the union of two discs and the right angle that is tangent to both, centered."""
     radius, apart = 7.7, 0.8 * 7.7
     tip = apart + np.sqrt(2) * radius  # below the centers of the discs
-    # The center of the circle through the tip and around both discs is this far below theirs.
+    # The center of the circle through the tip and around the discs is this far below their centers.
     below = ((tip - radius) ** 2 - apart**2) / (2 * (tip - radius))
     x, y = abs(x), y - below
     discs = (x - apart) ** 2 + y**2 <= radius**2

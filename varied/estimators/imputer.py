@@ -200,7 +200,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return self.scaler_.inverse_transform(draws.flatten(0, 1)).reshape(n, *X.shape)
 
     def _hold_out(self, X: Array) -> Array:
-        """Return a mask of the cells to hold out, but never all observed cells of a column."""
+        """Return a mask of the cells to hold out; at least one cell per column is not held out."""
         observed = np.isfinite(X)
         eligible = observed & self._is_continuous
         eligible[observed.argmax(0), np.arange(X.shape[1])] = False

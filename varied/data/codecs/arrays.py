@@ -155,7 +155,7 @@ def _as_numbers(data: RawData | Array) -> Array:
         x = np.moveaxis(x if x.ndim == 4 else x[..., None], -1, 1).astype(np.float32) / 255
     if x.ndim < 2 or x.dtype.kind not in "fiub":
         raise VariedError(
-            f"Arrays must be numeric and have at least two dimensions, (N, features, ...), got "
+            "Arrays must be numeric and have at least two dimensions, (N, features, ...), got "
             f"{x.dtype} of shape {x.shape}."
         )
     numbers: Array = x.astype(np.float32, copy=False)

@@ -316,7 +316,7 @@ class Codec(ABC):
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return the sum of elementwise values over each column; without columns, the values."""
+        """Return elementwise values summed over each column; unchanged if there are no columns."""
         return elementwise
 
     def unseen(self, data: RawData) -> Array | None:

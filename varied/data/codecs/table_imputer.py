@@ -65,9 +65,9 @@ class TableImputer:
         return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
 
     def hide_numbers(self, x: Tensor, seed: int) -> Iterator[HiddenCells]:
-        """Yield the rows three times, each time with other observed numbers hidden.
+        """Yield the rows three times, each time with a different third of the numbers hidden.
 
-        Each number is hidden once, except in columns with frequent values.
+        Each observed number is hidden once, except in columns with frequent values.
 
         Arguments:
             x: The rows, with shape (N, W).
