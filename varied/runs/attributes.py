@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 #: The levels of a numeric attribute: up to the median, and above the median.
 _HALVES = ("low", "high")
-#: The largest number of levels that are used per attribute, and the fewest rows per level.
+#: The maximum number of levels per attribute, and the minimum number of rows per level.
 _MAX_LEVELS, _MIN_ROWS = 10, 10
 
 
@@ -55,7 +55,8 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
     Arguments:
         data: The examples.
         codec: The codec of the run.
-        more: Additional attributes: a table, or a mapping from each name to a label per example.
+        more: Additional attributes: a table, or a mapping from attribute names to
+            a label for each example.
     """
     values = codec.attributes(data)
     by_name = {name: _from_values(name, column) for name, column in values.items()}

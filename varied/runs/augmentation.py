@@ -23,9 +23,9 @@ from varied.seeding import derive_seed, permutation
 
 Array = npt.NDArray[Any]
 
-#: The largest number of test rows that classifiers are evaluated on.
+#: The maximum number of test rows that classifiers are evaluated on.
 _MAX_TEST = 5000
-#: The largest number of attempts to generate rows whose label column matches their class.
+#: The maximum number of attempts to generate rows whose label column matches their class.
 _ROUNDS = 20
 
 
@@ -126,13 +126,13 @@ def augment(
     Arguments:
         run: The run.
         per_class: The number of examples to generate for each class; if ``balance`` is set, the
-            total number of training and generated examples.
+            total number of training and generated examples of each class.
         balance: Whether to generate only as many examples as each class needs to reach
             ``per_class`` or, by default, the size of the largest class.
         temperature: A factor on the standard deviation of the prior; values below 1 give more
             typical examples.
-        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
-            tables.
+        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only
+            for tables.
         seed: The random seed.
 
     Raises:
@@ -163,8 +163,8 @@ def augment(
     wrong = _contradicts(codec.decode(x), generated_columns, names)
     if wrong.any():
         raise VariedError(
-            f"{wrong.sum():,} generated rows have a label that differs from their class, such as "
-            f"'{names[wrong][0]}'; train longer, or with fewer classes."
+            f"{wrong.sum():,} generated rows have a label that differs from their class (for "
+            f"example, class '{names[wrong][0]}'); train for longer, or with fewer classes."
         )
     decoded = codec.decode(x, names.tolist())
     if codec.column_names and not label_columns:

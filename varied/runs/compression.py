@@ -22,14 +22,14 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, repr=False)
 class CompressedData:
-    """Compressed data.
+    """Compressed examples, as the bytes of a file.
 
     Arguments:
         data: The bytes of the file.
-        array: The compressed examples. Decompression restores them if ``lossless`` is True, and
-            returns their reconstructions otherwise.
-        model_bits: The information content under the model, in bits: the negative ELBO, or the
-            negative log-probability of the codes.
+        array: The examples that were compressed. Decompression restores them if ``lossless`` is True,
+            and returns their reconstructions otherwise.
+        model_bits: The information content of the examples under the model, in bits: the negative
+            ELBO, or the negative log-probability of the codes.
         initial_bits: The number of random bits that bits-back coding starts with; the file
             contains them.
         lossless: Whether decompression restores the data exactly.
@@ -59,7 +59,7 @@ class CompressedData:
 
     @property
     def bound(self) -> float:
-        """The information content under the model, in bits per dimension."""
+        """The information content of the examples under the model, in bits per dimension."""
         return self.model_bits / self.array.size
 
     @property

@@ -23,9 +23,9 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: The largest number of training rows to which distances are measured.
+#: The maximum number of training rows to which distances are measured.
 _MAX_TRAINING = 10_000
-#: The largest number of columns that are listed as reasons, and the smallest excess in nats.
+#: The maximum number of columns that are listed as reasons, and their minimum excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
 #: The number of images that are plotted.
 _PLOTTED = 20

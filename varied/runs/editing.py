@@ -1,4 +1,4 @@
-"""Editing: add or remove attributes of examples, and measure the effects on others."""
+"""Editing: add or remove attributes of examples, and measure the effects on other attributes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from varied.runtime import eval_float32
 
 Array = npt.NDArray[Any]
 
-#: The largest number of held-out rows that are decoded and encoded again.
+#: The maximum number of held-out rows that are decoded and encoded again.
 _MAX_REENCODED = 1_000
 
 
@@ -37,16 +37,16 @@ class EditResult(Result):
     """Examples with an attribute added or removed, with a column for each strength.
 
     Arguments:
-        name: The attribute.
+        name: The name of the attribute.
         strengths: The strength of each column; 1 is the distance between the group means.
         step: The vector that strength 1 adds to a code, with shape (D).
         std: The standard deviation of each latent dimension over training codes, with shape (D).
         rows: The numbers of rows with and without the attribute from which the direction was
             estimated.
         sparse: Whether the density of training codes at the code of each edit is lower than at
-            99.9 % of held-out rows, as bool with shape (n, S).
-        inconsistent: Whether decoding the code of each edit and encoding it again changes the code
-            more than for 99.9 % of held-out rows, as bool with shape (n, S).
+            the codes of 99.9 % of held-out rows, as bool with shape (n, S).
+        inconsistent: Whether the code of each edit, when decoded and encoded again, changes more
+            than those of 99.9 % of held-out rows, as bool with shape (n, S).
         effects: The effects of strength 1 on all known attributes, largest first.
     """
 
@@ -79,7 +79,7 @@ class EditResult(Result):
 
 @dataclass(frozen=True)
 class _Direction:
-    """A direction in the latent space, with its name, its step and the sizes of both groups."""
+    """A direction in the latent space, with its name, its step and the sizes of the two groups."""
 
     name: str
     step: Tensor
@@ -256,7 +256,7 @@ def _shifted_codes(
 
 
 def _is_sparse(z: Tensor, codes: Tensor, held_out: Tensor) -> Array:
-    """Return which codes have a low density, or no code if D is too large to estimate it."""
+    """Return which codes have a low density; none if D is too large to estimate the density."""
     if z.shape[-1] > MAX_DIMS:
         return np.zeros(z.shape[:2], bool)
     density = fit_latent_density(codes, held_out)

@@ -18,13 +18,13 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, repr=False)
 class Encoding(Codes):
-    """The code of each example, with its name.
+    """The code and the name of each example.
 
     Arguments:
         mean: The mean of the posterior (the embedding), with shape (N, D).
         std: The standard deviation of the posterior, with shape (N, D).
-        kl: KL(q(z | x) || p(z)) of each example in nats, with shape (N); None if the posterior has
-            no density.
+        kl: The KL divergence KL(q(z | x) || p(z)) of each example in nats, with shape (N); None if
+            the posterior has no density.
         names: The name of each example, such as its file name.
     """
 

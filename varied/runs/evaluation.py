@@ -21,7 +21,7 @@ def evaluate(
         run: The run.
         source: The data; None uses the data of the run.
         split: "test", "validation" or "train"; used only if there is no source.
-        samples: The number of importance samples to estimate log p(x) with; 0 omits the estimate.
+        samples: The number of importance samples for estimating log p(x); 0 omits the estimate.
     """
     data = run.split(split) if source is None else run.read(source)
     return evaluate_model(
@@ -34,7 +34,7 @@ def evaluate(
 
 
 def classification_error(run: RunBase) -> Estimate | None:
-    """Return the fraction of misclassified test rows, or None without classes or labels."""
+    """Return the fraction of misclassified test rows, or None if there are no classes or labels."""
     data = run.split("test")
     if not run.model.num_classes or data.labels is None:
         return None

@@ -23,8 +23,8 @@ class ImputationResult(Result):
     Arguments:
         array: The table in which each missing cell contains the mean or the most frequent level of
             its draws; observed cells do not change.
-        draws: The completed tables, one for each draw. Running an analysis on each of them and
-            pooling the results accounts for the uncertainty of the missing cells.
+        draws: The completed tables, one for each draw. Analyzing each table and pooling the
+            results accounts for the uncertainty of the missing cells.
         cells: A `pandas.DataFrame` with one row per imputed cell, which contains the row (from 1),
             the column and the value. For numbers and dates, 90 % of the draws are between
             ``ci_low`` and ``ci_high``; for categories, ``frequency`` is the fraction of the draws

@@ -1,4 +1,4 @@
-"""The density of the codes of a run's training rows."""
+"""A density fitted to the codes of the training rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from varied.data import RawData
 from varied.functional import LatentDensity
 from varied.runs.base import RunBase
 
-#: The largest numbers of training rows and of held-out rows whose codes are used.
+#: The maximum numbers of training rows and of held-out rows whose codes are used.
 MAX_TRAINING, MAX_HELD_OUT = 10_000, 5_000
 
 
@@ -19,7 +19,7 @@ def embed(run: RunBase, data: RawData) -> Tensor:
 
 
 def latent_density(run: RunBase) -> LatentDensity:
-    """Fit a density to the codes of the training rows."""
+    """Return a density fitted to the codes of the training rows."""
     split = run.store.read_split()
     rows = (split.train[:MAX_TRAINING], split.validation[:MAX_HELD_OUT])
     return functional.fit_latent_density(*(embed(run, run.data.take(part)) for part in rows))

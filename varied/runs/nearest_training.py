@@ -19,7 +19,7 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: The largest and smallest numbers of samples and held-out rows in the test for near-duplicates.
+#: The maximum and minimum numbers of samples and held-out rows in the test for near-duplicates.
 MAX_SAMPLES, MIN_SAMPLES = 1000, 20
 #: The number of samples that are plotted.
 _PLOTTED = 60
@@ -31,10 +31,10 @@ class NearestTraining:
 
     Arguments:
         pairs: The samples and their nearest training rows, with shape (2, N).
-        index: The index of each training row, int64 with shape (N).
-        distance: The distance of each sample to the training row, float64 with shape (N). It is the
-            Euclidean distance between pixel values in [0, 1], or between numbers in units of
-            standard deviations; for tables, it is a fraction of the largest possible distance.
+        index: The index of the nearest training row of each sample, int64 with shape (N).
+        distance: The distance of each sample to its nearest training row, float64 with shape (N).
+            It is the Euclidean distance between pixel values in [0, 1], or between numbers in units
+            of standard deviations; for tables, it is a fraction of the largest possible distance.
         warning: A warning if samples are near-duplicates of training rows, otherwise None.
     """
 
@@ -84,7 +84,7 @@ def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> Nearest
 def _nearest_records(
     run: RunBase, samples: Result, training: Any, held_out: Any, seed: int
 ) -> NearestTraining:
-    """Compare the rows of tables by their distance to the closest record."""
+    """Find the closest training row of each sample from a table, and test for near-duplicates."""
     import pandas as pd
 
     from varied.evaluate.dcr import distance_to_closest_record

@@ -26,7 +26,7 @@ class Neighbors:
     """Examples and their nearest neighbors.
 
     Arguments:
-        index: The indices of the neighbors of each query in ``among``, nearest first, int64 with
+        index: The indices in ``among`` of the neighbors of each query, nearest first, int64 with
             shape (N, k).
         distance: The distance to each neighbor, in standard deviations of the prior, with shape
             (N, k).

@@ -37,7 +37,7 @@ class Run(RunBase):
 
     Each operation is implemented as a function in a module of `varied.runs`, and available as a
     method of this class. Operations that are registered with ``varied.register("use", name,
-    function)`` are available as methods as well.
+    function)`` are also available as methods.
 
     Arguments:
         folder: The folder of the run.

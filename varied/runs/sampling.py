@@ -40,14 +40,15 @@ def sample(
     Arguments:
         run: The run.
         n: The number of samples (64 by default), or of variations per example (9 by default).
-        label: The context for a conditional run: a class, a number, or one for each sample.
+        label: The context for a conditional run: a class or number, or several, which are
+            repeated.
         around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
             each example precedes its variations.
         scale: A factor on the standard deviation of the posterior; used only with ``around``.
         temperature: A factor on the standard deviation of the prior; values below 1 give more
             typical samples. A ladder VAE also accepts one factor per level, starting from the
             bottom level.
-        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples for
+        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only for
             tables.
         seed: The random seed.
 

@@ -47,9 +47,9 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
 
 
 def _rank_units(run: RunBase) -> tuple[list[int], Array]:
-    """Return the latent dimensions in order of decreasing KL, and the KL (NaN if undefined).
+    """Return the latent dimensions in order of decreasing KL, and their KL (NaN if undefined).
 
-    Without a KL, dimensions are in order of decreasing variance of the codes.
+    If the KL is undefined, the dimensions are sorted by decreasing variance of the codes.
     """
     path = run.store / "evaluation.json"
     kl = read_json(path).get("kl_by_unit") if path.is_file() else evaluate(run).kl_by_unit

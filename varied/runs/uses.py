@@ -7,5 +7,5 @@ from typing import Any
 
 #: Operations by name. A function ``use(run, source=None, *, setting=default)`` returns an object
 #: with a method ``save(path)``. It is available as a method of `varied.Run`, and as the command
-#: ``varied NAME RUN SOURCE``, with a flag for each keyword argument.
+#: ``varied NAME RUN SOURCE``, with an option for each keyword argument.
 USES: dict[str, Callable[..., Any]] = {}

@@ -63,7 +63,8 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     Arguments:
         data: The training rows, to which the codecs are fitted.
         model: The name of a model, or a spec.
-        choices: The user's choices: axes, settings, ``conditional``, and options of the codec.
+        choices: The user's choices: parts by axis, settings, ``conditional``, and options of the
+            codec.
 
     Raises:
         VariedError: If a choice is unknown, or the model requires labels that the data lack.
@@ -120,7 +121,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
 def _exclude_label_columns(
     data: RawData, parts: Mapping[str, Any], options: dict[str, Any], reasons: list[str]
 ) -> None:
-    """Exclude the label columns from the rows if the model infers classes or on request."""
+    """Exclude the label columns from the rows if the model infers classes, or if requested."""
     types = dict(options.get("column_types") or {})
     infers_classes = Part.parse(parts.get("architecture", "vae")).name in ("m2", "m1m2")
     default = "ignore" if infers_classes else ""
@@ -177,13 +178,13 @@ def _set_classifier_defaults(
 
 
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
-    """Return whether the KL weight can start at 0; categorical variables would collapse."""
+    """Return whether the KL weight can start at 0, which would collapse categorical variables."""
     builder = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
     return "simplex" not in builder.space
 
 
 def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) -> None:
-    """Set a setting on the part that has it; a name such as ``net.width`` includes the axis."""
+    """Apply a setting to the part that has it; a name such as ``net.width`` includes the axis."""
     axis, _, setting = name.rpartition(".")
     parts = {
         key: Part.parse(values.get(key, getattr(Spec, key)))

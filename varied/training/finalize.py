@@ -83,8 +83,8 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
     if epochs >= 0.5:
         return []
     return [
-        f"The model was trained on only {epochs:.0%} of the training rows, which is too few to "
-        "judge the model; increase --minutes, or reduce --width."
+        f"The model was trained on only {100 * epochs:.0f} % of the training rows, which is too few "
+        "to judge the model; increase --minutes, or reduce --width."
     ]
 
 
@@ -102,8 +102,8 @@ def _throttle_warning(history: Sequence[dict[str, Any]]) -> list[str]:
     if not throttle or min(throttle) > 0.9:
         return []
     return [
-        "The adversarial loss increased the reconstruction error beyond its tolerance, so the "
-        f"weight of the loss was multiplied by a factor as low as {min(throttle):.2g}; use a lower "
+        "The adversarial loss increased the reconstruction error beyond the tolerance, so the "
+        f"adversarial weight was multiplied by a factor as low as {min(throttle):.2g}; use a lower "
         "--adv-weight to avoid this."
     ]
 
@@ -304,7 +304,7 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows in the frames; None if rows have no or several labels."""
+    """Return the labels of the test rows in the frames; None if there are no labels, or several per row."""
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]

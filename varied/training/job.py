@@ -42,7 +42,7 @@ class Job:
         data: All data, including validation and test rows.
         config: The resolved configuration.
         name: The name of the model, as the user passed it.
-        n_labels: The number of training labels to use; 0 uses all of them.
+        n_labels: The number of training labels to use; 0 uses all labels.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Job:
         return run
 
     def _restore_best(self) -> list[str]:
-        """Load the best weights, unless they are the latest, and return a message that says so."""
+        """Load the best weights unless they are the latest, and return a message about them."""
         path = self.store / "best.safetensors"
         if not path.exists():
             return []

@@ -35,7 +35,7 @@ _CHECKPOINT_SECONDS = 30.0
 _MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
 #: A step at which all schedules have their final values.
 _LAST_STEP = 10**12
-#: The largest fraction of the training time that may be spent on frames, not counting the first
+#: The maximum fraction of the training time that may be spent on frames, not counting the first
 #: and the last frame.
 _MAX_TIME_FRACTION = 0.25
 
@@ -81,7 +81,7 @@ class RunMonitor:
             self.checkpoint_time = time.monotonic()
 
     def _has_time(self, state: TrainingState) -> bool:
-        """Return whether there is time for a frame, if the plan sets ``minutes``."""
+        """Return whether there is time for a frame; True unless the plan sets ``minutes``."""
         if not self.job.spec.plan.minutes:
             return True
         return self.frame_seconds < _MAX_TIME_FRACTION * state.seconds
@@ -138,7 +138,7 @@ class RunMonitor:
         return error <= MAX_ERROR_RATIO * self.lowest_error
 
     def _samples(self) -> Tensor:
-        """Decode fixed latent variables; reconstruct test rows if the prior is not fitted yet."""
+        """Decode fixed latent variables; if the prior is not fitted yet, reconstruct test rows."""
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
@@ -148,7 +148,7 @@ class RunMonitor:
         return functional.reconstruct(job.model, x, c)
 
     def _validate(self) -> dict[str, float]:
-        """Return the loss, with the final weights of its terms, and the terms for validation."""
+        """Return the validation loss, with the final weights of its terms, and the terms."""
         step, sums, n = self.job.step, dict[str, float](), len(self.validation)
         step.set_step(_LAST_STEP)
         with eval_float32(step), seeded(self.job.spec.plan.seed, "validate"):

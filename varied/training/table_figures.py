@@ -15,7 +15,7 @@ from varied.runs.base import BATCH_ROWS
 
 #: The numbers of synthetic rows that are compared with test rows, and of rows that are plotted.
 _COMPARED, _PLOTTED = 5000, 10
-#: The largest number of columns that are compared; the number of pairs is quadratic in it.
+#: The maximum number of columns that are compared; the number of pairs grows quadratically.
 _MAX_COLUMNS = 40
 
 
@@ -27,7 +27,7 @@ def table_figures(run: Run) -> Iterator[Figure]:
     compared = names[:_MAX_COLUMNS]
     scope = ""
     if len(names) > _MAX_COLUMNS:
-        scope = f" in the first {_MAX_COLUMNS} of {len(names):,} columns"
+        scope = f" (the first {_MAX_COLUMNS} of {len(names):,})"
     test = run.split("test").x[compared]
     samples = run.sample(max(len(test), _COMPARED))
     synthetic = samples.array[compared]
@@ -44,8 +44,8 @@ def table_figures(run: Run) -> Iterator[Figure]:
         similarity["pairs"] = pairs.mean.value
         plots.pair_trends(pairs.real, pairs.generated, pairs.names, folder / "pairs.png")
         text = (
-            f"Associations of pairs of columns{scope}, in test and in synthetic rows; the mean "
-            f"similarity is {pairs.mean} (1 is best)."
+            f"Associations between pairs of columns{scope}, in test and in synthetic rows; the "
+            f"mean similarity is {pairs.mean} (1 is best)."
         )
         yield Figure("pairs.png", "Pairs of columns", text, text)
     batch = run.encode_data(run.split("test"))

@@ -51,7 +51,7 @@ class UpdateJob(Job):
             raise VariedError(
                 f"{base.folder} has no checkpoint to continue from; restore it, or train a new run."
             )
-        # If the setup is set, the loop does not initialize parts, such as codebooks, from new data.
+        # With a setup, the loop does not initialize parts, such as codebooks, from the new data.
         return TrainingState(setup=base_state.setup), notices
 
 
