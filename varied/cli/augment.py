@@ -27,7 +27,7 @@ def augment(
         option(
             "N",
             "Number of examples to generate for each class; with --balance, the total number of "
-            "real and generated examples.",
+            "real and generated examples of each class.",
             least=1,
         ),
     ] = None,
@@ -51,7 +51,7 @@ def augment(
         bool,
         typer.Option(
             "--report/--no-report",
-            help="Whether to train classifiers that measure the gain in accuracy.",
+            help="Whether to train classifiers, to measure the gain in accuracy.",
         ),
     ] = True,
     out: Annotated[

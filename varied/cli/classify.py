@@ -19,7 +19,7 @@ def classify(
         option("FILE", "Output file, with the predicted class and the probability of each class."),
     ] = Path("classes.csv"),
 ) -> None:
-    """Classify examples with a run of the model m1, m2 or m1m2."""
+    """Classify examples with a run of an m1, m2 or m1m2 model."""
     check_ending(out, "classes")
     opened = open_run(run)
     with console.status("Classifying"):

@@ -64,7 +64,7 @@ def show_json(value: object) -> None:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], indent: int = 2) -> None:
-    """Print a table with right-aligned numbers, and wrap its last column to the terminal."""
+    """Print a table with right-aligned numbers, and wrap its last column to fit the terminal."""
     cells = [[str(cell) for cell in row] for row in rows]
     columns = list(zip(header, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]

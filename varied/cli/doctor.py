@@ -1,4 +1,4 @@
-"""`varied doctor`: describe the machine and the installed versions, for bug reports.
+"""`varied doctor`: describe the machine and the installed packages, for bug reports.
 
 The output does not contain the name of a user, a host or a folder outside the home directory.
 """
@@ -32,7 +32,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def describe_system() -> dict[str, str]:
-    """Return information about the machine and the installed versions, by name."""
+    """Return information about the machine and the versions of installed packages, by name."""
     from varied import __version__
     from varied.runtime import describe_machine
 

@@ -92,7 +92,7 @@ def _report(result: EditResult) -> None:
 
 
 def _examples(text: str | None) -> Any:
-    """Return a path unchanged, or a list of row numbers, counted from 1, as indices and names."""
+    """Return a path unchanged, or a list of row indices and names, parsed from row numbers."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if len(words) < 2 and Path(text or "").exists():
         return text

@@ -10,7 +10,7 @@ from varied.cli.options import RunName, Source, option
 from varied.cli.paths import open_run, unused_path
 from varied.errors import VariedError
 
-#: The supported extensions of files of codes and class probabilities.
+#: The supported file extensions for codes and class probabilities.
 ENDINGS = (".csv", ".npz", ".parquet", ".feather")
 
 

@@ -16,13 +16,13 @@ def impute(
     source: Source = None,
     n_draws: Annotated[int, option("M", "Number of draws for each cell or image.", least=2)] = 50,
     intervals: Annotated[
-        Path | None, option("FILE", "Also write the imputed cells with their 90% intervals.")
+        Path | None, option("FILE", "Also write the imputed cells with their 90 % intervals.")
     ] = None,
     mask: Annotated[
         str | None,
         option(
             "MASK",
-            "Region of images to inpaint: left,top,width,height, or an image that is white there.",
+            "Region of images to inpaint: left,top,width,height, or an image that is white in it.",
         ),
     ] = None,
     n: Annotated[int, option("N", "With --mask: number of images.", "-n", least=1)] = 8,
@@ -46,4 +46,4 @@ def impute(
     save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed cells")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))
-        console.say(f"Wrote {path}: each imputed cell with its 90% interval.")
+        console.say(f"Wrote {path}: each imputed cell with its 90 % interval.")

@@ -19,7 +19,7 @@ def interpolate(
         int | None,
         option(
             "N",
-            "Number of points per path; by default 10, 8 for a grid, and 24 for a .gif.",
+            "Number of points per path; by default 10 (8 for a grid, 24 for a .gif).",
             least=2,
         ),
     ] = None,

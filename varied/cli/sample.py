@@ -44,7 +44,7 @@ def sample(
     ] = None,
     scale: Annotated[
         float | None,
-        option("S", "With --around: scale of the posterior standard deviation [default: 1]."),
+        option("S", "With --around: factor on the posterior standard deviation [default: 1]."),
     ] = None,
     temperature: Annotated[
         str,
@@ -58,7 +58,7 @@ def sample(
         bool | None,
         typer.Option(
             "--sample-x/--mean-x",
-            help="Sample from p(x | z), or use its mean; by default, only tables are sampled.",
+            help="Sample from p(x | z), or use its mean; by default, sample only for tables.",
         ),
     ] = None,
     seed: Seed = 0,

@@ -133,11 +133,12 @@ def train(
         _option(PLAN, "P", "Precision: float32, bfloat16, or auto for the faster of the two."),
     ] = None,
     threads: Annotated[
-        int | None, _option(PLAN, "N", "Number of CPU threads; 0 selects the fastest number.", 0)
+        int | None,
+        _option(PLAN, "N", "Number of CPU threads; 0 selects the number that is fastest.", 0),
     ] = None,
     compile: Annotated[
         str | None,
-        _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto if it saves time."),
+        _option(PLAN, "C", "Whether to use torch.compile: yes, no, or auto (if it saves time)."),
     ] = None,
     out: Annotated[
         Path | None, _option(REST, "FOLDER", "Folder of the run; by default a new folder in runs/.")

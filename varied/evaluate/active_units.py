@@ -79,7 +79,7 @@ def unused_codes_warning(usage: float, codebook_size: int) -> str | None:
     if usage >= 0.5:
         return None
     return (
-        f"Only {usage:.0%} of the {codebook_size} codes are used; use a smaller codebook "
+        f"Only {100 * usage:.0f} % of the {codebook_size} codes are used; use a smaller codebook "
         f"(--codebook-size {codebook_size // 4}), replace unused codes sooner "
         "(--dead-code-threshold 0.1), or use --posterior fsq, which has no codebook."
     )

@@ -26,8 +26,8 @@ class CompressedData:
 
     Arguments:
         data: The bytes of the file.
-        array: The examples that were compressed. Decompression restores them if ``lossless`` is True,
-            and returns their reconstructions otherwise.
+        array: The examples that were compressed. Decompression restores them if ``lossless`` is
+            True, and returns their reconstructions otherwise.
         model_bits: The information content of the examples under the model, in bits: the negative
             ELBO, or the negative log-probability of the codes.
         initial_bits: The number of random bits that bits-back coding starts with; the file

@@ -32,7 +32,8 @@ def style(
     """Combine the style of some examples with the content of others.
 
     By default, a conditional run decodes each example with each class. With ``levels`` or
-    ``units``, the selected latent variables are taken from one example, and the others from another.
+    ``units``, the selected latent variables are taken from one example, and the others from
+    another.
 
     Arguments:
         run: The run.

@@ -83,8 +83,8 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
     if epochs >= 0.5:
         return []
     return [
-        f"The model was trained on only {100 * epochs:.0f} % of the training rows, which is too few "
-        "to judge the model; increase --minutes, or reduce --width."
+        f"The model was trained on only {100 * epochs:.0f} % of the training rows, which is too "
+        "few to judge the model; increase --minutes, or reduce --width."
     ]
 
 
@@ -124,7 +124,7 @@ def _facts(run: Run, evaluation: Evaluation, state: TrainingState) -> list[Fact]
         percent = f"{100 * error.value:.2f} ± {100 * error.error:.2f} %"
         facts.append(Fact("classification error", percent, f"{rows}; their labels are not used"))
     if evaluation.codebook_size:
-        usage = f"{evaluation.codebook_usage:.0%} of {evaluation.codebook_size}"
+        usage = f"{100 * evaluation.codebook_usage:.0f} % of {evaluation.codebook_size}"
         note = f"perplexity {evaluation.codebook_perplexity:.0f}, on {rows}"
         facts.append(Fact("codebook usage", usage, note))
     active = f"{evaluation.active_units.value:.0f} of {evaluation.latent_dim}"
@@ -304,7 +304,7 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows in the frames; None if there are no labels, or several per row."""
+    """Return the labels of the test rows in the frames; None without one label per row."""
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]
