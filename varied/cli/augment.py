@@ -51,7 +51,7 @@ def augment(
         bool,
         typer.Option(
             "--report/--no-report",
-            help="Whether to train classifiers, to measure the gain in accuracy.",
+            help="Whether to measure the gain in accuracy by training classifiers.",
         ),
     ] = True,
     out: Annotated[

@@ -99,7 +99,7 @@ def _table_sentences(evaluation: Mapping[str, Any]) -> Iterator[str]:
     if costs:
         largest = sorted(costs, key=lambda name: -costs[name][0])[:MAX_COLUMNS]
         listed = ", ".join(f"{name} {costs[name][0]:.2f}" for name in largest)
-        yield f"Largest negative log-likelihood by column, in nats: {listed}."
+        yield f"Columns with the largest negative log-likelihood, in nats: {listed}."
     if similarity:
         listed = ", ".join(f"{name} {value:.2f}" for name, value in similarity.items())
         yield f"Similarity of synthetic and test rows, from 0 to 1: {listed}."

@@ -22,7 +22,7 @@ def impute(
         str | None,
         option(
             "MASK",
-            "Region of images to inpaint: left,top,width,height, or an image that is white in it.",
+            "Region to inpaint: left,top,width,height, or an image that is white in the region.",
         ),
     ] = None,
     n: Annotated[int, option("N", "With --mask: number of images.", "-n", least=1)] = 8,

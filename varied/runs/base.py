@@ -199,9 +199,9 @@ class RunBase:
 
         Arguments:
             n: The number of samples.
-            label: A class or number, or several, which are repeated. None cycles through the
-                classes or, for tables, uses them in proportion to their frequency in the training
-                rows.
+            label: A class, a number, or a sequence of either, which is repeated. None cycles
+                through the classes or, for tables, uses them in proportion to their frequency in
+                the training rows.
 
         Raises:
             VariedError: If a label is passed to a run that is not conditional, or the class is

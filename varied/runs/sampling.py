@@ -40,8 +40,8 @@ def sample(
     Arguments:
         run: The run.
         n: The number of samples (64 by default), or of variations per example (9 by default).
-        label: The context for a conditional run: a class or number, or several, which are
-            repeated.
+        label: The context for a conditional run: a class, a number, or a sequence of
+            either, which is repeated.
         around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
             each example precedes its variations.
         scale: A factor on the standard deviation of the posterior; used only with ``around``.

@@ -304,7 +304,7 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows in the frames; None without one label per row."""
+    """Return the labels of the test rows in the frames; None unless there is one per row."""
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]
