@@ -10,7 +10,7 @@ import numpy as np
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return an argument parser for the folder of tables and a selection of them."""
+    """Return an argument parser for the folder of tables and a selection of tables."""
     arguments = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     arguments.add_argument(
         "folder", type=Path, help=".npz files with X and y, where y = 1 is an anomaly"

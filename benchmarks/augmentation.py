@@ -1,14 +1,14 @@
 """Augment few labeled digits with generated ones: ``python -m benchmarks.augmentation``.
 
 For each draw of labels (10 or 20 per class), a small convolutional network is trained on the
-labeled digits alone, on these with as many shifted and rotated copies as are generated, and on
-these with 500 generated digits per class. The conditional VAE is trained on the labeled digits
+labeled digits alone, on these with 500 shifted and rotated digits per class, and on these with 500
+generated digits per class. The conditional VAE is trained on the labeled digits
 alone. M2 is trained on all 60,000 training digits, with these labels, so it has seen far more data;
 its own classifier is included. Balanced accuracy is measured on the 10,000 test digits, which are
 used for nothing else.
 
-Each trial is saved in ``results/augmentation.json`` as soon as it ends and not repeated;
-``results/augmentation.md`` shows all of them. One thread.
+Each trial is saved in ``results/augmentation.json`` as soon as it ends, and is not repeated;
+``results/augmentation.md`` shows all trials. All trials use one thread.
 """
 
 from __future__ import annotations

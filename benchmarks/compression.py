@@ -36,7 +36,7 @@ from varied.evaluate import psnr
 from varied.runs import Run
 from varied.training import prepare
 
-#: Arguments of the training for each run.
+#: The training arguments of each run.
 RUNS: dict[str, dict[str, Any]] = {
     "binary": {"epochs": 12},
     "gray": {
@@ -59,7 +59,7 @@ def load_or_train(name: str, folder: Path) -> Run:
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """Compress the test digits with a run and with general-purpose programs."""
+    """Return the results of a run and of general-purpose programs on the test digits."""
     x, _ = run.model_input(run.split("test"))
     begin = time.process_time()
     packed = compression.compress(run.model, x)
@@ -120,9 +120,9 @@ def page(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=Path, help="a folder of existing runs, or for new ones")
+    parser.add_argument("--runs", type=Path, help="the folder of existing and new runs")
     parser.add_argument(
-        "--only", choices=RUNS, action="append", help="train and measure only these"
+        "--only", choices=RUNS, action="append", help="train and measure only these runs"
     )
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -28,13 +28,13 @@ from benchmarks.records import description, load, markdown_table, save, write_pa
 from varied import VAEImputer
 
 MAX_ROWS, SEEDS, FRACTIONS, DRAWS = 3000, 2, (0.3, 0.5), 200
-#: The highest frequency of a value in a smooth column.
+#: The maximum frequency of a value in a smooth column.
 MAX_FREQUENCY = 0.1
 METHODS = ("VAEImputer", "nearest neighbors", "iterative", "mean")
 
 
 def measure(x: np.ndarray, fraction: float, seed: int, **settings: Any) -> dict[str, float]:
-    """Return the error of each method, and the coverage and seconds of ours."""
+    """Return the error of each method, and the coverage and seconds of `VAEImputer`."""
     random = np.random.default_rng(seed)
     x = StandardScaler().fit_transform(x[random.permutation(len(x))[:MAX_ROWS]].astype(np.float64))
     hidden = (random.random(x.shape) < fraction) & (x.std(0) > 0)

@@ -36,13 +36,13 @@ class Digits:
         self.train_y, self.test_y = y[training], y[data.test]
 
     def labels(self, n: int, draw: int) -> np.ndarray:
-        """Return the classes of the training digits, all but n of them -1."""
+        """Return the classes of the training digits, with all but n set to -1."""
         return subsample_labels(self.train_y, n, draw)
 
     def train(
         self, settings: dict[str, Any], x: Tensor, labels: np.ndarray
     ) -> tuple[LatentModel, StepEvent]:
-        """Train a model on digits whose label is -1 if unknown; return it and its last step."""
+        """Train on digits whose label is -1 if unknown; return the model and its last step."""
         spec = Spec.parse(**settings, likelihood="bernoulli", context=CLASSES)
         model, objective = compose(spec, SHAPE, self.codec.domain)
         c, plan = self.context.encode(labels), spec.plan

@@ -49,7 +49,7 @@ def train_model() -> VAE:
 
 
 def pythae_state(model: VAE) -> dict[str, Tensor]:
-    """Return the weights under the names of the Pythae networks."""
+    """Return the weights under the names that Pythae uses."""
     encoder_in, encoder_out = _linear_layers(model.encoder.net)
     decoder_in, decoder_out = _linear_layers(model.decoder.net)
     mean_weight, logvar_weight = encoder_out.weight.chunk(2)
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def table_row(samples: int, trials: list[tuple[Tensor, float, Tensor, float]]) -> list[str]:
-    """Return the values of the first trial, and the shortest times of all."""
+    """Return the values of the first trial, and the shortest times of all trials."""
     varied, _, pythae, _ = trials[0]
     difference = (varied - pythae).double()
     ratios = sorted(pythae_time / varied_time for _, varied_time, _, pythae_time in trials)

@@ -1,7 +1,7 @@
-"""The lines of code of the package: ``python -m benchmarks.lines_of_code [FOLDER]``.
+"""Count the lines of code of the package: ``python -m benchmarks.lines_of_code [FOLDER]``.
 
-Lines without docstrings, comments and blank lines, by the tokens and the syntax tree of each
-Python file. The table has a row for each folder of the package.
+Docstrings, comments and blank lines, which are found from the tokens and the syntax tree of each
+Python file, are not counted. The table has a row for each folder of the package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_lines(source: str) -> int:
-    """Return the number of lines of a source that hold code."""
+    """Return the number of lines of a source file that contain code."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in IGNORED:
@@ -36,7 +36,7 @@ def code_lines(source: str) -> int:
 
 
 def docstring_lines(tree: ast.Module) -> set[int]:
-    """Return the numbers of the lines that docstrings take."""
+    """Return the line numbers of all docstrings."""
     lines: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
@@ -46,7 +46,7 @@ def docstring_lines(tree: ast.Module) -> set[int]:
 
 
 def main(root: Path = ROOT) -> None:
-    """Print a table of folders."""
+    """Print a table with a row for each folder."""
     files: Counter[str] = Counter()
     lines: Counter[str] = Counter()
     code: Counter[str] = Counter()

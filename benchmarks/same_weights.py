@@ -1,12 +1,12 @@
-"""Whether two checkouts train the same weights: ``python -m benchmarks.same_weights OLD NEW``.
+"""Compare the weights trained by two checkouts: ``python -m benchmarks.same_weights OLD NEW``.
 
 Every model of the zoo is trained for twelve steps on 512 digits, with one seed, on one thread and
 in float32, by the code of each checkout. The tensors of the finished run are compared bit for bit,
 without their names, so that renaming a module does not count as a change. Models are matched
-through the table of old names in ``varied.runs.old_names``. The exit status is 1 where a model
+through the table of old names in ``varied.runs.old_names``. The exit status is 1 if a model
 differs.
 
-The processor must be the same for both, so one call trains both.
+Both checkouts must run on the same processor, so one call trains both.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def digests(checkout: Path, names: Sequence[str] = ()) -> dict[str, str]:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Train both and print a line for each model that differs."""
+    """Train with both checkouts, and print a line for each model that differs."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("old", type=Path)
     parser.add_argument("new", type=Path)
@@ -84,7 +84,7 @@ def main(args: Sequence[str] | None = None) -> int:
     different = [name for name in renamed if new.get(name) != renamed[name]]
     for name in different:
         print(f"{name}: {'differs' if name in new else 'is missing'}")
-    print(f"{len(renamed) - len(different)} of {len(renamed)} models have the same bits.")
+    print(f"{len(renamed) - len(different)} of {len(renamed)} models have identical weights.")
     return bool(different)
 
 

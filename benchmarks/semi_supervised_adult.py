@@ -99,7 +99,7 @@ def run_trial(folder: Path, n_labels: int, seed: int, epochs: float) -> dict[str
 
 
 def train_run(folder: Path, model: str, out: Path, n_labels: int, seed: int, epochs: float) -> Run:
-    """Train as `varied train` does, without plots."""
+    """Return a run trained as by `varied train`, without plots."""
     options: dict[str, Any] = {"n_labels": n_labels, "seed": seed, "threads": 1, "epochs": epochs}
     source = folder / "adult_train.csv.gz"
     job = prepare(source, model, labels=LABEL, out=out / "run", **options)

@@ -4,8 +4,8 @@ For each draw of labels, ten per class, a model is trained on all 60,000 trainin
 only these are labeled; its error is measured on the 10,000 test digits, given their gray levels.
 Settings were chosen on draw 0 with training digits whose labels were hidden.
 
-Each trial is saved in ``results/semi_supervised_mnist.json`` as soon as it ends and not repeated;
-``results/semi_supervised_mnist.md`` shows all of them. One thread.
+Each trial is saved in ``results/semi_supervised_mnist.json`` as soon as it ends, and is not
+repeated; ``results/semi_supervised_mnist.md`` shows all trials. All trials use one thread.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def train_generative(
 def train_supervised(
     name: str, digits: Digits, draw: int, steps: int
 ) -> tuple[float, dict[str, Any]]:
-    """Train a network on the labeled digits alone."""
+    """Train a network on the labeled digits alone; return its error and no losses."""
     kind, settings, dropout, augment, default_steps = SUPERVISED[name]
     labels = digits.labels(LABELS, draw)
     rows = np.flatnonzero(labels >= 0)

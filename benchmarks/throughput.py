@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-load", type=float, default=0.15, help="cores that other programs may use"
     )
-    parser.add_argument("--retries", type=int, default=4, help="of a disturbed trial")
+    parser.add_argument("--retries", type=int, default=4, help="retries of a disturbed trial")
     parser.add_argument(
         "--patience", type=float, default=30.0, help="seconds to wait for idle cores"
     )
@@ -77,7 +77,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def mnist_path(path: Path | None) -> Path:
-    """Return the .npz file of MNIST: the given one, the packaged one, or that of VARIED_DATA."""
+    """Return the .npz file of MNIST: the given one, the packaged one, or the one in VARIED_DATA."""
     external = Path(os.environ.get("VARIED_DATA", "")) / "mnist" / "mnist.npz"
     paths = [path] if path else [ROOT / "varied" / "data" / "mnist" / "mnist.npz", external]
     for candidate in paths:
@@ -90,7 +90,7 @@ def mnist_path(path: Path | None) -> Path:
 
 
 def speed_trials(args: argparse.Namespace) -> Iterator[Trial]:
-    """Yield the trials; the systems alternate within each round."""
+    """Yield the speed trials; the systems alternate within each round."""
     options = ["--seconds", str(args.seconds), "--warmup", str(args.warmup)]
     for index, task, system in product(range(args.rounds), args.tasks, args.systems):
         trial = run_undisturbed(system, task, args, options)
@@ -154,7 +154,7 @@ def run_trial(system: str, task: str, args: argparse.Namespace, options: list[st
 
 
 def cpu_usage() -> tuple[float, float, float]:
-    """Return the seconds of wall time, of CPU time of all programs, and of our own trials."""
+    """Return wall time, CPU time of all programs, and CPU time of our trials, in seconds."""
     times = os.times()
     return times.elapsed, total_cpu_seconds(), times.children_user + times.children_system
 
@@ -235,7 +235,7 @@ def ratio(a: list[float], b: list[float]) -> str:
 
 
 def size_warnings(trials: list[Trial]) -> str:
-    """Return a warning for each task whose networks differ by more than 1 % of parameters."""
+    """Return a warning for each task whose parameter counts differ by more than 1 %."""
     warnings = ""
     for task in unique(trials, "task"):
         sizes = {trial["system"]: trial["parameters"] for trial in select(trials, task=task)}

@@ -26,7 +26,7 @@ from varied.training_loop import Step, StepEvent, train
 
 #: The ELBO with the default KL warm-up of `varied train`.
 ELBO = {"name": "elbo", "beta": "linear(0, 1, 0.2)"}
-#: Training rows that a prior is fitted to by default.
+#: The number of training rows to which a prior is fitted by default.
 MAX_PRIOR_ROWS = 30_000
 
 
@@ -67,7 +67,7 @@ def load_dataset(name: str, *, with_validation: bool = False, **options: Any) ->
 
     Arguments:
         name: The first argument of `varied.read`.
-        with_validation: Whether the validation rows are used for training, as in many papers.
+        with_validation: Whether the validation rows are also used for training, as in many papers.
         options: Options of `varied.read`.
     """
     data = read(name, **options)
@@ -82,7 +82,7 @@ def load_dataset(name: str, *, with_validation: bool = False, **options: Any) ->
 
 @dataclass
 class TrainedModel:
-    """A model after its training."""
+    """A trained model, with its dataset."""
 
     spec: Spec
     model: LatentModel
@@ -143,7 +143,7 @@ class TrainedModel:
 def start_training(
     dataset: Dataset, plan: Plan, parts: dict[str, Any]
 ) -> tuple[Spec, LatentModel, Iterator[StepEvent]]:
-    """Compose a model, and return its spec, the model, and its training steps.
+    """Compose a model, and return its spec, the model itself, and its training steps.
 
     Arguments:
         dataset: The dataset.
@@ -171,7 +171,7 @@ def train_model(
         dataset: The dataset.
         plan: The training plan.
         parts: The parts of the spec.
-        prepare: A function that changes the model before the training.
+        prepare: A function that changes the model before training.
         prior_minutes: Minutes for fitting the prior to the codes of all training rows; 0 uses half
             the length of the plan, and 30,000 rows.
     """
@@ -195,7 +195,7 @@ def train_model(
 
 @cache
 def digit_features() -> FeatureNet:
-    """Return a classifier of digits, trained for its features."""
+    """Return a digit classifier, which is used as a feature extractor."""
     data = read("mnist")
     assert data.labels is not None
     rows = split(data, seed=0).train
@@ -204,6 +204,6 @@ def digit_features() -> FeatureNet:
 
 
 def frechet_distance(samples: Tensor, real: Tensor) -> float:
-    """Return the Fréchet distance of digits in [0, 1], in the features of a digit classifier."""
+    """Return the Fréchet distance between images in [0, 1], on features of a digit classifier."""
     net = digit_features()
     return frechet(*(net.features((255 * x).round().to(torch.uint8)) for x in (samples, real)))

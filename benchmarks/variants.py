@@ -1,4 +1,4 @@
-"""Compare variants of VAEs by what they improve: ``python -m benchmarks.variants NAME ...``.
+"""Compare variants of VAEs, by what they improve: ``python -m benchmarks.variants NAME ...``.
 
 Each experiment compares variants of one kind in longer training runs than `benchmarks.zoo`, on one
 thread unless stated otherwise.
@@ -39,7 +39,7 @@ def plan(**values: Any) -> Plan:
 
 
 def length(args: argparse.Namespace, minutes: float) -> dict[str, Any]:
-    """Return the length of a training: the epochs from the command line, or else minutes."""
+    """Return the training length: the epochs from the command line, or else minutes."""
     return {"epochs": args.epochs} if args.epochs else {"minutes": args.minutes or minutes}
 
 
@@ -56,7 +56,7 @@ TANH = {"name": "mlp", "width": 200, "depth": 2, "activation": "tanh"}
 
 @dataclass(frozen=True)
 class Phase:
-    """A training with one bound; it continues from the weights of the phase ``start``."""
+    """A training phase with one bound, which continues from the weights of the phase ``start``."""
 
     samples: int
     epochs: float
@@ -216,12 +216,13 @@ def samples(args: argparse.Namespace) -> None:
 
 
 def faces(args: argparse.Namespace) -> None:
-    """Codebook usage, and sharpness with a discriminator, on faces of 64 x 64.
+    """Codebook usage, and sharpness with a discriminator, on faces of 64 x 64 pixels.
 
-    Models of pixels use nearest-neighbor upsampling: transposed convolutions leave a checkerboard
-    pattern in faces, which the variance of the Laplacian counts as sharpness. Their batch size is
-    16. In `vae-gan-strong`, the feature weight is 10 times the default and the adversarial weight
-    is 5 times the default: reconstructions are sharper, but mouths are distorted in samples.
+    Models without a codebook use nearest-neighbor upsampling: transposed convolutions leave a
+    checkerboard pattern in faces, which the variance of the Laplacian counts as sharpness. Their
+    batch size is 16. In `vae-gan-strong`, the feature weight is 10 times the default and the
+    adversarial weight is 5 times the default: reconstructions are sharper, but mouths are
+    distorted in samples.
     """
     dataset = load_dataset(args.faces)
     codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
@@ -305,12 +306,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=[*EXPERIMENTS, "page"])
     parser.add_argument("--only", nargs="+", help="train only these variants")
-    parser.add_argument("--minutes", type=float, help="minutes per training")
-    parser.add_argument("--epochs", type=float, help="epochs per training")
+    parser.add_argument("--minutes", type=float, help="minutes per training run")
+    parser.add_argument("--epochs", type=float, help="epochs per training run")
     parser.add_argument("--limit", type=int, help="maximum number of test rows")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--weights", type=Path, help="a folder for the weights, to resume iwae")
-    parser.add_argument("--faces", default=FACES, help="a folder of faces")
+    parser.add_argument("--weights", type=Path, help="the folder of the weights, to resume iwae")
+    parser.add_argument("--faces", default=FACES, help="the folder of face images")
     args = parser.parse_args()
     torch.set_num_threads(1)
     for name in args.names:

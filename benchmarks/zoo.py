@@ -59,7 +59,7 @@ def metrics_of(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
     data = run.split("test").head(ROWS)
     dataset = Dataset(data, run.codec, {"test": run.encode_data(data)})
     trained = TrainedModel(run.spec, run.model, dataset, seconds, epochs)
-    # The density of a flow-matching prior takes an integral per sample: too slow for a hundred.
+    # The density of a flow-matching prior needs an integral per sample: too slow for a hundred.
     is_slow = run.spec.prior.name == "flow-matching"
     metrics = trained.metrics(samples=0 if is_slow else SAMPLES)
     if (error := classification_error(run)) is not None:
@@ -69,7 +69,7 @@ def metrics_of(run: Run, seconds: float, epochs: float) -> dict[str, Any]:
 
 
 def save_samples(run: Run, path: Path) -> None:
-    """Save sixteen samples in one row, without rescaling; one class after the other, if any."""
+    """Save sixteen samples in one row, without rescaling; sorted by class, if any."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.hstack(list(run.sample(COLUMNS, seed=1).images))).save(path)
 
@@ -97,11 +97,11 @@ def _load_strip(path: Path) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help="models; the default is all")
-    parser.add_argument("--minutes", type=float, default=0.75, help="minutes per training")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="models; by default, all")
+    parser.add_argument("--minutes", type=float, default=0.75, help="minutes per model")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--again", action="store_true", help="repeat saved results, with equal epochs"
+        "--again", action="store_true", help="measure saved models again, with equal epochs"
     )
     parser.add_argument("--page", action="store_true", help="write the page without training")
     args = parser.parse_args()

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("numbers", nargs="*", type=int, help="test only these claims")
     parser.add_argument("--quick", action="store_true", help="short versions, to test the code")
     parser.add_argument("--out", type=Path, default=Path("claims-quick"), help="for --quick")
-    parser.add_argument("--workers", type=int, default=2, help="parallel processes, a core each")
+    parser.add_argument("--workers", type=int, default=2, help="number of parallel processes")
     parser.add_argument("--page", action="store_true", help="write the page from saved outcomes")
     args = parser.parse_args()
     record, target = RECORD, PAGE
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def longest_first(numbers: list[int]) -> list[int]:
-    """Order claims by their previous duration, so that no long one starts last."""
+    """Return the claims by decreasing previous duration, so that no long claim starts last."""
     minutes = {int(n): outcome["minutes"] for n, outcome in json.loads(RECORD.read_text()).items()}
     return sorted(numbers, key=lambda number: -minutes.get(number, 0.0))
 

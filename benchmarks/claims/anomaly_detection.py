@@ -24,13 +24,13 @@ SCORES = ("reconstruction loss", "-ELBO", "-ELBO minus complexity")
 
 
 def anomaly_detection(budget: Budget) -> Outcome:
-    """Ten VAEs are trained for 8 epochs, each on the digits of nine classes; digits of the tenth
-    class are the anomalies among all test digits. Then the VAE trained without ones scores other
-    anomalies: blank images, noise, upside-down digits, and inverted digits. The score is the
+    """Ten VAEs are trained for 8 epochs, each on the digits of nine classes; among the test
+    digits, those of the tenth class are the anomalies. Then the VAE trained without ones scores
+    other anomalies: blank images, noise, upside-down digits, and inverted digits. The score is the
     reconstruction loss, -ELBO, or -ELBO minus the complexity of the image, which is its size in
     nats after compression, here with deflate (Input Complexity and Out-of-Distribution Detection,
     Serra et al., 2019, https://arxiv.org/abs/1909.11480). An AUROC of 0.5 is chance level, and 1 is
-    perfect; below 0.5, anomalies seem more normal than the other digits.
+    perfect; below 0.5, anomalies are scored as more normal than the other digits.
     """
     n = budget.rows(10_000)
     digits = load_dataset("mnist")

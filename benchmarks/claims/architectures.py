@@ -147,7 +147,7 @@ def architectures(budget: Budget) -> Outcome:
         f"-ELBO is {nelbo[1]:.1f} for the ladder and {nelbo[0]:.1f} for the VAE. The sharpness of "
         f"reconstructions, relative to that of digits, is {flat:.2f} for the VAE and {deep:.2f} "
         f"for the ladder; among the convolutional models, it is {conv:.2f} for the VAE, {gan:.2f} "
-        f"with a discriminator, and {vq:.2f} for the VQ-VAE.",
+        f"for the VAE with a discriminator, and {vq:.2f} for the VQ-VAE.",
         [Table(header, rows, note)],
         [Image("architectures.png", "Test digits, and samples from each model, one row each.")],
     )

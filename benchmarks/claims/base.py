@@ -23,14 +23,14 @@ class Budget:
 
     Arguments:
         folder: The folder for images.
-        quick: Whether to shorten everything, to test the code.
+        quick: Whether to shorten all experiments, to test the code.
     """
 
     folder: Path
     quick: bool = False
 
     def epochs(self, full: float) -> float:
-        """Return the epochs of a training."""
+        """Return the number of training epochs."""
         return full / 16 if self.quick else full
 
     def seeds(self, full: int = 3) -> range:
@@ -53,7 +53,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """A file in the folder of the budget, and its alternative text."""
+    """An image file in the folder of the budget, and its alternative text."""
 
     file: str
     alt: str
@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, and the experiment that tests it; its docstring appears on the page."""
+    """A claim, and the experiment that tests it, whose docstring appears on the page."""
 
     number: int
     text: str
@@ -100,7 +100,7 @@ class MeanStd:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> MeanStd:
-        """Return the statistics of values, one per seed."""
+        """Return the statistics of the given values, one per seed."""
         return cls(tuple(values))
 
     @property
@@ -117,7 +117,7 @@ class MeanStd:
         return f"{self.mean:{spec or '.3g'}} ± {self.std:{spec or '.2g'}}"
 
     def is_below(self, other: MeanStd) -> bool:
-        """Return whether it is lower by more than two standard errors of the difference."""
+        """Return whether this mean is lower by more than two standard errors of the difference."""
         n, m = len(self.values), len(other.values)
         error = math.sqrt(self.std**2 / n + other.std**2 / m)
         return other.mean - self.mean > 2 * error
@@ -138,10 +138,10 @@ def cached_model(
 
     Arguments:
         dataset: "mnist" or "sprites".
-        epochs: The length of the training; None if the plan has minutes.
-        seed: The seed of the weights and the batches.
+        epochs: The number of training epochs; None if the plan sets minutes.
+        seed: The seed for the weights and the batches.
         parts: The parts of the spec.
-        plan: Other values of the plan.
+        plan: Other settings of the training plan.
     """
     values = PLAN | {"epochs": epochs or 0, "seed": seed} | plan
     return _cached_model(dataset, json.dumps(parts), json.dumps(values))

@@ -20,7 +20,7 @@ BATCH_SIZE = 128
 
 
 def timed_batches(x: Tensor, seed: int, seconds: float) -> Iterator[tuple[Tensor, float]]:
-    """Yield batches in [-1, 1] and the fraction of the time that has passed, until it is over."""
+    """Yield batches in [-1, 1] and the elapsed fraction of the time, until the time is over."""
     begin, epoch = time.perf_counter(), 0
     while True:
         for rows in permutation(len(x), seed, "rival", epoch).split(BATCH_SIZE):
@@ -134,13 +134,13 @@ class Diffusion:
 
 
 def _ema_update(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-    """Return a moving average that forgets the initial weights even after few steps."""
+    """Return a moving average that forgets the initial weights within a few steps."""
     decay = min(0.995, (1 + float(count)) / (10 + float(count)))
     return mean + (1 - decay) * (new - mean)
 
 
 class UNet(nn.Module):
-    """Predict the noise in images of 28 x 28 at given times."""
+    """A network that predicts the noise in images of 28 x 28 pixels at given times."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class UNet(nn.Module):
         self.output = nn.Conv2d(width, 1, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the noise, with the shape of ``x``."""
+        """Return the predicted noise, with the shape of ``x``."""
         phase = t[:, None] * math.pi * 2.0 ** torch.arange(8)
         time = self.time(torch.cat([phase.sin(), phase.cos()], 1))
         skip1 = self.down1(self.input(x), time)
@@ -170,7 +170,7 @@ class UNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block of two convolutions, with a time embedding added in between."""
+    """A residual block of two convolutions, with a time embedding added between them."""
 
     def __init__(self, inputs: int, outputs: int, time_features: int) -> None:
         super().__init__()

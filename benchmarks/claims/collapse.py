@@ -32,7 +32,7 @@ SIZE = 14
 
 @cache
 def small_digits() -> Dataset:
-    """Return digits of 14 x 14, each pixel the mean of four, dynamically binarized."""
+    """Return dynamically binarized digits of 14 x 14, downsampled by averaging."""
     data, codec = load_dataset("mnist"), ImageCodec((1, SIZE, SIZE), binarize="dynamic")
     splits = {
         name: Batch(adaptive_avg_pool2d(rows.x.float(), SIZE).round().to(torch.uint8))
@@ -42,7 +42,7 @@ def small_digits() -> Dataset:
 
 
 class MaskedConvNet(nn.Module):
-    """A network from pixels to logits, each computed from the preceding pixels.
+    """A network that maps pixels to logits, each computed from the preceding pixels.
 
     The receptive field covers 6 rows and columns on each side.
 
@@ -73,7 +73,7 @@ class MaskedConvNet(nn.Module):
 
 
 class AutoregressivePixels(Elementwise):
-    """Binary pixels, each given the preceding pixels and the logits from the latent code."""
+    """A distribution of binary pixels, each given the preceding pixels and the latent code."""
 
     def __init__(self, logits: Tensor, net: MaskedConvNet) -> None:
         super().__init__(logits)
@@ -91,7 +91,7 @@ class AutoregressivePixels(Elementwise):
 
 
 class AutoregressiveBernoulli(Likelihood):
-    """A likelihood of binary images whose pixels depend on the preceding ones."""
+    """A likelihood for binary images whose pixels depend on the preceding ones."""
 
     accepts = frozenset({"binary"})
 
@@ -124,7 +124,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
 def collapse(budget: Budget) -> Outcome:
     """The decoder predicts each pixel of 14 x 14 digits from the preceding ones and therefore does
     not need the code. The networks have three layers of 256 units, the latent dimension is 16, and
-    training takes 8 epochs with the full weight of the KL from the first step. Then one change is
+    training takes 8 epochs with the full KL weight from the first step. Then one change is
     made at a time: a KL warm-up over the first half of training; free bits of 0.5 nats per unit;
     layers of 1,024 units; ControlVAE with a target of 5 nats; a delta-VAE. The KL measures how much
     the code is used, and -ELBO measures whether this improves the model.

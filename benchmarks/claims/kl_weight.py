@@ -1,4 +1,4 @@
-"""The claim about the weight of the KL, and the trade-off it controls."""
+"""The claim about the KL weight, and the trade-off that it controls."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def default_model(name: str, seed: int, budget: Budget) -> TrainedModel:
 
 
 def gray_digits(name: str, n: int) -> Tensor:
-    """Return digits of a split in [0, 1]; the models see them binarized."""
+    """Return digits of a split in [0, 1]; the input to the models is binarized."""
     return load_dataset("mnist").splits[name].x[:n].float() / 255
 
 
@@ -65,7 +65,7 @@ def standard_normal(n: int, seed: int) -> Tensor:
 
 
 def to_uint8(images: Tensor, n: int = 12) -> np.ndarray:
-    """Return the first images with shape (n, H, W)."""
+    """Return the first n images as uint8, with shape (n, H, W)."""
     array: np.ndarray = (255 * images[:n, 0]).round().to(torch.uint8).numpy()
     return array
 
@@ -92,7 +92,7 @@ def sampling(budget: Budget) -> Outcome:
     methods = {
         "VAE, prior": ("VAE", "VAE", False),
         "autoencoder, standard normal": ("autoencoder", "autoencoder", False),
-        "autoencoder, normal fitted to its codes": ("autoencoder, fitted", "autoencoder", True),
+        "autoencoder, Gaussian fitted to its codes": ("autoencoder, fitted", "autoencoder", True),
     }
     rows, strips, distances = [], [("test digits", to_uint8(real))], []
     for method, (title, name, fitted) in methods.items():
@@ -109,7 +109,7 @@ def sampling(budget: Budget) -> Outcome:
     return Outcome(
         verdict(vae.is_below(plain), vae.is_below(normal)),
         f"The Fréchet distance is {vae:.0f} for the VAE, {plain:.0f} for the autoencoder, and "
-        f"{normal:.0f} with a normal distribution fitted to its codes.",
+        f"{normal:.0f} for the autoencoder with a Gaussian fitted to its codes.",
         [Table(("codes", "Fréchet distance", "confident"), rows, over_seeds(seeds))],
         [Image("sampling.png", "Test digits, and samples from each method, one row each.")],
     )
@@ -161,7 +161,7 @@ def interpolation(budget: Budget) -> Outcome:
 
 
 def pairs_of_different_classes(n: int) -> tuple[Tensor, Tensor]:
-    """Return the indices of n pairs of test digits."""
+    """Return the indices of n pairs of test digits of different classes."""
     y = torch.from_numpy(digit_classes("test", 10_000))
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randint(len(y), (2, 2 * n), generator=generator).unbind()
@@ -217,7 +217,7 @@ def without_kl(budget: Budget) -> Outcome:
 def relative_posterior_std(trained: TrainedModel, n: int) -> float:
     """Return the median ratio of the posterior's standard deviation to that of all codes.
 
-    Only active units count, since the posterior of an inactive unit is the prior.
+    Only active units are included, since the posterior of an inactive unit is the prior.
     """
     batches = trained.dataset.batches("test", n)
     codes = functional.encode(trained.model, trained.dataset.codec.load, batches)
@@ -271,15 +271,15 @@ def clusters(budget: Budget) -> Outcome:
     return Outcome(
         verdict(nmi_pixels.is_below(nmi_codes), best["codes"].is_below(best["pixels"])),
         f"The normalized mutual information of K-means clusters and classes is {nmi_codes:.2f} on "
-        f"codes and {nmi_pixels:.2f} on pixels (1 is perfect). With 100 labels, the lower error of "
-        f"the two classifiers is {best['codes']:.1f} % on codes and {best['pixels']:.1f} % on "
+        f"codes and {nmi_pixels:.2f} on pixels (1 is perfect). With 100 labels, the error of the "
+        f"better classifier is {best['codes']:.1f} % on codes and {best['pixels']:.1f} % on "
         "pixels.",
         [Table(header, rows, f"Error in percent. {over_seeds(seeds)}")],
     )
 
 
 def rows_of_each_class(y: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Return n rows, equally many per class."""
+    """Return the indices of n rows, with the same number per class."""
     random = np.random.default_rng(seed)
     rows = [random.choice(np.flatnonzero(y == k), n // 10, replace=False) for k in range(10)]
     return np.concatenate(rows)

@@ -1,4 +1,4 @@
-"""The page of the claims, from their saved outcomes."""
+"""Generate the page of the claims from their saved outcomes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def page(
     """Return the page as Markdown.
 
     Arguments:
-        outcomes: Saved outcomes by the number of the claim.
+        outcomes: Saved outcomes by claim number.
         claims: All claims; those without an outcome are marked as not tested.
         images: The folder of images, relative to the page.
         quick: Whether to add a note that this was a quick run.

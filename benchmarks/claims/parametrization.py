@@ -102,7 +102,7 @@ def parametrization(budget: Budget) -> Outcome:
 
 
 def _enumerate(sizes: list[int]) -> str:
-    """Return numbers with their verb: "32 is", or "32, 64 and 128 are"."""
+    """Return numbers followed by a verb: "32 is", or "32, 64 and 128 are"."""
     *others, last = map(str, sizes)
     return f"{', '.join(others)} and {last} are" if others else f"{last} is"
 
@@ -133,14 +133,14 @@ def _compare_parameters(budget: Budget) -> tuple[Table, dict[str, int]]:
 
 
 def _train(posterior: Any, lr: float, seed: int, steps: int) -> tuple[float, int]:
-    """Return the mean loss of the last steps, and the number of steps with a non-finite loss."""
+    """Return the mean loss over the last steps, and the number of steps with a non-finite loss."""
     plan = Plan(**PLAN | {"steps": steps, "lr": lr, "seed": seed})
     parts = {"latent": 16, "posterior": posterior, "objective": "elbo"}
     _, _, events = start_training(load_dataset("mnist"), plan, parts)
     losses: list[float] = []
     try:
         losses.extend(float(event.parts["loss"]) for event in events)
-    except Exception as error:  # the training gave up, or a distribution refused its parameters
+    except Exception as error:  # training was aborted, or a distribution rejected its parameters
         print("ended early:", error, flush=True)
     lost = steps - int(np.isfinite(losses).sum())
     has_ended = len(losses) == steps

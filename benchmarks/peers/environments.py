@@ -19,8 +19,8 @@ def python_of(peer: str, *packages: str, share_packages: bool = False) -> Path:
     Arguments:
         peer: The name of the environment.
         packages: The requirements to install.
-        share_packages: Whether packages of this environment, such as torch, are visible after its
-            own. Its packages are then not constrained to the pinned versions.
+        share_packages: Whether the packages of the current environment, such as torch, are visible
+            in the new one. New packages are then not constrained to the pinned versions.
     """
     folder = FOLDER / peer
     python, done = folder / "bin" / "python", folder / "installed"

@@ -18,7 +18,7 @@ def num_features(task: Task) -> int:
 
 
 def trunk(task: Task) -> nn.Sequential:
-    """Return the encoder up to its last hidden layer: `(B, C, H, W)` to `(B, features)`."""
+    """Return the encoder up to its last hidden layer, from `(B, C, H, W)` to `(B, features)`."""
     if not task.channels:
         return nn.Sequential(nn.Flatten(), nn.Linear(prod(task.shape), HIDDEN), nn.ReLU())
     channels = (task.shape[0], *task.channels)
@@ -31,7 +31,7 @@ def trunk(task: Task) -> nn.Sequential:
 
 
 def decoder(task: Task) -> nn.Sequential:
-    """Return the decoder: `(B, latent)` to `(B, C, H, W)`, between 0 and 1."""
+    """Return the decoder, from `(B, latent)` to `(B, C, H, W)`, with outputs between 0 and 1."""
     hidden = nn.Sequential(nn.Linear(task.latent, num_features(task)), nn.ReLU())
     if not task.channels:
         out = [nn.Linear(HIDDEN, prod(task.shape)), nn.Sigmoid(), nn.Unflatten(1, task.shape)]

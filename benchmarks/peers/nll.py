@@ -1,7 +1,8 @@
 """Pythae's importance-weighted log-likelihood of images, for given weights.
 
 ``python -m benchmarks.peers.nll FILE SAMPLES``: the file contains the state of the networks of task
-A and the images. Prints one line of JSON with nats per image and the seconds.
+A and the images. The command prints one line of JSON with the log-likelihood of each image in nats
+and the seconds.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import torch
 from benchmarks.peers.pythae import build
 from benchmarks.peers.tasks import TASKS
 
-#: Samples per batch; Pythae uses whole batches, even for fewer samples.
+#: The number of samples per batch; Pythae uses whole batches, even for fewer samples.
 BATCH_SIZE = 100
 
 
 class BoundedLogVariance(torch.nn.Module):
-    """A layer of log-variances, bounded like those of Varied."""
+    """A layer that returns log-variances, bounded as in Varied."""
 
     def __init__(self, layer: torch.nn.Module, bound: float) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def batches(task: Task, x: Tensor) -> DataLoader[tuple[Tensor, ...]]:
 
 
 def train_steps(task: Task, model: VAE, x: Tensor) -> Iterator[int]:
-    """Train without end; yield the size of each batch after its step."""
+    """Train indefinitely; yield the size of each batch after its step."""
     loader = batches(task, x)
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     total = 0.0
@@ -62,7 +62,7 @@ def train_steps(task: Task, model: VAE, x: Tensor) -> Iterator[int]:
 
 
 class PlainPyTorch:
-    """The plain loop as a system."""
+    """The plain training loop as a system."""
 
     name = "plain"
 

@@ -54,7 +54,7 @@ class TrialEnded(Exception):
 
 
 class Ticker(TrainingCallback):
-    """Calls the clock after each step, also for the smaller last batch of an epoch."""
+    """Calls the clock after each step, including the smaller last batch of an epoch."""
 
     def __init__(self, clock: Clock, task: Task, size: int) -> None:
         self.clock = clock

@@ -19,10 +19,10 @@ class Task:
     """A VAE with a diagonal Gaussian posterior and a standard normal prior.
 
     Arguments:
-        name: A letter.
+        name: The letter of the task.
         description: A description for the table.
         shape: The shape of an image, channels first.
-        channels: The channels of each convolution; empty for an MLP with one hidden layer of 400.
+        channels: The output channels of each convolution; empty for an MLP with 400 hidden units.
         latent: The latent dimension.
         batch_size: The number of images per batch.
         loss: Bernoulli (`bce`) or Gaussian with scale 1 without its constant (`mse`), in nats.

@@ -18,9 +18,10 @@ from benchmarks.peers.tasks import TASKS, Task, test_images, train_images
 
 @dataclass
 class Clock:
-    """Counts trained images per time, without the start and the warm-up.
+    """Counts training images and seconds, without the startup and the warm-up.
 
-    A system calls `tick` after each step, or after several steps, and stops when it returns True.
+    A system calls `tick` after each step, or after several steps, and stops when `tick` returns
+    True.
     """
 
     seconds: float
@@ -53,7 +54,7 @@ class Clock:
 
 
 class System(Protocol):
-    """What a system implements: its name, its training, and its quality after training."""
+    """The interface of a system: its name, its training, and its quality after training."""
 
     name: str
 

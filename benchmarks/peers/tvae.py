@@ -1,8 +1,8 @@
 """TVAE of CTGAN with default settings, in its own environment.
 
 `python -m benchmarks.peers.tvae TABLE GENERATED EPOCHS SEED` reads a ``.csv`` file, writes a
-generated one, and prints the epochs and the CPU seconds of the training as JSON. TVAE does not
-support missing cells: here they are a level of their column.
+generated table, and prints the epochs and the CPU seconds of training as JSON. TVAE does not
+support missing cells, so they are treated as a level of their column.
 """
 
 from __future__ import annotations

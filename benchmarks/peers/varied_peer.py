@@ -2,7 +2,7 @@
 
 Rules of the comparison:
 
-- **Data.** `x` is uint8 with shape `(N, C, H, W)`; 0..255 stands for 0..1, and gray levels are
+- **Data.** `x` is uint8 with shape `(N, C, H, W)`; 0 to 255 represent 0 to 1, and gray levels are
   not binarized. The other systems convert it to float32 before the clock starts.
 - **Networks.** As in `nets.py`, with equal parameter counts (weights and biases, two outputs for
   each latent dimension). A is 784-400-20-400-784 with one hidden layer in each network. B and C
@@ -27,7 +27,7 @@ Rules of the comparison:
 
 from __future__ import annotations
 
-# Before torch, as in a user's program.
+# Imported before torch, as in a user's program.
 from varied import Part, Plan, Spec, Step, compose
 
 # isort: split

@@ -25,7 +25,7 @@ from varied.likelihoods import Likelihood
 class SoundCodec(Codec):
     """A codec for mono sounds in 16-bit WAV files.
 
-    The model input is the audio samples, divided by their standard deviation.
+    The model input consists of the audio samples, divided by their standard deviation.
 
     Arguments:
         shape: The shape of a sound, (1, T).
