@@ -95,6 +95,7 @@ def test_c2st_refuses(a, b, kind, message):
 # AUROC
 
 
+@pytest.mark.slow
 def test_auroc_of_one_distribution_is_chance():
     x, y = mixture(0, n=150), mixture(1, n=200)
     result = c2st_auroc(x, y)
@@ -124,6 +125,7 @@ def test_auroc_of_copies_is_below_chance():
     assert result.value < 0.5 - 3 * result.error
 
 
+@pytest.mark.slow
 def test_standard_error_of_the_auroc_matches_the_variation_over_data():
     results = [
         c2st_auroc(

@@ -96,6 +96,7 @@ def test_float64_scores_are_not_rounded_to_ties():
     assert auroc(torch.tensor(scores), torch.tensor([0, 0, 1, 1])) == 1
 
 
+@pytest.mark.slow
 def test_standard_errors_match_the_variation_over_data():
     results = [detection(*simulate(seed, n=300, anomalies=60), resamples=60) for seed in range(60)]
     for name, tolerance in (("auroc", 0.2), ("average_precision", 0.3), ("fpr", 0.4)):

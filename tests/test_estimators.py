@@ -429,6 +429,7 @@ def test_imputation_of_a_row_does_not_depend_on_other_rows(n_draws):
     assert len(np.unique(imputed[np.isnan(rows)])) == np.isnan(rows).sum()
 
 
+@pytest.mark.slow
 def test_multiple_imputations_keep_observed_cells_and_cover_missing_ones():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 1)) * [1.0, 2.0, -1.0] + 0.1 * rng.normal(size=(400, 3))
@@ -519,6 +520,7 @@ def calibrated():
     return VAEImputer(steps=600, calibration_fraction=0.2, random_state=0).fit(x), x
 
 
+@pytest.mark.slow
 def test_single_draws_are_as_dispersed_as_many(calibrated):
     imputer, x = calibrated
     assert imputer.inflation_factor_ > 1

@@ -96,6 +96,7 @@ def run(site, sounds, tmp_path_factory):
 # An installed package
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_found_by_its_entry_point(run):
     spec = (run / "spec.toml").read_text()
     for axis in ("likelihood", "encoder", "decoder", "data"):
@@ -103,6 +104,7 @@ def test_an_installed_package_is_found_by_its_entry_point(run):
     assert (run / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_another_process_samples_sounds(run, site):
     done = command("sample", "run", "-n", "3", "--out", "new", cwd=run.parent, path=[site])
     assert done.returncode == 0, done.stderr
@@ -112,6 +114,7 @@ def test_another_process_samples_sounds(run, site):
         assert file.getnframes() == 256
 
 
+@pytest.mark.slow
 def test_another_process_evaluates_with_the_suite(run, site):
     done = command("evaluate", "run", "--all", cwd=run.parent, path=[site])
     assert done.returncode == 0, done.stderr
@@ -119,6 +122,7 @@ def test_another_process_evaluates_with_the_suite(run, site):
     assert "loudness ratio" in done.stdout
 
 
+@pytest.mark.slow
 def test_another_process_detects(run, site, sounds):
     done = command("detect", "run", sounds, "--out", "scores.csv", cwd=run.parent, path=[site])
     assert done.returncode == 0, done.stderr
@@ -127,6 +131,7 @@ def test_another_process_detects(run, site, sounds):
     assert {"is_anomaly", "score", "p_value"} <= set(scores)
 
 
+@pytest.mark.slow
 def test_a_use_is_a_command_with_flags(run, site, sounds):
     args = ("soften", "run", sounds, "--amount", "0.25", "--n", "2", "--out", "soft.npy")
     done = command(*args, cwd=run.parent, path=[site])
@@ -138,6 +143,7 @@ def test_a_use_is_a_command_with_flags(run, site, sounds):
 
 
 @pytest.mark.parametrize("name", ["sample", "evaluate", "detect"])
+@pytest.mark.slow
 def test_without_the_package_the_error_is_one_sentence(run, name):
     done = command(name, "run", cwd=run.parent)
     assert done.returncode == 2
@@ -146,6 +152,7 @@ def test_without_the_package_the_error_is_one_sentence(run, name):
     assert "--import varied_sound.py" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_can_be_imported_instead(run):
     args = ("--import", PACKAGE / "varied_sound.py", "sample", "run", "-n", "2", "--out", "s.npy")
     done = command(*args, cwd=run.parent)

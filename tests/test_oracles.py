@@ -191,6 +191,7 @@ def test_trained_linear_vae_converges_to_probabilistic_pca():
     assert math.degrees(math.acos(min(1.0, cosines.min().item()))) < 1
 
 
+@pytest.mark.slow
 def test_latent_dimensions_beyond_the_rank_of_the_data_are_inactive():
     x = random_data(2000, 10, 2, exact_covariance=True)
     exact, ours = ProbabilisticPCA(x, 2), TrainedLinearVAE(x, 5)

@@ -64,6 +64,7 @@ def unconditional(folder):
 
 
 @pytest.mark.parametrize("name", ["conditional", "m2"])
+@pytest.mark.slow
 def test_generated_images_are_of_their_class(name, request):
     generated = request.getfixturevalue(name).augment(40)
     is_right = is_vertical(generated.data.x) == (np.array(generated.names) == "vertical")
@@ -246,6 +247,7 @@ def test_features_of_classifiers_do_not_contain_the_label(people):
     assert features.shape[1] < stored.shape[1]
 
 
+@pytest.mark.slow
 def test_tstr_uses_the_class_that_each_row_was_generated_for(people):
     (group,) = tstr_suite(EvalContext(people))
     assert len(group.metrics) >= 2

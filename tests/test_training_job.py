@@ -70,6 +70,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(data, run, tmp_path
     assert steps == sorted(resumed)
 
 
+@pytest.mark.slow
 def test_a_killed_training_resumes_to_the_same_weights(data, run, tmp_path):
     command = [sys.executable, "-c", PROGRAM, str(data), str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

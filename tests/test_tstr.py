@@ -58,6 +58,7 @@ def clear_calls():
 # Scores
 
 
+@pytest.mark.slow
 def test_rows_of_the_same_distribution_are_as_useful():
     real, test = classes(0), classes(1, n=600)
     rows = np.random.default_rng(0).integers(0, 300, 300)
@@ -192,6 +193,7 @@ def test_errors_of_differences_are_paired():
     assert {score.metric for score in result.scores} == {"balanced accuracy", "macro F1"}
 
 
+@pytest.mark.slow
 def test_standard_errors_match_the_variation_over_test_rows():
     real, generated = classes(0), classes(1, distance=0.7)
     settings = {"learners": BAYES, "repeats": 1, "resamples": 40}
@@ -268,6 +270,7 @@ def test_few_distinct_numbers_have_a_warning():
 # Formats, seeds and errors
 
 
+@pytest.mark.slow
 def test_images_and_tensors_give_the_same_result_without_side_effects():
     data = [classes(k) for k in range(3)]
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()

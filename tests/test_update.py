@@ -52,6 +52,7 @@ def test_an_update_starts_from_the_weights_and_does_not_change_the_other_run(bas
     assert run.evaluate(shifted).elbo.value > base.evaluate(shifted).elbo.value
 
 
+@pytest.mark.slow
 def test_an_update_is_a_finished_run(base, tmp_path):
     run = update(base.folder, rows(1.0), out=tmp_path / "run", steps=2)
     assert run.store.is_finished
