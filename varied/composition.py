@@ -121,7 +121,7 @@ def _build_net(spec: Spec, axis: str, inputs: Shape, outputs: Shape, context: in
 
 
 def _takes_shapes(builder: Callable[..., Any]) -> bool:
-    """Return whether a network builder is called with the input and the output shape."""
+    """Return whether a network builder is called with the input and output shapes."""
     required = [
         p.name
         for p in inspect.signature(builder).parameters.values()
@@ -153,7 +153,7 @@ def _check_net(axis: str, net: nn.Module, inputs: Shape, outputs: Shape, context
         with torch.no_grad():
             shape = tuple(net.eval()(*arguments).shape)
     except Exception as error:
-        needs = f"(x, c) with {context} context features" if context else "x"
+        needs = f"a context with {context} features and x" if context else "x"
         raise VariedError(
             f"The {axis} failed on {needs} of shape {(2, *inputs)} ({type(error).__name__}: "
             f"{error}); it must return an output of shape {(2, *outputs)}."

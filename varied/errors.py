@@ -18,7 +18,7 @@ class VariedError(ValueError):
 
 
 class OptionError(VariedError):
-    """An error for an option that a kind of data does not have."""
+    """An error for an option that a kind of data does not support."""
 
 
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:

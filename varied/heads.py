@@ -26,7 +26,7 @@ class Head(nn.Module, ABC):
     #: The properties that terms may require: "density" (``log_prob`` is defined), "marginals"
     #: (independent dimensions whose KL has a closed form), "codes" (codebook indices).
     provides: frozenset[str] = frozenset({"density", "marginals"})
-    #: The space of the events, which must be the same for the prior.
+    #: The space of the events; the posterior and the prior must have the same space.
     space: str = "real"
     #: Whether a training step with this head can be compiled.
     can_compile: bool = True

@@ -259,7 +259,7 @@ class TableRow(Likelihood):
     likelihood also models whether each cell is missing. Missing values are not imputed.
 
     Arguments:
-        event: The shape (W,) of one row.
+        event: The shape (W) of one row.
         layout: The types of the columns in order, as written by the table codec: "n" for a number,
             "n2" for a number with 2 frequent values, "c5" for a category with 5 levels. A trailing
             "?", as in "n?", means that cells may be missing.

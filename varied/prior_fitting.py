@@ -1,8 +1,8 @@
 """Fitting a prior to the codes of a trained model.
 
 The aggregate posterior differs from the prior that the model was trained with, so a density that is
-fitted to the codes generates better samples. Discrete codes have no prior during training, so
-sampling requires a fitted one.
+fitted to the codes generates better samples. Discrete codes have no prior during training, so a
+prior must be fitted before sampling.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from varied.seeding import seeded
 from varied.spec import Plan, Spec
 from varied.training_loop import StepEvent, TrainingStep, train
 
-#: How often the cost is evaluated on held-out codes.
+#: The number of times that the cost is evaluated on held-out codes.
 NUM_EVALUATIONS = 12
 
 
@@ -59,7 +59,7 @@ class PriorStep(TrainingStep):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the mean cost of a batch of codes, and the same value by name for the log.
 
-        The cost is the negative log-probability in nats, unless the prior defines another.
+        The cost is the negative log-probability in nats, unless the prior defines another cost.
         """
         p, value = self.prior(c), sample_codes(x)
         cost = p.cost(value) if isinstance(p, HasTrainingCost) else -p.log_prob(value)
@@ -114,8 +114,8 @@ def fit_prior(
         prior: The prior, which is fitted in place.
         codes: The output of `encode_for_prior` for the training rows.
         plan: The training plan.
-        held_out: The output of `encode_for_prior` for held-out rows. If it is set, the prior ends
-            up with the weights that had the lowest cost on these rows.
+        held_out: The output of `encode_for_prior` for held-out rows. If set, the prior keeps the
+            weights with the lowest cost on these rows.
 
     Raises:
         VariedError: If the prior does not support this kind of codes.

@@ -1,8 +1,8 @@
 """External parts: registration, entry points and Python files.
 
-A run folder stores the names of external code, but opening a run never imports it. Code is loaded
-only if the user imports it, passes an object, uses ``--import FILE``, or installs a package with an
-entry point in the group ``varied.parts``.
+A run folder stores the names of external parts, but opening a run never imports their code. The
+code is loaded only if the user imports it, passes an object, uses ``--import FILE``, or installs a
+package with an entry point in the group ``varied.parts``.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ _entry_points_loaded = False
 
 
 def register(kind: str, name: str, part: Any) -> None:
-    """Register a part, so that it can be used by its name.
+    """Register a part, so that it can be used by name.
 
     Runs record the name, the module and the version of the part. Before another process can open
     such a run, it must register the part again, by importing the module that calls this function.
 
     Arguments:
-        kind: "architecture", "net", "likelihood", "posterior", "prior", "objective", "model" (an
+        kind: "architecture", "net", "likelihood", "posterior", "prior", "objective", "model" (a
             `varied.zoo.Entry`), "data" (a `varied.data.Codec`), "suite" (of metrics) or "use".
         name: The name in specs, flags and files.
         part: The class or function.
 
     Raises:
-        VariedError: If the kind is unknown, or Varied itself has a part of this name.
+        VariedError: If the kind is unknown, or Varied itself has a part with this name.
     """
     table = part_table(kind)
     if name in table and (kind, name) not in _origins:
@@ -230,7 +230,7 @@ def qualified_name(part: Any) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Return whether "module:name" refers to a package of Varied that contains parts."""
+    """Return whether "module:name" refers to one of Varied's own packages of parts."""
     package, _, module = name.partition(":")[0].partition(".")
     return package == "varied" and module.partition(".")[0] in _PART_PACKAGES
 

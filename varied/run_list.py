@@ -14,7 +14,7 @@ COLUMNS = ("run", "model", "data", "state", "-ELBO", "reconstruction", "KL", "ac
 
 
 class RunList(list[Path]):
-    """The folders of runs, which notebooks show as a table."""
+    """A list of run folders, which notebooks display as a table."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:

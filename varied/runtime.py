@@ -1,7 +1,7 @@
 """The compute settings of a run: device, precision, threads, compilation and memory.
 
 No other module handles them. The fastest settings are found by timing the training step, and
-are saved in the checkpoint, so that a resumed run uses the same ones.
+are saved in the checkpoint, so that a resumed run uses the same settings.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def set_step(module: nn.Module, step: int, progress: float = 1.0) -> None:
     """Set the training step of all step-dependent modules within a module, at any depth.
 
     Arguments:
-        module: The module that contains them.
+        module: The module that contains the step-dependent modules.
         step: The number of completed steps.
         progress: The completed fraction of the training steps.
     """

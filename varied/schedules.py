@@ -93,8 +93,8 @@ class Cosine(Schedule):
 class Cyclical(Schedule):
     """Linear interpolation from ``start`` to ``end``, repeated ``cycles`` times in ``steps`` steps.
 
-    In each cycle, the value changes linearly during the first fraction ``rise`` and stays at
-    ``end`` for the rest.
+    In each cycle, the value changes linearly during the first part, a fraction ``rise`` of the
+    cycle, and then stays at ``end``.
 
     References:
         Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing
@@ -137,7 +137,7 @@ class Join(Schedule):
 
     @property
     def steps(self) -> float:  # type: ignore[override]
-        """The total length."""
+        """The total length of all parts."""
         return sum(part.steps for part in self.parts)
 
     def __call__(self, step: float) -> float:

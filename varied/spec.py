@@ -63,7 +63,7 @@ class Part:
 
     @classmethod
     def parse(cls, value: Any) -> Part:
-        """Return a part from a name, a table with a name and settings, or an object.
+        """Return a part from a name, a mapping with a name and settings, or an object.
 
         Raises:
             VariedError: If the value is none of these.
@@ -79,13 +79,13 @@ class Part:
         if isinstance(value, nn.Module):
             return cls(registry.qualified_name(value), _constructor_arguments(value), value)
         raise VariedError(
-            "A part must be a name, a table with the key 'name', a class, a function or an "
+            "A part must be a name, a mapping with the key 'name', a class, a function or an "
             f"nn.Module, not {type(value).__name__}."
         )
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the part is external, so that its name consists of its module and class."""
+        """Whether the part is external, with a name of the form "module:name"."""
         return ":" in self.name
 
     @property
@@ -112,8 +112,8 @@ class Part:
         """Return the name and the settings.
 
         Arguments:
-            axis: If set, include the default settings that a part for this axis has in this
-                version; None includes only the settings that the part specifies.
+            axis: If set, the default settings of this version for this axis are included; if None,
+                only the settings that the part specifies are included.
         """
         defaults = {} if axis is None else self._defaults(axis)
         return {"name": self.name} | defaults | self.settings
@@ -171,7 +171,7 @@ class Plan:
         lr_schedule: "cosine" or "linear" decay to zero over the run, or "none" for a constant
             learning rate.
         lr_warmup: The number of steps over which the learning rate rises from zero.
-        grad_clip: The maximum gradient norm; larger gradients are scaled down to it.
+        grad_clip: The maximum gradient norm; larger gradients are scaled down to this norm.
         ema_decay: The decay of an exponential moving average of the weights, such as 0.999. The
             averaged weights are evaluated and saved; 0 uses the weights of the last step.
         minutes: The training time in minutes, excluding evaluation and plots.
@@ -245,7 +245,7 @@ class Spec:
         latent: The number D of latent dimensions, or a shape such as (64, 7, 7), channels first.
         context: The number F of context features; 0 for an unconditional model.
         conditioning: How networks use the context: "concatenate" appends it to their input, and
-            "film" scales and shifts each hidden layer.
+            "film" uses it to scale and shift each hidden layer.
         plan: The training plan.
     """
 
@@ -302,7 +302,7 @@ class Spec:
         return cls(**parsed, plan=plan)
 
     def to_dict(self, *, defaults: bool = False) -> dict[str, Any]:
-        """Return plain Python values that `parse` turns back into an equal spec.
+        """Return plain Python values from which `parse` creates an equal spec.
 
         Parts that the user passed as objects are included by name only.
 

@@ -22,13 +22,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], **notes: object) ->
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(nan_to_none(notes))
     # The header has a single entry, since safetensors writes several entries in random order, and
-    # equal contents must result in equal files.
+    # identical contents must result in identical files.
     header = json.dumps({"notes": text, "digest": _digest(on_cpu, text)})
     return atomic_write(path, safetensors.torch.save(on_cpu, {"varied": header}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors and the metadata.
+    """Return the tensors and the metadata of a file written by `write_tensors`.
 
     Raises:
         VariedError: If the file is missing, truncated or corrupted.

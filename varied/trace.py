@@ -74,8 +74,8 @@ class Level:
         z: Samples from the posterior, with shape (K, B, *event).
         q: The posterior, with a batch shape that can be broadcast to (K, B).
         p: The prior, with a batch shape that can be broadcast to (K, B).
-        log_importance: log p(z) minus the log-density of the proposal, with shape (K, B), if z was
-            not drawn from q.
+        log_importance: log p(z) minus the log-density of the proposal, with shape (K, B); None if
+            z was drawn from q.
     """
 
     z: Tensor
@@ -100,7 +100,7 @@ class Level:
     def kl(self) -> Tensor:
         """KL(q ‖ p) in nats, with shape (K, B).
 
-        If the KL has no closed form, it is estimated from each sample.
+        If the KL has no closed form, it is estimated separately from each sample.
         """
         exact = analytic_kl(self.q, self.p)
         if exact is None:
@@ -109,7 +109,7 @@ class Level:
 
     @property
     def kl_per_element(self) -> Tensor:
-        """The KL of each latent dimension in nats, with shape (B, *event).
+        """The KL divergence of each latent dimension, in nats, with shape (B, *event).
 
         The posterior and the prior must provide "marginals".
         """
@@ -128,7 +128,8 @@ class Trace:
         levels: The levels of latent variables, from the bottom up; a plain VAE has one.
         mask: A tensor with shape (B, *event) that is 1 where ``x`` is observed and 0 where it is
             missing, or None.
-        weights: The weight of each sample, with shape (K, B), which sums to 1 over K; None for 1/K.
+        weights: The weights of the samples, with shape (K, B), which sum to 1 over K; None for
+            equal weights.
         upper: The trace of a second model whose data are latent variables of this model, or None.
         c: The context, with shape (B, F), or None.
         code: The input of the decoder, with shape (K, B, *latent), or None if it is the

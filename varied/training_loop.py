@@ -1,6 +1,6 @@
 """The training loop: a generator of events that never prints, plots or saves anything itself.
 
-Progress bars, logs, checkpoints and animations are written as loops ``for event in train(...)``.
+Progress bars, logs, checkpoints and animations are loops of the form ``for event in train(...)``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class TrainingStep(nn.Module, ABC):
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar loss, and its parts by name, which are detached."""
+        """Return the scalar loss, and its detached parts by name."""
 
     @abstractmethod
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -203,8 +203,8 @@ def train(
 ) -> Iterator[StepEvent]:
     """Train, and yield an event after each step.
 
-    If the plan sets ``ema_decay``, the module has the averaged weights at the end; before that, use
-    `ema_weights`.
+    If the plan sets ``ema_decay``, the module has the averaged weights at the end; during training,
+    use `ema_weights` to access them.
 
     Arguments:
         step: The training step; its parameters are updated in place.

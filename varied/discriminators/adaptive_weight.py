@@ -23,7 +23,7 @@ class AdaptiveThrottle(nn.Module):
     interrupted.
 
     Arguments:
-        tolerance: The relative increase of the error that is tolerated.
+        tolerance: The relative increase in the error that is tolerated.
         halving_steps: The number of steps in which the factor is halved.
         doubling_steps: The number of steps in which the factor is doubled.
         window: The number of steps over which the running mean is taken.
@@ -33,7 +33,7 @@ class AdaptiveThrottle(nn.Module):
     mean: Tensor
     best: Tensor
 
-    #: The smallest factor, which is positive so that it can recover.
+    #: The minimum factor, which is positive so that the factor can recover.
     MIN = 2.0**-10
 
     def __init__(
@@ -61,7 +61,7 @@ class AdaptiveThrottle(nn.Module):
 
         Arguments:
             error: A scalar.
-            adjust: Whether to adjust the factor in addition to the means.
+            adjust: Whether to adjust the factor in addition to recording the error.
         """
         mean = self.mean + (error - self.mean) / self.window
         self.mean.copy_(torch.where(self.mean.isinf(), error, mean))
@@ -94,7 +94,7 @@ def adaptive_weight(
 
     .. math:: \lambda = \|\nabla_h \, \text{loss}\| \, / \, \|\nabla_h \, \text{images} \cdot g\|
 
-    where :math:`h` are the parameters of the distribution, on which both depend.
+    where :math:`h` are the parameters of the distribution, on which the loss and images depend.
 
     Arguments:
         px: The likelihood p(x | z).
@@ -150,8 +150,8 @@ def squared_gradient(
 
     .. math:: \mathbb E \, \|\nabla_x D(x)\|^2
 
-    The R1 penalty is a weight times half this value. It pushes the discriminator to be flat around
-    the real data, which helps adversarial training converge.
+    The R1 penalty is a weight times half this value. It encourages the discriminator to be flat
+    around the real data, which helps adversarial training converge.
 
     References:
         Which Training Methods for GANs do actually Converge? (Mescheder et al., 2018),

@@ -36,8 +36,8 @@ RAMP = 0.1
 def visible_sample(p: Distribution) -> Tensor:
     r"""Return differentiable images from a distribution, as input to a discriminator.
 
-    These are the means, except for a Bernoulli distribution. A discriminator of binary images would
-    recognize means by their gray values alone, so it receives samples :math:`s` with a
+    The images are the means, except for a Bernoulli distribution. A discriminator for binary images
+    would recognize means by their gray values alone, so it receives samples :math:`s` with a
     straight-through gradient, :math:`s + \mu - \mathrm{sg}[\mu]`.
 
     References:
@@ -57,7 +57,7 @@ class ImageDiscriminatorSettings:
     Arguments:
         start: The fraction of training (below 1), or the step, at which adversarial training
             starts.
-        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+        recon_tolerance: The relative increase in the squared error over its lowest value beyond
             which the adversarial loss is reduced.
         width: The number of channels of the first layer.
         depth: The maximum number of downsampling layers.
@@ -229,7 +229,7 @@ class PatchGAN(ImageDiscriminator):
 
     weight: Tensor
 
-    #: The largest adaptive weight, per element of an image.
+    #: The maximum adaptive weight, per element of an image.
     MAX_WEIGHT = 1e4
 
     def __init__(

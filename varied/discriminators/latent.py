@@ -17,7 +17,7 @@ from varied.trace import Trace
 
 
 def permute_dims(z: Tensor) -> Tensor:
-    """Permute the rows of codes (N, D) independently in each dimension.
+    """Return codes with shape (N, D) whose rows are permuted independently in each dimension.
 
     The dimensions become independent, and their marginal distributions do not change.
     """
@@ -68,7 +68,7 @@ class LatentCodeDiscriminator(AdversarialTerm):
 class TotalCorrelation(LatentCodeDiscriminator):
     r"""The total correlation of the codes, estimated with a density ratio.
 
-    .. math:: KL(q(z), \prod_j q(z_j)) \approx \mathbb E_{q(z)} \, T(z), \qquad
+    .. math:: KL(q(z) \,\|\, \prod_j q(z_j)) \approx \mathbb E_{q(z)} \, T(z), \qquad
         T(z) = \log \frac{D(z)}{1 - D(z)}
 
     where the discriminator :math:`D` distinguishes codes from codes with permuted dimensions. The
@@ -152,7 +152,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
         if model.num_codes:
             raise VariedError(
                 "This objective compares codes with samples from the prior, but the prior over "
-                "a codebook is fitted after training; use objective='vq-vae'."
+                "codebook indices is fitted after training; use objective='vq-vae'."
             )
         self._create_discriminator(model.latent_shape)
 

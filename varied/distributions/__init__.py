@@ -1,4 +1,4 @@
-"""Distributions that ``torch.distributions`` lacks or implements with less numerical accuracy.
+"""Distributions that ``torch.distributions`` does not have, or implements less accurately.
 
 Most are elementwise: their batch shape is the shape of their parameters, and a `varied.heads.Head`
 declares which trailing dimensions form an event.

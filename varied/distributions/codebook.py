@@ -21,7 +21,7 @@ class CodebookPoint(PointMass):
     """
 
     no_density = (
-        "A quantized posterior has no density, so it has no ELBO; train with objective='vq-vae', "
+        "A quantized posterior has no density, so there is no ELBO; train with objective='vq-vae', "
         "and fit a prior over codes to compute their probability."
     )
 

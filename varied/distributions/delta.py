@@ -43,7 +43,7 @@ class Delta(PointMass):
     """
 
     no_density = (
-        "A deterministic posterior has no density, so it has no KL and no ELBO; "
+        "A deterministic posterior has no density, so there is no KL and no ELBO; "
         "use posterior='gaussian' for a variational autoencoder."
     )
 

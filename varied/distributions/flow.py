@@ -23,7 +23,7 @@ class GatedAffine(Transform):
 
     .. math:: y = s x + (1 - s) m, \qquad s = \sigma(\log 9 + b \tanh(h / b))
 
-    It is numerically stable because :math:`y` is between :math:`x` and :math:`m`. For
+    The step is numerically stable because :math:`y` is between :math:`x` and :math:`m`. For
     :math:`h = 0`, the gate :math:`s` is 0.9.
 
     References:

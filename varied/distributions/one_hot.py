@@ -33,7 +33,7 @@ class OneHot(UnvalidatedDistribution):
 
     Arguments:
         logits: Unnormalized log-probabilities, with shape (*, C, *rest).
-        classes: The number of classes of each variable; C must be a multiple of it.
+        classes: The number of classes of each variable; C must be a multiple of this number.
         rank: The number of dimensions of an event (C, *rest).
         temperature: The temperature of relaxed samples. If None, samples are one-hot and have no
             gradient.
@@ -142,7 +142,7 @@ class Product(UnvalidatedDistribution):
 
 
 def kl_per_factor(q: Product, p: Product) -> tuple[Tensor, ...]:
-    """Return the KL of each factor, in nats, each with the batch shape of ``q``.
+    """Return the KL divergence of each factor, in nats, each with the batch shape of ``q``.
 
     Raises:
         NotImplementedError: If the KL of a factor has no closed form, as in

@@ -106,7 +106,7 @@ class ColumnLayout:
         return _int64([gates.get(column, column) for column in self.number_columns])
 
     def sum_by_column(self, values: Tensor) -> Tensor:
-        """Sum the elements of each column, from shape (*, width) to (*, n_columns)."""
+        """Return the sum of the elements of each column, with shape (*, n_columns)."""
         sums = values.new_zeros(*values.shape[:-1], self.n_columns)
         return sums.index_add_(-1, self.element_columns.to(values.device), values)
 

@@ -19,8 +19,9 @@ class ContinuousBernoulli(Elementwise):
 
     .. math:: \log p(x) = \eta x - A(\eta), \qquad A(\eta) = \log \frac{e^\eta - 1}{\eta}
 
-    It is parameterized by the logit :math:`\eta`, with a Taylor series near 0. This retains full
-    precision where the usual parameterization by the probability suffers from cancellation.
+    The density is parameterized by the logit :math:`\eta`, with a Taylor series near 0. This
+    retains full precision where the usual parameterization by the probability suffers from
+    cancellation.
 
     References:
         The continuous Bernoulli: fixing a pervasive error in variational autoencoders
@@ -38,7 +39,7 @@ class ContinuousBernoulli(Elementwise):
         self.logits = self.params[0]
 
     def _safe_logits(self) -> tuple[Tensor, Tensor]:
-        """Return a mask of where to use the series, and the logits with values near 0 replaced."""
+        """Return a mask of the logits near 0, and the logits with these values replaced."""
         use_series = self.logits.abs() < 1e-1
         return use_series, torch.where(use_series, torch.ones_like(self.logits), self.logits)
 
@@ -98,7 +99,7 @@ class DiscretizedLogistic(Elementwise):
 
     .. math:: \sigma(b) - \sigma(a) = \sigma(b) \, \sigma(-a) \, (1 - e^{a - b}),
 
-    which does not suffer from cancellation. The lowest and the highest bin include the tails.
+    which does not suffer from cancellation. The lowest and highest bins include the tails.
     Values are on the grid :math:`\{0, 1/(L-1), \dots, 1\}`.
 
     References:
@@ -119,7 +120,7 @@ class DiscretizedLogistic(Elementwise):
 
     @property
     def mean(self) -> Tensor:
-        """The location, clamped to [0, 1] since the lowest and the highest bin include the tails.
+        """The location, clamped to [0, 1] since the lowest and highest bins include the tails.
 
         Its gradient is that of the unclamped location, so that the location can return to [0, 1].
         """

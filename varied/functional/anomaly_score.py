@@ -47,7 +47,7 @@ class AnomalyScorer:
 
     A density score misses anomalies that are simpler than normal data; a distance score misses
     anomalies in sparse regions between normal data. The sum of both scores misses fewer anomalies
-    than either:
+    than either score alone:
 
     .. math::
         s(x) = \sum_{v \in \{-\log p(x), \, d(x)\}} \psi\Big(\frac{v - m_v}{q_v - m_v}\Big), \qquad
@@ -99,7 +99,7 @@ class AnomalyScorer:
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
     def score(self, batches: Iterable[Batch]) -> AnomalyScores:
-        """Return scores that depend neither on the order of the examples nor on the batches."""
+        """Return scores that do not depend on the order of the examples or how they are batched."""
         nll, distance, element_nll = self._scores(list(batches))
         return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
 

@@ -24,9 +24,9 @@ from varied.seeding import derive_seed, generator, seeded
 
 #: The number of rows that are sampled or classified together.
 CHUNK = 500
-#: Largest random shift, as a fraction of the image size, and largest rotation in degrees.
+#: Maximum random shift, as a fraction of the image size, and maximum rotation in degrees.
 MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
-#: The number of nearest neighbors of the same class between which SMOTE chooses.
+#: The number of nearest neighbors of the same class among which SMOTE chooses.
 NEIGHBORS = 5
 #: Settings of the convolutional image classifier and of its training.
 NET, DROPOUT = {"width": 16, "depth": 2, "dense_width": 64}, 0.3
@@ -46,7 +46,7 @@ def class_counts(
         per_class: The number of examples to generate for each class; if ``balance`` is set, the
             total number of real and generated examples.
         balance: Whether to generate only as many examples as each class needs to reach
-            ``per_class`` or, by default, the size of the largest class.
+            ``per_class`` or, if it is None, the size of the largest class.
 
     Raises:
         VariedError: If nothing would be generated.
@@ -164,7 +164,7 @@ class Gain:
         training_data: The name of the training data.
         rows: The number of training rows.
         accuracy: The balanced test accuracy; its error is the standard deviation over seeds.
-        gain: The difference from the accuracy with real data alone and the same seed, with its
+        gain: The increase over the accuracy with real data alone and the same seed, with its
             standard error.
     """
 
@@ -191,8 +191,8 @@ def gains(
 
     Warning:
         The errors include the randomness of the classifiers and of the classical augmentation, but
-        not that of the real data or of the model; to include these, repeat everything with
-        different data.
+        not that of the real data or of the model; to include these, repeat the entire experiment
+        with different data.
 
     Arguments:
         real: The training data of the model: uint8 images (N, C, H, W) or numeric rows (N, D), and

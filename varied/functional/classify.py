@@ -48,7 +48,7 @@ def calibration_temperature(probabilities: Tensor, labels: Tensor) -> float:
 
     Arguments:
         probabilities: The probability of each class, with shape (N, C).
-        labels: The true classes, with shape (N); rows with -1 are ignored.
+        labels: The true classes, with shape (N); rows with the label -1 are ignored.
 
     Returns:
         A temperature between 0.1 and 100, above 1 if the model is overconfident; 1 if there are no

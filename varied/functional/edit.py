@@ -75,7 +75,8 @@ def direction(
         method: The method: "means" or "logistic".
 
     Returns:
-        A vector with shape (D), whose length is the distance between the group means along it.
+        A vector with shape (D), whose length is the distance between the group means in its
+        direction.
 
     Raises:
         VariedError: If one of the groups has fewer than two examples.
@@ -135,7 +136,7 @@ def balance_weights(has: Tensor, others: Tensor) -> Tensor:
 
 
 def shift_codes(z: Tensor, step: Tensor, strengths: Sequence[float]) -> Tensor:
-    """Shift codes (N, D) by each strength times a step (D); the result has shape (N, S, D)."""
+    """Return codes (N, D) shifted by each strength times a step (D), with shape (N, S, D)."""
     return z[:, None] + torch.tensor(strengths).to(z)[:, None] * step.to(z)
 
 
@@ -216,8 +217,8 @@ def effects(
     Arguments:
         step: The direction, with shape (D).
         codes: Codes of labeled examples, with shape (N, D).
-        attributes: Two bool tensors with shape (N) for each attribute: whether each of these
-            examples has the attribute, and whether that is known.
+        attributes: Maps the name of each attribute to two bool tensors with shape (N): whether each
+            of these examples has the attribute, and whether that is known.
         before: Codes of other examples, with shape (M, D).
         after: Codes of the same examples after the edit, computed with `reencode`, since a linear
             probe would have to extrapolate to shifted codes that do not correspond to any data.

@@ -32,7 +32,7 @@ class Codes:
 
 
 def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterable[Batch]) -> Codes:
-    """Return the posterior mean, standard deviation and KL of each example, in order.
+    """Return the posterior mean, standard deviation and KL divergence of each example, in order.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.

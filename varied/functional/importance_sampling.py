@@ -111,15 +111,15 @@ def negative_log_likelihood(
     .. math:: s = -\log \frac1K \sum_k w_k, \qquad
         c_j = -\sum_k \bar w_k \log p(x_j \mid z_k), \qquad \bar w_k = w_k / \sum_l w_l
 
-    The result for an example does not depend on the order or the batches of the data.
+    The result for an example does not depend on the order of the data or how they are batched.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Warning:
-        Out-of-distribution data can have a high likelihood, in particular if they are simpler than
-        the training data; see `varied explain anomaly`. Compare the values with those of normal
-        data, since their absolute size is not informative.
+        Out-of-distribution data can have a high likelihood, especially if they are simpler than the
+        training data; see `varied explain anomaly`. Compare the values with those of normal data,
+        since absolute values are not informative.
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
@@ -145,7 +145,7 @@ def negative_log_likelihood(
 
 
 def load_seeded(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
-    """Convert stored rows to model input, with randomness that depends only on the row."""
+    """Convert stored rows to model input, with the same random numbers for each row."""
     inputs = []
     for row in stored.split(1):
         with seeded(seed, "strangeness"):

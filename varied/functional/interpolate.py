@@ -146,7 +146,7 @@ def interpolate(
         end: The second example of each pair, with shape (N, *event).
         c: The context of each pair, with shape (N, F), or None; it stays fixed along the path.
         steps: The number of points on each path, including both ends.
-        path: The path: "linear", "spherical", or "density", which uses `along_density`.
+        path: The type of path: "linear", "spherical", or "density", which uses `along_density`.
         density: The density of the codes of training data; required for "density".
 
     Returns:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varied.seeding import seeded
 
-#: Number of draws for each held-out cell, and smallest number of cells for estimating a factor.
+#: Number of draws for each held-out cell, and minimum number of cells for estimating a factor.
 CALIBRATION_DRAWS, MIN_CELLS = 200, 30
 
 #: The factors that are considered.
@@ -18,7 +18,7 @@ FACTORS = [1 + step / 20 for step in range(61)]
 
 
 def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Tensor:
-    r"""Add noise to the draws of each cell so that their standard deviation increases by a factor.
+    r"""Return the draws of each cell with noise that scales their standard deviation by a factor.
 
     .. math:: x'_{mj} = x_{mj} + \sqrt{f^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
         \varepsilon_{mj} \sim \mathcal N(0, 1)

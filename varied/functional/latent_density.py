@@ -46,7 +46,7 @@ class LatentDensity:
 
 
 def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
-    """Fit a mixture of Gaussians to codes, and set the threshold with held-out codes.
+    """Fit a mixture of Gaussians to codes, and set the threshold based on held-out codes.
 
     The mixture has one component per ``20 D`` codes, but at least 1 and at most 16. The fit is
     deterministic.

@@ -53,7 +53,8 @@ def variations(
         Data with shape (N, n, *event).
 
     Raises:
-        VariedError: If the posterior is deterministic, or the latent space cannot be scaled.
+        VariedError: If the scale is negative, the posterior is deterministic, or the latent space
+            is not real-valued and the scale is not 1.
     """
     if not scale >= 0:
         raise VariedError(

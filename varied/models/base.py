@@ -187,7 +187,7 @@ class Architecture:
 
     Arguments:
         build: A function that builds a model from a `PartFactory` and settings.
-        fixed_axes: The axes that the architecture determines, so a spec cannot set them.
+        fixed_axes: The axes that the architecture determines and that a spec therefore cannot set.
     """
 
     build: Callable[..., LatentModel]

@@ -52,7 +52,7 @@ def add_dropout(net: nn.Module, p: float) -> nn.Module:
         Dropout (Srivastava et al., 2014), https://jmlr.org/papers/v15/srivastava14a.html
 
     Arguments:
-        net: A network whose activations are direct children of an ``nn.Sequential``.
+        net: An ``nn.Sequential`` with activations as direct children.
         p: The dropout probability; if 0, the network is returned unchanged.
 
     Raises:

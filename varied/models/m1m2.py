@@ -32,7 +32,7 @@ from varied.trace import ConditionalDistribution, Level, Trace
 
 Shape = tuple[int, ...]
 
-#: The smallest standard deviation of the codes in M2, relative to that of the prior of M1.
+#: The minimum standard deviation of the codes in M2, relative to that of the prior of M1.
 MIN_SCALE = 0.05
 
 
@@ -240,7 +240,7 @@ class M1M2(_CodeLatent, _WithM2):
 
 
 class JointM1M2(_CodeLatent, _WithM2):
-    r"""M1+M2 as a single model with a single bound.
+    r"""M1+M2 as a single model with a single ELBO.
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
 
@@ -340,7 +340,7 @@ class SkipM1M2(_WithM2):
         return Trace(x, px, levels, mask, weights, code=torch.cat([y, codes], -1))
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the product distribution of the class y and q(z | x).
+        """Return the product of a point mass on the class y and q(z | x).
 
         The class is the label or, if there is none, the most probable class.
         """

@@ -38,6 +38,7 @@ class ClassConditionalVAE(nn.Module):
         trunk: The network that maps x to features, which is shared by all classes.
         encoder: q(z | features, y).
         decoder: p(x | z, y).
+        num_classes: The number of classes.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class ClassConditionalVAE(nn.Module):
     def enumerate_classes(
         self, x: Tensor, logits: Tensor, c: Tensor | None, samples: int = 1
     ) -> tuple[Distribution, list[Level], Tensor]:
-        """Encode and decode S inputs per example with every class.
+        """Encode and decode S inputs per example for every class.
 
         Arguments:
             x: The inputs, with shape (S, B, *event).
@@ -133,7 +134,7 @@ class M2(LatentModel):
     .. math::
         p(x, y, z) &= p(y) \, p(z) \, p(x \mid y, z), \qquad
         q(y, z \mid x) = q(y \mid x) \, q(z \mid x, y) \\
-        L(x, y) &= -\mathbb E_q \log p(x \mid y, z) + KL(q(z \mid x, y), p(z)) - \log p(y) \\
+        L(x, y) &= -\mathbb E_q \log p(x \mid y, z) + KL(q(z \mid x, y) \,\|\, p(z)) - \log p(y) \\
         U(x) &= \sum_y q(y \mid x) \, L(x, y) - H(q(y \mid x))
 
     A forward pass evaluates every class and weights it by q(y | x), or by the label. The
@@ -206,7 +207,7 @@ class M2(LatentModel):
         return self.classifier.outputs(x).softmax(-1)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the product distribution of the class y and q(z | x, y).
+        """Return the product of a point mass on the class y and q(z | x, y).
 
         The class is the label or, if there is none, the most probable class.
         """
@@ -243,9 +244,9 @@ def build_m2(
         dropout: The dropout probability of the classifier; with few labels, typical values are 0.2
             to 0.5.
         augment: The strength of random affine transforms of the classifier's input during training;
-            0 disables them, and with few labels a typical value is 1. The objective remains a
-            bound, since any q(y | x) is valid and the decoder still reconstructs the original
-            image.
+            0 disables them, and with few labels a typical value is 1. The objective remains a valid
+            bound, since q(y | x) can be any distribution and the decoder still reconstructs the
+            original image.
         hidden_units: The number of hidden units between the features of x and q(z | x, y), which
             is computed for each class.
     """

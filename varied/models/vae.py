@@ -25,7 +25,7 @@ def zero_missing(x: Tensor, mask: Tensor | None) -> Tensor:
 def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
     """Return a context whose rows are set to zero with probability ``p`` during training.
 
-    Zeros represent "no class" for one-hot classes, and the mean for standardized numbers.
+    Zeros represent "no class" for one-hot classes, and the mean value for standardized numbers.
     """
     if c is None or not p or not training:
         return c
@@ -52,7 +52,7 @@ def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -
 class VAE(LatentModel):
     r"""A variational autoencoder: a posterior, a likelihood and a prior.
 
-    .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} [\log p(x \mid z)] - KL(q(z \mid x), p(z))
+    .. math:: \log p(x) \ge \mathbb E_{q(z \mid x)} [\log p(x \mid z)] - KL(q(z \mid x) \,\|\, p(z))
 
     With a context ``c``, the model is a conditional VAE; with a deterministic posterior, it is an
     autoencoder; with a quantizer as the posterior, it is a VQ-VAE.

@@ -24,7 +24,7 @@ BOTTOM_FACTOR = 4
 
 
 def upsample_to(z: Tensor, size: Sequence[int]) -> Tensor:
-    """Return a map upsampled by 2 with nearest neighbors, cropped where ``size`` is odd."""
+    """Return a map upsampled by 2 (nearest neighbor), and cropped where ``size`` is odd."""
     return z.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : size[0], : size[1]]
 
 
@@ -120,7 +120,7 @@ class UpsampleConcat(nn.Module):
         """Return the output of the network.
 
         Arguments:
-            z: The concatenation of both maps, with shape (N, D).
+            z: The concatenation of the two maps, with shape (N, D).
             c: The context, with shape (N, F), for a conditional model.
         """
         parts = z.split([math.prod(shape) for shape in self.shapes], 1)

@@ -1,4 +1,4 @@
-"""Base class for modules whose networks run in a lower precision."""
+"""Base class for modules whose networks can run in a lower precision."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class AutocastModule(nn.Module):
-    """A module that runs its networks in ``precision``; `varied.runtime` sets it."""
+    """A module that runs its networks in ``precision``, which is set by `varied.runtime`."""
 
     #: The data type of matrix products and convolutions; None for the type of the weights.
     precision: torch.dtype | None = None

@@ -30,20 +30,20 @@ def conv(
 ) -> nn.Module:
     """Return a convolutional network that encodes or decodes images.
 
-    If the input is an image and the output is a vector or a smaller feature map, it is an encoder,
-    in which each level halves the height and width and doubles the number of channels. In the
-    opposite case, it is a decoder, which does the reverse. For a feature map, the dense layer is
-    replaced by another convolution.
+    If the input is an image and the output is a vector or a smaller feature map, the network is an
+    encoder, in which each level halves the height and width and doubles the number of channels. In
+    the opposite case, the network is a decoder, which does the reverse. For a feature map, the
+    dense layer is replaced by another convolution.
 
     Arguments:
-        inputs: (C, H, W) or (D,).
-        outputs: (D,) or (C, H, W).
+        inputs: The shape of one input: (C, H, W) or (D).
+        outputs: The shape of one output: (D) or (C, H, W).
         width: The number of channels at full size; it is doubled at each level, up to 512.
         depth: The number of levels. By default, levels are added until the shorter side is at most
             4, or the size of the feature map is reached.
         dense_width: The number of hidden units between the feature maps and the vector; 0 for no
             hidden layer.
-        activation: gelu, relu, silu, softplus or tanh.
+        activation: The activation: gelu, relu, silu, softplus or tanh.
         upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
             upsampling before a convolution, which avoids checkerboard artifacts.
 

@@ -70,7 +70,7 @@ class Film(ContextLayer):
 def add_film(net: nn.Module, inputs: tuple[int, ...], context: int) -> ContextSequential:
     """Return a network ``net(b, c)`` whose activations are modulated by a context.
 
-    This modulates the activations in each ``nn.Sequential`` and `ContextLayer` of the network.
+    The activations in each ``nn.Sequential`` and `ContextLayer` of the network are modulated.
 
     Arguments:
         net: A network; its weights are kept, and its activations are wrapped in `Film`.

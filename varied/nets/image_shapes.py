@@ -22,7 +22,7 @@ def is_encoder(inputs: Shape, outputs: Shape, name: str) -> bool:
         name: The name of the network, for the error message.
 
     Raises:
-        VariedError: If neither shape is (C, H, W), or one is neither (C, H, W) nor (D,).
+        VariedError: If neither shape is (C, H, W), or one is neither (C, H, W) nor (D).
     """
     ranks = len(inputs), len(outputs)
     if ranks == (3, 3):
@@ -60,7 +60,7 @@ def downsample_sizes(size: Size, depth: int | None) -> list[Size]:
 
 
 def all_downsample_sizes(size: Size) -> list[Size]:
-    """Return the sizes that result from repeated downsampling by 2, from an image to one pixel."""
+    """Return the sizes that result from repeated downsampling by 2, down to a single pixel."""
     return downsample_sizes(size, (max(size) - 1).bit_length())
 
 

@@ -27,7 +27,7 @@ def mlp(
     activation: str = "silu",
     gated: bool = False,
 ) -> nn.Module:
-    r"""Return a fully connected network that maps any shape to any other.
+    r"""Return a fully connected network for inputs and outputs of any shape.
 
     A gated layer multiplies a linear map by the sigmoid of another (a gated linear unit):
 
@@ -42,7 +42,7 @@ def mlp(
         outputs: The shape of one output.
         width: The number of hidden units in each layer.
         depth: The number of hidden layers; 0 for a linear map.
-        activation: gelu, relu, silu, softplus or tanh.
+        activation: The activation: gelu, relu, silu, softplus or tanh.
         gated: Whether to use gated linear units instead of the activation.
 
     Raises:

@@ -27,11 +27,11 @@ class RandomAffine:
         (Simard et al., 2003), https://doi.org/10.1109/ICDAR.2003.1227801
 
     Arguments:
-        translation: The bound of the translation t, as a fraction of the image size.
-        degrees: The bound of the rotation angle, in degrees.
-        log_scale: The bound of a and b; with 0.2, a side becomes at most 22 % longer or 18 %
+        translation: The bound on the translation t, as a fraction of the image size.
+        degrees: The bound on the rotation angle, in degrees.
+        log_scale: The bound on a and b; with 0.2, a side becomes at most 22 % longer or 18 %
             shorter.
-        shear: The bound of the shear k.
+        shear: The bound on the shear k.
     """
 
     translation: float = 0.0
@@ -92,7 +92,7 @@ def add_random_affine(net: nn.Module, shape: tuple[int, ...], strength: float) -
     """Return a network whose input images are randomly transformed in training mode.
 
     Arguments:
-        net: A network for data.
+        net: A network whose input is the data.
         shape: The shape of one example.
         strength: The factor by which the bounds of `DEFAULT_AFFINE` are multiplied; if 0, the
             network is returned unchanged.

@@ -23,13 +23,13 @@ def resnet(
 ) -> nn.Module:
     """Return a residual network that encodes or decodes images.
 
-    If the input is an image and the output is a vector or a smaller feature map, it is an encoder;
-    in the opposite case, it is a decoder. For a feature map, the network has at least two blocks at
-    the smallest size and no dense layer, as in van den Oord et al. (2017).
+    If the input is an image and the output is a vector or a smaller feature map, the network is an
+    encoder; in the opposite case, it is a decoder. For a feature map, the network has at least two
+    blocks at the smallest size and no dense layer, as in van den Oord et al. (2017).
 
     Arguments:
-        inputs: (C, H, W) or (D,).
-        outputs: (D,) or (C, H, W).
+        inputs: The shape of one input: (C, H, W) or (D).
+        outputs: The shape of one output: (D) or (C, H, W).
         width: The number of channels at full size; it is doubled at each level, up to 256.
         depth: The number of levels. By default, levels are added until the shorter side is at most
             4, or the size of the feature map is reached.
@@ -92,7 +92,7 @@ def _decoder(
 
 def _norm(channels: int) -> nn.Module:
     # Use group instead of batch normalization, so that the examples of a batch are independent.
-    # Each group has at least four channels, since one channel of one pixel becomes 0.
+    # Each group has at least four channels, since a single value would be normalized to 0.
     return nn.GroupNorm(math.gcd(channels, max(1, min(8, channels // 4))), channels)
 
 

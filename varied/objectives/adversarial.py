@@ -19,8 +19,8 @@ def factor_vae(
 ) -> Objective:
     r"""FactorVAE: the ELBO plus the total correlation of the codes, estimated by a discriminator.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + KL(q(z \mid x), p(z))
-        + \gamma \, KL(q(z), \textstyle\prod_j q(z_j))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + KL(q(z \mid x) \,\|\, p(z))
+        + \gamma \, KL(q(z) \,\|\, \textstyle\prod_j q(z_j))
 
     Independent dimensions tend to encode one factor of variation each, and the reconstruction error
     is lower than with a large weight on the entire KL.
@@ -55,7 +55,7 @@ def aae(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] - w \, \mathbb E_{q(z)} \log D(z)
 
-    The objective has no KL, so the encoder may be deterministic (posterior='deterministic').
+    The objective has no KL term, so the encoder may be deterministic (posterior='deterministic').
 
     References:
         Adversarial Autoencoders (Makhzani et al., 2015), https://arxiv.org/abs/1511.05644
@@ -83,9 +83,9 @@ def wae_gan(
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] - \lambda \, \mathbb E_{q(z)} \log D(z)
 
-    It differs from `aae` in that, by default, the log-density of the prior is added to the logit of
-    the discriminator. The cost function in the paper is the squared error, which corresponds to
-    likelihood='gaussian' with a fixed scale.
+    This objective differs from `aae` in that, by default, the log-density of the prior is added to
+    the logit of the discriminator. The cost function in the paper is the squared error, which
+    corresponds to likelihood='gaussian' with a fixed scale.
 
     References:
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
@@ -137,14 +137,14 @@ def vae_gan(
     Arguments:
         feature_weight: The weight of the feature reconstruction and of the generator loss: a number
             or a schedule.
-        pixel_weight: The weight of the pixel likelihood: a number or a schedule. It is 0 in the
-            paper, in which case a learned scale of the likelihood is not trained.
+        pixel_weight: The weight of the pixel likelihood: a number or a schedule. The paper uses 0,
+            in which case a learned scale of the likelihood is not trained.
         beta: The weight of the KL: a number or a schedule.
         adv_weight: The weight of the generator loss; at 1, its gradient has the same norm as the
             gradient of the feature reconstruction.
         disc_start: The fraction of training (below 1), or the step, at which adversarial training
             starts; before that, the objective is the ELBO.
-        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+        recon_tolerance: The relative increase in the squared error over its lowest value beyond
             which the generator loss is reduced.
         feature_layer: The index of the feature map, counted from the image; -1 is the last.
         disc_width: The number of channels of the first layer of the discriminator.
@@ -179,7 +179,7 @@ def patchgan(
 ) -> Objective:
     r"""The ELBO plus a PatchGAN loss with a delayed start and an adaptive weight.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
         - w \lambda \, \mathbb E_q D(\mu(z))
 
     See `varied.discriminators.PatchGAN` for the definition of :math:`\lambda` and the
@@ -200,7 +200,7 @@ def patchgan(
             starts.
         feature_weight: The weight of the distance between the feature maps, relative to that of the
             logits.
-        recon_tolerance: The relative increase of the squared error over its lowest value beyond
+        recon_tolerance: The relative increase in the squared error over its lowest value beyond
             which the generator loss is reduced.
         disc_width: The number of channels of the first layer of the discriminator.
         disc_depth: The maximum number of downsampling layers of the discriminator.

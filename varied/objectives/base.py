@@ -113,7 +113,7 @@ class Objective(nn.Module):
         return loss, {name: value.detach() for name, value in parts.items()}
 
     def weight(self, name: str) -> float:
-        """Return the current weight of a term by its name."""
+        """Return the current weight of the term with the given name."""
         return float(self.weights[self.names.index(name)].get_buffer("value"))
 
     def _update_weights(self, values: list[Tensor]) -> None:

@@ -17,7 +17,7 @@ from varied.terms import (
 
 
 def annealed_capacity(gamma: Number = 5.0, capacity: Number = Linear(0, 25, 0.7)) -> Objective:  # noqa: B008
-    r"""Reconstruction plus the distance of the KL from a capacity that grows during training.
+    r"""Reconstruction plus the distance between the KL and a capacity that grows during training.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \gamma \left| \overline{KL} - C_t \right|
 
@@ -79,8 +79,8 @@ def beta_tc_vae(
     r"""The ELBO with a decomposed KL, in which the total correlation has a larger weight.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \alpha \, I(z; n)
-        + \beta \, KL(q(z), \textstyle\prod_j q(z_j))
-        + \gamma \textstyle\sum_j KL(q(z_j), p(z_j))
+        + \beta \, KL(q(z) \,\|\, \textstyle\prod_j q(z_j))
+        + \gamma \textstyle\sum_j KL(q(z_j) \,\|\, p(z_j))
 
     If all weights are 1, this is the ELBO. The aggregate posterior is estimated from the batch, so
     larger batches result in better estimates.
@@ -92,7 +92,7 @@ def beta_tc_vae(
     Arguments:
         tc_weight: The weight of the total correlation: a number or a schedule.
         mi_weight: The weight of the mutual information between an example and its code.
-        dimension_kl_weight: The weight of the KL between each dimension and the prior.
+        dimension_kl_weight: The weight of the KL between the marginals of the codes and the prior.
         dataset_size: The number of training rows; it shifts the reported values but does not affect
             the gradients. If 0, the batch is treated as the dataset.
     """
@@ -115,8 +115,8 @@ def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" (DIP-VAE-I) for the covariance C of the posterior means, "ii" (DIP-VAE-II) for
-            the covariance of posterior draws.
+        variant: "i" (DIP-VAE-I) for the covariance C of the posterior means, or "ii" (DIP-VAE-II)
+            for the covariance of posterior draws.
         lambda_od: The weight of the off-diagonal elements: a number or a schedule.
         lambda_d: The weight of the diagonal elements: a number or a schedule. The paper uses 10
             times ``lambda_od`` for variant "i", which makes every dimension active, and the same

@@ -13,9 +13,9 @@ def elbo(
 ) -> Objective:
     r"""The negative evidence lower bound (ELBO), with a weight on the KL.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
 
-    With ``beta=1``, this is the bound itself; with a schedule, it is KL annealing.
+    With ``beta=1``, this is the negative ELBO itself; a schedule results in KL annealing.
 
     References:
         beta-VAE (Higgins et al., 2017), https://openreview.net/forum?id=Sy2fzU9gl
@@ -54,7 +54,7 @@ def control_vae(
 ) -> Objective:
     r"""The ELBO with a KL weight that a controller adapts to reach a target KL.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x) \,\|\, p(z))
 
     where :math:`\beta_t` is set by a `varied.terms.PIController`. The default target of 20 nats is
     slightly below the KL on MNIST with a beta of 1. The default ``ki`` is ten times the value in
@@ -68,8 +68,8 @@ def control_vae(
         kl_target: The target KL in nats: a number, or a schedule such as linear(1, 20, 0.3).
         kp: The proportional gain.
         ki: The integral gain, per nat and step.
-        min_weight: The smallest weight, which is also the initial weight.
-        max_weight: The largest weight.
+        min_weight: The minimum weight, which is also the initial weight.
+        max_weight: The maximum weight.
     """
     check_not_negative("use a KL in nats, such as 20", kl_target=kl_target)
     weight = PIController(kl_target, kp=kp, ki=ki, min_weight=min_weight, max_weight=max_weight)
@@ -79,7 +79,7 @@ def control_vae(
 def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
     r"""The ELBO plus a structural similarity (MS-SSIM) loss between images and reconstructions.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
         + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))
 
     The pixel values must be in [0, 1].

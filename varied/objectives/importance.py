@@ -16,7 +16,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
     .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
 
-    With a single draw, it is the ELBO with a sampled KL.
+    With a single draw, the bound is the ELBO with a sampled KL.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519

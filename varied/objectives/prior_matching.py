@@ -11,7 +11,7 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
     r"""InfoVAE: the ELBO with a lower KL weight, plus the MMD between the codes and the prior.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x) \,\|\, p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}(q(z), p(z))
 
     With an alpha of 0, the MMD is added to the ELBO, so that the codes match the prior more

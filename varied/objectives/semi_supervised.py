@@ -10,7 +10,7 @@ from varied.terms import Classification, UpperTerm, kl, reconstruction
 def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
     r"""The ELBO plus the classification loss of labeled examples.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q, p) - \alpha \log q(y \mid x)
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q \,\|\, p) - \alpha \log q(y \mid x)
 
     where the last term is a mean over the labeled examples. With architecture='m2', this is the
     objective of M2. With architecture='m1m2', it is the objective of a joint M1+M2, or of M1 with a

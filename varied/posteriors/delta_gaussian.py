@@ -38,7 +38,7 @@ class DeltaGaussian(Head):
         https://arxiv.org/abs/1901.03416
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         delta: The minimum KL of each dimension, in nats; 0.1 limits standard deviations to at most
             0.7.
         logvar_bound: The approximate amount by which the log-variance can fall below its upper

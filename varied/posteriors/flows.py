@@ -23,7 +23,7 @@ class _FlowPosterior(NonFactorized):
     networks are small at initialization.
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         logvar_bound: The maximum absolute value of the log-variance.
@@ -81,7 +81,7 @@ class IAF(_FlowPosterior):
 
     In the paper, the shift and the scaling come first. Here, as in the other flows, they come last,
     so that the inputs of the masked networks have unit scale even if the posterior is narrow. After
-    40 epochs on MNIST, the ELBO was the same in either order to within 0.1 nats. Two wide
+    40 epochs on MNIST, the ELBO was the same with either order to within 0.1 nats. Two wide
     transforms, the smallest configuration in the paper, improved it by 1.4 nats over a Gaussian
     posterior; four transforms of 128 units improved it by 0.4 nats.
 
@@ -90,7 +90,7 @@ class IAF(_FlowPosterior):
         https://arxiv.org/abs/1606.04934
 
     Arguments:
-        event: The shape of a latent; its dimensions are ordered with channels first.
+        event: The shape of a latent variable; its dimensions are ordered with channels first.
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.
         logvar_bound: The maximum absolute value of the log-variance.
@@ -129,7 +129,7 @@ class Flow(_FlowPosterior):
         Density estimation using Real NVP (Dinh et al., 2016), https://arxiv.org/abs/1605.08803
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         flow: The type of flow: "nsf-coupling" or "nsf" (splines), "realnvp" or "maf" (affine maps).
         n_transforms: The number of transforms.
         width: The number of hidden units in each of the two hidden layers of a transform.

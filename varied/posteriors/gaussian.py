@@ -19,7 +19,7 @@ class Gaussian(Head):
     Both sampling and the KL use the bounded log-variance.
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         logvar_bound: The maximum absolute value of the log-variance; 10 allows standard deviations
             from 0.007 to 150.
     """
@@ -37,7 +37,7 @@ class Gaussian(Head):
 
 
 class Deterministic(Head):
-    """A deterministic posterior, as in an ordinary autoencoder; it has no density, hence no KL."""
+    """A deterministic posterior, as in an ordinary autoencoder, with neither a density nor a KL."""
 
     provides: frozenset[str] = frozenset()
 

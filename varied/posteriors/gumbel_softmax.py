@@ -59,7 +59,8 @@ class GumbelSoftmax(_Categorical):
         valid. Use ``straight_through=True`` with objectives that weight samples by their density.
 
     Arguments:
-        event: The shape of a latent; the number of channels must be a multiple of ``n_classes``.
+        event: The shape of a latent variable; the number of channels must be a multiple of
+            ``n_classes``.
         n_classes: The number of classes of each variable.
         temperature: The temperature of the relaxation, a number or a schedule. With lower values,
             samples are closer to one-hot, and gradients have a higher variance.
@@ -95,14 +96,14 @@ class GaussianGumbel(_Categorical):
     .. math:: q(z, y) = \mathcal N(z; \mu, e^\ell) \, \mathrm{Cat}(y; \mathrm{softmax}(h))
 
     See `GumbelSoftmax` for the relaxation and the conditions under which the objective is a bound.
-    `varied.distributions.kl_per_factor` returns the KL of each factor.
+    `varied.distributions.kl_per_factor` returns the KL divergence of each factor.
 
     References:
         Learning Disentangled Joint Continuous and Discrete Representations (Dupont, 2018),
         https://arxiv.org/abs/1804.00104
 
     Arguments:
-        event: The shape of a latent, with more than ``n_classes`` channels.
+        event: The shape of a latent variable, with more than ``n_classes`` channels.
         n_classes: The number of classes.
         temperature: The temperature of the relaxation, a number or a schedule.
         straight_through: Whether samples are also one-hot during training, with the gradient of

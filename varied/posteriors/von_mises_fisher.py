@@ -9,12 +9,13 @@ from varied import distributions as d
 from varied.errors import VariedError, check_above
 from varied.posteriors.base import NonFactorized, Shape
 
-#: In more dimensions, the Bessel functions underflow before their series applies.
+#: The maximum number of dimensions; with more, the Bessel functions underflow before their power
+#: series applies.
 MAX_DIMS = 512
 
 
 class VonMisesFisher(NonFactorized):
-    r"""The von Mises-Fisher distribution on the unit sphere: a mean direction and a concentration.
+    r"""The von Mises-Fisher distribution on the sphere, with a mean direction and a concentration.
 
     .. math:: q(z) \propto e^{\kappa \mu^\top z}, \quad |z| = 1, \qquad
         \kappa = D \exp(b \tanh(h / b))
@@ -27,7 +28,7 @@ class VonMisesFisher(NonFactorized):
         https://arxiv.org/abs/1804.00891
 
     Arguments:
-        event: The shape of a latent, (D), where D is at least 2.
+        event: The shape of a latent variable, (D), where D is at least 2.
         log_kappa_bound: The maximum absolute value of log(kappa / D).
     """
 

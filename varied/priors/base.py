@@ -21,12 +21,12 @@ class Prior(nn.Module, ABC):
     """A distribution over latents, optionally conditioned on a context.
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
     """
 
     #: The properties that its distributions provide to terms: "density", "marginals" or "parts".
     provides: frozenset[str] = frozenset({"density", "marginals"})
-    #: Whether the constructor takes the number of context features after the event.
+    #: Whether the constructor takes the number of context features as its second argument.
     reads_context: bool = False
     #: Whether the prior is fitted to the codes of the training data after the model is trained.
     fitted_later: bool = False
@@ -34,7 +34,7 @@ class Prior(nn.Module, ABC):
     has_direct_fit: bool = False
     #: Settings that override the defaults of a `varied.spec.Plan` when the prior is fitted.
     default_plan: Mapping[str, Any] = MappingProxyType({})
-    #: The space of the latents, which must be the same for the posterior.
+    #: The space of the latents; the posterior and the prior must have the same space.
     space: str = "real"
     #: The number of context features; 0 for none.
     context: int = 0
@@ -107,7 +107,7 @@ def to_size(shape: Any) -> torch.Size:
 
 
 def expand_context(c: Tensor | None, lead: torch.Size) -> tuple[Tensor, ...]:
-    """Return a tuple of the contexts of all latents, as rows, or an empty tuple for None."""
+    """Return a tuple with the contexts of all latents as rows, or an empty tuple for None."""
     return () if c is None else (c.expand(*lead, -1).reshape(lead.numel(), c.shape[-1]),)
 
 

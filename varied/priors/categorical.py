@@ -21,7 +21,8 @@ class Categorical(Prior):
         https://arxiv.org/abs/1611.01144
 
     Arguments:
-        event: The shape of a latent; the number of channels must be a multiple of ``n_classes``.
+        event: The shape of a latent variable; the number of channels must be a multiple of
+            ``n_classes``.
         n_classes: The number of classes of each variable, as in posterior='gumbel-softmax'.
     """
 
@@ -53,7 +54,7 @@ class GaussianCategorical(Prior):
         https://arxiv.org/abs/1804.00104
 
     Arguments:
-        event: The shape of a latent, with more than ``n_classes`` channels.
+        event: The shape of a latent variable, with more than ``n_classes`` channels.
         n_classes: The number of classes, as in posterior='gaussian-gumbel'.
     """
 

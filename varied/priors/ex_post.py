@@ -21,7 +21,7 @@ class ExPostPrior(Prior):
     `mark_fitted` after fitting.
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
     """
 
     provides = frozenset({"density"})

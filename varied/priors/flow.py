@@ -39,7 +39,7 @@ class Flow(Prior):
         Density estimation using Real NVP (Dinh et al., 2016), https://arxiv.org/abs/1605.08803
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         context: The number of context features; 0 for none.
         flow: The type of flow: "maf", "nsf", "realnvp" or "nsf-coupling".
         n_transforms: The number of transforms.
@@ -83,7 +83,7 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
 
     Arguments:
         flow: The distribution of the flattened latent.
-        event: The shape of a latent.
+        event: The shape of a latent variable.
     """
 
     has_rsample = True

@@ -76,7 +76,7 @@ class FlowMatching(ExPostPrior):
         https://arxiv.org/abs/2112.10752
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         context: The number of context features; 0 for none.
         width: The number of hidden units.
         depth: The number of residual layers.
@@ -102,7 +102,7 @@ class FlowMatching(ExPostPrior):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Compute the standardization from latents with shape (N, *event)."""
+        """Compute the mean and scale for standardization from latents with shape (N, *event)."""
         mean, std = mean_and_std(x)
         self.shift.copy_(mean)
         self.scale.copy_(std)

@@ -29,7 +29,7 @@ class GaussianMixture(ExPostPrior):
         https://arxiv.org/abs/1903.12436
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         n_components: The number of Gaussians.
     """
 

@@ -26,7 +26,7 @@ class LearnedGaussianMixture(Prior):
         (Dilokthanakul et al., 2016), https://arxiv.org/abs/1611.02648
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         n_components: The number of Gaussians.
     """
 

@@ -20,12 +20,12 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
 
     .. math:: \log p(z) = \log \sum_c \pi_c \, p_c(z)
 
-    Unlike PyTorch's ``MixtureSameFamily``, it accepts any posteriors as components and does not
-    store a tensor over all samples, components and dimensions.
+    Unlike PyTorch's ``MixtureSameFamily``, this class accepts any posteriors as components and does
+    not store a tensor over all samples, components and dimensions.
 
     Arguments:
         log_weights: The logarithms of the weights up to a constant, with shape (C).
-        event: The shape of a latent.
+        event: The shape of a latent variable.
     """
 
     #: The number of floats that `component_log_prob` stores for each latent.
@@ -139,7 +139,7 @@ class FullMixture(MixtureDistribution):
         log_weights: The logarithms of the weights, with shape (C).
         mean: The means, with shape (C, D).
         scale_tril: The Cholesky factors of the covariances, with shape (C, D, D).
-        event: The shape of a latent, with D elements.
+        event: The shape of a latent variable, with D elements.
     """
 
     def __init__(self, log_weights: Tensor, mean: Tensor, scale_tril: Tensor, event: Shape) -> None:

@@ -20,7 +20,7 @@ Velocity = Callable[..., Tensor]
 
 
 class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
-    r"""Standard normal noise at time 0, transported to time 1 by a velocity field.
+    r"""The distribution of standard normal noise transported by a velocity field from time 0 to 1.
 
     .. math:: \frac{dz}{dt} = v(z, t), \qquad
               \log p(z_1) = \log \mathcal N(z_0; 0, I) - \int_0^1 \mathrm{tr} \, \partial_z v \, dt

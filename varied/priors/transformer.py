@@ -30,7 +30,7 @@ class Transformer(Prior):
         https://arxiv.org/abs/2012.09841
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         context: The number of context features; 0 for none.
         width: The number of features of a token; it must be a multiple of ``n_heads``.
         depth: The number of blocks. On MNIST, two blocks reached a lower loss than four, after both

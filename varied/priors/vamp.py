@@ -31,7 +31,7 @@ class VampPrior(Prior):
         VAE with a VampPrior (Tomczak & Welling, 2018), https://arxiv.org/abs/1705.07120
 
     Arguments:
-        event: The shape of a latent.
+        event: The shape of a latent variable.
         context: The number of context features; 0 for none.
         n_components: The number of pseudo-inputs.
     """
@@ -50,7 +50,7 @@ class VampPrior(Prior):
 
     @property
     def is_fittable(self) -> bool:
-        """False: the pseudo-inputs are trained with the model, through the encoder."""
+        """False, since the pseudo-inputs are trained with the model, through the encoder."""
         return False
 
     def attach(self, encoder: ConditionalDistribution) -> None:

@@ -45,7 +45,7 @@ class Quantizer(Head):
     belongs in buffers and changes only in training mode.
 
     Arguments:
-        event: The shape of a latent, (C, *rest).
+        event: The shape of a latent variable, (C, *rest).
         codes: The size of the codebook.
     """
 
@@ -136,7 +136,7 @@ class Quantizer(Head):
 
     @torch.no_grad()
     def _update_usage(self, rows: Tensor, index: Tensor) -> Tensor:
-        """Update the average usage, and return whether all vectors are finite (a scalar).
+        """Update the average usage, and return whether all vectors are finite, as a scalar tensor.
 
         The training loop skips steps with non-finite values, so they must not change the averages.
         """

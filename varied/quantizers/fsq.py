@@ -30,10 +30,10 @@ class FSQ(RoundingQuantizer):
 
     Warning:
         The code in the paper computes the shift with tan instead of atanh, so that, contrary to the
-        text, it does not map 0 to 0. In this implementation, it does.
+        text, 0 is not mapped to 0. This implementation maps 0 to 0.
 
     Arguments:
-        event: The shape of a latent, (C, *rest), with one code for each position of rest.
+        event: The shape of a latent variable, (C, *rest), with one code for each position of rest.
         levels: The number of levels of each value; the product is the size of the codebook.
     """
 

@@ -29,7 +29,7 @@ class LFQ(RoundingQuantizer):
         https://arxiv.org/abs/2310.05737
 
     Arguments:
-        event: The shape of a latent, (C, *rest), with one code for each position of rest.
+        event: The shape of a latent variable, (C, *rest), with one code for each position of rest.
         bits: The number of signs; the codebook has 2^bits entries.
         entropy_weight: The weight of the entropy loss, in nats per position.
         temperature: The temperature of the softmax in the entropy loss.
@@ -80,7 +80,7 @@ def code_entropy(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     The bits of a single distribution are independent, but those of the mean are not, so the entropy
     of the mean is a sum over all codes. The mean is computed as a matrix product of the joint
-    probabilities of the two halves of the bits, which avoids a table of all vectors and codes.
+    probabilities of the two halves of the bits, which avoids a matrix of all vectors and codes.
 
     Arguments:
         logits: The logits of the bits, with shape (M, bits).

@@ -17,7 +17,7 @@ class NearestQuantizer(CodebookQuantizer):
     """A quantizer that replaces each vector with the nearest codebook entry.
 
     Arguments:
-        event: The shape of a latent, (C, *rest).
+        event: The shape of a latent variable, (C, *rest).
         codebook_size: The size of the codebook.
         commitment_weight: The weight of the commitment loss.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.
@@ -77,7 +77,7 @@ def nearest_code(rows: Tensor, codebook: Tensor) -> Tensor:
 
 
 def rotation_trick(rows: Tensor, code: Tensor) -> Tensor:
-    r"""Rotate and scale each vector onto its codebook entry, so that its gradient rotates as well.
+    r"""Return vectors rotated and scaled onto their codebook entries, with rotated gradients.
 
     .. math::
         \lambda R h, \qquad R = I - 2 r r^T + 2 \hat e \hat h^T, \quad

@@ -1,4 +1,4 @@
-"""Quantizers that round values, and the projection of vectors to these values."""
+"""Quantizers that round values, and the projection of vectors onto these values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from varied.quantizers.base import CodebookQuantizer, Shape
 
 
 class Projection(nn.Module):
-    """Projects C channels to the values to be rounded, and standardizes these values.
+    """Projects C channels onto the values to be rounded, and standardizes these values.
 
     If C equals ``size``, the linear maps (to the values and back) are omitted. The values are
     standardized with the batch statistics in training and with moving averages in evaluation.
@@ -73,12 +73,12 @@ def _linear_maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:
 
 
 class RoundingQuantizer(CodebookQuantizer):
-    """A quantizer that projects each vector to a few values and rounds them.
+    """A quantizer that projects each vector onto a few values and rounds them.
 
     The codebook is the set of all rounded vectors.
 
     Arguments:
-        event: The shape of a latent, (C, *rest).
+        event: The shape of a latent variable, (C, *rest).
         codes: The size of the codebook.
         size: The number of values that are rounded.
     """

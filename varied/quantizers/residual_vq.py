@@ -31,8 +31,8 @@ class ResidualVQ(Quantizer):
         https://arxiv.org/abs/2203.01941
 
     Arguments:
-        event: The shape of a latent, (C, *rest), with ``n_quantizers`` codes for each position of
-            rest.
+        event: The shape of a latent variable, (C, *rest), with ``n_quantizers`` codes for each
+            position of rest.
         codebook_size: The size of each codebook.
         n_quantizers: The number of codebooks.
         codebook_update: How to train the codebooks: "ema" (moving averages) or "gradient".

@@ -1,4 +1,4 @@
-"""A frozen codebook under a learned linear map (SimVQ)."""
+"""A frozen codebook that is transformed by a learned linear map (SimVQ)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SimVQ(NearestQuantizer):
         (Zhu et al., 2024), https://arxiv.org/abs/2411.02038
 
     Arguments:
-        event: The shape of a latent, (C, *rest), with one code for each position of rest.
+        event: The shape of a latent variable, (C, *rest), with one code for each position of rest.
         codebook_size: The size of the codebook.
         commitment_weight: The weight of the commitment loss.
         rotation_trick: Whether to use the rotation trick instead of the straight-through gradient.

@@ -34,7 +34,7 @@ class VQ(NearestQuantizer):
         https://arxiv.org/abs/2410.06424
 
     Arguments:
-        event: The shape of a latent, (C, *rest), with one code for each position of rest.
+        event: The shape of a latent variable, (C, *rest), with one code for each position of rest.
         codebook_size: The size of the codebook.
         codebook_update: How to train the codebook: "ema" (moving averages) or "gradient".
         commitment_weight: The weight of the commitment loss.

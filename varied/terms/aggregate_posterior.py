@@ -18,9 +18,9 @@ from varied.trace import Level, Trace
 
 
 class Capacity(nn.Module, Term):
-    r"""The distance of the KL from a target capacity.
+    r"""The distance between the KL and a target capacity.
 
-    .. math:: \left| \overline{KL(q(z \mid x), p(z))} - C \right|
+    .. math:: \left| \overline{KL(q(z \mid x) \,\|\, p(z))} - C \right|
 
     where the mean is over the batch.
 
@@ -137,7 +137,7 @@ class TotalCorrelation(AggregateTerm):
 
 
 class DimensionWiseKL(AggregateTerm):
-    r"""The sum of the KLs between the marginals of the aggregate posterior and of the prior.
+    r"""The sum of the KL divergences of the marginals of the aggregate posterior from the prior.
 
     .. math:: \textstyle\sum_j \mathbb E [\log q(z_j) - \log p(z_j)]
 
@@ -180,7 +180,7 @@ class VariancePenalty(Term):
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" for the variance of the posterior means, "ii" for the variance of posterior
+        variant: "i" for the variance of the posterior means, or "ii" for the variance of posterior
             draws.
     """
 

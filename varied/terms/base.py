@@ -20,8 +20,8 @@ TermFunction = Callable[[Trace], Tensor]
 class Term(ABC):
     """A summand of an objective: one number per example, in nats, computed from a trace.
 
-    To define a term with settings or state, subclass this class, and also ``nn.Module`` if it has
-    parameters or buffers. To define any other term, decorate a function with `requires`.
+    To define a term with settings or state, subclass this class, and also ``nn.Module`` if the term
+    has parameters or buffers. To define any other term, decorate a function with `requires`.
     """
 
     #: The properties that the posterior and the prior must have; see `varied.heads.Head.provides`.
@@ -67,7 +67,7 @@ def requires(*names: str, can_compile: bool = True) -> Callable[[TermFunction], 
         names: The properties that the posterior and the prior must have: "density", "marginals",
             "codes" or "parts".
         can_compile: Whether a training step with this term can be compiled. A term that computes
-            gradients cannot, since autograd sees a compiled step as a single node.
+            gradients cannot be compiled, since autograd sees a compiled step as a single node.
     """
     return lambda function: FunctionTerm(function, frozenset(names), can_compile)
 

@@ -23,7 +23,7 @@ from varied.terms.base import Term, requires
 from varied.terms.elbo import kl, reconstruction
 from varied.trace import Level, Trace
 
-#: The smallest weight of a draw for the decoder. It is negligible, but large enough that the weight
+#: The minimum weight of a draw for the decoder. It is negligible, but large enough that the weight
 #: for the encoder is a finite multiple of it in float32.
 MIN_WEIGHT = 1e-30
 
@@ -102,7 +102,7 @@ class CIWAE(nn.Module, Term):
 class DrawWeightedBound(Term):
     """Base class for importance-weighted bounds whose gradient is a weighted sum over draws.
 
-    The value is the same as for `iwae`.
+    The value is the same as that of `iwae`.
     """
 
     requires = frozenset({"density"})

@@ -16,7 +16,7 @@ SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, WINDOW_STD = 11, 1.5
 #: Constants that stabilize the luminance and the contrast-structure ratio: 0.01^2 and 0.03^2.
 C1, C2 = 1e-4, 9e-4
-#: The smallest similarity of a scale, since a negative similarity (an inverted structure) has no
+#: The minimum similarity of a scale, since a negative similarity (an inverted structure) has no
 #: real power.
 MIN_SIMILARITY = 1e-4
 

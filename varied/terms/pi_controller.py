@@ -50,8 +50,8 @@ class PIController(AdaptiveWeight):
         target: The target value of the term, in nats: a number or a schedule.
         kp: The proportional gain.
         ki: The integral gain, per nat and step.
-        min_weight: The smallest weight, which is also the initial weight.
-        max_weight: The largest weight.
+        min_weight: The minimum weight, which is also the initial weight.
+        max_weight: The maximum weight.
     """
 
     integral: Tensor
