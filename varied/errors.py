@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class VariedError(ValueError):
-    """An error that the user can fix; its message says what is wrong and how to fix it.
+    """An error that the user can fix; its message describes the problem and how to fix it.
 
     The command-line interface prints only the message and exits with code 2. Any other exception
     is a bug in Varied.

@@ -66,7 +66,7 @@ class AnomalyScorer:
         distance is measured to the nearest normal example that differs from it.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         load: Converts stored rows to model input; its randomness depends only on the seed.
         batches: Normal data, usually training data; 10,000 rows suffice.
         method: The score to use: "both", "density" or "distance".

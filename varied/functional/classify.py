@@ -22,7 +22,7 @@ def classify(
     """Return the probability of each class, with shape (N, C).
 
     Arguments:
-        model: A model with inferred classes; neither it nor torch's random state is changed.
+        model: A model that infers classes; it is left unchanged, as is torch's random state.
         load: Converts stored rows to model input.
         batches: The data; labels are ignored.
 

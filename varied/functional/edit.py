@@ -151,7 +151,7 @@ def edit(
     r"""Add an attribute to each example, or remove it, by decoding :math:`p(x \mid z + s v)`.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         x: Data, with shape (N, *event).
         step: The direction v, with shape (D); see `direction`.
         c: The context, with shape (N, F), or None; it is not changed by the edit.
@@ -175,7 +175,7 @@ def reencode(model: LatentModel, z: Tensor, c: Tensor | None = None) -> Tensor:
     outside the range of the training data.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         z: Codes, with shape (N, D).
         c: The context, with shape (N, F), or None.
     """

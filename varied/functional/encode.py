@@ -35,7 +35,7 @@ def encode(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterab
     """Return the posterior mean, standard deviation and KL divergence of each example, in order.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         load: Converts stored rows to model input.
         batches: The data.
     """
@@ -47,7 +47,7 @@ def embed(model: LatentModel, load: Callable[[Tensor], Tensor], batches: Iterabl
     """Return only the posterior means, with shape (N, D); this is faster than `encode`.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         load: Converts stored rows to model input.
         batches: The data.
     """

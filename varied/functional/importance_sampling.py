@@ -122,7 +122,7 @@ def negative_log_likelihood(
         since absolute values are not informative.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         load: Converts stored rows to model input; its randomness depends only on the seed.
         batches: The data.
         samples: The number K of importance samples.

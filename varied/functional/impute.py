@@ -52,7 +52,7 @@ def impute(
         the zeros in the encoder input with draws.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
         c: The context, with shape (N, F), or None.
         mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
@@ -91,7 +91,7 @@ def conditional_mean(
         \bar w_k \propto \frac{p(x_o, z_k)}{q(z_k \mid x_o)}
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
         mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
         samples: The number K of posterior draws.

@@ -24,7 +24,7 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
         figure 1, https://arxiv.org/abs/1406.5298
 
     Arguments:
-        model: A model with a context; neither it nor torch's random state is changed.
+        model: A conditional model, which is left unchanged, as is torch's random state.
         x: Data whose style is preserved, with shape (N, *event).
         c: The contexts of the data, with shape (N, F); None if the model infers them.
         new_c: The new contexts for decoding, with shape (M, F).
@@ -49,7 +49,7 @@ def mix_codes(
     """Decode the code of each content example, with some units taken from each style.
 
     Arguments:
-        model: The model; neither it nor torch's random state is changed.
+        model: The model, which is left unchanged, as is torch's random state.
         content: Data, with shape (M, *event).
         style: Data from which ``units`` are taken, with shape (N, *event).
         units: The units of the code that represent the style; for a ladder VAE, see `level_units`.

@@ -167,7 +167,7 @@ class Ladder(LatentModel, AutocastModule):
             return Trace(x, self._likelihood(state, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return the posteriors of all levels as one Gaussian, each given the means above it."""
+        """Return all levels' posteriors as one Gaussian, each given the means of higher levels."""
         means, log_variances = list[Tensor](), list[Tensor]()
 
         def posterior_mean(index: int, state: Tensor, p: Distribution) -> Tensor:

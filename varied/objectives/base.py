@@ -70,7 +70,7 @@ class Objective(nn.Module):
         return {name: term for name, term in pairs if isinstance(term, AdversarialTerm)}
 
     def attach(self, model: LatentModel) -> None:
-        """Prepare all terms for a model, before it is trained or loaded."""
+        """Prepare all terms for a model, before the model is trained or loaded."""
         for term in self.terms:
             term.attach(model)
 

@@ -82,8 +82,8 @@ class IAF(_FlowPosterior):
     In the paper, the shift and the scaling come first. Here, as in the other flows, they come last,
     so that the inputs of the masked networks have unit scale even if the posterior is narrow. After
     40 epochs on MNIST, the ELBO was the same with either order to within 0.1 nats. Two wide
-    transforms, the smallest configuration in the paper, improved it by 1.4 nats over a Gaussian
-    posterior; four transforms of 128 units improved it by 0.4 nats.
+    transforms, the smallest configuration in the paper, improved the ELBO by 1.4 nats over a
+    Gaussian posterior; four transforms of 128 units improved it by 0.4 nats.
 
     References:
         Improving Variational Inference with Inverse Autoregressive Flow (Kingma et al., 2016),

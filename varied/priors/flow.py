@@ -102,7 +102,7 @@ class FlowDistribution(Tempered, UnvalidatedDistribution):
         return z.reshape(*z.shape[:-1], *self.event_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats, with shape (*)."""
+        """Return the log-density of each latent variable, in nats, with shape (*)."""
         flat = value.flatten(value.dim() - len(self.event_shape))
         lead = torch.broadcast_shapes(flat.shape[:-1], self.batch_shape)
         return self.flow.log_prob(flat.expand(*lead, -1))  # type: ignore[no-any-return]

@@ -21,8 +21,8 @@ class GaussianMixture(ExPostPrior):
 
     .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; \mu_c, \Sigma_c)
 
-    The prior is fitted after the model is trained; until then, it is the standard normal. It
-    enables a deterministic autoencoder to generate samples.
+    The prior is fitted after the model is trained; until then, it is the standard normal. A fitted
+    mixture enables a deterministic autoencoder to generate samples.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -57,7 +57,7 @@ class GaussianMixture(ExPostPrior):
         """Fit the mixture to latents with shape (N, *event); the context is ignored.
 
         Raises:
-            VariedError: If there are fewer latents than components, or a latent is not finite.
+            VariedError: If there are fewer latents than components, or a value is not finite.
         """
         from sklearn.mixture import GaussianMixture  # takes half a second to import
 

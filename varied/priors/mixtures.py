@@ -28,7 +28,7 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
         event: The shape of a latent variable.
     """
 
-    #: The number of floats that `component_log_prob` stores for each latent.
+    #: The number of floats that `component_log_prob` stores for each latent variable.
     floats_per_row: int
 
     def __init__(self, log_weights: Tensor, event: Shape) -> None:
@@ -64,7 +64,7 @@ class MixtureDistribution(Tempered, UnvalidatedDistribution):
         return self._average(variances + (means - self.mean).square())
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats, with shape (*)."""
+        """Return the log-density of each latent variable, in nats, with shape (*)."""
         lead = value.shape[: value.dim() - len(self.event_shape)]
         rows = value.reshape(-1, *self.event_shape)
         return apply_in_chunks(self._log_prob, rows, floats_per_row=self.floats_per_row).reshape(
@@ -119,7 +119,7 @@ class DiagonalMixture(MixtureDistribution):
         return self.means, self.log_variances.exp()
 
     def component_log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-density of each latent under each component, in float64."""
+        """Return the log-density of each latent variable under each component, in float64."""
         z = z.flatten(1).double()
         return torch.addmm(self._constant, torch.cat([z.square(), z], 1), self._factors)
 
@@ -154,7 +154,7 @@ class FullMixture(MixtureDistribution):
         return self.means.reshape(shape), self.scale_tril.square().sum(-1).reshape(shape)
 
     def component_log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-density of each latent under each component."""
+        """Return the log-density of each latent variable under each component."""
         centered = (z.flatten(1).T - self.means.unsqueeze(-1)).to(z)
         white = torch.linalg.solve_triangular(self.scale_tril, centered, upper=False)
         log_det = self.scale_tril.diagonal(dim1=1, dim2=2).log().sum(-1, keepdim=True)
@@ -196,7 +196,7 @@ class PosteriorMixture(MixtureDistribution):
         return self.q.mean, base_distribution(self.q).variance
 
     def component_log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-density of each latent under each posterior."""
+        """Return the log-density of each latent variable under each posterior."""
         return self.q.log_prob(z.unsqueeze(1))
 
     def sample_components(self, index: Tensor, temperature: float) -> Tensor:

@@ -37,7 +37,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
     Arguments:
         velocity: Maps points (N, D), times (N, 1) and an optional context (N, F) to velocities
             (N, D).
-        shift: The mean of the latents, with the shape of a latent.
+        shift: The mean of the latents, with the shape of one latent variable.
         scale: The standard deviation of the latents; the velocity applies to standardized latents.
         steps: The number of steps of Heun's method.
         c: The context, with shape (B, F) or (F), or None.
@@ -98,11 +98,11 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return velocity, (probes * products).sum((0, 2))
 
     def cost(self, value: Tensor) -> Tensor:
-        r"""Return the flow matching loss of each latent, which is not a likelihood.
+        r"""Return the flow matching loss of each latent variable, which is not a likelihood.
 
         .. math:: \lVert v((1 - t) z_0 + t z_1, t) - (z_1 - z_0) \rVert^2
 
-        with a single time and noise vector for each latent.
+        with a single time and noise vector for each latent variable.
 
         Arguments:
             value: Latents with shape (*, *event).
@@ -119,7 +119,7 @@ class OdeFlow(Tempered, HasTrainingCost, UnvalidatedDistribution):
         return error.square().sum(1).reshape(lead)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each latent, in nats, with shape (*)."""
+        """Return the log-density of each latent variable, in nats, with shape (*)."""
         lead, rows = self._to_points(value)
         floats = 4096 * (self.size if self.size <= MAX_EXACT_DIMS else 1) + 16 * self.size
         log_prob = apply_in_chunks(

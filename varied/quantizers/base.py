@@ -38,7 +38,7 @@ class Quantized:
 
 
 class Quantizer(Head):
-    """A head that replaces each vector of a latent with codebook entries.
+    """A head that replaces each vector of a latent variable with codebook entries.
 
     Subclasses implement `quantize`, which maps vectors to codes, and `decode_indices`, which maps
     codes to the same quantized vectors, bit for bit. State that is learned without gradients
@@ -72,12 +72,12 @@ class Quantizer(Head):
 
     @property
     def num_positions(self) -> int:
-        """The number of vectors in a latent."""
+        """The number of vectors in a latent variable."""
         return math.prod(self.event_shape[1:])
 
     @property
     def num_tokens(self) -> int:
-        """The number of codes of a latent."""
+        """The number of codes of a latent variable."""
         return self.depth * self.num_positions
 
     @abstractmethod

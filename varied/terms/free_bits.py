@@ -52,7 +52,7 @@ class FreeBits(nn.Module, Term):
 
 
 def _kl_per_dimension(trace: Trace, level: Level) -> Tensor:
-    """Return the KL of each dimension, with shape (B, D), averaged over the draws if necessary."""
+    """Return the KL divergence of each dimension, averaged over draws, with shape (B, D)."""
     kl = level.kl_per_element.flatten(-len(level.q.event_shape))
     if kl.dim() == 2:
         return kl

@@ -69,7 +69,7 @@ class UpperTerm(Term):
 
     def __call__(self, trace: Trace) -> Tensor:
         """Return the value of the term for each example, in nats, with shape (B)."""
-        assert trace.upper is not None, "attach checks it"
+        assert trace.upper is not None, "checked by attach"
         return _mean_over_draws(self.term(trace.upper), trace)
 
 
