@@ -179,7 +179,7 @@ def fit_ex_post(
 
 
 def prior_plan(spec: Spec, name: str | None = None) -> Plan:
-    """Return the default plan for fitting a prior, which takes half as long as training the model.
+    """Return the default plan for fitting a prior in half the training time of the model.
 
     Arguments:
         spec: The spec of the model.

@@ -33,7 +33,7 @@ def list_runs(root: Path | str | None = None) -> RunList:
 
     Arguments:
         root: The folder to search, including its subfolders. If None, search ``runs/`` with its
-            subfolders, and the folders in the current one.
+            subfolders, and the folders in the current folder.
     """
     if root is None:
         specs = [*Path("runs").glob("**/spec.toml"), *Path().glob("*/spec.toml")]

@@ -26,7 +26,7 @@ from varied.schedules import Constant, Join, Linear
 from varied.terms import reconstruction
 from varied.trace import ConditionalDistribution, Trace
 
-#: The number of steps between gradient penalties, by which each penalty is multiplied.
+#: The number of steps between gradient penalties; each penalty is multiplied by this number.
 R1_INTERVAL = 16
 
 #: The duration over which the adversarial loss increases, relative to the time before it starts.

@@ -181,7 +181,7 @@ class PartFactory:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The structure of a model: how its latent variables depend on each other.
+    """The architecture of a model: how its latent variables depend on each other.
 
     Its settings are those of the function that builds the model.
 

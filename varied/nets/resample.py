@@ -60,7 +60,7 @@ def fold_patches(patches: Tensor) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """A linear function whose derivative is its adjoint."""
+    """A linear function whose gradient is computed by its adjoint."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, function: Map, adjoint: Map) -> Tensor:

@@ -23,8 +23,8 @@ from varied.terms.base import Term, requires
 from varied.terms.elbo import kl, reconstruction
 from varied.trace import Level, Trace
 
-#: The minimum weight of a draw for the decoder. It is negligible, but large enough that the ratio of
-#: the encoder's weight to it is finite in float32.
+#: The minimum weight of a draw for the decoder, which is negligible, but large enough to divide the
+#: encoder's weight by it in float32.
 MIN_WEIGHT = 1e-30
 
 #: An index into the draws: an ellipsis for all, or indices of draws and examples.
