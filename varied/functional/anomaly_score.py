@@ -99,7 +99,7 @@ class AnomalyScorer:
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
     def score(self, batches: Iterable[Batch]) -> AnomalyScores:
-        """Return scores that do not depend on the order of the examples or how they are batched."""
+        """Return scores that are independent of the order and the batching of the examples."""
         nll, distance, element_nll = self._scores(list(batches))
         return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
 

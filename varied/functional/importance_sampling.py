@@ -111,7 +111,7 @@ def negative_log_likelihood(
     .. math:: s = -\log \frac1K \sum_k w_k, \qquad
         c_j = -\sum_k \bar w_k \log p(x_j \mid z_k), \qquad \bar w_k = w_k / \sum_l w_l
 
-    The result for an example does not depend on the order of the data or how they are batched.
+    The result for an example does not depend on the order of the data or on how they are batched.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519

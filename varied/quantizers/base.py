@@ -77,7 +77,7 @@ class Quantizer(Head):
 
     @property
     def num_tokens(self) -> int:
-        """The number of codes of a latent variable."""
+        """The number of codes for each latent variable."""
         return self.depth * self.num_positions
 
     @abstractmethod
