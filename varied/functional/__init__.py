@@ -1,7 +1,7 @@
 """Functions that apply a trained model to tensors, such as sampling, editing and imputation.
 
 Functions that process a whole dataset take ``load``, which converts stored rows to model input, and
-``batches``, an iterable of `varied.data.Batch` that is iterated once.
+``batches``, an iterable of `varied.data.Batch` that is iterated over once.
 """
 
 from varied.functional.anomaly_score import ANOMALY_METHODS, AnomalyScorer, AnomalyScores

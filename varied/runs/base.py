@@ -255,7 +255,7 @@ class RunBase:
             draw: The function that plots the rows.
             axes: The leading axes of the result by name, each with the names of its entries, or
                 None to number the entries.
-            shape: The leading shape of the result; (N,) if empty.
+            shape: The leading shape of the result; (N) if empty.
             c: The context of each row, which must broadcast to (*shape, F). Data that contain
                 their labels are decoded with this context; without one, a model that infers classes
                 provides the most probable class.
