@@ -80,7 +80,7 @@ def test_c2st_is_deterministic():
             normal(50, 2),
             normal(50, 3),
             "linear",
-            "first sample have 2 columns, but .* second have 3",
+            "first sample have 2 columns, but .* second sample have 3",
         ),
         (normal(5, 2), normal(50, 2), "linear", "5 rows per sample are too few"),
         (normal(50, 2), normal(50, 2), "forest", "must be 'linear'"),

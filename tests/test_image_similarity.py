@@ -147,7 +147,7 @@ ZEROS = np.zeros((2, 8, 8))
         (ZEROS, np.full((2, 8, 8), 255.0), r"floating point with values in \[0, 1\]"),
         (ZEROS - 0.5, ZEROS, r"floating point with values in \[0, 1\]"),
         (ZEROS, ZEROS * np.nan, r"floating point with values in \[0, 1\]"),
-        (ZEROS.astype(int), ZEROS, "not torch.int64"),
+        (ZEROS.astype(int), ZEROS, "got torch.int64"),
     ],
 )
 def test_invalid_images_are_refused(metric, a, b, message):

@@ -380,6 +380,6 @@ def test_figures_compare_the_first_columns_of_many(folders, monkeypatch):
     run = job.write_model()
     write_json(run.store / "evaluation.json", {})
     first, second, *_ = table_figures.table_figures(run)
-    assert "in the first 2 of 3 columns" in first.alt
-    assert "in the first 2 of 3 columns" in second.alt
+    assert "the first 2 of 3" in first.alt
+    assert "the first 2 of 3" in second.alt
     assert len(read_json(run.store / "evaluation.json")["columns"]) == 3

@@ -229,7 +229,7 @@ def test_rows_that_contradict_their_class_are_generated_again(people, monkeypatc
         return sample_classes(model, 0 * labels, n_classes, **options)
 
     monkeypatch.setattr(functional, "sample_classes", sample_one_class)
-    with pytest.raises(VariedError, match="have a label that differs from their class"):
+    with pytest.raises(VariedError, match="have a value in the label column that differs"):
         people.augment(20)
 
 

@@ -298,7 +298,7 @@ X, Y = classes(0, n=30)
         (3, Y[:, None], r"generated targets have shape \(30, 1\)"),
         (2, X.ravel(), r"generated rows have shape \(120,\)"),
         (2, np.where(np.arange(30)[:, None] == 4, np.nan, X), "Row 4 of the generated rows"),
-        (3, Y * 1.0, "the generated targets must both be floats"),
+        (3, Y * 1.0, "the generated targets must be floats"),
         (3, Y + 1, "Class 2 has generated rows but no real rows"),
         (5, Y + 1, "Class 2 has test rows but no real rows"),
         (1, 0 * Y, "have the same target"),

@@ -105,7 +105,7 @@ class Step(TrainingStep):
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts, in nats."""
+        """Return the loss, in nats, and its unweighted terms and other logged values by name."""
         trace = self.model(self.load(x), c, mask, self.objective.samples)
         return self.objective(trace)  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""The codec of the context, which encodes labels as the input ``c`` of a conditional model."""
+"""The codec for the context, which encodes labels as the input ``c`` of a conditional model."""
 
 from __future__ import annotations
 

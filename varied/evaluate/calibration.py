@@ -146,7 +146,7 @@ class Coverage:
         confidence: The confidence level of the Clopper-Pearson interval.
         below: The fraction of rows whose true value is below the interval.
         above: The fraction of rows whose true value is above the interval.
-        width: The mean width of the intervals, in units of the true value.
+        width: The mean width of the intervals, in the units of the true values.
     """
 
     coverage: Estimate

@@ -279,7 +279,7 @@ def _number_classes(x: list[Floats], y: list[Array]) -> tuple[list[Array], int]:
             )
         if (targets.dtype.kind == "f") != (y[0].dtype.kind == "f"):
             raise VariedError(
-                f"The real targets and the {name} targets must both be floats, or neither."
+                f"Either both the real targets and the {name} targets must be floats, or neither."
             )
     if min(len(x[0]), len(x[2])) < MIN_ROWS or len(x[1]) < len(x[0]):
         sizes = ", ".join(f"{len(rows):,} {name}" for rows, name in zip(x, NAMES, strict=True))

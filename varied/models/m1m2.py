@@ -244,7 +244,8 @@ class JointM1M2(_CodeLatent, _WithM2):
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1)
 
-    The levels of a trace are :math:`z_1`, :math:`z_2` and y; each class is evaluated.
+    The levels of a trace are :math:`z_1`, :math:`z_2` and y. The class y is enumerated: each draw
+    of :math:`z_1` is repeated for every class.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),

@@ -1,4 +1,4 @@
-"""The codec of arrays of numbers."""
+"""The codec for arrays of numbers."""
 
 from __future__ import annotations
 

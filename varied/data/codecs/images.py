@@ -1,4 +1,4 @@
-"""The codec of 8-bit images."""
+"""The codec for 8-bit images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The codec of tables."""
+"""The codec for tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class TableCodec(Codec):
-    """The codec of tables, whose rows are modeled by `varied.likelihoods.TableRow`.
+    """The codec for tables, whose rows are modeled by `varied.likelihoods.TableRow`.
 
     Arguments:
         columns: All columns of the table, in order.
