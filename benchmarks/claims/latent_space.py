@@ -293,7 +293,15 @@ def build_classifier(kind: str, n_labels: int) -> LogisticRegression | KNeighbor
 
 CLAIMS = (
     Claim(1, "An autoencoder's latent space cannot be sampled; a VAE's can.", sampling),
-    Claim(2, "A VAE's latent space is continuous: interpolations stay on the data.", interpolation),
+    Claim(
+        2,
+        "A VAE's latent space is continuous: interpolations stay on the data manifold.",
+        interpolation,
+    ),
     Claim(4, "Without the KL term the model becomes an autoencoder.", without_kl),
-    Claim(10, "Classes form clusters in the code without labels; few labels suffice.", clusters),
+    Claim(
+        10,
+        "Classes form clusters in the latent space without labels; few labels suffice.",
+        clusters,
+    ),
 )

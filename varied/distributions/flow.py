@@ -129,7 +129,7 @@ class Flow(UnvalidatedDistribution):
 
 @cache
 def _quasirandom_normal(size: int) -> Tensor:
-    """Return a scrambled Sobol sequence of standard normal vectors, with shape (64, size)."""
+    """Return quasi-random standard normal vectors, with shape (64, size)."""
     engine = torch.quasirandom.SobolEngine(size, scramble=True, seed=0)
     uniform: Tensor = engine.draw(VARIANCE_SAMPLES, dtype=torch.float64)
     normal: Tensor = torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))

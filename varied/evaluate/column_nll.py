@@ -26,10 +26,9 @@ def column_nll(
 
     .. math:: -E_{q(z \mid x)} \log p(x_j \mid z)
 
-    The sum over the columns is the reconstruction term. A numeric cell contributes the log-density
-    of its standardized value, so its term can be negative; a categorical cell contributes the
-    log-probability of its level, and a missing cell contributes the log-probability of being
-    missing.
+    The sum over the columns is the reconstruction term. A numeric cell contributes the negative
+    log-density of its normal score, which can be below 0; a categorical cell contributes the
+    negative log-probability of its level, and a missing cell that of being missing.
 
     Arguments:
         model: A model trained on a table. Neither the model nor the random state of PyTorch is

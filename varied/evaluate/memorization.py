@@ -268,8 +268,8 @@ def _nearest_counts(y: Tensor, rows: Tensor, threshold: float) -> tuple[Tensor, 
 def _share_of_first(counts: Tensor, n: int) -> tuple[float, float, float]:
     r"""Return the share of the counts in the first n rows, with its standard deviation and p-value.
 
-    Let :math:`w_i` be the share of row i, out of N rows. The sum of :math:`w_i` over n rows drawn at
-    random without replacement has the variance
+    Let :math:`w_i` be the share of row i, out of N rows. The sum of :math:`w_i` over n rows drawn
+    at random without replacement has the variance
     :math:`\frac{n (N - n)}{N (N - 1)} \sum_i (w_i - 1/N)^2`.
     """
     from scipy import stats

@@ -103,7 +103,7 @@ def add_random_affine(net: nn.Module, shape: tuple[int, ...], strength: float) -
     if not strength:
         return net
     if not 0 < strength <= 3:
-        raise VariedError(f"augment={strength} must be between 0 and 3, such as 1.")
+        raise VariedError(f"augment={strength} must be between 0 and 3; a typical value is 1.")
     if len(shape) != 3:
         raise VariedError(
             f"augment={strength} requires images, but the data have shape {shape}; omit `augment`."

@@ -19,7 +19,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
     With a single draw, the bound is the ELBO with a sampled KL.
 
     References:
-        Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
+        Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519;
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al., 2018),
         https://arxiv.org/abs/1810.04152
 

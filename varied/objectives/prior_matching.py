@@ -9,12 +9,12 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 
 
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
-    r"""InfoVAE: the ELBO with a lower KL weight, plus the MMD between the codes and the prior.
+    r"""InfoVAE: the ELBO with a lower KL weight, plus the squared MMD between codes and prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x) \,\|\, p(z))
-        + (\alpha + \lambda - 1) \, \mathrm{MMD}(q(z), p(z))
+        + (\alpha + \lambda - 1) \, \mathrm{MMD}^2(q(z), p(z))
 
-    With an alpha of 0, the MMD is added to the ELBO, so that the codes match the prior more
+    With an alpha of 0, the squared MMD is added to the ELBO, so that the codes match the prior more
     closely. With an alpha of 1, the KL has no weight, and the model is a Wasserstein autoencoder
     with a stochastic encoder.
 
@@ -42,9 +42,9 @@ def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq")
 
 
 def wae_mmd(mmd_weight: Number = 100.0, kernel: str = "imq") -> Objective:
-    r"""Wasserstein autoencoder: reconstruction plus the MMD between the codes and the prior.
+    r"""Wasserstein autoencoder: reconstruction plus the squared MMD between codes and prior.
 
-    .. math:: \mathbb E_q[-\log p(x \mid z)] + \lambda \, \mathrm{MMD}(q(z), p(z))
+    .. math:: \mathbb E_q[-\log p(x \mid z)] + \lambda \, \mathrm{MMD}^2(q(z), p(z))
 
     No density is required, so the encoder may be deterministic (``posterior='deterministic'``), as
     in the paper.

@@ -133,7 +133,7 @@ def grid(
     column_titles: Sequence[str] | None = None,
     rows_per_group: int = 1,
 ) -> Path:
-    """Draw images in a grid with their exact pixels.
+    """Draw images in a grid, enlarged by an integer factor without interpolation.
 
     Arguments:
         images: uint8 images with shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or a sequence of

@@ -16,8 +16,8 @@ class Projection(nn.Module):
     If C equals ``size``, the linear maps (to the values and back) are omitted. The values are
     standardized with the batch statistics in training and with moving averages in evaluation.
     Without standardization, the outputs of an untrained network are so small that all of them are
-    rounded to the same code, and a high learning rate makes them so large that the function that
-    bounds them has no gradient.
+    rounded to the same code, and a high learning rate makes them so large that the bounding
+    function saturates.
 
     References:
         Robust Training of Vector Quantized Bottleneck Models (Lancucki et al., 2020),

@@ -163,9 +163,9 @@ def augment(
     wrong = _contradicts(codec.decode(x), generated_columns, names)
     if wrong.any():
         raise VariedError(
-            f"{wrong.sum():,} generated rows have a value in the label column that differs from the "
-            f"class for which they were generated (for example, '{names[wrong][0]}'); train for "
-            "longer, or with fewer classes."
+            f"{wrong.sum():,} generated rows have a value in the label column that differs from "
+            f"the class for which they were generated (for example, '{names[wrong][0]}'); train "
+            "for longer, or with fewer classes."
         )
     decoded = codec.decode(x, names.tolist())
     if codec.column_names and not label_columns:

@@ -51,7 +51,7 @@ class Result:
 
     @property
     def frame(self) -> Any:
-        """The table in the original type: pandas, polars or pyarrow.
+        """The table as a DataFrame of the original library: pandas, polars or pyarrow.
 
         Raises:
             VariedError: If the data are not a table.

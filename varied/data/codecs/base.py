@@ -316,7 +316,7 @@ class Codec(ABC):
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Return elementwise values summed over each column; unchanged if there are no columns."""
+        """Sum elementwise values over each column; values without columns are unchanged."""
         return elementwise
 
     def unseen(self, data: RawData) -> Array | None:

@@ -187,7 +187,7 @@ def _count_votes(
 def _mean_differences(
     table: LabeledCodes, batch_size: int, n_votes: int, noise: torch.Generator
 ) -> tuple[Floats, Ints]:
-    """Return the mean differences within pairs, with shape (n_votes, D), and the shared factors."""
+    """Return the mean absolute differences in pairs, (n_votes, D), and the shared factors."""
     differences, shared, z = [], [], table.codes
     for factor, n in enumerate(_votes_per_factor(table, n_votes)):
         a, b = _draw_groups(table, factor, (n, batch_size), noise, pairs=True)
