@@ -286,7 +286,7 @@ A = normal(50, 3)
         (lambda: mcc(normal(50, 13), A, kind="weak"), "50 rows are too few"),
         (lambda: shared_neighbors(A, A, k=0), "k=0 must be between 1"),
         (lambda: shared_neighbors(A, A, k=49), "k=49 must be between 1"),
-        (lambda: stability([A]), "at least two codes, got 1"),
+        (lambda: stability([A]), "at least two sets of codes, got 1"),
         (lambda: mean_over_seeds([1.0]), "Finite values from at least two runs"),
         (lambda: mean_over_seeds([1.0, math.nan]), "Finite values"),
     ],

@@ -56,7 +56,7 @@ def decode(model: VAE, words: Words, n: int, source: str) -> Tensor:
 
 
 def _steps(model: VAE, index: Tensor, source: str) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the codes at each position, with their probabilities given the previous codes."""
+    """Yield the codes at each position, and the distribution of codes given the previous ones."""
     for rows in index.split(CHUNK):
         next_probabilities, previous = _next_code_probs(model, len(rows), source), None
         for codes in rows.unbind(1):

@@ -1,4 +1,4 @@
-"""Sprites: generated images of a single shape, whose factors are known and form a grid."""
+"""Sprites: synthetic images that each show one shape, with known factors that form a grid."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _check_factors(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def _stamp(images: Pixels, rows: npt.NDArray[np.int64]) -> None:
-    """Copy the shape of each row to its position in a black image."""
+    """Draw the sprite of each row at its position in a black image."""
     shape, scale, orientation, across, down = rows[:, :5].T
     stamps = _stamps()[shape, scale, orientation][:, None]
     if rows.shape[1] > len(FACTORS):

@@ -303,8 +303,8 @@ def _annealable(
         )
     if model.num_codes or model.prior.space != "real" or "density" not in model.prior.provides:
         raise VariedError(
-            "AIS requires the gradient of log p(z), which does not exist for discrete codes, "
-            f"classes or points on a sphere; {remedy}."
+            "AIS requires real-valued latent variables and a prior with a density, so it does not "
+            f"support discrete codes, classes or points on a sphere; {remedy}."
         )
     if from_posterior and "density" not in model.encoder.head.provides:
         raise VariedError(

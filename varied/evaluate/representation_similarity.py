@@ -60,17 +60,17 @@ class Stability:
 
 
 def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability:
-    """Return the similarity of several codes of the same rows, measured by four metrics.
+    """Return the similarity of several sets of codes of the same rows, measured by four metrics.
 
     Arguments:
-        codes: Two or more codes, for instance the posterior means of runs with different seeds,
-            with shapes (N, D); D may differ.
+        codes: Two or more sets of codes, for instance the posterior means of runs with different
+            seeds, with shapes (N, D); D may differ.
         k: The number of neighbors.
         seed: The seed for assigning blocks and resampling.
 
     Raises:
         VariedError: As for `cka`, `mcc` and `shared_neighbors`, or if there are fewer than two
-            codes.
+            sets of codes.
 
     Example:
         >>> a = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
@@ -79,7 +79,7 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
         (1.0, 1.0, 3)
     """
     if len(codes) < 2:
-        raise VariedError(f"Stability requires at least two codes, got {len(codes)}.")
+        raise VariedError(f"Stability requires at least two sets of codes, got {len(codes)}.")
     tables = [_code_table(table) for table in codes]
 
     def over_pairs(metric: Callable[[Tensor, Tensor], Estimate]) -> Estimate:

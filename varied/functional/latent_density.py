@@ -59,7 +59,7 @@ def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
         held_out: Codes of data on which the model was not trained, with shape (M, D).
 
     Raises:
-        VariedError: If there are too few codes or too many units.
+        VariedError: If there are too few codes, or the codes have too many dimensions.
 
     Example:
         >>> codes = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))

@@ -141,7 +141,7 @@ class _WithM2(ClassifiedVAE):
     def _enumerate_classes(
         self, x: Tensor, c: Tensor | None, samples: int
     ) -> tuple[Tensor, list[Level], Tensor]:
-        """Return draws of the codes, with shape (samples, B, D), the levels and the weights.
+        """Return the draws of the codes (with shape (samples, B, D)), the levels, and the weights.
 
         The first level contains the codes repeated for each class: K = samples * C draws per
         example.

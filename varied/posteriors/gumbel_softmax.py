@@ -82,7 +82,7 @@ class GumbelSoftmax(_Categorical):
         if size % n_classes:
             nearest = max(1, round(size / n_classes)) * n_classes
             raise VariedError(
-                f"latent={size} is not a multiple of n_classes={n_classes}; use latent={nearest}."
+                f"latent={size} must be a multiple of n_classes={n_classes}; use latent={nearest}."
             )
 
     def build(self, logits: Tensor) -> Distribution:

@@ -33,7 +33,7 @@ class Categorical(Prior):
         super().__init__(event)
         if n_classes < 2 or self.event_shape[0] % n_classes:
             raise VariedError(
-                f"latent={self.event_shape[0]} is not a multiple of n_classes={n_classes}, which "
+                f"latent={self.event_shape[0]} must be a multiple of n_classes={n_classes}, which "
                 "must be at least 2; use the `n_classes` of the posterior, and a multiple of it as "
                 "`latent`."
             )

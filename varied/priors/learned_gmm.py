@@ -18,8 +18,8 @@ class LearnedGaussianMixture(Prior):
 
     .. math:: p(z) = \sum_c \pi_c \, \mathcal N(z; \mu_c, e^{\ell_c})
 
-    The means are initialized randomly, since identical components would remain identical. The
-    variances are initialized such that the mixture has mean 0 and variance 1.
+    The means are initialized randomly, since identical components would remain identical.
+    Initially, the mixture has mean 0 and variance 1 in expectation over the means.
 
     References:
         Deep Unsupervised Clustering with Gaussian Mixture Variational Autoencoders

@@ -12,7 +12,7 @@ from varied.quantizers.projection import RoundingQuantizer
 
 
 class LFQ(RoundingQuantizer):
-    r"""Lookup-free quantization, which replaces each of a few values with its sign.
+    r"""Lookup-free quantization, which replaces each of a few coordinates with its sign.
 
     .. math:: z = \mathrm{sign}(h), \qquad
         \text{cost} = w \big( \mathbb E \, H[q(k \mid h)] - H[\mathbb E \, q(k \mid h)] \big)
@@ -20,8 +20,8 @@ class LFQ(RoundingQuantizer):
 
     where q is the softmax of :math:`-\| h - c_k \|^2 / \tau` over all codes. Minimizing the first
     entropy makes each assignment confident, and maximizing the second makes all codes equally
-    frequent; both entropies are computed exactly. If the latent has a different number of channels,
-    learned linear maps project the latent to these values and back. The values are standardized
+    frequent; both entropies are computed exactly. If the number of channels differs from ``bits``,
+    learned linear maps project the latent to ``bits`` values and back. The values are standardized
     before their signs are taken.
 
     References:

@@ -73,7 +73,7 @@ def _linear_maps(channels: int, size: int) -> tuple[nn.Module, nn.Module]:
 
 
 class RoundingQuantizer(CodebookQuantizer):
-    """A quantizer that projects each vector onto a few values and rounds them.
+    """A quantizer that projects each vector to a few dimensions and rounds each coordinate.
 
     The codebook is the set of all rounded vectors.
 

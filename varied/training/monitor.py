@@ -128,8 +128,9 @@ class RunMonitor:
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """Return whether the weights are the best so far.
 
-        An adversarial loss changes with the discriminator, so the latest weights of such a model
-        are the best, as long as their reconstruction error is not much higher than the lowest one.
+        Adversarial losses at different steps are not comparable, since the discriminator changes.
+        The latest weights of such a model therefore count as the best, as long as their
+        reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
             return not metrics["loss"] >= self.best_loss

@@ -14,7 +14,7 @@ from varied.seeding import permutation
 
 
 class LabeledCodes(NamedTuple):
-    """Codes, with factors whose values are numbered as classes.
+    """Codes and factors, with the values of each factor encoded as class indices.
 
     Arguments:
         codes: Codes with shape (N, D).

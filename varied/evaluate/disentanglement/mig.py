@@ -103,7 +103,7 @@ def mutual_information(codes: Data, factors: Data, *, bins: int = BINS) -> Float
 
 @dataclass(frozen=True)
 class BinnedCodes:
-    """Binned codes, with factors whose values are numbered as classes.
+    """Binned codes and factors, with the values of each factor encoded as class indices.
 
     Arguments:
         binned: The bin of each code, with shape (N, D).
