@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, check_X_y, validate_data
 from torch import Tensor
 
 from varied import functional
@@ -25,6 +26,7 @@ from varied.data import Batch, Batches, iter_batches
 from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
+from varied.estimators.table_converter import TableConverter, has_text, is_frame
 from varied.runtime import Setup
 from varied.seeding import derive_seed, generator, seeded
 from varied.spec import SIDES, Part, Plan, Spec
@@ -68,6 +70,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         lr: Peak learning rate.
         random_state: An int for reproducible results, a ``RandomState``, or None for different
             results in each call. The global random state of NumPy is not changed.
+        categorical_features: The categorical columns: a list of names or indices, or a boolean
+            mask. With "auto", the types of the columns are inferred as in `varied.train`: text and
+            booleans are categories, and so are numbers with few distinct values.
         threads: Number of CPU threads.
     """
 
@@ -99,6 +104,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     batch_size: int = 128
     lr: float = 3e-3
     random_state: Any = None
+    categorical_features: Any = "auto"
     threads: int = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -109,17 +115,36 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
+        tags.input_tags.allow_nan = tags.input_tags.sparse = True
         return tags
 
-    def _validate(self, X: Any, y: Any = "no_validation", *, fit: bool = False, **more: Any) -> Any:
-        """Return validated rows, and y if it is passed; NaN is allowed."""
+    def _validate(self, X: Any, y: Any = "no_validation", *, fit: bool = False) -> Any:
+        """Return validated rows as numbers, and y if it is passed; NaN is allowed.
+
+        See `TableConverter` for the numbers that represent categories and dates.
+        """
         if fit:
             self.seed_ = random_seed(self.random_state)
         else:
             check_is_fitted(self)
-        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan"} | more
-        return validate_data(self, X, y, reset=fit, ensure_min_samples=1 + fit, **options)
+        options = {"dtype": np.float64, "ensure_all_finite": "allow-nan", "accept_sparse": True}
+        options["ensure_min_samples"] = 1 + fit
+        if is_frame(X) or has_text(X):
+            # Feature names and the number of features are checked before the cells.
+            validate_data(self, X, reset=fit, skip_check_array=True)
+            rows = X
+        else:
+            rows = validate_data(self, X, reset=fit, **options)
+            rows = rows.toarray() if issparse(rows) else rows
+        if fit:
+            self._fit_converter(rows)
+        rows = self.converter_.to_numbers(rows)
+        if isinstance(y, str) and y == "no_validation":
+            return check_array(rows, estimator=self, input_name="X", **options)
+        return check_X_y(rows, y, estimator=self, **options)
+
+    def _fit_converter(self, X: Any) -> None:
+        self.converter_ = TableConverter.fit(X, self.categorical_features)
 
     def _fit_model(self, X: Array, c: Tensor | None = None, **parts: Any) -> None:
         """Build and train a model.
@@ -133,7 +158,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         given = {k: v for k in names if (v := getattr(self, k)) is not None}
         parts |= self.default_parts | given
         likelihood = Part.parse(parts["likelihood"])
-        self.scaler_ = ColumnScaler.fit(X, likelihood)
+        self.scaler_ = ColumnScaler.fit(X, likelihood, self.converter_.supports)
         if likelihood.name == "table":
             settings = {"layout": self.scaler_.layout, "model_missing": False}
             parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
@@ -227,12 +252,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 "default posterior and prior."
             )
 
-    def _sample(self, n: int, random_state: Any, c: Tensor | None = None) -> Array:
-        """Return samples in the units of X."""
+    def _sample(self, n: int, random_state: Any, c: Tensor | None = None) -> Any:
+        """Return samples with the container, the columns and the units of the training rows."""
         seed = random_seed(self.random_state if random_state is None else random_state)
         with isolated_rng(self.threads):
             samples = functional.sample(self.model_, n, c, sample_x=True, seed=seed)
-        return self.scaler_.inverse_transform(samples)
+        return self.converter_.from_numbers(self.scaler_.inverse_transform(samples))
 
 
 class RandomlyMasked:
@@ -250,15 +275,17 @@ class RandomlyMasked:
     def __init__(self, batches: Any, scaler: ColumnScaler, seed: int) -> None:
         self.batches, self.scaler, self.seed = batches, scaler, seed
         self.steps_per_epoch = batches.steps_per_epoch
+        self.element_columns = torch.from_numpy(scaler.element_columns)
 
     def at(self, step: int) -> Batch:
         """Return the batch for a step."""
         batch = self.batches.at(step)
-        rng, columns = generator(self.seed, "hidden", step), len(self.scaler.mean)
+        rng, columns = generator(self.seed, "hidden", step), len(self.scaler.supports)
         masked = MAX_MASKED * (2 * torch.rand(len(batch), 1, generator=rng) - 1)  # half are < 0
         observed = (torch.rand(len(batch), columns, generator=rng) >= masked).to(batch.x)
+        observed = observed[:, self.element_columns]
         if self.scaler.domain == "table":
-            return Batch(batch.x * observed.repeat(1, 2), batch.c)
+            return Batch(batch.x * observed, batch.c)
         return Batch(batch.x, batch.c, observed if batch.mask is None else observed * batch.mask)
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -24,7 +25,8 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     """Semi-supervised classification with M2, which also learns from rows without labels.
 
     As in ``sklearn.semi_supervised``, the label -1 marks rows without a label, unless -1 and 1 are
-    the only labels. Missing cells (NaN) are handled by the model, without imputation.
+    the only labels. Missing labels (None, NaN or `pandas.NA`) also mark rows without a label.
+    Missing cells are handled by the model, without imputation.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -69,9 +71,11 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two classes.
         """
+        y, has_label = _without_missing(y)
         X, y = self._validate(X, y, fit=True)
-        check_classification_targets(y)
-        labeled = is_labeled(y)
+        check_classification_targets(y[has_label])
+        labeled = has_label.copy()
+        labeled[has_label] = is_labeled(y[has_label])
         self.classes_, index = np.unique(y[labeled], return_inverse=True)
         if len(self.classes_) < 2:
             raise VariedError(f"y must have at least two classes, got {len(self.classes_)}.")
@@ -105,6 +109,20 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Return the most probable class of each row."""
         index = self.predict_proba(X).argmax(1)
         return np.asarray(self.classes_[index])
+
+
+def _without_missing(y: Any) -> tuple[Any, npt.NDArray[np.bool_]]:
+    """Replace missing labels by the first label, and return a mask of the labels not missing."""
+    if y is None:
+        return y, np.ones(0, bool)
+    labels = pd.Series(np.asarray(y, dtype=object).ravel())
+    has_label = labels.notna().to_numpy()
+    if has_label.all():
+        return y, has_label
+    if not has_label.any():
+        raise VariedError("y must have at least two classes, got 0.")
+    first = labels[has_label].iloc[0]
+    return labels.where(has_label, first).infer_objects().to_numpy(), has_label
 
 
 def is_labeled(y: Array) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,10 @@
-"""Standardization of numeric columns with missing cells."""
+"""Conversion of numeric rows to the input of a model, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -22,8 +24,44 @@ MAX_DEVIATIONS = 1000.0
 
 
 @dataclass(frozen=True)
+class Support:
+    """The values that the cells of a column can have: numbers in an interval, or levels.
+
+    Arguments:
+        low: The smallest number.
+        high: The largest number.
+        digits: The number of decimals of a number; None if it is not rounded.
+        levels: The values of a categorical column in increasing order; empty for numbers.
+        is_ordered: Whether the order of the levels has a meaning.
+    """
+
+    low: float = -np.inf
+    high: float = np.inf
+    digits: int | None = None
+    levels: tuple[float, ...] = ()
+    is_ordered: bool = True
+
+    def round(self, values: Array) -> Array:
+        """Return numbers within the interval, rounded to ``digits`` decimals."""
+        rounded = values if self.digits is None else np.round(values, self.digits)
+        return np.asarray(rounded.clip(self.low, self.high))
+
+    def select(self, probabilities: Array) -> Array:
+        """Return the median of ordered levels and the mode of others.
+
+        Arguments:
+            probabilities: The probabilities of the levels, with shape (N, levels).
+        """
+        cumulative = probabilities.cumsum(1)
+        median = (cumulative < cumulative[:, -1:] / 2).sum(1)
+        index = median if self.is_ordered else probabilities.argmax(1)
+        values: Array = np.asarray(self.levels).take(index)
+        return values
+
+
+@dataclass(frozen=True)
 class ColumnScaler:
-    r"""A scaler that shifts and scales each column and converts rows to model input.
+    r"""Standardizes numbers, and encodes categories as one-hot vectors.
 
     .. math:: s_j = (x_j - \mu_j) / \sigma_j, \qquad \log p(x) = \log p(s) - \sum_j \log \sigma_j
 
@@ -32,83 +70,157 @@ class ColumnScaler:
     normalization would replace the density with the density of a histogram of the training rows.
 
     The scale of a constant column is 1. Cells are clipped at 1,000 standard deviations, so that
-    squares do not overflow.
+    squares do not overflow. The likelihood of tables models categories; all other likelihoods model
+    the value of ordered levels, and the one-hot vector of other levels, as numbers.
 
     Arguments:
-        mean: The training mean of each column, or 0 if the column is not scaled, with shape (D).
-        scale: The training standard deviation of each column, or 1 if the column is constant or not
-            scaled.
+        supports: The support of each column, with length D.
+        mean: The mean of each element of the input, or 0 if it is not scaled, with shape (M). The
+            elements are the numbers, followed by the one-hot vectors.
+        scale: The standard deviation of each element, or 1 if it is constant or not scaled.
         has_values: Whether each column has any observed cells in training; if not, all its cells
             are treated as missing.
-        domain: "table" (mask and standardized values), "real" (standardized values), or
-            "unit-interval" or "binary" (both unscaled).
+        domain: "table" (whether each cell is observed, followed by the elements), "real" (the
+            elements, standardized), or "unit-interval" and "binary" (unscaled).
+        n_rows: The number of training rows.
     """
 
+    supports: tuple[Support, ...]
     mean: Array
     scale: Array
     has_values: Array
     domain: str
+    n_rows: int
 
     @classmethod
-    def fit(cls, X: Array, likelihood: Part) -> Self:
+    def fit(cls, X: Array, likelihood: Part, supports: Sequence[Support] = ()) -> Self:
         """Return a scaler for a likelihood, fitted to the observed cells of the rows.
+
+        Arguments:
+            X: The rows, with shape (N, D); NaN marks missing cells.
+            likelihood: The likelihood.
+            supports: The support of each column; any number by default.
 
         Raises:
             VariedError: If the values are outside the domain of the likelihood.
         """
         accepts = likelihood.builder("likelihood").accepts
-        observed = np.isfinite(X)
-        has_values = np.asarray(observed.any(0))
-        mean, scale = np.zeros(X.shape[1]), np.ones(X.shape[1])
+        supports = tuple(supports) or (Support(),) * X.shape[1]
+        has_values = np.asarray(np.isfinite(X).any(0))
+        domain = "table" if "table" in accepts else "real"
         if not accepts & {"table", "real"}:
-            values = np.where(observed, X, 0.0)
+            values = np.where(np.isfinite(X), X, 0.0)
             if values.min() < 0 or values.max() > 1:
                 raise VariedError(
                     f"likelihood='{likelihood.name}' requires values between 0 and 1; scale the "
                     "columns, or use the default likelihood."
                 )
             domain = "binary" if np.isin(values, (0, 1)).all() else "unit-interval"
-            return cls(mean, scale, has_values, domain)
-        if has_values.any():
+        scaler = cls(supports, np.zeros(0), np.ones(0), has_values, domain, len(X))
+        elements = scaler._expand(X)
+        mean, scale = np.zeros(elements.shape[1]), np.ones(elements.shape[1])
+        is_scaled = has_values[scaler._columns] & (domain in ("table", "real"))
+        if domain == "table":
+            is_scaled[len(scaler._numbers) :] = False
+        if is_scaled.any():
             with np.errstate(over="ignore", invalid="ignore"):  # overflow raises an error below
-                scaler = StandardScaler().fit(X[:, has_values].astype(np.float64))
-            mean[has_values], scale[has_values] = scaler.mean_, scaler.scale_
+                fitted = StandardScaler().fit(elements[:, is_scaled])
+            mean[is_scaled], scale[is_scaled] = fitted.mean_, fitted.scale_
         if not np.isfinite(mean + scale).all():
             raise VariedError("The variance of a column overflows; rescale the column.")
-        return cls(mean, scale, has_values, "table" if "table" in accepts else "real")
+        return cls(supports, mean, scale, has_values, domain, len(X))
+
+    @cached_property
+    def _one_hot(self) -> list[int]:
+        """The columns that are encoded as one-hot vectors."""
+        is_table = self.domain == "table"
+        return [
+            j for j, s in enumerate(self.supports) if s.levels and (is_table or not s.is_ordered)
+        ]
+
+    @cached_property
+    def _numbers(self) -> list[int]:
+        """The columns that are encoded as numbers."""
+        return [j for j in range(len(self.supports)) if j not in set(self._one_hot)]
+
+    @cached_property
+    def _columns(self) -> npt.NDArray[np.intp]:
+        """The column of each element, with shape (M)."""
+        sizes = [len(self.supports[j].levels) for j in self._one_hot]
+        return np.concatenate([self._numbers, np.repeat(self._one_hot, sizes)]).astype(np.intp)
+
+    @cached_property
+    def element_columns(self) -> npt.NDArray[np.intp]:
+        """The column of each entry of the model input, with shape (W)."""
+        flags = np.arange(len(self.supports) * (self.domain == "table"))
+        return np.concatenate([flags, self._columns])
 
     @property
     def shape(self) -> tuple[int]:
-        """The shape of one row of model input."""
-        return (len(self.mean) * (1 + (self.domain == "table")),)
+        """The shape (W) of one row of model input."""
+        return (len(self.element_columns),)
 
     @property
     def layout(self) -> str:
         """The column layout for `varied.likelihoods.TableRow`."""
-        return " ".join("n" * len(self.mean))
+        return " ".join(f"c{len(s.levels)}" if s.levels else "n" for s in self.supports)
 
     def is_observed(self, X: Array) -> Array:
         """Return a mask of the observed cells in columns that have values in training."""
         return ~np.isnan(X) & self.has_values
 
+    def is_unseen(self, X: Array) -> Array:
+        """Return a mask of the observed cells of categorical columns with unknown levels."""
+        unseen = np.zeros(X.shape, bool)
+        for j in self._one_hot:
+            unseen[:, j] = ~np.isnan(X[:, j]) & ~np.isin(X[:, j], self.supports[j].levels)
+        return unseen
+
     def transform(self, X: Array) -> Batch:
-        """Convert rows to model input in float64, with a mask if the domain requires one."""
+        """Convert rows to model input in float64, with a mask if the domain requires one.
+
+        The table likelihood has no probability for unknown levels, which are treated as missing.
+        """
         observed = self.is_observed(X)
-        deviations = (np.where(observed, X, self.mean) - self.mean) / self.scale
+        if self.domain == "table":
+            observed &= ~self.is_unseen(X)
+        is_element = observed[:, self._columns]
+        deviations = (np.where(is_element, self._expand(X), self.mean) - self.mean) / self.scale
         clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         s = torch.from_numpy(np.ascontiguousarray(clipped, dtype=np.float64))
-        mask = torch.from_numpy(observed.astype(np.float64))
         if self.domain == "table":
-            return Batch(torch.cat([mask, s], 1))
+            return Batch(torch.cat([torch.from_numpy(observed.astype(np.float64)), s], 1))
+        mask = torch.from_numpy(is_element.astype(np.float64))
         return Batch(s, mask=None if observed.all() else mask)
 
     def inverse_transform(self, x: Tensor) -> Array:
-        """Convert samples or means of the model to the units of X, in float64."""
-        s = x.detach().double().cpu().numpy()[:, -len(self.mean) :]
-        values: Array = s * self.scale + self.mean
+        """Convert samples or means of the model to values of the columns, in float64."""
+        elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
+        values = np.empty((len(elements), len(self.supports)))
+        for i, j in enumerate(self._numbers):
+            values[:, j] = self.supports[j].round(elements[:, i])
+        start = len(self._numbers)
+        for j in self._one_hot:
+            stop = start + len(self.supports[j].levels)
+            values[:, j] = self.supports[j].select(elements[:, start:stop])
+            start = stop
         return values
 
     def log_det(self, X: Array) -> Array:
-        """Return log p(s) - log p(x), the sum of log scales over the observed cells of each row."""
-        log_det: Array = self.is_observed(X) @ np.log(self.scale)
-        return log_det
+        """Return log p(s) - log p(x) of each row.
+
+        This is the sum of the log scales of the observed elements. The probability of an unknown
+        level is 1 / (n + 1), where n is the number of training rows.
+        """
+        log_scales: Array = self.is_observed(X)[:, self._columns] @ np.log(self.scale)
+        if self.domain == "table":
+            log_scales += self.is_unseen(X).sum(1) * np.log(self.n_rows + 1)
+        return log_scales
+
+    def _expand(self, X: Array) -> Array:
+        """Return the elements of rows, before standardization, with shape (N, M)."""
+        blocks = [X[:, self._numbers]]
+        for j in self._one_hot:
+            one_hot = (X[:, [j]] == np.asarray(self.supports[j].levels)).astype(np.float64)
+            blocks.append(np.where(np.isnan(X[:, [j]]), np.nan, one_hot))
+        return np.concatenate(blocks, 1)

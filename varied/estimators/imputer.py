@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
+from scipy.sparse import issparse
 from sklearn.base import TransformerMixin
-from sklearn.utils.validation import FLOAT_DTYPES, _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import (
+    FLOAT_DTYPES,
+    _check_feature_names_in,
+    check_array,
+    check_is_fitted,
+)
 
 from varied import functional
 from varied.errors import VariedError
 from varied.estimators.base import Estimator, isolated_rng
+from varied.estimators.column_scaler import Support
+from varied.estimators.table_converter import TableConverter, has_text, is_frame
 from varied.functional.interval_calibration import CALIBRATION_DRAWS, MIN_CELLS
 from varied.seeding import derive_seed
 
@@ -80,7 +90,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     max_epochs = 250
     mask_cells = True
 
-    missing_values: float = np.nan
+    missing_values: Any = np.nan
     n_draws: int = 0
     samples: int = 100
     calibration_fraction: float = 0.1
@@ -88,7 +98,6 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = _is_nan(self.missing_values)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -98,7 +107,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         Raises:
             ValueError: If the rows are not numeric, or there are fewer than two.
         """
-        rows = self._validate_missing(X, fit=True).astype(np.float64)
+        rows = self._validate(X, fit=True)
         if not isinstance(self.n_draws, int | np.integer) or self.n_draws < 0:
             raise VariedError(f"n_draws must be a non-negative integer, got {self.n_draws!r}.")
         if not 0 <= self.calibration_fraction < 1:
@@ -106,7 +115,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
                 "calibration_fraction must be at least 0 and below 1, got "
                 f"{self.calibration_fraction}; a typical value is 0.1."
             )
-        self.inflation_factor_, self._is_continuous = 1.0, _is_continuous(rows)
+        self.inflation_factor_ = 1.0
+        self._is_continuous = _is_continuous(rows, self.converter_.supports)
         held_out = self._hold_out(rows)
         training = np.where(held_out, np.nan, rows)
         self._fit_model(training)
@@ -119,20 +129,22 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             )
         return self
 
-    def transform(self, X: Any) -> Array:
-        """Return the rows with imputed values in missing cells."""
-        X = self._validate_missing(X)
-        missing = np.isnan(X) & self.scaler_.has_values
-        rows = np.flatnonzero(missing.any(1))
-        completed = X.copy()
-        if len(rows):
-            imputed = self._impute(X[rows].astype(np.float64))
-            completed[rows] = np.where(missing[rows], imputed, X[rows])
-        if self.keep_empty_features:
-            return np.where(np.isnan(completed), 0, completed).astype(completed.dtype)
-        return np.asarray(completed[:, self.scaler_.has_values])
+    def transform(self, X: Any) -> Any:
+        """Return the rows with imputed values in missing cells.
 
-    def draw(self, X: Any, n: int = 20) -> Array:
+        Observed cells are unchanged. A DataFrame is returned as a DataFrame with the same types.
+        The most probable category or the median of ordered categories is imputed, and whole numbers
+        and dates are rounded.
+        """
+        rows = self._validate(X)
+        missing = np.isnan(rows) & self.scaler_.has_values
+        values = rows.copy()
+        incomplete = np.flatnonzero(missing.any(1))
+        if len(incomplete):
+            values[incomplete] = self._impute(rows[incomplete])
+        return self._complete(X, values, missing)
+
+    def draw(self, X: Any, n: int = 20) -> Any:
         """Return multiple imputations: n draws from p(missing | observed) for each row.
 
         Analyze each imputation as a complete dataset, and pool the results with Rubin's rules. The
@@ -143,13 +155,25 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             n: Number of draws.
 
         Returns:
-            Complete rows with shape (n, N, columns).
+            Complete rows with shape (n, N, columns), or a list of n DataFrames for a DataFrame.
         """
-        X = self._validate_missing(X)
+        rows = self._validate(X)
+        missing = np.isnan(rows) & self.scaler_.has_values
         with isolated_rng(self.threads):
-            draws = self._draw(X.astype(np.float64), n, self.seed_)
-        completed: Array = np.where(np.isnan(X), draws, X)
-        return completed[..., self.scaler_.has_values | self.keep_empty_features]
+            draws = self._draw(rows, n, self.seed_)
+        completed = [self._complete(X, draw, missing) for draw in draws]
+        return completed if is_frame(X) else np.stack(completed)
+
+    def _complete(self, X: Any, values: Array, missing: Array) -> Any:
+        """Return rows with values in their missing cells, without columns that have no values."""
+        is_output = self.scaler_.has_values | self.keep_empty_features
+        if is_frame(X) or has_text(X):
+            return self.converter_.fill(X, values, missing, is_output)
+        rows = check_array(X, dtype=FLOAT_DTYPES, ensure_all_finite="allow-nan", accept_sparse=True)
+        rows = rows.toarray() if issparse(rows) else rows
+        completed = np.where(missing, values, rows)
+        completed[:, ~self.scaler_.has_values] = 0
+        return completed[:, is_output].astype(rows.dtype)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Return the names of the output columns."""
@@ -157,12 +181,17 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         names: Array = _check_feature_names_in(self, input_features)
         return np.asarray(names[self.scaler_.has_values | self.keep_empty_features])
 
-    def _validate_missing(self, X: Any, fit: bool = False) -> Array:
-        """Return validated rows with NaN in missing cells."""
-        is_nan = _is_nan(self.missing_values)
-        finite: Any = "allow-nan" if is_nan else True
-        rows: Array = self._validate(X, fit=fit, dtype=FLOAT_DTYPES, ensure_all_finite=finite)
-        return rows if is_nan else np.where(rows == self.missing_values, np.nan, rows)
+    def _fit_converter(self, X: Any) -> None:
+        self.converter_ = TableConverter.fit(X, self.categorical_features, self._marker)
+
+    @property
+    def _marker(self) -> Any:
+        """The value of missing cells in addition to NaN and similar values, or None."""
+        value = self.missing_values
+        is_missing = (
+            value is None or value is pd.NA or (isinstance(value, float) and value != value)
+        )
+        return None if is_missing else value
 
     def _impute(self, X: Array) -> Array:
         """Return the conditional mean, a draw or the mean of several draws; shape (N, columns)."""
@@ -185,9 +214,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return draws of complete rows given the observed cells, with shape (n, N, columns)."""
         rows, scale = self.scaler_.transform(X), None
         if self.inflation_factor_ > 1:
-            scale = torch.ones(self.scaler_.shape, dtype=torch.float64)
-            values = scale[-len(self._is_continuous) :]
-            values[torch.from_numpy(self._is_continuous)] = self.inflation_factor_
+            is_number = self._is_continuous[self.scaler_.element_columns]
+            scale = torch.where(torch.from_numpy(is_number), self.inflation_factor_, 1.0).double()
         draws = functional.impute(
             self.model_,
             rows.x,
@@ -212,11 +240,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return held_out
 
 
-def _is_continuous(X: Array) -> Array:
-    """Return a mask of the columns in which at most a tenth of the observed cells are equal."""
+def _is_continuous(X: Array, supports: Sequence[Support]) -> Array:
+    """Return a mask of the columns of numbers in which no value occurs in many observed cells."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
-    return np.array([len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts], dtype=bool)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+    is_diverse = [len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts]
+    return np.array([d and not s.levels for d, s in zip(is_diverse, supports, strict=True)], bool)

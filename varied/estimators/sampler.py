@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import narwhals.stable.v2 as nw
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from varied.errors import VariedError, lookup, suggest
 from varied.estimators.base import Estimator, random_seed
+from varied.estimators.table_converter import append, repeat
 
 Array = npt.NDArray[Any]
 
@@ -74,15 +74,17 @@ class VAESampler(Estimator):
 
     def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Fit the model, and append generated rows to X and y, which keep their original types."""
-        rows, labels = self._fit(X, y)
-        seed, all_rows, all_labels = random_seed(self.random_state), [rows], [labels]
+        labels = self._fit(X, y)
+        seed, indices = random_seed(self.random_state), []
         for i, (label, n) in enumerate(self.sampling_strategy_.items()):
-            all_rows.append(self.sample(n, label, random_state=(seed + i) % 2**32))
-            all_labels.append(np.full(n, label, dtype=labels.dtype))
-        return _like(X, np.concatenate(all_rows)), _like(y, np.concatenate(all_labels))
+            X = append(X, self.sample(n, label, random_state=(seed + i) % 2**32))
+            indices.append(np.full(n, np.flatnonzero(labels == label)[0]))
+        return X, repeat(y, np.concatenate([*indices, []]).astype(np.int64))
 
-    def sample(self, n_samples: int, label: Any, random_state: Any = None) -> Array:
-        """Return samples of a class, clipped to the range of the training rows.
+    def sample(self, n_samples: int, label: Any, random_state: Any = None) -> Any:
+        """Return samples of a class, as rows like those passed to `fit`.
+
+        The numbers are in the range of the training rows.
 
         Arguments:
             n_samples: Number of samples.
@@ -97,10 +99,10 @@ class VAESampler(Estimator):
             )
         c = torch.zeros(n_samples, len(self.classes_), dtype=torch.float64)
         c[:, int(index[0])] = 1.0
-        samples: Array = self._sample(n_samples, random_state, c).clip(self.min_, self.max_)
-        return samples
+        return self._sample(n_samples, random_state, c)
 
-    def _fit(self, X: Any, y: Any) -> tuple[Array, Array]:
+    def _fit(self, X: Any, y: Any) -> Array:
+        """Fit the model, and return the labels as an array."""
         X, y = self._validate(X, y, fit=True)
         check_classification_targets(y)
         self.classes_, index, counts = np.unique(y, return_inverse=True, return_counts=True)
@@ -108,11 +110,8 @@ class VAESampler(Estimator):
             raise VariedError("y must have at least two classes, got one class.")
         sizes = dict(zip(self.classes_.tolist(), counts.tolist(), strict=True))
         self.sampling_strategy_ = _numbers_to_generate(sizes, self.sampling_strategy)
-        observed = np.isfinite(X)
-        self.min_ = np.where(observed, X, np.inf).min(0)
-        self.max_ = np.where(observed, X, -np.inf).max(0)
         self._fit_model(X, torch.eye(len(self.classes_))[torch.from_numpy(index)])
-        return X, y
+        return np.asarray(y)
 
 
 def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]:
@@ -145,21 +144,3 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
         oversampled = lookup(classes, str(strategy), "sampling_strategy")
         targets = {label: sizes[largest] for label in sizes if label in oversampled}
     return {label: size - sizes[label] for label, size in targets.items() if size > sizes[label]}
-
-
-def _like(original: Any, values: Array) -> Any:
-    """Return values with the container type and the data types of the original."""
-    native = nw.from_native(original, allow_series=True, pass_through=True)
-    if isinstance(native, nw.Series):
-        series = nw.new_series(native.name, values, native.dtype, backend=native.implementation)
-        return series.to_native()
-    if isinstance(native, nw.DataFrame):
-        columns = dict(zip(native.columns, values.reshape(len(values), -1).T, strict=True))
-        rounded = {k: v.round() if native.schema[k].is_integer() else v for k, v in columns.items()}
-        return nw.from_dict(rounded, native.schema, backend=native.implementation).to_native()
-    if isinstance(original, list):
-        return values.tolist()
-    dtype = np.asarray(original).dtype
-    if values.dtype.kind != "f" or dtype.kind not in "iuf":
-        return values
-    return (values.round() if dtype.kind in "iu" else values).astype(dtype)

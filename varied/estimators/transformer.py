@@ -82,8 +82,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         codes: Array = self._apply(functional.embed, self._validate(X)).numpy()
         return codes
 
-    def inverse_transform(self, X: Any) -> Array:
-        """Return the mean of p(x | z) for each code, with shape (N, columns)."""
+    def inverse_transform(self, X: Any) -> Any:
+        """Return the mean of p(x | z) for each code, as rows like those passed to `fit`.
+
+        The most probable category or the median of ordered categories is returned, and whole
+        numbers and dates are rounded.
+        """
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float64)
         if codes.shape[1] != self._n_features_out:
@@ -93,10 +97,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
             )
         z = torch.from_numpy(codes.copy()).reshape(-1, *self.model_.latent_shape)
         with isolated_rng(self.threads):
-            return self.scaler_.inverse_transform(functional.decode(self.model_, z))
+            mean = self.scaler_.inverse_transform(functional.decode(self.model_, z))
+        return self.converter_.from_numbers(mean)
 
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """Return samples from the model, with shape (n_samples, columns).
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Return samples from the model, as rows like those passed to `fit`.
+
+        The numbers are in the range of the training rows.
 
         Arguments:
             n_samples: Number of samples.
