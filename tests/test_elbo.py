@@ -156,6 +156,13 @@ def test_active_units_of_codes_with_a_known_rank(rank):
 # Estimates
 
 
+def test_estimates_are_formatted_as_numbers():
+    estimate = Estimate(91.2345, 0.253, 100)
+    assert f"{estimate:.2f}" == "91.23"
+    assert f"{estimate}" == str(estimate) == "91.23 ± 0.25"
+    assert float(estimate) == 91.2345
+
+
 def test_standard_error_covers_the_mean():
     torch.manual_seed(0)
     hits = [abs(Estimate.of(torch.randn(200)).value) < 0.0707 * 1.96 for _ in range(300)]

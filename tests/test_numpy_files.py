@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,6 +71,25 @@ def test_test_arrays_of_npz_files_are_official_test_rows(save, pattern):
 def test_too_few_class_names_are_ignored(save):
     path = save(x=REAL, y=np.arange(12) % 3, classes=np.array(["no", "yes"]))
     assert read(path).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia"])
+def test_sparse_matrices_are_read_as_rows(tmp_path, form):
+    x = np.random.default_rng(0).poisson(0.5, (20, 6)).astype(float)
+    matrix = scipy.sparse.csr_matrix(x).asformat(form)
+    scipy.sparse.save_npz(tmp_path / "a.npz", matrix)
+    for source in (tmp_path / "a.npz", matrix, scipy.sparse.csr_array(x)):
+        data = read(source)
+        assert data.kind == "array"
+        np.testing.assert_array_equal(data.x, x)
+    labels = np.arange(20) % 2
+    assert read(tmp_path / "a.npz", labels=labels).classes == ("0", "1")
+
+
+def test_corrupted_sparse_matrices_are_refused(save):
+    parts = {"format": np.array(b"csr"), "shape": [2, 3], "data": np.ones(2)}
+    with pytest.raises(VariedError, match="not a valid sparse matrix"):
+        read(save(**parts, indices=np.array([0, 9]), indptr=np.array([0, 1])))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,18 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
     return from_array(rows.numpy(), labels, classes, what="the tensor", channels_first=True)
+
+
+def from_sparse(
+    x: Any, labels: Any = None, classes: Sequence[str] | None = None, what: str = "the matrix"
+) -> RawData:
+    """Convert a sparse matrix of SciPy to `RawData`, as a dense array.
+
+    Raises:
+        VariedError: If the dense array does not fit in memory.
+    """
+    check_memory(4 * math.prod(x.shape), f"{_capitalize(what)} as a dense array", "use fewer rows")
+    return from_array(x.toarray(), labels, classes, what=what)
 
 
 def over_white(x: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from varied.data.arrays import from_array
+from varied.data.arrays import from_array, from_sparse
 from varied.data.labels import parse_labels
 from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
@@ -55,11 +55,14 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
     The rows are the array with a name such as ``x``, ``X``, ``data`` or ``images``, the arrays with
     names such as ``x_train`` and ``x_test``, or the only array in the file. The labels are the
     array with a name such as ``y``, ``labels`` or ``target``, or the array named by ``labels``.
+    Files of `scipy.sparse.save_npz` are converted to dense rows.
 
     Raises:
         VariedError: If no array can be identified as the rows; the message lists the arrays.
     """
     with Npz(path) as npz:
+        if npz.is_sparse:
+            return from_sparse(npz.sparse_matrix(), labels, classes, what=path.name)
         names = npz.row_names()
         x = npz.concatenate(names)
         if labels is None or isinstance(labels, str):
@@ -115,6 +118,32 @@ class Npz:
                 return _read(file, what, info.file_size)
         except _ZIP_ERRORS as error:
             raise VariedError(f"{what} is corrupted; create or download it again.") from error
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the file was written by `scipy.sparse.save_npz`."""
+        return {"format", "shape", "data"} <= self.members.keys()
+
+    def sparse_matrix(self) -> Any:
+        """Return the matrix of a file written by `scipy.sparse.save_npz`.
+
+        Raises:
+            VariedError: If the file is corrupted.
+        """
+        from scipy import sparse
+
+        form, shape, data = bytes(self["format"].item()).decode(), self["shape"], self["data"]
+        try:
+            if form == "coo":
+                return sparse.coo_matrix((data, (self["row"], self["col"])), shape)
+            if form == "dia":
+                return sparse.dia_matrix((data, self["offsets"]), shape)
+            classes = {"csr": sparse.csr_matrix, "csc": sparse.csc_matrix, "bsr": sparse.bsr_matrix}
+            return classes[form]((data, self["indices"], self["indptr"]), shape)
+        except (KeyError, TypeError, ValueError) as error:
+            raise VariedError(
+                f"{self.path.name} is not a valid sparse matrix; save it again."
+            ) from error
 
     def summary(self) -> str:
         """Return a phrase that lists the names of the arrays."""

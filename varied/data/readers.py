@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from varied.data.arrays import from_array, from_tensor
+from varied.data.arrays import from_array, from_sparse, from_tensor
 from varied.data.catalog import CATALOG
 from varied.data.codecs import CODECS, Codec
 from varied.data.file_folder import read_folder, read_single, read_zip
@@ -48,9 +48,10 @@ def read(
         source: The name of a dataset (``"mnist"``); the path of a folder or zip file of images
             (whose inner folders become labels), of one image, of a table (``.csv``, ``.tsv``,
             ``.parquet``, ``.feather``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx
-            files; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a tensor
-            with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one of these and its labels; a
-            `torch.utils.data.Dataset`; or `RawData`, which is returned unchanged.
+            files; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a sparse
+            matrix of SciPy; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one
+            of these and its labels; a `torch.utils.data.Dataset`; or `RawData`, which is returned
+            unchanged.
         labels: A label for each row; for files, a mapping from file names to labels is also
             possible; for an ``.npz`` file, the name of the label array; for a table, the name of
             the label column, which also stays in the table. By default, the labels of the
@@ -116,6 +117,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
         return _with_labels(data, labels, classes)
     if isinstance(source, np.ndarray):
         return from_array(source, labels, classes)
+    if type(source).__module__.startswith("scipy.sparse"):
+        return from_sparse(source, labels, classes)
     if isinstance(source, list) or "__array__" in dir(type(source)):
         return from_array(_as_array(source), labels, classes)
     raise VariedError(

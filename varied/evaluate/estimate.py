@@ -22,6 +22,8 @@ class Estimate:
     Example:
         >>> print(Estimate(91.2345, 0.253, 10000))
         91.23 ± 0.25
+        >>> print(f"{Estimate(91.2345, 0.253, 10000):.1f}")
+        91.2
     """
 
     value: float
@@ -40,6 +42,12 @@ class Estimate:
 
     def __neg__(self) -> Estimate:
         return self * -1
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
 
     def __str__(self) -> str:
         return format_estimate(self.value, self.error)
