@@ -237,6 +237,14 @@ def test_sparse_rows_are_read():
     )
 
 
+def test_resampled_sparse_rows_are_sparse():
+    x = scipy.sparse.csr_matrix(np.random.default_rng(0).poisson(0.3, (100, 5)))
+    rows, labels = VAESampler(**FAST).fit_resample(x, np.arange(100) < 20)
+    assert (rows.format, rows.dtype, rows.shape) == ("csr", x.dtype, (160, 5))
+    assert labels.dtype == bool
+    np.testing.assert_array_equal(rows[:100].toarray(), x.toarray())
+
+
 def test_detector_finds_unknown_levels():
     detector = VAEDetector(**TRAINED).fit(FRAME)
     unknown = FRAME.assign(word="c", city=FRAME["city"].where(FRAME.index < 0, "bonn"))
@@ -257,7 +265,7 @@ def test_unknown_levels_lower_the_density():
 def test_scaler_encodes_levels():
     supports = [
         Support(levels=(1, 2, 5)),
-        Support(digits=0, low=0, high=9),
+        Support(low=0, high=9),
         Support(levels=(0, 1, 2), is_ordered=False),
     ]
     x = np.array([[1, 3, 2], [np.nan, 4, 0], [5, np.nan, 1], [2, 9, 3]])
@@ -271,7 +279,10 @@ def test_scaler_encodes_levels():
     assert decoded[3, :2].tolist() == [2, 9]
     real = ColumnScaler.fit(x, Part("gaussian"), supports)
     assert real.shape == (5,)
-    assert real.inverse_transform(real.transform(x).x)[[0, 2]].tolist() == [[1, 3, 2], [5, 5, 1]]
+    assert real.inverse_transform(real.transform(x).x)[[0, 2]].tolist() == [
+        [1, 3, 2],
+        [5, 16 / 3, 1],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,46 @@ def test_decoded_numbers_keep_integers_and_decimals():
     assert samples["n"].between(0, 49**2).all()
 
 
+def possible_values():
+    """Return columns whose cells lie on a grid, and the grid of each column."""
+    random = np.random.default_rng(0)
+    minutes = pd.to_timedelta(random.integers(0, 10_000, 200) * 15, "min")
+    salary = integers(20_000 + 500 * random.integers(0, 90, 200))
+    weight = pd.Series(random.normal(80, 9, 200).round())
+    weight[::7] = np.nan
+    columns = {
+        "salary": (salary, lambda v: v % 500),
+        "weight": (weight, lambda v: v % 1),
+        "odd": (integers(1 + 2 * random.integers(0, 80, 200)), lambda v: v % 2 - 1),
+        "price": (pd.Series(random.integers(1, 200, 200) * 0.05).round(2), lambda v: v * 20 % 1),
+        "time": (pd.Series(pd.Timestamp("2021-03-01") + minutes), lambda v: v.minute % 15),
+        "week": (
+            pd.Series(
+                pd.Timestamp("2021-03-01") + pd.to_timedelta(random.integers(0, 99, 200) * 7, "D")
+            ),
+            lambda v: v.weekday() + v.hour,
+        ),
+    }
+    return {name: (column.rename(name), grid) for name, (column, grid) in columns.items()}
+
+
+@pytest.mark.parametrize("name", possible_values())
+def test_decoded_numbers_lie_on_the_grid_of_the_column(name):
+    column, grid = possible_values()[name]
+    codec = open_codec(fit_codec(table(**{name: column})).to_json())
+    x = torch.cat([torch.ones(500, 1), torch.randn(500, codec.shape[0] - 1)], 1)
+    decoded = codec.decode(x)[name]
+    assert decoded.nunique() > 30
+    offsets = [grid(v) for v in decoded]
+    assert np.allclose(np.minimum(offsets, np.subtract(1, offsets)), 0, atol=1e-6)
+    restored = codec.decode(codec.encode(table(**{name: column})))[name]
+    pd.testing.assert_series_equal(restored, column)
+
+
+def test_numbers_with_few_values_have_no_grid():
+    assert fit_codec(table(a=integers([3, 17, 31] * 2))).columns[0].step == 0
+
+
 def test_rare_levels_share_a_category():
     levels = text([f"w{int(k)}" for k in np.random.default_rng(0).geometric(0.004, 6000)])
     data = table(word=levels, other=text(["a", "b"] * 3000))

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from varied.data import Batch
+from varied.data.codecs.columns import NumericColumn
 from varied.errors import VariedError
 from varied.spec import Part
 
@@ -30,21 +31,21 @@ class Support:
     Arguments:
         low: The smallest number.
         high: The largest number.
-        digits: The number of decimals of a number; None if it is not rounded.
+        column: The column, which rounds numbers; None if they are not rounded.
         levels: The values of a categorical column in increasing order; empty for numbers.
         is_ordered: Whether the order of the levels has a meaning.
     """
 
     low: float = -np.inf
     high: float = np.inf
-    digits: int | None = None
+    column: NumericColumn | None = None
     levels: tuple[float, ...] = ()
     is_ordered: bool = True
 
     def round(self, values: Array) -> Array:
-        """Return numbers within the interval, rounded to ``digits`` decimals."""
-        rounded = values if self.digits is None else np.round(values, self.digits)
-        return np.asarray(rounded.clip(self.low, self.high))
+        """Return numbers within the interval, rounded to the possible values of the column."""
+        clipped = values.clip(self.low, self.high)
+        return clipped if self.column is None else self.column.round(clipped)
 
     def select(self, probabilities: Array) -> Array:
         """Return the median of ordered levels and the mode of others.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import narwhals.stable.v2 as nw
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse, vstack
 
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
@@ -135,19 +136,24 @@ def is_frame(X: Any) -> bool:
 
 
 def has_text(X: Any) -> bool:
-    """Return whether rows are an array or a list with text or `pandas.NA` in any cell."""
+    """Return whether rows are an array or a list with cells that are text or `pandas.NA`."""
     import pandas as pd
 
-    if not isinstance(X, list | tuple | np.ndarray):
+    is_array = isinstance(X, np.ndarray)
+    if not isinstance(X, list | tuple) and not (is_array and X.dtype.kind in "OU"):
         return False
-    array = np.asarray(X, dtype=object if isinstance(X, list | tuple) else None)
-    if array.ndim != 2 or array.dtype.kind not in "OU":
-        return False
-    return any(isinstance(v, str) or v is pd.NA for v in array.ravel())
+    try:
+        cells = np.asarray(X, dtype=object)
+        cells.astype(np.float64)
+    except (TypeError, ValueError):
+        return cells.ndim == 2 and any(isinstance(v, str) or v is pd.NA for v in cells.flat)
+    return False
 
 
 def append(first: Any, second: Any) -> Any:
-    """Return the rows of two tables, arrays or lists, with the types of the first one."""
+    """Return the rows of two tables, matrices or lists, with the types of the first one."""
+    if issparse(first):
+        return vstack([first, second], first.format, first.dtype)
     if is_frame(first):
         frames = [nw.from_native(part, eager_only=True) for part in (first, second)]
         frames = [nw.maybe_reset_index(frame) for frame in frames]
@@ -247,7 +253,7 @@ def _support(column: LearnedColumn) -> Support:
         values = [*column.values, *column.frequent]
         is_empty = column.kind == "empty"
         bounds = (-np.inf, np.inf) if is_empty else (min(values), max(values))
-        return Support(*bounds, digits=column.digits)
+        return Support(*bounds, column)
     assert isinstance(column, CategoricalColumn)
     n = len(column.levels) + bool(column.rare)
     if _is_number(column):

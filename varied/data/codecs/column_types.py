@@ -80,6 +80,8 @@ def infer_column(
     if column_type is None and _is_identifier(observed, n_values, name):
         return IgnoredColumn(name, dtype, "identifier")
     kind = {"Int64": "whole number", "float64": "number"}.get(dtype, "date")
+    if kind == "number" and _is_whole(observed):
+        kind = "whole number"  # such as 84.0, since integers with missing cells are often floats
     is_category = n_values <= _FEW_VALUES and len(observed) >= 10 * n_values
     if column_type is None and kind != "date" and is_category:
         return CategoricalColumn.fit(cells, _category_kind(observed, f"{kind} with few values"))
@@ -105,6 +107,12 @@ def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
         return False
     is_named = re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.IGNORECASE)
     return bool(observed.is_monotonic_increasing or is_named)
+
+
+def _is_whole(observed: pd.Series[Any]) -> bool:
+    """Return whether all floats are integers that have an exact representation."""
+    v = observed.to_numpy(dtype=np.float64)
+    return bool((np.round(v) == v).all() and np.abs(v).max() <= _LARGEST_FRACTION)
 
 
 def _digits(observed: pd.Series[Any], digits: int | None) -> int | None:

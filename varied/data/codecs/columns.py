@@ -28,6 +28,8 @@ _KNOTS = 129
 _FREQUENT_SHARE, _FREQUENT_CELLS, _MAX_FREQUENT = 0.05, 10, 8
 #: The maximum number of levels that are modeled individually; rarer levels share a category.
 _MAX_LEVELS = 255
+#: With fewer distinct values, a common step may be a coincidence.
+_MIN_GRID_VALUES = 10
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
 #: A column with numbers above the first value has the second value as its unit, so that differences
@@ -114,6 +116,9 @@ class NumericColumn(LearnedColumn):
         scale: The standard deviation of the values.
         frequent: The frequent values.
         digits: The number of decimals to which decoded values are rounded; None for no rounding.
+        step: The step between possible values, such as 500 for salaries in steps of 500, or 60 for
+            times in whole minutes; 0 if it is the last decimal.
+        offset: The remainder of all values when they are divided by ``step``.
         unit: The unit of the values: the number of seconds in a day for dates without a time, a
             power of two for huge numbers, and 1 for all other values.
     """
@@ -125,6 +130,8 @@ class NumericColumn(LearnedColumn):
     scale: float = 1.0
     frequent: tuple[float, ...] = ()
     digits: int | None = None
+    step: float = 0.0
+    offset: float = 0.0
     unit: float = 1.0
 
     @property
@@ -139,6 +146,8 @@ class NumericColumn(LearnedColumn):
         v = _to_float(cells, unit)
         v = v[~np.isnan(v)]
         values, counts = np.unique(v, return_counts=True)
+        digits = None if unit == _HUGE_UNIT else digits
+        step, offset = _grid(values, digits)
         order = np.argsort(-counts, kind="stable")[:_MAX_FREQUENT]
         threshold = max(_FREQUENT_SHARE * len(v), _FREQUENT_CELLS)
         frequent = values[order[counts[order] >= threshold]]
@@ -159,7 +168,9 @@ class NumericColumn(LearnedColumn):
             scores=tuple(scores.tolist()),
             scale=float((v / largest).std()) * largest or 1.0,  # the square of 1e-200 is 0
             frequent=tuple(frequent.tolist()),
-            digits=None if unit == _HUGE_UNIT else digits,
+            digits=digits,
+            step=step,
+            offset=offset,
             unit=unit,
         )
 
@@ -194,12 +205,17 @@ class NumericColumn(LearnedColumn):
         """Convert cells to float64 in the unit of the column, NaN where missing."""
         return _to_float(cells, self.unit)
 
+    def round(self, values: Array) -> Array:
+        """Round numbers in the unit of the column to the nearest possible values."""
+        if self.step:
+            values = self.offset + self.step * np.round((values - self.offset) / self.step)
+        return values if self.digits is None else np.round(values, self.digits)
+
     def from_float(self, values: Array) -> pd.Series[Any]:
-        """Convert numbers in the unit of the column to cells, rounded to ``digits`` decimals."""
+        """Convert numbers in the unit of the column to cells with possible values."""
         import pandas as pd
 
-        rounded = values if self.digits is None else np.round(values, self.digits)
-        scaled, missing = rounded * self.unit, np.isnan(values)
+        scaled, missing = self.round(values) * self.unit, np.isnan(values)
         if self.dtype == "float64":
             return pd.Series(scaled, name=self.name)
         integers = np.where(missing, 0, scaled).round().astype("int64")
@@ -339,6 +355,17 @@ def _unit(cells: pd.Series[Any]) -> float:
     if cells.dtype.kind != "M":
         return _HUGE_UNIT if cells.abs().max() > _HUGE else 1.0
     return 86400.0 if (cells.dropna().dt.normalize() == cells.dropna()).all() else 1.0
+
+
+def _grid(values: Array, digits: int | None) -> tuple[float, float]:
+    """Return the common step and offset of distinct numbers, or zeros for the last decimal."""
+    size = 10.0 ** (digits or 0)
+    scaled = np.round(values * size)
+    if digits is None or len(values) < _MIN_GRID_VALUES or np.abs(scaled).max() >= 2**53:
+        return 0.0, 0.0
+    integers = scaled.astype(np.int64)
+    step = int(np.gcd.reduce(np.diff(integers)))
+    return (step / size, int(integers[0]) % step / size) if step > 1 else (0.0, 0.0)
 
 
 def _to_float(cells: pd.Series[Any], unit: float) -> Array:
