@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from varied.data.labels import parse_labels, subsample_labels
+from varied.data.labels import parse_covariates, parse_labels, parse_names, subsample_labels
 from varied.errors import VariedError
 
 
@@ -104,3 +104,33 @@ def test_subsampled_labels_depend_on_the_seed_only():
 def test_labels_that_cannot_be_subsampled_are_refused(labels, n, message):
     with pytest.raises(VariedError, match=message):
         subsample_labels(labels, n, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ("batch", ("batch",)),
+        ("batch, donor", ("batch", "donor")),
+        ("batch,batch", ("batch",)),
+        ("a,b", ("a,b",)),
+        (["batch", "donor"], ("batch", "donor")),
+        (["cat", "dog"] * 10, ()),
+        ([1, 2], ()),
+        (np.array(["x", "y"]), ()),
+        (None, ()),
+    ],
+)
+def test_labels_may_be_names(labels, names):
+    assert parse_names(labels, 20, ["a,b", "batch", "donor"]) == names
+
+
+def test_an_array_with_several_columns_becomes_several_covariates():
+    covariates = parse_covariates({"kind": ["a", None, "b"], "pose": np.ones((3, 2))}, 3)
+    assert list(covariates) == ["kind", "pose 1", "pose 2"]
+    assert covariates["kind"][1] == ("a", "b")
+    assert covariates["pose 2"][0].shape == (3,)
+
+
+def test_names_of_classes_are_refused_for_several_labels():
+    with pytest.raises(VariedError, match="`classes` names the classes of one label"):
+        parse_covariates({"a": [0, 1], "b": [1, 0]}, 2, ["no", "yes"])

@@ -68,6 +68,18 @@ def test_test_arrays_of_npz_files_are_official_test_rows(save, pattern):
     assert split(data).test.tolist() == [8, 9, 10, 11]
 
 
+def test_several_arrays_of_npz_files_may_be_labels(save):
+    path = save(x=REAL, batch=np.arange(12) % 2, pose=np.ones((12, 2)), classes=np.array(["a"]))
+    data = read(path, labels="batch,pose")
+    assert list(data.covariates) == ["batch", "pose 1", "pose 2"]
+    assert data.covariates["batch"][1] == ("0", "1")
+    assert list(read(path, labels=["batch"]).covariates) == ["batch"]
+
+
+def test_a_single_array_is_not_its_own_label(save):
+    assert read(save(y=REAL)).labels is None
+
+
 def test_too_few_class_names_are_ignored(save):
     path = save(x=REAL, y=np.arange(12) % 3, classes=np.array(["no", "yes"]))
     assert read(path).classes == ("0", "1", "2")
@@ -97,6 +109,9 @@ def test_corrupted_sparse_matrices_are_refused(save):
     [
         ({"a": REAL, "b": REAL}, None, r"it contains a, b\. Save the rows as x\."),
         ({"x": REAL}, "color", "has no array of labels named 'color'; it contains x"),
+        ({"x": REAL, "y": REAL[:, 0]}, "x", "'x' contains the rows, not labels; it contains x, y"),
+        ({"x": REAL, "y": REAL[:, 0]}, "y,x", "'x' contains the rows"),
+        ({"x_train": REAL, "x_test": REAL}, "x", "'x' contains the rows"),
         ({"x_train": REAL, "x_test": REAL[:, :3]}, None, "have different shapes"),
     ],
 )

@@ -83,6 +83,32 @@ def test_label_columns_contain_the_labels():
     assert rows(3, labels=np.zeros(3, int), classes=("a",)).label_columns == ()
 
 
+def test_covariates_are_the_labels_by_name():
+    classes, numbers = np.array([0, -1, 1]), np.array([2.5, 1.0, np.nan], np.float32)
+    assert rows(3).covariates == {}
+    for labels, names, expected in (
+        (classes, ("x", "y"), ["class"]),
+        (numbers, (), ["label"]),
+        (numbers[:, None], (), ["label"]),
+        (np.stack([numbers, numbers], 1), (), ["label 1", "label 2"]),
+    ):
+        assert list(rows(3, labels=labels, classes=names).covariates) == expected
+    data = rows(3).with_labels({"kind": (classes, ("x", "y")), "size": (numbers, ())}).take([0, 1])
+    (kind, levels), (size, none) = data.covariates["kind"], data.covariates["size"]
+    assert (kind.tolist(), levels, kind.dtype) == ([0, -1], ("x", "y"), np.int64)
+    assert (size.tolist(), none) == ([2.5, 1.0], ())
+    assert list(data.with_labels({"kind": (kind, levels)}).covariates) == ["kind"]
+
+
+def test_the_digest_depends_on_the_classes_of_covariates_only():
+    labels, numbers = np.array([0, 1, 1]), np.ones(3, np.float32)
+    data = rows(3).with_labels({"a": (labels, ("x", "y")), "b": (numbers, ())})
+    other = rows(3).with_labels({"a": (labels, ("x", "z")), "b": (numbers, ())})
+    assert data.digest() != other.digest()
+    pairs = rows(3).with_labels({"a": (numbers, ()), "b": (numbers, ())})
+    assert pairs.digest() == rows(3, labels=pairs.labels).digest()
+
+
 def test_the_digest_depends_on_values_shape_type_labels_and_classes():
     data = rows(5)
     others = [

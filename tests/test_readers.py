@@ -87,9 +87,22 @@ def test_labels_of_a_table_may_be_a_column(labels, expected, classes):
     assert list(data.x.columns) == list(FRAME.columns)
 
 
+@pytest.mark.parametrize("labels", ["kind,n,a", ["kind", "n", "a"], ("kind", "n", "a")])
+def test_several_columns_of_a_table_may_be_labels(labels):
+    data = read(FRAME, labels=labels)
+    assert (data.labels.dtype, data.classes) == (np.float32, ())
+    kind, n, a = data.covariates.values()
+    assert kind[0][:3].tolist() == [0, 1, -1]
+    assert (kind[1], n[1], a[1]) == (("x", "y"), ("1", "2", "3"), ())
+    np.testing.assert_array_equal(a[0][:3], [0.0, 0.25, 0.5])
+    assert data.notes[0].endswith("; covariates kind (2 classes), n (3 classes), a (numbers).")
+
+
 @pytest.mark.parametrize(
     ("source", "labels", "message"),
     [
+        (FRAME, ["kind", "tme"], "no column 'tme': did you mean 'time'"),
+        (FRAME, "kind,knd", "no column 'knd': did you mean 'kind'"),
         (FRAME, "knd", "no column 'knd': did you mean 'kind'"),
         (FRAME, "time", "'time' contains dates"),
         ((REAL, REAL, REAL), None, r"A tuple must be \(x, labels\).* of length 3"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,60 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
     if values.dtype.kind == "f" or values.ndim > 1:
         return _from_numbers(values)
     return _from_integers(values.astype(np.int64), classes)
+
+
+def parse_covariates(
+    columns: Mapping[str, Any], n: int, classes: Sequence[str] | None = None
+) -> dict[str, Labels]:
+    """Convert the labels of each name; an array with several columns becomes several covariates.
+
+    Arguments:
+        columns: The labels of each row by name.
+        n: The number of rows.
+        classes: The names of the classes, if there is one label and it is an index.
+
+    Raises:
+        VariedError: If labels cannot be converted, or ``classes`` is passed for several labels.
+
+    Example:
+        >>> parse_covariates({"pet": ["dog", None], "age": [2.0, 0.5]}, 2)
+        {'pet': (array([ 0, -1]), ('dog',)), 'age': (array([2. , 0.5], dtype=float32), ())}
+    """
+    if classes and len(columns) > 1:
+        raise VariedError("`classes` names the classes of one label; omit it, or pass one label.")
+    covariates: dict[str, Labels] = {}
+    for name, column in columns.items():
+        labels, names = parse_labels(column, n, classes)
+        if labels.ndim == 1:
+            covariates[name] = labels, names
+        else:
+            covariates |= {f"{name} {i}": (y, ()) for i, y in enumerate(labels.T, 1)}
+    return covariates
+
+
+def parse_names(labels: Any, n: int, known: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the labels, or () if the labels themselves are given.
+
+    Arguments:
+        labels: A name, names separated by commas, a list of names, or a label for each row.
+        n: The number of rows.
+        known: The names of all columns or arrays, since a name may contain a comma.
+
+    Example:
+        >>> parse_names("batch,donor", 100, ["batch", "donor"]), parse_names(["a", "a"], 2, ["b"])
+        (('batch', 'donor'), ())
+    """
+    if isinstance(labels, str):
+        words = [labels] if labels in known else [word.strip() for word in labels.split(",")]
+        return tuple(dict.fromkeys(words))
+    is_list = isinstance(labels, list | tuple) and all(isinstance(v, str) for v in labels)
+    return tuple(labels) if is_list and len(set(labels)) == len(labels) < n else ()
+
+
+def join_labels(covariates: Mapping[str, Labels]) -> npt.NDArray[np.float64]:
+    """Return the labels of K covariates as an array with shape ``(N, K)``, NaN if missing."""
+    columns = [np.where(y < 0, np.nan, y) if names else y for y, names in covariates.values()]
+    return np.stack(columns, 1).astype(np.float64)
 
 
 def subsample_labels(labels: Array, n: int, seed: int) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.arrays import from_array, from_sparse
-from varied.data.labels import parse_labels
+from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.memory import check_memory
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, suggest
@@ -54,7 +54,7 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
 
     The rows are the array with a name such as ``x``, ``X``, ``data`` or ``images``, the arrays with
     names such as ``x_train`` and ``x_test``, or the only array in the file. The labels are the
-    array with a name such as ``y``, ``labels`` or ``target``, or the array named by ``labels``.
+    array with a name such as ``y``, ``labels`` or ``target``, or the arrays named by ``labels``.
     Files of `scipy.sparse.save_npz` are converted to dense rows.
 
     Raises:
@@ -65,21 +65,25 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
             return from_sparse(npz.sparse_matrix(), labels, classes, what=path.name)
         names = npz.row_names()
         x = npz.concatenate(names)
-        if labels is None or isinstance(labels, str):
-            label_names = npz.label_names(names, (labels,) if labels else _LABEL_NAMES)
-            if labels and not label_names:
-                raise VariedError(
-                    f"{path.name} has no array of labels named '{labels}'; {npz.summary()}."
-                )
-            labels = npz.concatenate(label_names) if label_names else None
+        columns = {
+            name: npz.concatenate(npz.find_labels(names, name))
+            for name in parse_names(labels, len(x), npz.members)
+        }
+        if labels is None and (label_names := npz.label_names(names, _LABEL_NAMES)):
+            labels = npz.concatenate(label_names)
             classes = classes or npz.class_names(labels)
+        elif len(columns) == 1:
+            classes = classes or npz.class_names(*columns.values())
         n_test = len(npz[names[1]]) if len(names) > 1 else 0
         kind = str(npz[KIND_NAME]) if KIND_NAME in npz.members else ""
-    if kind:
-        known, class_names = (None, ()) if labels is None else parse_labels(labels, len(x), classes)
-        return RawData(x, kind, known, class_names)
-    data = from_array(x, labels, classes, what=path.name)
-    return data.replace(test=np.arange(len(x) - n_test, len(x)) if n_test else None)
+    data = RawData(x, kind) if kind else from_array(x, what=path.name)
+    if columns:
+        data = data.with_labels(parse_covariates(columns, len(x), classes))
+    elif labels is not None:
+        values, class_names = parse_labels(labels, len(x), classes)
+        data = data.replace(labels=values, classes=class_names)
+    is_split = n_test and not kind
+    return data.replace(test=np.arange(len(x) - n_test, len(x)) if is_split else None)
 
 
 class Npz:
@@ -175,11 +179,28 @@ class Npz:
             for patterns in _PATTERNS:
                 candidates = _apply(patterns, name)[: len(row_names)]
                 is_complete = len(candidates) == len(row_names) and all(
-                    n in self.members for n in candidates
+                    n in self.members and n not in row_names for n in candidates
                 )
                 if is_complete and (len(row_names) == 1 or len(candidates) == 2):
                     return candidates
         return None
+
+    def find_labels(self, row_names: tuple[str, ...], name: str) -> tuple[str, ...]:
+        """Return the names of the arrays with the labels of a given name.
+
+        Raises:
+            VariedError: If there are none, or they contain the rows.
+        """
+        if any(n in row_names for patterns in _PATTERNS for n in _apply(patterns, name)):
+            raise VariedError(
+                f"In {self.path.name}, '{name}' contains the rows, not labels; {self.summary()}."
+            )
+        label_names = self.label_names(row_names, (name,))
+        if not label_names:
+            raise VariedError(
+                f"{self.path.name} has no array of labels named '{name}'; {self.summary()}."
+            )
+        return label_names
 
     def class_names(self, labels: Array | None) -> tuple[str, ...] | None:
         """Return the class names in the file if they match the labels, or None."""

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from varied.data.labels import Labels, join_labels
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -32,7 +34,7 @@ class RawData:
             kind.
         labels: Indices into ``classes``, int64 with shape ``(N)``, -1 if missing; or, without
             ``classes``, numbers, float32 with shape ``(N)`` or ``(N, F)``, NaN if missing; or
-            None.
+            None. With ``label_classes``, a column may also contain indices.
         classes: The names of the classes.
         names: A name for each row, such as its file name.
         test: The indices of the official test rows, if there are any.
@@ -41,6 +43,8 @@ class RawData:
         notes: Sentences that describe what was inferred from the data.
         problems: The files that could not be read.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`.
+        label_names: The name of each column of the labels, if they were selected by name.
+        label_classes: The names of the classes of each column of several labels, empty for numbers.
 
     Example:
         >>> data = RawData(np.zeros((12, 8, 8), np.uint8), "image")
@@ -58,6 +62,8 @@ class RawData:
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     dialect: Mapping[str, Any] = field(default_factory=dict)
+    label_names: tuple[str, ...] = ()
+    label_classes: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -90,6 +96,26 @@ class RawData:
         return self.labels.astype(np.int64)
 
     @property
+    def covariates(self) -> dict[str, Labels]:
+        """The labels by name: indices and the names of their classes, or numbers and ().
+
+        Labels without a name are called "class" or "label", and columns "label 1", "label 2", ...
+        """
+        if self.labels is None:
+            return {}
+        if self.labels.ndim == 1:
+            (name,) = self.label_names or ("class" if self.classes else "label",)
+            return {name: (self.labels, self.classes)}
+        columns = self.labels.reshape(len(self), -1).T
+        numbered = [f"label {i}" for i in range(1, len(columns) + 1)]
+        names = self.label_names or (numbered if len(columns) > 1 else ["label"])
+        classes = self.label_classes or ((),) * len(columns)
+        return {
+            name: (np.nan_to_num(y, nan=-1).astype(np.int64) if levels else y, levels)
+            for name, y, levels in zip(names, columns, classes, strict=True)
+        }
+
+    @property
     def label_columns(self) -> tuple[str, ...]:
         """The columns of a DataFrame that contain the labels."""
         if not self.is_frame or self.labels is None or not self.classes:
@@ -105,7 +131,10 @@ class RawData:
         Arguments:
             kind: The kind of data to use in the digest; by default, ``self.kind``.
         """
-        digest = hashlib.sha256(json.dumps([kind or self.kind, self.classes]).encode())
+        names: list[Any] = [kind or self.kind, self.classes]
+        if any(self.label_classes):
+            names.append(self.label_classes)
+        digest = hashlib.sha256(json.dumps(names).encode())
         if self.is_frame:
             digest.update(_frame_bytes(self.x))
         for array in (None if self.is_frame else self.x, self.labels):
@@ -131,6 +160,18 @@ class RawData:
     def replace(self, **fields: Any) -> RawData:
         """Return a copy of the data in which the given fields are replaced."""
         return dataclasses.replace(self, **fields)
+
+    def with_labels(self, covariates: Mapping[str, Labels]) -> RawData:
+        """Return a copy of the data with other labels, as in `covariates`."""
+        if len(covariates) == 1:
+            ((labels, classes),) = covariates.values()
+            names: tuple[tuple[str, ...], ...] = ()
+        else:
+            labels, classes = join_labels(covariates).astype(np.float32), ()
+            names = tuple(names for _, names in covariates.values())
+        return self.replace(
+            labels=labels, classes=classes, label_names=tuple(covariates), label_classes=names
+        )
 
     def with_notes(self, *notes: str) -> RawData:
         """Return a copy of the data with additional notes."""

@@ -16,7 +16,7 @@ from varied.data.catalog import CATALOG
 from varied.data.codecs import CODECS, Codec
 from varied.data.file_folder import read_folder, read_single, read_zip
 from varied.data.idx import is_idx, is_idx_folder, read_idx, read_idx_folder
-from varied.data.labels import parse_labels
+from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.numpy_files import read_npy, read_npz
 from varied.data.raw_data import RawData
 from varied.data.torch_datasets import read_dataset
@@ -54,8 +54,8 @@ def read(
             unchanged.
         labels: A label for each row; for files, a mapping from file names to labels is also
             possible; for an ``.npz`` file, the name of the label array; for a table, the name of
-            the label column, which also stays in the table. By default, the labels of the
-            source are used.
+            the label column, which also stays in the table. A list of names, or names separated by
+            commas, selects several labels. By default, the labels of the source are used.
         classes: The names of the classes, if the labels are indices.
         image_size: The height and width to which images are resized; by default, they are chosen
             automatically.
@@ -165,9 +165,18 @@ def _summarize(data: RawData) -> str:
         codec_of(data).summarize(data),
         f"{len(data.problems):,} unreadable" if data.problems else "",
         f"{len(data.classes):,} classes" if data.classes else "",
+        f"covariates {_list_covariates(data)}" if any(data.label_classes) else "",
         f"{len(data.test):,} official test rows" if data.test is not None else "",
     ]
     return "; ".join(part for part in parts if part) + "."
+
+
+def _list_covariates(data: RawData) -> str:
+    kinds = {
+        name: f"{len(classes):,} classes" if classes else "numbers"
+        for name, (_, classes) in data.covariates.items()
+    }
+    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())
 
 
 def _read_path(path: Path, labels: Any, classes: Classes, options: dict[str, Any]) -> RawData:
@@ -203,17 +212,20 @@ def _codec_of_file(path: Path) -> type[Codec] | None:
 
 
 def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
-    """Return a table with labels; a string is the name of the column that contains them."""
+    """Return a table with labels, which may be the names of the columns that contain them."""
     if labels is None:
         return data
-    if isinstance(labels, str):
-        if labels not in data.columns:
+    columns = parse_names(labels, len(data), data.columns)
+    if not columns:
+        values, names = parse_labels(labels, len(data), classes)
+        return data.replace(labels=values, classes=names)
+    for name in columns:
+        if name not in data.columns:
             raise VariedError(
-                f"The table has no column '{labels}': {suggest(labels, list(data.columns))}"
+                f"The table has no column '{name}': {suggest(name, list(data.columns))}"
             )
-        labels = _label_values(data.x[labels])
-    values, names = parse_labels(labels, len(data), classes)
-    return data.replace(labels=values, classes=names)
+    cells = {name: _label_values(data.x[name]) for name in columns}
+    return data.with_labels(parse_covariates(cells, len(data), classes))
 
 
 def _label_values(cells: Any) -> Any:
