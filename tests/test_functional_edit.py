@@ -161,6 +161,16 @@ def test_recondition_with_the_original_context_reconstructs():
     torch.testing.assert_close(result[2, 0], functional.decode(model, z[2:], c[:1])[0])
 
 
+def test_recondition_accepts_different_contexts_for_each_example():
+    model, _ = compose(Spec.parse(net={"name": "mlp", "width": 8}, latent=2, context=3), (1, 4, 4))
+    x, c, new_c = torch.rand(3, 1, 4, 4).round(), torch.eye(3), torch.rand(3, 2, 3)
+    result = functional.recondition(model, x, c, new_c)
+    assert result.shape == (3, 2, 1, 4, 4)
+    torch.testing.assert_close(
+        result[1], functional.recondition(model, x[1:2], c[1:2], new_c[1])[0]
+    )
+
+
 def test_mix_codes_of_a_linear_model_is_exact():
     w = orthonormal()
     content, style = torch.randn(2, UNITS), torch.randn(4, UNITS)

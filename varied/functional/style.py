@@ -27,15 +27,16 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
         model: A conditional model, which is left unchanged, as is torch's random state.
         x: Data whose style is preserved, with shape (N, *event).
         c: The contexts of the data, with shape (N, F); None if the model infers them.
-        new_c: The new contexts for decoding, with shape (M, F).
+        new_c: The new contexts for decoding, with shape (M, F), or (N, M, F) if they differ
+            between examples.
 
     Returns:
         Data with shape (N, M, *event).
     """
     with eval_float32(model):
-        z = model.encode(x, c).mean.repeat_interleave(len(new_c), 0)
-        decoded = decode(model, z, new_c.repeat(len(x), 1))
-    return decoded.reshape(len(x), len(new_c), *decoded.shape[1:])
+        z, new_c = model.encode(x, c).mean, new_c.expand(len(x), *new_c.shape[-2:])
+        decoded = decode(model, z.repeat_interleave(new_c.shape[1], 0), new_c.flatten(0, 1))
+    return decoded.unflatten(0, new_c.shape[:2])
 
 
 def mix_codes(
