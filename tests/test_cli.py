@@ -16,7 +16,8 @@ from PIL import Image
 
 from varied.cli import main
 from varied.cli.demo import _unfinished_folder
-from varied.cli.paths import unused_path
+from varied.cli.paths import open_run, unused_path
+from varied.cli.sample import parse_label
 from varied.data import CODECS, Codec, RawData
 from varied.runs.uses import USES
 
@@ -32,6 +33,10 @@ def write_data(folder):
     with_nan[7, 2] = np.nan
     np.save(folder / "nan.npy", with_nan)
     np.save(folder / "wide.npy", rng.normal(size=(30, 9)).astype("f4"))
+    np.savez(folder / "labeled.npz", x=rng.normal(size=(30, 4)), y=np.arange(30) % 2)
+    names = ["ann", "bob", "Eve, jr."]
+    lines = [f'{i % 7},{i % 2 + 1},"{names[i % 3]}",{20.5 + i}' for i in range(60)]
+    (folder / "cells.csv").write_text("\n".join(["a,batch,donor,age", *lines]))
     (folder / "empty").mkdir()
     for name, channel in (("red", 0), ("blue", 2)):
         (folder / "photos" / name).mkdir(parents=True)
@@ -51,6 +56,8 @@ def folder(tmp_path_factory):
     models = {"a": "vae", "b": "autoencoder", "c": "conditional-vae"}
     commands = [["photos", "--model", model, "--out", f"runs/{k}"] for k, model in models.items()]
     commands += [["rows.npy", "--out", "runs/rows"]]
+    covariates = ["--labels", "batch,donor,age", "--conditional", "--out", "runs/covariates"]
+    commands += [["cells.csv", *covariates]]
     commands += [["photos", "--latent", "4", "--out", "runs/d"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -231,6 +238,14 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("sample a --temperature 0.7,1", "Only a ladder accepts one temperature per level"),
         ("sample a --scale 2", "--scale needs --around"),
         ("sample c --label rde", "did you mean 'red'?"),
+        ("sample c --label color=red", "no covariate 'color': choose from class"),
+        ("sample covariates --label batch=1,donr=ann", "no covariate 'donr': did you mean 'donor'"),
+        ("sample covariates --label donor=anne", "no class 'anne': did you mean 'ann'"),
+        ("sample covariates --label age=old", "'age' is a number, not 'old'; pass a number"),
+        ("sample covariates --label 1,ann", "value for each of batch, donor, age"),
+        ("train cells.csv --labels batch,donr", "no column 'donr': did you mean 'donor'"),
+        ("train cells.csv --labels batch,donor --model m2 --steps 3", "provide one class label"),
+        ("train labeled.npz --labels x", "'x' contains the rows, not labels; it contains x, y"),
         ("sample a --out a.gif", "save images as"),
         ("interpolate a --path round", "There is no path 'round'"),
         ("encode a --out codes.pkl", "write --out codes.csv, codes.parquet or codes.npz"),
@@ -281,6 +296,7 @@ def test_unwritable_path_is_one_sentence(varied, tmp_path):
     [
         ("sample a -n 9", "samples.png"),
         ("sample runs/c --label red --temperature 0.5 --sample-x --seed 3 -n 4", "samples.png"),
+        ("sample c --label class=red,blue -n 4", "samples.png"),
         ("sample rows", "samples.png"),
         ("reconstruct a", "reconstructions.png"),
         ("reconstruct a photos/red -n 4", "reconstructions.png"),
@@ -394,13 +410,40 @@ def test_compare_explains_which_runs_are_not_ranked(varied, tmp_path, runs, rank
 # Lists
 
 
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("batch=2", {"batch": "2"}),
+        ("batch=1,2,age=40.5", {"batch": ["1", "2"], "age": "40.5"}),
+        ("age = 30, donor=Eve, jr.", {"age": " 30", "donor": "Eve, jr."}),
+        ("2,bob,30", [["2", "bob", "30"]]),
+    ],
+)
+def test_labels_of_covariates_are_parsed(varied, label, expected):
+    run = open_run("covariates")
+    assert parse_label(run, label) == expected
+    assert run.sample(3, label=expected).array.shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sample covariates --label batch=1,2 -n 4", "style covariates --label donor=bob,ann -n 2"],
+)
+def test_covariates_are_chosen_by_name(varied, command, tmp_path):
+    code, _, err = varied(*command.split(), "--out", tmp_path / "rows.csv")
+    assert code == 0, err
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 5
+
+
 def test_runs_are_listed(varied):
     code, out, _ = varied("runs")
     assert code == 0
     assert "runs/a" in out
     assert "finished" in out
     rows = json.loads(varied("runs", "runs", "--json")[1])["runs"]
-    assert {row["run"] for row in rows} == {f"runs/{k}" for k in ("a", "b", "c", "d", "rows")}
+    assert {row["run"] for row in rows} == {
+        f"runs/{k}" for k in ("a", "b", "c", "covariates", "d", "rows")
+    }
 
 
 def test_models_and_parts_are_listed(varied):

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from quick_training import train_quickly
+from quick_training import train_quickly, train_to_end
 from typer.testing import CliRunner
 
 import varied
@@ -20,6 +20,7 @@ from varied.evaluate.suites.compare import Comparison
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.likelihood import elbo_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
+from varied.training.update import prepare_update
 
 N = 300
 
@@ -226,6 +227,98 @@ def test_a_column_can_be_the_label(file, tmp_path):
     assert (run.sample(200, label="yes").array["old"] == "yes").mean() > 0.8
     with pytest.raises(VariedError, match="no column 'odl': did you mean 'old'"):
         varied.read(str(file), labels="odl")
+
+
+def cells() -> pd.DataFrame:
+    """Return a table whose numbers depend on a donor and a dose; each donor is in one batch."""
+    random = np.random.default_rng(0)
+    donor, dose = random.integers(0, 3, N), random.uniform(0, 10, N).round(2)
+    return pd.DataFrame(
+        {
+            "gene": 5 * donor + random.normal(0, 0.3, N),
+            "marker": dose + random.normal(0, 0.3, N),
+            "batch": np.where(donor == 2, 2, 1),
+            "donor": np.array(["ann", "bob", "eve"])[donor],
+            "dose": dose,
+        }
+    )
+
+
+COVARIATES = ["batch", "donor", "dose"]
+
+
+@pytest.fixture(scope="module")
+def covariate_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("covariates")
+    frame = cells()
+    frame.loc[:9, "donor"] = None
+    frame.to_csv(folder / "cells.csv", index=False)
+    out = folder / "run"
+    types = dict.fromkeys(COVARIATES, "ignore")
+    options = {"labels": COVARIATES, "column_types": types, "steps": 600, "out": out}
+    return train_quickly(str(folder / "cells.csv"), "conditional-vae", **options)
+
+
+def test_several_columns_can_be_labels(covariate_run):
+    run = varied.Run(covariate_run.folder)
+    kinds = {c.name: c.classes for c in run.context.covariates}
+    assert kinds == {"batch": ("1", "2"), "donor": ("ann", "bob", "eve"), "dose": ()}
+    assert run.spec.context == 6
+    assert run.split("test").covariates.keys() == kinds.keys()
+    samples = run.sample(300).array
+    assert samples["gene"].std() == pytest.approx(run.data.x["gene"].std(), rel=0.3)
+    assert samples["marker"].std() == pytest.approx(run.data.x["marker"].std(), rel=0.3)
+    given = run.sample(200, label={"batch": 2, "dose": 9}).array
+    assert given["gene"].mean() == pytest.approx(10, abs=1.5)  # as only eve is in batch 2
+    assert given["marker"].mean() == pytest.approx(9, abs=1.5)
+
+
+def test_covariates_are_read_from_other_tables(covariate_run):
+    other = cells().sample(frac=1, random_state=1)
+    data = covariate_run.read(other)
+    assert data.covariates["donor"][1] == ("ann", "bob", "eve")
+    assert (covariate_run.encode_data(data).c[:, 2:5].sum(1) == 1).all()
+    with pytest.raises(VariedError, match="labels in the columns 'batch', 'donor', 'dose'"):
+        covariate_run.reconstruct(other.drop(columns="donor"))
+    with pytest.raises(VariedError, match="In row 1, 'donor' is 'joe', which is not a class"):
+        covariate_run.read(other.assign(donor="joe"))
+
+
+def test_style_replaces_the_given_covariates_only(covariate_run):
+    result = covariate_run.style(label={"dose": [1, 9]}, n=20)
+    marker = result.array["marker"].to_numpy().reshape(20, 2)
+    gene = result.array["gene"].to_numpy().reshape(20, 2)
+    assert marker.mean(0) == pytest.approx([1, 9], abs=1.5)
+    assert np.corrcoef(gene[:, 0], gene[:, 1])[0, 1] > 0.8
+    assert result.array.index.levels[1].tolist() == ["dose=1", "dose=9"]
+    with pytest.raises(VariedError, match="is batch, donor, dose; pass the values"):
+        covariate_run.style()
+
+
+def test_an_update_keeps_the_covariates(covariate_run, tmp_path):
+    other, labels = cells().drop(index=range(150)), ["batch", "donor", "dose"]
+    job = prepare_update(covariate_run, other, out=tmp_path / "run", labels=labels, steps=2)
+    assert job.rows("train").c.shape[1] == 6
+    assert train_to_end(job).read(other).covariates.keys() == set(labels)
+    with pytest.raises(VariedError, match="no class 'joe'"):
+        prepare_update(covariate_run, other.assign(donor="joe"), out=tmp_path / "no", labels=labels)
+    with pytest.raises(VariedError, match="no label 'dose': choose from batch, donor"):
+        prepare_update(covariate_run, other, out=tmp_path / "no", labels=labels[:2])
+
+
+def test_samples_have_the_numbers_of_the_training_rows(tmp_path):
+    options = {"labels": "dose", "steps": 2, "out": tmp_path / "run"}
+    run = train_quickly(cells(), "conditional-vae", **options)
+    (dose,) = run.context.covariates
+    values = np.array(dose.decode(run.contexts(100)))
+    assert values.std() == pytest.approx(cells()["dose"].std(), rel=0.1)
+    assert run.sample(3, label={"dose": 4}).array.equals(run.sample(3, label=4).array)
+
+
+@pytest.mark.parametrize("name", ["samples", "columns"])
+def test_metrics_of_a_run_with_covariates(covariate_run, name):
+    suite = {"samples": synthetic_rows_suite, "columns": column_suite}[name]
+    assert list(suite(EvalContext(covariate_run)))
 
 
 def test_a_table_may_have_one_column(tmp_path):

@@ -107,6 +107,20 @@ def test_models_with_inferred_classes_refuse_numeric_labels(model, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("m2", {}, "learns classes, but these labels are several covariates; provide one"),
+        ("conditional-vae", {"n_labels": 5}, "labels are several covariates; provide one class"),
+    ],
+)
+def test_several_covariates_are_refused(model, options, message, tmp_path):
+    frame = pd.DataFrame({"a": range(60), "b": ["x", "y"] * 30, "c": [1, 2, 3] * 20})
+    with pytest.raises(VariedError, match=message):
+        prepare(frame, model, labels=["b", "c"], out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
     ("model", "n_labels", "message"),
     [
         ("vae", 9, "hides labels, but this model does not use labels"),

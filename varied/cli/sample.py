@@ -10,7 +10,7 @@ import typer
 from varied.cli import console
 from varied.cli.options import RunName, Seed, option, output, save
 from varied.cli.paths import open_run, unused_path
-from varied.errors import VariedError
+from varied.errors import VariedError, lookup
 
 if TYPE_CHECKING:
     from varied.runs import Result, Run
@@ -35,7 +35,7 @@ def sample(
         option(
             "LABEL",
             "Label of the samples of a conditional run, such as seven; a list such as three,seven "
-            "generates several classes.",
+            "generates several classes, and batch=2,age=40 sets covariates by name.",
         ),
     ] = None,
     around: Annotated[
@@ -124,10 +124,10 @@ def parse_temperature(text: str) -> float | list[float]:
 
 
 def parse_label(run: Run, text: str | None) -> Any:
-    """Parse a label: the names of classes, or numbers.
+    """Parse a label: classes or numbers, or values of covariates, such as ``batch=2,age=40``.
 
     Raises:
-        VariedError: If the run is not conditional, or if a label that must be a number is not one.
+        VariedError: If the run is not conditional, or a covariate is unknown.
     """
     if text is None:
         return None
@@ -139,12 +139,22 @@ def parse_label(run: Run, text: str | None) -> Any:
     if text in run.context.classes:
         return text
     words = text.split(",")
-    if run.context.classes:
-        return words
-    try:
-        return [[float(word) for word in words]]
-    except ValueError:
-        raise VariedError(
-            f"--label {text} is not a number, but the labels of this run are numbers; write, for "
-            "example, --label 30."
-        ) from None
+    covariates = run.context.by_name
+    if "=" not in words[0] or words[0] in run.context.classes:
+        return _single_or_list(words) if len(covariates) == 1 else [words]
+    label: dict[str, list[str]] = {}
+    name = ""
+    for word in words:  # a word without = is a further value of the same covariate
+        given, equals, value = word.partition("=")
+        if equals:
+            name = given.strip()
+            lookup(covariates, name, "covariate")
+        label.setdefault(name, []).append(value if equals else word)
+    for name, values in label.items():  # the name of a class may contain a comma
+        if (joined := ",".join(values)) in covariates[name].classes:
+            label[name] = [joined]
+    return {name: _single_or_list(values) for name, values in label.items()}
+
+
+def _single_or_list(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values

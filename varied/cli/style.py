@@ -7,6 +7,7 @@ from typing import Annotated
 
 from varied.cli.options import RunName, Source, option, output, parse_numbers, save
 from varied.cli.paths import open_run
+from varied.cli.sample import parse_label
 
 
 def style(
@@ -14,7 +15,11 @@ def style(
     source: Source = None,
     label: Annotated[
         str | None,
-        option("LABEL", "Classes to decode examples with, such as three,seven; all by default."),
+        option(
+            "LABEL",
+            "Classes to decode examples with, such as three,seven, or batch=1,2 to set a covariate "
+            "by name; all classes by default.",
+        ),
     ] = None,
     content: Annotated[
         str | None,
@@ -28,9 +33,10 @@ def style(
     out: Annotated[Path | None, output("style")] = None,
 ) -> None:
     """Combine the style of some examples with the content of others."""
-    result = open_run(run).style(
+    opened = open_run(run)
+    result = opened.style(
         source,
-        label=label.split(",") if label else None,
+        label=parse_label(opened, label),
         content=content,
         levels=parse_numbers(levels, "--levels", "1,2", int),
         units=parse_numbers(units, "--units", "1,2", int),

@@ -101,7 +101,11 @@ def train(
     ] = None,
     labels: Annotated[
         str | None,
-        _option(DATA, "NAME", "Labels: a column of a table, or an array in an .npz file."),
+        _option(
+            DATA,
+            "NAME",
+            "Labels: a column of a table or an array in an .npz file; or several, such as a,b.",
+        ),
     ] = None,
     column_types: Annotated[
         str | None,

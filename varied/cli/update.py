@@ -20,7 +20,11 @@ def update(
         typer.Argument(metavar="SOURCE", help="New data, of the same kind as the training data."),
     ],
     labels: Annotated[
-        str | None, option("NAME", "Labels: a column of a table, or an array in an .npz file.")
+        str | None,
+        option(
+            "NAME",
+            "Labels: a column of a table or an array in an .npz file; or several, such as a,b.",
+        ),
     ] = None,
     epochs: Annotated[float | None, option("E", "Number of epochs; 5 by default.")] = None,
     minutes: Annotated[

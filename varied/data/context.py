@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from varied.errors import VariedError, suggest
+from varied.data.labels import Labels, join_labels
+from varied.errors import VariedError, lookup, suggest
 from varied.seeding import permutation
 
 if TYPE_CHECKING:
@@ -20,78 +20,47 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
+#: The maximum number of distinct training rows that are stored, unless the context is one class.
+_MAX_ROWS = 1000
+
 
 @dataclass(frozen=True)
-class ContextCodec:
-    """Encodes classes as one-hot vectors and standardizes numbers.
+class Covariate:
+    """One label of each row: a class, encoded as one-hot vector, or a standardized number.
 
-    Numbers are standardized with the statistics of the training rows. A missing value (None; -1 for
-    classes, NaN for numbers) is encoded as zeros.
+    A missing value (None; -1 for classes, NaN for numbers) is encoded as zeros.
 
     Arguments:
+        name: The name of the label, such as the name of its column.
         classes: The names of the classes; empty for numbers.
-        mean: The training mean of each number.
-        scale: The training standard deviation of each number; 1 if the number is constant.
-        counts: The number of training rows in each class; empty for numbers.
-
-    Example:
-        >>> codec = ContextCodec.fit(np.array([0, 1, 1]), ("cat", "dog"))
-        >>> codec.encode("dog"), codec.decode(codec.encode(["dog", None]))
-        (tensor([[0., 1.]]), ['dog', None])
+        mean: The training mean of a number.
+        scale: The training standard deviation of a number; 1 if the number is constant.
     """
 
+    name: str
     classes: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    counts: tuple[int, ...] = ()
-
-    @classmethod
-    def fit(cls, labels: Array, classes: Iterable[str] = ()) -> Self:
-        """Fit the codec to the labels of the training rows, as in `RawData`.
-
-        Raises:
-            VariedError: If no row has a label.
-        """
-        classes = tuple(classes)
-        labels = np.asarray(labels)
-        is_known = labels >= 0 if classes else np.isfinite(labels)
-        if not is_known.any():
-            raise VariedError("No row has a label; train without a context, or pass labels.")
-        if classes:
-            counts = np.bincount(labels[is_known].astype(np.int64), minlength=len(classes))
-            return cls(classes, counts=tuple(counts.tolist()))
-        numbers = labels.astype(np.float64).reshape(len(labels), -1)
-        if not np.isfinite(numbers).any(0).all():
-            raise VariedError("A label column contains no numbers; omit this column.")
-        low, high = np.nanmin(numbers, 0), np.nanmax(numbers, 0)
-        scale = np.where(low == high, 1.0, np.nanstd(numbers, 0))
-        return cls((), tuple(np.nanmean(numbers, 0).tolist()), tuple(scale.tolist()))
+    mean: float = 0.0
+    scale: float = 1.0
 
     @property
     def size(self) -> int:
-        """The number F of features of ``c``."""
-        return len(self.classes) or len(self.mean)
+        """The number of features that encode the covariate."""
+        return len(self.classes) or 1
 
     def encode(self, values: object) -> Tensor:
-        """Return the context as float32 with shape (N, F).
-
-        Arguments:
-            values: One or more values. Classes are given by name or index: a Python integer is
-                interpreted as a name if a class has this name, and as an index otherwise; arrays
-                and tensors of integers contain indices. Numbers are passed as one row or an array
-                of rows.
+        """Return one or more values as float32 with shape (N, size); see `ContextCodec.encode`.
 
         Raises:
-            VariedError: If a class is unknown; the message suggests the nearest name.
+            VariedError: If a class is unknown, or a value is not a number.
         """
         if isinstance(values, Tensor):
             values = values.detach().cpu().numpy()
         return self._one_hot(values) if self.classes else self._standardize(values)
 
-    def decode(self, c: Tensor) -> list[str | None] | Array:
+    def decode(self, c: Tensor) -> list[Any]:
         """Return the names of the classes (None if missing), or numbers in their original units."""
         if not self.classes:
-            numbers: Array = c.detach().cpu().numpy() * np.array(self.scale) + np.array(self.mean)
+            numbers: list[float] = (c[:, 0].double() * self.scale + self.mean).tolist()
             return numbers
         rows = zip(c.argmax(-1).tolist(), (c != 0).any(-1).tolist(), strict=True)
         return [self.classes[i] if is_known else None for i, is_known in rows]
@@ -113,8 +82,8 @@ class ContextCodec:
             return int(word)
         raise VariedError(f"There is no class '{word}': {suggest(word, self.classes)}")
 
-    def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Array:
-        """Convert a column of a table to labels, as in `RawData`.
+    def column(self, cells: pd.Series[Any], *, strict: bool = True) -> Labels:
+        """Convert a column of a table to labels, as in `RawData.covariates`.
 
         Arguments:
             cells: The column, which contains class names or numbers.
@@ -128,7 +97,7 @@ class ContextCodec:
 
         if not self.classes:
             numbers: Array = pd.to_numeric(cells, errors="coerce").to_numpy("f4", na_value=np.nan)
-            return numbers
+            return numbers, ()
         index = {name: i for i, name in enumerate(self.classes)}
         labels = np.full(len(cells), -1)
         for row in np.flatnonzero(cells.notna()):
@@ -141,31 +110,7 @@ class ContextCodec:
                     f"run: {suggest(word, self.classes)}"
                 )
             labels[row] = index.get(word, -1)
-        return labels
-
-    def proportional(self, n: int) -> Tensor:
-        """Return n shuffled contexts with the class frequencies of the training rows."""
-        cumulative = torch.tensor(self.counts, dtype=torch.float64).cumsum(0)
-        quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
-        indices = torch.searchsorted(cumulative, quantiles)
-        return torch.eye(self.size)[indices[permutation(n, 0, "usual")]]
-
-    def to_json(self) -> dict[str, object]:
-        """Return a JSON-serializable description of the codec, to be read by `open_context`."""
-        return {k: list(v) for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return the codec that `to_json` describes.
-
-        Raises:
-            VariedError: If a key is unknown; the message suggests the nearest name.
-        """
-        names = list(inspect.signature(cls).parameters)
-        for key in values:
-            if key not in names:
-                raise VariedError(f"The context codec has no field '{key}': {suggest(key, names)}")
-        return cls(**{k: tuple(v) for k, v in values.items()})
+        return labels, self.classes
 
     def _one_hot(self, values: object) -> Tensor:
         if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
@@ -188,24 +133,235 @@ class ContextCodec:
 
     def _standardize(self, values: object) -> Tensor:
         try:
-            numbers = np.array([float("nan")] if values is None else values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            numbers = np.array(float("nan") if values is None else values, dtype=np.float64)
+            numbers = numbers.reshape(-1, 1) if numbers.ndim < 2 else numbers
+        except (TypeError, ValueError):
             raise VariedError(
-                f"The context must be numbers of shape (N, {self.size}), not {values!r}."
-            ) from error
-        if numbers.ndim < 2:
-            numbers = numbers.reshape(-1, 1) if self.size == 1 else np.atleast_2d(numbers)
-        if numbers.shape == (1, 1) and np.isnan(numbers).all():
-            numbers = np.repeat(numbers, self.size, axis=1)
-        if numbers.ndim != 2 or numbers.shape[1] != self.size:
+                f"'{self.name}' is a number, not {values!r}; pass a number, such as "
+                f"{self.mean:.3g}."
+            ) from None
+        if numbers.shape[1:] != (1,):
             raise VariedError(
-                f"The context must be numbers of shape (N, {self.size}), not of shape "
-                f"{numbers.shape}."
+                f"'{self.name}' is a number; pass an array of shape (N, 1), not {numbers.shape}."
             )
         if np.isinf(numbers).any():
             raise VariedError("The context contains an infinite number; use finite numbers.")
-        c = (numbers - np.array(self.mean)) / np.array(self.scale)
+        c = (numbers - self.mean) / self.scale
         return torch.from_numpy(np.nan_to_num(c, nan=0.0).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class ContextCodec:
+    """Encodes the labels of each row, which may be classes or numbers, as one vector.
+
+    Arguments:
+        covariates: The labels of each row. The context is the concatenation of their encodings.
+        rows: Distinct labels of training rows: for each covariate, the index of a class or a
+            number, or None if it is missing. Contexts are drawn from these rows.
+        counts: The number of training rows with these labels.
+
+    Example:
+        >>> codec = ContextCodec.fit({"animal": (np.array([0, 1, 1]), ("cat", "dog"))})
+        >>> codec.encode("dog"), codec.decode(codec.encode(["dog", None]))
+        (tensor([[0., 1.]]), ['dog', None])
+    """
+
+    covariates: tuple[Covariate, ...]
+    rows: tuple[tuple[float | None, ...], ...] = ()
+    counts: tuple[int, ...] = ()
+
+    @classmethod
+    def fit(cls, covariates: Mapping[str, Labels]) -> Self:
+        """Fit the codec to the labels of the training rows, as in `RawData.covariates`.
+
+        Raises:
+            VariedError: If no row has a label, or a covariate is missing in all rows.
+        """
+        labels = join_labels(covariates)
+        is_known = np.isfinite(labels)
+        if not is_known.any():
+            raise VariedError("No row has a label; train without a context, or pass labels.")
+        for name, column in zip(covariates, is_known.T, strict=True):
+            if not column.any():
+                raise VariedError(f"The label '{name}' is missing in all rows; omit it.")
+        low, high = np.nanmin(labels, 0), np.nanmax(labels, 0)
+        mean, scale = np.nanmean(labels, 0), np.where(low == high, 1.0, np.nanstd(labels, 0))
+        fitted = tuple(
+            Covariate(name, classes) if classes else Covariate(name, (), float(m), float(s))
+            for (name, (_, classes)), m, s in zip(covariates.items(), mean, scale, strict=True)
+        )
+        is_one_class = len(fitted) == 1 and fitted[0].classes
+        rows, counts = _count(labels[is_known.any(1)], len(labels) if is_one_class else _MAX_ROWS)
+        return cls(fitted, rows, counts)
+
+    @property
+    def size(self) -> int:
+        """The number F of features of ``c``."""
+        return sum(covariate.size for covariate in self.covariates)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes if the only covariate is a class; otherwise empty."""
+        return self.covariates[0].classes if len(self.covariates) == 1 else ()
+
+    @property
+    def by_name(self) -> dict[str, Covariate]:
+        """The covariates by name."""
+        return {covariate.name: covariate for covariate in self.covariates}
+
+    def encode(self, values: object) -> Tensor:
+        """Return the context as float32 with shape (N, F).
+
+        Arguments:
+            values: One or more values. Classes are given by name or index: a Python integer is
+                interpreted as a name if a class has this name, and as an index otherwise; arrays
+                and tensors of numbers contain indices. With several covariates, either one row or
+                an array of rows with a value for each covariate, or a mapping from names to one or
+                more values; a covariate that it does not contain is missing.
+
+        Raises:
+            VariedError: If a covariate or a class is unknown; the message suggests the nearest
+                name.
+        """
+        if isinstance(values, Mapping):
+            return self._encode_mapping(values)
+        if len(self.covariates) == 1:
+            return self.covariates[0].encode(values)
+        if values is None:
+            return torch.zeros(1, self.size)
+        if isinstance(values, Tensor):
+            values = values.detach().cpu().numpy()
+        is_numeric = isinstance(values, np.ndarray) and values.dtype.kind in "biuf"
+        rows = np.array(values, dtype=None if is_numeric else object)
+        rows = rows[None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or rows.shape[1] != len(self.covariates):
+            raise VariedError(
+                f"Pass a value for each of {', '.join(self.by_name)}: the shape must be "
+                f"(N, {len(self.covariates)}), not {rows.shape}."
+            )
+        return self._encode_rows(rows)
+
+    def encode_labels(self, covariates: Mapping[str, Labels], *, strict: bool = True) -> Tensor:
+        """Return the contexts of data with other classes, with shape (N, F).
+
+        Arguments:
+            covariates: The labels, as in `RawData.covariates`. If there is only one, its name is
+                ignored.
+            strict: Whether to raise an error for an unknown class instead of treating it as
+                missing.
+
+        Raises:
+            VariedError: If a covariate is not in the data, or a class is unknown.
+        """
+        if len(covariates) == len(self.covariates) == 1:
+            covariates = dict(zip(self.by_name, covariates.values(), strict=True))
+        parts = []
+        for covariate in self.covariates:
+            labels, classes = lookup(covariates, covariate.name, "label")
+            values: Any = labels
+            if classes and classes != covariate.classes:
+                values = [classes[i] if i >= 0 else None for i in labels]
+                if not strict:
+                    values = [name if name in covariate.classes else None for name in values]
+            parts.append(covariate.encode(values))
+        return torch.cat(parts, 1)
+
+    def decode(self, c: Tensor) -> list[Any]:
+        """Return the label of each context, or a mapping from covariates to labels.
+
+        A class is returned as its name (None if missing), and a number in its original units.
+        """
+        sizes = [covariate.size for covariate in self.covariates]
+        parts = zip(self.covariates, c.detach().cpu().split(sizes, -1), strict=True)
+        columns = {covariate.name: covariate.decode(part) for covariate, part in parts}
+        if len(columns) == 1:
+            return next(iter(columns.values()))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def draw(self, n: int, label: object = None) -> Tensor:
+        """Return n contexts, with shape (n, F).
+
+        Covariates that are not given are drawn from the training rows with the given classes or,
+        if there are none, from all training rows. The contexts have the frequencies of these rows,
+        in a random order. For a run of an earlier version, which stores no rows, they are zero.
+
+        Arguments:
+            n: The number of contexts.
+            label: One or more values, as in `encode`, which are repeated; None draws all
+                covariates.
+
+        Raises:
+            VariedError: If a covariate or a class is unknown.
+        """
+        label = {} if label is None else label
+        given = _repeat(self.encode(label), n)
+        return self.complete(given, self._draw_rows(given), label)
+
+    def complete(self, c: Tensor, others: Tensor, label: object) -> Tensor:
+        """Return contexts in which the covariates that are not in a label are replaced.
+
+        Arguments:
+            c: The encoded label, with shape (..., F).
+            others: The contexts from which the other covariates are taken, with shape (..., F).
+            label: The label.
+        """
+        return torch.where(self._is_given(label), c, others)
+
+    def to_json(self) -> dict[str, object]:
+        """Return a JSON-serializable description of the codec, to be read by `open_context`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the codec that `to_json` describes.
+
+        Raises:
+            VariedError: If a key is unknown; the message suggests the nearest name.
+        """
+        if "covariates" not in values:
+            values = _upgrade(values)
+        _check_keys(values, [f.name for f in fields(cls)])
+        covariates = (
+            Covariate(**{**covariate, "classes": tuple(covariate["classes"])})
+            for covariate in values["covariates"]
+        )
+        return cls(tuple(covariates), tuple(map(tuple, values["rows"])), tuple(values["counts"]))
+
+    def _is_given(self, label: object) -> Tensor:
+        """Return which features encode the covariates in a label, as bool with shape (F)."""
+        names = label if isinstance(label, Mapping) else self.by_name
+        return torch.tensor([c.name in names for c in self.covariates for _ in range(c.size)])
+
+    def _encode_mapping(self, values: Mapping[Any, object]) -> Tensor:
+        parts = {
+            name: lookup(self.by_name, name, "covariate").encode(v) for name, v in values.items()
+        }
+        n = max(map(len, parts.values()), default=1)
+        missing = {covariate.name: torch.zeros(n, covariate.size) for covariate in self.covariates}
+        return torch.cat([_repeat(part, n) for part in (missing | parts).values()], 1)
+
+    def _encode_rows(self, rows: Array) -> Tensor:
+        """Encode rows with a value for each covariate; numeric arrays contain class indices."""
+        parts = []
+        for covariate, column in zip(self.covariates, rows.T, strict=True):
+            is_index = covariate.classes and rows.dtype != object
+            values = np.where(np.isnan(column), -1, column).astype(int) if is_index else column
+            parts.append(covariate.encode(values))
+        return torch.cat(parts, 1)
+
+    def _draw_rows(self, given: Tensor) -> Tensor:
+        """Return stored contexts with the classes in ``given``, which is zero elsewhere."""
+        if not self.rows:
+            return torch.zeros_like(given)
+        stored = self._encode_rows(np.array(self.rows, dtype=np.float64))
+        is_class = [bool(c.classes) for c in self.covariates for _ in range(c.size)]
+        groups, group = torch.unique(given * torch.tensor(is_class), dim=0, return_inverse=True)
+        contexts, counts = torch.empty_like(given), torch.tensor(self.counts, dtype=torch.float64)
+        for i, classes in enumerate(groups):
+            has_classes = (stored * classes).sum(1) == classes.sum()
+            weights = counts * has_classes if has_classes.any() else counts
+            contexts[group == i] = stored[_quantiles(weights, int((group == i).sum()))]
+        return contexts
 
 
 def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
@@ -216,6 +372,52 @@ def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
         2
     """
     return None if values is None else ContextCodec.from_json(values)
+
+
+def _upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the description of a context in the format for one class or for numbers."""
+    _check_keys(values, ["classes", "mean", "scale", "counts"])
+    classes, counts = values.get("classes", ()), values.get("counts", ())
+    numbers = list(zip(values.get("mean", ()), values.get("scale", ()), strict=True))
+    covariates = [asdict(Covariate("class", classes))] if classes else []
+    covariates += [
+        asdict(Covariate(f"label {i}" if len(numbers) > 1 else "label", (), mean, scale))
+        for i, (mean, scale) in enumerate(numbers, 1)
+    ]
+    rows = [[i] for i in range(len(counts))]
+    return {"covariates": covariates, "rows": rows, "counts": counts}
+
+
+def _check_keys(values: Mapping[str, Any], names: list[str]) -> None:
+    for key in values:
+        if key not in names:
+            raise VariedError(f"The context codec has no field '{key}': {suggest(key, names)}")
+
+
+def _count(
+    labels: Array, limit: int
+) -> tuple[tuple[tuple[float | None, ...], ...], tuple[int, ...]]:
+    """Return the distinct rows of labels and their counts, from random rows if there are many."""
+    # np.unique does not recognize rows with NaN as equal.
+    filled = np.where(np.isnan(labels), -np.inf, labels).astype(np.float32)
+    rows, counts = np.unique(filled, axis=0, return_counts=True)
+    if len(rows) > limit:
+        chosen = filled[permutation(len(filled), 0, "context").numpy()[:limit]]
+        rows, counts = np.unique(chosen, axis=0, return_counts=True)
+    known = (tuple(None if np.isinf(v) else float(str(v)) for v in row) for row in rows)
+    return tuple(known), tuple(counts.tolist())
+
+
+def _quantiles(weights: Tensor, n: int) -> Tensor:
+    """Return n shuffled indices whose frequencies are proportional to the weights."""
+    cumulative = weights.cumsum(0)
+    quantiles = (torch.arange(n, dtype=torch.float64) + 0.5) / n * cumulative[-1]
+    return torch.searchsorted(cumulative, quantiles)[permutation(n, 0, "usual")]
+
+
+def _repeat(c: Tensor, n: int) -> Tensor:
+    """Repeat the rows of a tensor until there are n."""
+    return c.repeat(-(-n // len(c)), 1)[:n]
 
 
 def _as_list(values: object) -> list[Any]:

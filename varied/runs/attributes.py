@@ -62,10 +62,11 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
     by_name = {name: _from_values(name, column) for name, column in values.items()}
     if not values and data.classes:
         by_name["class"] = Attribute("class", data.classes, data.class_indices)
-    elif not values and data.labels is not None:
-        columns = np.asarray(data.labels).reshape(len(data), -1).T
-        names = [f"label {i + 1}" if len(columns) > 1 else "label" for i in range(len(columns))]
-        by_name |= {name: _halves(name, v) for name, v in zip(names, columns, strict=True)}
+    elif not values:
+        by_name = {
+            name: Attribute(name, classes, labels) if classes else _halves(name, labels)
+            for name, (labels, classes) in data.covariates.items()
+        }
     further = {str(name): more[name] for name in (() if more is None else more)}
     return by_name | {name: _from_labels(name, labels) for name, labels in further.items()}
 

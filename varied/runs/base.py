@@ -147,8 +147,8 @@ class RunBase:
     def read(self, source: Any = None) -> RawData:
         """Read other data in the format of the training data; None returns the test rows.
 
-        For a table, labels are read from the column that contained the labels in training, if the
-        table has that column.
+        For a table, labels are read from the columns that contained the labels in training, if the
+        table has these columns.
         """
         if source is None:
             return self.split("test")
@@ -156,12 +156,21 @@ class RunBase:
             data = read(source, min_rows=1, **self._reading_options(source))
         except OptionError:  # data of another kind, which the codec converts or rejects
             data = read(source, min_rows=1)
-        column = self.metadata.get("label_column")
-        if self.context is None or data.labels is not None or column not in data.columns:
+        names = self._label_columns
+        if self.context is None or data.labels is not None or not names:
+            return data
+        if any(name not in data.columns for name in names):
             return data
         # A model that infers classes receives no labels, so an unknown class is not an error.
-        labels = self.context.column(data.x[column], strict=not self.model.num_classes)
-        return data.replace(labels=labels, classes=self.context.classes)
+        strict = not self.model.num_classes
+        columns = zip(names, self.context.covariates, strict=True)
+        return data.with_labels({n: c.column(data.x[n], strict=strict) for n, c in columns})
+
+    @property
+    def _label_columns(self) -> tuple[str, ...]:
+        """The columns of the training table that contained the labels."""
+        name = self.metadata.get("label_column")  # in runs of earlier versions
+        return tuple(self.metadata.get("label_columns", [name] if name else []))
 
     def _reading_options(self, source: Any) -> dict[str, Any]:
         """Return the options for reading data in the format of the training data."""
@@ -178,8 +187,9 @@ class RunBase:
         if self.context is None or self.model.num_classes:
             return Batch(self.codec.encode(data))
         if data.labels is None:
-            column = self.metadata.get("label_column")
-            where = f" in a column '{column}'" if column else ""
+            columns = [f"'{name}'" for name in self._label_columns]
+            noun = "a column" if len(columns) == 1 else "the columns"
+            where = f" in {noun} {', '.join(columns)}" if columns else ""
             raise VariedError(f"This run is conditional; provide data with labels{where}.")
         return Batch(self.codec.encode(data), self._encode_labels(data))
 
@@ -199,13 +209,14 @@ class RunBase:
 
         Arguments:
             n: The number of samples.
-            label: A class, a number, or a sequence of either, which is repeated. None cycles
-                through the classes or, for tables, uses them in proportion to their frequency in
-                the training rows.
+            label: A class, a number, or a sequence of either, which is repeated; with several
+                covariates, a mapping such as ``{"batch": "2"}``, where covariates that it does not
+                contain are drawn from the training rows. None draws labels from the training rows
+                or, unless the data are a table, cycles through the classes.
 
         Raises:
-            VariedError: If a label is passed to a run that is not conditional, or the class is
-                unknown.
+            VariedError: If a label is passed to a run that is not conditional, or a covariate or a
+                class is unknown.
         """
         if self.context is None:
             if label is not None:
@@ -213,15 +224,10 @@ class RunBase:
                     "This run is not conditional; train a model with model='conditional-vae'."
                 )
             return None
-        if label is not None:
-            c = self.context.encode(label)
-            return c.repeat(-(-n // len(c)), 1)[:n]
-        if self.codec.decodes_by_sampling and self.context.counts:
-            return self.context.proportional(n)
-        size = self.context.size
-        if not self.context.classes:
-            return torch.zeros(n, size)
-        return torch.eye(size)[torch.arange(n) % size]
+        draws_classes = self.codec.decodes_by_sampling and self.context.counts
+        if label is None and self.context.classes and not draws_classes:
+            label = list(self.context.classes)
+        return self.context.draw(n, label)
 
     def _encode_labels(self, data: RawData) -> Tensor:
         """Encode the labels of data as contexts, with shape (N, F).
@@ -229,13 +235,7 @@ class RunBase:
         For a model that infers classes, an unknown class becomes a missing label.
         """
         assert self.context is not None
-        labels: Any = data.labels
-        classes = self.context.classes
-        if data.classes and data.classes != classes:
-            labels = [data.classes[i] if i >= 0 else None for i in labels]
-            if self.model.num_classes:
-                labels = [name if name in classes else None for name in labels]
-        return self.context.encode(labels)
+        return self.context.encode_labels(data.covariates, strict=not self.model.num_classes)
 
     # Results
 

@@ -192,7 +192,7 @@ def _from_labels(
     codes: Tensor,
     method: str,
 ) -> _Direction:
-    is_label = attribute.name in ("class", "label")
+    is_label = not run.codec.column_names and attribute.name in ("class", *run.data.covariates)
     if is_label and run.context is not None and not run.model.num_classes:
         raise VariedError(
             "The decoder of this run is conditioned on the class, so its codes do not contain "

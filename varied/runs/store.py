@@ -334,6 +334,7 @@ def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> di
         "test": len(split.test),
         "split_seed": split.seed,
         "classes": list(data.classes),
+        "label_columns": list(data.label_names) if data.is_frame else [],
         "notes": list(data.notes),
         "problems": [[problem.name, problem.reason] for problem in data.problems],
     }

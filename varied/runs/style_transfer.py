@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ def style(
     Arguments:
         run: The run.
         source: The examples that provide the style; None uses the test rows.
-        label: The classes or numbers to decode with; None uses every class.
+        label: The classes or numbers to decode with; None uses every class. With several
+            covariates, a mapping such as ``{"batch": ["1", "2"]}``; other covariates are unchanged.
         content: The examples that provide the other latent variables; None uses the examples of the
             source that follow the first n.
         levels: The levels of a ladder VAE that represent the style; 1 is the bottom level.
@@ -67,20 +68,26 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
             "model='conditional-vae' on labeled data, or pass `levels` or `units`."
         )
     if label is None and not run.context.classes:
-        raise VariedError(
-            "The context of this run is numeric; pass the values to use for decoding."
-        )
-    contexts = run.context.encode(list(run.context.classes) if label is None else label)
+        names = ", ".join(covariate.name for covariate in run.context.covariates)
+        raise VariedError(f"The context of this run is {names}; pass the values to decode with.")
+    label = list(run.context.classes) if label is None else label
+    contexts = run.context.encode(label)
     x, c = run.model_input(data)
+    titles = [_title(values, label) for values in run.context.decode(contexts)]
+    if c is not None:
+        contexts = run.context.complete(contexts, c[:, None], label)
     decoded = functional.recondition(run.model, x, c, contexts)
-    titles = [_title(label) for label in run.context.decode(contexts)]
     draw = partial(_draw, run.codec.to_images(x), titles=titles, contents=None)
     axes = {"style": None, "as": titles}
     return run.result(decoded.flatten(0, 1), draw, axes, tuple(decoded.shape[:2]), contexts)
 
 
-def _title(label: Any) -> str:
-    return label if isinstance(label, str) else ", ".join(f"{v:g}" for v in label)
+def _title(values: Any, label: object) -> str:
+    """Return a title with the values of the covariates in a label."""
+    if isinstance(values, Mapping):
+        names = label if isinstance(label, Mapping) else values
+        return ", ".join(f"{name}={_title(values[name], label)}" for name in names)
+    return f"{values:g}" if isinstance(values, float) else str(values)
 
 
 def _mix_codes(

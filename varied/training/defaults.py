@@ -144,7 +144,7 @@ def _fit_context(data: RawData) -> ContextCodec:
             "A conditional model requires labels, but the data have none: put the files of each "
             "class into a separate folder, or pass labels=."
         )
-    return ContextCodec.fit(data.labels, data.classes)
+    return ContextCodec.fit(data.covariates)
 
 
 # Parts

@@ -88,7 +88,7 @@ class Job:
             return None  # metrics must not depend on the labels
         if self.n_labels and name == "train":
             labels = subsample_labels(labels, self.n_labels, self.spec.plan.seed)
-        return context.encode(labels)
+        return context.encode_labels(data.replace(labels=labels).covariates)
 
     def run(self, *, progress: bool | None = None) -> Run:
         """Train, fit the prior if it is fitted after training, evaluate, and write the report.

@@ -80,11 +80,8 @@ def prepare(
     config = resolve(training, model, choices)
     _check_labels(training, config, n_labels)
     name = model if isinstance(model, str) else "spec"
-    labels = reading.get("labels")
-    metadata = describe_data(data, split_rows, reading if data.source else {}) | {
-        "n_labels": n_labels,
-        "label_column": labels if data.is_frame and isinstance(labels, str) else None,
-    }
+    metadata = describe_data(data, split_rows, reading if data.source else {})
+    metadata |= {"n_labels": n_labels}
     store = Store(out) if out is not None else _default_store(data, name, config, metadata)
     if out is not None:
         _check_folder(store, config, metadata)
@@ -98,13 +95,20 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
     """Raise an error for labels that the model cannot use, before the folder is created."""
     spec, context = config.spec, config.context
     model, _ = compose(spec, config.codec.shape, config.codec.domain)
+    has_several = any(training.label_classes)
     if model.num_classes and context is not None and not context.classes:
+        labels = "several covariates" if has_several else "numbers"
         raise VariedError(
             f"architecture='{spec.architecture.name}' learns classes, but these labels are "
-            "numbers; provide class labels, or use architecture='vae'."
+            f"{labels}; provide one class label, or use architecture='vae'."
         )
     if not n_labels:
         return
+    if has_several:
+        raise VariedError(
+            f"n_labels={n_labels} hides the labels of one class label, but these labels are "
+            "several covariates; provide one class label, or omit n_labels."
+        )
     if context is None or training.labels is None:
         raise VariedError(
             f"n_labels={n_labels} hides labels, but this model does not use labels; omit it, or "

@@ -85,6 +85,8 @@ def prepare_update(
         raise VariedError(f"Training of {base.folder} is not complete; resume it first.")
     data = read(source, labels=labels, **base.codec.reading_options)
     data = _with_classes(data, base.context)
+    if base.context is not None and data.labels is not None:
+        base.context.encode_labels(data.covariates)
     spec = _update_spec(base.spec, plan)
     split_rows = split(data, seed=spec.plan.seed)
     base.codec.encode(
@@ -154,5 +156,6 @@ def _with_classes(data: RawData, context: ContextCodec | None) -> RawData:
             "The labels of the new data are numbers, but the run was trained with class labels; "
             "provide class labels."
         )
-    index = np.array([context.index(name) for name in data.classes] + [-1], dtype=np.int64)
+    covariate = context.covariates[0]
+    index = np.array([covariate.index(name) for name in data.classes] + [-1], dtype=np.int64)
     return data.replace(labels=index[data.class_indices], classes=context.classes)
