@@ -166,12 +166,12 @@ def test_arrays_of_a_class(folder, tmp_path):
 
 def test_runs_that_cannot_generate_a_class_are_refused(unconditional, folder):
     with pytest.raises(
-        VariedError, match="has no classes; train a model with model='conditional-vae'"
+        VariedError, match="has no single class label; train a model with model='conditional-vae'"
     ):
         unconditional.augment(5)
     x = np.random.default_rng(0).normal(size=(80, 3))
     numeric = train_quickly((x, x[:, 0]), "conditional-vae", out=folder / "numeric", steps=5)
-    with pytest.raises(VariedError, match="has no classes"):
+    with pytest.raises(VariedError, match="has no single class label"):
         numeric.augment(5)
     m1 = train_quickly((x, ["a", "b"] * 40), "m1", out=folder / "m1", steps=5)
     with pytest.raises(VariedError, match="M1 can classify examples but cannot generate"):
@@ -415,7 +415,7 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
     ("fixture", "arguments", "message"),
     [
         ("conditional", ["augment"], "use --per-class 500 or --balance"),
-        ("unconditional", ["augment", "--per-class", "3"], "has no classes"),
+        ("unconditional", ["augment", "--per-class", "3"], "has no single class label"),
         ("conditional", ["sample", "--scale", "2"], "--scale needs --around"),
         (
             "conditional",

@@ -291,7 +291,7 @@ def test_style_replaces_the_given_covariates_only(covariate_run):
     assert marker.mean(0) == pytest.approx([1, 9], abs=1.5)
     assert np.corrcoef(gene[:, 0], gene[:, 1])[0, 1] > 0.8
     assert result.array.index.levels[1].tolist() == ["dose=1", "dose=9"]
-    with pytest.raises(VariedError, match="is batch, donor, dose; pass the values"):
+    with pytest.raises(VariedError, match="on batch, donor, dose; pass the values"):
         covariate_run.style()
 
 
@@ -300,6 +300,8 @@ def test_an_update_keeps_the_covariates(covariate_run, tmp_path):
     job = prepare_update(covariate_run, other, out=tmp_path / "run", labels=labels, steps=2)
     assert job.rows("train").c.shape[1] == 6
     assert train_to_end(job).read(other).covariates.keys() == set(labels)
+    job = prepare_update(covariate_run, other, out=tmp_path / "default", steps=2)
+    assert list(job.data.covariates) == labels
     with pytest.raises(VariedError, match="no class 'joe'"):
         prepare_update(covariate_run, other.assign(donor="joe"), out=tmp_path / "no", labels=labels)
     with pytest.raises(VariedError, match="no label 'dose': choose from batch, donor"):

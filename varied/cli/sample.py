@@ -141,7 +141,14 @@ def parse_label(run: Run, text: str | None) -> Any:
     words = text.split(",")
     covariates = run.context.by_name
     if "=" not in words[0] or words[0] in run.context.classes:
-        return _single_or_list(words) if len(covariates) == 1 else [words]
+        if len(covariates) == 1:
+            return _single_or_list(words)
+        if len(words) == len(covariates):
+            return [words]
+        raise VariedError(
+            f"--label {text} must name the covariates of this run ({', '.join(covariates)}); "
+            f"write, for example, --label {next(iter(covariates))}={words[0]}."
+        )
     label: dict[str, list[str]] = {}
     name = ""
     for word in words:  # a word without = is a further value of the same covariate

@@ -36,7 +36,7 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
     with eval_float32(model):
         z, new_c = model.encode(x, c).mean, new_c.expand(len(x), *new_c.shape[-2:])
         decoded = decode(model, z.repeat_interleave(new_c.shape[1], 0), new_c.flatten(0, 1))
-    return decoded.unflatten(0, new_c.shape[:2])
+    return decoded.reshape(*new_c.shape[:2], *decoded.shape[1:])
 
 
 def mix_codes(

@@ -182,8 +182,8 @@ def labeled_training_rows(run: RunBase) -> RawData:
     """
     if run.context is None or not run.context.classes:
         raise VariedError(
-            "This run has no classes; train a model with model='conditional-vae' if all rows have "
-            "a label, or with model='m2' if only some do."
+            "This run has no single class label; train a model with model='conditional-vae' if all "
+            "rows have a label, or with model='m2' if only some do."
         )
     data, n_labels = run.split("train"), int(run.metadata.get("n_labels") or 0)
     if not n_labels or data.labels is None:

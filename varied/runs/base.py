@@ -156,7 +156,7 @@ class RunBase:
             data = read(source, min_rows=1, **self._reading_options(source))
         except OptionError:  # data of another kind, which the codec converts or rejects
             data = read(source, min_rows=1)
-        names = self._label_columns
+        names = self.label_columns
         if self.context is None or data.labels is not None or not names:
             return data
         if any(name not in data.columns for name in names):
@@ -167,7 +167,7 @@ class RunBase:
         return data.with_labels({n: c.column(data.x[n], strict=strict) for n, c in columns})
 
     @property
-    def _label_columns(self) -> tuple[str, ...]:
+    def label_columns(self) -> tuple[str, ...]:
         """The columns of the training table that contained the labels."""
         name = self.metadata.get("label_column")  # in runs of earlier versions
         return tuple(self.metadata.get("label_columns", [name] if name else []))
@@ -187,7 +187,7 @@ class RunBase:
         if self.context is None or self.model.num_classes:
             return Batch(self.codec.encode(data))
         if data.labels is None:
-            columns = [f"'{name}'" for name in self._label_columns]
+            columns = [f"'{name}'" for name in self.label_columns]
             noun = "a column" if len(columns) == 1 else "the columns"
             where = f" in {noun} {', '.join(columns)}" if columns else ""
             raise VariedError(f"This run is conditional; provide data with labels{where}.")

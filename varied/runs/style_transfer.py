@@ -69,7 +69,9 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
         )
     if label is None and not run.context.classes:
         names = ", ".join(covariate.name for covariate in run.context.covariates)
-        raise VariedError(f"The context of this run is {names}; pass the values to decode with.")
+        raise VariedError(
+            f"The decoder of this run is conditioned on {names}; pass the values to decode with."
+        )
     label = list(run.context.classes) if label is None else label
     contexts = run.context.encode(label)
     x, c = run.model_input(data)

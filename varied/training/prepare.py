@@ -106,8 +106,8 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
         return
     if has_several:
         raise VariedError(
-            f"n_labels={n_labels} hides the labels of one class label, but these labels are "
-            "several covariates; provide one class label, or omit n_labels."
+            f"n_labels={n_labels} hides class labels, but these labels are several covariates; "
+            "provide one class label, or omit it."
         )
     if context is None or training.labels is None:
         raise VariedError(

@@ -72,7 +72,8 @@ def prepare_update(
         run: The run, or its folder.
         source: The new data.
         out: The folder of the new run.
-        labels: The labels of the new data, or their name in the source, such as a column name.
+        labels: The labels of the new data, or their names in the source, such as a column name; by
+            default, a conditional run reads the columns that it was trained with.
         plan: Settings of the plan, such as ``epochs``, ``steps`` or ``minutes`` (by default, 5
             epochs), ``lr``, ``batch_size`` or ``seed``.
 
@@ -83,15 +84,16 @@ def prepare_update(
     base = run if isinstance(run, Run) else Run(run)
     if not base.store.is_trained:
         raise VariedError(f"Training of {base.folder} is not complete; resume it first.")
+    if labels is None and not base.model.num_classes:
+        labels = list(base.label_columns) or None
     data = read(source, labels=labels, **base.codec.reading_options)
     data = _with_classes(data, base.context)
     if base.context is not None and data.labels is not None:
         base.context.encode_labels(data.covariates)
     spec = _update_spec(base.spec, plan)
     split_rows = split(data, seed=spec.plan.seed)
-    base.codec.encode(
-        data.take(split_rows.train[:1])
-    )  # raises an error for incompatible data before the folder is created
+    # Raises an error for incompatible data before the folder is created.
+    base.encode_data(data.take(split_rows.train[:1]))
     sentences = (
         f"Continues from the weights of {base.folder}, with the same columns, scales and classes.",
         *base.codec.describe_unseen(data),
