@@ -242,7 +242,10 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("sample covariates --label batch=1,donr=ann", "no covariate 'donr': did you mean 'donor'"),
         ("sample covariates --label donor=anne", "no class 'anne': did you mean 'ann'"),
         ("sample covariates --label age=old", "'age' is a number, not 'old'; pass a number"),
-        ("sample covariates --label 1,ann", "must name the covariates of this run (batch, donor, age); write"),
+        (
+            "sample covariates --label 1,ann",
+            "must name the covariates of this run (batch, donor, age); write",
+        ),
         ("train cells.csv --labels batch,donr", "no column 'donr': did you mean 'donor'"),
         ("train cells.csv --labels batch,donor --model m2 --steps 3", "provide one class label"),
         ("train labeled.npz --labels x", "'x' contains the rows, not labels; it contains x, y"),

@@ -295,6 +295,12 @@ def test_style_replaces_the_given_covariates_only(covariate_run):
         covariate_run.style()
 
 
+def test_variations_keep_the_covariates_that_are_not_given(covariate_run):
+    variations = covariate_run.sample(4, around=cells().head(30), label={"donor": "eve"}).array
+    marker = variations["marker"].to_numpy().reshape(30, 5)
+    assert np.corrcoef(marker[:, 0], marker[:, 1:].mean(1))[0, 1] > 0.8
+
+
 def test_an_update_keeps_the_covariates(covariate_run, tmp_path):
     other, labels = cells().drop(index=range(150)), ["batch", "donor", "dose"]
     job = prepare_update(covariate_run, other, out=tmp_path / "run", labels=labels, steps=2)

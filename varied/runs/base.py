@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ class RunBase:
         with seeded(self.spec.plan.seed, "look"):
             return self.codec.load(batch.x), batch.c
 
-    def contexts(self, n: int, label: object = None) -> Tensor | None:
+    def contexts(self, n: int, label: object = None, data: RawData | None = None) -> Tensor | None:
         """Return contexts for n samples, with shape (n, F); None if the run is not conditional.
 
         Arguments:
@@ -213,6 +213,8 @@ class RunBase:
                 covariates, a mapping such as ``{"batch": "2"}``, where covariates that it does not
                 contain are drawn from the training rows. None draws labels from the training rows
                 or, unless the data are a table, cycles through the classes.
+            data: The examples, if the contexts belong to n examples, which keep the labels that are
+                not in a mapping.
 
         Raises:
             VariedError: If a label is passed to a run that is not conditional, or a covariate or a
@@ -227,7 +229,10 @@ class RunBase:
         draws_classes = self.codec.decodes_by_sampling and self.context.counts
         if label is None and self.context.classes and not draws_classes:
             label = list(self.context.classes)
-        return self.context.draw(n, label)
+        c = self.context.draw(n, label)
+        if isinstance(label, Mapping) and data is not None and data.labels is not None:
+            c = self.context.complete(c, self._encode_labels(data), label)
+        return c
 
     def _encode_labels(self, data: RawData) -> Tensor:
         """Encode the labels of data as contexts, with shape (N, F).

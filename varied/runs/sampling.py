@@ -40,8 +40,9 @@ def sample(
     Arguments:
         run: The run.
         n: The number of samples (64 by default), or of variations per example (9 by default).
-        label: The context for a conditional run: a class, a number, or a sequence of
-            either, which is repeated.
+        label: The context for a conditional run: a class, a number, or a sequence of either, which
+            is repeated; with several covariates, a mapping such as ``{"batch": "2", "age": 40}``.
+            Other covariates are drawn from the training rows, or are those of the examples.
         around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
             each example precedes its variations.
         scale: A factor on the standard deviation of the posterior; used only with ``around``.
@@ -53,8 +54,8 @@ def sample(
         seed: The random seed.
 
     Raises:
-        VariedError: If n is not positive, a label is passed to a run that is not conditional, or
-            the class is unknown.
+        VariedError: If n is not positive, a label is passed to a run that is not conditional, or a
+            covariate or a class is unknown.
     """
     sample_x = run.codec.decodes_by_sampling if sample_x is None else sample_x
     if n is not None and n < 1:
@@ -75,7 +76,7 @@ def _variations(
         x, c = run.model_input(data)
     else:
         with seeded(run.spec.plan.seed, "look"):
-            x, c = run.codec.load(run.codec.encode(data)), run.contexts(len(data), label)
+            x, c = run.codec.load(run.codec.encode(data)), run.contexts(len(data), label, data)
     generated = functional.variations(
         run.model, x, c, n=n, scale=scale, sample_x=sample_x, seed=seed
     )
