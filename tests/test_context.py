@@ -49,6 +49,7 @@ MIXED = ContextCodec.fit(
         (DIGITS, np.array([0, 1]), [0, 1]),
         (DIGITS, 1, [1]),
         (DIGITS, 3.0, [0]),
+        (fit([0, 1], ("a", " a")), [" a", "a ", "a"], [1, 0, 0]),
     ],
 )
 def test_classes_are_one_hot_vectors(codec, values, indices):

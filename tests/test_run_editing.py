@@ -153,6 +153,17 @@ def test_a_conditional_run_decodes_examples_as_each_class(tmp_path):
         run.edit(target="right")
 
 
+def test_labels_of_a_conditional_run_are_not_edited(tmp_path):
+    x, side = quarters(60)
+    np.savez(tmp_path / "quarters.npz", x=x, side=side, age=np.arange(60.0))
+    options = {"labels": ["side", "age"], "out": tmp_path / "run", "latent": 2, "steps": 5}
+    run = train_quickly(tmp_path / "quarters.npz", "conditional-vae", **options)
+    assert run.style(label={"side": ["left", "right"]}, n=3).array.shape == (3, 2, 8, 8)
+    for attribute in ({"target": "right"}, {"column": "age"}):
+        with pytest.raises(VariedError, match="decoder of this run is conditioned on the class"):
+            run.edit(**attribute)
+
+
 def test_latent_units_are_taken_from_the_style(run, tmp_path):
     result = run.style(units=[1], n=3)
     assert result.array.shape == (3, 3, 8, 8)

@@ -73,9 +73,11 @@ class Covariate:
         """
         is_whole = isinstance(value, bool | np.bool_)
         is_whole = is_whole or (isinstance(value, float) and value % 1 == 0)
-        word = str(int(value) if is_whole else value).strip()  # type: ignore[call-overload]
-        if word in self.classes:
-            return self.classes.index(word)
+        text = str(int(value) if is_whole else value)  # type: ignore[call-overload]
+        word = text.strip()
+        for name in (text, word):
+            if name in self.classes:
+                return self.classes.index(name)
         if value is None or word in ("", "-1"):
             return -1
         if word.isdecimal() and int(word) < len(self.classes):
@@ -295,6 +297,8 @@ class ContextCodec:
         """
         label = {} if label is None else label
         given = _repeat(self.encode(label), n)
+        if self._is_given(label).all():
+            return given
         return self.complete(given, self._draw_rows(given), label)
 
     def complete(self, c: Tensor, others: Tensor, label: object) -> Tensor:

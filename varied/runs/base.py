@@ -228,7 +228,7 @@ class RunBase:
             return None
         draws_classes = self.codec.decodes_by_sampling and self.context.counts
         if label is None and self.context.classes and not draws_classes:
-            label = list(self.context.classes)
+            label = torch.arange(self.context.size)
         c = self.context.draw(n, label)
         if isinstance(label, Mapping) and data is not None and data.labels is not None:
             c = self.context.complete(c, self._encode_labels(data), label)

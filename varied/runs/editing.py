@@ -192,7 +192,8 @@ def _from_labels(
     codes: Tensor,
     method: str,
 ) -> _Direction:
-    is_label = not run.codec.column_names and attribute.name in ("class", *run.data.covariates)
+    labels = () if run.codec.column_names else run.data.covariates
+    is_label = attribute.name in ("class", "label", *labels)
     if is_label and run.context is not None and not run.model.num_classes:
         raise VariedError(
             "The decoder of this run is conditioned on the class, so its codes do not contain "

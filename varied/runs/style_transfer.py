@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from varied import functional, plots
 from varied.data import RawData
@@ -72,7 +73,7 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
         raise VariedError(
             f"The decoder of this run is conditioned on {names}; pass the values to decode with."
         )
-    label = list(run.context.classes) if label is None else label
+    label = torch.arange(run.context.size) if label is None else label
     contexts = run.context.encode(label)
     x, c = run.model_input(data)
     titles = [_title(values, label) for values in run.context.decode(contexts)]
