@@ -181,6 +181,8 @@ class Plan:
         precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster.
         compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
         threads: The number of CPU threads; 0 uses the number that is measured to be fastest.
+        ex_post_prior: "auto" to replace a standard normal prior after training by a Gaussian
+            mixture fitted to the codes if this raises the ELBO of the validation rows, or "no".
     """
 
     batch_size: int = 128
@@ -196,9 +198,11 @@ class Plan:
     precision: str = "auto"
     compile: str = "auto"
     threads: int = 0
+    ex_post_prior: str = "auto"
 
     def __post_init__(self) -> None:
         choices = {
+            "ex_post_prior": ("auto", "no"),
             "lr_schedule": ("cosine", "linear", "none"),
             "precision": ("auto", "float32", "bfloat16"),
             "compile": ("auto", "yes", "no"),

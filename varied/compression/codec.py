@@ -170,6 +170,6 @@ def _require_vae(model: LatentModel) -> VAE:
         raise VariedError(
             "Lossless compression requires a Gaussian posterior and a standard normal prior; train "
             "with `varied train DATA --model vae`, or restore the original prior with "
-            "`varied fit-prior RUN none`."
+            "`varied fit-prior RUN --reset`."
         )
     return model

@@ -23,6 +23,8 @@ from varied.evaluate.active_units import (
 from varied.evaluate.estimate import Estimate
 from varied.evaluate.formatting import html_table, metric_rows
 from varied.models import LatentModel
+from varied.priors.ex_post import ExPostPrior
+from varied.priors.normal import standard_normal
 from varied.quantizers import code_usage
 from varied.trace import Level, Trace
 
@@ -83,7 +85,7 @@ def forward_pass(
             torch.stack(kl).sum(0) if kl else None,
             q.mean.flatten(1),
             q.variance.sqrt().flatten(1),
-            _unit_kl(trace),
+            _unit_kl(trace, model),
             torch.stack(kl, 1) if len(kl) > 1 else None,
             first.index if isinstance(first, CodebookPoint) else None,
         )
@@ -98,11 +100,17 @@ def _level_kl(trace: Trace, level: Level, provides: frozenset[str]) -> Tensor | 
     return trace.expect(level.kl)
 
 
-def _unit_kl(trace: Trace) -> Tensor | None:
-    """Return the KL divergence of each unit, with shape (B, D); None if it has no closed form."""
+def _unit_kl(trace: Trace, model: LatentModel) -> Tensor | None:
+    """Return the KL divergence of each unit, with shape (B, D); None if it has no closed form.
+
+    For a prior that is fitted after training, this is the KL divergence from the standard normal
+    distribution, with which the model is trained.
+    """
     if trace.weights is not None:  # each class has its own units
         return None
     pairs = [(base_distribution(level.q), base_distribution(level.p)) for level in trace.levels]
+    if isinstance(model.prior, ExPostPrior):
+        pairs = [(pairs[0][0], base_distribution(standard_normal(model.prior.zero)))]
     kl = [analytic_kl(q, p) for q, p in pairs]
     n = len(trace.x)
     units = [nats.reshape(n, -1) for nats in kl if nats is not None and nats.dim() > 1]

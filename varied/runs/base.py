@@ -16,6 +16,7 @@ from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, read
 from varied.errors import OptionError, VariedError, lookup, suggest
 from varied.functional import classify
+from varied.models import LatentModel
 from varied.prior_fitting import require_vae
 from varied.runs.old_names import old_kind
 from varied.runs.result import Draw, Result
@@ -67,6 +68,14 @@ class RunBase:
             model = require_vae(self.model)
             model.prior = compose_prior(self.spec, part, model.encoder)
             self.store.read_weights("prior.safetensors", model.prior)
+
+    def original_model(self) -> LatentModel:
+        """Return the model with the prior with which it was trained."""
+        if self.store.read_prior() is None or self.spec.prior.builder("prior").fitted_later:
+            return self.model
+        model, _ = compose(self.spec, self.codec.shape, self.codec.domain)
+        self.store.read_weights("model.safetensors", model)
+        return model
 
     @property
     def folder(self) -> Path:

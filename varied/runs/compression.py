@@ -14,6 +14,7 @@ from varied import atomic_io, compression
 from varied.compression.baselines import baseline_sizes
 from varied.errors import VariedError
 from varied.evaluate.image_similarity import psnr
+from varied.models import LatentModel
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
@@ -81,7 +82,8 @@ class CompressedData:
 def compress(run: RunBase, source: Any = None) -> CompressedData:
     """Compress data losslessly or, with a VQ-VAE, store their codes.
 
-    The result is verified by decompressing it.
+    The result is verified by decompressing it. A prior that was fitted after training is not used,
+    since bits-back coding requires a standard normal prior.
 
     Arguments:
         run: The run.
@@ -90,12 +92,13 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     Raises:
         VariedError: If the run does not support compression, or the verification fails.
     """
-    lossless = _is_lossless(run)
+    model = run.original_model()
+    lossless = _is_lossless(run, model)
     data = run.read(source)
     x, _ = run.model_input(data)
     notes = {"names": list(data.names)} if data.names else {}
-    packed = compression.compress(run.model, x, notes)
-    restored, _ = compression.decompress(run.model, packed.data)
+    packed = compression.compress(model, x, notes)
+    restored, _ = compression.decompress(model, packed.data)
     array = run.codec.decode(x)
     if lossless and not np.array_equal(array, run.codec.decode(restored)):
         raise VariedError(
@@ -131,12 +134,13 @@ def decompress(run: RunBase, path: Path | str) -> Result:
         raise VariedError(
             f"{path} cannot be read ({error.strerror}); check its name and its permissions."
         ) from None
-    _is_lossless(run)
-    x, notes = compression.decompress(run.model, data)
+    model = run.original_model()
+    _is_lossless(run, model)
+    x, notes = compression.decompress(model, data)
     return run.result(x, draw_grid, names=tuple(map(str, notes.get("names", ()))))
 
 
-def _is_lossless(run: RunBase) -> bool:
+def _is_lossless(run: RunBase, model: LatentModel) -> bool:
     """Return whether compression with the run is lossless.
 
     Raises:
@@ -152,4 +156,4 @@ def _is_lossless(run: RunBase) -> bool:
             "Compression is not supported for conditional runs, since decompression does not know "
             "the labels; train a model with `varied train DATA --model vae`."
         )
-    return compression.is_lossless(run.model)
+    return compression.is_lossless(model)

@@ -70,6 +70,8 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
         VariedError: If a choice is unknown, or the model requires labels that the data lack.
     """
     remaining = {name: value for name, value in choices.items() if value is not None}
+    if "prior" in remaining:  # the user's choice is not replaced after training
+        remaining.setdefault("ex_post_prior", "no")
     codec_options = {
         name: remaining.pop(name)
         for name in option_names(codec_of(data).fit)

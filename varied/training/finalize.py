@@ -215,7 +215,8 @@ def _kl_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
     kl, active = np.array(evaluation.kl_by_unit), np.array(evaluation.active_by_unit)
     plots.kl_bars(kl, active, run.folder / "kl.png")
     units = f"{active.sum()} of {len(active)} latent units are active"
-    text = f"{units}; the total KL is {kl.sum():.1f} nats."
+    prior = " to the standard normal distribution" if _fits_prior_later(run) else ""
+    text = f"{units}; the total KL{prior} is {kl.sum():.1f} nats."
     yield Figure("kl.png", "KL by latent unit", text, text)
 
 
@@ -323,7 +324,7 @@ def _sample_animations(run: Run) -> Iterator[Figure]:
         run.folder / "samples.gif",
         captions=[f"epoch {frame.epoch:.1f}" for frame in frames],
     )
-    if _fits_prior_later(run):
+    if run.spec.prior.builder("prior").fitted_later:
         title = "Reconstructions during training"
         text = "Reconstructions of the same test examples throughout training."
     else:

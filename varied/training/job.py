@@ -22,6 +22,7 @@ from varied.seeding import permutation
 from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize
+from varied.training.mixture_prior import replace_prior
 from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor
 from varied.training.progress import progress_stream, run_with_progress
 from varied.training_loop import Step, StepEvent, TrainingState, train
@@ -164,6 +165,7 @@ class Job:
         notes = {"step": self.state.step, "skipped": self.state.skipped}
         self.store.write_weights("model.safetensors", self.model.cpu(), **notes)
         run = Run(self.store.folder, self.data, **self.spec.sources)
+        self.notices += replace_prior(run)
         # The results are stored, since the validation rows may not be available later.
         calibration = {}
         if self.model.num_classes:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from varied.evaluate.aggregate_posterior import aggregate_posterior
 from varied.evaluate.c2st import MAX_QUADRATIC, c2st
@@ -14,7 +15,7 @@ from varied.evaluate.estimate import Estimate
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.probes import probe
 from varied.evaluate.suites.context import EvalContext
-from varied.priors import StandardNormal
+from varied.priors import GaussianMixture, Prior, StandardNormal
 from varied.seeding import seeded
 
 #: The maximum product of the numbers of samples, rows and units for the aggregate posterior; this
@@ -51,23 +52,30 @@ def latent_suite(context: EvalContext) -> Iterator[MetricGroup]:
             Metric("codebook perplexity", perplexity, "", "higher", of_codes, "codebook"),
         ]
     model = context.run.model
-    has_normal_prior = isinstance(model.prior, StandardNormal)
-    if has_normal_prior and "marginals" in model.provides and result.kl_by_unit is not None:
-        aggregate_metrics, warnings = _aggregate_metrics(context)
+    is_gaussian = "density" in model.provides and result.kl_by_unit is not None
+    if is_gaussian and isinstance(model.prior, StandardNormal | GaussianMixture):
+        aggregate_metrics, warnings = _aggregate_metrics(context, model.prior)
         metrics += aggregate_metrics
     yield MetricGroup("Latent space", f"{len(context.test):,} test rows", metrics, warnings)
 
 
-def _aggregate_metrics(context: EvalContext) -> tuple[list[Metric], list[str]]:
+def _aggregate_metrics(context: EvalContext, prior: Prior) -> tuple[list[Metric], list[str]]:
     """Return metrics of the aggregate posterior, and warnings."""
     mean, std = context.codes.mean, context.codes.std
     (n, units), topic = mean.shape, "aggregate-posterior"
     n_samples = min(n, max(100, min(n, MAX_PRODUCT // (n * units))))
-    result = aggregate_posterior(mean, std, n_samples=n_samples, seed=context.seed)
+
+    def log_prior(z: Tensor) -> Tensor:
+        log_prob: Tensor = prior(None).log_prob(z.float().view(-1, *prior.event_shape))
+        return log_prob.double()
+
+    options = {} if isinstance(prior, StandardNormal) else {"log_prior": log_prior}
+    result = aggregate_posterior(mean, std, n_samples=n_samples, seed=context.seed, **options)
     with seeded(context.seed, "measured", 1):
-        posterior, prior = mean + std * torch.randn_like(mean), torch.randn_like(mean)
+        posterior = mean + std * torch.randn_like(mean)
+        samples = prior(None).sample((n,)).flatten(1)
     kind = "quadratic" if units <= MAX_QUADRATIC else "linear"
-    accuracy = c2st(posterior, prior, kind=kind, seed=context.seed)
+    accuracy = c2st(posterior, samples.to(posterior), kind=kind, seed=context.seed)
     maximum = f"at most log N = {result.max_information:.2f}"
     chance = "chance level 0.5"
     metrics = [

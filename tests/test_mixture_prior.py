@@ -1,0 +1,63 @@
+"""Replacement of the standard normal prior after training: when, its effect, and how to undo it."""
+
+import numpy as np
+import pytest
+import torch
+from quick_training import train_quickly
+
+from varied.evaluate import forward_pass
+from varied.priors import GaussianMixture, StandardNormal
+from varied.training.mixture_prior import replace_prior
+
+
+def clustered_rows(n=600):
+    """Return rows in two distant clusters, so that no standard normal prior fits the codes."""
+    rng = np.random.default_rng(0)
+    centers = np.where(np.arange(n)[:, None] % 2, 3.0, -3.0)
+    return (centers + rng.normal(size=(n, 12)) * 0.3).astype("f4")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train_quickly(clustered_rows(), out=tmp_path_factory.mktemp("mixture") / "run", latent=2)
+
+
+def test_the_mixture_raises_the_elbo_and_the_samples_are_like_the_data(run):
+    assert isinstance(run.model.prior, GaussianMixture)
+    original = run.original_model()
+    assert isinstance(original.prior, StandardNormal)
+    elbo = {}
+    for model in (original, run.model):
+        result = forward_pass(model, run.codec.load, run.batches(run.split("test")))
+        elbo[model] = -float((result.reconstruction + result.kl).mean())
+    assert elbo[run.model] > elbo[original] + 0.1
+    samples = run.sample(500).array.mean(1)
+    assert (np.abs(np.abs(samples) - 3) < 1).mean() > 0.9
+    assert run.evaluate().kl_by_unit is not None
+
+
+def test_the_weights_are_those_of_a_run_with_the_original_prior(run, tmp_path):
+    original = train_quickly(clustered_rows(), out=tmp_path / "run", latent=2, ex_post_prior="no")
+    assert isinstance(original.model.prior, StandardNormal)
+    assert replace_prior(original) == []
+    weights = original.model.state_dict()
+    assert all(torch.equal(weights[k], v) for k, v in run.original_model().state_dict().items())
+
+
+def test_a_prior_chosen_by_the_user_is_not_replaced(tmp_path):
+    run = train_quickly(clustered_rows(), out=tmp_path / "run", latent=2, prior="standard-normal")
+    assert run.spec.plan.ex_post_prior == "no"
+    assert isinstance(run.model.prior, StandardNormal)
+
+
+def test_a_prior_that_fits_the_codes_is_not_replaced(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(600, 3)).astype("f4")
+    run = train_quickly(rows, "linear-vae", out=tmp_path / "run", latent=1, steps=300)
+    assert isinstance(run.model.prior, StandardNormal)
+
+
+def test_the_original_prior_can_be_restored(run, tmp_path):
+    copy = type(run)(run.save(tmp_path / "copy"))
+    copy.reset_prior()
+    assert isinstance(copy.model.prior, StandardNormal)
+    assert isinstance(type(run)(copy.folder).model.prior, StandardNormal)
