@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from varied.data import Batch, Batches, iter_batches
+from varied.data import Batch, Batches, iter_batches, mask_missing
 from varied.errors import VariedError
 
 N_ROWS = 50
@@ -33,6 +33,37 @@ def test_context_and_mask_belong_to_the_rows():
     assert batch.x.dtype == torch.uint8
     assert torch.equal(batch.c, batch.x.float())
     assert torch.equal(batch.mask, batch.x > 3)
+
+
+def test_nan_marks_missing_values():
+    x = torch.arange(10.0)[:, None].repeat(1, 2)
+    x[3, 1] = x[8] = torch.nan
+    mask = torch.ones(10, 2)
+    mask[3, 1] = mask[8] = 0
+    batch = mask_missing(x, x)
+    assert torch.equal(batch.mask, mask)
+    assert torch.equal(batch.x, x.nan_to_num(0.0))
+    assert batch.c is x
+    batches = list(iter_batches(x, size=4))
+    assert torch.equal(torch.cat([b.x for b in batches]), batch.x)
+    assert torch.equal(torch.cat([b.mask for b in batches]), mask)
+    first = Batches(x, size=10, seed=0).at(0)
+    assert torch.equal(first.x * first.mask, first.x)
+    assert first.mask.sum() == mask.sum()
+
+
+def test_rows_without_nan_get_no_mask():
+    x = torch.zeros(4, 2)
+    assert mask_missing(x).mask is None
+    assert mask_missing(x.to(torch.uint8)).mask is None
+    assert next(iter_batches(x, size=4)).mask is None
+    assert Batches(x, size=4, seed=0).at(0).mask is None
+
+
+def test_a_given_mask_is_kept():
+    x, mask = torch.full((4, 2), torch.nan), torch.zeros(4, 2)
+    assert mask_missing(x, None, mask).mask is mask
+    assert mask_missing(x, None, mask).x is x
 
 
 def test_take_selects_rows_of_all_tensors():

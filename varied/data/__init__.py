@@ -1,6 +1,6 @@
 """Data: reading, encoding, splitting and batching."""
 
-from varied.data.batches import Batch, Batches, iter_batches
+from varied.data.batches import Batch, Batches, iter_batches, mask_missing
 from varied.data.catalog import CATALOG, NamedSet, catalog_rows
 from varied.data.codecs import (
     CODECS,
@@ -36,6 +36,7 @@ __all__ = [
     "fit_codec",
     "is_nearly_binary",
     "iter_batches",
+    "mask_missing",
     "open_codec",
     "open_context",
     "read",

@@ -35,6 +35,20 @@ class Batch:
         return Batch(self.x.index_select(0, rows), c, mask)
 
 
+def mask_missing(x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Batch:
+    """Return rows as a batch; NaN in ``x`` marks missing values.
+
+    Missing values are set to 0 and get a mask. A given mask is kept, and rows without NaN get none.
+
+    Example:
+        >>> mask_missing(torch.tensor([[1.0, torch.nan]]))
+        Batch(x=tensor([[1., 0.]]), c=None, mask=tensor([[1., 0.]]))
+    """
+    if mask is not None or not x.is_floating_point() or not (is_missing := x.isnan()).any():
+        return Batch(x, c, mask)
+    return Batch(x.masked_fill(is_missing, 0), c, (~is_missing).to(x))
+
+
 class Batches:
     r"""Shuffled batches for training; the batch of a step depends only on the seed and the step.
 
@@ -48,7 +62,7 @@ class Batches:
     Arguments:
         x: The stored rows, as `Codec.encode` returns them, with shape ``(N, *shape)``.
         c: The context, with shape ``(N, F)``.
-        mask: 1 where observed, with the shape of ``x``.
+        mask: 1 where observed, with the shape of ``x``; if None, NaN in ``x`` marks missing values.
         size: The number of rows per batch.
         seed: The random seed.
         labeled: The fraction of each batch that is drawn from labeled rows, less than 1; ignored if
@@ -81,8 +95,9 @@ class Batches:
                 "value is 0.25."
             )
         self.device = torch.device(device)
-        home = self.device if _fits((x, c, mask), self.device) else torch.device("cpu")
-        self.rows = Batch(x, c, mask).to(home)
+        rows = mask_missing(x, c, mask)
+        fits = _fits((rows.x, rows.c, rows.mask), self.device)
+        self.rows = rows.to(self.device if fits else "cpu")
         self.n, self.size, self.seed = len(x), min(size - self.n_labeled, len(x)), seed
         self.steps_per_epoch = self.n // self.size
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
@@ -123,11 +138,15 @@ def iter_batches(
 ) -> Iterator[Batch]:
     """Yield all rows in order, ``size`` at a time, including an incomplete last batch.
 
+    Without a mask, NaN in ``x`` marks missing values.
+
     Example:
         >>> [len(b) for b in iter_batches(torch.zeros(10, 2), size=4)]
         [4, 4, 2]
     """
     _check(x, c, mask, size)
+    batch = mask_missing(x, c, mask)
+    x, mask = batch.x, batch.mask
     for i in range(0, len(x), size):
         rows = slice(i, i + size)
         yield Batch(x[rows], None if c is None else c[rows], None if mask is None else mask[rows])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from varied.composition import compose, compose_prior
-from varied.data import Batch, RawData, iter_batches, read
+from varied.data import Batch, RawData, iter_batches, mask_missing, read
 from varied.errors import OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.models import LatentModel
@@ -189,29 +189,37 @@ class RunBase:
     # Model input
 
     def encode_data(self, data: RawData) -> Batch:
-        """Encode data as stored rows with their context.
+        """Encode data as stored rows with their context, and a mask if values are missing.
 
         A model that infers classes does not receive a context.
         """
         if self.context is None or self.model.num_classes:
-            return Batch(self.codec.encode(data))
+            return mask_missing(self.codec.encode(data))
         if data.labels is None:
             columns = [f"'{name}'" for name in self.label_columns]
             noun = "a column" if len(columns) == 1 else "the columns"
             where = f" in {noun} {', '.join(columns)}" if columns else ""
             raise VariedError(f"This run is conditional; provide data with labels{where}.")
-        return Batch(self.codec.encode(data), self._encode_labels(data))
+        return mask_missing(self.codec.encode(data), self._encode_labels(data))
 
     def batches(self, data: RawData) -> Iterator[Batch]:
         """Encode data as batches of stored rows with their context."""
         batch = self.encode_data(data)
-        return iter_batches(batch.x, batch.c, size=BATCH_ROWS)
+        return iter_batches(batch.x, batch.c, batch.mask, size=BATCH_ROWS)
 
     def model_input(self, data: RawData) -> tuple[Tensor, Tensor | None]:
-        """Return data as model inputs with their context; binarization uses a fixed seed."""
+        """Return data as model inputs with their context; binarization uses a fixed seed.
+
+        Missing values of arrays are 0, as for the encoder.
+        """
         batch = self.encode_data(data)
         with seeded(self.spec.plan.seed, "look"):
             return self.codec.load(batch.x), batch.c
+
+    def with_missing(self, data: RawData, x: Tensor) -> Tensor:
+        """Return values, with shape (N, *event), with NaN where those of the data are missing."""
+        mask = mask_missing(self.codec.encode(data)).mask
+        return x if mask is None else x.masked_fill(mask == 0, torch.nan)
 
     def contexts(self, n: int, label: object = None, data: RawData | None = None) -> Tensor | None:
         """Return contexts for n samples, with shape (n, F); None if the run is not conditional.
@@ -297,7 +305,8 @@ class RunBase:
         Returns:
             A result with shape (N, 1 + n).
         """
-        x = torch.cat([batch.x[:, None], generated], 1)
+        examples = self.with_missing(data, batch.x)
+        x = torch.cat([examples[:, None], generated], 1)
         c = self.paired_contexts(data, batch, generated)
         return self.result(x.flatten(0, 1), draw, axes, tuple(x.shape[:2]), c)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from varied import functional
-from varied.data import Batch, iter_batches
+from varied.data import Batch, iter_batches, mask_missing
 from varied.runs.base import BATCH_ROWS, RunBase
 from varied.runs.columns import Names, columns_frame, write_columns
 
@@ -79,7 +79,7 @@ def classify(run: RunBase, source: Any = None, *, calibrated: bool = True) -> Te
     Raises:
         VariedError: If the model has no classes.
     """
-    return _probabilities(run, Batch(run.codec.encode(run.read(source))), calibrated)
+    return _probabilities(run, mask_missing(run.codec.encode(run.read(source))), calibrated)
 
 
 def classes(run: RunBase, source: Any = None) -> Classes:
@@ -93,7 +93,7 @@ def classes(run: RunBase, source: Any = None) -> Classes:
         VariedError: If the model has no classes.
     """
     data = run.read(source)
-    probabilities = _probabilities(run, Batch(run.codec.encode(data)), calibrated=True)
+    probabilities = _probabilities(run, mask_missing(run.codec.encode(data)), calibrated=True)
     assert run.context is not None  # models with classes are trained with labels
     return Classes(probabilities, run.context.classes, data.names)
 

@@ -29,4 +29,5 @@ def reconstruct(run: RunBase, source: Any = None, *, n: int = 32) -> Result:
     axes = {"which": ["original", "reconstruction"], "row": None}
     contexts = run.paired_contexts(data, Batch(x, c), reconstructions[:, None])
     contexts = None if contexts is None else contexts.transpose(0, 1)
-    return run.result(torch.cat([x, reconstructions]), draw_pairs, axes, (2, len(x)), contexts)
+    x = torch.cat([run.with_missing(data, x), reconstructions])
+    return run.result(x, draw_pairs, axes, (2, len(data)), contexts)

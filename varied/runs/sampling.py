@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from varied import functional, plots
-from varied.data import Batch
+from varied.data import Batch, mask_missing
 from varied.errors import VariedError
 from varied.models import Temperature
 from varied.runs.base import RunBase
@@ -76,7 +76,8 @@ def _variations(
         x, c = run.model_input(data)
     else:
         with seeded(run.spec.plan.seed, "look"):
-            x, c = run.codec.load(run.codec.encode(data)), run.contexts(len(data), label, data)
+            x = run.codec.load(mask_missing(run.codec.encode(data)).x)
+            c = run.contexts(len(data), label, data)
     generated = functional.variations(
         run.model, x, c, n=n, scale=scale, sample_x=sample_x, seed=seed
     )

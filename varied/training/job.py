@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from varied.composition import compose
-from varied.data import Batch, Batches, RawData
+from varied.data import Batch, Batches, RawData, mask_missing
 from varied.data.labels import subsample_labels
 from varied.prior_fitting import fit_ex_post, prior_plan
 from varied.runs import Run, Store
@@ -79,7 +79,7 @@ class Job:
         if limit is not None and len(indices) > limit:
             indices = indices[permutation(len(indices), self.spec.plan.seed, "look")[:limit]]
         data = self.data.take(indices.numpy())
-        return Batch(self.codec.encode(data), self._contexts(data, name))
+        return mask_missing(self.codec.encode(data), self._contexts(data, name))
 
     def _contexts(self, data: RawData, name: str) -> Tensor | None:
         context, labels = self.config.context, data.labels
@@ -114,7 +114,9 @@ class Job:
         """
         plan, rows = self.spec.plan, self.rows("train")
         labeled = _LABELED_FRACTION if self.model.num_classes else 0.0
-        batches = Batches(rows.x, rows.c, size=plan.batch_size, seed=plan.seed, labeled=labeled)
+        batches = Batches(
+            rows.x, rows.c, rows.mask, size=plan.batch_size, seed=plan.seed, labeled=labeled
+        )
         with self.store.lock(), _stop_on_signal(self):
             self.store.remove_after(self.state.step or -1)
             monitor = RunMonitor(self)

@@ -155,7 +155,7 @@ class RunMonitor:
         with eval_float32(step), seeded(self.job.spec.plan.seed, "validate"):
             for batch in _batches(self.validation):
                 rows = batch.to(next(step.parameters()).device)
-                loss, terms = step(rows.x, rows.c)
+                loss, terms = step(rows.x, rows.c, rows.mask)
                 for name, value in {"loss": loss, **terms}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(batch) / n
         # The loss of a discriminator does not measure the quality of the model.
@@ -170,4 +170,4 @@ def _has_error(row: dict[str, Any]) -> bool:
 
 
 def _batches(rows: Batch) -> Iterator[Batch]:
-    return iter_batches(rows.x, rows.c, size=BATCH_ROWS)
+    return iter_batches(rows.x, rows.c, rows.mask, size=BATCH_ROWS)
