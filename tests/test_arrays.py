@@ -127,26 +127,41 @@ def test_unsuitable_arrays_are_refused(x, message):
         read(x)
 
 
-@pytest.mark.parametrize(
-    ("cells", "message"),
-    [
-        (
-            {(7, 3): np.nan, (8, 1): np.nan},
-            r"NaN in row 7, column 3 \(and 1 more\); replace",
-        ),
-        ({(7, 3): np.nan, (2, 0): np.inf}, "infinity in row 2, column 0"),
-    ],
-)
-def test_a_missing_value_is_located(cells, message):
+def test_an_infinite_value_is_located():
     x = REAL.copy()
-    for cell, value in cells.items():
-        x[cell] = value
-    with pytest.raises(VariedError, match=f"The array has {message}"):
+    x[0, 1], x[7, 3], x[8, 1] = np.nan, np.inf, -np.inf
+    message = r"The array has infinity in row 7, column 3 \(and 1 more\); replace"
+    with pytest.raises(VariedError, match=message):
         read(x)
     series = np.zeros((12, 2, 5))
-    series[3, 1, 4] = np.nan
+    series[3, 1, 4] = np.inf
     with pytest.raises(VariedError, match=r"row 3, position \(1, 4\)"):
         read(series)
+
+
+@pytest.mark.parametrize(
+    ("x", "shape"),
+    [
+        (REAL, (5,)),
+        (REAL[:, 0], (1,)),
+        (rng.normal(size=(12, 3, 30)), (3, 30)),
+        (rng.random((12, 9, 11)), (1, 9, 11)),
+        (COLOR / 255, (3, 9, 11)),
+        (torch.from_numpy(REAL), (5,)),
+    ],
+    ids=["vectors", "numbers", "series", "unit interval", "colors", "tensor"],
+)
+def test_nan_marks_missing_values(x, shape):
+    x = x.clone() if isinstance(x, torch.Tensor) else x.copy()
+    x[3] = x[7:8].reshape(-1)[0] = np.nan
+    data = read(x)
+    assert (data.kind, data.x.shape, data.x.dtype) == ("array", (12, *shape), np.float32)
+    n_missing, n = int(np.isnan(data.x).sum()), data.x.size
+    assert data.notes[-1] == (
+        f"{n_missing:,} of {n:,} values are missing in 2 of 12 rows; the likelihood counts "
+        "observed values only."
+    )
+    assert not any("missing" in note for note in read(np.nan_to_num(np.asarray(x))).notes)
 
 
 def test_arrays_larger_than_memory_are_refused(monkeypatch):

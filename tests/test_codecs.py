@@ -14,6 +14,7 @@ from varied.data import (
     RawData,
     fit_codec,
     is_nearly_binary,
+    mask_missing,
     open_codec,
     read,
 )
@@ -236,7 +237,8 @@ def test_constant_features_are_centered_and_noted(columns, listed):
             "Row 1 has the value 0.5, which is neither 0 nor 1",
         ),
         ("unit-interval", UNIT.transpose(0, 3, 1, 2) + 1, r"Row 0 .* outside \[0, 1\], but"),
-        ("real", [[1, 2, 3, 4], [1, np.nan, 3, 4]], "Row 1 contains NaN or infinity"),
+        ("real", [[1, 2, 3, 4], [1, np.inf, 3, 4]], "Row 1 contains infinity; replace it"),
+        ("gray", np.full((2, 1, 8, 12), np.nan, np.float32), "Images must be uint8"),
         ("real", np.zeros((2, 3)), r"shape \(3,\), but the run was trained on .* \(4,\)"),
         ("real", ["a"], "Arrays must be numeric .* got <U1"),
     ],
@@ -244,6 +246,133 @@ def test_constant_features_are_centered_and_noted(columns, listed):
 def test_unsuitable_arrays_are_refused(name, x, message):
     with pytest.raises(VariedError, match=message):
         CODECS[name].encode(np.asarray(x))
+
+
+def with_missing(x, fraction=0.3):
+    """Return a copy of an array with missing values, and which values are missing."""
+    is_missing = np.random.default_rng(1).random(x.shape) < fraction
+    return np.where(is_missing, np.nan, x).astype(np.float32), is_missing
+
+
+@pytest.mark.parametrize("shape", [(20, 4), (20, 3, 30)])
+def test_statistics_are_those_of_the_observed_values(shape):
+    x, is_missing = with_missing(rng.normal(5.0, 3.0, shape))
+    codec = fit_codec(read(x))
+    assert (codec.domain, codec.has_missing_values) == ("real", True)
+    for channel in range(shape[1]):
+        observed = x[:, channel][~is_missing[:, channel]].astype(np.float64)
+        np.testing.assert_allclose(codec.mean[channel], observed.mean(), rtol=1e-12)
+        np.testing.assert_allclose(codec.scale[channel], observed.std(), rtol=1e-6)
+    stored = codec.encode(x)
+    np.testing.assert_array_equal(stored.isnan(), is_missing)
+    np.testing.assert_allclose(codec.decode(stored), x, rtol=1e-5, atol=1e-5)
+    assert open_codec(json.loads(json.dumps(codec.to_json()))) == codec
+    assert torch.equal(codec.to_features(stored), stored.nan_to_num(0.0).flatten(1))
+    assert not fit_codec(read(np.nan_to_num(x))).has_missing_values
+
+
+def test_arrays_of_earlier_versions_have_no_missing_values():
+    values = REAL_CODEC.to_json()
+    del values["has_missing_values"]
+    assert open_codec(values) == REAL_CODEC
+
+
+@pytest.mark.parametrize(
+    ("x", "domain"), [(UNIT, "unit-interval"), (REAL > 5, "binary"), (UNIT[..., 0] > 0.5, "binary")]
+)
+def test_the_domain_is_that_of_the_observed_values(x, domain):
+    codec = fit_codec(read(with_missing(x)[0]))
+    assert (codec.domain, codec.has_missing_values) == (domain, True)
+    stored = codec.encode(read(with_missing(x)[0]))
+    assert stored.isnan().any()
+    np.testing.assert_array_equal(codec.decode(stored), stored)
+
+
+def test_a_constant_feature_with_missing_values_is_centered():
+    x = with_missing(REAL)[0]
+    x[:, 2] = np.where(np.isnan(x[:, 2]), np.nan, 7)
+    codec = fit_codec(read(x))
+    assert (codec.mean[2], codec.scale[2]) == (7, 1)
+    assert codec.notes == ("Constant features in the training rows: 2.",)
+
+
+@pytest.mark.parametrize(
+    ("x", "what"), [(REAL, "Feature"), (rng.normal(size=(20, 4, 9)), "Channel"), (UNIT, "Channel")]
+)
+def test_a_feature_without_observed_values_is_refused(x, what):
+    x = x.copy()
+    channel = x[..., 2] if x is not REAL and x.shape[-1] == 3 else x[:, 2]
+    channel[:] = np.nan
+    with pytest.raises(VariedError, match=f"{what} 2 has no observed value .*; drop it"):
+        fit_codec(read(x))
+
+
+def test_missing_pixels_are_plotted_in_gray():
+    x, is_missing = with_missing(UNIT.transpose(0, 3, 1, 2))
+    for codec in (CODECS["unit-interval"], ArrayCodec((3, 8, 8), "real", (0.0,) * 3, (1.0,) * 3)):
+        images = codec.to_images(torch.from_numpy(x))
+        assert (images[is_missing.transpose(0, 2, 3, 1)] == 128).all()
+        assert (images.min(), images.max()) == (0, 255)
+
+
+def test_the_missing_values_of_arrays_are_filled():
+    x, is_missing = with_missing(rng.normal(5.0, 3.0, (20, 3, 30)))
+    x[4:9], is_missing[4:9] = 0, False
+    data, codec = read(x), fit_codec(read(x))
+    imputer = codec.imputer()
+    batch = mask_missing(codec.encode(data))
+    rows = imputer.incomplete_rows(batch)
+    assert rows.tolist() == [i for i in range(20) if not 4 <= i < 9]
+    draws = [batch.x[rows] + 1, batch.x[rows] - 3]
+    filled, completed, cells = imputer.fill(data, rows.numpy(), draws)
+    np.testing.assert_array_equal(filled[~is_missing], x[~is_missing])
+    means = np.broadcast_to(np.array(codec.mean)[:, None], (3, 30))
+    scales = np.broadcast_to(np.array(codec.scale)[:, None], (3, 30))
+    expected = np.where(is_missing, means - scales, x)
+    np.testing.assert_allclose(filled, expected, rtol=1e-5)
+    np.testing.assert_allclose(completed[0], np.where(is_missing, means + scales, x), rtol=1e-5)
+    assert list(cells.columns) == ["row", "axis_1", "axis_2", "value", "ci_low", "ci_high"]
+    index = tuple(cells[["row", "axis_1", "axis_2"]].to_numpy().T)
+    np.testing.assert_array_equal(np.argwhere(is_missing).T, index)
+    np.testing.assert_array_equal(cells.value, filled[index])
+    assert (cells.ci_low < cells.value).all()
+    assert np.isnan(data.x).any()
+
+
+def test_complete_arrays_are_not_filled():
+    data = read(REAL)
+    imputer = REAL_CODEC.imputer()
+    assert not len(imputer.incomplete_rows(mask_missing(REAL_CODEC.encode(data))))
+    filled, completed, cells = imputer.fill(data, np.arange(0), [])
+    np.testing.assert_array_equal(filled, REAL)
+    assert (completed, len(cells)) == ([], 0)
+
+
+def test_missing_binary_values_are_filled_with_the_most_frequent_value():
+    x = with_missing(REAL > 5)[0]
+    data, codec = read(x), fit_codec(read(x))
+    draws = [torch.full((20, 4), value) for value in (1.0, 0.0, 1.0)]
+    filled, completed, _ = codec.imputer().fill(data, np.arange(20), draws)
+    np.testing.assert_array_equal(filled, np.nan_to_num(x, nan=1))
+    np.testing.assert_array_equal(completed[1], np.nan_to_num(x, nan=0))
+    assert (codec.imputer().scale(2.0) == 1).all()
+    assert not list(codec.imputer().hide_numbers(mask_missing(codec.encode(data)), seed=0))
+
+
+def test_each_observed_number_is_hidden_once():
+    x, is_missing = with_missing(rng.normal(size=(200, 3, 40)))
+    codec = fit_codec(read(x))
+    batch = mask_missing(codec.encode(x))
+    count = np.zeros_like(x)
+    for cells in codec.imputer().hide_numbers(batch, seed=0):
+        hidden = (cells.rows, cells.elements)
+        count.reshape(200, -1)[hidden] += 1
+        assert (cells.x.flatten(1)[hidden] == 0).all()
+        assert (cells.mask.flatten(1)[hidden] == 0).all()
+        assert torch.equal(cells.values, batch.x.flatten(1)[hidden])
+    np.testing.assert_array_equal(count[:166], ~is_missing[:166])
+    assert not count[166:].any()  # the rows have at most 20,000 values
+    assert (codec.imputer().scale(2.0) == 2).all()
 
 
 def test_the_domain_of_arrays_can_be_chosen():
@@ -354,11 +483,15 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
     assert codec.decodes_labels is False
     with pytest.raises(VariedError, match=f"{codec.noun.capitalize()} cannot be converted"):
         codec.to_frame(data.x)
-    with pytest.raises(VariedError, match=f"this run was trained on {codec.noun}.*--mask"):
-        codec.imputer()
     scores = pd.DataFrame({"score": [0.5, 1.5]})
     path = codec.write_table(scores, tmp_path / "scores.csv")
     pd.testing.assert_frame_equal(pd.read_csv(path), scores)
+
+
+def test_images_have_no_missing_values():
+    assert not GRAY_CODEC.has_missing_values
+    with pytest.raises(VariedError, match=r"this run was trained on images.*--mask"):
+        GRAY_CODEC.imputer()
 
 
 def test_masks_are_for_images():

@@ -172,9 +172,9 @@ def test_a_missing_path_suggests_the_nearest_and_lists_few(tmp_path, monkeypatch
 
 def test_messages_keep_the_case_of_file_names(tmp_path):
     x = np.ones((20, 3), np.float32)
-    x[3, 2] = np.nan
+    x[3, 2] = np.inf
     np.save(tmp_path / "small.npy", x)
-    with pytest.raises(VariedError, match=r"^small\.npy has NaN in row 3, column 2"):
+    with pytest.raises(VariedError, match=r"^small\.npy has infinity in row 3, column 2"):
         read(tmp_path / "small.npy")
 
 

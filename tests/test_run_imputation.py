@@ -150,13 +150,18 @@ def test_images_are_plotted_above_a_map_of_their_excess(tmp_path):
     assert pixels(report.save(tmp_path / "report.png")).std() > 20
 
 
-def test_runs_without_density_or_columns_are_refused(tmp_path):
+def test_runs_without_density_or_missing_values_are_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4))
     run = train_quickly(x, "autoencoder", steps=5, out=tmp_path / "run")
     with pytest.raises(VariedError, match="a model with a density"):
         run.detect(x)
-    with pytest.raises(VariedError, match="Only the cells of tables can be imputed"):
+    x[3, 1] = np.nan
+    with pytest.raises(VariedError, match="has no density"):
         run.impute(x)
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    run = train_quickly(images, steps=5, out=tmp_path / "images")
+    with pytest.raises(VariedError, match="Only the values of tables and arrays can be imputed"):
+        run.impute(images)
 
 
 # Commands
@@ -183,4 +188,4 @@ def test_the_commands(tmp_path, monkeypatch):
     result = invoke("detect", "run", "incomplete.csv", "--samples", "5")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "detected.csv").read_text().splitlines()) == 401
-    assert "No cells are missing" in str(invoke("impute", "run", "complete.csv").exception)
+    assert "No values are missing" in str(invoke("impute", "run", "complete.csv").exception)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from varied.data import read
+from varied.data import Batch, read
 from varied.data.codecs import TableCodec, fit_codec, open_codec
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
@@ -439,7 +439,7 @@ def test_a_table_may_contain_the_inferred_classes():
 
 def test_incomplete_rows_have_a_missing_cell(codec):
     data = people()
-    rows = codec.imputer().incomplete_rows(codec.encode(data))
+    rows = codec.imputer().incomplete_rows(Batch(codec.encode(data)))
     expected = data.x[["town", "height"]].isna().any(axis=1)
     assert rows.tolist() == np.flatnonzero(expected).tolist()
 
@@ -453,7 +453,7 @@ def test_the_scale_is_for_numbers_only(codec):
 def test_each_observed_number_is_hidden_once(codec):
     x = codec.encode(people())
     n_flags = codec.layout.block_sizes[0]
-    parts = list(codec.imputer().hide_numbers(x, seed=0))
+    parts = list(codec.imputer().hide_numbers(Batch(x), seed=0))
     assert len(parts) == 3
     cells = []
     for part in parts:
@@ -465,19 +465,20 @@ def test_each_observed_number_is_hidden_once(codec):
     n_observed = int(x[:, [0, 3, 4]].sum())
     assert len(cells) == len(set(cells)) == n_observed
     assert {element - n_flags for _, element in cells} == {0, 2, 3}
-    repeated = list(codec.imputer().hide_numbers(x, seed=0))
+    repeated = list(codec.imputer().hide_numbers(Batch(x), seed=0))
     assert all(torch.equal(a.x, b.x) for a, b in zip(parts, repeated, strict=True))
 
 
 def test_a_table_without_numbers_has_none_to_hide():
     codec = fit_codec(table(a=text(["x", "y"] * 20)))
-    assert not list(codec.imputer().hide_numbers(codec.encode(table(a=text(["x", "y"]))), 0))
+    stored = Batch(codec.encode(table(a=text(["x", "y"]))))
+    assert not list(codec.imputer().hide_numbers(stored, 0))
 
 
 def test_missing_cells_are_filled_from_draws(codec):
     data = people().take(range(30))
     x = codec.encode(data)
-    rows = codec.imputer().incomplete_rows(x).numpy()
+    rows = codec.imputer().incomplete_rows(Batch(x)).numpy()
     draws = [codec.encode(people(400, seed).take(range(len(rows)))) for seed in (1, 2, 3, 4, 5)]
     filled, completed, cells = codec.imputer().fill(data, rows, draws)
     assert len(completed) == 5

@@ -1,4 +1,4 @@
-"""`varied impute`: fill missing cells of a table, or a masked region of images."""
+"""`varied impute`: fill missing values of a table or array, or a masked region of images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from varied.errors import VariedError
 def impute(
     run: RunName,
     source: Source = None,
-    n_draws: Annotated[int, option("M", "Number of draws for each cell or image.", least=2)] = 50,
+    n_draws: Annotated[int, option("M", "Number of draws for each value or image.", least=2)] = 50,
     intervals: Annotated[
-        Path | None, option("FILE", "Also write the imputed cells with their 90 % intervals.")
+        Path | None, option("FILE", "Also write the imputed values with their 90 % intervals.")
     ] = None,
     mask: Annotated[
         str | None,
@@ -28,10 +28,11 @@ def impute(
     n: Annotated[int, option("N", "With --mask: number of images.", "-n", least=1)] = 8,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, option("FILE", "Output: imputed.csv, or inpainted.png for images.")
+        Path | None,
+        option("FILE", "Output: imputed.csv or imputed.npy, or inpainted.png for images."),
     ] = None,
 ) -> None:
-    """Fill missing cells of a table, or a masked region of images."""
+    """Fill missing values of a table or array, or a masked region of images."""
     opened = open_run(run)
     if mask is not None:
         with console.status("Inpainting"):
@@ -42,8 +43,8 @@ def impute(
     with console.status("Imputing"):
         result = opened.impute(source, n_draws=n_draws, seed=seed)
     if not len(result.cells):
-        raise VariedError("No cells are missing in the columns that the model is trained on.")
-    save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed cells")
+        raise VariedError("No values are missing in the data that the model is trained on.")
+    save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed values")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))
-        console.say(f"Wrote {path}: each imputed cell with its 90 % interval.")
+        console.say(f"Wrote {path}: each imputed value with its 90 % interval.")

@@ -34,7 +34,7 @@ def from_array(
     An array is read as images if it has shape ``(N, H, W)``, or has four axes and 1, 3 or 4
     channels in the last (or the second) axis, and if its dtype is uint8, or its values are all
     integers from 0 to 255, or all multiples of 1 / 255 from 0 to 1. All other arrays are converted
-    to float32.
+    to float32, and may contain NaN, which marks missing values.
 
     Arguments:
         x: The rows.
@@ -45,11 +45,13 @@ def from_array(
             allows both orders.
 
     Raises:
-        VariedError: If the array has no rows, is not numeric, or contains NaN or infinity.
+        VariedError: If the array has no rows, is not numeric, or contains infinity.
     """
     _check_numeric(np.asarray(x), what)
     if np.ma.is_masked(x):
-        raise VariedError(f"{_capitalize(what)} has masked cells; fill them, or drop their rows.")
+        raise VariedError(
+            f"{_capitalize(what)} has masked cells; fill them with NaN, or drop their rows."
+        )
     x = np.asarray(x)
     notes: list[str] = []
     if x.ndim == 1:
@@ -64,7 +66,7 @@ def from_array(
     if labels is not None:
         indices, names = parse_labels(labels, len(x), classes)
         data = data.replace(labels=indices, classes=names)
-    return data.with_notes(*notes)
+    return data.with_notes(*notes, *_missing_values(data.x))
 
 
 def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = None) -> RawData:
@@ -138,7 +140,7 @@ def _from_gray(x: Array, what: str) -> RawData:
     values = _as_float(x, what)
     if min(x.shape[1:]) >= 8 and (data := _as_8_bit(values)) is not None:
         return data
-    is_unit = values.min() >= 0 and values.max() <= 1
+    is_unit = not ((values < 0) | (values > 1)).any()  # comparisons with NaN are false
     return RawData(values[:, None] if is_unit else values, "array")
 
 
@@ -159,6 +161,8 @@ def _from_uint8(x: Array) -> RawData:
 
 def _as_8_bit(values: Array) -> RawData | None:
     """Return the values as uint8 if they represent 8-bit images, or None otherwise."""
+    if np.isnan(values).any():
+        return None
     low, high = values.min(), values.max()
     for top, name in ((1.0, "multiples of 1 / 255"), (255.0, "integers up to 255")):
         if low < 0 or high > top or (top == 255 and high <= 1):
@@ -178,25 +182,31 @@ def _as_float(x: Array, what: str) -> Array:
     check_memory(2 * 4 * x.size, _capitalize(what), "use fewer or smaller rows")
     with np.errstate(over="ignore", invalid="ignore"):
         values = x.astype(np.float32)
-    if x.dtype.kind == "f" and not np.isfinite(values).all():
-        raise VariedError(_not_finite(x, values, what))
+    if x.dtype.kind == "f" and np.isinf(values).any():
+        raise VariedError(_infinite(x, values, what))
     return values
 
 
-def _not_finite(x: Array, values: Array, what: str) -> str:
-    positions = np.argwhere(~np.isfinite(values))
+def _missing_values(x: Array) -> list[str]:
+    """Return a sentence with the number of missing values, if there are any."""
+    if x.dtype.kind != "f" or not (is_missing := np.isnan(x)).any():
+        return []
+    n_rows = int(is_missing.reshape(len(x), -1).any(1).sum())
+    return [
+        f"{is_missing.sum():,} of {x.size:,} values are missing in {n_rows:,} of {len(x):,} rows; "
+        "the likelihood counts observed values only."
+    ]
+
+
+def _infinite(x: Array, values: Array, what: str) -> str:
+    positions = np.argwhere(np.isinf(values))
     row, *rest = (int(i) for i in positions[0])
     place = f", position {tuple(rest)}" if rest else ""
     place = f", column {rest[0]}" if len(rest) == 1 else place
     value = x[tuple(positions[0])]
-    if np.isnan(value):
-        name = "NaN"
-    elif np.isinf(value):
-        name = "infinity"
-    else:
-        name = f"{value:g} (infinite in float32)"
+    name = "infinity" if np.isinf(value) else f"{value:g} (infinite in float32)"
     more = f" (and {len(positions) - 1:,} more)" if len(positions) > 1 else ""
     return (
-        f"{_capitalize(what)} has {name} in row {row}{place}{more}; replace such values, or drop "
-        "the rows."
+        f"{_capitalize(what)} has {name} in row {row}{place}{more}; replace such values "
+        "with NaN if they are missing, or drop the rows."
     )

@@ -90,11 +90,16 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
         source: The data; None uses the test rows.
 
     Raises:
-        VariedError: If the run does not support compression, or the verification fails.
+        VariedError: If the run does not support compression, values are missing, or the
+            verification fails.
     """
     model = run.original_model()
     lossless = _is_lossless(run, model)
     data = run.read(source)
+    if run.encode_data(data).mask is not None:
+        raise VariedError(
+            "Data with missing values cannot be compressed; fill the values with `varied impute`."
+        )
     x, _ = run.model_input(data)
     notes = {"names": list(data.names)} if data.names else {}
     packed = compression.compress(model, x, notes)

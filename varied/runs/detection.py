@@ -43,7 +43,8 @@ class AnomalyReport:
         threshold: The score above which an example is anomalous, with a guaranteed bound
             on the false-positive rate; None if there are too few validation rows for a guarantee.
         excess: The negative log-likelihood of each column or element minus its median over the
-            validation rows, in nats, with shape (N, columns) or (N, *event).
+            validation rows, in nats, with shape (N, columns) or (N, *event). It is 0 for the
+            missing values of an array.
         data: The examples.
         images: The examples in the form in which they are plotted.
         codec: The codec of the run.
@@ -155,6 +156,10 @@ def detect(
 ) -> AnomalyReport:
     """Score how anomalous examples are, compared with the validation rows of the run.
 
+    Warning:
+        For arrays, -log p(x) is that of the observed values, so it depends on how many values are
+        missing. The p-values are valid if as many are missing as in the validation rows.
+
     Arguments:
         run: The run.
         source: The data; None uses the test rows.
@@ -182,7 +187,8 @@ def detect(
         seed=seed,
     )
     scores = scorer.score(run.batches(data))
-    normal = scorer.score(run.batches(run.split("validation")))
+    validation = run.split("validation")
+    normal = scorer.score(run.batches(validation))
     element_nll, nll = codec.by_column(scores.element_nll), scores.nll
     unseen = codec.unseen(data)
     if unseen is not None:
@@ -190,14 +196,15 @@ def detect(
         nats = torch.from_numpy(math.log(len(training)) * unseen)
         element_nll, nll = element_nll + nats.float(), nll + nats.sum(1)
     score, normal_score = scorer.combine(nll, scores.distance).numpy(), normal.score.numpy()
-    median = codec.by_column(normal.element_nll).median(0).values
+    normal_element_nll = run.with_missing(validation, codec.by_column(normal.element_nll))
+    excess = run.with_missing(data, element_nll) - normal_element_nll.nanmedian(0).values
     return AnomalyReport(
         score,
         nll.numpy(),
         scores.distance.numpy(),
         p_values(score, normal_score),
         _guaranteed_threshold(normal_score, max_fpr),
-        (element_nll - median).numpy(),
+        excess.nan_to_num(0.0).numpy(),
         data,
         codec.to_images(run.model_input(data)[0]),
         codec,

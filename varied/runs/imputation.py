@@ -1,4 +1,4 @@
-"""Imputation of the missing cells of a table."""
+"""Imputation of the missing cells of a table, or of the missing values of an array."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from typing import Any
 import torch
 
 from varied import functional
+from varied.data import Batch
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
 #: The number of validation rows for calibrating intervals, and the number of draws per cell.
 _CALIBRATION_ROWS, _CALIBRATION_DRAWS = 200, 200
+#: How many times a row is encoded again by a model that was trained on complete rows.
+_SWEEPS = 20
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class ImputationResult(Result):
-    """A table whose missing cells are imputed.
+    """A table or array whose missing values are imputed.
 
     Arguments:
-        array: The table in which each missing cell contains the mean or the most frequent level of
-            its draws; observed cells do not change.
-        draws: The completed tables, one for each draw. Analyzing each table and pooling the
-            results accounts for the uncertainty of the missing cells.
-        cells: A `pandas.DataFrame` with one row per imputed cell, which contains the row (from 1),
-            the column and the value. For numbers and dates, 90 % of the draws are between
-            ``ci_low`` and ``ci_high``; for categories, ``frequency`` is the fraction of the draws
-            with this level.
+        array: The table or array in which each missing value is replaced by the mean or the most
+            frequent level of its draws; observed values do not change.
+        draws: The completed tables or arrays, one for each draw. Analyzing each of them and pooling
+            the results accounts for the uncertainty of the missing values.
+        cells: A `pandas.DataFrame` with one row per imputed value, which contains the row (from 1),
+            the column and the value; for an array, the columns row, axis_1, ... contain its index
+            (from 0). For numbers and dates, 90 % of the draws are between ``ci_low`` and
+            ``ci_high``; for categories, ``frequency`` is the fraction of the draws with this level.
     """
 
     draws: tuple[Any, ...]
@@ -36,6 +39,11 @@ class ImputationResult(Result):
 
     def __repr__(self) -> str:
         return f"ImputationResult({len(self.array):,} rows, {len(self.cells):,} imputed cells)"
+
+    @property
+    def default_ending(self) -> str:
+        """The file extension that `save` uses by default."""
+        return self.codec.data_ending
 
     def save_cells(self, path: str | Path) -> Path:
         """Write the imputed cells and intervals to a .csv, .tsv, .parquet or .feather file."""
@@ -48,42 +56,48 @@ def impute(
     *,
     n_draws: int = 50,
     samples: int = 100,
-    sweeps: int = 0,
+    sweeps: int | None = None,
     seed: int = 0,
 ) -> ImputationResult:
-    """Impute the missing cells of a table, with several draws for each cell.
+    """Impute the missing values of a table or array, with several draws for each value.
 
     Arguments:
         run: The run.
-        source: The table; None uses the test rows.
-        n_draws: The number of draws for each cell.
+        source: The table or array; None uses the test rows.
+        n_draws: The number of draws for each value.
         samples: The number of proposed codes from which each draw is resampled.
-        sweeps: How many times a completed row is encoded again.
+        sweeps: How many times a completed row is encoded again. None stands for 20 if no values
+            were missing in training, since the encoder then requires complete rows, and for 0
+            otherwise.
         seed: The random seed.
 
     Raises:
-        VariedError: If the run was not trained on a table.
+        VariedError: If the run was not trained on a table or array.
     """
     data, imputer = run.read(source), run.codec.imputer()
     batch = run.encode_data(data)
-    rows = imputer.incomplete_rows(batch.x)
-    draws = torch.empty(0)
+    rows = imputer.incomplete_rows(batch)
+    draws, images = torch.empty(0), batch.x.clone()
+    if sweeps is None:
+        sweeps = 0 if run.codec.has_missing_values else _SWEEPS
     if len(rows):
+        incomplete = batch.take(rows)
         draws = functional.impute(
             run.model,
-            run.codec.load(batch.x[rows]),
-            None if batch.c is None else batch.c[rows],
+            run.codec.load(incomplete.x),
+            incomplete.c,
+            incomplete.mask,
             n_draws=n_draws,
             samples=samples,
             sweeps=sweeps,
             scale=imputer.scale(run.store.read_calibration("imputation_scale")),
             seed=seed,
         )
+        images[rows] = draws.mean(0)
     filled, completed, cells = imputer.fill(data, rows.numpy(), list(draws))
-    shape = (len(data),)
-    images = batch.x.numpy()
+    plotted = run.codec.to_images(images)
     return ImputationResult(
-        run.codec, filled, images, draw_grid, shape, draws=tuple(completed), cells=cells
+        run.codec, filled, plotted, draw_grid, (len(data),), draws=tuple(completed), cells=cells
     )
 
 
@@ -98,8 +112,10 @@ def calibrate_scale(run: RunBase) -> float:
     if not run.has_density:
         return 1.0
     draws, values = [], []
-    for cells in imputer.hide_numbers(run.codec.load(batch.x), run.spec.plan.seed):
-        completed = functional.impute(run.model, cells.x, batch.c, n_draws=_CALIBRATION_DRAWS)
-        draws.append(completed[:, cells.rows, cells.elements])
+    inputs = Batch(run.codec.load(batch.x), batch.c, batch.mask)
+    for cells in imputer.hide_numbers(inputs, run.spec.plan.seed):
+        c = None if batch.c is None else batch.c[: len(cells.x)]
+        completed = functional.impute(run.model, cells.x, c, cells.mask, n_draws=_CALIBRATION_DRAWS)
+        draws.append(completed.flatten(2)[:, cells.rows, cells.elements])
         values.append(cells.values)
     return functional.inflation_factor(torch.cat(draws, 1), torch.cat(values)) if draws else 1.0

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from varied import plots
+from varied.errors import VariedError
 from varied.evaluate.distances import nearest
 from varied.runs.base import RunBase
 from varied.runs.result import Result
@@ -58,10 +60,15 @@ class NearestTraining:
 def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> NearestTraining:
     """Find the nearest training row of each sample, and test for near-duplicates.
 
+    Rows of an array with missing values are not searched.
+
     Arguments:
         run: The run.
         samples: The result of `sample`.
         seed: The random seed for the selection of test rows.
+
+    Raises:
+        VariedError: If all training rows have missing values.
     """
     training, test = run.split("train"), run.split("test")
     held_out = test.take(permutation(len(test), seed, "beside")[:MAX_SAMPLES].numpy())
@@ -69,16 +76,29 @@ def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> Nearest
         return _nearest_records(run, samples, training.x, held_out.x, seed)
     codec = run.codec
     x, known = codec.to_distances(samples.array), codec.to_distances(training)
+    rows = _complete_rows(known)
+    if not len(rows):
+        raise VariedError(
+            "All training rows have missing values, so samples cannot be compared with them; fill "
+            "the values with `varied impute`, and train on the result."
+        )
+    known = known[rows]
     index, distance = nearest(x, known)
+    test_rows = codec.to_distances(held_out)
+    test_rows = test_rows[_complete_rows(test_rows)]
     warning = None
-    if min(len(x), len(known), len(held_out)) >= MIN_SAMPLES:
+    if min(len(x), len(known), len(test_rows)) >= MIN_SAMPLES:
         from varied.evaluate.memorization import memorization
 
-        test_rows = codec.to_distances(held_out)
         warning = memorization(x[:MAX_SAMPLES], known, test_rows, seed=seed).warning
     draw = partial(_draw, distance=distance.numpy())
     result = run.result(torch.cat([x, known[index]]), draw, {}, (2, len(x)))
-    return NearestTraining(result, index.numpy(), distance.numpy(), warning)
+    return NearestTraining(result, rows[index].numpy(), distance.numpy(), warning)
+
+
+def _complete_rows(x: Tensor) -> Tensor:
+    """Return the indices of the rows without missing values."""
+    return torch.nonzero(~x.isnan().flatten(1).any(1))[:, 0]
 
 
 def _nearest_records(

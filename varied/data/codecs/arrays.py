@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from varied import atomic_io
-from varied.data.codecs.base import Array, Codec, check_fields, within_unit
+from varied.data.codecs.array_imputer import ArrayImputer
+from varied.data.codecs.base import Array, Codec, check_fields
 from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
@@ -27,13 +28,15 @@ class ArrayCodec(Codec):
     """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
     Vectors are standardized per feature; arrays with more axes are standardized per channel (the
-    first axis of a row). Constant features are only centered.
+    first axis of a row). Constant features are only centered. NaN marks missing values, which are
+    ignored in the statistics and stay NaN in encoded rows.
 
     Arguments:
         shape: The shape of a row.
         domain: "real", "unit-interval" or "binary".
         mean: The training mean of each feature or channel; empty unless the domain is "real".
         scale: The training standard deviation of each feature or channel; 1 if constant.
+        has_missing_values: Whether values are missing in the training rows.
 
     Example:
         >>> data = RawData(np.arange(24, dtype=np.float32).reshape(12, 2), "array")
@@ -50,6 +53,7 @@ class ArrayCodec(Codec):
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    has_missing_values: bool = False
 
     def __post_init__(self) -> None:
         lookup(_DOMAINS, self.domain, "domain")
@@ -78,30 +82,41 @@ class ArrayCodec(Codec):
             domain: "real", "unit-interval" or "binary"; "auto" infers it from the values.
 
         Raises:
-            VariedError: If the values are outside the domain, or not finite.
+            VariedError: If the values are outside the domain or infinite, or all values of a
+                feature or channel are missing.
         """
         x = _as_numbers(data)
         shape = tuple(x.shape[1:])
         if domain == "auto":
             domain = _infer_domain(x)
         lookup(_DOMAINS, domain, "domain")
+        axes = tuple(i for i in range(x.ndim) if i != 1)
+        has_missing = bool(np.isnan(x).any())
+        low, high = np.fmin.reduce(x, axes), np.fmax.reduce(x, axes)  # these ignore NaN
+        if np.isnan(low).any():
+            what = "Feature" if x.ndim == 2 else "Channel"
+            raise VariedError(
+                f"{what} {np.isnan(low).argmax()} has no observed value in the training rows; "
+                "drop it."
+            )
         if domain != "real":
             _check_domain(x, domain)
-            return cls(shape, domain)
-        axes = tuple(i for i in range(x.ndim) if i != 1)
-        low, high = x.min(axes), x.max(axes)
+            return cls(shape, domain, has_missing_values=has_missing)
         constant = np.flatnonzero(low == high)
-        mean, scale = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
+        statistics: Any = (np.nanmean, np.nanstd) if has_missing else (np.mean, np.std)
+        mean, scale = (statistic(x, axes, np.float64) for statistic in statistics)
         mean[constant], scale[constant] = low[constant], 1.0
         notes = (_constant_features(constant),) if len(constant) else ()
-        return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes)
+        return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes, has_missing)
 
     def encode(self, data: RawData | Array) -> Tensor:
         """Return the rows as float32 with shape ``(N, *shape)``; real values are standardized.
 
+        Missing values stay NaN.
+
         Raises:
             VariedError: If the shape or domain of the rows differs from that of the training data,
-                or a value is not finite.
+                or a value is infinite.
         """
         x = self._check(data)
         if self.domain != "real":
@@ -117,6 +132,10 @@ class ArrayCodec(Codec):
             return rows
         restored = rows * self._broadcast(self.scale) + self._broadcast(self.mean)
         return restored.astype(np.float32)
+
+    def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
+        """Return flattened rows in which missing values are 0."""
+        return super().to_features(x, without).nan_to_num(0.0)
 
     def to_distances(self, data: RawData | Array) -> Tensor:
         """Return standardized rows if the domain is "real", and unchanged rows otherwise."""
@@ -135,6 +154,10 @@ class ArrayCodec(Codec):
         rows = examples.reshape(-1, math.prod(self.shape)).tolist()
         text = "".join(",".join(map(repr, row)) + "\n" for row in rows)
         return atomic_io.atomic_write(path, text)
+
+    def imputer(self) -> ArrayImputer:
+        """Return the imputer that fills the missing values."""
+        return ArrayImputer(self)
 
     def _check(self, data: RawData | Array) -> Array:
         x = _as_numbers(data)
@@ -159,23 +182,34 @@ def _as_numbers(data: RawData | Array) -> Array:
             f"{x.dtype} of shape {x.shape}."
         )
     numbers: Array = x.astype(np.float32, copy=False)
-    if not np.isfinite(numbers).all():
-        row = int(np.argwhere(~np.isfinite(numbers))[0, 0])
+    if np.isinf(numbers).any():
+        row = int(np.argwhere(np.isinf(numbers))[0, 0])
         raise VariedError(
-            f"Row {row} contains NaN or infinity; replace the value, or drop the row."
+            f"Row {row} contains infinity; replace it with NaN if the value is missing, or drop "
+            "the row."
         )
     return numbers
 
 
 def _infer_domain(x: Array) -> str:
-    if np.isin(x[:100], (0, 1)).all() and np.isin(x, (0, 1)).all():
+    if _is_in_domain(x[:100], "binary").all() and _is_in_domain(x, "binary").all():
         return "binary"
     is_image_batch = x.ndim == 4 and x.shape[1] in (1, 3, 4)
-    return "unit-interval" if is_image_batch and within_unit(x) else "real"
+    is_unit = is_image_batch and _is_in_domain(x, "unit-interval").all()
+    return "unit-interval" if is_unit else "real"
+
+
+def _is_in_domain(x: Array, domain: str) -> Array:
+    """Return which values are in a domain; NaN, which marks missing values, is in all domains."""
+    if domain == "binary":
+        is_valid: Array = (x == 0) | (x == 1) | np.isnan(x)
+    else:
+        is_valid = ~((x < 0) | (x > 1))
+    return is_valid
 
 
 def _check_domain(x: Array, domain: str) -> None:
-    valid = (x == 0) | (x == 1) if domain == "binary" else (x >= 0) & (x <= 1)
+    valid = _is_in_domain(x, domain)
     if valid.all():
         return
     first = tuple(int(i) for i in np.argwhere(~valid)[0])

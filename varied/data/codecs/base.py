@@ -22,7 +22,7 @@ from varied.data.raw_data import Problem, RawData
 from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
-    from varied.data.codecs.table_imputer import TableImputer
+    from varied.data.codecs.imputer import Imputer
 
 Array = npt.NDArray[Any]
 Axes = Mapping[str, Sequence[str] | None]
@@ -52,12 +52,13 @@ class Codec(ABC):
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
         reading_option_names: The names of the options that `apply_options` accepts.
-        has_missing_values: Whether examples may have missing values, which `imputer` fills.
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
         domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real" or
             "table".
         notes: Sentences that describe what was inferred from the data.
+        has_missing_values: Whether values may be missing in the training rows; `imputer` fills
+            them.
     """
 
     kind: ClassVar[str]
@@ -73,11 +74,11 @@ class Codec(ABC):
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
     is_compressible: ClassVar[bool] = True
     reading_option_names: ClassVar[tuple[str, ...]] = ()
-    has_missing_values: ClassVar[bool] = False
 
     shape: tuple[int, ...]
     domain: str
     notes: tuple[str, ...]
+    has_missing_values: bool = False
 
     # Reading
 
@@ -170,7 +171,10 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, data: RawData | Array) -> Tensor:
-        """Convert examples to the tensor that is stored in memory, with shape ``(N, ...)``."""
+        """Convert examples to the tensor that is stored in memory, with shape ``(N, ...)``.
+
+        NaN marks missing values, which `varied.data.mask_missing` replaces by 0 and a mask.
+        """
 
     def load(self, stored: Tensor) -> Tensor:
         """Convert stored rows to model input, float32 with shape ``(B, *shape)``.
@@ -219,14 +223,17 @@ class Codec(ABC):
         """Convert rows in model space to a form that can be plotted.
 
         Returns:
-            Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, or numbers, which are
-            plotted as curves.
+            Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``, in which missing pixels
+            (NaN) are gray, or numbers, which are plotted as curves.
         """
         rows = self.decode(x)
         if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
             return np.asarray(rows)
-        low, high = (0.0, 1.0) if self.domain != "real" else (rows.min(), rows.max())
+        low, high = 0.0, 1.0
+        if self.domain == "real":
+            low, high = np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)  # these ignore NaN
         gray = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
+        gray = np.nan_to_num(gray, nan=128)
         images: Array = np.moveaxis(gray.round().astype(np.uint8), 1, -1)
         return images[..., 0] if rows.shape[1] == 1 else images
 
@@ -333,15 +340,15 @@ class Codec(ABC):
 
     # Missing values
 
-    def imputer(self) -> TableImputer:
-        """Return the imputer that fills the missing cells of a table.
+    def imputer(self) -> Imputer:
+        """Return the imputer that fills missing values.
 
         Raises:
-            VariedError: If the data are not a table.
+            VariedError: If this kind of data has no missing values.
         """
         raise VariedError(
-            f"Only the cells of tables can be imputed, but this run was trained on {self.noun}; to "
-            "fill a masked part of an image, use Run.inpaint (--mask)."
+            "Only the values of tables and arrays can be imputed, but this run was trained on "
+            f"{self.noun}; to fill a masked part of an image, use Run.inpaint (--mask)."
         )
 
     def parse_mask(self, mask: Any) -> Array:
@@ -352,7 +359,7 @@ class Codec(ABC):
         """
         raise VariedError(
             f"Only images can be masked, but this run was trained on {self.noun}. The missing "
-            "cells of a table do not require a mask."
+            "values of tables and arrays do not require a mask."
         )
 
     # Defaults

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from varied.data.batches import Batch
 from varied.data.codecs.columns import Column, NumericColumn
+from varied.data.codecs.imputer import QUANTILES, HiddenCells, Imputer
 from varied.data.raw_data import RawData
 from varied.seeding import seeded
 
@@ -20,31 +21,12 @@ if TYPE_CHECKING:
 
     from varied.data.codecs.tables import TableCodec
 
-#: The quantiles that bound 90 % of the draws.
-_QUANTILES = (0.05, 0.95)
 #: The number of rounds, each of which hides a third of the observed numbers.
 _FOLDS = 3
 _CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
 
 
-@dataclass(frozen=True)
-class HiddenCells:
-    """Rows in which some observed numbers are hidden.
-
-    Arguments:
-        x: The rows without these numbers, with shape (N, W).
-        rows: The row of each hidden number, with shape (M).
-        elements: The index of each hidden number in its encoded row, with shape (M).
-        values: The hidden numbers, with shape (M).
-    """
-
-    x: Tensor
-    rows: Tensor
-    elements: Tensor
-    values: Tensor
-
-
-class TableImputer:
+class TableImputer(Imputer):
     """Finds the missing cells of a table and fills them with draws from a model.
 
     Arguments:
@@ -54,26 +36,22 @@ class TableImputer:
     def __init__(self, codec: TableCodec) -> None:
         self.codec = codec
 
-    def incomplete_rows(self, stored: Tensor) -> Tensor:
+    def incomplete_rows(self, batch: Batch) -> Tensor:
         """Return the indices of the rows with at least one missing cell."""
         n_flags = self.codec.layout.block_sizes[0]
-        return torch.nonzero((stored[:, :n_flags] == 0).any(1))[:, 0]
+        return torch.nonzero((batch.x[:, :n_flags] == 0).any(1))[:, 0]
 
     def scale(self, factor: float) -> Tensor:
         """Return a row, with shape (W), that contains ``factor`` for numbers and 1 elsewhere."""
         sizes = torch.tensor(self.codec.layout.block_sizes)
         return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
 
-    def hide_numbers(self, x: Tensor, seed: int) -> Iterator[HiddenCells]:
+    def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:
         """Yield the rows three times, each time with a different third of the numbers hidden.
 
         Each observed number is hidden once, except in columns with frequent values.
-
-        Arguments:
-            x: The rows, with shape (N, W).
-            seed: The random seed.
         """
-        layout = self.codec.layout
+        x, layout = batch.x, self.codec.layout
         positions = [
             (i, column)
             for i, column in enumerate(layout.number_columns)
@@ -95,19 +73,7 @@ class TableImputer:
     def fill(
         self, data: RawData, rows: npt.NDArray[np.int64], draws: Sequence[Tensor]
     ) -> tuple[pd.DataFrame, list[pd.DataFrame], pd.DataFrame]:
-        """Fill the missing cells of a table.
-
-        Arguments:
-            data: The table.
-            rows: The indices of the rows in the draws.
-            draws: The draws, each with shape (len(rows), W).
-
-        Returns:
-            The table with the mean or the most frequent level of the draws in each missing cell;
-            one completed table for each draw; and a table with one row per filled cell, which
-            contains the bounds of the interval with 90 % of the draws, or the frequency of the
-            level.
-        """
+        """Fill the missing cells of a table; see `Imputer.fill`."""
         import pandas as pd
 
         decoded = [self.codec.decode(draw) for draw in draws]
@@ -138,12 +104,12 @@ def _summarize(
 
     if isinstance(column, NumericColumn):
         numbers = np.stack([column.to_float(draw) for draw in draws], 1)
-        low, high = (column.from_float(np.quantile(numbers, q, 1)) for q in _QUANTILES)
+        low, high = (column.from_float(np.quantile(numbers, q, 1)) for q in QUANTILES)
         return column.from_float(numbers.mean(1)), {"ci_low": low, "ci_high": high}
     table = pd.concat(draws, axis=1)
     if column.dtype in ("Int64", "float64") and column.kind != "yes/no":  # ordered levels
         ranked = np.sort(table.to_numpy(dtype=float), axis=1)
-        ranks = [round(q * (len(draws) - 1)) for q in (_QUANTILES[0], 0.5, _QUANTILES[1])]
+        ranks = [round(q * (len(draws) - 1)) for q in (QUANTILES[0], 0.5, QUANTILES[1])]
         low, value, high = (pd.Series(ranked[:, rank]) for rank in ranks)
         return value, {"ci_low": low.to_numpy(), "ci_high": high.to_numpy()}
     value = table.mode(axis=1)[0]

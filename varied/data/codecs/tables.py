@@ -60,7 +60,7 @@ class TableCodec(Codec):
     labeled_ending: ClassVar[str] = ".csv"
     decodes_by_sampling: ClassVar[bool] = True
     is_compressible: ClassVar[bool] = False
-    has_missing_values: ClassVar[bool] = True
+    has_missing_values = True
     domain: ClassVar[str] = "table"  # type: ignore[misc]
 
     columns: tuple[Column, ...]

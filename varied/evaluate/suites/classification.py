@@ -75,16 +75,19 @@ def _supervised_reference(
 
 def tstr_suite(context: EvalContext) -> Iterator[MetricGroup]:
     """Yield the test scores of classifiers trained on generated samples of each class."""
-    codec, train, test = context.run.context, context.train.labels, context.test.labels
-    if codec is None or not codec.classes or train is None or test is None:
+    codec = context.run.context
+    if codec is None or not codec.classes:
+        return
+    train, test = context.complete(context.train), context.complete_test
+    if train.labels is None or test.labels is None:
         return
     generated, c = context.sample_features, context.run.contexts(len(context.samples))
     assert c is not None
-    real = context.extract(context.raw(context.train))[: len(generated)]
+    real = context.extract(context.raw(train))[: len(generated)]
     result = tstr(
-        *(real, train[: len(real)]),
+        *(real, train.labels[: len(real)]),
         *(generated, c.argmax(1).numpy()),
-        *(context.test_features, test),
+        *(context.test_features, test.labels),
         seed=context.seed,
     )
     metrics = [

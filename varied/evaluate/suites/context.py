@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from varied import functional
 from varied.data import Batch, RawData, iter_batches
+from varied.errors import VariedError
 from varied.evaluate import (
     Evaluation,
     Extractor,
@@ -23,6 +25,8 @@ from varied.seeding import permutation, seeded
 
 #: The maximum numbers of test rows and of training rows for features.
 MAX_TEST, MAX_TRAIN = 5000, 20_000
+#: The minimum number of rows without missing values for a comparison of samples with data.
+MIN_COMPLETE = 20
 #: The number of rows in a batch.
 BATCH_SIZE = 500
 
@@ -70,13 +74,35 @@ class EvalContext:
         """The training rows."""
         return self.rows("train", MAX_TRAIN)
 
+    def complete(self, data: RawData) -> RawData:
+        """Return the rows without missing values, for metrics that compare samples with data.
+
+        Raises:
+            VariedError: If too few rows have no missing values.
+        """
+        mask = self.run.encode_data(data).mask
+        if mask is None:
+            return data
+        rows = np.flatnonzero(mask.flatten(1).all(1))
+        if len(rows) < MIN_COMPLETE:
+            raise VariedError(
+                f"Only {len(rows)} of {len(data):,} rows have no missing values, but at least "
+                f"{MIN_COMPLETE} are required for a comparison of samples with data."
+            )
+        return data.take(rows)
+
+    @cached_property
+    def complete_test(self) -> RawData:
+        """The test rows without missing values."""
+        return self.complete(self.test)
+
     def batches(self, data: RawData) -> list[Batch]:
         """Return stored rows with their context, in batches."""
         batch = self.run.encode_data(data)
-        return list(iter_batches(batch.x, batch.c, size=BATCH_SIZE))
+        return list(iter_batches(batch.x, batch.c, batch.mask, size=BATCH_SIZE))
 
     def model_input(self, data: RawData) -> Tensor:
-        """Return model inputs; images are binarized as in training."""
+        """Return model inputs; images are binarized as in training, and missing values are 0."""
         with seeded(self.seed, "measured"):
             return self.run.codec.load(self.run.encode_data(data).x)
 
@@ -143,8 +169,8 @@ class EvalContext:
 
     @cached_property
     def test_features(self) -> Tensor:
-        """The features of the test rows."""
-        return self.extract(self.raw(self.test))
+        """The features of the test rows without missing values."""
+        return self.extract(self.raw(self.complete_test))
 
     @cached_property
     def sample_features(self) -> Tensor:

@@ -36,7 +36,9 @@ def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
     if result.elbo is not None and result.kl is not None:
         metrics.insert(0, Metric("-ELBO", -result.elbo, "nats", "lower", topic="elbo"))
         metrics.append(Metric("KL", result.kl, "nats", topic="kl"))
-        if not context.is_table:  # columns of different types have no common dimension
+        is_complete = context.run.encode_data(context.test).mask is None
+        # Columns of different types have no common dimension.
+        if is_complete and not context.is_table:
             bits = -result.elbo * (1 / (result.dimensions * math.log(2)))
             encoded = ENCODED.get(context.run.spec.likelihood.name, DENSITY)
             metrics.append(

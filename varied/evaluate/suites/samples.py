@@ -51,9 +51,13 @@ def reconstruction_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 def sample_suite(context: EvalContext) -> Iterator[MetricGroup]:
     """Yield the similarity between samples and data, with training rows as the reference."""
-    real, generated = context.test_features, context.sample_features
-    train = context.extract(context.raw(context.train))[: len(real)]
-    searched = context.extract(context.raw(context.rows("train", MAX_SEARCHED)))
+    real = context.test_features
+    generated = context.sample_features[: len(real)]
+    train, searched = (
+        context.extract(context.raw(context.complete(rows)))
+        for rows in (context.train, context.rows("train", MAX_SEARCHED))
+    )
+    train = train[: len(real)]
     distance = Estimate(frechet(generated, real), math.nan, len(generated))
     of_samples, of_train = (prdc(real, rows, seed=context.seed) for rows in (generated, train))
     copies = memorization(generated, searched, real, seed=context.seed)
@@ -79,5 +83,7 @@ def sample_suite(context: EvalContext) -> Iterator[MetricGroup]:
         value = sharpness(context.samples)
         metrics.append(Metric("sharpness", value, reference=of_data, topic="sharpness"))
     note = f"{len(generated):,} samples and as many test rows; features: {context.extractor.name}"
+    if n_incomplete := len(context.test) - len(real):
+        note += f"; {n_incomplete:,} test rows with missing values are omitted"
     warnings = [copies.warning] if copies.warning else []
     yield MetricGroup("Samples", note, metrics, warnings, context.extractor.fingerprint)
