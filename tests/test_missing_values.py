@@ -272,5 +272,9 @@ def test_the_commands(tmp_path, monkeypatch):
 
 
 def test_missing_values_are_accepted_in_python(tmp_path):
-    run = varied.train(series(60)[1], steps=5, out=tmp_path / "run", progress=False)
+    x = series(60)[1]
+    x[:30] = np.nan  # rows without any observed value are kept, as in tables
+    run = varied.train(x, steps=5, out=tmp_path / "run", progress=False)
     assert (run.folder / "report.html").is_file()
+    assert is_finite(run.impute(x).array)
+    assert is_finite(run.detect(x, samples=5).score)
