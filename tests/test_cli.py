@@ -29,9 +29,9 @@ METRICS = {"elbo", "reconstruction", "kl", "active_units"}
 def write_data(folder):
     rng = np.random.default_rng(0)
     np.save(folder / "rows.npy", rng.normal(size=(60, 4)).astype("f4"))
-    with_nan = rng.normal(size=(30, 4)).astype("f4")
-    with_nan[7, 2] = np.nan
-    np.save(folder / "nan.npy", with_nan)
+    infinite = rng.normal(size=(30, 4)).astype("f4")
+    infinite[7, 2] = np.inf
+    np.save(folder / "infinite.npy", infinite)
     np.save(folder / "wide.npy", rng.normal(size=(30, 9)).astype("f4"))
     np.savez(folder / "labeled.npz", x=rng.normal(size=(30, 4)), y=np.arange(30) % 2)
     names = ["ann", "bob", "Eve, jr."]
@@ -194,7 +194,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train nothere", "There is no dataset and no file named 'nothere'"),
         ("train photo", "did you mean 'photos'?"),
         ("train empty", "is empty"),
-        ("train nan.npy --steps 3", "NaN"),
+        ("train infinite.npy --steps 3", "infinity"),
         ("train", "Missing argument 'SOURCE'"),
         ("trian photos", "Did you mean 'train'?"),
         ("train photos --lattent 8", "There is no option --lattent: did you mean --latent?"),
