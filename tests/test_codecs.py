@@ -262,13 +262,18 @@ def test_statistics_are_those_of_the_observed_values(shape):
     for channel in range(shape[1]):
         observed = x[:, channel][~is_missing[:, channel]].astype(np.float64)
         np.testing.assert_allclose(codec.mean[channel], observed.mean(), rtol=1e-12)
-        np.testing.assert_allclose(codec.scale[channel], observed.std(), rtol=1e-6)
+        np.testing.assert_allclose(codec.scale[channel], observed.std(), rtol=1e-12)
     stored = codec.encode(x)
     np.testing.assert_array_equal(stored.isnan(), is_missing)
     np.testing.assert_allclose(codec.decode(stored), x, rtol=1e-5, atol=1e-5)
     assert open_codec(json.loads(json.dumps(codec.to_json()))) == codec
     assert torch.equal(codec.to_features(stored), stored.nan_to_num(0.0).flatten(1))
     assert not fit_codec(read(np.nan_to_num(x))).has_missing_values
+
+
+def test_statistics_of_large_values_are_finite():
+    codec = fit_codec(read(with_missing(REAL * 1e37)[0]))
+    assert np.isfinite(codec.scale).all()
 
 
 def test_arrays_of_earlier_versions_have_no_missing_values():

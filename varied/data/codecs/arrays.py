@@ -103,8 +103,11 @@ class ArrayCodec(Codec):
             _check_domain(x, domain)
             return cls(shape, domain, has_missing_values=has_missing)
         constant = np.flatnonzero(low == high)
-        statistics: Any = (np.nanmean, np.nanstd) if has_missing else (np.mean, np.std)
-        mean, scale = (statistic(x, axes, np.float64) for statistic in statistics)
+        if has_missing:  # with float32, `nanstd` would square differences in float32
+            values = x.astype(np.float64)
+            mean, scale = np.nanmean(values, axes), np.nanstd(values, axes)
+        else:
+            mean, scale = x.mean(axes, dtype=np.float64), x.std(axes, dtype=np.float64)
         mean[constant], scale[constant] = low[constant], 1.0
         notes = (_constant_features(constant),) if len(constant) else ()
         return cls(shape, domain, tuple(mean.tolist()), tuple(scale.tolist()), notes, has_missing)
