@@ -256,20 +256,20 @@ def test_level_probabilities_are_those_of_the_likelihood(name):
 
 def test_size_is_the_elbo_of_a_trained_model(run):
     x, _ = run.model_input(run.read(half_bright(3000, seed=1)))
-    packed = compression.compress(run.model, x)
-    elbo = evaluate(run.model, lambda x: x, [Batch(x)], likelihood="").elbo
+    packed = compression.compress(run.original_model(), x)
+    elbo = evaluate(run.original_model(), lambda x: x, [Batch(x)], likelihood="").elbo
     assert packed.model_bits == pytest.approx(-elbo.value * len(x) / math.log(2), rel=0.01)
     assert 8 * len(packed.data) == pytest.approx(packed.model_bits, rel=0.03)
     assert packed.initial_bits < 500
     assert 8 * len(packed.data) < 0.6 * x.numel()
-    half = compression.compress(run.model, x[:1500])
+    half = compression.compress(run.original_model(), x[:1500])
     assert len(packed.data) / len(half.data) == pytest.approx(2, rel=0.05)
 
 
 def test_order_and_notes_are_restored(run):
     x, _ = run.model_input(run.read(half_bright(50, seed=2)))
-    data = compression.compress(run.model, x.flip(0), {"author": "é"}).data
-    restored, notes = compression.decompress(run.model, data)
+    data = compression.compress(run.original_model(), x.flip(0), {"author": "é"}).data
+    restored, notes = compression.decompress(run.original_model(), data)
     assert torch.equal(restored, x.flip(0)) and notes == {"author": "é"}
 
 

@@ -83,6 +83,7 @@ def test_models_are_trained_on_missing_values(choices, tmp_path):
     assert all(is_finite(row["loss"]) for row in run.store.history())
 
 
+@pytest.mark.slow
 def test_labeled_rows_with_missing_values_are_classified(tmp_path):
     complete, x = series()
     labels = np.where(complete.max((1, 2)) > 130, "high", "low")
@@ -92,6 +93,7 @@ def test_labeled_rows_with_missing_values_are_classified(tmp_path):
     assert run.augment(20).gains(seeds=1)
 
 
+@pytest.mark.slow
 def test_a_run_is_updated_on_missing_values(run, tmp_path):
     new = update(run.folder, series(100, seed=3)[1], out=tmp_path / "new", steps=5)
     assert is_finite(new.evaluate().elbo.value)
@@ -170,6 +172,7 @@ def test_comparisons_require_complete_rows(tmp_path):
     assert groups["ELBO"].metrics
 
 
+@pytest.mark.slow
 def test_all_metrics_are_computed_on_complete_rows(tmp_path):
     complete, x = series(700)
     x[60:] = complete[60:]
@@ -236,6 +239,7 @@ def test_images_with_missing_pixels_are_filled(tmp_path):
     assert run.reconstruct(x).images.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     complete, x = series(150)

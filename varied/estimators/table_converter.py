@@ -83,6 +83,9 @@ class TableConverter:
         Raises:
             VariedError: If the type of a column differs from its type in training.
         """
+        is_array = isinstance(X, np.ndarray) and X.dtype.kind in "iufb"
+        if is_array and self.dialect is None and not any(map(_is_nominal, self.columns)):
+            return X if self.marker is None else np.where(self.marker == X, np.nan, X)
         frame, _ = _read(X, self.marker)
         cells = [frame.iloc[:, i] for i in range(len(self.columns))]
         return np.stack([_numbers(c, v) for c, v in zip(self.columns, cells, strict=True)], 1)
