@@ -76,7 +76,7 @@ def check_cells(rows):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_resampled_frames_keep_their_rows_and_types(library):
     frame = LIBRARIES[library]()
-    rows, labels = VAESampler(**TRAINED).fit_resample(frame, Y)
+    rows, labels = VAESampler(**FAST).fit_resample(frame, Y)
     assert type(rows) is type(frame)
     assert schema(rows) == schema(frame)
     assert len(rows) == len(labels) == 2 * (Y == "common").sum()
@@ -98,7 +98,7 @@ def test_generated_booleans_are_as_frequent_as_in_the_data():
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_samples_and_reconstructions_have_the_types_of_the_frame(library):
     frame = LIBRARIES[library]()
-    vae = VAETransformer(2, **TRAINED).fit(frame)
+    vae = VAETransformer(2, **FAST).fit(frame)
     for rows in (vae.sample(50), vae.inverse_transform(vae.transform(frame))):
         assert type(rows) is type(frame)
         assert schema(rows) == schema(frame)
@@ -110,7 +110,7 @@ def test_samples_and_reconstructions_have_the_types_of_the_frame(library):
 @pytest.mark.parametrize("n_draws", [0, 1])
 def test_imputed_frames_are_complete_and_keep_observed_cells(library, n_draws):
     frame = LIBRARIES[library]()
-    imputer = VAEImputer(n_draws=n_draws, **TRAINED)
+    imputer = VAEImputer(n_draws=n_draws, **FAST)
     filled = imputer.fit_transform(frame)
     assert type(filled) is type(frame)
     assert schema(filled) == schema(frame)
@@ -133,7 +133,7 @@ def test_imputed_values_of_arrays_are_possible():
     x = np.stack([z, z > 1, rng.poisson(np.exp(z)), 30 + 10 * z], 1)
     x[:, 3] = x[:, 3].round()
     missing = rng.random(x.shape) < 0.2
-    imputer = VAEImputer(n_draws=1, **TRAINED).fit(np.where(missing, np.nan, x))
+    imputer = VAEImputer(n_draws=1, **FAST).fit(np.where(missing, np.nan, x))
     for rows in (imputer.transform(np.where(missing, np.nan, x)), imputer.draw(x * np.nan, 2)[1]):
         assert set(rows[:, 1]) == {0, 1}
         assert set(rows[:, 2]) <= set(x[:, 2])
@@ -209,8 +209,9 @@ def test_markers_are_missing_in_addition_to_nan():
     assert set(filled["word"]) == {"a", "b"}
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-@pytest.mark.parametrize("labels", [["no", "yes"], [0, 1]])
+@pytest.mark.parametrize(
+    ("missing", "labels"), [(None, ["no", "yes"]), (np.nan, [0, 1]), (pd.NA, ["no", "yes"])]
+)
 def test_missing_labels_mark_unlabeled_rows(missing, labels):
     truth = np.where(FRAME["age"] > 40, *labels[::-1])
     y = truth.astype(object)
