@@ -230,7 +230,7 @@ def qualified_name(part: Any) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Return whether "module:name" refers to one of Varied's own packages of parts."""
+    """Return whether the module in "module:name" is in one of Varied's packages with parts."""
     package, _, module = name.partition(":")[0].partition(".")
     return package == "varied" and module.partition(".")[0] in _PART_PACKAGES
 

@@ -44,7 +44,9 @@ def sample(
     ] = None,
     scale: Annotated[
         float | None,
-        option("S", "With --around: factor on the posterior standard deviation [default: 1]."),
+        option(
+            "S", "With --around: factor by which posterior standard deviations are multiplied [1]."
+        ),
     ] = None,
     temperature: Annotated[
         str,

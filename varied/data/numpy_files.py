@@ -55,7 +55,7 @@ def read_npz(path: Path, labels: Any = None, classes: Sequence[str] | None = Non
     The rows are the array with a name such as ``x``, ``X``, ``data`` or ``images``, the arrays with
     names such as ``x_train`` and ``x_test``, or the only array in the file. The labels are the
     array with a name such as ``y``, ``labels`` or ``target``, or the arrays named by ``labels``.
-    Files of `scipy.sparse.save_npz` are converted to dense rows.
+    Matrices saved with `scipy.sparse.save_npz` are converted to dense rows.
 
     Raises:
         VariedError: If no array can be identified as the rows; the message lists the arrays.

@@ -112,7 +112,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
 
 def _without_missing(y: Any) -> tuple[Any, npt.NDArray[np.bool_]]:
-    """Replace missing labels by the first label, and return a mask of the labels not missing."""
+    """Replace missing labels with the first label, and return a mask of the other labels."""
     if y is None:
         return y, np.ones(0, bool)
     labels = pd.Series(np.asarray(y, dtype=object).ravel())

@@ -36,14 +36,14 @@ UNSEEN = -1.0
 class TableConverter:
     """Converts a table to rows of numbers, and numbers to a table with the same types.
 
-    The types of the columns are inferred as in `varied.train`. Categories with numbers are
-    represented by these numbers and other categories by the index of the level, dates by days or
+    The types of the columns are inferred as in `varied.train`. Numeric categories are
+    represented by their values, other categories by the index of their level, dates by days or
     seconds since 1970, and missing cells by NaN.
 
     Arguments:
         columns: The columns.
         dialect: The library and the types of the DataFrame; None for arrays.
-        marker: The value of missing cells in addition to NaN, None and similar values.
+        marker: A value that marks missing cells, in addition to NaN, None and similar values.
     """
 
     columns: tuple[LearnedColumn, ...]
@@ -58,7 +58,7 @@ class TableConverter:
             X: The rows.
             categorical_features: The names or indices of the categorical columns, or a boolean
                 mask; "auto" infers them.
-            marker: The value of missing cells in addition to NaN, None and similar values.
+            marker: A value that marks missing cells, in addition to NaN, None and similar values.
 
         Raises:
             VariedError: If a column contains free text or identifiers, or a categorical feature is

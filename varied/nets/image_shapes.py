@@ -76,7 +76,7 @@ def resolve_sizes(inputs: Shape, outputs: Shape, depth: int | None, name: str) -
         name: The name of the network, for error messages.
 
     Raises:
-        VariedError: If this number of downsampling steps by 2 does not result in the smaller shape.
+        VariedError: If downsampling by 2, ``depth`` times, does not result in the smaller shape.
 
     Example:
         >>> resolve_sizes((1, 28, 28), (64, 7, 7), None, "conv")

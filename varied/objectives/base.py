@@ -84,7 +84,7 @@ class Objective(nn.Module):
         set_step(self, step, progress)
 
     def forward(self, trace: Trace, step: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its parts.
+        """Return the loss, and its unweighted terms and other logged values by name.
 
         Arguments:
             trace: The trace of a forward pass.

@@ -64,8 +64,8 @@ class GaussianMixture(ExPostPrior):
         rows = z.detach().flatten(1).double().cpu()
         if len(rows) < max(2, self.n_components):
             raise VariedError(
-                f"n_components={self.n_components} exceeds the number of latents ({len(rows)}); "
-                "use fewer components or more data."
+                f"n_components={self.n_components} exceeds the number of latent vectors "
+                f"({len(rows)}); use fewer components or more data."
             )
         if not rows.isfinite().all():
             raise VariedError("A latent is not finite; train again with a lower learning rate.")

@@ -129,8 +129,8 @@ def augment(
             total number of training and generated examples of each class.
         balance: Whether to generate only as many examples as each class needs to reach
             ``per_class`` or, by default, the size of the largest class.
-        temperature: A factor on the standard deviation of the prior; values below 1 give more
-            typical examples.
+        temperature: The factor by which the standard deviation of the prior is multiplied;
+            values below 1 give more typical examples.
         sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only
             for tables.
         seed: The random seed.

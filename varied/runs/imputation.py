@@ -24,8 +24,9 @@ class ImputationResult(Result):
     """A table or array whose missing values are imputed.
 
     Arguments:
-        array: The table or array in which each missing value is replaced by the mean or the most
-            frequent level of its draws; observed values do not change.
+        array: The table or array in which each missing value is replaced by the mean, the
+            median (for ordered levels) or the most frequent level of its draws; observed values do
+            not change.
         draws: The completed tables or arrays, one for each draw. Analyzing each of them and pooling
             the results accounts for the uncertainty of the missing values.
         cells: A `pandas.DataFrame` with one row per imputed value, which contains the row (from 1),

@@ -45,10 +45,11 @@ def sample(
             Other covariates are drawn from the training rows, or are those of the examples.
         around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
             each example precedes its variations.
-        scale: A factor on the standard deviation of the posterior; used only with ``around``.
-        temperature: A factor on the standard deviation of the prior; values below 1 give more
-            typical samples. A ladder VAE also accepts one factor per level, starting from the
-            bottom level.
+        scale: The factor by which the standard deviation of the posterior is multiplied; used only
+            with ``around``.
+        temperature: The factor by which the standard deviation of the prior is multiplied;
+            values below 1 give more typical samples. A ladder VAE also accepts one factor per
+            level, starting from the bottom level.
         sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only for
             tables.
         seed: The random seed.

@@ -344,7 +344,7 @@ class Codec(ABC):
         """Return the imputer that fills missing values.
 
         Raises:
-            VariedError: If this kind of data has no missing values.
+            VariedError: If this kind of data cannot have missing values.
         """
         raise VariedError(
             "Only the values of tables and arrays can be imputed, but this run was trained on "

@@ -206,13 +206,13 @@ class NumericColumn(LearnedColumn):
         return _to_float(cells, self.unit)
 
     def round(self, values: Array) -> Array:
-        """Round numbers in the unit of the column to the nearest possible values."""
+        """Round numbers to the decimals or the steps of the column."""
         if self.step:
             values = self.offset + self.step * np.round((values - self.offset) / self.step)
         return values if self.digits is None else np.round(values, self.digits)
 
     def from_float(self, values: Array) -> pd.Series[Any]:
-        """Convert numbers in the unit of the column to cells with possible values."""
+        """Convert numbers in the unit of the column to cells, rounded as in `round`."""
         import pandas as pd
 
         scaled, missing = self.round(values) * self.unit, np.isnan(values)

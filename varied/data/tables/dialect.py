@@ -1,4 +1,4 @@
-"""The dialect of a table: everything required to write similar rows, apart from their values."""
+"""The dialect of a table: everything required to write rows in the same format."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Comparison:
         return tables
 
     def _column_table(self) -> Iterator[Table]:
-        """Yield the similarity of columns and pairs of columns, least similar first."""
+        """Yield a table of the similarity of columns, least similar first, and of pairs."""
         if not self._tables:
             return
         pairs = [
