@@ -1,6 +1,7 @@
 """Random splits and official test rows."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,3 +51,27 @@ def test_sizes_of_a_split(n, options, sizes):
 def test_an_empty_split_is_refused(options):
     with pytest.raises(VariedError, match=r"leaves a split of the [0-9]+ rows empty"):
         split(rows(100), **options)
+
+
+@pytest.mark.parametrize("has_test_rows", [False, True])
+@pytest.mark.parametrize("kind", ["array", "table"])
+def test_equal_rows_are_in_the_same_part(kind, has_test_rows):
+    numbers = np.repeat(np.random.default_rng(0).normal(size=(60, 2)), 5, axis=0)
+    x = numbers if kind == "array" else pd.DataFrame(numbers, columns=["a", "b"])
+    s = split(RawData(x, kind, test=np.arange(50) if has_test_rows else None))
+    parts = [{tuple(row) for row in numbers[rows]} for rows in (s.train, s.validation, s.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert min(map(len, parts)) >= 4
+
+
+def test_equal_rows_of_categories_are_not_kept_together():
+    x = np.random.default_rng(0).integers(0, 2, (200, 2)).astype(np.float32)
+    s = split(RawData(x, "array"))
+    assert (len(s.train), len(s.validation), len(s.test)) == (162, 18, 20)
+    frame = pd.DataFrame({"a": ["x", "y"] * 100, "b": [1, 2] * 100})
+    assert len(split(RawData(frame, "table")).test) == 20
+
+
+def test_rows_that_are_all_equal_can_be_split():
+    x = np.tile(np.arange(30.0), (50, 1))
+    assert len(split(RawData(x, "array")).test) == 5

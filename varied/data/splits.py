@@ -13,6 +13,8 @@ from varied.seeding import permutation
 
 Rows = npt.NDArray[np.int64]
 
+#: Rows without a number of at least this many distinct values are often equal by chance.
+_MIN_DISTINCT = 20
 _MAX_VALIDATION = 5_000
 _MAX_TEST = 10_000
 
@@ -34,7 +36,9 @@ class Split:
 def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
     """Return a random split of the rows.
 
-    If the data have official test rows, these are the test split, and ``test`` is ignored.
+    Equal rows are in the same part, since a copy of a training row is not a new row. Rows that
+    consist only of categories are often equal by chance, and are not kept together. If the data
+    have official test rows, these are the test split, and ``test`` is ignored.
 
     Arguments:
         data: The data.
@@ -52,15 +56,48 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
     """
     n = len(data)
     order: Rows = permutation(n, seed, "split").numpy()
+    groups = _group_equal(data)
+    order = order[np.argsort(_first_positions(groups[order]), kind="stable")]
     if data.test is not None and len(data.test):
         test_rows = np.sort(data.test)
         order = order[~np.isin(order, test_rows)]
     else:
-        n_test = _count(test, n, _MAX_TEST, "test")
+        n_test = _cut(groups[order], _count(test, n, _MAX_TEST, "test"))
         test_rows, order = np.sort(order[:n_test]), order[n_test:]
     n_validation = _count(validation, len(order), _MAX_VALIDATION, "validation")
+    n_validation = _cut(groups[order], n_validation)
     rows = (order[n_validation:], order[:n_validation])
     return Split(np.sort(rows[0]), np.sort(rows[1]), test_rows, seed)
+
+
+def _group_equal(data: RawData) -> Rows:
+    """Return the group of each row; equal rows are in one group unless they are categorical."""
+    if data.is_frame:
+        import pandas as pd
+
+        numbers = data.x.select_dtypes(["number", "datetime"])
+        if not len(numbers.columns) or numbers.nunique().max() < _MIN_DISTINCT:
+            return np.arange(len(data))
+        hashes = pd.util.hash_pandas_object(data.x, index=False)
+        return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
+    x = np.asarray(data.x[:1000])
+    if x.dtype.kind not in "iuf" or len(np.unique(x)) < _MIN_DISTINCT:
+        return np.arange(len(data))
+    index: dict[bytes, int] = {}
+    return np.array([index.setdefault(row.tobytes(), len(index)) for row in data.x])
+
+
+def _first_positions(groups: Rows) -> Rows:
+    """Return the position of the first row of each row's group."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse])
+
+
+def _cut(groups: Rows, count: int) -> int:
+    """Return the number of first rows, at most ``count``, such that no group is divided."""
+    is_boundary = groups[1 : count + 1] != groups[:count]
+    boundaries = np.flatnonzero(is_boundary) + 1
+    return int(boundaries[-1]) if len(boundaries) else count
 
 
 def _count(fraction: float, n: int, limit: int, name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,8 +18,12 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: Fraction of the rows that is held out to set the threshold.
+#: Fraction of the rows that is held out to set the threshold, if this leaves enough rows.
 HELD_OUT = 0.1
+#: Number of folds if there are too few rows to hold out a single part.
+FOLDS = 5
+#: Confidence level of the bound on the false-positive rate.
+CONFIDENCE = 0.95
 #: Maximum number of normal rows in the nearest-neighbor search.
 MAX_NORMAL_ROWS = 10_000
 #: Relative tolerance of the threshold. The row that defines the threshold is normal, but its score
@@ -36,14 +41,23 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     each column, and the prior is a mixture.
 
     Nothing is assumed about the fraction of anomalies. The threshold is set on a tenth of the rows,
-    which are held out from training, so that the false-positive rate is at most ``max_fpr``. For
-    ``max_fpr=0.05``, this holds with 95 % confidence if at least 59 rows are held out, and in
-    expectation otherwise.
+    which are held out from training, so that the false-positive rate is at most ``max_fpr`` with
+    95 % confidence. For ``max_fpr=0.05``, this requires 59 held-out rows. With fewer rows, the
+    threshold is set by cross-fitting instead: each of five models scores the fifth of the rows that
+    it was not trained on, and the final model is trained on all rows. The false-positive rate is
+    then at most ``max_fpr`` on average, and training takes six times as long.
+
+    Rows that occur several times are held out together, since a copy of a training row is not a new
+    row; in tables without numeric columns, copies are expected, and each row is held out by itself.
+
+    References:
+        Predictive inference with the jackknife+ (Barber et al., 2021),
+        https://arxiv.org/abs/1905.02928, on cross-fitting.
 
     Warning:
         The rows passed to `fit` are considered normal; anomalies among them raise the threshold.
-        With fewer than 190 rows (for ``max_fpr=0.05``) there is no guarantee, and the threshold is
-        the largest anomaly score among the held-out rows.
+        With fewer than 19 rows (for ``max_fpr=0.05``), the threshold is the largest score, and more
+        than 5 % of normal rows may be above it.
 
     Arguments:
         method: The anomaly score: "both", "density" (in nats) or "distance".
@@ -53,8 +67,8 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     Attributes:
         scorer_: The anomaly scorer, a `varied.functional.AnomalyScorer`.
         offset_: The threshold, which ``decision_function`` subtracts from ``score_samples``.
-        threshold_: The threshold and its guarantee, a `varied.evaluate.Threshold`; None if there
-            are too few held-out rows.
+        threshold_: The threshold and its guarantee, a `varied.evaluate.Threshold`; None if the
+            threshold was set by cross-fitting.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -85,24 +99,50 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         X = self._validate(X, fit=True)
         if not 0 < self.max_fpr < 1:
             raise VariedError(f"max_fpr must be between 0 and 1, got {self.max_fpr}.")
-        order = permutation(len(X), self.seed_, "held out").numpy()
-        n_held_out = max(1, round(HELD_OUT * len(X)))
-        training, held_out = X[order[n_held_out:]], X[order[:n_held_out]]
+        groups = self._groups(X)
+        n_groups = groups.max() + 1
+        order = permutation(n_groups, self.seed_, "held out").numpy()
+        n_held_out = max(1, round(HELD_OUT * n_groups))
+        n_required = math.ceil(math.log(1 - CONFIDENCE) / math.log1p(-self.max_fpr))
+        self.threshold_: Threshold | None = None
+        if n_held_out >= n_required:
+            scores = self._fit_scorer(X, groups, order, order[:n_held_out])
+            self.threshold_ = threshold(scores, max_fpr=self.max_fpr, confidence=CONFIDENCE)
+            value = self.threshold_.value
+        else:
+            folds = np.array_split(order, min(FOLDS, n_groups))
+            scores = np.concatenate([self._fit_scorer(X, groups, order, f) for f in folds])
+            self._fit_scorer(X, groups, order, order[:0])
+            rank = max(int(self.max_fpr * (len(scores) + 1)) - 1, 0)
+            value = float(np.sort(scores)[-1 - rank])
+        self.offset_ = -value - TOLERANCE * max(1.0, abs(value))
+        return self
+
+    def _groups(self, X: Array) -> npt.NDArray[np.int64]:
+        """Return the group of each row; equal rows are in one group if any column is numeric."""
+        is_numeric = not all(support.levels for support in self.converter_.supports)
+        index: dict[bytes, int] = {}
+        groups = np.array([index.setdefault(row.tobytes(), len(index)) for row in X])
+        return groups if is_numeric and len(index) > 1 else np.arange(len(X))
+
+    def _fit_scorer(self, X: Array, groups: Array, order: Array, held_out: Array) -> Array:
+        """Fit the model and the scorer, and return the anomaly scores of held-out rows.
+
+        Arguments:
+            X: The rows.
+            groups: The group of each row.
+            order: The order of the groups.
+            held_out: The groups that are held out, each of which is represented by its first row.
+        """
+        rows = np.argsort(np.argsort(order)[groups], kind="stable")
+        training = X[rows[~np.isin(groups[rows], held_out)]]
         self._fit_model(training)
         self._require_density()
         options = {"method": self.method, "samples": self.samples, "seed": self.seed_}
         normal = training[:MAX_NORMAL_ROWS]
         self.scorer_ = self._apply(functional.AnomalyScorer, normal, **options)
-        scores = -self._score(held_out)
-        self.threshold_: Threshold | None = None
-        try:
-            self.threshold_ = threshold(scores, max_fpr=self.max_fpr)
-            value = self.threshold_.value
-        except VariedError:  # too few rows for a guarantee
-            rank = max(int(self.max_fpr * (n_held_out + 1)) - 1, 0)
-            value = float(np.sort(scores)[-1 - rank])
-        self.offset_ = -value - TOLERANCE * max(1.0, abs(value))
-        return self
+        first = np.unique(groups, return_index=True)[1]
+        return -self._score(X[first[held_out]]) if len(held_out) else np.zeros(0)
 
     def score_samples(self, X: Any) -> Array:
         """Return a normality score for each row, which is lower for anomalies.
