@@ -16,7 +16,13 @@ from varied.evaluate import (
     log_likelihood,
 )
 from varied.evaluate.estimate import Estimate
-from varied.evaluate.formatting import format_active_units, format_estimate, format_metric
+from varied.evaluate.formatting import (
+    format_active_units,
+    format_bits,
+    format_estimate,
+    format_metric,
+    metric_rows,
+)
 from varied.seeding import seeded
 from varied.spec import Plan, Spec
 
@@ -154,6 +160,18 @@ def test_active_units_of_codes_with_a_known_rank(rank):
 
 
 # Estimates
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "expected"), [("discretized-logistic", "2.50 ± 0.12"), ("bernoulli", None)]
+)
+def test_bits_per_dimension_are_for_levels(likelihood, expected):
+    values = {"elbo": -500 * math.log(2), "elbo_error": 24 * math.log(2), "dimensions": 200}
+    values |= {"likelihood": likelihood, "reconstruction": 1.0, "kl": 1.0}
+    values |= {"active_units": 2, "latent_dim": 2}
+    assert format_bits(values) == expected
+    rows = [row[1:] for row in metric_rows(values)]
+    assert ((expected, "bits per dimension") in rows) == (expected is not None)
 
 
 def test_estimates_are_formatted_as_numbers():

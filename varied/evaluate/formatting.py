@@ -15,6 +15,8 @@ LABELS = {
     "kl": "KL",
     "log_likelihood": "-log p(x)",
 }
+#: The likelihoods whose ELBO is that of discrete levels, such as 8-bit values.
+LEVEL_LIKELIHOODS = ("discretized-logistic", "discretized-logistic-mixture", "categorical")
 NO_DENSITY = "none: a deterministic posterior has no density"
 
 
@@ -67,6 +69,15 @@ def format_active_units(evaluation: Mapping[str, Any]) -> str:
     return f"{active} of {evaluation['latent_dim']}"
 
 
+def format_bits(evaluation: Mapping[str, Any]) -> str | None:
+    """Return the bits per dimension; None unless the likelihood has a probability for levels."""
+    if evaluation["likelihood"] not in LEVEL_LIKELIHOODS or evaluation.get("elbo") is None:
+        return None
+    scale = 1 / (evaluation["dimensions"] * math.log(2))
+    error = evaluation.get("elbo_error")
+    return format_estimate(-scale * evaluation["elbo"], None if error is None else scale * error)
+
+
 def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return the name, value and unit of each metric, from the values of an `Evaluation`."""
     rows = []
@@ -74,6 +85,8 @@ def metric_rows(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         is_known = evaluation.get(name) is not None
         if is_known or name != "log_likelihood":
             rows.append((label, format_metric(evaluation, name), "nats" if is_known else ""))
+        bits = format_bits(evaluation) if name == "elbo" else None
+        rows += [("", bits, "bits per dimension")] if bits else []
     return [*rows, ("active units", format_active_units(evaluation), "")]
 
 

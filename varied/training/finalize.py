@@ -13,6 +13,7 @@ import torch
 from varied import __version__, atomic_io, functional, plots
 from varied.evaluate import Evaluation
 from varied.evaluate.active_units import THRESHOLD
+from varied.evaluate.formatting import format_bits
 from varied.report import Fact, Figure, Note, Table, write_card, write_report
 from varied.runs import Result, Run
 from varied.runs.evaluation import classification_error
@@ -116,6 +117,9 @@ def _facts(run: Run, evaluation: Evaluation, state: TrainingState) -> list[Fact]
     facts = []
     if evaluation.elbo is not None and evaluation.kl is not None:
         facts.append(Fact("−ELBO", f"{-evaluation.elbo} nats", f"{rows}; lower is better"))
+    bits = format_bits(evaluation.to_json())
+    if bits is not None:
+        facts.append(Fact("bits per dimension", bits, "-ELBO / (dimensions × log 2)"))
     facts.append(Fact("reconstruction", f"{evaluation.reconstruction} nats", rows))
     if evaluation.kl is not None:
         facts.append(Fact("KL", f"{evaluation.kl} nats", rows))
