@@ -27,8 +27,10 @@ from varied.data.defaults import default_parts
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.estimators.table_converter import TableConverter, has_text, is_frame
+from varied.functional.mixture_prior import fit_mixture_prior, has_replaceable_prior
+from varied.prior_fitting import encode_for_prior
 from varied.runtime import Setup
-from varied.seeding import derive_seed, generator, seeded
+from varied.seeding import derive_seed, generator, permutation, seeded
 from varied.spec import SIDES, Part, Plan, Spec
 from varied.training_loop import Step, TrainingState, train
 
@@ -40,6 +42,8 @@ EPOCHS = 10
 CHUNK = 500
 #: Maximum fraction of the observed cells in a row that are masked during training.
 MAX_MASKED = 0.5
+#: Number of rows to whose codes a mixture is fitted, and the fraction of them that is held out.
+MAX_CODES, HELD_OUT_CODES = 20_000, 0.2
 
 #: In PyTorch, the random state and the number of threads are global to the process.
 _LOCK = threading.RLock()
@@ -58,7 +62,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             a dict with a name and settings, a class, an instance, or None, which selects the
             corresponding entry of ``default_parts``.
         likelihood: The likelihood p(x | z).
-        prior: The prior p(z).
+        prior: The prior p(z). By default, it is a standard normal distribution, which is replaced
+            after training by a Gaussian mixture fitted to the codes if that raises the ELBO.
         posterior: The posterior q(z | x).
         objective: Training objective.
         encoder: Network of the encoder if it differs from ``net``, such as a `torch.nn.Module`.
@@ -173,6 +178,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         with isolated_rng(self.threads, self.seed_):
             step = Step(*compose(self.spec_, self.scaler_.shape, self.scaler_.domain))
             self.loss_curve_ = self._train(step, X, c, self.spec_.plan)
+            self._replace_prior(X, c)
 
     def _continue_fit(self, X: Array) -> None:
         """Continue training on new rows, with the same scaling of the columns.
@@ -189,12 +195,34 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             epochs=self.epochs or (0.0 if self.steps else float(EPOCHS)),
         )
         with isolated_rng(self.threads, self.seed_):
-            _, objective = compose(self.spec_, self.scaler_.shape, self.scaler_.domain)
+            original, objective = compose(self.spec_, self.scaler_.shape, self.scaler_.domain)
             model = self.model_.float().requires_grad_(True)
+            if self.is_prior_replaced_:
+                model.prior = original.prior
             step = Step(model, objective, freeze_schedules=True)
             # Training with a state and setup counts as resumed, so codebooks are not reinitialized.
             state = TrainingState(setup=Setup(threads=self.threads))
             self.loss_curve_ += self._train(step, X, None, plan, state)
+            self._replace_prior(X, None)
+
+    def _replace_prior(self, X: Array, c: Tensor | None) -> None:
+        """Replace a standard normal prior by a mixture if it is better and no prior was passed."""
+        self.is_prior_replaced_ = False
+        model = self.model_
+        if self.prior is not None or not has_replaceable_prior(model):
+            return
+        n_held_out = round(HELD_OUT_CODES * len(X))
+        order = permutation(len(X), self.seed_, "codes")[:MAX_CODES]
+        x = self.scaler_.transform(X[order.numpy()]).x
+        batches = iter_batches(x, None if c is None else c[order].double(), size=CHUNK)
+        codes = encode_for_prior(model, identity, batches)
+        parts = [
+            Batch(codes.x[rows], None if codes.c is None else codes.c[rows])
+            for rows in (slice(n_held_out, None), slice(n_held_out))
+        ]
+        mixture = fit_mixture_prior(model, self.spec_, *parts, seed=self.seed_)
+        if mixture is not None:
+            model.prior, self.is_prior_replaced_ = mixture.prior, True
 
     def _train(
         self,
