@@ -331,29 +331,64 @@ def test_detector_limits_the_false_positive_rate():
 
 @pytest.mark.parametrize("seed", range(6))
 def test_row_at_the_threshold_is_normal_in_any_batch(seed):
-    rows = random_rows(20, seed=seed)
+    rows = random_rows(600, seed=seed)
     detector = VAEDetector(**FAST | {"steps": 5, "random_state": seed}).fit(rows)
     margins = np.abs(detector.decision_function(rows))
     row = margins.argmin()
     assert margins[row] < 1e-8
-    for batch in ([row], [row, 0], [0, row], rows[:, 0].argsort(), np.arange(20)):
+    for batch in ([row], [row, 0], [0, row], rows[:, 0].argsort(), np.arange(600)):
         labels = detector.predict(rows[batch])
         assert (labels[np.equal(batch, row)] == 1).all()
 
 
-def test_threshold_is_set_on_rows_that_were_not_trained_on(monkeypatch):
-    rows = {}
-    for name in ("_fit_model", "_score"):
+@pytest.fixture
+def detector_calls(monkeypatch):
+    """Record the first column of the rows passed to each training and scoring."""
+    calls = {"_fit_model": [], "_score": []}
+    for name, rows in calls.items():
         method = getattr(VAEDetector, name)
 
-        def spy(self, x, method=method, name=name):
-            rows.setdefault(name, set(x[:, 0]))
+        def spy(self, x, method=method, rows=rows):
+            rows.append(x[:, 0].tolist())
             return method(self, x)
 
         monkeypatch.setattr(VAEDetector, name, spy)
-    VAEDetector(**FAST).fit(np.arange(100.0)[:, None])
-    assert (len(rows["_fit_model"]), len(rows["_score"])) == (90, 10)
-    assert not rows["_fit_model"] & rows["_score"]
+    return calls
+
+
+def test_threshold_is_set_on_a_tenth_of_many_rows(detector_calls):
+    detector = VAEDetector(**FAST).fit(np.arange(600.0)[:, None])
+    training, scored = (set(*rows) for rows in detector_calls.values())
+    assert (len(training), len(scored)) == (540, 60)
+    assert not training & scored
+    assert detector.threshold_.bound <= 0.05
+
+
+def test_threshold_is_cross_fitted_with_few_rows(detector_calls):
+    detector = VAEDetector(**FAST).fit(np.arange(100.0)[:, None])
+    training, scored = detector_calls.values()
+    assert [len(rows) for rows in training] == [80] * 5 + [100]
+    assert sorted(sum(scored, [])) == list(range(100))
+    assert all(not set(a) & set(b) for a, b in zip(training, scored, strict=False))
+    assert detector.threshold_ is None
+
+
+def test_equal_rows_are_held_out_together(detector_calls):
+    VAEDetector(**FAST).fit(np.repeat(np.arange(700.0), 5)[:, None])
+    training, scored = (rows[0] for rows in detector_calls.values())
+    assert not set(training) & set(scored)
+    assert len(scored) == len(set(scored)) == 70
+    assert len(training) == 630 * 5
+
+
+@pytest.mark.parametrize(("n", "copies", "repetitions"), [(40, 1, 8), (200, 5, 1), (700, 5, 1)])
+def test_false_positive_rate_with_few_or_repeated_rows(n, copies, repetitions):
+    rates = []
+    for seed in range(repetitions):
+        rows = np.repeat(random_rows(n, 3, seed=seed), copies, axis=0)
+        detector = VAEDetector(**FAST).fit(np.random.default_rng(2).permutation(rows))
+        rates.append((detector.predict(random_rows(1000, 3, seed=100 + seed)) == -1).mean())
+    assert np.mean(rates) < 0.1
 
 
 @pytest.mark.parametrize("method", ["both", "density", "distance"])

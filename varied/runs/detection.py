@@ -119,11 +119,10 @@ class AnomalyReport:
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        order = np.argsort(-self.score, kind="stable")
         if path.name.lower().endswith(SUFFIXES):
-            return self.codec.write_table(self.frame.iloc[order], path)
+            return self.codec.write_table(self.frame.iloc[self._order], path)
         if path.suffix.lower() == ".png" and self.images.dtype == np.uint8:
-            return self._plot(order[:_PLOTTED], path)
+            return self._plot(self._order[:_PLOTTED], path)
         raise VariedError(
             f"'{path.name}' has an unsupported format; save scores as .csv, or plots of images as "
             ".png."
@@ -142,7 +141,12 @@ class AnomalyReport:
         return plots.pairs(images, maps, path, captions=captions, titles=titles)
 
     def _repr_html_(self) -> str:
-        return str(self.frame._repr_html_())
+        return str(self.frame.iloc[self._order]._repr_html_())
+
+    @property
+    def _order(self) -> Array:
+        """The indices of the examples, with the most anomalous first."""
+        return np.argsort(-self.score, kind="stable")
 
 
 def detect(
