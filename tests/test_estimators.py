@@ -368,7 +368,7 @@ def test_threshold_is_cross_fitted_with_few_rows(detector_calls):
     detector = VAEDetector(**FAST).fit(np.arange(100.0)[:, None])
     training, scored = detector_calls.values()
     assert [len(rows) for rows in training] == [80] * 5 + [100]
-    assert sorted(sum(scored, [])) == list(range(100))
+    assert sorted(np.concatenate(scored)) == list(range(100))
     assert all(not set(a) & set(b) for a, b in zip(training, scored, strict=False))
     assert detector.threshold_ is None
 
