@@ -26,9 +26,12 @@ ANY = UNIT | {"real"}
 
 
 class Likelihood(Head):
-    """The head of a likelihood; ``accepts`` lists the domains on which it is normalized."""
+    """The head of a likelihood."""
 
+    #: The domains on which the likelihood is normalized.
     accepts: frozenset[str] = ANY
+    #: Whether the KL weight rises from 0 at the start of training by default.
+    warm_up: bool = True
 
 
 class Bernoulli(Likelihood):
@@ -307,7 +310,7 @@ class TableRow(Likelihood):
         """The shape of the network output for one row."""
         return (sum(self.param_sizes),)
 
-    def build(self, flags: Tensor, *params: Tensor) -> Distribution:
+    def build(self, flags: Tensor, *params: Tensor) -> d.TableRow:
         """Return distributions of rows.
 
         Arguments:
@@ -335,6 +338,102 @@ class TableRow(Likelihood):
         return td.Independent(self.build(*h.split(self.param_sizes, -1)), 1, validate_args=False)
 
 
+class AutoregressiveTableRow(TableRow):
+    """Table rows in which each cell also depends on the preceding cells.
+
+    A masked network adds to the parameters of `TableRow` what the preceding cells imply, so the
+    code does not have to represent exact relations between columns. See
+    `varied.distributions.AutoregressiveTableRow` for the formula and the reference.
+
+    During training, a random part of the cells is hidden from the masked network in some rows, so
+    that the code is used. The KL weight is constant: with a warm-up, the code learns the relations
+    first, and samples from the prior satisfy them less often.
+
+    References:
+        Variational Lossy Autoencoder (Chen et al., 2017), https://arxiv.org/abs/1611.02731, on why
+        an autoregressive decoder ignores the code unless its input is limited.
+
+    Arguments:
+        event: The shape (W) of one row.
+        layout: The types of the columns, as in `TableRow`.
+        n_components: The number of components of each mixture.
+        min_scale: The minimum standard deviation of a component.
+        model_missing: Whether to model which cells are missing.
+        masked_fraction: The fraction of the rows in which a random part of the cells is hidden from
+            the masked network during training; with 0, the code may not be used.
+        hidden_units: The number of units in each of the two hidden layers of the masked network.
+        n_features: The number of features of the code that the masked network receives.
+    """
+
+    warm_up = False
+
+    def __init__(
+        self,
+        event: tuple[int, ...],
+        layout: str = "n",
+        n_components: int = 3,
+        min_scale: float = 0.02,
+        model_missing: bool = True,
+        masked_fraction: float = 0.5,
+        hidden_units: int = 256,
+        n_features: int = 32,
+    ) -> None:
+        from zuko.nn import MaskedLinear, MaskedMLP
+
+        super().__init__(event, layout, n_components, min_scale, model_missing)
+        if not 0 <= masked_fraction <= 1:
+            raise VariedError(f"masked_fraction={masked_fraction} must be between 0 and 1.")
+        self.masked_fraction, self.n_features = masked_fraction, n_features
+        adjacency = self._adjacency()
+        features = torch.ones(len(adjacency), n_features, dtype=torch.bool)
+        self.linear = MaskedLinear(adjacency)
+        self.net = MaskedMLP(torch.cat([adjacency, features], 1), [hidden_units, hidden_units], nn.SiLU)
+        for layer in (self.linear, self.net[-1]):  # the cells are independent at first
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """The shape of the network output for one row."""
+        return (sum(self.param_sizes) + self.n_features,)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distributions of rows for network outputs with shape (*, params)."""
+        row = d.AutoregressiveTableRow(self.layout, h, self._condition)
+        return td.Independent(row, 1, validate_args=False)
+
+    def _adjacency(self) -> Tensor:
+        """Return which inputs each parameter may depend on, with shape (params, inputs).
+
+        The inputs are the elements of a row, followed by whether each column is visible.
+        """
+        layout, missing = self.layout, list(self.layout.missing_columns)
+        value_steps = len(missing) + torch.arange(layout.n_columns)
+        flag_steps = torch.full((layout.n_columns,), -1)
+        flag_steps[missing] = torch.arange(len(missing))
+        element_steps = value_steps[layout.element_columns[layout.n_columns :]]
+        n_numbers = layout.block_sizes[1]
+        numbers = element_steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
+        outputs = torch.cat([flag_steps[missing], numbers, element_steps[n_numbers:]])
+        return outputs[:, None] > torch.cat([flag_steps, element_steps, value_steps])
+
+    def _condition(self, h: Tensor, x: Tensor) -> d.TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``."""
+        params, features = h.split([sum(self.param_sizes), self.n_features], -1)
+        x, visible = x.to(h), x[..., : self.layout.n_columns].to(h)
+        if self.training:
+            # The fraction of visible cells, which is uniform for some rows and 1 for the others.
+            shown = torch.rand_like(visible[..., :1]) / max(self.masked_fraction, 1e-9)
+            visible = visible * (torch.rand_like(visible) < shown)
+        values = visible[..., self.layout.element_columns[self.layout.n_columns :]]
+        cells = torch.cat([x * torch.cat([torch.ones_like(visible), values], -1), visible], -1)
+        shape = torch.broadcast_shapes(cells.shape[:-1], features.shape[:-1])
+        inputs = torch.cat([t.expand(*shape, -1) for t in (cells, features)], -1)
+        return self.build(
+            *(params + self.linear(cells) + self.net(inputs)).split(self.param_sizes, -1)
+        )
+
+
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": Bernoulli,
     "continuous-bernoulli": ContinuousBernoulli,
@@ -344,4 +443,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "discretized-logistic-mixture": DiscretizedLogisticMixture,
     "categorical": Categorical,
     "table": TableRow,
+    "autoregressive-table": AutoregressiveTableRow,
 }

@@ -11,7 +11,12 @@ from varied.distributions.flow import Flow, GatedAffine
 from varied.distributions.gaussian import Gaussian
 from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
 from varied.distributions.one_hot import OneHot, Product, kl_per_factor
-from varied.distributions.table_row import ColumnLayout, TableRow
+from varied.distributions.table_row import (
+    AutoregressiveTableRow,
+    ColumnLayout,
+    RowDistribution,
+    TableRow,
+)
 from varied.distributions.unit_interval import (
     CategoricalLevels,
     ContinuousBernoulli,
@@ -19,6 +24,7 @@ from varied.distributions.unit_interval import (
 )
 
 __all__ = [
+    "AutoregressiveTableRow",
     "CategoricalLevels",
     "CodebookPoint",
     "ColumnLayout",
@@ -32,6 +38,7 @@ __all__ = [
     "HypersphericalUniform",
     "OneHot",
     "Product",
+    "RowDistribution",
     "TableRow",
     "VonMisesFisher",
     "analytic_kl",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Size, Tensor
 from torch.nn.functional import logsigmoid
 
-from varied.distributions.base import LOG_2PI, Elementwise
+from varied.distributions.base import LOG_2PI, UnvalidatedDistribution
 from varied.errors import VariedError
 
 
@@ -105,6 +107,18 @@ class ColumnLayout:
         gates = dict(zip(self.category_columns, last_level.tolist(), strict=True))
         return _int64([gates.get(column, column) for column in self.number_columns])
 
+    @cached_property
+    def autoregressive_steps(self) -> list[Tensor]:
+        """The elements in the order of an autoregressive model.
+
+        Each step consists of the indices of the elements that are sampled together: first the flag
+        of each column in which cells may be missing, then the value of each column.
+        """
+        flags = [_int64([column]) for column in self.missing_columns]
+        values = self.element_columns[self.n_columns :]
+        columns = range(self.n_columns)
+        return flags + [self.n_columns + (values == j).nonzero()[:, 0] for j in columns]
+
     def sum_by_column(self, values: Tensor) -> Tensor:
         """Return the sum of the elements of each column, with shape (*, n_columns)."""
         sums = values.new_zeros(*values.shape[:-1], self.n_columns)
@@ -119,7 +133,28 @@ def _int64(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
 
 
-class TableRow(Elementwise):
+class RowDistribution(UnvalidatedDistribution):
+    """The base class of distributions of table rows, whose batch shape is that of the elements.
+
+    Arguments:
+        layout: The layout of the columns.
+        shape: The batch shape (*, W).
+    """
+
+    def __init__(self, layout: ColumnLayout, shape: Size) -> None:
+        self.layout = layout
+        super().__init__(shape)
+
+    @abstractmethod
+    def complete(self, x: Tensor) -> Tensor:
+        """Fill the missing cells of rows with samples, with shape (*, W).
+
+        Arguments:
+            x: The rows, whose shape is broadcast to the batch shape.
+        """
+
+
+class TableRow(RowDistribution):
     r"""A table row with independent cells, each of which may be missing.
 
     .. math:: \log p(x) = \sum_j \log p(m_j) + m_j \left( \log p(k_j) + g_j \log
@@ -162,7 +197,7 @@ class TableRow(Elementwise):
         self.flag_logits, self.level_logits = flag_logits, level_logits
         self.log_weights, self.means = log_weights.log_softmax(-1), means
         self.log_scales = log_scales
-        super().__init__(torch.cat([flag_logits, means[..., 0], level_logits], -1))
+        super().__init__(layout, Size((*flag_logits.shape[:-1], layout.width)))
 
     @property
     def _mixture(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,11 +210,15 @@ class TableRow(Elementwise):
         weights, means, scales = (p.expand(*lead, -1, -1) for p in self._mixture)
         return TableRow(self.layout, flags, weights, means, scales, levels, self.model_missing)
 
-    @property
-    def fully_observed(self) -> TableRow:
-        """The same distribution, conditioned on all cells being observed."""
-        flags = torch.full_like(self.flag_logits, 100.0)
-        return TableRow(self.layout, flags, *self._mixture, self.level_logits, self.model_missing)
+    def given_flags(self, flags: Tensor) -> TableRow:
+        """Return the distribution conditioned on which cells are observed, with shape (*, C)."""
+        logits = (200 * flags - 100).expand_as(self.flag_logits)
+        return TableRow(self.layout, logits, *self._mixture, self.level_logits, self.model_missing)
+
+    def complete(self, x: Tensor) -> Tensor:
+        """Fill the missing cells of rows with samples, with shape (*, W)."""
+        observed = self.given_flags(torch.ones_like(self.flag_logits))
+        return torch.where(self.layout.is_missing(x), observed.sample(), x)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of each element, in nats."""
@@ -205,6 +244,12 @@ class TableRow(Elementwise):
         levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
         return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)
 
+    @property
+    def mode(self) -> Tensor:
+        """The most likely flags and levels, and the means of the numeric values."""
+        flags, levels = (self.flag_logits > 0).to(self.means), self._one_hot(self.level_logits)
+        return self._join(flags, (self.log_weights.exp() * self.means).sum(-1), levels)
+
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Return detached samples, with shape (*sample_shape, *batch_shape)."""
@@ -216,7 +261,10 @@ class TableRow(Elementwise):
             p.expand(*shape, *p.shape).gather(-1, component)[..., 0]
             for p in (self.means, self.log_scales)
         )
-        numbers = mean + log_scale.exp() * torch.randn_like(mean)
+        return self._join(flags, mean + log_scale.exp() * torch.randn_like(mean), levels)
+
+    def _join(self, flags: Tensor, numbers: Tensor, levels: Tensor) -> Tensor:
+        """Return rows in which the elements of missing cells and unused numbers are 0."""
         levels = levels * flags[..., self._on_device(self.layout.level_columns)]
         row = torch.cat([flags, numbers, levels], -1)
         gates = row[..., self._on_device(self.layout.number_gates)]
@@ -248,6 +296,87 @@ class TableRow(Elementwise):
 
     def _one_hot(self, h: Tensor) -> Tensor:
         return (h == self._per_level(self._reduce_levels(h, "amax"))).to(h)
+
+
+class AutoregressiveTableRow(RowDistribution):
+    r"""A table row in which each cell depends on the preceding cells.
+
+    .. math:: \log p(x) = \sum_j \log p(m_j \mid m_{<j}) + m_j \log p(x_j \mid m, x_{<j})
+
+    All flags precede all values, so that the distribution of a value depends on which cells are
+    missing. Missing cells contribute only their flag and are not imputed.
+
+    References:
+        MADE: Masked Autoencoder for Distribution Estimation (Germain et al., 2015),
+        https://arxiv.org/abs/1502.03509
+
+    Arguments:
+        layout: The layout of the columns.
+        h: The output of a network, with shape (*, P).
+        condition: A function that maps ``h`` and rows with shape (*, W) to a `TableRow`, in which
+            the distribution of an element depends only on ``h`` and on elements of preceding steps;
+            see `ColumnLayout.autoregressive_steps`.
+    """
+
+    def __init__(
+        self, layout: ColumnLayout, h: Tensor, condition: Callable[[Tensor, Tensor], TableRow]
+    ) -> None:
+        self.h, self._condition = h, condition
+        super().__init__(layout, Size((*h.shape[:-1], layout.width)))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveTableRow:
+        """Return the same distribution with a larger batch shape."""
+        h = self.h.expand(*tuple(batch_shape)[:-1], -1)
+        return AutoregressiveTableRow(self.layout, h, self._condition)
+
+    def condition(self, x: Tensor) -> TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``."""
+        return self._condition(self.h, x)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of each element given the preceding elements, in nats."""
+        return self.condition(value).log_prob(value)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of each element given the modes of the preceding elements."""
+        x = means = self._initial_rows(())
+        for elements in self.layout.autoregressive_steps:
+            row = self._conditional(x, elements)
+            means = means.index_copy(-1, elements, row.mean[..., elements])
+            x = x.index_copy(-1, elements, row.mode[..., elements].detach())
+        return means
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return detached samples, with shape (*sample_shape, *batch_shape)."""
+        x = self._initial_rows(sample_shape)
+        for elements in self.layout.autoregressive_steps:
+            x = x.index_copy(-1, elements, self._conditional(x, elements).sample()[..., elements])
+        return x
+
+    @torch.no_grad()
+    def complete(self, x: Tensor) -> Tensor:
+        """Fill the missing cells of rows with samples, with shape (*, W)."""
+        x = x.expand(self.batch_shape)
+        missing, initial = self.layout.is_missing(x), self._initial_rows(())
+        x = torch.where(missing, initial, x)
+        for elements in self.layout.autoregressive_steps[len(self.layout.missing_columns) :]:
+            if missing[..., elements].any():
+                row = torch.where(missing, self._conditional(x, elements).sample(), x)
+                x = x.index_copy(-1, elements, row[..., elements])
+        return x
+
+    def _initial_rows(self, sample_shape: Any) -> Tensor:
+        """Return rows of observed cells without values."""
+        x = self.h.new_zeros((*sample_shape, *self.batch_shape))
+        x[..., : self.layout.n_columns] = 1
+        return x
+
+    def _conditional(self, x: Tensor, elements: Tensor) -> TableRow:
+        """Return the distribution of the elements of a step, given the preceding elements."""
+        row, n_flags = self.condition(x), self.layout.n_columns
+        return row.given_flags(x[..., :n_flags]) if elements[0] >= n_flags else row
 
 
 def _uniform(p: Tensor, sample_shape: Size) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor
 
 from varied.data.batches import Batch
-from varied.distributions import TableRow, base_distribution
+from varied.distributions import RowDistribution, base_distribution
 from varied.errors import VariedError
 from varied.evaluate._batches import Load, map_batches
 from varied.evaluate.estimate import Estimate
@@ -45,7 +45,7 @@ def column_nll(
     def nll(batch: Batch) -> tuple[Tensor, ...]:
         trace = model(batch.x, batch.c, batch.mask)
         px = base_distribution(trace.px)
-        if not isinstance(px, TableRow):
+        if not isinstance(px, RowDistribution):
             raise VariedError("Only a model trained on a table has columns; train one on a table.")
         by_column = px.layout.sum_by_column(-px.log_prob(trace.x))
         return tuple(trace.expect(column) for column in by_column.unbind(-1))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
-from varied import distributions as d
 from varied.data.batches import Batch, iter_batches
-from varied.distributions import base_distribution
+from varied.distributions import RowDistribution, base_distribution
 from varied.functional.importance_sampling import chunk_size, posterior_draws, weighted_mean
 from varied.functional.interval_calibration import inflate_draws
 from varied.models import LatentModel
@@ -123,9 +122,7 @@ def _redraw_missing(model: LatentModel, draws: Tensor, rows: Batch, sweeps: int)
 def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
     """Replace missing values with a sample from p(x | z)."""
     base = base_distribution(px)
-    if isinstance(base, d.TableRow) and mask is None:
-        return torch.where(
-            base.layout.is_missing(x), Independent(base.fully_observed, 1).sample(), x
-        )
+    if isinstance(base, RowDistribution) and mask is None:
+        return base.complete(x)
     observed = torch.ones_like(x) if mask is None else mask
     return torch.where(observed > 0, x, px.sample())

@@ -102,10 +102,12 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     ] + reasons
     if not isinstance(model, Spec):
         _set_classifier_defaults(codec, parts, remaining, reasons)
-    if "objective" not in parts and "beta" not in remaining and _can_warm_up(parts):
-        parts["objective"] = {"name": "elbo", "beta": _WARM_UP}
-        reasons.append(_WARM_UP_REASON)
+    if "likelihood" in parts:
+        parts["likelihood"] = _add_data_settings(parts["likelihood"], defaults["likelihood"].value)
     values: dict[str, Any] = {name: default.value for name, default in defaults.items()} | parts
+    if "objective" not in parts and "beta" not in remaining and _can_warm_up(values):
+        values["objective"] = {"name": "elbo", "beta": _WARM_UP}
+        reasons.append(_WARM_UP_REASON)
     values |= {
         name: remaining.pop(name) for name in ("latent", "conditioning") if name in remaining
     }
@@ -179,10 +181,19 @@ def _set_classifier_defaults(
         reasons.append(_CLASSIFIER_REASON)
 
 
+def _add_data_settings(likelihood: Any, default: Any) -> Part:
+    """Add the settings that describe the data, such as the layout of a table, to a likelihood."""
+    part, described = Part.parse(likelihood), Part.parse(default).settings
+    known = settings(part.builder("likelihood"))
+    added = {name: value for name, value in described.items() if name in known}
+    return dataclasses.replace(part, settings=added | part.settings)
+
+
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
     """Return whether the KL weight can start at 0, which would collapse categorical variables."""
-    builder = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
-    return "simplex" not in builder.space
+    posterior = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
+    likelihood = Part.parse(parts["likelihood"]).builder("likelihood")
+    return "simplex" not in posterior.space and likelihood.warm_up
 
 
 def _apply_setting(values: dict[str, Any], name: str, value: Any, codec: Codec) -> None:
