@@ -1,0 +1,46 @@
+"""Run the benchmark: ``python -m benchmarks.unfamiliar [TASK] [--only TABLE ...]``."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from benchmarks.records import load, save, write_page
+from benchmarks.unfamiliar import detection, generators, imputation, packages, tuned  # noqa: F401
+from benchmarks.unfamiliar.tables import SOURCES, UnavailableError, load_table
+
+RECORD = "unfamiliar"
+TASKS = {"detection": detection, "imputation": imputation}
+
+
+def run(task: str, name: str, rows: int, seeds: int) -> None:
+    """Measure a table with each seed, unless its result is in the record."""
+    keys = {f"{task}/{name}/{seed}": seed for seed in range(seeds)}
+    missing = keys.keys() - load(RECORD).keys()
+    try:
+        table = load_table(name) if missing else None
+    except (ImportError, UnavailableError) as error:
+        print(f"{name} is skipped: {error}", flush=True)
+        return
+    for key in sorted(missing):
+        result = TASKS[task].measure(table, rows, keys[key])
+        save(RECORD, key, result)
+        print(key, result, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("task", nargs="?", choices=TASKS, help="the task; all tasks by default")
+    parser.add_argument("--only", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--rows", type=int, default=1200, help="maximum number of rows of a table")
+    parser.add_argument("--seeds", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    for task in [args.task] if args.task else TASKS:
+        for name in args.only:
+            run(task, name, args.rows, args.seeds)
+
+
+if __name__ == "__main__":
+    main()
