@@ -7,11 +7,11 @@ import argparse
 import torch
 
 from benchmarks.records import load, save, write_page
-from benchmarks.unfamiliar import detection, generators, imputation, packages, tuned  # noqa: F401
+from benchmarks.unfamiliar import detection, generators, imputation, packages, synthesis, tuned  # noqa: F401
 from benchmarks.unfamiliar.tables import SOURCES, UnavailableError, load_table
 
 RECORD = "unfamiliar"
-TASKS = {"detection": detection, "imputation": imputation}
+TASKS = {"detection": detection, "imputation": imputation, "synthesis": synthesis}
 
 
 def run(task: str, name: str, rows: int, seeds: int) -> None:
@@ -38,7 +38,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for task in [args.task] if args.task else TASKS:
-        for name in args.only:
+        names = synthesis.TABLES if task == "synthesis" else SOURCES
+        for name in (name for name in args.only if name in names):
             run(task, name, args.rows, args.seeds)
 
 

@@ -73,7 +73,9 @@ def dependent_categories(random: Random) -> Table:
         p = random.dirichlet(np.full(levels, 0.3), int(columns[-1].max()) + 1)
         columns.append((random.random((ROWS, 1)) > p[columns[-1]].cumsum(1)[:, :-1]).sum(1))
     names = [f"c{i}" for i in range(6)]
-    frame = pd.DataFrame({name: [f"{name}{k}" for k in column] for name, column in zip(names, columns, strict=True)})
+    frame = pd.DataFrame(
+        {name: [f"{name}{k}" for k in column] for name, column in zip(names, columns, strict=True)}
+    )
     return Table(frame, "c5")
 
 
@@ -115,7 +117,9 @@ def time_windows(random: Random) -> pd.DataFrame:
 @generate
 def mostly_missing(random: Random) -> pd.DataFrame:
     """Six correlated columns: 95 % of the cells of the first are missing, 10 % of the others."""
-    x = random.normal(size=(ROWS, 2)) @ random.normal(size=(2, 6)) + random.normal(0, 0.3, (ROWS, 6))
+    x = random.normal(size=(ROWS, 2)) @ random.normal(size=(2, 6)) + random.normal(
+        0, 0.3, (ROWS, 6)
+    )
     is_missing = random.random(x.shape) < np.array([0.95, *[0.1] * 5])
     return numbers(np.where(is_missing, np.nan, x))
 

