@@ -1,4 +1,4 @@
-"""Detection: half of the normal rows are used for training, the others and anomalies for testing."""
+"""Detection: models of normal rows score other normal rows and anomalies."""
 
 from __future__ import annotations
 
