@@ -41,7 +41,7 @@ IMPUTATION = """
 A fifth of the cells is hidden, at random (MCAR) or more often in rows with a large value of one
 column (MAR). The error is the root mean squared error of numbers in standard deviations, and the
 error rate of categories. Nearest neighbors use one-hot columns, and the iterative methods
-(`IterativeImputer` with `BayesianRidge`, or with 50 trees and at most five iterations) use ordinal
+(`IterativeImputer` with `BayesianRidge`, or with 50 trees and one to five iterations) use ordinal
 codes. Coverage is the fraction of hidden numbers in the central 90 % of 50 draws; it is above 90 %
 in columns with few values.
 """
