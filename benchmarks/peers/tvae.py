@@ -24,7 +24,7 @@ def main(table: str, generated: str, epochs: str, seed: str) -> None:
     torch.manual_seed(int(seed))
     np.random.seed(int(seed))  # TVAE uses the global generator
     rows = pd.read_csv(table, keep_default_na=False, na_values=[""])
-    text = [name for name in rows if rows[name].dtype == object]
+    text = [name for name in rows if not pd.api.types.is_numeric_dtype(rows[name])]
     rows[text] = rows[text].fillna(MISSING)
     begin = time.process_time()
     model = TVAE(epochs=int(epochs), enable_gpu=False)

@@ -1,0 +1,1 @@
+"""Varied on data that it was tuned on, and on data that it was not."""
