@@ -352,7 +352,7 @@ def test_a_result_is_a_frame_of_the_original_library(library):
         assert frame.index.names == ["path", "step"]
         assert list(frame.columns) == ["a", "step"]
     else:
-        assert frame.columns == ["path", "step_", "a", "step"]
+        assert frame.columns == ["path", "step_1", "a", "step"]
     plain = codec.to_frame(rows)
     assert type(plain) is type(original)
     assert plain.equals(original)

@@ -14,7 +14,7 @@ import torch
 
 from varied import plots
 from varied.data import Codec, RawData
-from varied.data.tables import SUFFIXES
+from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
 from varied.functional import AnomalyScorer
@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 _MAX_TRAINING = 10_000
 #: The maximum number of columns that are listed as reasons, and their minimum excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
+#: The columns that are added to those of a table.
+_COLUMNS = ("row", "is_anomaly", "score", "nll", "distance", "p_value", "reason", "threshold")
 #: The number of images that are plotted.
 _PLOTTED = 20
 
@@ -99,8 +101,9 @@ class AnomalyReport:
         frame["threshold"] = math.nan if self.threshold is None else round(self.threshold.value, 3)
         if not self.data.is_frame:
             return frame
-        columns = self.data.x.rename(columns={name: f"{name}_" for name in frame.columns})
-        return pd.concat([frame, columns.reset_index(drop=True)], axis=1)
+        added = _added_names(self.data, self.codec)
+        columns = self.data.x.reset_index(drop=True)
+        return pd.concat([frame.rename(columns=added), columns], axis=1)
 
     def __repr__(self) -> str:
         return f"AnomalyReport({self.is_anomaly.sum():,} of {len(self.score):,} are anomalous)"
@@ -208,8 +211,13 @@ def detect(
         data,
         codec.to_images(run.model_input(data)[0]),
         codec,
-        tuple(codec.describe_unseen(data)),
+        (*codec.describe_unseen(data), *describe_renaming(_added_names(data, codec))),
     )
+
+
+def _added_names(data: RawData, codec: Codec) -> dict[str, str]:
+    """Return the name of each column that is added to the columns of a table."""
+    return free_names(_COLUMNS, {*data.columns, *codec.source_columns})
 
 
 def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | None:

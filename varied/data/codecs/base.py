@@ -237,6 +237,10 @@ class Codec(ABC):
         images: Array = np.moveaxis(gray.round().astype(np.uint8), 1, -1)
         return images[..., 0] if rows.shape[1] == 1 else images
 
+    def describe_axes(self, examples: Any) -> list[str]:
+        """Return a sentence if axes have another name in the written table of a result."""
+        return []
+
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
@@ -316,6 +320,11 @@ class Codec(ABC):
         return self.to_values(self.encode(data))
 
     # Columns, for data that have them
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The names of all columns of the training table; empty if there are no columns."""
+        return ()
 
     @property
     def column_names(self) -> tuple[str, ...]:

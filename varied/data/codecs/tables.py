@@ -29,6 +29,7 @@ from varied.data.codecs.table_imputer import TableImputer
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
+from varied.data.tables.free_names import describe_renaming, free_names
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError, suggest
 
@@ -217,6 +218,10 @@ class TableCodec(Codec):
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
+    def describe_axes(self, examples: Any) -> list[str]:
+        """Return a sentence if axes have another name in the written table of a result."""
+        return describe_renaming(_axis_names(examples))
+
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
@@ -266,6 +271,11 @@ class TableCodec(Codec):
         return x[:, ~torch.isin(self.layout.element_columns, indices)]
 
     # Columns
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The names of all columns of the training table, in order."""
+        return tuple(column.name for column in self.columns)
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -369,11 +379,15 @@ def _frame(data: RawData | Array) -> Any:
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns; "_" is appended to names that already exist."""
-    if frame.index.names == [None]:
-        return frame
-    names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
-    return frame.rename_axis(index=names).reset_index()
+    """Insert the index levels as the first columns, under names that are not used."""
+    names = _axis_names(frame)
+    return frame.rename_axis(index=names).reset_index() if names else frame
+
+
+def _axis_names(frame: pd.DataFrame) -> dict[str, str]:
+    """Return an unused column name for each named level of the index."""
+    names = [str(name) for name in frame.index.names if name is not None]
+    return free_names(names, list(frame.columns))
 
 
 def _notes(columns: tuple[Column, ...]) -> list[str]:
