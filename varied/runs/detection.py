@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from varied import plots
 from varied.data import Codec, RawData
+from varied.data.codecs.invalid_cells import InvalidCells
 from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
-from varied.functional import AnomalyScorer
+from varied.functional import AnomalyScorer, AnomalyScores
 from varied.runs.base import RunBase
 from varied.seeding import permutation
 
@@ -50,6 +52,7 @@ class AnomalyReport:
         data: The examples.
         images: The examples in the form in which they are plotted.
         codec: The codec of the run.
+        invalid: The cells that make a row anomalous whatever its score is; see `detect`.
         notes: Messages about the data, such as unseen levels.
     """
 
@@ -62,14 +65,16 @@ class AnomalyReport:
     data: RawData
     images: Array
     codec: Codec
+    invalid: tuple[InvalidCells, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def is_anomaly(self) -> Array:
         """Whether the score of each example is above the threshold, as bool with shape (N)."""
-        if self.threshold is None:
-            return np.zeros(len(self.score), bool)
-        return np.asarray(self.threshold.is_anomaly(self.score))
+        masks = [cells.mask for cells in self.invalid]
+        if self.threshold is not None:
+            masks.append(np.asarray(self.threshold.is_anomaly(self.score)))
+        return np.asarray(np.logical_or.reduce([np.zeros(len(self.score), bool), *masks]))
 
     @property
     def reasons(self) -> list[str]:
@@ -78,7 +83,16 @@ class AnomalyReport:
         if not names:
             return [""] * len(self.score)
         is_missing = self.data.x[list(names)].isna().to_numpy()
-        return [_reason(*row, names) for row in zip(self.excess, is_missing, strict=True)]
+        excess = self.excess.copy()
+        reasons: list[list[str]] = [[] for _ in self.score]
+        for cells in self.invalid:
+            for row in np.flatnonzero(cells.mask).tolist():
+                reasons[row].append(cells.reason(row))
+            if cells.column in names:
+                excess[cells.mask, names.index(cells.column)] = 0
+        rows = zip(reasons, excess, is_missing, strict=True)
+        texts = [[*each, _reason(values, missing, names)] for each, values, missing in rows]
+        return [", ".join(filter(None, each)) for each in texts]
 
     @property
     def frame(self) -> Any:
@@ -159,6 +173,10 @@ def detect(
 ) -> AnomalyReport:
     """Score how anomalous examples are, compared with the validation rows of the run.
 
+    A row of a table is always anomalous if one of its cells cannot be read, has a level that is not
+    in the training rows, or differs from a value that all training rows have, unless the column of
+    the cell also has such cells in validation rows.
+
     Warning:
         For arrays, -log p(x) is that of the observed values, so it depends on how many values are
         missing. The p-values are valid if as many are missing as in the validation rows.
@@ -179,7 +197,9 @@ def detect(
         raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
     if not run.has_density:
         raise VariedError("Anomaly scores require a model with a density; train a VAE.")
-    codec, data, training = run.codec, run.read(source), run.split("train")
+    codec, training = run.codec, run.split("train")
+    original = run.split("test") if source is None else run.read_source(source)
+    data = codec.convert(original)
     rows = permutation(len(training), seed, "normal")[:_MAX_TRAINING].numpy()
     scorer = AnomalyScorer(
         run.model,
@@ -192,14 +212,19 @@ def detect(
     scores = scorer.score(run.batches(data))
     validation = run.split("validation")
     normal = scorer.score(run.batches(validation))
-    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
-    unseen = codec.unseen(data)
-    if unseen is not None:
-        # A level that does not occur in n training rows costs as much as one with frequency 1 / n.
-        nats = torch.from_numpy(math.log(len(training)) * unseen)
-        element_nll, nll = element_nll + nats.float(), nll + nats.sum(1)
-    score, normal_score = scorer.combine(nll, scores.distance).numpy(), normal.score.numpy()
-    normal_element_nll = run.with_missing(validation, codec.by_column(normal.element_nll))
+    invalid, normal_invalid = codec.invalid_cells(original), codec.invalid_cells(validation)
+    # A level that does not occur in n training rows costs as much as one with frequency 1 / n.
+    cost = math.log(len(training))
+    element_nll, nll = _add_cost(codec, scores, invalid, cost)
+    normal_element_nll, normal_nll = _add_cost(codec, normal, normal_invalid, cost)
+    normal_score = scorer.combine(normal_nll, normal.distance).numpy()
+    score = scorer.combine(nll, scores.distance).numpy()
+    notes = [cells.describe() for cells in invalid]
+    common = {(cells.column, cells.expected) for cells in normal_invalid}
+    invalid = [cells for cells in invalid if (cells.column, cells.expected) not in common]
+    n_invalid = sum((cells.mask for cells in invalid), np.zeros(len(score)))
+    score = np.where(n_invalid, np.maximum(score, normal_score.max()) + n_invalid, score)
+    normal_element_nll = run.with_missing(validation, normal_element_nll)
     excess = run.with_missing(data, element_nll) - normal_element_nll.nanmedian(0).values
     return AnomalyReport(
         score,
@@ -208,11 +233,25 @@ def detect(
         p_values(score, normal_score),
         _guaranteed_threshold(normal_score, max_fpr),
         excess.nan_to_num(0.0).numpy(),
-        data,
+        original,
         codec.to_images(run.model_input(data)[0]),
         codec,
-        (*codec.describe_unseen(data), *describe_renaming(_added_names(data, codec))),
+        tuple(invalid),
+        (*notes, *describe_renaming(_added_names(original, codec))),
     )
+
+
+def _add_cost(
+    codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells], cost: float
+) -> tuple[Tensor, Tensor]:
+    """Return -log p of each column or element and of each row, with a cost per invalid cell."""
+    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
+    for cells in invalid:
+        if cells.column in codec.column_names:
+            added = torch.from_numpy(cost * cells.mask)
+            element_nll[:, codec.column_names.index(cells.column)] += added.float()
+            nll = nll + added
+    return element_nll, nll
 
 
 def _added_names(data: RawData, codec: Codec) -> dict[str, str]:

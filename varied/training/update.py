@@ -96,7 +96,7 @@ def prepare_update(
     base.encode_data(data.take(split_rows.train[:1]))
     sentences = (
         f"Continues from the weights of {base.folder}, with the same columns, scales and classes.",
-        *base.codec.describe_unseen(data),
+        *(cells.describe() for cells in base.codec.invalid_cells(data)),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
     options = {} if labels is None else {"labels": labels}

@@ -23,6 +23,7 @@ from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
     from varied.data.codecs.imputer import Imputer
+    from varied.data.codecs.invalid_cells import InvalidCells
 
 Array = npt.NDArray[Any]
 Axes = Mapping[str, Sequence[str] | None]
@@ -335,12 +336,16 @@ class Codec(ABC):
         """Sum elementwise values over each column; values without columns are unchanged."""
         return elementwise
 
-    def unseen(self, data: RawData) -> Array | None:
-        """Return a mask of the cells whose level is not in the training rows, or None."""
-        return None
+    def convert(self, data: RawData) -> RawData:
+        """Convert new rows to the types of the training rows; unreadable cells become missing.
 
-    def describe_unseen(self, data: RawData) -> list[str]:
-        """Return a sentence for each column with levels that are not in the training rows."""
+        Raises:
+            VariedError: If a column is missing, or most of its cells cannot be read.
+        """
+        return data
+
+    def invalid_cells(self, data: RawData) -> list[InvalidCells]:
+        """Return the cells of new rows that are unlike all training cells, by column."""
         return []
 
     def attributes(self, data: RawData) -> dict[str, Any]:

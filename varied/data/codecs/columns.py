@@ -303,6 +303,22 @@ class IgnoredColumn(Column):
         value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
         return cls(*_describe(cells, "constant"), value=value)
 
+    @property
+    def has_known_value(self) -> bool:
+        """Whether all training cells are equal, or all are missing."""
+        return self.value is not None or self.kind == "empty"
+
+    def differs(self, cells: pd.Series[Any]) -> Array:
+        """Return a mask, with shape (N), of the observed cells that differ from the value."""
+        observed: Array = cells.notna().to_numpy(dtype=bool)
+        equal = (cells == self.decode(1)[0]).fillna(False).to_numpy(dtype=bool)
+        different: Array = observed & ~equal
+        return different
+
+    def fill(self, cells: pd.Series[Any]) -> pd.Series[Any]:
+        """Return cells, with the dtype of the column, in which the value replaces missing ones."""
+        return cells.astype(self.dtype).where(cells.notna(), self.decode(1)[0])
+
     def decode(self, n_rows: int) -> pd.Series[Any]:
         """Return cells with the constant value, or missing cells."""
         return _to_series(np.full(n_rows, self.value, dtype=object), self)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.cell_conversion import convert_cells
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     CategoricalColumn,
@@ -25,6 +26,7 @@ from varied.data.codecs.columns import (
     TargetColumn,
     column_from_json,
 )
+from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells
 from varied.data.codecs.table_imputer import TableImputer
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 #: With at least this many rows, the number of latent dimensions is the number of columns, up to a
 #: maximum.
 _ENOUGH_ROWS, _MAX_LATENT = 320, 16
+#: The number of unreadable cells of a column that are always treated as missing.
+_MAX_UNREADABLE = 5
 #: The number of columns that a message lists.
 _LISTED = 8
 
@@ -149,7 +153,7 @@ class TableCodec(Codec):
         Raises:
             VariedError: If a column is missing, or its type differs from that during training.
         """
-        frame = self._check_columns(_frame(data))
+        frame = self._convert(data, lambda unreadable, _: not unreadable.any())
         cells = [column.encode(frame[column.name]) for column in self.learned]
         observed = np.stack([c.observed for c in cells], 1)
         scores = [c.score[:, None] for c in cells if c.score is not None]
@@ -286,33 +290,25 @@ class TableCodec(Codec):
         """Return the sum of elementwise values over each column that the model is trained on."""
         return self.layout.sum_by_column(elementwise)
 
-    def unseen(self, data: RawData) -> Array:
-        """Return a mask of the cells whose level is not in the training rows.
+    def convert(self, data: RawData) -> RawData:
+        """Convert new rows to the types of the training rows; unreadable cells become missing.
 
-        Returns:
-            Booleans with shape (N, C), for the C columns that the model is trained on.
+        Raises:
+            VariedError: If a column is missing, or most of its cells cannot be read.
         """
-        frame = self._check_columns(_frame(data))
-        none = np.zeros(len(frame), bool)
-        masks = [
-            column.is_unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
-            for column in self.learned
-        ]
-        return np.stack(masks, 1)
+        return data.replace(x=self._convert(data, _is_tolerable))
 
-    def describe_unseen(self, data: RawData) -> list[str]:
-        """Return a sentence for each column with levels that are not in the training rows."""
-        frame, mask, sentences = _frame(data), self.unseen(data), []
-        for i, column in enumerate(self.learned):
-            levels = list(dict.fromkeys(frame[column.name][mask[:, i]]))
-            if levels:
-                listed = ", ".join(truncate(repr(level)) for level in levels[:3])
-                more = ", ..." * (len(levels) > 3)
-                name = truncate(column.name)
-                sentences.append(
-                    f"{name} contains levels that are not in the training rows: {listed}{more}."
-                )
-        return sentences
+    def invalid_cells(self, data: RawData) -> list[InvalidCells]:
+        """Return the cells of new rows that are unlike all training cells, by column."""
+        frame = _frame(data)
+        return [
+            invalid
+            for column in self.columns
+            if column.name in frame
+            for invalid in find_invalid_cells(
+                column, frame[column.name], **self._formats(data, column)
+            )
+        ]
 
     def attributes(self, data: RawData) -> dict[str, Any]:
         """Return the values of each column that the model is trained on, as numbers or names."""
@@ -350,19 +346,28 @@ class TableCodec(Codec):
         columns = [column.to_json() for column in self.columns]
         return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
 
-    def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Convert the columns of the model to the types that they had during training."""
-        problems, frame = [], frame.copy(deep=False)
+    def _convert(
+        self, data: RawData | Array, accepts: Callable[[Array, Array], bool]
+    ) -> pd.DataFrame:
+        """Convert the columns of the model to the types that they had during training.
+
+        Arguments:
+            data: The rows.
+            accepts: Whether a column is accepted, as a function of masks of the unreadable and of
+                the observed cells.
+        """
+        problems, frame = [], _frame(data).copy(deep=False)
         for column in self.learned:
-            try:
-                frame[column.name] = frame[column.name].astype(column.dtype)
-            except KeyError:
-                problems.append(f"column '{truncate(column.name)}' is missing")
-            except (TypeError, ValueError):
-                dtype = frame[column.name].dtype
-                problems.append(
-                    f"column '{truncate(column.name)}' is {dtype} instead of {column.dtype}"
-                )
+            name = truncate(column.name)
+            if column.name not in frame:
+                problems.append(f"column '{name}' is missing")
+                continue
+            cells = frame[column.name]
+            formats = self._formats(data, column)
+            converted, unreadable = convert_cells(cells, column.dtype, **formats)
+            if not accepts(unreadable, cells.notna().to_numpy(dtype=bool)):
+                problems.append(f"column '{name}' is {cells.dtype} instead of {column.dtype}")
+            frame[column.name] = converted
         if problems:
             more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
@@ -370,6 +375,19 @@ class TableCodec(Codec):
                 f"{more}); use a table with the same columns."
             )
         return frame
+
+    def _formats(self, data: RawData | Array, column: Column) -> dict[str, Any]:
+        """Return the formats in which the cells of new rows are read."""
+        dialects = (data.dialect if isinstance(data, RawData) else {}, self.dialect)
+        decimals = [dialect["decimal"] for dialect in dialects if "decimal" in dialect]
+        date_format = self.dialect.get("dates", {}).get(column.name, "")
+        return {"decimals": decimals or ["."], "date_format": date_format}
+
+
+def _is_tolerable(unreadable: Array, observed: Array) -> bool:
+    """Return whether so few cells are unreadable that the column probably has the right type."""
+    n = unreadable.sum()
+    return bool(n <= _MAX_UNREADABLE or 2 * n <= observed.sum())
 
 
 def _frame(data: RawData | Array) -> Any:

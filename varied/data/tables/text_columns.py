@@ -17,7 +17,7 @@ from varied.errors import VariedError
 
 #: Strings that can be read as missing values in any column, and in columns of numbers or dates.
 _MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a", "#N/A")
-_MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
+MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
 #: A note is returned about a text column if at least this fraction of its cells are numbers.
 _MOSTLY = 0.9
 #: The number of decimal digits that a float64 represents.
@@ -50,6 +50,17 @@ def is_number(text: str) -> bool:
     return any(pattern.fullmatch(text) for pattern in _NUMBER.values())
 
 
+def parse_number(text: str, decimals: Sequence[str]) -> float:
+    """Return a number with one of the decimal separators, or NaN if the text is not a number.
+
+    Example:
+        >>> parse_number("2,5", ".,"), parse_number("two", ".,")
+        (2.5, nan)
+    """
+    matches = (sign for sign in decimals if _NUMBER[sign].fullmatch(text))
+    return next((float(text.replace(sign, ".")) for sign in matches), math.nan)
+
+
 def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
     """Return the decimal separator, inferred from columns of text cells.
 
@@ -57,7 +68,7 @@ def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
     """
     if delimiter == ",":
         return "."
-    texts = [[t for t in column.unique() if t not in _MISSING_NUMBER] for column in columns]
+    texts = [[t for t in column.unique() if t not in MISSING_NUMBER] for column in columns]
 
     def count(decimal: str, thousands: re.Pattern[str]) -> int:
         return sum(
@@ -83,9 +94,9 @@ def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
     Raises:
         VariedError: If a column of numbers contains an infinite value.
     """
-    texts = [text for text in cells.unique() if text not in _MISSING_NUMBER]
+    texts = [text for text in cells.unique() if text not in MISSING_NUMBER]
     stripped = [text.strip(" ") for text in texts]
-    missing = _missing_token(cells, _MISSING_NUMBER)
+    missing = _missing_token(cells, MISSING_NUMBER)
     if not texts:
         return _text_column(cells)
     if all(map(_INTEGER.fullmatch, stripped)):
