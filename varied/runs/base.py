@@ -15,6 +15,7 @@ from torch import Tensor
 
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, mask_missing, read
+from varied.data.codecs.invalid_cells import describe_invalid_cells
 from varied.errors import DataWarning, OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.models import LatentModel
@@ -166,8 +167,8 @@ class RunBase:
             return self.split("test")
         data = self.read_source(source)
         converted = self.codec.convert(data)
-        for cells in self.codec.invalid_cells(data):
-            warnings.warn(cells.describe(), DataWarning, stacklevel=3)
+        for sentence in describe_invalid_cells(self.codec.invalid_cells(data)):
+            warnings.warn(sentence, DataWarning, stacklevel=3)
         return converted
 
     def read_source(self, source: Any) -> RawData:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from varied import plots
 from varied.data import Codec, RawData
-from varied.data.codecs.invalid_cells import InvalidCells
+from varied.data.codecs.invalid_cells import InvalidCells, describe_invalid_cells
 from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
@@ -219,7 +219,7 @@ def detect(
     normal_element_nll, normal_nll = _add_cost(codec, normal, normal_invalid, cost)
     normal_score = scorer.combine(normal_nll, normal.distance).numpy()
     score = scorer.combine(nll, scores.distance).numpy()
-    notes = [cells.describe() for cells in invalid]
+    notes = describe_invalid_cells(invalid)
     common = {(cells.column, cells.expected) for cells in normal_invalid}
     invalid = [cells for cells in invalid if (cells.column, cells.expected) not in common]
     n_invalid = sum((cells.mask for cells in invalid), np.zeros(len(score)))

@@ -12,14 +12,15 @@ import numpy.typing as npt
 from varied.data.codecs.cell_conversion import TYPE_NAMES, convert_cells
 from varied.data.codecs.columns import CategoricalColumn, Column, IgnoredColumn, LearnedColumn
 from varied.data.tables.dialect import truncate
+from varied.data.tables.merge_notes import list_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = npt.NDArray[Any]
 
-#: The number of cells that a sentence lists.
-_LISTED = 3
+#: The number of cells that a sentence lists, and the number of columns that have a sentence.
+_LISTED, _DESCRIBED = 3, 8
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,13 @@ def find_invalid_cells(
         unseen = column.is_unseen(converted)
         if unseen.any():
             yield InvalidCells(column.name, unseen, values, "in the training rows")
+
+
+def describe_invalid_cells(invalid: Sequence[InvalidCells]) -> list[str]:
+    """Return a sentence for each of the first columns, and one for all others."""
+    names = list(dict.fromkeys(cells.column for cells in invalid[_DESCRIBED:]))
+    more = [f"There are more such cells in {list_names(names)}."] * bool(names)
+    return [cells.describe() for cells in invalid[:_DESCRIBED]] + more
 
 
 def _constant(column: IgnoredColumn) -> str:

@@ -15,9 +15,9 @@ from torch import Tensor
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
 from varied.data.codecs.cell_conversion import convert_cells
+from varied.data.codecs.column_notes import describe_columns
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
-    CategoricalColumn,
     Column,
     EncodedColumn,
     IgnoredColumn,
@@ -122,7 +122,7 @@ class TableCodec(Codec):
                 "column as a number or a category (column_types={...}, or --column-types "
                 "NAME=category)."
             )
-        return cls(columns, dict(data.dialect), tuple(_notes(columns)))
+        return cls(columns, dict(data.dialect), tuple(describe_columns(columns)))
 
     @property
     def learned(self) -> tuple[LearnedColumn, ...]:
@@ -406,28 +406,3 @@ def _axis_names(frame: pd.DataFrame) -> dict[str, str]:
     """Return an unused column name for each named level of the index."""
     names = [str(name) for name in frame.index.names if name is not None]
     return free_names(names, list(frame.columns))
-
-
-def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Return sentences about the kinds of columns, frequent values and rare levels."""
-    kinds: dict[str, list[str]] = {}
-    for column in columns:
-        kinds.setdefault(column.kind, []).append(column.name)
-    notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
-    for column in columns:
-        name = truncate(column.name)
-        if isinstance(column, NumericColumn) and column.frequent:
-            values = column.from_float(np.array(column.frequent))
-            listed = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(f"{name}: frequent values are modeled as categories ({listed}).")
-        if isinstance(column, CategoricalColumn) and column.rare:
-            notes.append(
-                f"{name}: the {len(column.levels):,} most frequent levels are modeled "
-                f"individually, and the other {len(column.rare):,} levels as one category."
-            )
-    return notes
-
-
-def _list_names(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(truncate(name, 80) for name in names[:most]) + more

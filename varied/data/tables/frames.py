@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.merge_notes import list_names
 from varied.data.tables.typed_column import (
     LARGEST_INTEGER,
     Table,
@@ -21,7 +22,6 @@ from varied.data.tables.typed_column import (
     assemble,
     check_unique,
     large_integer_note,
-    list_names,
 )
 from varied.errors import VariedError
 

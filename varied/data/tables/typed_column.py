@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.merge_notes import list_names, merge_notes
 from varied.errors import VariedError
 
 #: Above this value, float64 cannot represent every integer.
 LARGEST_INTEGER = 2**53
-_LISTED = 5
 
 Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
 
@@ -58,7 +58,8 @@ def assemble(
         **settings,
     )
     frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)
-    return frame, dialect, (*notes, *(note for c in columns.values() for note in c.notes))
+    of_columns = merge_notes((name, note) for name, c in items for note in c.notes)
+    return frame, dialect, (*notes, *of_columns)
 
 
 def large_integer_note(name: object) -> str:
@@ -78,9 +79,3 @@ def check_unique(names: list[str], table: str) -> None:
             f"{table} has duplicate column names ({list_names(duplicates)}); rename the columns so "
             "that each name is unique."
         )
-
-
-def list_names(names: list[Any]) -> str:
-    """Return the first few names, in quotes, for a message."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(f"'{truncate(name)}'" for name in names[:_LISTED]) + more
