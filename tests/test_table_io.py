@@ -265,7 +265,9 @@ def test_integers_that_a_float_cannot_represent_are_text(tmp_path) -> None:
     frame, _, notes = read_table(path)
     assert frame["a"].tolist() == ["9007199254740993", "5"]
     assert frame["b"].tolist() == [digits, "2"]
-    note = "Column 'a' is read as text, because it has integers beyond 2^53; the same applies to 'b'."
+    note = (
+        "Column 'a' is read as text, because it has integers beyond 2^53; the same applies to 'b'."
+    )
     assert note in notes
 
 

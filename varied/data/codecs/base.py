@@ -299,8 +299,15 @@ class Codec(ABC):
         arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
 
-    def write_table(self, frame: Any, path: Path) -> Path:
-        """Write a table of results to .csv, .tsv, .parquet or .feather."""
+    def write_table(self, frame: Any, path: Path, *, has_columns: bool = True) -> Path:
+        """Write a table of results to .csv, .tsv, .parquet or .feather.
+
+        Arguments:
+            frame: The table.
+            path: The file.
+            has_columns: Whether columns named like those of the training table are written in the
+                same types and formats.
+        """
         from varied.data.tables import TableDialect, write_table
 
         return write_table(frame, path, TableDialect())

@@ -260,11 +260,12 @@ class TableCodec(Codec):
         """Write the rows, which already contain their labels."""
         return self.save(data.x, path)
 
-    def write_table(self, frame: Any, path: Path) -> Path:
-        """Write a table in the dialect of the training table."""
+    def write_table(self, frame: Any, path: Path, *, has_columns: bool = True) -> Path:
+        """Write a table in the dialect of the training table; see `Codec.write_table`."""
         from varied.data.tables import write_table
 
-        return write_table(frame, path, TableDialect.from_json(self.dialect))
+        dialect = TableDialect.from_json(self.dialect)
+        return write_table(frame, path, dialect if has_columns else dialect.without_columns())
 
     # Comparison
 

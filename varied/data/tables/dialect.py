@@ -71,6 +71,12 @@ class TableDialect:
                     f"choose from {options}."
                 )
 
+    def without_columns(self) -> TableDialect:
+        """Return the dialect for a table with other columns, without settings of columns."""
+        types = ("missing", "dates", "decimals", "dtypes", "levels", "names")
+        settings: dict[str, Any] = {name: {} for name in types}
+        return dataclasses.replace(self, schema="", ordered=(), **settings)
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable description of the dialect, to be read by `from_json`."""
         return dataclasses.asdict(self) | {"ordered": list(self.ordered)}
