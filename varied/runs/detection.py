@@ -10,23 +10,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from varied import plots
-from varied.data import Codec, RawData
+from varied.data import Codec, RawData, iter_batches
 from varied.data.codecs.invalid_cells import InvalidCells, describe_invalid_cells
 from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
-from varied.functional import AnomalyScorer, AnomalyScores
-from varied.runs.base import RunBase
-from varied.seeding import permutation
+from varied.runs.anomaly_reference import anomaly_reference
+from varied.runs.base import BATCH_ROWS, RunBase
+from varied.seeding import seeded
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of training rows to which distances are measured.
-_MAX_TRAINING = 10_000
+#: The default number of importance samples, for tables and for other data.
+_TABLE_SAMPLES, _SAMPLES = 5, 100
 #: The maximum number of columns that are listed as reasons, and their minimum excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
 #: The columns that are added to those of a table.
@@ -167,7 +165,7 @@ def detect(
     source: Any = None,
     *,
     method: str = "both",
-    samples: int = 100,
+    samples: int | None = None,
     max_fpr: float = 0.05,
     seed: int = 0,
 ) -> AnomalyReport:
@@ -186,7 +184,8 @@ def detect(
         source: The data; None uses the test rows.
         method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
             `varied.functional.AnomalyScorer`.
-        samples: The number of importance samples per example.
+        samples: The number of importance samples per example; None stands for 5 for tables, where
+            more samples hardly change the order of the scores, and for 100 otherwise.
         max_fpr: The maximum allowed false-positive rate of the threshold.
         seed: The random seed; the score of an example depends only on the seed and the example.
 
@@ -197,35 +196,27 @@ def detect(
         raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
     if not run.has_density:
         raise VariedError("Anomaly scores require a model with a density; train a VAE.")
-    codec, training = run.codec, run.split("train")
     original = run.split("test") if source is None else run.read_source(source)
-    data = codec.convert(original)
-    rows = permutation(len(training), seed, "normal")[:_MAX_TRAINING].numpy()
-    scorer = AnomalyScorer(
-        run.model,
-        codec.load,
-        run.batches(training.take(rows)),
-        method=method,
-        samples=samples,
-        seed=seed,
+    data, codec = run.codec.convert(original), run.codec
+    samples = samples or (_TABLE_SAMPLES if codec.column_names else _SAMPLES)
+    reference = anomaly_reference(run, method, samples, seed)
+    batch = run.encode_data(data)
+    scores = reference.scorer.score(iter_batches(batch.x, batch.c, batch.mask, size=BATCH_ROWS))
+    invalid = codec.invalid_cells(original)
+    element_nll, nll = reference.add_cost(codec, scores, invalid)
+    excess = element_nll - reference.median
+    if batch.mask is not None:
+        excess = excess.masked_fill(batch.mask == 0, 0.0)
+    strict = [cells for cells in invalid if (cells.column, cells.expected) not in reference.common]
+    combine = reference.scorer.combine
+    score, normal_score = (
+        combine(*parts).numpy()
+        for parts in ((nll, scores.distance), (reference.nll, reference.distance))
     )
-    scores = scorer.score(run.batches(data))
-    validation = run.split("validation")
-    normal = scorer.score(run.batches(validation))
-    invalid, normal_invalid = codec.invalid_cells(original), codec.invalid_cells(validation)
-    # A level that does not occur in n training rows costs as much as one with frequency 1 / n.
-    cost = math.log(len(training))
-    element_nll, nll = _add_cost(codec, scores, invalid, cost)
-    normal_element_nll, normal_nll = _add_cost(codec, normal, normal_invalid, cost)
-    normal_score = scorer.combine(normal_nll, normal.distance).numpy()
-    score = scorer.combine(nll, scores.distance).numpy()
-    notes = describe_invalid_cells(invalid)
-    common = {(cells.column, cells.expected) for cells in normal_invalid}
-    invalid = [cells for cells in invalid if (cells.column, cells.expected) not in common]
-    n_invalid = sum((cells.mask for cells in invalid), np.zeros(len(score)))
+    n_invalid = sum((cells.mask for cells in strict), np.zeros(len(score)))
     score = np.where(n_invalid, np.maximum(score, normal_score.max()) + n_invalid, score)
-    normal_element_nll = run.with_missing(validation, normal_element_nll)
-    excess = run.with_missing(data, element_nll) - normal_element_nll.nanmedian(0).values
+    with seeded(run.spec.plan.seed, "look"):
+        images = codec.to_images(codec.load(batch.x))
     return AnomalyReport(
         score,
         nll.numpy(),
@@ -234,24 +225,14 @@ def detect(
         _guaranteed_threshold(normal_score, max_fpr),
         excess.nan_to_num(0.0).numpy(),
         original,
-        codec.to_images(run.model_input(data)[0]),
+        images,
         codec,
-        tuple(invalid),
-        (*notes, *describe_renaming(_added_names(original, codec))),
+        tuple(strict),
+        (
+            *describe_invalid_cells(invalid),
+            *describe_renaming(_added_names(original, codec)),
+        ),
     )
-
-
-def _add_cost(
-    codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells], cost: float
-) -> tuple[Tensor, Tensor]:
-    """Return -log p of each column or element and of each row, with a cost per invalid cell."""
-    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
-    for cells in invalid:
-        if cells.column in codec.column_names:
-            added = torch.from_numpy(cost * cells.mask)
-            element_nll[:, codec.column_names.index(cells.column)] += added.float()
-            nll = nll + added
-    return element_nll, nll
 
 
 def _added_names(data: RawData, codec: Codec) -> dict[str, str]:
@@ -268,6 +249,8 @@ def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | No
 
 def _reason(excess: Array, is_missing: Array, names: Sequence[str]) -> str:
     """Return the columns with the largest excess as text, most anomalous first."""
+    if not (excess > _MIN_NATS).any():
+        return ""
     columns = [i for i in np.argsort(-excess)[:_MAX_REASONS] if excess[i] > _MIN_NATS]
     texts = [f"{names[i]}{' missing' if is_missing[i] else ''} +{excess[i]:.1f}" for i in columns]
     return ", ".join(texts)

@@ -261,9 +261,12 @@ class CategoricalColumn(LearnedColumn):
 
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
         """Encode levels as indices; a level that is not in the training rows becomes missing."""
+        import pandas as pd
+
         indices = {level: i for i, level in enumerate(self.levels)}
         indices |= dict.fromkeys(self.rare, len(self.levels))
-        choice = np.array([indices.get(v, -1) for v in _python_values(cells)], dtype=np.int64)
+        codes, unique = pd.factorize(cells)
+        choice = np.array([*(indices.get(v, -1) for v in unique.tolist()), -1])[codes]
         return EncodedColumn(choice >= 0, None, choice)
 
     def is_unseen(self, cells: pd.Series[Any]) -> Array:
