@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,12 @@ _LARGEST_INTEGER = 2.0**53
 
 
 def convert_cells(
-    cells: pd.Series[Any], dtype: str, *, decimals: Sequence[str] = ".", date_format: str = ""
+    cells: pd.Series[Any],
+    dtype: str,
+    *,
+    decimals: Sequence[str] = ".",
+    date_format: str = "",
+    style: Mapping[str, str] | None = None,
 ) -> tuple[pd.Series[Any], Array]:
     """Convert cells to the dtype of a column.
 
@@ -33,6 +39,7 @@ def convert_cells(
         dtype: The dtype of the column: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
         decimals: The decimal separators of numbers in text, in the order in which they are tried.
         date_format: The `strftime` format of the column during training; "" if it is unknown.
+        style: The fields of the `NumberStyle` of the column during training, if it has one.
 
     Returns:
         The converted cells, which are missing where they cannot be read; and a mask of the cells
@@ -49,7 +56,7 @@ def convert_cells(
     if dtype.startswith("datetime64"):
         converted = _to_dates(cells, date_format).astype(dtype)
     else:
-        converted = _to_numbers(cells, dtype, decimals).astype(dtype)
+        converted = _to_numbers(cells, dtype, decimals, style).astype(dtype)
     return converted, (converted.isna() & cells.notna()).to_numpy(dtype=bool)
 
 
@@ -58,10 +65,13 @@ def _to_text(cells: pd.Series[Any]) -> pd.Series[Any]:
     return texts.astype(object).where(cells.notna(), None)
 
 
-def _to_numbers(cells: pd.Series[Any], dtype: str, decimals: Sequence[str]) -> pd.Series[Any]:
+def _to_numbers(
+    cells: pd.Series[Any], dtype: str, decimals: Sequence[str], style: Mapping[str, str] | None
+) -> pd.Series[Any]:
     """Return float64 cells that are missing unless they are possible values of the dtype."""
     import pandas as pd
 
+    from varied.data.tables.number_styles import NumberStyle
     from varied.data.tables.text_columns import parse_number
 
     if cells.dtype.kind == "M":
@@ -73,6 +83,11 @@ def _to_numbers(cells: pd.Series[Any], dtype: str, decimals: Sequence[str]) -> p
             numbers = {v: words.get(text.lower(), np.nan) for v, text in texts.items()}
         else:
             numbers = {v: parse_number(text, decimals) for v, text in texts.items()}
+        if style:
+            parse = NumberStyle(**style).parse
+            numbers = {
+                v: parse(text) if isnan(numbers[v]) else numbers[v] for v, text in texts.items()
+            }
         cells = cells.map(numbers)
     values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     possible = np.isfinite(values)

@@ -63,19 +63,16 @@ class InvalidCells:
 
 
 def find_invalid_cells(
-    column: Column, cells: pd.Series[Any], *, decimals: Sequence[str], date_format: str
+    column: Column, cells: pd.Series[Any], **formats: Any
 ) -> Iterator[InvalidCells]:
     """Yield the cells of a column that cannot be read or are unlike all training cells.
 
     Arguments:
         column: The column, which is fitted to the training rows.
         cells: The cells of new rows, with shape (N).
-        decimals: The decimal separators; see `convert_cells`.
-        date_format: The `strftime` format during training; see `convert_cells`.
+        formats: The formats in which cells are read; see `convert_cells`.
     """
-    converted, unreadable = convert_cells(
-        cells, column.dtype, decimals=decimals, date_format=date_format
-    )
+    converted, unreadable = convert_cells(cells, column.dtype, **formats)
     values = cells.to_numpy(dtype=object)
     if isinstance(column, IgnoredColumn):
         if column.has_known_value:

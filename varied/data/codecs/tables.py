@@ -382,7 +382,8 @@ class TableCodec(Codec):
         dialects = (data.dialect if isinstance(data, RawData) else {}, self.dialect)
         decimals = [dialect["decimal"] for dialect in dialects if "decimal" in dialect]
         date_format = self.dialect.get("dates", {}).get(column.name, "")
-        return {"decimals": decimals or ["."], "date_format": date_format}
+        style = self.dialect.get("styles", {}).get(column.name)
+        return {"decimals": decimals or ["."], "date_format": date_format, "style": style}
 
 
 def _is_tolerable(unreadable: Array, observed: Array) -> bool:

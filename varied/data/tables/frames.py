@@ -16,6 +16,7 @@ import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.merge_notes import list_names
+from varied.data.tables.number_styles import NumberStyle
 from varied.data.tables.typed_column import (
     LARGEST_INTEGER,
     Table,
@@ -99,7 +100,7 @@ def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
         return pl.DataFrame([_polars(pl, frame[name], types.get(name)) for name in frame])
     if dialect.library == "pyarrow":
         return to_arrow(frame, dialect)
-    types = _arrow_types(dialect)
+    types, frame = _arrow_types(dialect), _with_times(frame, dialect)
     columns = {n: _pandas(frame[n], n, dialect, types.get(n)).set_axis(frame.index) for n in frame}
     return pd.DataFrame(columns).set_axis([dialect.names.get(n, n) for n in frame], axis=1)
 
@@ -117,8 +118,20 @@ def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
         typed = to_frame(frame, dataclasses.replace(dialect, dtypes=dtypes, names={}))
         return _without_null_type(pa, pa.Table.from_pandas(typed, preserve_index=False))
     types = _arrow_types(dialect) if dialect.library == "pyarrow" else {}
+    frame = _with_times(frame, dialect)
     arrays = [_arrow(pa, frame[n], types.get(n), dialect.levels.get(n, [])) for n in frame]
     return pa.table(arrays, names=list(frame), metadata=_pandas_metadata(frame, dialect))
+
+
+def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
+    """Convert times of day from seconds since midnight to text."""
+    styles = {n: NumberStyle(**style) for n, style in dialect.styles.items() if n in frame}
+    texts = {
+        name: frame[name].astype(object).map(lambda v, s=style: s.format(v, None), "ignore")
+        for name, style in styles.items()
+        if style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return frame.assign(**{name: cells.where(cells.notna(), None) for name, cells in texts.items()})
 
 
 def _without_null_type(pa: Any, table: Any) -> Any:

@@ -18,11 +18,11 @@ def free_names(names: Iterable[str], used: Collection[str]) -> dict[str, str]:
         {'row': 'row', 'score': 'score_1'}
     """
     names = list(names)
-    taken, free = {*names, *used}, {}
+    reserved, free = {*names, *used}, {}
     for name in names:
         candidates = (f"{name}_{i}" for i in itertools.count(1))
-        free[name] = next(c for c in candidates if c not in taken) if name in used else name
-        taken.add(free[name])
+        free[name] = next(c for c in candidates if c not in reserved) if name in used else name
+        reserved.add(free[name])
     return free
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
 from varied.data.tables.merge_notes import list_names, merge_notes
+from varied.data.tables.number_styles import NumberStyle
 from varied.errors import VariedError
 
 #: Above this value, float64 cannot represent every integer.
@@ -31,6 +32,7 @@ class TypedColumn:
         levels: The levels of a categorical dtype, in order.
         dtype: The original dtype of a pandas column.
         is_ordered: Whether the categories of a pandas column are ordered.
+        style: The style of numbers with a currency or thousands separators, or of times of day.
     """
 
     values: pd.Series
@@ -41,6 +43,7 @@ class TypedColumn:
     levels: list[str] | None = None
     dtype: str | None = None
     is_ordered: bool = False
+    style: NumberStyle | None = None
 
 
 def assemble(
@@ -55,6 +58,7 @@ def assemble(
         levels={name: c.levels for name, c in items if c.levels is not None},
         dtypes={name: c.dtype for name, c in items if c.dtype},
         ordered=tuple(name for name, c in items if c.is_ordered),
+        styles={name: c.style.to_json() for name, c in items if c.style is not None},
         **settings,
     )
     frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)
