@@ -482,8 +482,8 @@ def test_images_and_arrays_have_no_columns(codec, tmp_path):
     values = torch.rand(2, 4)
     assert codec.column_names == ()
     assert codec.by_column(values) is values
-    assert codec.unseen(data) is None
-    assert codec.describe_unseen(data) == []
+    assert codec.convert(data) is data
+    assert codec.invalid_cells(data) == []
     assert codec.attributes(data) == {}
     assert codec.decodes_labels is False
     with pytest.raises(VariedError, match=f"{codec.noun.capitalize()} cannot be converted"):

@@ -114,10 +114,10 @@ def test_neighbors_are_plotted_or_written_as_a_table(images, tmp_path):
 def test_each_row_of_a_table_precedes_its_neighbors(table, tmp_path):
     neighbors = table.neighbors(n=2)
     frame = neighbors.frame
-    results, columns = ["query", "rank", "neighbor", "distance"], ["height", "kind", "rank_"]
+    results, columns = ["query", "rank_1", "neighbor", "distance"], ["height", "kind", "rank"]
     assert list(frame.columns) == results + columns
-    assert frame["rank"].tolist() == [0, 1, 2] * len(neighbors)
-    queries, nearest = (frame[frame["rank"] == rank].height.to_numpy() for rank in (0, 1))
+    assert frame["rank_1"].tolist() == [0, 1, 2] * len(neighbors)
+    queries, nearest = (frame[frame["rank_1"] == rank].height.to_numpy() for rank in (0, 1))
     assert np.array_equal(queries, table.split("test").x.height)
     assert np.array_equal(nearest, table.split("train").x.height.iloc[neighbors.index[:, 0]])
     assert np.abs(nearest - queries).mean() < 4

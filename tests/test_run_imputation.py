@@ -114,7 +114,8 @@ def test_an_unseen_level_is_anomalous(run):
     before = run.detect(frame).nll
     frame.loc[3, "kind"] = "giant"
     report = run.detect(frame)
-    assert report.reasons[3].startswith("kind +")
+    assert report.reasons[3].startswith("kind 'giant' is not in the training rows")
+    assert report.is_anomaly[3]
     assert report.nll[3] > before[3] + 4
     assert np.allclose(np.delete(report.nll, 3), np.delete(before, 3))
     assert "giant" in " ".join(report.notes)

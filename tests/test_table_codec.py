@@ -191,10 +191,13 @@ def test_unseen_levels_are_missing_and_noted():
     other = data.take(range(3))
     other.x["town"] = text(["Ulm", "Atlantis", None])
     assert codec.encode(other)[:, 2].tolist() == [1, 0, 0]
-    assert np.argwhere(codec.unseen(other)).tolist() == [[1, 2]]
-    assert codec.describe_unseen(other) == [
-        "town contains levels that are not in the training rows: 'Atlantis'."
-    ]
+    (cells,) = codec.invalid_cells(other)
+    assert cells.mask.tolist() == [False, True, False]
+    assert cells.reason(1) == "town 'Atlantis' is not in the training rows"
+    assert cells.describe() == (
+        "Column 'town' has a value that is not in the training rows ('Atlantis' in row 2); it is "
+        "treated as missing."
+    )
 
 
 def test_column_types_override_inference():
@@ -352,7 +355,7 @@ def test_a_result_is_a_frame_of_the_original_library(library):
         assert frame.index.names == ["path", "step"]
         assert list(frame.columns) == ["a", "step"]
     else:
-        assert frame.columns == ["path", "step_", "a", "step"]
+        assert frame.columns == ["path", "step_1", "a", "step"]
     plain = codec.to_frame(rows)
     assert type(plain) is type(original)
     assert plain.equals(original)

@@ -102,7 +102,7 @@ def test_a_table_keeps_its_levels_and_columns(tmp_path):
     base = train_quickly(frame, out=tmp_path / "base", steps=5)
     other = frame.assign(kind=["x", "new"] * 100)
     job = prepare_update(base, other, out=tmp_path / "run", steps=5)
-    assert any("levels that are not in the training rows" in text for text in job.sentences)
+    assert any("that is not in the training rows ('new' in row 2" in text for text in job.sentences)
     assert job.rows("train").x.shape[1] == base.codec.shape[0]
     with pytest.raises(VariedError, match="column 'kind' is missing"):
         prepare_update(base, frame.drop(columns="kind"), out=tmp_path / "refused")

@@ -21,6 +21,10 @@ class OptionError(VariedError):
     """An error for an option that a kind of data does not support."""
 
 
+class DataWarning(UserWarning):
+    """A warning that an operation cannot use some of the data that were passed to it."""
+
+
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:
     """Return a hint: the choice most similar to a name, or all choices if none is similar.
 

@@ -46,7 +46,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise VariedError(f"{path} is corrupted ({error}); restore it or train again.") from None
 
 
-def _digest(tensors: Mapping[str, Tensor], notes: str) -> str:
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of the names, dtypes, shapes and values of tensors."""
+    return _digest({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def _digest(tensors: Mapping[str, Tensor], notes: str = "") -> str:
     digest = hashlib.blake2b(notes.encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].reshape(-1)

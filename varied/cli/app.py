@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from varied import __version__
+from varied.cli import console
 from varied.cli.augment import augment
 from varied.cli.classify import classify
 from varied.cli.compare import compare
@@ -83,6 +84,7 @@ def varied(
 
     Start with `varied demo`, or with `varied train FOLDER`.
     """
+    console.show_data_warnings()
 
 
 for _panel, _functions in COMMANDS.items():

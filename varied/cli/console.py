@@ -8,8 +8,12 @@ import shlex
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+from varied.errors import DataWarning
 
 #: The maximum width of lines, since longer ones are hard to read.
 MAX_WIDTH = 110
@@ -54,6 +58,19 @@ def warn(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         print()
         say(f"Warning: {sentence}")
+
+
+def show_data_warnings() -> None:
+    """Print each `DataWarning` as a sentence on stderr, and other warnings as before."""
+    show_other = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if issubclass(category, DataWarning):
+            print(f"Warning: {message}", file=sys.stderr)
+        else:
+            show_other(message, category, *args, **kwargs)
+
+    warnings.showwarning = show
 
 
 def show_json(value: object) -> None:

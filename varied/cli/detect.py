@@ -20,8 +20,13 @@ def detect(
         float, option("RATE", "Maximum false-positive rate of the threshold.")
     ] = 0.05,
     samples: Annotated[
-        int, option("K", "Number of importance samples per example.", least=1)
-    ] = 100,
+        int | None,
+        option(
+            "K",
+            "Number of importance samples per example; by default 5 for tables, 100 otherwise.",
+            least=1,
+        ),
+    ] = None,
     out: Annotated[
         Path, option("FILE", "Output: a table of scores, or a .png of the most anomalous images.")
     ] = Path("detected.csv"),

@@ -45,6 +45,8 @@ def save(result: Any, out: Path | None, stem: str, what: str) -> Path:
     """Save a result under the given or the default name, and print what was written."""
     path: Path = result.save(unused_path(out or Path(f"{stem}{result.default_ending}")))
     console.say(f"Wrote {path}: {what}.")
+    for note in getattr(result, "notes", ()):
+        console.say(note)
     return path
 
 

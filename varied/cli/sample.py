@@ -101,6 +101,8 @@ def _check_copies(run: Run, samples: Result, path: Path, seed: int) -> None:
     suffix = path.suffix or samples.default_ending
     path = nearest.save(unused_path(path.with_name(f"{path.stem}-nearest{suffix}")))
     console.say(f"Wrote {path}: each sample with its nearest training example.")
+    for note in nearest.notes:
+        console.say(note)
     if nearest.warning:
         console.warn([nearest.warning])
     elif len(samples) < MIN_SAMPLES:

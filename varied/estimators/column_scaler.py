@@ -120,9 +120,9 @@ class ColumnScaler:
         scaler = cls(supports, np.zeros(0), np.ones(0), has_values, domain, len(X))
         elements = scaler._expand(X)
         mean, scale = np.zeros(elements.shape[1]), np.ones(elements.shape[1])
-        is_scaled = has_values[scaler._columns] & (domain in ("table", "real"))
-        if domain == "table":
-            is_scaled[len(scaler._numbers) :] = False
+        # Levels are not scaled, since a rare level would be many standard deviations from 0.
+        is_number = np.arange(len(mean)) < len(scaler._numbers)
+        is_scaled = has_values[scaler._columns] & is_number & (domain in ("table", "real"))
         if is_scaled.any():
             with np.errstate(over="ignore", invalid="ignore"):  # overflow raises an error below
                 fitted = StandardScaler().fit(elements[:, is_scaled])

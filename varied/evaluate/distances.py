@@ -42,7 +42,13 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
 
 def nearest_rows(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the index of the row of ``b`` nearest to each row of ``a``, and the distance."""
-    index = torch.cat([chunk.argmin(1) for _, chunk in squared_distances(a, b)])
+    from sklearn.metrics import pairwise_distances_argmin
+
+    # Centering avoids a loss of precision if the data are far from the origin.
+    center = b.median(0).values
+    index = torch.from_numpy(
+        pairwise_distances_argmin((a - center).numpy(), (b - center).numpy()).astype("int64")
+    )
     # Unlike the expanded squared distances above, this norm is exactly 0 for equal rows.
     parts = zip(a.split(1000), index.split(1000), strict=True)
     return index, torch.cat([(rows - b[i]).norm(dim=1) for rows, i in parts])

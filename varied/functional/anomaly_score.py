@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -87,16 +88,63 @@ class AnomalyScorer:
         samples: int = 100,
         seed: int = 0,
     ) -> None:
-        if method not in ANOMALY_METHODS:
-            raise VariedError(f"Unknown method '{method}': {suggest(method, ANOMALY_METHODS)}")
-        self.model, self.load, self.method = model, load, method
-        self.samples, self.seed = samples, seed
+        self._set_options(model, load, method, samples, seed)
         normal = list(batches)
         self.normal_features = self._features(normal)
         if len(self.normal_features) < 2:
             raise VariedError("An anomaly score requires at least two normal examples.")
         nll, distance, _ = self._scores(_first_rows(normal, SCALE_ROWS))
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
+
+    def _set_options(
+        self,
+        model: LatentModel,
+        load: Callable[[Tensor], Tensor],
+        method: str,
+        samples: int,
+        seed: int,
+    ) -> None:
+        if method not in ANOMALY_METHODS:
+            raise VariedError(f"Unknown method '{method}': {suggest(method, ANOMALY_METHODS)}")
+        self.model, self.load, self.method = model, load, method
+        self.samples, self.seed = samples, seed
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what was computed from the normal data, for `restore`; it suits every method."""
+        scales = torch.tensor([self.nll_scale, self.distance_scale], dtype=torch.float64)
+        # The features are computed in float32, so that this conversion is exact.
+        return {"features": self.normal_features.float(), "scales": scales}
+
+    @classmethod
+    def restore(
+        cls,
+        model: LatentModel,
+        load: Callable[[Tensor], Tensor],
+        state: Mapping[str, Tensor],
+        *,
+        method: str = "both",
+        samples: int = 100,
+        seed: int = 0,
+    ) -> Self:
+        """Return the scorer with the given `state`, without the normal data.
+
+        Arguments:
+            model: The model with which the state was computed.
+            load: Converts stored rows to model input.
+            state: The result of `state`.
+            method: The score to use: "both", "density" or "distance".
+            samples: The number of importance samples with which the state was computed.
+            seed: The random seed with which the state was computed.
+
+        Raises:
+            VariedError: If the method is unknown.
+        """
+        scorer = cls.__new__(cls)
+        scorer._set_options(model, load, method, samples, seed)
+        scorer.normal_features = state["features"].double()
+        (a, b), (c, d) = state["scales"].tolist()
+        scorer.nll_scale, scorer.distance_scale = (a, b), (c, d)
+        return scorer
 
     def score(self, batches: Iterable[Batch]) -> AnomalyScores:
         """Return scores that are independent of the order and the batching of the examples."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from varied.data.batches import Batch, iter_batches
 from varied.distributions import Gaussian, base_distribution
@@ -55,17 +56,26 @@ def posterior_draws(
     Returns:
         Latent variables with shape (K, B, *latent), and log weights in nats with shape (K, B).
     """
-    x = zero_missing(x, mask)
+    z, log_w, _ = _weighted_draws(model, zero_missing(x, mask), c, mask, samples, seed)
+    return z, log_w
+
+
+def _weighted_draws(
+    model: LatentModel, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int, seed: int
+) -> tuple[Tensor, Tensor, Distribution]:
+    """Return draws from the posterior, their log importance weights, and p(x | z)."""
     q = model.encode(x, c) if isinstance(model, VAE) else None
     if q is None or not isinstance(base_distribution(q), Gaussian):
         rows = iter_batches(x, c, mask, size=1)
         draws, log_w = zip(*(_row_draws(model, row, samples, seed) for row in rows), strict=True)
-        return torch.cat(draws, 1), torch.cat(log_w, 1)
+        z = torch.cat(draws, 1)
+        return z, torch.cat(log_w, 1), model.decode(z, c)
     with seeded(seed, "weigh"):
         noise = torch.randn(samples, 1, *q.event_shape, device=x.device)
-    z: Tensor = q.mean + q.variance.sqrt() * noise
+    z = q.mean + q.variance.sqrt() * noise
     assert isinstance(model, VAE)
-    return z, Trace(x, model.decode(z, c), [Level(z, q, model.prior(c))], mask, c=c).log_weight
+    trace = Trace(x, model.decode(z, c), [Level(z, q, model.prior(c))], mask, c=c)
+    return z, trace.log_weight, trace.px
 
 
 def _row_draws(model: LatentModel, row: Batch, samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -136,9 +146,9 @@ def negative_log_likelihood(
             size = chunk_size(model, stored.x, samples)
             for rows in iter_batches(stored.x, stored.c, stored.mask, size=size):
                 x, c, mask = load_seeded(load, rows.x, seed), rows.c, rows.mask
-                z, log_w = posterior_draws(model, x, c, mask, samples=samples, seed=seed)
-                px = base_distribution(model.decode(z, c))
-                elements = -px.log_prob(x) * (1 if mask is None else mask)
+                x = zero_missing(x, mask)
+                _, log_w, px = _weighted_draws(model, x, c, mask, samples, seed)
+                elements = -base_distribution(px).log_prob(x) * (1 if mask is None else mask)
                 nll.append(-importance_bound(log_w).cpu())
                 element_nll.append(weighted_mean(elements, log_w).cpu())
     return NLL(torch.cat(nll), torch.cat(element_nll))
@@ -146,8 +156,18 @@ def negative_log_likelihood(
 
 def load_seeded(load: Callable[[Tensor], Tensor], stored: Tensor, seed: int) -> Tensor:
     """Convert stored rows to model input, with the same random numbers for each row."""
+    with seeded(seed, "strangeness"):
+        state = _random_state(stored.device)
+        x = load(stored)
+        if torch.equal(_random_state(stored.device), state):  # converting row by row is slow
+            return x
     inputs = []
     for row in stored.split(1):
         with seeded(seed, "strangeness"):
             inputs.append(load(row))
     return torch.cat(inputs)
+
+
+def _random_state(device: torch.device) -> Tensor:
+    state = torch.get_rng_state()
+    return torch.cat([state, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else state

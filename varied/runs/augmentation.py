@@ -16,6 +16,7 @@ from varied import functional
 from varied.data import Codec, RawData
 from varied.data.labels import subsample_labels
 from varied.data.raw_data import as_class_names
+from varied.data.tables import describe_renaming, free_names
 from varied.errors import VariedError
 from varied.functional import Gain
 from varied.runs.base import RunBase
@@ -58,6 +59,13 @@ class AugmentedData:
     def names(self) -> list[str]:
         """The class of each example."""
         return [self.data.classes[label] for label in self.data.class_indices]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the written table, such as a label column with another name."""
+        columns = self.codec.source_columns
+        is_added = len(self.data.columns) > len(columns)
+        return tuple(describe_renaming(free_names(["label"], columns))) if is_added else ()
 
     @property
     def default_ending(self) -> str:
@@ -169,7 +177,7 @@ def augment(
         )
     decoded = codec.decode(x, names.tolist())
     if codec.column_names and not label_columns:
-        decoded[_unused_name("label", decoded.columns)] = names
+        decoded[free_names(["label"], decoded.columns)["label"]] = names
     data = RawData(decoded, codec.kind, labels.numpy(), real.classes)
     return AugmentedData(data, x, real, run.split("test"), codec)
 
@@ -206,7 +214,3 @@ def _contradicts(decoded: Any, columns: Sequence[str], names: Array) -> Array:
     return (
         np.any([cell != names for cell in cells], axis=0) if cells else np.zeros(len(names), bool)
     )
-
-
-def _unused_name(name: str, used: Sequence[str]) -> str:
-    return _unused_name(f"{name}_", used) if name in used else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor
 
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, iter_batches, mask_missing, read
-from varied.errors import OptionError, VariedError, lookup, suggest
+from varied.data.codecs.invalid_cells import describe_invalid_cells
+from varied.errors import DataWarning, OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.models import LatentModel
 from varied.prior_fitting import require_vae
@@ -154,13 +156,27 @@ class RunBase:
         return self.data.take(getattr(self.store.read_split(), name))
 
     def read(self, source: Any = None) -> RawData:
-        """Read other data in the format of the training data; None returns the test rows.
+        """Read other data and convert them to the types of the training data.
+
+        Cells of a table that cannot be read become missing, with a `DataWarning` for each column.
+
+        Arguments:
+            source: The data; None returns the test rows.
+        """
+        if source is None:
+            return self.split("test")
+        data = self.read_source(source)
+        converted = self.codec.convert(data)
+        for sentence in describe_invalid_cells(self.codec.invalid_cells(data)):
+            warnings.warn(sentence, DataWarning, stacklevel=3)
+        return converted
+
+    def read_source(self, source: Any) -> RawData:
+        """Read other data in the format of the training data, without conversion of cells.
 
         For a table, labels are read from the columns that contained the labels in training, if the
         table has these columns.
         """
-        if source is None:
-            return self.split("test")
         try:
             data = read(source, min_rows=1, **self._reading_options(source))
         except OptionError:  # data of another kind, which the codec converts or rejects

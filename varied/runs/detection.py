@@ -10,23 +10,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from varied import plots
-from varied.data import Codec, RawData
-from varied.data.tables import SUFFIXES
+from varied.data import Codec, RawData, iter_batches
+from varied.data.codecs.invalid_cells import InvalidCells, describe_invalid_cells
+from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.evaluate.anomaly_threshold import Threshold, p_values, threshold
-from varied.functional import AnomalyScorer
-from varied.runs.base import RunBase
-from varied.seeding import permutation
+from varied.runs.anomaly_reference import anomaly_reference
+from varied.runs.base import BATCH_ROWS, RunBase
+from varied.seeding import seeded
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of training rows to which distances are measured.
-_MAX_TRAINING = 10_000
+#: The default number of importance samples, for tables and for other data.
+_TABLE_SAMPLES, _SAMPLES = 5, 100
 #: The maximum number of columns that are listed as reasons, and their minimum excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
+#: The columns that are added to those of a table.
+_COLUMNS = ("row", "is_anomaly", "score", "nll", "distance", "p_value", "reason", "threshold")
 #: The number of images that are plotted.
 _PLOTTED = 20
 
@@ -48,6 +50,7 @@ class AnomalyReport:
         data: The examples.
         images: The examples in the form in which they are plotted.
         codec: The codec of the run.
+        invalid: The cells that make a row anomalous whatever its score is; see `detect`.
         notes: Messages about the data, such as unseen levels.
     """
 
@@ -60,14 +63,16 @@ class AnomalyReport:
     data: RawData
     images: Array
     codec: Codec
+    invalid: tuple[InvalidCells, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def is_anomaly(self) -> Array:
         """Whether the score of each example is above the threshold, as bool with shape (N)."""
-        if self.threshold is None:
-            return np.zeros(len(self.score), bool)
-        return np.asarray(self.threshold.is_anomaly(self.score))
+        masks = [cells.mask for cells in self.invalid]
+        if self.threshold is not None:
+            masks.append(np.asarray(self.threshold.is_anomaly(self.score)))
+        return np.asarray(np.logical_or.reduce([np.zeros(len(self.score), bool), *masks]))
 
     @property
     def reasons(self) -> list[str]:
@@ -76,7 +81,16 @@ class AnomalyReport:
         if not names:
             return [""] * len(self.score)
         is_missing = self.data.x[list(names)].isna().to_numpy()
-        return [_reason(*row, names) for row in zip(self.excess, is_missing, strict=True)]
+        excess = self.excess.copy()
+        reasons: list[list[str]] = [[] for _ in self.score]
+        for cells in self.invalid:
+            for row in np.flatnonzero(cells.mask).tolist():
+                reasons[row].append(cells.reason(row))
+            if cells.column in names:
+                excess[cells.mask, names.index(cells.column)] = 0
+        rows = zip(reasons, excess, is_missing, strict=True)
+        texts = [[*each, _reason(values, missing, names)] for each, values, missing in rows]
+        return [", ".join(filter(None, each)) for each in texts]
 
     @property
     def frame(self) -> Any:
@@ -99,8 +113,9 @@ class AnomalyReport:
         frame["threshold"] = math.nan if self.threshold is None else round(self.threshold.value, 3)
         if not self.data.is_frame:
             return frame
-        columns = self.data.x.rename(columns={name: f"{name}_" for name in frame.columns})
-        return pd.concat([frame, columns.reset_index(drop=True)], axis=1)
+        added = _added_names(self.data, self.codec)
+        columns = self.data.x.reset_index(drop=True)
+        return pd.concat([frame.rename(columns=added), columns], axis=1)
 
     def __repr__(self) -> str:
         return f"AnomalyReport({self.is_anomaly.sum():,} of {len(self.score):,} are anomalous)"
@@ -154,11 +169,15 @@ def detect(
     source: Any = None,
     *,
     method: str = "both",
-    samples: int = 100,
+    samples: int | None = None,
     max_fpr: float = 0.05,
     seed: int = 0,
 ) -> AnomalyReport:
     """Score how anomalous examples are, compared with the validation rows of the run.
+
+    A row of a table is always anomalous if one of its cells cannot be read, has a level that is not
+    in the training rows, or differs from a value that all training rows have, unless the column of
+    the cell also has such cells in validation rows.
 
     Warning:
         For arrays, -log p(x) is that of the observed values, so it depends on how many values are
@@ -169,7 +188,8 @@ def detect(
         source: The data; None uses the test rows.
         method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
             `varied.functional.AnomalyScorer`.
-        samples: The number of importance samples per example.
+        samples: The number of importance samples per example; None stands for 5 for tables, where
+            more samples hardly change the order of the scores, and for 100 otherwise.
         max_fpr: The maximum allowed false-positive rate of the threshold.
         seed: The random seed; the score of an example depends only on the seed and the example.
 
@@ -180,28 +200,27 @@ def detect(
         raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
     if not run.has_density:
         raise VariedError("Anomaly scores require a model with a density; train a VAE.")
-    codec, data, training = run.codec, run.read(source), run.split("train")
-    rows = permutation(len(training), seed, "normal")[:_MAX_TRAINING].numpy()
-    scorer = AnomalyScorer(
-        run.model,
-        codec.load,
-        run.batches(training.take(rows)),
-        method=method,
-        samples=samples,
-        seed=seed,
+    original = run.split("test") if source is None else run.read_source(source)
+    data, codec = run.codec.convert(original), run.codec
+    samples = samples or (_TABLE_SAMPLES if codec.column_names else _SAMPLES)
+    reference = anomaly_reference(run, method, samples, seed)
+    batch = run.encode_data(data)
+    scores = reference.scorer.score(iter_batches(batch.x, batch.c, batch.mask, size=BATCH_ROWS))
+    invalid = codec.invalid_cells(original)
+    element_nll, nll = reference.add_cost(codec, scores, invalid)
+    excess = element_nll - reference.median
+    if batch.mask is not None:
+        excess = excess.masked_fill(batch.mask == 0, 0.0)
+    strict = [cells for cells in invalid if (cells.column, cells.expected) not in reference.common]
+    combine = reference.scorer.combine
+    score, normal_score = (
+        combine(*parts).numpy()
+        for parts in ((nll, scores.distance), (reference.nll, reference.distance))
     )
-    scores = scorer.score(run.batches(data))
-    validation = run.split("validation")
-    normal = scorer.score(run.batches(validation))
-    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
-    unseen = codec.unseen(data)
-    if unseen is not None:
-        # A level that does not occur in n training rows costs as much as one with frequency 1 / n.
-        nats = torch.from_numpy(math.log(len(training)) * unseen)
-        element_nll, nll = element_nll + nats.float(), nll + nats.sum(1)
-    score, normal_score = scorer.combine(nll, scores.distance).numpy(), normal.score.numpy()
-    normal_element_nll = run.with_missing(validation, codec.by_column(normal.element_nll))
-    excess = run.with_missing(data, element_nll) - normal_element_nll.nanmedian(0).values
+    n_invalid = sum((cells.mask for cells in strict), np.zeros(len(score)))
+    score = np.where(n_invalid, np.maximum(score, normal_score.max()) + n_invalid, score)
+    with seeded(run.spec.plan.seed, "look"):
+        images = codec.to_images(codec.load(batch.x))
     return AnomalyReport(
         score,
         nll.numpy(),
@@ -209,11 +228,20 @@ def detect(
         p_values(score, normal_score),
         _guaranteed_threshold(normal_score, max_fpr),
         excess.nan_to_num(0.0).numpy(),
-        data,
-        codec.to_images(run.model_input(data)[0]),
+        original,
+        images,
         codec,
-        tuple(codec.describe_unseen(data)),
+        tuple(strict),
+        (
+            *describe_invalid_cells(invalid),
+            *describe_renaming(_added_names(original, codec)),
+        ),
     )
+
+
+def _added_names(data: RawData, codec: Codec) -> dict[str, str]:
+    """Return the name of each column that is added to the columns of a table."""
+    return free_names(_COLUMNS, {*data.columns, *codec.source_columns})
 
 
 def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | None:
@@ -225,6 +253,8 @@ def _guaranteed_threshold(normal_score: Array, max_fpr: float) -> Threshold | No
 
 def _reason(excess: Array, is_missing: Array, names: Sequence[str]) -> str:
     """Return the columns with the largest excess as text, most anomalous first."""
+    if not (excess > _MIN_NATS).any():
+        return ""
     columns = [i for i in np.argsort(-excess)[:_MAX_REASONS] if excess[i] > _MIN_NATS]
     texts = [f"{names[i]}{' missing' if is_missing[i] else ''} +{excess[i]:.1f}" for i in columns]
     return ", ".join(texts)

@@ -48,7 +48,7 @@ class ImputationResult(Result):
 
     def save_cells(self, path: str | Path) -> Path:
         """Write the imputed cells and intervals to a .csv, .tsv, .parquet or .feather file."""
-        return self.codec.write_table(self.cells, Path(path))
+        return self.codec.write_table(self.cells, Path(path), has_columns=False)
 
 
 def impute(

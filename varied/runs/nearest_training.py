@@ -52,6 +52,11 @@ class NearestTraining:
     def _repr_html_(self) -> str:
         return self.pairs._repr_html_()
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the written table, such as columns with another name."""
+        return self.pairs.notes
+
     def save(self, path: str | Path) -> Path:
         """Write the pairs; see `Result.save`."""
         return self.pairs.save(path)

@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from varied import functional, plots
 from varied.data import Codec, RawData
-from varied.data.tables import SUFFIXES
+from varied.data.tables import SUFFIXES, describe_renaming, free_names
 from varied.errors import VariedError
 from varied.runs.base import RunBase
 
 Array = npt.NDArray[Any]
 
+#: The columns that are added to those of the examples.
+_COLUMNS = ("query", "rank", "neighbor", "distance")
 #: The number of queries that are plotted with their neighbors.
 _PLOTTED = 12
 
@@ -61,25 +63,36 @@ class Neighbors:
         import pandas as pd
 
         n, k = self.index.shape
-        frame = pd.DataFrame(
-            {
-                "query": _row_names(self.query, np.repeat(np.arange(n), k)),
-                "rank": np.tile(np.arange(1, k + 1), n),
-                "neighbor": _row_names(self.among, self.index.ravel()),
-                "distance": self.distance.ravel().round(4),
-            }
+        values = (
+            _row_names(self.query, np.repeat(np.arange(n), k)),
+            np.tile(np.arange(1, k + 1), n),
+            _row_names(self.among, self.index.ravel()),
+            self.distance.ravel().round(4),
         )
-        columns = [name for name in self.query.columns if name in self.among.columns]
+        frame = pd.DataFrame(dict(zip(_COLUMNS, values, strict=True)))
+        columns = self._columns
         if not columns:
             return frame
         queries = frame.iloc[::k].assign(rank=0, distance=0.0, neighbor=pd.NA)
         neighbors = self.among.x[columns].iloc[self.index.ravel()]
-        parts = [
-            _join(queries, self.query.x[columns]),
-            _join(frame, neighbors),
-        ]
-        rows = pd.concat([part.astype({"neighbor": "Int64"}) for part in parts])
-        return rows.sort_values(["query", "rank"], kind="stable", ignore_index=True)
+        added = pd.concat([part.astype({"neighbor": "Int64"}) for part in (queries, frame)])
+        rows = pd.concat([self.query.x[columns], neighbors])
+        order = np.lexsort((added["rank"], added["query"]))
+        parts = [part.iloc[order].reset_index(drop=True) for part in (added, rows)]
+        return pd.concat([parts[0].rename(columns=self._names), parts[1]], axis=1)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the written table, such as columns with another name."""
+        return tuple(describe_renaming(self._names))
+
+    @property
+    def _columns(self) -> list[str]:
+        return [name for name in self.query.columns if name in self.among.columns]
+
+    @property
+    def _names(self) -> dict[str, str]:
+        return free_names(_COLUMNS, {*self._columns, *self.codec.source_columns})
 
     def save(self, path: str | Path) -> Path:
         """Write the neighbors to a file in the format of its extension.
@@ -147,15 +160,6 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
 def _row_names(data: RawData, rows: Array) -> Any:
     """Return the names of the rows, or their numbers, starting from 1."""
     return rows + 1 if data.names is None else [data.names[i] for i in rows]
-
-
-def _join(frame: Any, columns: Any) -> Any:
-    """Add columns to a DataFrame; an underscore is appended to names that are already used."""
-    import pandas as pd
-
-    renamed = columns.rename(columns={n: f"{n}_" for n in columns.columns if n in frame.columns})
-    parts = [part.reset_index(drop=True) for part in (frame, renamed)]
-    return pd.concat(parts, axis=1)
 
 
 def _ordinal(number: int) -> str:

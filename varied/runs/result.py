@@ -59,6 +59,11 @@ class Result:
         return self.codec.to_frame(self.array)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the written table, such as columns with another name."""
+        return tuple(self.codec.describe_axes(self.array))
+
+    @property
     def folder_ending(self) -> str:
         """The default file extension for storing all examples; "" stands for a folder."""
         return self.codec.data_ending

@@ -10,6 +10,7 @@ import numpy as np
 
 from varied.composition import compose
 from varied.data import ContextCodec, RawData, read, split
+from varied.data.codecs.invalid_cells import describe_invalid_cells
 from varied.errors import VariedError, suggest
 from varied.runs import Run, Store
 from varied.runs.store import describe_data
@@ -96,7 +97,7 @@ def prepare_update(
     base.encode_data(data.take(split_rows.train[:1]))
     sentences = (
         f"Continues from the weights of {base.folder}, with the same columns, scales and classes.",
-        *base.codec.describe_unseen(data),
+        *describe_invalid_cells(base.codec.invalid_cells(data)),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
     options = {} if labels is None else {"labels": labels}

@@ -23,6 +23,7 @@ from varied.errors import OptionError, VariedError, suggest
 
 if TYPE_CHECKING:
     from varied.data.codecs.imputer import Imputer
+    from varied.data.codecs.invalid_cells import InvalidCells
 
 Array = npt.NDArray[Any]
 Axes = Mapping[str, Sequence[str] | None]
@@ -237,6 +238,10 @@ class Codec(ABC):
         images: Array = np.moveaxis(gray.round().astype(np.uint8), 1, -1)
         return images[..., 0] if rows.shape[1] == 1 else images
 
+    def describe_axes(self, examples: Any) -> list[str]:
+        """Return a sentence if axes have another name in the written table of a result."""
+        return []
+
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
@@ -294,8 +299,15 @@ class Codec(ABC):
         arrays[KIND_NAME] = np.array(self.kind)
         return atomic_io.atomic_write(path, lambda file: np.savez_compressed(file, **arrays))
 
-    def write_table(self, frame: Any, path: Path) -> Path:
-        """Write a table of results to .csv, .tsv, .parquet or .feather."""
+    def write_table(self, frame: Any, path: Path, *, has_columns: bool = True) -> Path:
+        """Write a table of results to .csv, .tsv, .parquet or .feather.
+
+        Arguments:
+            frame: The table.
+            path: The file.
+            has_columns: Whether columns named like those of the training table are written in the
+                same types and formats.
+        """
         from varied.data.tables import TableDialect, write_table
 
         return write_table(frame, path, TableDialect())
@@ -318,6 +330,11 @@ class Codec(ABC):
     # Columns, for data that have them
 
     @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The names of all columns of the training table; empty if there are no columns."""
+        return ()
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns that the model is trained on; empty if there are no columns."""
         return ()
@@ -326,12 +343,16 @@ class Codec(ABC):
         """Sum elementwise values over each column; values without columns are unchanged."""
         return elementwise
 
-    def unseen(self, data: RawData) -> Array | None:
-        """Return a mask of the cells whose level is not in the training rows, or None."""
-        return None
+    def convert(self, data: RawData) -> RawData:
+        """Convert new rows to the types of the training rows; unreadable cells become missing.
 
-    def describe_unseen(self, data: RawData) -> list[str]:
-        """Return a sentence for each column with levels that are not in the training rows."""
+        Raises:
+            VariedError: If a column is missing, or most of its cells cannot be read.
+        """
+        return data
+
+    def invalid_cells(self, data: RawData) -> list[InvalidCells]:
+        """Return the cells of new rows that are unlike all training cells, by column."""
         return []
 
     def attributes(self, data: RawData) -> dict[str, Any]:

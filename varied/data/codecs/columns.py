@@ -261,9 +261,12 @@ class CategoricalColumn(LearnedColumn):
 
     def encode(self, cells: pd.Series[Any]) -> EncodedColumn:
         """Encode levels as indices; a level that is not in the training rows becomes missing."""
+        import pandas as pd
+
         indices = {level: i for i, level in enumerate(self.levels)}
         indices |= dict.fromkeys(self.rare, len(self.levels))
-        choice = np.array([indices.get(v, -1) for v in _python_values(cells)], dtype=np.int64)
+        codes, unique = pd.factorize(cells)
+        choice = np.array([*(indices.get(v, -1) for v in unique.tolist()), -1])[codes]
         return EncodedColumn(choice >= 0, None, choice)
 
     def is_unseen(self, cells: pd.Series[Any]) -> Array:
@@ -302,6 +305,22 @@ class IgnoredColumn(Column):
         """Return the column for cells that all have the same value."""
         value = str(cells.iloc[0]) if cells.dtype.kind == "M" else _python_values(cells.iloc[:1])[0]
         return cls(*_describe(cells, "constant"), value=value)
+
+    @property
+    def has_known_value(self) -> bool:
+        """Whether all training cells are equal, or all are missing."""
+        return self.value is not None or self.kind == "empty"
+
+    def differs(self, cells: pd.Series[Any]) -> Array:
+        """Return a mask, with shape (N), of the observed cells that differ from the value."""
+        observed: Array = cells.notna().to_numpy(dtype=bool)
+        equal = (cells == self.decode(1)[0]).fillna(False).to_numpy(dtype=bool)
+        different: Array = observed & ~equal
+        return different
+
+    def fill(self, cells: pd.Series[Any]) -> pd.Series[Any]:
+        """Return cells, with the dtype of the column, in which the value replaces missing ones."""
+        return cells.astype(self.dtype).where(cells.notna(), self.decode(1)[0])
 
     def decode(self, n_rows: int) -> pd.Series[Any]:
         """Return cells with the constant value, or missing cells."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from varied.data.batches import Batch
-from varied.data.codecs.columns import Column, NumericColumn
+from varied.data.codecs.columns import Column, IgnoredColumn, NumericColumn
 from varied.data.codecs.imputer import QUANTILES, HiddenCells, Imputer
 from varied.data.raw_data import RawData
 from varied.seeding import seeded
@@ -91,9 +91,26 @@ class TableImputer(Imputer):
                 frame.iloc[rows[is_missing], location] = cell.astype(column.dtype).array
             summary = {"row": rows[is_missing] + 1, "column": name, "value": point, **bounds}
             cells.append(pd.DataFrame(summary).astype(object))
+        for other in self.codec.columns:
+            if isinstance(other, IgnoredColumn) and other.value is not None:
+                cells += self._fill_constant(other, [filled, *completed])
         table = pd.concat(cells) if cells else pd.DataFrame(columns=_CELL_COLUMNS)
         table = table.reindex(columns=list(_CELL_COLUMNS))
         return filled, completed, table.sort_values("row", kind="stable", ignore_index=True)
+
+    def _fill_constant(self, column: IgnoredColumn, frames: list[pd.DataFrame]) -> list[Any]:
+        """Fill the missing cells of a constant column in place, and describe them."""
+        import pandas as pd
+
+        cells = frames[0].get(column.name)
+        if cells is None or not cells.isna().any():
+            return []
+        rows = np.flatnonzero(cells.isna()) + 1
+        values = column.fill(cells)
+        for frame in frames:
+            frame[column.name] = values
+        summary = {"row": rows, "column": column.name, "value": column.decode(len(rows))}
+        return [pd.DataFrame(summary | {"frequency": 1.0}).astype(object)]
 
 
 def _summarize(

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.cell_conversion import convert_cells
+from varied.data.codecs.column_notes import describe_columns
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
-    CategoricalColumn,
     Column,
     EncodedColumn,
     IgnoredColumn,
@@ -25,10 +26,12 @@ from varied.data.codecs.columns import (
     TargetColumn,
     column_from_json,
 )
+from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells
 from varied.data.codecs.table_imputer import TableImputer
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
+from varied.data.tables.free_names import describe_renaming, free_names
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError, suggest
 
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 _ENOUGH_ROWS, _MAX_LATENT = 320, 16
 #: The maximum number of columns for the autoregressive likelihood.
 _MAX_AUTOREGRESSIVE = 64
+#: The number of unreadable cells of a column that are always treated as missing.
+_MAX_UNREADABLE = 5
 #: The number of columns that a message lists.
 _LISTED = 8
 
@@ -119,7 +124,7 @@ class TableCodec(Codec):
                 "column as a number or a category (column_types={...}, or --column-types "
                 "NAME=category)."
             )
-        return cls(columns, dict(data.dialect), tuple(_notes(columns)))
+        return cls(columns, dict(data.dialect), tuple(describe_columns(columns)))
 
     @property
     def learned(self) -> tuple[LearnedColumn, ...]:
@@ -150,7 +155,7 @@ class TableCodec(Codec):
         Raises:
             VariedError: If a column is missing, or its type differs from that during training.
         """
-        frame = self._check_columns(_frame(data))
+        frame = self._convert(data, lambda unreadable, _: not unreadable.any())
         cells = [column.encode(frame[column.name]) for column in self.learned]
         observed = np.stack([c.observed for c in cells], 1)
         scores = [c.score[:, None] for c in cells if c.score is not None]
@@ -219,6 +224,10 @@ class TableCodec(Codec):
         rows: Array = x.detach().float().cpu().numpy()
         return rows
 
+    def describe_axes(self, examples: Any) -> list[str]:
+        """Return a sentence if axes have another name in the written table of a result."""
+        return describe_renaming(_axis_names(examples))
+
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
@@ -253,11 +262,12 @@ class TableCodec(Codec):
         """Write the rows, which already contain their labels."""
         return self.save(data.x, path)
 
-    def write_table(self, frame: Any, path: Path) -> Path:
-        """Write a table in the dialect of the training table."""
+    def write_table(self, frame: Any, path: Path, *, has_columns: bool = True) -> Path:
+        """Write a table in the dialect of the training table; see `Codec.write_table`."""
         from varied.data.tables import write_table
 
-        return write_table(frame, path, TableDialect.from_json(self.dialect))
+        dialect = TableDialect.from_json(self.dialect)
+        return write_table(frame, path, dialect if has_columns else dialect.without_columns())
 
     # Comparison
 
@@ -270,6 +280,11 @@ class TableCodec(Codec):
     # Columns
 
     @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The names of all columns of the training table, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns that the model is trained on."""
         return tuple(column.name for column in self.learned)
@@ -278,33 +293,25 @@ class TableCodec(Codec):
         """Return the sum of elementwise values over each column that the model is trained on."""
         return self.layout.sum_by_column(elementwise)
 
-    def unseen(self, data: RawData) -> Array:
-        """Return a mask of the cells whose level is not in the training rows.
+    def convert(self, data: RawData) -> RawData:
+        """Convert new rows to the types of the training rows; unreadable cells become missing.
 
-        Returns:
-            Booleans with shape (N, C), for the C columns that the model is trained on.
+        Raises:
+            VariedError: If a column is missing, or most of its cells cannot be read.
         """
-        frame = self._check_columns(_frame(data))
-        none = np.zeros(len(frame), bool)
-        masks = [
-            column.is_unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
-            for column in self.learned
-        ]
-        return np.stack(masks, 1)
+        return data.replace(x=self._convert(data, _is_tolerable))
 
-    def describe_unseen(self, data: RawData) -> list[str]:
-        """Return a sentence for each column with levels that are not in the training rows."""
-        frame, mask, sentences = _frame(data), self.unseen(data), []
-        for i, column in enumerate(self.learned):
-            levels = list(dict.fromkeys(frame[column.name][mask[:, i]]))
-            if levels:
-                listed = ", ".join(truncate(repr(level)) for level in levels[:3])
-                more = ", ..." * (len(levels) > 3)
-                name = truncate(column.name)
-                sentences.append(
-                    f"{name} contains levels that are not in the training rows: {listed}{more}."
-                )
-        return sentences
+    def invalid_cells(self, data: RawData) -> list[InvalidCells]:
+        """Return the cells of new rows that are unlike all training cells, by column."""
+        frame = _frame(data)
+        return [
+            invalid
+            for column in self.columns
+            if column.name in frame
+            for invalid in find_invalid_cells(
+                column, frame[column.name], **self._formats(data, column)
+            )
+        ]
 
     def attributes(self, data: RawData) -> dict[str, Any]:
         """Return the values of each column that the model is trained on, as numbers or names."""
@@ -344,19 +351,28 @@ class TableCodec(Codec):
         columns = [column.to_json() for column in self.columns]
         return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
 
-    def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Convert the columns of the model to the types that they had during training."""
-        problems, frame = [], frame.copy(deep=False)
+    def _convert(
+        self, data: RawData | Array, accepts: Callable[[Array, Array], bool]
+    ) -> pd.DataFrame:
+        """Convert the columns of the model to the types that they had during training.
+
+        Arguments:
+            data: The rows.
+            accepts: Whether a column is accepted, as a function of masks of the unreadable and of
+                the observed cells.
+        """
+        problems, frame = [], _frame(data).copy(deep=False)
         for column in self.learned:
-            try:
-                frame[column.name] = frame[column.name].astype(column.dtype)
-            except KeyError:
-                problems.append(f"column '{truncate(column.name)}' is missing")
-            except (TypeError, ValueError):
-                dtype = frame[column.name].dtype
-                problems.append(
-                    f"column '{truncate(column.name)}' is {dtype} instead of {column.dtype}"
-                )
+            name = truncate(column.name)
+            if column.name not in frame:
+                problems.append(f"column '{name}' is missing")
+                continue
+            cells = frame[column.name]
+            formats = self._formats(data, column)
+            converted, unreadable = convert_cells(cells, column.dtype, **formats)
+            if not accepts(unreadable, cells.notna().to_numpy(dtype=bool)):
+                problems.append(f"column '{name}' is {cells.dtype} instead of {column.dtype}")
+            frame[column.name] = converted
         if problems:
             more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
@@ -364,6 +380,20 @@ class TableCodec(Codec):
                 f"{more}); use a table with the same columns."
             )
         return frame
+
+    def _formats(self, data: RawData | Array, column: Column) -> dict[str, Any]:
+        """Return the formats in which the cells of new rows are read."""
+        dialects = (data.dialect if isinstance(data, RawData) else {}, self.dialect)
+        decimals = [dialect["decimal"] for dialect in dialects if "decimal" in dialect]
+        date_format = self.dialect.get("dates", {}).get(column.name, "")
+        style = self.dialect.get("styles", {}).get(column.name)
+        return {"decimals": decimals or ["."], "date_format": date_format, "style": style}
+
+
+def _is_tolerable(unreadable: Array, observed: Array) -> bool:
+    """Return whether so few cells are unreadable that the column probably has the right type."""
+    n = unreadable.sum()
+    return bool(n <= _MAX_UNREADABLE or 2 * n <= observed.sum())
 
 
 def _frame(data: RawData | Array) -> Any:
@@ -373,33 +403,12 @@ def _frame(data: RawData | Array) -> Any:
 
 
 def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns; "_" is appended to names that already exist."""
-    if frame.index.names == [None]:
-        return frame
-    names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
-    return frame.rename_axis(index=names).reset_index()
+    """Insert the index levels as the first columns, under names that are not used."""
+    names = _axis_names(frame)
+    return frame.rename_axis(index=names).reset_index() if names else frame
 
 
-def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Return sentences about the kinds of columns, frequent values and rare levels."""
-    kinds: dict[str, list[str]] = {}
-    for column in columns:
-        kinds.setdefault(column.kind, []).append(column.name)
-    notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
-    for column in columns:
-        name = truncate(column.name)
-        if isinstance(column, NumericColumn) and column.frequent:
-            values = column.from_float(np.array(column.frequent))
-            listed = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(f"{name}: frequent values are modeled as categories ({listed}).")
-        if isinstance(column, CategoricalColumn) and column.rare:
-            notes.append(
-                f"{name}: the {len(column.levels):,} most frequent levels are modeled "
-                f"individually, and the other {len(column.rare):,} levels as one category."
-            )
-    return notes
-
-
-def _list_names(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(truncate(name, 80) for name in names[:most]) + more
+def _axis_names(frame: pd.DataFrame) -> dict[str, str]:
+    """Return an unused column name for each named level of the index."""
+    names = [str(name) for name in frame.index.names if name is not None]
+    return free_names(names, list(frame.columns))

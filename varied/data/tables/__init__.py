@@ -6,12 +6,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from varied.data.tables.dialect import SUFFIXES, TableDialect
+from varied.data.tables.free_names import describe_renaming, free_names
 
 if TYPE_CHECKING:
     from varied.data.tables.files import read_table, write_table
     from varied.data.tables.frames import from_frame, to_frame
 
-__all__ = ["SUFFIXES", "TableDialect", "from_frame", "read_table", "to_frame", "write_table"]
+__all__ = [
+    "SUFFIXES",
+    "TableDialect",
+    "describe_renaming",
+    "free_names",
+    "from_frame",
+    "read_table",
+    "to_frame",
+    "write_table",
+]
 
 
 _MODULES = {

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect
+from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import is_number
 from varied.data.tables.typed_column import check_unique
 from varied.errors import VariedError
@@ -220,4 +221,4 @@ def _name_columns(header: list[str]) -> list[str]:
             while header[i] in header[:i] + header[i + 1 :]:
                 header[i] += "_"
             unnamed.append(header[i])
-    return [f"Unnamed columns are named {', '.join(unnamed)}."] * bool(unnamed)
+    return [f"Unnamed columns are named {list_names(unnamed)}."] * bool(unnamed)

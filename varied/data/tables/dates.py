@@ -57,6 +57,30 @@ def parse_dates(texts: Sequence[str]) -> Dates | None:
     return Dates(dates, date_format, any((values != dates).any() for _, values in parsed))
 
 
+def parse_most_dates(texts: Sequence[str], date_format: str = "") -> npt.NDArray[np.datetime64]:
+    """Parse strings as dates in the format that most of them have; the others become NaT.
+
+    Arguments:
+        texts: The strings.
+        date_format: The format that is preferred among equally frequent ones.
+
+    Example:
+        >>> parse_most_dates(["31/01/2024", "unknown"]).tolist()[1] is None
+        True
+    """
+    matches = [match for match in map(_TIME.fullmatch, texts) if match is not None]
+    times = dict.fromkeys(map(_time_format, matches))
+    formats = [date_format] * bool(date_format) + [d + time for time in times for d in _FORMATS]
+    best = np.full(len(texts), "NaT", dtype="datetime64[ns]")
+    for each in formats:
+        series = pd.Series(texts, dtype=object)
+        dates = pd.to_datetime(series, format=each, errors="coerce", utc=True)
+        values = dates.dt.tz_localize(None).to_numpy("datetime64[ns]")
+        if np.isnat(values).sum() < np.isnat(best).sum():
+            best = values
+    return best
+
+
 def _time_format(match: re.Match[str]) -> str:
     if match["separator"] is None:
         return ""

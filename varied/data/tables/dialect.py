@@ -40,6 +40,8 @@ class TableDialect:
         levels: For each column with a categorical dtype, the levels in order.
         ordered: The pandas columns whose categories are ordered.
         names: A mapping from column names to the original integer names in a pandas DataFrame.
+        styles: For each column of numbers with a currency or thousands separators, and of times of
+            day, the fields of its `NumberStyle`.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -61,6 +63,7 @@ class TableDialect:
     levels: dict[str, list[str]] = field(default_factory=dict)
     ordered: tuple[str, ...] = ()
     names: dict[str, int] = field(default_factory=dict)
+    styles: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -70,6 +73,12 @@ class TableDialect:
                     f"A table dialect cannot have {name} = {getattr(self, name)!r}; "
                     f"choose from {options}."
                 )
+
+    def without_columns(self) -> TableDialect:
+        """Return the dialect for a table with other columns, without settings of columns."""
+        types = ("missing", "dates", "decimals", "dtypes", "levels", "names", "styles")
+        settings: dict[str, Any] = {name: {} for name in types}
+        return dataclasses.replace(self, schema="", ordered=(), **settings)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable description of the dialect, to be read by `from_json`."""

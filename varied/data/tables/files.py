@@ -15,8 +15,9 @@ from varied.data.memory import check_memory
 from varied.data.tables.csv_text import decode, encode, format_csv, read_cells
 from varied.data.tables.dialect import SUFFIXES, TableDialect, table_suffix
 from varied.data.tables.frames import from_frame, import_library, to_arrow
+from varied.data.tables.merge_notes import list_names
 from varied.data.tables.text_columns import format_column, infer_decimal, parse_column
-from varied.data.tables.typed_column import Table, TypedColumn, assemble, list_names
+from varied.data.tables.typed_column import Table, TypedColumn, assemble
 from varied.errors import VariedError
 
 #: The peak memory while a text file is read, as a multiple of the file size.

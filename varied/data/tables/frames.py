@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import importlib
 import io
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.merge_notes import list_names
+from varied.data.tables.number_styles import NumberStyle
 from varied.data.tables.typed_column import (
     LARGEST_INTEGER,
     Table,
@@ -21,7 +24,6 @@ from varied.data.tables.typed_column import (
     assemble,
     check_unique,
     large_integer_note,
-    list_names,
 )
 from varied.errors import VariedError
 
@@ -98,21 +100,56 @@ def to_frame(frame: pd.DataFrame, dialect: TableDialect) -> Any:
         return pl.DataFrame([_polars(pl, frame[name], types.get(name)) for name in frame])
     if dialect.library == "pyarrow":
         return to_arrow(frame, dialect)
-    types = _arrow_types(dialect)
+    types, frame = _arrow_types(dialect), _with_times(frame, dialect)
     columns = {n: _pandas(frame[n], n, dialect, types.get(n)).set_axis(frame.index) for n in frame}
     return pd.DataFrame(columns).set_axis([dialect.names.get(n, n) for n in frame], axis=1)
 
 
 def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
-    """Convert typed columns to a pyarrow table, with the original types if they are pyarrow types.
+    """Convert typed columns to a pyarrow table, with the original pandas or pyarrow types.
 
     Raises:
         VariedError: If pyarrow is not installed.
     """
     pa = import_library("pyarrow")
+    if dialect.library == "pandas" and dialect.dtypes:
+        intervals = {n: "" for n, dtype in dialect.dtypes.items() if "[interval" in dtype}
+        dtypes = dialect.dtypes | intervals  # files of tables have no type for intervals
+        typed = to_frame(frame, dataclasses.replace(dialect, dtypes=dtypes, names={}))
+        return _without_null_type(pa, pa.Table.from_pandas(typed, preserve_index=False))
     types = _arrow_types(dialect) if dialect.library == "pyarrow" else {}
+    frame = _with_times(frame, dialect)
     arrays = [_arrow(pa, frame[n], types.get(n), dialect.levels.get(n, [])) for n in frame]
-    return pa.table(arrays, names=list(frame))
+    return pa.table(arrays, names=list(frame), metadata=_pandas_metadata(frame, dialect))
+
+
+def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
+    """Convert times of day from seconds since midnight to text."""
+    styles = {n: NumberStyle(**style) for n, style in dialect.styles.items() if n in frame}
+    texts = {
+        name: frame[name].astype(object).map(lambda v, s=style: s.format(v, None), "ignore")
+        for name, style in styles.items()
+        if style.time and pd.api.types.is_numeric_dtype(frame[name].dtype)
+    }
+    return frame.assign(**{name: cells.where(cells.notna(), None) for name, cells in texts.items()})
+
+
+def _without_null_type(pa: Any, table: Any) -> Any:
+    """Return a table in which columns without any value have the type of text."""
+    fields = [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+def _pandas_metadata(frame: pd.DataFrame, dialect: TableDialect) -> dict[str, str] | None:
+    """Return the metadata from which pandas restores dtypes such as Int64, if there are any."""
+    if dialect.library != "pyarrow" or not dialect.schema:
+        return None
+    metadata = _read_schema(dialect).metadata or {}
+    if b"pandas" not in metadata:
+        return None
+    pandas = json.loads(metadata[b"pandas"])
+    columns = [column for column in pandas["columns"] if column["field_name"] in frame]
+    return {"pandas": json.dumps(pandas | {"columns": columns, "index_columns": []})}
 
 
 def import_library(library: str, extra: str = "parquet") -> Any:
@@ -156,7 +193,8 @@ def _schema(frame: Any, library: str) -> str:
         frame.clear().write_ipc(buffer)
         return base64.b64encode(buffer.getvalue()).decode()
     if library == "pyarrow":
-        schema = frame.schema.remove_metadata()
+        metadata = frame.schema.metadata or {}
+        schema = frame.schema.with_metadata({k: v for k, v in metadata.items() if k == b"pandas"})
     else:
         dtypes = frame.dtypes.items()
         types = {n: t.pyarrow_dtype for n, t in dtypes if isinstance(t, pd.ArrowDtype)}
@@ -169,9 +207,13 @@ def _schema(frame: Any, library: str) -> str:
 def _arrow_types(dialect: TableDialect) -> dict[str, Any]:
     if not dialect.schema:
         return {}
-    pa = import_library("pyarrow")
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
+    schema = _read_schema(dialect)
     return dict(zip(schema.names, schema.types, strict=True))
+
+
+def _read_schema(dialect: TableDialect) -> Any:
+    pa = import_library("pyarrow")
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(dialect.schema)))
 
 
 # From a DataFrame to typed columns
@@ -331,7 +373,10 @@ def _polars(pl: Any, values: pd.Series, dtype: Any) -> Any:
 
 
 def _arrow(pa: Any, values: pd.Series, dtype: Any, levels: list[str]) -> Any:
-    array = pa.array(values, from_pandas=True)
+    try:
+        array = pa.array(values, from_pandas=True)
+    except pa.ArrowException:  # values of mixed types, such as imputed cells of several columns
+        array = pa.array(values.astype(str).where(values.notna(), None), from_pandas=True)
     if dtype is None:
         return array.cast(pa.string()) if pa.types.is_null(array.type) else array
     try:

@@ -12,12 +12,13 @@ import pandas as pd
 
 from varied.data.tables.dates import parse_dates
 from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.number_styles import NumberStyle, infer_style
 from varied.data.tables.typed_column import LARGEST_INTEGER, TypedColumn, large_integer_note
 from varied.errors import VariedError
 
 #: Strings that can be read as missing values in any column, and in columns of numbers or dates.
 _MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>", "n/a", "#N/A")
-_MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
+MISSING_NUMBER = (*_MISSING, "None", "NaT", "-", ".")
 #: A note is returned about a text column if at least this fraction of its cells are numbers.
 _MOSTLY = 0.9
 #: The number of decimal digits that a float64 represents.
@@ -50,6 +51,17 @@ def is_number(text: str) -> bool:
     return any(pattern.fullmatch(text) for pattern in _NUMBER.values())
 
 
+def parse_number(text: str, decimals: Sequence[str]) -> float:
+    """Return a number with one of the decimal separators, or NaN if the text is not a number.
+
+    Example:
+        >>> parse_number("2,5", ".,"), parse_number("two", ".,")
+        (2.5, nan)
+    """
+    matches = (sign for sign in decimals if _NUMBER[sign].fullmatch(text))
+    return next((float(text.replace(sign, ".")) for sign in matches), math.nan)
+
+
 def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
     """Return the decimal separator, inferred from columns of text cells.
 
@@ -57,7 +69,7 @@ def infer_decimal(columns: Iterable[pd.Series], delimiter: str) -> str:
     """
     if delimiter == ",":
         return "."
-    texts = [[t for t in column.unique() if t not in _MISSING_NUMBER] for column in columns]
+    texts = [[t for t in column.unique() if t not in MISSING_NUMBER] for column in columns]
 
     def count(decimal: str, thousands: re.Pattern[str]) -> int:
         return sum(
@@ -83,9 +95,9 @@ def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
     Raises:
         VariedError: If a column of numbers contains an infinite value.
     """
-    texts = [text for text in cells.unique() if text not in _MISSING_NUMBER]
+    texts = [text for text in cells.unique() if text not in MISSING_NUMBER]
     stripped = [text.strip(" ") for text in texts]
-    missing = _missing_token(cells, _MISSING_NUMBER)
+    missing = _missing_token(cells, MISSING_NUMBER)
     if not texts:
         return _text_column(cells)
     if all(map(_INTEGER.fullmatch, stripped)):
@@ -104,13 +116,18 @@ def parse_column(cells: pd.Series, decimal: str) -> TypedColumn:
         note = f"{column} has an ambiguous order of day and month and is read as {dates.format}."
         notes = (note,) * dates.is_ambiguous
         return TypedColumn(values.astype("datetime64[ns]"), notes, missing, dates.format)
+    if (style := infer_style(stripped, decimal)) is not None:
+        return _styled_column(cells, dict(zip(texts, stripped, strict=True)), style, missing)
     return _text_column(cells, *_why_text(cells, texts, stripped, decimal))
 
 
 def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[str]:
     """Format the values of a column as text cells."""
     observed = values.dropna()
-    if pd.api.types.is_float_dtype(values.dtype):
+    if name in dialect.styles and pd.api.types.is_numeric_dtype(values.dtype):
+        style, decimals = NumberStyle(**dialect.styles[name]), dialect.decimals.get(name)
+        cells = [style.format(v, decimals) for v in observed.tolist()]
+    elif pd.api.types.is_float_dtype(values.dtype):
         cells = [_format_number(v, dialect.decimals.get(name)) for v in observed.tolist()]
         cells = [cell.replace(".", dialect.decimal) for cell in cells]
     elif pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -120,6 +137,28 @@ def format_column(values: pd.Series, name: str, dialect: TableDialect) -> list[s
     column = np.full(len(values), dialect.missing.get(name, ""), dtype=object)
     column[values.notna().to_numpy(dtype=bool)] = cells
     return list(column)
+
+
+def _styled_column(
+    cells: pd.Series, stripped: dict[str, str], style: NumberStyle, missing: str | None
+) -> TypedColumn:
+    """Return a column of numbers with a currency or thousands separators, or of times of day."""
+    numbers = {text: style.parse(plain) for text, plain in stripped.items()}
+    fractions = [plain.partition(style.decimal)[2] for plain in stripped.values()]
+    decimals = max(sum(map(str.isdigit, fraction)) for fraction in fractions)
+    name = f"Column '{truncate(cells.name)}'"
+    if style.time:
+        note = f"{name} contains times of day and is read as seconds since midnight."
+    else:
+        note = (
+            f"{name} is read as numbers in the format '{truncate(next(iter(stripped.values())))}'."
+        )
+    values = cells.map(numbers).astype("float64")
+    if decimals and not style.time:
+        return TypedColumn(values, (note,), missing, decimals=decimals, style=style)
+    if values.abs().max() > LARGEST_INTEGER:
+        return _text_column(cells, large_integer_note(cells.name))
+    return TypedColumn(values.astype("Int64"), (note,), missing, style=style)
 
 
 def _missing_token(cells: pd.Series, tokens: Sequence[str]) -> str | None:
@@ -163,12 +202,6 @@ def _why_text(
     name, is_plain = truncate(cells.name), _NUMBER[decimal].fullmatch
     if all(_LEADING_ZEROS.fullmatch(t) or is_plain(t) for t in stripped):
         return (f"Column '{name}' is read as text, because it has numbers with leading zeros.",)
-    if all(_THOUSANDS[decimal].fullmatch(t) or is_plain(t) for t in stripped):
-        note = (
-            f"Column '{name}' is read as text, because it has thousands separators; remove them to "
-            "get numbers."
-        )
-        return (note,)
     others = [text for text, t in zip(texts, stripped, strict=True) if not is_plain(t)]
     is_other = cells.isin(others)
     if is_other.sum() <= (1 - _MOSTLY) * cells.isin(texts).sum():

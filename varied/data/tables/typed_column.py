@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 
 from varied.data.tables.dialect import TableDialect, truncate
+from varied.data.tables.merge_notes import list_names, merge_notes
+from varied.data.tables.number_styles import NumberStyle
 from varied.errors import VariedError
 
 #: Above this value, float64 cannot represent every integer.
 LARGEST_INTEGER = 2**53
-_LISTED = 5
 
 Table = tuple[pd.DataFrame, TableDialect, tuple[str, ...]]
 
@@ -31,6 +32,7 @@ class TypedColumn:
         levels: The levels of a categorical dtype, in order.
         dtype: The original dtype of a pandas column.
         is_ordered: Whether the categories of a pandas column are ordered.
+        style: The style of numbers with a currency or thousands separators, or of times of day.
     """
 
     values: pd.Series
@@ -41,6 +43,7 @@ class TypedColumn:
     levels: list[str] | None = None
     dtype: str | None = None
     is_ordered: bool = False
+    style: NumberStyle | None = None
 
 
 def assemble(
@@ -55,10 +58,12 @@ def assemble(
         levels={name: c.levels for name, c in items if c.levels is not None},
         dtypes={name: c.dtype for name, c in items if c.dtype},
         ordered=tuple(name for name, c in items if c.is_ordered),
+        styles={name: c.style.to_json() for name, c in items if c.style is not None},
         **settings,
     )
     frame = pd.DataFrame({name: c.values for name, c in items}).reset_index(drop=True)
-    return frame, dialect, (*notes, *(note for c in columns.values() for note in c.notes))
+    of_columns = merge_notes((name, note) for name, c in items for note in c.notes)
+    return frame, dialect, (*notes, *of_columns)
 
 
 def large_integer_note(name: object) -> str:
@@ -78,9 +83,3 @@ def check_unique(names: list[str], table: str) -> None:
             f"{table} has duplicate column names ({list_names(duplicates)}); rename the columns so "
             "that each name is unique."
         )
-
-
-def list_names(names: list[Any]) -> str:
-    """Return the first few names, in quotes, for a message."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(f"'{truncate(name)}'" for name in names[:_LISTED]) + more

@@ -1,0 +1,117 @@
+"""What anomaly scores are compared with, computed once and stored in the folder of the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varied.data import Codec
+from varied.data.codecs.invalid_cells import InvalidCells
+from varied.errors import VariedError
+from varied.functional import AnomalyScorer, AnomalyScores
+from varied.runs.base import RunBase
+from varied.seeding import permutation
+from varied.tensor_io import digest_tensors, read_tensors, write_tensors
+
+#: The maximum number of training rows to which distances are measured.
+_MAX_TRAINING = 10_000
+#: The maximum size of the stored file; the reference of large images is computed again.
+_MAX_BYTES = 64 * 2**20
+_FILE = "detector.safetensors"
+
+
+@dataclass(frozen=True)
+class AnomalyReference:
+    """What anomaly scores are compared with, for every method and false-positive rate.
+
+    Arguments:
+        scorer: Scores rows by their density and their distance from training rows.
+        nll: -log p(x) of the validation rows, with shape (M).
+        distance: The distance of the validation rows to training rows, with shape (M).
+        median: The median negative log-likelihood of each column or element over the validation
+            rows, with shape (columns) or (*event).
+        cost: The cost of an invalid cell in nats: a level that does not occur in n training rows
+            costs as much as one with frequency 1 / n.
+        common: The kinds of invalid cells that validation rows have: pairs of `column` and
+            `expected` of `InvalidCells`.
+    """
+
+    scorer: AnomalyScorer
+    nll: Tensor
+    distance: Tensor
+    median: Tensor
+    cost: float
+    common: frozenset[tuple[str, str]]
+
+    def add_cost(
+        self, codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells]
+    ) -> tuple[Tensor, Tensor]:
+        """Return -log p of each column or element and of each row, with a cost per invalid cell."""
+        return _add_cost(codec, scores, invalid, self.cost)
+
+
+def anomaly_reference(run: RunBase, method: str, samples: int, seed: int) -> AnomalyReference:
+    """Return the reference of a run, from its folder if the model has not changed since.
+
+    Arguments:
+        run: The run.
+        method: The method of the scorer.
+        samples: The number of importance samples.
+        seed: The random seed.
+    """
+    key = {"model": digest_tensors(run.model.state_dict()), "samples": samples, "seed": seed}
+    options: dict[str, Any] = {"method": method, "samples": samples, "seed": seed}
+    with suppress(VariedError):  # a missing or corrupted file is written again
+        tensors, notes = read_tensors(run.store / _FILE)
+        if notes["key"] == key:
+            scorer = AnomalyScorer.restore(run.model, run.codec.load, tensors, **options)
+            common = frozenset((column, expected) for column, expected in notes["common"])
+            nll, distance, median = (tensors[name] for name in ("nll", "distance", "median"))
+            return AnomalyReference(scorer, nll, distance, median, notes["cost"], common)
+    reference = _compute(run, options)
+    _store(run, reference, key)
+    return reference
+
+
+def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
+    training, validation = run.split("train"), run.split("validation")
+    rows = permutation(len(training), options["seed"], "normal")[:_MAX_TRAINING].numpy()
+    batches = run.batches(training.take(rows))
+    scorer = AnomalyScorer(run.model, run.codec.load, batches, **options)
+    normal = scorer.score(run.batches(validation))
+    invalid, cost = run.codec.invalid_cells(validation), math.log(len(training))
+    element_nll, nll = _add_cost(run.codec, normal, invalid, cost)
+    median = run.with_missing(validation, element_nll).nanmedian(0).values
+    common = frozenset((cells.column, cells.expected) for cells in invalid)
+    return AnomalyReference(scorer, nll, normal.distance, median, cost, common)
+
+
+def _store(run: RunBase, reference: AnomalyReference, key: dict[str, Any]) -> None:
+    tensors = reference.scorer.state() | {
+        "nll": reference.nll,
+        "distance": reference.distance,
+        "median": reference.median,
+    }
+    if sum(tensor.nbytes for tensor in tensors.values()) > _MAX_BYTES:
+        return
+    common = sorted(map(list, reference.common))
+    with suppress(OSError, VariedError):  # the folder may be read-only
+        write_tensors(run.store / _FILE, tensors, key=key, cost=reference.cost, common=common)
+
+
+def _add_cost(
+    codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells], cost: float
+) -> tuple[Tensor, Tensor]:
+    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
+    for cells in invalid:
+        if cells.column in codec.column_names:
+            added = torch.from_numpy(cost * cells.mask)
+            element_nll[:, codec.column_names.index(cells.column)] += added.float()
+            nll = nll + added
+    return element_nll, nll
