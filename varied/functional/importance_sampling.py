@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from varied.data.batches import Batch, iter_batches
-from varied.distributions import Gaussian, base_distribution
+from varied.distributions import Gaussian, base_distribution, given_library_size
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
@@ -137,7 +137,7 @@ def negative_log_likelihood(
             for rows in iter_batches(stored.x, stored.c, stored.mask, size=size):
                 x, c, mask = load_seeded(load, rows.x, seed), rows.c, rows.mask
                 z, log_w = posterior_draws(model, x, c, mask, samples=samples, seed=seed)
-                px = base_distribution(model.decode(z, c))
+                px = base_distribution(given_library_size(model.decode(z, c), x, mask))
                 elements = -px.log_prob(x) * (1 if mask is None else mask)
                 nll.append(-importance_bound(log_w).cpu())
                 element_nll.append(weighted_mean(elements, log_w).cpu())

@@ -101,7 +101,8 @@ def conditional_mean(
     with eval_float32(model):
         for rows in iter_batches(x, mask=mask, size=chunk_size(model, x, samples)):
             z, log_w = posterior_draws(model, rows.x, mask=rows.mask, samples=samples, seed=seed)
-            means.append(weighted_mean(model.decode(z).mean, log_w))
+            px = d.given_library_size(model.decode(z), rows.x, rows.mask)
+            means.append(weighted_mean(px.mean, log_w))
     return torch.cat(means)
 
 
@@ -128,4 +129,4 @@ def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
             base.layout.is_missing(x), Independent(base.fully_observed, 1).sample(), x
         )
     observed = torch.ones_like(x) if mask is None else mask
-    return torch.where(observed > 0, x, px.sample())
+    return torch.where(observed > 0, x, d.given_library_size(px, x, mask).sample())

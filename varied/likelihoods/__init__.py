@@ -2,8 +2,8 @@
 
 Every likelihood returns a normalized log-density or log-probability of its data, in nats. Its
 attribute ``accepts`` lists the domains on which it is normalized: "binary" is {0, 1}, "uint8" is
-the grid k/255, "unit-interval" is [0, 1], "real" contains all real numbers, and "table" contains
-rows of a table.
+the grid k/255, "unit-interval" is [0, 1], "real" contains all real numbers, "count" contains the
+non-negative integers, and "table" contains rows of a table.
 """
 
 from __future__ import annotations
@@ -12,23 +12,34 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributions as td
 from torch.distributions import Distribution
 
 from varied import distributions as d
 from varied.errors import VariedError
-from varied.heads import Head
+from varied.likelihoods.base import ANY, GRID, UNIT, Likelihood, Scale
+from varied.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 
-GRID = frozenset({"binary", "uint8"})
-UNIT = GRID | {"unit-interval"}
-ANY = UNIT | {"real"}
-
-
-class Likelihood(Head):
-    """The head of a likelihood; ``accepts`` lists the domains on which it is normalized."""
-
-    accepts: frozenset[str] = ANY
+__all__ = [
+    "ANY",
+    "GRID",
+    "LIKELIHOODS",
+    "UNIT",
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+    "Scale",
+    "TableRow",
+    "ZeroInflatedNegativeBinomial",
+]
 
 
 class Bernoulli(Likelihood):
@@ -60,72 +71,6 @@ class ContinuousBernoulli(Likelihood):
     def build(self, logits: Tensor) -> Distribution:
         """Return continuous Bernoulli distributions from logits."""
         return d.ContinuousBernoulli(logits)
-
-
-class Scale(nn.Module):
-    """The scale parameter of a location-scale likelihood.
-
-    The scale is a constant, a learned number, a learned number for each element (as in factor
-    analysis), or an output of the network for each element of each example.
-
-    If the scale could shrink to zero, the likelihood would be unbounded. The scale therefore has a
-    minimum, by default half a gray level (1/510).
-
-    References:
-        Simple and Effective VAE Training with Calibrated Decoders (Rybkin et al., 2021),
-        https://arxiv.org/abs/2006.13202
-
-    Arguments:
-        event: The shape of one example.
-        scale: A positive number, "learned", "per-element" or "heteroscedastic".
-        min_scale: The minimum scale, in units of the data.
-    """
-
-    # In each step, Adam changes a parameter by approximately the learning rate, regardless of its
-    # unit. Without this factor, reducing a scale from 1 to 0.05 would take thousands of steps.
-    GAIN = 10.0
-
-    def __init__(self, event: tuple[int, ...], scale: float | str, min_scale: float) -> None:
-        super().__init__()
-        if min_scale <= 0:
-            raise VariedError(
-                f"min_scale={min_scale} must be above 0, such as 0.002, because the likelihood "
-                "would otherwise be unbounded."
-            )
-        self.is_heteroscedastic = scale == "heteroscedastic"
-        self.log_min = math.log(min_scale)
-        shapes: dict[float | str, tuple[int, ...]] = {"learned": (), "per-element": event}
-        is_constant = scale not in shapes and not self.is_heteroscedastic
-        self.log_constant = math.log(_positive(scale)) if is_constant else None
-        initial = torch.full(shapes.get(scale, ()), math.log(0.3) / self.GAIN)
-        self.raw = nn.Parameter(initial) if scale in shapes else None
-
-    def forward(self, h: Tensor | None, like: Tensor) -> Tensor:
-        """Return the log-scale, with a shape that can be broadcast to that of ``like``.
-
-        Arguments:
-            h: The output of the network for a heteroscedastic scale, or None otherwise.
-            like: A tensor with the shape, the data type and the device of the location.
-        """
-        if self.log_constant is not None:
-            return like.new_full((), self.log_constant)
-        raw = self.raw * self.GAIN if self.raw is not None else h
-        assert raw is not None
-        # Clamp the value, since exp(89) overflows in float32.
-        return self.log_min + F.softplus(d.soft_clamp(raw, 30.0) - self.log_min)
-
-
-def _positive(scale: float | str) -> float:
-    try:
-        value = float(scale)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < math.inf:
-        raise VariedError(
-            f"scale={scale!r} must be a number above 0, 'learned', 'per-element' or "
-            "'heteroscedastic'."
-        )
-    return value
 
 
 class LocationScale(Likelihood):
@@ -343,5 +288,8 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "discretized-logistic": DiscretizedLogistic,
     "discretized-logistic-mixture": DiscretizedLogisticMixture,
     "categorical": Categorical,
+    "negative-binomial": NegativeBinomial,
+    "zero-inflated-negative-binomial": ZeroInflatedNegativeBinomial,
+    "poisson": Poisson,
     "table": TableRow,
 }

@@ -1,0 +1,230 @@
+"""Count distributions against exact values, and the library size of likelihoods of counts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import mpmath
+import pytest
+import torch
+
+from varied import distributions as d
+from varied.composition import compose
+from varied.errors import VariedError
+from varied.functional import impute, reconstruct, sample
+from varied.likelihoods import NegativeBinomial, Poisson
+from varied.nets.library_size import LogCounts
+from varied.spec import Spec
+from varied.training_loop import Step
+
+COUNTS = (0, 1, 2, 7, 8, 9, 50, 1000, 10**6)
+MEANS = (1e-6, 0.1, 1.0, 8.3, 100.0, 990.0, 1e5, 1.002e6)
+INVERSE_DISPERSIONS = (1e-4, 0.01, 0.3, 1.0, 7.9, 100.0, 1e4, 1e8, 1e12)
+
+
+def exact_poisson(x, log_mean):
+    with mpmath.workdps(60):
+        return x * mpmath.mpf(log_mean) - mpmath.exp(log_mean) - mpmath.loggamma(x + 1)
+
+
+def exact_negative_binomial(x, log_mean, log_r):
+    with mpmath.workdps(60):
+        m, r = mpmath.exp(log_mean), mpmath.exp(log_r)
+        coefficient = mpmath.loggamma(x + r) - mpmath.loggamma(r) - mpmath.loggamma(x + 1)
+        return coefficient + r * mpmath.log(r / (m + r)) + x * mpmath.log(m / (m + r))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_negative_binomial_is_exact_and_has_finite_gradients(dtype, tolerance):
+    grid = itertools.product(COUNTS, MEANS, INVERSE_DISPERSIONS)
+    x, m, r = torch.tensor(list(grid), dtype=torch.float64).T
+    log_m, log_r = (t.log().to(dtype).requires_grad_() for t in (m, r))
+    log_p = d.NegativeBinomial(log_m, log_r).log_prob(x.to(dtype))
+    log_p.sum().backward()
+    assert log_m.grad.isfinite().all()
+    assert log_r.grad.isfinite().all()
+    values = zip(*(t.tolist() for t in (x, log_m, log_r, log_p)), strict=True)
+    for count, location, shape, value in values:
+        exact = exact_negative_binomial(int(count), location, shape)
+        assert abs(value - exact) <= tolerance * abs(exact)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_poisson_is_exact(dtype, tolerance):
+    x, m = torch.tensor(list(itertools.product(COUNTS, MEANS)), dtype=torch.float64).T
+    log_m = m.log().to(dtype)
+    log_p = d.Poisson(log_m).log_prob(x.to(dtype))
+    for count, location, value in zip(x.tolist(), log_m.tolist(), log_p.tolist(), strict=True):
+        exact = exact_poisson(int(count), location)
+        assert abs(value - exact) <= tolerance * abs(exact)
+
+
+def test_gradient_of_a_negative_binomial_is_exact():
+    for x, m, r in itertools.product((0, 3, 200), (0.1, 8.3, 250.0), (0.3, 7.9, 1e4)):
+        log_m, log_r = (torch.tensor(math.log(v)).double().requires_grad_() for v in (m, r))
+        value = d.NegativeBinomial(log_m, log_r).log_prob(torch.tensor(float(x)).double())
+        gradients = torch.autograd.grad(value, (log_m, log_r))
+        for i, gradient in enumerate(gradients):
+            order = (1, 0) if i == 0 else (0, 1)
+            exact = mpmath.diff(
+                lambda a, b, x=x: exact_negative_binomial(x, a, b),
+                (math.log(m), math.log(r)),
+                order,
+            )
+            assert gradient.item() == pytest.approx(float(exact), rel=1e-5, abs=1e-7)
+
+
+DISTRIBUTIONS = [
+    lambda m: d.Poisson(m.log()),
+    lambda m: d.NegativeBinomial(m.log(), torch.tensor(0.7).double()),
+    lambda m: d.ZeroInflatedNegativeBinomial(
+        m.log(), torch.tensor(0.7).double(), torch.tensor(-0.4).double()
+    ),
+]
+
+
+@pytest.mark.parametrize("build", DISTRIBUTIONS)
+def test_moments_match_the_probabilities_and_the_samples(build):
+    px = build(torch.tensor([0.05, 1.0, 40.0]).double())
+    x = torch.arange(3000.0).double()
+    p = px.log_prob(x[:, None]).exp()
+    torch.testing.assert_close(p.sum(0), torch.ones(3).double())
+    mean = (p * x[:, None]).sum(0)
+    torch.testing.assert_close(px.mean, mean)
+    torch.testing.assert_close(px.variance, (p * (x[:, None] - mean).square()).sum(0))
+    torch.manual_seed(0)
+    draws = px.sample((100_000,))
+    assert ((draws.mean(0) - mean).abs() < 5 * (px.variance / len(draws)).sqrt()).all()
+    frequency = (draws == 0).double().mean(0)
+    assert ((frequency - p[0]).abs() < 5 * (p[0] * (1 - p[0]) / len(draws)).sqrt() + 1e-9).all()
+
+
+# Library sizes
+
+
+def head_of(rows, **settings):
+    """Return a likelihood in float64, initialized from rows."""
+    head = NegativeBinomial(tuple(rows.shape[1:]), **settings)
+    head.init_from_rows(rows)
+    head.library.init_from_rows(rows)
+    return head.double()
+
+
+def random_rows(n=500, n_columns=6):
+    torch.manual_seed(0)
+    size = (6 + 0.5 * torch.randn(n, 1)).exp()
+    return torch.poisson(size * torch.linspace(1, 5, n_columns).softmax(0))
+
+
+def test_mean_of_a_new_model_is_that_of_the_rows():
+    rows = random_rows()
+    px = head_of(rows)(torch.zeros(1, 6).double())
+    torch.testing.assert_close(px.mean[0].float(), rows.mean(0), rtol=0.1, atol=0)
+    poisson = Poisson((6,), exposure="none")
+    poisson.init_from_rows(rows)
+    torch.testing.assert_close(poisson(torch.zeros(1, 6)).mean[0], rows.mean(0), rtol=0.1, atol=0)
+
+
+def test_moments_over_library_sizes_match_samples():
+    px = head_of(random_rows())(torch.randn(1, 6).double())
+    x = px.sample((200_000,))[:, 0]
+    torch.testing.assert_close(px.mean[0], x.mean(0), rtol=0.03, atol=0.1)
+    torch.testing.assert_close(px.variance[0], x.var(0), rtol=0.1, atol=0.1)
+
+
+def test_means_are_multiplied_by_the_library_size():
+    rows = random_rows()
+    px = d.given_library_size(head_of(rows)(torch.zeros(1, 6).double()), rows)
+    torch.testing.assert_close(px.mean.sum(1).float(), rows.sum(1))
+
+
+def test_missing_elements_do_not_change_the_library_size():
+    rows = random_rows().double()
+    px = head_of(rows.float())(rows.mean(0).log()[None] * 0)
+    mask = torch.ones_like(rows)
+    mask[:, -1] = 0  # the most frequent element
+    masked = d.given_library_size(px, rows * mask, mask)
+    assert (masked.mean.sum(1) / rows.sum(1)).mean().item() == pytest.approx(1, abs=0.05)
+    row = d.given_library_size(px, rows[:1] * 0, mask[:1] * 0)
+    assert row.log_prob(rows[:1]).isfinite().all()
+
+
+def test_rows_without_counts_have_finite_gradients():
+    h = torch.randn(4, 6, requires_grad=True)
+    head = NegativeBinomial((6,))
+    head(h).log_prob(torch.zeros(4, 6)).sum().backward()
+    assert h.grad.isfinite().all()
+
+
+def test_input_of_the_encoder_does_not_depend_on_the_library_size():
+    net = LogCounts(torch.nn.Identity())
+    rows = random_rows()
+    net.library.init_from_rows(rows)
+    torch.testing.assert_close(net(3 * rows), net(rows))
+    absolute = LogCounts(torch.nn.Identity(), is_relative=False)
+    torch.testing.assert_close(absolute(rows), rows.log1p())
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"architecture": {"name": "ladder", "levels": 2}},
+        {"architecture": "m2", "objective": "m2", "context": 2},
+        {"architecture": {"name": "m1m2", "upper_latent": 2}, "objective": "m1m2", "context": 2},
+        {"prior": {"name": "vamp", "n_components": 5}},
+        {"context": 2},
+    ],
+    ids=str,
+)
+def test_every_architecture_reads_counts_relative_to_the_library_size(parts):
+    spec = Spec.parse(latent=3, likelihood="negative-binomial", **parts)
+    model, objective = compose(spec, (6,), "count")
+    rows = random_rows(40)
+    c = torch.eye(2)[torch.arange(40) % 2] if spec.context else None
+    step = Step(model, objective)
+    step.init_from_data(rows, c)
+    loss, _ = step(rows, c)
+    loss.backward()
+    assert loss.isfinite()
+    model.eval()
+    code = model.encode(rows, c).mean
+    torch.testing.assert_close(model.encode(5 * rows, c).mean, code, rtol=1e-3, atol=1e-4)
+    totals = reconstruct(model, rows, c).sum(1)
+    torch.testing.assert_close(totals, rows.sum(1), rtol=1e-3, atol=1e-2)
+
+
+def test_library_sizes_of_samples_are_those_of_the_rows():
+    model, objective = compose(Spec.parse(latent=2, likelihood="poisson"), (6,), "count")
+    rows = random_rows()
+    Step(model, objective).init_from_data(rows)
+    totals = sample(model, 2000, sample_x=True).sum(1)
+    torch.testing.assert_close(totals.mean(), rows.sum(1).mean(), rtol=0.1, atol=0)
+    torch.testing.assert_close(totals.std(), rows.sum(1).std(), rtol=0.2, atol=0)
+
+
+def test_imputed_counts_follow_the_library_size():
+    model, objective = compose(Spec.parse(latent=2, likelihood="poisson"), (6,), "count")
+    rows = random_rows()
+    Step(model, objective).init_from_data(rows)
+    mask = torch.ones_like(rows)
+    mask[:, 3] = 0
+    draws = impute(model, rows * mask, mask=mask, n_draws=10, samples=10)
+    assert (draws == draws.round()).all()
+    ratio = draws[..., 3].mean(0) / rows.sum(1).clamp(min=1)
+    order = torch.argsort(rows.sum(1))
+    low, high = ratio[order[:100]].mean().item(), ratio[order[-100:]].mean().item()
+    assert low == pytest.approx(high, rel=0.2)
+
+
+def test_invalid_exposure_is_an_error():
+    with pytest.raises(VariedError, match=r"exposure='rows' must be one of auto, observed, none"):
+        NegativeBinomial((3,), exposure="rows")
+    with pytest.raises(VariedError, match="dispersion=0 must be a number above 0"):
+        NegativeBinomial((3,), dispersion=0)
+
+
+def test_counts_need_a_likelihood_of_counts():
+    with pytest.raises(VariedError, match="use likelihood='negative-binomial'"):
+        compose(Spec.parse(likelihood="gaussian"), (6,), "count")
