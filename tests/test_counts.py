@@ -6,16 +6,22 @@ import itertools
 import math
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from quick_training import train_quickly
+from scipy import sparse
+from sklearn.datasets import load_digits
 
 from varied import distributions as d
 from varied.composition import compose
+from varied.data import ArrayCodec, fit_codec, read
 from varied.errors import VariedError
 from varied.functional import impute, reconstruct, sample
 from varied.likelihoods import NegativeBinomial, Poisson
 from varied.nets.library_size import LogCounts
 from varied.spec import Spec
+from varied.training import prepare
 from varied.training_loop import Step
 
 COUNTS = (0, 1, 2, 7, 8, 9, 50, 1000, 10**6)
@@ -228,3 +234,82 @@ def test_invalid_exposure_is_an_error():
 def test_counts_need_a_likelihood_of_counts():
     with pytest.raises(VariedError, match="use likelihood='negative-binomial'"):
         compose(Spec.parse(likelihood="gaussian"), (6,), "count")
+
+
+# Arrays of counts
+
+
+def count_matrix(n=300, n_columns=12):
+    """Return overdispersed counts, with library sizes that vary."""
+    random = np.random.default_rng(0)
+    size = np.exp(3.5 + 0.6 * random.standard_normal((n, 1)))
+    rates = random.dirichlet(np.ones(n_columns))
+    return random.poisson(size * rates * random.gamma(1.0, 1.0, (n, n_columns)))
+
+
+NOT_COUNTS = {
+    "gray levels": load_digits().data,
+    "binary": (count_matrix() > 0).astype(float),
+    "with fractions": count_matrix() / 2,
+    "negative": count_matrix() - 1,
+    "grades": np.random.default_rng(0).integers(0, 20, (300, 12)),
+    "few columns": count_matrix()[:, :3],
+    "with an age": np.column_stack(
+        [count_matrix(), np.random.default_rng(0).integers(18, 90, 300)]
+    ),
+    "series": count_matrix(300, 24).reshape(300, 12, 2).swapaxes(1, 2)[..., None].repeat(5, 3),
+}
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.float32, np.uint16, sparse.csr_matrix])
+def test_matrix_of_counts_is_recognized(convert):
+    codec = fit_codec(read(convert(count_matrix())))
+    assert (codec.domain, codec.notes) == ("count", ("The values are counts.",))
+    assert codec.defaults(300)["likelihood"].value == "negative-binomial"
+    assert codec.decodes_by_sampling
+
+
+def test_counts_with_missing_values_are_recognized():
+    x = count_matrix().astype(float)
+    x[::7, 2] = np.nan
+    assert fit_codec(read(x)).domain == "count"
+
+
+@pytest.mark.parametrize("name", NOT_COUNTS)
+def test_other_values_are_not_counts(name):
+    assert fit_codec(read(NOT_COUNTS[name])).domain != "count"
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "x", "domain"),
+    [
+        ("gaussian", count_matrix(), "real"),
+        ("poisson", load_digits().data, "count"),
+        ("zero-inflated-negative-binomial", count_matrix(), "count"),
+    ],
+)
+def test_likelihood_decides_whether_values_are_counts(likelihood, x, domain, tmp_path):
+    job = prepare(x, likelihood=likelihood, out=tmp_path / "run", steps=1)
+    assert job.codec.domain == domain
+
+
+def test_values_that_are_not_counts_are_an_error():
+    codec = ArrayCodec((2,), "count")
+    with pytest.raises(VariedError, match=r"the value 0.5, which is not a count, .* pass unscaled"):
+        codec.encode(np.array([[1.0, 0.5]]))
+    with pytest.raises(VariedError, match="which is not a count"):
+        fit_codec(read(-count_matrix()), domain="count")
+
+
+def test_run_on_counts(tmp_path):
+    x = count_matrix().astype(np.float32)
+    np.testing.assert_array_equal(fit_codec(read(x)).decode(fit_codec(read(x)).encode(x)), x)
+    run = train_quickly(x, out=tmp_path / "run")
+    assert run.spec.likelihood.name == "negative-binomial"
+    samples = run.sample(50).array
+    assert ((samples >= 0) & (samples == np.round(samples))).all()
+    totals = run.reconstruct(x[:20]).array
+    assert np.isfinite(totals).all()
+    x[:5, 3] = np.nan
+    filled = run.impute(x[:20]).array
+    assert (filled == np.round(filled)).all()

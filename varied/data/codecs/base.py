@@ -54,8 +54,8 @@ class Codec(ABC):
         reading_option_names: The names of the options that `apply_options` accepts.
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
-        domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real" or
-            "table".
+        domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real",
+            "count" or "table".
         notes: Sentences that describe what was inferred from the data.
         has_missing_values: Whether values may be missing in the training rows; `imputer` fills
             them.
