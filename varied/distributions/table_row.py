@@ -12,6 +12,7 @@ from torch import Size, Tensor
 from torch.nn.functional import logsigmoid
 
 from varied.distributions.base import LOG_2PI, Elementwise
+from varied.distributions.counts import negative_binomial_log_prob, sample_negative_binomial
 from varied.errors import VariedError
 
 
@@ -22,7 +23,8 @@ class ColumnLayout:
     The vector consists of a flag for each column (1 if the cell is observed), followed by the
     numeric values, and a one-hot vector for each categorical column. A numeric column with frequent
     values is also categorical: its levels are these values and a last level "other", and its
-    numeric value is used only if the level is "other". All elements of a missing cell are 0.
+    numeric value is used only if the level is "other". The numeric value of a count k is
+    log(1 + k). All elements of a missing cell are 0.
 
     Arguments:
         number_columns: The column of each numeric value.
@@ -30,6 +32,7 @@ class ColumnLayout:
         n_levels: The number of levels of each one-hot vector.
         n_columns: The number of columns.
         missing_columns: The columns in which cells may be missing.
+        count_columns: The numeric columns that are counts.
 
     Example:
         >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # n, c3, n1
@@ -42,13 +45,14 @@ class ColumnLayout:
     n_levels: tuple[int, ...]
     n_columns: int
     missing_columns: tuple[int, ...] = ()
+    count_columns: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> ColumnLayout:
         """Parse the text form of a layout.
 
-        "n" stands for a number, "n2" for a number with two frequent values, and "c5" for a category
-        with five levels. A trailing "?" means that cells may be missing.
+        "n" stands for a number, "n2" for a number with two frequent values, "k" for a count, and
+        "c5" for a category with five levels. A trailing "?" means that cells may be missing.
 
         Raises:
             VariedError: If the text is not a layout.
@@ -58,18 +62,19 @@ class ColumnLayout:
             (2, 1, 3)
         """
         words = text.split()
-        if not words or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in words):
+        if not words or not all(re.fullmatch(r"(n|k|[nc][1-9]\d*)\??", word) for word in words):
             raise VariedError(
-                f"layout='{text}' is not valid; use a word such as n, n2 or c5 for each column."
+                f"layout='{text}' is not valid; use a word such as n, n2, k or c5 for each column."
             )
         types = [word.rstrip("?") for word in words]
         category_columns = tuple(i for i, word in enumerate(types) if len(word) > 1)
         return cls(
-            number_columns=tuple(i for i, word in enumerate(types) if word[0] == "n"),
+            number_columns=tuple(i for i, word in enumerate(types) if word[0] in "nk"),
             category_columns=category_columns,
             n_levels=tuple(int(types[i][1:]) + (types[i][0] == "n") for i in category_columns),
             n_columns=len(types),
             missing_columns=tuple(i for i, word in enumerate(words) if word.endswith("?")),
+            count_columns=tuple(i for i, word in enumerate(types) if word == "k"),
         )
 
     @property
@@ -105,6 +110,11 @@ class ColumnLayout:
         gates = dict(zip(self.category_columns, last_level.tolist(), strict=True))
         return _int64([gates.get(column, column) for column in self.number_columns])
 
+    @cached_property
+    def counts(self) -> Tensor:
+        """The indices of the numeric values that are counts."""
+        return _int64([self.number_columns.index(column) for column in self.count_columns])
+
     def sum_by_column(self, values: Tensor) -> Tensor:
         """Return the sum of the elements of each column, with shape (*, n_columns)."""
         sums = values.new_zeros(*values.shape[:-1], self.n_columns)
@@ -126,7 +136,9 @@ class TableRow(Elementwise):
         \sum_c w_{jc} \, N(s_j; \mu_{jc}, \sigma_{jc}) \right)
 
     where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` is its
-    numeric value, and :math:`g_j` is 1 if the numeric value is used. The log-probability is
+    numeric value, and :math:`g_j` is 1 if the numeric value is used. For a count, a component is a
+    negative binomial distribution with mean :math:`e^\mu` and inverse dispersion
+    :math:`\sigma^{-2}` instead of a normal distribution. The log-probability is
     computed for each element of the row, in nats. For a missing cell, only the flag contributes,
     and no value is imputed.
 
@@ -140,9 +152,9 @@ class TableRow(Elementwise):
             (*, n_columns).
         log_weights: Unnormalized log-weights of the mixture components of each numeric value, with
             shape (*, numbers, components).
-        means: The means of the components, with the same shape.
-        log_scales: The logarithms of the standard deviations of the components, with the same
+        means: The means of the components, or the logarithms of those of counts, with the same
             shape.
+        log_scales: The logarithms of the scales of the components, with the same shape.
         level_logits: The logits of the levels, with shape (*, levels).
         model_missing: Whether the flags are part of the log-probability; otherwise, cells are
             assumed to be missing at random.
@@ -196,12 +208,29 @@ class TableRow(Elementwise):
     def _density(self, numbers: Tensor) -> Tensor:
         z = (numbers[..., None] - self.means) * (-self.log_scales).exp()
         components = self.log_weights - self.log_scales - 0.5 * (z.square() + LOG_2PI)
+        if self.layout.count_columns:
+            index = self._on_device(self.layout.counts)
+            log_mean, log_r = self._negative_binomials
+            counts = numbers[..., index, None].expm1().round()
+            log_p = negative_binomial_log_prob(counts, log_mean, log_r)
+            log_p = log_p + self.log_weights[..., index, :]
+            components = components.index_copy(-2, index, log_p)
         return components.logsumexp(-1)
+
+    @property
+    def _negative_binomials(self) -> tuple[Tensor, Tensor]:
+        """The logarithms of the means and of the inverse dispersions of the counts."""
+        index = self._on_device(self.layout.counts)
+        return self.means[..., index, :], -2 * self.log_scales[..., index, :]
 
     @property
     def mean(self) -> Tensor:
         """The mean of each element, which for flags and levels is a probability."""
         numbers = (self.log_weights.exp() * self.means).sum(-1)
+        if self.layout.count_columns:
+            index = self._on_device(self.layout.counts)
+            log_means = self.log_weights[..., index, :] + self.means[..., index, :]
+            numbers = numbers.index_copy(-1, index, log_means.exp().sum(-1).log1p())
         levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
         return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)
 
@@ -217,6 +246,10 @@ class TableRow(Elementwise):
             for p in (self.means, self.log_scales)
         )
         numbers = mean + log_scale.exp() * torch.randn_like(mean)
+        if self.layout.count_columns:
+            index = self._on_device(self.layout.counts)
+            parameters = mean[..., index], -2 * log_scale[..., index]
+            numbers[..., index] = sample_negative_binomial(*parameters).log1p()
         levels = levels * flags[..., self._on_device(self.layout.level_columns)]
         row = torch.cat([flags, numbers, levels], -1)
         gates = row[..., self._on_device(self.layout.number_gates)]

@@ -20,6 +20,7 @@ from varied import distributions as d
 from varied.errors import VariedError
 from varied.likelihoods.base import ANY, GRID, UNIT, Likelihood, Scale
 from varied.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from varied.nets.library_size import InitializedFromRows
 
 __all__ = [
     "ANY",
@@ -197,8 +198,8 @@ class Categorical(Likelihood):
         return d.CategoricalLevels(torch.stack(params, -1))
 
 
-class TableRow(Likelihood):
-    """Table rows: a Gaussian mixture for each number, and a softmax for each category.
+class TableRow(Likelihood, InitializedFromRows):
+    """Table rows: a mixture for each number or count, and a softmax for each category.
 
     See `varied.distributions.TableRow` for the formula and the reference. By default, the
     likelihood also models whether each cell is missing. Missing values are not imputed.
@@ -206,8 +207,8 @@ class TableRow(Likelihood):
     Arguments:
         event: The shape (W) of one row.
         layout: The types of the columns in order, as written by the table codec: "n" for a number,
-            "n2" for a number with 2 frequent values, "c5" for a category with 5 levels. A trailing
-            "?", as in "n?", means that cells may be missing.
+            "n2" for a number with 2 frequent values, "k" for a count, "c5" for a category with 5
+            levels. A trailing "?", as in "n?", means that cells may be missing.
         n_components: The number of components of each mixture.
         min_scale: The minimum standard deviation of a component; that of an entire column is about
             1.
@@ -218,8 +219,11 @@ class TableRow(Likelihood):
     accepts = frozenset({"table"})
     #: The logit of a cell being observed, for columns without missing cells in the training data.
     ALWAYS_OBSERVED = 20.0
+    #: The bound on the logarithm of the ratio of the mean of a count to that of the training rows.
+    MAX_LOG_RATIO = 20.0
 
     offsets: Tensor
+    log_mean_counts: Tensor
 
     def __init__(
         self,
@@ -246,6 +250,18 @@ class TableRow(Likelihood):
         missing = len(self.layout.missing_columns)
         self.param_sizes = (missing, *[numbers * n_components] * 3, levels)
         self.register_buffer("offsets", torch.linspace(-1, 1, n_components + 2)[1:-1])
+        if self.layout.count_columns:
+            self.register_buffer("log_mean_counts", torch.zeros(len(self.layout.count_columns)))
+
+    @torch.no_grad()
+    def init_from_rows(self, x: Tensor) -> None:
+        """Set the initial means of counts to those of the rows."""
+        if not self.layout.count_columns:
+            return
+        index = self.layout.counts.to(x.device)
+        observed = x[:, self.layout.number_gates.to(x.device)[index]]
+        counts = x[:, self.layout.n_columns + index].expm1() * observed
+        self.log_mean_counts.copy_(((counts.sum(0) + 0.5) / (observed.sum(0) + 1)).log())
 
     @property
     def param_shape(self) -> tuple[int, ...]:
@@ -271,6 +287,10 @@ class TableRow(Likelihood):
         # A raw output of 0 corresponds to a standard deviation of 1, that of an entire column.
         log_scales = self.log_min_scale + F.softplus(d.soft_clamp(h, 30.0) - self.log_min_scale)
         means = means + self.offsets
+        if self.layout.count_columns:
+            index = self.layout.counts.to(means.device)
+            log_ratios = d.soft_clamp(means[..., index, :], self.MAX_LOG_RATIO)
+            means = means.index_copy(-2, index, log_ratios + self.log_mean_counts[:, None])
         return d.TableRow(
             self.layout, flag_logits, weights, means, log_scales, level_logits, self.model_missing
         )
