@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import mpmath
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from quick_training import train_quickly
@@ -15,8 +17,9 @@ from sklearn.datasets import load_digits
 
 from varied import distributions as d
 from varied.composition import compose
-from varied.data import ArrayCodec, fit_codec, read
+from varied.data import ArrayCodec, fit_codec, open_codec, read
 from varied.errors import VariedError
+from varied.estimators import VAEImputer, VAETransformer
 from varied.functional import impute, reconstruct, sample
 from varied.likelihoods import NegativeBinomial, Poisson
 from varied.nets.library_size import LogCounts
@@ -239,12 +242,12 @@ def test_counts_need_a_likelihood_of_counts():
 # Arrays of counts
 
 
-def count_matrix(n=300, n_columns=12):
+def count_matrix(n=300, n_columns=12, r=1.0):
     """Return overdispersed counts, with library sizes that vary."""
     random = np.random.default_rng(0)
     size = np.exp(3.5 + 0.6 * random.standard_normal((n, 1)))
     rates = random.dirichlet(np.ones(n_columns))
-    return random.poisson(size * rates * random.gamma(1.0, 1.0, (n, n_columns)))
+    return random.poisson(size * rates * random.gamma(r, 1 / r, (n, n_columns)))
 
 
 NOT_COUNTS = {
@@ -313,3 +316,91 @@ def test_run_on_counts(tmp_path):
     x[:5, 3] = np.nan
     filled = run.impute(x[:20]).array
     assert (filled == np.round(filled)).all()
+
+
+# Columns of tables
+
+
+def visits(n=400):
+    """Return a table with a column of counts that depends on a category."""
+    random = np.random.default_rng(0)
+    member = random.random(n) < 0.5
+    count = random.negative_binomial(2, 2 / (2 + np.where(member, 12.0, 2.0)))
+    columns = {"visits": count, "member": np.where(member, "yes", "no")}
+    return pd.DataFrame(columns | {"size": random.standard_normal(n).round(4)})
+
+
+def test_column_of_counts_is_restored():
+    table = visits()
+    table["visits"] = table["visits"].astype("Int64")
+    table.loc[::9, "visits"] = pd.NA
+    table.loc[1, "visits"] = 123_456
+    data = read(table)
+    codec = fit_codec(data, column_types={"visits": "count"})
+    assert codec.layout_text == "k? c2 n"
+    assert "visits: count." in codec.notes
+    decoded = codec.decode(codec.encode(data))["visits"]
+    pd.testing.assert_series_equal(decoded, table["visits"])
+    assert open_codec(json.loads(json.dumps(codec.to_json()))) == codec
+
+
+@pytest.mark.parametrize("values", [[-1, 2, 3], [0.5, 1, 2], ["a", "b", "c"]])
+def test_column_that_is_not_a_count_is_an_error(values):
+    with pytest.raises(VariedError, match="cannot be a count; omit its type"):
+        fit_codec(read(pd.DataFrame({"a": values * 20})), column_types={"a": "count"})
+
+
+def test_run_on_a_column_of_counts(tmp_path):
+    table = visits()
+    options = {"column_types": {"visits": "count"}, "steps": 400, "out": tmp_path / "run"}
+    run = train_quickly(table, **options)
+    samples = run.sample(2000).frame
+    assert samples["visits"].dtype.kind == "i"
+    assert (samples["visits"] >= 0).all()
+    for level in ("yes", "no"):
+        real, generated = (t["visits"][t["member"] == level].mean() for t in (table, samples))
+        assert generated == pytest.approx(real, rel=0.35)
+    table["visits"] = table["visits"].astype("Int64")
+    table.loc[:50, "visits"] = pd.NA
+    filled = run.impute(table).array["visits"]
+    assert filled.notna().all()
+    assert (filled >= 0).all()
+    table.loc[60, "visits"] = 5000
+    scores = run.detect(table[51:]).score
+    assert int(scores.argmax()) == 9
+
+
+# Estimators
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, pd.DataFrame])
+def test_estimator_does_not_scale_counts(convert):
+    x = count_matrix()
+    vae = VAETransformer(3, likelihood="negative-binomial", steps=300, random_state=0)
+    codes = vae.fit(convert(x)).transform(convert(x))
+    assert vae.scaler_.domain == "count"
+    assert (set(vae.scaler_.scale), set(vae.scaler_.mean)) == ({1}, {0})
+    np.testing.assert_allclose(vae.transform(convert(4 * x)), codes, rtol=1e-3, atol=1e-3)
+    samples = np.asarray(vae.sample(2000))
+    assert ((samples >= 0) & (samples == np.round(samples))).all()
+    assert samples.sum(1).mean() == pytest.approx(x.sum(1).mean(), rel=0.15)
+    assert np.isfinite(vae.score_samples(convert(x))).all()
+    assert np.isfinite(np.asarray(vae.inverse_transform(codes))).all()
+
+
+@pytest.mark.parametrize("X", [count_matrix() - 1, count_matrix() / 2])
+def test_estimator_refuses_values_that_are_not_counts(X):
+    with pytest.raises(VariedError, match="requires non-negative whole numbers"):
+        VAETransformer(likelihood="poisson", steps=1).fit(X)
+
+
+def test_imputer_fills_counts():
+    x = count_matrix(r=20.0).astype(float)
+    missing = np.random.default_rng(1).random(x.shape) < 0.1
+    imputer = VAEImputer(likelihood="negative-binomial", steps=300, random_state=0)
+    filled = imputer.fit_transform(np.where(missing, np.nan, x))
+    error, baseline = (
+        np.abs(np.log1p(values) - np.log1p(x))[missing].mean()
+        for values in (filled, np.broadcast_to(x.mean(0), x.shape))
+    )
+    assert error < baseline
