@@ -215,8 +215,7 @@ def main() -> None:
             print(seed, name, json.dumps(results[name]), flush=True)
         if not args.dry_run:
             save(NAME, str(seed), results)
-    if not args.dry_run:
-        write_page(NAME, page(load(NAME)))
+            write_page(NAME, page(load(NAME)))
 
 
 if __name__ == "__main__":

@@ -304,6 +304,12 @@ def test_values_that_are_not_counts_are_an_error():
         fit_codec(read(-count_matrix()), domain="count")
 
 
+def test_counts_are_plotted_relative_to_their_maximum():
+    rows = torch.arange(32.0).reshape(2, 1, 4, 4)
+    images = ArrayCodec((1, 4, 4), "count").to_images(rows)
+    assert (images.min(), images.max(), len(np.unique(images))) == (0, 255, 32)
+
+
 def test_run_on_counts(tmp_path):
     x = count_matrix().astype(np.float32)
     np.testing.assert_array_equal(fit_codec(read(x)).decode(fit_codec(read(x)).encode(x)), x)

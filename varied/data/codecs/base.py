@@ -230,7 +230,7 @@ class Codec(ABC):
         if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
             return np.asarray(rows)
         low, high = 0.0, 1.0
-        if self.domain == "real":
+        if self.domain in ("real", "count"):
             low, high = np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)  # these ignore NaN
         gray = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
         gray = np.nan_to_num(gray, nan=128)
