@@ -2,17 +2,17 @@
 
 The data are 3,000 cells of 8 types in 2 batches with 200 genes: negative binomial counts with
 log-normal library sizes, which do not depend on the type. The models are trained on 2,400 cells,
-and all metrics are those of the other 600. "Gaussian" is a Gaussian likelihood with a scale for
-each gene, of counts (the previous default) or of log(1 + counts). The first columns describe how
-codes depend on the log library size within a type: the largest absolute correlation of a latent
-dimension, and the cross-validated R² of a ridge regression. log p(x) is estimated with 100
-importance samples, in nats per cell. It is a log-density of counts after the change of variables
-for a Gaussian. For the likelihoods of counts, which are given the library size, the log-density
-of a log-normal distribution of library sizes is added. Only "log P(x)" is comparable between all
-likelihoods: the log-probability of whole numbers, for which a Gaussian is integrated over unit
-intervals, and a likelihood of counts is divided by the probability of the library size of the
-row, in a normal approximation. "Sum" is the mean library size of samples, and "gene correlation"
-is the mean absolute correlation between genes.
+and all metrics are those of the other 600. "gaussian" has a scale for each gene, of counts or of
+log(1 + counts). The first columns describe how codes depend on the log library size within a
+type: the largest absolute correlation of a latent dimension, and the cross-validated R² of a
+ridge regression. log p(x) is estimated with 100 importance samples, in nats per cell. It is a
+log-density of counts after the change of variables for a Gaussian. For the likelihoods of counts,
+which are given the library size, the log-density of a log-normal distribution of library sizes is
+added. Only "log P(x)" is comparable between all likelihoods: the log-probability of whole
+numbers, for which a Gaussian is integrated over unit intervals, and a likelihood of counts is
+divided by the probability of the library size of the row, in a normal approximation. "Sum" is the
+mean library size of samples, and "gene correlation" is the mean absolute correlation between
+genes.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def page(results: dict[str, Any]) -> list[str]:
         body.append([name, *cells])
     header = ["likelihood", *(title for title, _ in columns.values())]
     table = markdown_table(header, body)
-    seeds = f"Mean and standard deviation over {len(results)} seeds."
+    seeds = f"Number of seeds: {len(results)}."
     return ["# Likelihoods of counts", "", description(__doc__), "", *table, "", seeds]
 
 
