@@ -147,7 +147,7 @@ def test_binarization_keeps_black_and_white(binarize):
 )
 def test_a_likelihood_of_gray_levels_prevents_binarization(domains, expected):
     assert ImageCodec.fit_options(frozenset(domains)) == {"binarize": expected}
-    assert ArrayCodec.fit_options(frozenset(domains)) == {}
+    assert ArrayCodec.fit_options(frozenset(domains)) == {"domain": domains}
 
 
 def test_gray_and_color_images_are_converted():

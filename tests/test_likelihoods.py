@@ -27,7 +27,10 @@ from varied.likelihoods import (
     Gaussian,
     Laplace,
     Likelihood,
+    NegativeBinomial,
+    Poisson,
     TableRow,
+    ZeroInflatedNegativeBinomial,
 )
 
 EVENTS = [(1, 5, 5), (3, 4, 6), (7,)]
@@ -37,7 +40,8 @@ EVENTS = [(1, 5, 5), (3, 4, 6), (7,)]
 class Case:
     """A likelihood with its settings, and the number of levels of its data.
 
-    A number of levels of 0 stands for the interval [0, 1], and -1 for the real numbers.
+    A number of levels of 0 stands for the interval [0, 1], -1 for the real numbers, and -2 for
+    counts.
     """
 
     build: Callable[..., Likelihood]
@@ -46,6 +50,8 @@ class Case:
     def random_data(self, *shape):
         if self.levels > 0:
             return torch.randint(self.levels, shape) / (self.levels - 1)
+        if self.levels == -2:
+            return torch.poisson(3 * torch.rand(shape))
         return torch.rand(shape) if self.levels == 0 else torch.randn(shape)
 
 
@@ -66,6 +72,17 @@ CASES = {
     ),
     "categorical": Case(Categorical, 256),
     "categorical-2": Case(partial(Categorical, levels=2), 2),
+    "poisson": Case(Poisson, -2),
+    "poisson-without-exposure": Case(partial(Poisson, exposure="none"), -2),
+    "negative-binomial": Case(NegativeBinomial, -2),
+    "negative-binomial-fixed": Case(partial(NegativeBinomial, exposure="none", dispersion=2.0), -2),
+    "negative-binomial-heteroscedastic": Case(
+        partial(NegativeBinomial, dispersion="heteroscedastic"), -2
+    ),
+    "zero-inflated-negative-binomial": Case(ZeroInflatedNegativeBinomial, -2),
+    "zero-inflated-negative-binomial-heteroscedastic": Case(
+        partial(ZeroInflatedNegativeBinomial, exposure="none", dispersion="heteroscedastic"), -2
+    ),
 }
 
 all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -116,6 +133,8 @@ def check_samples_are_in_the_domain(case: Case, event: tuple[int, ...]) -> None:
     if case.levels > 0:
         index = x * (case.levels - 1)
         torch.testing.assert_close(index, index.round(), atol=1e-3, rtol=0)
+    if case.levels == -2:
+        assert ((x >= 0) & (x == x.round())).all()
 
 
 def check_extreme_parameters_are_finite(case: Case, event: tuple[int, ...]) -> None:
@@ -145,6 +164,8 @@ def all_values(case: Case, px) -> tuple[torch.Tensor, torch.Tensor]:
     """Return all levels, or the nodes of a quadrature over all data, with their weights."""
     if case.levels > 0:
         return torch.linspace(0, 1, case.levels, dtype=torch.float64), torch.ones(case.levels)
+    if case.levels == -2:
+        return torch.arange(100_000, dtype=torch.float64), torch.ones(100_000)
     low, high = (0, 1) if case.levels == 0 else (-25, 25)
     node, weight = np.polynomial.legendre.leggauss(20)
     edges = np.linspace(low, high, 201)
@@ -202,8 +223,11 @@ def test_mean_matches_samples(case):
 
 
 def test_every_domain_has_a_likelihood():
-    assert all(part.accepts and part.accepts <= ANY | {"table"} for part in LIKELIHOODS.values())
-    for domain in ANY:
+    domains = ANY | {"count"}
+    assert all(
+        part.accepts and part.accepts <= domains | {"table"} for part in LIKELIHOODS.values()
+    )
+    for domain in domains:
         assert any(domain in part.accepts for part in LIKELIHOODS.values())
     assert LIKELIHOODS["bernoulli"].accepts == {"binary"}
 

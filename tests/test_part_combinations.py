@@ -72,6 +72,7 @@ SAMPLE = {
     "uint8": lambda *shape: torch.randint(256, shape) / 255,
     "unit-interval": torch.rand,
     "real": torch.randn,
+    "count": lambda *shape: torch.poisson(5 * torch.rand(shape)),
 }
 
 

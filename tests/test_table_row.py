@@ -18,7 +18,9 @@ from varied.likelihoods import TableRow
 from varied.spec import Plan, Spec
 from varied.training_loop import Step, train
 
-layouts = pytest.mark.parametrize("layout", ["n", "c3?", "n2", "n? c2 n1?", "c4? n3? c1 n n? c2"])
+layouts = pytest.mark.parametrize(
+    "layout", ["n", "c3?", "n2", "k", "n? c2 n1?", "n c2 k? n k", "c4? n3? c1 n n? c2"]
+)
 
 
 def head_for(layout: str, **settings) -> TableRow:
@@ -32,7 +34,14 @@ def random_row(head: TableRow, *lead: int, seed: int = 0):
 
 @pytest.mark.parametrize(
     ("layout", "width"),
-    [("n", 2), ("c3?", 4), ("n2", 5), ("n? c2 n1?", 9), ("c4? n3? c1 n n? c2", 6 + 3 + 11)],
+    [
+        ("n", 2),
+        ("c3?", 4),
+        ("n2", 5),
+        ("k?", 2),
+        ("n? c2 n1?", 9),
+        ("c4? n3? c1 n n? c2", 6 + 3 + 11),
+    ],
 )
 def test_layout_width(layout, width):
     assert ColumnLayout.parse(layout).width == width
@@ -78,10 +87,14 @@ def cellwise_log_prob(row, x):
         log_prob += torch.where(flags[:, column] > 0, category.log_prob(level), 0.0)
         counts[column] = level[:, -1]
     for i, column in enumerate(layout.number_columns):
-        components = td.Normal(row.means[:, i], row.log_scales[:, i].exp())
+        means, scales, value = row.means[:, i], row.log_scales[:, i].exp(), numbers[:, i]
+        components = td.Normal(means, scales)
+        if column in layout.count_columns:
+            r, value = scales**-2, value.expm1().round()
+            components = td.NegativeBinomial(r, logits=means - r.log(), validate_args=False)
         weights = td.Categorical(logits=row.log_weights[:, i])
-        mixture = td.MixtureSameFamily(weights, components)
-        log_prob += torch.where(counts[column] > 0, mixture.log_prob(numbers[:, i]), 0.0)
+        mixture = td.MixtureSameFamily(weights, components, validate_args=False)
+        log_prob += torch.where(counts[column] > 0, mixture.log_prob(value), 0.0)
     return log_prob
 
 
@@ -101,6 +114,25 @@ def test_probability_of_all_rows_sums_to_one():
         p = px.log_prob(row).sum(-1).exp()
         total += float(torch.trapezoid(p, numbers)) if first == "number" else float(p.sum())
     assert total == pytest.approx(1, abs=1e-6)
+
+
+def test_probability_of_all_counts_sums_to_one():
+    px = random_row(head_for("k?"), 1, seed=3).base_dist
+    x = torch.arange(20_000).double()
+    rows = torch.stack([torch.ones_like(x), x.log1p()], 1)
+    total = px.log_prob(torch.cat([torch.zeros(1, 2).double(), rows])).sum(-1).exp().sum()
+    assert total.item() == pytest.approx(1, abs=1e-6)
+
+
+def test_samples_of_counts_have_the_mean_of_the_distribution():
+    head = head_for("n k")
+    head.init_from_rows(torch.tensor([[1.0, 1.0, 0.0, math.log(51)]] * 20))
+    px = head(torch.zeros(head.param_shape))
+    torch.manual_seed(0)
+    counts = px.sample((40_000,))[:, 3].expm1()
+    torch.testing.assert_close(counts, counts.round(), atol=1e-3, rtol=0)
+    assert counts.mean().item() == pytest.approx(px.mean[3].expm1().item(), rel=0.05)
+    assert counts.mean().item() == pytest.approx(50, rel=0.2)
 
 
 @layouts
@@ -165,17 +197,21 @@ def test_every_parameter_has_a_gradient(layout):
 
 @pytest.mark.parametrize("value", [-1e4, 1e4])
 def test_extreme_parameters_result_in_finite_values_and_gradients(value):
-    head = head_for("n2 c3")
+    head = head_for("n2 c3 k")
     h = torch.full(head.param_shape, value).requires_grad_()
-    log_prob = head(h).log_prob(torch.tensor([1.0, 1, 50, 0, 0, 1, 1, 0, 0]))
-    log_prob.backward()
-    assert log_prob.isfinite()
-    assert h.grad.isfinite().all()
+    for score in (0.0, 7.0):
+        row = torch.tensor([1.0, 1, 1, 50, score, 0, 0, 1, 1, 0, 0])
+        log_prob = head(h).log_prob(row)
+        log_prob.backward()
+        assert log_prob.isfinite()
+        assert h.grad.isfinite().all()
+    assert head(h).sample().isfinite().all()
+    assert head(h).mean.isfinite().all()
 
 
 @pytest.mark.parametrize("layout", ["", "x", "n c", "n0", "c0 n", "3", "?", "n??"])
 def test_invalid_layout_is_an_error(layout):
-    with pytest.raises(VariedError, match="such as n, n2 or c5"):
+    with pytest.raises(VariedError, match="such as n, n2, k or c5"):
         TableRow((3,), layout)
 
 

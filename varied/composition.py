@@ -30,8 +30,8 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
     Arguments:
         spec: The spec of the model.
         shape: The shape of one example, channels first.
-        domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real" or
-            "table". If None, the likelihood is not checked against the data.
+        domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real",
+            "count" or "table". If None, the likelihood is not checked against the data.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
@@ -236,6 +236,7 @@ _DOMAINS = {
     "uint8": "8-bit data (0 to 255)",
     "unit-interval": "data in [0, 1]",
     "real": "real-valued data",
+    "count": "counts",
     "table": "rows of a table",
 }
 _REQUIREMENTS = {

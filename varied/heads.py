@@ -52,6 +52,14 @@ class Head(nn.Module, ABC):
             h: The output of the network, with shape (*, *param_shape).
         """
 
+    def input_net(self, net: nn.Module) -> nn.Module:
+        """Return a network that transforms the data for ``net``; by default, ``net`` itself.
+
+        Arguments:
+            net: A network that reads the data, such as that of the encoder.
+        """
+        return net
+
     @abstractmethod
     def build(self, *params: Any, **others: Any) -> Distribution:
         """Return an elementwise distribution of shape (*, *event) from its parameters."""

@@ -17,7 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from varied.distributions import CodebookPoint, analytic_kl, base_distribution
+from varied.distributions import (
+    CodebookPoint,
+    analytic_kl,
+    base_distribution,
+    given_library_size,
+)
 from varied.heads import Head
 from varied.nets.autocast import AutocastModule
 
@@ -163,7 +168,8 @@ class Trace:
         if self.mask is None:
             return self.px.log_prob(self.x)
         event = tuple(range(-len(self.px.event_shape), 0))
-        return (base_distribution(self.px).log_prob(self.x) * self.mask).sum(event)
+        px = base_distribution(given_library_size(self.px, self.x, self.mask))
+        return (px.log_prob(self.x) * self.mask).sum(event)
 
     @property
     def log_weight(self) -> Tensor:

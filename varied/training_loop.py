@@ -22,6 +22,7 @@ from varied.data.batches import Batch
 from varied.discriminators import AdversarialTerm
 from varied.errors import VariedError
 from varied.models import LatentModel
+from varied.nets.library_size import InitializedFromRows
 from varied.objectives import Objective
 from varied.runtime import Setup
 from varied.scheduled_value import set_step
@@ -112,7 +113,11 @@ class Step(TrainingStep):
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
         """Initialize the parts that depend on data, such as codebooks, from the first rows."""
         with runtime.eval_float32(self):
-            self.model.init_from_data(self.load(x), c)
+            rows = self.load(x)
+            for module in self.model.modules():
+                if isinstance(module, InitializedFromRows):
+                    module.init_from_rows(rows)
+            self.model.init_from_data(rows, c)
 
     @property
     def discriminators(self) -> Sequence[AdversarialTerm]:

@@ -112,7 +112,7 @@ def train(
         _option(
             DATA,
             "LIST",
-            "Column types (number, category or ignore), such as zip=category,id=ignore.",
+            "Column types (number, count, category or ignore), such as zip=category,a=count.",
         ),
     ] = None,
     n_labels: Annotated[

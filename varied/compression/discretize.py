@@ -30,7 +30,7 @@ def num_levels(px: Distribution) -> int:
     if isinstance(base, d.CategoricalLevels):
         return base.logits.shape[-1]
     raise VariedError(
-        "Lossless compression requires a discrete likelihood, but that of this run is continuous; "
+        "Lossless compression requires a likelihood with a finite number of values; "
         "train on images with `--likelihood discretized-logistic`, or on binary data with "
         "`--likelihood "
         "bernoulli`."

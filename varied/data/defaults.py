@@ -22,6 +22,7 @@ _LIKELIHOODS = {
         "autoregressive-table",
         "it models each column according to its type, and the relations between columns",
     ),
+    "count": Default("negative-binomial", "the values are counts"),
 }
 
 

@@ -6,6 +6,16 @@ declares which trailing dimensions form an event.
 
 from varied.distributions.base import Elementwise, analytic_kl, base_distribution, soft_clamp
 from varied.distributions.codebook import CodebookPoint
+from varied.distributions.counts import (
+    Counts,
+    LibraryScaledCounts,
+    NegativeBinomial,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+    given_library_size,
+    negative_binomial_log_prob,
+    sample_negative_binomial,
+)
 from varied.distributions.delta import Delta
 from varied.distributions.flow import Flow, GatedAffine
 from varied.distributions.gaussian import Gaussian
@@ -29,6 +39,7 @@ __all__ = [
     "CodebookPoint",
     "ColumnLayout",
     "ContinuousBernoulli",
+    "Counts",
     "Delta",
     "DiscretizedLogistic",
     "Elementwise",
@@ -36,13 +47,20 @@ __all__ = [
     "GatedAffine",
     "Gaussian",
     "HypersphericalUniform",
+    "LibraryScaledCounts",
+    "NegativeBinomial",
     "OneHot",
+    "Poisson",
     "Product",
     "RowDistribution",
     "TableRow",
     "VonMisesFisher",
+    "ZeroInflatedNegativeBinomial",
     "analytic_kl",
     "base_distribution",
+    "given_library_size",
     "kl_per_factor",
+    "negative_binomial_log_prob",
+    "sample_negative_binomial",
     "soft_clamp",
 ]

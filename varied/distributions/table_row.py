@@ -14,6 +14,7 @@ from torch import Size, Tensor
 from torch.nn.functional import logsigmoid
 
 from varied.distributions.base import LOG_2PI, UnvalidatedDistribution
+from varied.distributions.counts import negative_binomial_log_prob, sample_negative_binomial
 from varied.errors import VariedError
 
 
@@ -24,7 +25,8 @@ class ColumnLayout:
     The vector consists of a flag for each column (1 if the cell is observed), followed by the
     numeric values, and a one-hot vector for each categorical column. A numeric column with frequent
     values is also categorical: its levels are these values and a last level "other", and its
-    numeric value is used only if the level is "other". All elements of a missing cell are 0.
+    numeric value is used only if the level is "other". The numeric value of a count k is
+    log(1 + k). All elements of a missing cell are 0.
 
     Arguments:
         number_columns: The column of each numeric value.
@@ -32,6 +34,7 @@ class ColumnLayout:
         n_levels: The number of levels of each one-hot vector.
         n_columns: The number of columns.
         missing_columns: The columns in which cells may be missing.
+        count_columns: The numeric columns that are counts.
 
     Example:
         >>> layout = ColumnLayout((0, 2), (1, 2), (3, 2), 3)  # n, c3, n1
@@ -44,13 +47,14 @@ class ColumnLayout:
     n_levels: tuple[int, ...]
     n_columns: int
     missing_columns: tuple[int, ...] = ()
+    count_columns: tuple[int, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> ColumnLayout:
         """Parse the text form of a layout.
 
-        "n" stands for a number, "n2" for a number with two frequent values, and "c5" for a category
-        with five levels. A trailing "?" means that cells may be missing.
+        "n" stands for a number, "n2" for a number with two frequent values, "k" for a count, and
+        "c5" for a category with five levels. A trailing "?" means that cells may be missing.
 
         Raises:
             VariedError: If the text is not a layout.
@@ -60,18 +64,19 @@ class ColumnLayout:
             (2, 1, 3)
         """
         words = text.split()
-        if not words or not all(re.fullmatch(r"(n|[nc][1-9]\d*)\??", word) for word in words):
+        if not words or not all(re.fullmatch(r"(n|k|[nc][1-9]\d*)\??", word) for word in words):
             raise VariedError(
-                f"layout='{text}' is not valid; use a word such as n, n2 or c5 for each column."
+                f"layout='{text}' is not valid; use a word such as n, n2, k or c5 for each column."
             )
         types = [word.rstrip("?") for word in words]
         category_columns = tuple(i for i, word in enumerate(types) if len(word) > 1)
         return cls(
-            number_columns=tuple(i for i, word in enumerate(types) if word[0] == "n"),
+            number_columns=tuple(i for i, word in enumerate(types) if word[0] in "nk"),
             category_columns=category_columns,
             n_levels=tuple(int(types[i][1:]) + (types[i][0] == "n") for i in category_columns),
             n_columns=len(types),
             missing_columns=tuple(i for i, word in enumerate(words) if word.endswith("?")),
+            count_columns=tuple(i for i, word in enumerate(types) if word == "k"),
         )
 
     @property
@@ -119,6 +124,11 @@ class ColumnLayout:
         columns = range(self.n_columns)
         return flags + [self.n_columns + (values == j).nonzero()[:, 0] for j in columns]
 
+    @cached_property
+    def counts(self) -> Tensor:
+        """The indices of the numeric values that are counts."""
+        return _int64([self.number_columns.index(column) for column in self.count_columns])
+
     def sum_by_column(self, values: Tensor) -> Tensor:
         """Return the sum of the elements of each column, with shape (*, n_columns)."""
         sums = values.new_zeros(*values.shape[:-1], self.n_columns)
@@ -161,7 +171,9 @@ class TableRow(RowDistribution):
         \sum_c w_{jc} \, N(s_j; \mu_{jc}, \sigma_{jc}) \right)
 
     where :math:`m_j` is 1 if cell j is observed, :math:`k_j` is its level, :math:`s_j` is its
-    numeric value, and :math:`g_j` is 1 if the numeric value is used. The log-probability is
+    numeric value, and :math:`g_j` is 1 if the numeric value is used. For a count, a component is a
+    negative binomial distribution with mean :math:`e^\mu` and inverse dispersion
+    :math:`\sigma^{-2}` instead of a normal distribution. The log-probability is
     computed for each element of the row, in nats. For a missing cell, only the flag contributes,
     and no value is imputed.
 
@@ -175,9 +187,9 @@ class TableRow(RowDistribution):
             (*, n_columns).
         log_weights: Unnormalized log-weights of the mixture components of each numeric value, with
             shape (*, numbers, components).
-        means: The means of the components, with the same shape.
-        log_scales: The logarithms of the standard deviations of the components, with the same
+        means: The means of the components, or the logarithms of those of counts, with the same
             shape.
+        log_scales: The logarithms of the scales of the components, with the same shape.
         level_logits: The logits of the levels, with shape (*, levels).
         model_missing: Whether the flags are part of the log-probability; otherwise, cells are
             assumed to be missing at random.
@@ -235,20 +247,41 @@ class TableRow(RowDistribution):
     def _density(self, numbers: Tensor) -> Tensor:
         z = (numbers[..., None] - self.means) * (-self.log_scales).exp()
         components = self.log_weights - self.log_scales - 0.5 * (z.square() + LOG_2PI)
+        if self.layout.count_columns:
+            index = self._on_device(self.layout.counts)
+            log_mean, log_r = self._negative_binomials
+            counts = numbers[..., index, None].expm1().round()
+            log_p = negative_binomial_log_prob(counts, log_mean, log_r)
+            log_p = log_p + self.log_weights[..., index, :]
+            components = components.index_copy(-2, index, log_p)
         return components.logsumexp(-1)
+
+    @property
+    def _negative_binomials(self) -> tuple[Tensor, Tensor]:
+        """The logarithms of the means and of the inverse dispersions of the counts."""
+        index = self._on_device(self.layout.counts)
+        return self.means[..., index, :], -2 * self.log_scales[..., index, :]
 
     @property
     def mean(self) -> Tensor:
         """The mean of each element, which for flags and levels is a probability."""
-        numbers = (self.log_weights.exp() * self.means).sum(-1)
         levels = (self.level_logits - self._per_level(self._log_normalizer)).exp()
-        return torch.cat([self.flag_logits.sigmoid(), numbers, levels], -1)
+        return torch.cat([self.flag_logits.sigmoid(), self._number_means, levels], -1)
 
     @property
     def mode(self) -> Tensor:
         """The most likely flags and levels, and the means of the numeric values."""
         flags, levels = (self.flag_logits > 0).to(self.means), self._one_hot(self.level_logits)
-        return self._join(flags, (self.log_weights.exp() * self.means).sum(-1), levels)
+        return self._join(flags, self._number_means, levels)
+
+    @property
+    def _number_means(self) -> Tensor:
+        numbers = (self.log_weights.exp() * self.means).sum(-1)
+        if not self.layout.count_columns:
+            return numbers
+        index = self._on_device(self.layout.counts)
+        log_means = self.log_weights[..., index, :] + self.means[..., index, :]
+        return numbers.index_copy(-1, index, log_means.exp().sum(-1).log1p())
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -261,7 +294,12 @@ class TableRow(RowDistribution):
             p.expand(*shape, *p.shape).gather(-1, component)[..., 0]
             for p in (self.means, self.log_scales)
         )
-        return self._join(flags, mean + log_scale.exp() * torch.randn_like(mean), levels)
+        numbers = mean + log_scale.exp() * torch.randn_like(mean)
+        if self.layout.count_columns:
+            index = self._on_device(self.layout.counts)
+            parameters = mean[..., index], -2 * log_scale[..., index]
+            numbers[..., index] = sample_negative_binomial(*parameters).log1p()
+        return self._join(flags, numbers, levels)
 
     def _join(self, flags: Tensor, numbers: Tensor, levels: Tensor) -> Tensor:
         """Return rows in which the elements of missing cells and unused numbers are 0."""

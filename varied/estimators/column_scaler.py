@@ -82,7 +82,7 @@ class ColumnScaler:
         has_values: Whether each column has any observed cells in training; if not, all its cells
             are treated as missing.
         domain: "table" (whether each cell is observed, followed by the elements), "real" (the
-            elements, standardized), or "unit-interval" and "binary" (unscaled).
+            elements, standardized), or "unit-interval", "binary" and "count" (unscaled).
         n_rows: The number of training rows.
     """
 
@@ -109,8 +109,15 @@ class ColumnScaler:
         supports = tuple(supports) or (Support(),) * X.shape[1]
         has_values = np.asarray(np.isfinite(X).any(0))
         domain = "table" if "table" in accepts else "real"
-        if not accepts & {"table", "real"}:
-            values = np.where(np.isfinite(X), X, 0.0)
+        values = np.where(np.isfinite(X), X, 0.0)
+        if accepts == {"count"}:
+            if (values < 0).any() or (values != np.round(values)).any():
+                raise VariedError(
+                    f"likelihood='{likelihood.name}' requires non-negative whole numbers; pass "
+                    "counts that are not scaled, or use the default likelihood."
+                )
+            domain = "count"
+        elif not accepts & {"table", "real"}:
             if values.min() < 0 or values.max() > 1:
                 raise VariedError(
                     f"likelihood='{likelihood.name}' requires values between 0 and 1; scale the "
@@ -187,7 +194,8 @@ class ColumnScaler:
             observed &= ~self.is_unseen(X)
         is_element = observed[:, self._columns]
         deviations = (np.where(is_element, self._expand(X), self.mean) - self.mean) / self.scale
-        clipped = deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        bound = np.inf if self.domain == "count" else MAX_DEVIATIONS
+        clipped = deviations.clip(-bound, bound)
         s = torch.from_numpy(np.ascontiguousarray(clipped, dtype=np.float64))
         if self.domain == "table":
             return Batch(torch.cat([torch.from_numpy(observed.astype(np.float64)), s], 1))
@@ -199,7 +207,8 @@ class ColumnScaler:
         elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
         values = np.empty((len(elements), len(self.supports)))
         for i, j in enumerate(self._numbers):
-            values[:, j] = self.supports[j].round(elements[:, i])
+            is_count = self.domain == "count"  # the mean of a rare count would be rounded to 0
+            values[:, j] = elements[:, i] if is_count else self.supports[j].round(elements[:, i])
         start = len(self._numbers)
         for j in self._one_hot:
             stop = start + len(self.supports[j].levels)

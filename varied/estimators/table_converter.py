@@ -292,6 +292,7 @@ def _cells(column: LearnedColumn, values: Array) -> pd.Series[Any]:
     if isinstance(column, NumericColumn):
         return column.from_float(values)
     if _is_number(column):
+        values = np.round(values) if column.dtype == "Int64" else values
         return pd.Series(values, name=column.name).astype(column.dtype)
     observed = values >= 0
     choice = np.where(observed, values, 0).astype(np.int64)

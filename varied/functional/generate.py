@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from varied.distributions import given_library_size
 from varied.models import LatentModel, Temperature
 from varied.runtime import eval_float32
 from varied.seeding import seeded
@@ -36,7 +37,9 @@ def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tenso
         c: The context, with shape (N, F), or None.
     """
     with eval_float32(model):
-        return decode(model, model.encode(x, c).mean, c)
+        px = given_library_size(model.decode(model.encode(x, c).mean, c), x)
+        reconstruction: Tensor = px.mean
+        return reconstruction
 
 
 def sample(

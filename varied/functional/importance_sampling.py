@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.data.batches import Batch, iter_batches
-from varied.distributions import Gaussian, base_distribution
+from varied.distributions import Gaussian, base_distribution, given_library_size
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
@@ -148,7 +148,8 @@ def negative_log_likelihood(
                 x, c, mask = load_seeded(load, rows.x, seed), rows.c, rows.mask
                 x = zero_missing(x, mask)
                 _, log_w, px = _weighted_draws(model, x, c, mask, samples, seed)
-                elements = -base_distribution(px).log_prob(x) * (1 if mask is None else mask)
+                px = base_distribution(given_library_size(px, x, mask))
+                elements = -px.log_prob(x) * (1 if mask is None else mask)
                 nll.append(-importance_bound(log_w).cpu())
                 element_nll.append(weighted_mean(elements, log_w).cpu())
     return NLL(torch.cat(nll), torch.cat(element_nll))

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.data.batches import Batch, iter_batches
-from varied.distributions import RowDistribution, base_distribution
+from varied.distributions import RowDistribution, base_distribution, given_library_size
 from varied.functional.importance_sampling import chunk_size, posterior_draws, weighted_mean
 from varied.functional.interval_calibration import inflate_draws
 from varied.models import LatentModel
@@ -100,7 +100,8 @@ def conditional_mean(
     with eval_float32(model):
         for rows in iter_batches(x, mask=mask, size=chunk_size(model, x, samples)):
             z, log_w = posterior_draws(model, rows.x, mask=rows.mask, samples=samples, seed=seed)
-            means.append(weighted_mean(model.decode(z).mean, log_w))
+            px = given_library_size(model.decode(z), rows.x, rows.mask)
+            means.append(weighted_mean(px.mean, log_w))
     return torch.cat(means)
 
 
@@ -125,4 +126,4 @@ def _fill_missing(px: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
     if isinstance(base, RowDistribution) and mask is None:
         return base.complete(x)
     observed = torch.ones_like(x) if mask is None else mask
-    return torch.where(observed > 0, x, px.sample())
+    return torch.where(observed > 0, x, given_library_size(px, x, mask).sample())

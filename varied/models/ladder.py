@@ -118,7 +118,7 @@ class Ladder(LatentModel, AutocastModule):
         self.likelihood, self.context_dropout = likelihood, context_dropout
         numbers = range(1, blocks.levels + 1)
         self.levels = nn.ModuleList(LadderLevel(blocks, level, channels) for level in numbers)
-        self.stem = with_context(blocks.input_net, blocks.shape, context)
+        self.stem = likelihood.input_net(with_context(blocks.input_net, blocks.shape, context))
         self.out = blocks.output_net(likelihood.param_shape)
         self.top = nn.Parameter(
             0.1 * torch.randn(blocks.hidden_size, *blocks.spatial_shape(blocks.levels))

@@ -410,6 +410,7 @@ def build_m1m2(
 
     if reads_data:
         q_y = build_classifier(factory, classifier, num_classes, dropout, augment, ("codes",))
+        q_y.net = m1.decoder.head.input_net(q_y.net)
     else:
         q_y = dense(size, Deterministic((num_classes,)))
         q_y.net = add_dropout(q_y.net, dropout)

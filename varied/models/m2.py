@@ -253,7 +253,9 @@ def build_m2(
     num_classes, size = class_and_latent_sizes(factory, "m2")
     q_y = build_classifier(factory, classifier, num_classes, dropout, augment)
     trunk = factory.conditional(factory.shape, Deterministic((hidden_units,)), 0)
-    decoder = factory.conditional((size,), factory.likelihood(factory.shape), num_classes)
+    likelihood = factory.likelihood(factory.shape)
+    q_y.net, trunk.net = likelihood.input_net(q_y.net), likelihood.input_net(trunk.net)
+    decoder = factory.conditional((size,), likelihood, num_classes)
     encoder = build_class_encoder(hidden_units, Gaussian((size,)), num_classes)
     return M2(q_y, ClassConditionalVAE(trunk, encoder, decoder, num_classes))
 

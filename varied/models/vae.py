@@ -156,6 +156,7 @@ def build_vae(factory: PartFactory, *, context_dropout: float = 0.0) -> VAE:
     likelihood = factory.likelihood(factory.shape)
     prior = factory.prior(factory.latent_shape, factory.context)
     encoder, decoder = factory.encoder(posterior), factory.decoder(likelihood)
+    encoder.net = likelihood.input_net(encoder.net)
     if posterior.space != prior.space:
         raise VariedError(
             "The posterior and the prior have different numbers of classes; use the same "

@@ -162,6 +162,7 @@ def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: f
     encoder_net = factory.net(factory.shape, features, factory.context)
     encoder = ConditionalDistribution(encoder_net, head, factory.shape)
     likelihood = factory.likelihood(factory.shape)
+    encoder.net = likelihood.input_net(encoder.net)
     maps = (bottom[0] + top[0], *bottom[1:])
     decoder_net = UpsampleConcat(
         factory.net(maps, likelihood.param_shape, factory.context), bottom, top

@@ -78,7 +78,7 @@ class ArrayImputer(Imputer):
         within, index = tuple(positions.T), (rows[positions[:, 0]], *positions.T[1:])
         values = np.stack([self.codec.decode(draw)[within] for draw in draws] or [np.empty(0)])
         point = values.mean(0)
-        point = point.round() if self.codec.domain == "binary" else point
+        point = point.round() if self.codec.domain in ("binary", "count") else point
         completed = []
         for value in (point, *values[: len(draws)]):
             completed.append(data.x.copy())

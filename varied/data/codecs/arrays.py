@@ -20,7 +20,10 @@ from varied.data.image_files import as_size
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 
-_DOMAINS = dict.fromkeys(("real", "unit-interval", "binary"))
+_DOMAINS = dict.fromkeys(("real", "unit-interval", "binary", "count"))
+_AUTO = frozenset(_DOMAINS)
+#: The minimum numbers of columns and of distinct values of a matrix that is recognized as counts.
+_MIN_COUNT_COLUMNS, _MIN_COUNT_VALUES = 5, 10
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class ArrayCodec(Codec):
     """Arrays of numbers; real values are standardized with the statistics of the training rows.
 
     Vectors are standardized per feature; arrays with more axes are standardized per channel (the
-    first axis of a row). Constant features are only centered. NaN marks missing values, which are
-    ignored in the statistics and stay NaN in encoded rows.
+    first axis of a row). Constant features are only centered, and counts are not changed. NaN marks
+    missing values, which are ignored in the statistics and stay NaN in encoded rows.
 
     Arguments:
         shape: The shape of a row.
-        domain: "real", "unit-interval" or "binary".
+        domain: "real", "unit-interval", "binary" or "count".
         mean: The training mean of each feature or channel; empty unless the domain is "real".
         scale: The training standard deviation of each feature or channel; 1 if constant.
         has_missing_values: Whether values are missing in the training rows.
@@ -74,12 +77,21 @@ class ArrayCodec(Codec):
         return f"{len(data):,} rows of {shape} numbers"
 
     @classmethod
-    def fit(cls, data: RawData, *, domain: str = "auto") -> Self:
+    def fit_options(cls, accepted_domains: frozenset[str]) -> dict[str, Any]:
+        """Let `fit` choose from the domains that the likelihood accepts."""
+        return {"domain": accepted_domains}
+
+    @classmethod
+    def fit(cls, data: RawData, *, domain: str | frozenset[str] = "auto") -> Self:
         """Fit the codec to the training rows.
 
         Arguments:
             data: The rows.
-            domain: "real", "unit-interval" or "binary"; "auto" infers it from the values.
+            domain: "real", "unit-interval", "binary" or "count"; "auto" infers it from the values.
+                A matrix of whole numbers is recognized as counts if 0 and 1 are the most frequent
+                values, every column contains 0, and the variance exceeds the mean. With a set of
+                domains, values are counts if no other domain is accepted, and real numbers instead
+                of counts if counts are not accepted.
 
         Raises:
             VariedError: If the values are outside the domain or infinite, or all values of a
@@ -87,8 +99,8 @@ class ArrayCodec(Codec):
         """
         x = _as_numbers(data)
         shape = tuple(x.shape[1:])
-        if domain == "auto":
-            domain = _infer_domain(x)
+        if not isinstance(domain, str) or domain == "auto":
+            domain = _infer_domain(x, _AUTO if isinstance(domain, str) else domain)
         lookup(_DOMAINS, domain, "domain")
         axes = tuple(i for i in range(x.ndim) if i != 1)
         has_missing = bool(np.isnan(x).any())
@@ -101,7 +113,8 @@ class ArrayCodec(Codec):
             )
         if domain != "real":
             _check_domain(x, domain)
-            return cls(shape, domain, has_missing_values=has_missing)
+            notes = ("The values are counts.",) if domain == "count" else ()
+            return cls(shape, domain, notes=notes, has_missing_values=has_missing)
         constant = np.flatnonzero(low == high)
         if has_missing:  # with float32, `nanstd` would square differences in float32
             values = x.astype(np.float64)
@@ -136,15 +149,22 @@ class ArrayCodec(Codec):
         restored = rows * self._broadcast(self.scale) + self._broadcast(self.mean)
         return restored.astype(np.float32)
 
+    @property
+    def decodes_by_sampling(self) -> bool:  # type: ignore[override]
+        """Whether x is a sample by default, which for counts is a whole number."""
+        return self.domain == "count"
+
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
-        """Return flattened rows in which missing values are 0."""
-        return super().to_features(x, without).nan_to_num(0.0)
+        """Return flattened rows in which missing values are 0; counts become log counts."""
+        features = super().to_features(x, without).nan_to_num(0.0)
+        return features.log1p() if self.domain == "count" else features
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Return standardized rows if the domain is "real", and unchanged rows otherwise."""
+        """Return standardized real values, log counts, and unchanged values otherwise."""
         if self.domain == "real":
             return self.encode(data)
-        return torch.from_numpy(self._check(data).astype(np.float32))
+        x = torch.from_numpy(self._check(data).astype(np.float32))
+        return x.log1p() if self.domain == "count" else x
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write arrays to an ``.npy`` file, or to a ``.csv`` file with one line per example.
@@ -194,18 +214,42 @@ def _as_numbers(data: RawData | Array) -> Array:
     return numbers
 
 
-def _infer_domain(x: Array) -> str:
+def _infer_domain(x: Array, accepted: frozenset[str]) -> str:
+    if accepted == {"count"}:
+        return "count"
     if _is_in_domain(x[:100], "binary").all() and _is_in_domain(x, "binary").all():
         return "binary"
     is_image_batch = x.ndim == 4 and x.shape[1] in (1, 3, 4)
     is_unit = is_image_batch and _is_in_domain(x, "unit-interval").all()
-    return "unit-interval" if is_unit else "real"
+    if is_unit:
+        return "unit-interval"
+    return "count" if "count" in accepted and _looks_like_counts(x) else "real"
+
+
+def _looks_like_counts(x: Array) -> bool:
+    """Return whether a matrix contains counts, not gray levels, grades or ages.
+
+    Gray levels often have a frequent maximum, and grades and ages have columns without 0.
+    """
+    is_matrix = x.ndim == 2 and x.shape[1] >= _MIN_COUNT_COLUMNS
+    if not is_matrix or not all(_is_in_domain(part, "count").all() for part in (x[:100], x)):
+        return False
+    values, frequencies = np.unique(x[~np.isnan(x)], return_counts=True)
+    most_frequent = values[np.argsort(-frequencies, kind="stable")[:2]]
+    return bool(
+        len(values) >= _MIN_COUNT_VALUES
+        and most_frequent.tolist() == [0, 1]
+        and not np.fmin.reduce(x, 0).any()
+        and np.nanvar(x, 0, dtype=np.float64).sum() > np.nanmean(x, 0, dtype=np.float64).sum()
+    )
 
 
 def _is_in_domain(x: Array, domain: str) -> Array:
     """Return which values are in a domain; NaN, which marks missing values, is in all domains."""
     if domain == "binary":
         is_valid: Array = (x == 0) | (x == 1) | np.isnan(x)
+    elif domain == "count":
+        is_valid = ((x >= 0) & (x == np.round(x))) | np.isnan(x)
     else:
         is_valid = ~((x < 0) | (x > 1))
     return is_valid
@@ -216,10 +260,11 @@ def _check_domain(x: Array, domain: str) -> None:
     if valid.all():
         return
     first = tuple(int(i) for i in np.argwhere(~valid)[0])
-    what = "neither 0 nor 1" if domain == "binary" else "outside [0, 1]"
+    what = {"binary": "neither 0 nor 1", "count": "not a count"}.get(domain, "outside [0, 1]")
+    remedy = "pass unscaled counts" if domain == "count" else "scale the data"
     raise VariedError(
         f"Row {first[0]} has the value {x[first]:g}, which is {what}, but the run expects {domain} "
-        "values; scale the data, drop the row, or train with domain='real'."
+        f"values; {remedy}, drop the row, or train with domain='real'."
     )
 
 

@@ -55,8 +55,8 @@ class Codec(ABC):
         reading_option_names: The names of the options that `apply_options` accepts.
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
-        domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real" or
-            "table".
+        domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real",
+            "count" or "table".
         notes: Sentences that describe what was inferred from the data.
         has_missing_values: Whether values may be missing in the training rows; `imputer` fills
             them.
@@ -231,7 +231,7 @@ class Codec(ABC):
         if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
             return np.asarray(rows)
         low, high = 0.0, 1.0
-        if self.domain == "real":
+        if self.domain in ("real", "count"):
             low, high = np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)  # these ignore NaN
         gray = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
         gray = np.nan_to_num(gray, nan=128)

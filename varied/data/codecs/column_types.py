@@ -1,4 +1,4 @@
-"""Inference of the type of each column of a table: number, category or ignored."""
+"""Inference of the type of each column of a table: number, count, category or ignored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: The types that the user can choose.
-COLUMN_TYPES = ("number", "category", "ignore")
+COLUMN_TYPES = ("number", "count", "category", "ignore")
 #: The type of the label column for a model that infers classes.
 TARGET = "target"
 
@@ -70,6 +70,9 @@ def infer_column(
         )
     if column_type == "category" or dtype == "boolean":
         return CategoricalColumn.fit(cells, _category_kind(observed, "category"))
+    if column_type == "count":
+        _check_counts(observed, name)
+        return NumericColumn.fit_counts(cells)
     if dtype == "object":
         if column_type == "number":
             raise VariedError(
@@ -86,6 +89,15 @@ def infer_column(
     if column_type is None and kind != "date" and is_category:
         return CategoricalColumn.fit(cells, _category_kind(observed, f"{kind} with few values"))
     return NumericColumn.fit(cells, kind, 0 if kind != "number" else _digits(observed, digits))
+
+
+def _check_counts(observed: pd.Series[Any], name: str) -> None:
+    is_numeric = observed.dtype.kind in "iuf"
+    if not is_numeric or not _is_whole(observed) or observed.min() < 0:
+        raise VariedError(
+            f"Column '{truncate(name)}' contains values other than non-negative whole numbers and "
+            "cannot be a count; omit its type."
+        )
 
 
 def _text_column(cells: pd.Series[Any], observed: pd.Series[Any], n_values: int) -> Column:

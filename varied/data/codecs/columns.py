@@ -32,6 +32,8 @@ _MAX_LEVELS = 255
 _MIN_GRID_VALUES = 10
 #: Scores are clipped to this number of standard deviations.
 _MAX_SCORE = 50.0
+#: The maximum logarithm of a decoded count, which must be an int64.
+_MAX_LOG_COUNT = 40.0
 #: A column with numbers above the first value has the second value as its unit, so that differences
 #: do not overflow.
 _HUGE, _HUGE_UNIT = 2.0**900, 2.0**64
@@ -108,7 +110,8 @@ class NumericColumn(LearnedColumn):
 
     where F is the distribution function of the training cells, interpolated between knots. Outside
     the range of the knots, the score is extrapolated with the slope 1 / ``scale``; decoded values
-    are clipped to this range. Frequent values, such as 0, are modeled as categories.
+    are clipped to this range. Frequent values, such as 0, are modeled as categories. The score of a
+    count v is log(1 + v), and it has no frequent values.
 
     Arguments:
         values: The knots, in increasing order.
@@ -121,6 +124,7 @@ class NumericColumn(LearnedColumn):
         offset: The remainder of all values when they are divided by ``step``.
         unit: The unit of the values: the number of seconds in a day for dates without a time, a
             power of two for huge numbers, and 1 for all other values.
+        is_count: Whether the values are counts.
     """
 
     type_name: ClassVar[str] = "numeric"
@@ -133,11 +137,19 @@ class NumericColumn(LearnedColumn):
     step: float = 0.0
     offset: float = 0.0
     unit: float = 1.0
+    is_count: bool = False
 
     @property
     def layout_code(self) -> str:
-        """The code ``n``, or ``n2`` with two frequent values; ``n?`` if cells may be missing."""
-        return f"n{len(self.frequent) or ''}{'?' * self.has_missing}"
+        """The code ``n``, ``n2`` with two frequent values, or ``k``; ``n?`` with missing cells."""
+        code = "k" if self.is_count else f"n{len(self.frequent) or ''}"
+        return f"{code}{'?' * self.has_missing}"
+
+    @classmethod
+    def fit_counts(cls, cells: pd.Series[Any]) -> Self:
+        """Return the column for the counts in the training rows."""
+        has_missing = bool(cells.isna().any())
+        return cls(*_describe(cells, "count"), has_missing=has_missing, digits=0, is_count=True)
 
     @classmethod
     def fit(cls, cells: pd.Series[Any], kind: str, digits: int | None) -> Self:
@@ -178,6 +190,8 @@ class NumericColumn(LearnedColumn):
         """Encode numbers as scores, and frequent values, if there are any, as categories."""
         v = self.to_float(cells)
         observed = ~np.isnan(v)
+        if self.is_count:
+            return EncodedColumn(observed, np.where(observed, np.log1p(v.clip(0)), 0.0))
         v = np.where(observed, v, self.values[0])
         score = np.interp(v, self.values, self.scores)
         with np.errstate(over="ignore"):  # an infinite score is clipped below
@@ -196,6 +210,8 @@ class NumericColumn(LearnedColumn):
         """Decode scores and frequent values to numbers or dates."""
         assert cells.score is not None
         v = np.interp(cells.score, self.scores, self.values)
+        if self.is_count:
+            v = np.expm1(cells.score.clip(0, _MAX_LOG_COUNT))
         if cells.choice is not None:
             frequent = np.array([*self.frequent, 0.0])
             v = np.where(cells.choice < len(self.frequent), frequent[cells.choice], v)

@@ -103,7 +103,7 @@ class TableCodec(Codec):
         Arguments:
             data: The rows.
             column_types: A mapping from column names to types that override the inferred ones:
-                "number", "category" or "ignore".
+                "number", "count", "category" or "ignore".
 
         Raises:
             VariedError: If a name is unknown, or the model cannot be trained on any column.

@@ -1,0 +1,215 @@
+"""Likelihoods of table rows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch import distributions as td
+from torch.distributions import Distribution
+
+from varied import distributions as d
+from varied.errors import VariedError
+from varied.likelihoods.base import Likelihood
+from varied.nets.library_size import InitializedFromRows
+
+
+class TableRow(Likelihood, InitializedFromRows):
+    """Table rows: a mixture for each number or count, and a softmax for each category.
+
+    See `varied.distributions.TableRow` for the formula and the reference. By default, the
+    likelihood also models whether each cell is missing. Missing values are not imputed.
+
+    Arguments:
+        event: The shape (W) of one row.
+        layout: The types of the columns in order, as written by the table codec: "n" for a number,
+            "n2" for a number with 2 frequent values, "k" for a count, "c5" for a category with 5
+            levels. A trailing "?", as in "n?", means that cells may be missing.
+        n_components: The number of components of each mixture.
+        min_scale: The minimum standard deviation of a component; that of an entire column is about
+            1.
+        model_missing: Whether to model which cells are missing; otherwise, cells are assumed to be
+            missing at random.
+    """
+
+    accepts = frozenset({"table"})
+    #: The logit of a cell being observed, for columns without missing cells in the training data.
+    ALWAYS_OBSERVED = 20.0
+    #: The bound on the logarithm of the ratio of the mean of a count to that of the training rows.
+    MAX_LOG_RATIO = 20.0
+
+    offsets: Tensor
+    log_mean_counts: Tensor
+
+    def __init__(
+        self,
+        event: tuple[int, ...],
+        layout: str = "n",
+        n_components: int = 3,
+        min_scale: float = 0.02,
+        model_missing: bool = True,
+    ) -> None:
+        super().__init__(event)
+        self.layout, self.model_missing = d.ColumnLayout.parse(layout), model_missing
+        if n_components < 1 or min_scale <= 0:
+            raise VariedError(
+                f"n_components={n_components} must be at least 1, and min_scale={min_scale} must "
+                "be above 0."
+            )
+        if event != (self.layout.width,):
+            raise VariedError(
+                f"layout='{layout}' has rows of length {self.layout.width}, but the data have "
+                f"shape {event}; omit `layout` to derive it from the table."
+            )
+        self.n_components, self.log_min_scale = n_components, math.log(min_scale)
+        _, numbers, levels = self.layout.block_sizes
+        missing = len(self.layout.missing_columns)
+        self.param_sizes = (missing, *[numbers * n_components] * 3, levels)
+        self.register_buffer("offsets", torch.linspace(-1, 1, n_components + 2)[1:-1])
+        if self.layout.count_columns:
+            self.register_buffer("log_mean_counts", torch.zeros(len(self.layout.count_columns)))
+
+    @torch.no_grad()
+    def init_from_rows(self, x: Tensor) -> None:
+        """Set the initial means of counts to those of the rows."""
+        if not self.layout.count_columns:
+            return
+        index = self.layout.counts.to(x.device)
+        observed = x[:, self.layout.number_gates.to(x.device)[index]]
+        counts = x[:, self.layout.n_columns + index].expm1() * observed
+        self.log_mean_counts.copy_(((counts.sum(0) + 0.5) / (observed.sum(0) + 1)).log())
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """The shape of the network output for one row."""
+        return (sum(self.param_sizes),)
+
+    def build(self, flags: Tensor, *params: Tensor) -> d.TableRow:
+        """Return distributions of rows.
+
+        Arguments:
+            flags: The logits of the probabilities that cells are observed, for the columns with
+                missing cells.
+            params: The log-weights, means and raw scales of the mixtures, and the logits of the
+                levels.
+        """
+        *mixture, level_logits = params
+        # Missing cells in other columns are so unlikely that they are practically never sampled.
+        flag_logits = flags.new_full(
+            (*flags.shape[:-1], self.layout.n_columns), self.ALWAYS_OBSERVED
+        )
+        flag_logits[..., list(self.layout.missing_columns)] = flags
+        weights, means, h = (p.unflatten(-1, (-1, self.n_components)) for p in mixture)
+        # A raw output of 0 corresponds to a standard deviation of 1, that of an entire column.
+        log_scales = self.log_min_scale + F.softplus(d.soft_clamp(h, 30.0) - self.log_min_scale)
+        means = means + self.offsets
+        if self.layout.count_columns:
+            index = self.layout.counts.to(means.device)
+            log_ratios = d.soft_clamp(means[..., index, :], self.MAX_LOG_RATIO)
+            means = means.index_copy(-2, index, log_ratios + self.log_mean_counts[:, None])
+        return d.TableRow(
+            self.layout, flag_logits, weights, means, log_scales, level_logits, self.model_missing
+        )
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distributions of rows for network outputs with shape (*, params)."""
+        return td.Independent(self.build(*h.split(self.param_sizes, -1)), 1, validate_args=False)
+
+
+class AutoregressiveTableRow(TableRow):
+    """Table rows in which each cell also depends on the preceding cells.
+
+    A masked network adds to the parameters of `TableRow` what the preceding cells imply, so the
+    code does not have to represent exact relations between columns. See
+    `varied.distributions.AutoregressiveTableRow` for the formula and the reference.
+
+    During training, a random part of the cells is hidden from the masked network in some rows, so
+    that the code is used. The KL weight is constant: with a warm-up, the code learns the relations
+    first, and samples from the prior satisfy them less often.
+
+    References:
+        Variational Lossy Autoencoder (Chen et al., 2017), https://arxiv.org/abs/1611.02731, on why
+        an autoregressive decoder ignores the code unless its input is limited.
+
+    Arguments:
+        event: The shape (W) of one row.
+        layout: The types of the columns, as in `TableRow`.
+        n_components: The number of components of each mixture.
+        min_scale: The minimum standard deviation of a component.
+        model_missing: Whether to model which cells are missing.
+        masked_fraction: The fraction of the rows in which a random part of the cells is hidden from
+            the masked network during training; with 0, the code may not be used.
+        hidden_units: The number of units in each of the two hidden layers of the masked network.
+        n_features: The number of features of the code that the masked network receives.
+    """
+
+    warm_up = False
+
+    def __init__(
+        self,
+        event: tuple[int, ...],
+        layout: str = "n",
+        n_components: int = 3,
+        min_scale: float = 0.02,
+        model_missing: bool = True,
+        masked_fraction: float = 0.5,
+        hidden_units: int = 256,
+        n_features: int = 32,
+    ) -> None:
+        from zuko.nn import MaskedLinear, MaskedMLP
+
+        super().__init__(event, layout, n_components, min_scale, model_missing)
+        if not 0 <= masked_fraction <= 1:
+            raise VariedError(f"masked_fraction={masked_fraction} must be between 0 and 1.")
+        self.masked_fraction, self.n_features = masked_fraction, n_features
+        adjacency = self._adjacency()
+        features = torch.ones(len(adjacency), n_features, dtype=torch.bool)
+        self.linear = MaskedLinear(adjacency)
+        self.net = MaskedMLP(
+            torch.cat([adjacency, features], 1), [hidden_units, hidden_units], nn.SiLU
+        )
+        for layer in (self.linear, self.net[-1]):  # the cells are independent at first
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """The shape of the network output for one row."""
+        return (sum(self.param_sizes) + self.n_features,)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return the distributions of rows for network outputs with shape (*, params)."""
+        row = d.AutoregressiveTableRow(self.layout, h, self._condition)
+        return td.Independent(row, 1, validate_args=False)
+
+    def _adjacency(self) -> Tensor:
+        """Return which inputs each parameter may depend on, with shape (params, inputs).
+
+        The inputs are the elements of a row, followed by whether each column is visible.
+        """
+        layout, missing = self.layout, list(self.layout.missing_columns)
+        value_steps = len(missing) + torch.arange(layout.n_columns)
+        flag_steps = torch.full((layout.n_columns,), -1)
+        flag_steps[missing] = torch.arange(len(missing))
+        element_steps = value_steps[layout.element_columns[layout.n_columns :]]
+        n_numbers = layout.block_sizes[1]
+        numbers = element_steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
+        outputs = torch.cat([flag_steps[missing], numbers, element_steps[n_numbers:]])
+        return outputs[:, None] > torch.cat([flag_steps, element_steps, value_steps])
+
+    def _condition(self, h: Tensor, x: Tensor) -> d.TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``."""
+        params, features = h.split([sum(self.param_sizes), self.n_features], -1)
+        x, visible = x.to(h), x[..., : self.layout.n_columns].to(h)
+        if self.training:
+            # The fraction of visible cells, which is uniform for some rows and 1 for the others.
+            shown = torch.rand_like(visible[..., :1]) / max(self.masked_fraction, 1e-9)
+            visible = visible * (torch.rand_like(visible) < shown)
+        values = visible[..., self.layout.element_columns[self.layout.n_columns :]]
+        cells = torch.cat([x * torch.cat([torch.ones_like(visible), values], -1), visible], -1)
+        shape = torch.broadcast_shapes(cells.shape[:-1], features.shape[:-1])
+        inputs = torch.cat([t.expand(*shape, -1) for t in (cells, features)], -1)
+        params = params + self.linear(cells) + self.net(inputs)
+        return self.build(*params.split(self.param_sizes, -1))
