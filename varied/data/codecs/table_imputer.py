@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,10 @@ class TableImputer(Imputer):
 
     def __init__(self, codec: TableCodec) -> None:
         self.codec = codec
+
+    def determine(self, data: RawData) -> RawData:
+        """Compute the missing cells that follow exactly from relations and observed cells."""
+        return replace(data, x=self.codec.determine(data.x))
 
     def incomplete_rows(self, batch: Batch) -> Tensor:
         """Return the indices of the rows with at least one missing cell."""
@@ -76,21 +81,34 @@ class TableImputer(Imputer):
         """Fill the missing cells of a table; see `Imputer.fill`."""
         import pandas as pd
 
-        decoded = [self.codec.decode(draw) for draw in draws]
-        filled, completed, cells = data.x.copy(), [data.x.copy() for _ in draws], []
-        for column in self.codec.learned:
+        known, learned = self.codec.determine(data.x), self.codec.learned
+        observed = known.iloc[rows]
+        decoded = [self.codec.decode(draw, observed_cells=observed) for draw in draws]
+        filled, completed = known.copy(), [known.copy() for _ in draws]
+        masks = {column.name: data.x[column.name].isna().to_numpy() for column in learned}
+        bounds = {}
+        for column in learned:
             name = column.name
-            is_missing = data.x[name].isna().to_numpy()[rows]
-            if not is_missing.any():
+            if not masks[name].any():
                 continue
-            values = [frame[name][is_missing].reset_index(drop=True) for frame in decoded]
-            point, bounds = _summarize(column, values)
-            for frame, cell in zip([filled, *completed], [point, *values], strict=True):
-                location = frame.columns.get_loc(name)
-                frame[name] = frame[name].astype(column.dtype)
-                frame.iloc[rows[is_missing], location] = cell.astype(column.dtype).array
-            summary = {"row": rows[is_missing] + 1, "column": name, "value": point, **bounds}
-            cells.append(pd.DataFrame(summary).astype(object))
+            for frame, draw in zip(completed, decoded, strict=True):
+                frame.iloc[rows, frame.columns.get_loc(name)] = draw[name].array
+            values = [f[name][masks[name]].reset_index(drop=True) for f in completed or [known]]
+            point, bounds[name] = _summarize(column, values)
+            location = filled.columns.get_loc(name)
+            filled.iloc[np.flatnonzero(masks[name]), location] = point.astype(column.dtype).array
+        filled = self.codec.satisfy(filled, known)
+        cells = [
+            pd.DataFrame(
+                {
+                    "row": np.flatnonzero(masks[name]) + 1,
+                    "column": name,
+                    "value": filled[name][masks[name]].array,
+                    **intervals,
+                }
+            ).astype(object)
+            for name, intervals in bounds.items()
+        ]
         table = pd.concat(cells) if cells else pd.DataFrame(columns=_CELL_COLUMNS)
         table = table.reindex(columns=list(_CELL_COLUMNS))
         return filled, completed, table.sort_values("row", kind="stable", ignore_index=True)

@@ -25,6 +25,17 @@ from varied.data.codecs.columns import (
     TargetColumn,
     column_from_json,
 )
+from varied.data.codecs.relation_search import detect_relations
+from varied.data.codecs.relations import (
+    Relation,
+    describe,
+    determine,
+    from_differences,
+    numeric_columns,
+    relation_from_json,
+    to_differences,
+    violations,
+)
 from varied.data.codecs.table_imputer import TableImputer
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
@@ -50,6 +61,8 @@ class TableCodec(Codec):
         columns: All columns of the table, in order.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`.
         notes: Notes for the user, one sentence each.
+        relations: Relations between columns that hold in all training rows; decoded rows satisfy
+            them.
     """
 
     kind: ClassVar[str] = "table"
@@ -66,10 +79,15 @@ class TableCodec(Codec):
     columns: tuple[Column, ...]
     dialect: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
         columns = tuple(c if isinstance(c, Column) else column_from_json(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
+        relations = (
+            r if isinstance(r, Relation) else relation_from_json(r) for r in self.relations
+        )
+        object.__setattr__(self, "relations", tuple(relations))
         check_fields(self.shape if self.learned else (), True)
 
     # Reading
@@ -96,7 +114,7 @@ class TableCodec(Codec):
         Arguments:
             data: The rows.
             column_types: A mapping from column names to types that override the inferred ones:
-                "number", "category" or "ignore".
+                "number", "category" or "ignore". No relation replaces a column with a given type.
 
         Raises:
             VariedError: If a name is unknown, or the model cannot be trained on any column.
@@ -117,12 +135,25 @@ class TableCodec(Codec):
                 "column as a number or a category (column_types={...}, or --column-types "
                 "NAME=category)."
             )
-        return cls(columns, dict(data.dialect), tuple(_notes(columns)))
+        relations = detect_relations(frame, columns, fixed=types)
+        notes = (*_notes(columns), *describe(relations))
+        return cls(columns, dict(data.dialect), notes, relations)
 
     @property
     def learned(self) -> tuple[LearnedColumn, ...]:
         """The columns that the model is trained on, in order."""
         return tuple(column for column in self.columns if isinstance(column, LearnedColumn))
+
+    @cached_property
+    def numeric(self) -> dict[str, NumericColumn]:
+        """The columns of numbers and dates by name, including categories that are numbers."""
+        return numeric_columns(self.learned)
+
+    @cached_property
+    def modeled(self) -> tuple[LearnedColumn, ...]:
+        """The columns of an encoded row: those that the model is trained on, or differences."""
+        differences = {r.target: r.difference for r in self.relations}
+        return tuple(differences.get(column.name) or column for column in self.learned)
 
     @cached_property
     def layout(self) -> ColumnLayout:
@@ -132,7 +163,7 @@ class TableCodec(Codec):
     @property
     def layout_text(self) -> str:
         """The layout as text, as in the setting ``layout`` of `varied.likelihoods.TableRow`."""
-        return " ".join(column.layout_code for column in self.learned)
+        return " ".join(column.layout_code for column in self.modeled)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -149,7 +180,8 @@ class TableCodec(Codec):
             VariedError: If a column is missing, or its type differs from that during training.
         """
         frame = self._check_columns(_frame(data))
-        cells = [column.encode(frame[column.name]) for column in self.learned]
+        differences = to_differences(frame, self.relations, self.numeric)
+        cells = [c.encode(differences.get(c.name, frame[c.name])) for c in self.modeled]
         observed = np.stack([c.observed for c in cells], 1)
         scores = [c.score[:, None] for c in cells if c.score is not None]
         choices = [c.choice[:, None] for c in cells if c.choice is not None]
@@ -159,12 +191,19 @@ class TableCodec(Codec):
         ]
         return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
-    def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> pd.DataFrame:
+    def decode(
+        self,
+        x: Tensor,
+        labels: Sequence[str | None] | None = None,
+        *,
+        observed_cells: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
         """Decode rows to a DataFrame with the columns, order and types of the original table.
 
         Arguments:
             x: Encoded rows, with shape (N, W).
             labels: The class name of each row, for the target column.
+            observed_cells: Cells that replace the decoded ones unless they are missing.
         """
         import pandas as pd
 
@@ -177,9 +216,10 @@ class TableCodec(Codec):
             i: b.argmax(1) for i, b in zip(self.layout.category_columns, blocks, strict=False)
         }
         cells: dict[str, Any] = {}
-        for i, column in enumerate(self.learned):
+        for i, column in enumerate(self.modeled):
             encoded = EncodedColumn(observed[:, i] > 0.5, score.get(i), choice.get(i))
             cells[column.name] = column.decode(encoded)
+        cells = from_differences(cells, self.relations, self.numeric, observed_cells)
         for other in self.columns:
             if isinstance(other, TargetColumn):
                 cells[other.name] = other.decode(labels or [None] * len(rows))
@@ -279,6 +319,8 @@ class TableCodec(Codec):
     def unseen(self, data: RawData) -> Array:
         """Return a mask of the cells whose level is not in the training rows.
 
+        A cell that violates a relation, which no training row does, is marked as well.
+
         Returns:
             Booleans with shape (N, C), for the C columns that the model is trained on.
         """
@@ -288,12 +330,22 @@ class TableCodec(Codec):
             column.is_unseen(frame[column.name]) if isinstance(column, CategoricalColumn) else none
             for column in self.learned
         ]
-        return np.stack(masks, 1)
+        mask = np.stack(masks, 1)
+        for relation, rows in zip(self.relations, self._violations(frame), strict=True):
+            mask[:, self.column_names.index(relation.target)] = rows
+        return mask
 
     def describe_unseen(self, data: RawData) -> list[str]:
-        """Return a sentence for each column with levels that are not in the training rows."""
-        frame, mask, sentences = _frame(data), self.unseen(data), []
+        """Return a sentence for each column with new levels, and for each violated relation."""
+        frame, mask, sentences = self._check_columns(_frame(data)), self.unseen(data), []
+        for relation, rows in zip(self.relations, self._violations(frame), strict=True):
+            if rows.any():
+                n = f"{rows.sum():,} of {len(rows):,} rows"
+                sentences.append(f"{relation} holds in all training rows, but not in {n}.")
+        targets = {relation.target for relation in self.relations}
         for i, column in enumerate(self.learned):
+            if column.name in targets:
+                continue
             levels = list(dict.fromkeys(frame[column.name][mask[:, i]]))
             if levels:
                 listed = ", ".join(truncate(repr(level)) for level in levels[:3])
@@ -315,6 +367,16 @@ class TableCodec(Codec):
                 known = cells.astype(object).where(cells.notna(), "")
                 values[column.name] = [str(cell) for cell in known]
         return values
+
+    def determine(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Compute the missing cells that follow exactly from relations and observed cells."""
+        return determine(self._check_columns(frame), self.relations, self.numeric)
+
+    def satisfy(self, frame: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
+        """Change cells that are not observed so that all relations are satisfied."""
+        differences = to_differences(frame, self.relations, self.numeric)
+        cells = {name: frame[name] for name in self.numeric} | differences
+        return frame.assign(**from_differences(cells, self.relations, self.numeric, observed))
 
     def imputer(self) -> TableImputer:
         """Return the imputer that fills the missing cells."""
@@ -338,7 +400,13 @@ class TableCodec(Codec):
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable description of the codec, to be read by `open_codec`."""
         columns = [column.to_json() for column in self.columns]
-        return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
+        relations = [relation.to_json() for relation in self.relations]
+        lists = {"columns": columns, "relations": relations}
+        return super().to_json() | lists | {"dialect": dict(self.dialect)}
+
+    def _violations(self, frame: pd.DataFrame) -> list[Array]:
+        """Return a mask of the rows that violate each relation."""
+        return violations(frame, self.relations, self.numeric)
 
     def _check_columns(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Convert the columns of the model to the types that they had during training."""
