@@ -40,6 +40,8 @@ _NUDGES = (0.0, 1e-6, -1e-6)
 _RIDGE = 1e-10
 #: Columns with a smaller residual variance are collinear, up to rounding errors of float64.
 _COLLINEAR = 1e-7
+#: The smallest standard deviation of a column, since the square of 1e-200 is 0.
+_MIN_STD = 1e-100
 #: The smallest coefficient of a sum of standardized columns.
 _MIN_WEIGHT = 1e-6
 
@@ -133,7 +135,7 @@ class _Search:
         enough = np.flatnonzero(n_complete >= np.arange(len(order)) + 1 + _MIN_ROWS)
         used = np.sort(order[: enough[-1] + 1]) if len(enough) else order[:0]
         complete = _sample(x[:, used][~missing[:, used].any(1)], _SUM_ROWS)
-        varying = complete.std(0) > 0 if len(complete) else np.zeros(len(used), bool)
+        varying = complete.std(0) > _MIN_STD if len(complete) else np.zeros(len(used), bool)
         names = list(self.numbers)
         return [names[j] for j in used[varying]], complete[:, varying]
 

@@ -29,6 +29,8 @@ _DAY = 86400.0
 _FLOAT_RESOLUTION = 1e-6
 #: A cell is computed from the others if its error is below this fraction of a standard deviation.
 _MAX_ERROR = 0.01
+#: Columns with larger numbers are not searched, since float64 does not represent them exactly.
+_LARGEST = 1e15
 #: The number of relations that a note lists.
 _LISTED = 3
 
@@ -87,7 +89,7 @@ class Relation:
         """
         y = numbers[self.target] / days(column)
         centered = dataclasses.replace(self, center=float(np.nanmean(y)))
-        difference = _fit_difference(column, y, centered.subtract(column, numbers))
+        difference = _fit_difference(column, centered.subtract(column, numbers))
         return dataclasses.replace(centered, difference=difference)
 
     def subtract(self, column: NumericColumn, numbers: Numbers) -> Array:
@@ -304,10 +306,12 @@ def _numeric_view(column: Column) -> NumericColumn | None:
     import pandas as pd
 
     if isinstance(column, NumericColumn):
-        return column if column.unit <= _DAY else None
+        return column if max(map(abs, (*column.values, *column.frequent))) < _LARGEST else None
     if not isinstance(column, CategoricalColumn) or column.dtype not in ("Int64", "float64"):
         return None
     levels = np.sort(np.array([*column.levels, *column.rare], float))
+    if np.abs(levels).max() >= _LARGEST:
+        return None
     return NumericColumn(
         column.name,
         column.dtype,
@@ -322,7 +326,7 @@ def _is_date(column: NumericColumn) -> bool:
     return column.dtype.startswith("datetime64")
 
 
-def _fit_difference(column: NumericColumn, y: Array, difference: Array) -> NumericColumn:
+def _fit_difference(column: NumericColumn, difference: Array) -> NumericColumn:
     import pandas as pd
 
     cells = pd.Series(difference, name=column.name)
@@ -333,7 +337,7 @@ def _fit_difference(column: NumericColumn, y: Array, difference: Array) -> Numer
         "float64",
         column.kind,
         has_missing=bool(cells.isna().any()),
-        scale=float(np.nanstd(y)) or 1.0,
+        scale=resolution(column),
         frequent=(0.0,),
         digits=column.digits,
     )
