@@ -131,7 +131,7 @@ def test_a_relation_is_detected_and_decoded(name):
 
 @pytest.mark.parametrize("n_columns", [5, 50, 200])
 def test_independent_columns_have_no_relations(n_columns):
-    for seed in range(3):
+    for seed in range(3 if n_columns == 5 else 1):
         rng = np.random.default_rng(seed)
         for x in (
             rng.normal(size=(300, n_columns)),
@@ -232,7 +232,7 @@ def test_imputed_cells_are_computed_from_relations(run):
     for i, name in enumerate(names):
         rows.loc[i, name] = None
     result = run.impute(rows, n_draws=5)
-    assert (result.array[names] == complete[names]).all(None)
+    assert (result.array[names] == complete[names]).all(axis=None)
     assert len(result.cells) == len(names)
 
 

@@ -197,7 +197,7 @@ class _Search:
         names = list(self.numbers)
         sample = _sample(np.stack([self.numbers[name] for name in names], 1), _FEW_ROWS)
         for column in targets:
-            if column.name in self.relations or column.name in self.fixed:
+            if column.name not in names or column.name in (*self.relations, *self.fixed):
                 continue
             y = sample[:, [names.index(column.name)]]
             possible = [names[j] for j in np.flatnonzero(~(y < sample).any(0))]

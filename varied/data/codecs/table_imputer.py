@@ -92,26 +92,27 @@ class TableImputer(Imputer):
             if not masks[name].any():
                 continue
             for frame, draw in zip(completed, decoded, strict=True):
-                frame.iloc[rows, frame.columns.get_loc(name)] = draw[name].array
+                frame[name] = _replace(frame[name].astype(column.dtype), rows, draw[name])
             values = [f[name][masks[name]].reset_index(drop=True) for f in completed or [known]]
             point, bounds[name] = _summarize(column, values)
-            location = filled.columns.get_loc(name)
-            filled.iloc[np.flatnonzero(masks[name]), location] = point.astype(column.dtype).array
+            cells = filled[name].astype(column.dtype)
+            filled[name] = _replace(cells, masks[name], point.astype(column.dtype))
         filled = self.codec.satisfy(filled, known)
-        cells = [
-            pd.DataFrame(
-                {
-                    "row": np.flatnonzero(masks[name]) + 1,
-                    "column": name,
-                    "value": filled[name][masks[name]].array,
-                    **intervals,
-                }
-            ).astype(object)
-            for name, intervals in bounds.items()
-        ]
-        table = pd.concat(cells) if cells else pd.DataFrame(columns=_CELL_COLUMNS)
+        summaries = []
+        for name, intervals in bounds.items():
+            index, value = np.flatnonzero(masks[name]), filled[name][masks[name]].array
+            summary = {"row": index + 1, "column": name, "value": value, **intervals}
+            summaries.append(pd.DataFrame(summary).astype(object))
+        table = pd.concat(summaries) if summaries else pd.DataFrame(columns=_CELL_COLUMNS)
         table = table.reindex(columns=list(_CELL_COLUMNS))
         return filled, completed, table.sort_values("row", kind="stable", ignore_index=True)
+
+
+def _replace(cells: pd.Series[Any], where: Any, values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return cells with new values at the given positions."""
+    cells = cells.copy()
+    cells.iloc[where] = values.array
+    return cells
 
 
 def _summarize(

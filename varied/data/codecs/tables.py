@@ -14,6 +14,7 @@ from torch import Tensor
 
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
+from varied.data.codecs.column_notes import describe_columns
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     CategoricalColumn,
@@ -136,7 +137,7 @@ class TableCodec(Codec):
                 "NAME=category)."
             )
         relations = detect_relations(frame, columns, fixed=types)
-        notes = (*_notes(columns), *describe(relations))
+        notes = (*describe_columns(columns), *describe(relations))
         return cls(columns, dict(data.dialect), notes, relations)
 
     @property
@@ -442,28 +443,3 @@ def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     names = {name: f"{name}_" if name in frame else name for name in frame.index.names}
     return frame.rename_axis(index=names).reset_index()
-
-
-def _notes(columns: tuple[Column, ...]) -> list[str]:
-    """Return sentences about the kinds of columns, frequent values and rare levels."""
-    kinds: dict[str, list[str]] = {}
-    for column in columns:
-        kinds.setdefault(column.kind, []).append(column.name)
-    notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
-    for column in columns:
-        name = truncate(column.name)
-        if isinstance(column, NumericColumn) and column.frequent:
-            values = column.from_float(np.array(column.frequent))
-            listed = ", ".join(str(v) if column.kind == "date" else f"{v:g}" for v in values)
-            notes.append(f"{name}: frequent values are modeled as categories ({listed}).")
-        if isinstance(column, CategoricalColumn) and column.rare:
-            notes.append(
-                f"{name}: the {len(column.levels):,} most frequent levels are modeled "
-                f"individually, and the other {len(column.rare):,} levels as one category."
-            )
-    return notes
-
-
-def _list_names(names: list[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(truncate(name, 80) for name in names[:most]) + more
