@@ -354,7 +354,7 @@ def _update(cells: pd.Series[Any], observed: pd.DataFrame | None) -> pd.Series[A
     """Replace cells by observed cells."""
     if observed is None:
         return cells
-    return _fill(observed[str(cells.name)].astype(cells.dtype), cells)
+    return _fill(observed[str(cells.name)].astype(cells.dtype).set_axis(cells.index), cells)
 
 
 def _fill(observed: pd.Series[Any], cells: pd.Series[Any]) -> pd.Series[Any]:

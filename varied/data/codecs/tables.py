@@ -377,7 +377,8 @@ class TableCodec(Codec):
         """Change cells that are not observed so that all relations are satisfied."""
         differences = to_differences(frame, self.relations, self.numeric)
         cells = {name: frame[name] for name in self.numeric} | differences
-        return frame.assign(**from_differences(cells, self.relations, self.numeric, observed))
+        satisfied = from_differences(cells, self.relations, self.numeric, observed)
+        return frame.assign(**{name: c.set_axis(frame.index) for name, c in satisfied.items()})
 
     def imputer(self) -> TableImputer:
         """Return the imputer that fills the missing cells."""
