@@ -31,6 +31,12 @@ _FLOAT_RESOLUTION = 1e-6
 _MAX_ERROR = 0.01
 #: Columns with larger numbers are not searched, since float64 does not represent them exactly.
 _LARGEST = 1e15
+#: The model is trained on the differences of an inequality if their standard deviation is at most
+#: this fraction of that of y. Otherwise, it can resolve y, which is then a better input where x is
+#: missing.
+_MAX_ORDER_SCALE = 0.3
+#: The minimum number of training rows with missing x and observed y from which y can be learned.
+_MIN_UNKNOWN = 20
 #: The number of relations that a note lists.
 _LISTED = 3
 
@@ -44,7 +50,8 @@ class Relation:
 
     In place of y, the model is trained on the difference between y and the right-hand side, rounded
     like y. The difference is 0 for an equation and not negative for an inequality, so that decoded
-    rows satisfy the relation exactly. Dates are counted in days.
+    rows satisfy the relation exactly. If the differences of an inequality vary almost as much as y,
+    the model is trained on y itself, and decoded y are raised to x. Dates are counted in days.
 
     Arguments:
         target: The name of y.
@@ -53,8 +60,10 @@ class Relation:
         intercept: The intercept b.
         exponents: The exponents of a product; empty for a sum or an inequality.
         is_order: Whether the relation is an inequality.
-        center: The value that replaces the right-hand side if a cell of x is missing.
-        difference: The column of differences, fitted to the training rows.
+        center: The value that replaces the right-hand side if a cell of x is missing. With None,
+            the difference is missing in such rows, of which the training rows had too few.
+        difference: The column of differences, fitted to the training rows; None if the model is
+            trained on y itself.
     """
 
     target: str
@@ -63,7 +72,7 @@ class Relation:
     intercept: float = 0.0
     exponents: tuple[int, ...] = ()
     is_order: bool = False
-    center: float = 0.0
+    center: float | None = 0.0
     difference: NumericColumn | None = None
 
     def predict(self, numbers: Numbers) -> Array:
@@ -88,9 +97,14 @@ class Relation:
             numbers: The numbers in each column.
         """
         y = numbers[self.target] / days(column)
-        centered = dataclasses.replace(self, center=float(np.nanmean(y)))
-        difference = _fit_difference(column, centered.subtract(column, numbers))
-        return dataclasses.replace(centered, difference=difference)
+        mean = float(np.nanmean(y))
+        difference = self.subtract(column, numbers)
+        if self.is_order and np.nanstd(difference) > _MAX_ORDER_SCALE * np.nanstd(y):
+            return dataclasses.replace(self, center=mean)
+        n_unknown = (np.isnan(self.predict(numbers)) & ~np.isnan(y)).sum()
+        centered = dataclasses.replace(self, center=mean if n_unknown >= _MIN_UNKNOWN else None)
+        column = _fit_difference(column, centered.subtract(column, numbers))
+        return dataclasses.replace(centered, difference=column)
 
     def subtract(self, column: NumericColumn, numbers: Numbers) -> Array:
         """Return the difference in each row, in the unit of column y."""
@@ -137,8 +151,8 @@ class Relation:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable description of the relation for `relation_from_json`."""
-        assert self.difference is not None
-        return dataclasses.asdict(self) | {"difference": self.difference.to_json()}
+        difference = None if self.difference is None else self.difference.to_json()
+        return dataclasses.asdict(self) | {"difference": difference}
 
     def __str__(self) -> str:
         names = [truncate(name) for name in self.members]
@@ -159,7 +173,7 @@ class Relation:
         """Return the rounded right-hand side, and whether it is known."""
         exact = self.predict(numbers) / days(column)
         is_known = ~np.isnan(exact)
-        exact = np.where(is_known, exact, self.center)
+        exact = np.where(is_known, exact, np.nan if self.center is None else self.center)
         base = column.round(exact)
         if self.is_order:  # round up, so that no decoded y is less than x
             size = resolution(column)
@@ -188,7 +202,8 @@ def relation_from_json(values: Mapping[str, Any]) -> Relation:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
-        fields["difference"] = column_from_json(values["difference"])
+        if fields["difference"] is not None:
+            fields["difference"] = column_from_json(values["difference"])
         return Relation(**fields)
     except (KeyError, TypeError) as error:
         raise VariedError(f"A saved relation is corrupted ({error}); train again.") from error
@@ -230,7 +245,11 @@ def to_differences(
     import pandas as pd
 
     numbers = _all_numbers(frame, relations, columns)
-    return {r.target: pd.Series(r.subtract(columns[r.target], numbers)) for r in relations}
+    return {
+        r.target: pd.Series(r.subtract(columns[r.target], numbers))
+        for r in relations
+        if r.difference is not None
+    }
 
 
 def from_differences(
@@ -253,8 +272,13 @@ def from_differences(
         column = columns[relation.target]
         names = relation.members
         numbers = {name: to_numbers(columns[name], decoded[name]) for name in names}
-        y = relation.add(column, numbers, cells[relation.target].to_numpy(np.float64))
-        decoded[relation.target] = _update(y, observed)
+        difference = cells[relation.target]
+        if relation.difference is None:
+            y = {relation.target: to_numbers(column, difference)}
+            v = relation.subtract(column, numbers | y)
+        else:
+            v = difference.to_numpy(np.float64)
+        decoded[relation.target] = _update(relation.add(column, numbers, v), observed)
     return decoded
 
 
