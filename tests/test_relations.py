@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from quick_training import train_quickly
 
 from varied.data import read
@@ -127,6 +128,32 @@ def test_a_relation_is_detected_and_decoded(name):
     decoded = codec.decode(codec.encode(read(frame)))
     assert codec.describe_unseen(read(frame)) == []
     assert codec.describe_unseen(read(decoded)) == []
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_any_encoded_rows_are_decoded_to_rows_that_satisfy_the_relation(name):
+    codec = _fit(pd.DataFrame(SINGLE[name][0]))
+    x = codec.encode(read(pd.DataFrame(SINGLE[name][0])))
+    shuffled = np.random.default_rng(0).permuted(x.numpy(), axis=0)
+    assert codec.describe_unseen(read(codec.decode(torch.from_numpy(shuffled)))) == []
+
+
+def test_an_inequality_with_large_differences_is_not_modeled_as_a_difference():
+    relation = _fit(pd.DataFrame({"x": X, "y": X + Y**2 / 20})).relations[0]
+    assert str(relation) == "y >= x" and relation.difference is None
+    assert _fit(_related_table()[["low", "high"]]).relations[0].difference is not None
+
+
+@pytest.mark.parametrize(("n_missing", "is_known"), [(30, True), (5, False)])
+def test_a_cell_is_encoded_without_the_others_if_enough_training_rows_are_like_this(
+    n_missing, is_known
+):
+    frame = _related_table()[["total", "a", "b"]]
+    frame.loc[: n_missing - 1, "a"] = None
+    codec = _fit(frame)
+    decoded = codec.decode(codec.encode(read(frame)))
+    assert (decoded["total"] == frame["total"])[:n_missing].all() == is_known
+    assert (decoded["total"] == frame["total"])[n_missing:].all()
 
 
 @pytest.mark.parametrize("n_columns", [5, 50, 200])
