@@ -76,7 +76,7 @@ def impute(
         VariedError: If the run was not trained on a table or array.
     """
     data, imputer = run.read(source), run.codec.imputer()
-    batch = run.encode_data(data)
+    batch = run.encode_data(imputer.determine(data))
     rows = imputer.incomplete_rows(batch)
     draws, images = torch.empty(0), batch.x.clone()
     if sweeps is None:

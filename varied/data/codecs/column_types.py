@@ -88,7 +88,7 @@ def infer_column(
     is_category = n_values <= _FEW_VALUES and len(observed) >= 10 * n_values
     if column_type is None and kind != "date" and is_category:
         return CategoricalColumn.fit(cells, _category_kind(observed, f"{kind} with few values"))
-    return NumericColumn.fit(cells, kind, 0 if kind != "number" else _digits(observed, digits))
+    return NumericColumn.fit(cells, kind, 0 if kind != "number" else infer_digits(observed, digits))
 
 
 def _check_counts(observed: pd.Series[Any], name: str) -> None:
@@ -127,7 +127,7 @@ def _is_whole(observed: pd.Series[Any]) -> bool:
     return bool((np.round(v) == v).all() and np.abs(v).max() <= _LARGEST_FRACTION)
 
 
-def _digits(observed: pd.Series[Any], digits: int | None) -> int | None:
+def infer_digits(observed: pd.Series[Any], digits: int | None = None) -> int | None:
     """Return the number of decimals of floats, or None if it is greater than six."""
     if digits is not None:
         return digits

@@ -43,6 +43,10 @@ class HiddenCells:
 class Imputer(ABC):
     """Finds the missing values of data and fills them with draws from a model."""
 
+    def determine(self, data: RawData) -> RawData:
+        """Compute the missing values that follow exactly from observed values, if there are any."""
+        return data
+
     @abstractmethod
     def incomplete_rows(self, batch: Batch) -> Tensor:
         """Return the indices of the stored rows with at least one missing value."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from varied.data.codecs.cell_conversion import TYPE_NAMES, convert_cells
-from varied.data.codecs.columns import CategoricalColumn, Column, IgnoredColumn, LearnedColumn
+from varied.data.codecs.columns import (
+    CategoricalColumn,
+    Column,
+    IgnoredColumn,
+    LearnedColumn,
+    NumericColumn,
+)
+from varied.data.codecs.relations import Relation, violations
 from varied.data.tables.dialect import truncate
 from varied.data.tables.merge_notes import list_names
 
@@ -33,6 +40,7 @@ class InvalidCells:
         cells: The cells, with shape (N).
         expected: What a valid cell is, such as "a whole number" or "in the training rows".
         constant: The value of all training cells, as text, if the column was constant.
+        relation: The relation between columns that the cells violate, as text.
     """
 
     column: str
@@ -40,10 +48,13 @@ class InvalidCells:
     cells: Array
     expected: str
     constant: str | None = None
+    relation: str | None = None
 
     def reason(self, row: int) -> str:
         """Return a phrase that says why a cell is invalid."""
         name = truncate(self.column)
+        if self.relation is not None:
+            return f"{self.relation} does not hold"
         if self.constant is not None:
             return f"{name} was always {self.constant} in training"
         return f"{name} {_quote(self.cells[row])} is not {self.expected}"
@@ -51,6 +62,9 @@ class InvalidCells:
     def describe(self) -> str:
         """Return a sentence with the first invalid cells, counting rows from 1."""
         rows = np.flatnonzero(self.mask)
+        if self.relation is not None:
+            n = f"{len(rows):,} of {len(self.mask):,} rows"
+            return f"{self.relation} holds in all training rows, but not in {n}."
         listed = ", ".join(f"{_quote(self.cells[i])} in row {i + 1}" for i in rows[:_LISTED])
         if len(rows) > _LISTED:
             listed += f" and {len(rows) - _LISTED:,} more rows"
@@ -88,6 +102,24 @@ def find_invalid_cells(
         unseen = column.is_unseen(converted)
         if unseen.any():
             yield InvalidCells(column.name, unseen, values, "in the training rows")
+
+
+def find_violations(
+    frame: pd.DataFrame, relations: Sequence[Relation], columns: Mapping[str, NumericColumn]
+) -> list[InvalidCells]:
+    """Return the cells that violate relations between columns.
+
+    Arguments:
+        frame: New rows, with the types of the training rows.
+        relations: The relations, which hold in all training rows.
+        columns: The numeric columns by name.
+    """
+    masks = violations(frame, relations, columns)
+    return [
+        InvalidCells(r.target, mask, frame[r.target].to_numpy(object), "", relation=str(r))
+        for r, mask in zip(relations, masks, strict=True)
+        if mask.any()
+    ]
 
 
 def describe_invalid_cells(invalid: Sequence[InvalidCells]) -> list[str]:

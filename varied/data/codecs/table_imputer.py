@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,10 @@ class TableImputer(Imputer):
 
     def __init__(self, codec: TableCodec) -> None:
         self.codec = codec
+
+    def determine(self, data: RawData) -> RawData:
+        """Compute the missing cells that follow exactly from relations and observed cells."""
+        return replace(data, x=self.codec.determine(data.x))
 
     def incomplete_rows(self, batch: Batch) -> Tensor:
         """Return the indices of the rows with at least one missing cell."""
@@ -76,25 +81,32 @@ class TableImputer(Imputer):
         """Fill the missing cells of a table; see `Imputer.fill`."""
         import pandas as pd
 
-        decoded = [self.codec.decode(draw) for draw in draws]
-        filled, completed, cells = data.x.copy(), [data.x.copy() for _ in draws], []
-        for column in self.codec.learned:
+        known, learned = self.codec.determine(data.x), self.codec.learned
+        observed = known.iloc[rows]
+        decoded = [self.codec.decode(draw, observed_cells=observed) for draw in draws]
+        filled, completed = known.copy(), [known.copy() for _ in draws]
+        masks = {column.name: data.x[column.name].isna().to_numpy() for column in learned}
+        bounds = {}
+        for column in learned:
             name = column.name
-            is_missing = data.x[name].isna().to_numpy()[rows]
-            if not is_missing.any():
+            if not masks[name].any():
                 continue
-            values = [frame[name][is_missing].reset_index(drop=True) for frame in decoded]
-            point, bounds = _summarize(column, values)
-            for frame, cell in zip([filled, *completed], [point, *values], strict=True):
-                location = frame.columns.get_loc(name)
-                frame[name] = frame[name].astype(column.dtype)
-                frame.iloc[rows[is_missing], location] = cell.astype(column.dtype).array
-            summary = {"row": rows[is_missing] + 1, "column": name, "value": point, **bounds}
-            cells.append(pd.DataFrame(summary).astype(object))
+            for frame, draw in zip(completed, decoded, strict=True):
+                frame[name] = _replace(frame[name].astype(column.dtype), rows, draw[name])
+            values = [f[name][masks[name]].reset_index(drop=True) for f in completed or [known]]
+            point, bounds[name] = _summarize(column, values)
+            cells = filled[name].astype(column.dtype)
+            filled[name] = _replace(cells, masks[name], point.astype(column.dtype))
+        filled = self.codec.satisfy(filled, known)
+        summaries = []
+        for name, intervals in bounds.items():
+            index, value = np.flatnonzero(masks[name]), filled[name][masks[name]].array
+            summary = {"row": index + 1, "column": name, "value": value, **intervals}
+            summaries.append(pd.DataFrame(summary).astype(object))
         for other in self.codec.columns:
             if isinstance(other, IgnoredColumn) and other.value is not None:
-                cells += self._fill_constant(other, [filled, *completed])
-        table = pd.concat(cells) if cells else pd.DataFrame(columns=_CELL_COLUMNS)
+                summaries += self._fill_constant(other, [filled, *completed])
+        table = pd.concat(summaries) if summaries else pd.DataFrame(columns=_CELL_COLUMNS)
         table = table.reindex(columns=list(_CELL_COLUMNS))
         return filled, completed, table.sort_values("row", kind="stable", ignore_index=True)
 
@@ -111,6 +123,13 @@ class TableImputer(Imputer):
             frame[column.name] = values
         summary = {"row": rows, "column": column.name, "value": column.decode(len(rows))}
         return [pd.DataFrame(summary | {"frequency": 1.0}).astype(object)]
+
+
+def _replace(cells: pd.Series[Any], where: Any, values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return cells with new values at the given positions."""
+    cells = cells.copy()
+    cells.iloc[where] = values.array
+    return cells
 
 
 def _summarize(

@@ -26,12 +26,23 @@ from varied.data.codecs.columns import (
     TargetColumn,
     column_from_json,
 )
-from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells
+from varied.data.codecs.invalid_cells import InvalidCells, find_invalid_cells, find_violations
+from varied.data.codecs.relation_search import detect_relations
+from varied.data.codecs.relations import (
+    Relation,
+    describe,
+    determine,
+    from_differences,
+    numeric_columns,
+    relation_from_json,
+    to_differences,
+)
 from varied.data.codecs.table_imputer import TableImputer
+from varied.data.codecs.table_index import axis_names, index_as_columns, index_by_axes
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
-from varied.data.tables.free_names import describe_renaming, free_names
+from varied.data.tables.free_names import describe_renaming
 from varied.distributions import ColumnLayout
 from varied.errors import VariedError, suggest
 
@@ -57,6 +68,8 @@ class TableCodec(Codec):
         columns: All columns of the table, in order.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`.
         notes: Notes for the user, one sentence each.
+        relations: Relations between columns that hold in all training rows; decoded rows satisfy
+            them.
     """
 
     kind: ClassVar[str] = "table"
@@ -73,10 +86,15 @@ class TableCodec(Codec):
     columns: tuple[Column, ...]
     dialect: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
 
     def __post_init__(self) -> None:
         columns = tuple(c if isinstance(c, Column) else column_from_json(c) for c in self.columns)
         object.__setattr__(self, "columns", columns)
+        relations = (
+            r if isinstance(r, Relation) else relation_from_json(r) for r in self.relations
+        )
+        object.__setattr__(self, "relations", tuple(relations))
         check_fields(self.shape if self.learned else (), True)
 
     # Reading
@@ -103,7 +121,7 @@ class TableCodec(Codec):
         Arguments:
             data: The rows.
             column_types: A mapping from column names to types that override the inferred ones:
-                "number", "count", "category" or "ignore".
+                "number", "count", "category" or "ignore". No relation replaces such a column.
 
         Raises:
             VariedError: If a name is unknown, or the model cannot be trained on any column.
@@ -124,12 +142,25 @@ class TableCodec(Codec):
                 "column as a number or a category (column_types={...}, or --column-types "
                 "NAME=category)."
             )
-        return cls(columns, dict(data.dialect), tuple(describe_columns(columns)))
+        relations = detect_relations(frame, columns, fixed=types)
+        notes = (*describe_columns(columns), *describe(relations))
+        return cls(columns, dict(data.dialect), notes, relations)
 
     @property
     def learned(self) -> tuple[LearnedColumn, ...]:
         """The columns that the model is trained on, in order."""
         return tuple(column for column in self.columns if isinstance(column, LearnedColumn))
+
+    @cached_property
+    def numeric(self) -> dict[str, NumericColumn]:
+        """The columns of numbers and dates by name, including categories that are numbers."""
+        return numeric_columns(self.learned)
+
+    @cached_property
+    def modeled(self) -> tuple[LearnedColumn, ...]:
+        """The columns of an encoded row: those that the model is trained on, or differences."""
+        differences = {r.target: r.difference for r in self.relations}
+        return tuple(differences.get(column.name) or column for column in self.learned)
 
     @cached_property
     def layout(self) -> ColumnLayout:
@@ -139,7 +170,7 @@ class TableCodec(Codec):
     @property
     def layout_text(self) -> str:
         """The layout as text, as in the setting ``layout`` of `varied.likelihoods.TableRow`."""
-        return " ".join(column.layout_code for column in self.learned)
+        return " ".join(column.layout_code for column in self.modeled)
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -156,7 +187,8 @@ class TableCodec(Codec):
             VariedError: If a column is missing, or its type differs from that during training.
         """
         frame = self._convert(data, lambda unreadable, _: not unreadable.any())
-        cells = [column.encode(frame[column.name]) for column in self.learned]
+        differences = to_differences(frame, self.relations, self.numeric)
+        cells = [c.encode(differences.get(c.name, frame[c.name])) for c in self.modeled]
         observed = np.stack([c.observed for c in cells], 1)
         scores = [c.score[:, None] for c in cells if c.score is not None]
         choices = [c.choice[:, None] for c in cells if c.choice is not None]
@@ -166,12 +198,19 @@ class TableCodec(Codec):
         ]
         return torch.from_numpy(np.concatenate([observed, *scores, *one_hot], 1).astype("f4"))
 
-    def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> pd.DataFrame:
+    def decode(
+        self,
+        x: Tensor,
+        labels: Sequence[str | None] | None = None,
+        *,
+        observed_cells: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
         """Decode rows to a DataFrame with the columns, order and types of the original table.
 
         Arguments:
             x: Encoded rows, with shape (N, W).
             labels: The class name of each row, for the target column.
+            observed_cells: Cells that replace the decoded ones unless they are missing.
         """
         import pandas as pd
 
@@ -184,9 +223,10 @@ class TableCodec(Codec):
             i: b.argmax(1) for i, b in zip(self.layout.category_columns, blocks, strict=False)
         }
         cells: dict[str, Any] = {}
-        for i, column in enumerate(self.learned):
+        for i, column in enumerate(self.modeled):
             encoded = EncodedColumn(observed[:, i] > 0.5, score.get(i), choice.get(i))
             cells[column.name] = column.decode(encoded)
+        cells = from_differences(cells, self.relations, self.numeric, observed_cells)
         for other in self.columns:
             if isinstance(other, TargetColumn):
                 cells[other.name] = other.decode(labels or [None] * len(rows))
@@ -203,21 +243,7 @@ class TableCodec(Codec):
 
     def arrange(self, examples: Any, shape: Sequence[int], axes: Axes) -> Any:
         """Return rows with an index whose levels are the axes; numbered axes come first."""
-        import pandas as pd
-
-        if not axes:
-            return examples
-        levels = [
-            range(1, n + 1) if entries is None else entries
-            for n, entries in zip(shape, axes.values(), strict=True)
-        ]
-        frame = examples.set_axis(pd.MultiIndex.from_product(levels, names=list(axes)))
-        numbered = [name for name, entries in axes.items() if entries is None]
-        if not numbered or list(axes)[: len(numbered)] == numbered:
-            return frame
-        named = [name for name in axes if name not in numbered]
-        frame = frame.reorder_levels(numbered + named)
-        return frame.sort_index(level=numbered, sort_remaining=False, kind="stable")
+        return index_by_axes(examples, shape, axes)
 
     def to_images(self, x: Tensor) -> Array:
         """Return encoded rows as numbers, since tables cannot be plotted as images."""
@@ -226,13 +252,13 @@ class TableCodec(Codec):
 
     def describe_axes(self, examples: Any) -> list[str]:
         """Return a sentence if axes have another name in the written table of a result."""
-        return describe_renaming(_axis_names(examples))
+        return describe_renaming(axis_names(examples))
 
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
         """Plot the first rows as a table."""
-        return plots.table_rows(_index_as_columns(examples), path)
+        return plots.table_rows(index_as_columns(examples), path)
 
     def to_frame(self, examples: Any) -> Any:
         """Convert rows to a DataFrame of the original library.
@@ -243,7 +269,7 @@ class TableCodec(Codec):
 
         dialect = TableDialect.from_json(self.dialect)
         is_indexed = dialect.library == "pandas"
-        return to_frame(examples if is_indexed else _index_as_columns(examples), dialect)
+        return to_frame(examples if is_indexed else index_as_columns(examples), dialect)
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write rows to .parquet or .feather, or to .csv or .tsv in the training table's dialect.
@@ -256,7 +282,7 @@ class TableCodec(Codec):
                 f"'{path.name}' does not have a supported file extension; save rows as .csv, .tsv, "
                 ".parquet or .feather, or plot the first rows as .png."
             )
-        return self.write_table(_index_as_columns(examples), path)
+        return self.write_table(index_as_columns(examples), path)
 
     def save_labeled(self, data: RawData, path: Path) -> Path:
         """Write the rows, which already contain their labels."""
@@ -302,16 +328,21 @@ class TableCodec(Codec):
         return data.replace(x=self._convert(data, _is_tolerable))
 
     def invalid_cells(self, data: RawData) -> list[InvalidCells]:
-        """Return the cells of new rows that are unlike all training cells, by column."""
+        """Return the cells of new rows that are unlike all training cells, by column.
+
+        A cell that violates a relation between columns is also invalid.
+        """
         frame = _frame(data)
-        return [
-            invalid
+        invalid = [
+            cells
             for column in self.columns
             if column.name in frame
-            for invalid in find_invalid_cells(
+            for cells in find_invalid_cells(
                 column, frame[column.name], **self._formats(data, column)
             )
         ]
+        converted = self._convert(data, _is_tolerable)
+        return invalid + find_violations(converted, self.relations, self.numeric)
 
     def attributes(self, data: RawData) -> dict[str, Any]:
         """Return the values of each column that the model is trained on, as numbers or names."""
@@ -324,6 +355,17 @@ class TableCodec(Codec):
                 known = cells.astype(object).where(cells.notna(), "")
                 values[column.name] = [str(cell) for cell in known]
         return values
+
+    def determine(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Compute the missing cells that follow exactly from relations and observed cells."""
+        return determine(frame, self.relations, self.numeric)
+
+    def satisfy(self, frame: pd.DataFrame, observed: pd.DataFrame) -> pd.DataFrame:
+        """Change cells that are not observed so that all relations are satisfied."""
+        differences = to_differences(frame, self.relations, self.numeric)
+        cells = {name: frame[name] for name in self.numeric} | differences
+        satisfied = from_differences(cells, self.relations, self.numeric, observed)
+        return frame.assign(**{name: c.set_axis(frame.index) for name, c in satisfied.items()})
 
     def imputer(self) -> TableImputer:
         """Return the imputer that fills the missing cells."""
@@ -349,7 +391,9 @@ class TableCodec(Codec):
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serializable description of the codec, to be read by `open_codec`."""
         columns = [column.to_json() for column in self.columns]
-        return super().to_json() | {"columns": columns, "dialect": dict(self.dialect)}
+        relations = [relation.to_json() for relation in self.relations]
+        lists = {"columns": columns, "relations": relations}
+        return super().to_json() | lists | {"dialect": dict(self.dialect)}
 
     def _convert(
         self, data: RawData | Array, accepts: Callable[[Array, Array], bool]
@@ -400,15 +444,3 @@ def _frame(data: RawData | Array) -> Any:
     if isinstance(data, RawData) and data.is_frame:
         return data.x
     raise VariedError("This run was trained on a table; use a table with the same columns.")
-
-
-def _index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns, under names that are not used."""
-    names = _axis_names(frame)
-    return frame.rename_axis(index=names).reset_index() if names else frame
-
-
-def _axis_names(frame: pd.DataFrame) -> dict[str, str]:
-    """Return an unused column name for each named level of the index."""
-    names = [str(name) for name in frame.index.names if name is not None]
-    return free_names(names, list(frame.columns))
