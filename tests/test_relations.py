@@ -250,6 +250,12 @@ def test_anomaly_detection_names_the_violated_relation(run):
     )
 
 
+def test_the_score_of_a_violated_equation_is_bounded():
+    frame = _related_table()[["total", "a", "b"]]
+    codec = _fit(frame)
+    assert codec.encode(read(frame.assign(total=frame.total + 1e6))).abs().max() <= 10
+
+
 def test_imputed_cells_are_computed_from_relations(run):
     complete = run.split("test").x.head(12).reset_index(drop=True)
     rows = complete.copy()

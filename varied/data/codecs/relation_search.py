@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _SUM_ROWS, _FEW_ROWS = 2000, 200
 #: A relation of k columns requires this number of rows, and this number for each coefficient.
 _MIN_ROWS, _ROWS_PER_COEFFICIENT = 20, 5
+#: The number of columns for which a sum is solved.
+_MAX_TARGETS = 3
 #: Products are searched in tables with at most this number of numeric columns.
 _MAX_PRODUCT_COLUMNS = 30
 #: The minimum number of rows for an inequality, and the maximum probability that it holds in
@@ -85,7 +87,7 @@ class _Search:
         numbers: Mapping[str, Array],
         fixed: Collection[str],
     ) -> None:
-        self.columns, self.numbers, self.fixed = columns, numbers, fixed
+        self.columns, self.numbers, self.fixed = columns, numbers, set(fixed)
         self.relations: dict[str, Relation] = {}
         self.resolutions = {name: resolution(c) * days(c) for name, c in columns.items()}
 
@@ -151,8 +153,10 @@ class _Search:
         for threshold in (tolerance, tolerance / 10, tolerance / 100):
             terms = {k: w for k, w in weights.items() if w > max(threshold, _MIN_WEIGHT)}
             members = {name: 1.0, **terms}
+            possible = members.keys() - self.fixed - self.relations.keys()
             # The y with the largest term has the smallest errors; prefer the last column.
-            for target in sorted(members, key=lambda k: -round(members[k], 2)):
+            order = sorted(members, key=lambda k: -round(members[k], 2))
+            for target in [k for k in order if k in possible][:_MAX_TARGETS]:
                 if self._add(target, [k for k in self.numbers if k in members and k != target]):
                     return target
         return None
@@ -293,6 +297,8 @@ def _coefficients(
     """
     x_mean, y_mean = (x.mean(0), y.mean()) if has_intercept else (np.zeros(x.shape[1]), 0.0)
     exact = np.linalg.lstsq(x - x_mean, y - y_mean, rcond=None)[0]
+    if np.ptp(y - x @ exact) > 4 * size:
+        return
     half = size / 2 * (1 + 1e-6)
     for denominator in (*_DENOMINATORS, None):
         c = exact if denominator is None else _round_to_fractions(exact, denominator)

@@ -35,6 +35,9 @@ _LARGEST = 1e15
 #: this fraction of that of y. Otherwise, it can resolve y, which is then a better input where x is
 #: missing.
 _MAX_ORDER_SCALE = 0.3
+#: Larger differences of an equation, in units of the last decimal, are reduced to this value, since
+#: the model was not trained on them.
+_MAX_VIOLATION = 10
 #: The minimum number of training rows with missing x and observed y from which y can be learned.
 MIN_UNKNOWN = 20
 #: The number of relations that a note lists.
@@ -114,8 +117,10 @@ class Relation:
             difference = np.round(difference, column.digits)
         if self.is_order:
             return difference
-        is_zero = is_known & (np.abs(difference) < resolution(column) / 2)
-        return np.where(is_zero, 0.0, difference)
+        size = resolution(column)
+        violation = np.where(np.abs(difference) < size / 2, 0.0, difference)
+        violation = violation.clip(-_MAX_VIOLATION * size, _MAX_VIOLATION * size)
+        return np.where(is_known, violation, difference)
 
     def add(self, column: NumericColumn, numbers: Numbers, difference: Array) -> pd.Series[Any]:
         """Return the cells of column y, given the difference in each row."""
