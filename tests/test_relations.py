@@ -150,7 +150,7 @@ def test_a_cell_is_encoded_where_other_cells_of_its_relation_are_missing(n_missi
     frame.loc[: n_missing - 1, "a"] = None
     codec = _fit(frame)
     decoded = codec.decode(codec.encode(read(frame)))
-    assert len(codec.relations) == 1
+    assert any(not relation.is_order for relation in codec.relations)
     assert (decoded["total"] == frame["total"]).all()
 
 
