@@ -146,6 +146,12 @@ class AutoregressiveTableRow(TableRow):
     """
 
     warm_up = False
+    #: The factor of the weights between levels and flags. In each step, Adam changes a weight by
+    #: approximately the learning rate, so that it would take thousands of steps until a level rules
+    #: out all but one level of another column.
+    GAIN = 10.0
+    #: The weight of the distribution of the column in the mixture of each number.
+    MARGINAL_SHARE = 0.01
 
     def __init__(
         self,
@@ -164,12 +170,10 @@ class AutoregressiveTableRow(TableRow):
         if not 0 <= masked_fraction <= 1:
             raise VariedError(f"masked_fraction={masked_fraction} must be between 0 and 1.")
         self.masked_fraction, self.n_features = masked_fraction, n_features
-        adjacency = self._adjacency()
-        features = torch.ones(len(adjacency), n_features, dtype=torch.bool)
-        self.linear = MaskedLinear(adjacency)
-        self.net = MaskedMLP(
-            torch.cat([adjacency, features], 1), [hidden_units, hidden_units], nn.SiLU
-        )
+        cells = self._adjacency()
+        features = torch.ones(len(cells), n_features, dtype=torch.bool)
+        self.linear = MaskedLinear(cells * self._gain())
+        self.net = MaskedMLP(torch.cat([cells, features], 1), [hidden_units] * 2, nn.SiLU)
         for layer in (self.linear, self.net[-1]):  # the cells are independent at first
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -178,6 +182,25 @@ class AutoregressiveTableRow(TableRow):
     def param_shape(self) -> tuple[int, ...]:
         """The shape of the network output for one row."""
         return (sum(self.param_sizes) + self.n_features,)
+
+    def build(self, flags: Tensor, *params: Tensor) -> d.TableRow:
+        """Return distributions of rows, to whose mixtures the distribution of each column is added.
+
+        Otherwise, a relation that holds in the training rows could have an unlimited cost.
+        """
+        row = super().build(flags, *params)
+        means = torch.zeros_like(row.means[..., :1])
+        if self.layout.count_columns:
+            means[..., self.layout.counts, 0] = self.log_mean_counts
+        share = torch.full_like(means, self.MARGINAL_SHARE)
+        mixture = (
+            torch.cat([row.log_weights + (1 - share).log(), share.log()], -1),
+            torch.cat([row.means, means], -1),
+            torch.cat([row.log_scales, torch.zeros_like(means)], -1),
+        )
+        return d.TableRow(
+            self.layout, row.flag_logits, *mixture, row.level_logits, self.model_missing
+        )
 
     def forward(self, h: Tensor) -> Distribution:
         """Return the distributions of rows for network outputs with shape (*, params)."""
@@ -198,6 +221,16 @@ class AutoregressiveTableRow(TableRow):
         numbers = element_steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
         outputs = torch.cat([flag_steps[missing], numbers, element_steps[n_numbers:]])
         return outputs[:, None] > torch.cat([flag_steps, element_steps, value_steps])
+
+    def _gain(self) -> Tensor:
+        """Return the factor of each weight of the linear map, with shape (params, inputs)."""
+        n_flags, n_numbers, n_levels = self.layout.block_sizes
+        n_missing, n_params = len(self.layout.missing_columns), 3 * n_numbers * self.n_components
+        discrete = [
+            torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(torch.tensor(sizes))
+            for sizes in ((n_missing, n_params, n_levels), (n_flags, n_numbers, n_levels + n_flags))
+        ]
+        return 1 + (self.GAIN - 1) * torch.outer(*discrete)
 
     def _condition(self, h: Tensor, x: Tensor) -> d.TableRow:
         """Return the distribution of each element given the preceding elements of ``x``."""
