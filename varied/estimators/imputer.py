@@ -75,7 +75,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         missing_values: The placeholder for missing cells.
         n_draws: If 0, impute the conditional mean; if 1, impute a single draw from
             p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
-            if greater than 1, impute the mean of ``n_draws`` draws.
+            if greater than 1, impute the mean of ``n_draws`` draws, or the most frequent category.
         samples: Number of importance samples for each row.
         blend: Whether to combine the VAE with a linear model and trees. If False, or if fewer than
             30 cells are held out, the conditional mean of the VAE is imputed. Trees are not used
@@ -196,8 +196,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return the rows with imputed values in missing cells.
 
         Observed cells are unchanged. A DataFrame is returned as a DataFrame with the same types.
-        The most probable category or the median of ordered categories is imputed, and whole numbers
-        and dates are rounded.
+        The most probable category is imputed. Means of whole numbers and dates are rounded to
+        values that the column can have.
         """
         rows = self._validate(X)
         missing = np.isnan(rows) & self.scaler_.has_values
@@ -298,7 +298,12 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             self._draw(X[i : i + 1], int(self.n_draws), seed, means[[i]], estimates[[i]])
             for i, seed in enumerate(seeds)
         ]
-        return np.asarray(np.concatenate(draws, 1).mean(0))
+        completed = np.concatenate(draws, 1)
+        if self.n_draws == 1:
+            return completed[0]
+        elements = self._mean_scaler.elements(completed.reshape(-1, X.shape[1]))
+        mean = elements.reshape(int(self.n_draws), len(X), -1).mean(0)
+        return self._mean_scaler.inverse_transform(torch.from_numpy(mean))
 
     def _draw(self, X: Array, n: int, seed: int, means: Array, estimates: Array) -> Array:
         """Return draws of complete rows given the observed cells, with shape (n, N, columns)."""
