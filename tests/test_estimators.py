@@ -539,7 +539,7 @@ def test_calibrated_intervals_of_a_small_table_have_their_nominal_coverage():
             draws = imputer.fit(incomplete).draw(incomplete, 100)
             low, high = np.quantile(draws, (0.05, 0.95), axis=0)
             coverage[fraction].append(((low <= x) & (x <= high))[missing].mean())
-            assert (imputer.inflation_factor_ > 1) == (fraction > 0)
+            assert (np.mean(imputer.draw_scale_[:-1]) > 1) == (fraction > 0)
     assert np.mean(coverage[0.0]) < 0.82
     assert 0.86 < np.mean(coverage[0.2]) < 0.96
 
@@ -556,7 +556,7 @@ def calibrated():
 @pytest.mark.slow
 def test_single_draws_are_as_dispersed_as_many(calibrated):
     imputer, x = calibrated
-    assert imputer.inflation_factor_ > 1
+    assert imputer.draw_scale_[0] != 1
     many, single = imputer.draw(x, 200), imputer.draw(x, 1)
     assert single.shape == (1, *x.shape)
     observed = ~np.isnan(x)
@@ -567,10 +567,10 @@ def test_single_draws_are_as_dispersed_as_many(calibrated):
     assert np.array_equal(imputer.transform(x[:6])[:2], imputer.transform(x[:2]))
 
 
-def test_discrete_columns_are_not_inflated(calibrated):
+def test_draws_of_discrete_columns_are_not_scaled(calibrated):
     imputer, x = calibrated
     plain = pickle.loads(pickle.dumps(imputer))
-    plain.inflation_factor_ = 1.0
+    plain.draw_scale_[:] = 2.0
     discrete, continuous = (
         np.allclose(imputer.draw(x, 50)[:, ::6, column], plain.draw(x, 50)[:, ::6, column])
         for column in (-1, 0)
@@ -579,7 +579,8 @@ def test_discrete_columns_are_not_inflated(calibrated):
 
 
 def test_too_few_cells_are_not_held_out():
-    assert VAEImputer(steps=20, random_state=0).fit(small_table(12)).inflation_factor_ == 1.0
+    imputer = VAEImputer(steps=20, random_state=0).fit(small_table(12))
+    assert (imputer.draw_scale_ == 1).all()
 
 
 # VAEClassifier

@@ -42,6 +42,14 @@ class Support:
     levels: tuple[float, ...] = ()
     is_ordered: bool = True
 
+    def nearest(self, values: Array) -> Array:
+        """Return the possible values with the smallest squared error for the given means."""
+        if not self.levels:
+            return self.round(values)
+        levels = np.asarray(self.levels)
+        index = np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
+        return np.asarray(levels[index])
+
     def round(self, values: Array) -> Array:
         """Return numbers within the interval, rounded to the possible values of the column."""
         clipped = values.clip(self.low, self.high)
@@ -202,19 +210,44 @@ class ColumnScaler:
         mask = torch.from_numpy(is_element.astype(np.float64))
         return Batch(s, mask=None if observed.all() else mask)
 
+    def elements(self, X: Array) -> Array:
+        """Return the standardized elements of rows, with shape (N, M); NaN marks missing cells."""
+        deviations = (self._expand(X) - self.mean) / self.scale
+        return np.asarray(deviations.clip(-MAX_DEVIATIONS, MAX_DEVIATIONS))
+
     def inverse_transform(self, x: Tensor) -> Array:
         """Convert samples or means of the model to values of the columns, in float64."""
         elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
         values = np.empty((len(elements), len(self.supports)))
         for i, j in enumerate(self._numbers):
+            support, is_real = self.supports[j], self.domain == "real"
             is_count = self.domain == "count"  # the mean of a rare count would be rounded to 0
-            values[:, j] = elements[:, i] if is_count else self.supports[j].round(elements[:, i])
+            round_values = support.nearest if is_real else support.round
+            values[:, j] = elements[:, i] if is_count else round_values(elements[:, i])
         start = len(self._numbers)
         for j in self._one_hot:
             stop = start + len(self.supports[j].levels)
             values[:, j] = self.supports[j].select(elements[:, start:stop])
             start = stop
         return values
+
+    def means_of_columns(self, x: Tensor, other: ColumnScaler) -> Array:
+        """Convert means of the model to the scaling of another scaler, with shape (N, M).
+
+        The mean of an ordered column follows from the probabilities of its levels if they are
+        elements only of this scaler.
+        """
+        elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
+        mapping = np.zeros((len(self.mean), len(other.mean)))
+        for j, support in enumerate(self.supports):
+            sources, targets = (
+                np.flatnonzero(self._columns == j),
+                np.flatnonzero(other._columns == j),
+            )
+            is_mean = j in self._one_hot and j not in other._one_hot
+            block = np.asarray(support.levels)[:, None] if is_mean else np.eye(len(targets))
+            mapping[np.ix_(sources, targets)] = block
+        return (elements @ mapping - other.mean) / other.scale
 
     def log_det(self, X: Array) -> Array:
         """Return log p(s) - log p(x) of each row.

@@ -22,15 +22,21 @@ from sklearn.utils.validation import (
 from varied import functional
 from varied.errors import VariedError
 from varied.estimators.base import Estimator, isolated_rng
-from varied.estimators.column_scaler import Support
+from varied.estimators.blend import MAX_ROWS, Blend
+from varied.estimators.column_scaler import ColumnScaler, Support
+from varied.estimators.draw_scale import draw_scale
 from varied.estimators.table_converter import TableConverter, has_text, is_frame
 from varied.functional.interval_calibration import CALIBRATION_DRAWS, MIN_CELLS
 from varied.seeding import derive_seed
+from varied.spec import Part
 
 Array = npt.NDArray[Any]
 
-#: Maximum number of cells that are held out for calibration.
-MAX_HELD_OUT = 1000
+#: Maximum number of cells that are held out, and number of cells of a mostly missing column of
+#: which more than `calibration_fraction` is held out, but at most a quarter.
+MAX_HELD_OUT, MIN_HELD_OUT = 2000, 20
+#: Number of rows that are drawn at a time for calibration, since each is drawn many times.
+CALIBRATION_ROWS = 200
 #: Maximum fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
 
@@ -46,6 +52,17 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     missing cells even if the training rows are complete. The imputed values of a row depend only on
     that row. The default network has two layers of 256 units.
 
+    By default, the conditional mean :math:`\hat x_{j1}` of the VAE is combined with the predictions
+    of a ridge regression of each column on the others, :math:`\hat x_{j2}`, of extremely randomized
+    trees, :math:`\hat x_{j3}`, and with the mean :math:`\mu_j` of the column:
+
+    .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
+        \sum_k w_{jk} \le 1
+
+    The weights minimize the squared error for cells that are held out from training, and are shrunk
+    to the weights for all columns. A draw is the combined mean plus the deviation of a draw of the
+    VAE from its mean, multiplied by a factor for each column.
+
     References:
         MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
         2019), https://arxiv.org/abs/1812.02633
@@ -58,20 +75,25 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         missing_values: The placeholder for missing cells.
         n_draws: If 0, impute the conditional mean; if 1, impute a single draw from
             p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
-            if greater than 1, impute the mean of ``n_draws`` draws.
+            if greater than 1, impute the mean of ``n_draws`` draws, or the most frequent category.
         samples: Number of importance samples for each row.
-        calibration_fraction: Fraction of the observed cells (at most 1,000 cells) that is held
-            out from training to calibrate draws. The standard deviation of draws is increased until
-            their central 90 % intervals cover 90 % of the held-out cells, since the model is
-            overconfident if there are few rows. If 0, all cells are used for training, and draws
-            are not calibrated.
+        blend: Whether to combine the VAE with a linear model and trees. If False, or if fewer than
+            30 cells are held out, the conditional mean of the VAE is imputed. Trees are not used
+            for fewer than 50 rows or more than 200 columns, and the combination is not available
+            for likelihoods of counts and of values between 0 and 1.
+        calibration_fraction: Fraction of the observed cells (at most 2,000 cells) that is held
+            out from training to combine the models and to calibrate draws. The standard deviation
+            of the draws of a column is scaled such that their central 90 % intervals cover 90 % of
+            the held-out cells, since the model is overconfident if there are few rows. If 0, all
+            cells are used for training, and the models are not combined.
         keep_empty_features: Whether columns without any observed cell in training are imputed with
             0; otherwise they are dropped, as in scikit-learn's imputers.
 
     Attributes:
-        inflation_factor_: The factor by which the standard deviation of draws is multiplied. It
-            applies only to columns in which no single value occurs in more than a tenth of the
-            rows.
+        draw_scale_: The factor by which the deviations of the draws of each column are multiplied;
+            1 for columns in which a single value occurs in more than a tenth of the rows, and for
+            categories.
+        blend_: The combination of the models, or None.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
         loss_curve_: The loss at each step, in nats for standardized rows.
@@ -93,6 +115,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     missing_values: Any = np.nan
     n_draws: int = 0
     samples: int = 100
+    blend: bool = True
     calibration_fraction: float = 0.1
     keep_empty_features: bool = False
 
@@ -115,26 +138,66 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
                 "calibration_fraction must be at least 0 and below 1, got "
                 f"{self.calibration_fraction}; a typical value is 0.1."
             )
-        self.inflation_factor_ = 1.0
         self._is_continuous = _is_continuous(rows, self.converter_.supports)
+        self.draw_scale_, self.blend_ = np.ones(rows.shape[1]), None
         held_out = self._hold_out(rows)
         training = np.where(held_out, np.nan, rows)
         self._fit_model(training)
+        is_table = self.scaler_.domain == "table"
+        # The scaling of numbers is that of `scaler_`; ordered levels are numbers, too.
+        self._mean_scaler = (
+            ColumnScaler.fit(training, Part("gaussian"), self.scaler_.supports)
+            if is_table
+            else self.scaler_
+        )
         if held_out.any() and self.scaler_.domain in ("table", "real"):
-            affected = held_out.any(1)
-            with isolated_rng(self.threads):
-                draws = self._draw(training[affected], CALIBRATION_DRAWS, self.seed_)
-            self.inflation_factor_ = functional.inflation_factor(
-                torch.from_numpy(draws[:, held_out[affected]]), torch.from_numpy(rows[held_out])
-            )
+            index = self._blend_rows(held_out)
+            if self.blend:
+                means = self._model_means(training[index])
+                columns = self._mean_scaler.element_columns
+                elements = self._mean_scaler.elements(rows[index])
+                self.blend_ = Blend.fit(elements, means, columns, held_out[index][:, columns])
+            self.draw_scale_ = self._calibrate(rows, held_out)
+            if self.blend_ is not None:
+                self.blend_ = self.blend_.refit(elements, self._model_means(rows[index]))
         return self
+
+    def _blend_rows(self, held_out: Array) -> Array:
+        """Return the indices of rows for the combination, first those with held-out cells."""
+        rng = np.random.default_rng(derive_seed(self.seed_, "blend"))
+        order = rng.permutation(len(held_out))
+        return order[np.argsort(~held_out[order].any(1), kind="stable")][:MAX_ROWS]
+
+    def _calibrate(self, X: Array, held_out: Array) -> Array:
+        """Return the factor for the deviations of the draws of each column."""
+        columns, outputs = self._continuous_elements
+        rows = np.flatnonzero(held_out[:, self._is_continuous].any(1))
+        deviations, residuals = [], []
+        for index in np.split(rows, range(CALIBRATION_ROWS, len(rows), CALIBRATION_ROWS)):
+            cells = held_out[index][:, self._is_continuous]
+            training = np.where(held_out[index], np.nan, X[index])
+            means, estimates = (part[:, outputs] for part in self._estimate(training))
+            with isolated_rng(self.threads):
+                draws = self._draw_elements(training, CALIBRATION_DRAWS, self.seed_)
+            deviations.append((draws[..., columns] - means)[:, cells])
+            truth = self._mean_scaler.elements(X[index])[:, outputs]
+            residuals.append((truth - estimates)[cells])
+        scale = np.ones(X.shape[1])
+        if rows.size:
+            scale[self._is_continuous] = draw_scale(
+                np.concatenate(deviations, 1),
+                np.concatenate(residuals),
+                np.nonzero(held_out[:, self._is_continuous])[1],
+                int(self._is_continuous.sum()),
+            )
+        return scale
 
     def transform(self, X: Any) -> Any:
         """Return the rows with imputed values in missing cells.
 
         Observed cells are unchanged. A DataFrame is returned as a DataFrame with the same types.
-        The most probable category or the median of ordered categories is imputed, and whole numbers
-        and dates are rounded.
+        The most probable category is imputed. Means of whole numbers and dates are rounded to
+        values that the column can have.
         """
         rows = self._validate(X)
         missing = np.isnan(rows) & self.scaler_.has_values
@@ -159,8 +222,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """
         rows = self._validate(X)
         missing = np.isnan(rows) & self.scaler_.has_values
-        with isolated_rng(self.threads):
-            draws = self._draw(rows, n, self.seed_)
+        draws = self._draw(rows, n, self.seed_, *self._estimate(rows))
         completed = [self._complete(X, draw, missing) for draw in draws]
         return completed if is_frame(X) else np.stack(completed)
 
@@ -193,50 +255,91 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         )
         return None if is_missing else value
 
-    def _impute(self, X: Array) -> Array:
-        """Return the conditional mean, a draw or the mean of several draws; shape (N, columns)."""
-        with isolated_rng(self.threads):
-            if not self.n_draws:
-                rows = self.scaler_.transform(X)
+    @property
+    def _continuous_elements(self) -> tuple[Array, Array]:
+        """The elements of the continuous columns in the input and in `_mean_scaler`."""
+        columns = np.flatnonzero(self._is_continuous)
+
+        def index(scaler: ColumnScaler) -> Array:
+            """Return the last element of each column, since flags precede values."""
+            last = [np.flatnonzero(scaler.element_columns == j)[-1] for j in columns]
+            return np.array(last, np.intp)
+
+        return index(self.scaler_), index(self._mean_scaler)
+
+    def _model_means(self, X: Array) -> Array:
+        """Return the conditional means of the VAE in rows with missing cells, and 0 in others."""
+        means = np.zeros((len(X), len(self._mean_scaler.mean)))
+        incomplete = np.flatnonzero(np.isnan(X).any(1))
+        if len(incomplete):
+            rows = self.scaler_.transform(X[incomplete])
+            with isolated_rng(self.threads):
                 mean = functional.conditional_mean(
                     self.model_, rows.x, rows.mask, samples=self.samples, seed=self.seed_
                 )
-                return self.scaler_.inverse_transform(mean)
-            # The seed depends on the contents of the row, not on its position.
-            seeds = [derive_seed(self.seed_, row.tobytes().hex()) for row in X]
-            draws = [
-                self._draw(row[None], int(self.n_draws), seed)
-                for row, seed in zip(X, seeds, strict=True)
-            ]
-            return np.asarray(np.concatenate(draws, 1).mean(0))
+            means[incomplete] = self.scaler_.means_of_columns(mean, self._mean_scaler)
+        return means
 
-    def _draw(self, X: Array, n: int, seed: int) -> Array:
+    def _estimate(self, X: Array) -> tuple[Array, Array]:
+        """Return the means of the VAE and those that are imputed, with shape (N, M)."""
+        means = self._model_means(X)
+        if self.blend_ is None:
+            return means, means
+        return means, self.blend_.predict(self._mean_scaler.elements(X), means)
+
+    def _impute(self, X: Array) -> Array:
+        """Return the conditional mean, a draw or the mean of several draws; shape (N, columns)."""
+        means, estimates = self._estimate(X)
+        if not self.n_draws:
+            return self._mean_scaler.inverse_transform(torch.from_numpy(estimates))
+        # The seed depends on the contents of the row, not on its position.
+        seeds = [derive_seed(self.seed_, row.tobytes().hex()) for row in X]
+        draws = [
+            self._draw(X[i : i + 1], int(self.n_draws), seed, means[[i]], estimates[[i]])
+            for i, seed in enumerate(seeds)
+        ]
+        completed = np.concatenate(draws, 1)
+        if self.n_draws == 1:
+            return completed[0]
+        elements = self._mean_scaler.elements(completed.reshape(-1, X.shape[1]))
+        mean = elements.reshape(int(self.n_draws), len(X), -1).mean(0)
+        return self._mean_scaler.inverse_transform(torch.from_numpy(mean))
+
+    def _draw(self, X: Array, n: int, seed: int, means: Array, estimates: Array) -> Array:
         """Return draws of complete rows given the observed cells, with shape (n, N, columns)."""
-        rows, scale = self.scaler_.transform(X), None
-        if self.inflation_factor_ > 1:
-            is_number = self._is_continuous[self.scaler_.element_columns]
-            scale = torch.where(torch.from_numpy(is_number), self.inflation_factor_, 1.0).double()
-        draws = functional.impute(
-            self.model_,
-            rows.x,
-            mask=rows.mask,
-            n_draws=n,
-            samples=self.samples,
-            scale=scale,
-            seed=seed,
-        )
-        return self.scaler_.inverse_transform(draws.flatten(0, 1)).reshape(n, *X.shape)
+        draws = self._draw_elements(X, n, seed)
+        inputs, outputs = self._continuous_elements
+        scale = self.draw_scale_[self._is_continuous]
+        if self.blend_ is not None or (scale != 1).any():
+            deviations = draws[..., inputs] - means[:, outputs]
+            draws[..., inputs] = estimates[:, outputs] + scale * deviations
+        rows = torch.from_numpy(draws.reshape(-1, draws.shape[-1]))
+        return self.scaler_.inverse_transform(rows).reshape(n, *X.shape)
+
+    def _draw_elements(self, X: Array, n: int, seed: int) -> Array:
+        """Return draws of the model given the observed cells, with shape (n, N, W)."""
+        rows = self.scaler_.transform(X)
+        with isolated_rng(self.threads):
+            draws = functional.impute(
+                self.model_, rows.x, mask=rows.mask, n_draws=n, samples=self.samples, seed=seed
+            )
+        return np.asarray(draws.double().numpy())
 
     def _hold_out(self, X: Array) -> Array:
         """Return a mask of the cells to hold out; at least one cell per column is not held out."""
-        observed = np.isfinite(X)
-        eligible = observed & self._is_continuous
-        eligible[observed.argmax(0), np.arange(X.shape[1])] = False
-        cells, held_out = np.flatnonzero(eligible), np.zeros(X.shape, bool)
-        n = min(int(self.calibration_fraction * len(cells)), MAX_HELD_OUT)
-        if n >= MIN_CELLS:
+        observed, held_out = np.isfinite(X), np.zeros(X.shape, bool)
+        n_observed, fraction = observed.sum(0), self.calibration_fraction
+        minimum = np.minimum(np.minimum(MIN_HELD_OUT, n_observed / 4), fraction * len(X))
+        n = (
+            np.maximum(fraction * n_observed, minimum)
+            .astype(int)
+            .clip(max=MAX_HELD_OUT // X.shape[1])
+        )
+        if n.sum() >= MIN_CELLS:
             rng = np.random.default_rng(derive_seed(self.seed_, "held"))
-            held_out.flat[rng.choice(cells, n, replace=False)] = True
+            for column in range(X.shape[1]):
+                cells = np.flatnonzero(observed[:, column])
+                held_out[rng.choice(cells, n[column], replace=False), column] = True
         return held_out
 
 

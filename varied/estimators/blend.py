@@ -1,0 +1,239 @@
+"""Combination of the conditional mean of a VAE with linear and tree models of each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import nnls
+from sklearn.base import clone
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import RidgeCV
+
+Array = npt.NDArray[Any]
+
+#: Maximum number of rows to which the linear and tree models are fitted, and the minimum number of
+#: observed cells in a column.
+MAX_ROWS, MIN_CELLS = 5000, 10
+#: Maximum number of elements from which a column is predicted, those with the largest correlation.
+MAX_PREDICTORS = 50
+#: Minimum number of rows and maximum number of columns for tree models, and the number of trees.
+MIN_TREE_ROWS, MAX_TREE_COLUMNS, TREES = 50, 200, 30
+#: Number of held-out cells to which the prior of the weights is equivalent: equal weights for those
+#: of all columns, and the weights of all columns for those of a column.
+EQUAL_CELLS, POOLED_CELLS = 5, 50
+
+
+@dataclass(frozen=True)
+class ColumnModel:
+    """A regression of a column on other columns.
+
+    Arguments:
+        targets: The indices of the elements of the column: one, or one for each level.
+        predictors: The indices of the elements from which they are predicted.
+        low: The minimum of each target in the training rows.
+        high: The maximum of each target in the training rows.
+        regressor: A fitted regressor of scikit-learn.
+    """
+
+    targets: Array
+    predictors: Array
+    low: Array
+    high: Array
+    regressor: Any
+
+    def impute(self, x: Array, completed: Array) -> None:
+        """Replace the missing cells of the column in ``completed`` with predictions."""
+        rows = np.flatnonzero(np.isnan(x[:, self.targets[0]]))
+        if len(rows):
+            predicted = self.regressor.predict(completed[np.ix_(rows, self.predictors)])
+            values = predicted.reshape(len(rows), len(self.targets)).clip(self.low, self.high)
+            completed[np.ix_(rows, self.targets)] = values
+
+
+@dataclass(frozen=True)
+class ChainedRegression:
+    """A regression of each column on the others, in which missing cells are first completed.
+
+    Columns are predicted one after the other, starting with the one with the fewest missing cells;
+    predictions replace the values of missing cells for later columns.
+
+    References:
+        Multivariate Imputation by Chained Equations in R (van Buuren & Groothuis-Oudshoorn, 2011),
+        https://doi.org/10.18637/jss.v045.i03
+    """
+
+    models: tuple[ColumnModel, ...]
+
+    @classmethod
+    def fit(cls, regressor: Any, x: Array, completed: Array, columns: Array) -> Self:
+        """Fit a copy of a regressor to each column.
+
+        Arguments:
+            regressor: A regressor of scikit-learn for several targets.
+            x: The rows, with shape (N, M); NaN marks missing cells.
+            completed: The rows with values in missing cells.
+            columns: The column of each element, with shape (M).
+        """
+        completed, models = completed.copy(), []
+        n_missing = np.isnan(x).sum(0)
+        order = np.argsort(n_missing, kind="stable")
+        for column in dict.fromkeys(columns[order].tolist()):
+            targets = np.flatnonzero(columns == column)
+            rows = np.flatnonzero(~np.isnan(x[:, targets[0]]))
+            predictors = _correlated(completed, targets, np.flatnonzero(columns != column))
+            if len(rows) < MIN_CELLS or not len(predictors):
+                continue
+            y = x[np.ix_(rows, targets)]
+            fitted = clone(regressor).fit(
+                completed[np.ix_(rows, predictors)], y if len(targets) > 1 else y[:, 0]
+            )
+            model = ColumnModel(targets, predictors, y.min(0), y.max(0), fitted)
+            model.impute(x, completed)
+            models.append(model)
+        return cls(tuple(models))
+
+    def impute(self, x: Array, completed: Array) -> Array:
+        """Return rows in which the values of missing cells are replaced with predictions."""
+        completed = completed.copy()
+        for model in self.models:
+            model.impute(x, completed)
+        return completed
+
+
+@dataclass(frozen=True)
+class Blend:
+    r"""A weighted mean of the predictions of several models for missing cells.
+
+    .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
+        \sum_k w_{jk} \le 1
+
+    The models are the VAE, a ridge regression of each column on the others, in which missing cells
+    are completed by the VAE, and extremely randomized trees, in which they are completed by the
+    ridge regression. With :math:`\mu_j`, the mean of a column, as the remainder, an independent
+    column is imputed with its mean. The weights minimize the squared error for held-out cells:
+
+    .. math:: w_j = \arg\min_w \sum_i (x_{ij} - \hat x_{ij}(w))^2 + n_0 v_j \|w - \bar w\|^2
+
+    where :math:`v_j` is the mean square of the predictions, :math:`\bar w` are the weights for all
+    columns, and :math:`n_0 = 50`.
+
+    References:
+        Stacked generalization (Wolpert, 1992), https://doi.org/10.1016/S0893-6080(05)80023-1; for
+        non-negative weights, Stacked Regressions (Breiman, 1996),
+        https://doi.org/10.1007/BF00117832
+
+    Arguments:
+        columns: The column of each element, with shape (M).
+        center: The mean of each element, with shape (M).
+        weights: The weight of each model for each element, with shape (K, M).
+        chain: The linear model and, with enough rows, the trees.
+    """
+
+    columns: Array
+    center: Array
+    weights: Array
+    chain: tuple[ChainedRegression, ...]
+
+    @classmethod
+    def fit(cls, x: Array, mean: Array, columns: Array, held_out: Array) -> Self:
+        """Fit the models to the cells that are not held out, and the weights to those that are.
+
+        Arguments:
+            x: The standardized rows, with shape (N, M); NaN marks missing cells. The elements of a
+                row are numbers and one-hot levels.
+            mean: The conditional mean of the VAE given the cells that are not held out, with shape
+                (N, M).
+            columns: The column of each element, with shape (M).
+            held_out: A mask of the cells that were not used to train the VAE, with shape (N, M).
+        """
+        training = np.where(held_out, np.nan, x)
+        n_observed = (~np.isnan(training)).sum(0)
+        center = np.nansum(training, 0) / n_observed.clip(1)
+        chain = _fit_chain(training, mean, columns)
+        sources = np.stack(list(_predict(chain, training, mean))) - center
+        predictions, errors = sources[:, held_out].T, (x - center)[held_out]
+        column_of_cell = np.broadcast_to(columns, x.shape)[held_out]
+        equal = np.full(len(sources), 1 / len(sources))
+        pooled = _weights(predictions, errors, equal, EQUAL_CELLS)
+        weights = np.empty((len(sources), len(columns)))
+        for column in np.unique(columns):
+            cells = column_of_cell == column
+            w = _weights(predictions[cells], errors[cells], pooled, POOLED_CELLS)
+            weights[:, columns == column] = w[:, None]
+        return cls(columns, center, weights, chain)
+
+    def refit(self, x: Array, mean: Array) -> Blend:
+        """Return a combination with the same weights, whose models are fitted to all cells.
+
+        Arguments:
+            x: The standardized rows, with shape (N, M).
+            mean: The conditional mean of the VAE given all observed cells, with shape (N, M).
+        """
+        return replace(self, chain=_fit_chain(x, mean, self.columns))
+
+    def predict(self, x: Array, mean: Array) -> Array:
+        """Return predictions for the missing cells, with shape (N, M).
+
+        Arguments:
+            x: The standardized rows, with shape (N, M); NaN marks missing cells.
+            mean: The conditional mean of the VAE, with shape (N, M).
+        """
+        sources = np.stack(list(_predict(self.chain, x, mean)))
+        return np.asarray(self.center + (self.weights[:, None] * (sources - self.center)).sum(0))
+
+
+def _fit_chain(x: Array, mean: Array, columns: Array) -> tuple[ChainedRegression, ...]:
+    """Fit a linear model, and trees unless there are few rows or many columns."""
+    regressors: list[Any] = [RidgeCV(np.logspace(-5, 4, 19))]
+    if len(x) >= MIN_TREE_ROWS and len(np.unique(columns)) <= MAX_TREE_COLUMNS:
+        trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
+        regressors.append(trees)
+    completed, chain = np.where(np.isnan(x), mean, x), []
+    for regressor in regressors:
+        chain.append(ChainedRegression.fit(regressor, x, completed, columns))
+        completed = chain[-1].impute(x, completed)
+    return tuple(chain)
+
+
+def _predict(chain: tuple[ChainedRegression, ...], x: Array, mean: Array) -> Iterator[Array]:
+    """Yield the completed rows of the VAE and of each model."""
+    completed = np.where(np.isnan(x), mean, x)
+    yield completed
+    for model in chain:
+        completed = model.impute(x, completed)
+        yield completed
+
+
+def _correlated(x: Array, targets: Array, others: Array) -> Array:
+    """Return the elements that have the largest correlation with any of the targets."""
+    if len(others) <= MAX_PREDICTORS:
+        return others
+    deviations = x - x.mean(0)
+    scores = deviations / np.sqrt((deviations**2).sum(0)).clip(1e-12)
+    correlation = np.abs(scores[:, others].T @ scores[:, targets]).max(1)
+    return others[np.argsort(-correlation, kind="stable")[:MAX_PREDICTORS]]
+
+
+def _weights(predictions: Array, y: Array, prior: Array, n: int) -> Array:
+    """Return non-negative weights with a sum of at most 1 that minimize the squared error.
+
+    Arguments:
+        predictions: The predictions of each model, with shape (cells, K).
+        y: The values of the cells, with shape (cells).
+        prior: The weights to which they are shrunk, with shape (K).
+        n: The number of cells to which the prior is equivalent.
+    """
+    if not predictions.any():
+        return prior
+    penalty = np.sqrt(n * (predictions**2).mean())
+    a = np.vstack([predictions, penalty * np.eye(len(prior))])
+    b = np.concatenate([y, penalty * prior])
+    weights: Array = nnls(a, b)[0]
+    if weights.sum() > 1:  # a large weight turns the last equation into a constraint
+        large = 1e4 * np.sqrt((a**2).sum())
+        weights = nnls(np.vstack([a, np.full(len(prior), large)]), np.append(b, large))[0]
+    return weights
