@@ -405,6 +405,23 @@ def test_detector_methods(method):
         VAEDetector(method="luck", steps=5).fit(x)
 
 
+@pytest.mark.parametrize("method", ["both", "density"])
+def test_detector_compares_rows_with_rows_that_have_the_same_missing_values(method):
+    phase = np.random.default_rng(1).uniform(0, 2 * np.pi, (900, 1))
+    waves = np.sin(np.arange(24) / 3 + phase) + 0.1 * random_rows(900, 24)
+    options = SMALL | {"steps": 300, "random_state": 0, "samples": 10}
+    detector = VAEDetector(method=method, **options).fit(waves[:600])
+    new, decisions = waves[600:].copy(), detector.decision_function(waves[600:])
+    new[:, [2, 11, 12, 19]] = np.nan
+    assert (detector.predict(new) == -1).mean() <= 0.05
+    assert np.median(detector.decision_function(new)) == pytest.approx(
+        np.median(decisions), abs=np.quantile(decisions, 0.6) - np.quantile(decisions, 0.4)
+    )
+    shifted = new.copy()
+    shifted[:, 5] += 1
+    assert (detector.predict(shifted) == -1).mean() > 0.9
+
+
 def test_detector_on_breast_cancer():
     x, y = load_breast_cancer(return_X_y=True)
     benign = x[y == 1]

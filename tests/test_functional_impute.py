@@ -106,6 +106,22 @@ def test_nll_does_not_depend_on_the_order_or_the_batches(posterior):
     assert not torch.allclose(nll([Batch(x)], seed=1), first)
 
 
+@pytest.mark.parametrize("samples", [5, 50])
+def test_sweeps_lower_the_nll_of_incomplete_rows(samples):
+    """The importance-weighted bound is below log p(x), and is closer with a better proposal."""
+    x = td.MultivariateNormal(torch.zeros(D), COVARIANCE).sample((200,))
+    mask = torch.ones_like(x)
+    mask[:, 3:] = 0
+    nll = [
+        functional.negative_log_likelihood(
+            factor_model(2.0), identity, [Batch(x, None, mask)], samples=samples, sweeps=sweeps
+        ).nll
+        for sweeps in (0, 5)
+    ]
+    exact = -td.MultivariateNormal(torch.zeros(3), COVARIANCE[:3, :3]).log_prob(x[:, :3])
+    assert (nll[1] - exact).mean() < 0.7 * (nll[0] - exact).mean()
+
+
 # Anomaly scores
 
 
@@ -138,6 +154,34 @@ def test_density_and_distance_are_added_in_units_of_normal_data():
         u = (scores[method] - median) / (high - median)
         expected = expected + np.sign(u) * np.log1p(np.abs(u))
     np.testing.assert_allclose(scores["both"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("normal_fraction_missing", [0.0, 0.2])
+@pytest.mark.parametrize("method", functional.ANOMALY_METHODS)
+def test_scores_do_not_depend_on_how_many_values_are_missing(method, normal_fraction_missing):
+    random = torch.Generator().manual_seed(0)
+    exact = td.MultivariateNormal(torch.zeros(D), COVARIANCE)
+    normal, x = exact.sample((600,)), exact.sample((400,))
+    normal[torch.rand(normal.shape, generator=random) < normal_fraction_missing] = torch.nan
+    complete = anomaly_scores(normal, x, method).score
+    for hidden in ([0], [5], [1, 3], [0, 2, 4, 5]):
+        incomplete = x.clone()
+        incomplete[:, hidden] = torch.nan
+        scores = anomaly_scores(normal, incomplete, method).score
+        for quantile in (0.5, 0.9):
+            rate = (scores > complete.quantile(quantile)).double().mean()
+            assert rate == pytest.approx(1 - quantile, abs=0.11)
+
+
+def test_missing_values_do_not_change_the_scores_of_other_rows():
+    normal, x = torch.randn(200, D), torch.randn(30, D)
+    complete = anomaly_scores(normal, x, "both").score
+    x[::2, :3] = torch.nan
+    scores = anomaly_scores(normal, x, "both").score
+    torch.testing.assert_close(scores[1::2], complete[1::2])
+    for row in range(0, 30, 10):
+        alone = anomaly_scores(normal, x[[row]], "both").score
+        torch.testing.assert_close(alone[0], scores[row])
 
 
 def test_center_of_a_ring_is_anomalous_by_distance_but_not_by_density():

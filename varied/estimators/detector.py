@@ -147,14 +147,19 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     def score_samples(self, X: Any) -> Array:
         """Return a normality score for each row, which is lower for anomalies.
 
-        With ``method="density"``, this is log p(x) in nats, in the units of X.
+        With ``method="density"``, this is log p(x) in nats, in the units of X. For a row with
+        missing values, log p(x) of the observed values is mapped linearly to the scale of complete
+        rows, by comparison with training rows in which the same values are hidden.
         """
         return self._score(self._validate(X))
 
     def _score(self, X: Array) -> Array:
         result = self._apply(lambda model, load, batches: self.scorer_.score(batches), X)
         scores: Array = -result.score.numpy()
-        return scores - self.scaler_.log_det(X) if self.method == "density" else scores
+        if self.method != "density":
+            return scores
+        is_scaled = self.scaler_.domain != "table"  # the score is on the scale of complete rows
+        return scores - self.scaler_.log_det(np.nan_to_num(X) if is_scaled else X)
 
     def decision_function(self, X: Any) -> Array:
         """Return ``score_samples`` minus ``offset_``, which is negative for anomalies."""

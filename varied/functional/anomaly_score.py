@@ -12,10 +12,9 @@ from torch import Tensor
 from varied.data.batches import Batch
 from varied.errors import VariedError, suggest
 from varied.evaluate.distances import nearest_rows, squared_distances
-from varied.functional.generate import reconstruct
-from varied.functional.importance_sampling import load_seeded, negative_log_likelihood
+from varied.functional.generate import reconstruct, reconstruct_missing
+from varied.functional.importance_sampling import NLL, load_seeded, negative_log_likelihood
 from varied.models import LatentModel
-from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
 
 ANOMALY_METHODS = ("both", "density", "distance")
@@ -23,6 +22,11 @@ ANOMALY_METHODS = ("both", "density", "distance")
 EQUAL = 1e-6
 #: Minimum number of normal rows from which the scales of the two scores are estimated.
 SCALE_ROWS = 1000
+#: Number of normal rows with which a row with missing values is compared, and the maximum number of
+#: importance samples for this comparison.
+REFERENCE_ROWS, REFERENCE_SAMPLES = 100, 10
+#: Number of times that missing values in the input of the encoder are reconstructed.
+SWEEPS = 3
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,16 @@ class AnomalyScores:
             shape (N).
         distance: The distance to the nearest normal example, with shape (N).
         element_nll: The value of -log p(x_j | z) for each element, in nats, with shape (N, *event).
+        scaled_nll: ``nll`` on the scale of complete examples, with shape (N).
+        scaled_distance: ``distance`` on the scale of complete examples, with shape (N).
     """
 
     score: Tensor
     nll: Tensor
     distance: Tensor
     element_nll: Tensor
+    scaled_nll: Tensor
+    scaled_distance: Tensor
 
 
 class AnomalyScorer:
@@ -57,6 +65,11 @@ class AnomalyScorer:
 
     where m is the median and q the 90 % quantile over normal data, and :math:`\hat x` is the
     reconstruction. No labels are used, and no parameter is tuned on anomalies.
+
+    If values are missing, log p(x) is that of the observed values, and both scores depend on which
+    values are missing. They are mapped linearly to the scale of complete examples, such that m and
+    q of 100 normal examples in which the same values are hidden are mapped to m and q of complete
+    examples. Each distinct set of missing values therefore costs as much as a hundred examples.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019),
@@ -93,7 +106,11 @@ class AnomalyScorer:
         self.normal_features = self._features(normal)
         if len(self.normal_features) < 2:
             raise VariedError("An anomaly score requires at least two normal examples.")
-        nll, distance, _ = self._scores(_first_rows(normal, SCALE_ROWS))
+        self.reference_index, self.reference = _most_complete(normal, REFERENCE_ROWS)
+        is_complete = self.reference.mask is None
+        nll, distance, _ = self._scores(
+            _first_rows(normal, SCALE_ROWS) if is_complete else [self.reference]
+        )
         self.nll_scale, self.distance_scale = _median_and_scale(nll), _median_and_scale(distance)
 
     def _set_options(
@@ -112,8 +129,13 @@ class AnomalyScorer:
     def state(self) -> dict[str, Tensor]:
         """Return what was computed from the normal data, for `restore`; it suits every method."""
         scales = torch.tensor([self.nll_scale, self.distance_scale], dtype=torch.float64)
-        # The features are computed in float32, so that this conversion is exact.
-        return {"features": self.normal_features.float(), "scales": scales}
+        reference = {f"reference_{name}": value for name, value in vars(self.reference).items()}
+        return {
+            # The features are computed in float32, so that this conversion is exact.
+            "features": self.normal_features.float(),
+            "scales": scales,
+            "reference_index": self.reference_index,
+        } | {name: value for name, value in reference.items() if value is not None}
 
     @classmethod
     def restore(
@@ -142,27 +164,66 @@ class AnomalyScorer:
         scorer = cls.__new__(cls)
         scorer._set_options(model, load, method, samples, seed)
         scorer.normal_features = state["features"].double()
-        (a, b), (c, d) = state["scales"].tolist()
-        scorer.nll_scale, scorer.distance_scale = (a, b), (c, d)
+        scorer.reference_index = state["reference_index"]
+        c, mask = state.get("reference_c"), state.get("reference_mask")
+        scorer.reference = Batch(state["reference_x"], c, mask)
+        scorer.nll_scale, scorer.distance_scale = map(tuple, state["scales"].tolist())
         return scorer
 
     def score(self, batches: Iterable[Batch]) -> AnomalyScores:
         """Return scores that are independent of the order and the batching of the examples."""
-        nll, distance, element_nll = self._scores(list(batches))
-        return AnomalyScores(self.combine(nll, distance), nll, distance, element_nll)
+        rows = list(batches)
+        nll, distance, element_nll = self._scores(rows)
+        scaled = self._to_complete_scale(rows, nll, distance)
+        return AnomalyScores(self.combine(*scaled), nll, distance, element_nll, *scaled)
 
     def combine(self, nll: Tensor, distance: Tensor) -> Tensor:
-        """Combine -log p(x) and the distance into the selected score, with shape (N)."""
+        """Combine -log p(x) and the distance, on the scale of complete examples, into the score."""
         if self.method == "both":
             return _squash(nll, *self.nll_scale) + _squash(distance, *self.distance_scale)
         return nll if self.method == "density" else distance
 
     def _scores(self, batches: list[Batch]) -> tuple[Tensor, Tensor, Tensor]:
-        result = negative_log_likelihood(
-            self.model, self.load, batches, samples=self.samples, seed=self.seed
-        )
+        result = self._nll(batches, self.samples)
         distance = _distance_to_other(self._features(batches), self.normal_features)
         return result.nll.double(), distance, result.element_nll
+
+    def _nll(self, batches: list[Batch], samples: int) -> NLL:
+        return negative_log_likelihood(
+            self.model, self.load, batches, samples=samples, sweeps=SWEEPS, seed=self.seed
+        )
+
+    def _to_complete_scale(
+        self, batches: list[Batch], nll: Tensor, distance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return -log p(x) and the distance on the scale of complete rows."""
+        rows = _concatenate(batches)
+        if rows.mask is None or rows.mask.all():
+            return nll, distance
+        incomplete = torch.nonzero((rows.mask == 0).flatten(1).any(1))[:, 0]
+        rows = rows.take(incomplete)
+        assert rows.mask is not None
+        masks, index = rows.mask.unique(dim=0, return_inverse=True)
+        scales = torch.tensor([self._masked_scales(mask) for mask in masks], dtype=torch.float64)
+        comparable = self._nll([rows], min(self.samples, REFERENCE_SAMPLES)).nll.double()
+        scaled = []
+        for values, row_values, own, complete in (
+            (nll, comparable, scales[:, 0], self.nll_scale),
+            (distance, distance[incomplete], scales[:, 1], self.distance_scale),
+        ):
+            median, scale = own[index].unbind(1)
+            mapped = complete[0] + (row_values - median) / scale * complete[1]
+            scaled.append(values.index_copy(0, incomplete, mapped))
+        return scaled[0], scaled[1]
+
+    def _masked_scales(self, mask: Tensor) -> list[tuple[float, float]]:
+        """Return the scales of both scores over the reference rows with the given mask."""
+        x, c, own = self.reference.x, self.reference.c, self.reference.mask
+        rows = Batch(x, c, mask.expand_as(x) * (1 if own is None else own))
+        nll = self._nll([rows], min(self.samples, REFERENCE_SAMPLES)).nll.double()
+        distances = torch.cdist(self._features([rows]), self.normal_features)
+        distances[torch.arange(len(x)), self.reference_index] = torch.inf
+        return [_median_and_scale(nll), _median_and_scale(distances.min(1).values)]
 
     def _features(self, batches: list[Batch]) -> Tensor:
         """Return each example and its residual, with shape (N, 2 D); missing values are imputed."""
@@ -171,7 +232,8 @@ class AnomalyScorer:
             for batch in batches:
                 rows = batch.to(device)
                 x, mask = load_seeded(self.load, rows.x, self.seed), rows.mask
-                reconstruction = reconstruct(self.model, zero_missing(x, mask), rows.c)
+                completed = reconstruct_missing(self.model, x, rows.c, mask, sweeps=SWEEPS)
+                reconstruction = reconstruct(self.model, completed, rows.c)
                 x = x if mask is None else torch.where(mask > 0, x, reconstruction)
                 features.append(torch.cat([x.flatten(1), (x - reconstruction).flatten(1)], 1).cpu())
         return torch.cat(features).double()
@@ -203,6 +265,25 @@ def _first_rows(batches: list[Batch], n: int) -> list[Batch]:
         if sum(map(len, selected)) < n:
             selected.append(batch)
     return selected
+
+
+def _most_complete(batches: list[Batch], n: int) -> tuple[Tensor, Batch]:
+    """Return the indices and the data of n rows with the fewest missing values."""
+    rows = _concatenate(batches)
+    index = torch.arange(len(rows))
+    if rows.mask is not None:
+        index = rows.mask.flatten(1).sum(1).argsort(descending=True, stable=True)
+    return index[:n], rows.take(index[:n])
+
+
+def _concatenate(batches: list[Batch]) -> Batch:
+    """Return all rows as one batch, with a mask if any batch has one."""
+    x = torch.cat([batch.x for batch in batches])
+    c = None if batches[0].c is None else torch.cat([b.c for b in batches if b.c is not None])
+    if all(batch.mask is None for batch in batches):
+        return Batch(x, c)
+    masks = [torch.ones_like(b.x) if b.mask is None else b.mask for b in batches]
+    return Batch(x, c, torch.cat(masks))
 
 
 def _squash(values: Tensor, median: float, scale: float) -> Tensor:

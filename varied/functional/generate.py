@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from varied.distributions import given_library_size
 from varied.models import LatentModel, Temperature
+from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
@@ -40,6 +42,33 @@ def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tenso
         px = given_library_size(model.decode(model.encode(x, c).mean, c), x)
         reconstruction: Tensor = px.mean
         return reconstruction
+
+
+def reconstruct_missing(
+    model: LatentModel, x: Tensor, c: Tensor | None, mask: Tensor | None, *, sweeps: int
+) -> Tensor:
+    """Return data whose missing values are replaced by their reconstruction.
+
+    The values are 0 at first, and each sweep reconstructs them from the completed data. An encoder
+    that was trained without missing values extrapolates to inputs with zeros.
+
+    References:
+        Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et
+        al., 2014), https://arxiv.org/abs/1401.4082, with draws instead of means.
+
+    Arguments:
+        model: The model.
+        x: Data, with shape (N, *event).
+        c: The context, with shape (N, F), or None.
+        mask: 1 for observed elements, with the shape of ``x``; without it, ``x`` is returned.
+        sweeps: The number of sweeps.
+    """
+    if mask is None:
+        return x
+    completed = zero_missing(x, mask)
+    for _ in range(sweeps):
+        completed = torch.where(mask > 0, x, reconstruct(model, completed, c))
+    return completed
 
 
 def sample(

@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from varied.data.batches import Batch, iter_batches
 from varied.distributions import Gaussian, base_distribution, given_library_size
+from varied.functional.generate import reconstruct_missing
 from varied.models import VAE, LatentModel
 from varied.models.vae import zero_missing
 from varied.runtime import eval_float32
@@ -56,15 +57,23 @@ def posterior_draws(
     Returns:
         Latent variables with shape (K, B, *latent), and log weights in nats with shape (K, B).
     """
-    z, log_w, _ = _weighted_draws(model, zero_missing(x, mask), c, mask, samples, seed)
+    z, log_w, _ = _weighted_draws(model, zero_missing(x, mask), c, mask, samples, seed, 0)
     return z, log_w
 
 
 def _weighted_draws(
-    model: LatentModel, x: Tensor, c: Tensor | None, mask: Tensor | None, samples: int, seed: int
+    model: LatentModel,
+    x: Tensor,
+    c: Tensor | None,
+    mask: Tensor | None,
+    samples: int,
+    seed: int,
+    sweeps: int,
 ) -> tuple[Tensor, Tensor, Distribution]:
     """Return draws from the posterior, their log importance weights, and p(x | z)."""
-    q = model.encode(x, c) if isinstance(model, VAE) else None
+    q = None
+    if isinstance(model, VAE):
+        q = model.encode(reconstruct_missing(model, x, c, mask, sweeps=sweeps), c)
     if q is None or not isinstance(base_distribution(q), Gaussian):
         rows = iter_batches(x, c, mask, size=1)
         draws, log_w = zip(*(_row_draws(model, row, samples, seed) for row in rows), strict=True)
@@ -114,6 +123,7 @@ def negative_log_likelihood(
     batches: Iterable[Batch],
     *,
     samples: int = 100,
+    sweeps: int = 0,
     seed: int = 0,
 ) -> NLL:
     r"""Return -log p(x) for each example, and the contribution of each element given the code.
@@ -136,6 +146,9 @@ def negative_log_likelihood(
         load: Converts stored rows to model input; its randomness depends only on the seed.
         batches: The data.
         samples: The number K of importance samples.
+        sweeps: The number of times that missing values in the input of the encoder, which are 0 at
+            first, are replaced by their reconstruction; use it for a model that was trained without
+            missing values. It has no effect on posteriors that are not Gaussian.
         seed: The random seed.
     """
     nll, element_nll = [], []
@@ -147,7 +160,7 @@ def negative_log_likelihood(
             for rows in iter_batches(stored.x, stored.c, stored.mask, size=size):
                 x, c, mask = load_seeded(load, rows.x, seed), rows.c, rows.mask
                 x = zero_missing(x, mask)
-                _, log_w, px = _weighted_draws(model, x, c, mask, samples, seed)
+                _, log_w, px = _weighted_draws(model, x, c, mask, samples, seed, sweeps)
                 px = base_distribution(given_library_size(px, x, mask))
                 elements = -px.log_prob(x) * (1 if mask is None else mask)
                 nll.append(-importance_bound(log_w).cpu())

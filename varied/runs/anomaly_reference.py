@@ -24,6 +24,8 @@ _MAX_TRAINING = 10_000
 #: The maximum size of the stored file; the reference of large images is computed again.
 _MAX_BYTES = 64 * 2**20
 _FILE = "detector.safetensors"
+#: The format of the stored file, which is written again if the format differs.
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class AnomalyReference:
 
     Arguments:
         scorer: Scores rows by their density and their distance from training rows.
-        nll: -log p(x) of the validation rows, with shape (M).
-        distance: The distance of the validation rows to training rows, with shape (M).
+        nll: -log p(x) of the validation rows, on the scale of complete rows, with shape (M).
+        distance: The distance of the validation rows to training rows, on the same scale, with
+            shape (M).
         median: The median negative log-likelihood of each column or element over the validation
             rows, with shape (columns) or (*event).
         cost: The cost of an invalid cell in nats: a level that does not occur in n training rows
@@ -52,7 +55,7 @@ class AnomalyReference:
     def add_cost(
         self, codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells]
     ) -> tuple[Tensor, Tensor]:
-        """Return -log p of each column or element and of each row, with a cost per invalid cell."""
+        """Return -log p of each column or element, and the cost of each row, with shape (N)."""
         return _add_cost(codec, scores, invalid, self.cost)
 
 
@@ -65,7 +68,8 @@ def anomaly_reference(run: RunBase, method: str, samples: int, seed: int) -> Ano
         samples: The number of importance samples.
         seed: The random seed.
     """
-    key = {"model": digest_tensors(run.model.state_dict()), "samples": samples, "seed": seed}
+    model = digest_tensors(run.model.state_dict())
+    key = {"format": _FORMAT, "model": model, "samples": samples, "seed": seed}
     options: dict[str, Any] = {"method": method, "samples": samples, "seed": seed}
     with suppress(VariedError):  # a missing or corrupted file is written again
         tensors, notes = read_tensors(run.store / _FILE)
@@ -86,10 +90,11 @@ def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
     scorer = AnomalyScorer(run.model, run.codec.load, batches, **options)
     normal = scorer.score(run.batches(validation))
     invalid, cost = run.codec.invalid_cells(validation), math.log(len(training))
-    element_nll, nll = _add_cost(run.codec, normal, invalid, cost)
+    element_nll, added = _add_cost(run.codec, normal, invalid, cost)
     median = run.with_missing(validation, element_nll).nanmedian(0).values
     common = frozenset((cells.column, cells.expected) for cells in invalid)
-    return AnomalyReference(scorer, nll, normal.distance, median, cost, common)
+    nll = normal.scaled_nll + added
+    return AnomalyReference(scorer, nll, normal.scaled_distance, median, cost, common)
 
 
 def _store(run: RunBase, reference: AnomalyReference, key: dict[str, Any]) -> None:
@@ -108,10 +113,10 @@ def _store(run: RunBase, reference: AnomalyReference, key: dict[str, Any]) -> No
 def _add_cost(
     codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells], cost: float
 ) -> tuple[Tensor, Tensor]:
-    element_nll, nll = codec.by_column(scores.element_nll), scores.nll
+    element_nll, total = codec.by_column(scores.element_nll), torch.zeros_like(scores.nll)
     for cells in invalid:
         if cells.column in codec.column_names:
             added = torch.from_numpy(cost * cells.mask)
             element_nll[:, codec.column_names.index(cells.column)] += added.float()
-            nll = nll + added
-    return element_nll, nll
+            total += added
+    return element_nll, total

@@ -179,9 +179,9 @@ def detect(
     in the training rows, or differs from a value that all training rows have, unless the column of
     the cell also has such cells in validation rows.
 
-    Warning:
-        For arrays, -log p(x) is that of the observed values, so it depends on how many values are
-        missing. The p-values are valid if as many are missing as in the validation rows.
+    For arrays with missing values, -log p(x) and the distance are those of the observed values. The
+    score compares them with those of training rows in which the same values are hidden, so that it
+    does not depend on how many are missing.
 
     Arguments:
         run: The run.
@@ -207,7 +207,7 @@ def detect(
     batch = run.encode_data(data)
     scores = reference.scorer.score(iter_batches(batch.x, batch.c, batch.mask, size=BATCH_ROWS))
     invalid = codec.invalid_cells(original)
-    element_nll, nll = reference.add_cost(codec, scores, invalid)
+    element_nll, cost = reference.add_cost(codec, scores, invalid)
     excess = element_nll - reference.median
     if batch.mask is not None:
         excess = excess.masked_fill(batch.mask == 0, 0.0)
@@ -215,7 +215,10 @@ def detect(
     combine = reference.scorer.combine
     score, normal_score = (
         combine(*parts).numpy()
-        for parts in ((nll, scores.distance), (reference.nll, reference.distance))
+        for parts in (
+            (scores.scaled_nll + cost, scores.scaled_distance),
+            (reference.nll, reference.distance),
+        )
     )
     n_invalid = sum((cells.mask for cells in strict), np.zeros(len(score)))
     score = np.where(n_invalid, np.maximum(score, normal_score.max()) + n_invalid, score)
@@ -223,7 +226,7 @@ def detect(
         images = codec.to_images(codec.load(batch.x))
     return AnomalyReport(
         score,
-        nll.numpy(),
+        (scores.nll + cost).numpy(),
         scores.distance.numpy(),
         p_values(score, normal_score),
         _guaranteed_threshold(normal_score, max_fpr),
