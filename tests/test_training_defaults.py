@@ -23,7 +23,7 @@ def data(tmp_path_factory):
         ({"model": "bta-vae"}, "There is no model 'bta-vae': did you mean 'beta-vae'"),
         ({"net": "cnv"}, "There is no net 'cnv'"),
         ({"posterior": "deterministic"}, "use posterior='gaussian'"),
-        ({"minutes": 1, "epochs": 2}, "one of minutes, epochs and steps"),
+        ({"steps": 1, "epochs": 2}, "one of epochs and steps"),
         ({"latent": "many"}, "latent='many' must be an integer"),
         ({"likelihood": "bernoulli", "binarize": "none"}, "binarize"),
     ],
