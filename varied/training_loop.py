@@ -181,22 +181,23 @@ class TrainingState:
         if self.cooldown_start or elapsed < budget / 60:
             return
         speed = (self.step - self.anchor[0]) / elapsed
-        steps_left = max(budget - self.seconds, 0.0) * speed
+        total = self.step + max(budget - self.seconds, 0.0) * speed
+        if self.total == num_steps <= total:
+            return  # the progress remains independent of the speed, so that it is reproducible
         progress = min(max(self.seconds / budget, self.step / num_steps), 1.0)
         self.anchor, self.anchor_seconds = (self.step, progress), self.seconds
-        is_time_limit = self.step + steps_left < num_steps
-        self.limit = min(progress + 1 / 40, 1.0) if is_time_limit else 1.0
-        self.total = min(self.step + steps_left, num_steps)
+        self.limit = min(progress + 1 / 40, 1.0) if total < num_steps else 1.0
+        self.total = min(total, num_steps)
 
     def shorten(self, num_steps: int, restored_step: int) -> None:
         """End training after ``num_steps`` more steps, during which the learning rate decays.
 
         Arguments:
-            num_steps: The number of remaining steps.
+            num_steps: The maximum number of remaining steps.
             restored_step: The step from which the weights were restored.
         """
         self.anchor, self.limit = (self.step, self.progress), 1.0
-        self.total = self.step + num_steps
+        self.total = min(self.step + num_steps, self.total)
         self.cooldown_start, self.restored_step = self.step, restored_step
 
 

@@ -25,7 +25,7 @@ _DEFAULT_MINUTES = 10.0
 _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
 #: The minimum number of steps of a training limited by minutes, and the maximum number of epochs
 #: that they may take. On 500 digits, -ELBO was 162 nats after 600 steps and 144 nats after 1,800.
-_MIN_STEPS, _LIMIT_OF_EPOCHS = 2_500, 1_000
+_MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
 _SMALL_BATCHES = Plan(batch_size=32)
