@@ -18,6 +18,7 @@ from varied.schedules import (
     Cyclical,
     Join,
     Linear,
+    is_complete,
     parse_number,
     value_at,
 )
@@ -125,7 +126,36 @@ def test_length_below_one_is_a_fraction_of_the_training_steps(text, values):
         assert value_at(schedule, 10**6, progress) == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("step", "progress", "value"),
+    [(0, 0.0, 0.0), (5, 0.1, 0.5), (50, 0.1, 0.5), (80, 0.1, 0.8), (100, 0.11, 1.0), (1, 0.2, 1.0)],
+)
+def test_a_relative_length_is_limited_to_a_number_of_steps(step, progress, value):
+    schedule = parse_number("linear(0, 1, 0.2, max_steps=100)")
+    assert str(schedule) == "linear(start=0, end=1, steps=0.2, max_steps=100)"
+    assert parse_number(str(schedule)) == schedule
+    assert value_at(schedule, step, progress) == pytest.approx(value)
+    assert is_complete(schedule, step, progress) == (value == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "progress", "complete"),
+    [
+        (4.0, 0, 0.0, True),
+        (Constant(4), 0, 0.0, True),
+        (Linear(0, 1, 9), 8, 1.0, False),
+        (Linear(0, 1, 9), 9, 0.0, True),
+        (Cyclical(0, 1, 0.5), 9, 0.3, False),
+        (Cyclical(0, 1, 0.5), 9, 0.5, True),
+    ],
+)
+def test_a_schedule_is_complete_after_its_last_step(number, step, progress, complete):
+    assert is_complete(number, step, progress) == complete
+
+
 INVALID = [
+    "linear(0, 1, 50, max_steps=10)",
+    "linear(0, 1, 0.2, max_steps=-10)",
     "",
     "four",
     "True",

@@ -7,6 +7,7 @@ from bar_images import SMALL, bar_images, save_bar_images
 
 import varied
 from varied.errors import VariedError
+from varied.spec import Spec
 from varied.training import prepare
 from varied.training.defaults import resolve
 
@@ -23,7 +24,7 @@ def data(tmp_path_factory):
         ({"model": "bta-vae"}, "There is no model 'bta-vae': did you mean 'beta-vae'"),
         ({"net": "cnv"}, "There is no net 'cnv'"),
         ({"posterior": "deterministic"}, "use posterior='gaussian'"),
-        ({"minutes": 1, "epochs": 2}, "one of minutes, epochs and steps"),
+        ({"steps": 1, "epochs": 2}, "one of epochs and steps"),
         ({"latent": "many"}, "latent='many' must be an integer"),
         ({"likelihood": "bernoulli", "binarize": "none"}, "binarize"),
     ],
@@ -83,18 +84,69 @@ def test_the_length_of_a_training_on_a_table_depends_on_the_number_of_rows(n, ep
     frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=n).astype("f4")})
     job = prepare(frame, out=tmp_path / "run")
     plan = job.spec.plan
-    assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (0.0, 10.0))
+    assert (plan.epochs, plan.minutes) == ((epochs, 0.0) if epochs else (200.0, 10.0))
     [sentence] = [sentence for sentence in job.sentences if sentence.startswith("Trains for")]
     assert ("since more epochs would" in sentence) == (epochs == 200)
     plan = prepare(frame, out=tmp_path / "minutes", minutes=2).spec.plan
     assert (plan.epochs, plan.minutes) == (0.0, 2.0)
 
 
-def test_the_length_of_a_training_on_images_depends_on_their_number(tmp_path):
-    few, many = np.zeros((2, 1500, 8, 8), np.uint8)
-    few[:, 2, 3], many[::2, 1] = 255, 255
-    assert prepare(few[:1000], out=tmp_path / "few").spec.plan.epochs == 200
-    assert prepare(many, out=tmp_path / "many").spec.plan.minutes == 10
+@pytest.mark.parametrize(
+    ("n", "epochs"), [(30, 1000), (1_000, 715), (1_600, 417), (6_000, 218), (30_000, 200)]
+)
+def test_the_length_of_a_training_on_images_is_limited_by_minutes_and_epochs(n, epochs):
+    data = varied.read(np.random.default_rng(0).integers(0, 256, (n, 4, 4), np.uint8))
+    config = resolve(data, "vae", {})
+    assert (config.spec.plan.minutes, config.spec.plan.epochs) == (10, epochs)
+    assert f"at most {epochs:,} epochs; use" in " ".join(config.sentences)
+    plan = resolve(data, "vae", {"minutes": 2}).spec.plan
+    assert (plan.minutes, plan.epochs) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("choices", "patience"),
+    [
+        ({}, 20),
+        ({"minutes": 2}, 20),
+        ({"epochs": 2}, 0),
+        ({"steps": 2}, 0),
+        ({"epochs": 2, "minutes": 2}, 0),
+        ({"steps": 2, "patience": 3}, 3),
+        ({"minutes": 2, "patience": 0}, 0),
+    ],
+)
+def test_training_is_stopped_early_unless_the_user_chooses_its_length(
+    choices, patience, data, tmp_path
+):
+    job = prepare(data, out=tmp_path / "run", **choices)
+    assert job.spec.plan.patience == patience
+    assert any("stopped early after" in text for text in job.sentences) == (patience > 0)
+
+
+def test_the_length_and_the_patience_of_a_spec_are_used(data, tmp_path):
+    spec = Spec.parse(plan={"epochs": 7, "patience": 2})
+    plan = prepare(data, spec, out=tmp_path / "run").spec.plan
+    assert (plan.epochs, plan.minutes, plan.patience) == (7, 0, 2)
+    assert prepare(data, Spec(), out=tmp_path / "other").spec.plan.patience == 20
+
+
+@pytest.mark.parametrize(
+    ("choices", "beta"),
+    [
+        ({}, "linear(start=0, end=1, steps=0.2, max_steps=60)"),
+        ({"minutes": 1}, "linear(start=0, end=1, steps=0.2, max_steps=60)"),
+        ({"epochs": 101}, "linear(start=0, end=1, steps=0.2, max_steps=60)"),
+        ({"epochs": 100}, "linear(start=0, end=1, steps=0.2)"),
+        ({"steps": 300}, "linear(start=0, end=1, steps=0.2)"),
+        ({"steps": 301, "batch_size": 200}, "linear(start=0, end=1, steps=0.2, max_steps=40)"),
+    ],
+)
+def test_the_kl_is_annealed_during_at_most_twenty_epochs(choices, beta):
+    data = varied.read(np.random.default_rng(0).integers(0, 256, (400, 4, 4), np.uint8))
+    config = resolve(data, "vae", choices)
+    assert config.spec.objective.settings["beta"] == beta
+    [sentence] = [text for text in config.sentences if text.startswith("beta rises")]
+    assert ("at most 20 epochs" in sentence) == ("max_steps" in beta)
 
 
 @pytest.mark.parametrize("model", ["m2", "m1m2"])

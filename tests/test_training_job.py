@@ -1,10 +1,12 @@
 """Tests of training runs that are interrupted, killed, corrupted or repeated, and of their logs."""
 
+import math
 import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from bar_images import SMALL, save_bar_images
@@ -109,6 +111,102 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(data, run, tmp_pat
     assert 0 < job.state.step <= 9
     train_to_end(job)
     assert_same_weights(run.folder, job.store.folder)
+
+
+# Early stopping
+
+#: A model that overfits noisy images of two patterns.
+OVERFITTING = {"lr": 4e-3, "width": 64, "steps": 1000, "beta": "linear(0, 1, 30)", "patience": 3}
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    patterns = rng.integers(0, 2, (2, 6, 6))
+    x = patterns[rng.integers(0, 2, 300)] ^ (rng.random((300, 6, 6)) < 0.1)
+    np.savez(path := tmp_path_factory.mktemp("data") / "noise.npz", x=x.astype(np.uint8) * 255)
+    return path
+
+
+@pytest.fixture(scope="module")
+def stopped(noise, tmp_path_factory):
+    job = prepare_bars(noise, tmp_path_factory.mktemp("runs") / "noise", **OVERFITTING)
+    return job, train_to_end(job)
+
+
+def validation_rows(run):
+    return [row for row in run.store.history() if row["split"] == "validation"]
+
+
+def test_training_is_stopped_early_with_the_best_weights(stopped):
+    job, run = stopped
+    state, rows = job.state, validation_rows(run)
+    assert 30 <= state.restored_step < state.cooldown_start < state.step < 1000
+    assert state.step == state.cooldown_start + math.ceil(0.1 * state.cooldown_start)
+    losses = {row["step"]: row["loss"] for row in rows if row["step"] <= state.cooldown_start}
+    assert losses[state.restored_step] == min(losses.values()) < losses[state.cooldown_start]
+    best = min(row["loss"] for row in rows)
+    elbo = run.evaluate(split="validation").elbo
+    assert -elbo.value == pytest.approx(best, abs=2 * elbo.error)
+    [sentence] = [text for text in job.notices if "stopped after" in text]
+    assert "did not improve in epochs" in sentence
+
+
+def test_evaluations_during_the_kl_annealing_are_not_counted(noise, tmp_path):
+    options = OVERFITTING | {"beta": "linear(0, 1, 600)"}
+    job = prepare_bars(noise, tmp_path / "run", **options)
+    train_to_end(job)
+    assert job.state.cooldown_start >= 600
+
+
+@pytest.mark.parametrize("patience", [0, 10**6])
+def test_training_without_early_stopping_has_its_full_length(noise, patience, tmp_path):
+    options = OVERFITTING | {"steps": 150, "patience": patience}
+    job = prepare_bars(noise, tmp_path / "run", **options)
+    run = train_to_end(job)
+    assert (job.state.step, job.state.cooldown_start) == (150, 0)
+    assert any("where the validation loss was lowest" in text for text in job.notices)
+    assert (len(validation_rows(run)) > 24) == (patience > 0)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("place", ["before the best step", "after it", "after the restoration"])
+def test_an_interrupted_training_is_stopped_early_with_the_same_weights(
+    noise, stopped, place, ema_decay, tmp_path
+):
+    job, run = stopped
+    options = OVERFITTING | {"ema_decay": ema_decay}
+    if ema_decay:
+        job = prepare_bars(noise, tmp_path / "uninterrupted", **options)
+        run = train_to_end(job)
+    state = job.state
+    steps = {
+        "before the best step": state.restored_step - 5,
+        "after it": state.restored_step + 5,
+        "after the restoration": state.cooldown_start + 1,
+    }
+    interrupt(prepare_bars(noise, tmp_path / "run", **options), steps[place])
+    resumed = prepare_bars(noise, tmp_path / "run", **options)
+    train_to_end(resumed)
+    assert_same_weights(run.folder, resumed.store.folder)
+    assert resumed.notices[1:] == job.notices
+    assert [(row["step"], row["loss"]) for row in validation_rows(resumed)] == [
+        (row["step"], row["loss"]) for row in validation_rows(run)
+    ]
+
+
+def test_a_lost_checkpoint_does_not_change_the_restored_weights(noise, stopped, tmp_path):
+    job, run = stopped
+    interrupt(prepare_bars(noise, tmp_path / "run", **OVERFITTING), job.state.restored_step - 5)
+    events = prepare_bars(noise, tmp_path / "run", **OVERFITTING).train()
+    for event in events:
+        if event.state.step > job.state.cooldown_start:
+            break
+    events.close()  # the best weights are on disk, but the checkpoint is older
+    resumed = prepare_bars(noise, tmp_path / "run", **OVERFITTING)
+    assert resumed.state.step < job.state.restored_step
+    train_to_end(resumed)
+    assert_same_weights(run.folder, resumed.store.folder)
 
 
 # Folders

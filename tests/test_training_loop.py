@@ -315,15 +315,26 @@ def test_length_in_minutes():
     assert event.lr < 0.05 * plan_of().lr
 
 
-def states_with_budget(budget, durations):
+def test_the_first_of_two_limits_ends_the_training():
+    plan = plan_of(steps=0, epochs=40)
+    (step, batches), (other, _) = new_step(), new_step()
+    train_to_end(step, batches, plan)
+    event = train_to_end(other, batches, dataclasses.replace(plan, minutes=10.0))
+    assert event.state.step == 120
+    assert has_weights(other, step.state_dict())
+    event = train_to_end(*new_step(), plan_of(steps=10**7, minutes=0.02))
+    assert 1.2 / 1.6 < event.state.seconds < 1.2 * 1.6
+
+
+def states_with_budget(budget, durations, num_steps=math.inf):
     """Yield the state after each step of a training run with a time budget and given step times."""
-    state = TrainingState()
+    state = TrainingState(total=num_steps)
     for seconds in durations:
         if state.progress >= 1:
             return
         state.step += 1
         state.seconds += seconds
-        state.update_total(budget)
+        state.update_total(budget, num_steps)
         yield dataclasses.replace(state)
 
 
@@ -343,6 +354,31 @@ def test_budget_holds_at_varying_speed(speeds, repeats):
     states = list(states_with_budget(900.0, durations))
     assert all(0 <= state.progress <= 1 for state in states)
     assert 900 / 1.1 - 10 <= states[-1].seconds <= 900 * 1.1 + 10
+
+
+def test_progress_until_a_number_of_steps_does_not_depend_on_the_speed():
+    durations = [random.Random(0).uniform(0.1, 1) for _ in range(500)]
+    states = list(states_with_budget(900.0, durations, num_steps=500))
+    assert [state.progress for state in states] == [step / 500 for step in range(1, 501)]
+
+
+def test_a_budget_that_ends_before_the_number_of_steps_holds():
+    states = list(states_with_budget(900.0, [0.1] * 1000 + [1.0] * 10**4, num_steps=2000))
+    assert states[-1].seconds == pytest.approx(900, rel=0.02)
+    assert states[-1].step < 2000
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_the_learning_rate_of_a_shortened_training_decays_to_zero(decay):
+    plan, rates = plan_of(steps=200, lr_schedule=decay, lr_warmup=0), []
+    for event in train(*new_step(), plan):
+        rates.append(event.lr)
+        if event.state.step == 60:
+            event.state.shorten(30, restored_step=50)
+    assert len(rates) == 90
+    assert rates[60] == pytest.approx(rates[59], rel=0.02)
+    assert rates[-1] < 0.02 * plan.lr
+    assert all(a >= b for a, b in itertools.pairwise(rates))
 
 
 @pytest.mark.parametrize(("step", "progress"), [(0, 0), (2, 0.25), (8, 1), (9, 1)])

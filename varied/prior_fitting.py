@@ -192,8 +192,8 @@ def prior_plan(spec: Spec, name: str | None = None) -> Plan:
         seed=plan.seed,
         threads=plan.threads,
         minutes=plan.minutes / 2,
-        epochs=max(plan.epochs / 2, 1.0) if plan.epochs else 0.0,
-        steps=plan.steps,
+        epochs=max(plan.epochs / 2, 1.0) if plan.epochs and not plan.minutes else 0.0,
+        steps=0 if plan.minutes else plan.steps,
         compile="no",
     )
     return dataclasses.replace(half, **prior.default_plan)

@@ -122,7 +122,7 @@ def autotune(
         step: The training step; its gradients are cleared afterwards.
         call: A function that computes the loss of one step.
         plan: The plan, which may fix the precision, the number of threads and the compilation.
-        steps: The number of training steps, used if the plan does not set ``minutes``.
+        steps: The maximum number of training steps, besides the ``minutes`` of the plan.
         patience: The number of seconds after which no further setup is measured.
     """
     if torch.cuda.is_available():
@@ -146,9 +146,10 @@ def autotune(
         measure(replace(single, threads=max_threads))
     step.zero_grad(set_to_none=True)
     fastest = min(timings, key=timings.__getitem__)
+    limits = (60 * plan.minutes, steps * timings[fastest])
     return replace(
         fastest,
-        compile=_should_compile(step, plan, 60 * plan.minutes or steps * timings[fastest]),
+        compile=_should_compile(step, plan, min(filter(None, limits), default=0.0)),
         max_threads=1 if plan.threads else max_threads,
         single_thread_seconds=timings[single],
     )

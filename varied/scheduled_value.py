@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from varied.schedules import Number, value_at
+from varied.schedules import Number, is_complete, value_at
 
 
 class StepDependent(nn.Module, ABC):
@@ -41,6 +41,12 @@ class ScheduledValue(StepDependent):
         """Set the buffer to the value of the schedule."""
         if not isinstance(self.schedule, float | int):
             self.value.fill_(value_at(self.schedule, step, progress))
+
+
+def are_schedules_complete(module: nn.Module, step: int, progress: float) -> bool:
+    """Return whether all scheduled numbers within a module have reached their final values."""
+    values = (part for part in module.modules() if isinstance(part, ScheduledValue))
+    return all(is_complete(value.schedule, step, progress) for value in values)
 
 
 def set_step(module: nn.Module, step: int, progress: float = 1.0) -> None:

@@ -2,7 +2,8 @@
 
 A schedule is a pure function of the step, so resuming a run does not require any saved state. TOML
 files and the command line use its text form, such as ``"linear(0, 1, 2000)"``. A length below 1 is
-a fraction of the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 % of training.
+a fraction of the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 % of training,
+and ``"linear(0, 1, 0.1, max_steps=2000)"`` during at most 2,000 steps.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Schedule(ABC):
     """
 
     steps: float
+    #: For a relative length, the maximum number of steps; 0 for no maximum.
+    max_steps: float = 0
 
     @abstractmethod
     def __call__(self, step: float) -> float:
@@ -35,7 +38,8 @@ class Schedule(ABC):
         return 0 < self.steps < 1
 
     def __str__(self) -> str:
-        arguments = (f"{name}={_shortest(value)}" for name, value in vars(self).items())
+        values = {k: v for k, v in vars(self).items() if k != "max_steps" or v}
+        arguments = (f"{name}={_shortest(value)}" for name, value in values.items())
         return f"{type(self).__name__.lower()}({', '.join(arguments)})"
 
 
@@ -58,6 +62,8 @@ class Constant(Schedule):
 class Linear(Schedule):
     """Linear interpolation from ``start`` to ``end`` over ``steps`` steps, followed by ``end``.
 
+    If ``steps`` is a fraction of the training steps, ``max_steps`` limits it to a number of steps.
+
     Example:
         >>> [Linear(0, 1, 4)(step) for step in (0, 1, 4, 9)]
         [0.0, 0.25, 1.0, 1.0]
@@ -66,6 +72,14 @@ class Linear(Schedule):
     start: float
     end: float
     steps: float
+    max_steps: float = 0
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 0 or (self.max_steps and not self.is_relative):
+            raise VariedError(
+                f"max_steps={_shortest(self.max_steps)} must be positive, and steps a fraction of "
+                "the training steps, as in linear(0, 1, steps=0.2, max_steps=2000)."
+            )
 
     def __call__(self, step: float) -> float:
         """Return the value at a step."""
@@ -176,7 +190,27 @@ def value_at(value: Number, step: int, progress: float = 1.0) -> float:
     """
     if not isinstance(value, Schedule):
         return float(value)
-    return value(progress if value.is_relative else step)
+    return value(_position(value, step, progress))
+
+
+def is_complete(value: Number, step: int, progress: float = 1.0) -> bool:
+    """Return whether a number or a schedule has reached its final value.
+
+    Arguments:
+        value: A number or a schedule.
+        step: The number of completed steps.
+        progress: The completed fraction of the training steps.
+    """
+    return not isinstance(value, Schedule) or _position(value, step, progress) >= value.steps
+
+
+def _position(schedule: Schedule, step: int, progress: float) -> float:
+    """Return the argument with which a schedule is called."""
+    if not schedule.is_relative:
+        return step
+    if not schedule.max_steps:
+        return progress
+    return max(progress, schedule.steps * step / schedule.max_steps)
 
 
 def parse_number(value: float | str | Schedule) -> Number:

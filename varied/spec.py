@@ -163,7 +163,7 @@ def _constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The training plan; at most one of ``minutes``, ``epochs`` and ``steps`` sets its duration.
+    """The training plan, whose duration is set by ``epochs`` or ``steps``, ``minutes``, or both.
 
     Arguments:
         batch_size: The number of rows per step.
@@ -174,9 +174,15 @@ class Plan:
         grad_clip: The maximum gradient norm; larger gradients are scaled down to this norm.
         ema_decay: The decay of an exponential moving average of the weights, such as 0.999. The
             averaged weights are evaluated and saved; 0 uses the weights of the last step.
-        minutes: The training time in minutes, excluding evaluation and plots.
+        minutes: The training time in minutes, excluding evaluation and plots. If ``epochs`` or
+            ``steps`` is also set, training ends at whichever limit is reached first.
         epochs: The number of passes over the training rows.
         steps: The number of training steps.
+        patience: The number of evaluations on validation rows (one for each epoch of at least 20
+            steps) without a lower loss after which training is stopped early; 0 turns this off.
+            The weights with the lowest loss are restored, and the learning rate decays to zero
+            during a tenth of the steps so far. Evaluations are not counted before all schedules
+            have reached their final values. Models with a discriminator are not stopped early.
         seed: The random seed.
         precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster.
         compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
@@ -194,6 +200,7 @@ class Plan:
     minutes: float = 0.0
     epochs: float = 0.0
     steps: int = 0
+    patience: int = 0
     seed: int = 0
     precision: str = "auto"
     compile: str = "auto"
@@ -220,13 +227,11 @@ class Plan:
             raise VariedError(
                 f"ema_decay={self.ema_decay} must be at least 0 and below 1; 0.999 is typical."
             )
-        lengths = [name for name in ("minutes", "epochs", "steps") if getattr(self, name)]
-        if len(lengths) > 1:
-            raise VariedError(
-                f"Only one of minutes, epochs and steps can be set, not {' and '.join(lengths)}."
-            )
-        if min(self.minutes, self.epochs, self.steps) < 0:
-            raise VariedError(f"{lengths[0]}={getattr(self, lengths[0])} must be above 0.")
+        for name in ("minutes", "epochs", "steps", "patience"):
+            if getattr(self, name) < 0:
+                raise VariedError(f"{name}={getattr(self, name)} must not be negative.")
+        if self.epochs and self.steps:
+            raise VariedError("Only one of epochs and steps can be set; omit the other one.")
 
 
 #: Fields of a spec besides its parts and its plan.

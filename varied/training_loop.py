@@ -138,8 +138,12 @@ class TrainingState:
         total: The current estimate of the total number of steps. A time budget is converted to
             steps with the measured speed.
         anchor: The (step, progress) at which ``total`` was last set.
+        anchor_seconds: The ``seconds`` at which ``total`` was last set.
         limit: An upper bound on the progress until ``total`` is set again, so that a single
             unusually fast or slow step does not distort the schedules of the next thousand steps.
+        num_bad_checks: The number of evaluations on validation rows since the lowest loss.
+        cooldown_start: The step at which training was shortened by `shorten`, or 0.
+        restored_step: The step from which the weights were restored at ``cooldown_start``.
         setup: The compute settings, which are measured at the start of the run.
         moments: The tensors of the optimizer by parameter name, including the moving averages of
             the weights.
@@ -151,6 +155,10 @@ class TrainingState:
     total: float = math.inf
     anchor: tuple[int, float] = (0, 0.0)
     limit: float = 1.0
+    anchor_seconds: float = 0.0
+    num_bad_checks: int = 0
+    cooldown_start: int = 0
+    restored_step: int = 0
     setup: Setup | None = None
     moments: dict[str, Tensor] = field(default_factory=dict)
 
@@ -163,20 +171,34 @@ class TrainingState:
         progress += (1 - progress) * (self.step - step) / (self.total - step)
         return min(progress, self.limit)
 
-    def update_total(self, budget: float) -> None:
+    def update_total(self, budget: float, num_steps: float = math.inf) -> None:
         """Convert a time budget in seconds to steps, using the speed since the last conversion.
 
-        The progress then equals the fraction of the budget that has been used; between two
-        conversions it is linear in the number of steps.
+        The progress then equals the fraction of the budget, or of ``num_steps``, that has been
+        used; between two conversions it is linear in the number of steps.
         """
-        step, progress = self.anchor
-        elapsed = self.seconds - progress * budget
-        if elapsed < budget / 60:
+        elapsed = self.seconds - self.anchor_seconds
+        if self.cooldown_start or elapsed < budget / 60:
             return
-        speed = (self.step - step) / elapsed
-        self.anchor = (self.step, min(self.seconds / budget, 1.0))
-        self.limit = min(self.anchor[1] + 1 / 40, 1.0)
-        self.total = self.step + max(budget - self.seconds, 0.0) * speed
+        speed = (self.step - self.anchor[0]) / elapsed
+        total = self.step + max(budget - self.seconds, 0.0) * speed
+        if self.total == num_steps <= total:
+            return  # the progress remains independent of the speed, so that it is reproducible
+        progress = min(max(self.seconds / budget, self.step / num_steps), 1.0)
+        self.anchor, self.anchor_seconds = (self.step, progress), self.seconds
+        self.limit = min(progress + 1 / 40, 1.0) if total < num_steps else 1.0
+        self.total = min(total, num_steps)
+
+    def shorten(self, num_steps: int, restored_step: int) -> None:
+        """End training after ``num_steps`` more steps, during which the learning rate decays.
+
+        Arguments:
+            num_steps: The maximum number of remaining steps.
+            restored_step: The step from which the weights were restored.
+        """
+        self.anchor, self.limit = (self.step, self.progress), 1.0
+        self.total = min(self.step + num_steps, self.total)
+        self.cooldown_start, self.restored_step = self.step, restored_step
 
 
 @dataclass
@@ -222,7 +244,9 @@ def train(
     """
     state = state or TrainingState()
     runtime.tune_malloc()
-    state.total = _num_steps(plan, batches.steps_per_epoch) or state.total
+    num_steps = _num_steps(plan, batches.steps_per_epoch)
+    if not state.cooldown_start and (state.step == 0 or not plan.minutes):
+        state.total = num_steps
     if state.setup is None:
         state.setup = _start(step, batches, plan, state.total)
     runtime.apply_setup(step, state.setup)
@@ -258,7 +282,7 @@ def train(
         state.seconds += seconds
         threads.record_step_time(seconds)
         if plan.minutes:
-            state.update_total(60 * plan.minutes)
+            state.update_total(60 * plan.minutes, num_steps)
         yield StepEvent(
             state,
             state.step / batches.steps_per_epoch,
@@ -274,10 +298,10 @@ def train(
 # Start
 
 
-def _num_steps(plan: Plan, steps_per_epoch: int) -> float | None:
-    if plan.minutes:
-        return None
-    return plan.steps or math.ceil((plan.epochs or 20) * steps_per_epoch)
+def _num_steps(plan: Plan, steps_per_epoch: int) -> float:
+    """Return the maximum number of steps, which is infinite if only ``minutes`` is set."""
+    epochs = plan.epochs or (0 if plan.minutes else 20)
+    return plan.steps or math.ceil(epochs * steps_per_epoch) or math.inf
 
 
 def _start(step: TrainingStep, batches: BatchSource, plan: Plan, total: float) -> Setup:
@@ -382,6 +406,13 @@ def ema_weights(step: nn.Module, state: TrainingState) -> Iterator[None]:
         with torch.no_grad():
             for weights, value in saved:
                 weights.copy_(value)
+
+
+def restart_averages(step: nn.Module, state: TrainingState) -> None:
+    """Set the moving averages of the weights, if there are any, to the weights."""
+    with torch.no_grad():
+        for weights, average in _averages(step, state):
+            average.copy_(weights)
 
 
 def _update_averages(optimizer: torch.optim.Optimizer, decay: float, step: int) -> None:

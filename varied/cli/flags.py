@@ -168,8 +168,8 @@ def in_flags(text: str, options: Iterable[str]) -> str:
         return (
             f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or omit the option."
         )
-    if "one of minutes, epochs and steps" in text:
-        return re.sub(r"\b(minutes|epochs|steps)\b", r"--\1", text)
+    if "one of epochs and steps" in text:
+        return re.sub(r"\b(epochs|steps)\b", r"--\1", text)
     if text.startswith("Several parts have"):
         return re.sub(r"\b(\w+\.\w+)", lambda m: _flag(m[1]), text)
     names = {*options, *owners, *TABLES}

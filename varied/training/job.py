@@ -73,7 +73,20 @@ class Job:
         sizes = (len(getattr(self.split, name)) for name in ("train", "validation", "test"))
         rows = "Rows: {:,} for training, {:,} for validation, {:,} for testing.".format(*sizes)
         labels = [f"All but {self.n_labels} training labels are hidden."] if self.n_labels else []
-        return [*self.data.notes, rows, *labels, *self.config.sentences, *self.notices]
+        stopping = []
+        if self.can_stop_early:
+            stopping.append(
+                f"Training is stopped early after {self.spec.plan.patience} evaluations on "
+                "validation rows (one per epoch) without a lower loss; use --patience 0 to turn "
+                "this off."
+            )
+        defaults = [*labels, *self.config.sentences, *stopping]
+        return [*self.data.notes, rows, *defaults, *self.notices]
+
+    @property
+    def can_stop_early(self) -> bool:
+        """Whether training is stopped early if the validation loss does not improve."""
+        return self.spec.plan.patience > 0 and not self.step.objective.discriminators
 
     def rows(self, name: str, limit: int | None = None) -> Batch:
         """Return the stored rows of a split, or a fixed random subset of ``limit`` rows."""
@@ -128,11 +141,12 @@ class Job:
             for event in train(self.step, batches, plan, self.state):
                 monitor.update(event)
                 if self.is_stopping:
-                    self.store.write_checkpoint(self.step, event.snapshot())
+                    monitor.write_checkpoint(event.snapshot())
                     raise Interrupted
                 yield event
             if event is not None:
-                self.store.write_checkpoint(self.step, event.snapshot())
+                monitor.write_checkpoint(event.snapshot())
+            self.notices += self._early_stopping(batches.steps_per_epoch)
 
     @property
     def fits_prior_later(self) -> bool:
@@ -178,6 +192,20 @@ class Job:
             calibration["imputation_scale"] = calibrate_scale(run)
         self.store.write_calibration(calibration)
         return run
+
+    def _early_stopping(self, steps_per_epoch: int) -> list[str]:
+        """Return a message if training was stopped early."""
+        state, plan = self.state, self.spec.plan
+        if not state.cooldown_start:
+            return []
+        steps = (state.step, state.restored_step, state.cooldown_start)
+        end, best, start = (round(step / steps_per_epoch) for step in steps)
+        limit = f" of {plan.epochs:,g}" if plan.epochs else ""
+        return [
+            f"Training was stopped after {end:,}{limit} epochs, since the validation loss did not "
+            f"improve in epochs {best + 1:,} to {start:,}: the weights of epoch {best:,} were "
+            f"restored, and the learning rate decayed to zero in the last {end - start:,} epochs."
+        ]
 
     def _restore_best(self) -> list[str]:
         """Load the best weights unless they are the latest, and return a message about them."""

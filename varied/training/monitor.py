@@ -17,9 +17,10 @@ from varied.evaluate.active_units import is_active
 from varied.runs.base import BATCH_ROWS
 from varied.runs.store import Frame
 from varied.runtime import eval_float32
+from varied.scheduled_value import are_schedules_complete
 from varied.seeding import seeded
-from varied.tensor_io import read_tensors
-from varied.training_loop import StepEvent, TrainingState, ema_weights
+from varied.tensor_io import read_tensors, write_tensors
+from varied.training_loop import StepEvent, TrainingState, ema_weights, restart_averages
 
 if TYPE_CHECKING:
     from varied.training.job import Job
@@ -32,6 +33,10 @@ _FRAMES = [(i / 23) ** 2 for i in range(24)]
 #: The number of log entries of a training run.
 _LOG_ENTRIES = 200
 _CHECKPOINT_SECONDS = 30.0
+#: The minimum number of steps between two evaluations for early stopping.
+_MIN_CHECK_STEPS = 20
+#: The number of steps of decaying learning rate after early stopping, relative to the steps so far.
+COOLDOWN_FRACTION = 0.1
 _MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
 #: A step at which all schedules have their final values.
 _LAST_STEP = 10**12
@@ -58,7 +63,10 @@ class RunMonitor:
             self.z = None if job.fits_prior_later else job.model.sample_prior(n, self.c)
         self.progress = job.state.progress
         best = self.store / "best.safetensors"
-        self.best_loss = read_tensors(best)[1]["loss"] if best.exists() else math.inf
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0}
+        if best.exists():
+            self.best = read_tensors(best)[1]
+        self.best_weights: dict[str, Tensor] = {}
         errors = [row["squared_error"] for row in self.store.history() if _has_error(row)]
         self.lowest_error = min(errors, default=math.inf)
         self.checkpoint_time, self.frame_seconds = time.monotonic(), 0.0
@@ -76,9 +84,49 @@ class RunMonitor:
         is_frame_due = bisect.bisect(_FRAMES, progress) > bisect.bisect(_FRAMES, before)
         if progress >= 1 or (is_frame_due and self._has_time(event.state)):
             self.record(event.epoch, event.snapshot())
+        elif self._is_check_due(event):
+            self.check(event.epoch, event.snapshot())
+        if self._is_check_due(event):
+            self._stop_early(event)
         if time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS:
-            self.store.write_checkpoint(self.job.step, event.snapshot())
+            self.write_checkpoint(event.snapshot())
             self.checkpoint_time = time.monotonic()
+
+    def write_checkpoint(self, state: TrainingState) -> None:
+        """Write the best weights and a checkpoint."""
+        self._write_best()
+        self.store.write_checkpoint(self.job.step, state)
+
+    def _write_best(self) -> None:
+        if self.best_weights:
+            write_tensors(self.store / "best.safetensors", self.best_weights, **self.best)
+            self.best_weights = {}
+
+    # Early stopping
+
+    def _is_check_due(self, event: StepEvent) -> bool:
+        """Return whether the step ends an epoch, or several if an epoch has only a few steps."""
+        if not self.job.can_stop_early:
+            return False
+        step = event.state.step
+        steps_per_epoch = round(step / event.epoch)
+        return step % (steps_per_epoch * math.ceil(_MIN_CHECK_STEPS / steps_per_epoch)) == 0
+
+    def _stop_early(self, event: StepEvent) -> None:
+        """Restore the best weights and shorten training if the loss has stopped improving.
+
+        The optimizer keeps its moments: after a few steps, they depend only on new gradients.
+        """
+        state, step = event.state, self.job.step
+        is_best = self.best["step"] == state.step
+        is_counted = are_schedules_complete(step, state.step, state.progress) and not is_best
+        state.num_bad_checks = state.num_bad_checks + 1 if is_counted else 0
+        if state.cooldown_start or state.num_bad_checks < self.job.spec.plan.patience:
+            return
+        self._write_best()
+        self.store.read_weights("best.safetensors", self.job.model)
+        restart_averages(step, event.snapshot())
+        state.shorten(math.ceil(COOLDOWN_FRACTION * state.step), self.best["step"])
 
     def _has_time(self, state: TrainingState) -> bool:
         """Return whether there is time for a frame; True unless the plan sets ``minutes``."""
@@ -117,13 +165,20 @@ class RunMonitor:
         codes = functional.embed(job.model, job.codec.load, _batches(self.test))
         images = job.codec.to_images(self._samples())
         self.store.write_frame(Frame(codes, torch.from_numpy(images), epoch, state.step))
+        self._check(epoch, state, active_units=int(is_active(codes).sum()))
+
+    def check(self, epoch: float, state: TrainingState) -> None:
+        """Log the metrics on validation rows, and copy the weights if they are the best ones."""
+        with ema_weights(self.job.step, state):
+            self._check(epoch, state)
+
+    def _check(self, epoch: float, state: TrainingState, **others: int) -> None:
         metrics = self._validate()
-        row = self._row("validation", epoch, state) | metrics
-        self.store.log(row | {"active_units": int(is_active(codes).sum())})
+        self.store.log(self._row("validation", epoch, state) | metrics | others)
         if self._is_best(metrics):
-            self.best_loss = metrics["loss"]
-            notes = {"loss": self.best_loss, "epoch": epoch, "step": state.step}
-            self.store.write_weights("best.safetensors", job.model, **notes)
+            self.best = {"loss": metrics["loss"], "epoch": epoch, "step": state.step}
+            weights = self.job.model.state_dict()
+            self.best_weights = {name: value.clone() for name, value in weights.items()}
 
     def _is_best(self, metrics: dict[str, float]) -> bool:
         """Return whether the weights are the best so far.
@@ -133,7 +188,7 @@ class RunMonitor:
         reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
-            return not metrics["loss"] >= self.best_loss
+            return not metrics["loss"] >= self.best["loss"]
         error = metrics.get("squared_error", 0.0)
         self.lowest_error = min(self.lowest_error, error)
         return error <= MAX_ERROR_RATIO * self.lowest_error

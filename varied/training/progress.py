@@ -69,7 +69,8 @@ class Meter:
             return ""
         state = self.event.state
         seconds = (state.total - state.step) / self.speed
-        return f"{format_time(self.budget - state.seconds if self.budget else seconds)} left"
+        limit = self.budget - state.seconds if self.budget else math.inf
+        return f"{format_time(min(seconds, limit))} left"
 
     @property
     def losses(self) -> str:

@@ -134,7 +134,8 @@ def _update_spec(spec: Spec, given: dict[str, Any]) -> Spec:
     for name in given:
         if name not in settings(Plan):
             raise VariedError(f"An update has no setting '{name}': {suggest(name, settings(Plan))}")
-    plan = dataclasses.asdict(spec.plan) | dict.fromkeys(LENGTHS, 0) | {"lr_warmup": 0} | given
+    unused = dict.fromkeys((*LENGTHS, "lr_warmup", "patience"), 0)
+    plan = dataclasses.asdict(spec.plan) | unused | given
     if not any(plan[name] for name in LENGTHS):
         plan["epochs"] = _DEFAULT_EPOCHS
     parts: dict[str, Any] = {axis: _at_end(axis, part) for axis, part in spec.parts.items()}

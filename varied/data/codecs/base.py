@@ -47,7 +47,8 @@ class Codec(ABC):
         labeled_ending: The extension of the default output file for labeled data.
         decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
         max_rows_by_epochs: The maximum number of rows for which the default training length is a
-            number of epochs; for larger datasets, it is ten minutes.
+            number of epochs; for larger datasets, it is ten minutes, with a maximum number of
+            epochs.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
