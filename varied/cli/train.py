@@ -121,14 +121,10 @@ def train(
     ] = None,
     minutes: Annotated[
         float | None,
-        _option(PLAN, "M", "Training time in minutes; 10 by default, and less for small datasets."),
+        _option(PLAN, "M", "Maximum training time in minutes; 10 by default."),
     ] = None,
-    epochs: Annotated[
-        float | None, _option(PLAN, "E", "Number of epochs, instead of --minutes.")
-    ] = None,
-    steps: Annotated[
-        int | None, _option(PLAN, "N", "Number of steps, instead of --minutes.", 1)
-    ] = None,
+    epochs: Annotated[float | None, _option(PLAN, "E", "Maximum number of epochs.")] = None,
+    steps: Annotated[int | None, _option(PLAN, "N", "Maximum number of steps.", 1)] = None,
     batch_size: Annotated[int | None, _option(PLAN, "N", "Batch size.", 1)] = None,
     lr: Annotated[float | None, _option(PLAN, "R", "Learning rate.")] = None,
     seed: Annotated[int | None, _option(PLAN, "N", "Random seed.", 0)] = None,
