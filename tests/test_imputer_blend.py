@@ -100,6 +100,16 @@ def test_categories_are_imputed_with_the_mode():
     assert (imputer.transform(incomplete)["city"] == frame["city"]).mean() > 0.98
 
 
+def test_tables_of_categories_are_imputed():
+    index = np.random.default_rng(0).integers(0, 3, 200)
+    frame = pd.DataFrame({"a": np.array(["x", "y", "z"])[index], "b": np.array([*"uvw"])[index]})
+    incomplete = frame.mask(np.random.default_rng(1).random(frame.shape) < 0.1)
+    imputer = VAEImputer(steps=200, **FAST).fit(incomplete)
+    known = incomplete.notna().any(axis=1)
+    assert (imputer.transform(incomplete) == frame)[known].to_numpy().mean() > 0.98
+    assert (imputer.draw_scale_ == 1).all()
+
+
 def test_several_draws_of_a_category_are_combined_as_their_mode():
     rng = np.random.default_rng(0)
     index = rng.choice(3, 300, p=[0.4, 0.33, 0.27])

@@ -21,7 +21,7 @@ MAX_ROWS, MIN_CELLS = 5000, 10
 #: Maximum number of elements from which a column is predicted, those with the largest correlation.
 MAX_PREDICTORS = 50
 #: Minimum number of rows and maximum number of columns for tree models, and the number of trees.
-MIN_TREE_ROWS, MAX_TREE_COLUMNS, TREES = 50, 200, 30
+MIN_TREE_ROWS, MAX_TREE_COLUMNS, TREES = 50, 100, 30
 #: Number of held-out cells to which the prior of the weights is equivalent: equal weights for those
 #: of all columns, and the weights of all columns for those of a column.
 EQUAL_CELLS, POOLED_CELLS = 5, 50

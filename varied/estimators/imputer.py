@@ -79,7 +79,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         samples: Number of importance samples for each row.
         blend: Whether to combine the VAE with a linear model and trees. If False, or if fewer than
             30 cells are held out, the conditional mean of the VAE is imputed. Trees are not used
-            for fewer than 50 rows or more than 200 columns, and the combination is not available
+            for fewer than 50 rows or more than 100 columns, and the combination is not available
             for likelihoods of counts and of values between 0 and 1.
         calibration_fraction: Fraction of the observed cells (at most 2,000 cells) that is held
             out from training to combine the models and to calibrate draws. The standard deviation
@@ -139,28 +139,30 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
                 f"{self.calibration_fraction}; a typical value is 0.1."
             )
         self._is_continuous = _is_continuous(rows, self.converter_.supports)
-        self.draw_scale_, self.blend_ = np.ones(rows.shape[1]), None
+        self.draw_scale_: Array = np.ones(rows.shape[1])
+        self.blend_: Blend | None = None
         held_out = self._hold_out(rows)
         training = np.where(held_out, np.nan, rows)
         self._fit_model(training)
-        is_table = self.scaler_.domain == "table"
-        # The scaling of numbers is that of `scaler_`; ordered levels are numbers, too.
-        self._mean_scaler = (
-            ColumnScaler.fit(training, Part("gaussian"), self.scaler_.supports)
-            if is_table
-            else self.scaler_
-        )
+        self._mean_scaler = self.scaler_
+        if self.scaler_.domain == "table":
+            # Numbers are scaled as in `scaler_`, but ordered levels are numbers, too.
+            gaussian = Part("gaussian")
+            self._mean_scaler = ColumnScaler.fit(training, gaussian, self.scaler_.supports)
         if held_out.any() and self.scaler_.domain in ("table", "real"):
-            index = self._blend_rows(held_out)
-            if self.blend:
-                means = self._model_means(training[index])
-                columns = self._mean_scaler.element_columns
-                elements = self._mean_scaler.elements(rows[index])
-                self.blend_ = Blend.fit(elements, means, columns, held_out[index][:, columns])
-            self.draw_scale_ = self._calibrate(rows, held_out)
-            if self.blend_ is not None:
-                self.blend_ = self.blend_.refit(elements, self._model_means(rows[index]))
+            self._fit_blend(rows, held_out)
         return self
+
+    def _fit_blend(self, X: Array, held_out: Array) -> None:
+        """Combine the models and scale the draws using held-out cells, then refit the models."""
+        index, columns = self._blend_rows(held_out), self._mean_scaler.element_columns
+        if self.blend:
+            means = self._model_means(np.where(held_out, np.nan, X)[index])
+            elements = self._mean_scaler.elements(X[index])
+            self.blend_ = Blend.fit(elements, means, columns, held_out[index][:, columns])
+        self.draw_scale_ = self._calibrate(X, held_out)
+        if self.blend_ is not None:
+            self.blend_ = self.blend_.refit(elements, self._model_means(X[index]))
 
     def _blend_rows(self, held_out: Array) -> Array:
         """Return the indices of rows for the combination, first those with held-out cells."""
@@ -172,24 +174,23 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return the factor for the deviations of the draws of each column."""
         columns, outputs = self._continuous_elements
         rows = np.flatnonzero(held_out[:, self._is_continuous].any(1))
-        deviations, residuals = [], []
+        deviations, residuals, scale = [], [], np.ones(X.shape[1])
+        if not len(rows):
+            return scale
         for index in np.split(rows, range(CALIBRATION_ROWS, len(rows), CALIBRATION_ROWS)):
             cells = held_out[index][:, self._is_continuous]
             training = np.where(held_out[index], np.nan, X[index])
             means, estimates = (part[:, outputs] for part in self._estimate(training))
-            with isolated_rng(self.threads):
-                draws = self._draw_elements(training, CALIBRATION_DRAWS, self.seed_)
+            draws = self._draw_elements(training, CALIBRATION_DRAWS, self.seed_)
             deviations.append((draws[..., columns] - means)[:, cells])
             truth = self._mean_scaler.elements(X[index])[:, outputs]
             residuals.append((truth - estimates)[cells])
-        scale = np.ones(X.shape[1])
-        if rows.size:
-            scale[self._is_continuous] = draw_scale(
-                np.concatenate(deviations, 1),
-                np.concatenate(residuals),
-                np.nonzero(held_out[:, self._is_continuous])[1],
-                int(self._is_continuous.sum()),
-            )
+        scale[self._is_continuous] = draw_scale(
+            np.concatenate(deviations, 1),
+            np.concatenate(residuals),
+            np.nonzero(held_out[:, self._is_continuous])[1],
+            int(self._is_continuous.sum()),
+        )
         return scale
 
     def transform(self, X: Any) -> Any:
@@ -300,7 +301,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         ]
         completed = np.concatenate(draws, 1)
         if self.n_draws == 1:
-            return completed[0]
+            return np.asarray(completed[0])
         elements = self._mean_scaler.elements(completed.reshape(-1, X.shape[1]))
         mean = elements.reshape(int(self.n_draws), len(X), -1).mean(0)
         return self._mean_scaler.inverse_transform(torch.from_numpy(mean))
