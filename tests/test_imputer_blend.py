@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from varied.estimators import VAEImputer
-from varied.estimators.blend import Blend, _correlated, _weights
+from varied.estimators.blend import Blend, _select_predictors, _weights
 from varied.estimators.column_scaler import Support
 from varied.estimators.draw_scale import draw_scale
 
@@ -159,7 +159,7 @@ def test_predictors_are_the_most_correlated_elements():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 80))
     x[:, 0] = x[:, 70] + 0.1 * rng.normal(size=100)
-    selected = _correlated(x, np.array([0]), np.arange(1, 80))
+    selected = _select_predictors(x, np.array([0]), np.arange(1, 80))
     assert len(selected) == 50
     assert selected[0] == 70
 

@@ -84,7 +84,7 @@ class ChainedRegression:
         for column in dict.fromkeys(columns[order].tolist()):
             targets = np.flatnonzero(columns == column)
             rows = np.flatnonzero(~np.isnan(x[:, targets[0]]))
-            predictors = _correlated(completed, targets, np.flatnonzero(columns != column))
+            predictors = _select_predictors(completed, targets, np.flatnonzero(columns != column))
             if len(rows) < MIN_CELLS or not len(predictors):
                 continue
             y = x[np.ix_(rows, targets)]
@@ -208,7 +208,7 @@ def _predict(chain: tuple[ChainedRegression, ...], x: Array, mean: Array) -> Ite
         yield completed
 
 
-def _correlated(x: Array, targets: Array, others: Array) -> Array:
+def _select_predictors(x: Array, targets: Array, others: Array) -> Array:
     """Return the elements that have the largest correlation with any of the targets."""
     if len(others) <= MAX_PREDICTORS:
         return others
