@@ -146,10 +146,16 @@ class AutoregressiveTableRow(TableRow):
     """
 
     warm_up = False
+
+    thresholds: Tensor
+
     #: The factor of the weights between levels and flags. In each step, Adam changes a weight by
     #: approximately the learning rate, so that it would take thousands of steps until a level rules
     #: out all but one level of another column.
     GAIN = 10.0
+    #: Each number is also an input as tanh(4 (s - t)) for this number of thresholds t, so that a
+    #: level can depend on whether the number exceeds a value.
+    N_THRESHOLDS, SHARPNESS = 8, 4.0
     #: The weight of the distribution of the column in the mixture of each number.
     MARGINAL_SHARE = 0.01
 
@@ -170,6 +176,7 @@ class AutoregressiveTableRow(TableRow):
         if not 0 <= masked_fraction <= 1:
             raise VariedError(f"masked_fraction={masked_fraction} must be between 0 and 1.")
         self.masked_fraction, self.n_features = masked_fraction, n_features
+        self.register_buffer("thresholds", torch.linspace(-1.75, 1.75, self.N_THRESHOLDS))
         cells = self._adjacency()
         features = torch.ones(len(cells), n_features, dtype=torch.bool)
         self.linear = MaskedLinear(cells * self._gain())
@@ -210,7 +217,8 @@ class AutoregressiveTableRow(TableRow):
     def _adjacency(self) -> Tensor:
         """Return which inputs each parameter may depend on, with shape (params, inputs).
 
-        The inputs are the elements of a row, followed by whether each column is visible.
+        The inputs are the elements of a row, the thresholds of each number, and whether each column
+        is visible.
         """
         layout, missing = self.layout, list(self.layout.missing_columns)
         value_steps = len(missing) + torch.arange(layout.n_columns)
@@ -220,15 +228,18 @@ class AutoregressiveTableRow(TableRow):
         n_numbers = layout.block_sizes[1]
         numbers = element_steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
         outputs = torch.cat([flag_steps[missing], numbers, element_steps[n_numbers:]])
-        return outputs[:, None] > torch.cat([flag_steps, element_steps, value_steps])
+        thresholds = element_steps[:n_numbers].repeat_interleave(self.N_THRESHOLDS)
+        inputs = torch.cat([flag_steps, element_steps, thresholds, value_steps])
+        return outputs[:, None] > inputs
 
     def _gain(self) -> Tensor:
         """Return the factor of each weight of the linear map, with shape (params, inputs)."""
         n_flags, n_numbers, n_levels = self.layout.block_sizes
         n_missing, n_params = len(self.layout.missing_columns), 3 * n_numbers * self.n_components
+        n_others = n_levels + n_numbers * self.N_THRESHOLDS + n_flags
         discrete = [
             torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(torch.tensor(sizes))
-            for sizes in ((n_missing, n_params, n_levels), (n_flags, n_numbers, n_levels + n_flags))
+            for sizes in ((n_missing, n_params, n_levels), (n_flags, n_numbers, n_others))
         ]
         return 1 + (self.GAIN - 1) * torch.outer(*discrete)
 
@@ -240,8 +251,14 @@ class AutoregressiveTableRow(TableRow):
             # The fraction of visible cells, which is uniform for some rows and 1 for the others.
             shown = torch.rand_like(visible[..., :1]) / max(self.masked_fraction, 1e-9)
             visible = visible * (torch.rand_like(visible) < shown)
-        values = visible[..., self.layout.element_columns[self.layout.n_columns :]]
-        cells = torch.cat([x * torch.cat([torch.ones_like(visible), values], -1), visible], -1)
+        flags, numbers, levels = x.split(self.layout.block_sizes, -1)
+        above = (self.SHARPNESS * (numbers[..., None] - self.thresholds)).tanh().flatten(-2)
+        columns = self.layout.element_columns[self.layout.n_columns :]
+        n_numbers = numbers.shape[-1]
+        repeated = columns[:n_numbers].repeat_interleave(self.N_THRESHOLDS)
+        values = torch.cat([numbers, levels, above], -1)
+        shown_values = values * visible[..., torch.cat([columns, repeated])]
+        cells = torch.cat([flags, shown_values, visible], -1)
         shape = torch.broadcast_shapes(cells.shape[:-1], features.shape[:-1])
         inputs = torch.cat([t.expand(*shape, -1) for t in (cells, features)], -1)
         params = params + self.linear(cells) + self.net(inputs)
