@@ -22,7 +22,7 @@ class OptionError(VariedError):
 
 
 class DataWarning(UserWarning):
-    """A warning that an operation cannot use some of the data that were passed to it."""
+    """A warning about the data that were passed to an operation."""
 
 
 def suggest(name: str, choices: Iterable[str], limit: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,9 +12,10 @@ import numpy.typing as npt
 from sklearn.base import OutlierMixin
 
 from varied import functional
-from varied.errors import VariedError
+from varied.errors import DataWarning, VariedError
 from varied.estimators.base import Estimator
 from varied.evaluate.anomaly_threshold import Threshold, threshold
+from varied.evaluate.separate_cluster import separate_cluster
 from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
@@ -56,6 +58,8 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Warning:
         The rows passed to `fit` are considered normal; anomalies among them raise the threshold.
+        If some of them form a small separate cluster, `fit` issues a `varied.errors.DataWarning`;
+        see `varied.evaluate.separate_cluster`.
         With fewer than 19 rows (for ``max_fpr=0.05``), the threshold is the largest score, and more
         than 5 % of normal rows may be above it.
 
@@ -99,6 +103,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         X = self._validate(X, fit=True)
         if not 0 < self.max_fpr < 1:
             raise VariedError(f"max_fpr must be between 0 and 1, got {self.max_fpr}.")
+        self._warn_about_cluster(X)
         groups = self._groups(X)
         n_groups = groups.max() + 1
         order = permutation(n_groups, self.seed_, "held out").numpy()
@@ -117,6 +122,19 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
             value = float(np.sort(scores)[-1 - rank])
         self.offset_ = -value - TOLERANCE * max(1.0, abs(value))
         return self
+
+    def _warn_about_cluster(self, X: Array) -> None:
+        """Warn if rows form a separate cluster, since a model would learn them as normal."""
+        is_number = [not support.levels for support in self.converter_.supports]
+        rows = np.flatnonzero(separate_cluster(X[:, is_number]))
+        if len(rows):
+            warnings.warn(
+                f"{len(rows):,} of {len(X):,} training rows (such as row {rows[0]}) form a small "
+                "separate cluster, which is learned as normal; remove them if they are anomalies "
+                "(varied.evaluate.separate_cluster returns a mask).",
+                DataWarning,
+                stacklevel=3,
+            )
 
     def _groups(self, X: Array) -> npt.NDArray[np.int64]:
         """Return the group of each row; equal rows are in one group if any column is numeric."""

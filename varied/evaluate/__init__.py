@@ -41,6 +41,7 @@ from varied.evaluate.representation_similarity import (
     shared_neighbors,
     stability,
 )
+from varied.evaluate.separate_cluster import separate_cluster
 from varied.evaluate.tabular import ColumnShapes, PairTrends, column_shapes, pair_trends
 from varied.evaluate.tstr import TSTRResult, tstr
 
@@ -110,6 +111,7 @@ __all__ = [
     "rate_distortion",
     "sap",
     "scores",
+    "separate_cluster",
     "shared_neighbors",
     "sharpness",
     "ssim",

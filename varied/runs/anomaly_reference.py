@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from varied.data import Codec
+from varied.data import Codec, RawData
 from varied.data.codecs.invalid_cells import InvalidCells
 from varied.errors import VariedError
+from varied.evaluate.separate_cluster import separate_cluster
 from varied.functional import AnomalyScorer, AnomalyScores
 from varied.runs.base import RunBase
 from varied.seeding import permutation
@@ -21,6 +23,8 @@ from varied.tensor_io import digest_tensors, read_tensors, write_tensors
 
 #: The maximum number of training rows to which distances are measured.
 _MAX_TRAINING = 10_000
+#: The maximum number of training rows in which a separate cluster is searched.
+_MAX_CLUSTERED = 1000
 #: The maximum size of the stored file; the reference of large images is computed again.
 _MAX_BYTES = 64 * 2**20
 _FILE = "detector.safetensors"
@@ -43,6 +47,8 @@ class AnomalyReference:
             costs as much as one with frequency 1 / n.
         common: The kinds of invalid cells that validation rows have: pairs of `column` and
             `expected` of `InvalidCells`.
+        cluster: The fraction of the training rows in a small separate cluster; see
+            `varied.evaluate.separate_cluster`.
     """
 
     scorer: AnomalyScorer
@@ -51,6 +57,17 @@ class AnomalyReference:
     median: Tensor
     cost: float
     common: frozenset[tuple[str, str]]
+    cluster: float
+
+    def notes(self) -> tuple[str, ...]:
+        """Return a message if training rows form a separate cluster."""
+        if not self.cluster:
+            return ()
+        return (
+            f"{100 * self.cluster:.1f} % of the training rows form a small separate cluster, which "
+            "is learned as normal; remove them if they are anomalies "
+            "(varied.evaluate.separate_cluster returns a mask), and train again.",
+        )
 
     def add_cost(
         self, codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells]
@@ -77,7 +94,9 @@ def anomaly_reference(run: RunBase, method: str, samples: int, seed: int) -> Ano
             scorer = AnomalyScorer.restore(run.model, run.codec.load, tensors, **options)
             common = frozenset((column, expected) for column, expected in notes["common"])
             nll, distance, median = (tensors[name] for name in ("nll", "distance", "median"))
-            return AnomalyReference(scorer, nll, distance, median, notes["cost"], common)
+            return AnomalyReference(
+                scorer, nll, distance, median, notes["cost"], common, notes["cluster"]
+            )
     reference = _compute(run, options)
     _store(run, reference, key)
     return reference
@@ -94,7 +113,14 @@ def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
     median = run.with_missing(validation, element_nll).nanmedian(0).values
     common = frozenset((cells.column, cells.expected) for cells in invalid)
     nll = normal.scaled_nll + added
-    return AnomalyReference(scorer, nll, normal.scaled_distance, median, cost, common)
+    cluster = _cluster_fraction(training.take(rows[:_MAX_CLUSTERED]))
+    return AnomalyReference(scorer, nll, normal.scaled_distance, median, cost, common, cluster)
+
+
+def _cluster_fraction(data: RawData) -> float:
+    """Return the fraction of the rows in a small separate cluster of arrays or numeric columns."""
+    x = data.x.select_dtypes("number").to_numpy(np.float64) if data.is_frame else data.x
+    return float(separate_cluster(x).mean())
 
 
 def _store(run: RunBase, reference: AnomalyReference, key: dict[str, Any]) -> None:
@@ -107,7 +133,14 @@ def _store(run: RunBase, reference: AnomalyReference, key: dict[str, Any]) -> No
         return
     common = sorted(map(list, reference.common))
     with suppress(OSError, VariedError):  # the folder may be read-only
-        write_tensors(run.store / _FILE, tensors, key=key, cost=reference.cost, common=common)
+        write_tensors(
+            run.store / _FILE,
+            tensors,
+            key=key,
+            cost=reference.cost,
+            common=common,
+            cluster=reference.cluster,
+        )
 
 
 def _add_cost(

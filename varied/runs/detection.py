@@ -51,7 +51,7 @@ class AnomalyReport:
         images: The examples in the form in which they are plotted.
         codec: The codec of the run.
         invalid: The cells that make a row anomalous whatever its score is; see `detect`.
-        notes: Messages about the data, such as unseen levels.
+        notes: Messages about the data, such as unseen levels or a separate cluster.
     """
 
     score: Array
@@ -236,6 +236,7 @@ def detect(
         codec,
         tuple(strict),
         (
+            *reference.notes(),
             *describe_invalid_cells(invalid),
             *describe_renaming(_added_names(original, codec)),
         ),
