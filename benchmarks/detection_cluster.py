@@ -10,11 +10,13 @@ their normal rows in which `varied.evaluate.separate_cluster` returns a cluster.
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from varied.errors import DataWarning
 from varied.estimators import VAEDetector
 from varied.evaluate import separate_cluster
 
@@ -65,17 +67,21 @@ def measure(kind: str) -> str:
 
 def main() -> None:
     """Print the results."""
+    warnings.simplefilter("ignore", DataWarning)
     for kind in ("scattered", "cluster"):
         print(measure(kind), flush=True)
     for path in sorted(Path(sys.argv[1]).glob("*.npz")) if len(sys.argv) > 1 else ():
         with np.load(path) as table:
-            x, normal = table["X"], table["X"][table["y"] == 0]
+            x, is_anomaly = table["X"], table["y"] == 1
+        normal = x[~is_anomaly]
         halves = (
             np.random.default_rng(seed).permutation(normal)[: len(normal) // 2]
             for seed in range(HALVES)
         )
         n = sum(bool(separate_cluster(half).any()) for half in halves)
-        print(f"{path.stem}: {n} of {HALVES} halves, {separate_cluster(x).sum():,} of all rows")
+        cluster = separate_cluster(x)
+        anomalies = f"{is_anomaly[cluster].sum():,} of which are anomalies"
+        print(f"{path.stem}: {n} of {HALVES} halves; {cluster.sum():,} of all rows, {anomalies}")
 
 
 if __name__ == "__main__":
