@@ -177,7 +177,7 @@ def related_columns(n: int = 2000) -> pd.DataFrame:
 
 def test_samples_satisfy_the_relations_between_columns():
     frame = related_columns()
-    run = train_quickly(frame, steps=1000, latent=4)
+    run = train_quickly(frame, steps=1000, latent=4, likelihood="autoregressive-table")
     rows = run.sample(1000).array
     cities = frame.groupby("city").country.first()
     letters = frame.groupby("grade").letter.first()

@@ -112,7 +112,7 @@ def test_unfitted_estimators_and_single_rows_are_refused(estimator):
     ("parameters", "message"),
     [
         ({"net": "mpl"}, "mlp"),
-        ({"epochs": 2}, "one of minutes, epochs and steps"),
+        ({"epochs": 2}, "one of epochs and steps"),
         ({"latent": 0}, "at least 1"),
         ({"likelihood": "gausian"}, "gaussian"),
     ],

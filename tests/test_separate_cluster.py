@@ -52,6 +52,8 @@ def test_rows_outside_the_sample_are_assigned_to_the_cluster():
         lambda random: np.ones((400, 2)),
         lambda random: random.normal(size=(30, 2)),
         lambda random: np.full((400, 2), np.nan),
+        lambda random: 1e300 * random.normal(size=(400, 2)),
+        lambda random: random.normal(size=(400, 1)),
     ],
 )
 def test_other_rows_have_no_separate_cluster(sample):

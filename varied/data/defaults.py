@@ -18,10 +18,7 @@ _LIKELIHOODS = {
     "uint8": Default("discretized-logistic", "the values are 256 gray levels"),
     "unit-interval": Default("continuous-bernoulli", "the values are in [0, 1]"),
     "real": Default("gaussian", "the values are real numbers; the scale is learned"),
-    "table": Default(
-        "autoregressive-table",
-        "it models each column according to its type, and the relations between columns",
-    ),
+    "table": Default("table", "it models each column according to its type"),
     "count": Default("negative-binomial", "the values are counts"),
 }
 

@@ -60,10 +60,10 @@ def separate_cluster(rows: Data) -> Bools:
     is_continuous = [len(np.unique(column)) >= MIN_VALUES for column in sample.T]
     if len(sample) < MIN_ROWS or sum(is_continuous) < MIN_COLUMNS:
         return in_cluster
-    mean, scale = sample[:, is_continuous].mean(0), sample[:, is_continuous].std(0)
-    sample, values = ((each[:, is_continuous] - mean) / scale for each in (sample, values))
-    members = _farthest_cluster(sample)
-    if len(members):
+    with np.errstate(all="ignore"):  # huge values overflow
+        mean, scale = sample[:, is_continuous].mean(0), sample[:, is_continuous].std(0)
+        sample, values = ((each[:, is_continuous] - mean) / scale for each in (sample, values))
+    if np.isfinite(values).all() and len(members := _farthest_cluster(sample)):
         nearest, _ = nearest_rows(torch.from_numpy(values), torch.from_numpy(sample))
         in_cluster[complete] = np.isin(nearest.numpy(), members)
     return in_cluster

@@ -135,7 +135,7 @@ class AutoregressiveTableRow(TableRow):
 
     Arguments:
         event: The shape (W) of one row.
-        layout: The types of the columns, as in `TableRow`.
+        layout: The types of the columns, as in the likelihood ``table``.
         n_components: The number of components of each mixture.
         min_scale: The minimum standard deviation of a component.
         model_missing: Whether to model which cells are missing.

@@ -32,8 +32,8 @@ _SMALL_BATCHES = Plan(batch_size=32)
 #: The patience of early stopping, unless the user sets the number of epochs or steps.
 _PATIENCE = 20
 #: The weight of the KL if the user chooses neither beta nor the objective rises over a fraction of
-#: training, but at most this number of epochs.
-_WARM_UP, _WARM_UP_EPOCHS = 0.2, 20
+#: training, but at most this number of epochs, or of steps if an epoch has few.
+_WARM_UP, _WARM_UP_EPOCHS, _WARM_UP_STEPS = 0.2, 20, 500
 _CLASSIFIER_REASON = (
     "The classifier is a convolutional network, trained on randomly transformed images "
     "(augment = 1), because a few labeled images show little of the variation within a class; use "
@@ -201,10 +201,10 @@ def _can_warm_up(parts: Mapping[str, Any]) -> bool:
 def _warm_up(plan: Mapping[str, Any], n: int, reasons: list[str]) -> str:
     """Return the default schedule of the KL weight."""
     steps_per_epoch = _steps_per_epoch(n, plan["batch_size"])
-    max_steps = _WARM_UP_EPOCHS * steps_per_epoch
+    max_steps = max(_WARM_UP_EPOCHS * steps_per_epoch, _WARM_UP_STEPS)
     steps = plan["steps"] or plan["epochs"] * steps_per_epoch
     is_limited = steps > max_steps / _WARM_UP or not steps
-    limit = f", but at most {_WARM_UP_EPOCHS} epochs" if is_limited else ""
+    limit = f", but during at most {max_steps:,} steps" if is_limited else ""
     reasons.append(
         f"beta rises from 0 to 1 over the first fifth of training{limit}, since more latent "
         "dimensions become inactive if the full KL weight is used from the start."

@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 #: With at least this many rows, the number of latent dimensions is the number of columns, up to a
 #: maximum.
 _ENOUGH_ROWS, _MAX_LATENT = 320, 16
-#: The maximum number of columns for the autoregressive likelihood.
-_MAX_AUTOREGRESSIVE = 64
 #: The number of unreadable cells of a column that are always treated as missing.
 _MAX_UNREADABLE = 5
 #: The number of columns that a message lists.
@@ -374,10 +372,8 @@ class TableCodec(Codec):
     def defaults(self, n: int) -> dict[str, Default]:
         """Return the default parts for a table with ``n`` training rows."""
         parts = super().defaults(n)
-        name, reason = parts["likelihood"]
-        if len(self.learned) > _MAX_AUTOREGRESSIVE:
-            name, reason = "table", "an autoregressive model of so many columns is slow to sample"
-        parts["likelihood"] = Default({"name": name, "layout": self.layout_text}, reason)
+        likelihood = {"name": "table", "layout": self.layout_text}
+        parts["likelihood"] = parts["likelihood"]._replace(value=likelihood)
         if n >= _ENOUGH_ROWS:
             parts["latent"] = Default(
                 min(_MAX_LATENT, max(2, len(self.learned))),
