@@ -39,7 +39,8 @@ def table(folder):
     frame = pd.DataFrame({"height": 170 + 10 * size, "kind": np.where(size > 0, "tall", "short")})
     frame["rank"] = (size * 10).round().astype(int)
     frame.to_csv(folder / "people.csv", index=False)
-    return train_quickly(folder / "people.csv", out=folder / "people", latent=2, width=16)
+    options = {"beta": 0.2, "latent": 2, "width": 16}
+    return train_quickly(folder / "people.csv", out=folder / "people", **options)
 
 
 # Codes
