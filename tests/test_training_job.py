@@ -117,6 +117,8 @@ def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(data, run, tmp_pat
 
 #: A model that overfits noisy images of two patterns.
 OVERFITTING = {"lr": 4e-3, "width": 64, "steps": 1000, "beta": "linear(0, 1, 30)", "patience": 3}
+#: The number of steps between two evaluations: three epochs.
+INTERVAL = 21
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +145,13 @@ def test_training_is_stopped_early_with_the_best_weights(stopped):
     state, rows = job.state, validation_rows(run)
     assert 30 <= state.restored_step < state.cooldown_start < state.step < 1000
     assert state.step == state.cooldown_start + math.ceil(0.1 * state.cooldown_start)
-    losses = {row["step"]: row["loss"] for row in rows if row["step"] <= state.cooldown_start}
+    steps = range(INTERVAL, state.cooldown_start + 1, INTERVAL)
+    losses = {row["step"]: row["loss"] for row in rows if row["step"] in steps}
     assert losses[state.restored_step] == min(losses.values()) < losses[state.cooldown_start]
-    best = min(row["loss"] for row in rows)
+    best = min(losses.values())
     elbo = run.evaluate(split="validation").elbo
     assert -elbo.value == pytest.approx(best, abs=2 * elbo.error)
+    assert state.cooldown_start == state.restored_step + OVERFITTING["patience"] * INTERVAL
     [sentence] = [text for text in job.notices if "stopped after" in text]
     assert "did not improve in epochs" in sentence
 

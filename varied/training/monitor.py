@@ -82,11 +82,14 @@ class RunMonitor:
         if is_log_due or self.count == event.state.step == 1:
             self._log(event)
         is_frame_due = bisect.bisect(_FRAMES, progress) > bisect.bisect(_FRAMES, before)
+        is_check_due = self._is_check_due(event)
         if progress >= 1 or (is_frame_due and self._has_time(event.state)):
-            self.record(event.epoch, event.snapshot())
-        elif self._is_check_due(event):
+            # Frames depend on the time, but early stopping must not.
+            is_candidate = progress >= 1 or is_check_due or not self.job.can_stop_early
+            self.record(event.epoch, event.snapshot(), is_candidate=is_candidate)
+        elif is_check_due:
             self.check(event.epoch, event.snapshot())
-        if self._is_check_due(event):
+        if is_check_due:
             self._stop_early(event)
         if time.monotonic() - self.checkpoint_time > _CHECKPOINT_SECONDS:
             self.write_checkpoint(event.snapshot())
@@ -152,29 +155,40 @@ class RunMonitor:
     def _row(self, split: str, epoch: float, state: TrainingState) -> dict[str, object]:
         return {"split": split, "step": state.step, "epoch": epoch, "seconds": state.seconds}
 
-    def record(self, epoch: float, state: TrainingState) -> None:
-        """Record a frame, log the metrics on validation rows, and store the best weights."""
+    def record(self, epoch: float, state: TrainingState, *, is_candidate: bool = True) -> None:
+        """Record a frame, and log the metrics on validation rows.
+
+        Arguments:
+            epoch: The number of completed epochs.
+            state: The state of the training.
+            is_candidate: Whether the weights are copied if they are the best ones.
+        """
         start = time.monotonic()
         with ema_weights(self.job.step, state):
-            self._record(epoch, state)
+            metrics = self._record(epoch, state)
+            if is_candidate:
+                self._copy_best(metrics, epoch, state)
         if state.step:
             self.frame_seconds += time.monotonic() - start
 
-    def _record(self, epoch: float, state: TrainingState) -> None:
+    def _record(self, epoch: float, state: TrainingState) -> dict[str, float]:
         job = self.job
         codes = functional.embed(job.model, job.codec.load, _batches(self.test))
         images = job.codec.to_images(self._samples())
         self.store.write_frame(Frame(codes, torch.from_numpy(images), epoch, state.step))
-        self._check(epoch, state, active_units=int(is_active(codes).sum()))
+        return self._evaluate(epoch, state, active_units=int(is_active(codes).sum()))
 
     def check(self, epoch: float, state: TrainingState) -> None:
         """Log the metrics on validation rows, and copy the weights if they are the best ones."""
         with ema_weights(self.job.step, state):
-            self._check(epoch, state)
+            self._copy_best(self._evaluate(epoch, state), epoch, state)
 
-    def _check(self, epoch: float, state: TrainingState, **others: int) -> None:
+    def _evaluate(self, epoch: float, state: TrainingState, **others: int) -> dict[str, float]:
         metrics = self._validate()
         self.store.log(self._row("validation", epoch, state) | metrics | others)
+        return metrics
+
+    def _copy_best(self, metrics: dict[str, float], epoch: float, state: TrainingState) -> None:
         if self._is_best(metrics):
             self.best = {"loss": metrics["loss"], "epoch": epoch, "step": state.step}
             weights = self.job.model.state_dict()
