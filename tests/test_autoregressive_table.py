@@ -175,9 +175,10 @@ def related_columns(n: int = 2000) -> pd.DataFrame:
     )
 
 
-def test_samples_satisfy_the_relations_between_columns():
+def test_samples_satisfy_the_relations_between_columns(tmp_path):
     frame = related_columns()
-    run = train_quickly(frame, steps=1000, latent=4, likelihood="autoregressive-table")
+    options = {"latent": 4, "likelihood": "autoregressive-table"}
+    run = train_quickly(frame, out=tmp_path / "run", steps=1000, **options)
     rows = run.sample(1000).array
     cities = frame.groupby("city").country.first()
     letters = frame.groupby("grade").letter.first()
