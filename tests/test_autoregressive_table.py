@@ -157,10 +157,14 @@ def test_likelihood_trains_with_parts_of_every_axis(parts):
     assert event.state.skipped == 0
 
 
+AGES, AGE_GROUPS = np.array([13, 20, 65]), np.array(["child", "teen", "adult", "senior"])
+
+
 def related_columns(n: int = 2000) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     married, grade = rng.random(n) < 0.6, rng.integers(1, 4, n)
     city, bought = rng.integers(0, 8, n), rng.random(n) < 0.5
+    age = rng.integers(0, 90, n)
     return pd.DataFrame(
         {
             "married": np.where(married, "yes", "no"),
@@ -169,6 +173,8 @@ def related_columns(n: int = 2000) -> pd.DataFrame:
             "letter": np.array(list("-abc"))[grade],
             "city": np.array(list("ABCDEFGH"))[city],
             "country": np.array(["FR", "DE", "IT"])[city % 3],
+            "age": age,
+            "age_group": AGE_GROUPS[AGES.searchsorted(age, "right")],
             "bought": np.where(bought, "yes", "no"),
             "amount": np.where(bought, rng.lognormal(3, 0.6, n).round(2), 0.0),
         }
@@ -186,6 +192,7 @@ def test_samples_satisfy_the_relations_between_columns(tmp_path):
         "missing": (rows.spouse_age.isna() == (rows.married == "no")).mean(),
         "letter": (rows.grade.map(letters) == rows.letter).mean(),
         "country": (rows.city.map(cities) == rows.country).mean(),
+        "age_group": (AGE_GROUPS[AGES.searchsorted(rows.age, "right")] == rows.age_group).mean(),
         "amount": ((rows.amount == 0) == (rows.bought == "no")).mean(),
     }
     assert min(agreement.values()) > 0.95, agreement

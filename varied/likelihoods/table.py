@@ -221,16 +221,22 @@ class AutoregressiveTableRow(TableRow):
         is visible.
         """
         layout, missing = self.layout, list(self.layout.missing_columns)
+        n_numbers = layout.block_sizes[1]
         value_steps = len(missing) + torch.arange(layout.n_columns)
         flag_steps = torch.full((layout.n_columns,), -1)
         flag_steps[missing] = torch.arange(len(missing))
-        element_steps = value_steps[layout.element_columns[layout.n_columns :]]
-        n_numbers = layout.block_sizes[1]
-        numbers = element_steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
-        outputs = torch.cat([flag_steps[missing], numbers, element_steps[n_numbers:]])
-        thresholds = element_steps[:n_numbers].repeat_interleave(self.N_THRESHOLDS)
-        inputs = torch.cat([flag_steps, element_steps, thresholds, value_steps])
-        return outputs[:, None] > inputs
+        steps = value_steps[self._value_columns]
+        numbers = steps[:n_numbers].repeat_interleave(self.n_components).repeat(3)
+        levels = steps[n_numbers : n_numbers + layout.block_sizes[2]]
+        outputs = torch.cat([flag_steps[missing], numbers, levels])
+        return outputs[:, None] > torch.cat([flag_steps, steps, value_steps])
+
+    @property
+    def _value_columns(self) -> Tensor:
+        """The column of each input that is hidden with a cell: numbers, levels and thresholds."""
+        columns = self.layout.element_columns[self.layout.n_columns :]
+        numbers = columns[: self.layout.block_sizes[1]]
+        return torch.cat([columns, numbers.repeat_interleave(self.N_THRESHOLDS)])
 
     def _gain(self) -> Tensor:
         """Return the factor of each weight of the linear map, with shape (params, inputs)."""
@@ -253,12 +259,8 @@ class AutoregressiveTableRow(TableRow):
             visible = visible * (torch.rand_like(visible) < shown)
         flags, numbers, levels = x.split(self.layout.block_sizes, -1)
         above = (self.SHARPNESS * (numbers[..., None] - self.thresholds)).tanh().flatten(-2)
-        columns = self.layout.element_columns[self.layout.n_columns :]
-        n_numbers = numbers.shape[-1]
-        repeated = columns[:n_numbers].repeat_interleave(self.N_THRESHOLDS)
-        values = torch.cat([numbers, levels, above], -1)
-        shown_values = values * visible[..., torch.cat([columns, repeated])]
-        cells = torch.cat([flags, shown_values, visible], -1)
+        values = torch.cat([numbers, levels, above], -1) * visible[..., self._value_columns]
+        cells = torch.cat([flags, values, visible], -1)
         shape = torch.broadcast_shapes(cells.shape[:-1], features.shape[:-1])
         inputs = torch.cat([t.expand(*shape, -1) for t in (cells, features)], -1)
         params = params + self.linear(cells) + self.net(inputs)
