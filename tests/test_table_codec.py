@@ -421,7 +421,10 @@ def test_attributes_are_numbers_or_names(codec):
 def test_defaults_depend_on_columns_and_rows(codec, n, latent):
     defaults = codec.defaults(n)
     assert defaults["net"].value == "mlp"
-    assert defaults["likelihood"].value == {"name": "table", "layout": codec.layout_text}
+    assert defaults["likelihood"].value == {
+        "name": "autoregressive-table",
+        "layout": codec.layout_text,
+    }
     assert defaults["latent"].value == latent
 
 

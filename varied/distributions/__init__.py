@@ -26,6 +26,7 @@ from varied.distributions.table_row import (
     ColumnLayout,
     RowDistribution,
     TableRow,
+    independent_cells,
 )
 from varied.distributions.unit_interval import (
     CategoricalLevels,
@@ -59,6 +60,7 @@ __all__ = [
     "analytic_kl",
     "base_distribution",
     "given_library_size",
+    "independent_cells",
     "kl_per_factor",
     "negative_binomial_log_prob",
     "sample_negative_binomial",

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Size, Tensor
+from torch.distributions import Distribution, Independent
 from torch.nn.functional import logsigmoid
 
-from varied.distributions.base import LOG_2PI, UnvalidatedDistribution
+from varied.distributions.base import LOG_2PI, UnvalidatedDistribution, base_distribution
 from varied.distributions.counts import negative_binomial_log_prob, sample_negative_binomial
 from varied.errors import VariedError
 
@@ -353,19 +354,31 @@ class AutoregressiveTableRow(RowDistribution):
         h: The output of a network, with shape (*, P).
         condition: A function that maps ``h`` and rows with shape (*, W) to a `TableRow`, in which
             the distribution of an element depends only on ``h`` and on elements of preceding steps;
-            see `ColumnLayout.autoregressive_steps`.
+            see `ColumnLayout.autoregressive_steps`. If the rows are None, the cells are independent
+            given ``h``.
+        detach: Whether the gradient of the log-probability with respect to ``h`` is that for
+            independent cells.
     """
 
     def __init__(
-        self, layout: ColumnLayout, h: Tensor, condition: Callable[[Tensor, Tensor], TableRow]
+        self,
+        layout: ColumnLayout,
+        h: Tensor,
+        condition: Callable[[Tensor, Tensor | None], TableRow],
+        detach: bool = False,
     ) -> None:
-        self.h, self._condition = h, condition
+        self.h, self._condition, self._detach = h, condition, detach
         super().__init__(layout, Size((*h.shape[:-1], layout.width)))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> AutoregressiveTableRow:
         """Return the same distribution with a larger batch shape."""
         h = self.h.expand(*tuple(batch_shape)[:-1], -1)
-        return AutoregressiveTableRow(self.layout, h, self._condition)
+        return AutoregressiveTableRow(self.layout, h, self._condition, self._detach)
+
+    @cached_property
+    def independent(self) -> TableRow:
+        """The distribution of independent cells given ``h``."""
+        return self._condition(self.h, None)
 
     def condition(self, x: Tensor) -> TableRow:
         """Return the distribution of each element given the preceding elements of ``x``."""
@@ -373,7 +386,11 @@ class AutoregressiveTableRow(RowDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of each element given the preceding elements, in nats."""
-        return self.condition(value).log_prob(value)
+        if not self._detach:
+            return self.condition(value).log_prob(value)
+        log_p = self._condition(self.h.detach(), value).log_prob(value)
+        independent = self.independent.log_prob(value)
+        return log_p + independent - independent.detach()
 
     @property
     def mean(self) -> Tensor:
@@ -415,6 +432,14 @@ class AutoregressiveTableRow(RowDistribution):
         """Return the distribution of the elements of a step, given the preceding elements."""
         row, n_flags = self.condition(x), self.layout.n_columns
         return row.given_flags(x[..., :n_flags]) if elements[0] >= n_flags else row
+
+
+def independent_cells(px: Distribution) -> Distribution | None:
+    """Return p(x | z) with independent cells; None unless the cells depend on each other."""
+    base = base_distribution(px)
+    if not isinstance(base, AutoregressiveTableRow):
+        return None
+    return Independent(base.independent, 1, validate_args=False)
 
 
 def _uniform(p: Tensor, sample_shape: Size) -> Tensor:

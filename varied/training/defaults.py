@@ -194,8 +194,7 @@ def _add_data_settings(likelihood: Any, default: Any) -> Part:
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
     """Return whether the KL weight can start at 0, which would collapse categorical variables."""
     posterior = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
-    likelihood = Part.parse(parts["likelihood"]).builder("likelihood")
-    return "simplex" not in posterior.space and likelihood.warm_up
+    return "simplex" not in posterior.space
 
 
 def _warm_up(plan: Mapping[str, Any], n: int, reasons: list[str]) -> str:

@@ -190,7 +190,7 @@ class RunMonitor:
 
     def _copy_best(self, metrics: dict[str, float], epoch: float, state: TrainingState) -> None:
         if self._is_best(metrics):
-            self.best = {"loss": metrics["loss"], "epoch": epoch, "step": state.step}
+            self.best = {"loss": _total_loss(metrics), "epoch": epoch, "step": state.step}
             weights = self.job.model.state_dict()
             self.best_weights = {name: value.clone() for name, value in weights.items()}
 
@@ -202,7 +202,7 @@ class RunMonitor:
         reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
-            return not metrics["loss"] >= self.best["loss"]
+            return not _total_loss(metrics) >= self.best["loss"]
         error = metrics.get("squared_error", 0.0)
         self.lowest_error = min(self.lowest_error, error)
         return error <= MAX_ERROR_RATIO * self.lowest_error
@@ -232,6 +232,14 @@ class RunMonitor:
             value for name, value in sums.items() if name.endswith("_discriminator")
         )
         return sums
+
+
+def _total_loss(metrics: dict[str, float]) -> float:
+    """Return the loss, plus the reconstruction with which the code is trained if it differs.
+
+    The loss for dependent cells alone can be lowest before the code contains any information.
+    """
+    return metrics["loss"] + metrics.get("independent_reconstruction", 0.0)
 
 
 def _has_error(row: dict[str, Any]) -> bool:
