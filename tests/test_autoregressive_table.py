@@ -133,7 +133,7 @@ def test_the_log_probability_in_training_is_that_of_dependent_cells():
 
 
 def test_the_density_of_an_outlier_is_bounded():
-    head = AutoregressiveTableRow((2,), "n").eval()
+    head = AutoregressiveTableRow((2,), "n", n_components=1).eval()
     px = head(torch.zeros(1, *head.param_shape))
     assert px.log_prob(torch.tensor([[1.0, 30.0]])).item() > -25
 

@@ -23,8 +23,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
     """Dimensionality reduction with a variational autoencoder, using the mean of q(z | x).
 
     The model can also estimate densities and generate samples. Each cell also depends on the
-    preceding cells (the likelihood ``autoregressive-table``), unless there are more than 64 columns,
-    so that samples satisfy relations between columns. Missing cells (NaN) are handled by
+    preceding cells (the likelihood ``autoregressive-table``), unless there are more than 64
+    columns, so that samples satisfy relations between columns. Missing cells (NaN) are handled by
     the likelihood in training and prediction, without imputation.
 
     Warning:

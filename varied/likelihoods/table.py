@@ -125,8 +125,8 @@ class AutoregressiveTableRow(TableRow):
     code does not have to represent exact relations between columns. See
     `varied.distributions.AutoregressiveTableRow` for the formula and the reference.
 
-    The masked network is trained on the output of the decoder, while the encoder and the decoder are
-    trained as with `TableRow`, for independent cells given the code. If all were trained for
+    The masked network is trained on the output of the decoder, while the encoder and the decoder
+    are trained as with `TableRow`, for independent cells given the code. If all were trained for
     dependent cells, the code would lack the information that is also in preceding cells, and could
     not be used to embed or edit rows.
 
@@ -191,15 +191,13 @@ class AutoregressiveTableRow(TableRow):
         Otherwise, a relation that holds in the training rows could have an unlimited cost.
         """
         row = super().build(flags, *params)
-        means = torch.zeros_like(row.means[..., :2])
+        means = row.means.new_zeros((*row.means.shape[:-1], len(self.MARGINAL_SHARES)))
         if self.layout.count_columns:
             means[..., self.layout.counts, :] = self.log_mean_counts[:, None]
-        shares = means.new_tensor(self.MARGINAL_SHARES)
+        shares = means.new_tensor(self.MARGINAL_SHARES).expand_as(means)
         log_scales = means.new_tensor([0.0, math.log(10)])
         mixture = (
-            torch.cat(
-                [row.log_weights + (1 - shares.sum()).log(), shares.log().expand_as(means)], -1
-            ),
+            torch.cat([row.log_weights + math.log1p(-sum(self.MARGINAL_SHARES)), shares.log()], -1),
             torch.cat([row.means, means], -1),
             torch.cat([row.log_scales, log_scales.expand_as(means)], -1),
         )
@@ -264,4 +262,5 @@ class AutoregressiveTableRow(TableRow):
         above = (self.SHARPNESS * (numbers[..., None] - self.thresholds)).tanh().flatten(-2)
         values = torch.cat([numbers, levels, above], -1) * visible[..., self._value_columns]
         cells = torch.cat([flags, values, visible], -1)
-        return self.linear(cells) + self.net(cells)
+        dependence: Tensor = self.linear(cells) + self.net(cells)
+        return dependence
