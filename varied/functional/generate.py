@@ -30,18 +30,6 @@ def decode(
         return x
 
 
-@torch.no_grad()
-def standardize(model: LatentModel, z: Tensor, c: Tensor | None) -> Tensor:
-    """Return latent variables (N, *latent) without the effect of the context on their prior."""
-    return z if model.prior is None else model.prior.standardize(z, c)
-
-
-@torch.no_grad()
-def unstandardize(model: LatentModel, z: Tensor, c: Tensor | None) -> Tensor:
-    """Return the latent variables whose standardized values are ``z``; see `standardize`."""
-    return z if model.prior is None else model.prior.unstandardize(z, c)
-
-
 def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tensor:
     """Return the mean of p(x | z) at the posterior mean of each example, with the shape of ``x``.
 

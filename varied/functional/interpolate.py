@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, pad
 
 from varied.errors import VariedError, lookup
-from varied.functional.generate import decode, standardize, unstandardize
+from varied.functional.generate import decode
 from varied.functional.latent_density import LatentDensity
 from varied.models import LatentModel
 from varied.runtime import eval_float32
@@ -193,11 +193,11 @@ def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int =
     if len(x) != 4:
         raise VariedError(f"A grid interpolates between 4 examples, got {len(x)}.")
     with eval_float32(model):
-        codes = standardize(model, model.encode(x, c).mean, c)
+        codes = model.standardize(model.encode(x, c).mean, c)
         t = torch.linspace(0, 1, steps, device=codes.device)
         weights = torch.stack([1 - t, t], 1)
         weights = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 4)
         z = (weights @ codes.flatten(1)).reshape(-1, *codes.shape[1:])
         contexts = None if c is None else weights @ c
-        decoded = decode(model, unstandardize(model, z, contexts), contexts)
+        decoded = decode(model, model.unstandardize(z, contexts), contexts)
     return decoded.reshape(steps, steps, *decoded.shape[1:])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from varied.errors import VariedError
-from varied.functional.generate import decode, standardize, unstandardize
+from varied.functional.generate import decode
 from varied.models import Ladder, LatentModel
 from varied.runtime import eval_float32
 
@@ -36,9 +36,9 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
     """
     with eval_float32(model):
         z, new_c = model.encode(x, c).mean, new_c.expand(len(x), *new_c.shape[-2:])
-        z = standardize(model, z, c).repeat_interleave(new_c.shape[1], 0)
+        z = model.standardize(z, c).repeat_interleave(new_c.shape[1], 0)
         rows = new_c.flatten(0, 1)
-        decoded = decode(model, unstandardize(model, z, rows), rows)
+        decoded = decode(model, model.unstandardize(z, rows), rows)
     return decoded.reshape(*new_c.shape[:2], *decoded.shape[1:])
 
 
@@ -65,13 +65,13 @@ def mix_codes(
         Data with shape (N, M, *event).
     """
     with eval_float32(model):
-        codes = standardize(model, model.encode(content, content_c).mean, content_c)
-        style_codes = standardize(model, model.encode(style, style_c).mean, style_c)
+        codes = model.standardize(model.encode(content, content_c).mean, content_c)
+        style_codes = model.standardize(model.encode(style, style_c).mean, style_c)
         z = codes.flatten(1).repeat(len(style), 1, 1)
         index = torch.tensor(list(units), device=z.device)
         z[:, :, index] = style_codes.flatten(1)[:, None, index]
         c = None if content_c is None else content_c.repeat(len(style), 1)
-        z = unstandardize(model, z.reshape(-1, *codes.shape[1:]), c)
+        z = model.unstandardize(z.reshape(-1, *codes.shape[1:]), c)
         decoded = decode(model, z, c)
     return decoded.reshape(len(style), len(content), *decoded.shape[1:])
 

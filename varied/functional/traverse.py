@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from varied.functional.generate import decode, standardize, unstandardize
+from varied.functional.generate import decode
 from varied.models import LatentModel
+from varied.runtime import eval_float32
 
 #: Range of a traversal on both sides of the mean, in prior standard deviations: 99 % of the mass.
 RANGE = 2.576
@@ -36,7 +37,8 @@ def traverse(
         the prior, with shape (steps).
     """
     values = torch.linspace(-RANGE, RANGE, steps)
-    codes = standardize(model, z[None], c).repeat(len(dimensions), steps, 1)
+    with eval_float32(model):
+        codes = model.standardize(z[None], c).repeat(len(dimensions), steps, 1)
     for row, dimension in enumerate(dimensions):
         codes[row, :, dimension] = values
     x = _decode_standardized(model, codes.flatten(0, 1), c)
@@ -64,7 +66,8 @@ def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tup
 
 def _decode_standardized(model: LatentModel, z: Tensor, c: Tensor | None) -> Tensor:
     c = None if c is None else c.expand(len(z), -1)
-    return decode(model, unstandardize(model, z, c), c)
+    with eval_float32(model):
+        return decode(model, model.unstandardize(z, c), c)
 
 
 def normal_quantiles(n: int, mass: float = 0.99) -> Tensor:

@@ -94,8 +94,10 @@ class Prior(nn.Module, ABC):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Return p(z | c), with batch shape () or (B)."""
 
-    def standardize(self, z: Tensor, c: Tensor | None) -> Tensor:
-        """Remove the dependence of latent variables on the context, where the prior has one.
+    def standardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Remove the effect of the context on latent variables.
+
+        A prior that does not depend on the context returns them unchanged.
 
         Arguments:
             z: Latent variables, with shape (N, *event).
@@ -103,7 +105,7 @@ class Prior(nn.Module, ABC):
         """
         return z
 
-    def unstandardize(self, z: Tensor, c: Tensor | None) -> Tensor:
+    def unstandardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the latent variables whose standardized values are ``z``; see `standardize`."""
         return z
 

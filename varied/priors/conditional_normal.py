@@ -60,12 +60,12 @@ class ConditionalNormal(Prior):
         p = self._elements(c)
         return Independent(p, len(self.event_shape), validate_args=False)
 
-    def standardize(self, z: Tensor, c: Tensor | None) -> Tensor:
+    def standardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the deviation from the mean in standard deviations, with the shape of ``z``."""
         p = self._elements(c)
         return (z - p.mean) / p.variance.sqrt()
 
-    def unstandardize(self, z: Tensor, c: Tensor | None) -> Tensor:
+    def unstandardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Return the latent variables whose standardized values are ``z``."""
         p = self._elements(c)
         return p.mean + p.variance.sqrt() * z
