@@ -64,6 +64,17 @@ def test_operations_of_a_run(run, use):
     assert np.isfinite(np.asarray(use(run), dtype=float)).all()
 
 
+def test_the_other_half_of_images_is_completed(tmp_path):
+    x = bright_sides()[0][:, :, ::2].repeat(2, 2)  # each pair of columns is equal
+    left, right = x[:, :, ::2].reshape(len(x), -1) / 255.0, x[:, :, 1::2]
+    options = {"latent": 2, "steps": 400, "out": tmp_path / "run"}
+    run = train_quickly(right, "conditional-vae", labels=left, **options)
+    assert isinstance(run.model.prior, ConditionalNormal)
+    completed = run.sample(60, label=left[:60]).array / 255.0
+    error = np.abs(completed - right[:60] / 255.0).mean()
+    assert error < 0.5 * np.abs(completed[::-1] - right[:60] / 255.0).mean()
+
+
 def test_every_metric_is_finite(run):
     context = EvalContext(run)
     result = run.evaluate(samples=20)

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 _MAX_ROWS = 1000
 #: The maximum difference between two standardized training values. A pixel that is rarely bright
 #: would otherwise be a feature of several hundred.
-_MAX_RANGE = 10.0
+_MAX_RANGE = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Covariate:
         name: The name of the label, such as the name of its column.
         classes: The names of the classes; empty for numbers.
         mean: The training mean of a number.
-        scale: The training standard deviation of a number, or a tenth of its range if this is
+        scale: The training standard deviation of a number, or a fifth of its range if this is
             larger; 1 if the number is constant.
     """
 
