@@ -11,6 +11,9 @@ from varied.priors import ConditionalNormal, Flow
 from varied.runs import Run
 
 
+METRICS = ("ELBO", "Latent space")
+
+
 def bright_sides(n=400):
     """Return images with one bright side, its name, and the brightness of its pixels."""
     rng = np.random.default_rng(0)
@@ -79,7 +82,7 @@ def test_every_metric_is_finite(run):
     context = EvalContext(run)
     result = run.evaluate(samples=20)
     assert result.log_likelihood.value == pytest.approx(result.elbo.value, abs=0.3)
-    groups = [g for name in ("ELBO", "Latent space") for g in SUITES[name](context)]
+    groups = [g for name in METRICS for g in SUITES[name](context)]
     names = {metric.name for group in groups for metric in group.metrics}
     assert "KL of the aggregate posterior" in names
     assert all(np.isfinite(metric.estimate.value) for group in groups for metric in group.metrics)
