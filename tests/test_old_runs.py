@@ -67,6 +67,8 @@ def test_an_upgraded_spec_is_that_of_the_model(old):
     # A shorter training has the same KL annealing as before.
     resolved = resolve(data, new, {"epochs": 100}).spec
     spec = Spec.parse(**upgrade_spec(values))
+    if new == "conditional-vae":  # its prior did not depend on the context
+        spec = dataclasses.replace(spec, prior=resolved.prior)
     spec = dataclasses.replace(spec, plan=dataclasses.replace(spec.plan, epochs=100.0))
     assert spec.without_defaults() == resolved.without_defaults()
 

@@ -88,6 +88,9 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     else:
         entry = find("model", model, ZOO)
         parts, conditional = dict(entry.parts), conditional or entry.conditional
+        if "architecture" in remaining:  # it may determine a part that the model sets
+            fixed = Part.parse(remaining["architecture"]).builder("architecture").fixed_axes
+            parts = {axis: part for axis, part in parts.items() if axis not in fixed}
     parts |= {axis: remaining.pop(axis) for axis in TABLES if axis in remaining}
     parts = {name: value for name, value in parts.items() if value is not None}
     reasons: list[str] = []

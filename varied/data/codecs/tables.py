@@ -15,7 +15,7 @@ from torch import Tensor
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
 from varied.data.codecs.cell_conversion import convert_cells
-from varied.data.codecs.column_notes import describe_columns
+from varied.data.codecs.column_notes import describe_columns, describe_rare_classes
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     Column,
@@ -141,7 +141,8 @@ class TableCodec(Codec):
                 "NAME=category)."
             )
         relations = detect_relations(frame, columns, fixed=types)
-        notes = (*describe_columns(columns), *describe(relations))
+        rare_classes = describe_rare_classes(columns, frame) if data.labels is None else []
+        notes = (*describe_columns(columns), *describe(relations), *rare_classes)
         return cls(columns, dict(data.dialect), notes, relations)
 
     @property
