@@ -317,6 +317,16 @@ def test_network_for_a_feature_map_has_no_dense_layer(name, inputs, outputs):
     assert not any(isinstance(module, nn.Linear) for module in net.modules())
 
 
+@pytest.mark.parametrize("upsample", ["transposed", "nearest"])
+def test_a_convolutional_network_preserves_the_variance_at_initialization(upsample):
+    """With the default initialization of PyTorch, the standard deviation falls below 0.01."""
+    torch.manual_seed(0)
+    for inputs, outputs in (((3, 64, 64), (8,)), ((8,), (3, 64, 64))):
+        net = conv(inputs, outputs, upsample=upsample)
+        h = net[:-1](torch.randn(32, *inputs))
+        assert 0.1 < h.std(0).mean() < 3
+
+
 @pytest.mark.parametrize("name", ["conv", "resnet"])
 def test_depth_may_be_given_if_it_fits_the_feature_map(name):
     net = BUILDERS[name]((1, 28, 28), (4, 7, 7), width=4, depth=2)
