@@ -35,7 +35,7 @@ NAME, LABELS = "semi_supervised_mnist", 100
 Trial = dict[str, Any]
 
 MLP = {"name": "mlp", "width": 256, "depth": 2}
-CONV = {"name": "conv", "width": 16, "activation": "silu"}
+CONV = {"name": "conv", "width": 16, "dense_width": 256, "activation": "silu"}
 PLAN: dict[str, Any] = {"threads": 1, "compile": "no", "precision": "bfloat16"}
 LONG = PLAN | {"batch_size": 64, "lr": 2e-3, "steps": 8000}
 CLASSIFIER = {"classifier": "conv", "dropout": 0.5, "augment": 1.0}

@@ -26,6 +26,8 @@ from varied.training_loop import Step, StepEvent, train
 
 #: The ELBO with the default KL warm-up of `varied train`.
 ELBO = {"name": "elbo", "beta": "linear(0, 1, 0.2)"}
+#: The convolutional network of the measured results; the default of `varied train` is smaller.
+CONV_NET: dict[str, Any] = {"name": "conv", "width": 32, "dense_width": 256, "activation": "relu"}
 #: The number of training rows to which a prior is fitted by default.
 MAX_PRIOR_ROWS = 30_000
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.records import RESULTS, description, load, metrics_table, save, write_page
-from benchmarks.training import ELBO, frechet_distance, load_dataset, train_model
+from benchmarks.training import CONV_NET, ELBO, frechet_distance, load_dataset, train_model
 from varied import functional
 from varied.evaluate import mig, sharpness
 from varied.models import LatentModel
@@ -178,7 +178,7 @@ def samples(args: argparse.Namespace) -> None:
     dataset = load_dataset("mnist")
     codes: dict[str, Any] = {
         "latent": (16, 7, 7),
-        "net": "conv",
+        "net": CONV_NET,
         "prior": "transformer",
         "objective": "vq-vae",
     }
@@ -225,8 +225,8 @@ def faces(args: argparse.Namespace) -> None:
     distorted in samples.
     """
     dataset = load_dataset(args.faces)
-    codes = {"latent": (16, 16, 16), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
-    pixels = {"latent": 64, "net": {"name": "conv", "upsample": "nearest"}}
+    codes = {"latent": (16, 16, 16), "net": CONV_NET, "prior": "transformer", "objective": "vq-vae"}
+    pixels = {"latent": 64, "net": CONV_NET | {"upsample": "nearest"}}
     strong = {"name": "vae-gan", "feature_weight": 1.0, "adv_weight": 0.5}
     variants: dict[str, dict[str, Any]] = {
         "vae": pixels,
@@ -265,7 +265,7 @@ def factors(args: argparse.Namespace) -> None:
         "dip-vae-ii": {"objective": dip_vae | {"variant": "ii", "lambda_od": 200, "lambda_d": 200}},
     }
     labels = dataset.labels("train", 10_000)
-    parts: dict[str, Any] = {"net": {"name": "conv", "width": 8}, "latent": 10}
+    parts: dict[str, Any] = {"net": CONV_NET | {"width": 8}, "latent": 10}
     for name in args.only or variants:
         gaps = []
         for seed in range(args.seeds):

@@ -194,7 +194,7 @@ def test_film_is_initialized_as_the_original_network(name, inputs, outputs):
     net = BUILDERS[name](inputs, outputs, width=8)
     original, b = copy.deepcopy(net), torch.randn(2, *inputs)
     film = add_film(net, inputs, 3)
-    assert torch.equal(film(b, torch.randn(2, 3)), original(b))
+    torch.testing.assert_close(film(b, torch.randn(2, 3)), original(b))
     types = tuple(ACTIVATIONS.values())
     activations = [m for m in original.modules() if isinstance(m, types)]
     assert len(activations) == sum(isinstance(m, Film) for m in film.modules()) > 0
@@ -315,6 +315,16 @@ def test_invalid_shapes_and_settings_are_errors(build, message):
 def test_network_for_a_feature_map_has_no_dense_layer(name, inputs, outputs):
     net = BUILDERS[name](inputs, outputs, width=4)
     assert not any(isinstance(module, nn.Linear) for module in net.modules())
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "nearest"])
+def test_a_convolutional_network_preserves_the_variance_at_initialization(upsample):
+    """With the default initialization of PyTorch, the standard deviation falls below 0.01."""
+    torch.manual_seed(0)
+    for inputs, outputs in (((3, 64, 64), (8,)), ((8,), (3, 64, 64))):
+        net = conv(inputs, outputs, upsample=upsample)
+        h = net[:-1](torch.randn(32, *inputs))
+        assert 0.1 < h.std(0).mean() < 3
 
 
 @pytest.mark.parametrize("name", ["conv", "resnet"])

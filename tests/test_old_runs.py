@@ -20,6 +20,9 @@ from varied.zoo import ZOO
 
 #: Runs from commit 86ead4d, one for each kind of model, with their samples and reconstructions.
 OLD = Path(__file__).parent / "old_runs"
+#: Models of format 1 whose network has other defaults now, with the settings that their runs store.
+OLD_NET = {"name": "conv", "width": 32, "dense_width": 256, "activation": "relu"}
+OLD_CHOICES = {"conv-vae": {"net": OLD_NET, "lr": 1e-3}, "very-deep-vae": {"net": OLD_NET}}
 RUNS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 
 
@@ -65,7 +68,7 @@ def test_an_upgraded_spec_is_that_of_the_model(old):
     assert new in ZOO
     data = varied.read("mnist").head(200)
     # A shorter training has the same KL annealing as before.
-    resolved = resolve(data, new, {"epochs": 100}).spec
+    resolved = resolve(data, new, {"epochs": 100} | OLD_CHOICES.get(new, {})).spec
     spec = Spec.parse(**upgrade_spec(values))
     if new == "conditional-vae":  # its prior did not depend on the context
         spec = dataclasses.replace(spec, prior=resolved.prior)

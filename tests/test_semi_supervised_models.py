@@ -15,6 +15,7 @@ from varied.errors import VariedError
 from varied.evaluate import log_likelihood
 from varied.functional.importance_sampling import posterior_draws
 from varied.models import M1, M1M2, M2, VAE, JointM1M2, SkipM1M2
+from varied.nets import conv
 from varied.objectives import elbo, iwae, m2
 from varied.seeding import seeded
 from varied.spec import Spec
@@ -289,13 +290,20 @@ def trained_names(model, loss):
     return {n for n, p in model.named_parameters() if p.grad is not None and p.grad.any()}
 
 
+def test_the_network_of_a_classifier_does_not_depend_on_the_defaults_of_networks():
+    """A stored run contains only the name of the classifier."""
+    spec = Spec.parse(latent=2, context=3, **changed(M2_SPEC, classifier="conv"))
+    expected = conv((1, 8, 8), (3,), width=32, dense_width=256, activation="relu")
+    assert str(compose(spec, (1, 8, 8))[0].classifier.net) == str(expected)
+
+
 @every_model
 @pytest.mark.parametrize("net", ["mlp", "conv"])
 def test_objective_trains_every_parameter(spec, net):
     if net == "conv":
-        conv = {"name": "conv", "width": 2, "dense_width": 4, "activation": "silu"}
+        small = {"name": "conv", "width": 2, "dense_width": 4}
         model, objective = compose(
-            Spec.parse(latent=2, context=3, **spec | {"net": conv}), (1, 8, 8)
+            Spec.parse(latent=2, context=3, **spec | {"net": small}), (1, 8, 8)
         )
         x = torch.rand(60, 1, 8, 8).round()
     else:

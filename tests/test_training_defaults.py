@@ -70,12 +70,20 @@ def test_classifiers_of_images_are_convolutional_and_trained_on_augmented_images
 
 
 @pytest.mark.parametrize(
-    ("net", "n", "batch_size"), [("conv", 500, 32), ("conv", 10_000, 128), ("mlp", 500, 128)]
+    ("net", "n", "batch_size"), [("conv", 500, 32), ("conv", 10_000, 64), ("mlp", 500, 128)]
 )
 def test_networks_of_few_images_are_trained_with_small_batches(net, n, batch_size):
     data = varied.read(np.random.default_rng(0).integers(0, 256, (n, 8, 8), np.uint8))
     assert resolve(data, "vae", {"net": net}).spec.plan.batch_size == batch_size
     assert resolve(data, "vae", {"net": net, "batch_size": 64}).spec.plan.batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("model", "lr"),
+    [("conv-vae", 3e-3), ("vq-vae", 1e-3), ("vae-gan", 1e-3), ("very-deep-vae", 1e-3)],
+)
+def test_the_learning_rate_of_convolutional_networks_depends_on_the_model(data, model, lr):
+    assert resolve(varied.read(data), model, {}).spec.plan.lr == lr
 
 
 @pytest.mark.parametrize(

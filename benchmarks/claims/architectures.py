@@ -17,16 +17,16 @@ from benchmarks.claims.base import (
     verdict,
 )
 from benchmarks.claims.latent_space import gray_digits, to_uint8
-from benchmarks.training import ELBO, TrainedModel, frechet_distance, load_dataset
+from benchmarks.training import CONV_NET, ELBO, TrainedModel, frechet_distance, load_dataset
 from varied.evaluate import sharpness
 from varied.plots import side_by_side
 
 MLP, CONV = "fully connected", "convolutional"
 NETWORKS: dict[str, dict[str, Any]] = {
-    "mnist": {MLP: {"name": "mlp", "width": 512, "depth": 2}, CONV: "conv"},
+    "mnist": {MLP: {"name": "mlp", "width": 512, "depth": 2}, CONV: CONV_NET},
     "sprites": {
         MLP: {"name": "mlp", "width": 128, "depth": 2},
-        CONV: {"name": "conv", "width": 16},
+        CONV: CONV_NET | {"width": 16},
     },
 }
 TITLES = {"mnist": "digits", "sprites": "sprites"}
@@ -90,13 +90,13 @@ def negative_elbo(models: Sequence[TrainedModel], budget: Budget) -> MeanStd:
 
 
 LADDER = {"name": "ladder", "levels": 5, "hidden_size": 160}
-CODES = {"latent": (16, 7, 7), "net": "conv", "prior": "transformer", "objective": "vq-vae"}
+CODES = {"latent": (16, 7, 7), "net": CONV_NET, "prior": "transformer", "objective": "vq-vae"}
 #: Parts, epochs and learning rate of each model.
 ARCHITECTURES: dict[str, tuple[dict[str, Any], float, float]] = {
     "VAE": ({"latent": 32}, 16, 4e-3),
     "ladder, 5 levels": ({"latent": 16, "architecture": LADDER}, 16, 3e-3),
-    "VAE, convolutional": ({"latent": 32, "net": "conv"}, 5, 2e-3),
-    "VAE with PatchGAN": ({"latent": 32, "net": "conv", "objective": "patchgan"}, 5, 2e-3),
+    "VAE, convolutional": ({"latent": 32, "net": CONV_NET}, 5, 2e-3),
+    "VAE with PatchGAN": ({"latent": 32, "net": CONV_NET, "objective": "patchgan"}, 5, 2e-3),
     "VQ-VAE (SimVQ)": (CODES | {"posterior": "simvq"}, 5, 2e-3),
 }
 

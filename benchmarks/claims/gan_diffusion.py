@@ -20,7 +20,7 @@ from benchmarks.claims.base import (
     verdict,
 )
 from benchmarks.claims.latent_space import gray_digits, to_uint8
-from benchmarks.training import frechet_distance, load_dataset, train_model
+from benchmarks.training import CONV_NET, frechet_distance, load_dataset, train_model
 from varied.evaluate import sharpness
 from varied.plots import side_by_side
 from varied.spec import Plan
@@ -38,7 +38,7 @@ class VAE:
         """Train for a given time."""
         minutes = seconds / 60
         plan = Plan(threads=1, compile="no", batch_size=128, lr=self.lr, minutes=minutes, seed=seed)
-        net = {"name": "conv", "width": 16}
+        net = CONV_NET | {"width": 16}
         self.trained = train_model(load_dataset("mnist"), plan, {"net": net, "latent": 16})
 
     def sample(self, n: int, seed: int) -> Tensor:

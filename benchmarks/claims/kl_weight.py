@@ -16,12 +16,12 @@ from benchmarks.claims.base import (
     verdict,
 )
 from benchmarks.claims.latent_space import to_uint8
-from benchmarks.training import TrainedModel, load_dataset
+from benchmarks.training import CONV_NET, TrainedModel, load_dataset
 from varied.evaluate import mig, sharpness
 from varied.plots import rate_distortion, side_by_side
 
 BETAS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-SPRITES = {"net": {"name": "conv", "width": 8}, "latent": 10}
+SPRITES = {"net": CONV_NET | {"width": 8}, "latent": 10}
 SPRITE_PLAN = {"batch_size": 64, "lr": 1e-3}
 DATASETS = {"mnist": "digits", "sprites": "sprites"}
 COLUMNS = {

@@ -47,7 +47,7 @@ PLAN = Plan(lr=LEARNING_RATE, lr_schedule="none", lr_warmup=1, minutes=10)
 
 def build_step(task: Task, plan: Plan) -> tuple[LatentModel, Step]:
     """Return the model of a task, and its training step."""
-    conv = {"width": 32, "depth": len(task.channels), "dense_width": 0}
+    conv = {"width": 32, "depth": len(task.channels), "dense_width": 0, "activation": "relu"}
     spec = Spec(
         net=Part("conv", conv)
         if task.channels

@@ -46,7 +46,8 @@ class FeatureNet(nn.Module):
         super().__init__()
         self.shape, self.classes, self.name = tuple(shape), classes, name
         self.accuracy: Estimate | None = None
-        self.body = nn.Sequential(conv(self.shape, (WIDTH,), dense_width=0), nn.ReLU())
+        body = conv(self.shape, (WIDTH,), width=32, dense_width=0, activation="relu")
+        self.body = nn.Sequential(body, nn.ReLU())
         self.last = nn.Linear(WIDTH, classes)
 
     @property

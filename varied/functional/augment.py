@@ -29,7 +29,8 @@ MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
 #: The number of nearest neighbors of the same class among which SMOTE chooses.
 NEIGHBORS = 5
 #: Settings of the convolutional image classifier and of its training.
-NET, DROPOUT = {"width": 16, "depth": 2, "dense_width": 64}, 0.3
+NET = {"width": 16, "depth": 2, "dense_width": 64, "activation": "relu"}
+DROPOUT = 0.3
 STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
 
 LabeledData = tuple[Tensor, Tensor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from varied.errors import VariedError
@@ -11,6 +13,11 @@ from varied.nets.mlp import ACTIVATIONS
 from varied.nets.random_affine import add_random_affine
 from varied.posteriors import Deterministic
 from varied.trace import ConditionalDistribution
+
+#: The settings of a classifier's network. A spec does not contain them, so they must not change.
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "conv": {"width": 32, "dense_width": 256, "activation": "relu"}
+}
 
 
 def build_classifier(
@@ -40,7 +47,10 @@ def build_classifier(
             f"There is no classifier '{classifier}': choose from {', '.join(choices)}."
         )
     shapes = factory.shape, (num_classes,)
-    net = factory.net(*shapes, 0) if classifier == "same" else NETS[classifier](*shapes)
+    if classifier == "same":
+        net = factory.net(*shapes, 0)
+    else:
+        net = NETS[classifier](*shapes, **_SETTINGS.get(classifier, {}))
     net = add_random_affine(add_dropout(net, dropout), factory.shape, augment)
     return ConditionalDistribution(net, Deterministic((num_classes,)), factory.shape)
 

@@ -22,10 +22,10 @@ def conv(
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
     *,
-    width: int = 32,
+    width: int = 16,
     depth: int | None = None,
-    dense_width: int = 256,
-    activation: str = "relu",
+    dense_width: int = 512,
+    activation: str = "silu",
     upsample: str = "transposed",
 ) -> nn.Module:
     """Return a convolutional network that encodes or decodes images.
@@ -47,6 +47,10 @@ def conv(
         upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
             upsampling before a convolution, which avoids checkerboard artifacts.
 
+    References:
+        Delving Deep into Rectifiers (He et al., 2015), https://arxiv.org/abs/1502.01852, for the
+        initialization.
+
     Raises:
         VariedError: If neither shape is an image, or repeated downsampling by 2 does not result in
             the smaller shape.
@@ -55,8 +59,27 @@ def conv(
     upsample_type = lookup(UPSAMPLES, upsample, "upsample")
     sizes = resolve_sizes(inputs, outputs, depth, "conv")
     if is_encoder(inputs, outputs, "conv"):
-        return _encoder(inputs, outputs, width, sizes, dense_width, act)
-    return _decoder(inputs, outputs, width, sizes, dense_width, act, upsample_type)
+        net = _encoder(inputs, outputs, width, sizes, dense_width, act)
+    else:
+        net = _decoder(inputs, outputs, width, sizes, dense_width, act, upsample_type)
+    _init_hidden_layers(net)
+    return net
+
+
+def _init_hidden_layers(net: nn.Module) -> None:
+    """Initialize the weights such that the hidden layers preserve the variance of their inputs.
+
+    With the default initialization of PyTorch, each layer reduces the standard deviation by more
+    than half, and a deep decoder is nearly constant for hundreds of steps.
+    """
+    layers = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    for layer in layers[:-1]:
+        if isinstance(layer, nn.ConvTranspose2d):
+            # The shape is (inputs, outputs, *), and with stride 2, a pixel reads a quarter of it.
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            layer.weight.data.mul_(2)
+        else:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 
 def _encoder(

@@ -28,7 +28,9 @@ _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
 _MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
-_SMALL_BATCHES = Plan(batch_size=32)
+#: The plan for convolutional networks, from experiments on digits, clothes and faces.
+_CONV_PLAN = Plan(batch_size=64, lr=3e-3)
+_SMALL_BATCH_SIZE = 32
 #: The patience of early stopping, unless the user sets the number of epochs or steps.
 _PATIENCE = 20
 #: The weight of the KL if the user chooses neither beta nor the objective rises over a fraction of
@@ -41,6 +43,8 @@ _CLASSIFIER_REASON = (
 )
 #: The dimension of the codebook entries.
 _CODE_DIM = 16
+#: The network of a model with a codebook, with which the published results were obtained.
+_QUANTIZER_NET = {"name": "conv", "width": 32, "dense_width": 256, "activation": "relu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +170,7 @@ def _quantizer_defaults(shape: tuple[int, ...]) -> dict[str, Default]:
     height, width = (-(-side // 4) for side in shape[1:])
     reason = f"each image is encoded as {height} x {width} codes, a quarter of its height and width"
     return {
-        "net": Default("conv", "the codes form an image"),
+        "net": Default(_QUANTIZER_NET, "the codes form an image"),
         "latent": Default((_CODE_DIM, height, width), reason),
     }
 
@@ -256,7 +260,7 @@ def _resolve_plan(
     reasons: list[str],
 ) -> dict[str, Any]:
     """Return the plan, and remove its settings from the remaining choices."""
-    plan = dataclasses.asdict(values.get("plan") or _default_plan(values["net"], data, codec))
+    plan = dataclasses.asdict(values.get("plan") or _default_plan(values, data, codec))
     if any(remaining.get(name) for name in LENGTHS):
         plan |= dict.fromkeys(LENGTHS, 0)  # the user's choice replaces the duration in a spec
         plan["patience"] = 0 if remaining.get("epochs") or remaining.get("steps") else _PATIENCE
@@ -267,12 +271,25 @@ def _resolve_plan(
     return plan | {name: remaining.pop(name) for name in settings(Plan) if name in remaining}
 
 
-def _default_plan(net: Any, data: RawData, codec: Codec) -> Plan:
-    part = Part.parse(net)
-    if part.name == "mlp":
-        has_layers = part.settings.get("depth") != 0
+def _default_plan(values: Mapping[str, Any], data: RawData, codec: Codec) -> Plan:
+    net = Part.parse(values["net"])
+    if net.name == "mlp":
+        has_layers = net.settings.get("depth") != 0
         return _MLP_PLAN if has_layers and len(data) >= _MLP_ROWS else Plan()
-    return _SMALL_BATCHES if len(data) < codec.small_batches_below else Plan()
+    plan = _CONV_PLAN if net.name == "conv" and _is_plain(values) else Plan()
+    is_small = len(data) < codec.small_batches_below
+    return dataclasses.replace(plan, batch_size=_SMALL_BATCH_SIZE) if is_small else plan
+
+
+def _is_plain(values: Mapping[str, Any]) -> bool:
+    """Return whether a model is a VAE without a codebook and without a discriminator."""
+    architecture, posterior, objective = (
+        Part.parse(values.get(axis, getattr(Spec, axis)))
+        for axis in ("architecture", "posterior", "objective")
+    )
+    has_discriminator = "disc_lr" in settings(objective.builder("objective"))
+    has_codebook = posterior.name in QUANTIZERS
+    return architecture.name == "vae" and not has_codebook and not has_discriminator
 
 
 def _default_length(n: int, batch_size: int, codec: Codec) -> tuple[dict[str, float], str]:
