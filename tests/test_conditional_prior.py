@@ -10,7 +10,6 @@ from varied.functional.mixture_prior import has_replaceable_prior
 from varied.priors import ConditionalNormal, Flow
 from varied.runs import Run
 
-
 METRICS = ("ELBO", "Latent space")
 
 
