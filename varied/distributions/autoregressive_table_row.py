@@ -32,7 +32,8 @@ class AutoregressiveTableRow(RowDistribution):
         condition: A function that maps ``h`` and rows with shape (*, W) to a `TableRow`, in which
             the distribution of an element depends only on ``h`` and on elements of preceding steps;
             see `ColumnLayout.autoregressive_steps`. If the rows are None, the cells are independent
-            given ``h``.
+            given ``h``. Flags with shape (*, C) replace those of the rows, except that they do not
+            hide any cell.
         detach: Whether the gradient of the log-probability with respect to ``h`` is that for
             independent cells.
     """
@@ -41,7 +42,7 @@ class AutoregressiveTableRow(RowDistribution):
         self,
         layout: ColumnLayout,
         h: Tensor,
-        condition: Callable[[Tensor, Tensor | None], TableRow],
+        condition: Callable[..., TableRow],
         detach: bool = False,
     ) -> None:
         self.h, self._condition, self._detach = h, condition, detach
@@ -57,9 +58,15 @@ class AutoregressiveTableRow(RowDistribution):
         """The distribution of independent cells given ``h``."""
         return self._condition(self.h, None)
 
-    def condition(self, x: Tensor) -> TableRow:
-        """Return the distribution of each element given the preceding elements of ``x``."""
-        return self._condition(self.h, x)
+    def condition(self, x: Tensor, flags: Tensor | None = None) -> TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``.
+
+        Arguments:
+            x: The rows, with shape (*, W).
+            flags: Flags with shape (*, C) that replace those of the rows, except that they do not
+                hide any cell.
+        """
+        return self._condition(self.h, x, flags)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of each element given the preceding elements, in nats."""
@@ -89,14 +96,21 @@ class AutoregressiveTableRow(RowDistribution):
 
     @torch.no_grad()
     def complete(self, x: Tensor) -> Tensor:
-        """Fill the missing cells of rows with samples, with shape (*, W)."""
+        """Fill the missing cells of rows with samples, with shape (*, W).
+
+        A sample depends on which other cells are missing, as in training, and on the samples for
+        preceding cells.
+        """
         x = x.expand(self.batch_shape)
-        missing, initial = self.layout.is_missing(x), self._initial_rows(())
-        x = torch.where(missing, initial, x)
+        flags, missing = x[..., : self.layout.n_columns], self.layout.is_missing(x)
+        x = torch.where(missing, self._initial_rows(()), x)
         for elements in self.layout.autoregressive_steps[len(self.layout.missing_columns) :]:
             if missing[..., elements].any():
-                row = torch.where(missing, self._conditional(x, elements).sample(), x)
-                x = x.index_copy(-1, elements, row[..., elements])
+                column = self.layout.element_columns[elements[:1]].to(x.device)
+                row = self.condition(x, flags.index_fill(-1, column, 1.0))
+                filled = row.given_flags(torch.ones_like(flags)).sample()
+                completed = torch.where(missing, filled, x)
+                x = x.index_copy(-1, elements, completed[..., elements])
         return x
 
     def _initial_rows(self, sample_shape: Any) -> Tensor:

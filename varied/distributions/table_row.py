@@ -124,6 +124,11 @@ class ColumnLayout:
         return flags + [self.n_columns + (values == j).nonzero()[:, 0] for j in columns]
 
     @cached_property
+    def observed_columns(self) -> Tensor:
+        """The columns in which no cell may be missing."""
+        return _int64([j for j in range(self.n_columns) if j not in self.missing_columns])
+
+    @cached_property
     def counts(self) -> Tensor:
         """The indices of the numeric values that are counts."""
         return _int64([self.number_columns.index(column) for column in self.count_columns])

@@ -245,22 +245,28 @@ class AutoregressiveTableRow(TableRow):
         ]
         return 1 + (self.GAIN - 1) * torch.outer(*discrete)
 
-    def _condition(self, h: Tensor, x: Tensor | None) -> d.TableRow:
-        """Return the distribution of each element given the preceding elements of ``x``, if any."""
+    def _condition(self, h: Tensor, x: Tensor | None, flags: Tensor | None = None) -> d.TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``, if any.
+
+        See `varied.distributions.AutoregressiveTableRow` for ``flags``.
+        """
         if x is not None:
-            h = h + self._dependence(x.to(h))
+            visible = x[..., : self.layout.n_columns]
+            flags = visible if flags is None else flags
+            h = h + self._dependence(x.to(h), visible.to(h), flags.to(h))
         return self.build(*h.split(self.param_sizes, -1))
 
-    def _dependence(self, x: Tensor) -> Tensor:
+    def _dependence(self, x: Tensor, visible: Tensor, flags: Tensor) -> Tensor:
         """Return what the preceding elements add to each parameter, with shape (*, params)."""
-        visible = x[..., : self.layout.n_columns]
         if self.training:
             # The fraction of visible cells, which is uniform for some rows and 1 for the others.
             shown = torch.rand_like(visible[..., :1]) / max(self.masked_fraction, 1e-9)
             visible = visible * (torch.rand_like(visible) < shown)
-        flags, numbers, levels = x.split(self.layout.block_sizes, -1)
+        _, numbers, levels = x.split(self.layout.block_sizes, -1)
         above = (self.SHARPNESS * (numbers[..., None] - self.thresholds)).tanh().flatten(-2)
         values = torch.cat([numbers, levels, above], -1) * visible[..., self._value_columns]
+        # Flags that are 1 in all training rows are constant inputs.
+        flags = flags.index_fill(-1, self.layout.observed_columns.to(flags.device), 1.0)
         cells = torch.cat([flags, values, visible], -1)
         dependence: Tensor = self.linear(cells) + self.net(cells)
         return dependence
