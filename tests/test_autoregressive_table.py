@@ -220,3 +220,7 @@ def test_samples_satisfy_the_relations_between_columns(tmp_path):
     }
     assert min(agreement.values()) > 0.95, agreement
     assert run.evaluate().active_units.value >= 2
+    # Whether a cell is missing is known if another cell of the row is imputed.
+    rows = frame.head(200)
+    imputed = run.impute(rows.assign(married=None)).array
+    assert (imputed.married == rows.married).mean() > 0.9
