@@ -77,6 +77,15 @@ def test_numbers_are_standardized(codec, values, shape):
     np.testing.assert_allclose(np.ravel(decoded), np.ravel(values), rtol=1e-6)
 
 
+def test_rare_values_are_not_encoded_as_large_numbers():
+    pixel, age = np.zeros(5000), np.arange(5000) / 100
+    pixel[7] = 1.0
+    codec = ContextCodec.fit({"pixel": (pixel, ()), "age": (age, ())})
+    c = codec.encode(np.stack([pixel, age], 1))
+    assert c[:, 0].abs().max() <= 5
+    assert c.std(0, correction=0).tolist() == pytest.approx([5 * pixel.std(), 1.0], rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("codec", "values", "expected"),
     [

@@ -39,6 +39,18 @@ def binary(n=40):
     return torch.rand((n, *SHAPE), generator=torch.Generator().manual_seed(0)).round()
 
 
+class PriorOfContext(torch.nn.Module):
+    """An encoder network whose posterior is the prior, except for the mean of the first unit."""
+
+    def __init__(self, prior):
+        super().__init__()
+        self.net = prior.net
+
+    def forward(self, x, c):
+        h = self.net(c)
+        return torch.cat([h[:, :1] + x.flatten(1).mean(1, keepdim=True), h[:, 1:]], 1)
+
+
 class CountingModel(torch.nn.Module):
     """A model that counts its samples."""
 
@@ -221,3 +233,13 @@ def test_format_active_units():
     evaluation = {"active_units": 19.0, "active_units_error": 0.58, "latent_dim": 32}
     assert format_active_units(evaluation) == "19.00 ± 0.58 of 32"
     assert format_active_units(evaluation | {"active_units_error": 0.0}) == "19 of 32"
+
+
+def test_units_whose_posterior_equals_the_conditional_prior_are_inactive():
+    model = build_model(prior="conditional-normal", context=2)
+    torch.nn.init.normal_(model.prior.net[-2].weight)
+    model.encoder.net = PriorOfContext(model.prior)
+    x = torch.randn(200, 1, 1, 1).expand(-1, *SHAPE)
+    batches = list(iter_batches(x, torch.randn(200, 2), size=100))
+    assert (forward_pass(model, LOAD, batches).mean.var(0) > 0.01).all()
+    assert evaluate(model, LOAD, batches).active_by_unit == (True, False, False)

@@ -171,6 +171,28 @@ def test_recondition_accepts_different_contexts_for_each_example():
     )
 
 
+def test_contexts_of_a_conditional_prior_are_exchanged_at_equal_quantiles():
+    parts = {"net": {"name": "mlp", "width": 8}, "prior": "conditional-normal"}
+    model, _ = compose(Spec.parse(latent=2, context=3, **parts), (1, 4, 4))
+    with torch.no_grad():
+        for param in model.prior.parameters():
+            param.add_(0.3 * torch.randn_like(param))
+    x, c = torch.rand(3, 1, 4, 4).round(), torch.eye(3)
+    z = model.encode(x, c).mean
+    moved = model.prior.unstandardize(model.prior.standardize(z, c)[:1], c[1:2])
+    assert (moved - z[:1]).abs().max() > 0.01
+    result = functional.recondition(model, x, c, c)
+    torch.testing.assert_close(result[0, 1], functional.decode(model, moved, c[1:2])[0])
+    mixed = functional.mix_codes(model, x[1:2], x[:1], [0, 1], c[1:2], c[:1])
+    torch.testing.assert_close(mixed[0, 0], result[0, 1])
+    corners = functional.grid(model, x[[0, 1, 0, 1]], c[[0, 1, 0, 1]], steps=2)
+    torch.testing.assert_close(corners[1, 1], result[1, 1])
+    traversal, values = functional.traverse(model, z[0], [0], c[:1])
+    p = model.prior(c[:1])
+    z = torch.stack([p.mean[0, 0] + p.stddev[0, 0] * values[0], z[0, 1]])
+    torch.testing.assert_close(traversal[0, 0], functional.decode(model, z[None], c[:1])[0])
+
+
 def test_mix_codes_of_a_linear_model_is_exact():
     w = orthonormal()
     content, style = torch.randn(2, UNITS), torch.randn(4, UNITS)

@@ -73,6 +73,8 @@ def test_an_upgraded_spec_is_that_of_the_model(old):
     if spec.net.name == "mlp" and "net" not in ZOO[new].parts:
         choices["net"] = "mlp"  # now, the default for so few images is another network
     resolved = resolve(data, new, choices).spec
+    if new == "conditional-vae":  # its prior did not depend on the context
+        spec = dataclasses.replace(spec, prior=resolved.prior)
     spec = dataclasses.replace(spec, plan=dataclasses.replace(spec.plan, epochs=100.0))
     assert spec.without_defaults() == resolved.without_defaults()
 

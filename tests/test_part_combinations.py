@@ -54,6 +54,7 @@ SMALL = {
         "categorical": {"n_classes": 2},
         "gaussian-categorical": {"n_classes": 2},
         "transformer": {"width": 8, "depth": 1, "n_heads": 2},
+        "conditional-normal": {"hidden_units": 8},
         "learned-gmm": {"n_components": 3},
         "vamp": {"n_components": 3},
         "flow": {"width": 8, "n_transforms": 1},
@@ -110,6 +111,8 @@ def is_valid(parts):
     posterior, prior = (AXES[axis][parts[axis]["name"]] for axis in ("posterior", "prior"))
     objective, is_ladder = parts["objective"]["name"], parts["architecture"]["name"] == "ladder"
     if objective in ("m2", "m1m2"):  # need a model with classes
+        return False
+    if parts["prior"]["name"] == "conditional-normal" and not parts["context"]:
         return False
     if objective in ("aae", "wae-gan") and (is_ladder or posterior.space == "codes"):
         return False  # need samples from one prior during training

@@ -12,13 +12,15 @@ from torch import distributions as td
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from varied.distributions.base import HasTrainingCost
+from varied.distributions.base import HasTrainingCost, analytic_kl
 from varied.errors import VariedError
 from varied.heads import Head
+from varied.models.vae import sample_with_temperature
 from varied.nets import with_context
 from varied.posteriors import Gaussian
 from varied.priors import (
     PRIORS,
+    ConditionalNormal,
     Flow,
     FlowMatching,
     GaussianMixture,
@@ -65,6 +67,11 @@ def perturbed(prior):
     return prior
 
 
+def conditional_normal(event, context=0, **settings):
+    """Return a prior that depends on two features if ``context`` is 0; they are then missing."""
+    return perturbed(ConditionalNormal(event, context or 2, **{"hidden_units": 8} | settings))
+
+
 def learned_gmm(event, context=0, **settings):
     return perturbed(LearnedGaussianMixture(event, **settings))
 
@@ -95,6 +102,7 @@ def gmm(event, context=0, **settings):
 
 
 ROWS = {
+    "conditional-normal": conditional_normal,
     "learned-gmm": partial(learned_gmm, n_components=5),
     "vamp": vamp,
     "vamp-laplace": partial(vamp, posterior=Laplace),
@@ -105,7 +113,15 @@ ROWS = {
     "flow-matching": flow_matching,
     "gmm": partial(gmm, n_components=3),
 }
-LEARNED = {"learned-gmm", "vamp", "flow", "transformer", "flow-matching", "gmm"}
+LEARNED = {
+    "conditional-normal",
+    "learned-gmm",
+    "vamp",
+    "flow",
+    "transformer",
+    "flow-matching",
+    "gmm",
+}
 EVENTS = [(1,), (5,), (2, 3, 3)]
 
 rows = pytest.mark.parametrize("make", ROWS.values(), ids=ROWS)
@@ -159,7 +175,7 @@ def test_shapes(make, context, event):
 @contexts
 def test_conditional_density_depends_on_the_context_of_each_row(make, context):
     prior = doubled(make((3,), context))
-    z, c = torch.randn(6, 4, 3).double(), torch.randn(4, context).double()
+    z, c = torch.randn(6, 4, 3).double(), torch.randn(4, context or prior.context).double()
     p = prior(c)
     if not p.batch_shape:
         return
@@ -190,7 +206,7 @@ def test_density_integrates_to_one_and_samples_follow_it(make, context):
 @contexts
 def test_gradient_reaches_every_parameter(make, context):
     prior = make((3,), context)
-    p = distribution(prior, context)
+    p = distribution(prior, context or prior.context)
     z = torch.randn(9, 4, 3, requires_grad=True)
     (p.cost(z) if isinstance(p, HasTrainingCost) else -p.log_prob(z)).sum().backward()
     for name, param in prior.named_parameters():
@@ -221,9 +237,10 @@ def test_loaded_prior_is_equal(make):
 def test_low_temperature_gives_samples_of_higher_density(make):
     p = make((3,))()
     samples = []
-    for draw in (partial(p.draw, 500), partial(p.draw, 500, 0.3), partial(p.sample, (500,))):
+    draw = partial(sample_with_temperature, p, 500)
+    for draws in (partial(draw, 1.0), partial(draw, 0.3), partial(p.sample, (500,))):
         torch.manual_seed(1)
-        samples.append(draw())
+        samples.append(draws())
     wide, narrow, plain = samples
     assert p.log_prob(narrow).mean() > p.log_prob(wide).mean() + 0.3
     assert torch.equal(plain, wide)
@@ -233,6 +250,8 @@ def test_low_temperature_gives_samples_of_higher_density(make):
     ("make", "match"),
     [
         (partial(LearnedGaussianMixture, (3,), n_components=0), "at least 1; the default is 50"),
+        (partial(ConditionalNormal, (3,), 0), "train with --conditional"),
+        (partial(ConditionalNormal, (3,), 2, hidden_units=0), "at least 1; the default is 256"),
         (partial(VampPrior, (3,), 0, n_components=0), "at least 1; the default is 500"),
         (partial(Flow, (3,), 0, flow="naf"), "There is no flow"),
         (partial(Flow, (3,), 0, n_transforms=0), "n_transforms=0"),
@@ -254,6 +273,37 @@ def test_low_temperature_gives_samples_of_higher_density(make):
 def test_invalid_settings_and_data_are_rejected(make, match):
     with pytest.raises(VariedError, match=match):
         make()
+
+
+# Conditional normal distributions
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_conditional_normal_starts_as_the_standard_normal_with_a_closed_form_kl(event):
+    prior, c = ConditionalNormal(event, 2), torch.randn(4, 2)
+    normal, p = PRIORS["standard-normal"](event)(), prior(c)
+    z = torch.randn(3, 4, *event)
+    torch.testing.assert_close(p.log_prob(z), normal.log_prob(z))
+    q = perturbed(ConditionalNormal(event, 2))(torch.randn(4, 2))
+    assert analytic_kl(q, p).shape == (4,)
+    torch.testing.assert_close(analytic_kl(q, p), analytic_kl(q, normal))
+    assert analytic_kl(q, perturbed(prior)(c)).ne(analytic_kl(q, normal)).all()
+
+
+def test_standardized_latents_of_a_conditional_normal_are_standard_normal_in_every_context():
+    prior, c = conditional_normal((2, 3, 3), 2), torch.randn(4, 2)
+    z = prior(c).sample((20_000,))
+    standardized = prior.standardize(z, c)
+    assert standardized.mean(0).abs().max() < 0.05
+    assert (standardized.std(0) - 1).abs().max() < 0.05
+    torch.testing.assert_close(prior.unstandardize(standardized, c), z, atol=1e-4, rtol=1e-4)
+
+
+def test_marginal_of_a_conditional_normal_is_the_average_over_contexts():
+    prior, c = conditional_normal((3,), 2), torch.randn(5, 2)
+    c, z = c[[0, 1, 1, 2, 4, 1]], torch.randn(7, 1, 3)
+    expected = prior(c).log_prob(z).exp().mean(1).log()
+    torch.testing.assert_close(prior.marginal(c).log_prob(z[:, 0]), expected)
 
 
 # Mixtures

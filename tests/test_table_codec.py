@@ -78,6 +78,20 @@ def test_the_kind_of_each_column_is_inferred():
     assert "id: identifier." in codec.notes
 
 
+@pytest.mark.parametrize(
+    ("n_rare", "labels", "n_notes"), [(20, None, 1), (20, "member", 0), (30, None, 0)]
+)
+def test_a_note_recommends_labels_for_a_rare_class_without_labels(n_rare, labels, n_notes):
+    members = pd.Series(["yes"] * n_rare + ["no"] * (100 - n_rare) + [None], dtype="category")
+    frame = pd.DataFrame(
+        {"age": range(101), "member": members, "town": ["a", "b", "c"] * 33 + ["a"] * 2}
+    )
+    codec = fit_codec(read(frame, labels=labels))
+    notes = [note for note in codec.notes if "--labels" in note]
+    assert len(notes) == n_notes
+    assert all(note.startswith("member: fewer than 25 % of the rows") for note in notes)
+
+
 def test_decoding_inverts_encoding():
     data = people()
     codec = fit_codec(data)
@@ -421,7 +435,10 @@ def test_attributes_are_numbers_or_names(codec):
 def test_defaults_depend_on_columns_and_rows(codec, n, latent):
     defaults = codec.defaults(n)
     assert defaults["net"].value == "mlp"
-    assert defaults["likelihood"].value == {"name": "table", "layout": codec.layout_text}
+    assert defaults["likelihood"].value == {
+        "name": "autoregressive-table",
+        "layout": codec.layout_text,
+    }
     assert defaults["latent"].value == latent
 
 

@@ -6,6 +6,7 @@ import pytest
 from bar_images import SMALL, bar_images, save_bar_images
 
 import varied
+from varied.composition import compose
 from varied.errors import VariedError
 from varied.spec import Spec
 from varied.training import prepare
@@ -173,6 +174,22 @@ def test_the_kl_is_annealed_during_a_limited_number_of_steps(choices, beta):
     assert config.spec.objective.settings["beta"] == beta
     [sentence] = [text for text in config.sentences if text.startswith("beta rises")]
     assert ("at most" in sentence) == ("max_steps" in beta)
+
+
+@pytest.mark.parametrize(
+    ("choices", "prior"),
+    [
+        ({}, "conditional-normal"),
+        ({"prior": "vamp"}, "vamp"),
+        ({"architecture": "ladder"}, "standard-normal"),
+    ],
+)
+def test_the_prior_of_a_conditional_vae_reads_the_context_unless_another_one_is_chosen(
+    choices, prior
+):
+    spec = resolve(varied.read(bar_images()), "conditional-vae", choices).spec
+    assert spec.prior.name == prior
+    compose(spec, (1, 9, 9))
 
 
 @pytest.mark.parametrize("model", ["m2", "m1m2"])

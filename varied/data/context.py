@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 
 #: The maximum number of distinct training rows that are stored, unless the context is one class.
 _MAX_ROWS = 1000
+#: The maximum difference between two standardized training values. A pixel that is rarely bright
+#: would otherwise be a feature of several hundred.
+_MAX_RANGE = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Covariate:
         name: The name of the label, such as the name of its column.
         classes: The names of the classes; empty for numbers.
         mean: The training mean of a number.
-        scale: The training standard deviation of a number; 1 if the number is constant.
+        scale: The training standard deviation of a number, or a fifth of its range if this is
+            larger; 1 if the number is constant.
     """
 
     name: str
@@ -187,7 +191,8 @@ class ContextCodec:
             if not column.any():
                 raise VariedError(f"The label '{name}' is missing in all rows; omit it.")
         low, high = np.nanmin(labels, 0), np.nanmax(labels, 0)
-        mean, scale = np.nanmean(labels, 0), np.where(low == high, 1.0, np.nanstd(labels, 0))
+        scale = np.maximum(np.nanstd(labels, 0), (high - low) / _MAX_RANGE)
+        mean, scale = np.nanmean(labels, 0), np.where(low == high, 1.0, scale)
         fitted = tuple(
             Covariate(name, classes) if classes else Covariate(name, (), float(m), float(s))
             for (name, (_, classes)), m, s in zip(covariates.items(), mean, scale, strict=True)

@@ -18,9 +18,14 @@ _LIKELIHOODS = {
     "uint8": Default("discretized-logistic", "the values are 256 gray levels"),
     "unit-interval": Default("continuous-bernoulli", "the values are in [0, 1]"),
     "real": Default("gaussian", "the values are real numbers; the scale is learned"),
-    "table": Default("table", "it models each column according to its type"),
+    "table": Default(
+        "autoregressive-table",
+        "it models each column according to its type, and the relations between columns",
+    ),
     "count": Default("negative-binomial", "the values are counts"),
 }
+#: The maximum number of columns for the autoregressive likelihood.
+_MAX_AUTOREGRESSIVE = 64
 
 
 def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Default]:
@@ -40,6 +45,13 @@ def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Defa
         "likelihood": _LIKELIHOODS[domain],
         "latent": _latent(shape, n),
     }
+
+
+def table_likelihood(n_columns: int) -> Default:
+    """Return the default likelihood of a table with the given number of columns."""
+    if n_columns > _MAX_AUTOREGRESSIVE:
+        return Default("table", "an autoregressive model of so many columns is slow to sample")
+    return _LIKELIHOODS["table"]
 
 
 def _net(shape: tuple[int, ...]) -> Default:

@@ -4,6 +4,10 @@ Most are elementwise: their batch shape is the shape of their parameters, and a 
 declares which trailing dimensions form an event.
 """
 
+from varied.distributions.autoregressive_table_row import (
+    AutoregressiveTableRow,
+    independent_cells,
+)
 from varied.distributions.base import Elementwise, analytic_kl, base_distribution, soft_clamp
 from varied.distributions.codebook import CodebookPoint
 from varied.distributions.counts import (
@@ -21,12 +25,7 @@ from varied.distributions.flow import Flow, GatedAffine
 from varied.distributions.gaussian import Gaussian
 from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
 from varied.distributions.one_hot import OneHot, Product, kl_per_factor
-from varied.distributions.table_row import (
-    AutoregressiveTableRow,
-    ColumnLayout,
-    RowDistribution,
-    TableRow,
-)
+from varied.distributions.table_row import ColumnLayout, RowDistribution, TableRow
 from varied.distributions.unit_interval import (
     CategoricalLevels,
     ContinuousBernoulli,
@@ -59,6 +58,7 @@ __all__ = [
     "analytic_kl",
     "base_distribution",
     "given_library_size",
+    "independent_cells",
     "kl_per_factor",
     "negative_binomial_log_prob",
     "sample_negative_binomial",

@@ -23,7 +23,7 @@ from torch import Tensor
 from varied import functional
 from varied.composition import compose
 from varied.data import Batch, Batches, iter_batches
-from varied.data.defaults import default_parts
+from varied.data.defaults import default_parts, table_likelihood
 from varied.errors import VariedError
 from varied.estimators.column_scaler import ColumnScaler
 from varied.estimators.table_converter import TableConverter, has_text, is_frame
@@ -92,6 +92,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     max_epochs: ClassVar[float] = math.inf
     #: Fraction of each batch that is drawn from labeled rows if only some rows have labels.
     labeled_fraction: ClassVar[float] = 0.0
+    #: Whether each cell also depends on the preceding cells by default, unless there are too many.
+    has_dependent_cells: ClassVar[bool] = False
     #: Whether cells are masked in training even if none are missing.
     mask_cells: ClassVar[bool] = False
 
@@ -161,10 +163,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         """
         names = (*self.default_parts, *SIDES)
         given = {k: v for k in names if (v := getattr(self, k)) is not None}
+        if self.has_dependent_cells:
+            given.setdefault("likelihood", table_likelihood(X.shape[1]).value)
         parts |= self.default_parts | given
         likelihood = Part.parse(parts["likelihood"])
         self.scaler_ = ColumnScaler.fit(X, likelihood, self.converter_.supports)
-        if likelihood.name == "table":
+        if self.scaler_.domain == "table":
             settings = {"layout": self.scaler_.layout, "model_missing": False}
             parts["likelihood"] = Part(likelihood.name, settings | likelihood.settings)
         latent = default_parts((X.shape[1],), "real", len(X))["latent"].value

@@ -25,7 +25,9 @@ class VAESampler(Estimator):
 
     This estimator has the interface of the samplers in imbalanced-learn and works in
     imbalanced-learn pipelines, but does not require that package. The generated rows are appended
-    to the original rows, which are unchanged.
+    to the original rows, which are unchanged. Each cell also depends on the preceding cells (the
+    likelihood ``autoregressive-table``), unless there are more than 64 columns, so that generated
+    rows satisfy relations between columns.
 
     Warning:
         Generated rows contain no information beyond that in the training rows. Evaluate on rows
@@ -55,6 +57,7 @@ class VAESampler(Estimator):
 
     _estimator_type = "sampler"
 
+    has_dependent_cells = True
     sampling_strategy: Any = "auto"
 
     def __sklearn_tags__(self) -> Any:

@@ -22,7 +22,9 @@ Array = npt.NDArray[Any]
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):  # type: ignore[misc]
     """Dimensionality reduction with a variational autoencoder, using the mean of q(z | x).
 
-    The model can also estimate densities and generate samples. Missing cells (NaN) are handled by
+    The model can also estimate densities and generate samples. Each cell also depends on the
+    preceding cells (the likelihood ``autoregressive-table``), unless there are more than 64
+    columns, so that samples satisfy relations between columns. Missing cells (NaN) are handled by
     the likelihood in training and prediction, without imputation.
 
     Warning:
@@ -42,6 +44,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         >>> vae.transform(x).shape, vae.sample(5).shape
         ((200, 1), (5, 3))
     """
+
+    has_dependent_cells = True
 
     samples: int = 50
 

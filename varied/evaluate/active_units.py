@@ -23,7 +23,8 @@ def is_active(means: Tensor) -> Tensor:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Arguments:
-        means: The mean of each posterior, with shape (N, D).
+        means: The mean of each posterior, with shape (N, D); if the prior depends on a context,
+            standardized with this prior.
     """
     return means.var(0, correction=min(1, len(means) - 1)) > THRESHOLD
 

@@ -44,6 +44,7 @@ class PassResult:
         kl: The KL divergence KL(q(z | x) || p(z)), with shape (N), in nats; None if the posterior
             has no density.
         mean: The mean of the posterior, with shape (N, D).
+        deviation: The same mean without the effect of the context on the prior, with shape (N, D).
         std: The standard deviation of the posterior, with shape (N, D).
         kl_by_unit: The KL of each latent unit, with shape (N, D); None if it has no closed form.
         kl_by_level: The KL of each level, from the bottom level up, with shape (N, L); None for a
@@ -55,6 +56,7 @@ class PassResult:
     reconstruction: Tensor
     kl: Tensor | None
     mean: Tensor
+    deviation: Tensor
     std: Tensor
     kl_by_unit: Tensor | None
     kl_by_level: Tensor | None
@@ -84,6 +86,7 @@ def forward_pass(
             -trace.expect(trace.log_px),
             torch.stack(kl).sum(0) if kl else None,
             q.mean.flatten(1),
+            model.standardize(q.mean, batch.c).flatten(1),
             q.variance.sqrt().flatten(1),
             _unit_kl(trace, model),
             torch.stack(kl, 1) if len(kl) > 1 else None,
@@ -271,11 +274,11 @@ def evaluate(
         elbo=None if result.kl is None else Estimate.of(-result.reconstruction - result.kl),
         reconstruction=Estimate.of(result.reconstruction),
         kl=None if result.kl is None else Estimate.of(result.kl),
-        active_units=active_units(result.mean),
+        active_units=active_units(result.deviation),
         log_likelihood=weighted,
         latent_dim=result.mean.shape[1],
         kl_by_unit=_column_means(result.kl_by_unit),
-        active_by_unit=tuple(is_active(result.mean).tolist()),
+        active_by_unit=tuple(is_active(result.deviation).tolist()),
         dimensions=math.prod(model.event_shape),
         kl_by_level=_column_means(result.kl_by_level),
         codebook_size=model.num_codes,

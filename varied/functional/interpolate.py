@@ -193,10 +193,11 @@ def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int =
     if len(x) != 4:
         raise VariedError(f"A grid interpolates between 4 examples, got {len(x)}.")
     with eval_float32(model):
-        codes = model.encode(x, c).mean
+        codes = model.standardize(model.encode(x, c).mean, c)
         t = torch.linspace(0, 1, steps, device=codes.device)
         weights = torch.stack([1 - t, t], 1)
         weights = torch.einsum("ia,jb->ijab", weights, weights).reshape(-1, 4)
         z = (weights @ codes.flatten(1)).reshape(-1, *codes.shape[1:])
-        decoded = decode(model, z, None if c is None else weights @ c)
+        contexts = None if c is None else weights @ c
+        decoded = decode(model, model.unstandardize(z, contexts), contexts)
     return decoded.reshape(steps, steps, *decoded.shape[1:])

@@ -133,7 +133,9 @@ def _prior_std(model: LatentModel, codes: Tensor, c: Tensor | None) -> Tensor:
     std = torch.ones(codes.shape[1], dtype=torch.float64)
     if latent_space(model) != "real":
         return std
-    active = is_active(codes) if len(codes) > 1 else std > 0
+    with eval_float32(model):
+        deviation = model.standardize(codes.view(-1, *model.latent_shape), c).flatten(1)
+    active = is_active(deviation) if len(codes) > 1 else std > 0
     if not active.any():
         raise VariedError(
             "No latent unit is active, so the codes contain no information about the data; train "

@@ -17,7 +17,8 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
     r"""Decode the code z of each example (x, c) with other contexts: :math:`p(x \mid z, c')`.
 
     If the context is the content (such as the class of a digit), the code contains only the style
-    (such as slant and stroke width), since encoding the context as well would increase the KL.
+    (such as slant and stroke width), since encoding the context as well would increase the KL. If
+    the prior depends on the context, z is standardized with the mean and the variance of p(z | c).
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014), the analogies in
@@ -35,7 +36,9 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
     """
     with eval_float32(model):
         z, new_c = model.encode(x, c).mean, new_c.expand(len(x), *new_c.shape[-2:])
-        decoded = decode(model, z.repeat_interleave(new_c.shape[1], 0), new_c.flatten(0, 1))
+        z = model.standardize(z, c).repeat_interleave(new_c.shape[1], 0)
+        rows = new_c.flatten(0, 1)
+        decoded = decode(model, model.unstandardize(z, rows), rows)
     return decoded.reshape(*new_c.shape[:2], *decoded.shape[1:])
 
 
@@ -62,13 +65,14 @@ def mix_codes(
         Data with shape (N, M, *event).
     """
     with eval_float32(model):
-        codes = model.encode(content, content_c).mean
-        style_codes = model.encode(style, style_c).mean
+        codes = model.standardize(model.encode(content, content_c).mean, content_c)
+        style_codes = model.standardize(model.encode(style, style_c).mean, style_c)
         z = codes.flatten(1).repeat(len(style), 1, 1)
         index = torch.tensor(list(units), device=z.device)
         z[:, :, index] = style_codes.flatten(1)[:, None, index]
         c = None if content_c is None else content_c.repeat(len(style), 1)
-        decoded = decode(model, z.reshape(-1, *codes.shape[1:]), c)
+        z = model.unstandardize(z.reshape(-1, *codes.shape[1:]), c)
+        decoded = decode(model, z, c)
     return decoded.reshape(len(style), len(content), *decoded.shape[1:])
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from varied.functional.generate import decode
 from varied.models import LatentModel
+from varied.runtime import eval_float32
 
 #: Range of a traversal on both sides of the mean, in prior standard deviations: 99 % of the mass.
 RANGE = 2.576
@@ -32,14 +33,15 @@ def traverse(
         steps: The number of values for each dimension.
 
     Returns:
-        Data with shape (len(dimensions), steps, *event), and the values, with shape (steps).
+        Data with shape (len(dimensions), steps, *event), and the values in standard deviations of
+        the prior, with shape (steps).
     """
     values = torch.linspace(-RANGE, RANGE, steps)
-    codes = z.repeat(len(dimensions), steps, 1)
+    with eval_float32(model):
+        codes = model.standardize(z[None], c).repeat(len(dimensions), steps, 1)
     for row, dimension in enumerate(dimensions):
         codes[row, :, dimension] = values
-    flat = codes.flatten(0, 1)
-    x = decode(model, flat, None if c is None else c.expand(len(flat), -1))
+    x = _decode_standardized(model, codes.flatten(0, 1), c)
     return x.reshape(len(dimensions), steps, *x.shape[1:]), values
 
 
@@ -59,7 +61,13 @@ def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tup
     values = normal_quantiles(side)
     z1, z0 = torch.meshgrid(values, values, indexing="ij")
     z = torch.stack([z0.flatten(), z1.flatten()], 1)
-    return decode(model, z, None if c is None else c.expand(len(z), -1)), values
+    return _decode_standardized(model, z, c), values
+
+
+def _decode_standardized(model: LatentModel, z: Tensor, c: Tensor | None) -> Tensor:
+    c = None if c is None else c.expand(len(z), -1)
+    with eval_float32(model):
+        return decode(model, model.unstandardize(z, c), c)
 
 
 def normal_quantiles(n: int, mass: float = 0.99) -> Tensor:

@@ -22,8 +22,6 @@ class Likelihood(Head):
 
     #: The domains on which the likelihood is normalized.
     accepts: frozenset[str] = ANY
-    #: Whether the KL weight rises from 0 at the start of training by default.
-    warm_up: bool = True
 
 
 class Scale(nn.Module):

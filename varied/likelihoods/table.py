@@ -125,13 +125,17 @@ class AutoregressiveTableRow(TableRow):
     code does not have to represent exact relations between columns. See
     `varied.distributions.AutoregressiveTableRow` for the formula and the reference.
 
+    The masked network is trained on the output of the decoder, while the encoder and the decoder
+    are trained as with `TableRow`, for independent cells given the code. If all were trained for
+    dependent cells, the code would lack the information that is also in preceding cells, and could
+    not be used to embed or edit rows.
+
     During training, a random part of the cells is hidden from the masked network in some rows, so
-    that the code is used. The KL weight is constant: with a warm-up, the code learns the relations
-    first, and samples from the prior satisfy them less often.
+    that it can be used for rows with missing cells.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2017), https://arxiv.org/abs/1611.02731, on why
-        an autoregressive decoder ignores the code unless its input is limited.
+        an autoregressive decoder ignores the code.
 
     Arguments:
         event: The shape (W) of one row.
@@ -140,12 +144,9 @@ class AutoregressiveTableRow(TableRow):
         min_scale: The minimum standard deviation of a component.
         model_missing: Whether to model which cells are missing.
         masked_fraction: The fraction of the rows in which a random part of the cells is hidden from
-            the masked network during training; with 0, the code may not be used.
+            the masked network during training.
         hidden_units: The number of units in each of the two hidden layers of the masked network.
-        n_features: The number of features of the code that the masked network receives.
     """
-
-    warm_up = False
 
     thresholds: Tensor
 
@@ -153,11 +154,12 @@ class AutoregressiveTableRow(TableRow):
     #: approximately the learning rate, so that it would take thousands of steps until a level rules
     #: out all but one level of another column.
     GAIN = 10.0
-    #: Each number is also an input as tanh(4 (s - t)) for this number of thresholds t, so that a
+    #: Each number is also an input as tanh(8 (s - t)) for this number of thresholds t, so that a
     #: level can depend on whether the number exceeds a value.
-    N_THRESHOLDS, SHARPNESS = 8, 4.0
-    #: The weight of the distribution of the column in the mixture of each number.
-    MARGINAL_SHARE = 0.01
+    N_THRESHOLDS, SHARPNESS = 16, 8.0
+    #: The weights of the distribution of the column, and of one that is ten times wider, in the
+    #: mixture of each number.
+    MARGINAL_SHARES = (0.01, 1e-5)
 
     def __init__(
         self,
@@ -166,29 +168,22 @@ class AutoregressiveTableRow(TableRow):
         n_components: int = 3,
         min_scale: float = 0.02,
         model_missing: bool = True,
-        masked_fraction: float = 0.5,
+        masked_fraction: float = 0.25,
         hidden_units: int = 256,
-        n_features: int = 32,
     ) -> None:
         from zuko.nn import MaskedLinear, MaskedMLP
 
         super().__init__(event, layout, n_components, min_scale, model_missing)
         if not 0 <= masked_fraction <= 1:
             raise VariedError(f"masked_fraction={masked_fraction} must be between 0 and 1.")
-        self.masked_fraction, self.n_features = masked_fraction, n_features
+        self.masked_fraction = masked_fraction
         self.register_buffer("thresholds", torch.linspace(-1.75, 1.75, self.N_THRESHOLDS))
         cells = self._adjacency()
-        features = torch.ones(len(cells), n_features, dtype=torch.bool)
         self.linear = MaskedLinear(cells * self._gain())
-        self.net = MaskedMLP(torch.cat([cells, features], 1), [hidden_units] * 2, nn.SiLU)
+        self.net = MaskedMLP(cells, [hidden_units] * 2, nn.SiLU)
         for layer in (self.linear, self.net[-1]):  # the cells are independent at first
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
-
-    @property
-    def param_shape(self) -> tuple[int, ...]:
-        """The shape of the network output for one row."""
-        return (sum(self.param_sizes) + self.n_features,)
 
     def build(self, flags: Tensor, *params: Tensor) -> d.TableRow:
         """Return distributions of rows, to whose mixtures the distribution of each column is added.
@@ -196,14 +191,15 @@ class AutoregressiveTableRow(TableRow):
         Otherwise, a relation that holds in the training rows could have an unlimited cost.
         """
         row = super().build(flags, *params)
-        means = torch.zeros_like(row.means[..., :1])
+        means = row.means.new_zeros((*row.means.shape[:-1], len(self.MARGINAL_SHARES)))
         if self.layout.count_columns:
-            means[..., self.layout.counts, 0] = self.log_mean_counts
-        share = torch.full_like(means, self.MARGINAL_SHARE)
+            means[..., self.layout.counts, :] = self.log_mean_counts[:, None]
+        shares = means.new_tensor(self.MARGINAL_SHARES).expand_as(means)
+        log_scales = means.new_tensor([0.0, math.log(10)])
         mixture = (
-            torch.cat([row.log_weights + (1 - share).log(), share.log()], -1),
+            torch.cat([row.log_weights + math.log1p(-sum(self.MARGINAL_SHARES)), shares.log()], -1),
             torch.cat([row.means, means], -1),
-            torch.cat([row.log_scales, torch.zeros_like(means)], -1),
+            torch.cat([row.log_scales, log_scales.expand_as(means)], -1),
         )
         return d.TableRow(
             self.layout, row.flag_logits, *mixture, row.level_logits, self.model_missing
@@ -211,7 +207,7 @@ class AutoregressiveTableRow(TableRow):
 
     def forward(self, h: Tensor) -> Distribution:
         """Return the distributions of rows for network outputs with shape (*, params)."""
-        row = d.AutoregressiveTableRow(self.layout, h, self._condition)
+        row = d.AutoregressiveTableRow(self.layout, h, self._condition, detach=self.training)
         return td.Independent(row, 1, validate_args=False)
 
     def _adjacency(self) -> Tensor:
@@ -249,10 +245,15 @@ class AutoregressiveTableRow(TableRow):
         ]
         return 1 + (self.GAIN - 1) * torch.outer(*discrete)
 
-    def _condition(self, h: Tensor, x: Tensor) -> d.TableRow:
-        """Return the distribution of each element given the preceding elements of ``x``."""
-        params, features = h.split([sum(self.param_sizes), self.n_features], -1)
-        x, visible = x.to(h), x[..., : self.layout.n_columns].to(h)
+    def _condition(self, h: Tensor, x: Tensor | None) -> d.TableRow:
+        """Return the distribution of each element given the preceding elements of ``x``, if any."""
+        if x is not None:
+            h = h + self._dependence(x.to(h))
+        return self.build(*h.split(self.param_sizes, -1))
+
+    def _dependence(self, x: Tensor) -> Tensor:
+        """Return what the preceding elements add to each parameter, with shape (*, params)."""
+        visible = x[..., : self.layout.n_columns]
         if self.training:
             # The fraction of visible cells, which is uniform for some rows and 1 for the others.
             shown = torch.rand_like(visible[..., :1]) / max(self.masked_fraction, 1e-9)
@@ -261,7 +262,5 @@ class AutoregressiveTableRow(TableRow):
         above = (self.SHARPNESS * (numbers[..., None] - self.thresholds)).tanh().flatten(-2)
         values = torch.cat([numbers, levels, above], -1) * visible[..., self._value_columns]
         cells = torch.cat([flags, values, visible], -1)
-        shape = torch.broadcast_shapes(cells.shape[:-1], features.shape[:-1])
-        inputs = torch.cat([t.expand(*shape, -1) for t in (cells, features)], -1)
-        params = params + self.linear(cells) + self.net(inputs)
-        return self.build(*params.split(self.param_sizes, -1))
+        dependence: Tensor = self.linear(cells) + self.net(cells)
+        return dependence

@@ -119,6 +119,14 @@ class LatentModel(nn.Module, ABC):
             Latent variables with shape (n, *latent).
         """
 
+    def standardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Remove the effect of the context on latent variables; see `Prior.standardize`."""
+        return z if self.prior is None else self.prior.standardize(z, c)
+
+    def unstandardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the latent variables whose standardized values are ``z``."""
+        return z if self.prior is None else self.prior.unstandardize(z, c)
+
     def classify(self, x: Tensor) -> Tensor:
         """Return the class probabilities q(y | x), with shape (B, C).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from varied.discriminators import AdversarialTerm
+from varied.distributions import independent_cells
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.scheduled_value import ScheduledValue, set_step
@@ -122,8 +124,16 @@ class Objective(nn.Module):
                 weight.update(value.detach())
 
     def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction and the KL if they are not among the parts, and beta."""
+        """Return the reconstruction and the KL if they are not among the parts, and beta.
+
+        If the cells of a row depend on each other, the reconstruction for independent cells, with
+        which the code is trained, is also returned.
+        """
         report = {}
+        independent = independent_cells(trace.px)
+        if independent is not None:
+            independent_trace = dataclasses.replace(trace, px=independent)
+            report["independent_reconstruction"] = reconstruction(independent_trace).mean()
         if "reconstruction" not in parts:
             report["reconstruction"] = reconstruction(trace).mean()
         if "density" in self.requires and "kl" not in parts:

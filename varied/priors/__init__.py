@@ -3,6 +3,7 @@
 from varied.priors.autoregressive import AutoregressiveCodes
 from varied.priors.base import Prior
 from varied.priors.categorical import Categorical, GaussianCategorical
+from varied.priors.conditional_normal import ConditionalNormal
 from varied.priors.flow import Flow
 from varied.priors.flow_matching import FlowMatching
 from varied.priors.gmm import GaussianMixture
@@ -16,6 +17,7 @@ __all__ = [
     "PRIORS",
     "AutoregressiveCodes",
     "Categorical",
+    "ConditionalNormal",
     "Flow",
     "FlowMatching",
     "GaussianCategorical",
@@ -30,6 +32,7 @@ __all__ = [
 
 PRIORS: dict[str, type[Prior]] = {
     "standard-normal": StandardNormal,
+    "conditional-normal": ConditionalNormal,
     "learned-gmm": LearnedGaussianMixture,
     "vamp": VampPrior,
     "flow": Flow,

@@ -94,6 +94,21 @@ class Prior(nn.Module, ABC):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """Return p(z | c), with batch shape () or (B)."""
 
+    def standardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Remove the effect of the context on latent variables.
+
+        A prior that does not depend on the context returns them unchanged.
+
+        Arguments:
+            z: Latent variables, with shape (N, *event).
+            c: The contexts, with shape (N, F) or (1, F), or None.
+        """
+        return z
+
+    def unstandardize(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Return the latent variables whose standardized values are ``z``; see `standardize`."""
+        return z
+
     def _given_context(self, c: Tensor | None) -> Tensor | None:
         """Return the context, or zeros if it is missing; None if the prior is unconditional."""
         if not self.context:

@@ -97,6 +97,9 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     else:
         entry = find("model", model, ZOO)
         parts, conditional = dict(entry.parts), conditional or entry.conditional
+        if "architecture" in remaining:  # it may determine a part that the model sets
+            fixed = Part.parse(remaining["architecture"]).builder("architecture").fixed_axes
+            parts = {axis: part for axis, part in parts.items() if axis not in fixed}
     parts |= {axis: remaining.pop(axis) for axis in TABLES if axis in remaining}
     parts = {name: value for name, value in parts.items() if value is not None}
     reasons: list[str] = []
@@ -210,8 +213,7 @@ def _add_data_settings(likelihood: Any, default: Any) -> Part:
 def _can_warm_up(parts: Mapping[str, Any]) -> bool:
     """Return whether the KL weight can start at 0, which would collapse categorical variables."""
     posterior = Part.parse(parts.get("posterior", "gaussian")).builder("posterior")
-    likelihood = Part.parse(parts["likelihood"]).builder("likelihood")
-    return "simplex" not in posterior.space and likelihood.warm_up
+    return "simplex" not in posterior.space
 
 
 def _warm_up(plan: Mapping[str, Any], n: int, reasons: list[str]) -> str:

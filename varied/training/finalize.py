@@ -19,6 +19,7 @@ from varied.runs import Result, Run
 from varied.runs.evaluation import classification_error
 from varied.runtime import describe_machine
 from varied.seeding import permutation
+from varied.training.sample_tables import sample_tables
 from varied.training.table_figures import table_figures
 from varied.training_loop import TrainingState
 from varied.zoo import ZOO
@@ -62,7 +63,7 @@ def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str
             *(Note(text) for text in sentences),
         ],
         facts=facts,
-        tables=[table],
+        tables=[*sample_tables(run), table],
         figures=figures,
     )
     return evaluation

@@ -14,6 +14,7 @@ from torch import Tensor
 from varied import functional
 from varied.data import Batch, iter_batches
 from varied.evaluate.active_units import is_active
+from varied.functional.encode import map_batches
 from varied.runs.base import BATCH_ROWS
 from varied.runs.store import Frame
 from varied.runtime import eval_float32
@@ -58,9 +59,10 @@ class RunMonitor:
         self.validation = job.rows("validation", _MAX_VALIDATION)
         has_context = self.test.c is not None and job.config.context is not None
         self.c = self.test.c[:_N_SAMPLES] if has_context and self.test.c is not None else None
-        with seeded(job.spec.plan.seed, "frames"):
+        with seeded(job.spec.plan.seed, "frames"), eval_float32(job.model):
             n = _N_SAMPLES if self.c is None else len(self.c)
-            self.z = None if job.fits_prior_later else job.model.sample_prior(n, self.c)
+            z = None if job.fits_prior_later else job.model.sample_prior(n, self.c)
+            self.z = None if z is None else job.model.standardize(z, self.c)
         self.progress = job.state.progress
         best = self.store / "best.safetensors"
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0}
@@ -173,10 +175,17 @@ class RunMonitor:
 
     def _record(self, epoch: float, state: TrainingState) -> dict[str, float]:
         job = self.job
-        codes = functional.embed(job.model, job.codec.load, _batches(self.test))
+        codes, deviation = map_batches(
+            job.model, job.codec.load, _batches(self.test), self._codes
+        ).unbind(1)
         images = job.codec.to_images(self._samples())
         self.store.write_frame(Frame(codes, torch.from_numpy(images), epoch, state.step))
-        return self._evaluate(epoch, state, active_units=int(is_active(codes).sum()))
+        return self._evaluate(epoch, state, active_units=int(is_active(deviation).sum()))
+
+    def _codes(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Return the codes and the same without the effect of the context, shape (N, 2, D)."""
+        mean = self.job.model.encode(x, c).mean
+        return torch.stack([mean, self.job.model.standardize(mean, c)], 1).flatten(2)
 
     def check(self, epoch: float, state: TrainingState) -> None:
         """Log the metrics on validation rows, and copy the weights if they are the best ones."""
@@ -190,7 +199,7 @@ class RunMonitor:
 
     def _copy_best(self, metrics: dict[str, float], epoch: float, state: TrainingState) -> None:
         if self._is_best(metrics):
-            self.best = {"loss": metrics["loss"], "epoch": epoch, "step": state.step}
+            self.best = {"loss": _total_loss(metrics), "epoch": epoch, "step": state.step}
             weights = self.job.model.state_dict()
             self.best_weights = {name: value.clone() for name, value in weights.items()}
 
@@ -202,7 +211,7 @@ class RunMonitor:
         reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
-            return not metrics["loss"] >= self.best["loss"]
+            return not _total_loss(metrics) >= self.best["loss"]
         error = metrics.get("squared_error", 0.0)
         self.lowest_error = min(self.lowest_error, error)
         return error <= MAX_ERROR_RATIO * self.lowest_error
@@ -212,7 +221,9 @@ class RunMonitor:
         job, device = self.job, next(self.job.model.parameters()).device
         c = None if self.c is None else self.c.to(device)
         if self.z is not None:
-            return functional.decode(job.model, self.z.to(device), c)
+            with eval_float32(job.model):  # the prior of a context changes during training
+                z = job.model.unstandardize(self.z.to(device), c)
+            return functional.decode(job.model, z, c)
         with seeded(job.spec.plan.seed, "look"):
             x = job.codec.load(self.test.x[:_N_SAMPLES].to(device))
         return functional.reconstruct(job.model, x, c)
@@ -232,6 +243,14 @@ class RunMonitor:
             value for name, value in sums.items() if name.endswith("_discriminator")
         )
         return sums
+
+
+def _total_loss(metrics: dict[str, float]) -> float:
+    """Return the loss, plus the reconstruction with which the code is trained if it differs.
+
+    The loss for dependent cells alone can be lowest before the code contains any information.
+    """
+    return metrics["loss"] + metrics.get("independent_reconstruction", 0.0)
 
 
 def _has_error(row: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,13 @@ from varied.data.codecs.columns import CategoricalColumn, Column, NumericColumn
 from varied.data.tables.dialect import truncate
 from varied.data.tables.merge_notes import merge_notes
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: The number of columns that a note lists.
 _LISTED = 6
+#: A level with a smaller fraction of the rows is rare.
+_RARE = 0.25
 
 
 def describe_columns(columns: Sequence[Column]) -> list[str]:
@@ -21,6 +27,29 @@ def describe_columns(columns: Sequence[Column]) -> list[str]:
         kinds.setdefault(column.kind, []).append(column.name)
     notes = [f"{_list_names(names)}: {kind}." for kind, names in kinds.items()]
     return notes + merge_notes(_details(columns))
+
+
+def describe_rare_classes(columns: Sequence[Column], frame: pd.DataFrame) -> list[str]:
+    """Return a sentence about the columns with two levels of which one is rare, if there are any.
+
+    Arguments:
+        columns: The columns of the table.
+        frame: The training rows.
+    """
+    names = [
+        column.name
+        for column in columns
+        if isinstance(column, CategoricalColumn)
+        and len(column.levels) == 2
+        and (frame[column.name].dropna() == column.levels[1]).mean() < _RARE
+    ]
+    if not names:
+        return []
+    return [
+        f"{_list_names(names)}: fewer than {100 * _RARE:g} % of the rows have the rarer of the two "
+        "levels; use --labels COLUMN --model conditional-vae to generate rows for each level of "
+        "such a column, so that they keep its relation to the other columns."
+    ]
 
 
 def _details(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:

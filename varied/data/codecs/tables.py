@@ -15,7 +15,7 @@ from torch import Tensor
 from varied import plots
 from varied.data.codecs.base import Array, Axes, Codec, check_fields
 from varied.data.codecs.cell_conversion import convert_cells
-from varied.data.codecs.column_notes import describe_columns
+from varied.data.codecs.column_notes import describe_columns, describe_rare_classes
 from varied.data.codecs.column_types import infer_column
 from varied.data.codecs.columns import (
     Column,
@@ -39,7 +39,7 @@ from varied.data.codecs.relations import (
 )
 from varied.data.codecs.table_imputer import TableImputer
 from varied.data.codecs.table_index import axis_names, index_as_columns, index_by_axes
-from varied.data.defaults import Default
+from varied.data.defaults import Default, table_likelihood
 from varied.data.raw_data import RawData
 from varied.data.tables.dialect import SUFFIXES, TableDialect, truncate
 from varied.data.tables.free_names import describe_renaming
@@ -141,7 +141,8 @@ class TableCodec(Codec):
                 "NAME=category)."
             )
         relations = detect_relations(frame, columns, fixed=types)
-        notes = (*describe_columns(columns), *describe(relations))
+        rare_classes = describe_rare_classes(columns, frame) if data.labels is None else []
+        notes = (*describe_columns(columns), *describe(relations), *rare_classes)
         return cls(columns, dict(data.dialect), notes, relations)
 
     @property
@@ -372,8 +373,8 @@ class TableCodec(Codec):
     def defaults(self, n: int) -> dict[str, Default]:
         """Return the default parts for a table with ``n`` training rows."""
         parts = super().defaults(n)
-        likelihood = {"name": "table", "layout": self.layout_text}
-        parts["likelihood"] = parts["likelihood"]._replace(value=likelihood)
+        name, reason = table_likelihood(len(self.learned))
+        parts["likelihood"] = Default({"name": name, "layout": self.layout_text}, reason)
         if n >= _ENOUGH_ROWS:
             parts["latent"] = Default(
                 min(_MAX_LATENT, max(2, len(self.learned))),

@@ -15,7 +15,7 @@ from varied.evaluate.estimate import Estimate
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.probes import probe
 from varied.evaluate.suites.context import EvalContext
-from varied.priors import GaussianMixture, Prior, StandardNormal
+from varied.priors import ConditionalNormal, GaussianMixture, Prior, StandardNormal
 from varied.seeding import seeded
 
 #: The maximum product of the numbers of samples, rows and units for the aggregate posterior; this
@@ -53,7 +53,9 @@ def latent_suite(context: EvalContext) -> Iterator[MetricGroup]:
         ]
     model = context.run.model
     is_gaussian = "density" in model.provides and result.kl_by_unit is not None
-    if is_gaussian and isinstance(model.prior, StandardNormal | GaussianMixture):
+    if is_gaussian and isinstance(
+        model.prior, StandardNormal | GaussianMixture | ConditionalNormal
+    ):
         aggregate_metrics, warnings = _aggregate_metrics(context, model.prior)
         metrics += aggregate_metrics
     yield MetricGroup("Latent space", f"{len(context.test):,} test rows", metrics, warnings)
@@ -61,19 +63,25 @@ def latent_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 def _aggregate_metrics(context: EvalContext, prior: Prior) -> tuple[list[Metric], list[str]]:
     """Return metrics of the aggregate posterior, and warnings."""
+    if isinstance(prior, ConditionalNormal):
+        c = context.run.encode_data(context.test).c
+        assert c is not None, "the prior depends on it"
+        p = prior.marginal(c)
+    else:
+        p = prior(None)
     mean, std = context.codes.mean, context.codes.std
     (n, units), topic = mean.shape, "aggregate-posterior"
     n_samples = min(n, max(100, min(n, MAX_PRODUCT // (n * units))))
 
     def log_prior(z: Tensor) -> Tensor:
-        log_prob: Tensor = prior(None).log_prob(z.float().view(-1, *prior.event_shape))
+        log_prob: Tensor = p.log_prob(z.float().view(-1, *prior.event_shape))
         return log_prob.double()
 
     options = {} if isinstance(prior, StandardNormal) else {"log_prior": log_prior}
     result = aggregate_posterior(mean, std, n_samples=n_samples, seed=context.seed, **options)
     with seeded(context.seed, "measured", 1):
         posterior = mean + std * torch.randn_like(mean)
-        samples = prior(None).sample((n,)).flatten(1)
+        samples = p.sample((n,)).flatten(1)
     kind = "quadratic" if units <= MAX_QUADRATIC else "linear"
     accuracy = c2st(posterior, samples.to(posterior), kind=kind, seed=context.seed)
     maximum = f"at most log N = {result.max_information:.2f}"
