@@ -1,4 +1,4 @@
-"""Draw samples beside reconstructions: ``python -m benchmarks.image_samples [NAME ...]``.
+"""Draw samples next to reconstructions: ``python -m benchmarks.image_samples [NAME ...]``.
 
 Each model has default settings and one thread. A path to a folder or an archive of images is also
 accepted; its figure is written to the current folder.
@@ -25,7 +25,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images" / "samples"
 NAMES = ("mnist", "fashion-mnist", "omniglot", "sprites-color", "landscapes", "rings")
 #: The number of images of each set, and of images in a row of a figure.
 N_IMAGES, N_SHOWN = 8000, 12
-INTRO = """# Samples beside reconstructions
+INTRO = """# Samples next to reconstructions
 
 The default model of each set of images is trained on one thread; `landscapes` and `rings` are
 generated drawings. The mean colors (0-255) and the Fréchet distances to test images are those of

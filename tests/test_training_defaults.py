@@ -87,6 +87,23 @@ def test_the_learning_rate_of_convolutional_networks_depends_on_the_model(data, 
 
 
 @pytest.mark.parametrize(
+    ("model", "n", "side", "net"),
+    [
+        ("vae", 500, 16, "conv"),
+        ("beta-vae", 19_999, 16, "conv"),
+        ("vae", 20_000, 16, "mlp"),
+        ("vae", 500, 15, "mlp"),
+        ("mlp-vae", 500, 16, "mlp"),
+        ("ladder-vae", 500, 16, "mlp"),
+        ("aae", 500, 16, "mlp"),
+    ],
+)
+def test_the_network_of_small_gray_images_depends_on_their_number(model, n, side, net):
+    data = varied.read(np.random.default_rng(0).integers(0, 256, (n, side, side), np.uint8))
+    assert resolve(data, model, {}).spec.net.name == net
+
+
+@pytest.mark.parametrize(
     ("n", "epochs"), [(12, 200), (9_000, 200), (50_000, 49), (400_000, 20), (700_000, 0)]
 )
 def test_the_length_of_a_training_on_a_table_depends_on_the_number_of_rows(n, epochs, tmp_path):

@@ -1,0 +1,89 @@
+"""Compare networks by the number of images: ``python -m benchmarks.networks``.
+
+`varied train` is run with each network on a random subset of MNIST, Fashion-MNIST or Omniglot, with
+early stopping and all other settings at their defaults. Each run may take 60 seconds of processor
+time, which is converted to a number of steps with the measured time of a step. -ELBO, in nats, is
+measured on 1,000 other images. All runs use one thread and one seed.
+
+Each trial is saved in ``results/networks.json`` as soon as it ends, and is not repeated;
+``results/networks.md`` shows all trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.records import description, load, markdown_table, save, write_page
+from varied import read
+from varied.runtime import describe_machine
+from varied.training import prepare
+
+NAME = "networks"
+DATASETS, ROWS, NETS = ("mnist", "fashion-mnist", "omniglot"), (500, 8000), ("mlp", "conv")
+PLAN: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
+_SECONDS, _MAX_TEST, _PATIENCE = 60.0, 1000, 20
+
+
+def run_trial(dataset: str, n: int, net: str) -> dict[str, float]:
+    """Train on a random subset, and return the results on other images."""
+    x = read(dataset).x
+    x = x[np.random.default_rng(123).permutation(len(x))]
+    options: dict[str, Any] = {"net": net, "patience": _PATIENCE, **PLAN}
+    with tempfile.TemporaryDirectory() as folder:
+        seconds_per_step = _seconds_per_step(x[:n], out=f"{folder}/timing", **options)
+        steps = int(_SECONDS / seconds_per_step)
+        job = prepare(x[:n], out=f"{folder}/run", steps=steps, **options)
+        begin = time.process_time()
+        for event in job.train():
+            epochs = event.epoch
+        seconds = time.process_time() - begin
+        elbo = job.write_model().evaluate(read(x[-_MAX_TEST:])).elbo
+    assert elbo is not None
+    return {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": seconds}
+
+
+def _seconds_per_step(x: np.ndarray, **options: Any) -> float:
+    """Return the lower quartile of the processor time of a training step.
+
+    Other programs slow down some steps, since they share the cache.
+    """
+    times = [time.process_time() for _ in prepare(x, steps=60, **options).train()]
+    seconds = [after - before for before, after in itertools.pairwise(times)]
+    return statistics.quantiles(seconds, n=4)[0]
+
+
+def main() -> None:
+    """Run the trials that have not been run, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--datasets", nargs="*", default=DATASETS, choices=DATASETS)
+    parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
+    parser.add_argument("--nets", nargs="*", default=NETS, choices=(*NETS, "resnet"))
+    args = parser.parse_args()
+    for dataset, n, net in itertools.product(args.datasets, args.rows, args.nets):
+        key = f"{dataset}, {n:,} images: {net}"
+        if key not in load(NAME):
+            save(NAME, key, run_trial(dataset, n, net))
+            write_page(NAME, _page())
+
+
+def _page() -> list[str]:
+    trials = load(NAME)
+    rows = []
+    for key, trial in trials.items():
+        elbo = f"{-trial['elbo']:.1f} ± {trial['error']:.1f}"
+        rows.append([*key.split(": "), elbo, f"{trial['epochs']:.0f}", f"{trial['seconds']:.0f}"])
+    header = ["images", "network", "-ELBO", "epochs", "seconds"]
+    machine = f"Processor: {describe_machine()['processor']}."
+    table = markdown_table(header, rows)
+    return ["# Networks", "", description(__doc__), "", machine, "", *table]
+
+
+if __name__ == "__main__":
+    main()
