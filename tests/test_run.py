@@ -82,6 +82,16 @@ def test_a_changed_source_is_detected(tmp_path):
         Run(run.folder).evaluate()
 
 
+def test_data_in_memory_are_passed_again_in_any_form(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    run = varied.train(x, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
+    with pytest.raises(VariedError, match="pass the data again"):
+        Run(run.folder).evaluate()
+    assert Run(run.folder, x).evaluate() == run.evaluate()
+    with pytest.raises(VariedError, match="The table or array has changed"):
+        Run(run.folder, x + 1).evaluate()
+
+
 def test_a_copy_is_a_run_and_replaces_nothing(run, tmp_path):
     copy = Run(run.save(tmp_path / "copy"))
     assert np.array_equal(copy.sample(3).array, run.sample(3).array)

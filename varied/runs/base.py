@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -36,7 +37,8 @@ class RunBase:
 
     Arguments:
         folder: The folder of the run.
-        data: The data that the run was trained on; if None, they are reloaded when needed.
+        data: The data that the run was trained on, in a form that `varied.read` accepts; if None,
+            they are reloaded when needed.
         parts: The classes, functions or modules of external parts by axis, such as
             ``encoder=MyEncoder``.
 
@@ -44,7 +46,7 @@ class RunBase:
         VariedError: If the folder does not contain a trained run, or a part is not available.
     """
 
-    def __init__(self, folder: Path | str, data: RawData | None = None, **parts: Any) -> None:
+    def __init__(self, folder: Path | str, data: Any = None, **parts: Any) -> None:
         self.store = Store(folder)
         self.spec = _with_sources(self.store.read_spec(parts), parts)
         self.codec, self.context = self.store.read_codecs()
@@ -134,16 +136,17 @@ class RunBase:
         Raises:
             VariedError: If the data are not available, or have changed since training.
         """
-        if self._data is not None:
+        if isinstance(self._data, RawData):
             return self._data
-        source = self.metadata["source"]
+        source = self.metadata["source"] if self._data is None else self._data
         if source is None:
             raise VariedError("This run was trained on arrays in memory; pass the data again.")
         data = read(source, **self.metadata["options"])
         kind = old_kind(data.kind) if self.store.is_format_1 else None
         if data.digest(kind) != self.metadata["digest"]:
+            name = source if isinstance(source, str | os.PathLike) else "The table or array"
             raise VariedError(
-                f"{source} has changed since the run was trained, so its test rows are unknown; "
+                f"{name} has changed since the run was trained, so its test rows are unknown; "
                 "restore it, or pass other data."
             )
         return data
