@@ -214,7 +214,7 @@ def test_rows_that_contradict_their_class_are_generated_again(people, monkeypatc
 
     def sample_half_of_them_wrong(model, labels, n_classes, **options):
         counts.append(len(labels))
-        is_wrong = torch.arange(len(labels)) % 2 == 0
+        is_wrong = (torch.arange(len(labels)) + len(counts)) % 2 == 0
         return sample_classes(
             model, torch.where(is_wrong, 1 - labels, labels), n_classes, **options
         )
