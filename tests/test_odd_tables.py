@@ -217,6 +217,7 @@ TABLES = {
     "numbers whose squares underflow": table(v=np.arange(60) * 1e-300),
     "subnormal numbers": table(v=[0.0, 5e-324, 1e-323, *np.arange(40)]),
     "big-endian integers": typed(">i8", *range(60)),
+    "big-endian numbers": typed(">f8", *np.arange(60) / 4),
     "booleans and NaT": table(v=pd.Series([pd.NaT, False, True], dtype=object)),
     "numbers and NaT": table(v=pd.Series([pd.NaT, *np.arange(59) / 2], dtype=object)),
     "float16": typed("float16", 65504, 0.1, *range(30)),

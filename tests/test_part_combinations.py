@@ -23,8 +23,12 @@ PARTS = {
     "architecture": ["vae", {"name": "ladder", "levels": 2, "hidden_size": 8}],
     "net": [{"name": name, "width": 4} for name in AXES["net"]],
     "likelihood": [
-        # The likelihood of table rows does not support images.
-        *(name for name in AXES["likelihood"] if name not in ("gaussian", "table")),
+        # Likelihoods of table rows do not support images.
+        *(
+            name
+            for name, part in AXES["likelihood"].items()
+            if name != "gaussian" and "table" not in part.accepts
+        ),
         *({"name": "gaussian", "scale": scale} for scale in ("learned", "heteroscedastic", 1.0)),
         {"name": "categorical", "levels": 2},
         {"name": "discretized-logistic-mixture", "n_components": 2},

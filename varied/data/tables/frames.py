@@ -113,14 +113,18 @@ def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
     """
     pa = import_library("pyarrow")
     if dialect.library == "pandas" and dialect.dtypes:
-        intervals = {n: "" for n, dtype in dialect.dtypes.items() if "[interval" in dtype}
-        dtypes = dialect.dtypes | intervals  # files of tables have no type for intervals
+        dtypes = {n: _stored_dtype(dtype) for n, dtype in dialect.dtypes.items()}
         typed = to_frame(frame, dataclasses.replace(dialect, dtypes=dtypes, names={}))
         return _without_null_type(pa, pa.Table.from_pandas(typed, preserve_index=False))
     types = _arrow_types(dialect) if dialect.library == "pyarrow" else {}
     frame = _with_times(frame, dialect)
     arrays = [_arrow(pa, frame[n], types.get(n), dialect.levels.get(n, [])) for n in frame]
     return pa.table(arrays, names=list(frame), metadata=_pandas_metadata(frame, dialect))
+
+
+def _stored_dtype(dtype: str) -> str:
+    """Return the type of a column in a file, which has neither intervals nor big-endian numbers."""
+    return "" if "[interval" in dtype else dtype.removeprefix(">")
 
 
 def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
