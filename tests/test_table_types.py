@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from quick_training import train_quickly
 
 from varied.data import read
 from varied.data.codecs import fit_codec
+from varied.errors import VariedError
 
 N = 80
 READERS = {".parquet": pd.read_parquet, ".feather": pd.read_feather}
@@ -59,6 +61,15 @@ def test_intervals_are_written_as_text(tmp_path):
     codec = fit_codec(read(frame))
     path = codec.save(codec.decode(codec.encode(read(frame))), tmp_path / "rows.parquet")
     assert pd.read_parquet(path)["band"].tolist() == frame["band"].astype(str).tolist()
+
+
+def test_a_type_that_a_file_cannot_contain_is_an_error(tmp_path):
+    empty = pa.nulls(N, pa.month_day_nano_interval())
+    table = pa.table({"empty": empty, "a": np.arange(N) % 7 / 2})
+    codec = fit_codec(read(table))
+    rows = codec.decode(codec.encode(read(table)))
+    with pytest.raises(VariedError, match="cannot contain a column type"):
+        codec.save(rows, tmp_path / "rows.parquet")
 
 
 @pytest.mark.parametrize("ending", [".csv", *READERS])

@@ -138,5 +138,11 @@ def _read_arrow(path: Path, suffix: str) -> Any:
 def _write_arrow(frame: pd.DataFrame, path: Path, dialect: TableDialect, suffix: str) -> Path:
     module, buffer = import_library(f"pyarrow.{suffix[1:]}"), io.BytesIO()
     write = module.write_table if suffix == ".parquet" else module.write_feather
-    write(to_arrow(frame, dialect), buffer)
+    try:
+        write(to_arrow(frame, dialect), buffer)
+    except import_library("pyarrow").ArrowNotImplementedError as error:
+        raise VariedError(
+            f"{path.name} cannot contain a column type of the training table ({error}); save the "
+            "rows as .csv."
+        ) from error
     return atomic_write(path, buffer.getvalue())
