@@ -43,7 +43,7 @@ def separate_cluster(rows: Data) -> Bools:
         rows: Rows with shape (N, D), or (N, ...), which are flattened; NaN if missing.
 
     Returns:
-        A mask with shape (N), which is False for all rows if there is no such cluster.
+        A boolean mask with shape (N), which is True for the rows of the cluster, if there is one.
 
     Example:
         >>> random = np.random.default_rng(0)
@@ -70,7 +70,7 @@ def separate_cluster(rows: Data) -> Bools:
 
 
 def _farthest_cluster(sample: Floats) -> Ints:
-    """Return the rows of the separate cluster with the largest gap; none if there is no cluster."""
+    """Return the indices of the rows in the separate cluster with the largest gap; may be empty."""
     from scipy.cluster.hierarchy import linkage
 
     n = len(sample)

@@ -35,7 +35,7 @@ class ConditionalNormal(Prior):
         hidden_units: The number of hidden units in each of the two hidden layers of the network.
 
     Raises:
-        VariedError: If there is no context, or ``hidden_units`` is below 1.
+        VariedError: If ``context`` is 0, or ``hidden_units`` is less than 1.
     """
 
     reads_context = True

@@ -109,7 +109,11 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     posterior = Part.parse(parts.get("posterior", "gaussian")).name
     if posterior in QUANTIZERS:
         defaults |= _quantizer_defaults(codec.shape)
-    elif _is_plain(parts) and _prefers_conv(codec.shape, len(data)):
+    elif (
+        defaults["net"].value == "mlp"
+        and _is_plain(parts)
+        and _prefers_conv(codec.shape, len(data))
+    ):
         defaults["net"] = _CONV_DEFAULT
     chosen = {*parts, *remaining}
     reasons = [

@@ -15,6 +15,7 @@ from varied import functional
 from varied.evaluate.frechet import frechet
 from varied.report import Table
 from varied.runs import Run
+from varied.runtime import eval_float32
 from varied.seeding import seeded
 
 #: The maximum number of examples that are compared.
@@ -26,7 +27,12 @@ _MIN_ROWS = 20
 
 
 def sample_tables(run: Run) -> Iterator[Table]:
-    """Compare samples with test rows, and the prior with the codes of test rows."""
+    """Compare samples with test rows, and the prior with the codes of test rows.
+
+    The first table is that of images: their mean colors in gray levels, and the Fréchet distances
+    to test images, in squared units of pixels in [0, 1]. The second table is that of models with
+    real-valued codes and a density. Neither is made for fewer than 20 test rows.
+    """
     test = run.split("test").head(_COMPARED)
     if len(test) < _MIN_ROWS:
         return
@@ -35,7 +41,7 @@ def sample_tables(run: Run) -> Iterator[Table]:
     if images.dtype == np.uint8:
         yield _image_table(run, images, functional.reconstruct(run.model, x, c))
     if run.has_density and run.has_euclidean_latent:
-        with seeded(run.spec.plan.seed, "codes"), torch.no_grad():
+        with eval_float32(run.model), seeded(run.spec.plan.seed, "codes"):
             codes = run.model.encode(x, c).sample().flatten(1)
             prior = run.model.sample_prior(len(x), c).flatten(1)
         yield _code_table(codes.cpu().double().numpy(), prior.cpu().double().numpy())
@@ -76,6 +82,7 @@ def _channels(images: npt.NDArray[Any]) -> Tensor:
 
 
 def _grid_means(images: npt.NDArray[Any]) -> Tensor:
+    """Return the means over the cells of a grid, with shape (N, channels * cells)."""
     return adaptive_avg_pool2d(_channels(images), _GRID).flatten(1)
 
 
@@ -95,6 +102,7 @@ def _code_table(codes: npt.NDArray[Any], prior: npt.NDArray[Any]) -> Table:
 
 
 def _largest_correlation(z: npt.NDArray[Any]) -> float:
+    """Return the largest absolute correlation of two columns that vary, or 0."""
     if z.shape[1] < 2:
         return 0.0
     varying = z[:, z.std(0) > 0]
