@@ -27,26 +27,26 @@ from varied.training import prepare
 
 NAME = "networks"
 DATASETS, ROWS, NETS = ("mnist", "fashion-mnist", "omniglot"), (500, 8000), ("mlp", "conv")
-PLAN: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
-_SECONDS, _MAX_TEST, _PATIENCE = 60.0, 1000, 20
+PLAN: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no", "patience": 20}
+_SECONDS, _MAX_TEST = 60.0, 1000
 
 
-def run_trial(dataset: str, n: int, net: str) -> dict[str, float]:
-    """Train on a random subset, and return the results on other images."""
+def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -> dict[str, float]:
+    """Train on a random subset for some processor time, and return the results on other images."""
     x = read(dataset).x
     x = x[np.random.default_rng(123).permutation(len(x))]
-    options: dict[str, Any] = {"net": net, "patience": _PATIENCE, **PLAN}
+    options: dict[str, Any] = PLAN | choices
     with tempfile.TemporaryDirectory() as folder:
         seconds_per_step = _seconds_per_step(x[:n], out=f"{folder}/timing", **options)
-        steps = int(_SECONDS / seconds_per_step)
+        steps = int(seconds / seconds_per_step)
         job = prepare(x[:n], out=f"{folder}/run", steps=steps, **options)
         begin = time.process_time()
         for event in job.train():
             epochs = event.epoch
-        seconds = time.process_time() - begin
+        spent = time.process_time() - begin
         elbo = job.write_model().evaluate(read(x[-_MAX_TEST:])).elbo
     assert elbo is not None
-    return {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": seconds}
+    return {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": spent}
 
 
 def _seconds_per_step(x: np.ndarray, **options: Any) -> float:
@@ -69,7 +69,7 @@ def main() -> None:
     for dataset, n, net in itertools.product(args.datasets, args.rows, args.nets):
         key = f"{dataset}, {n:,} images: {net}"
         if key not in load(NAME):
-            save(NAME, key, run_trial(dataset, n, net))
+            save(NAME, key, run_trial(dataset, n, net=net))
             write_page(NAME, _page())
 
 
