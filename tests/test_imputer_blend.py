@@ -96,7 +96,7 @@ def test_categories_are_imputed_with_the_mode():
     incomplete = frame.copy()
     incomplete.loc[::7, "city"] = None
     imputer = VAEImputer(steps=200, **FAST).fit(incomplete)
-    assert imputer.blend_.weights.shape == (3, 4)
+    assert imputer.blend_.weights.shape == (4, 4)
     assert (imputer.transform(incomplete)["city"] == frame["city"]).mean() > 0.98
 
 
@@ -134,7 +134,7 @@ def test_trees_require_enough_rows():
     x = np.random.default_rng(0).normal(size=(60, 8))
     columns, held_out = np.arange(8), np.zeros(x.shape, bool)
     held_out[::10] = True
-    for n, n_models in ((60, 3), (45, 2)):
+    for n, n_models in ((60, 4), (45, 3)):
         blend = Blend.fit(x[:n], np.zeros((n, 8)), columns, held_out[:n])
         assert len(blend.weights) == n_models
         filled = blend.predict(np.where(held_out, np.nan, x), np.zeros(x.shape))

@@ -1,4 +1,4 @@
-"""Combination of the conditional mean of a VAE with linear and tree models of each column."""
+"""Combination of the conditional mean of a VAE with normal, linear and tree models."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sklearn.base import clone
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import RidgeCV
 
+from varied.estimators.multivariate_normal import MultivariateNormal
+
 Array = npt.NDArray[Any]
 
 #: Maximum number of rows to which the linear and tree models are fitted, and the minimum number of
@@ -22,9 +24,11 @@ MAX_ROWS, MIN_CELLS = 5000, 10
 MAX_PREDICTORS = 50
 #: Minimum number of rows and maximum number of columns for tree models, and the number of trees.
 MIN_TREE_ROWS, MAX_TREE_COLUMNS, TREES = 50, 100, 30
+#: Maximum number of elements for the normal distribution, whose cost is cubic.
+MAX_NORMAL_ELEMENTS = 60
 #: Number of held-out cells to which the prior of the weights is equivalent: equal weights for those
 #: of all columns, and the weights of all columns for those of a column.
-EQUAL_CELLS, POOLED_CELLS = 5, 50
+EQUAL_CELLS, POOLED_CELLS = 5, 100
 
 
 @dataclass(frozen=True)
@@ -111,15 +115,16 @@ class Blend:
     .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
         \sum_k w_{jk} \le 1
 
-    The models are the VAE, a ridge regression of each column on the others, in which missing cells
-    are completed by the VAE, and extremely randomized trees, in which they are completed by the
-    ridge regression. With :math:`\mu_j`, the mean of a column, as the remainder, an independent
-    column is imputed with its mean. The weights minimize the squared error for held-out cells:
+    The models are the VAE, a multivariate normal distribution, a ridge regression of each column on
+    the others, in which missing cells are completed by the mean of the first two, and extremely
+    randomized trees, in which they are completed by the ridge regression. With :math:`\mu_j`, the
+    mean of a column, as the remainder, an independent column is imputed with its mean. The weights
+    minimize the squared error for held-out cells:
 
     .. math:: w_j = \arg\min_w \sum_i (x_{ij} - \hat x_{ij}(w))^2 + n_0 v_j \|w - \bar w\|^2
 
     where :math:`v_j` is the mean square of the predictions, :math:`\bar w` are the weights for all
-    columns, and :math:`n_0 = 50`.
+    columns, and :math:`n_0 = 100`.
 
     References:
         Stacked generalization (Wolpert, 1992), https://doi.org/10.1016/S0893-6080(05)80023-1; for
@@ -130,12 +135,14 @@ class Blend:
         columns: The column of each element, with shape (M).
         center: The mean of each element, with shape (M).
         weights: The weight of each model for each element, with shape (K, M).
+        normal: The normal distribution, or None for more than 60 elements.
         chain: The linear model and, with enough rows, the trees.
     """
 
     columns: Array
     center: Array
     weights: Array
+    normal: MultivariateNormal | None
     chain: tuple[ChainedRegression, ...]
 
     @classmethod
@@ -153,8 +160,8 @@ class Blend:
         training = np.where(held_out, np.nan, x)
         n_observed = (~np.isnan(training)).sum(0)
         center = np.nansum(training, 0) / n_observed.clip(1)
-        chain = _fit_chain(training, mean, columns)
-        sources = np.stack(list(_predict(chain, training, mean))) - center
+        normal, chain = _fit_models(training, mean, columns)
+        sources = np.stack(list(_predict(normal, chain, training, mean))) - center
         predictions, errors = sources[:, held_out].T, (x - center)[held_out]
         column_of_cell = np.broadcast_to(columns, x.shape)[held_out]
         equal = np.full(len(sources), 1 / len(sources))
@@ -164,7 +171,7 @@ class Blend:
             cells = column_of_cell == column
             w = _weights(predictions[cells], errors[cells], pooled, POOLED_CELLS)
             weights[:, columns == column] = w[:, None]
-        return cls(columns, center, weights, chain)
+        return cls(columns, center, weights, normal, chain)
 
     def refit(self, x: Array, mean: Array) -> Blend:
         """Return a combination with the same weights, whose models are fitted to all cells.
@@ -173,7 +180,8 @@ class Blend:
             x: The standardized rows, with shape (N, M).
             mean: The conditional mean of the VAE given all observed cells, with shape (N, M).
         """
-        return replace(self, chain=_fit_chain(x, mean, self.columns))
+        normal, chain = _fit_models(x, mean, self.columns)
+        return replace(self, normal=normal, chain=chain)
 
     def predict(self, x: Array, mean: Array) -> Array:
         """Return predictions for the missing cells, with shape (N, M).
@@ -182,30 +190,50 @@ class Blend:
             x: The standardized rows, with shape (N, M); NaN marks missing cells.
             mean: The conditional mean of the VAE, with shape (N, M).
         """
-        sources = np.stack(list(_predict(self.chain, x, mean)))
+        sources = np.stack(list(_predict(self.normal, self.chain, x, mean)))
         return np.asarray(self.center + (self.weights[:, None] * (sources - self.center)).sum(0))
 
 
-def _fit_chain(x: Array, mean: Array, columns: Array) -> tuple[ChainedRegression, ...]:
-    """Fit a linear model, and trees unless there are few rows or many columns."""
+def _fit_models(
+    x: Array, mean: Array, columns: Array
+) -> tuple[MultivariateNormal | None, tuple[ChainedRegression, ...]]:
+    """Fit a normal distribution and a linear model, and trees unless there are few rows.
+
+    The normal distribution is omitted for many elements, and trees are omitted for many columns.
+    """
     regressors: list[Any] = [RidgeCV(np.logspace(-5, 4, 19))]
     if len(x) >= MIN_TREE_ROWS and len(np.unique(columns)) <= MAX_TREE_COLUMNS:
         trees = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
         regressors.append(trees)
-    completed, chain = np.where(np.isnan(x), mean, x), []
+    normal = MultivariateNormal.fit(x) if x.shape[1] <= MAX_NORMAL_ELEMENTS else None
+    *_, completed = _complete(normal, x, mean)
+    chain: list[ChainedRegression] = []
     for regressor in regressors:
         chain.append(ChainedRegression.fit(regressor, x, completed, columns))
         completed = chain[-1].impute(x, completed)
-    return tuple(chain)
+    return normal, tuple(chain)
 
 
-def _predict(chain: tuple[ChainedRegression, ...], x: Array, mean: Array) -> Iterator[Array]:
-    """Yield the completed rows of the VAE and of each model."""
-    completed = np.where(np.isnan(x), mean, x)
-    yield completed
+def _predict(
+    normal: MultivariateNormal | None,
+    chain: tuple[ChainedRegression, ...],
+    x: Array,
+    mean: Array,
+) -> Iterator[Array]:
+    """Yield the completed rows of the VAE and of each other model."""
+    *predictions, completed = _complete(normal, x, mean)
+    yield from predictions
     for model in chain:
         completed = model.impute(x, completed)
         yield completed
+
+
+def _complete(normal: MultivariateNormal | None, x: Array, mean: Array) -> list[Array]:
+    """Return the completed rows of the VAE and of the normal distribution, and their mean."""
+    completed = [np.where(np.isnan(x), mean, x)]
+    if normal is not None:
+        completed.append(normal.impute(x))
+    return [*completed, np.mean(completed, 0)]
 
 
 def _select_predictors(x: Array, targets: Array, others: Array) -> Array:

@@ -52,9 +52,10 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     missing cells even if the training rows are complete. The imputed values of a row depend only on
     that row. The default network has two layers of 256 units.
 
-    By default, the conditional mean :math:`\hat x_{j1}` of the VAE is combined with the predictions
-    of a ridge regression of each column on the others, :math:`\hat x_{j2}`, of extremely randomized
-    trees, :math:`\hat x_{j3}`, and with the mean :math:`\mu_j` of the column:
+    By default, the conditional mean :math:`\hat x_{j1}` of the VAE is combined with that of a
+    multivariate normal distribution, :math:`\hat x_{j2}`, with the predictions of a ridge
+    regression of each column on the others, :math:`\hat x_{j3}`, and of extremely randomized trees,
+    :math:`\hat x_{j4}`, and with the mean :math:`\mu_j` of the column:
 
     .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
         \sum_k w_{jk} \le 1
@@ -77,10 +78,11 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
             if greater than 1, impute the mean of ``n_draws`` draws, or the most frequent category.
         samples: Number of importance samples for each row.
-        blend: Whether to combine the VAE with a linear model and trees. If False, or if fewer than
+        blend: Whether to combine the VAE with linear models and trees. If False, or if fewer than
             30 cells are held out, the conditional mean of the VAE is imputed. Trees are not used
-            for fewer than 50 rows or more than 100 columns, and the combination is not available
-            for likelihoods of counts and of values between 0 and 1.
+            for fewer than 50 rows or more than 100 columns, the normal distribution is not used for
+            more than 60 columns (counting each level of a category), and the combination is not
+            available for likelihoods of counts and of values between 0 and 1.
         calibration_fraction: Fraction of the observed cells (at most 2,000 cells) that is held
             out from training to combine the models and to calibrate draws. The standard deviation
             of the draws of a column is scaled such that their central 90 % intervals cover 90 % of
