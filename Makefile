@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	&& echo $$p && break; done)
 PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
-QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+QUICK := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadscope
 # pytest exits with 5 if no test was selected, which is not a failure.
 ALLOW_NO_TESTS := || [ $$? -eq 5 ]
 

@@ -177,7 +177,7 @@ CASES = st.sampled_from(CHECKS).flatmap(lambda pair: st.tuples(st.just(pair[0]),
 LOOSE = settings(suppress_health_check=[*HealthCheck], deadline=None)
 
 
-@settings(LOOSE, max_examples=100)
+@settings(LOOSE, max_examples=50)
 @given(CASES)
 def test_random_data_give_samples_or_are_refused(folders, case):
     check, source = case

@@ -226,7 +226,7 @@ def test_a_conditional_run_samples_the_given_class(tmp_path):
     x = np.random.default_rng(0).integers(0, 90, (200, 9, 9), dtype=np.uint8)
     x[:100, :4] += 150
     x[100:, 5:] += 150
-    options = SMALL | {"steps": 1200, "likelihood": "gaussian", "latent": 1}
+    options = SMALL | {"steps": 500, "likelihood": "gaussian", "latent": 1}
     data = (x, ["high"] * 100 + ["low"] * 100)
     run = varied.train(data, "conditional-vae", out=tmp_path / "run", **options)
     for name, sign in (("high", 1), ("low", -1)):

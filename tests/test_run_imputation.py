@@ -35,7 +35,7 @@ def complete_rows(n):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    options = {"steps": 900, "batch_size": 128, "lr": 4e-3, "width": 64}
+    options = {"steps": 500, "batch_size": 128, "lr": 4e-3, "width": 64}
     return train_quickly(people()[1], out=tmp_path_factory.mktemp("runs") / "people", **options)
 
 

@@ -179,6 +179,7 @@ def test_reconstructions_are_a_frame_of_the_same_library(library, tmp_path):
     assert originals == run.split("test").x.town.astype(str).tolist()[:2]
 
 
+@pytest.mark.slow
 def test_imputation_intervals_are_calibrated_on_validation_rows(tmp_path):
     random = np.random.default_rng(0)
     z = random.normal(size=(200, 3))
@@ -255,7 +256,7 @@ def covariate_run(tmp_path_factory):
     frame.to_csv(folder / "cells.csv", index=False)
     out = folder / "run"
     types = dict.fromkeys(COVARIATES, "ignore")
-    options = {"labels": COVARIATES, "column_types": types, "steps": 600, "out": out}
+    options = {"labels": COVARIATES, "column_types": types, "steps": 300, "out": out}
     return train_quickly(str(folder / "cells.csv"), "conditional-vae", **options)
 
 

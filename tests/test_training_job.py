@@ -172,7 +172,7 @@ def test_training_without_early_stopping_has_its_full_length(noise, patience, tm
     assert (len(validation_rows(run)) > 24) == (patience > 0)
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize("ema_decay", [0.0, pytest.param(0.9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("place", ["before the best step", "after it", "after the restoration"])
 def test_an_interrupted_training_is_stopped_early_with_the_same_weights(
     noise, stopped, place, ema_decay, tmp_path
