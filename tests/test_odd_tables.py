@@ -72,9 +72,9 @@ def check_column(samples: pd.Series, original: pd.Series) -> None:
     can_be_missing = dtype.kind not in "iub" or isinstance(dtype, pd.api.extensions.ExtensionDtype)
     is_same_dtype = samples.dtype == dtype or (samples.isna().any() and not can_be_missing)
     assert is_same_dtype, (name, samples.dtype, dtype)
-    values, expected = samples.dropna(), original.dropna()
     if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("string_view"):
-        return  # pandas raises an error for its kind
+        return  # neither dropna nor the type of its values is implemented
+    values, expected = samples.dropna(), original.dropna()
     if isinstance(dtype, pd.CategoricalDtype):
         assert samples.cat.categories.equals(original.cat.categories)
         assert set(values) <= set(expected)
