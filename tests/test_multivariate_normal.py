@@ -44,3 +44,15 @@ def test_copied_and_empty_columns_give_finite_values():
     x = np.column_stack([incomplete, incomplete[:, 0], np.full(200, np.nan), np.zeros(200)])
     imputed = MultivariateNormal.fit(x).impute(x)
     assert np.isfinite(imputed).all()
+
+
+def test_an_outlier_does_not_determine_the_covariance():
+    incomplete, x = sample(1000, missing=0.2)
+    incomplete[0] = [50, 0, 50]
+    incomplete[1] = [50, np.nan, 0]
+    normal = MultivariateNormal.fit(incomplete)
+    imputed = normal.impute(incomplete)
+    missing = np.isnan(incomplete[2:, 1])
+    error = (imputed - x)[2:, 1][missing]
+    assert (error**2).mean() < 0.5
+    assert abs(imputed[1, 1]) < 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,9 @@ MAX_ROWS, BATCH_ROWS = 1000, 100
 ITERATIONS = 30
 #: Number of observations without correlation that are added to the covariance.
 PRIOR_ROWS = 1
+#: Maximum distance of values from the mean of a column, in standard deviations; others are clipped,
+#: because a few outliers would determine the covariance.
+MAX_DEVIATION = 5
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,14 @@ class MultivariateNormal:
     Arguments:
         mean: The mean, with shape (M).
         covariance: The covariance, with shape (M, M).
+        low: The value to which lower values are clipped, with shape (M).
+        high: The value to which higher values are clipped, with shape (M).
     """
 
     mean: Array
     covariance: Array
+    low: Array | float = -np.inf
+    high: Array | float = np.inf
 
     @classmethod
     def fit(cls, x: Array) -> Self:
@@ -43,22 +50,24 @@ class MultivariateNormal:
         n_observed = (~np.isnan(x)).sum(0).clip(1)
         mean = np.nansum(x, 0) / n_observed
         variance = np.nansum((x - mean) ** 2, 0) / n_observed
-        normal = cls(mean, np.diag(variance + 1e-9))
+        limit = MAX_DEVIATION * np.sqrt(variance)
+        normal = cls(mean, np.diag(variance + 1e-9), mean - limit, mean + limit)
         for _ in range(ITERATIONS):
             completed, covariance = normal._expect(x)
             mean = completed.mean(0)
             covariance += (completed - mean).T @ (completed - mean)
             prior = np.diag(PRIOR_ROWS / n * covariance.diagonal())
             covariance = (covariance + prior) / (n + PRIOR_ROWS)
-            normal = cls(mean, covariance + 1e-9 * np.eye(width))
+            normal = replace(normal, mean=mean, covariance=covariance + 1e-9 * np.eye(width))
         return normal
 
     def impute(self, x: Array) -> Array:
         """Return the rows with the conditional means of missing cells, with shape (N, M)."""
-        return self._expect(x)[0]
+        return np.where(np.isnan(x), self._expect(x)[0].clip(self.low, self.high), x)
 
     def _expect(self, x: Array) -> tuple[Array, Array]:
-        """Return the completed rows, and the sum of the conditional covariances of the rows."""
+        """Return the clipped and completed rows, and the sum of their conditional covariances."""
+        x = x.clip(self.low, self.high)
         completed, total = x.copy(), np.zeros_like(self.covariance)
         diagonal = np.arange(x.shape[1])
         for start in range(0, len(x), BATCH_ROWS):
