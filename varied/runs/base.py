@@ -141,7 +141,7 @@ class RunBase:
         source = self.metadata["source"] if self._data is None else self._data
         if source is None:
             raise VariedError("This run was trained on arrays in memory; pass the data again.")
-        data = read(source, **self.metadata["options"])
+        data = read(source, **{"kind": self.codec.kind} | self.metadata["options"])
         kind = old_kind(data.kind) if self.store.is_format_1 else None
         if data.digest(kind) != self.metadata["digest"]:
             name = source if isinstance(source, str | os.PathLike) else "The table or array"

@@ -57,7 +57,7 @@ class Codec(ABC):
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
         domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real",
-            "count" or "table".
+            "count", "table" or "one-hot".
         notes: Sentences that describe what was inferred from the data.
         has_missing_values: Whether values may be missing in the training rows; `imputer` fills
             them.
@@ -130,6 +130,17 @@ class Codec(ABC):
                 "convert them to a common shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
+
+    @classmethod
+    def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
+        """Return the examples of this kind that a table contains, or None if it contains none.
+
+        Arguments:
+            data: A table.
+            is_chosen: Whether the user chose this kind of data; otherwise, the table must clearly
+                contain such examples.
+        """
+        return None
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
