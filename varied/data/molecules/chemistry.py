@@ -156,7 +156,9 @@ def draw(smiles: Iterable[str], size: int) -> npt.NDArray[np.uint8]:
 
 def _draw(mol: Any, drawing: Any, size: int) -> npt.NDArray[np.uint8]:
     canvas = drawing.MolDraw2DCairo(size, size)
-    canvas.drawOptions().padding = 0.08
+    options = canvas.drawOptions()
+    options.padding = 0.08
+    options.fixedBondLength = size / 6  # small molecules are not enlarged
     if mol is not None:
         drawing.PrepareAndDrawMolecule(canvas, mol)
     canvas.FinishDrawing()
