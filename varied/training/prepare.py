@@ -46,7 +46,7 @@ def train(
             - A setting of a part or of the plan, such as ``beta=4``, ``minutes=1`` or
               ``**{"net.width": 64}``.
             - Options for the data: ``image_size``, ``binarize``, ``domain``, ``column_types``,
-              ``labels``, ``classes``, ``n_labels``, ``kind``, and other options of the kind of data.
+              ``labels``, ``classes``, ``n_labels``, ``kind``, and options of the kind of data.
 
     Returns:
         The run.

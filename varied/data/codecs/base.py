@@ -339,6 +339,13 @@ class Codec(ABC):
         """Convert examples to vectors whose Euclidean distances are meaningful."""
         return self.to_values(self.encode(data))
 
+    def properties(self, examples: Any) -> dict[str, Array]:
+        """Return numeric properties of decoded examples by name, such as those of molecules.
+
+        Samples are compared with data by these properties.
+        """
+        return {}
+
     # Columns, for data that have them
 
     @property

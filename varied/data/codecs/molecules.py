@@ -193,7 +193,7 @@ class MoleculeCodec(Codec):
         names = ("row", "column", *(f"axis {i}" for i in range(3, smiles.ndim + 1)))
         positions = dict(zip(names, axes, strict=False)) if smiles.ndim > 1 else {}
         flat = smiles.reshape(-1)
-        properties = {name: values.round(4) for name, values in molecules.properties(flat).items()}
+        properties = {name: values.round(4) for name, values in self.properties(flat).items()}
         return pd.DataFrame({**positions, "smiles": flat, **properties})
 
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
@@ -227,9 +227,13 @@ class MoleculeCodec(Codec):
         """Return the one-hot vectors of molecules."""
         return (self.load(x) if x.dim() == 2 else x).flatten(1)
 
+    def properties(self, examples: Any) -> dict[str, Array]:
+        """Return properties of molecules; see `varied.data.molecules.properties`."""
+        return dict(molecules.properties(np.ravel(examples).tolist()))
+
     def attributes(self, data: RawData) -> dict[str, Any]:
         """Return the properties of the molecules, and their labels by name."""
-        return {**molecules.properties(data.x), **super().attributes(data)}
+        return {**self.properties(data.x), **super().attributes(data)}
 
     # Defaults
 
