@@ -27,6 +27,7 @@ from varied.training import prepare
 
 ENDS = ("C", "N", "O", "F", "C#N", "C(=O)O", "c1ccccc1", "C1CC1", "C=C", "[NH3+]")
 SMILES = [f"{a}{'C' * n}{b}" for a, b in itertools.product(("C", "N", "O"), ENDS) for n in range(8)]
+FAST = {"precision": "float32", "compile": "no"}
 VALID = ["CCO", "c1ccccc1", "CC(=O)O"]
 
 
@@ -39,7 +40,7 @@ def data():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("molecules")
     pd.DataFrame({"SMILES": SMILES, "size": range(len(SMILES))}).to_csv(folder / "m.csv")
-    return train_quickly(folder / "m.csv", out=folder / "run", latent=8)
+    return train_quickly(folder / "m.csv", out=folder / "run", latent=8, **FAST)
 
 
 # Reading
@@ -317,7 +318,7 @@ def test_molecules_are_edited_by_their_properties(run):
 
 
 def test_interrupted_training_is_resumed(tmp_path, data):
-    choices = {"steps": 20, "width": 8, "latent": 2, "threads": 1}
+    choices = {"steps": 20, "width": 8, "latent": 2, "threads": 1, **FAST}
     job = prepare(data, out=tmp_path / "run", **choices)
     for event in job.train():
         if event.state.step == 10:
@@ -340,6 +341,7 @@ def test_labels_are_a_context(tmp_path):
         conditional=True,
         steps=20,
         latent=2,
+        **FAST,
     )
     assert run.sample(3, label=5.0).array.shape == (3,)
 
