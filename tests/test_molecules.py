@@ -40,7 +40,7 @@ def data():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("molecules")
     pd.DataFrame({"SMILES": SMILES, "size": range(len(SMILES))}).to_csv(folder / "m.csv")
-    return train_quickly(folder / "m.csv", out=folder / "run", latent=8, **FAST)
+    return train_quickly(folder / "m.csv", out=folder / "run", steps=60, latent=8, **FAST)
 
 
 # Reading
@@ -318,10 +318,10 @@ def test_molecules_are_edited_by_their_properties(run):
 
 
 def test_interrupted_training_is_resumed(tmp_path, data):
-    choices = {"steps": 20, "width": 8, "latent": 2, "threads": 1, **FAST}
+    choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST}
     job = prepare(data, out=tmp_path / "run", **choices)
     for event in job.train():
-        if event.state.step == 10:
+        if event.state.step == 4:
             job.store.write_checkpoint(job.step, event.snapshot())
             break
     resumed, whole_run = (

