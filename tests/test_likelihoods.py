@@ -28,6 +28,7 @@ from varied.likelihoods import (
     Laplace,
     Likelihood,
     NegativeBinomial,
+    OneHot,
     Poisson,
     TableRow,
     ZeroInflatedNegativeBinomial,
@@ -184,7 +185,8 @@ def all_values(case: Case, px) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_every_likelihood_is_tested():
     tested = {type(case.build((1,))) for case in CASES.values()}
-    others = {TableRow, AutoregressiveTableRow}  # see test_table_row.py
+    # See test_table_row.py and test_molecules.py.
+    others = {TableRow, AutoregressiveTableRow, OneHot}
     assert tested | others == set(LIKELIHOODS.values())
 
 
@@ -225,7 +227,8 @@ def test_mean_matches_samples(case):
 def test_every_domain_has_a_likelihood():
     domains = ANY | {"count"}
     assert all(
-        part.accepts and part.accepts <= domains | {"table"} for part in LIKELIHOODS.values()
+        part.accepts and part.accepts <= domains | {"table", "one-hot"}
+        for part in LIKELIHOODS.values()
     )
     for domain in domains:
         assert any(domain in part.accepts for part in LIKELIHOODS.values())

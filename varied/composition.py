@@ -31,7 +31,7 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
         spec: The spec of the model.
         shape: The shape of one example, channels first.
         domain: The domain of the data: "binary", "uint8" (k / 255), "unit-interval", "real",
-            "count" or "table". If None, the likelihood is not checked against the data.
+            "count", "table" or "one-hot". If None, the likelihood is not checked against the data.
 
     Returns:
         The model, with float32 weights on the CPU, and the objective.
@@ -238,6 +238,7 @@ _DOMAINS = {
     "real": "real-valued data",
     "count": "counts",
     "table": "rows of a table",
+    "one-hot": "sequences of tokens",
 }
 _REQUIREMENTS = {
     "density": "a density",

@@ -7,13 +7,14 @@ from varied.data.codecs import (
     ArrayCodec,
     Codec,
     ImageCodec,
+    MoleculeCodec,
     TableCodec,
     fit_codec,
     is_nearly_binary,
     open_codec,
 )
 from varied.data.context import ContextCodec, open_context
-from varied.data.raw_data import Problem, RawData
+from varied.data.raw_data import Problem, RawData, describe_problems
 from varied.data.readers import codec_of, read
 from varied.data.splits import Split, split
 
@@ -26,6 +27,7 @@ __all__ = [
     "Codec",
     "ContextCodec",
     "ImageCodec",
+    "MoleculeCodec",
     "NamedSet",
     "Problem",
     "RawData",
@@ -33,6 +35,7 @@ __all__ = [
     "TableCodec",
     "catalog_rows",
     "codec_of",
+    "describe_problems",
     "fit_codec",
     "is_nearly_binary",
     "iter_batches",

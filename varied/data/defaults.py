@@ -23,6 +23,7 @@ _LIKELIHOODS = {
         "it models each column according to its type, and the relations between columns",
     ),
     "count": Default("negative-binomial", "the values are counts"),
+    "one-hot": Default("one-hot", "the examples are sequences of tokens"),
 }
 #: The maximum number of columns for the autoregressive likelihood.
 _MAX_AUTOREGRESSIVE = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,18 @@ class Problem:
 
     name: str
     reason: str
+
+
+def describe_problems(problems: Sequence[Problem], limit: int = 3) -> str:
+    """Return a sentence with the number of examples that cannot be read, and the first of them.
+
+    Example:
+        >>> describe_problems([Problem("a.png", "it is empty")])
+        '1 of the examples cannot be read: a.png, it is empty.'
+    """
+    listed = "; ".join(f"{problem.name}, {problem.reason}" for problem in problems[:limit])
+    more = "; ..." if len(problems) > limit else ""
+    return f"{len(problems):,} of the examples cannot be read: {listed}{more}."
 
 
 @dataclass(frozen=True)

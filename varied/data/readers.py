@@ -20,7 +20,7 @@ from varied.data.labels import parse_covariates, parse_labels, parse_names
 from varied.data.numpy_files import read_npy, read_npz
 from varied.data.raw_data import RawData
 from varied.data.torch_datasets import read_dataset
-from varied.errors import VariedError, suggest
+from varied.errors import OptionError, VariedError, suggest
 from varied.registry import find, load_entry_points
 
 Classes = Sequence[str] | None
@@ -39,6 +39,7 @@ def read(
     labels: Any = None,
     classes: Sequence[str] | None = None,
     image_size: int | tuple[int, int] | None = None,
+    kind: str | None = None,
     min_rows: int = 10,
     **options: Any,
 ) -> RawData:
@@ -48,7 +49,8 @@ def read(
         source: The name of a dataset (``"mnist"``); the path of a folder or zip file of images
             (whose inner folders become labels), of one image, of a table (``.csv``, ``.tsv``,
             ``.parquet``, ``.feather``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx
-            files; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a sparse
+            files, or of a file of molecules (``.smi``, ``.sdf``); a list of SMILES; a pandas,
+            polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a sparse
             matrix of SciPy; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one
             of these and its labels; a `torch.utils.data.Dataset`; or `RawData`, which is returned
             unchanged.
@@ -59,6 +61,8 @@ def read(
         classes: The names of the classes, if the labels are indices.
         image_size: The height and width to which images are resized; by default, they are chosen
             automatically.
+        kind: The kind of data, such as "table" or "molecules", if the source may be read as several
+            kinds; by default, it is inferred.
         min_rows: The minimum number of rows.
         options: Additional options for the kind of data.
 
@@ -80,8 +84,10 @@ def read(
     elif isinstance(source, str | os.PathLike):
         data = _from_path(os.fspath(source), labels, classes, options)
     else:
-        data = _from_memory(source, labels, classes)
-    if options:
+        data = _from_memory(source, labels, classes, kind)
+    if data is not source:
+        data = _interpret(data, kind)
+    if data is not source or options:
         data = codec_of(data).apply_options(data, **options)
     if data is not source:
         data = data.replace(notes=(_summarize(data), *data.notes))
@@ -96,7 +102,23 @@ def codec_of(data: RawData) -> type[Codec]:
     return codec
 
 
-def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
+def _interpret(data: RawData, kind: str | None) -> RawData:
+    """Return a table as another kind of data if it contains such data.
+
+    Raises:
+        OptionError: If the data are not of the kind that the user chose.
+    """
+    if data.is_frame:
+        codecs = CODECS.values() if kind is None else [find("data", kind, CODECS)]
+        contents = (codec.from_table(data, is_chosen=kind is not None) for codec in codecs)
+        data = next((content for content in contents if content is not None), data)
+    if kind is not None and data.kind != kind:
+        noun = find("data", kind, CODECS).noun
+        raise OptionError(f"kind='{kind}': the source does not contain {noun}; omit kind.")
+    return data
+
+
+def _from_memory(source: Any, labels: Any, classes: Classes, kind: str | None) -> RawData:
     if isinstance(source, tuple):
         if len(source) != 2 or labels is not None:
             raise VariedError(
@@ -115,6 +137,10 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
         frame, dialect, notes = from_frame(source)
         data = RawData(frame, "table", notes=notes, dialect=dialect.to_json())
         return _with_labels(data, labels, classes)
+    if _is_text(source):
+        data = _interpret(_from_texts(source, labels, classes), kind)
+        if not data.is_frame:
+            return data
     if isinstance(source, np.ndarray):
         return from_array(source, labels, classes)
     if type(source).__module__.startswith("scipy.sparse"):
@@ -125,6 +151,21 @@ def _from_memory(source: Any, labels: Any, classes: Classes) -> RawData:
         f"An object of type {type(source).__name__} cannot be read; pass a path, a DataFrame, an "
         "array, a tensor or a Dataset."
     )
+
+
+def _is_text(source: Any) -> bool:
+    """Return whether the source is a list or an array of strings."""
+    if not isinstance(source, list | np.ndarray) or not len(source) or np.ndim(source) != 1:
+        return False
+    return all(isinstance(text, str) for text in source)
+
+
+def _from_texts(source: Any, labels: Any, classes: Classes) -> RawData:
+    """Return strings as a table with a column of SMILES, the only texts that can be modeled."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"smiles": pd.Series(list(source), dtype=object)})
+    return _with_labels(RawData(frame, "table"), labels, classes)
 
 
 def _as_array(source: Any) -> np.ndarray[Any, np.dtype[Any]]:

@@ -24,7 +24,7 @@ from varied.distributions.delta import Delta
 from varied.distributions.flow import Flow, GatedAffine
 from varied.distributions.gaussian import Gaussian
 from varied.distributions.hyperspherical import HypersphericalUniform, VonMisesFisher
-from varied.distributions.one_hot import OneHot, Product, kl_per_factor
+from varied.distributions.one_hot import OneHot, OneHotElements, Product, kl_per_factor
 from varied.distributions.table_row import ColumnLayout, RowDistribution, TableRow
 from varied.distributions.unit_interval import (
     CategoricalLevels,
@@ -49,6 +49,7 @@ __all__ = [
     "LibraryScaledCounts",
     "NegativeBinomial",
     "OneHot",
+    "OneHotElements",
     "Poisson",
     "Product",
     "RowDistribution",

@@ -100,6 +100,47 @@ def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:
     return (q.logits.exp() * (q.logits - p.logits)).flatten(q.axis - 1).sum(-1)
 
 
+class OneHotElements(UnvalidatedDistribution):
+    r"""The elements of one-hot vectors, whose log-probabilities sum to those of `OneHot`.
+
+    .. math:: \log p(x) = \sum_{kl} x_{kl} \log \pi_{kl}
+
+    The log-probability of each element is a term of this sum, in nats.
+
+    Arguments:
+        logits: Unnormalized log-probabilities of K classes, with shape (*, K, *rest).
+        rank: The number of dimensions of an example (K, *rest).
+    """
+
+    def __init__(self, logits: Tensor, rank: int) -> None:
+        self.rank = rank
+        self.logits: Tensor = logits.log_softmax(-rank)
+        super().__init__(logits.shape)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> OneHotElements:
+        """Return the same distribution with a larger batch shape."""
+        return OneHotElements(self.logits.expand(*batch_shape), self.rank)
+
+    @property
+    def mean(self) -> Tensor:
+        """The class probabilities."""
+        return self.logits.exp()
+
+    @property
+    def variance(self) -> Tensor:
+        """The variance of each element of a one-hot vector."""
+        return self.mean - self.mean.square()
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Return detached one-hot samples, with shape (*sample_shape, *batch_shape)."""
+        classes = self.logits.shape[-self.rank]
+        return OneHot(self.logits, classes, self.rank).rsample(sample_shape).detach()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of each element, in nats."""
+        return value * self.logits
+
+
 class Product(UnvalidatedDistribution):
     """A product of independent distributions, each over a block of channels.
 

@@ -31,6 +31,12 @@ from varied.evaluate.frechet import frechet, sharpness
 from varied.evaluate.image_similarity import psnr, ssim
 from varied.evaluate.memorization import MemorizationTest, memorization
 from varied.evaluate.metric import Metric, MetricGroup
+from varied.evaluate.molecules import (
+    GeneratedMolecules,
+    exact_reconstruction,
+    generated_molecules,
+    property_distances,
+)
 from varied.evaluate.prdc import PRDC, prdc
 from varied.evaluate.probes import Probe, probe
 from varied.evaluate.representation_similarity import (
@@ -58,6 +64,7 @@ __all__ = [
     "Evaluation",
     "Extractor",
     "FeatureNet",
+    "GeneratedMolecules",
     "MemorizationTest",
     "Metric",
     "MetricGroup",
@@ -86,6 +93,7 @@ __all__ = [
     "detection",
     "distance_to_closest_record",
     "evaluate",
+    "exact_reconstruction",
     "explicitness",
     "extractor_from",
     "factor_vae",
@@ -93,6 +101,7 @@ __all__ = [
     "forward_pass",
     "fpr_at",
     "frechet",
+    "generated_molecules",
     "is_active",
     "log_likelihood",
     "mcc",
@@ -107,6 +116,7 @@ __all__ = [
     "pair_trends",
     "prdc",
     "probe",
+    "property_distances",
     "psnr",
     "rate_distortion",
     "sap",

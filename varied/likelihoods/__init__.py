@@ -3,7 +3,8 @@
 Every likelihood returns a normalized log-density or log-probability of its data, in nats. Its
 attribute ``accepts`` lists the domains on which it is normalized: "binary" is {0, 1}, "uint8" is
 the grid k/255, "unit-interval" is [0, 1], "real" contains all real numbers, "count" contains the
-non-negative integers, and "table" contains rows of a table.
+non-negative integers, "table" contains rows of a table, and "one-hot" contains sequences of one-hot
+vectors.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from varied import distributions as d
 from varied.errors import VariedError
 from varied.likelihoods.base import ANY, GRID, UNIT, Likelihood, Scale
 from varied.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from varied.likelihoods.one_hot import OneHot
 from varied.likelihoods.table import AutoregressiveTableRow, TableRow
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "NegativeBinomial",
+    "OneHot",
     "Poisson",
     "Scale",
     "TableRow",
@@ -209,4 +212,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "poisson": Poisson,
     "table": TableRow,
     "autoregressive-table": AutoregressiveTableRow,
+    "one-hot": OneHot,
 }

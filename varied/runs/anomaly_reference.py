@@ -113,13 +113,15 @@ def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
     median = run.with_missing(validation, element_nll).nanmedian(0).values
     common = frozenset((cells.column, cells.expected) for cells in invalid)
     nll = normal.scaled_nll + added
-    cluster = _cluster_fraction(training.take(rows[:_MAX_CLUSTERED]))
+    cluster = _cluster_fraction(training.take(rows[:_MAX_CLUSTERED]), run.codec)
     return AnomalyReference(scorer, nll, normal.scaled_distance, median, cost, common, cluster)
 
 
-def _cluster_fraction(data: RawData) -> float:
+def _cluster_fraction(data: RawData, codec: Codec) -> float:
     """Return the fraction of the rows in a small separate cluster of arrays or numeric columns."""
     x = data.x.select_dtypes("number").to_numpy(np.float64) if data.is_frame else data.x
+    if x.dtype.kind == "U":
+        x = codec.to_distances(data).numpy()
     return float(separate_cluster(x).mean())
 
 

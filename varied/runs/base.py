@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from varied.composition import compose, compose_prior
-from varied.data import Batch, RawData, iter_batches, mask_missing, read
+from varied.data import Batch, RawData, describe_problems, iter_batches, mask_missing, read
 from varied.data.codecs.invalid_cells import describe_invalid_cells
 from varied.errors import DataWarning, OptionError, VariedError, lookup, suggest
 from varied.functional import classify
@@ -141,7 +141,7 @@ class RunBase:
         source = self.metadata["source"] if self._data is None else self._data
         if source is None:
             raise VariedError("This run was trained on arrays in memory; pass the data again.")
-        data = read(source, **self.metadata["options"])
+        data = read(source, **{"kind": self.codec.kind} | self.metadata["options"])
         kind = old_kind(data.kind) if self.store.is_format_1 else None
         if data.digest(kind) != self.metadata["digest"]:
             name = source if isinstance(source, str | os.PathLike) else "The table or array"
@@ -184,6 +184,8 @@ class RunBase:
             data = read(source, min_rows=1, **self._reading_options(source))
         except OptionError:  # data of another kind, which the codec converts or rejects
             data = read(source, min_rows=1)
+        if data.problems and not isinstance(source, RawData):
+            warnings.warn(describe_problems(data.problems), DataWarning, stacklevel=4)
         names = self.label_columns
         if self.context is None or data.labels is not None or not names:
             return data

@@ -126,7 +126,7 @@ class AnomalyReport:
         Arguments:
             path: The file to write. ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` files contain
                 one row per example, with the most anomalous first. A ``.png`` file shows the most
-                anomalous images, each above a map of the excess of its pixels.
+                anomalous images, each above a map of the excess of its pixels, or drawings.
 
         Raises:
             VariedError: If the file extension is not supported, or ``.png`` is used for data other
@@ -146,12 +146,13 @@ class AnomalyReport:
     def _plot(self, rows: Array, path: Path) -> Path:
         from matplotlib import colormaps
 
+        images, captions = self.images[rows], [f"{self.score[i]:.1f}" for i in rows]
         excess = self.excess[rows].clip(0).sum(1)
+        if excess.shape[1:] != images.shape[1:3]:  # drawings do not have the pixels of the data
+            return plots.grid(images, path, captions=captions)
         scale = np.quantile(excess, 0.995) or 1.0
         maps = (colormaps["magma"](excess / scale)[..., :3] * 255).astype(np.uint8)
-        images = self.images[rows]
         images = images if images.ndim == 4 else np.repeat(images[..., None], 3, -1)
-        captions = [f"{self.score[i]:.1f}" for i in rows]
         titles = ("most anomalous", "excess")
         return plots.pairs(images, maps, path, captions=captions, titles=titles)
 

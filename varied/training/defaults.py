@@ -115,6 +115,8 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
         and _prefers_conv(codec.shape, len(data))
     ):
         defaults["net"] = _CONV_DEFAULT
+    if "beta" in remaining or not _can_warm_up(parts):
+        defaults.pop("objective", None)
     chosen = {*parts, *remaining}
     reasons = [
         f"{name} = {_text(default.value)}, because {default.reason}."
@@ -132,7 +134,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     context = _fit_context(data) if conditional else None
     values["context"] = context.size if context else 0
     values["plan"] = _resolve_plan(values, data, codec, remaining, reasons)
-    if "objective" not in parts and "beta" not in remaining and _can_warm_up(values):
+    if "objective" not in values and "beta" not in remaining and _can_warm_up(values):
         values["objective"] = {"name": "elbo", "beta": _warm_up(values["plan"], len(data), reasons)}
     for name, value in remaining.items():
         _apply_setting(values, name, value, codec)

@@ -46,7 +46,7 @@ def train(
             - A setting of a part or of the plan, such as ``beta=4``, ``minutes=1`` or
               ``**{"net.width": 64}``.
             - Options for the data: ``image_size``, ``binarize``, ``domain``, ``column_types``,
-              ``labels``, ``classes``, ``n_labels``, and the options of a registered kind of data.
+              ``labels``, ``classes``, ``n_labels``, ``kind``, and options of the kind of data.
 
     Returns:
         The run.
@@ -69,7 +69,7 @@ def prepare(
     names = [name for codec in CODECS.values() for name in codec.reading_option_names]
     reading = {
         name: choices.pop(name)
-        for name in ("labels", "classes", *names)
+        for name in ("labels", "classes", "kind", *names)
         if choices.get(name) is not None
     }
     n_labels = int(choices.pop("n_labels", None) or 0)

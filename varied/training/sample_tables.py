@@ -38,7 +38,8 @@ def sample_tables(run: Run) -> Iterator[Table]:
         return
     x, c = run.model_input(test)
     images = run.codec.to_images(x)
-    if images.dtype == np.uint8:
+    # Drawings, as of molecules, do not have the pixels of the data.
+    if images.dtype == np.uint8 and images.shape[1:3] == run.codec.shape[-2:]:
         yield _image_table(run, images, functional.reconstruct(run.model, x, c))
     if run.has_density and run.has_euclidean_latent:
         with eval_float32(run.model), seeded(run.spec.plan.seed, "codes"):

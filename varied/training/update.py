@@ -100,7 +100,7 @@ def prepare_update(
         *describe_invalid_cells(base.codec.invalid_cells(data)),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
-    options = {} if labels is None else {"labels": labels}
+    options = base.codec.reading_options | ({} if labels is None else {"labels": labels})
     metadata = describe_data(data, split_rows, options) | {
         "n_labels": 0,
         "model": "update",

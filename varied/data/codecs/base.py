@@ -57,7 +57,7 @@ class Codec(ABC):
         shape: The shape of one example in the model, channels first, such as ``(1, 28, 28)`` or
             ``(140,)``.
         domain: The domain of the values: "binary", "uint8" (k / 255), "unit-interval", "real",
-            "count" or "table".
+            "count", "table" or "one-hot".
         notes: Sentences that describe what was inferred from the data.
         has_missing_values: Whether values may be missing in the training rows; `imputer` fills
             them.
@@ -130,6 +130,17 @@ class Codec(ABC):
                 "convert them to a common shape."
             )
         return np.stack(examples) if examples else np.empty(0), problems, ()
+
+    @classmethod
+    def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
+        """Return the examples of this kind that a table contains, or None if it contains none.
+
+        Arguments:
+            data: A table.
+            is_chosen: Whether the user chose this kind of data; otherwise, the table must clearly
+                contain such examples.
+        """
+        return None
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
@@ -328,6 +339,13 @@ class Codec(ABC):
         """Convert examples to vectors whose Euclidean distances are meaningful."""
         return self.to_values(self.encode(data))
 
+    def properties(self, examples: Any) -> dict[str, Array]:
+        """Return numeric properties of decoded examples by name, such as those of molecules.
+
+        Samples are compared with data by these properties.
+        """
+        return {}
+
     # Columns, for data that have them
 
     @property
@@ -387,7 +405,10 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows."""
+        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows.
+
+        Defaults for other axes, such as ``objective``, are also possible.
+        """
         return default_parts(self.shape, self.domain, n)
 
     # Storage

@@ -106,6 +106,16 @@ class TableCodec(Codec):
         return RawData(frame, cls.kind, notes=notes, dialect=dialect.to_json())
 
     @classmethod
+    def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
+        """Return the table itself if the user chose to model it as a table."""
+        return data if is_chosen else None
+
+    @property
+    def reading_options(self) -> dict[str, Any]:
+        """The option ``kind``, so that a table of molecules is still read as a table."""
+        return {"kind": self.kind}
+
+    @classmethod
     def summarize(cls, data: RawData) -> str:
         """Return a phrase with the number of rows and columns."""
         return f"{len(data):,} rows of {len(data.columns):,} columns"

@@ -45,7 +45,7 @@ def read_table(path: Path) -> Table:
         raise VariedError(f"There is no file {path}; check its name.")
     if suffix in (".parquet", ".feather"):
         return from_frame(_read_arrow(path, suffix))
-    text, encoding = decode(_read_bytes(path, suffix.endswith(".gz")), path.name)
+    text, encoding = decode(read_bytes(path, suffix.endswith(".gz")), path.name)
     cells, settings, notes = read_cells(text, path.name, prefer_tab=suffix.startswith(".tsv"))
     decimal = infer_decimal((cells[name] for name in cells), settings["delimiter"])
     columns = {name: parse_column(cells[name], decimal) for name in cells}
@@ -89,7 +89,12 @@ def _check_suffix(path: Path) -> str:
     return suffix
 
 
-def _read_bytes(path: Path, is_compressed: bool) -> bytes:
+def read_bytes(path: Path, is_compressed: bool) -> bytes:
+    """Read a text file, which may be compressed with gzip, if it fits in memory.
+
+    Raises:
+        VariedError: If it does not fit, is corrupted, or cannot be read.
+    """
     try:
         if not is_compressed:
             check_memory(path.stat().st_size * _MEMORY_FACTOR, path.name, _REMEDY)

@@ -11,6 +11,7 @@ from varied.evaluate.suites.classification import classification_suite, tstr_sui
 from varied.evaluate.suites.context import EvalContext
 from varied.evaluate.suites.latent import disentanglement_suite, latent_suite, probing_suite
 from varied.evaluate.suites.likelihood import ais_suite, elbo_suite, iwae_suite
+from varied.evaluate.suites.molecules import molecule_suite
 from varied.evaluate.suites.samples import reconstruction_suite, sample_suite
 from varied.evaluate.suites.tabular import column_suite, synthetic_rows_suite
 from varied.registry import load_entry_points
@@ -36,6 +37,7 @@ SUITES: dict[str, Suite] = {
     "Disentanglement": disentanglement_suite,
     "Reconstructions": reconstruction_suite,
     "Samples": sample_suite,
+    "Molecules": molecule_suite,
     "Columns": column_suite,
     "Synthetic rows": synthetic_rows_suite,
     "Classes": classification_suite,

@@ -1,0 +1,43 @@
+"""Molecules: reading, canonical SMILES, SELFIES tokens, properties and drawings.
+
+Molecules require RDKit and SELFIES, which are installed by the extra ``varied[molecules]`` and
+imported when they are needed.
+"""
+
+from __future__ import annotations
+
+from varied.data.molecules.chemistry import (
+    draw,
+    import_chemistry,
+    is_available,
+    properties,
+    scaffold,
+    to_smiles,
+    to_tokens,
+)
+from varied.data.molecules.files import (
+    ENDINGS,
+    drop_duplicates,
+    from_table,
+    possible_columns,
+    read_molecules,
+    smiles_column,
+    split_scaffolds,
+)
+
+__all__ = [
+    "ENDINGS",
+    "draw",
+    "drop_duplicates",
+    "from_table",
+    "import_chemistry",
+    "is_available",
+    "possible_columns",
+    "properties",
+    "read_molecules",
+    "scaffold",
+    "smiles_column",
+    "split_scaffolds",
+    "to_smiles",
+    "to_tokens",
+]
