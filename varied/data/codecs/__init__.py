@@ -13,6 +13,7 @@ from typing import Any
 from varied.data.codecs.arrays import ArrayCodec
 from varied.data.codecs.base import Codec, check_options, option_names
 from varied.data.codecs.images import ImageCodec, is_nearly_binary
+from varied.data.codecs.sounds import SoundCodec
 from varied.data.codecs.tables import TableCodec
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
@@ -23,6 +24,7 @@ __all__ = [
     "ArrayCodec",
     "Codec",
     "ImageCodec",
+    "SoundCodec",
     "TableCodec",
     "fit_codec",
     "is_nearly_binary",
@@ -32,6 +34,7 @@ __all__ = [
 CODECS: dict[str, type[Codec]] = {
     "image": ImageCodec,
     "array": ArrayCodec,
+    "sound": SoundCodec,
     "table": TableCodec,
 }
 
