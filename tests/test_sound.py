@@ -327,4 +327,21 @@ def test_interpolation_is_written_as_recordings(run, tmp_path):
     folder = result.save(tmp_path / "path")
     assert (folder / "000-002.wav").is_file()
     assert result.save(tmp_path / "path.png").is_file()
-    assert (run.folder / "report.html").is_file()
+
+
+def test_the_report_plays_recordings(run):
+    report = (run.folder / "report.html").read_text()
+    assert report.count('src="data:audio/flac;base64,') == 3
+    wave, _ = soundfile.read(run.folder / "samples.flac")
+    assert len(wave) == 16 * (2480 + 2000)
+
+
+def test_other_results_are_saved_in_their_default_format(run, tones, tmp_path):
+    single = tones / "low_long_0.wav"
+    for result in (run.neighbors(single), run.detect(tones), run.traverse()):
+        ending = getattr(result, "default_ending", ".csv")
+        assert result.save(tmp_path / f"{type(result).__name__}{ending}").exists()
+    with pytest.raises(VariedError, match=r"'x\.mp3' .* save recordings as \.wav"):
+        run.sample(2).save(tmp_path / "x.mp3")
+    with pytest.raises(VariedError, match=r"do not support compression; .* recordings as \.flac"):
+        run.compress(tones)

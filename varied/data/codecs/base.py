@@ -64,6 +64,7 @@ class Codec(ABC):
         default_ending: The extension of the default output file for results; ".png" means a plot.
         data_ending: The extension of the default output file for decoded data; "" means a folder.
         labeled_ending: The extension of the default output file for labeled data.
+        audio_ending: The extension of the recordings in the report; "" if the data are not sound.
         decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
         max_rows_by_epochs: The maximum number of rows for which the default training length is a
             number of epochs; for larger datasets, it is ten minutes, with a maximum number of
@@ -90,6 +91,7 @@ class Codec(ABC):
     default_ending: ClassVar[str] = ".png"
     data_ending: ClassVar[str] = ".npy"
     labeled_ending: ClassVar[str] = ".npz"
+    audio_ending: ClassVar[str] = ""
     decodes_by_sampling: ClassVar[bool] = False
     max_rows_by_epochs: ClassVar[int] = 500_000
     small_batches_below: ClassVar[int] = 0

@@ -16,6 +16,7 @@ from torch import Tensor
 from varied import plots
 from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples, check_fields, check_options
+from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.sound_files import ENDINGS, read_sounds, write_sound
 from varied.data.spectrograms import LogMel, hop_length
@@ -60,6 +61,7 @@ class SoundCodec(Codec):
     default_ending: ClassVar[str] = ""
     data_ending: ClassVar[str] = ""
     labeled_ending: ClassVar[str] = ""
+    audio_ending: ClassVar[str] = ".flac"
     reading_option_names: ClassVar[tuple[str, ...]] = ("sample_rate", "seconds")
     max_rows_by_epochs: ClassVar[int] = 0
     small_batches_below: ClassVar[int] = 10_000
@@ -164,6 +166,11 @@ class SoundCodec(Codec):
         waves: Array = self.mel.invert(self._spectrograms(x)).numpy()
         return waves
 
+    def defaults(self, n: int) -> dict[str, Default]:
+        """Return the defaults for images, since a spectrogram is modeled like an image."""
+        net = Default("conv", "the spectrograms are modeled like images")
+        return super().defaults(n) | {"net": net}
+
     def to_images(self, x: Tensor) -> Array:
         """Return spectrograms as color images, with low frequencies at the bottom."""
         top = float((self._mean + 3 * self._scale).max())
@@ -182,8 +189,13 @@ class SoundCodec(Codec):
             pause = np.zeros((len(waves), round(_PAUSE_SECONDS * self.rate)), np.float32)
             write_sound(np.concatenate([waves, pause], 1).ravel(), path, self.rate)
             return path
-        if path.suffix:
+        if path.suffix.lower() == ".npy":
             return super().save(examples, path, names)
+        if path.suffix:
+            raise VariedError(
+                f"'{path.name}' does not have a supported file extension; save recordings as .wav, "
+                ".flac, .ogg, .npy or .png, or in a folder."
+            )
         for index, wave in zip(np.ndindex(examples.shape[:-1]), waves, strict=True):
             name = "-".join(f"{i:03d}" for i in index)
             write_sound(wave, path / f"{name}.wav", self.rate)
