@@ -207,8 +207,14 @@ def test_a_folder_without_a_readable_file_is_refused(tmp_path):
     ("names", "message"),
     [
         ([], r"The (folder|zip file) x(\.zip)? is empty; use one that contains images"),
-        (["a.txt", "b.txt", "c"], r"no images \(found 2 .txt, 1 no extension\).*\.png, "),
-        (["a.csv"], r"no images \(found 1 .csv\).*to read a table, pass its own path"),
+        (
+            ["a.txt", "b.txt", "c"],
+            r"recordings \(found 2 .txt, 1 no extension\).*\.png, ",
+        ),
+        (
+            ["a.csv"],
+            r"no images or recordings \(found 1 .csv\).*to read a table, pass its own path",
+        ),
     ],
 )
 def test_folders_and_zip_files_without_images_are_refused(tmp_path, names, message):

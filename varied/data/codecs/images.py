@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, check_fields, check_options, within_unit
+from varied.data.codecs.base import Array, Codec, Examples, check_fields, check_options, within_unit
 from varied.data.image_files import ENDINGS, Size, as_mask, as_size, read_images, resize
-from varied.data.raw_data import Problem, RawData
+from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 from varied.seeding import generator
 
@@ -72,9 +72,9 @@ class ImageCodec(Codec):
     @classmethod
     def read_members(  # type: ignore[override]
         cls, members: Sequence[Member], *, image_size: Any = None
-    ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
+    ) -> Examples:
         """Read image files and resize them; see `varied.data.image_files.read_images`."""
-        return read_images(members, as_size(image_size))
+        return Examples(*read_images(members, as_size(image_size)))
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
