@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from varied.data.archive import Listing, Member, list_file, list_folder, list_zip
 from varied.data.codecs import CODECS, Codec
-from varied.data.codecs.base import check_options
+from varied.data.codecs.options import check_options
 from varied.data.labels import Labels, parse_labels
 from varied.data.name_labels import infer_pattern, is_pattern, match_labels
 from varied.data.raw_data import RawData

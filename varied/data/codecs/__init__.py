@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data.codecs.arrays import ArrayCodec
-from varied.data.codecs.base import Codec, check_options, option_names
+from varied.data.codecs.base import Codec
 from varied.data.codecs.images import ImageCodec, is_nearly_binary
 from varied.data.codecs.molecules import MoleculeCodec
+from varied.data.codecs.options import check_options, option_names
 from varied.data.codecs.sounds import SoundCodec
 from varied.data.codecs.tables import TableCodec
 from varied.data.raw_data import RawData

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
+from varied.data.codecs.options import check_options
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
-from varied.errors import OptionError, VariedError, suggest
+from varied.errors import VariedError
 
 if TYPE_CHECKING:
     from varied.data.codecs.imputer import Imputer
@@ -156,7 +156,7 @@ class Codec(ABC):
             is_chosen: Whether the user chose this kind of data; otherwise, the table must clearly
                 contain such examples.
         """
-        return None
+        return data if is_chosen and data.kind == cls.kind else None
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
@@ -436,23 +436,6 @@ class Codec(ABC):
         return {"codec": self.kind, **plain}
 
 
-def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) -> None:
-    """Check the names of options.
-
-    Raises:
-        OptionError: If an option is unknown; the message suggests the nearest name.
-    """
-    for name in options:
-        if name not in names:
-            hint = suggest(name, list(names)) if names else "omit it."
-            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
-
-
-def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:
-    """Return the names of the arguments of a function, except the first ``skip``."""
-    return list(inspect.signature(function).parameters)[skip:]
-
-
 def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
     """Check the stored fields of a codec.
 
@@ -461,8 +444,3 @@ def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
     """
     if not (shape and all(isinstance(s, int) and s > 0 for s in shape) and is_consistent):
         raise VariedError(f"The stored codec with shape {shape} is corrupted; train again.")
-
-
-def within_unit(x: Array) -> bool:
-    """Return whether all values are in [0, 1]."""
-    return bool(x.min() >= 0 and x.max() <= 1)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from varied import plots
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, Examples, check_fields, check_options
+from varied.data.codecs.base import Array, Codec, Examples, check_fields
+from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.sound_files import ENDINGS, read_sounds, write_sound
