@@ -105,14 +105,9 @@ class TableCodec(Codec):
         frame, dialect, notes = read_table(path)
         return RawData(frame, cls.kind, notes=notes, dialect=dialect.to_json())
 
-    @classmethod
-    def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
-        """Return the table itself if the user chose to model it as a table."""
-        return data if is_chosen else None
-
     @property
     def reading_options(self) -> dict[str, Any]:
-        """The option ``kind``, so that a table of molecules is still read as a table."""
+        """The option ``kind``, so that a table of molecules is read as a table."""
         return {"kind": self.kind}
 
     @classmethod
