@@ -40,7 +40,7 @@ def data():
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("molecules")
     pd.DataFrame({"SMILES": SMILES, "size": range(len(SMILES))}).to_csv(folder / "m.csv")
-    return train_quickly(folder / "m.csv", out=folder / "run", steps=60, latent=8, **FAST)
+    return train_quickly(folder / "m.csv", out=folder / "run", beta=0.1, latent=8, **FAST)
 
 
 # Reading

@@ -109,7 +109,7 @@ def _interpret(data: RawData, kind: str | None) -> RawData:
     Raises:
         OptionError: If the data are not of the kind that the user chose.
     """
-    if data.is_frame:
+    if data.is_frame and data.kind != kind:
         codecs = CODECS.values() if kind is None else [find("data", kind, CODECS)]
         contents = (codec.from_table(data, is_chosen=kind is not None) for codec in codecs)
         data = next((content for content in contents if content is not None), data)

@@ -421,10 +421,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows.
-
-        Defaults for other axes, such as ``objective``, are also possible.
-        """
+        """Return defaults for ``net``, ``likelihood``, ``latent``, ..., given ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage

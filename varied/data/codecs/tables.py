@@ -107,7 +107,7 @@ class TableCodec(Codec):
 
     @property
     def reading_options(self) -> dict[str, Any]:
-        """The option ``kind``, so that a table of molecules is still read as a table."""
+        """The option ``kind``, so that a table of molecules is read as a table."""
         return {"kind": self.kind}
 
     @classmethod
