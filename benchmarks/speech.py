@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import varied
-from benchmarks.records import description, load, markdown_table, save, write_page
+from benchmarks.records import RESULTS, description, load, markdown_table, save, write_page
+from varied import plots
 from varied.data import RawData, fit_codec, spectrograms
 from varied.evaluate import frechet
 from varied.runs.result import draw_grid
@@ -226,7 +227,9 @@ class Trial:
             pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
             digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
             label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
-            samples = written(run.sample(len(pairs), label=label, seed=seed))
+            result = run.sample(len(pairs), label=label, seed=seed)
+            _plot(result.images, self.data)
+            samples = written(result)
             style = written(run.style(label={"speaker": list(speakers)}, n=n))
             as_speaker = torch.arange(len(speakers)).repeat(n)
             as_classes = {
@@ -245,6 +248,20 @@ class Trial:
             | {"Fréchet": self.frechet(samples[:: max(1, len(samples) // n)])},
             "style": self.measure(style, as_classes),
         }
+
+
+def _plot(images: np.ndarray, data: RawData) -> None:
+    """Plot the spectrogram of a sample of each digit and speaker."""
+    digits, speakers = data.label_classes
+    first = images[: len(digits) * len(speakers)]
+    by_speaker = first.reshape(len(digits), len(speakers), *first.shape[1:]).swapaxes(0, 1)
+    plots.grid(
+        by_speaker.reshape(first.shape),
+        RESULTS / "samples" / "speech.png",
+        columns=len(digits),
+        row_titles=speakers,
+        column_titles=digits,
+    )
 
 
 def _classes(data: RawData) -> dict[str, Tensor]:
@@ -323,6 +340,10 @@ def _page() -> list[str]:
         "for several values of the magnitude that is added before the logarithm:",
         "",
         *markdown_table(["magnitude", "digit"], floors),
+        "",
+        "A sample of each digit and speaker, from the last run:",
+        "",
+        "![Spectrograms of samples](samples/speech.png)",
     ]
 
 
