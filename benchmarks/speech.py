@@ -30,6 +30,7 @@ import varied
 from benchmarks.records import RESULTS, description, load, markdown_table, save, write_page
 from varied import plots
 from varied.data import RawData, fit_codec, spectrograms
+from varied.data.spectrograms import equalize
 from varied.evaluate import frechet
 from varied.runs.result import draw_grid
 from varied.runtime import describe_machine
@@ -37,7 +38,7 @@ from varied.runtime import describe_machine
 NAME, PATTERN = "speech", "{digit}_{speaker}_{index}"
 RATE, N_FFT, HOP, N_MELS = 8000, 256, 80, 40
 _TEST_TAKES, _JUDGE_EPOCHS, _BATCH = 5, 25, 64
-_STEPS, _SAMPLES_PER_PAIR = 1500, 10
+_STEPS, _SAMPLES_PER_PAIR = 1000, 10
 
 
 class Judge(nn.Module):
@@ -145,12 +146,11 @@ def spectral_distances(waves: Tensor, originals: Tensor) -> dict[str, float]:
 
 def levels(waves: Tensor, originals: Tensor) -> dict[str, float]:
     """Return the mean level relative to the originals (dB), the peak, and the crest factor."""
-    rms, reference = (x.square().mean(1).sqrt() for x in (waves, originals))
-    return {
-        "level": float(20 * (rms.mean() / reference.mean()).log10()),
-        "peak": float(waves.abs().max()),
-        "crest": float((waves.abs().amax(1) / rms).median()),
-    }
+    scales = [x.norm(dim=1) / equalize(x, RATE).norm(dim=1) for x in (waves, originals)]
+    decibels = 20 * (scales[0].mean() / scales[1].mean()).log10()
+    rms = waves.square().mean(1).sqrt()
+    crest = (waves.abs().amax(1) / rms).median()
+    return {"level": float(decibels), "peak": float(waves.abs().max()), "crest": float(crest)}
 
 
 class Trial:
@@ -174,10 +174,14 @@ class Trial:
         return accuracies | levels(waves, self.originals)
 
     def frechet(self, waves: Tensor) -> float:
-        """Return the Fréchet distance to the test recordings, in features of the digit judge."""
+        """Return the Fréchet distance of random recordings to the test recordings.
+
+        The features are those of the classifier of digits, and the numbers of recordings are equal.
+        """
+        rows = torch.randperm(len(waves), generator=torch.manual_seed(0))[: len(self.originals)]
         with torch.no_grad():
             features = self.judges["digit"].features
-            return frechet(features(waves[: len(self.originals)]), features(self.originals))
+            return frechet(features(waves[rows]), features(self.originals))
 
     def real(self) -> dict[str, Any]:
         """Measure the test recordings, before and after the spectrogram and its inverse."""
@@ -186,10 +190,9 @@ class Trial:
         decoded = codec.decode(codec.encode(self.test))
         result = varied.runs.Result(codec, decoded, images, draw_grid, (len(self.test),))
         inverse = written(result)
-        chosen = torch.randperm(len(self.training), generator=torch.manual_seed(0))
         return {
             "real": self.measure(self.originals, classes)
-            | {"Fréchet": self.frechet(self.training[chosen])},
+            | {"Fréchet": self.frechet(self.training)},
             "inverse": self.measure(inverse, classes) | spectral_distances(inverse, self.originals),
         }
 
@@ -245,7 +248,7 @@ class Trial:
             "reconstructions": self.measure(reconstructions, classes)
             | spectral_distances(reconstructions, self.originals),
             "samples": self.measure(samples, {"digit": digit, "speaker": speaker})
-            | {"Fréchet": self.frechet(samples[:: max(1, len(samples) // n)])},
+            | {"Fréchet": self.frechet(samples)},
             "style": self.measure(style, as_classes),
         }
 

@@ -9,9 +9,9 @@ import soundfile
 import torch
 
 import varied
-from varied.data import fit_codec, open_codec, read
+from varied.data import fit_codec, open_codec, read, sound_files
 from varied.data.name_labels import infer_pattern, match_labels
-from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, mel_filters
+from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, equalize, mel_filters
 from varied.errors import VariedError
 
 RATE = 8000
@@ -105,6 +105,15 @@ def test_inverse_restores_pitch_and_loudness():
     assert np.abs(decibels).max() < 1
 
 
+def test_loudness_does_not_depend_on_pauses():
+    waves = torch.zeros(3, 2400)
+    waves[0], waves[1, 800:1600] = torch.from_numpy(tone(500)), torch.from_numpy(tone(500, 0.1))
+    equal = equalize(waves, RATE)
+    assert equal[0].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
+    assert equal[1, 800:1600].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
+    assert not equal[2].any()
+
+
 def test_errors_in_the_spectrogram_do_not_become_noise():
     mel = LogMel(RATE, 32)
     wave = torch.from_numpy(tone(500, mel.n_samples / RATE, amplitude=0.14))[None]
@@ -178,6 +187,8 @@ def write_odd_files(folder):
     nan = np.full(3000, np.nan, np.float32)
     soundfile.write(folder / "nan.wav", nan, RATE, subtype="FLOAT")
     soundfile.write(folder / "hours.flac", np.zeros(11 * 60 * 4000, np.int16), 4000)
+    soundfile.write(folder / "slow.wav", tone(500), 10)
+    soundfile.write(folder / "fast.wav", tone(500), 2_000_000_000)
     (folder / "corrupt.wav").write_bytes(b"RIFF\x10\0\0\0WAVEfmt ")
     (folder / "text.ogg").write_text("not a sound")
     return {
@@ -185,6 +196,8 @@ def write_odd_files(folder):
         "empty.wav": "it contains no samples",
         "nan.wav": "it contains NaN or infinity",
         "hours.flac": "it lasts 11 minutes, more than the limit of 10 minutes; split it",
+        "slow.wav": "its sample rate, 10 Hz, is not between 1,000 and 768,000 Hz",
+        "fast.wav": "its sample rate, 2,000,000,000 Hz, is not between",
         "corrupt.wav": "it is corrupted or not in a supported format",
         "text.ogg": "it is corrupted or not in a supported format",
     }
@@ -199,6 +212,16 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
     assert reasons.keys() == expected.keys()
     for name, reason in expected.items():
         assert reasons[name].startswith(reason), name
+
+
+def test_files_with_too_many_samples_are_listed(tones, monkeypatch):
+    monkeypatch.setattr(sound_files, "_MAX_FILE_SAMPLES", 2000)
+    data = read(tones)
+    assert len(data) == len(data.problems) == 12
+    assert (
+        data.problems[0].reason
+        == "it contains more than 2,000 samples; split it into shorter files"
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +293,10 @@ def test_codec_round_trip_keeps_the_pitch(tones):
     assert x.shape == (24, 1, 64, 32)
     assert codec.shape == (1, 64, 32)
     assert torch.allclose(x.mean((0, 1, 3)), torch.zeros(64), atol=1e-4)
-    np.testing.assert_allclose(pitch(codec.decode(x)), pitch(data.x), rtol=0.06)
+    decoded = codec.decode(x)
+    np.testing.assert_allclose(pitch(decoded), pitch(data.x), rtol=0.06)
+    np.testing.assert_allclose(decoded, equalize(torch.from_numpy(decoded), RATE), atol=1e-5)
+    torch.testing.assert_close(codec.encode(3 * data.x), x, atol=1e-3, rtol=1e-3)
     assert open_codec(codec.to_json()) == codec
     images = codec.to_images(x)
     assert images.shape == (24, 64, 32, 3)
