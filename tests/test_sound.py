@@ -41,18 +41,22 @@ def tones(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
     """Return a conditional run on tones, labeled by pitch and length."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return train_small(tones, out, labels="{pitch}_{length}_{index}.wav", steps=200)
+
+
+def train_small(source, out, **choices):
     return varied.train(
-        tones,
+        source,
         model="conditional-vae",
-        labels="{pitch}_{length}_{index}.wav",
         **{"net.width": 4, "net.dense_width": 16},
         latent=2,
-        steps=200,
         batch_size=8,
         beta=0.1,
         threads=1,
-        out=tmp_path_factory.mktemp("runs") / "run",
+        out=out,
         progress=False,
+        **choices,
     )
 
 
@@ -346,6 +350,17 @@ def test_other_recordings_are_converted_to_the_format_of_the_run(run, tmp_path):
     wave, rate = soundfile.read(result.save(tmp_path / "all.wav"))
     assert rate == RATE
     assert len(wave) == 16 * (2480 + 2000)
+
+
+def test_labeled_recordings_are_generated(tmp_path):
+    folder = tmp_path / "tones"
+    for name, hertz in (("low", 300), ("high", 1200)):
+        write_tones(folder / name, n=2)
+        soundfile.write(folder / name / "tone.wav", tone(hertz), RATE)
+    run = train_small(folder, tmp_path / "run", steps=5)
+    path = run.augment(per_class=2).save(tmp_path / "new")
+    assert len(list(path.glob("low/*.wav"))) == len(list(path.glob("high/*.wav"))) == 2
+    assert read(path, min_rows=1, **run.codec.reading_options).x.shape[1] == 2480
 
 
 def test_interpolation_is_written_as_recordings(run, tmp_path):

@@ -151,7 +151,8 @@ class SoundCodec(Codec):
             VariedError: If the duration or sample rate differs from that of the training data.
         """
         waves = _as_waves(data)
-        n_samples, rate = waves.shape[1], _rate(data) if isinstance(data, RawData) else self.rate
+        dialect = data.dialect if isinstance(data, RawData) else {}
+        n_samples, rate = waves.shape[1], dialect.get("rate", self.rate)
         if (n_samples, rate) != (self.mel.n_samples, self.rate):
             raise VariedError(
                 f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the run was "
