@@ -27,8 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import varied
-from benchmarks.records import description, load, markdown_table, save, write_page
+from benchmarks.records import RESULTS, description, load, markdown_table, save, write_page
+from varied import plots
 from varied.data import RawData, fit_codec, spectrograms
+from varied.data.spectrograms import equalize
 from varied.evaluate import frechet
 from varied.runs.result import draw_grid
 from varied.runtime import describe_machine
@@ -36,7 +38,7 @@ from varied.runtime import describe_machine
 NAME, PATTERN = "speech", "{digit}_{speaker}_{index}"
 RATE, N_FFT, HOP, N_MELS = 8000, 256, 80, 40
 _TEST_TAKES, _JUDGE_EPOCHS, _BATCH = 5, 25, 64
-_STEPS, _SAMPLES_PER_PAIR = 1500, 10
+_STEPS, _SAMPLES_PER_PAIR = 1000, 10
 
 
 class Judge(nn.Module):
@@ -144,12 +146,11 @@ def spectral_distances(waves: Tensor, originals: Tensor) -> dict[str, float]:
 
 def levels(waves: Tensor, originals: Tensor) -> dict[str, float]:
     """Return the mean level relative to the originals (dB), the peak, and the crest factor."""
-    rms, reference = (x.square().mean(1).sqrt() for x in (waves, originals))
-    return {
-        "level": float(20 * (rms.mean() / reference.mean()).log10()),
-        "peak": float(waves.abs().max()),
-        "crest": float((waves.abs().amax(1) / rms).median()),
-    }
+    scales = [x.norm(dim=1) / equalize(x, RATE).norm(dim=1) for x in (waves, originals)]
+    decibels = 20 * (scales[0].mean() / scales[1].mean()).log10()
+    rms = waves.square().mean(1).sqrt()
+    crest = (waves.abs().amax(1) / rms).median()
+    return {"level": float(decibels), "peak": float(waves.abs().max()), "crest": float(crest)}
 
 
 class Trial:
@@ -173,10 +174,14 @@ class Trial:
         return accuracies | levels(waves, self.originals)
 
     def frechet(self, waves: Tensor) -> float:
-        """Return the Fréchet distance to the test recordings, in features of the digit judge."""
+        """Return the Fréchet distance of random recordings to the test recordings.
+
+        The features are those of the classifier of digits, and the numbers of recordings are equal.
+        """
+        rows = torch.randperm(len(waves), generator=torch.manual_seed(0))[: len(self.originals)]
         with torch.no_grad():
             features = self.judges["digit"].features
-            return frechet(features(waves[: len(self.originals)]), features(self.originals))
+            return frechet(features(waves[rows]), features(self.originals))
 
     def real(self) -> dict[str, Any]:
         """Measure the test recordings, before and after the spectrogram and its inverse."""
@@ -185,10 +190,9 @@ class Trial:
         decoded = codec.decode(codec.encode(self.test))
         result = varied.runs.Result(codec, decoded, images, draw_grid, (len(self.test),))
         inverse = written(result)
-        chosen = torch.randperm(len(self.training), generator=torch.manual_seed(0))
         return {
             "real": self.measure(self.originals, classes)
-            | {"Fréchet": self.frechet(self.training[chosen])},
+            | {"Fréchet": self.frechet(self.training)},
             "inverse": self.measure(inverse, classes) | spectral_distances(inverse, self.originals),
         }
 
@@ -226,7 +230,9 @@ class Trial:
             pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
             digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
             label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
-            samples = written(run.sample(len(pairs), label=label, seed=seed))
+            result = run.sample(len(pairs), label=label, seed=seed)
+            _plot(result.images, self.data)
+            samples = written(result)
             style = written(run.style(label={"speaker": list(speakers)}, n=n))
             as_speaker = torch.arange(len(speakers)).repeat(n)
             as_classes = {
@@ -242,9 +248,23 @@ class Trial:
             "reconstructions": self.measure(reconstructions, classes)
             | spectral_distances(reconstructions, self.originals),
             "samples": self.measure(samples, {"digit": digit, "speaker": speaker})
-            | {"Fréchet": self.frechet(samples[:: max(1, len(samples) // n)])},
+            | {"Fréchet": self.frechet(samples)},
             "style": self.measure(style, as_classes),
         }
+
+
+def _plot(images: np.ndarray, data: RawData) -> None:
+    """Plot the spectrogram of a sample of each digit and speaker."""
+    digits, speakers = data.label_classes
+    first = images[: len(digits) * len(speakers)]
+    by_speaker = first.reshape(len(digits), len(speakers), *first.shape[1:]).swapaxes(0, 1)
+    plots.grid(
+        by_speaker.reshape(first.shape),
+        RESULTS / "samples" / "speech.png",
+        columns=len(digits),
+        row_titles=speakers,
+        column_titles=digits,
+    )
 
 
 def _classes(data: RawData) -> dict[str, Tensor]:
@@ -323,6 +343,10 @@ def _page() -> list[str]:
         "for several values of the magnitude that is added before the logarithm:",
         "",
         *markdown_table(["magnitude", "digit"], floors),
+        "",
+        "A sample of each digit and speaker, from the last run:",
+        "",
+        "![Spectrograms of samples](samples/speech.png)",
     ]
 
 

@@ -9,9 +9,9 @@ import soundfile
 import torch
 
 import varied
-from varied.data import fit_codec, open_codec, read
+from varied.data import fit_codec, open_codec, read, sound_files
 from varied.data.name_labels import infer_pattern, match_labels
-from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, mel_filters
+from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, equalize, mel_filters
 from varied.errors import VariedError
 
 RATE = 8000
@@ -41,18 +41,22 @@ def tones(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
     """Return a conditional run on tones, labeled by pitch and length."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return train_small(tones, out, labels="{pitch}_{length}_{index}.wav", steps=200)
+
+
+def train_small(source, out, **choices):
     return varied.train(
-        tones,
+        source,
         model="conditional-vae",
-        labels="{pitch}_{length}_{index}.wav",
         **{"net.width": 4, "net.dense_width": 16},
         latent=2,
-        steps=200,
         batch_size=8,
         beta=0.1,
         threads=1,
-        out=tmp_path_factory.mktemp("runs") / "run",
+        out=out,
         progress=False,
+        **choices,
     )
 
 
@@ -103,6 +107,15 @@ def test_inverse_restores_pitch_and_loudness():
     np.testing.assert_allclose(pitch(restored.numpy()), [300, 1200], rtol=0.05)
     decibels = 20 * np.log10(restored.numpy().std(1) / waves.std(1))
     assert np.abs(decibels).max() < 1
+
+
+def test_loudness_does_not_depend_on_pauses():
+    waves = torch.zeros(3, 2400)
+    waves[0], waves[1, 800:1600] = torch.from_numpy(tone(500)), torch.from_numpy(tone(500, 0.1))
+    equal = equalize(waves, RATE)
+    assert equal[0].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
+    assert equal[1, 800:1600].square().mean().sqrt().item() == pytest.approx(LOUDNESS)
+    assert not equal[2].any()
 
 
 def test_errors_in_the_spectrogram_do_not_become_noise():
@@ -178,6 +191,8 @@ def write_odd_files(folder):
     nan = np.full(3000, np.nan, np.float32)
     soundfile.write(folder / "nan.wav", nan, RATE, subtype="FLOAT")
     soundfile.write(folder / "hours.flac", np.zeros(11 * 60 * 4000, np.int16), 4000)
+    soundfile.write(folder / "slow.wav", tone(500), 10)
+    soundfile.write(folder / "fast.wav", tone(500), 2_000_000_000)
     (folder / "corrupt.wav").write_bytes(b"RIFF\x10\0\0\0WAVEfmt ")
     (folder / "text.ogg").write_text("not a sound")
     return {
@@ -185,6 +200,8 @@ def write_odd_files(folder):
         "empty.wav": "it contains no samples",
         "nan.wav": "it contains NaN or infinity",
         "hours.flac": "it lasts 11 minutes, more than the limit of 10 minutes; split it",
+        "slow.wav": "its sample rate, 10 Hz, is not between 1,000 and 768,000 Hz",
+        "fast.wav": "its sample rate, 2,000,000,000 Hz, is not between",
         "corrupt.wav": "it is corrupted or not in a supported format",
         "text.ogg": "it is corrupted or not in a supported format",
     }
@@ -199,6 +216,16 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
     assert reasons.keys() == expected.keys()
     for name, reason in expected.items():
         assert reasons[name].startswith(reason), name
+
+
+def test_files_with_too_many_samples_are_listed(tones, monkeypatch):
+    monkeypatch.setattr(sound_files, "_MAX_FILE_SAMPLES", 2000)
+    data = read(tones)
+    assert len(data) == len(data.problems) == 12
+    assert (
+        data.problems[0].reason
+        == "it contains more than 2,000 samples; split it into shorter files"
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,7 +297,10 @@ def test_codec_round_trip_keeps_the_pitch(tones):
     assert x.shape == (24, 1, 64, 32)
     assert codec.shape == (1, 64, 32)
     assert torch.allclose(x.mean((0, 1, 3)), torch.zeros(64), atol=1e-4)
-    np.testing.assert_allclose(pitch(codec.decode(x)), pitch(data.x), rtol=0.06)
+    decoded = codec.decode(x)
+    np.testing.assert_allclose(pitch(decoded), pitch(data.x), rtol=0.06)
+    np.testing.assert_allclose(decoded, equalize(torch.from_numpy(decoded), RATE), atol=1e-5)
+    torch.testing.assert_close(codec.encode(3 * data.x), x, atol=1e-3, rtol=1e-3)
     assert open_codec(codec.to_json()) == codec
     images = codec.to_images(x)
     assert images.shape == (24, 64, 32, 3)
@@ -320,6 +350,17 @@ def test_other_recordings_are_converted_to_the_format_of_the_run(run, tmp_path):
     wave, rate = soundfile.read(result.save(tmp_path / "all.wav"))
     assert rate == RATE
     assert len(wave) == 16 * (2480 + 2000)
+
+
+def test_labeled_recordings_are_generated(tmp_path):
+    folder = tmp_path / "tones"
+    for name, hertz in (("low", 300), ("high", 1200)):
+        write_tones(folder / name, n=2)
+        soundfile.write(folder / name / "tone.wav", tone(hertz), RATE)
+    run = train_small(folder, tmp_path / "run", steps=5)
+    path = run.augment(per_class=2).save(tmp_path / "new")
+    assert len(list(path.glob("low/*.wav"))) == len(list(path.glob("high/*.wav"))) == 2
+    assert read(path, min_rows=1, **run.codec.reading_options).x.shape[1] == 2480
 
 
 def test_interpolation_is_written_as_recordings(run, tmp_path):

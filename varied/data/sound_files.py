@@ -17,7 +17,7 @@ from scipy.signal import resample_poly
 from varied.data.archive import Member, UnreadableFile, attempt, read_members
 from varied.data.memory import check_memory
 from varied.data.raw_data import Problem
-from varied.data.spectrograms import LOUDNESS, hop_length
+from varied.data.spectrograms import LOUDNESS, SILENCE_DECIBELS, hop_length
 from varied.errors import VariedError
 
 Array = npt.NDArray[np.float32]
@@ -27,13 +27,14 @@ ENDINGS = (".wav", ".flac", ".ogg")
 _MIN_RATE, _MAX_RATE, _MAX_DEFAULT_RATE = 4000, 48_000, 16_000
 #: The maximum duration of a file, and of the common duration by default, in seconds.
 _MAX_FILE_SECONDS, _MAX_DEFAULT_SECONDS = 600.0, 4.0
+#: The range of the sample rate of a file, and its maximum number of samples in all channels.
+_MIN_FILE_RATE, _MAX_FILE_RATE, _MAX_FILE_SAMPLES = 1000, 768_000, 100_000_000
 #: The quantile of the durations that becomes the common duration.
 _QUANTILE = 0.95
 #: The number of frames of a recording is a multiple of this, for networks that halve it repeatedly.
 _FRAME_MULTIPLE = 8
-#: The level below the loudest 10 ms that counts as silence at the start and end, in decibels, and
-#: the amplitude of the loudest 10 ms below which a whole recording is silent.
-_SILENCE_DECIBELS, _SILENT = 35.0, 1e-4
+#: The amplitude of the loudest 10 ms below which a recording is silent.
+_SILENT = 1e-4
 #: The difference in loudness above which a recording counts as changed, in decibels.
 _AUDIBLE_DECIBELS = 1.0
 
@@ -171,6 +172,15 @@ def _read_header(file: IO[bytes], soundfile: Any) -> Any:
         header = soundfile.info(file)
     except soundfile.LibsndfileError as error:
         raise UnreadableFile("it is corrupted or not in a supported format") from error
+    if not _MIN_FILE_RATE <= header.samplerate <= _MAX_FILE_RATE:
+        raise UnreadableFile(
+            f"its sample rate, {header.samplerate:,} Hz, is not between {_MIN_FILE_RATE:,} and "
+            f"{_MAX_FILE_RATE:,} Hz"
+        )
+    if header.frames * header.channels > _MAX_FILE_SAMPLES:
+        raise UnreadableFile(
+            f"it contains more than {_MAX_FILE_SAMPLES:,} samples; split it into shorter files"
+        )
     if header.duration > _MAX_FILE_SECONDS:
         raise UnreadableFile(
             f"it lasts {header.duration / 60:,.0f} minutes, more than the limit of "
@@ -207,7 +217,7 @@ def _trim(wave: Array, frame: int) -> Array:
     levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
     if levels.max() < _SILENT:
         raise UnreadableFile("it is silent")
-    loud = np.flatnonzero(levels > levels.max() * 10 ** (-_SILENCE_DECIBELS / 20))
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
     return wave[loud[0] * frame : (loud[-1] + 1) * frame]
 
 

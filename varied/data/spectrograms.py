@@ -12,6 +12,8 @@ from varied.seeding import generator
 
 #: The root mean square to which the loudness of recordings is equalized.
 LOUDNESS = 0.1
+#: The level of silence relative to the loudest frame, in decibels, and the amplitude of silence.
+SILENCE_DECIBELS, _SILENT = 35.0, 1e-6
 #: The magnitude added before the logarithm, 24 dB below the loudness. With a smaller value, quiet
 #: bands would dominate the variance, and errors would become audible noise: with errors of half a
 #: standard deviation, a classifier recognized 99 % of spoken digits, and 32 % with 1e-5.
@@ -130,6 +132,22 @@ class LogMel:
             spectra, self.n_fft, self.hop, window=window, normalized=True, length=length
         )
         return waves
+
+
+def equalize(waves: Tensor, rate: int) -> Tensor:
+    """Scale recordings to the root mean square `LOUDNESS`; silent recordings are not changed.
+
+    Frames that are more than 35 dB quieter than the loudest one are ignored, since the loudness
+    should not depend on the duration of pauses.
+
+    Arguments:
+        waves: Recordings, with shape (N, samples).
+        rate: The number of samples per second.
+    """
+    power = waves.square().unfold(1, hop_length(rate), hop_length(rate)).mean(2)
+    is_loud = power >= power.amax(1, keepdim=True) * 10 ** (-SILENCE_DECIBELS / 10)
+    rms = ((power * is_loud).sum(1) / is_loud.sum(1)).sqrt()
+    return waves * torch.where(rms > _SILENT, LOUDNESS / rms, 1.0)[:, None]
 
 
 def hop_length(rate: int) -> int:

@@ -20,7 +20,7 @@ from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.raw_data import RawData
 from varied.data.sound_files import ENDINGS, read_sounds, write_sound
-from varied.data.spectrograms import LogMel, hop_length
+from varied.data.spectrograms import LogMel, equalize, hop_length
 from varied.errors import VariedError
 
 #: The pause between recordings in a single file, in seconds.
@@ -36,7 +36,7 @@ class SoundCodec(Codec):
     The model input is an image with one channel, whose rows are the mel bands, from low to high
     frequencies, and whose columns are frames of 10 ms. Each band is standardized with the
     statistics of the training recordings. `decode` returns waveforms; see
-    `varied.data.spectrograms.LogMel`.
+    `varied.data.spectrograms.LogMel`. Differences in loudness are removed.
 
     Arguments:
         shape: ``(1, bands, frames)``.
@@ -129,7 +129,7 @@ class SoundCodec(Codec):
                 f"The recordings have {waves.shape[1]:,} samples, but the number must be a "
                 f"multiple of {mel.hop}; cut them to {mel.n_samples:,} samples."
             )
-        spectrograms = mel(torch.from_numpy(waves)).double()
+        spectrograms = mel(equalize(torch.from_numpy(waves), rate)).double()
         scale = spectrograms.std((0, 2), correction=0)
         scale[scale == 0] = 1.0
         mean = spectrograms.mean((0, 2))
@@ -152,20 +152,22 @@ class SoundCodec(Codec):
             VariedError: If the duration or sample rate differs from that of the training data.
         """
         waves = _as_waves(data)
-        n_samples, rate = waves.shape[1], _rate(data) if isinstance(data, RawData) else self.rate
+        dialect = data.dialect if isinstance(data, RawData) else {}
+        n_samples, rate = waves.shape[1], dialect.get("rate", self.rate)
         if (n_samples, rate) != (self.mel.n_samples, self.rate):
             raise VariedError(
                 f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the run was "
                 f"trained on {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them with "
                 f"sample_rate={self.rate} and seconds={self.mel.n_samples / self.rate:g}."
             )
-        spectrograms = self.mel(torch.from_numpy(waves))
+        spectrograms = self.mel(equalize(torch.from_numpy(waves), rate))
         return ((spectrograms - self._mean) / self._scale)[:, None]
 
     def decode(self, x: Tensor, labels: Sequence[str | None] | None = None) -> Array:
-        """Return waveforms as float32 with shape ``(N, samples)``."""
-        waves: Array = self.mel.invert(self._spectrograms(x)).numpy()
-        return waves
+        """Return waveforms of the same loudness, as float32 with shape ``(N, samples)``."""
+        waves = self.mel.invert(self._spectrograms(x))
+        equal: Array = equalize(waves, self.rate).numpy()
+        return equal
 
     def defaults(self, n: int) -> dict[str, Default]:
         """Return the defaults for images, since a spectrogram is modeled like an image."""
