@@ -421,7 +421,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood``, ``latent``, ..., given ``n`` training rows."""
+        """Return defaults for axes such as ``net``, given ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage
