@@ -405,7 +405,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood``, ``latent``, ..., given ``n`` training rows."""
+        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage
