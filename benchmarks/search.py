@@ -1,11 +1,11 @@
 """Compare the defaults with a search: ``python -m benchmarks.search [DATASET ...]``.
 
 On each set of images, `varied train` is run with default settings on 8,000 random images, and then
-with random models and settings for an hour. Each training may take two minutes of processor time,
-which is converted to a number of steps with the measured time of a step, and ends early if the
-validation loss does not improve. -ELBO is measured on 1,000 other images, in nats per image and in
-bits per dimension; since the best trial is chosen by this value, it has an advantage. All trainings
-use one thread.
+with random models and settings for up to an hour. Each training may take two minutes of processor
+time, which is converted to a number of steps with the measured time of a step, and ends early if
+the validation loss does not improve. -ELBO is measured on 1,000 other images, in nats per image and
+in bits per dimension; since the best trial is chosen by this value, it has an advantage. All
+trainings use one thread.
 
 Each trial is saved in ``results/search.json`` as soon as it ends, and is not repeated;
 ``results/search.md`` shows the default and the best trials.
@@ -85,7 +85,8 @@ def _page() -> list[str]:
         if default is None or not others:
             continue
         best = sorted(others, key=lambda trial: -trial["elbo"])[:_N_SHOWN]
-        lines += [f"## {dataset}", "", f"{len(others)} trials.", ""]
+        minutes = sum(trial["seconds"] for trial in others) / 60
+        lines += [f"## {dataset}", "", f"{len(others)} trials, {minutes:.0f} minutes.", ""]
         rows = []
         for trial in [default, *best]:
             bits = -trial["elbo"] / dimension / math.log(2)

@@ -40,6 +40,21 @@ def folder(tmp_path):
     return save_images(tmp_path / "my photos é", names)
 
 
+def test_options_of_other_kinds_of_data_are_rejected(tmp_path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(VariedError, match="sample_rate= is not an option of image data"):
+        read(tmp_path, sample_rate=8000)
+
+
+def test_a_pattern_selects_labels_from_the_names_of_images(tmp_path):
+    for name in ("cat_1", "dog_1", "cat_2"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
+    data = read(tmp_path, labels="{animal}_{index}", min_rows=1)
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [0, 0, 1]
+    assert data.label_names == ("animal",)
+
+
 def test_a_folder_has_images_labels_and_names(folder):
     data = read(folder)
     assert data.kind == "image"
@@ -207,8 +222,14 @@ def test_a_folder_without_a_readable_file_is_refused(tmp_path):
     ("names", "message"),
     [
         ([], r"The (folder|zip file) x(\.zip)? is empty; use one that contains images"),
-        (["a.txt", "b.txt", "c"], r"no images \(found 2 .txt, 1 no extension\).*\.png, "),
-        (["a.csv"], r"no images \(found 1 .csv\).*to read a table, pass its own path"),
+        (
+            ["a.txt", "b.txt", "c"],
+            r"recordings \(found 2 .txt, 1 no extension\).*\.png, ",
+        ),
+        (
+            ["a.csv"],
+            r"no images or recordings \(found 1 .csv\).*to read a table, pass its own path",
+        ),
     ],
 )
 def test_folders_and_zip_files_without_images_are_refused(tmp_path, names, message):

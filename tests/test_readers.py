@@ -133,7 +133,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
     [
         ("phtos", "There is no .*did you mean 'photos'"),
         ("data.xlsx", "save it as .csv"),
-        ("sound.wav", "is a sound"),
+        ("sound.mp3", "convert the recording to .wav"),
         ("model.pt", "is a pickle, which can run arbitrary code"),
         ("notes.md", r"The format of notes\.md is not supported"),
         ("bare", "The format of bare is not supported"),
@@ -148,7 +148,7 @@ def test_a_few_rows_are_enough_if_they_are_requested(tmp_path):
 def test_paths_that_cannot_be_read(tmp_path, name, message):
     (tmp_path / "photos").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for file in ("data.xlsx", "sound.wav", "model.pt", "notes.md", "bare", "bare.gz"):
+    for file in ("data.xlsx", "sound.mp3", "model.pt", "notes.md", "bare", "bare.gz"):
         (tmp_path / file).write_text("a,b\n1,2\n")
     with pytest.raises(VariedError, match=message):
         read(tmp_path / name)

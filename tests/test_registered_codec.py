@@ -133,7 +133,7 @@ def test_a_folder_without_readable_files_is_refused(tmp_path):
     (tmp_path / "a.grid").write_text("ab")
     with pytest.raises(VariedError, match=r"None of the 1 grids in .*\(a.grid: it cannot be read"):
         read(tmp_path)
-    with pytest.raises(VariedError, match="no images or grids"):
+    with pytest.raises(VariedError, match="no images, recordings or grids"):
         (tmp_path / "a.grid").rename(tmp_path / "a.txt")
         read(tmp_path)
 

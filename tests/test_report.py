@@ -46,6 +46,7 @@ def folder(tmp_path):
     images[0].save(tmp_path / "movie.gif", save_all=True, append_images=images[1:], duration=99)
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     (tmp_path / "model.bin").touch()
+    (tmp_path / "tone.flac").write_bytes(b"sound")
     return tmp_path
 
 
@@ -57,7 +58,7 @@ def blocks():
             Table("Bounds", ("data", HOSTILE), [("test", 91.2), (HOSTILE, "1")], "± 1 s.e.")
         ],
         "figures": [
-            Figure("still.png", "Samples", "64 digits"),
+            Figure("still.png", "Samples", "64 digits", audio="tone.flac"),
             Figure("movie.gif", HOSTILE, HOSTILE, HOSTILE),
         ],
     }
@@ -84,6 +85,13 @@ def test_report_is_self_contained(page):
 def test_report_escapes_all_texts(page):
     assert "".join(page.texts).count(HOSTILE) >= 7
     assert {image["alt"] for image in page.all("img")} == {"64 digits", HOSTILE}
+
+
+def test_recordings_are_embedded(page):
+    [audio] = page.all("audio")
+    assert audio["src"] == f"data:audio/flac;base64,{base64.b64encode(b'sound').decode()}"
+    assert audio["aria-label"] == "Samples"
+    assert "media-src data:" in page.source
 
 
 def test_report_has_headings_sizes_and_a_language(page):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,32 +22,29 @@ from varied.likelihoods import Likelihood
 
 @dataclass(frozen=True)
 class SoundCodec(Codec):
-    """A codec for mono sounds in 16-bit WAV files.
+    """A codec for mono sounds in files of 16-bit samples without a header.
 
     The model input consists of the audio samples, divided by their standard deviation.
 
     Arguments:
         shape: The shape of a sound, (1, T).
         scale: The standard deviation of the training samples.
-        rate: The number of samples per second.
     """
 
-    kind: ClassVar[str] = "sound"
+    kind: ClassVar[str] = "pcm"
     noun: ClassVar[str] = "sounds"
-    endings: ClassVar[tuple[str, ...]] = (".wav",)
+    endings: ClassVar[tuple[str, ...]] = (".pcm",)
     reads_folders: ClassVar[bool] = True
     data_ending: ClassVar[str] = ""
     domain: ClassVar[str] = "real"
 
     shape: tuple[int, ...]
     scale: float = 1.0
-    rate: int = 8000
     notes: tuple[str, ...] = ()
 
     @classmethod
     def read_example(cls, file: IO[bytes]) -> np.ndarray:
-        with wave.open(file) as sound:
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
+        samples = np.frombuffer(file.read(), "<i2")
         return samples.astype(np.float32)[None] / 2**15
 
     @classmethod
@@ -69,11 +65,7 @@ class SoundCodec(Codec):
             return super().save(examples, path, names)
         path.mkdir(parents=True, exist_ok=True)
         for i, sound in enumerate(examples.reshape(-1, self.shape[-1])):
-            with wave.open(str(path / f"{i:05d}.wav"), "wb") as file:
-                file.setnchannels(1)
-                file.setsampwidth(2)
-                file.setframerate(self.rate)
-                file.writeframes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
+            (path / f"{i:05d}.pcm").write_bytes((sound.clip(-1, 1) * 32767).astype("<i2").tobytes())
         return path
 
 
@@ -158,7 +150,7 @@ def soften(run: varied.Run, source: Any = None, *, amount: float = 0.5, n: int =
     )
 
 
-varied.register("data", "sound", SoundCodec)
+varied.register("data", "pcm", SoundCodec)
 varied.register("likelihood", "cauchy", Cauchy)
 varied.register("net", "sound-encoder", SoundEncoder)
 varied.register("net", "sound-decoder", SoundDecoder)

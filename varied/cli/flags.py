@@ -133,7 +133,7 @@ def _settings_with_owners() -> dict[str, list[str]]:
     The options of the data codecs are included; they belong to no part.
     """
     from varied.data.codecs import CODECS
-    from varied.data.codecs.base import option_names
+    from varied.data.codecs.options import option_names
     from varied.registry import load_entry_points
     from varied.schema import settings
     from varied.spec import TABLES, Plan

@@ -36,8 +36,8 @@ def output(stem: str) -> Any:
     """Return the option ``--out`` of a command that saves examples."""
     return option(
         "FILE",
-        f"Output: {stem}.png or, for tables, {stem}.csv by default; .npy stores an array, and a "
-        "name without an extension creates a folder.",
+        f"Output: {stem}.png by default, {stem}.csv for tables, and a folder for recordings; .npy "
+        "stores an array, .wav recordings, and a name without an extension creates a folder.",
     )
 
 

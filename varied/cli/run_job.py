@@ -144,6 +144,7 @@ def _print_files(folder: Path, files: list[str]) -> None:
         "report": (".html", ".md"),
         "plots": (".png",),
         "animations": (".gif",),
+        "recordings": (".flac",),
         "data": (".csv",),
         "model": (".safetensors", ".toml"),
         "logs": (".json", ".jsonl"),

@@ -104,7 +104,8 @@ def train(
         _option(
             DATA,
             "NAME",
-            "Labels: a column of a table or an array in an .npz file; or several, such as a,b.",
+            "Labels: a column of a table or an array in an .npz file; or several, such as a,b; or "
+            "a pattern of file names, such as '{word}_{speaker}_{index}'.",
         ),
     ] = None,
     column_types: Annotated[
@@ -162,10 +163,10 @@ def train(
     choices["image_size"] = parse_size(image_size)
     if column_types:
         choices["column_types"] = parse_column_types(column_types)
-    if labels and Path(source).is_dir():
+    if labels and "{" not in labels and Path(source).is_dir():
         raise VariedError(
-            "--labels applies only to tables and .npz files; in a folder of images, the names of "
-            "the subfolders are the labels."
+            "--labels of a folder must be a pattern of the file names, such as "
+            "'{word}_{speaker}_{index}'; by default, the names of the subfolders are the labels."
         )
     mode = OutputMode(as_json=as_json, quiet=quiet)
     with tempfile.TemporaryDirectory() as temporary:

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from varied.data.archive import Listing, Member, list_file, list_folder, list_zip
 from varied.data.codecs import CODECS, Codec
-from varied.data.labels import parse_labels
+from varied.data.codecs.options import check_options
+from varied.data.labels import Labels, parse_labels
+from varied.data.name_labels import infer_pattern, is_pattern, match_labels
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
 from varied.registry import load_entry_points
@@ -28,8 +30,9 @@ def read_folder(path: Path, labels: Any, classes: Sequence[str] | None, **option
 
     Arguments:
         path: The folder.
-        labels: A label for each file, in the order of the file names, or a mapping from file names
-            to labels; by default, the name of the folder that contains the file.
+        labels: A label for each file, in the order of the file names; a mapping from file names
+            to labels; or a pattern of the file names, such as "{digit}_{speaker}_{index}". By
+            default, the name of the folder that contains the file.
         classes: The names of the classes.
         options: Options for the kind of data, such as ``image_size``.
 
@@ -88,9 +91,11 @@ def _read_listing(
     classes: Sequence[str] | None,
     options: Mapping[str, Any],
 ) -> RawData:
+    check_options(options, codec.reading_option_names, f"{codec.kind} data")
     members = listing.members
-    given = _given_labels(labels, members, classes)
-    x, unreadable, notes = codec.read_members(members, **options)
+    pattern = labels if is_pattern(labels) else ""
+    given = None if pattern else _given_labels(labels, members, classes)
+    x, unreadable, notes, dialect = codec.read_members(members, **options)
     problems = (*listing.problems, *unreadable.values())
     readable = [i for i in range(len(members)) if i not in unreadable]
     if not readable:
@@ -99,11 +104,12 @@ def _read_listing(
             f"({problems[0].name}: {problems[0].reason}); check that other programs can open them."
         )
     names = [members[i].name for i in readable]
-    if given is None:
-        indices, class_names = _folder_labels(names, classes)
-    else:
-        indices, class_names = given[0][readable], given[1]
-    return RawData(
+    if given is not None:
+        given = given[0][readable], given[1]
+    elif not pattern:
+        given = _folder_labels(names, classes)
+    indices, class_names = given or (None, ())
+    data = RawData(
         x,
         codec.kind,
         indices,
@@ -112,24 +118,38 @@ def _read_listing(
         _official_test_rows(names),
         notes=notes,
         problems=problems,
+        dialect=dialect,
     )
+    if pattern:
+        return data.with_labels(match_labels(pattern, names))
+    return _with_inferred_labels(data) if codec.has_labels_in_names and given is None else data
+
+
+def _with_inferred_labels(data: RawData) -> RawData:
+    """Return data with the labels in the file names, if there are any."""
+    pattern = infer_pattern(data.names or ())
+    if not pattern:
+        return data
+    note = (
+        f"The labels are the fields of the file names, {pattern}; to name them, pass a pattern "
+        "such as --labels '{word}_{speaker}_{index}'."
+    )
+    return data.with_labels(match_labels(pattern, data.names or ())).with_notes(note)
 
 
 def _given_labels(
     labels: Any, members: Sequence[Member], classes: Sequence[str] | None
-) -> tuple[Array, tuple[str, ...]] | None:
+) -> Labels | None:
     if isinstance(labels, Mapping):
         labels = [labels.get(m.name, labels.get(m.name.split("/")[-1])) for m in members]
     return None if labels is None else parse_labels(labels, len(members), classes)
 
 
-def _folder_labels(
-    names: Iterable[str], classes: Sequence[str] | None
-) -> tuple[Array | None, tuple[str, ...]]:
+def _folder_labels(names: Iterable[str], classes: Sequence[str] | None) -> Labels | None:
     """Return the folder names as labels, unless there is only one, or they are train and test."""
     parents = [PurePosixPath(name).parent.name for name in names]
     if len(set(parents)) < 2 or set(parents) <= set(_SPLITS):
-        return None, ()
+        return None
     return parse_labels(parents, len(parents), classes)
 
 
@@ -147,15 +167,16 @@ def _official_test_rows(names: Sequence[str]) -> npt.NDArray[np.int64] | None:
 def _nothing_to_read(
     path: Path, listing: Listing, container: str, codecs: Mapping[str, type[Codec]]
 ) -> str:
-    nouns = " or ".join(dict.fromkeys(codec.noun for codec in codecs.values()))
+    *nouns, last = dict.fromkeys(codec.noun for codec in codecs.values())
+    examples = " or ".join([", ".join(nouns), last] if nouns else [last])
     if not listing.others:
-        return f"The {container} {path.name} is empty; use one that contains {nouns}."
+        return f"The {container} {path.name} is empty; use one that contains {examples}."
     others = ", ".join(f"{n:,} {suffix}" for suffix, n in listing.others.most_common(5))
     endings = ", ".join(sorted(codecs))
     single = {e for c in CODECS.values() if not c.reads_folders for e in c.endings}
     if single & listing.others.keys():
         endings += "; to read a table, pass its own path"
     return (
-        f"The {container} {path.name} contains no {nouns} (found {others}). The supported file "
+        f"The {container} {path.name} contains no {examples} (found {others}). The supported file "
         f"extensions are {endings}."
     )

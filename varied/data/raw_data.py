@@ -41,9 +41,10 @@ class RawData:
 
     Arguments:
         x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays, float32 with shape
-            ``(N, *shape)``, channels first; or the rows of a table, as a `pandas.DataFrame`.
-        kind: The kind of data, which selects the codec: "image", "array", "table" or a registered
-            kind.
+            ``(N, *shape)``, channels first; recordings, float32 with shape ``(N, samples)``; or the
+            rows of a table, as a `pandas.DataFrame`.
+        kind: The kind of data, which selects the codec: "image", "array", "sound", "table" or a
+            registered kind.
         labels: Indices into ``classes``, int64 with shape ``(N)``, -1 if missing; or, without
             ``classes``, numbers, float32 with shape ``(N)`` or ``(N, F)``, NaN if missing; or
             None. With ``label_classes``, a column may also contain indices.
@@ -54,7 +55,8 @@ class RawData:
             dataset; None for data in memory.
         notes: Sentences that describe what was inferred from the data.
         problems: The files that could not be read.
-        dialect: The format of the table, as in `varied.data.tables.TableDialect`.
+        dialect: The format of the table, as in `varied.data.tables.TableDialect`; for recordings,
+            ``rate``, the number of samples per second.
         label_names: The name of each column of the labels, if they were selected by name.
         label_classes: The names of the classes of each column of several labels, empty for numbers.
 

@@ -27,7 +27,7 @@ Classes = Sequence[str] | None
 Reader = Callable[..., RawData]
 
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".arff", ".sas7bdat", ".sav", ".dta")
-_SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".aiff")
+_SOUNDS = (".mp3", ".m4a", ".aif", ".aiff", ".wma", ".opus")
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".joblib")
 #: The readers of files that may contain any kind of data.
 _READERS: dict[str, Reader] = {".npy": read_npy, ".npz": read_npz}
@@ -46,18 +46,19 @@ def read(
     """Read data from a path, the name of a dataset, or an object in memory.
 
     Arguments:
-        source: The name of a dataset (``"mnist"``); the path of a folder or zip file of images
-            (whose inner folders become labels), of one image, of a table (``.csv``, ``.tsv``,
-            ``.parquet``, ``.feather``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx
-            files, or of a file of molecules (``.smi``, ``.sdf``); a list of SMILES; a pandas,
-            polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a sparse
-            matrix of SciPy; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of one
-            of these and its labels; a `torch.utils.data.Dataset`; or `RawData`, which is returned
-            unchanged.
-        labels: A label for each row; for files, a mapping from file names to labels is also
-            possible; for an ``.npz`` file, the name of the label array; for a table, the name of
-            the label column, which also stays in the table. A list of names, or names separated by
-            commas, selects several labels. By default, the labels of the source are used.
+        source: The name of a dataset (``"mnist"``); the path of a folder or zip file of images or
+            recordings (whose inner folders become labels), of one of these files, of a table
+            (``.csv``, ``.tsv``, ``.parquet``, ``.feather``), of a file of molecules (``.smi``,
+            ``.sdf``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx files; a list of
+            SMILES; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a
+            sparse matrix of SciPy; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of
+            one of these and its labels; a `torch.utils.data.Dataset`; or `RawData`, which is
+            returned unchanged.
+        labels: A label for each row; for files, a mapping from file names to labels, or a pattern
+            of the file names such as ``"{word}_{speaker}_{index}"``, is also possible; for an
+            ``.npz`` file, the name of the label array; for a table, the name of the label column,
+            which also stays in the table. A list of names, or names separated by commas, selects
+            several labels. By default, the labels of the source are used.
         classes: The names of the classes, if the labels are indices.
         image_size: The height and width to which images are resized; by default, they are chosen
             automatically.
@@ -300,15 +301,15 @@ def _unknown_format(path: Path) -> str:
     if suffix in _SPREADSHEETS:
         return f"{path.name} cannot be read; save it as .csv, or pass a pandas DataFrame."
     if suffix in _SOUNDS:
-        return f"{path.name} cannot be read, since it is a sound file; pass an array of samples."
+        return f"{path.name} cannot be read; convert the recording to .wav, .flac or .ogg."
     if suffix in _PICKLES:
         return (
             f"{path.name} is a pickle, which can run arbitrary code when it is opened; save the "
             "arrays with numpy.savez."
         )
     return (
-        f"The format of {path.name} is not supported; use a folder or zip file of images, a .csv, "
-        ".tsv, .parquet or .feather table, or an .npy, .npz or idx file."
+        f"The format of {path.name} is not supported; use a folder or zip file of images or "
+        "recordings, a .csv, .tsv, .parquet or .feather table, or an .npy, .npz or idx file."
     )
 
 

@@ -48,9 +48,11 @@ class Figure:
         title: The heading.
         alt: The alternative text, for readers who cannot see the image.
         caption: The caption below the image.
+        audio: The name of a .flac or .wav file in the folder that is played below the image.
     """
 
     file: str
     title: str
     alt: str
     caption: str = ""
+    audio: str = ""

@@ -95,7 +95,14 @@ def _note(note: Note) -> str:
 def _figure(folder: Path, figure: Figure) -> str:
     image = _image(folder / figure.file, figure.alt)
     caption = f"<figcaption>{escape(figure.caption)}</figcaption>" if figure.caption else ""
-    return f"<figure>\n<h3>{escape(figure.title)}</h3>\n{image}\n{caption}</figure>\n"
+    audio = _audio(folder / figure.audio, figure.title) if figure.audio else ""
+    return f"<figure>\n<h3>{escape(figure.title)}</h3>\n{image}\n{audio}{caption}</figure>\n"
+
+
+def _audio(file: Path, title: str) -> str:
+    data = base64.b64encode(file.read_bytes()).decode("ascii")
+    source = f"data:audio/{file.suffix[1:].lower()};base64,{data}"
+    return f'<audio controls aria-label="{escape(title)}" src="{source}"></audio>\n'
 
 
 def _image(file: Path, alt: str) -> str:

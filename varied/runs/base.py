@@ -17,6 +17,7 @@ from torch import Tensor
 from varied.composition import compose, compose_prior
 from varied.data import Batch, RawData, describe_problems, iter_batches, mask_missing, read
 from varied.data.codecs.invalid_cells import describe_invalid_cells
+from varied.data.name_labels import is_pattern
 from varied.errors import DataWarning, OptionError, VariedError, lookup, suggest
 from varied.functional import classify
 from varied.models import LatentModel
@@ -178,10 +179,14 @@ class RunBase:
         """Read other data in the format of the training data, without conversion of cells.
 
         For a table, labels are read from the columns that contained the labels in training, if the
-        table has these columns.
+        table has these columns. For files, labels are read with the pattern of the training files.
         """
+        options = self._reading_options(source)
+        pattern = self.metadata["options"].get("labels")
+        if self.context is not None and is_pattern(pattern) and isinstance(source, str | Path):
+            options = {**options, "labels": pattern}
         try:
-            data = read(source, min_rows=1, **self._reading_options(source))
+            data = read(source, min_rows=1, **options)
         except OptionError:  # data of another kind, which the codec converts or rejects
             data = read(source, min_rows=1)
         if data.problems and not isinstance(source, RawData):

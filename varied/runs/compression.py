@@ -154,7 +154,7 @@ def _is_lossless(run: RunBase, model: LatentModel) -> bool:
     if not run.codec.is_compressible:
         raise VariedError(
             f"Runs on {run.codec.noun} do not support compression; save tables as .csv.xz or "
-            ".parquet."
+            ".parquet, and recordings as .flac."
         )
     if run.context is not None:
         raise VariedError(

@@ -52,7 +52,7 @@ class Neighbors:
     @property
     def default_ending(self) -> str:
         """The file extension that `save` uses by default."""
-        return self.codec.default_ending
+        return self.codec.default_ending or ".png"
 
     @property
     def frame(self) -> Any:

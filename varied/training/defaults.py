@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data import CODECS, Codec, ContextCodec, RawData, codec_of, fit_codec
-from varied.data.codecs.base import option_names
+from varied.data.codecs.options import option_names
 from varied.data.defaults import Default
 from varied.errors import VariedError, suggest
 from varied.quantizers import QUANTIZERS

@@ -26,6 +26,9 @@ from varied.zoo import ZOO
 
 Array = npt.NDArray[Any]
 
+#: The number of recordings that are played below a figure.
+_N_PLAYED = 16
+
 
 def finalize(run: Run, state: TrainingState, sentences: Sequence[str], name: str) -> Evaluation:
     """Evaluate a trained run on its test rows, and write the plots, the report and the model card.
@@ -227,9 +230,12 @@ def _kl_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
 
 def _example_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
     """Plot samples, reconstructions, traversals and interpolations."""
-    yield _save(run, run.sample(64), "samples", _samples_caption(run))
+    samples = run.sample(64)
+    yield _save(run, samples, "samples", _samples_caption(run), samples.array[:_N_PLAYED])
     caption = "Test examples above their reconstructions."
-    yield _save(run, run.reconstruct(n=32), "reconstructions", caption)
+    pairs = run.reconstruct(n=32)
+    played = pairs.array[:, : _N_PLAYED // 2].swapaxes(0, 1)
+    yield _save(run, pairs, "reconstructions", caption, played)
     if run.has_euclidean_latent:
         if run.model.latent_shape == (2,) and _has_images(run):
             yield _manifold_figure(run)
@@ -243,12 +249,18 @@ def _example_figures(run: Run, evaluation: Evaluation) -> Iterator[Figure]:
         "Each row interpolates between the codes of two test examples, whose reconstructions are "
         "at the ends."
     )
-    yield _save(run, run.interpolate(), "interpolation", caption)
+    paths = run.interpolate()
+    yield _save(run, paths, "interpolation", caption, paths.array[:1])
 
 
-def _save(run: Run, result: Result, name: str, caption: str) -> Figure:
+def _save(run: Run, result: Result, name: str, caption: str, played: Array | None = None) -> Figure:
+    """Save a figure, and the recordings to play below it if the data are sound."""
     result.save(run.folder / f"{name}.png")
-    return Figure(f"{name}.png", name.capitalize(), caption, caption)
+    audio = ""
+    if run.codec.audio_ending and played is not None:
+        audio = f"{name}{run.codec.audio_ending}"
+        run.codec.save(played, run.folder / audio)
+    return Figure(f"{name}.png", name.capitalize(), caption, caption, audio)
 
 
 def _has_images(run: Run) -> bool:

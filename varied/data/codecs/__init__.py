@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from varied.data.codecs.arrays import ArrayCodec
-from varied.data.codecs.base import Codec, check_options, option_names
+from varied.data.codecs.base import Codec
 from varied.data.codecs.images import ImageCodec, is_nearly_binary
 from varied.data.codecs.molecules import MoleculeCodec
+from varied.data.codecs.options import check_options, option_names
+from varied.data.codecs.sounds import SoundCodec
 from varied.data.codecs.tables import TableCodec
 from varied.data.raw_data import RawData
 from varied.errors import VariedError
@@ -25,6 +27,7 @@ __all__ = [
     "Codec",
     "ImageCodec",
     "MoleculeCodec",
+    "SoundCodec",
     "TableCodec",
     "fit_codec",
     "is_nearly_binary",
@@ -34,6 +37,7 @@ __all__ = [
 CODECS: dict[str, type[Codec]] = {
     "image": ImageCodec,
     "array": ArrayCodec,
+    "sound": SoundCodec,
     "table": TableCodec,
     "molecules": MoleculeCodec,
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, Self
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
+from varied.data.codecs.options import check_options
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
 from varied.data.raw_data import Problem, RawData
-from varied.errors import OptionError, VariedError, suggest
+from varied.errors import VariedError
 
 if TYPE_CHECKING:
     from varied.data.codecs.imputer import Imputer
@@ -27,6 +28,22 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Axes = Mapping[str, Sequence[str] | None]
+
+
+class Examples(NamedTuple):
+    """The examples in a folder or zip file.
+
+    Arguments:
+        x: The examples.
+        problems: The unreadable files, keyed by index.
+        notes: Sentences that describe what was inferred or changed.
+        dialect: The format of the examples, as in `RawData.dialect`.
+    """
+
+    x: Array
+    problems: dict[int, Problem]
+    notes: tuple[str, ...] = ()
+    dialect: Mapping[str, Any] = MappingProxyType({})
 
 
 class Codec(ABC):
@@ -42,9 +59,12 @@ class Codec(ABC):
         noun: The plural noun for examples in messages.
         endings: The extensions of the files that `read_file` and `read_members` can read.
         reads_folders: Whether a folder or zip file of such files can be read as a dataset.
+        has_labels_in_names: Whether labels are inferred from the names of the files, unless there
+            are inner folders.
         default_ending: The extension of the default output file for results; ".png" means a plot.
         data_ending: The extension of the default output file for decoded data; "" means a folder.
         labeled_ending: The extension of the default output file for labeled data.
+        audio_ending: The extension of the recordings in the report; "" if the data are not sound.
         decodes_by_sampling: Whether, by default, x is a sample from p(x | z) instead of its mean.
         max_rows_by_epochs: The maximum number of rows for which the default training length is a
             number of epochs; for larger datasets, it is ten minutes, with a maximum number of
@@ -67,9 +87,11 @@ class Codec(ABC):
     noun: ClassVar[str] = "rows"
     endings: ClassVar[tuple[str, ...]] = ()
     reads_folders: ClassVar[bool] = False
+    has_labels_in_names: ClassVar[bool] = False
     default_ending: ClassVar[str] = ".png"
     data_ending: ClassVar[str] = ".npy"
     labeled_ending: ClassVar[str] = ".npz"
+    audio_ending: ClassVar[str] = ""
     decodes_by_sampling: ClassVar[bool] = False
     max_rows_by_epochs: ClassVar[int] = 500_000
     small_batches_below: ClassVar[int] = 0
@@ -102,9 +124,7 @@ class Codec(ABC):
         raise VariedError(f"{cls.noun} cannot be read from folders")
 
     @classmethod
-    def read_members(
-        cls, members: Sequence[Member], **options: Any
-    ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
+    def read_members(cls, members: Sequence[Member], **options: Any) -> Examples:
         """Read the files of a folder or zip file as examples with a common shape.
 
         Arguments:
@@ -112,13 +132,9 @@ class Codec(ABC):
             options: Reading options. This method may ignore them, since `apply_options` is called
                 afterwards.
 
-        Returns:
-            The examples, the unreadable files, keyed by index, and notes for the user.
-
         Raises:
             VariedError: If the shapes differ, or the examples do not fit in memory.
         """
-        check_options(options, cls.reading_option_names, f"{cls.kind} data")
         results = read_members(members, lambda member: attempt(member, cls.read_example))
         problems = {i: r for i, r in enumerate(results) if isinstance(r, Problem)}
         examples = [r for r in results if not isinstance(r, Problem)]
@@ -129,7 +145,7 @@ class Codec(ABC):
                 f"The {cls.noun} have different shapes, such as {first} and {second}; "
                 "convert them to a common shape."
             )
-        return np.stack(examples) if examples else np.empty(0), problems, ()
+        return Examples(np.stack(examples) if examples else np.empty(0), problems)
 
     @classmethod
     def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
@@ -140,7 +156,7 @@ class Codec(ABC):
             is_chosen: Whether the user chose this kind of data; otherwise, the table must clearly
                 contain such examples.
         """
-        return None
+        return data if is_chosen and data.kind == cls.kind else None
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
@@ -405,7 +421,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for ``net``, ``likelihood`` and ``latent``, given ``n`` training rows."""
+        """Return defaults for axes such as ``net``, given ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage
@@ -417,23 +433,6 @@ class Codec(ABC):
         return {"codec": self.kind, **plain}
 
 
-def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) -> None:
-    """Check the names of options.
-
-    Raises:
-        OptionError: If an option is unknown; the message suggests the nearest name.
-    """
-    for name in options:
-        if name not in names:
-            hint = suggest(name, list(names)) if names else "omit it."
-            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
-
-
-def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:
-    """Return the names of the arguments of a function, except the first ``skip``."""
-    return list(inspect.signature(function).parameters)[skip:]
-
-
 def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
     """Check the stored fields of a codec.
 
@@ -442,8 +441,3 @@ def check_fields(shape: tuple[int, ...], is_consistent: bool) -> None:
     """
     if not (shape and all(isinstance(s, int) and s > 0 for s in shape) and is_consistent):
         raise VariedError(f"The stored codec with shape {shape} is corrupted; train again.")
-
-
-def within_unit(x: Array) -> bool:
-    """Return whether all values are in [0, 1]."""
-    return bool(x.min() >= 0 and x.max() <= 1)

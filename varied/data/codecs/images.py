@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from varied.data.archive import Member
-from varied.data.codecs.base import Array, Codec, check_fields, check_options, within_unit
+from varied.data.codecs.base import Array, Codec, Examples, check_fields
+from varied.data.codecs.options import check_options
 from varied.data.image_files import ENDINGS, Size, as_mask, as_size, read_images, resize
-from varied.data.raw_data import Problem, RawData
+from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 from varied.seeding import generator
 
@@ -72,9 +73,9 @@ class ImageCodec(Codec):
     @classmethod
     def read_members(  # type: ignore[override]
         cls, members: Sequence[Member], *, image_size: Any = None
-    ) -> tuple[Array, dict[int, Problem], tuple[str, ...]]:
+    ) -> Examples:
         """Read image files and resize them; see `varied.data.image_files.read_images`."""
-        return read_images(members, as_size(image_size))
+        return Examples(*read_images(members, as_size(image_size)))
 
     @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
@@ -241,7 +242,7 @@ def _to_uint8(x: Tensor) -> Tensor:
 
 def _as_images(data: RawData | Array) -> Array:
     x: Array = data.x if isinstance(data, RawData) else np.asarray(data)
-    if x.ndim == 4 and isinstance(data, RawData) and not data.is_image and within_unit(x):
+    if x.ndim == 4 and isinstance(data, RawData) and not data.is_image and _within_unit(x):
         levels = np.moveaxis(np.round(x * 255).astype(np.uint8), 1, -1)
         x = levels[..., 0] if levels.shape[-1] == 1 else levels
     if x.dtype != np.uint8 or not (x.ndim == 3 or (x.ndim == 4 and x.shape[-1] == 3)):
@@ -290,3 +291,8 @@ def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
     is_odd = any(mark in name for mark in ("\\", ":", "\0"))
     return bool(path.name) and not (is_odd or path.is_absolute() or ".." in path.parts)
+
+
+def _within_unit(x: Array) -> bool:
+    """Return whether all values are in [0, 1]."""
+    return bool(x.min() >= 0 and x.max() <= 1)

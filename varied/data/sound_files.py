@@ -1,0 +1,246 @@
+"""Reading recordings with a common sample rate, loudness and duration, and writing them."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil, gcd
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import resample_poly
+
+from varied.data.archive import Member, UnreadableFile, attempt, read_members
+from varied.data.memory import check_memory
+from varied.data.raw_data import Problem
+from varied.data.spectrograms import LOUDNESS, SILENCE_DECIBELS, hop_length
+from varied.errors import VariedError
+
+Array = npt.NDArray[np.float32]
+
+ENDINGS = (".wav", ".flac", ".ogg")
+#: The range of the common sample rate, and its maximum unless the user chooses it.
+_MIN_RATE, _MAX_RATE, _MAX_DEFAULT_RATE = 4000, 48_000, 16_000
+#: The maximum duration of a file, and of the common duration by default, in seconds.
+_MAX_FILE_SECONDS, _MAX_DEFAULT_SECONDS = 600.0, 4.0
+#: The range of the sample rate of a file, and its maximum number of samples in all channels.
+_MIN_FILE_RATE, _MAX_FILE_RATE, _MAX_FILE_SAMPLES = 1000, 768_000, 100_000_000
+#: The quantile of the durations that becomes the common duration.
+_QUANTILE = 0.95
+#: The number of frames of a recording is a multiple of this, for networks that halve it repeatedly.
+_FRAME_MULTIPLE = 8
+#: The amplitude of the loudest 10 ms below which a recording is silent.
+_SILENT = 1e-4
+#: The difference in loudness above which a recording counts as changed, in decibels.
+_AUDIBLE_DECIBELS = 1.0
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording after trimming, and what was changed.
+
+    Arguments:
+        wave: The samples, with a root mean square of `LOUDNESS`.
+        changes: The changes, such as "mixed down to mono".
+    """
+
+    wave: Array
+    changes: tuple[str, ...]
+
+
+def read_sounds(
+    members: Sequence[Member], rate: int | None = None, seconds: float | None = None
+) -> tuple[Array, int, dict[int, Problem], tuple[str, ...]]:
+    """Read recordings, and convert them to a common sample rate, loudness and duration.
+
+    Arguments:
+        members: The files.
+        rate: The number of samples per second; by default, the most frequent one, but at most
+            16,000.
+        seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
+
+    Returns:
+        The recordings with shape (N, T), the sample rate, the unreadable files by index, and notes
+        for the user.
+
+    Raises:
+        VariedError: If soundfile is not installed, an option is not valid, or the recordings do not
+            fit in memory.
+    """
+    soundfile = import_soundfile()
+    _check_options(rate, seconds)
+    headers = read_members(members, lambda m: attempt(m, _read_header, soundfile))
+    rates = [h.samplerate for h in headers if not isinstance(h, Problem)]
+    if rate is None:
+        rate = _common_rate(rates) if rates else _MAX_DEFAULT_RATE
+    total = sum(h.duration * rate for h in headers if not isinstance(h, Problem))
+    check_memory(int(8 * total), "The recordings", "use a lower sample_rate, or fewer recordings")
+    results = [
+        h if isinstance(h, Problem) else attempt(m, read_sound, rate, soundfile)
+        for h, m in zip(headers, members, strict=True)
+    ]
+    problems = {i: r for i, r in enumerate(results) if isinstance(r, Problem)}
+    sounds = [r for r in results if isinstance(r, Sound)]
+    if not sounds:
+        return np.empty((0, 0), np.float32), rate, problems, ()
+    n_samples = _common_length([len(s.wave) for s in sounds], rate, seconds)
+    waves = np.stack([_cut_or_pad(sound.wave, n_samples) for sound in sounds])
+    return waves, rate, problems, tuple(_notes(sounds, rate, n_samples))
+
+
+def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
+    """Read one recording: mix it down, resample it, remove silence and equalize the loudness.
+
+    Arguments:
+        file: The file.
+        rate: The number of samples per second to which the recording is resampled.
+        soundfile: The module ``soundfile``.
+
+    Raises:
+        UnreadableFile: If the file is corrupted, silent or empty, or contains NaN or infinity.
+    """
+    try:
+        samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableFile("it is corrupted or not in a supported format") from error
+    if not np.isfinite(samples).all():
+        raise UnreadableFile("it contains NaN or infinity")
+    changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
+    wave = samples.mean(1)
+    if own_rate != rate:
+        common = gcd(own_rate, rate)
+        wave = resample_poly(wave, rate // common, own_rate // common)
+        changes.append(f"resampled to {rate:,} Hz")
+    trimmed = _trim(wave, hop_length(rate))
+    if len(trimmed) < len(wave):
+        changes.append("trimmed, since they start or end with silence")
+    loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
+    if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
+        changes.append("equalized in loudness")
+    return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+
+
+def write_sound(wave: Array, path: Path, rate: int) -> None:
+    """Write a recording with 16 bits; if it exceeds the range of the format, it is scaled down.
+
+    Arguments:
+        wave: The samples.
+        path: The file; its extension determines the format.
+        rate: The number of samples per second.
+    """
+    peak = float(np.abs(wave).max(initial=0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subtype = "VORBIS" if path.suffix.lower() == ".ogg" else "PCM_16"
+    scaled = wave / max(1.0, peak * 1.001)
+    import_soundfile().write(path, scaled, rate, subtype=subtype)
+
+
+def import_soundfile() -> Any:
+    """Return the module ``soundfile``.
+
+    Raises:
+        VariedError: If soundfile is not installed.
+    """
+    try:
+        return importlib.import_module("soundfile")
+    except (ImportError, OSError) as error:  # OSError: the library libsndfile is missing
+        raise VariedError(
+            "Recordings require soundfile; run `pip install 'varied[sound]'`."
+        ) from error
+
+
+def _check_options(rate: int | None, seconds: float | None) -> None:
+    is_valid = rate is None or (type(rate) is int and _MIN_RATE <= rate <= _MAX_RATE)
+    if not is_valid:
+        raise VariedError(
+            f"sample_rate={rate!r} is not valid; use an integer between {_MIN_RATE:,} and "
+            f"{_MAX_RATE:,}, such as 16000."
+        )
+    if seconds is not None and not 0 < seconds <= _MAX_FILE_SECONDS:
+        raise VariedError(
+            f"seconds={seconds!r} is not valid; use a number above 0 and at most "
+            f"{_MAX_FILE_SECONDS:g}, such as 1.5."
+        )
+
+
+def _read_header(file: IO[bytes], soundfile: Any) -> Any:
+    try:
+        header = soundfile.info(file)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableFile("it is corrupted or not in a supported format") from error
+    if not _MIN_FILE_RATE <= header.samplerate <= _MAX_FILE_RATE:
+        raise UnreadableFile(
+            f"its sample rate, {header.samplerate:,} Hz, is not between {_MIN_FILE_RATE:,} and "
+            f"{_MAX_FILE_RATE:,} Hz"
+        )
+    if header.frames * header.channels > _MAX_FILE_SAMPLES:
+        raise UnreadableFile(
+            f"it contains more than {_MAX_FILE_SAMPLES:,} samples; split it into shorter files"
+        )
+    if header.duration > _MAX_FILE_SECONDS:
+        raise UnreadableFile(
+            f"it lasts {header.duration / 60:,.0f} minutes, more than the limit of "
+            f"{_MAX_FILE_SECONDS / 60:g} minutes; split it into shorter files"
+        )
+    return header
+
+
+def _common_rate(rates: Iterable[int]) -> int:
+    (common, _), *_ = Counter(rates).most_common(1)
+    return min(max(common, _MIN_RATE), _MAX_DEFAULT_RATE)
+
+
+def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> int:
+    """Return the common number of samples: a multiple of the hop length with a suitable shape."""
+    if seconds is None:
+        seconds = min(float(np.quantile(lengths, _QUANTILE)) / rate, _MAX_DEFAULT_SECONDS)
+    hop = hop_length(rate)
+    # A tolerance, so that the duration of the training recordings is a valid option.
+    n_frames = ceil(round(seconds * rate / hop, 3)) + 1
+    return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
+
+
+def _trim(wave: Array, frame: int) -> Array:
+    """Return a recording without silence at the start and end.
+
+    Raises:
+        UnreadableFile: If the whole recording is silent or empty.
+    """
+    if not len(wave):
+        raise UnreadableFile("it contains no samples")
+    starts = np.arange(0, len(wave), frame)
+    energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
+    levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
+    if levels.max() < _SILENT:
+        raise UnreadableFile("it is silent")
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
+    return wave[loud[0] * frame : (loud[-1] + 1) * frame]
+
+
+def _cut_or_pad(wave: Array, n_samples: int) -> Array:
+    """Return the middle of a recording, or the recording with silence before and after it."""
+    if len(wave) >= n_samples:
+        start = (len(wave) - n_samples) // 2
+        return wave[start : start + n_samples]
+    before = (n_samples - len(wave)) // 2
+    return np.pad(wave, (before, n_samples - len(wave) - before))
+
+
+def _notes(sounds: Sequence[Sound], rate: int, n_samples: int) -> list[str]:
+    counts = Counter(change for sound in sounds for change in sound.changes)
+    cut = sum(len(sound.wave) > n_samples for sound in sounds)
+    padded = sum(len(sound.wave) < n_samples for sound in sounds)
+    notes = [f"{n:,} of {len(sounds):,} {_were(n)} {change}." for change, n in counts.items()]
+    return [
+        *notes,
+        f"The recordings last {n_samples / rate:.2f} s: {cut:,} {_were(cut)} cut, and {padded:,} "
+        f"{_were(padded)} padded with silence (`seconds` overrides this).",
+    ]
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
