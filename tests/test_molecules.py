@@ -336,7 +336,7 @@ def test_the_default_weight_of_the_kl_rises_slowly_unless_it_is_chosen(data):
     from varied.training.defaults import resolve
 
     default, chosen = (resolve(data, "vae", choices) for choices in ({}, {"beta": 0.3}))
-    assert default.spec.objective.settings["beta"] == "linear(0, 1, 0.9)"
+    assert str(default.spec.objective.settings["beta"]) == "linear(start=0, end=1, steps=0.9)"
     assert any("objective = elbo" in sentence for sentence in default.sentences)
     assert chosen.spec.objective.settings["beta"] == 0.3
     assert not any("objective = elbo" in sentence for sentence in chosen.sentences)
