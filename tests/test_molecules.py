@@ -332,6 +332,16 @@ def test_interrupted_training_is_resumed(tmp_path, data):
         torch.testing.assert_close(tensor, whole_run[name])
 
 
+def test_the_default_weight_of_the_kl_rises_slowly_unless_it_is_chosen(data):
+    from varied.training.defaults import resolve
+
+    default, chosen = (resolve(data, "vae", choices) for choices in ({}, {"beta": 0.3}))
+    assert str(default.spec.objective.settings["beta"]) == "linear(start=0, end=1, steps=0.9)"
+    assert any("objective = elbo" in sentence for sentence in default.sentences)
+    assert chosen.spec.objective.settings["beta"] == 0.3
+    assert not any("objective = elbo" in sentence for sentence in chosen.sentences)
+
+
 def test_labels_are_a_context(tmp_path):
     frame = pd.DataFrame({"smiles": SMILES, "carbons": [s.count("C") for s in SMILES]})
     run = train_quickly(

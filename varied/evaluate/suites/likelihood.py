@@ -37,8 +37,10 @@ def elbo_suite(context: EvalContext) -> Iterator[MetricGroup]:
         metrics.insert(0, Metric("-ELBO", -result.elbo, "nats", "lower", topic="elbo"))
         metrics.append(Metric("KL", result.kl, "nats", topic="kl"))
         is_complete = context.run.encode_data(context.test).mask is None
-        # Columns of different types have no common dimension.
-        if is_complete and not context.is_table:
+        # Columns of different types have no common dimension, and most positions after the end of a
+        # sequence of tokens are certain.
+        has_dimensions = not context.is_table and context.run.codec.domain != "one-hot"
+        if is_complete and has_dimensions:
             bits = -result.elbo * (1 / (result.dimensions * math.log(2)))
             encoded = ENCODED.get(context.run.spec.likelihood.name, DENSITY)
             metrics.append(
