@@ -314,16 +314,15 @@ def _page() -> list[str]:
         "style": "other speakers",
     }
     rows, seconds = [], []
-    for key, trial in record.items():
-        if key == "errors":
-            continue
+    trials = {key: record[key] for key in sorted(record, key=lambda key: key != "real")}
+    floors = [[floor, f"{a:.1%}"] for floor, a in trials.pop("errors", {}).items()]
+    for key, trial in trials.items():
         source = "" if key == "real" else key
         rows += [[names[n], source, *_cells(trial[n])] for n in names if n in trial]
         if "seconds" in trial:
             seconds.append([key, *(f"{trial[n]:.0f}" for n in ("seconds", "-ELBO", "KL"))])
     header = ["recordings", "run", "digit", "speaker", "level, dB", "peak", "crest factor"]
     header += ["LSD, dB", "STFT distance", "Fréchet distance"]
-    floors = [[floor, f"{100 * a:.1f} %"] for floor, a in record.get("errors", {}).items()]
     return [
         "# Speech",
         "",

@@ -12,7 +12,6 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from varied.data.archive import Member, UnreadableFile, attempt, read_members
 from varied.data.memory import check_memory
@@ -112,6 +111,8 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
     changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
     wave = samples.mean(1)
     if own_rate != rate:
+        from scipy.signal import resample_poly  # takes long to import
+
         common = gcd(own_rate, rate)
         wave = resample_poly(wave, rate // common, own_rate // common)
         changes.append(f"resampled to {rate:,} Hz")

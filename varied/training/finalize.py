@@ -260,7 +260,8 @@ def _save(run: Run, result: Result, name: str, caption: str, played: Array | Non
     if run.codec.audio_ending and played is not None:
         audio = f"{name}{run.codec.audio_ending}"
         run.codec.save(played, run.folder / audio)
-    return Figure(f"{name}.png", name.capitalize(), caption, caption, audio)
+    text = f"{caption} The first recordings can be played." if audio else caption
+    return Figure(f"{name}.png", name.capitalize(), caption, text, audio)
 
 
 def _has_images(run: Run) -> bool:

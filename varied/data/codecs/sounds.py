@@ -10,10 +10,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
-from varied import plots
 from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples, check_fields
 from varied.data.codecs.options import check_options
@@ -176,6 +174,8 @@ class SoundCodec(Codec):
 
     def to_images(self, x: Tensor) -> Array:
         """Return spectrograms as color images, with low frequencies at the bottom."""
+        from matplotlib import colormaps  # takes long to import
+
         top = float((self._mean + 3 * self._scale).max())
         levels = self._spectrograms(x).flip(1).div(top).clamp(0, 1)
         colors: Array = colormaps["magma"](levels.numpy(), bytes=True)
@@ -202,6 +202,8 @@ class SoundCodec(Codec):
         for index, wave in zip(np.ndindex(examples.shape[:-1]), waves, strict=True):
             name = "-".join(f"{i:03d}" for i in index)
             write_sound(wave, path / f"{name}.wav", self.rate)
+        from varied import plots
+
         plotted = self.to_images(self.encode(waves[:_MAX_PLOTTED]))
         plots.grid(plotted, path / "spectrograms.png")
         return path
