@@ -163,6 +163,12 @@ def test_missing_packages_are_named(monkeypatch, tmp_path):
             read(source, **options)
 
 
+def test_a_missing_library_for_drawings_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw.rdMolDraw2D", None)
+    with pytest.raises(VariedError, match=r"cannot draw molecules .*libxrender1"):
+        read(VALID, kind="molecules")
+
+
 def test_a_table_is_read_without_the_packages(monkeypatch):
     monkeypatch.setattr(molecules, "is_available", lambda: False)
     data = read(pd.DataFrame({"smiles": SMILES, "value": np.arange(float(len(SMILES)))}))

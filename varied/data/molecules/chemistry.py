@@ -24,7 +24,7 @@ def import_chemistry() -> tuple[Any, Any]:
     """Return the modules ``rdkit.Chem`` and ``selfies``.
 
     Raises:
-        VariedError: If one of the packages is not installed.
+        VariedError: If one of the packages, or a library for drawings, is not installed.
     """
     try:
         chem, selfies = import_module("rdkit.Chem"), import_module("selfies")
@@ -32,6 +32,13 @@ def import_chemistry() -> tuple[Any, Any]:
     except ImportError as error:
         raise VariedError(
             "Molecules require RDKit and SELFIES; run `pip install 'varied[molecules]'`."
+        ) from error
+    try:
+        import_module("rdkit.Chem.Draw.rdMolDraw2D")
+    except ImportError as error:  # on systems without a screen
+        raise VariedError(
+            f"RDKit cannot draw molecules ({error}); install the missing library, such as "
+            "`apt-get install libxrender1 libxext6`."
         ) from error
     return chem, selfies
 
