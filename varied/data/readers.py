@@ -156,9 +156,8 @@ def _from_memory(source: Any, labels: Any, classes: Classes, kind: str | None) -
 
 def _is_text(source: Any) -> bool:
     """Return whether the source is a list or an array of strings."""
-    if not isinstance(source, list | np.ndarray) or not len(source) or np.ndim(source) != 1:
-        return False
-    return all(isinstance(text, str) for text in source)
+    is_vector = isinstance(source, list) or (isinstance(source, np.ndarray) and source.ndim == 1)
+    return is_vector and len(source) > 0 and all(isinstance(text, str) for text in source)
 
 
 def _from_texts(source: Any, labels: Any, classes: Classes) -> RawData:
