@@ -23,11 +23,11 @@ PARTS = {
     "architecture": ["vae", {"name": "ladder", "levels": 2, "hidden_size": 8}],
     "net": [{"name": name, "width": 4} for name in AXES["net"]],
     "likelihood": [
-        # Likelihoods of table rows do not support images.
+        # Likelihoods of table rows and of tokens do not support images.
         *(
             name
             for name, part in AXES["likelihood"].items()
-            if name != "gaussian" and "table" not in part.accepts
+            if name != "gaussian" and not part.accepts & {"table", "one-hot"}
         ),
         *({"name": "gaussian", "scale": scale} for scale in ("learned", "heteroscedastic", 1.0)),
         {"name": "categorical", "levels": 2},
