@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 import varied
-from varied.data import fit_codec, open_codec, read, sound_files
+from varied.data import RawData, fit_codec, open_codec, read, sound_files
 from varied.data.name_labels import infer_pattern, match_labels
 from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, equalize, mel_filters
 from varied.errors import VariedError
@@ -386,3 +386,12 @@ def test_other_results_are_saved_in_their_default_format(run, tones, tmp_path):
         run.sample(2).save(tmp_path / "x.mp3")
     with pytest.raises(VariedError, match=r"do not support compression; .* recordings as \.flac"):
         run.compress(tones)
+
+
+def test_classes_with_the_same_folder_name_are_not_merged(tmp_path):
+    waves = np.float32([np.sin(np.arange(1200) * f) for f in np.linspace(0.1, 0.9, 12)])
+    data = RawData(waves, "sound", dialect={"rate": 8000}, labels=np.arange(12) % 2)
+    codec = fit_codec(data.replace(classes=("a", "b")))
+    with pytest.raises(VariedError, match=r"same folder name; save the recordings as \.npz"):
+        codec.save_labeled(data.replace(classes=("a/b", "A:b")), tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,3 +210,22 @@ def _from_integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None)
     if not is_sign:
         indices = np.where(values == -1, -1, indices)
     return indices.astype(np.int64), tuple(str(v) for v in known)
+
+
+def class_folders(path: Path, classes: Sequence[str], noun: str) -> list[Path]:
+    """Return a folder in ``path`` for each class, whose name contains only safe characters.
+
+    Arguments:
+        path: A folder that does not exist yet.
+        classes: The names of the classes.
+        noun: The plural noun for examples in messages.
+
+    Raises:
+        VariedError: If two classes would have the same folder, or ``path`` exists.
+    """
+    names = [re.sub(r"[^\w .+-]", "_", name).strip(". ") or "_" for name in classes]
+    if len({name.lower() for name in names}) < len(names):
+        raise VariedError(f"Some classes would have the same folder name; save the {noun} as .npz.")
+    if path.exists():
+        raise VariedError(f"{path} already exists; choose a new name.")
+    return [path / name for name in names]

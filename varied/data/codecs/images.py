@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples, check_fields
 from varied.data.codecs.options import check_options
 from varied.data.image_files import ENDINGS, Size, as_mask, as_size, read_images, resize
+from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
 from varied.errors import VariedError, lookup
 from varied.seeding import generator
@@ -199,15 +199,9 @@ class ImageCodec(Codec):
         """
         if path.suffix:
             return super().save_labeled(data, path)
-        folders = [re.sub(r"[^\w .+-]", "_", name).strip(". ") or "_" for name in data.classes]
-        if len({folder.lower() for folder in folders}) < len(folders):
-            raise VariedError(
-                "Some classes would have the same folder name; save the images as .npz."
-            )
-        if path.exists():
-            raise VariedError(f"{path} already exists; choose a new name.")
+        folders = class_folders(path, data.classes, self.noun)
         for i, (image, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
-            folder = path / folders[label]
+            folder = folders[label]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"generated-{i:06d}.png")
         return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from varied.data.archive import Member
 from varied.data.codecs.base import Array, Codec, Examples, check_fields
 from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
+from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
 from varied.data.sound_files import ENDINGS, read_sounds, write_sound
 from varied.data.spectrograms import LogMel, equalize, hop_length
@@ -212,15 +212,14 @@ class SoundCodec(Codec):
         """Write labeled recordings to a folder with one subfolder per class, or to ``.npz``.
 
         Raises:
-            VariedError: If the file has another extension, or the folder exists.
+            VariedError: If the file has another extension, the folder exists, or two classes would
+                have the same folder.
         """
         if path.suffix:
             return super().save_labeled(data, path)
-        if path.exists():
-            raise VariedError(f"{path} already exists; choose a new name.")
-        folders = [re.sub(r"[^\w .+-]", "_", name).strip(". ") or "_" for name in data.classes]
+        folders = class_folders(path, data.classes, self.noun)
         for i, (wave, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
-            write_sound(wave, path / folders[label] / f"generated-{i:06d}.wav", self.rate)
+            write_sound(wave, folders[label] / f"generated-{i:06d}.wav", self.rate)
         return path
 
     @property
