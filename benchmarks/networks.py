@@ -33,13 +33,17 @@ _SECONDS, _MAX_TEST = 60.0, 1000
 
 def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -> dict[str, float]:
     """Train on a random subset for some processor time, and return the results on other images."""
-    x = read(dataset).x
-    x = x[np.random.default_rng(123).permutation(len(x))]
-    options: dict[str, Any] = PLAN | choices
     with tempfile.TemporaryDirectory() as folder:
-        seconds_per_step = _seconds_per_step(x[:n], out=f"{folder}/timing", **options)
-        steps = int(seconds / seconds_per_step)
-        job = prepare(x[:n], out=f"{folder}/run", steps=steps, **options)
+        x = _shuffled_images(dataset)[:n]
+        seconds_per_step = _seconds_per_step(x, out=f"{folder}/timing", **PLAN | choices)
+    return run_steps(dataset, n, int(seconds / seconds_per_step), **choices)
+
+
+def run_steps(dataset: str, n: int, steps: int, **choices: Any) -> dict[str, float]:
+    """Train on a random subset for some steps, and return the results on other images."""
+    x = _shuffled_images(dataset)
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepare(x[:n], out=f"{folder}/run", steps=steps, **PLAN | choices)
         begin = time.process_time()
         for event in job.train():
             epochs = event.epoch
@@ -47,6 +51,12 @@ def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -
         elbo = job.write_model().evaluate(read(x[-_MAX_TEST:])).elbo
     assert elbo is not None
     return {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": spent}
+
+
+def _shuffled_images(dataset: str) -> np.ndarray:
+    x = read(dataset).x
+    shuffled: np.ndarray = x[np.random.default_rng(123).permutation(len(x))]
+    return shuffled
 
 
 def _seconds_per_step(x: np.ndarray, **options: Any) -> float:

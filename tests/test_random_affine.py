@@ -1,11 +1,11 @@
-"""Random affine maps match those of SciPy, and differ from image to image."""
+"""Random shifts and affine maps of images match those of SciPy, and differ between images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, shift
 
 from varied.errors import VariedError
 from varied.nets.random_affine import (
@@ -13,6 +13,7 @@ from varied.nets.random_affine import (
     RandomAffine,
     RandomAffineInput,
     add_random_affine,
+    random_shift,
 )
 
 
@@ -68,3 +69,27 @@ def test_strength_0_returns_the_network():
 def test_invalid_shape_or_strength_is_an_error(shape, strength, message):
     with pytest.raises(VariedError, match=message):
         add_random_affine(torch.nn.Identity(), shape, strength)
+
+
+def test_random_shifts_match_scipy_and_are_uniform():
+    image = torch.randint(256, (3, 7, 9), dtype=torch.uint8)
+    mask = torch.rand(3, 7, 9) < 0.5
+    images, masks = random_shift(image.repeat(900, 1, 1, 1), mask.repeat(900, 1, 1, 1), 1)
+    counts = {}
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            shifted, shifted_mask = (
+                torch.from_numpy(shift(x.numpy(), (0, -down, -right), order=0, mode="nearest"))
+                for x in (image, mask.to(torch.uint8))
+            )
+            found = (images == shifted).flatten(1).all(1)
+            assert torch.equal(masks[found], shifted_mask.bool().expand(len(masks[found]), 3, 7, 9))
+            counts[down, right] = int(found.sum())
+    assert sum(counts.values()) == 900
+    assert all(60 < count < 140 for count in counts.values())
+
+
+def test_missing_masks_remain_missing():
+    x = torch.rand(2, 1, 5, 5)
+    shifted, mask = random_shift(x, None, 2)
+    assert mask is None and shifted.shape == x.shape

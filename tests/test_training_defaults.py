@@ -70,6 +70,34 @@ def test_classifiers_of_images_are_convolutional_and_trained_on_augmented_images
 
 
 @pytest.mark.parametrize(
+    ("shape", "choices", "max_shift"),
+    [
+        ((500, 28, 28), {}, 2),
+        ((500, 64, 48, 3), {}, 3),
+        ((500, 8, 8), {}, 0),
+        ((20_000, 16, 16), {}, 0),
+        ((500, 28, 28), {"max_shift": 0}, 0),
+        ((500, 28, 28), {"max_shift": 1}, 1),
+        ((500, 28, 28), {"net": {"name": "mlp", "depth": 0}}, 0),
+        ((500, 12), {}, 0),
+    ],
+)
+def test_few_images_are_shifted(shape, choices, max_shift):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, shape, np.uint8) if len(shape) > 2 else rng.normal(size=shape)
+    config = resolve(varied.read(x), "vae", choices)
+    assert config.spec.plan.max_shift == max_shift
+    is_said = any("shifted at random" in sentence for sentence in config.sentences)
+    assert is_said == (max_shift > 0 and not choices)
+
+
+def test_rows_of_tables_are_not_shifted():
+    table = varied.read(np.random.default_rng(0).normal(size=(500, 12)))
+    with pytest.raises(VariedError, match="max_shift=1 shifts images"):
+        resolve(table, "vae", {"max_shift": 1})
+
+
+@pytest.mark.parametrize(
     ("net", "n", "batch_size"), [("conv", 500, 32), ("conv", 10_000, 64), ("mlp", 500, 128)]
 )
 def test_networks_of_few_images_are_trained_with_small_batches(net, n, batch_size):

@@ -183,6 +183,9 @@ class Plan:
             The weights with the lowest loss are restored, and the learning rate decays to zero
             during a tenth of the steps so far. Evaluations are not counted before all schedules
             have reached their final values. Models with a discriminator are not stopped early.
+        max_shift: The maximum number of pixels by which each training image is shifted at random in
+            each step, in both directions, which reduces overfitting to few images. Edge pixels are
+            repeated.
         seed: The random seed.
         precision: "float32", "bfloat16", or "auto" to use the one that is measured to be faster.
         compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
@@ -201,6 +204,7 @@ class Plan:
     epochs: float = 0.0
     steps: int = 0
     patience: int = 0
+    max_shift: int = 0
     seed: int = 0
     precision: str = "auto"
     compile: str = "auto"
@@ -227,7 +231,7 @@ class Plan:
             raise VariedError(
                 f"ema_decay={self.ema_decay} must be at least 0 and below 1; 0.999 is typical."
             )
-        for name in ("minutes", "epochs", "steps", "patience"):
+        for name in ("minutes", "epochs", "steps", "patience", "max_shift"):
             if getattr(self, name) < 0:
                 raise VariedError(f"{name}={getattr(self, name)} must not be negative.")
         if self.epochs and self.steps:

@@ -23,6 +23,7 @@ from varied.discriminators import AdversarialTerm
 from varied.errors import VariedError
 from varied.models import LatentModel
 from varied.nets.library_size import InitializedFromRows
+from varied.nets.random_affine import random_shift
 from varied.objectives import Objective
 from varied.runtime import Setup
 from varied.scheduled_value import set_step
@@ -88,6 +89,8 @@ class Step(TrainingStep):
         objective: Maps a trace to a loss and its parts.
         load: Maps stored rows to model inputs on the device, for example by scaling uint8
             values to [0, 1] or by binarizing them.
+        max_shift: The maximum number of pixels by which images are shifted at random in training
+            mode; see `varied.nets.random_affine.random_shift`.
         freeze_schedules: Whether all scheduled values stay at their final values.
     """
 
@@ -97,16 +100,19 @@ class Step(TrainingStep):
         objective: Objective,
         load: Callable[[Tensor], Tensor] = torch.Tensor.float,
         *,
+        max_shift: int = 0,
         freeze_schedules: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.objective, self.load = model, objective, load
-        self.freeze_schedules = freeze_schedules
+        self.max_shift, self.freeze_schedules = max_shift, freeze_schedules
 
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, in nats, and its unweighted terms and other logged values by name."""
+        if self.training and self.max_shift:
+            x, mask = random_shift(x, mask, self.max_shift)
         trace = self.model(self.load(x), c, mask, self.objective.samples)
         return self.objective(trace)  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Data augmentation of images with random affine maps."""
+"""Data augmentation of images with random shifts and affine maps."""
 
 from __future__ import annotations
 
@@ -65,6 +65,34 @@ class RandomAffine:
         maps = torch.stack([torch.stack(row, 1) for row in rows], 1)
         grid = affine_grid(maps, list(x.shape), align_corners=False).to(x.dtype)
         return grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def random_shift(x: Tensor, mask: Tensor | None, max_shift: int) -> tuple[Tensor, Tensor | None]:
+    """Shift each image of a batch by a random whole number of pixels in both directions.
+
+    Edge pixels are repeated beyond the borders. All values remain those of the images, unlike those
+    that an affine map interpolates.
+
+    Arguments:
+        x: The images, with shape (N, C, H, W).
+        mask: A mask of the same shape, which is shifted with the images, or None.
+        max_shift: The maximum number of pixels, in each direction.
+
+    Example:
+        >>> x, _ = random_shift(torch.eye(4).repeat(2, 1, 1, 1), None, max_shift=1)
+        >>> x.shape
+        torch.Size([2, 1, 4, 4])
+    """
+    n, _, height, width = x.shape
+    down, right = torch.randint(-max_shift, max_shift + 1, (2, n, 1), device=x.device)
+    rows = (torch.arange(height, device=x.device) + down).clamp(0, height - 1)
+    columns = (torch.arange(width, device=x.device) + right).clamp(0, width - 1)
+    index = (torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None])
+
+    def shift(images: Tensor) -> Tensor:
+        return images.movedim(1, -1)[index].movedim(-1, 1)
+
+    return shift(x), None if mask is None else shift(mask)
 
 
 #: Bounds for training with few labels, tuned on handwritten digits.

@@ -55,7 +55,8 @@ class Job:
         self.name, self.n_labels = name, n_labels
         self.spec, self.codec = config.spec, config.codec
         self.model, objective = compose(self.spec, self.codec.shape, self.codec.domain)
-        self.step = Step(self.model, objective, self.codec.load)
+        max_shift = self.spec.plan.max_shift
+        self.step = Step(self.model, objective, self.codec.load, max_shift=max_shift)
         self.split = store.read_split()
         self.state, self.notices = self._resume()
         self.is_stopping = False

@@ -71,6 +71,7 @@ class Codec(ABC):
             epochs.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
+        shifts_few_rows: Whether, by default, few training rows are shifted at random in each step.
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
         reading_option_names: The names of the options that `apply_options` accepts.
@@ -95,6 +96,7 @@ class Codec(ABC):
     decodes_by_sampling: ClassVar[bool] = False
     max_rows_by_epochs: ClassVar[int] = 500_000
     small_batches_below: ClassVar[int] = 0
+    shifts_few_rows: ClassVar[bool] = False
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
     is_compressible: ClassVar[bool] = True
     reading_option_names: ClassVar[tuple[str, ...]] = ()
