@@ -68,12 +68,11 @@ def _run(dataset: str, setting: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = run_trial(dataset, ROWS, _SECONDS, **setting)
     except VariedError as error:  # such as a loss that is not finite
         result = {"failure": str(error)}
-    return result | {"choices": setting}
+    return result | {"choices": setting, "processor": describe_machine()["processor"]}
 
 
 def _page() -> list[str]:
     lines = ["# Defaults and search", "", description(__doc__), ""]
-    lines += [f"Processor: {describe_machine()['processor']}.", ""]
     trials = load(NAME)
     for dataset, dimension in DATASETS.items():
         default = trials.get(f"{dataset}: default")
@@ -86,7 +85,9 @@ def _page() -> list[str]:
             continue
         best = sorted(others, key=lambda trial: -trial["elbo"])[:_N_SHOWN]
         minutes = sum(trial["seconds"] for trial in others) / 60
-        lines += [f"## {dataset}", "", f"{len(others)} trials, {minutes:.0f} minutes.", ""]
+        processors = ", ".join(sorted({trial["processor"] for trial in [default, *others]}))
+        length = f"{len(others)} trials, {minutes:.0f} minutes. Processor: {processors}."
+        lines += [f"## {dataset}", "", length, ""]
         rows = []
         for trial in [default, *best]:
             bits = -trial["elbo"] / dimension / math.log(2)
