@@ -16,7 +16,7 @@ from varied.errors import VariedError
 from varied.runs import Store
 from varied.tensor_io import read_tensors
 from varied.training import Interrupted, prepare
-from varied.training.monitor import RunMonitor
+from varied.training.monitor import RunMonitor, total_loss
 from varied.training_loop import TrainingState
 
 #: A program that trains a run and prints the number of each step.
@@ -161,6 +161,15 @@ def test_evaluations_during_the_kl_annealing_are_not_counted(noise, tmp_path):
     job = prepare_bars(noise, tmp_path / "run", **options)
     train_to_end(job)
     assert job.state.cooldown_start >= 600
+
+
+def test_the_kl_is_part_of_both_losses_of_dependent_cells():
+    """During the KL warm-up, the reconstruction is better and the KL is higher than at the end."""
+    warm_up = {"loss": 21.4, "reconstruction": 5.2, "independent_reconstruction": 5.0}
+    end = {"loss": 19.6, "reconstruction": 9.9, "independent_reconstruction": 9.8}
+    assert total_loss(warm_up) == pytest.approx(21.4 + 5.0 + 16.2)
+    assert total_loss(end) < total_loss(warm_up)
+    assert total_loss({"loss": 19.6, "reconstruction": 9.9}) == 19.6
 
 
 @pytest.mark.parametrize("patience", [0, 10**6])

@@ -23,7 +23,7 @@ from varied.seeding import permutation
 from varied.tensor_io import read_tensors
 from varied.training.defaults import ResolvedConfig
 from varied.training.finalize import finalize
-from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor
+from varied.training.monitor import MAX_ERROR_RATIO, RunMonitor, total_loss
 from varied.training.progress import progress_stream, run_with_progress
 from varied.training_loop import Step, StepEvent, TrainingState, train
 
@@ -225,7 +225,7 @@ class Job:
             ]
         return [
             f"The weights are from epoch {best['epoch']:.1f}, where the validation loss was lowest "
-            f"({best['loss']:.2f} nats; {last['loss']:.2f} nats at the end of training)."
+            f"({best['loss']:.2f} nats; {total_loss(last):.2f} nats at the end of training)."
         ]
 
 

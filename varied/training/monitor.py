@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -199,7 +199,7 @@ class RunMonitor:
 
     def _copy_best(self, metrics: dict[str, float], epoch: float, state: TrainingState) -> None:
         if self._is_best(metrics):
-            self.best = {"loss": _total_loss(metrics), "epoch": epoch, "step": state.step}
+            self.best = {"loss": total_loss(metrics), "epoch": epoch, "step": state.step}
             weights = self.job.model.state_dict()
             self.best_weights = {name: value.clone() for name, value in weights.items()}
 
@@ -211,7 +211,7 @@ class RunMonitor:
         reconstruction error is not much higher than the lowest one.
         """
         if not self.job.step.objective.discriminators:
-            return not _total_loss(metrics) >= self.best["loss"]
+            return not total_loss(metrics) >= self.best["loss"]
         error = metrics.get("squared_error", 0.0)
         self.lowest_error = min(self.lowest_error, error)
         return error <= MAX_ERROR_RATIO * self.lowest_error
@@ -245,12 +245,16 @@ class RunMonitor:
         return sums
 
 
-def _total_loss(metrics: dict[str, float]) -> float:
-    """Return the loss, plus the reconstruction with which the code is trained if it differs.
+def total_loss(metrics: Mapping[str, Any]) -> float:
+    """Return the loss, plus the loss with which the code is trained if it differs.
 
     The loss for dependent cells alone can be lowest before the code contains any information.
     """
-    return metrics["loss"] + metrics.get("independent_reconstruction", 0.0)
+    loss = float(metrics["loss"])
+    if "independent_reconstruction" not in metrics:
+        return loss
+    other_terms = loss - metrics["reconstruction"]
+    return loss + other_terms + float(metrics["independent_reconstruction"])
 
 
 def _has_error(row: dict[str, Any]) -> bool:
