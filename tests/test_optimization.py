@@ -99,7 +99,7 @@ def linear_search(predictor, sign=1.0, **options):
         torch.zeros(4),
         0.0,
         decode,
-        lambda found: torch.from_numpy(found.data.x[:, :2].sum(1)).double(),
+        lambda candidates: torch.from_numpy(candidates.data.x[:, :2].sum(1)).double(),
         predictor,
         region,
         sign=sign,
@@ -116,8 +116,26 @@ def test_the_search_finds_the_optimum_in_the_ball(sign):
 
 
 def test_the_predictor_helps():
-    guided, at_random = (linear_search(p, n_evaluations=8, rounds=1).value for p in (True, None))
+    guided, at_random = (linear_search(p, n_evaluations=8).value for p in (True, None))
     assert guided > at_random + 0.05
+
+
+def test_unknown_values_are_ignored():
+    region = TrustRegion(torch.ones(2), 0.5)
+
+    def evaluate(candidates):
+        return torch.where(candidates.codes[:, 0] > 0, math.nan, candidates.codes[:, 1]).double()
+
+    optimum = functional.search(
+        torch.zeros(2),
+        0.0,
+        lambda z: Candidates(RawData(z.numpy(), "array"), z),
+        evaluate,
+        None,
+        region,
+    )
+    assert optimum.value > 0.1
+    assert optimum.best.codes[0, 0] <= 0
 
 
 def test_without_a_better_candidate_there_is_no_optimum():

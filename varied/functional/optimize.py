@@ -17,9 +17,11 @@ from varied.functional.latent_density import LatentDensity
 from varied.functional.property_prediction import PropertyPredictor
 from varied.seeding import generator
 
-#: The number of decoded codes per evaluation; the predictor chooses which ones are evaluated.
-_OVERSAMPLING = 8
-#: The number of rounds, and the number of the best examples near which the next round searches.
+#: The number of codes that are decoded for each evaluation, of which the predictor chooses. If
+#: few examples satisfy the constraints, more codes are decoded, at most this many times.
+_OVERSAMPLING, _MAX_ATTEMPTS = 8, 4
+#: The number of rounds if many candidates satisfy the constraints, and the number of the best
+#: examples near which the next round searches.
 _ROUNDS, _PARENTS = 8, 10
 #: The maximum distance of the noise and of the gradient ascent, as fractions of the radius.
 _MAX_NOISE, _MAX_ASCENT = 0.6, 0.4
@@ -138,7 +140,6 @@ def search(
     *,
     sign: float = 1.0,
     n_evaluations: int = 100,
-    rounds: int = _ROUNDS,
     seed: int = 0,
 ) -> Optimum:
     r"""Search for an example with a higher value in a trust region around the code of an example.
@@ -164,12 +165,11 @@ def search(
         value: Its value.
         decode: Maps codes with shape (N, D) to candidates.
         evaluate: Maps candidates to their values, with shape (N).
-        predictor: The predictor; None searches at random.
+        predictor: The predictor; None searches at random around the start.
         region: The trust region.
         density: The density of the training codes; None ignores it.
         sign: -1 minimizes the value.
         n_evaluations: The maximum number of evaluated examples.
-        rounds: The number of rounds.
         seed: The random seed.
 
     Returns:
@@ -178,23 +178,27 @@ def search(
     random = generator(seed, "optimize")
     score = None if predictor is None else _score(predictor, density, sign)
     parents, values = start[None], torch.tensor([sign * value], dtype=torch.float64)
-    best, n = None, 0
-    for i in range(rounds):
-        budget = round(n_evaluations * (i + 1) / rounds) - n
-        candidates = decode(_propose(parents, start, region, _OVERSAMPLING * budget, score, random))
+    best, n, batch = None, 0, math.ceil(n_evaluations / _ROUNDS)
+    for _ in range(_ROUNDS * _MAX_ATTEMPTS):
+        candidates = decode(_propose(parents, start, region, _OVERSAMPLING * batch, score, random))
         if predictor is not None:
             order = (sign * predictor(candidates.codes)).argsort(descending=True)
             candidates = candidates.take(order)
-        candidates = candidates.take(torch.arange(min(budget, len(candidates.codes))))
+        candidates = candidates.take(
+            torch.arange(len(candidates.codes))[: min(batch, n_evaluations - n)]
+        )
         if not len(candidates.codes):
             continue
         n += len(candidates.codes)
-        new_values = sign * evaluate(candidates)
+        new_values = (sign * evaluate(candidates)).nan_to_num(nan=-math.inf)
         if new_values.max() > values.max():
             best = candidates.take(new_values.argmax()[None])
-        parents = torch.cat([parents, candidates.codes])
         values, order = torch.cat([values, new_values]).sort(descending=True)
-        parents, values = parents[order[:_PARENTS]], values[:_PARENTS]
+        values = values[:_PARENTS]
+        if predictor is not None:
+            parents = torch.cat([parents, candidates.codes])[order[:_PARENTS]]
+        if n == n_evaluations:
+            break
     return Optimum(best, sign * float(values[0]), n)
 
 
@@ -202,7 +206,7 @@ def _score(
     predictor: PropertyPredictor, density: LatentDensity | None, sign: float
 ) -> Callable[[Tensor], Tensor]:
     def score(z: Tensor) -> Tensor:
-        prediction = sign * predictor.standardized(z)
+        prediction = sign * predictor.standard_score(z)
         if density is None:
             return prediction
         excess = (density.log_density(z) - density.threshold).clamp_max(0) / density.active_units

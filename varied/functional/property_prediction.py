@@ -39,7 +39,7 @@ class PropertyPredictor:
     std: float
     net: nn.Module = field(repr=False)
 
-    def standardized(self, z: Tensor) -> Tensor:
+    def standard_score(self, z: Tensor) -> Tensor:
         """Return predictions in standard deviations from the mean, with shape (N)."""
         prediction: Tensor = self.net(z.float())[:, 0]
         return prediction
@@ -47,7 +47,7 @@ class PropertyPredictor:
     def __call__(self, z: Tensor) -> Tensor:
         """Return predictions in the unit of the property, with shape (N), without gradients."""
         with torch.no_grad():
-            return self.mean + self.std * self.standardized(z)
+            return self.mean + self.std * self.standard_score(z)
 
 
 def fit_property(

@@ -258,7 +258,9 @@ class Search:
                 start,
                 float(before[i]) if np.isfinite(before[i]) else float(self.predictor(start[None])),
                 Decoder(self, example, start, None if c is None else c[i]),
-                lambda found: self.values(found.data, found.codes, self.name, self.predictor),
+                lambda candidates: self.values(
+                    candidates.data, candidates.codes, self.name, self.predictor
+                ),
                 self.predictor,
                 self.region,
                 self.density,

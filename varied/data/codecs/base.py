@@ -363,11 +363,7 @@ class Codec(ABC):
         return {}
 
     def similarities(self, example: Any, others: Any) -> Array | None:
-        """Return the similarity of a decoded example to others, in [0, 1], with shape (N).
-
-        None means that this kind of data has no measure of similarity other than the distance
-        between codes.
-        """
+        """Return the similarity in [0, 1] of an example to others, or None if it is not defined."""
         return None
 
     # Columns, for data that have them
