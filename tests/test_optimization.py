@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,6 @@ from varied.functional.optimize import ascend
 
 ENDS = ("C", "N", "O", "F", "C#N", "C(=O)O", "c1ccccc1", "C1CC1", "C=C", "[NH3+]")
 SMILES = [f"{a}{'C' * n}{b}" for a, b in itertools.product(("C", "N", "O"), ENDS) for n in range(8)]
-FAST = {"precision": "float32", "compile": "no"}
 
 
 # Predictors
@@ -161,9 +161,16 @@ def test_similarities_of_molecules():
 # Runs
 
 
+SETTINGS = {
+    "table": {"source": "people.csv", "latent": 3, "steps": 250},
+    "images": {"source": "images.npz", "latent": 2, "steps": 200},
+    "molecules": {"source": "molecules.csv", "latent": 8, "beta": 0.1},
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Return a folder with runs of a table, images with a number each, and molecules."""
+    """Return a folder with a table, images with a number each, and molecules."""
     folder = tmp_path_factory.mktemp("optimize")
     rng = np.random.default_rng(0)
     age = rng.uniform(20, 70, 600).round()
@@ -177,27 +184,29 @@ def folder(tmp_path_factory):
         }
     )
     frame.to_csv(folder / "people.csv", index=False)
-    train_quickly(folder / "people.csv", out=folder / "table", latent=3, steps=400, **FAST)
     column = rng.integers(0, 5, 400)
     images = 255 * (rng.random((400, 8, 8)) < 0.03).astype(np.uint8)
     for image, left in zip(images, column, strict=True):
         image[2:6, left : left + 4] = 255
     np.savez(folder / "images.npz", x=images, y=column.astype(np.float32))
-    train_quickly(folder / "images.npz", out=folder / "images", latent=2, steps=300, **FAST)
     pd.DataFrame({"smiles": SMILES}).to_csv(folder / "molecules.csv", index=False)
-    train_quickly(folder / "molecules.csv", out=folder / "molecules", latent=8, beta=0.1, **FAST)
     return folder
 
 
-@pytest.fixture
-def runs(folder):
-    from varied import Run
+@pytest.fixture(scope="module")
+def open_run(folder):
+    """Return a function that returns a run, which is trained when it is needed."""
 
-    return {name: Run(folder / name) for name in ("table", "images", "molecules")}
+    @cache
+    def train(name):
+        settings = {"precision": "float32", "compile": "no", **SETTINGS[name]}
+        return train_quickly(folder / settings.pop("source"), out=folder / name, **settings)
+
+    return train
 
 
-def test_a_column_is_raised_and_correlated_columns_follow(runs):
-    result = runs["table"].optimize(property="income", n=8, n_evaluations=40)
+def test_a_column_is_raised_and_correlated_columns_follow(open_run):
+    result = open_run("table").optimize(property="income", n=8, n_evaluations=40)
     assert result.shape == (8, 2)
     assert not result.is_predicted
     assert (result.after >= result.before).all()
@@ -212,15 +221,15 @@ def test_a_column_is_raised_and_correlated_columns_follow(runs):
     assert np.isnan(result.similarity).all()
 
 
-def test_a_column_is_lowered_within_a_small_radius(runs):
+def test_a_column_is_lowered_within_a_small_radius(open_run):
     options = {"minimize": True, "n": 4, "n_evaluations": 40, "radius": 0.1}
-    result = runs["table"].optimize(property="income", **options)
+    result = open_run("table").optimize(property="income", **options)
     assert result.after.mean() < result.before.mean() - 20
     assert (result.distance <= 0.1001).all()
 
 
-def test_a_label_of_images_is_raised(runs, tmp_path):
-    result = runs["images"].optimize(property="label", n=10, n_evaluations=20)
+def test_a_label_of_images_is_raised(open_run, tmp_path):
+    result = open_run("images").optimize(property="label", n=10, n_evaluations=20)
     centers = (result.array * np.arange(8.0)).sum((-1, -2)) / result.array.sum((-1, -2))
     assert result.is_predicted
     assert (centers[:, 1] - centers[:, 0]).mean() > 0.5
@@ -232,8 +241,8 @@ def test_a_label_of_images_is_raised(runs, tmp_path):
     ]  # fmt: skip
 
 
-def test_molecules_are_similar_and_have_their_computed_property(runs, tmp_path):
-    run = runs["molecules"]
+def test_molecules_are_similar_and_have_their_computed_property(open_run, tmp_path):
+    run = open_run("molecules")
     starts = ["CCCCO", "N#CCCCN", "CCCCCN"]
     result = run.optimize(starts, property="logp", n_evaluations=30, min_similarity=0.3)
     assert result.name == "logP"
@@ -267,9 +276,9 @@ def test_molecules_are_similar_and_have_their_computed_property(runs, tmp_path):
         ("images", {"property": "x", "attributes": {"x": [2.5] * 400}}, "is 2.5 for all examples"),
     ],
 )
-def test_wrong_arguments_are_errors(runs, name, options, message):
+def test_wrong_arguments_are_errors(open_run, name, options, message):
     with pytest.raises(VariedError, match=message):
-        runs[name].optimize(**options)
+        open_run(name).optimize(**options)
 
 
 # The command
@@ -287,7 +296,8 @@ def invoke(command):
         ("optimize molecules --property logp --from CCCCO --evaluations 20 --out a.csv", "a.csv"),
     ],
 )
-def test_the_command_writes_the_examples(command, file, folder, monkeypatch):
+def test_the_command_writes_the_examples(command, file, folder, open_run, monkeypatch):
+    open_run(command.split()[1])
     monkeypatch.chdir(folder)
     result = invoke(command)
     assert result.exit_code == 0, result.output
@@ -304,7 +314,8 @@ def test_the_command_writes_the_examples(command, file, folder, monkeypatch):
         ("optimize table --from 0,1 --property income", "rows are counted from 1"),
     ],
 )
-def test_the_command_refuses_wrong_options(command, message, folder, monkeypatch):
+def test_the_command_refuses_wrong_options(command, message, folder, open_run, monkeypatch):
+    open_run("table")
     monkeypatch.chdir(folder)
     result = invoke(command)
     assert result.exit_code != 0
