@@ -28,6 +28,7 @@ from varied.cli.impute import impute
 from varied.cli.interpolate import interpolate
 from varied.cli.models import models
 from varied.cli.neighbors import neighbors
+from varied.cli.optimize import optimize
 from varied.cli.reconstruct import reconstruct
 from varied.cli.runs import runs
 from varied.cli.sample import sample
@@ -38,7 +39,7 @@ from varied.cli.update import update
 
 COMMANDS: dict[str, list[Callable[..., None]]] = {
     "Train": [demo, train, update, fit_prior],
-    "Generate": [sample, reconstruct, interpolate, traverse, style, edit, augment],
+    "Generate": [sample, reconstruct, interpolate, traverse, style, edit, optimize, augment],
     "Analyze": [encode, neighbors, classify, detect, impute],
     "Compress": [compress, decompress],
     "Evaluate": [evaluate, compare],

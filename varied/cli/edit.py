@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from varied.cli import console
-from varied.cli.options import RunName, Source, option, output, parse_numbers, save
+from varied.cli.options import (
+    Attributes,
+    RunName,
+    Source,
+    option,
+    output,
+    parse_examples,
+    parse_numbers,
+    read_attributes,
+    save,
+)
 from varied.cli.paths import open_run
 from varied.errors import VariedError
 
@@ -34,12 +44,7 @@ def edit(
     control_for: Annotated[
         str | None, option("NAMES", "Attributes to hold constant, such as age,sex.")
     ] = None,
-    attributes: Annotated[
-        Path | None,
-        option(
-            "FILE", "Table of additional attributes, with a row for each row of the run's data."
-        ),
-    ] = None,
+    attributes: Attributes = None,
     direction: Annotated[
         str, option("METHOD", "Method that estimates the direction: means or logistic.")
     ] = "means",
@@ -55,10 +60,12 @@ def edit(
             source,
             target=target,
             column=column,
-            examples=None if positive is None else (_examples(positive), _examples(negative)),
+            examples=None
+            if positive is None
+            else (parse_examples(positive), parse_examples(negative)),
             strengths=parse_numbers(strengths, "--strengths", "-1,0,1"),
             control_for=control_for.split(",") if control_for else (),
-            attributes=_table(attributes),
+            attributes=read_attributes(attributes),
             direction=direction,
             n=n,
         )
@@ -89,26 +96,3 @@ def _report(result: EditResult) -> None:
             f"data: {result.sparse.sum():,} are in regions with few training codes, and the output "
             f"of {result.inconsistent.sum():,} is not encoded back to the edited code."
         )
-
-
-def _examples(text: str | None) -> Any:
-    """Return a path unchanged, or a list of row indices and names, parsed from row numbers."""
-    words = [word.strip() for word in (text or "").split(",") if word.strip()]
-    if len(words) < 2 and Path(text or "").exists():
-        return text
-    if "0" in words:
-        raise VariedError("There is no row 0: rows are counted from 1.")
-    return [int(word) - 1 if word.isdecimal() else word for word in words]
-
-
-def _table(path: Path | None) -> Any:
-    if path is None:
-        return None
-    from varied.data import read
-
-    data = read(path, min_rows=1)
-    if not data.columns:
-        raise VariedError(
-            f"--attributes {path} is not a table; use a .csv file with one row per example."
-        )
-    return data.x

@@ -32,6 +32,12 @@ def option(metavar: str, help: str, *names: str, least: int | None = None) -> An
     return typer.Option(*names, metavar=metavar, help=help, min=least)
 
 
+Attributes = Annotated[
+    Path | None,
+    option("FILE", "Table of additional attributes, with a row for each row of the run's data."),
+]
+
+
 def output(stem: str) -> Any:
     """Return the option ``--out`` of a command that saves examples."""
     return option(
@@ -64,3 +70,35 @@ def parse_numbers(text: str | None, option: str, example: str, number: type = fl
         raise VariedError(
             f"{option} {text} is not a list of numbers; write {option}={example}."
         ) from None
+
+
+def parse_examples(text: str | None) -> Any:
+    """Return a path unchanged, or a list of row indices and names, parsed from row numbers.
+
+    Raises:
+        VariedError: If a row number is 0.
+    """
+    words = [word.strip() for word in (text or "").split(",") if word.strip()]
+    if len(words) < 2 and Path(text or "").exists():
+        return text
+    if "0" in words:
+        raise VariedError("There is no row 0: rows are counted from 1.")
+    return [int(word) - 1 if word.isdecimal() else word for word in words]
+
+
+def read_attributes(path: Path | None) -> Any:
+    """Read a table of additional attributes.
+
+    Raises:
+        VariedError: If the file is not a table.
+    """
+    if path is None:
+        return None
+    from varied.data import read
+
+    data = read(path, min_rows=1)
+    if not data.columns:
+        raise VariedError(
+            f"--attributes {path} is not a table; use a .csv file with one row per example."
+        )
+    return data.x

@@ -149,7 +149,7 @@ def probe(
         model = _fit(kind, x[: len(train)], targets, has_classes)
         predicted = model.predict(x[len(train) :])
         if classes is None:
-            return _r2(predicted, y[test_rows])
+            return r2(predicted, y[test_rows])
         return Estimate.of(
             torch.from_numpy((classes[predicted] == y[test_rows]).astype(np.float64))
         )
@@ -303,7 +303,7 @@ def _folds(y: Ints) -> Iterator[tuple[Bools, Bools]]:
 # Scores
 
 
-def _r2(predicted: Floats, y: Floats) -> Estimate:
+def r2(predicted: Floats, y: Floats) -> Estimate:
     """Return R2, with a standard error computed from the influence of each row."""
     residual, total = (y - predicted) ** 2, (y - y.mean()) ** 2
     value = 1 - residual.sum() / total.sum()
@@ -313,6 +313,6 @@ def _r2(predicted: Floats, y: Floats) -> Estimate:
 
 def _chance(train: Array, test: Array, has_classes: bool) -> float:
     if not has_classes:
-        return _r2(np.full(len(test), train.mean()), test).value
+        return r2(np.full(len(test), train.mean()), test).value
     classes, counts = np.unique(train, return_counts=True)
     return float(np.mean(test == classes[counts.argmax()]))

@@ -25,6 +25,8 @@ from varied.functional.interpolate import PATHS, grid, interpolate
 from varied.functional.interval_calibration import inflate_draws, inflation_factor
 from varied.functional.latent_density import LatentDensity, fit_latent_density
 from varied.functional.neighborhood import nearest_codes, variations
+from varied.functional.optimize import Candidates, Optimum, TrustRegion, search
+from varied.functional.property_prediction import PropertyPredictor, fit_property
 from varied.functional.style import level_units, mix_codes, recondition
 from varied.functional.traverse import manifold, traverse
 
@@ -35,10 +37,14 @@ __all__ = [
     "PATHS",
     "AnomalyScorer",
     "AnomalyScores",
+    "Candidates",
     "Codes",
     "Effect",
     "Gain",
     "LatentDensity",
+    "Optimum",
+    "PropertyPredictor",
+    "TrustRegion",
     "apply_temperature",
     "balance_weights",
     "calibration_temperature",
@@ -52,6 +58,7 @@ __all__ = [
     "embed",
     "encode",
     "fit_latent_density",
+    "fit_property",
     "gains",
     "grid",
     "impute",
@@ -68,6 +75,7 @@ __all__ = [
     "reencode",
     "sample",
     "sample_classes",
+    "search",
     "shift_codes",
     "traverse",
     "variations",

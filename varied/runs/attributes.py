@@ -71,6 +71,83 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
     return by_name | {name: _from_labels(name, labels) for name, labels in further.items()}
 
 
+def numeric_attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Array]:
+    """Return the values of the numeric attributes of examples by name, NaN where unknown.
+
+    The arguments are those of `attributes`.
+
+    Returns:
+        Arrays, float64 with shape (N).
+    """
+    labels = {name: y for name, (y, classes) in data.covariates.items() if not classes}
+    further = {str(name): more[name] for name in (() if more is None else more)}
+    parsed = {name: parse_labels(column, len(column)) for name, column in further.items()}
+    values = (
+        codec.attributes(data) | labels | {n: y for n, (y, levels) in parsed.items() if not levels}
+    )
+    return {
+        name: np.asarray(column, np.float64)
+        for name, column in values.items()
+        if isinstance(column, np.ndarray)
+    }
+
+
+def select_numeric(
+    data: RawData, codec: Codec, more: Any, name: str
+) -> tuple[str, dict[str, Array]]:
+    """Return the name of a numeric attribute in any case, and all numeric attributes.
+
+    Arguments:
+        data: The examples.
+        codec: The codec of the run.
+        more: Additional attributes, as in `attributes`.
+        name: The name that the user passed.
+
+    Raises:
+        VariedError: If there is no such attribute, or its values are not numbers.
+    """
+    numeric = numeric_attributes(data, codec, more)
+    exact = next((other for other in numeric if other.lower() == name.lower()), name)
+    if name in numeric or exact in numeric:
+        return name if name in numeric else exact, numeric
+    candidates = attributes(data, codec, more)
+    if name in candidates:
+        raise VariedError(
+            f"'{name}' has levels ({_list(candidates[name].levels)}) instead of numbers; change "
+            "it with `varied edit`."
+        )
+    if not numeric:
+        raise VariedError(
+            "The data have no numeric property; provide a table with a row for each row of the "
+            "data (attributes=..., or --attributes FILE)."
+        )
+    lookup(numeric, name, "property")
+    raise AssertionError("lookup raises an error for an unknown property")
+
+
+def further_labels(n: int, more: Any, rows: Array) -> dict[str, list[Any]]:
+    """Return additional labels of rows of a run's data.
+
+    Arguments:
+        n: The number of rows of the run's data.
+        more: A table or a mapping with a label for each row of the run's data, or None.
+        rows: The indices of the rows to return.
+
+    Raises:
+        VariedError: If the number of labels differs from the number of rows.
+    """
+    further: dict[str, list[Any]] = {}
+    for name in () if more is None else more:
+        values = list(more[name])
+        if len(values) != n:
+            raise VariedError(
+                f"'{name}' has {len(values):,} labels, but the data of the run have {n:,} rows; "
+                "one label per row is required."
+            )
+        further[str(name)] = [values[row] for row in rows]
+    return further
+
+
 def _from_values(name: str, values: Any) -> Attribute:
     return _halves(name, values) if isinstance(values, np.ndarray) else _from_labels(name, values)
 

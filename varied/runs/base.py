@@ -310,11 +310,15 @@ class RunBase:
             names: The names of the original files.
         """
         shape = shape or (len(x),)
-        labels = self._label_names(x, shape, c) if self.codec.decodes_labels else None
-        array = self.codec.arrange(self.codec.decode(x, labels), shape, axes or {})
+        array = self.codec.arrange(self.decode(x, shape, c), shape, axes or {})
         images = self.codec.to_images(x)
         images = images.reshape(*shape, *images.shape[1:])
         return Result(self.codec, array, images, draw, shape, names)
+
+    def decode(self, x: Tensor, shape: tuple[int, ...], c: Tensor | None = None) -> Any:
+        """Convert rows in model space to the form of the original data; see `result`."""
+        labels = self._label_names(x, shape, c) if self.codec.decodes_labels else None
+        return self.codec.decode(x, labels)
 
     def paired_result(
         self, data: RawData, batch: Batch, generated: Tensor, draw: Draw, axes: dict[str, Any]

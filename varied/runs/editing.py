@@ -20,7 +20,13 @@ from varied.functional import Effect
 from varied.functional.latent_density import TAIL, fit_latent_density
 from varied.plots.style import format_number
 from varied.priors.gmm import MAX_DIMS
-from varied.runs.attributes import Attribute, attributes, frequent_levels, select
+from varied.runs.attributes import (
+    Attribute,
+    attributes,
+    frequent_levels,
+    further_labels,
+    select,
+)
 from varied.runs.base import RunBase
 from varied.runs.latent_support import MAX_HELD_OUT, MAX_TRAINING, embed
 from varied.runs.result import Result
@@ -163,20 +169,12 @@ def edit(
 
 def _attributes(run: RunBase, training: RawData, more: Any, rows: Array) -> dict[str, Attribute]:
     """Return the attributes of the training rows, including those in ``more``."""
-    further: dict[str, list[Any]] = {}
-    for name in () if more is None else more:
-        values = list(more[name])
-        if len(values) != len(run.data):
-            raise VariedError(
-                f"'{name}' has {len(values):,} labels, but the data of the run have "
-                f"{len(run.data):,} rows; one label per row is required."
-            )
-        further[str(name)] = [values[row] for row in rows]
+    further = further_labels(len(run.data), more, rows)
     return attributes(training, run.codec, further)
 
 
 def _from_examples(run: RunBase, examples: tuple[Any, Any], method: str) -> _Direction:
-    groups = [embed(run, _examples(run, rows)) for rows in examples]
+    groups = [embed(run, read_examples(run, rows)) for rows in examples]
     n_with, n_without = map(len, groups)
     has = torch.arange(n_with + n_without) < n_with
     step = functional.direction(torch.cat(groups), has, method=method)
@@ -225,7 +223,7 @@ def _balance(
     return functional.balance_weights(has[is_known], levels[is_known])
 
 
-def _examples(run: RunBase, rows: Any) -> RawData:
+def read_examples(run: RunBase, rows: Any) -> RawData:
     """Return rows of the run's data by number or name, or read other data."""
     is_list = isinstance(rows, list | tuple | range) and len(rows) > 0
     if not (is_list and all(isinstance(row, int | np.integer | str) for row in rows)):

@@ -20,6 +20,7 @@ from varied.runs import (
     interpolation,
     nearest_training,
     neighbors,
+    optimization,
     prior,
     reconstruction,
     sampling,
@@ -59,6 +60,7 @@ class Run(RunBase):
     traverse = traversal.traverse
     style = style_transfer.style
     edit = editing.edit
+    optimize = optimization.optimize
     encode = encoding.encode
     neighbors = neighbors.neighbors
     nearest_training = nearest_training.nearest_training

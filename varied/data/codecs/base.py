@@ -364,6 +364,10 @@ class Codec(ABC):
         """
         return {}
 
+    def similarities(self, example: Any, others: Any) -> Array | None:
+        """Return the similarity in [0, 1] of an example to others, or None if it is not defined."""
+        return None
+
     # Columns, for data that have them
 
     @property

@@ -245,6 +245,10 @@ class MoleculeCodec(Codec):
         """Return the properties of the molecules, and their labels by name."""
         return {**self.properties(data.x), **super().attributes(data)}
 
+    def similarities(self, example: Any, others: Any) -> Array:
+        """Return Tanimoto similarities; see `varied.data.molecules.similarities`."""
+        return molecules.similarities(str(example), np.ravel(others).tolist())
+
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:

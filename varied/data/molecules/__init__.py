@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from varied.data.molecules.chemistry import (
     draw,
+    fingerprints,
     import_chemistry,
     is_available,
     properties,
     scaffold,
+    similarities,
     to_smiles,
     to_tokens,
 )
@@ -29,6 +31,7 @@ __all__ = [
     "ENDINGS",
     "draw",
     "drop_duplicates",
+    "fingerprints",
     "from_table",
     "import_chemistry",
     "is_available",
@@ -36,6 +39,7 @@ __all__ = [
     "properties",
     "read_molecules",
     "scaffold",
+    "similarities",
     "smiles_column",
     "split_scaffolds",
     "to_smiles",
