@@ -116,13 +116,36 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
         common = gcd(own_rate, rate)
         wave = resample_poly(wave, rate // common, own_rate // common)
         changes.append(f"resampled to {rate:,} Hz")
-    trimmed = _trim(wave, hop_length(rate))
+    trimmed = trim(wave, hop_length(rate))
     if len(trimmed) < len(wave):
         changes.append("trimmed, since they start or end with silence")
     loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
     if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
         changes.append("equalized in loudness")
     return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+
+
+def trim(wave: Array, frame: int) -> Array:
+    """Return a recording without silence at the start and end.
+
+    Silent frames are 35 dB quieter than the loudest one.
+
+    Arguments:
+        wave: The samples.
+        frame: The number of samples of a frame.
+
+    Raises:
+        UnreadableFile: If the whole recording is silent or empty.
+    """
+    if not len(wave):
+        raise UnreadableFile("it contains no samples")
+    starts = np.arange(0, len(wave), frame)
+    energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
+    levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
+    if levels.max() < _SILENT:
+        raise UnreadableFile("it is silent")
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
+    return wave[loud[0] * frame : (loud[-1] + 1) * frame]
 
 
 def write_sound(wave: Array, path: Path, rate: int) -> None:
@@ -203,23 +226,6 @@ def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> 
     # A tolerance, so that the duration of the training recordings is a valid option.
     n_frames = ceil(round(seconds * rate / hop, 3)) + 1
     return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
-
-
-def _trim(wave: Array, frame: int) -> Array:
-    """Return a recording without silence at the start and end.
-
-    Raises:
-        UnreadableFile: If the whole recording is silent or empty.
-    """
-    if not len(wave):
-        raise UnreadableFile("it contains no samples")
-    starts = np.arange(0, len(wave), frame)
-    energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
-    levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
-    if levels.max() < _SILENT:
-        raise UnreadableFile("it is silent")
-    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
-    return wave[loud[0] * frame : (loud[-1] + 1) * frame]
 
 
 def _cut_or_pad(wave: Array, n_samples: int) -> Array:
