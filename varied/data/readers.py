@@ -315,7 +315,9 @@ def _unknown_format(path: Path) -> str:
 def _too_few(data: RawData, min_rows: int) -> str:
     rows = "is 1 row" if len(data) == 1 else f"are {len(data)} rows"
     unreadable = f" ({len(data.problems):,} more cannot be read)" if data.problems else ""
+    codec = codec_of(data)
+    remedy = f"; use a folder with more {codec.noun}" if codec.reads_folders else ""
     return (
         f"There {rows}{unreadable}, but at least {min_rows} are required for training and "
-        "evaluation."
+        f"evaluation{remedy}."
     )
