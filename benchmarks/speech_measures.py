@@ -100,10 +100,16 @@ def _augment(waves: Tensor) -> Tensor:
 
 
 def written(result: Any) -> Tensor:
-    """Write a result as WAV files, and return the recordings that they contain."""
+    """Write a result as WAV files, and return the recordings that they contain.
+
+    The recordings are padded with silence on both sides to the duration of the training recordings.
+    """
     with tempfile.TemporaryDirectory() as folder:
         files = sorted(result.save(Path(folder) / "new").glob("*.wav"))
-        return torch.from_numpy(np.stack([soundfile.read(f, dtype="float32")[0] for f in files]))
+        waves = [soundfile.read(file, dtype="float32")[0] for file in files]
+    padding = [result.array.shape[-1] - len(wave) for wave in waves]
+    padded = [np.pad(w, (n // 2, n - n // 2)) for w, n in zip(waves, padding, strict=True)]
+    return torch.from_numpy(np.stack(padded))
 
 
 def spectral_distances(waves: Tensor, originals: Tensor) -> dict[str, float]:
@@ -152,7 +158,7 @@ def levels(waves: Tensor) -> dict[str, float]:
 
 def durations(waves: Tensor) -> np.ndarray:
     """Return the duration of each recording in seconds, without silence at the start and end."""
-    return np.array([len(trim(wave, HOP)) / RATE for wave in waves.numpy()])
+    return np.array([len(trim(wave, RATE)) / RATE for wave in waves.numpy()])
 
 
 def recognize_words(waves: Tensor, words: Sequence[str]) -> Tensor:

@@ -36,6 +36,8 @@ _FRAME_MULTIPLE = 8
 _SILENT = 1e-4
 #: The difference in loudness above which a recording counts as changed, in decibels.
 _AUDIBLE_DECIBELS = 1.0
+#: The fraction of the sound below which a note says that most of it is not used.
+_MIN_USED = 0.5
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,11 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
         common = gcd(own_rate, rate)
         wave = resample_poly(wave, rate // common, own_rate // common)
         changes.append(f"resampled to {rate:,} Hz")
-    trimmed = trim(wave, hop_length(rate))
+    if not len(wave):
+        raise UnreadableFile("it contains no samples")
+    trimmed = trim(wave, rate)
+    if not len(trimmed):
+        raise UnreadableFile("it is silent")
     if len(trimmed) < len(wave):
         changes.append("trimmed, since they start or end with silence")
     loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
@@ -125,25 +131,27 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
     return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
 
 
-def trim(wave: Array, frame: int) -> Array:
+def trim(wave: Array, rate: int) -> Array:
     """Return a recording without silence at the start and end.
 
-    Silent frames are 35 dB quieter than the loudest one.
+    Frames of 10 ms that are 35 dB quieter than the loudest one are silent. No samples are returned
+    if the whole recording is silent.
 
     Arguments:
-        wave: The samples.
-        frame: The number of samples of a frame.
+        wave: The samples, at least one.
+        rate: The number of samples per second.
 
-    Raises:
-        UnreadableFile: If the whole recording is silent or empty.
+    Example:
+        >>> wave = np.concatenate([np.zeros(800), np.ones(400), np.zeros(1200)])
+        >>> trim(wave, 8000).shape
+        (400,)
     """
-    if not len(wave):
-        raise UnreadableFile("it contains no samples")
+    frame = hop_length(rate)
     starts = np.arange(0, len(wave), frame)
     energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
     levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
     if levels.max() < _SILENT:
-        raise UnreadableFile("it is silent")
+        return wave[:0]
     loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
     return wave[loud[0] * frame : (loud[-1] + 1) * frame]
 
@@ -239,14 +247,21 @@ def _cut_or_pad(wave: Array, n_samples: int) -> Array:
 
 def _notes(sounds: Sequence[Sound], rate: int, n_samples: int) -> list[str]:
     counts = Counter(change for sound in sounds for change in sound.changes)
-    cut = sum(len(sound.wave) > n_samples for sound in sounds)
-    padded = sum(len(sound.wave) < n_samples for sound in sounds)
+    lengths = [len(sound.wave) for sound in sounds]
+    cut, padded = sum(n > n_samples for n in lengths), sum(n < n_samples for n in lengths)
+    used = sum(min(length, n_samples) for length in lengths) / sum(lengths)
+    seconds = f"{n_samples / rate:.2f} s"
     notes = [f"{n:,} of {len(sounds):,} {_were(n)} {change}." for change, n in counts.items()]
-    return [
-        *notes,
-        f"The recordings last {n_samples / rate:.2f} s: {cut:,} {_were(cut)} cut, and {padded:,} "
-        f"{_were(padded)} padded with silence (`seconds` overrides this).",
-    ]
+    notes.append(
+        f"The recordings last {seconds}: {cut:,} {_were(cut)} cut, and {padded:,} {_were(padded)} "
+        "padded with silence (`seconds` overrides this)."
+    )
+    if used < _MIN_USED:
+        notes.append(
+            f"{100 * (1 - used):.0f} % of the sound is cut; split long recordings into files of "
+            f"at most {seconds}."
+        )
+    return notes
 
 
 def _were(n: int) -> str:

@@ -17,7 +17,7 @@ from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
-from varied.data.sound_files import ENDINGS, read_sounds, write_sound
+from varied.data.sound_files import ENDINGS, read_sounds, trim, write_sound
 from varied.data.spectrograms import LogMel, equalize, hop_length
 from varied.errors import VariedError
 
@@ -184,13 +184,16 @@ class SoundCodec(Codec):
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write recordings to a folder, with their spectrograms, or to a single file with pauses.
 
+        Silence at the start and end is removed, except in ``.npy`` files.
+
         Raises:
             VariedError: If the file has an extension other than .wav, .flac, .ogg or .npy.
         """
         waves = examples.reshape(-1, examples.shape[-1])
         if path.suffix.lower() in ENDINGS:
-            pause = np.zeros((len(waves), round(_PAUSE_SECONDS * self.rate)), np.float32)
-            write_sound(np.concatenate([waves, pause], 1).ravel(), path, self.rate)
+            pause = np.zeros(round(_PAUSE_SECONDS * self.rate), np.float32)
+            parts = [part for wave in waves for part in (self._trim(wave), pause)]
+            write_sound(np.concatenate(parts), path, self.rate)
             return path
         if path.suffix.lower() == ".npy":
             return super().save(examples, path, names)
@@ -201,7 +204,7 @@ class SoundCodec(Codec):
             )
         for index, wave in zip(np.ndindex(examples.shape[:-1]), waves, strict=True):
             name = "-".join(f"{i:03d}" for i in index)
-            write_sound(wave, path / f"{name}.wav", self.rate)
+            write_sound(self._trim(wave), path / f"{name}.wav", self.rate)
         from varied import plots
 
         plotted = self.to_images(self.encode(waves[:_MAX_PLOTTED]))
@@ -219,8 +222,13 @@ class SoundCodec(Codec):
             return super().save_labeled(data, path)
         folders = class_folders(path, data.classes, self.noun)
         for i, (wave, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
-            write_sound(wave, folders[label] / f"generated-{i:06d}.wav", self.rate)
+            file = folders[label] / f"generated-{i:06d}.wav"
+            write_sound(self._trim(wave), file, self.rate)
         return path
+
+    def _trim(self, wave: Array) -> Array:
+        trimmed = trim(wave, self.rate)
+        return trimmed if len(trimmed) else wave
 
     @property
     def _mean(self) -> Tensor:
