@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Judge(nn.Module):
 
     def features(self, waves: Tensor) -> Tensor:
         """Return the features before the last layer, with shape (N, 64)."""
-        mel = self.filters @ _magnitudes(waves, N_FFT).square()
+        mel = self.filters @ magnitudes(waves, N_FFT).square()
         mel = (mel + 1e-4 * mel.amax((1, 2), keepdim=True)).log()
         mel = mel - mel.mean((1, 2), keepdim=True)
         return self.layers((mel / mel.std((1, 2), keepdim=True))[:, None])
@@ -68,10 +69,12 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
 
 
-def _magnitudes(waves: Tensor, n_fft: int, hop: int = HOP) -> Tensor:
+def magnitudes(waves: Tensor, n_fft: int, hop: int = HOP, eps: float = 0.0) -> Tensor:
+    """Return the magnitudes of the STFT; eps > 0 is added to their squares."""
     window = torch.hann_window(n_fft)
     options: dict[str, Any] = {"window": window, "pad_mode": "constant", "return_complex": True}
-    return torch.stft(waves, n_fft, hop, **options).abs()
+    stft = torch.stft(waves, n_fft, hop, **options)
+    return (stft.real.square() + stft.imag.square() + eps).sqrt() if eps else stft.abs()
 
 
 def train_judge(waves: Tensor, classes: Tensor, *, seed: int = 0) -> Judge:
@@ -113,22 +116,33 @@ def written(result: Any) -> Tensor:
 
 
 def spectral_distances(waves: Tensor, originals: Tensor) -> dict[str, float]:
-    """Return the log-spectral distance and the multi-resolution STFT distance.
+    """Return the log-spectral distance in dB and the multi-resolution STFT distance."""
+    distance, decibels = stft_distance(waves, originals)
+    return {"LSD": float(decibels), "STFT": float(distance)}
+
+
+def stft_distance(waves: Tensor, originals: Tensor, eps: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the multi-resolution STFT distance and the log-spectral distance.
 
     Magnitudes are limited to 50 dB below the loudest one. The multi-resolution STFT distance is the
     mean of the spectral convergence plus the mean absolute error of log magnitudes, over frames of
     128, 256 and 512 samples.
+
+    Arguments:
+        waves: Recordings, with shape (N, T).
+        originals: The original recordings, with the same shape.
+        eps: A number above 0 makes the distances differentiable for magnitudes of 0.
     """
     totals = []
     for n_fft in (128, 256, 512):
-        a, b = (_magnitudes(x, n_fft, n_fft // 4) for x in (waves, originals))
+        a, b = (magnitudes(x, n_fft, n_fft // 4, eps) for x in (waves, originals))
         limit = b.amax((1, 2), keepdim=True) * 10 ** (-50 / 20)
         logs = a.clamp(min=limit).log() - b.clamp(min=limit).log()
         convergence = (a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)
         totals.append((convergence + logs.abs().mean((1, 2))).mean())
         if n_fft == N_FFT:
-            decibels = 20 / np.log(10) * logs.square().mean(1).sqrt().mean()
-    return {"LSD": float(decibels), "STFT": float(torch.stack(totals).mean())}
+            decibels = 20 / math.log(10) * logs.square().mean(1).sqrt().mean()
+    return torch.stack(totals).mean(), decibels
 
 
 def levels(waves: Tensor) -> dict[str, float]:
