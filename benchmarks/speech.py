@@ -122,7 +122,7 @@ class Trial:
         return {
             "real": self.measure(self.originals, self.classes) | self.compare(self.training),
             "inverse": self.measure(inverse, self.classes)
-            | spectral_distances(inverse, self.originals),
+            | spectral_distances(torch.from_numpy(decoded), self.originals),
         }
 
     def errors(self) -> dict[str, float]:
@@ -156,7 +156,9 @@ class Trial:
             seconds = time.process_time() - begin
             evaluation, n = run.evaluate(), len(self.test)
             speakers = self.data.label_classes[1]
-            reconstructions = written(run.reconstruct(n=n))[n:]
+            result = run.reconstruct(n=n)
+            reconstructions = written(result)[n:]
+            distances = spectral_distances(torch.from_numpy(result.array[1]), self.originals)
             pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
             digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
             label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
@@ -175,8 +177,7 @@ class Trial:
             "seconds": seconds,
             "-ELBO": -evaluation.elbo.value,
             "KL": evaluation.kl.value,
-            "reconstructions": self.measure(reconstructions, self.classes)
-            | spectral_distances(reconstructions, self.originals),
+            "reconstructions": self.measure(reconstructions, self.classes) | distances,
             "samples": self.measure(samples, {"digit": digit, "speaker": speaker})
             | self.compare(samples),
             "style": self.measure(style, as_classes),

@@ -139,6 +139,35 @@ def test_recordings_are_converted_to_a_common_format(tmp_path):
     assert "1 was cut, and 13 were padded" in notes
 
 
+def test_waves_in_memory_are_converted_like_files(tones):
+    files = sorted(tones.iterdir())
+    waves = [soundfile.read(file)[0] for file in files]
+    labels = [file.stem.split("_")[0] for file in files]
+    data, expected = read(waves, kind="sound", sample_rate=RATE, labels=labels), read(tones)
+    np.testing.assert_allclose(data.x, expected.x, atol=1e-6)
+    assert data.dialect == expected.dialect
+    assert data.classes == ("high", "low")
+    stereo = [np.stack([wave, wave], 1) for wave in waves]
+    assert read((stereo, labels), kind="sound", sample_rate=RATE, seconds=0.6).x.shape == (24, 5040)
+
+
+@pytest.mark.parametrize(
+    ("waves", "options", "message"),
+    [
+        ([tone(500)], {}, "sample rate of these recordings is unknown; pass it"),
+        ([tone(500)], {"sample_rate": 10}, "sample_rate=10 is not valid"),
+        ([tone(500)], {"image_size": 8}, "image_size= is not an option of sound data"),
+        ([tone(500), np.zeros(800)], {"sample_rate": RATE}, "Recording 1 .* silent; omit it"),
+        ([np.zeros(0)], {"sample_rate": RATE}, "Recording 0 .* contains no samples; omit it"),
+        ([np.full(80, np.nan)], {"sample_rate": RATE}, "Recording 0 .* NaN or infinity; omit it"),
+        ([np.ones(80, np.int16)], {"sample_rate": RATE}, "Recording 0 must be .* got int16"),
+    ],
+)
+def test_waves_that_cannot_be_used_are_one_sentence(waves, options, message):
+    with pytest.raises(VariedError, match=message):
+        read(waves, kind="sound", min_rows=1, **options)
+
+
 def test_a_note_says_that_most_of_the_sound_is_not_used(tones, tmp_path):
     for i in range(10):
         soundfile.write(tmp_path / f"{i}.wav", tone(500 + i, 9.0), RATE)

@@ -65,6 +65,15 @@ def test_other_recordings_are_converted_to_the_format_of_the_run(run, tmp_path):
     assert 16 * 2000 < len(wave) < 16 * (2480 + 2000)
 
 
+def test_lists_of_waves_are_converted_to_the_format_of_the_run(run, plain, tones):
+    files = sorted(tones.iterdir())[:3]
+    waves = [soundfile.read(file)[0] for file in files]
+    expected = [plain.read(file).x[0] for file in files]
+    torch.testing.assert_close(plain.encode(waves).mean, plain.encode(plain.read(waves)).mean)
+    assert abs(plain.read(waves).x - expected).max() < 1e-6
+    assert plain.detect(waves).score.shape == (3,)
+
+
 def test_labeled_recordings_are_generated(tmp_path):
     folder = tmp_path / "tones"
     for name, hertz in (("low", 300), ("high", 1200)):

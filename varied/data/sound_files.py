@@ -88,9 +88,46 @@ def read_sounds(
     sounds = [r for r in results if isinstance(r, Sound)]
     if not sounds:
         return np.empty((0, 0), np.float32), rate, problems, ()
-    n_samples = _common_length([len(s.wave) for s in sounds], rate, seconds)
-    waves = np.stack([_cut_or_pad(sound.wave, n_samples) for sound in sounds])
-    return waves, rate, problems, tuple(_notes(sounds, rate, n_samples))
+    waves, notes = _stack(sounds, rate, seconds)
+    return waves, rate, problems, notes
+
+
+def convert_waves(
+    waves: Iterable[Any], rate: int | None, seconds: float | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """Convert recordings in memory to a common loudness and duration.
+
+    Arguments:
+        waves: The samples of each recording, with shape (T) or, for several channels, (T, C).
+        rate: The number of samples per second.
+        seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
+
+    Returns:
+        The recordings with shape (N, T), and notes for the user.
+
+    Raises:
+        VariedError: If the sample rate is unknown, an option is not valid, or a recording is not an
+            array of real numbers, is silent, or contains NaN or infinity.
+    """
+    _check_options(rate, seconds)
+    if rate is None:
+        raise VariedError(
+            "The sample rate of these recordings is unknown; pass it, such as sample_rate=16000."
+        )
+    sounds = []
+    for i, wave in enumerate(waves):
+        samples = np.asarray(wave)
+        if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
+            raise VariedError(
+                f"Recording {i} must be an array of real numbers of shape (T) or (T, C), got "
+                f"{samples.dtype} of shape {samples.shape}; convert it, so that its range is "
+                "-1 to 1."
+            )
+        try:
+            sounds.append(_convert(samples[:, None] if samples.ndim == 1 else samples, rate, rate))
+        except UnreadableFile as reason:
+            raise VariedError(f"Recording {i} cannot be used, since {reason}; omit it.") from None
+    return _stack(sounds, rate, seconds)
 
 
 def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
@@ -108,27 +145,7 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
         samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UnreadableFile("it is corrupted or not in a supported format") from error
-    if not np.isfinite(samples).all():
-        raise UnreadableFile("it contains NaN or infinity")
-    changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
-    wave = samples.mean(1)
-    if own_rate != rate:
-        from scipy.signal import resample_poly  # takes long to import
-
-        common = gcd(own_rate, rate)
-        wave = resample_poly(wave, rate // common, own_rate // common)
-        changes.append(f"resampled to {rate:,} Hz")
-    if not len(wave):
-        raise UnreadableFile("it contains no samples")
-    trimmed = trim(wave, rate)
-    if not len(trimmed):
-        raise UnreadableFile("it is silent")
-    if len(trimmed) < len(wave):
-        changes.append("trimmed, since they start or end with silence")
-    loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
-    if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
-        changes.append("equalized in loudness")
-    return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+    return _convert(samples, own_rate, rate)
 
 
 def trim(wave: Array, rate: int) -> Array:
@@ -221,6 +238,31 @@ def _read_header(file: IO[bytes], soundfile: Any) -> Any:
     return header
 
 
+def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
+    """Mix down and resample a recording, remove silence and equalize the loudness."""
+    if not np.isfinite(samples).all():
+        raise UnreadableFile("it contains NaN or infinity")
+    changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
+    wave = samples.mean(1)
+    if own_rate != rate:
+        from scipy.signal import resample_poly  # takes long to import
+
+        common = gcd(own_rate, rate)
+        wave = resample_poly(wave, rate // common, own_rate // common)
+        changes.append(f"resampled to {rate:,} Hz")
+    if not len(wave):
+        raise UnreadableFile("it contains no samples")
+    trimmed = trim(wave, rate)
+    if not len(trimmed):
+        raise UnreadableFile("it is silent")
+    if len(trimmed) < len(wave):
+        changes.append("trimmed, since they start or end with silence")
+    loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
+    if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
+        changes.append("equalized in loudness")
+    return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+
+
 def _common_rate(rates: Iterable[int]) -> int:
     (common, _), *_ = Counter(rates).most_common(1)
     return min(max(common, _MIN_RATE), _MAX_DEFAULT_RATE)
@@ -234,6 +276,15 @@ def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> 
     # A tolerance, so that the duration of the training recordings is a valid option.
     n_frames = ceil(round(seconds * rate / hop, 3)) + 1
     return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
+
+
+def _stack(
+    sounds: Sequence[Sound], rate: int, seconds: float | None
+) -> tuple[Array, tuple[str, ...]]:
+    """Return recordings with a common duration, and notes for the user."""
+    n_samples = _common_length([len(sound.wave) for sound in sounds], rate, seconds)
+    waves = np.stack([_cut_or_pad(sound.wave, n_samples) for sound in sounds])
+    return waves, tuple(_notes(sounds, rate, n_samples))
 
 
 def _cut_or_pad(wave: Array, n_samples: int) -> Array:

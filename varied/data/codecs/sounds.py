@@ -17,7 +17,7 @@ from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
-from varied.data.sound_files import ENDINGS, read_sounds, trim, write_sound
+from varied.data.sound_files import ENDINGS, convert_waves, read_sounds, trim, write_sound
 from varied.data.spectrograms import LogMel, equalize, hop_length
 from varied.errors import VariedError
 
@@ -91,6 +91,14 @@ class SoundCodec(Codec):
         return Examples(waves, problems, notes, {"rate": rate})
 
     @classmethod
+    def from_memory(cls, examples: Any, **options: Any) -> RawData:
+        """Convert a list of waveforms; see `varied.data.sound_files.convert_waves`."""
+        check_options(options, cls.reading_option_names, "sound data")
+        rate = options.get("sample_rate")
+        waves, notes = convert_waves(examples, rate, options.get("seconds"))
+        return RawData(waves, cls.kind, notes=notes, dialect={"rate": rate})
+
+    @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Check that recordings in memory have the given sample rate.
 
@@ -108,8 +116,9 @@ class SoundCodec(Codec):
 
     @property
     def reading_options(self) -> dict[str, Any]:
-        """The sample rate and the duration of the training recordings."""
-        return {"sample_rate": self.rate, "seconds": self.mel.n_samples / self.rate}
+        """The kind of data, and the sample rate and duration of the training recordings."""
+        seconds = self.mel.n_samples / self.rate
+        return {"kind": self.kind, "sample_rate": self.rate, "seconds": seconds}
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
