@@ -1,14 +1,18 @@
 """Tests of runs on recordings: samples, other results, resumed and updated runs."""
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 from quick_training import train_to_end
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 from tones import RATE, pitch, tone, write_tones
 
 import varied
 from varied.data import read
 from varied.errors import VariedError
+from varied.estimators import SpectrogramTransformer, VAETransformer
 from varied.training import prepare
 from varied.training.update import prepare_update
 
@@ -149,3 +153,21 @@ def test_labels_of_recordings_are_edited(plain, tones, tmp_path):
     assert result.array.shape[-1] == 2480
     folder = result.save(tmp_path / "new")
     assert len(list(folder.glob("*.wav"))) == result.array.shape[0] * result.array.shape[1]
+
+
+def test_estimators_take_lists_of_waves_in_a_pipeline():
+    rng = np.random.default_rng(0)
+    waves = [tone(400 + 4 * i, rng.uniform(0.1, 0.15)) for i in range(40)]
+    spectrograms = SpectrogramTransformer(RATE, seconds=0.15)
+    vae = VAETransformer(
+        2, likelihood="gaussian", categorical_features=[], steps=150, random_state=0
+    )
+    pipeline = clone(make_pipeline(spectrograms, vae)).fit(waves)
+    assert pipeline.transform(waves).shape == (40, 2)
+    scores = pipeline.score_samples([waves[0], tone(2000, 0.15)])
+    assert scores[0] > scores[1]
+    restored = pipeline.inverse_transform(pipeline.transform(waves))
+    assert restored.shape == (40, 1200)
+    assert 350 < np.median(pitch(restored)) < 650
+    with pytest.raises(VariedError, match=r"Recording 0 .* silent"):
+        pipeline.transform([np.zeros(800)])

@@ -117,8 +117,7 @@ class SoundCodec(Codec):
     @property
     def reading_options(self) -> dict[str, Any]:
         """The kind of data, and the sample rate and duration of the training recordings."""
-        seconds = self.mel.n_samples / self.rate
-        return {"kind": self.kind, "sample_rate": self.rate, "seconds": seconds}
+        return {"kind": self.kind, "sample_rate": self.rate, "seconds": self.seconds}
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
@@ -152,6 +151,11 @@ class SoundCodec(Codec):
         """The transform from waveforms to log-mel spectrograms."""
         return LogMel(self.rate, self.shape[-1])
 
+    @property
+    def seconds(self) -> float:
+        """The duration of the training recordings."""
+        return self.mel.n_samples / self.rate
+
     def encode(self, data: RawData | Array) -> Tensor:
         """Return standardized log-mel spectrograms, float32 with shape ``(N, 1, bands, frames)``.
 
@@ -165,7 +169,7 @@ class SoundCodec(Codec):
             raise VariedError(
                 f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the run was "
                 f"trained on {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them with "
-                f"sample_rate={self.rate} and seconds={self.mel.n_samples / self.rate:g}."
+                f"sample_rate={self.rate} and seconds={self.seconds:g}."
             )
         spectrograms = self.mel(equalize(torch.from_numpy(waves), rate))
         return ((spectrograms - self._mean) / self._scale)[:, None]
