@@ -18,6 +18,7 @@ import argparse
 import itertools
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -139,42 +140,38 @@ class Trial:
         spectrograms.FLOOR = codec_floor
         return accuracies
 
-    def run(self, steps: int, seed: int) -> dict[str, Any]:
+    def train(self, steps: int, seed: int, folder: Path) -> tuple[varied.Run, dict[str, float]]:
+        """Return a conditional VAE, and the processor time of its training if it did not exist."""
+        if (folder / "report.html").exists():
+            return varied.Run(folder, self.data), {}
+        begin = time.process_time()
+        options: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
+        options |= {"steps": steps, "seed": seed, "progress": False}
+        run = varied.train(self.data, "conditional-vae", out=folder, **options)
+        return run, {"seconds": time.process_time() - begin}
+
+    def run(self, steps: int, seed: int, folder: Path) -> dict[str, Any]:
         """Train a conditional VAE, and measure reconstructions, samples and other speakers."""
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.process_time()
-            options: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
-            run = varied.train(
-                self.data,
-                "conditional-vae",
-                steps=steps,
-                seed=seed,
-                out=Path(folder) / "run",
-                progress=False,
-                **options,
-            )
-            seconds = time.process_time() - begin
-            evaluation, n = run.evaluate(), len(self.test)
-            speakers = self.data.label_classes[1]
-            result = run.reconstruct(n=n)
-            reconstructions = written(result)[n:]
-            distances = spectral_distances(torch.from_numpy(result.array[1]), self.originals)
-            pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
-            digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
-            label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
-            result = run.sample(len(pairs), label=label, seed=seed)
-            _plot(result.images, self.data)
-            samples = written(result)
-            style = written(run.style(label={"speaker": list(speakers)}, n=n))
-            as_speaker = torch.arange(len(speakers)).repeat(n)
-            as_classes = {
-                "digit": self.classes["digit"].repeat_interleave(len(speakers)),
-                "speaker": as_speaker,
-            }
+        run, seconds = self.train(steps, seed, folder)
+        evaluation, n = run.evaluate(), len(self.test)
+        speakers = self.data.label_classes[1]
+        result = run.reconstruct(n=n)
+        reconstructions = written(result)[n:]
+        distances = spectral_distances(torch.from_numpy(result.array[1]), self.originals)
+        pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
+        digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
+        label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
+        result = run.sample(len(pairs), label=label, seed=seed)
+        _plot(result.images, self.data)
+        samples = written(result)
+        style = written(run.style(label={"speaker": list(speakers)}, n=n))
+        as_classes = {
+            "digit": self.classes["digit"].repeat_interleave(len(speakers)),
+            "speaker": torch.arange(len(speakers)).repeat(n),
+        }
         assert evaluation.elbo is not None
         assert evaluation.kl is not None
-        return {
-            "seconds": seconds,
+        return seconds | {
             "-ELBO": -evaluation.elbo.value,
             "KL": evaluation.kl.value,
             "reconstructions": self.measure(reconstructions, self.classes) | distances,
@@ -219,17 +216,20 @@ def main() -> None:
     parser.add_argument("recordings", help="folder or zip file of the recordings")
     parser.add_argument("--steps", type=int, default=_STEPS)
     parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1, 2))
+    parser.add_argument("--runs", type=Path, help="folder in which the runs are kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
     trial = Trial(read_recordings(args.recordings))
-    measurements: dict[str, Any] = {"real": trial.real, "errors": trial.errors}
-    for seed in args.seeds:
-        key = f"{args.steps} steps, seed {seed}"
-        measurements[key] = lambda seed=seed: trial.run(args.steps, seed)
-    for key, measurement in measurements.items():
-        if key not in load(NAME):
-            save(NAME, key, measurement())
-            write_page(NAME, _page())
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = args.runs or Path(temporary)
+        measurements: dict[str, Any] = {"real": trial.real, "errors": trial.errors}
+        for seed in args.seeds:
+            run = partial(trial.run, args.steps, seed, runs / f"seed-{seed}")
+            measurements[f"{args.steps} steps, seed {seed}"] = run
+        for key, measurement in measurements.items():
+            if key not in load(NAME):
+                save(NAME, key, measurement())
+                write_page(NAME, _page())
 
 
 # The page
@@ -253,9 +253,9 @@ def _page() -> list[str]:
         if name in trial
     ]
     seconds = [
-        [key, *(f"{trial[n]:.0f}" for n in ("seconds", "-ELBO", "KL"))]
+        [key, *(f"{trial[n]:.0f}" if n in trial else "" for n in ("seconds", "-ELBO", "KL"))]
         for key, trial in trials.items()
-        if "seconds" in trial
+        if "-ELBO" in trial
     ]
     return [
         "# Speech",

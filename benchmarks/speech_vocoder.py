@@ -1,6 +1,6 @@
 """Compare vocoders with Griffin-Lim: ``python -m benchmarks.speech_vocoder RECORDINGS RUN``.
 
-RUN is a conditional VAE that `benchmarks.speech` describes (1,000 steps, seed 0). The log-mel
+RUN is the conditional VAE with seed 0 that `benchmarks.speech --runs FOLDER` trains. The log-mel
 spectrograms of the 150 test recordings, and the smoother ones of their reconstructions, are
 converted to waveforms by the fast Griffin-Lim algorithm, as in `varied`, and by two networks of
 ConvNeXt blocks that predict the magnitudes and phases of the STFT (Siuzdak, 2024): one from the

@@ -326,16 +326,16 @@ def test_loud_recordings_are_not_clipped(tones, tmp_path):
 
 
 def test_written_recordings_end_where_the_sound_ends(tones, tmp_path):
-    data = read(tones)
+    data = read(tones, seconds=0.6)
     codec = fit_codec(data)
     decoded = codec.decode(codec.encode(data))
     folder = codec.save(decoded, tmp_path / "new")
     for i, name in enumerate(data.names):
         seconds = soundfile.info(folder / f"{i:03d}.wav").duration
-        assert seconds == pytest.approx(0.3 if "long" in name else 0.2, abs=0.04)
-    assert np.load(codec.save(decoded, tmp_path / "new.npy")).shape == (24, 2480)
+        assert seconds == pytest.approx(0.4 if "long" in name else 0.3, abs=0.04)  # 2 x 50 ms
+    assert np.load(codec.save(decoded, tmp_path / "new.npy")).shape == (24, 5040)
     again = read(folder, **codec.reading_options)
-    assert again.x.shape == (24, 2480)
+    assert again.x.shape == (24, 5040)
     np.testing.assert_allclose(pitch(again.x), pitch(decoded), rtol=0.02)
 
 

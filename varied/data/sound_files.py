@@ -148,7 +148,7 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
     return _convert(samples, own_rate, rate)
 
 
-def trim(wave: Array, rate: int) -> Array:
+def trim(wave: Array, rate: int, margin: int = 0) -> Array:
     """Return a recording without silence at the start and end.
 
     Frames of 10 ms that are 35 dB quieter than the loudest one are silent. No samples are returned
@@ -157,6 +157,7 @@ def trim(wave: Array, rate: int) -> Array:
     Arguments:
         wave: The samples, at least one.
         rate: The number of samples per second.
+        margin: The number of silent frames that are kept before and after the sound.
 
     Example:
         >>> wave = np.concatenate([np.zeros(800), np.ones(400), np.zeros(1200)])
@@ -170,7 +171,7 @@ def trim(wave: Array, rate: int) -> Array:
     if levels.max() < _SILENT:
         return wave[:0]
     loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
-    return wave[loud[0] * frame : (loud[-1] + 1) * frame]
+    return wave[max(0, loud[0] - margin) * frame : (loud[-1] + 1 + margin) * frame]
 
 
 def write_sound(wave: Array, path: Path, rate: int) -> None:

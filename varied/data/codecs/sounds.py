@@ -23,6 +23,9 @@ from varied.errors import VariedError
 
 #: The pause between recordings in a single file, in seconds.
 _PAUSE_SECONDS = 0.25
+#: The number of silent frames that are written before and after the sound. Without them, quiet
+#: consonants are lost: PocketSphinx recognized 72 instead of 78 % of generated digits.
+_MARGIN = 5
 #: The number of recordings whose spectrograms are plotted in a folder of recordings.
 _MAX_PLOTTED = 64
 
@@ -197,7 +200,7 @@ class SoundCodec(Codec):
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write recordings to a folder, with their spectrograms, or to a single file with pauses.
 
-        Silence at the start and end is removed, except in ``.npy`` files.
+        Silence at the start and end is shortened to 50 ms, except in ``.npy`` files.
 
         Raises:
             VariedError: If the file has an extension other than .wav, .flac, .ogg or .npy.
@@ -240,7 +243,7 @@ class SoundCodec(Codec):
         return path
 
     def _trim(self, wave: Array) -> Array:
-        trimmed = trim(wave, self.rate)
+        trimmed = trim(wave, self.rate, _MARGIN)
         return trimmed if len(trimmed) else wave
 
     @property
