@@ -154,6 +154,7 @@ def test_waves_in_memory_are_converted_like_files(tones):
 @pytest.mark.parametrize(
     ("waves", "options", "message"),
     [
+        ([], {"sample_rate": RATE}, "There are no recordings; pass at least one"),
         ([tone(500)], {}, "sample rate of these recordings is unknown; pass it"),
         ([tone(500)], {"sample_rate": 10}, "sample_rate=10 is not valid"),
         ([tone(500)], {"image_size": 8}, "image_size= is not an option of sound data"),

@@ -93,7 +93,7 @@ def read_sounds(
 
 
 def convert_waves(
-    waves: Iterable[Any], rate: int | None, seconds: float | None = None
+    waves: Sequence[Any], rate: int | None, seconds: float | None = None
 ) -> tuple[Array, tuple[str, ...]]:
     """Convert recordings in memory to a common loudness and duration.
 
@@ -106,14 +106,16 @@ def convert_waves(
         The recordings with shape (N, T), and notes for the user.
 
     Raises:
-        VariedError: If the sample rate is unknown, an option is not valid, or a recording is not an
-            array of real numbers, is silent, or contains NaN or infinity.
+        VariedError: If there are no recordings, the sample rate is unknown, an option is not valid,
+            or a recording is not an array of real numbers, is silent, or contains NaN or infinity.
     """
     _check_options(rate, seconds)
     if rate is None:
         raise VariedError(
             "The sample rate of these recordings is unknown; pass it, such as sample_rate=16000."
         )
+    if not len(waves):
+        raise VariedError("There are no recordings; pass at least one.")
     sounds = []
     for i, wave in enumerate(waves):
         samples = np.asarray(wave)
