@@ -31,8 +31,11 @@ from torch import Tensor
 import varied
 from benchmarks.records import RESULTS, description, load, markdown_table, save, write_page
 from benchmarks.speech_measures import (
+    HOP,
+    RATE,
     durations,
     levels,
+    pad,
     recognize_words,
     spectral_distances,
     train_judge,
@@ -40,6 +43,7 @@ from benchmarks.speech_measures import (
 )
 from varied import plots
 from varied.data import RawData, fit_codec, spectrograms
+from varied.data.sound_files import trim
 from varied.evaluate import frechet
 from varied.runs.result import draw_grid
 from varied.runtime import describe_machine
@@ -163,7 +167,11 @@ class Trial:
         label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
         result = run.sample(len(pairs), label=label, seed=seed)
         _plot(result.images, self.data)
-        samples = written(result)
+        samples, silence = written(result), {}
+        for frames in (0, 5, result.array.shape[1] // HOP):
+            trimmed = pad([trim(wave, RATE, frames) for wave in result.array], samples.shape[1])
+            hits = recognize_words(trimmed, WORDS) == digit
+            silence[f"{10 * frames} ms"] = float(hits.double().mean())
         style = written(run.style(label={"speaker": list(speakers)}, n=n))
         as_classes = {
             "digit": self.classes["digit"].repeat_interleave(len(speakers)),
@@ -178,6 +186,7 @@ class Trial:
             "samples": self.measure(samples, {"digit": digit, "speaker": speaker})
             | self.compare(samples),
             "style": self.measure(style, as_classes),
+            "silence": silence,
         }
 
 
@@ -288,6 +297,11 @@ def _page() -> list[str]:
         "",
         "The means over the seeds.",
         "",
+        "The digits of samples that PocketSphinx recognizes, by the silence that is kept before "
+        "and after the sound:",
+        "",
+        *_silence_table(trials),
+        "",
         "## Training",
         "",
         *markdown_table(["run", "seconds", "-ELBO", "KL"], seconds),
@@ -326,6 +340,13 @@ def _class_table(trials: dict[str, Any]) -> list[str]:
     names = next(iter(columns.values()), {})
     rows = [[name, *(f"{column[name]:.0%}" for column in columns.values())] for name in names]
     return markdown_table(["recordings of", *columns], rows)
+
+
+def _silence_table(trials: dict[str, Any]) -> list[str]:
+    tables = {key: trial["silence"] for key, trial in trials.items() if "silence" in trial}
+    header = ["run", *next(iter(tables.values()), {})]
+    rows = [[key, *(f"{value:.1%}" for value in table.values())] for key, table in tables.items()]
+    return markdown_table(header, rows)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,12 @@ def written(result: Any) -> Tensor:
     with tempfile.TemporaryDirectory() as folder:
         files = sorted(result.save(Path(folder) / "new").glob("*.wav"))
         waves = [soundfile.read(file, dtype="float32")[0] for file in files]
-    padding = [result.array.shape[-1] - len(wave) for wave in waves]
+    return pad(waves, result.array.shape[-1])
+
+
+def pad(waves: Sequence[np.ndarray], n_samples: int) -> Tensor:
+    """Return recordings with silence before and after them, with shape (N, n_samples)."""
+    padding = [n_samples - len(wave) for wave in waves]
     padded = [np.pad(w, (n // 2, n - n // 2)) for w, n in zip(waves, padding, strict=True)]
     return torch.from_numpy(np.stack(padded))
 
