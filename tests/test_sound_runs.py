@@ -116,6 +116,7 @@ def test_other_results_are_saved_in_their_default_format(run, tones, tmp_path):
 
 def prepare_small(tones, out):
     options = {"net.width": 4, "net.dense_width": 16, "latent": 2, "batch_size": 8, "threads": 1}
+    options |= {"precision": "float32", "compile": "no"}  # otherwise chosen by timing
     return prepare(tones, "vae", labels=LABELS, steps=30, out=out, **options)
 
 
