@@ -5,7 +5,8 @@ A conditional VAE is trained on spoken digits (`varied train recordings.zip --mo
 convolutional classifiers, which are trained on the real training recordings with added noise,
 recognize the digit and the speaker in the WAV files that `varied` writes: of the test recordings
 after the spectrogram and its inverse, of their reconstructions, of samples with given labels, and
-of test recordings decoded as each speaker (`varied style`). All runs use one thread.
+of test recordings decoded as each speaker (`varied style`). PocketSphinx, whose model of English
+was not trained on these recordings, recognizes the digit as well. All runs use one thread.
 
 Each trial is saved in ``results/speech.json`` as soon as it ends, and is not repeated;
 ``results/speech.md`` shows all trials.
@@ -17,140 +18,60 @@ import argparse
 import itertools
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from scipy.stats import wasserstein_distance
+from torch import Tensor
 
 import varied
 from benchmarks.records import RESULTS, description, load, markdown_table, save, write_page
+from benchmarks.speech_measures import (
+    HOP,
+    RATE,
+    durations,
+    levels,
+    pad,
+    recognize_words,
+    spectral_distances,
+    train_judge,
+    written,
+)
 from varied import plots
 from varied.data import RawData, fit_codec, spectrograms
-from varied.data.spectrograms import equalize
+from varied.data.sound_files import trim
 from varied.evaluate import frechet
 from varied.runs.result import draw_grid
 from varied.runtime import describe_machine
 
 NAME, PATTERN = "speech", "{digit}_{speaker}_{index}"
-RATE, N_FFT, HOP, N_MELS = 8000, 256, 80, 40
-_TEST_TAKES, _JUDGE_EPOCHS, _BATCH = 5, 25, 64
-_STEPS, _SAMPLES_PER_PAIR = 1000, 10
-
-
-class Judge(nn.Module):
-    """A convolutional classifier of recordings.
-
-    Arguments:
-        num_classes: The number of classes.
-        frames: The number of frames of a recording.
-    """
-
-    def __init__(self, num_classes: int, frames: int) -> None:
-        super().__init__()
-        widths = (1, 16, 32, 64)
-        self.layers = nn.Sequential(
-            *(layer for pair in itertools.pairwise(widths) for layer in _block(*pair)),
-            nn.Flatten(),
-            nn.Dropout(0.4),
-            nn.Linear(64 * (N_MELS // 8) * (frames // 8), 64),
-            nn.ReLU(),
-        )
-        self.output = nn.Linear(64, num_classes)
-        self.register_buffer("filters", spectrograms.mel_filters(RATE, N_FFT, N_MELS))
-
-    def features(self, waves: Tensor) -> Tensor:
-        """Return the features before the last layer, with shape (N, 64)."""
-        mel = self.filters @ _magnitudes(waves, N_FFT).square()
-        mel = (mel + 1e-4 * mel.amax((1, 2), keepdim=True)).log()
-        mel = mel - mel.mean((1, 2), keepdim=True)
-        return self.layers((mel / mel.std((1, 2), keepdim=True))[:, None])
-
-    def forward(self, waves: Tensor) -> Tensor:
-        """Return the logits of the classes, with shape (N, num_classes)."""
-        return self.output(self.features(waves))
-
-    def accuracy(self, waves: Tensor, classes: Tensor) -> float:
-        """Return the fraction of recordings that are recognized."""
-        with torch.no_grad():
-            return float((self(waves).argmax(1) == classes).double().mean())
-
-
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
-    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
-
-
-def _magnitudes(waves: Tensor, n_fft: int, hop: int = HOP) -> Tensor:
-    window = torch.hann_window(n_fft)
-    options: dict[str, Any] = {"window": window, "pad_mode": "constant", "return_complex": True}
-    return torch.stft(waves, n_fft, hop, **options).abs()
-
-
-def train_judge(waves: Tensor, classes: Tensor, *, seed: int = 0) -> Judge:
-    """Train a classifier on recordings with random shifts and noise."""
-    torch.manual_seed(seed)
-    judge = Judge(int(classes.max()) + 1, waves.shape[1] // HOP + 1)
-    optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=1e-2)
-    steps = _JUDGE_EPOCHS * (len(waves) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
-    for _ in range(steps):
-        rows = torch.randperm(len(waves))[:_BATCH]
-        loss = F.cross_entropy(judge(_augment(waves[rows])), classes[rows], label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return judge.eval()
-
-
-def _augment(waves: Tensor) -> Tensor:
-    """Shift recordings by up to 50 ms, and add noise 10 to 40 dB below the speech."""
-    shifts = torch.randint(-400, 400, (len(waves),)).tolist()
-    shifted = torch.stack([row.roll(n) for row, n in zip(waves, shifts, strict=True)])
-    level = spectrograms.LOUDNESS * 10 ** (-(10 + 30 * torch.rand(len(waves), 1)) / 20)
-    return shifted + level * torch.randn_like(shifted)
-
-
-# Measurements
-
-
-def written(result: Any) -> Tensor:
-    """Write a result as WAV files, and return the recordings that they contain."""
-    with tempfile.TemporaryDirectory() as folder:
-        files = sorted(result.save(Path(folder) / "new").glob("*.wav"))
-        return torch.from_numpy(np.stack([soundfile.read(f, dtype="float32")[0] for f in files]))
-
-
-def spectral_distances(waves: Tensor, originals: Tensor) -> dict[str, float]:
-    """Return the log-spectral distance and the multi-resolution STFT distance.
-
-    Magnitudes are limited to 50 dB below the loudest one. The multi-resolution STFT distance is the
-    mean of the spectral convergence plus the mean absolute error of log magnitudes, over frames of
-    128, 256 and 512 samples.
-    """
-    totals = []
-    for n_fft in (128, 256, 512):
-        a, b = (_magnitudes(x, n_fft, n_fft // 4) for x in (waves, originals))
-        limit = b.amax((1, 2), keepdim=True) * 10 ** (-50 / 20)
-        logs = a.clamp(min=limit).log() - b.clamp(min=limit).log()
-        convergence = (a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)
-        totals.append((convergence + logs.abs().mean((1, 2))).mean())
-        if n_fft == N_FFT:
-            decibels = 20 / np.log(10) * logs.square().mean(1).sqrt().mean()
-    return {"LSD": float(decibels), "STFT": float(torch.stack(totals).mean())}
-
-
-def levels(waves: Tensor, originals: Tensor) -> dict[str, float]:
-    """Return the mean level relative to the originals (dB), the peak, and the crest factor."""
-    scales = [x.norm(dim=1) / equalize(x, RATE).norm(dim=1) for x in (waves, originals)]
-    decibels = 20 * (scales[0].mean() / scales[1].mean()).log10()
-    rms = waves.square().mean(1).sqrt()
-    crest = (waves.abs().amax(1) / rms).median()
-    return {"level": float(decibels), "peak": float(waves.abs().max()), "crest": float(crest)}
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEST_TAKES, _STEPS, _SAMPLES_PER_PAIR = 5, 1000, 10
+#: The recognizers of digits, by the key of their accuracy.
+_RECOGNIZERS = {"digit": "classifier", "PocketSphinx": "PocketSphinx"}
+#: The columns of the tables: the key of each number, its name and its format.
+_RECOGNITION = {
+    "digit": ("digit", "{:.1%}"),
+    "speaker": ("speaker", "{:.1%}"),
+    "PocketSphinx": ("digit (PocketSphinx)", "{:.1%}"),
+    "LSD": ("LSD, dB", "{:.1f}"),
+    "STFT": ("STFT distance", "{:.2f}"),
+    "Fréchet": ("Fréchet distance", "{:.1f}"),
+    "Wasserstein": ("Wasserstein distance, s", "{:.3f}"),
+}
+_LEVELS = {
+    "level": ("level, dB", "{:+.2f}"),
+    "deviation": ("deviation, dB", "{:.2f}"),
+    "peak": ("peak", "{:.2f}"),
+    "crest": ("crest factor", "{:.1f}"),
+    "clipped": ("clipped", "{:.0f}"),
+    "click": ("click factor, 95th percentile", "{:.1f}"),
+    "max click": ("maximum", "{:.1f}"),
+}
 
 
 class Trial:
@@ -164,92 +85,108 @@ class Trial:
         assert data.test is not None
         self.data, self.test = data, data.take(data.test)
         training = data.take(np.setdiff1d(np.arange(len(data)), data.test))
-        self.originals = torch.from_numpy(self.test.x)
+        self.originals, self.classes = torch.from_numpy(self.test.x), _classes(self.test)
         self.training, labels = torch.from_numpy(training.x), _classes(training)
         self.judges = {name: train_judge(self.training, y) for name, y in labels.items()}
 
-    def measure(self, waves: Tensor, classes: dict[str, Tensor]) -> dict[str, float]:
-        """Return the accuracies of both classifiers, and the levels."""
-        accuracies = {name: self.judges[name].accuracy(waves, y) for name, y in classes.items()}
-        return accuracies | levels(waves, self.originals)
+    def measure(self, waves: Tensor, classes: dict[str, Tensor]) -> dict[str, Any]:
+        """Return the accuracies of the recognizers, also by digit and speaker, and the levels."""
+        hits = {name: self.judges[name].classify(waves) == y for name, y in classes.items()}
+        hits["PocketSphinx"] = recognize_words(waves, WORDS) == classes["digit"]
+        by_class = {
+            recognizer: {
+                label: float(hits[recognizer][y == k].double().mean())
+                for y, labels in zip(classes.values(), self.data.label_classes, strict=True)
+                for k, label in enumerate(labels)
+            }
+            for recognizer in _RECOGNIZERS
+        }
+        accuracies = {name: float(hit.double().mean()) for name, hit in hits.items()}
+        return accuracies | levels(waves) | {"by class": by_class}
 
-    def frechet(self, waves: Tensor) -> float:
-        """Return the Fréchet distance of random recordings to the test recordings.
+    def compare(self, waves: Tensor) -> dict[str, float]:
+        """Return distances between random recordings and the test recordings.
 
-        The features are those of the classifier of digits, and the numbers of recordings are equal.
+        The Fréchet distance compares equal numbers of recordings in the features of the classifier
+        of digits. The Wasserstein distance compares the durations without silence, in seconds.
         """
         rows = torch.randperm(len(waves), generator=torch.manual_seed(0))[: len(self.originals)]
         with torch.no_grad():
             features = self.judges["digit"].features
-            return frechet(features(waves[rows]), features(self.originals))
+            distance = frechet(features(waves[rows]), features(self.originals))
+        seconds = wasserstein_distance(durations(waves), durations(self.originals))
+        return {"Fréchet": distance, "Wasserstein": float(seconds)}
 
     def real(self) -> dict[str, Any]:
         """Measure the test recordings, before and after the spectrogram and its inverse."""
-        codec, classes = fit_codec(self.data), _classes(self.test)
+        codec = fit_codec(self.data)
         images = codec.to_images(codec.encode(self.test))
         decoded = codec.decode(codec.encode(self.test))
         result = varied.runs.Result(codec, decoded, images, draw_grid, (len(self.test),))
         inverse = written(result)
         return {
-            "real": self.measure(self.originals, classes)
-            | {"Fréchet": self.frechet(self.training)},
-            "inverse": self.measure(inverse, classes) | spectral_distances(inverse, self.originals),
+            "real": self.measure(self.originals, self.classes) | self.compare(self.training),
+            "inverse": self.measure(inverse, self.classes)
+            | spectral_distances(torch.from_numpy(decoded), self.originals),
         }
 
     def errors(self) -> dict[str, float]:
         """Measure the digits after errors of half a standard deviation, for several floors."""
-        codec_floor, digits, accuracies = spectrograms.FLOOR, _classes(self.test)["digit"], {}
+        codec_floor, digits, accuracies = spectrograms.FLOOR, self.classes["digit"], {}
         for floor in (1e-5 / 16, 1e-3 / 16, codec_floor):
             spectrograms.FLOOR = floor
             codec = fit_codec(self.data)
             x = codec.encode(self.test)
             noise = torch.randn(x.shape, generator=torch.manual_seed(0))
             waves = torch.from_numpy(codec.decode(x + 0.5 * noise))
-            accuracies[f"{floor:.2g}"] = self.judges["digit"].accuracy(waves, digits)
+            hits = self.judges["digit"].classify(waves) == digits
+            accuracies[f"{floor:.2g}"] = float(hits.double().mean())
         spectrograms.FLOOR = codec_floor
         return accuracies
 
-    def run(self, steps: int, seed: int) -> dict[str, Any]:
+    def train(self, steps: int, seed: int, folder: Path) -> tuple[varied.Run, dict[str, float]]:
+        """Return a conditional VAE, and the processor time of its training if it did not exist."""
+        if (folder / "report.html").exists():
+            return varied.Run(folder, self.data), {}
+        begin = time.process_time()
+        options: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
+        options |= {"steps": steps, "seed": seed, "progress": False}
+        run = varied.train(self.data, "conditional-vae", out=folder, **options)
+        return run, {"seconds": time.process_time() - begin}
+
+    def run(self, steps: int, seed: int, folder: Path) -> dict[str, Any]:
         """Train a conditional VAE, and measure reconstructions, samples and other speakers."""
-        with tempfile.TemporaryDirectory() as folder:
-            begin = time.process_time()
-            options: dict[str, Any] = {"threads": 1, "precision": "float32", "compile": "no"}
-            run = varied.train(
-                self.data,
-                "conditional-vae",
-                steps=steps,
-                seed=seed,
-                out=Path(folder) / "run",
-                progress=False,
-                **options,
-            )
-            seconds = time.process_time() - begin
-            evaluation, n = run.evaluate(), len(self.test)
-            classes, speakers = _classes(self.test), self.data.label_classes[1]
-            reconstructions = written(run.reconstruct(n=n))[n:]
-            pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
-            digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
-            label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
-            result = run.sample(len(pairs), label=label, seed=seed)
-            _plot(result.images, self.data)
-            samples = written(result)
-            style = written(run.style(label={"speaker": list(speakers)}, n=n))
-            as_speaker = torch.arange(len(speakers)).repeat(n)
-            as_classes = {
-                "digit": classes["digit"].repeat_interleave(len(speakers)),
-                "speaker": as_speaker,
-            }
+        run, seconds = self.train(steps, seed, folder)
+        evaluation, n = run.evaluate(), len(self.test)
+        speakers = self.data.label_classes[1]
+        result = run.reconstruct(n=n)
+        reconstructions = written(result)[n:]
+        distances = spectral_distances(torch.from_numpy(result.array[1]), self.originals)
+        pairs = list(itertools.product(*map(range, _sizes(self.data)))) * _SAMPLES_PER_PAIR
+        digit, speaker = (torch.tensor(column) for column in zip(*pairs, strict=True))
+        label = {"digit": digit.tolist(), "speaker": speaker.tolist()}
+        result = run.sample(len(pairs), label=label, seed=seed)
+        _plot(result.images, self.data)
+        samples, silence = written(result), {}
+        for frames in (0, 5, result.array.shape[1] // HOP):
+            trimmed = pad([trim(wave, RATE, frames) for wave in result.array], samples.shape[1])
+            hits = recognize_words(trimmed, WORDS) == digit
+            silence[f"{10 * frames} ms"] = float(hits.double().mean())
+        style = written(run.style(label={"speaker": list(speakers)}, n=n))
+        as_classes = {
+            "digit": self.classes["digit"].repeat_interleave(len(speakers)),
+            "speaker": torch.arange(len(speakers)).repeat(n),
+        }
         assert evaluation.elbo is not None
         assert evaluation.kl is not None
-        return {
-            "seconds": seconds,
+        return seconds | {
             "-ELBO": -evaluation.elbo.value,
             "KL": evaluation.kl.value,
-            "reconstructions": self.measure(reconstructions, classes)
-            | spectral_distances(reconstructions, self.originals),
+            "reconstructions": self.measure(reconstructions, self.classes) | distances,
             "samples": self.measure(samples, {"digit": digit, "speaker": speaker})
-            | {"Fréchet": self.frechet(samples)},
+            | self.compare(samples),
             "style": self.measure(style, as_classes),
+            "silence": silence,
         }
 
 
@@ -288,17 +225,20 @@ def main() -> None:
     parser.add_argument("recordings", help="folder or zip file of the recordings")
     parser.add_argument("--steps", type=int, default=_STEPS)
     parser.add_argument("--seeds", type=int, nargs="*", default=(0, 1, 2))
+    parser.add_argument("--runs", type=Path, help="folder in which the runs are kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
     trial = Trial(read_recordings(args.recordings))
-    measurements: dict[str, Any] = {"real": trial.real, "errors": trial.errors}
-    for seed in args.seeds:
-        key = f"{args.steps} steps, seed {seed}"
-        measurements[key] = lambda seed=seed: trial.run(args.steps, seed)
-    for key, measurement in measurements.items():
-        if key not in load(NAME):
-            save(NAME, key, measurement())
-            write_page(NAME, _page())
+    with tempfile.TemporaryDirectory() as temporary:
+        runs = args.runs or Path(temporary)
+        measurements: dict[str, Any] = {"real": trial.real, "errors": trial.errors}
+        for seed in args.seeds:
+            run = partial(trial.run, args.steps, seed, runs / f"seed-{seed}")
+            measurements[f"{args.steps} steps, seed {seed}"] = run
+        for key, measurement in measurements.items():
+            if key not in load(NAME):
+                save(NAME, key, measurement())
+                write_page(NAME, _page())
 
 
 # The page
@@ -313,16 +253,19 @@ def _page() -> list[str]:
         "samples": "samples",
         "style": "other speakers",
     }
-    rows, seconds = [], []
     trials = {key: record[key] for key in sorted(record, key=lambda key: key != "real")}
     floors = [[floor, f"{a:.1%}"] for floor, a in trials.pop("errors", {}).items()]
-    for key, trial in trials.items():
-        source = "" if key == "real" else key
-        rows += [[names[n], source, *_cells(trial[n])] for n in names if n in trial]
-        if "seconds" in trial:
-            seconds.append([key, *(f"{trial[n]:.0f}" for n in ("seconds", "-ELBO", "KL"))])
-    header = ["recordings", "run", "digit", "speaker", "level, dB", "peak", "crest factor"]
-    header += ["LSD, dB", "STFT distance", "Fréchet distance"]
+    sources = [
+        (text, "" if key == "real" else key, trial[name])
+        for key, trial in trials.items()
+        for name, text in names.items()
+        if name in trial
+    ]
+    seconds = [
+        [key, *(f"{trial[n]:.0f}" if n in trial else "" for n in ("seconds", "-ELBO", "KL"))]
+        for key, trial in trials.items()
+        if "-ELBO" in trial
+    ]
     return [
         "# Speech",
         "",
@@ -330,11 +273,36 @@ def _page() -> list[str]:
         "",
         f"Processor: {describe_machine()['processor']}.",
         "",
-        *markdown_table(header, rows),
+        *_table(sources, _RECOGNITION),
         "",
-        "The level is relative to the real test recordings. LSD is the log-spectral distance. The "
-        "Fréchet distance compares 150 recordings with the test recordings in the features of the "
-        "classifier of digits; in the first row, these are training recordings.",
+        "LSD is the log-spectral distance to the originals; the second row has the lowest values "
+        "that a model can reach. The Fréchet distance compares 150 recordings with the test "
+        "recordings in the features of the classifier of digits, and the Wasserstein distance "
+        "compares their durations without silence; in the first row, these are training "
+        "recordings.",
+        "",
+        "## Levels",
+        "",
+        *_table(sources, _LEVELS),
+        "",
+        "The level is relative to that of the training recordings before they are cut; the "
+        "deviation is that of the recording that differs most from it. A recording is clipped if "
+        "two consecutive samples have the largest value of the format. The click factor is the "
+        "largest second difference of a recording divided by the root mean square of its second "
+        "differences.",
+        "",
+        "## Digits and speakers",
+        "",
+        *_class_table(trials),
+        "",
+        "The means over the seeds.",
+        "",
+        "The digits of samples that PocketSphinx recognizes, by the silence that is kept before "
+        "and after the sound:",
+        "",
+        *_silence_table(trials),
+        "",
+        "## Training",
         "",
         *markdown_table(["run", "seconds", "-ELBO", "KL"], seconds),
         "",
@@ -349,18 +317,36 @@ def _page() -> list[str]:
     ]
 
 
-def _cells(values: dict[str, float]) -> list[str]:
-    formats = {
-        "digit": "{:.1%}",
-        "speaker": "{:.1%}",
-        "level": "{:+.1f}",
-        "peak": "{:.2f}",
-        "crest": "{:.1f}",
-        "LSD": "{:.1f}",
-        "STFT": "{:.2f}",
-        "Fréchet": "{:.1f}",
-    }
-    return [f.format(values[n]) if n in values else "" for n, f in formats.items()]
+def _table(
+    sources: list[tuple[str, str, dict[str, float]]], columns: dict[str, tuple[str, str]]
+) -> list[str]:
+    header = ["recordings", "run", *(name for name, _ in columns.values())]
+    rows = [
+        [text, run, *(f.format(values[k]) if k in values else "" for k, (_, f) in columns.items())]
+        for text, run, values in sources
+    ]
+    return markdown_table(header, rows)
+
+
+def _class_table(trials: dict[str, Any]) -> list[str]:
+    """Return a table of the digits that are recognized, by digit and by speaker."""
+    columns: dict[str, dict[str, float]] = {}
+    for recognizer in _RECOGNIZERS:
+        for source in ("real", "reconstructions", "samples"):
+            tables = [t[source]["by class"][recognizer] for t in trials.values() if source in t]
+            if tables:
+                means = {name: mean(table[name] for table in tables) for name in tables[0]}
+                columns[f"{source} ({_RECOGNIZERS[recognizer]})"] = means
+    names = next(iter(columns.values()), {})
+    rows = [[name, *(f"{column[name]:.0%}" for column in columns.values())] for name in names]
+    return markdown_table(["recordings of", *columns], rows)
+
+
+def _silence_table(trials: dict[str, Any]) -> list[str]:
+    tables = {key: trial["silence"] for key, trial in trials.items() if "silence" in trial}
+    header = ["run", *next(iter(tables.values()), {})]
+    rows = [[key, *(f"{value:.1%}" for value in table.values())] for key, table in tables.items()]
+    return markdown_table(header, rows)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.records import RESULTS, description, load, metrics_table, save, write_page
+from benchmarks.records import (
+    RESULTS,
+    description,
+    load,
+    markdown_table,
+    metrics_table,
+    save,
+    write_page,
+)
 from benchmarks.training import Dataset, TrainedModel, digit_features
 from varied.evaluate import frechet
 from varied.evaluate.suites.context import EvalContext
@@ -87,7 +95,29 @@ def page() -> None:
         strips = [_load_strip(IMAGES / f"{name}.png") for name in rows]
         grid(np.concatenate(strips), RESULTS / image, columns=COLUMNS, row_titles=list(rows))
         lines += [f"## {group}", "", *metrics_table(rows), "", f"![Samples]({image})", ""]
-    write_page("zoo", lines)
+    write_page("zoo", [*lines, *recordings()])
+
+
+def recordings() -> list[str]:
+    """Return the section about models of recordings, from the results of `benchmarks.speech`."""
+    trials = [trial for trial in load("speech").values() if "-ELBO" in trial]
+    samples = [trial["samples"] for trial in trials]
+    columns = {
+        "-ELBO": [f"{trial['-ELBO']:.0f}" for trial in trials],
+        "KL": [f"{trial['KL']:.0f}" for trial in trials],
+        "digit": [f"{sample['digit']:.1%}" for sample in samples],
+        "speaker": [f"{sample['speaker']:.1%}" for sample in samples],
+        "digit (PocketSphinx)": [f"{sample['PocketSphinx']:.1%}" for sample in samples],
+        "Fréchet distance": [f"{sample['Fréchet']:.1f}" for sample in samples],
+    }
+    rows = [["conditional-vae", *cells] for cells in zip(*columns.values(), strict=True)]
+    return [
+        "## Recordings",
+        "",
+        "Samples of spoken digits with given labels, for each seed; see [speech](speech.md).",
+        "",
+        *markdown_table(["model", *columns], rows),
+    ]
 
 
 def _load_strip(path: Path) -> np.ndarray:

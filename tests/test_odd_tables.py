@@ -340,7 +340,7 @@ def test_a_sparse_tensor_is_read(folders):
 # Estimators
 
 SMALL = {"net": {"name": "mlp", "width": 4, "depth": 1}, "latent": 1, "steps": 1, "batch_size": 8}
-ALL = [getattr(estimators, name) for name in estimators.__all__]
+ALL = [getattr(estimators, name) for name in estimators.__all__ if name.startswith("VAE")]
 
 
 def outputs_of(estimator, x):

@@ -1,4 +1,4 @@
-"""Tests of recordings: reading, log-mel spectrograms, the codec, and runs."""
+"""Tests of recordings: reading, log-mel spectrograms and the codec."""
 
 import sys
 import zipfile
@@ -7,62 +7,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from tones import RATE, pitch, tone, write_tones
 
-import varied
 from varied.data import RawData, fit_codec, open_codec, read, sound_files
 from varied.data.name_labels import infer_pattern, match_labels
 from varied.data.spectrograms import FLOOR, LOUDNESS, LogMel, equalize, mel_filters
 from varied.errors import VariedError
 
-RATE = 8000
-
-
-def tone(hertz, seconds=0.3, rate=RATE, amplitude=0.3):
-    time = np.arange(round(seconds * rate)) / rate
-    return (amplitude * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
-
-
-def write_tones(folder, rate=RATE, n=6):
-    """Write low and high tones of two lengths, named after both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, hertz in (("low", 300), ("high", 1200)):
-        for length, seconds in (("long", 0.3), ("short", 0.2)):
-            for i in range(n):
-                wave = tone(hertz * 1.03**i, seconds, rate, 0.1 + 0.1 * i)
-                soundfile.write(folder / f"{name}_{length}_{i}.wav", wave, rate)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory):
     return write_tones(tmp_path_factory.mktemp("sounds") / "tones")
-
-
-@pytest.fixture(scope="module")
-def run(tones, tmp_path_factory):
-    """Return a conditional run on tones, labeled by pitch and length."""
-    out = tmp_path_factory.mktemp("runs") / "run"
-    return train_small(tones, out, labels="{pitch}_{length}_{index}.wav", steps=200)
-
-
-def train_small(source, out, **choices):
-    return varied.train(
-        source,
-        model="conditional-vae",
-        **{"net.width": 4, "net.dense_width": 16},
-        latent=2,
-        batch_size=8,
-        beta=0.1,
-        threads=1,
-        out=out,
-        progress=False,
-        **choices,
-    )
-
-
-def pitch(wave, rate=RATE):
-    """Return the frequency of the largest Fourier coefficient of each recording, in Hz."""
-    return np.abs(np.fft.rfft(wave)).argmax(-1) * rate / wave.shape[-1]
 
 
 # Spectrograms
@@ -184,6 +139,43 @@ def test_recordings_are_converted_to_a_common_format(tmp_path):
     assert "1 was cut, and 13 were padded" in notes
 
 
+def test_waves_in_memory_are_converted_like_files(tones):
+    files = sorted(tones.iterdir())
+    waves = [soundfile.read(file)[0] for file in files]
+    labels = [file.stem.split("_")[0] for file in files]
+    data, expected = read(waves, kind="sound", sample_rate=RATE, labels=labels), read(tones)
+    np.testing.assert_allclose(data.x, expected.x, atol=1e-6)
+    assert data.dialect == expected.dialect
+    assert data.classes == ("high", "low")
+    stereo = [np.stack([wave, wave], 1) for wave in waves]
+    assert read((stereo, labels), kind="sound", sample_rate=RATE, seconds=0.6).x.shape == (24, 5040)
+
+
+@pytest.mark.parametrize(
+    ("waves", "options", "message"),
+    [
+        ([], {"sample_rate": RATE}, "There are no recordings; pass at least one"),
+        ([tone(500)], {}, "sample rate of these recordings is unknown; pass it"),
+        ([tone(500)], {"sample_rate": 10}, "sample_rate=10 is not valid"),
+        ([tone(500)], {"image_size": 8}, "image_size= is not an option of sound data"),
+        ([tone(500), np.zeros(800)], {"sample_rate": RATE}, "Recording 1 .* silent; omit it"),
+        ([np.zeros(0)], {"sample_rate": RATE}, "Recording 0 .* contains no samples; omit it"),
+        ([np.full(80, np.nan)], {"sample_rate": RATE}, "Recording 0 .* NaN or infinity; omit it"),
+        ([np.ones(80, np.int16)], {"sample_rate": RATE}, "Recording 0 must be .* got int16"),
+    ],
+)
+def test_waves_that_cannot_be_used_are_one_sentence(waves, options, message):
+    with pytest.raises(VariedError, match=message):
+        read(waves, kind="sound", min_rows=1, **options)
+
+
+def test_a_note_says_that_most_of_the_sound_is_not_used(tones, tmp_path):
+    for i in range(10):
+        soundfile.write(tmp_path / f"{i}.wav", tone(500 + i, 9.0), RATE)
+    assert "55 % of the sound is cut; split long" in " ".join(read(tmp_path).notes)
+    assert "of the sound" not in " ".join(read(tones).notes)
+
+
 def write_odd_files(folder):
     """Write one file of each kind that cannot be read, and return the reasons."""
     soundfile.write(folder / "silent.wav", np.zeros(3000), RATE)
@@ -218,6 +210,12 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path):
         assert reasons[name].startswith(reason), name
 
 
+def test_a_single_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    for name, reason in write_odd_files(tmp_path).items():
+        with pytest.raises(VariedError, match=f"^{name} cannot be read: {reason}"):
+            read(tmp_path / name)
+
+
 def test_files_with_too_many_samples_are_listed(tones, monkeypatch):
     monkeypatch.setattr(sound_files, "_MAX_FILE_SAMPLES", 2000)
     data = read(tones)
@@ -247,7 +245,9 @@ def test_invalid_options_are_one_sentence(tones, options, message):
 def test_an_empty_folder_and_a_single_file(tones, tmp_path):
     with pytest.raises(VariedError, match=r"is empty; use one that contains .*recordings"):
         read(tmp_path)
-    with pytest.raises(VariedError, match="There is 1 row, but at least 10 are required"):
+    with pytest.raises(
+        VariedError, match=r"There is 1 row, but .* use a folder with more recordings"
+    ):
         read(tones / "low_long_0.wav")
     assert read(tones / "low_long_0.wav", min_rows=1).x.shape == (1, 2480)
 
@@ -326,66 +326,24 @@ def test_loud_recordings_are_not_clipped(tones, tmp_path):
     assert (path / "spectrograms.png").is_file()
 
 
-# Runs
+def test_written_recordings_end_where_the_sound_ends(tones, tmp_path):
+    data = read(tones, seconds=0.6)
+    codec = fit_codec(data)
+    decoded = codec.decode(codec.encode(data))
+    folder = codec.save(decoded, tmp_path / "new")
+    for i, name in enumerate(data.names):
+        seconds = soundfile.info(folder / f"{i:03d}.wav").duration
+        assert seconds == pytest.approx(0.4 if "long" in name else 0.3, abs=0.04)  # 2 x 50 ms
+    assert np.load(codec.save(decoded, tmp_path / "new.npy")).shape == (24, 5040)
+    again = read(folder, **codec.reading_options)
+    assert again.x.shape == (24, 5040)
+    np.testing.assert_allclose(pitch(again.x), pitch(decoded), rtol=0.02)
 
 
-def test_samples_have_the_labels_that_were_requested(run, tmp_path):
-    result = run.sample(4, label={"pitch": ["low", "high"], "length": "long"})
-    assert result.array.shape == (4, 2480)
-    low, high = pitch(result.array[0::2]), pitch(result.array[1::2])
-    assert low.max() < 600 < high.min()
-    folder = result.save(tmp_path / "new")
-    files = sorted(file.name for file in folder.iterdir())
-    assert files == ["000.wav", "001.wav", "002.wav", "003.wav", "spectrograms.png"]
-    assert soundfile.info(folder / "000.wav").subtype == "PCM_16"
-
-
-def test_other_recordings_are_converted_to_the_format_of_the_run(run, tmp_path):
-    write_tones(tmp_path / "other", rate=16_000, n=2)
-    opened = varied.Run(run.folder)
-    result = opened.reconstruct(tmp_path / "other")
-    assert result.array.shape == (2, 8, 2480)
-    single = tmp_path / "other" / "low_long_0.wav"
-    assert opened.reconstruct(single).array.shape == (2, 1, 2480)
-    wave, rate = soundfile.read(result.save(tmp_path / "all.wav"))
-    assert rate == RATE
-    assert len(wave) == 16 * (2480 + 2000)
-
-
-def test_labeled_recordings_are_generated(tmp_path):
-    folder = tmp_path / "tones"
-    for name, hertz in (("low", 300), ("high", 1200)):
-        write_tones(folder / name, n=2)
-        soundfile.write(folder / name / "tone.wav", tone(hertz), RATE)
-    run = train_small(folder, tmp_path / "run", steps=5)
-    path = run.augment(per_class=2).save(tmp_path / "new")
-    assert len(list(path.glob("low/*.wav"))) == len(list(path.glob("high/*.wav"))) == 2
-    assert read(path, min_rows=1, **run.codec.reading_options).x.shape[1] == 2480
-
-
-def test_interpolation_is_written_as_recordings(run, tmp_path):
-    result = run.interpolate(steps=3)
-    folder = result.save(tmp_path / "path")
-    assert (folder / "000-002.wav").is_file()
-    assert result.save(tmp_path / "path.png").is_file()
-
-
-def test_the_report_plays_recordings(run):
-    report = (run.folder / "report.html").read_text()
-    assert report.count('src="data:audio/flac;base64,') == 3
-    wave, _ = soundfile.read(run.folder / "samples.flac")
-    assert len(wave) == 16 * (2480 + 2000)
-
-
-def test_other_results_are_saved_in_their_default_format(run, tones, tmp_path):
-    single = tones / "low_long_0.wav"
-    for result in (run.neighbors(single), run.detect(tones), run.traverse()):
-        ending = getattr(result, "default_ending", ".csv")
-        assert result.save(tmp_path / f"{type(result).__name__}{ending}").exists()
-    with pytest.raises(VariedError, match=r"'x\.mp3' .* save recordings as \.wav"):
-        run.sample(2).save(tmp_path / "x.mp3")
-    with pytest.raises(VariedError, match=r"do not support compression; .* recordings as \.flac"):
-        run.compress(tones)
+def test_silent_recordings_are_written_with_their_duration(tones, tmp_path):
+    codec = fit_codec(read(tones))
+    codec.save(np.zeros((1, 2480), np.float32), tmp_path / "new")
+    assert soundfile.info(tmp_path / "new" / "000.wav").frames == 2480
 
 
 def test_classes_with_the_same_folder_name_are_not_merged(tmp_path):

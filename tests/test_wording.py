@@ -117,10 +117,11 @@ def text_files(*folders: str) -> list[Path]:
     endings = (".py", ".md", ".toml")
     found = [p for folder in folders for p in sorted((ROOT / folder).rglob("*"))]
     excluded = {"test_wording.py", "glossary.md", "old_names.py"}
+    folders_excluded = {"old_runs", ".peers"}
     return [
         p
         for p in found
-        if p.suffix in endings and p.name not in excluded and "old_runs" not in p.parts
+        if p.suffix in endings and p.name not in excluded and not folders_excluded & {*p.parts}
     ]
 
 

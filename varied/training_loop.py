@@ -394,8 +394,12 @@ def _load_moments(
     params: dict[str, Any] = dict(step.named_parameters())
     for key, value in moments.items():
         kind, _, name = key.partition("/")
-        # A fused optimizer keeps all of its state, even the step count, on the parameter's device.
-        optimizer.state[params[name]][kind] = value.to(params[name].device, copy=True)
+        # A fused optimizer keeps all of its state, even the step count, on the parameter's device,
+        # and pairs the elements of moments and parameters by their order in memory.
+        parameter = params[name]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
 
 
 # Moving averages of the weights

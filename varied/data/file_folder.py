@@ -99,9 +99,12 @@ def _read_listing(
     problems = (*listing.problems, *unreadable.values())
     readable = [i for i in range(len(members)) if i not in unreadable]
     if not readable:
+        problem = problems[0]
+        if problem.name == name:  # a single file
+            raise VariedError(f"{name} cannot be read: {problem.reason}.")
         raise VariedError(
             f"None of the {len(problems):,} {codec.noun} in {name} can be read "
-            f"({problems[0].name}: {problems[0].reason}); check that other programs can open them."
+            f"({problem.name}: {problem.reason}); check that other programs can open them."
         )
     names = [members[i].name for i in readable]
     if given is not None:

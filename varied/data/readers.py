@@ -85,7 +85,7 @@ def read(
     elif isinstance(source, str | os.PathLike):
         data = _from_path(os.fspath(source), labels, classes, options)
     else:
-        data = _from_memory(source, labels, classes, kind)
+        data = _from_memory(source, labels, classes, kind, options)
     if data is not source:
         data = _interpret(data, kind)
     if data is not source or options:
@@ -119,7 +119,9 @@ def _interpret(data: RawData, kind: str | None) -> RawData:
     return data
 
 
-def _from_memory(source: Any, labels: Any, classes: Classes, kind: str | None) -> RawData:
+def _from_memory(
+    source: Any, labels: Any, classes: Classes, kind: str | None, options: dict[str, Any]
+) -> RawData:
     if isinstance(source, tuple):
         if len(source) != 2 or labels is not None:
             raise VariedError(
@@ -127,6 +129,10 @@ def _from_memory(source: Any, labels: Any, classes: Classes, kind: str | None) -
                 f"length {len(source)}."
             )
         source, labels = source
+    if kind is not None and isinstance(source, list | np.ndarray | Tensor):
+        data = find("data", kind, CODECS).from_memory(source, **options)
+        if data is not None:
+            return _with_labels(data, labels, classes)
     if isinstance(source, Tensor):
         return from_tensor(source, labels, classes)
     if isinstance(source, Dataset):
@@ -253,7 +259,7 @@ def _codec_of_file(path: Path) -> type[Codec] | None:
 
 
 def _with_labels(data: RawData, labels: Any, classes: Classes) -> RawData:
-    """Return a table with labels, which may be the names of the columns that contain them."""
+    """Return data with labels, which may be the names of the columns that contain them."""
     if labels is None:
         return data
     columns = parse_names(labels, len(data), data.columns)
@@ -315,7 +321,9 @@ def _unknown_format(path: Path) -> str:
 def _too_few(data: RawData, min_rows: int) -> str:
     rows = "is 1 row" if len(data) == 1 else f"are {len(data)} rows"
     unreadable = f" ({len(data.problems):,} more cannot be read)" if data.problems else ""
+    codec = codec_of(data)
+    remedy = f"; use a folder with more {codec.noun}" if codec.reads_folders else ""
     return (
         f"There {rows}{unreadable}, but at least {min_rows} are required for training and "
-        "evaluation."
+        f"evaluation{remedy}."
     )

@@ -36,6 +36,8 @@ _FRAME_MULTIPLE = 8
 _SILENT = 1e-4
 #: The difference in loudness above which a recording counts as changed, in decibels.
 _AUDIBLE_DECIBELS = 1.0
+#: The fraction of the sound below which a note says that most of it is not used.
+_MIN_USED = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,48 @@ def read_sounds(
     sounds = [r for r in results if isinstance(r, Sound)]
     if not sounds:
         return np.empty((0, 0), np.float32), rate, problems, ()
-    n_samples = _common_length([len(s.wave) for s in sounds], rate, seconds)
-    waves = np.stack([_cut_or_pad(sound.wave, n_samples) for sound in sounds])
-    return waves, rate, problems, tuple(_notes(sounds, rate, n_samples))
+    waves, notes = _stack(sounds, rate, seconds)
+    return waves, rate, problems, notes
+
+
+def convert_waves(
+    waves: Sequence[Any], rate: int | None, seconds: float | None = None
+) -> tuple[Array, tuple[str, ...]]:
+    """Convert recordings in memory to a common loudness and duration.
+
+    Arguments:
+        waves: The samples of each recording, with shape (T) or, for several channels, (T, C).
+        rate: The number of samples per second.
+        seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
+
+    Returns:
+        The recordings with shape (N, T), and notes for the user.
+
+    Raises:
+        VariedError: If there are no recordings, the sample rate is unknown, an option is not valid,
+            or a recording is not an array of real numbers, is silent, or contains NaN or infinity.
+    """
+    _check_options(rate, seconds)
+    if rate is None:
+        raise VariedError(
+            "The sample rate of these recordings is unknown; pass it, such as sample_rate=16000."
+        )
+    if not len(waves):
+        raise VariedError("There are no recordings; pass at least one.")
+    sounds = []
+    for i, wave in enumerate(waves):
+        samples = np.asarray(wave)
+        if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
+            raise VariedError(
+                f"Recording {i} must be an array of real numbers of shape (T) or (T, C), got "
+                f"{samples.dtype} of shape {samples.shape}; convert it, so that its range is "
+                "-1 to 1."
+            )
+        try:
+            sounds.append(_convert(samples[:, None] if samples.ndim == 1 else samples, rate, rate))
+        except UnreadableFile as reason:
+            raise VariedError(f"Recording {i} cannot be used, since {reason}; omit it.") from None
+    return _stack(sounds, rate, seconds)
 
 
 def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
@@ -106,23 +147,33 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
         samples, own_rate = soundfile.read(file, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise UnreadableFile("it is corrupted or not in a supported format") from error
-    if not np.isfinite(samples).all():
-        raise UnreadableFile("it contains NaN or infinity")
-    changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
-    wave = samples.mean(1)
-    if own_rate != rate:
-        from scipy.signal import resample_poly  # takes long to import
+    return _convert(samples, own_rate, rate)
 
-        common = gcd(own_rate, rate)
-        wave = resample_poly(wave, rate // common, own_rate // common)
-        changes.append(f"resampled to {rate:,} Hz")
-    trimmed = _trim(wave, hop_length(rate))
-    if len(trimmed) < len(wave):
-        changes.append("trimmed, since they start or end with silence")
-    loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
-    if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
-        changes.append("equalized in loudness")
-    return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+
+def trim(wave: Array, rate: int, margin: int = 0) -> Array:
+    """Return a recording without silence at the start and end.
+
+    Frames of 10 ms that are 35 dB quieter than the loudest one are silent. No samples are returned
+    if the whole recording is silent.
+
+    Arguments:
+        wave: The samples, at least one.
+        rate: The number of samples per second.
+        margin: The number of silent frames that are kept before and after the sound.
+
+    Example:
+        >>> wave = np.concatenate([np.zeros(800), np.ones(400), np.zeros(1200)])
+        >>> trim(wave, 8000).shape
+        (400,)
+    """
+    frame = hop_length(rate)
+    starts = np.arange(0, len(wave), frame)
+    energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
+    levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
+    if levels.max() < _SILENT:
+        return wave[:0]
+    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
+    return wave[max(0, loud[0] - margin) * frame : (loud[-1] + 1 + margin) * frame]
 
 
 def write_sound(wave: Array, path: Path, rate: int) -> None:
@@ -190,6 +241,31 @@ def _read_header(file: IO[bytes], soundfile: Any) -> Any:
     return header
 
 
+def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
+    """Mix down and resample a recording, remove silence and equalize the loudness."""
+    if not np.isfinite(samples).all():
+        raise UnreadableFile("it contains NaN or infinity")
+    changes = ["mixed down to mono"] if samples.shape[1] > 1 else []
+    wave = samples.mean(1)
+    if own_rate != rate:
+        from scipy.signal import resample_poly  # takes long to import
+
+        common = gcd(own_rate, rate)
+        wave = resample_poly(wave, rate // common, own_rate // common)
+        changes.append(f"resampled to {rate:,} Hz")
+    if not len(wave):
+        raise UnreadableFile("it contains no samples")
+    trimmed = trim(wave, rate)
+    if not len(trimmed):
+        raise UnreadableFile("it is silent")
+    if len(trimmed) < len(wave):
+        changes.append("trimmed, since they start or end with silence")
+    loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
+    if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
+        changes.append("equalized in loudness")
+    return Sound((trimmed * (LOUDNESS / loudness)).astype(np.float32), tuple(changes))
+
+
 def _common_rate(rates: Iterable[int]) -> int:
     (common, _), *_ = Counter(rates).most_common(1)
     return min(max(common, _MIN_RATE), _MAX_DEFAULT_RATE)
@@ -205,21 +281,13 @@ def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> 
     return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
 
 
-def _trim(wave: Array, frame: int) -> Array:
-    """Return a recording without silence at the start and end.
-
-    Raises:
-        UnreadableFile: If the whole recording is silent or empty.
-    """
-    if not len(wave):
-        raise UnreadableFile("it contains no samples")
-    starts = np.arange(0, len(wave), frame)
-    energy = np.add.reduceat(wave.astype(np.float64) ** 2, starts)
-    levels = np.sqrt(energy / np.diff([*starts, len(wave)]))
-    if levels.max() < _SILENT:
-        raise UnreadableFile("it is silent")
-    loud = np.flatnonzero(levels > levels.max() * 10 ** (-SILENCE_DECIBELS / 20))
-    return wave[loud[0] * frame : (loud[-1] + 1) * frame]
+def _stack(
+    sounds: Sequence[Sound], rate: int, seconds: float | None
+) -> tuple[Array, tuple[str, ...]]:
+    """Return recordings with a common duration, and notes for the user."""
+    n_samples = _common_length([len(sound.wave) for sound in sounds], rate, seconds)
+    waves = np.stack([_cut_or_pad(sound.wave, n_samples) for sound in sounds])
+    return waves, tuple(_notes(sounds, rate, n_samples))
 
 
 def _cut_or_pad(wave: Array, n_samples: int) -> Array:
@@ -233,14 +301,21 @@ def _cut_or_pad(wave: Array, n_samples: int) -> Array:
 
 def _notes(sounds: Sequence[Sound], rate: int, n_samples: int) -> list[str]:
     counts = Counter(change for sound in sounds for change in sound.changes)
-    cut = sum(len(sound.wave) > n_samples for sound in sounds)
-    padded = sum(len(sound.wave) < n_samples for sound in sounds)
+    lengths = [len(sound.wave) for sound in sounds]
+    cut, padded = sum(n > n_samples for n in lengths), sum(n < n_samples for n in lengths)
+    used = sum(min(length, n_samples) for length in lengths) / sum(lengths)
+    seconds = f"{n_samples / rate:.2f} s"
     notes = [f"{n:,} of {len(sounds):,} {_were(n)} {change}." for change, n in counts.items()]
-    return [
-        *notes,
-        f"The recordings last {n_samples / rate:.2f} s: {cut:,} {_were(cut)} cut, and {padded:,} "
-        f"{_were(padded)} padded with silence (`seconds` overrides this).",
-    ]
+    notes.append(
+        f"The recordings last {seconds}: {cut:,} {_were(cut)} cut, and {padded:,} {_were(padded)} "
+        "padded with silence (`seconds` overrides this)."
+    )
+    if used < _MIN_USED:
+        notes.append(
+            f"{100 * (1 - used):.0f} % of the sound is cut; split long recordings into files of "
+            f"at most {seconds}."
+        )
+    return notes
 
 
 def _were(n: int) -> str:

@@ -5,6 +5,7 @@ They are imported on first access, since importing scikit-learn takes a while.
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,23 @@ if TYPE_CHECKING:
     from varied.estimators.detector import VAEDetector
     from varied.estimators.imputer import VAEImputer
     from varied.estimators.sampler import VAESampler
+    from varied.estimators.spectrogram_transformer import SpectrogramTransformer
     from varied.estimators.transformer import VAETransformer
 
-__all__ = ["VAEClassifier", "VAEDetector", "VAEImputer", "VAESampler", "VAETransformer"]
+__all__ = [
+    "SpectrogramTransformer",
+    "VAEClassifier",
+    "VAEDetector",
+    "VAEImputer",
+    "VAESampler",
+    "VAETransformer",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'varied.estimators' has no attribute '{name}'")
-    module = name.removeprefix("VAE").lower()
+    module = re.sub(r"(?<!^)(?=[A-Z])", "_", name.removeprefix("VAE")).lower()
     return getattr(import_module(f"varied.estimators.{module}"), name)
 
 

@@ -201,9 +201,8 @@ def select(
     if len(candidates) == 1:
         levels = next(iter(candidates.values())).levels
         lookup(dict.fromkeys(levels), level, "class")
-    pairs = [f"{a.name}: {b}" for a in candidates.values() for b in a.levels]
-    lookup(dict.fromkeys(pairs), level, "level")
-    raise AssertionError("lookup raises an error for an unknown level")
+    pairs = {f"{a.name}: {b}": (a, b) for a in candidates.values() for b in a.levels}
+    return lookup(pairs, level, "level")
 
 
 def _list(words: Sequence[str]) -> str:

@@ -182,8 +182,7 @@ class RunBase:
         table has these columns. For files, labels are read with the pattern of the training files.
         """
         options = self._reading_options(source)
-        pattern = self.metadata["options"].get("labels")
-        if self.context is not None and is_pattern(pattern) and isinstance(source, str | Path):
+        if self.context is not None and (pattern := self.label_pattern(source)):
             options = {**options, "labels": pattern}
         try:
             data = read(source, min_rows=1, **options)
@@ -206,6 +205,11 @@ class RunBase:
         """The columns of the training table that contained the labels."""
         name = self.metadata.get("label_column")  # in runs of earlier versions
         return tuple(self.metadata.get("label_columns", [name] if name else []))
+
+    def label_pattern(self, source: Any) -> str | None:
+        """The pattern of file names with which the labels were read, if the source is a path."""
+        labels = self.metadata["options"].get("labels")
+        return labels if is_pattern(labels) and isinstance(source, str | Path) else None
 
     def _reading_options(self, source: Any) -> dict[str, Any]:
         """Return the options for reading data in the format of the training data."""

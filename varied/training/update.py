@@ -74,7 +74,8 @@ def prepare_update(
         source: The new data.
         out: The folder of the new run.
         labels: The labels of the new data, or their names in the source, such as a column name; by
-            default, a conditional run reads the columns that it was trained with.
+            default, a conditional run reads the columns that it was trained with, or the labels in
+            the names of files.
         plan: Settings of the plan, such as ``epochs``, ``steps`` or ``minutes`` (by default, 5
             epochs), ``lr``, ``batch_size`` or ``seed``.
 
@@ -86,7 +87,7 @@ def prepare_update(
     if not base.store.is_trained:
         raise VariedError(f"Training of {base.folder} is not complete; resume it first.")
     if labels is None and not base.model.num_classes:
-        labels = list(base.label_columns) or None
+        labels = base.label_pattern(source) or list(base.label_columns) or None
     data = read(source, labels=labels, **base.codec.reading_options)
     data = _with_classes(data, base.context)
     if base.context is not None and data.labels is not None:

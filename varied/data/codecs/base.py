@@ -150,6 +150,11 @@ class Codec(ABC):
         return Examples(np.stack(examples) if examples else np.empty(0), problems)
 
     @classmethod
+    def from_memory(cls, examples: Any, **options: Any) -> RawData | None:
+        """Return a list of arrays as data of this kind, or None if it is read as an array."""
+        return None
+
+    @classmethod
     def from_table(cls, data: RawData, *, is_chosen: bool = False) -> RawData | None:
         """Return the examples of this kind that a table contains, or None if it contains none.
 

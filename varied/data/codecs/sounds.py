@@ -17,12 +17,15 @@ from varied.data.codecs.options import check_options
 from varied.data.defaults import Default
 from varied.data.labels import class_folders
 from varied.data.raw_data import RawData
-from varied.data.sound_files import ENDINGS, read_sounds, write_sound
+from varied.data.sound_files import ENDINGS, convert_waves, read_sounds, trim, write_sound
 from varied.data.spectrograms import LogMel, equalize, hop_length
 from varied.errors import VariedError
 
 #: The pause between recordings in a single file, in seconds.
 _PAUSE_SECONDS = 0.25
+#: The number of silent frames that are written before and after the sound. Without them, quiet
+#: consonants are lost: PocketSphinx recognized 72 instead of 78 % of generated digits.
+_MARGIN = 5
 #: The number of recordings whose spectrograms are plotted in a folder of recordings.
 _MAX_PLOTTED = 64
 
@@ -91,6 +94,14 @@ class SoundCodec(Codec):
         return Examples(waves, problems, notes, {"rate": rate})
 
     @classmethod
+    def from_memory(cls, examples: Any, **options: Any) -> RawData:
+        """Convert a list of waveforms; see `varied.data.sound_files.convert_waves`."""
+        check_options(options, cls.reading_option_names, "sound data")
+        rate = options.get("sample_rate")
+        waves, notes = convert_waves(examples, rate, options.get("seconds"))
+        return RawData(waves, cls.kind, notes=notes, dialect={"rate": rate})
+
+    @classmethod
     def apply_options(cls, data: RawData, **options: Any) -> RawData:
         """Check that recordings in memory have the given sample rate.
 
@@ -108,8 +119,8 @@ class SoundCodec(Codec):
 
     @property
     def reading_options(self) -> dict[str, Any]:
-        """The sample rate and the duration of the training recordings."""
-        return {"sample_rate": self.rate, "seconds": self.mel.n_samples / self.rate}
+        """The kind of data, and the sample rate and duration of the training recordings."""
+        return {"kind": self.kind, "sample_rate": self.rate, "seconds": self.seconds}
 
     @classmethod
     def summarize(cls, data: RawData) -> str:
@@ -143,6 +154,11 @@ class SoundCodec(Codec):
         """The transform from waveforms to log-mel spectrograms."""
         return LogMel(self.rate, self.shape[-1])
 
+    @property
+    def seconds(self) -> float:
+        """The duration of the training recordings."""
+        return self.mel.n_samples / self.rate
+
     def encode(self, data: RawData | Array) -> Tensor:
         """Return standardized log-mel spectrograms, float32 with shape ``(N, 1, bands, frames)``.
 
@@ -156,7 +172,7 @@ class SoundCodec(Codec):
             raise VariedError(
                 f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the run was "
                 f"trained on {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them with "
-                f"sample_rate={self.rate} and seconds={self.mel.n_samples / self.rate:g}."
+                f"sample_rate={self.rate} and seconds={self.seconds:g}."
             )
         spectrograms = self.mel(equalize(torch.from_numpy(waves), rate))
         return ((spectrograms - self._mean) / self._scale)[:, None]
@@ -184,13 +200,16 @@ class SoundCodec(Codec):
     def save(self, examples: Any, path: Path, names: Sequence[str] = ()) -> Path:
         """Write recordings to a folder, with their spectrograms, or to a single file with pauses.
 
+        Silence at the start and end is shortened to 50 ms, except in ``.npy`` files.
+
         Raises:
             VariedError: If the file has an extension other than .wav, .flac, .ogg or .npy.
         """
         waves = examples.reshape(-1, examples.shape[-1])
         if path.suffix.lower() in ENDINGS:
-            pause = np.zeros((len(waves), round(_PAUSE_SECONDS * self.rate)), np.float32)
-            write_sound(np.concatenate([waves, pause], 1).ravel(), path, self.rate)
+            pause = np.zeros(round(_PAUSE_SECONDS * self.rate), np.float32)
+            parts = [part for wave in waves for part in (self._trim(wave), pause)]
+            write_sound(np.concatenate(parts), path, self.rate)
             return path
         if path.suffix.lower() == ".npy":
             return super().save(examples, path, names)
@@ -201,7 +220,7 @@ class SoundCodec(Codec):
             )
         for index, wave in zip(np.ndindex(examples.shape[:-1]), waves, strict=True):
             name = "-".join(f"{i:03d}" for i in index)
-            write_sound(wave, path / f"{name}.wav", self.rate)
+            write_sound(self._trim(wave), path / f"{name}.wav", self.rate)
         from varied import plots
 
         plotted = self.to_images(self.encode(waves[:_MAX_PLOTTED]))
@@ -219,8 +238,13 @@ class SoundCodec(Codec):
             return super().save_labeled(data, path)
         folders = class_folders(path, data.classes, self.noun)
         for i, (wave, label) in enumerate(zip(data.x, data.class_indices, strict=True)):
-            write_sound(wave, folders[label] / f"generated-{i:06d}.wav", self.rate)
+            file = folders[label] / f"generated-{i:06d}.wav"
+            write_sound(self._trim(wave), file, self.rate)
         return path
+
+    def _trim(self, wave: Array) -> Array:
+        trimmed = trim(wave, self.rate, _MARGIN)
+        return trimmed if len(trimmed) else wave
 
     @property
     def _mean(self) -> Tensor:
