@@ -20,10 +20,18 @@ from varied.data import fit_codec, molecules, open_codec, read, split
 from varied.data.codecs import MoleculeCodec
 from varied.data.molecules import parsing
 from varied.errors import VariedError
+from varied.evaluate.molecule_sets import (
+    MoleculeSet,
+    compare_molecules,
+    internal_diversity,
+    is_chemnet_available,
+    unique_fraction,
+)
 from varied.evaluate.suites import EvalContext
 from varied.evaluate.suites.molecules import molecule_suite
 from varied.likelihoods import OneHot
 from varied.training import prepare
+from varied.training.update import prepare_update
 
 ENDS = ("C", "N", "O", "F", "C#N", "C(=O)O", "c1ccccc1", "C1CC1", "C=C", "[NH3+]")
 SMILES = [f"{a}{'C' * n}{b}" for a, b in itertools.product(("C", "N", "O"), ENDS) for n in range(8)]
@@ -308,6 +316,19 @@ def test_lists_of_smiles_are_read_by_operations(run, tmp_path):
     assert run.sample(2, around=["CCO"]).array.shape == (1, 3)
 
 
+def test_a_smiles_is_read_unless_it_is_the_name_of_a_file(run, tmp_path, monkeypatch, capsys):
+    assert run.read("OCC").x.tolist() == ["CCO"]
+    for text in ("C1CC", "missing.smi"):
+        with pytest.raises(VariedError, match="There is no"):
+            run.read(text)
+    monkeypatch.chdir(tmp_path)
+    main(["sample", str(run.folder), "-n", "2", "--around", "CCO", "--out", "s.smi"])
+    assert len((tmp_path / "s.smi").read_text().split()) == 3
+    (tmp_path / "CCO").write_text("CCN\n")
+    with pytest.raises(VariedError):
+        run.read("CCO")
+
+
 def test_unreadable_molecules_are_reported_by_operations(run):
     with pytest.warns(varied.errors.DataWarning, match=r"row 2 \(C1CC\)"):
         assert len(run.read(["CCO", "C1CC"])) == 1
@@ -323,8 +344,9 @@ def test_molecules_are_edited_by_their_properties(run):
     assert result.array.shape[0] == 2
 
 
-def test_interrupted_training_is_resumed(tmp_path, data):
-    choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST}
+@pytest.mark.parametrize("likelihood", ["one-hot", "autoregressive-one-hot"])
+def test_interrupted_training_is_resumed(tmp_path, data, likelihood):
+    choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST, "likelihood": likelihood}
     job = prepare(data, out=tmp_path / "run", **choices)
     for event in job.train():
         if event.state.step == 4:
@@ -363,8 +385,9 @@ def test_labels_are_a_context(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_trains_and_samples(tmp_path, capsys):
-    (tmp_path / "m.smi").write_text("\n".join(SMILES[:60]))
+@pytest.mark.parametrize("chain", ["", "OCCOCCOCCOCCNCCNCC"])
+def test_the_command_trains_and_samples(tmp_path, capsys, chain):
+    (tmp_path / "m.smi").write_text("\n".join(chain + smiles for smiles in SMILES[:60]))
     folder = str(tmp_path / "run")
     options = ["--steps", "5", "--width", "8", "--threads", "1", "--out", folder]
     assert main(["train", str(tmp_path / "m.smi"), *options]) == 0
@@ -372,6 +395,42 @@ def test_the_command_trains_and_samples(tmp_path, capsys):
     assert (tmp_path / "run" / "samples.png").exists()
     assert main(["sample", folder, "-n", "3", "--out", str(tmp_path / "new.smi")]) == 0
     assert len((tmp_path / "new.smi").read_text().splitlines()) == 3
+
+
+# Long molecules
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    smiles = [
+        f"{a}{'C' * n}OCCOCCOCCOCCNCCNCC{b}" for a in ("C", "N") for b in ENDS for n in range(8)
+    ]
+    return train_quickly(
+        read(smiles, kind="molecules"), out=tmp_path_factory.mktemp("m") / "run", **SMALL
+    )
+
+
+SMALL = {"width": 8, "token_width": 16, "n_features": 8, "steps": 30, **FAST}
+
+
+def test_the_tokens_of_long_molecules_depend_on_preceding_ones(long_run):
+    assert long_run.spec.likelihood.name == "autoregressive-one-hot"
+    assert long_run.spec.net.name == "conv1d"
+    channels, length = long_run.model.latent_shape
+    assert (channels, length) == (4, -(-long_run.codec.length // 2))
+    assert len(long_run.sample(5).array) == 5
+    assert long_run.encode(["CCO"]).mean.shape == (1, 4 * length)
+    assert long_run.interpolate(n=1, steps=3).array.shape == (1, 3)
+    assert long_run.detect(["CCO", "CCN"]).score.shape == (2,)
+    again = varied.Run(long_run.folder)
+    assert again.reconstruct(["CCO"]).array.tolist() == long_run.reconstruct(["CCO"]).array.tolist()
+
+
+def test_a_run_on_molecules_is_updated(long_run, tmp_path):
+    job = prepare_update(long_run, ["NCCO", "NCCCO", *SMILES[:40]], out=tmp_path / "run", steps=5)
+    run = train_to_end(job)
+    assert run.codec.to_json() == long_run.codec.to_json()
+    assert run.sample(3).array.shape == (3,)
 
 
 # Metrics
@@ -392,7 +451,41 @@ def test_property_distances_are_in_standard_deviations():
 
 
 def test_the_suite_describes_molecules(run):
-    (group,) = molecule_suite(EvalContext(run))
+    group, structure = molecule_suite(EvalContext(run))
     values = {metric.name: metric.estimate.value for metric in group.metrics}
     assert {"exact reconstructions", "unique samples", "distance of logP"} <= values.keys()
     assert 0 <= values["exact reconstructions"] <= 1
+    assert {"SNN", "scaffold similarity"} <= {metric.name for metric in structure.metrics}
+    assert all("training rows" in metric.reference for metric in structure.metrics)
+    has_fcd = any(metric.name == "FCD" for metric in structure.metrics)
+    assert has_fcd or "pip install fcd_torch" in structure.note
+
+
+def test_equal_sets_of_molecules_are_most_similar():
+    a = MoleculeSet(["CCO", "CCCO", "c1ccccc1OC", ""])
+    b = MoleculeSet(["CCN", "NCCCN", "C1CCCCC1C"])
+    same, other = compare_molecules(a, a), compare_molecules(a, b)
+    for name in ("SNN", "fragment similarity", "scaffold similarity"):
+        assert same[name] == pytest.approx(1)
+        assert 0 <= other[name] < 0.5
+    if is_chemnet_available():
+        assert same["FCD"] == pytest.approx(0, abs=1e-3)
+        assert other["FCD"] > 1
+    with pytest.raises(VariedError, match="At least 2 valid molecules"):
+        MoleculeSet(["CC", ""])
+
+
+def test_similarities_follow_their_definitions():
+    a, b = MoleculeSet(["CCO", "CCCO"]), MoleculeSet(["CCO", "CCN"])
+    rows = [[set(np.flatnonzero(row)) for row in m.fingerprints.numpy()] for m in (a, b)]
+    similar = lambda x, y: len(x & y) / len(x | y)  # noqa: E731
+    snn = np.mean([max(similar(x, y) for y in rows[1]) for x in rows[0]])
+    assert compare_molecules(a, b)["SNN"] == pytest.approx(snn)
+    pairs = [similar(x, y) for x in rows[0] for y in rows[0]]
+    assert internal_diversity(a) == pytest.approx(1 - np.mean(pairs))
+    assert compare_molecules(MoleculeSet(["O=C1C=CC(=O)C=C1", "CC"]), b)["without alerts"] == 0.5
+
+
+def test_uniqueness_is_that_of_the_first_molecules():
+    assert unique_fraction(["CC", "", "CC", "CO", "CN"], 2).value == 0.5
+    assert unique_fraction(["CC", "", "CC", "CO", "CN"], 10).value == 0.75

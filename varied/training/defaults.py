@@ -28,7 +28,7 @@ _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
 _MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
-#: The plan for convolutional networks, from experiments on digits, clothes and faces.
+#: The plan for convolutional networks, from experiments on digits, clothes, faces and molecules.
 _CONV_PLAN = Plan(batch_size=64, lr=3e-3)
 _SMALL_BATCH_SIZE = 32
 #: The patience of early stopping, unless the user sets the number of epochs or steps.
@@ -294,7 +294,7 @@ def _default_plan(values: Mapping[str, Any], data: RawData, codec: Codec) -> Pla
     if net.name == "mlp":
         has_layers = net.settings.get("depth") != 0
         return _MLP_PLAN if has_layers and len(data) >= _MLP_ROWS else Plan()
-    plan = _CONV_PLAN if net.name == "conv" and _is_plain(values) else Plan()
+    plan = _CONV_PLAN if net.name in ("conv", "conv1d") and _is_plain(values) else Plan()
     is_small = len(data) < codec.small_batches_below
     return dataclasses.replace(plan, batch_size=_SMALL_BATCH_SIZE) if is_small else plan
 

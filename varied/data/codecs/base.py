@@ -171,6 +171,11 @@ class Codec(ABC):
         check_options(options, (), f"{cls.kind} data")
         return data
 
+    @classmethod
+    def parse_source(cls, text: str) -> Any:
+        """Return the data for a path or name; some kinds of data can also be written as text."""
+        return text
+
     @property
     def reading_options(self) -> dict[str, Any]:
         """Options of `varied.read` that convert other data to the shape of the training data."""
