@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -118,7 +119,7 @@ def unique_fraction(smiles: Sequence[str], k: int) -> Estimate:
         0.5
     """
     first = [text for text in smiles if text][:k]
-    return Estimate(len(set(first)) / max(len(first), 1), float("nan"), len(first))
+    return Estimate(len(set(first)) / max(len(first), 1), math.nan, len(first))
 
 
 def _similarities(a: MoleculeSet, b: MoleculeSet) -> Iterator[Tensor]:

@@ -60,14 +60,10 @@ def conv1d(
     is_encoder = inputs[1] >= outputs[1]
     long, short = (inputs[1], outputs[1]) if is_encoder else (outputs[1], inputs[1])
     stride = _divide(long, short)
-    if _divide(long, stride) != short:
-        raise VariedError(
-            f"net='conv1d' cannot reduce {long} positions to {short}; use a latent shape such as "
-            f"latent=(4, {_divide(long, 2)})."
-        )
     if is_encoder:
+        padding = nn.ConstantPad1d((0, stride * short - long), 0.0)
         layers = [*conv(inputs[0]), *conv(width, stride), *conv(width)]
-        return nn.Sequential(*layers, nn.Conv1d(width, outputs[0], 1))
+        return nn.Sequential(padding, *layers, nn.Conv1d(width, outputs[0], 1))
     return nn.Sequential(*conv(inputs[0]), *conv(width), Interleave(width, outputs, stride))
 
 

@@ -28,7 +28,7 @@ def fingerprints(smiles: Iterable[str]) -> npt.NDArray[np.uint8]:
         smiles: The molecules.
 
     Example:
-        >>> fingerprints(["CCO"]).sum()
+        >>> int(fingerprints(["CCO"]).sum())
         6
     """
     mols = list(_mols(smiles))
