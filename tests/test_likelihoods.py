@@ -18,6 +18,7 @@ from varied.errors import VariedError
 from varied.likelihoods import (
     ANY,
     LIKELIHOODS,
+    AutoregressiveOneHot,
     AutoregressiveTableRow,
     Bernoulli,
     Categorical,
@@ -185,8 +186,8 @@ def all_values(case: Case, px) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_every_likelihood_is_tested():
     tested = {type(case.build((1,))) for case in CASES.values()}
-    # See test_table_row.py and test_molecules.py.
-    others = {TableRow, AutoregressiveTableRow, OneHot}
+    # See test_table_row.py, test_molecules.py and test_autoregressive_one_hot.py.
+    others = {TableRow, AutoregressiveTableRow, OneHot, AutoregressiveOneHot}
     assert tested | others == set(LIKELIHOODS.values())
 
 

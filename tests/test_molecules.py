@@ -14,7 +14,6 @@ import torch
 
 import varied
 from tests.quick_training import train_quickly, train_to_end
-from varied import evaluate
 from varied.cli import main
 from varied.data import fit_codec, molecules, open_codec, read, split
 from varied.data.codecs import MoleculeCodec
@@ -24,6 +23,7 @@ from varied.evaluate.suites import EvalContext
 from varied.evaluate.suites.molecules import molecule_suite
 from varied.likelihoods import OneHot
 from varied.training import prepare
+from varied.training.update import prepare_update
 
 ENDS = ("C", "N", "O", "F", "C#N", "C(=O)O", "c1ccccc1", "C1CC1", "C=C", "[NH3+]")
 SMILES = [f"{a}{'C' * n}{b}" for a, b in itertools.product(("C", "N", "O"), ENDS) for n in range(8)]
@@ -308,6 +308,19 @@ def test_lists_of_smiles_are_read_by_operations(run, tmp_path):
     assert run.sample(2, around=["CCO"]).array.shape == (1, 3)
 
 
+def test_a_smiles_is_read_unless_it_is_the_name_of_a_file(run, tmp_path, monkeypatch, capsys):
+    assert run.read("OCC").x.tolist() == ["CCO"]
+    for text in ("C1CC", "missing.smi"):
+        with pytest.raises(VariedError, match="There is no"):
+            run.read(text)
+    monkeypatch.chdir(tmp_path)
+    main(["sample", str(run.folder), "-n", "2", "--around", "CCO", "--out", "s.smi"])
+    assert len((tmp_path / "s.smi").read_text().split()) == 3
+    (tmp_path / "CCO").write_text("CCN\n")
+    with pytest.raises(VariedError):
+        run.read("CCO")
+
+
 def test_unreadable_molecules_are_reported_by_operations(run):
     with pytest.warns(varied.errors.DataWarning, match=r"row 2 \(C1CC\)"):
         assert len(run.read(["CCO", "C1CC"])) == 1
@@ -323,8 +336,9 @@ def test_molecules_are_edited_by_their_properties(run):
     assert result.array.shape[0] == 2
 
 
-def test_interrupted_training_is_resumed(tmp_path, data):
-    choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST}
+@pytest.mark.parametrize("likelihood", ["one-hot", "autoregressive-one-hot"])
+def test_interrupted_training_is_resumed(tmp_path, data, likelihood):
+    choices = {"steps": 8, "width": 8, "latent": 2, "threads": 1, **FAST, "likelihood": likelihood}
     job = prepare(data, out=tmp_path / "run", **choices)
     for event in job.train():
         if event.state.step == 4:
@@ -363,8 +377,9 @@ def test_labels_are_a_context(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_trains_and_samples(tmp_path, capsys):
-    (tmp_path / "m.smi").write_text("\n".join(SMILES[:60]))
+@pytest.mark.parametrize("chain", ["", "OCCOCCOCCOCCNCCNCC"])
+def test_the_command_trains_and_samples(tmp_path, capsys, chain):
+    (tmp_path / "m.smi").write_text("\n".join(chain + smiles for smiles in SMILES[:60]))
     folder = str(tmp_path / "run")
     options = ["--steps", "5", "--width", "8", "--threads", "1", "--out", folder]
     assert main(["train", str(tmp_path / "m.smi"), *options]) == 0
@@ -374,25 +389,51 @@ def test_the_command_trains_and_samples(tmp_path, capsys):
     assert len((tmp_path / "new.smi").read_text().splitlines()) == 3
 
 
+# Long molecules
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory):
+    smiles = [
+        f"{a}{'C' * n}OCCOCCOCCOCCNCCNCC{b}" for a in ("C", "N") for b in ENDS for n in range(8)
+    ]
+    return train_quickly(
+        read(smiles, kind="molecules"), out=tmp_path_factory.mktemp("m") / "run", **SMALL
+    )
+
+
+SMALL = {"width": 8, "token_width": 16, "n_features": 8, "steps": 30, **FAST}
+
+
+def test_the_tokens_of_long_molecules_depend_on_preceding_ones(long_run):
+    assert long_run.spec.likelihood.name == "autoregressive-one-hot"
+    assert long_run.spec.net.name == "conv1d"
+    channels, length = long_run.model.latent_shape
+    assert (channels, length) == (4, -(-long_run.codec.length // 2))
+    assert len(long_run.sample(5).array) == 5
+    assert long_run.encode(["CCO"]).mean.shape == (1, 4 * length)
+    assert long_run.interpolate(n=1, steps=3).array.shape == (1, 3)
+    assert long_run.detect(["CCO", "CCN"]).score.shape == (2,)
+    again = varied.Run(long_run.folder)
+    assert again.reconstruct(["CCO"]).array.tolist() == long_run.reconstruct(["CCO"]).array.tolist()
+
+
+def test_a_run_on_molecules_is_updated(long_run, tmp_path):
+    job = prepare_update(long_run, ["NCCO", "NCCCO", *SMILES[:40]], out=tmp_path / "run", steps=5)
+    run = train_to_end(job)
+    assert run.codec.to_json() == long_run.codec.to_json()
+    assert run.sample(3).array.shape == (3,)
+
+
 # Metrics
 
 
-def test_generated_molecules_are_counted():
-    result = evaluate.generated_molecules(["CC", "CC", "CO", ""], ["CC"])
-    values = [result.valid.value, result.unique.value, result.novel.value]
-    assert values == pytest.approx([0.75, 2 / 3, 0.5])
-    assert evaluate.generated_molecules([], []).valid.value == 0
-    assert evaluate.exact_reconstruction(["CC", "CO"], ["CC", "CN"]).value == 0.5
-
-
-def test_property_distances_are_in_standard_deviations():
-    real = {"a": np.array([0.0, 2.0, np.nan])}
-    assert evaluate.property_distances({"a": np.array([1.0, 3.0])}, real) == {"a": 1.0}
-    assert np.isnan(evaluate.property_distances({"a": np.array([np.nan])}, real)["a"])
-
-
 def test_the_suite_describes_molecules(run):
-    (group,) = molecule_suite(EvalContext(run))
+    group, structure = molecule_suite(EvalContext(run))
     values = {metric.name: metric.estimate.value for metric in group.metrics}
     assert {"exact reconstructions", "unique samples", "distance of logP"} <= values.keys()
     assert 0 <= values["exact reconstructions"] <= 1
+    assert {"SNN", "scaffold similarity"} <= {metric.name for metric in structure.metrics}
+    assert all("training rows" in metric.reference for metric in structure.metrics)
+    has_fcd = any(metric.name == "FCD" for metric in structure.metrics)
+    assert has_fcd or "pip install fcd_torch" in structure.note

@@ -14,8 +14,8 @@ from torch.distributions import Independent
 from varied.distributions import Gaussian, analytic_kl
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError
+from varied.nets.causal_transformer import CodeDecoder
 from varied.priors import Transformer
-from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 from varied.trace import ConditionalDistribution, Level
 

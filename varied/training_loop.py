@@ -32,13 +32,10 @@ from varied.spec import Plan
 
 #: The number of consecutive steps without a finite gradient after which training fails.
 PATIENCE = 50
-
 #: The number of rows that codebooks and pseudo-inputs are initialized from.
 INIT_ROWS = 2048
-
 #: A step at which every schedule has its final value.
 FINAL_STEP = 10**12
-
 #: The key for the moving average of a parameter in the optimizer state.
 AVERAGE = "average"
 
@@ -89,8 +86,7 @@ class Step(TrainingStep):
         objective: Maps a trace to a loss and its parts.
         load: Maps stored rows to model inputs on the device, for example by scaling uint8
             values to [0, 1] or by binarizing them.
-        max_shift: The maximum number of pixels by which images are shifted at random in training
-            mode; see `varied.nets.random_affine.random_shift`.
+        max_shift: The ``max_shift`` of the plan, used in training mode.
         freeze_schedules: Whether all scheduled values stay at their final values.
     """
 
@@ -397,9 +393,8 @@ def _load_moments(
         # A fused optimizer keeps all of its state, even the step count, on the parameter's device,
         # and pairs the elements of moments and parameters by their order in memory.
         parameter = params[name]
-        if value.shape == parameter.shape:
-            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        optimizer.state[parameter][kind] = value.to(parameter.device, copy=True)
+        like = parameter if value.shape == parameter.shape else value.to(parameter.device)
+        optimizer.state[parameter][kind] = torch.empty_like(like, dtype=value.dtype).copy_(value)
 
 
 # Moving averages of the weights

@@ -40,7 +40,10 @@ def sample(
     ] = None,
     around: Annotated[
         str | None,
-        option("SOURCE", "Generate variations of the examples in this image, folder or table."),
+        option(
+            "SOURCE",
+            "Generate variations of the examples in this file or folder, or of a SMILES.",
+        ),
     ] = None,
     scale: Annotated[
         float | None,

@@ -52,7 +52,9 @@ def train(
     architecture: Annotated[
         str | None, _option(MODEL, "NAME", "Architecture: vae, ladder, m2, m1m2 or vq-vae-2.")
     ] = None,
-    net: Annotated[str | None, _option(MODEL, "NAME", "Network: mlp, conv or resnet.")] = None,
+    net: Annotated[
+        str | None, _option(MODEL, "NAME", "Network: mlp, conv, conv1d or resnet.")
+    ] = None,
     encoder: Annotated[
         str | None, _option(MODEL, "NAME", "Network of the encoder, if different from --net.")
     ] = None,

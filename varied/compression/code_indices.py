@@ -13,8 +13,8 @@ from varied.compression.deterministic import entropy_coders, quantize_params
 from varied.distributions import base_distribution
 from varied.distributions.codebook import CodebookPoint
 from varied.models import VAE
+from varied.nets.causal_transformer import CodeDecoder
 from varied.priors import AutoregressiveCodes
-from varied.priors.causal_transformer import CodeDecoder
 from varied.quantizers import Quantizer
 
 Words = npt.NDArray[np.uint32]

@@ -210,3 +210,18 @@ def _infinite(x: Array, values: Array, what: str) -> str:
         f"{_capitalize(what)} has {name} in row {row}{place}{more}; replace such values "
         "with NaN if they are missing, or drop the rows."
     )
+
+
+def to_gray_levels(x: Array, *, is_scaled: bool) -> Array:
+    """Return numbers as images, uint8 with shape (N, H, W) or (N, H, W, 3); NaN is gray.
+
+    Arguments:
+        x: The numbers, with shape (N, 1, H, W) or (N, 3, H, W).
+        is_scaled: Whether black and white are the smallest and the largest number, instead of 0
+            and 1.
+    """
+    low, high = (np.fmin.reduce(x, None), np.fmax.reduce(x, None)) if is_scaled else (0.0, 1.0)
+    gray = np.clip((x - low) / max(high - low, 1e-12), 0, 1) * 255
+    levels = np.nan_to_num(gray, nan=128).round().astype(np.uint8)
+    images: Array = np.moveaxis(levels, 1, -1)
+    return images[..., 0] if x.shape[1] == 1 else images

@@ -4,6 +4,7 @@ Most are elementwise: their batch shape is the shape of their parameters, and a 
 declares which trailing dimensions form an event.
 """
 
+from varied.distributions.autoregressive_one_hot import AutoregressiveOneHot, TokenModel
 from varied.distributions.autoregressive_table_row import (
     AutoregressiveTableRow,
     independent_cells,
@@ -33,6 +34,7 @@ from varied.distributions.unit_interval import (
 )
 
 __all__ = [
+    "AutoregressiveOneHot",
     "AutoregressiveTableRow",
     "CategoricalLevels",
     "CodebookPoint",
@@ -54,6 +56,7 @@ __all__ = [
     "Product",
     "RowDistribution",
     "TableRow",
+    "TokenModel",
     "VonMisesFisher",
     "ZeroInflatedNegativeBinomial",
     "analytic_kl",

@@ -31,6 +31,13 @@ from varied.evaluate.frechet import frechet, sharpness
 from varied.evaluate.image_similarity import psnr, ssim
 from varied.evaluate.memorization import MemorizationTest, memorization
 from varied.evaluate.metric import Metric, MetricGroup
+from varied.evaluate.molecule_sets import (
+    MoleculeSet,
+    chemnet_features,
+    compare_molecules,
+    internal_diversity,
+    unique_fraction,
+)
 from varied.evaluate.molecules import (
     GeneratedMolecules,
     exact_reconstruction,
@@ -68,6 +75,7 @@ __all__ = [
     "MemorizationTest",
     "Metric",
     "MetricGroup",
+    "MoleculeSet",
     "PairTrends",
     "PassResult",
     "Probe",
@@ -84,10 +92,12 @@ __all__ = [
     "c2st",
     "c2st_auroc",
     "calibration",
+    "chemnet_features",
     "cka",
     "collapse_warning",
     "column_nll",
     "column_shapes",
+    "compare_molecules",
     "coverage",
     "dci",
     "detection",
@@ -102,6 +112,7 @@ __all__ = [
     "fpr_at",
     "frechet",
     "generated_molecules",
+    "internal_diversity",
     "is_active",
     "log_likelihood",
     "mcc",
@@ -130,4 +141,5 @@ __all__ = [
     "train_classifier",
     "train_encoder",
     "tstr",
+    "unique_fraction",
 ]

@@ -18,7 +18,7 @@ from varied import distributions as d
 from varied.errors import VariedError
 from varied.likelihoods.base import ANY, GRID, UNIT, Likelihood, Scale
 from varied.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
-from varied.likelihoods.one_hot import OneHot
+from varied.likelihoods.one_hot import AutoregressiveOneHot, OneHot
 from varied.likelihoods.table import AutoregressiveTableRow, TableRow
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "GRID",
     "LIKELIHOODS",
     "UNIT",
+    "AutoregressiveOneHot",
     "AutoregressiveTableRow",
     "Bernoulli",
     "Categorical",
@@ -213,4 +214,5 @@ LIKELIHOODS: dict[str, type[Likelihood]] = {
     "table": TableRow,
     "autoregressive-table": AutoregressiveTableRow,
     "one-hot": OneHot,
+    "autoregressive-one-hot": AutoregressiveOneHot,
 }

@@ -10,9 +10,15 @@ from torch import nn
 
 from varied.nets.context import CONTEXTS, with_context
 from varied.nets.conv import conv
+from varied.nets.conv1d import conv1d
 from varied.nets.mlp import mlp
 from varied.nets.resnet import Residual, resnet
 
-__all__ = ["CONTEXTS", "NETS", "Residual", "conv", "mlp", "resnet", "with_context"]
+__all__ = ["CONTEXTS", "NETS", "Residual", "conv", "conv1d", "mlp", "resnet", "with_context"]
 
-NETS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "conv": conv, "resnet": resnet}
+NETS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "conv": conv,
+    "conv1d": conv1d,
+    "resnet": resnet,
+}

@@ -12,8 +12,8 @@ from torch.distributions.independent import Independent
 from varied.distributions.base import HasTrainingCost, NoDensity, Tempered, UnvalidatedDistribution
 from varied.distributions.codebook import CodebookPoint
 from varied.errors import VariedError, check_at_least
+from varied.nets.causal_transformer import CausalTransformer, CodeDecoder
 from varied.priors.base import apply_in_chunks, expand_context, to_size
-from varied.priors.causal_transformer import CausalTransformer, CodeDecoder
 from varied.quantizers import Quantizer
 
 

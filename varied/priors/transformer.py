@@ -8,9 +8,9 @@ from types import MappingProxyType
 from torch import Tensor
 
 from varied.errors import VariedError, check_at_least
+from varied.nets.causal_transformer import CausalTransformer
 from varied.priors.autoregressive import AutoregressiveCodes
 from varied.priors.base import Prior, Shape
-from varied.priors.causal_transformer import CausalTransformer
 from varied.quantizers import Quantizer
 from varied.trace import ConditionalDistribution
 

@@ -181,6 +181,7 @@ class RunBase:
         For a table, labels are read from the columns that contained the labels in training, if the
         table has these columns. For files, labels are read with the pattern of the training files.
         """
+        source = self.codec.parse_source(source) if isinstance(source, str) else source
         options = self._reading_options(source)
         if self.context is not None and (pattern := self.label_pattern(source)):
             options = {**options, "labels": pattern}

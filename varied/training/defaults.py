@@ -11,6 +11,7 @@ from varied.data import CODECS, Codec, ContextCodec, RawData, codec_of, fit_code
 from varied.data.codecs.options import option_names
 from varied.data.defaults import Default
 from varied.errors import VariedError, suggest
+from varied.likelihoods.base import GRID
 from varied.quantizers import QUANTIZERS
 from varied.registry import find
 from varied.schema import settings
@@ -28,7 +29,7 @@ _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
 _MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
-#: The plan for convolutional networks, from experiments on digits, clothes and faces.
+#: The plan for convolutional networks, from experiments on digits, clothes, faces and molecules.
 _CONV_PLAN = Plan(batch_size=64, lr=3e-3)
 _SMALL_BATCH_SIZE = 32
 #: The maximum random shift of training images as a fraction of the shorter side, and the number of
@@ -308,7 +309,8 @@ def _resolve_plan(
 def _default_plan(values: Mapping[str, Any], data: RawData, codec: Codec) -> Plan:
     plan = _default_batches(values, data, codec)
     is_linear = Part.parse(values["net"]).settings.get("depth") == 0
-    if is_linear or not codec.shifts_few_rows or len(data) >= _SHIFTED_ROWS:
+    has_pixels = codec.domain in GRID and len(codec.shape) == 3
+    if is_linear or not has_pixels or len(data) >= _SHIFTED_ROWS:
         return plan
     side = min(codec.shape[1:])
     return dataclasses.replace(plan, max_shift=round(side * _SHIFT) if side >= _MIN_SIZE else 0)
@@ -319,7 +321,7 @@ def _default_batches(values: Mapping[str, Any], data: RawData, codec: Codec) -> 
     if net.name == "mlp":
         has_layers = net.settings.get("depth") != 0
         return _MLP_PLAN if has_layers and len(data) >= _MLP_ROWS else Plan()
-    plan = _CONV_PLAN if net.name == "conv" and _is_plain(values) else Plan()
+    plan = _CONV_PLAN if net.name in ("conv", "conv1d") and _is_plain(values) else Plan()
     is_small = len(data) < codec.small_batches_below
     return dataclasses.replace(plan, batch_size=_SMALL_BATCH_SIZE) if is_small else plan
 

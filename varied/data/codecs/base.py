@@ -16,6 +16,7 @@ from torch import Tensor
 
 from varied import atomic_io
 from varied.data.archive import Member, attempt, read_members
+from varied.data.arrays import to_gray_levels
 from varied.data.codecs.options import check_options
 from varied.data.defaults import Default, default_parts
 from varied.data.numpy_files import KIND_NAME
@@ -71,7 +72,6 @@ class Codec(ABC):
             epochs.
         small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
             with batches of 32 by default.
-        shifts_few_rows: Whether, by default, few training rows are shifted at random in each step.
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
         reading_option_names: The names of the options that `apply_options` accepts.
@@ -96,7 +96,6 @@ class Codec(ABC):
     decodes_by_sampling: ClassVar[bool] = False
     max_rows_by_epochs: ClassVar[int] = 500_000
     small_batches_below: ClassVar[int] = 0
-    shifts_few_rows: ClassVar[bool] = False
     classifier_defaults: ClassVar[Mapping[str, Any]] = {}
     is_compressible: ClassVar[bool] = True
     reading_option_names: ClassVar[tuple[str, ...]] = ()
@@ -177,6 +176,11 @@ class Codec(ABC):
         """
         check_options(options, (), f"{cls.kind} data")
         return data
+
+    @classmethod
+    def parse_source(cls, text: str) -> Any:
+        """Return the data for a path or name; some kinds of data can also be written as text."""
+        return text
 
     @property
     def reading_options(self) -> dict[str, Any]:
@@ -265,13 +269,7 @@ class Codec(ABC):
         rows = self.decode(x)
         if rows.dtype == np.uint8 or not (rows.ndim == 4 and rows.shape[1] in (1, 3)):
             return np.asarray(rows)
-        low, high = 0.0, 1.0
-        if self.domain in ("real", "count"):
-            low, high = np.fmin.reduce(rows, None), np.fmax.reduce(rows, None)  # these ignore NaN
-        gray = np.clip((rows - low) / max(high - low, 1e-12), 0, 1) * 255
-        gray = np.nan_to_num(gray, nan=128)
-        images: Array = np.moveaxis(gray.round().astype(np.uint8), 1, -1)
-        return images[..., 0] if rows.shape[1] == 1 else images
+        return to_gray_levels(rows, is_scaled=self.domain in ("real", "count"))
 
     def describe_axes(self, examples: Any) -> list[str]:
         """Return a sentence if axes have another name in the written table of a result."""
@@ -363,10 +361,7 @@ class Codec(ABC):
         return self.to_values(self.encode(data))
 
     def properties(self, examples: Any) -> dict[str, Array]:
-        """Return numeric properties of decoded examples by name, such as those of molecules.
-
-        Samples are compared with data by these properties.
-        """
+        """Return numeric properties of decoded examples by name, such as those of molecules."""
         return {}
 
     def similarities(self, example: Any, others: Any) -> Array | None:

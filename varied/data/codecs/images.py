@@ -58,7 +58,6 @@ class ImageCodec(Codec):
     # On 4,000 faces of 64 x 64 pixels, after seven minutes of training with one thread, -ELBO was
     # 54,220 nats with batches of 32, 54,350 nats with 16, and 55,741 nats with 128.
     small_batches_below: ClassVar[int] = 10_000
-    shifts_few_rows: ClassVar[bool] = True
     # Chosen by experiments with a hundred labels.
     classifier_defaults: ClassVar[Mapping[str, Any]] = {"classifier": "conv", "augment": 1.0}
 

@@ -21,20 +21,25 @@ from varied.data.molecules.files import (
     ENDINGS,
     drop_duplicates,
     from_table,
+    is_smiles,
     possible_columns,
     read_molecules,
     smiles_column,
     split_scaffolds,
 )
+from varied.data.molecules.structure import fingerprints, fragments, has_alert
 
 __all__ = [
     "ENDINGS",
     "draw",
     "drop_duplicates",
     "fingerprints",
+    "fragments",
     "from_table",
+    "has_alert",
     "import_chemistry",
     "is_available",
+    "is_smiles",
     "possible_columns",
     "properties",
     "read_molecules",

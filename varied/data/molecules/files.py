@@ -75,6 +75,11 @@ def smiles_column(frame: Any, *, is_chosen: bool = False) -> str | None:
     return None
 
 
+def is_smiles(text: str) -> bool:
+    """Return whether a text is the SMILES of a molecule that can be modeled."""
+    return _SMILES.fullmatch(text) is not None and not parse([text])[0].reason
+
+
 def possible_columns(frame: Any) -> list[str]:
     """Return the columns of a table that may contain molecules, without the use of RDKit.
 

@@ -1,8 +1,9 @@
-"""A causal transformer over sequences of codes."""
+"""A causal transformer over sequences of codes or tokens."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,12 +65,20 @@ class Block(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)
         dropout_p = self.dropout_p if self.training else 0.0
-        h = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, is_causal=cache is None)
+        h = _attend(q, k, v, dropout_p=dropout_p, is_causal=cache is None)
         return h.transpose(1, 2).flatten(2)
 
 
+def _attend(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Tensor:
+    if q.device.type != "cpu" or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, **options)
+    # On CPUs, the gradient takes eight times as long in bfloat16 as in float32.
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), **options)
+
+
 class CausalTransformer(AutocastModule):
-    """A transformer that predicts each code from the preceding ones and an optional context.
+    """A transformer that predicts each code from the preceding ones and optional features.
 
     Arguments:
         codes: The size of the codebook.
@@ -119,17 +128,22 @@ class CausalTransformer(AutocastModule):
         start = self.start.expand(rows, 1, -1)
         return start if self.context is None or c is None else start + self.context(c).unsqueeze(1)
 
-    def forward(self, index: Tensor, c: Tensor | None = None) -> Tensor:
+    def forward(
+        self, index: Tensor, c: Tensor | None = None, features: Tensor | None = None
+    ) -> Tensor:
         """Return the logits of each code given the preceding ones, with shape (N, tokens, codes).
 
         Arguments:
             index: Sequences of codes, with shape (N, tokens).
             c: The context, with shape (N, F), or None.
+            features: Values that are added to the features of each token, with shape (N, tokens,
+                width), or None.
         """
         with self.autocast(index.device):
             start = self.start_token(len(index), c)
             tokens = torch.cat([start, self.embedding(index[:, :-1])], 1)
-            h = self.dropout(tokens + self.position_embedding)
+            positions = self.position_embedding
+            h = self.dropout(tokens + (positions if features is None else positions + features))
             for block in self.blocks:
                 h = block(h)
             logits: Tensor = self.head(self.norm(h))
@@ -143,10 +157,18 @@ class CodeDecoder:
         net: The transformer.
         rows: The number of sequences.
         c: The context, with shape (rows, F), or None.
+        features: Values that are added to the features of each token, with shape (rows, tokens,
+            width), or None.
     """
 
-    def __init__(self, net: CausalTransformer, rows: int, c: Tensor | None = None) -> None:
-        self.net, self.rows, self.c = net, rows, c
+    def __init__(
+        self,
+        net: CausalTransformer,
+        rows: int,
+        c: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> None:
+        self.net, self.rows, self.c, self.features = net, rows, c, features
         self.caches = [KVCache(net.tokens) for _ in net.blocks]
 
     def __call__(self, last: Tensor | None) -> Tensor:
@@ -158,7 +180,10 @@ class CodeDecoder:
         """
         net, position = self.net, self.caches[0].length
         h = net.start_token(self.rows, self.c) if last is None else net.embedding(last).unsqueeze(1)
-        h = net.dropout(h + net.position_embedding[position])
+        h = h + net.position_embedding[position]
+        if self.features is not None:
+            h = h + self.features[:, position : position + 1]
+        h = net.dropout(h)
         for block, cache in zip(net.blocks, self.caches, strict=True):
             h = block(h, cache)
         return net.head(net.norm(h))[:, 0]  # type: ignore[no-any-return]
