@@ -2,8 +2,8 @@
 
 A generated table has 2,000 rows in which ten relations hold exactly: between numbers, between
 dates, between categories, and between a missing cell and a category. `varied train` is run with
-default settings, and each value is the fraction of generated rows in which the relation holds. If
-ctgan is installed, TVAE with default settings is the reference. All trainings use one thread.
+default settings and one thread, and each value is the fraction of generated rows in which the
+relation holds.
 
 Each trial is saved in ``results/relations.json`` as soon as it ends, and is not repeated;
 ``results/relations.md`` shows all trials.
@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.records import description, load, markdown_table, save, write_page
-from benchmarks.unfamiliar.synthesis import sample_tvae, sample_varied
+from benchmarks.unfamiliar.synthesis import sample_varied
 from varied.runtime import describe_machine
 
 NAME, ROWS, SEEDS = "relations", 2000, (0, 1, 2)
@@ -98,17 +97,12 @@ def main() -> None:
     """Run the trials that have not been run, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
-    sources = {"varied.train": sample_varied}
-    if find_spec("ctgan"):
-        sources["TVAE"] = sample_tvae
     for seed in parser.parse_args().seeds:
-        for source, sample in sources.items():
-            key = f"{source}, seed {seed}"
-            if key not in load(NAME):
-                begin = time.perf_counter()
-                values = fractions(sample(related_table(seed=seed), seed))
-                save(NAME, key, values | {"seconds": time.perf_counter() - begin})
-                write_page(NAME, page())
+        if (key := f"seed {seed}") not in load(NAME):
+            begin = time.perf_counter()
+            values = fractions(sample_varied(related_table(seed=seed), seed))
+            save(NAME, key, values | {"seconds": time.perf_counter() - begin})
+            write_page(NAME, page())
 
 
 def page() -> list[str]:

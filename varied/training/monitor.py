@@ -253,7 +253,7 @@ def total_loss(metrics: Mapping[str, Any]) -> float:
     loss = float(metrics["loss"])
     if "independent_reconstruction" not in metrics:
         return loss
-    other_terms = loss - metrics["reconstruction"]
+    other_terms = loss - float(metrics["reconstruction"])
     return loss + other_terms + float(metrics["independent_reconstruction"])
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from varied.data.molecules.chemistry import (
     draw,
-    fingerprints,
     import_chemistry,
     is_available,
     properties,
     scaffold,
-    similarities,
     to_smiles,
     to_tokens,
 )
@@ -27,7 +25,7 @@ from varied.data.molecules.files import (
     smiles_column,
     split_scaffolds,
 )
-from varied.data.molecules.structure import fingerprints, fragments, has_alert
+from varied.data.molecules.structure import fingerprints, fragments, has_alert, similarities
 
 __all__ = [
     "ENDINGS",

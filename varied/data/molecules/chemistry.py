@@ -148,44 +148,6 @@ def scaffold(smiles: str) -> str:
     return str(murcko.MurckoScaffoldSmiles(smiles))
 
 
-def similarities(smiles: str, others: Iterable[str]) -> npt.NDArray[np.float64]:
-    r"""Return the Tanimoto similarity of a molecule to others, 0 for an empty one, with shape (N).
-
-    .. math:: T(A, B) = \frac{|A \cap B|}{|A \cup B|}
-
-    A and B are the bits of Morgan fingerprints: the environments of each atom up to two bonds,
-    hashed to 2,048 bits.
-
-    References:
-        Extended-Connectivity Fingerprints (Rogers & Hahn, 2010),
-        https://doi.org/10.1021/ci100050t
-
-    Arguments:
-        smiles: The molecule.
-        others: The other molecules.
-
-    Example:
-        >>> similarities("CCO", ["OCC", "c1ccccc1"])
-        array([1., 0.])
-    """
-    first, *rest = fingerprints([smiles, *others])
-    compare = import_module("rdkit.DataStructs").BulkTanimotoSimilarity
-    return np.array(compare(first, rest), dtype=np.float64)
-
-
-def fingerprints(smiles: Iterable[str]) -> list[Any]:
-    """Return the Morgan fingerprints of molecules with radius 2, as bit vectors of RDKit.
-
-    Arguments:
-        smiles: The molecules.
-    """
-    chem, _ = import_chemistry()
-    generator = import_module("rdkit.Chem.rdFingerprintGenerator").GetMorganGenerator(
-        radius=2, fpSize=2048
-    )
-    return [generator.GetFingerprint(chem.MolFromSmiles(text)) for text in smiles]
-
-
 def draw(smiles: Iterable[str], size: int) -> npt.NDArray[np.uint8]:
     """Return drawings of molecules, uint8 with shape (N, size, size, 3).
 

@@ -1,8 +1,8 @@
-"""The structure of molecules: fingerprints, fragments, and alerts."""
+"""The structure of molecules: fingerprints, similarities, fragments, and alerts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -36,6 +36,28 @@ def fingerprints(smiles: Iterable[str]) -> npt.NDArray[np.uint8]:
     generator = module.GetMorganGenerator(radius=_RADIUS, fpSize=_BITS)
     rows = [generator.GetFingerprintAsNumPy(mol) for mol in mols]
     return np.array(rows, np.uint8).reshape(-1, _BITS)
+
+
+def similarities(smiles: str, others: Sequence[str]) -> npt.NDArray[np.float64]:
+    r"""Return the Tanimoto similarity of a molecule to others, with shape (N).
+
+    .. math:: T(A, B) = \frac{|A \cap B|}{|A \cup B|}
+
+    A and B are the bits of Morgan fingerprints; an empty molecule has a similarity of 0.
+
+    Arguments:
+        smiles: The molecule.
+        others: The other molecules.
+
+    Example:
+        >>> similarities("CCO", ["OCC", "c1ccccc1"])
+        array([1., 0.])
+    """
+    first, *rest = fingerprints([smiles, *others]).astype(np.float64)
+    bits = np.reshape(rest, (-1, _BITS))
+    shared = bits @ first
+    similarity: npt.NDArray[np.float64] = shared / np.maximum(bits.sum(1) + first.sum() - shared, 1)
+    return similarity
 
 
 def fragments(smiles: Iterable[str]) -> list[str]:
