@@ -145,6 +145,9 @@ def test_waves_in_memory_are_converted_like_files(tones):
     labels = [file.stem.split("_")[0] for file in files]
     data, expected = read(waves, kind="sound", sample_rate=RATE, labels=labels), read(tones)
     np.testing.assert_allclose(data.x, expected.x, atol=1e-6)
+    integers = [np.round(wave * 32767).astype(np.int16) for wave in waves]
+    from_integers = read(integers, kind="sound", sample_rate=RATE)
+    np.testing.assert_allclose(from_integers.x, expected.x, atol=1e-3)
     assert data.dialect == expected.dialect
     assert data.classes == ("high", "low")
     stereo = [np.stack([wave, wave], 1) for wave in waves]
@@ -161,7 +164,7 @@ def test_waves_in_memory_are_converted_like_files(tones):
         ([tone(500), np.zeros(800)], {"sample_rate": RATE}, "Recording 1 .* silent; omit it"),
         ([np.zeros(0)], {"sample_rate": RATE}, "Recording 0 .* contains no samples; omit it"),
         ([np.full(80, np.nan)], {"sample_rate": RATE}, "Recording 0 .* NaN or infinity; omit it"),
-        ([np.ones(80, np.int16)], {"sample_rate": RATE}, "Recording 0 must be .* got int16"),
+        ([np.ones(80, bool)], {"sample_rate": RATE}, "Recording 0 must be .* got bool"),
     ],
 )
 def test_waves_that_cannot_be_used_are_one_sentence(waves, options, message):

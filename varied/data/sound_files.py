@@ -99,6 +99,7 @@ def convert_waves(
 
     Arguments:
         waves: The samples of each recording, with shape (T) or, for several channels, (T, C).
+            Integers, such as 16-bit samples, are divided by the largest number of their type.
         rate: The number of samples per second.
         seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
 
@@ -119,11 +120,12 @@ def convert_waves(
     sounds = []
     for i, wave in enumerate(waves):
         samples = np.asarray(wave)
+        if samples.dtype.kind == "i":
+            samples = samples / np.iinfo(samples.dtype).max
         if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
             raise VariedError(
-                f"Recording {i} must be an array of real numbers of shape (T) or (T, C), got "
-                f"{samples.dtype} of shape {samples.shape}; convert it, so that its range is "
-                "-1 to 1."
+                f"Recording {i} must be an array of numbers of shape (T) or (T, C), got "
+                f"{samples.dtype} of shape {samples.shape}; convert it to float32 in -1 to 1."
             )
         try:
             sounds.append(_convert(samples[:, None] if samples.ndim == 1 else samples, rate, rate))

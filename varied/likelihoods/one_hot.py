@@ -64,7 +64,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         token_width: int = 128,
         blocks: int = 2,
         n_heads: int = 4,
-        word_dropout: float = 1.0,
+        word_dropout: float = 0.3,
     ) -> None:
         super().__init__(event)
         if len(event) != 2:
