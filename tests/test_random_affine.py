@@ -82,9 +82,11 @@ def test_random_shifts_match_scipy_and_are_uniform():
                 torch.from_numpy(shift(x.numpy(), (0, -down, -right), order=0, mode="nearest"))
                 for x in (image, mask.to(torch.uint8))
             )
-            found = (images == shifted).flatten(1).all(1)
-            assert torch.equal(masks[found], shifted_mask.bool().expand(len(masks[found]), 3, 7, 9))
-            counts[down, right] = int(found.sum())
+            is_equal = (images == shifted).flatten(1).all(1)
+            assert torch.equal(
+                masks[is_equal], shifted_mask.bool().expand(len(masks[is_equal]), 3, 7, 9)
+            )
+            counts[down, right] = int(is_equal.sum())
     assert sum(counts.values()) == 900
     assert all(60 < count < 140 for count in counts.values())
 
