@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from bar_images import SMALL, save_bar_images
@@ -161,6 +162,17 @@ def test_evaluations_during_the_kl_annealing_are_not_counted(noise, tmp_path):
     job = prepare_bars(noise, tmp_path / "run", **options)
     train_to_end(job)
     assert job.state.cooldown_start >= 600
+
+
+def test_weights_of_the_kl_annealing_are_replaced_if_cells_are_dependent(tmp_path):
+    """The loss is lowest before the code contains the noise of independent columns."""
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 4)), columns=list("abcd"))
+    options = {"beta": "linear(0, 1, 60)", "steps": 100, "patience": 10**6, "batch_size": 64}
+    job = prepare(table, out=tmp_path / "run", threads=1, **options)
+    train_to_end(job)
+    best = read_tensors(job.store / "best.safetensors")[1]
+    losses = {row["step"]: total_loss(row) for row in validation_rows(job)}
+    assert min(losses, key=losses.get) < 60 <= best["step"]
 
 
 def test_the_kl_is_part_of_both_losses_of_dependent_cells():

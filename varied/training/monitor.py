@@ -65,7 +65,7 @@ class RunMonitor:
             self.z = None if z is None else job.model.standardize(z, self.c)
         self.progress = job.state.progress
         best = self.store / "best.safetensors"
-        self.best: dict[str, Any] = {"loss": math.inf, "step": 0}
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "is_annealed": False}
         if best.exists():
             self.best = read_tensors(best)[1]
         self.best_weights: dict[str, Tensor] = {}
@@ -198,18 +198,26 @@ class RunMonitor:
         return metrics
 
     def _copy_best(self, metrics: dict[str, float], epoch: float, state: TrainingState) -> None:
-        if self._is_best(metrics):
+        is_annealed = are_schedules_complete(self.job.step, state.step, state.progress)
+        if self._is_best(metrics, is_annealed):
             self.best = {"loss": total_loss(metrics), "epoch": epoch, "step": state.step}
+            self.best["is_annealed"] = is_annealed
             weights = self.job.model.state_dict()
             self.best_weights = {name: value.clone() for name, value in weights.items()}
 
-    def _is_best(self, metrics: dict[str, float]) -> bool:
+    def _is_best(self, metrics: dict[str, float], is_annealed: bool) -> bool:
         """Return whether the weights are the best so far.
+
+        With dependent cells, weights of the KL warm-up are replaced by the first later ones: before
+        the code contains any information, the loss can be lowest, but the dependence between cells
+        has not been learned.
 
         Adversarial losses at different steps are not comparable, since the discriminator changes.
         The latest weights of such a model therefore count as the best, as long as their
         reconstruction error is not much higher than the lowest one.
         """
+        if is_annealed and "independent_reconstruction" in metrics and not self.best.get("is_annealed"):
+            return True
         if not self.job.step.objective.discriminators:
             return not total_loss(metrics) >= self.best["loss"]
         error = metrics.get("squared_error", 0.0)
@@ -246,10 +254,7 @@ class RunMonitor:
 
 
 def total_loss(metrics: Mapping[str, Any]) -> float:
-    """Return the loss, plus the loss with which the code is trained if it differs.
-
-    The loss for dependent cells alone can be lowest before the code contains any information.
-    """
+    """Return the loss, plus the loss with which the code is trained if it differs."""
     loss = float(metrics["loss"])
     if "independent_reconstruction" not in metrics:
         return loss
