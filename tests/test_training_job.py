@@ -300,7 +300,7 @@ def test_the_best_adversarial_weights_are_the_newest_with_a_low_reconstruction_e
     job = prepare(data, "patchgan-vae", out=tmp_path / "run", **options, **plan)
     monitor = RunMonitor(job)
     errors = (1.0, 1.4, 1.6, 0.5, 0.7, 0.8)
-    is_best = [monitor._is_best({"loss": 9.0, "squared_error": error}) for error in errors]
+    is_best = [monitor._is_best({"loss": 9.0, "squared_error": error}, True) for error in errors]
     assert is_best == [True, True, False, True, True, False]
     for _ in job.train():
         pass
