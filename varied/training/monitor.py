@@ -216,7 +216,8 @@ class RunMonitor:
         The latest weights of such a model therefore count as the best, as long as their
         reconstruction error is not much higher than the lowest one.
         """
-        if is_annealed and "independent_reconstruction" in metrics and not self.best.get("is_annealed"):
+        are_cells_dependent = "independent_reconstruction" in metrics
+        if are_cells_dependent and is_annealed and not self.best.get("is_annealed"):
             return True
         if not self.job.step.objective.discriminators:
             return not total_loss(metrics) >= self.best["loss"]
