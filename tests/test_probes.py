@@ -248,7 +248,7 @@ def test_standard_error_of_r2_matches_the_variation_over_test_rows(slope):
     y = x[:, 0] + normal(60_000, seed=1)
     predicted = slope * x[:, 0] + 0.1
     parts = zip(predicted.reshape(200, -1), y.reshape(200, -1), strict=True)
-    results = [probes._r2(*part) for part in parts]
+    results = [probes.r2(*part) for part in parts]
     variation = np.std([result.value for result in results], ddof=1)
     assert np.mean([result.error for result in results]) == pytest.approx(variation, rel=0.15)
     assert results[0].value == pytest.approx(r2_score(y[:300], predicted[:300]), abs=1e-12)
