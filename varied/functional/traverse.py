@@ -27,8 +27,8 @@ def traverse(
 
     Arguments:
         model: The model.
-        z: The latent vector to start from, with shape (D).
-        dimensions: The dimensions to vary.
+        z: The latent variables to start from, with shape (*latent).
+        dimensions: The dimensions to vary, as indices of the flattened latent variables.
         c: The context, with shape (1, F), or None.
         steps: The number of values for each dimension.
 
@@ -38,7 +38,7 @@ def traverse(
     """
     values = torch.linspace(-RANGE, RANGE, steps)
     with eval_float32(model):
-        codes = model.standardize(z[None], c).repeat(len(dimensions), steps, 1)
+        codes = model.standardize(z[None], c).flatten(1).repeat(len(dimensions), steps, 1)
     for row, dimension in enumerate(dimensions):
         codes[row, :, dimension] = values
     x = _decode_standardized(model, codes.flatten(0, 1), c)
@@ -67,7 +67,7 @@ def manifold(model: LatentModel, side: int = 20, c: Tensor | None = None) -> tup
 def _decode_standardized(model: LatentModel, z: Tensor, c: Tensor | None) -> Tensor:
     c = None if c is None else c.expand(len(z), -1)
     with eval_float32(model):
-        return decode(model, model.unstandardize(z, c), c)
+        return decode(model, model.unstandardize(z.reshape(-1, *model.latent_shape), c), c)
 
 
 def normal_quantiles(n: int, mass: float = 0.99) -> Tensor:
