@@ -186,7 +186,8 @@ def test_imputation_intervals_are_calibrated_on_validation_rows(tmp_path):
     x = np.tanh(z @ random.normal(size=(3, 9))) + 0.4 * random.normal(size=(200, 9))
     frame = pd.DataFrame(x, columns=list("abcdefghi")).assign(kind=np.where(z[:, 0] > 0, "p", "m"))
     masked = frame.mask(random.random(frame.shape) < 0.3)
-    run = train_quickly(masked, steps=800, lr=4e-3, threads=1, out=tmp_path / "few")
+    options = {"threads": 1, "precision": "float32"}  # "auto" depends on the load of the machine
+    run = train_quickly(masked, steps=800, lr=4e-3, **options, out=tmp_path / "few")
     assert run.store.read_calibration("imputation_scale") > 1.05
     cells = run.impute(masked).cells
     numbers = cells[cells.column != "kind"]
@@ -194,7 +195,7 @@ def test_imputation_intervals_are_calibrated_on_validation_rows(tmp_path):
         frame[name].iloc[row - 1] for row, name in zip(numbers.row, numbers.column, strict=True)
     ]
     coverage = ((numbers.ci_low <= truth) & (truth <= numbers.ci_high)).mean()
-    assert 0.83 < coverage < 0.97
+    assert 0.85 < coverage < 0.97
     assert (numbers.ci_low >= [frame[name].min() for name in numbers.column]).all()
     reopened = varied.Run(run.folder)  # without the training data
     (run.folder / "calibration.json").unlink()
