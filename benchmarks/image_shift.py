@@ -14,9 +14,8 @@ from __future__ import annotations
 import argparse
 import itertools
 
-from benchmarks.networks import DATASETS, run_steps
-from benchmarks.records import description, load, markdown_table, save, write_page
-from varied.runtime import describe_machine
+from benchmarks.networks import DATASETS, page, run_steps
+from benchmarks.records import load, save, write_page
 
 NAME, SHIFTS, STEPS = "image_shift", (0, 1, 2), {500: 3000, 8000: 6000}
 
@@ -32,19 +31,7 @@ def main() -> None:
         key = f"{dataset}, {n:,} images: {shift}"
         if key not in load(NAME):
             save(NAME, key, run_steps(dataset, n, STEPS[n], max_shift=shift))
-            write_page(NAME, page())
-
-
-def page() -> list[str]:
-    """Return the lines of the page."""
-    rows = []
-    for key, trial in load(NAME).items():
-        elbo = f"{-trial['elbo']:.1f} ± {trial['error']:.1f}"
-        rows.append([*key.split(": "), elbo, f"{trial['epochs']:.0f}", f"{trial['seconds']:.0f}"])
-    header = ["images", "max. shift", "-ELBO", "epochs", "seconds"]
-    machine = f"Processor: {describe_machine()['processor']}."
-    table = markdown_table(header, rows)
-    return ["# Random shifts of images", "", description(__doc__), "", machine, "", *table]
+            write_page(NAME, page(NAME, "Random shifts of images", __doc__, "max. shift"))
 
 
 if __name__ == "__main__":

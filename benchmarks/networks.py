@@ -80,19 +80,19 @@ def main() -> None:
         key = f"{dataset}, {n:,} images: {net}"
         if key not in load(NAME):
             save(NAME, key, run_trial(dataset, n, net=net))
-            write_page(NAME, _page())
+            write_page(NAME, page(NAME, "Networks", __doc__, "network"))
 
 
-def _page() -> list[str]:
-    trials = load(NAME)
+def page(name: str, title: str, doc: str | None, setting: str) -> list[str]:
+    """Return the lines of the page of a benchmark whose trials differ in a setting."""
     rows = []
-    for key, trial in trials.items():
+    for key, trial in load(name).items():
         elbo = f"{-trial['elbo']:.1f} ± {trial['error']:.1f}"
         rows.append([*key.split(": "), elbo, f"{trial['epochs']:.0f}", f"{trial['seconds']:.0f}"])
-    header = ["images", "network", "-ELBO", "epochs", "seconds"]
+    header = ["images", setting, "-ELBO", "epochs", "seconds"]
     machine = f"Processor: {describe_machine()['processor']}."
     table = markdown_table(header, rows)
-    return ["# Networks", "", description(__doc__), "", machine, "", *table]
+    return [f"# {title}", "", description(doc), "", machine, "", *table]
 
 
 if __name__ == "__main__":

@@ -297,11 +297,7 @@ def _page() -> list[str]:
         "",
         "The means over the seeds.",
         "",
-        "The digits of samples that PocketSphinx recognizes, by the silence that is kept before "
-        "and after the sound:",
-        "",
-        *_silence_table(trials),
-        "",
+        *_silence_section(trials),
         "## Training",
         "",
         *markdown_table(["run", "seconds", "-ELBO", "KL"], seconds),
@@ -342,11 +338,17 @@ def _class_table(trials: dict[str, Any]) -> list[str]:
     return markdown_table(["recordings of", *columns], rows)
 
 
-def _silence_table(trials: dict[str, Any]) -> list[str]:
+def _silence_section(trials: dict[str, Any]) -> list[str]:
     tables = {key: trial["silence"] for key, trial in trials.items() if "silence" in trial}
-    header = ["run", *next(iter(tables.values()), {})]
+    if not tables:
+        return []
+    text = (
+        "The digits of samples that PocketSphinx recognizes, by the silence that is kept before "
+        "and after the sound:"
+    )
+    header = ["run", *next(iter(tables.values()))]
     rows = [[key, *(f"{value:.1%}" for value in table.values())] for key, table in tables.items()]
-    return markdown_table(header, rows)
+    return [text, "", *markdown_table(header, rows), ""]
 
 
 if __name__ == "__main__":

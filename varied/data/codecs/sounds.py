@@ -24,7 +24,7 @@ from varied.errors import VariedError
 #: The pause between recordings in a single file, in seconds.
 _PAUSE_SECONDS = 0.25
 #: The number of silent frames that are written before and after the sound. Without them, quiet
-#: consonants are lost: PocketSphinx recognized 72 instead of 78 % of generated digits.
+#: consonants are lost.
 _MARGIN = 5
 #: The number of recordings whose spectrograms are plotted in a folder of recordings.
 _MAX_PLOTTED = 64
