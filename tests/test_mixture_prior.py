@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from quick_training import train_quickly
+from quick_training import train_quickly, train_to_end
 
 from varied.evaluate import forward_pass
 from varied.priors import GaussianMixture, StandardNormal
+from varied.training import prepare
 
 
 def clustered_rows(n=600):
@@ -39,6 +40,26 @@ def test_the_mixture_raises_the_elbo_and_the_samples_are_like_the_data(run):
     samples = run.sample(500).array.mean(1)
     assert (np.abs(np.abs(samples) - 3) < 1).mean() > 0.9
     assert run.evaluate().kl_by_unit is not None
+
+
+def test_a_sentence_says_that_the_prior_is_replaced(tmp_path):
+    options = OPTIONS | {"steps": 150, "lr": 5e-3, "width": 32, "threads": 1}
+    sentences = {}
+    for choice in ("auto", "no"):
+        job = prepare(clustered_rows(), out=tmp_path / choice, ex_post_prior=choice, **options)
+        train_to_end(job)
+        sentences[choice] = [text for text in job.notices if "is used as the prior" in text]
+    assert not sentences["no"]
+    (sentence,) = sentences["auto"]
+    assert "raises the ELBO of held-out rows by" in sentence
+    assert "`varied fit-prior RUN --reset` restores" in sentence
+
+
+@pytest.mark.parametrize(("n", "is_replaced"), [(280, True), (120, False)])
+def test_training_rows_are_held_out_if_there_are_few_validation_rows(tmp_path, n, is_replaced):
+    run = train_quickly(clustered_rows(n), out=tmp_path / "run", **OPTIONS)
+    assert len(run.split("validation")) < 30
+    assert isinstance(run.model.prior, GaussianMixture) == is_replaced
 
 
 def test_the_weights_are_those_of_a_run_with_the_original_prior(run, tmp_path):

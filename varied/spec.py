@@ -191,7 +191,7 @@ class Plan:
         compile: "yes", "no", or "auto" to compile runs that are long enough to benefit.
         threads: The number of CPU threads; 0 uses the number that is measured to be fastest.
         ex_post_prior: "auto" to replace a standard normal prior after training by a Gaussian
-            mixture fitted to the codes if this raises the ELBO of the validation rows, or "no".
+            mixture fitted to the codes if this raises the ELBO of held-out rows, or "no".
     """
 
     batch_size: int = 128

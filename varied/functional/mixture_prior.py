@@ -16,15 +16,18 @@ from varied.evaluate.estimate import Estimate
 from varied.models import VAE, LatentModel
 from varied.prior_fitting import sample_codes
 from varied.priors import Prior, StandardNormal
-from varied.seeding import seeded
+from varied.seeding import permutation, seeded
 from varied.spec import Part, Spec
 
 #: The numbers of components that are tried.
 N_COMPONENTS = (1, 3, 10)
 #: The maximum number of latent dimensions, for which the covariances are fitted in seconds.
 MAX_DIMS = 256
-#: With fewer held-out rows, the standard error is not reliable.
+#: With fewer held-out rows, the standard error is not reliable, and this number of training rows is
+#: held out as well.
 MIN_HELD_OUT = 30
+#: The minimum number of codes to which a mixture is fitted.
+MIN_CODES = 100
 #: The number of codes that are drawn from the posterior of each held-out row.
 N_DRAWS = 5
 #: The minimum gain in nats per row, and in standard errors.
@@ -71,7 +74,8 @@ def fit_mixture_prior(
         model: The model, with a standard normal prior; it is not changed.
         spec: The spec of the model.
         codes: The output of `varied.prior_fitting.encode_for_prior` for the training rows.
-        held_out: The same for rows that the mixture is not fitted to.
+        held_out: The same for rows that the model was not trained on. If there are fewer than 30,
+            30 training rows are added to them, which the mixture is then not fitted to.
         seed: The random seed.
 
     Returns:
@@ -82,6 +86,10 @@ def fit_mixture_prior(
         https://arxiv.org/abs/1903.12436
     """
     if len(held_out) < MIN_HELD_OUT:
+        order = permutation(len(codes), seed, "mixture")
+        held_out = _concat(held_out, codes.take(order[:MIN_HELD_OUT]))
+        codes = codes.take(order[MIN_HELD_OUT:])
+    if len(codes) < MIN_CODES:
         return None
     mixtures = []
     for n_components in N_COMPONENTS:
@@ -98,6 +106,11 @@ def fit_mixture_prior(
     if best is None or not best.gain.value > max(MIN_GAIN, MIN_Z * best.gain.error):
         return None
     return best
+
+
+def _concat(a: Batch, b: Batch) -> Batch:
+    c = None if a.c is None or b.c is None else torch.cat([a.c, b.c])
+    return Batch(torch.cat([a.x, b.x]), c)
 
 
 def _gain(new: Prior, old: Prior, codes: Batch, seed: int) -> Estimate:

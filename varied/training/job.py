@@ -249,8 +249,8 @@ def _replace_prior(run: Run) -> list[str]:
     n = mixture.part.settings["n_components"]
     name = "A Gaussian" if n == 1 else f"A mixture of {n} Gaussians"
     return [
-        f"{name} was fitted to the codes and is used as the prior, since it raises the ELBO of the "
-        f"validation rows by {mixture.gain} nats; `varied fit-prior RUN --reset` restores the "
+        f"{name} was fitted to the codes and is used as the prior, since it raises the ELBO of "
+        f"held-out rows by {mixture.gain} nats; `varied fit-prior RUN --reset` restores the "
         "standard normal prior, and --ex-post-prior no keeps it."
     ]
 
