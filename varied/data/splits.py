@@ -56,7 +56,7 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
     """
     n = len(data)
     order: Rows = permutation(n, seed, "split").numpy()
-    groups = _group_equal(data)
+    groups = group_equal_rows(data)
     order = order[np.argsort(_first_positions(groups[order]), kind="stable")]
     if data.test is not None and len(data.test):
         test_rows = np.sort(data.test)
@@ -70,21 +70,34 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
     return Split(np.sort(rows[0]), np.sort(rows[1]), test_rows, seed)
 
 
-def _group_equal(data: RawData) -> Rows:
-    """Return the group of each row; equal rows are in one group unless they are categorical."""
+def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
+    """Return the group of each row, numbered in the order of their first rows.
+
+    Equal rows are in one group. Rows that consist only of categories are often equal by chance, and
+    each of them is a group.
+
+    Arguments:
+        data: The data.
+        reference: The data that determine whether there are only categories; None uses ``data``.
+    """
+    if _are_categories(reference or data):
+        return np.arange(len(data))
     if data.is_frame:
         import pandas as pd
 
-        numbers = data.x.select_dtypes(["number", "datetime"])
-        if not len(numbers.columns) or numbers.nunique().max() < _MIN_DISTINCT:
-            return np.arange(len(data))
         hashes = pd.util.hash_pandas_object(data.x, index=False)
         return np.asarray(pd.factorize(hashes)[0], dtype=np.int64)
-    x = np.asarray(data.x[:1000])
-    if x.dtype.kind not in "iuf" or len(np.unique(x)) < _MIN_DISTINCT:
-        return np.arange(len(data))
     index: dict[bytes, int] = {}
     return np.array([index.setdefault(row.tobytes(), len(index)) for row in data.x])
+
+
+def _are_categories(data: RawData) -> bool:
+    """Return whether no column of a table, or no array, has many distinct numbers."""
+    if data.is_frame:
+        numbers = data.x.select_dtypes(["number", "datetime"])
+        return not len(numbers.columns) or numbers.nunique().max() < _MIN_DISTINCT
+    x = np.asarray(data.x[:1000])
+    return x.dtype.kind not in "iuf" or len(np.unique(x)) < _MIN_DISTINCT
 
 
 def _first_positions(groups: Rows) -> Rows:

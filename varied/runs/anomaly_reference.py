@@ -14,6 +14,7 @@ from torch import Tensor
 
 from varied.data import Codec, RawData
 from varied.data.codecs.invalid_cells import InvalidCells
+from varied.data.splits import group_equal_rows
 from varied.errors import VariedError
 from varied.evaluate.separate_cluster import separate_cluster
 from varied.functional import AnomalyScorer, AnomalyScores
@@ -29,7 +30,7 @@ _MAX_CLUSTERED = 1000
 _MAX_BYTES = 64 * 2**20
 _FILE = "detector.safetensors"
 #: The format of the stored file, which is written again if the format differs.
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class AnomalyReference:
 
     Arguments:
         scorer: Scores rows by their density and their distance from training rows.
-        nll: -log p(x) of the validation rows, on the scale of complete rows, with shape (M).
+        nll: -log p(x) of the distinct validation rows, on the scale of complete rows, with shape (M).
         distance: The distance of the validation rows to training rows, on the same scale, with
             shape (M).
         median: The median negative log-likelihood of each column or element over the validation
@@ -104,6 +105,9 @@ def anomaly_reference(run: RunBase, method: str, samples: int, seed: int) -> Ano
 
 def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
     training, validation = run.split("train"), run.split("validation")
+    # Copies of a row are not independent, and say nothing about other rows.
+    groups = group_equal_rows(validation, training)
+    validation = validation.take(np.unique(groups, return_index=True)[1])
     rows = permutation(len(training), options["seed"], "normal")[:_MAX_TRAINING].numpy()
     batches = run.batches(training.take(rows))
     scorer = AnomalyScorer(run.model, run.codec.load, batches, **options)
