@@ -77,6 +77,16 @@ def test_the_other_half_of_images_is_completed(tmp_path):
     assert error < 0.5 * np.abs(completed[::-1] - right[:60] / 255.0).mean()
 
 
+def test_contexts_of_samples_are_numbers_of_training_rows_unless_given(tmp_path):
+    rng = np.random.default_rng(0)
+    numbers = rng.uniform(0, 10, 400).astype(np.float32)
+    rows = (numbers[:, None] + 0.2 * rng.normal(size=(400, 4))).astype(np.float32)
+    run = train_quickly(rows, "conditional-vae", labels=numbers, latent=1, out=tmp_path / "run")
+    assert run.sample(300).array.std() == pytest.approx(numbers.std(), rel=0.15)
+    for number in (2, 8):
+        assert run.sample(50, label=number).array.mean() == pytest.approx(number, abs=1)
+
+
 def test_every_metric_is_finite(run):
     context = EvalContext(run)
     result = run.evaluate(samples=20)

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 from test_estimators import FAST
 
+from varied.data import fit_codec, read
 from varied.errors import VariedError
 from varied.estimators import (
     VAEClassifier,
@@ -95,6 +96,17 @@ def test_generated_booleans_are_as_frequent_as_in_the_data():
     assert difference.abs().max() < 0.03
 
 
+def test_resampled_booleans_are_as_frequent_as_in_the_data():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=N), "common": rng.random(N) < 0.3})
+    frame["rare"] = pd.array(rng.random(N) < 0.055, dtype="boolean")
+    rows, _ = VAESampler(**TRAINED).fit_resample(frame, np.arange(N) < 100)
+    generated = rows[["common", "rare"]].iloc[N:].astype(float)
+    assert len(generated) == N - 200
+    difference = generated.mean() - frame[["common", "rare"]].astype(float).mean()
+    assert difference.abs().max() < 0.15
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_samples_and_reconstructions_have_the_types_of_the_frame(library):
     frame = LIBRARIES[library]()
@@ -140,7 +152,39 @@ def test_imputed_values_of_arrays_are_possible():
         assert (rows[:, 3] % 1 == 0).all()
 
 
+def test_samples_and_reconstructions_of_arrays_are_possible():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=400)
+    x = np.stack([z, z > 1, rng.poisson(np.exp(z)), (30 + 10 * z).round(), np.exp(z)], 1)
+    vae = VAETransformer(2, **FAST).fit(x)
+    for rows in (vae.sample(400), vae.inverse_transform(vae.transform(x))):
+        assert set(rows[:, 1]) <= {0, 1}
+        assert set(rows[:, 2]) <= set(x[:, 2])
+        assert (rows[:, 3] % 1 == 0).all()
+        assert (rows[:, 4] >= x[:, 4].min()).all()
+
+
+def test_generated_times_are_whole_minutes():
+    rng = np.random.default_rng(0)
+    minutes = pd.to_timedelta(rng.integers(0, 10_000, N) * 5, "min")
+    frame = pd.DataFrame({"x": rng.normal(size=N), "time": pd.Timestamp("2021-03-01") + minutes})
+    times = VAETransformer(1, **FAST).fit(frame).sample(100)["time"].dt
+    assert ((times.minute % 5 == 0) & (times.second == 0) & (times.microsecond == 0)).all()
+    assert times.minute.nunique() > 6
+
+
+def test_constant_columns_are_imputed():
+    frame = FRAME[["age"]].assign(unit=3.0, place="Lab")
+    frame.loc[frame.index[::4], ["unit", "place"]] = None
+    filled = VAEImputer(**FAST).fit_transform(frame)
+    assert (filled["unit"] == 3).all() and (filled["place"] == "Lab").all()
+
+
 def test_types_are_those_of_the_command():
+    converter, codec = TableConverter.fit(FRAME), fit_codec(read(FRAME))
+    assert [(c.name, c.kind) for c in converter.columns] == [
+        (c.name, c.kind) for c in codec.columns
+    ]
     columns = {c.name: c.kind for c in TableConverter.fit(FRAME).columns}
     assert columns["married"] == columns["smoker"] == "yes/no"
     assert columns["visits"] == "whole number with few values"

@@ -692,6 +692,19 @@ def test_generated_rows_belong_to_their_class(imbalanced):
     assert (rows.max(0) <= x.max(0)).all()
 
 
+def test_sampler_is_trained_on_all_rows(imbalanced, monkeypatch):
+    trained, train = [], VAESampler._train
+
+    def spy(self, step, x, *args):
+        trained.append(x)
+        return train(self, step, x, *args)
+
+    monkeypatch.setattr(VAESampler, "_train", spy)
+    VAESampler(**FAST | {"steps": 2}).fit_resample(*imbalanced)
+    (rows,) = trained
+    np.testing.assert_array_equal(rows, imbalanced[0])
+
+
 @pytest.mark.parametrize(
     ("strategy", "counts"),
     [

@@ -38,6 +38,15 @@ def test_npy_files_of_any_memory_order(tmp_path, x):
     np.testing.assert_array_equal(read(path).x, COLOR)
 
 
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_series_with_missing_values_are_read(tmp_path, ending):
+    series = rng.normal(size=(12, 2, 30)).astype(np.float32)
+    series[3, 1, 7] = series[5] = np.nan
+    path = tmp_path / f"a.{ending}"
+    np.save(path, series) if ending == "npy" else np.savez(path, x=series)
+    np.testing.assert_array_equal(read(path).x, series)
+
+
 @pytest.mark.parametrize("name", ["x", "X", "data", "images", "x_train", "train_x", "other"])
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_rows_of_npz_files_are_found_by_name(tmp_path, name, write):

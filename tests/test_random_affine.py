@@ -15,6 +15,7 @@ from varied.nets.random_affine import (
     add_random_affine,
     random_shift,
 )
+from varied.training import prepare
 
 
 @pytest.mark.parametrize("size", [(20, 20), (24, 15)])
@@ -95,3 +96,17 @@ def test_missing_masks_remain_missing():
     x = torch.rand(2, 1, 5, 5)
     shifted, mask = random_shift(x, None, 2)
     assert mask is None and shifted.shape == x.shape
+
+
+def test_a_job_shifts_few_images_in_training_mode_only(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
+    step, loaded = prepare(images, net="mlp", width=8, out=tmp_path / "run").step, []
+    load = step.load
+    step.load = lambda x: loaded.append(x) or load(x)
+    x = torch.from_numpy(images)[:40, None]
+    for is_training in (True, False):
+        step.train(is_training)
+        step(x)
+    shifted, unchanged = loaded
+    assert torch.equal(unchanged, x)
+    assert 30 < (shifted != x).flatten(1).any(1).sum() <= 40  # one of 25 shifts is none

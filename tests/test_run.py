@@ -51,7 +51,10 @@ def test_no_file_is_a_pickle(run):
 
 def test_a_reopened_run_has_the_same_metrics(run):
     stored = atomic_io.read_json(run.folder / "evaluation.json")
-    evaluation = Run(run.folder).evaluate().to_json()
+    evaluated = Run(run.folder).evaluate()
+    evaluation = evaluated.to_json()
+    assert float(evaluated.elbo) == evaluation["elbo"]
+    assert f"{evaluated.elbo:.2f}" == f"{evaluation['elbo']:.2f}"
     assert evaluation["elbo"] == pytest.approx(stored["elbo"], rel=1e-6)
     assert evaluation["elbo"] == pytest.approx(
         -evaluation["reconstruction"] - evaluation["kl"], rel=1e-6

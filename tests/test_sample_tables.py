@@ -7,13 +7,18 @@ from quick_training import train_quickly
 from varied.training.sample_tables import sample_tables
 
 
+def reddish_images(n):
+    """Return images of which the red channel is brighter than the blue one."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (n, 8, 8, 3), np.uint8)
+    images += (100 * rng.random((n, 1, 1, 1)) * [1, 0.5, 0]).astype(np.uint8)
+    return images
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run on images of which the red channel is brighter than the blue one."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 60, (300, 8, 8, 3), np.uint8)
-    images += (100 * rng.random((300, 1, 1, 1)) * [1, 0.5, 0]).astype(np.uint8)
-    return train_quickly(images, out=tmp_path_factory.mktemp("runs") / "run", net="mlp", steps=300)
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return train_quickly(reddish_images(300), out=out, net="mlp", steps=300, gaussian_weight=0)
 
 
 def test_colors_and_distances_of_images(run):
@@ -27,6 +32,18 @@ def test_colors_and_distances_of_images(run):
         assert red > green > blue
     assert distances[0] == ""
     assert 0 < float(distances[1]) < float(distances[3])
+
+
+def test_samples_of_a_short_training_have_the_colors_of_the_data(tmp_path):
+    """After few steps, the codes are unlike the prior, which is replaced."""
+    images = reddish_images(600)
+    options = {"net": "mlp", "precision": "float32", "out": tmp_path / "run"}
+    run = train_quickly(images, steps=150, **options)
+    colors = {name: color for name, color, _ in next(sample_tables(run)).rows}
+    data, samples = (
+        [float(value) for value in colors[name].split(", ")] for name in ("test images", "samples")
+    )
+    assert samples == pytest.approx(data, abs=9)  # with the original prior, off by 20
 
 
 def test_moments_of_codes_and_of_the_prior(run):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from bar_images import SMALL, bar_images, save_bar_images
+from quick_training import train_to_end
 
 import varied
 from varied.composition import compose
@@ -129,6 +130,18 @@ def test_the_learning_rate_of_convolutional_networks_depends_on_the_model(data, 
 def test_the_network_of_small_gray_images_depends_on_their_number(model, n, side, net):
     data = varied.read(np.random.default_rng(0).integers(0, 256, (n, side, side), np.uint8))
     assert resolve(data, model, {}).spec.net.name == net
+
+
+@pytest.mark.slow
+def test_convolutional_networks_are_better_on_digits_after_few_steps(tmp_path):
+    digits = varied.read("mnist").x[:6000]
+    options = {"steps": 250, "threads": 1, "precision": "float32"}
+    conv, mlp = (
+        train_to_end(prepare(digits, net=net, out=tmp_path / net, **options)).evaluate().elbo.value
+        for net in ("conv", "mlp")
+    )
+    assert conv > mlp + 10
+    assert conv > -170
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Tables of hundreds of columns have few notes."""
+"""Tables of many columns have few notes, and their samples are as dispersed as the rows."""
 
 import numpy as np
 import pandas as pd
+import pytest
 from quick_training import train_quickly
 
 from varied.data import read
@@ -48,3 +49,18 @@ def test_invalid_cells_of_many_columns_have_few_notes(tmp_path):
     report = run.detect(frame.head(9).assign(**{f"u{i}": -1 for i in range(40)}), samples=2)
     assert 1 < len(report.notes) <= MAX_NOTES
     assert report.is_anomaly.all()
+
+
+def test_samples_have_the_variances_and_eigenvalues_of_the_rows(tmp_path):
+    random, n, columns, factors = np.random.default_rng(0), 400, 70, 3
+    x = random.normal(size=(n, factors)) @ random.normal(size=(factors, columns))
+    x += 0.4 * random.normal(size=x.shape)
+    frame = pd.DataFrame(x, columns=[f"c{i}" for i in range(columns)])
+    options = {"steps": 200, "lr": 1e-2, "batch_size": 64, "width": 64, "out": tmp_path / "run"}
+    run = train_quickly(frame, precision="float32", **options)
+    samples = run.sample(1000).array.to_numpy(float)
+    assert (samples.std(0) / x.std(0)).mean() == pytest.approx(1, abs=0.1)
+    real, generated = (
+        np.linalg.eigvalsh(np.corrcoef(rows.T))[-factors:].sum() for rows in (x, samples)
+    )
+    assert generated == pytest.approx(real, rel=0.08)
