@@ -39,7 +39,8 @@ class AnomalyReference:
 
     Arguments:
         scorer: Scores rows by their density and their distance from training rows.
-        nll: -log p(x) of the distinct validation rows, on the scale of complete rows, with shape (M).
+        nll: -log p(x) of the distinct validation rows, on the scale of complete rows, with shape
+            (M).
         distance: The distance of the validation rows to training rows, on the same scale, with
             shape (M).
         median: The median negative log-likelihood of each column or element over the validation
