@@ -78,13 +78,17 @@ def impute_by_rival(name: str, observed: pd.DataFrame, seed: int) -> pd.DataFram
 
 
 def errors(frame: pd.DataFrame, imputed: pd.DataFrame, hidden: np.ndarray) -> dict[str, float]:
-    """Return the root mean squared error in standard deviations, and the error rate of text."""
+    """Return the root mean squared error in standard deviations, and the error rate of text.
+
+    Constant columns, which every method fills correctly, have no unit and are left out.
+    """
     squares, wrong = [], []
     for index, name in enumerate(frame):
         rows = hidden[:, index]
         truth, values = frame[name][rows], imputed[name][rows]
         if is_number(frame[name]):
-            squares.append(((values - truth) / frame[name].std()).to_numpy(float) ** 2)
+            if (std := frame[name].std()) > 0:
+                squares.append(((values - truth) / std).to_numpy(float) ** 2)
         else:
             wrong.append((values.to_numpy(object) != truth.to_numpy(object)).astype(float))
     result = {"rmse": float(np.sqrt(np.concatenate(squares).mean()))} if squares else {}
