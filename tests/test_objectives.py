@@ -23,7 +23,7 @@ from varied.objectives import (
 from varied.scheduled_value import ScheduledValue
 from varied.schedules import Linear
 from varied.spec import Plan, Spec
-from varied.terms import FreeBits, full_precision, kl, reconstruction
+from varied.terms import FreeBits, MixedReconstruction, full_precision, kl, reconstruction
 from varied.trace import Level
 from varied.training_loop import Step, train
 
@@ -98,6 +98,32 @@ def test_weight_can_be_scheduled(free_bits):
         loss, parts = objective(trace, step)
         assert objective.weight(name) == parts["beta"].item() == beta
         torch.testing.assert_close(loss, parts["reconstruction"] + beta * parts[name])
+
+
+def test_mixed_reconstruction_replaces_a_part_of_the_likelihood_by_a_gaussian():
+    trace = posterior_trace(*posterior())
+    trace.x = torch.randn(6, 5)
+    trace.mask = torch.ones_like(trace.x)
+    trace.mask[0, 0] = 0
+    error = (trace.x - trace.px.mean).square() * trace.mask
+    variance = error.sum() / trace.mask.sum() / len(error)
+    gaussian = torch.distributions.Normal(0, variance.sqrt()).log_prob(error.sqrt()) * trace.mask
+    expected = -trace.expect(gaussian.sum(-1))
+    for weight in (0.0, 0.3, 1.0):
+        mixture = (1 - weight) * reconstruction(trace) + weight * expected
+        torch.testing.assert_close(MixedReconstruction(weight)(trace), mixture)
+    torch.testing.assert_close(MixedReconstruction(3.0)(trace), expected)
+
+
+def test_the_weight_of_a_gaussian_can_decrease_to_zero():
+    trace, objective = posterior_trace(*posterior()), elbo(gaussian_weight=Linear(1, 0, 4))
+    trace.x = 2 * trace.x
+    loss, parts = objective(trace, 2)
+    torch.testing.assert_close(parts["reconstruction"], reconstruction(trace).mean())
+    torch.testing.assert_close(loss, parts["mixed_reconstruction"] + parts["kl"])
+    assert parts["mixed_reconstruction"] != parts["reconstruction"]
+    loss, parts = objective(trace, 4)
+    torch.testing.assert_close(loss, parts["reconstruction"] + parts["kl"])
 
 
 def test_reported_beta_does_not_change_with_the_next_step():
@@ -294,6 +320,7 @@ def test_free_bits_of_a_ladder_are_means_over_draws(weighted):
     [
         (lambda: elbo(beta=-1), "objective='reconstruction'"),
         (lambda: elbo(free_bits=0.1, free_bits_per_level=1.0), "cannot be combined"),
+        (lambda: elbo(gaussian_weight=-1), "gaussian_weight=-1 must not be negative"),
         (lambda: FreeBits(0.1, "unit"), "must be 'dimension' or 'level'"),
         (lambda: ms_ssim(ssim_weight=-1.0), "ssim_weight=-1.0 must not be negative"),
         (lambda: ms_ssim(beta=-1.0), "beta=-1.0 must not be negative"),
@@ -320,6 +347,7 @@ NEEDS_CLASSES = {"m2", "m1m2"}
 #: Settings that select a different implementation.
 VARIANTS = [
     {"name": "elbo", "free_bits_per_level": 1.0},
+    {"name": "elbo", "gaussian_weight": "linear(1, 0, 0.5)"},
     {"name": "iwae", "gradient_estimator": "dreg"},
     {"name": "iwae", "n_kept": 2},
     {"name": "dip-vae", "variant": "ii"},

@@ -5,11 +5,21 @@ from __future__ import annotations
 from varied.errors import VariedError
 from varied.objectives.base import Objective, WeightedTerm, check_not_negative
 from varied.schedules import Number
-from varied.terms import FreeBits, PIController, kl, ms_ssim_loss, reconstruction
+from varied.terms import (
+    FreeBits,
+    MixedReconstruction,
+    PIController,
+    kl,
+    ms_ssim_loss,
+    reconstruction,
+)
 
 
 def elbo(
-    beta: Number = 1.0, free_bits: Number = 0.0, free_bits_per_level: Number = 0.0
+    beta: Number = 1.0,
+    free_bits: Number = 0.0,
+    free_bits_per_level: Number = 0.0,
+    gaussian_weight: Number = 0.0,
 ) -> Objective:
     r"""The negative evidence lower bound (ELBO), with a weight on the KL.
 
@@ -25,8 +35,12 @@ def elbo(
         free_bits: The minimum KL of each latent dimension, in nats: a number or a schedule.
         free_bits_per_level: The minimum KL of each level of latent variables, in nats: a number or
             a schedule.
+        gaussian_weight: The weight of a Gaussian with the same mean, which replaces a part of the
+            likelihood: a number, or a schedule that decreases to 0, with which the means are
+            learned before the scales; see `varied.terms.MixedReconstruction`.
     """
     check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
+    check_not_negative("use a schedule such as linear(1, 0, 0.4)", gaussian_weight=gaussian_weight)
     if free_bits and free_bits_per_level:
         raise VariedError("`free_bits` and `free_bits_per_level` cannot be combined; use one.")
     kl_term = WeightedTerm("kl", kl, beta)
@@ -34,6 +48,9 @@ def elbo(
         kl_term = WeightedTerm("free_bits_kl", FreeBits(free_bits), beta)
     if free_bits_per_level:
         kl_term = WeightedTerm("free_bits_kl", FreeBits(free_bits_per_level, "level"), beta)
+    if gaussian_weight:
+        mixed = WeightedTerm("mixed_reconstruction", MixedReconstruction(gaussian_weight))
+        return Objective(mixed, kl_term)
     return Objective(WeightedTerm("reconstruction", reconstruction), kl_term)
 
 

@@ -15,7 +15,7 @@ from varied.terms.aggregate_posterior import (
     covariance_penalty,
 )
 from varied.terms.base import FunctionTerm, Term, full_precision, requires
-from varied.terms.elbo import kl, reconstruction
+from varied.terms.elbo import MixedReconstruction, kl, reconstruction
 from varied.terms.free_bits import FreeBits
 from varied.terms.importance import CIWAE, PIWAE, DReG, MultiplyIWAE, SubsampledIWAE, iwae
 from varied.terms.mmd import MMD
@@ -37,6 +37,7 @@ __all__ = [
     "FreeBits",
     "FunctionTerm",
     "IndexCodeMI",
+    "MixedReconstruction",
     "MultiplyIWAE",
     "PIController",
     "SubsampledIWAE",
