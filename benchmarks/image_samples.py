@@ -29,9 +29,8 @@ INTRO = """# Samples next to reconstructions
 
 The default model of each set of images is trained on one thread; `landscapes` and `rings` are
 generated drawings. The mean colors (0-255) and the Fréchet distances to test images are those of
-the report of a run; the distance of training images is that of two samples from the data. The hues
-of `sprites-color` are learned late: after three minutes all sprites are gray, and after ten minutes
-only some hues are right."""
+the report of a run; the distance of training images is that of two samples from the data. Colors
+are learned late: after three minutes, some hues of `sprites-color` are still wrong."""
 
 
 def landscapes(n: int = 2000, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:
@@ -91,14 +90,15 @@ def measure(source: str, minutes: float, out: Path) -> dict[str, Any]:
 def page(record: dict[str, Any]) -> list[str]:
     """Return the lines of the page."""
     names = ("test images", "training images", "reconstructions", "samples")
-    lines = [INTRO, "", "| set | images | mean color | Fréchet distance |", "|---|---|---|---|"]
+    lines = [INTRO, "", "| set | minutes | images | mean color | Fréchet distance |"]
+    lines.append("|---|---|---|---|---|")
     for source, result in record.items():
         for name in names:
             color, distance = result[name]["color"], result[name]["frechet"]
-            lines.append(f"| {source} | {name} | {color} | {distance} |")
+            minutes = f"{result['minutes']:g}"
+            lines.append(f"| {source} | {minutes} | {name} | {color} | {distance} |")
     processors = ", ".join(sorted({result["processor"] for result in record.values()}))
-    minutes = ", ".join(sorted({f"{result['minutes']:g}" for result in record.values()}))
-    lines += ["", f"Minutes of training: {minutes}. Processor: {processors}.", ""]
+    lines += ["", f"Processor: {processors}.", ""]
     lines += [f"![{name}](../../docs/images/samples/{name}.png)" for name in record]
     return lines
 
