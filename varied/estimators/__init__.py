@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from varied.estimators.detector import VAEDetector
     from varied.estimators.imputer import VAEImputer
     from varied.estimators.sampler import VAESampler
+    from varied.estimators.smiles_transformer import SmilesTransformer
     from varied.estimators.spectrogram_transformer import SpectrogramTransformer
     from varied.estimators.transformer import VAETransformer
 
 __all__ = [
+    "SmilesTransformer",
     "SpectrogramTransformer",
     "VAEClassifier",
     "VAEDetector",

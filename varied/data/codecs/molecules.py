@@ -26,8 +26,8 @@ _END, _UNKNOWN = "", "?"
 #: The size of a drawing in pixels, and the number of molecules up to which all are drawn. Drawing a
 #: molecule takes more than a millisecond.
 _SIZE, _MAX_DRAWN = 120, 1000
-#: The width of the hidden layer. In the same time, one wide layer reconstructs more molecules exactly
-#: than two narrower ones.
+#: The width of the hidden layer. In the same time, one wide layer reconstructs more molecules
+#: exactly than two narrower ones.
 _WIDTH = 1024
 #: The KL weight rises during 90 % of training. With a short warm-up, the code contains much less
 #: information.
