@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from quick_training import train_to_end
+import torch
+from quick_training import train_quickly, train_to_end
 
 import varied
+from varied.nets.conv import AddMeanColor, conv
 from varied.training import prepare
 from varied.training.defaults import resolve
 
@@ -35,12 +37,36 @@ def colored_squares(n, side=16, size=4, channels=3):
 def test_the_means_of_color_images_are_learned_before_the_scales(channels, choices, weight):
     config = resolve(varied.read(colored_squares(100, channels=channels)), "vae", choices)
     assert config.spec.objective.settings.get("gaussian_weight") == weight
+    assert config.spec.net.settings.get("mean_color", False) == (channels > 1)
     is_said = any(text.startswith("gaussian_weight falls") for text in config.sentences)
     assert is_said == bool(weight)
 
 
+def test_the_mean_color_is_added_to_the_code():
+    torch.manual_seed(0)
+    net, plain = (conv((3, 8, 8), (5,), mean_color=is_added) for is_added in (True, False))
+    plain.load_state_dict(net.net.state_dict())
+    x = torch.rand(4, 3, 8, 8)
+    mean = x.mean((2, 3))
+    normalized = (mean - mean.mean(1, keepdim=True)) / (mean.var(1, False) + 1e-5).sqrt()[:, None]
+    torch.testing.assert_close(net(x) - plain(x), net.linear(normalized))
+    assert isinstance(conv((5,), (3, 8, 8), mean_color=True), torch.nn.Sequential)
+
+
+@pytest.mark.parametrize("conditioning", ["concatenate", "film"])
+def test_conditional_models_of_color_images_see_the_mean_color(conditioning, tmp_path):
+    images = colored_squares(60), ["a", "b"] * 30
+    options = {"steps": 3, "conditioning": conditioning, "out": tmp_path / "run"}
+    run = train_quickly(images, "conditional-vae", **options)
+    assert any(isinstance(module, AddMeanColor) for module in run.model.encoder.modules())
+    assert run.reconstruct(n=5).images.shape[1] == 5
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("choices", "is_learned"), [({}, True), ({"gaussian_weight": 0}, False)])
+@pytest.mark.parametrize(
+    ("choices", "is_learned"),
+    [({}, True), ({"gaussian_weight": 0, "mean_color": False}, False)],
+)
 def test_the_colors_of_small_objects_are_learned(choices, is_learned, tmp_path):
     options = {"steps": 600, "threads": 1, "precision": "float32", "max_shift": 0}
     job = prepare(colored_squares(1000), out=tmp_path / "run", **options, **choices)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from varied.errors import lookup
+from varied.nets.film import ContextLayer
 from varied.nets.image_shapes import Shape, Size, channel_widths, is_encoder, resolve_sizes
 from varied.nets.mlp import ACTIVATIONS
 from varied.nets.resample import Downsample, Upsample, UpsampleNearest, UpsampleTransposed
@@ -27,6 +29,7 @@ def conv(
     dense_width: int = 512,
     activation: str = "silu",
     upsample: str = "transposed",
+    mean_color: bool = False,
 ) -> nn.Module:
     """Return a convolutional network that encodes or decodes images.
 
@@ -46,6 +49,8 @@ def conv(
         activation: The activation: gelu, relu, silu, softplus or tanh.
         upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
             upsampling before a convolution, which avoids checkerboard artifacts.
+        mean_color: Whether a linear function of the mean color is added to the vector that an
+            encoder returns; see `AddMeanColor`.
 
     References:
         Delving Deep into Rectifiers (He et al., 2015), https://arxiv.org/abs/1502.01852, for the
@@ -63,7 +68,36 @@ def conv(
     else:
         net = _decoder(inputs, outputs, width, sizes, dense_width, act, upsample_type)
     _init_hidden_layers(net)
+    if mean_color and len(inputs) == 3 and len(outputs) == 1:
+        return AddMeanColor(net, inputs[0], outputs[0])
     return net
+
+
+class AddMeanColor(ContextLayer):
+    r"""Add a linear function of the mean color of an image to the output of an encoder.
+
+    .. math:: f(x) + W \, \mathrm{LayerNorm}(\bar x) + b
+
+    where :math:`\bar x` contains the mean of each channel. After convolutions, the color of an
+    object is known only separately for each position, so the color of small objects is learned much
+    later than their position and shape.
+
+    Arguments:
+        net: The encoder f.
+        channels: The number of channels of an image.
+        outputs: The dimension of the output.
+    """
+
+    def __init__(self, net: nn.Module, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.net, self.channels = net, channels
+        self.linear = nn.Linear(channels, outputs)
+
+    def forward(self, x: Tensor, *c: Tensor) -> Tensor:
+        """Return vectors with shape (N, D) for images with shape (N, C, H, W)."""
+        color = F.layer_norm(x.mean((2, 3)), (self.channels,))
+        out: Tensor = self.net(x, *c) + self.linear(color)
+        return out
 
 
 def _init_hidden_layers(net: nn.Module) -> None:

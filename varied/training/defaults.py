@@ -141,6 +141,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     values |= {
         name: remaining.pop(name) for name in ("latent", "conditioning") if name in remaining
     }
+    _add_mean_color(values, codec)
     context = _fit_context(data) if conditional else None
     values["context"] = context.size if context else 0
     values["plan"] = _resolve_plan(values, data, codec, remaining, reasons)
@@ -233,10 +234,21 @@ def _can_warm_up(parts: Mapping[str, Any]) -> bool:
     return "simplex" not in posterior.space
 
 
+def _has_colors(codec: Codec) -> bool:
+    """Return whether the data are 8-bit images with several channels."""
+    return len(codec.shape) == 3 and codec.shape[0] > 1 and codec.domain in GRID
+
+
+def _add_mean_color(values: dict[str, Any], codec: Codec) -> None:
+    """Let the encoder of color images see the mean color, unless the user chose otherwise."""
+    net = Part.parse(values["net"])
+    if net.name == "conv" and _is_plain(values) and _has_colors(codec):
+        values["net"] = dataclasses.replace(net, settings={"mean_color": True, **net.settings})
+
+
 def _learns_means_first(values: Mapping[str, Any], codec: Codec) -> bool:
     """Return whether the data are color images with a learned scale for each pixel."""
-    is_color = len(codec.shape) == 3 and codec.shape[0] > 1
-    return is_color and Part.parse(values["likelihood"]).name == "discretized-logistic"
+    return _has_colors(codec) and Part.parse(values["likelihood"]).name == "discretized-logistic"
 
 
 def _default_objective(
