@@ -29,8 +29,7 @@ INTRO = """# Samples next to reconstructions
 
 The default model of each set of images is trained on one thread; `landscapes` and `rings` are
 generated drawings. The mean colors (0-255) and the Fréchet distances to test images are those of
-the report of a run; the distance of training images is that of two samples from the data. Colors
-are learned late: after three minutes, some hues of `sprites-color` are still wrong."""
+the report of a run; the distance of training images is that of two samples from the data."""
 
 
 def landscapes(n: int = 2000, side: int = 64, seed: int = 0) -> np.ndarray[Any, Any]:

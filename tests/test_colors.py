@@ -38,6 +38,7 @@ def test_the_means_of_color_images_are_learned_before_the_scales(channels, choic
     config = resolve(varied.read(colored_squares(100, channels=channels)), "vae", choices)
     assert config.spec.objective.settings.get("gaussian_weight") == weight
     assert config.spec.net.settings.get("mean_color", False) == (channels > 1)
+    assert any(text.startswith("mean_color = True") for text in config.sentences) == (channels > 1)
     is_said = any(text.startswith("gaussian_weight falls") for text in config.sentences)
     assert is_said == bool(weight)
 

@@ -43,8 +43,7 @@ _PATIENCE = 20
 #: training, but at most this number of epochs, or of steps if an epoch has few.
 _WARM_UP, _WARM_UP_EPOCHS, _WARM_UP_STEPS = 0.2, 20, 500
 #: The weight of the Gaussian for color images lasts longer than the warm-up of the KL by this
-#: factor, and is 1 at first. After 1,000 steps on sprites in color, -ELBO was .48 bits per
-#: dimension, and .58 without, when all sprites were still gray (`benchmarks/image_samples.py`).
+#: factor, and is 1 at first (`benchmarks/image_samples.py`).
 _MEANS_FIRST, _INITIAL_WEIGHT = 3, 3
 _CLASSIFIER_REASON = (
     "The classifier is a convolutional network, trained on randomly transformed images "
@@ -141,7 +140,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     values |= {
         name: remaining.pop(name) for name in ("latent", "conditioning") if name in remaining
     }
-    _add_mean_color(values, codec)
+    _add_mean_color(values, codec, remaining, reasons)
     context = _fit_context(data) if conditional else None
     values["context"] = context.size if context else 0
     values["plan"] = _resolve_plan(values, data, codec, remaining, reasons)
@@ -239,11 +238,18 @@ def _has_colors(codec: Codec) -> bool:
     return len(codec.shape) == 3 and codec.shape[0] > 1 and codec.domain in GRID
 
 
-def _add_mean_color(values: dict[str, Any], codec: Codec) -> None:
+def _add_mean_color(
+    values: dict[str, Any], codec: Codec, chosen: Mapping[str, Any], reasons: list[str]
+) -> None:
     """Let the encoder of color images see the mean color, unless the user chose otherwise."""
     net = Part.parse(values["net"])
-    if net.name == "conv" and _is_plain(values) and _has_colors(codec):
-        values["net"] = dataclasses.replace(net, settings={"mean_color": True, **net.settings})
+    is_set = "mean_color" in net.settings or "mean_color" in chosen
+    if net.name == "conv" and _is_plain(values) and _has_colors(codec) and not is_set:
+        values["net"] = dataclasses.replace(net, settings={**net.settings, "mean_color": True})
+        reasons.append(
+            "mean_color = True: the encoder also receives the mean color of an image, since the "
+            "colors of small objects are learned late otherwise."
+        )
 
 
 def _learns_means_first(values: Mapping[str, Any], codec: Codec) -> bool:
