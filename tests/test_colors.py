@@ -25,9 +25,9 @@ def colored_squares(n, side=16, size=4, channels=3):
 @pytest.mark.parametrize(
     ("channels", "choices", "weight"),
     [
-        (3, {}, "linear(start=3, end=0, steps=0.6, max_steps=1500)"),
-        (3, {"steps": 500}, "linear(start=3, end=0, steps=0.6)"),
-        (3, {"steps": 500, "beta": 2}, "linear(start=3, end=0, steps=0.6)"),
+        (3, {}, "linear(start=3, end=0, steps=0.3, max_steps=750)"),
+        (3, {"steps": 500}, "linear(start=3, end=0, steps=0.3)"),
+        (3, {"steps": 500, "beta": 2}, "linear(start=3, end=0, steps=0.3)"),
         (3, {"gaussian_weight": 0}, 0),
         (3, {"likelihood": "gaussian"}, None),
         (3, {"objective": "iwae"}, None),

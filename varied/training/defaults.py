@@ -44,7 +44,7 @@ _PATIENCE = 20
 _WARM_UP, _WARM_UP_EPOCHS, _WARM_UP_STEPS = 0.2, 20, 500
 #: The weight of the Gaussian for color images lasts longer than the warm-up of the KL by this
 #: factor, and is 1 at first (`benchmarks/image_samples.py`).
-_MEANS_FIRST, _INITIAL_WEIGHT = 3, 3
+_MEANS_FIRST, _INITIAL_WEIGHT = 1.5, 3
 _CLASSIFIER_REASON = (
     "The classifier is a convolutional network, trained on randomly transformed images "
     "(augment = 1), because a few labeled images show little of the variation within a class; use "
@@ -271,12 +271,12 @@ def _default_objective(
     steps = plan["steps"] or plan["epochs"] * steps_per_epoch
     is_limited = steps > max_steps / _WARM_UP or not steps
 
-    def limit(factor: int) -> tuple[str, str]:
+    def limit(factor: float) -> tuple[str, str]:
         """Return the length of a schedule, and its maximum as text."""
         length = f"{_WARM_UP * factor:g}"
         if not is_limited:
             return length, ""
-        maximum = max_steps * factor
+        maximum = round(max_steps * factor)
         return f"{length}, max_steps={maximum}", f", but during at most {maximum:,} steps"
 
     objective = {}
@@ -291,7 +291,7 @@ def _default_objective(
         length, text = limit(_MEANS_FIRST)
         objective["gaussian_weight"] = f"linear({_INITIAL_WEIGHT}, 0, {length})"
         reasons.append(
-            f"gaussian_weight falls to 0 over the first three fifths of training{text}: the means "
+            f"gaussian_weight falls to 0 over the first three tenths of training{text}: the means "
             "of the pixels are learned before their scales, since the colors of small objects are "
             "learned late otherwise."
         )
