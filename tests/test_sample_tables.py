@@ -18,7 +18,7 @@ def reddish_images(n):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    return train_quickly(reddish_images(300), out=out, net="mlp", steps=300, gaussian_weight=0)
+    return train_quickly(reddish_images(300), out=out, net="mlp", steps=300, ex_post_prior="no")
 
 
 def test_colors_and_distances_of_images(run):

@@ -50,7 +50,7 @@ def conv(
         upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
             upsampling before a convolution, which avoids checkerboard artifacts.
         mean_color: Whether a linear function of the mean color is added to the vector that an
-            encoder returns; see `AddMeanColor`.
+            encoder returns, so that the color of small objects is learned earlier.
 
     References:
         Delving Deep into Rectifiers (He et al., 2015), https://arxiv.org/abs/1502.01852, for the

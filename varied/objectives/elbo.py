@@ -37,7 +37,7 @@ def elbo(
             a schedule.
         gaussian_weight: The weight of a Gaussian with the same mean, which replaces a part of the
             likelihood: a number, or a schedule that decreases to 0, with which the means are
-            learned before the scales; see `varied.terms.MixedReconstruction`.
+            learned before the scales.
     """
     check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
     check_not_negative("use a schedule such as linear(1, 0, 0.4)", gaussian_weight=gaussian_weight)
