@@ -5,8 +5,9 @@ with random models and settings for up to an hour. Each training may take two mi
 time, which is converted to a number of steps with the measured time of a step, and ends early if
 the validation loss does not improve. -ELBO is measured on 1,000 other images, in nats per image and
 in bits per dimension; since the best trial is chosen by this value, it has an advantage. All
-trainings use one thread. The recorded random trials were run before images were shifted by default
-(`--max-shift`); the defaults were measured again afterwards.
+trainings use one thread. Most of the recorded random trials were run before images were shifted by
+default (`--max-shift`) and before the encoder of color images received the mean color; the defaults
+were measured again afterwards.
 
 Each trial is saved in ``results/search.json`` as soon as it ends, and is not repeated;
 ``results/search.md`` shows the default and the best trials.
