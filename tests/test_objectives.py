@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -107,8 +109,8 @@ def test_mixed_reconstruction_replaces_a_part_of_the_likelihood_by_a_gaussian():
     trace.mask[0, 0] = 0
     error = (trace.x - trace.px.mean).square() * trace.mask
     variance = error.sum() / trace.mask.sum() / len(error)
-    gaussian = torch.distributions.Normal(0, variance.sqrt()).log_prob(error.sqrt()) * trace.mask
-    expected = -trace.expect(gaussian.sum(-1))
+    gaussian = torch.distributions.Normal(0, variance.sqrt()).log_prob(error.sqrt())
+    expected = -trace.expect(((gaussian - math.log(255)) * trace.mask).sum(-1))
     for weight in (0.0, 0.3, 1.0):
         mixture = (1 - weight) * reconstruction(trace) + weight * expected
         torch.testing.assert_close(MixedReconstruction(weight)(trace), mixture)
