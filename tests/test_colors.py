@@ -1,5 +1,7 @@
 """The color of small objects in images is learned, and samples have it too."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from quick_training import train_quickly, train_to_end
 
 import varied
 from varied.nets.conv import AddMeanColor, conv
-from varied.training import prepare
+from varied.training import Interrupted, prepare
 from varied.training.defaults import resolve
 
 
@@ -61,6 +63,20 @@ def test_conditional_models_of_color_images_see_the_mean_color(conditioning, tmp
     run = train_quickly(images, "conditional-vae", **options)
     assert any(isinstance(module, AddMeanColor) for module in run.model.encoder.modules())
     assert run.reconstruct(n=5).images.shape[1] == 5
+
+
+def test_an_interrupted_training_on_color_images_resumes_to_the_same_weights(tmp_path):
+    options = {"steps": 40, "threads": 1, "precision": "float32"}
+    weights = []
+    for name, end in (("whole", 40), ("interrupted", 6)):
+        job = prepare(colored_squares(200), out=tmp_path / name, **options)
+        with suppress(Interrupted):
+            for event in job.train():
+                job.is_stopping = event.state.step == end - 1 < 39
+        resumed = prepare(colored_squares(200), out=tmp_path / name, **options)
+        assert f"Resumes at step {end} of" in resumed.sentences[-1]
+        weights.append(train_to_end(resumed).model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 @pytest.mark.slow
