@@ -9,6 +9,7 @@ from quick_training import train_quickly, train_to_end
 
 import varied
 from varied.nets.conv import AddMeanColor, conv
+from varied.spec import Spec
 from varied.training import Interrupted, prepare
 from varied.training.defaults import resolve
 
@@ -43,6 +44,12 @@ def test_the_means_of_color_images_are_learned_before_the_scales(channels, choic
     assert any(text.startswith("mean_color = True") for text in config.sentences) == (channels > 1)
     is_said = any(text.startswith("gaussian_weight falls") for text in config.sentences)
     assert is_said == bool(weight)
+
+
+def test_the_network_and_the_objective_of_a_spec_are_not_changed():
+    spec = Spec.parse(net="conv", likelihood="discretized-logistic")
+    resolved = resolve(varied.read(colored_squares(100)), spec, {}).spec
+    assert (resolved.net, resolved.objective) == (spec.net, spec.objective)
 
 
 def test_the_mean_color_is_added_to_the_code():

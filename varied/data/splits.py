@@ -80,7 +80,7 @@ def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
         data: The data.
         reference: The data that determine whether there are only categories; None uses ``data``.
     """
-    if _are_categories(reference or data):
+    if _are_categories(data if reference is None else reference):
         return np.arange(len(data))
     if data.is_frame:
         import pandas as pd

@@ -140,7 +140,8 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     values |= {
         name: remaining.pop(name) for name in ("latent", "conditioning") if name in remaining
     }
-    _add_mean_color(values, codec, remaining, reasons)
+    if not isinstance(model, Spec):  # the network of a spec is used as it is
+        _add_mean_color(values, codec, remaining, reasons)
     context = _fit_context(data) if conditional else None
     values["context"] = context.size if context else 0
     values["plan"] = _resolve_plan(values, data, codec, remaining, reasons)
