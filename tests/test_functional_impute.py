@@ -206,41 +206,49 @@ def test_anomaly_scorer_refuses_unknown_methods_and_too_few_rows(n, method, mess
 # Interval calibration
 
 
-def draws_and_truth(std):
-    """Return draws for standard normal cells from a model with a different standard deviation."""
+@pytest.mark.parametrize("factor", [0.5, 1.25, 2.0])
+def test_scale_multiplies_the_deviations_of_missing_elements(factor):
+    model, x, mask = factor_model(), torch.randn(5, D), torch.ones(5, D)
+    mask[:, 2:] = 0
+    scale = torch.tensor([factor] * 5 + [1.0])
+    plain = functional.impute(model, x, mask=mask, n_draws=30)
+    scaled = functional.impute(model, x, mask=mask, n_draws=30, scale=scale)
+    assert torch.equal(scaled[..., :2], x[:, :2].expand(30, 5, 2))
+    assert torch.equal(scaled[..., 5], plain[..., 5])
+    torch.testing.assert_close(scaled.mean(0), plain.mean(0))
+    torch.testing.assert_close(scaled.std(0)[:, 2:5], factor * plain.std(0)[:, 2:5])
+
+
+def cells(std, n=4000):
+    """Return draws and residuals of standard normal cells from a model with another std."""
     rng = torch.Generator().manual_seed(0)
-    center = torch.randn(4000, generator=rng, dtype=torch.float64) * 3
-    truth = center + torch.randn(4000, generator=rng, dtype=torch.float64)
-    noise = torch.randn(500, 4000, generator=rng, dtype=torch.float64)
-    return center + std * noise, truth
+    residuals = torch.randn(n, generator=rng, dtype=torch.float64)
+    return std * torch.randn(500, n, generator=rng, dtype=torch.float64), residuals
 
 
-@pytest.mark.parametrize("factor", [1.0, 1.25, 2.0])
-def test_inflate_draws_scales_the_standard_deviation(factor):
-    draws, _ = draws_and_truth(0.7)
-    inflated = functional.inflate_draws(draws, factor, seed=3)
-    assert float((inflated.std(0) / draws.std(0)).mean()) == pytest.approx(factor, rel=0.01)
-    assert float((inflated.mean(0) - draws.mean(0)).abs().mean()) < 0.06
-    assert torch.equal(inflated, functional.inflate_draws(draws, factor, seed=3))
-
-
-def test_inflate_draws_keeps_observed_cells():
-    draws = torch.arange(4.0).repeat(10, 1)
-    assert torch.equal(functional.inflate_draws(draws, 3.0), draws)
-
-
-@pytest.mark.parametrize("std", [0.4, 0.5, 0.8])
+@pytest.mark.parametrize("std", [0.4, 0.8, 2.0])
 @pytest.mark.parametrize("level", [0.5, 0.9])
-def test_inflation_factor_corrects_overconfidence(std, level):
-    draws, truth = draws_and_truth(std)
-    factor = functional.inflation_factor(draws, truth, level=level)
-    assert factor == pytest.approx(1 / std, rel=0.06)
+def test_draw_scale_corrects_the_standard_deviation(std, level):
+    deviations, residuals = cells(std)
+    groups = torch.zeros(len(residuals), dtype=torch.int64)
+    scale = functional.draw_scale(deviations, residuals, groups, 1, level=level)
+    assert float(scale) == pytest.approx(1 / std, rel=0.06)
 
 
-@pytest.mark.parametrize(
-    ("std", "n", "factor"),
-    [(1.05, 4000, 1.0), (2.0, 4000, 1.0), (0.01, 29, 1.0), (0.01, 4000, 4.0)],
-)
-def test_inflation_factor_is_1_without_evidence_and_4_at_most(std, n, factor):
-    draws, truth = draws_and_truth(std)
-    assert functional.inflation_factor(draws[:, :n], truth[:n]) == factor
+def test_draw_scale_is_that_of_the_residuals_of_a_group():
+    groups = torch.tensor([0, 1, 2]).repeat_interleave(torch.tensor([400, 400, 2]))
+    deviations, residuals = cells(1.0, n=802)
+    residuals *= torch.tensor([0.5, 2.0, 2.0])[groups]
+    scale = functional.draw_scale(deviations, residuals, groups, 4)
+    assert scale[:2].tolist() == pytest.approx([0.5, 2.0], rel=0.15)
+    pooled = float(residuals.abs().quantile(0.9)) / 1.645
+    assert scale[2:].tolist() == pytest.approx([pooled, pooled], rel=0.2)
+    assert (functional.draw_scale(deviations, 100 * residuals, groups, 4) == 4).all()
+
+
+def test_draw_scale_does_not_reduce_draws_without_evidence():
+    deviations, residuals = cells(5.0, n=4)
+    groups = torch.zeros(4, dtype=torch.int64)
+    assert functional.draw_scale(deviations, residuals, groups, 2).tolist() == [1, 1]
+    none = functional.draw_scale(deviations[:, :0], residuals[:0], groups[:0], 2)
+    assert none.tolist() == [1, 1]

@@ -1,4 +1,4 @@
-"""The combination of VAEImputer with linear and tree models, and the scale of its draws."""
+"""The combination of VAEImputer with linear and tree models."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,6 @@ import pytest
 from varied.estimators import VAEImputer
 from varied.estimators.blend import Blend, _select_predictors, _weights
 from varied.estimators.column_scaler import Support
-from varied.estimators.draw_scale import draw_scale
 
 FAST = {
     "net": {"name": "mlp", "width": 32, "depth": 1},
@@ -162,18 +161,6 @@ def test_predictors_are_the_most_correlated_elements():
     selected = _select_predictors(x, np.array([0]), np.arange(1, 80))
     assert len(selected) == 50
     assert selected[0] == 70
-
-
-def test_scale_of_draws_is_that_of_the_residuals_of_a_column():
-    rng = np.random.default_rng(0)
-    columns = np.repeat([0, 1, 2], [400, 400, 2])
-    deviations = rng.normal(size=(300, 802))
-    residuals = rng.normal(size=802) * np.array([0.5, 2.0, 2.0])[columns]
-    scale = draw_scale(deviations, residuals, columns, 4)
-    assert scale[:2] == pytest.approx([0.5, 2.0], rel=0.15)
-    pooled = np.quantile(np.abs(residuals), 0.9) / 1.645
-    assert scale[2:] == pytest.approx([pooled, pooled], rel=0.2)
-    assert (draw_scale(deviations, 100 * residuals, columns, 4) == 4).all()
 
 
 def test_nearest_level_has_the_smallest_squared_error():

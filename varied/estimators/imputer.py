@@ -24,9 +24,8 @@ from varied.errors import VariedError
 from varied.estimators.base import Estimator, isolated_rng
 from varied.estimators.blend import MAX_ROWS, Blend
 from varied.estimators.column_scaler import ColumnScaler, Support
-from varied.estimators.draw_scale import draw_scale
 from varied.estimators.table_converter import TableConverter, has_text, is_frame
-from varied.functional.interval_calibration import CALIBRATION_DRAWS, MIN_CELLS
+from varied.functional.interval_calibration import CALIBRATION_DRAWS
 from varied.seeding import derive_seed
 from varied.spec import Part
 
@@ -35,6 +34,8 @@ Array = npt.NDArray[Any]
 #: Maximum number of cells that are held out, and number of cells of a mostly missing column of
 #: which more than `calibration_fraction` is held out, but at most a quarter.
 MAX_HELD_OUT, MIN_HELD_OUT = 2000, 20
+#: Minimum number of cells for estimating weights and scales.
+MIN_CELLS = 30
 #: Number of rows that are drawn at a time for calibration, since each is drawn many times.
 CALIBRATION_ROWS = 200
 #: Maximum fraction of equal values in a continuous column.
@@ -187,10 +188,10 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             deviations.append((draws[..., columns] - means)[:, cells])
             truth = self._mean_scaler.elements(X[index])[:, outputs]
             residuals.append((truth - estimates)[cells])
-        scale[self._is_continuous] = draw_scale(
-            np.concatenate(deviations, 1),
-            np.concatenate(residuals),
-            np.nonzero(held_out[:, self._is_continuous])[1],
+        scale[self._is_continuous] = functional.draw_scale(
+            torch.from_numpy(np.concatenate(deviations, 1)),
+            torch.from_numpy(np.concatenate(residuals)),
+            torch.from_numpy(np.nonzero(held_out[:, self._is_continuous])[1]),
             int(self._is_continuous.sum()),
         )
         return scale

@@ -22,7 +22,7 @@ from varied.functional.generate import decode, reconstruct, sample
 from varied.functional.importance_sampling import NLL, negative_log_likelihood
 from varied.functional.impute import conditional_mean, impute
 from varied.functional.interpolate import PATHS, grid, interpolate
-from varied.functional.interval_calibration import inflate_draws, inflation_factor
+from varied.functional.interval_calibration import draw_scale
 from varied.functional.latent_density import LatentDensity, fit_latent_density
 from varied.functional.neighborhood import nearest_codes, variations
 from varied.functional.optimize import Candidates, Optimum, TrustRegion, search
@@ -53,6 +53,7 @@ __all__ = [
     "conditional_mean",
     "decode",
     "direction",
+    "draw_scale",
     "edit",
     "effects",
     "embed",
@@ -62,8 +63,6 @@ __all__ = [
     "gains",
     "grid",
     "impute",
-    "inflate_draws",
-    "inflation_factor",
     "interpolate",
     "level_units",
     "manifold",

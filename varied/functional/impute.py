@@ -9,13 +9,11 @@ from torch.distributions import Distribution
 from varied.data.batches import Batch, iter_batches
 from varied.distributions import RowDistribution, base_distribution, given_library_size
 from varied.functional.importance_sampling import chunk_size, posterior_draws, weighted_mean
-from varied.functional.interval_calibration import inflate_draws
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 from varied.seeding import seeded
 
-#: The number of draws from which the standard deviation of an element is estimated if fewer are
-#: requested.
+#: The number of draws from which the mean of an element is estimated if fewer are requested.
 MIN_DRAWS = 20
 
 
@@ -59,8 +57,8 @@ def impute(
         samples: The number K of posterior draws from which each imputation selects one.
         sweeps: The number of times that the completed data are encoded again and the missing
             values are redrawn.
-        scale: A factor by which the standard deviation of the draws of each element is multiplied,
-            with the shape of one example; see `varied.functional.inflation_factor`.
+        scale: A factor by which the deviations of the draws of each element from their mean are
+            multiplied, with the shape of one example; see `varied.functional.draw_scale`.
         seed: The random seed.
 
     Returns:
@@ -78,7 +76,10 @@ def impute(
             completed = _fill_missing(model.decode(z, rows.c), rows.x, rows.mask)
             chunks.append(_redraw_missing(model, completed, rows, sweeps))
     draws = torch.cat(chunks, 1)
-    return draws if scale is None else inflate_draws(draws, scale, seed=seed)[:n_draws]
+    if scale is None:
+        return draws
+    mean = draws[0] + (draws - draws[0]).mean(0)  # observed elements equal their mean exactly
+    return torch.where(scale == 1, draws, mean + scale * (draws - mean))[:n_draws]
 
 
 def conditional_mean(

@@ -1,68 +1,67 @@
-"""Conformal calibration of intervals for imputed values on held-out cells."""
+"""Conformal calibration of the standard deviation of draws for imputed values."""
 
 from __future__ import annotations
-
-import bisect
-import math
 
 import torch
 from torch import Tensor
 
-from varied.seeding import seeded
-
-#: Number of draws for each held-out cell, and minimum number of cells for estimating a factor.
-CALIBRATION_DRAWS, MIN_CELLS = 200, 30
-
-#: The factors that are considered.
-FACTORS = [1 + step / 20 for step in range(61)]
-
-
-def inflate_draws(draws: Tensor, factor: Tensor | float, *, seed: int = 0) -> Tensor:
-    r"""Return the draws of each cell with noise that scales their standard deviation by a factor.
-
-    .. math:: x'_{mj} = x_{mj} + \sqrt{f^2 - 1} \; s_j \, \varepsilon_{mj}, \qquad
-        \varepsilon_{mj} \sim \mathcal N(0, 1)
-
-    where :math:`s_j` is the standard deviation of the draws of cell j.
-
-    Arguments:
-        draws: Draws for each cell, with shape (M, *), where M is at least 2.
-        factor: The factor f, which must be at least 1, or one such factor for each cell.
-        seed: The random seed.
-    """
-    noise_std = (torch.as_tensor(factor).to(draws) ** 2 - 1).sqrt() * draws.std(0)
-    with seeded(seed, "widen"):
-        return draws + noise_std * torch.randn_like(draws)
+#: Number of draws for each held-out cell.
+CALIBRATION_DRAWS = 200
+#: Number of cells of a group to which the cells of all groups are equivalent.
+POOLED_CELLS = 10
+#: The maximum factor.
+MAX_SCALE = 4.0
+#: The number of cells of which quantiles are computed at a time, which PyTorch limits.
+_MAX_CELLS = 10_000
 
 
-def inflation_factor(draws: Tensor, truth: Tensor, *, level: float = 0.9) -> float:
-    r"""Return the smallest factor at which the intervals of the draws reach their nominal coverage.
+def draw_scale(
+    deviations: Tensor, residuals: Tensor, groups: Tensor, n_groups: int, *, level: float = 0.9
+) -> Tensor:
+    r"""Return the factor for each group of cells at which intervals have their nominal coverage.
 
-    The interval of a cell contains the central fraction ``level`` of its draws. Of n held-out
-    cells, :math:`\lceil (n + 1) \, \mathrm{level} \rceil` must lie in their intervals; a new cell
-    then lies in its interval with probability ``level``. For a given set of n cells, the coverage
-    has a standard error of :math:`\sqrt{\mathrm{level} (1 - \mathrm{level}) / n}`, which is 0.03
-    for a hundred cells.
+    The interval of a cell is :math:`[\hat x + f q_-, \hat x + f q_+]`, where :math:`q_\pm` are the
+    quantiles of the deviations of its draws. The factor f is a quantile of the factors at which the
+    held-out cells lie at the end of their intervals:
+
+    .. math:: f_i = r_i / q_{i\pm}, \qquad
+        f = \min \Bigl\{ f_k : \sum_{i: f_i \le f_k} \omega_i \ge
+        \mathrm{level} \, (1 + 1 / n_{\mathrm{eff}}) \Bigr\}
+
+    The weight :math:`\omega_i` of a cell in another group is such that all of them are equivalent
+    to ten cells of the group. If there are too few cells for this level, the factor is the largest
+    :math:`f_i`, and at least 1.
 
     References:
         Distribution-Free Predictive Inference for Regression (Lei et al., 2018),
-        https://arxiv.org/abs/1604.04173
+        https://arxiv.org/abs/1604.04173; for weights, Conformal Prediction Under Covariate Shift
+        (Tibshirani et al., 2019), https://arxiv.org/abs/1904.06019
 
     Arguments:
-        draws: Draws for each cell, with shape (M, n).
-        truth: The true values of the cells, with shape (n).
+        deviations: The deviations of the draws of each held-out cell from their mean, with shape
+            (draws, n).
+        residuals: The true value of each cell minus the imputed mean, with shape (n).
+        groups: The group of each cell, such as its column, as int64 with shape (n).
+        n_groups: The number of groups.
         level: The nominal coverage, between 0 and 1.
 
     Returns:
-        A factor between 1 and 4; 1 if there are fewer than 30 cells.
+        Factors of at most 4, with shape (n_groups); 1 if there are no cells.
     """
-    if len(truth) < MIN_CELLS:
-        return 1.0
-    target = min(math.ceil((len(truth) + 1) * level), len(truth))
-    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=draws.dtype)
-
-    def count_covered(factor: float) -> int:
-        low, high = inflate_draws(draws, factor).quantile(ends, dim=0)
-        return int(((low <= truth) & (truth <= high)).sum())
-
-    return FACTORS[min(bisect.bisect_left(FACTORS, target, key=count_covered), len(FACTORS) - 1)]
+    scale = deviations.new_ones(n_groups)
+    if not len(residuals):
+        return scale
+    ends = deviations.new_tensor([(1 - level) / 2, (1 + level) / 2])
+    parts = [part.quantile(ends, dim=0) for part in deviations.split(_MAX_CELLS, dim=1)]
+    low, high = torch.cat(parts, 1)
+    distance = torch.where(residuals > 0, high, -low)
+    factors = torch.where(distance > 0, residuals.abs() / distance, MAX_SCALE).clamp(max=MAX_SCALE)
+    factors, order = factors.sort()
+    groups = groups[order]
+    for group in range(n_groups):
+        weights = torch.where(groups == group, 1.0, POOLED_CELLS / len(groups)).double()
+        weights /= weights.sum()
+        target = level * (1 + (weights**2).sum())  # the sum of squares is 1 / n_eff
+        index = int(torch.searchsorted(weights.cumsum(0), target))
+        scale[group] = factors[index] if index < len(factors) else factors[-1].clamp(min=1)
+    return scale

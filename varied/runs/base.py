@@ -114,7 +114,7 @@ class RunBase:
     @property
     def calibration_temperature(self) -> float:
         """The temperature of the class probabilities, fitted to validation rows; 1 by default."""
-        return self.store.read_calibration("temperature")
+        return self.store.read_calibration("temperature")[0]
 
     def require_euclidean_latent(self, use: str) -> None:
         """Check that the latent variables are real vectors.

@@ -10,11 +10,10 @@ import torch
 
 from varied import functional
 from varied.data import Batch
+from varied.functional.interval_calibration import CALIBRATION_DRAWS
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
-#: The number of validation rows for calibrating intervals, and the number of draws per cell.
-_CALIBRATION_ROWS, _CALIBRATION_DRAWS = 200, 200
 #: How many times a row is encoded again by a model that was trained on complete rows.
 _SWEEPS = 20
 
@@ -102,21 +101,30 @@ def impute(
     )
 
 
-def calibrate_scale(run: RunBase) -> float:
-    """Return the factor that calibrates intervals of imputed numbers on the validation rows.
+def calibrate_scale(run: RunBase) -> list[float]:
+    """Return the factors that calibrate intervals of imputed numbers on the validation rows.
 
-    Each observed number is hidden once and imputed. The factor is 1 if there are too few numbers,
-    or the model has no density.
+    Each observed number is hidden once and imputed. The columns of a table have one factor each;
+    see `varied.functional.draw_scale`. It is 1 if the model has no density.
     """
     imputer = run.codec.imputer()
-    batch = run.encode_data(run.split("validation").head(_CALIBRATION_ROWS))
     if not run.has_density:
-        return 1.0
-    draws, values = [], []
+        return [1.0] * imputer.n_scales
+    batch = run.encode_data(run.split("validation"))
+    batch = batch.take(imputer.calibration_rows(batch))
+    deviations, residuals, groups = [], [], []
     inputs = Batch(run.codec.load(batch.x), batch.c, batch.mask)
     for cells in imputer.hide_numbers(inputs, run.spec.plan.seed):
         c = None if batch.c is None else batch.c[: len(cells.x)]
-        completed = functional.impute(run.model, cells.x, c, cells.mask, n_draws=_CALIBRATION_DRAWS)
-        draws.append(completed.flatten(2)[:, cells.rows, cells.elements])
-        values.append(cells.values)
-    return functional.inflation_factor(torch.cat(draws, 1), torch.cat(values)) if draws else 1.0
+        completed = functional.impute(run.model, cells.x, c, cells.mask, n_draws=CALIBRATION_DRAWS)
+        draws = completed.flatten(2)[:, cells.rows, cells.elements]
+        deviations.append(draws - draws.mean(0))
+        residuals.append(cells.values - draws.mean(0))
+        groups.append(cells.groups)
+    if not residuals:
+        return [1.0] * imputer.n_scales
+    scale = functional.draw_scale(
+        torch.cat(deviations, 1), torch.cat(residuals), torch.cat(groups), imputer.n_scales
+    )
+    factors: list[float] = scale.tolist()
+    return factors

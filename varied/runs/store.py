@@ -169,18 +169,19 @@ class Store:
         parts, notes = read_tensors(self / "split.safetensors")
         return Split(**{k: v.numpy() for k, v in parts.items()}, seed=int(notes["seed"]))
 
-    def write_calibration(self, values: Mapping[str, float]) -> None:
+    def write_calibration(self, values: Mapping[str, float | list[float]]) -> None:
         """Write factors that were calibrated on the validation rows."""
         if values:
             atomic_io.write_json(self / "calibration.json", values)
 
-    def read_calibration(self, name: str) -> float:
-        """Read a factor that was calibrated on the validation rows, or 1 if there is none."""
+    def read_calibration(self, name: str) -> list[float]:
+        """Read factors that were calibrated on the validation rows; [1] if there are none."""
         old_file, old_name = OLD_CALIBRATION[name]
         for path, key in ((self / "calibration.json", name), (self / old_file, old_name)):
             if path.is_file():
-                return float(atomic_io.read_json(path).get(key, 1.0))
-        return 1.0
+                factors = atomic_io.read_json(path).get(key, 1.0)
+                return factors if isinstance(factors, list) else [float(factors)]
+        return [1.0]
 
     def write_weights(self, name: str, model: nn.Module, **notes: object) -> None:
         """Write the weights of a model, with metadata."""

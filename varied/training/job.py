@@ -186,7 +186,7 @@ class Job:
         run = Run(self.store.folder, self.data, **self.spec.sources)
         self.notices += _replace_prior(run)
         # The results are stored, since the validation rows may not be available later.
-        calibration = {}
+        calibration: dict[str, float | list[float]] = {}
         if self.model.num_classes:
             calibration["temperature"] = calibrate_temperature(run)
         if self.codec.has_missing_values:

@@ -42,9 +42,14 @@ class ArrayImputer(Imputer):
             return torch.empty(0, dtype=torch.int64)
         return torch.nonzero((batch.mask == 0).flatten(1).any(1))[:, 0]
 
-    def scale(self, factor: float) -> Tensor:
-        """Return a row of the shape of the data, filled with ``factor``."""
-        return torch.full(self.codec.shape, factor if self.codec.domain == "real" else 1.0)
+    @property
+    def n_scales(self) -> int:
+        """1, since all values have the same scale."""
+        return 1
+
+    def scale(self, factors: Sequence[float]) -> Tensor:
+        """Return a row of the shape of the data, filled with the factor."""
+        return torch.full(self.codec.shape, factors[0] if self.codec.domain == "real" else 1.0)
 
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:
         """Yield the first rows ten times, each time with a different tenth of the values hidden.
@@ -62,7 +67,8 @@ class ArrayImputer(Imputer):
             is_hidden = folds == fold
             rows, elements = torch.nonzero(is_hidden.flatten(1), as_tuple=True)
             hidden, observed = (t.masked_fill(is_hidden, 0) for t in (x, mask))
-            yield HiddenCells(hidden, rows, elements, x.flatten(1)[rows, elements], observed)
+            values, groups = x.flatten(1)[rows, elements], torch.zeros_like(rows)
+            yield HiddenCells(hidden, rows, elements, values, groups, observed)
 
     def fill(
         self, data: RawData, rows: npt.NDArray[np.int64], draws: Sequence[Tensor]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from varied.data.batches import Batch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The quantiles that bound 90 % of the draws.
 QUANTILES = (0.05, 0.95)
+#: The number of rows on which intervals are calibrated.
+CALIBRATION_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class HiddenCells:
         rows: The row of each hidden number, with shape (M).
         elements: The index of each hidden number in its flattened row, with shape (M).
         values: The hidden numbers, with shape (M).
+        groups: The index of the scale of each hidden number, with shape (M).
         mask: 1 where observed, with the shape of ``x``; None for the rows of a table.
     """
 
@@ -37,6 +41,7 @@ class HiddenCells:
     rows: Tensor
     elements: Tensor
     values: Tensor
+    groups: Tensor
     mask: Tensor | None = None
 
 
@@ -51,9 +56,18 @@ class Imputer(ABC):
     def incomplete_rows(self, batch: Batch) -> Tensor:
         """Return the indices of the stored rows with at least one missing value."""
 
+    def calibration_rows(self, batch: Batch) -> Tensor:
+        """Return the indices of the validation rows on which intervals are calibrated."""
+        return torch.arange(min(len(batch.x), CALIBRATION_ROWS))
+
+    @property
     @abstractmethod
-    def scale(self, factor: float) -> Tensor:
-        """Return a row that contains ``factor`` for numbers and 1 elsewhere."""
+    def n_scales(self) -> int:
+        """The number of groups of numbers whose draws have a common scale."""
+
+    @abstractmethod
+    def scale(self, factors: Sequence[float]) -> Tensor:
+        """Return a row that contains the factor of its group for each number, and 1 elsewhere."""
 
     @abstractmethod
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:

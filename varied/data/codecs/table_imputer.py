@@ -13,7 +13,7 @@ from torch import Tensor
 
 from varied.data.batches import Batch
 from varied.data.codecs.columns import Column, IgnoredColumn, NumericColumn
-from varied.data.codecs.imputer import QUANTILES, HiddenCells, Imputer
+from varied.data.codecs.imputer import CALIBRATION_ROWS, QUANTILES, HiddenCells, Imputer
 from varied.data.raw_data import RawData
 from varied.seeding import seeded
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The number of rounds, each of which hides a third of the observed numbers.
 _FOLDS = 3
+#: The number of cells of each column by which its intervals are calibrated, if there are as many.
+_MIN_CELLS = 30
 _CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
 
 
@@ -46,10 +48,27 @@ class TableImputer(Imputer):
         n_flags = self.codec.layout.block_sizes[0]
         return torch.nonzero((batch.x[:, :n_flags] == 0).any(1))[:, 0]
 
-    def scale(self, factor: float) -> Tensor:
-        """Return a row, with shape (W), that contains ``factor`` for numbers and 1 elsewhere."""
-        sizes = torch.tensor(self.codec.layout.block_sizes)
-        return torch.tensor([1.0, factor, 1.0]).repeat_interleave(sizes)
+    def calibration_rows(self, batch: Batch) -> Tensor:
+        """Return the first rows, and others that contain columns that are mostly missing."""
+        observed = batch.x[:, : self.codec.layout.block_sizes[0]] > 0
+        n_before = observed.cumsum(0)
+        is_needed = (observed & (n_before <= _MIN_CELLS)).any(1)
+        is_needed[:CALIBRATION_ROWS] = True
+        return torch.nonzero(is_needed)[:, 0]
+
+    @property
+    def n_scales(self) -> int:
+        """The number of columns with numbers."""
+        return self.codec.layout.block_sizes[1]
+
+    def scale(self, factors: Sequence[float]) -> Tensor:
+        """Return a row, with shape (W), of the factors of the columns of numbers, and 1 elsewhere.
+
+        A run of an earlier version has one factor for all columns.
+        """
+        scale = torch.ones(self.codec.layout.width)
+        scale.split(self.codec.layout.block_sizes)[1][:] = torch.tensor(factors)
+        return scale
 
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:
         """Yield the rows three times, each time with a different third of the numbers hidden.
@@ -73,7 +92,8 @@ class TableImputer(Imputer):
             rows, which = torch.nonzero(folds == fold, as_tuple=True)
             hidden = x.clone()
             hidden[rows, columns[which]] = hidden[rows, elements[which]] = 0
-            yield HiddenCells(hidden, rows, elements[which], x[rows, elements[which]])
+            values = x[rows, elements[which]]
+            yield HiddenCells(hidden, rows, elements[which], values, numbers[which])
 
     def fill(
         self, data: RawData, rows: npt.NDArray[np.int64], draws: Sequence[Tensor]
