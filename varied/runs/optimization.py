@@ -26,7 +26,7 @@ from varied.runs.base import RunBase
 from varied.runs.editing import read_examples
 from varied.runs.latent_support import MAX_HELD_OUT, MAX_TRAINING, embed
 from varied.runs.result import Result, draw_pairs
-from varied.seeding import permutation
+from varied.seeding import permutation, seeded
 
 Array = npt.NDArray[Any]
 
@@ -227,12 +227,14 @@ class Search:
                 "contain it; use `varied sample --label`."
             )
 
-    def decode(self, z: Tensor, c: Tensor | None) -> RawData:
-        """Return decoded examples."""
+    def decode(self, z: Tensor, c: Tensor | None, seed: int | None = None) -> RawData:
+        """Return decoded examples; with a seed, tokens are sampled, which gives more molecules."""
         model = self.run.model
+        sample_x = seed is not None and self.run.codec.domain == "one-hot"
         c = None if c is None else c.expand(len(z), -1)
         batches = iter_batches(z.reshape(-1, *model.latent_shape), c, size=CHUNK)
-        x = torch.cat([functional.decode(model, batch.x, batch.c) for batch in batches])
+        with seeded(seed or 0, "decode"):
+            x = torch.cat([functional.decode(model, b.x, b.c, sample_x=sample_x) for b in batches])
         return RawData(self.run.decode(x, (len(x),), c), self.run.codec.kind)
 
     def encode(self, data: RawData, c: Tensor | None) -> Tensor:
@@ -347,7 +349,7 @@ class Decoder:
     def __call__(self, z: Tensor) -> Candidates:
         """Return the decoded examples that are new, consistent and similar to the start."""
         search = self.search
-        data = search.decode(z, self.c)
+        data = search.decode(z, self.c, seed=len(self.decoded))
         rows = self._new_rows(data)
         data = data.take(rows)
         codes = search.encode(data, self.c) if len(data) else z[:0]
