@@ -65,6 +65,24 @@ def test_a_reopened_run_has_the_same_metrics(run):
     assert evaluation["n"] == 20
 
 
+@pytest.mark.parametrize("is_read_before", [False, True])
+@pytest.mark.parametrize("labels", ["{group}_{index}", np.array(["a", "b"] * 20)])
+def test_a_reopened_run_reads_its_labels_again(labels, is_read_before, tmp_path):
+    for i, image in enumerate(np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8)):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / f"{'ab'[i % 2]}_{i:02d}.png")
+    source, choices = tmp_path / "images", THREE_STEPS | {"labels": labels}
+    if not isinstance(labels, str):
+        np.save(tmp_path / "images.npy", varied.read(source).x)
+        source = tmp_path / "images.npy"
+    if is_read_before:
+        source = varied.read(source, labels=choices.pop("labels"))
+    run = varied.train(source, "conditional-vae", out=tmp_path / "run", **choices)
+    reopened = Run(run.folder).data
+    assert reopened.labels.tolist() == run.data.labels.tolist()
+    assert len(set(reopened.labels.tolist())) == 2
+
+
 def test_using_a_run_changes_neither_its_files_nor_the_random_state(run):
     before, state = read_files(run.folder), torch.get_rng_state()
     run.evaluate(samples=3)

@@ -53,6 +53,7 @@ class RawData:
         test: The indices of the official test rows, if there are any.
         source: The source from which the data can be read again: an absolute path or the name of a
             dataset; None for data in memory.
+        options: The options with which the source was read, such as ``labels``.
         notes: Sentences that describe what was inferred from the data.
         problems: The files that could not be read.
         dialect: The format of the table, as in `varied.data.tables.TableDialect`; for recordings,
@@ -73,6 +74,7 @@ class RawData:
     names: tuple[str, ...] | None = None
     test: npt.NDArray[np.int64] | None = None
     source: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     dialect: Mapping[str, Any] = field(default_factory=dict)

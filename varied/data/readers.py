@@ -92,9 +92,23 @@ def read(
         data = codec_of(data).apply_options(data, **options)
     if data is not source:
         data = data.replace(notes=(_summarize(data), *data.notes))
+    given = options
+    if not isinstance(source, RawData):
+        given = _as_plain({"labels": labels, "classes": classes, "kind": kind, **options})
+    if data.source is not None and given:
+        data = data.replace(options={**data.options, **given})
     if len(data) < min_rows:
         raise VariedError(_too_few(data, min_rows))
     return data
+
+
+def _as_plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were passed, with lists in place of arrays, as in JSON."""
+    return {
+        name: np.asarray(value).tolist() if "__array__" in dir(type(value)) else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def codec_of(data: RawData) -> type[Codec]:

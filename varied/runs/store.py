@@ -323,11 +323,11 @@ class Store:
                 (self / ".lock").unlink(missing_ok=True)
 
 
-def describe_data(data: RawData, split: Split, options: Mapping[str, Any]) -> dict[str, Any]:
+def describe_data(data: RawData, split: Split) -> dict[str, Any]:
     """Return the metadata that a run stores about its data."""
     return {
         "source": data.source,
-        "options": options,
+        "options": dict(data.options),
         "digest": data.digest(),
         "n": len(data),
         "train": len(split.train),

@@ -80,7 +80,7 @@ def prepare(
     config = resolve(training, model, choices)
     _check_labels(training, config, n_labels)
     name = model if isinstance(model, str) else "spec"
-    metadata = describe_data(data, split_rows, reading if data.source else {})
+    metadata = describe_data(data, split_rows)
     metadata |= {"n_labels": n_labels}
     store = Store(out) if out is not None else _default_store(data, name, config, metadata)
     if out is not None:

@@ -101,8 +101,7 @@ def prepare_update(
         *describe_invalid_cells(base.codec.invalid_cells(data)),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
-    options = base.codec.reading_options | ({} if labels is None else {"labels": labels})
-    metadata = describe_data(data, split_rows, options) | {
+    metadata = describe_data(data, split_rows) | {
         "n_labels": 0,
         "model": "update",
         "from": str(base.folder.resolve()),
