@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 import itertools
 
-from benchmarks.networks import DATASETS, page, run_steps
+from benchmarks.networks import page, run_steps
 from benchmarks.records import load, save, write_page
 
 NAME, SHIFTS, STEPS = "image_shift", (0, 1, 2), {500: 3000, 8000: 6000}
+DATASETS = ("mnist", "fashion-mnist", "omniglot")
 
 
 def main() -> None:

@@ -2,8 +2,10 @@
 
 `varied train` is run with each network on random subsets of MNIST, Fashion-MNIST, Omniglot and
 color sprites, with early stopping and all other settings at their defaults. Each run may take 60
-seconds of processor time, which is converted to a number of steps with the measured time of a step.
--ELBO, in nats, is measured on 1,000 other images. All runs use one thread and one seed.
+seconds of processor time, or as many as the table says, which is converted to a number of steps
+with the measured time of a step. -ELBO, in nats, is measured on 1,000 other images. All runs use
+one thread and one seed. Those with 500 and 8,000 images were run before images were shifted by
+default (`--max-shift`).
 
 Each trial is saved in ``results/networks.json`` as soon as it ends, and is not repeated;
 ``results/networks.md`` shows all trials.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import statistics
 import tempfile
 import time
@@ -34,7 +37,7 @@ _SECONDS, _MAX_TEST = 60.0, 1000
 _MIN_TIMED, _MAX_TIMED, _TIMING_SECONDS = 6, 60, 15.0
 
 
-def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -> dict[str, float]:
+def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -> dict[str, Any]:
     """Train on a random subset for some processor time, and return the results on other images."""
     with tempfile.TemporaryDirectory() as folder:
         x = _shuffled_images(dataset)[:n]
@@ -42,7 +45,7 @@ def run_trial(dataset: str, n: int, seconds: float = _SECONDS, **choices: Any) -
     return run_steps(dataset, n, int(seconds / seconds_per_step), **choices)
 
 
-def run_steps(dataset: str, n: int, steps: int, **choices: Any) -> dict[str, float]:
+def run_steps(dataset: str, n: int, steps: int, **choices: Any) -> dict[str, Any]:
     """Train on a random subset for some steps, and return the results on other images."""
     x = _shuffled_images(dataset)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +56,8 @@ def run_steps(dataset: str, n: int, steps: int, **choices: Any) -> dict[str, flo
         spent = time.process_time() - begin
         elbo = job.write_model().evaluate(read(x[-_MAX_TEST:])).elbo
     assert elbo is not None
-    return {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": spent}
+    result = {"elbo": elbo.value, "error": elbo.error, "epochs": epochs, "seconds": spent}
+    return result | {"processor": describe_machine()["processor"]}
 
 
 def _shuffled_images(dataset: str) -> np.ndarray:
@@ -82,24 +86,33 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="*", default=DATASETS, choices=DATASETS)
     parser.add_argument("--rows", nargs="*", type=int, default=ROWS)
     parser.add_argument("--nets", nargs="*", default=NETS, choices=NETS)
+    parser.add_argument("--seconds", type=float, default=_SECONDS)
     args = parser.parse_args()
     for dataset, n, net in itertools.product(args.datasets, args.rows, args.nets):
-        key = f"{dataset}, {n:,} images: {net}"
+        length = "" if args.seconds == _SECONDS else f", {args.seconds:g} s"
+        key = f"{dataset}, {n:,} images{length}: {net}"
         if key not in load(NAME) and n + _MAX_TEST <= len(read(dataset)):
-            save(NAME, key, run_trial(dataset, n, net=net))
+            save(NAME, key, run_trial(dataset, n, args.seconds, net=net))
             write_page(NAME, page(NAME, "Networks", __doc__, "network"))
 
 
 def page(name: str, title: str, doc: str | None, setting: str) -> list[str]:
     """Return the lines of the page of a benchmark whose trials differ in a setting."""
     rows = []
-    for key, trial in load(name).items():
+    trials = dict(sorted(load(name).items(), key=lambda item: _natural_order(item[0])))
+    for key, trial in trials.items():
         elbo = f"{-trial['elbo']:.1f} ± {trial['error']:.1f}"
         rows.append([*key.split(": "), elbo, f"{trial['epochs']:.0f}", f"{trial['seconds']:.0f}"])
     header = ["images", setting, "-ELBO", "epochs", "seconds"]
-    machine = f"Processor: {describe_machine()['processor']}."
+    processors = ", ".join(sorted({trial["processor"] for trial in trials.values()}))
     table = markdown_table(header, rows)
-    return [f"# {title}", "", description(doc), "", machine, "", *table]
+    return [f"# {title}", "", description(doc), "", f"Processor: {processors}.", "", *table]
+
+
+def _natural_order(key: str) -> list[str | int]:
+    """Return the parts of a key, with numbers instead of digits."""
+    parts = re.split(r"(\d[\d,]*)", key)
+    return [int(part.replace(",", "")) if part[:1].isdigit() else part for part in parts]
 
 
 if __name__ == "__main__":

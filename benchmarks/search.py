@@ -24,7 +24,6 @@ import numpy as np
 from benchmarks.networks import run_trial
 from benchmarks.records import description, load, markdown_table, save, write_page
 from varied import VariedError
-from varied.runtime import describe_machine
 
 NAME = "search"
 #: The number of dimensions of an image of each set.
@@ -70,8 +69,7 @@ def _run(dataset: str, setting: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = run_trial(dataset, ROWS, _SECONDS, **setting)
     except VariedError as error:  # such as a loss that is not finite
         result = {"failure": str(error)}
-    result |= {"wall": time.perf_counter() - begin, "processor": describe_machine()["processor"]}
-    return result | {"choices": setting}
+    return result | {"wall": time.perf_counter() - begin, "choices": setting}
 
 
 def _page() -> list[str]:

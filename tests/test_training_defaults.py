@@ -116,20 +116,24 @@ def test_the_learning_rate_of_convolutional_networks_depends_on_the_model(data, 
 
 
 @pytest.mark.parametrize(
-    ("model", "n", "side", "net"),
+    ("model", "n", "side", "levels", "net"),
     [
-        ("vae", 500, 16, "conv"),
-        ("beta-vae", 19_999, 16, "conv"),
-        ("vae", 20_000, 16, "mlp"),
-        ("vae", 500, 15, "mlp"),
-        ("mlp-vae", 500, 16, "mlp"),
-        ("ladder-vae", 500, 16, "mlp"),
-        ("aae", 500, 16, "mlp"),
+        ("vae", 500, 16, 256, "conv"),
+        ("beta-vae", 20_000, 16, 256, "conv"),
+        ("vae", 19_999, 16, 2, "conv"),
+        ("vae", 20_000, 16, 2, "mlp"),
+        ("vae", 500, 15, 256, "mlp"),
+        ("mlp-vae", 500, 16, 256, "mlp"),
+        ("ladder-vae", 500, 16, 256, "mlp"),
+        ("aae", 500, 16, 256, "mlp"),
     ],
 )
-def test_the_network_of_small_gray_images_depends_on_their_number(model, n, side, net):
-    data = varied.read(np.random.default_rng(0).integers(0, 256, (n, side, side), np.uint8))
-    assert resolve(data, model, {}).spec.net.name == net
+def test_the_network_of_small_images_depends_on_their_levels_and_number(
+    model, n, side, levels, net
+):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, levels, (n, side, side)) * (255 // (levels - 1))
+    assert resolve(varied.read(x.astype(np.uint8)), model, {}).spec.net.name == net
 
 
 @pytest.mark.slow

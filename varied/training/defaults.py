@@ -50,11 +50,10 @@ _CLASSIFIER_REASON = (
     "(augment = 1), because a few labeled images show little of the variation within a class; use "
     "--augment 0 to turn this off."
 )
-#: The number of images below which `conv` is the default, and the minimum height and width. In 60 s
-#: of one thread, -ELBO of digits was 130 nats with 500 and 101 nats with 8,000 training images, and
-#: 142 and 107 nats with `mlp` (`benchmarks/networks.py`).
+#: The number of binary images below which `conv` is the default, and the minimum height and width.
+#: With 60,000 images, `mlp` is better on digits, but not on gray images (`benchmarks/networks.py`).
 _CONV_ROWS, _MIN_SIZE = 20_000, 16
-_CONV_DEFAULT = Default("conv", "convolutions overfit less on this number of images")
+_CONV_DEFAULT = Default("conv", "convolutions are better on gray images, and on few binary images")
 #: The dimension of the codebook entries.
 _CODE_DIM = 16
 #: The network of a model with a codebook, with which the published results were obtained.
@@ -118,11 +117,7 @@ def resolve(data: RawData, model: str | Spec, choices: Mapping[str, Any]) -> Res
     posterior = Part.parse(parts.get("posterior", "gaussian")).name
     if posterior in QUANTIZERS:
         defaults |= _quantizer_defaults(codec.shape)
-    elif (
-        defaults["net"].value == "mlp"
-        and _is_plain(parts)
-        and _prefers_conv(codec.shape, len(data))
-    ):
+    elif defaults["net"].value == "mlp" and _is_plain(parts) and _prefers_conv(codec, len(data)):
         defaults["net"] = _CONV_DEFAULT
     if "beta" in remaining or not _can_warm_up(parts):
         defaults.pop("objective", None)
@@ -188,9 +183,10 @@ def _fit_context(data: RawData) -> ContextCodec:
 # Parts
 
 
-def _prefers_conv(shape: tuple[int, ...], n: int) -> bool:
-    """Return whether the examples are images that are neither tiny nor many."""
-    return len(shape) == 3 and min(shape[1:]) >= _MIN_SIZE and n < _CONV_ROWS
+def _prefers_conv(codec: Codec, n: int) -> bool:
+    """Return whether the examples are images that are neither tiny nor binary and many."""
+    is_large = len(codec.shape) == 3 and min(codec.shape[1:]) >= _MIN_SIZE
+    return is_large and (n < _CONV_ROWS or codec.domain != "binary")
 
 
 def _quantizer_defaults(shape: tuple[int, ...]) -> dict[str, Default]:
