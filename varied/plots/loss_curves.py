@@ -154,9 +154,9 @@ def _draw_panel(ax: Axes, lines: list[Line], weight: Line | None = None) -> None
         options: dict[str, Any] = {"linewidth": width, "marker": marker, "markersize": 3.5}
         ax.plot(line.x, line.y, line.dashes, color=line.color, **options)
     if maximum > high:
-        text = f"starts at {style.format_number(maximum)} (off scale)"
-        place = (0.99, 0.95)
-        ax.annotate(text, place, xycoords="axes fraction", ha="right", va="top", **style.NOTE)
+        text = f"maximum {style.format_number(maximum)} (off scale)"
+        place = (1, 1.03)  # above the panel, where no line can be
+        ax.annotate(text, place, xycoords="axes fraction", ha="right", va="bottom", **style.NOTE)
     ends = [(line.y[-1] - low) / (high - low) for line in lines]
     heights = style.avoid_overlap(ends, 0.1, 0.03, 0.97)
     for line, label, height in zip(lines, labels, heights, strict=True):
