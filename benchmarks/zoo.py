@@ -95,7 +95,7 @@ def page() -> None:
         strips = [_load_strip(IMAGES / f"{name}.png") for name in rows]
         grid(np.concatenate(strips), RESULTS / image, columns=COLUMNS, row_titles=list(rows))
         lines += [f"## {group}", "", *metrics_table(rows), "", f"![Samples]({image})", ""]
-    write_page("zoo", [*lines, *recordings()])
+    write_page("zoo", [*lines, *recordings(), "", *molecules()])
 
 
 def recordings() -> list[str]:
@@ -117,6 +117,26 @@ def recordings() -> list[str]:
         "Samples of spoken digits with given labels, for each seed; see [speech](speech.md).",
         "",
         *markdown_table(["model", *columns], rows),
+    ]
+
+
+def molecules() -> list[str]:
+    """Return the section about models of molecules, from the results of other benchmarks."""
+    columns = {"-ELBO": 1, "KL": 1, "exact": 3, "valid": 3, "unique": 3, "novel": 3}
+    rows = []
+    for dataset, record in (("QM9", "molecules"), ("MOSES", "moses")):
+        trials = {name: trial for name, trial in load(record).items() if "elbo" in trial}
+        for name, trial in trials.items():
+            values = trial | {"-ELBO": -trial["elbo"], "KL": trial["kl"]}
+            cells = [f"{values[column]:.{digits}f}" for column, digits in columns.items()]
+            rows.append([dataset, *name.split(", "), *cells])
+    return [
+        "## Molecules",
+        "",
+        "The fractions of test molecules that are reconstructed exactly and of valid, unique and "
+        "novel samples; see [QM9](molecules.md) and [MOSES](moses.md).",
+        "",
+        *markdown_table(["molecules", "model", "prior", *columns], rows),
     ]
 
 
