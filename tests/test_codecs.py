@@ -360,7 +360,7 @@ def test_missing_binary_values_are_filled_with_the_most_frequent_value():
     filled, completed, _ = codec.imputer().fill(data, np.arange(20), draws)
     np.testing.assert_array_equal(filled, np.nan_to_num(x, nan=1))
     np.testing.assert_array_equal(completed[1], np.nan_to_num(x, nan=0))
-    assert (codec.imputer().scale(2.0) == 1).all()
+    assert (codec.imputer().scale([2.0]) == 1).all()
     assert not list(codec.imputer().hide_numbers(mask_missing(codec.encode(data)), seed=0))
 
 
@@ -377,7 +377,7 @@ def test_each_observed_number_is_hidden_once():
         assert torch.equal(cells.values, batch.x.flatten(1)[hidden])
     np.testing.assert_array_equal(count[:166], ~is_missing[:166])
     assert not count[166:].any()  # the rows have at most 20,000 values
-    assert (codec.imputer().scale(2.0) == 2).all()
+    assert (codec.imputer().scale([2.0]) == 2).all()
 
 
 def test_the_domain_of_arrays_can_be_chosen():

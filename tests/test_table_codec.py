@@ -465,9 +465,13 @@ def test_incomplete_rows_have_a_missing_cell(codec):
 
 
 def test_the_scale_is_for_numbers_only(codec):
-    scale = codec.imputer().scale(0.5)
     n_flags, n_numbers, n_levels = codec.layout.block_sizes
-    assert scale.tolist() == [1.0] * n_flags + [0.5] * n_numbers + [1.0] * n_levels
+    imputer = codec.imputer()
+    assert imputer.n_scales == n_numbers
+    for factors in ([2.0 + i for i in range(n_numbers)], [0.5]):
+        expected = factors * (n_numbers // len(factors))
+        scale = imputer.scale(factors).tolist()
+        assert scale == [1.0] * n_flags + expected + [1.0] * n_levels
 
 
 def test_each_observed_number_is_hidden_once(codec):
