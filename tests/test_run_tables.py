@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from quick_training import train_quickly, train_to_end
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 import varied
@@ -177,6 +179,37 @@ def test_reconstructions_are_a_frame_of_the_same_library(library, tmp_path):
     assert rows.town.dtype == "category"
     originals = rows[rows.which == "original"].town.astype(str).tolist()
     assert originals == run.split("test").x.town.astype(str).tolist()[:2]
+
+
+def patients(n: int, seed: int) -> pd.DataFrame:
+    """Return a table with a class that depends on five columns, one of them through another."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(20, 80, n),
+            "dose": rng.gamma(2, 1.5, n).round(1),
+            "smoker": rng.random(n) < 0.3,
+            "group": rng.choice(["a", "b", "c"], n, p=[0.5, 0.3, 0.2]),
+            "weight": rng.normal(75, 12, n),
+        }
+    )
+    logit = 0.06 * (frame.age - 50) + frame.smoker + 0.03 * (frame.weight - 75)
+    logit += 0.5 * (frame.dose - 3) * (frame.group == "c") - 0.4 * (frame.group == "b")
+    return frame.assign(ill=np.where(rng.random(n) < 1 / (1 + np.exp(-logit)), "yes", "no"))
+
+
+@pytest.mark.slow
+def test_rows_generated_from_a_small_table_are_as_useful_as_real_rows(tmp_path):
+    def auroc(rows):
+        inputs, test = (pd.get_dummies(part.drop(columns="ill")) for part in (rows, fresh))
+        forest = RandomForestClassifier(300, min_samples_leaf=10, random_state=0)
+        forest.fit(inputs[test.columns], rows.ill == "yes")
+        return roc_auc_score(fresh.ill == "yes", forest.predict_proba(test)[:, 1])
+
+    real, fresh = patients(600, 0), patients(4000, 100)
+    options = {"threads": 1, "precision": "float32", "progress": False}
+    run = varied.train(real, out=tmp_path / "patients", **options)
+    assert auroc(run.sample(600).frame) > auroc(real) - 0.03
 
 
 @pytest.mark.slow
