@@ -5,7 +5,8 @@ with random models and settings for an hour, including evaluation. Each training
 minutes of processor time, which is converted to a number of steps with the measured time of a step,
 and ends early if the validation loss does not improve. -ELBO is measured on 1,000 other images, in
 nats per image and in bits per dimension; since the best trial is chosen by this value, it has an
-advantage. All trainings use one thread.
+advantage. All trainings use one thread. The wall-clock time of the first seven trials on sprites is
+their mean, since only the total was measured.
 
 Each trial is saved in ``results/search.json`` as soon as it ends, and is not repeated;
 ``results/search.md`` shows the default and the best trials.

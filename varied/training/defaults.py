@@ -51,8 +51,8 @@ _CLASSIFIER_REASON = (
     "--augment 0 to turn this off."
 )
 #: The number of binary images below which `conv` is the default, and the minimum height and width.
-#: After minutes, `mlp` is better on 60,000 digits, but not on 30,000 characters or on gray images
-#: (`benchmarks/networks.py`).
+#: In a few minutes, `mlp` is better on 60,000 digits, but not on gray images, and not on 30,000
+#: characters (`benchmarks/networks.py`).
 _CONV_ROWS, _MIN_SIZE = 40_000, 16
 _CONV_DEFAULT = Default("conv", "convolutions are better on gray images, and on few binary images")
 #: The dimension of the codebook entries.
