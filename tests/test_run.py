@@ -3,16 +3,19 @@
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from bar_images import SMALL, bar_images, save_bar_images
 from PIL import Image
+from quick_training import train_quickly, train_to_end
 
 import varied
 from varied import atomic_io
 from varied.errors import VariedError
 from varied.runs import Run
 from varied.runs.traversal import _rank_units
+from varied.training.update import prepare_update
 
 FILES = [
     *("spec.toml", "codec.json", "data.json", "split.safetensors", "metrics.jsonl"),
@@ -111,6 +114,29 @@ def test_data_in_memory_are_passed_again_in_any_form(tmp_path):
     assert Run(run.folder, x).evaluate() == run.evaluate()
     with pytest.raises(VariedError, match="The table or array has changed"):
         Run(run.folder, x + 1).evaluate()
+
+
+@pytest.mark.parametrize("is_update", [False, True])
+def test_data_in_memory_are_passed_again_without_the_names_of_their_labels(is_update, tmp_path):
+    size = np.random.default_rng(0).normal(size=60)
+    frame = pd.DataFrame({"size": size, "kind": ["a", "b"] * 30})
+    run = train_quickly(frame, "conditional-vae", labels="kind", out=tmp_path / "run", steps=2)
+    if is_update:
+        frame = frame.assign(size=frame["size"] + 1)
+        run = train_to_end(prepare_update(run, frame, out=tmp_path / "update", steps=2))
+    assert Run(run.folder, frame).data.covariates.keys() == {"kind"}
+    assert Run(run.folder, frame).evaluate() == run.evaluate()
+
+
+@pytest.mark.parametrize("is_update", [False, True])
+def test_labels_of_rows_in_memory_are_passed_again_with_the_rows(is_update, tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    labels = np.array(["a", "b"] * 30)
+    run = train_quickly(x, "conditional-vae", labels=labels, out=tmp_path / "run", steps=2)
+    if is_update:
+        job = prepare_update(run, x, labels=labels, out=tmp_path / "update", steps=2)
+        run = train_to_end(job)
+    assert Run(run.folder, (x, labels)).evaluate() == run.evaluate()
 
 
 def test_a_copy_is_a_run_and_replaces_nothing(run, tmp_path):

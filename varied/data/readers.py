@@ -92,10 +92,12 @@ def read(
         data = codec_of(data).apply_options(data, **options)
     if data is not source:
         data = data.replace(notes=(_summarize(data), *data.notes))
-    given = options
+    given = dict(options)
     if not isinstance(source, RawData):
         given = _as_plain({"labels": labels, "classes": classes, "kind": kind, **options})
-    if data.source is not None and given:
+    if data.source is None and not data.label_names:
+        given.pop("labels", None)  # a label for each row, passed again with the data
+    if given:
         data = data.replace(options={**data.options, **given})
     if len(data) < min_rows:
         raise VariedError(_too_few(data, min_rows))

@@ -101,9 +101,6 @@ def prepare_update(
         *describe_invalid_cells(base.codec.invalid_cells(data)),
     )
     config = ResolvedConfig(spec, base.codec, base.context, sentences)
-    if data.source is None:  # the user passes such data again, to be read with the same options
-        options = base.codec.reading_options | ({} if labels is None else {"labels": labels})
-        data = data.replace(options=options)
     metadata = describe_data(data, split_rows) | {
         "n_labels": 0,
         "model": "update",
