@@ -219,9 +219,9 @@ def test_scale_multiplies_the_deviations_of_missing_elements(factor):
     torch.testing.assert_close(scaled.std(0)[:, 2:5], factor * plain.std(0)[:, 2:5])
 
 
-def cells(std, n=4000):
+def cells(std, n=4000, seed=0):
     """Return draws and residuals of standard normal cells from a model with another std."""
-    rng = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(seed)
     residuals = torch.randn(n, generator=rng, dtype=torch.float64)
     return std * torch.randn(500, n, generator=rng, dtype=torch.float64), residuals
 
@@ -244,6 +244,18 @@ def test_draw_scale_is_that_of_the_residuals_of_a_group():
     pooled = float(residuals.abs().quantile(0.9)) / 1.645
     assert scale[2:].tolist() == pytest.approx([pooled, pooled], rel=0.2)
     assert (functional.draw_scale(deviations, 100 * residuals, groups, 4) == 4).all()
+
+
+def test_intervals_of_a_column_with_ten_cells_have_their_coverage():
+    std, coverage = 1.35, []
+    groups = torch.tensor([0, 1]).repeat_interleave(torch.tensor([10, 400]))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    for seed in range(100):
+        deviations, residuals = cells(1.0, n=410, seed=seed)
+        residuals *= torch.tensor([std, 1.0])[groups]
+        end = 1.645 * functional.draw_scale(deviations, residuals, groups, 2)[0]
+        coverage.append(1 - 2 * normal.cdf(-end / std))
+    assert 0.89 < sum(coverage) / 100 < 0.93
 
 
 def test_draw_scale_does_not_reduce_draws_without_evidence():

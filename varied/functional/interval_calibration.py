@@ -8,7 +8,7 @@ from torch import Tensor
 #: Number of draws for each held-out cell.
 CALIBRATION_DRAWS = 200
 #: Number of cells of a group to which the cells of all groups are equivalent.
-POOLED_CELLS = 10
+POOLED_CELLS = 4
 #: The maximum factor.
 MAX_SCALE = 4.0
 #: The number of cells of which quantiles are computed at a time, which PyTorch limits.
@@ -29,7 +29,7 @@ def draw_scale(
         \mathrm{level} \, (1 + 1 / n_{\mathrm{eff}}) \Bigr\}
 
     The weight :math:`\omega_i` of a cell in another group is such that all of them are equivalent
-    to ten cells of the group. If there are too few cells for this level, the factor is the largest
+    to four cells of the group. If there are too few cells for this level, the factor is the largest
     :math:`f_i`, and at least 1.
 
     References:
