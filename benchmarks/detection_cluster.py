@@ -2,7 +2,7 @@
 
     python -m benchmarks.detection_cluster [FOLDER]
 
-Prints the AUROC if 5 % of the training rows are anomalies, which are scattered or form a cluster,
+Prints the AUROC if 5% of the training rows are anomalies, which are scattered or form a cluster,
 and if they are removed. With the folder of the ADBench tables, also prints the number of halves of
 their normal rows in which `varied.evaluate.separate_cluster` returns a cluster.
 """

@@ -235,7 +235,7 @@ def ratio(a: list[float], b: list[float]) -> str:
 
 
 def size_warnings(trials: list[Trial]) -> str:
-    """Return a warning for each task whose parameter counts differ by more than 1 %."""
+    """Return a warning for each task whose parameter counts differ by more than 1%."""
     warnings = ""
     for task in unique(trials, "task"):
         sizes = {trial["system"]: trial["parameters"] for trial in select(trials, task=task)}

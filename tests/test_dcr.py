@@ -71,7 +71,7 @@ def test_exact_copies_are_found():
     expected = stats.fisher_exact([[50, 350], [0, 400]], "greater").pvalue
     assert result.copies_p == pytest.approx(expected)
     assert result.is_close
-    assert "exact copies 12.5 % (held-out rows: 0.0 %)" in str(result)
+    assert "exact copies 12.5% (held-out rows: 0.0%)" in str(result)
 
 
 def test_near_duplicates_are_found():

@@ -18,7 +18,7 @@ RATES = np.random.default_rng(7).choice([0.02, 0.2, 1.5], (4, 15), p=[0.5, 0.4, 
 
 
 def nearly_constant(random):
-    """Return three correlated columns, and five of which 98 % of the cells are equal."""
+    """Return three correlated columns, and five of which 98% of the cells are equal."""
     x = random.normal(size=(N, 1)) + random.normal(0, 0.5, (N, 3))
     rare = random.random((N, 5)) < 0.02
     return np.hstack([x, np.where(rare, random.exponential(5, (N, 5)), 1.0)])

@@ -194,7 +194,7 @@ def test_sap_of_continuous_factors():
 
 
 def test_sap_thresholds_are_class_balanced():
-    # The balanced accuracy of two Gaussians at a distance of 2 is 84 %, for any class frequency.
+    # The balanced accuracy of two Gaussians at a distance of 2 is 84%, for any class frequency.
     v = (np.random.default_rng(0).random((10_000, 1)) < 0.1).astype(int)
     codes = np.hstack([normal(10_000, 1) + 2 * v, 0 * v])
     gap = d.sap(codes, v)

@@ -225,8 +225,8 @@ def test_format_estimate(value, error, unit, text):
 
 
 def test_format_signed_estimate():
-    assert format_estimate(1.5, 0.12, "%", signed=True) == "+1.50 ± 0.12 %"
-    assert format_estimate(-1.5, 0.12, "%", signed=True) == "-1.50 ± 0.12 %"
+    assert format_estimate(1.5, 0.12, "%", signed=True) == "+1.50 ± 0.12%"
+    assert format_estimate(-1.5, 0.12, "%", signed=True) == "-1.50 ± 0.12%"
 
 
 def test_format_active_units():

@@ -36,7 +36,7 @@ def test_classifier_learns_and_reports_its_accuracy(classifier):
     x, y = bars(300, seed=1)
     assert (classifier.predict(x).numpy() == y).mean() > 0.95
     assert classifier.accuracy.n == 90
-    accuracy = f"{100 * classifier.accuracy.value:.1f} % test accuracy"
+    accuracy = f"{100 * classifier.accuracy.value:.1f}% test accuracy"
     assert classifier.name == f"classifier trained on bars, {accuracy}"
 
 
@@ -149,7 +149,7 @@ def test_encoder_predicts_rotations_and_reports_its_accuracy(encoder):
     for k in range(4):
         assert (encoder.predict(torch.rot90(x, k, (2, 3))) == k).double().mean() > 0.9
     assert (encoder.classes, encoder.accuracy.n) == (4, 70)
-    accuracy = f"{100 * encoder.accuracy.value:.1f} % test accuracy (chance level 25 %)"
+    accuracy = f"{100 * encoder.accuracy.value:.1f}% test accuracy (chance level 25%)"
     assert encoder.name == f"network trained to predict rotations of arrows, {accuracy}"
     assert encoder.features(x).shape == (100, WIDTH)
 

@@ -140,7 +140,7 @@ def test_percentile_test_has_its_level():
         percentile_test(rng.random(300), rng.random(300), 1, 0, 0, "test").p_value < 0.05
         for _ in range(1000)
     ]
-    # A binomial test for a known percentile rejects in 9 % of cases.
+    # A binomial test for a known percentile rejects in 9% of cases.
     assert 0.01 < np.mean(rejected) < 0.06
 
 

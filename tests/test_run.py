@@ -347,5 +347,5 @@ def test_a_collapsed_posterior_is_a_warning(data, tmp_path):
 def test_a_short_training_is_a_warning(data, run, tmp_path):
     short = varied.train(data, out=tmp_path / "short", latent=3, **(SMALL | {"steps": 2}))
     report = (short.folder / "report.html").read_text("utf-8")
-    assert "trained on only 40 % of the training rows" in report
+    assert "trained on only 40% of the training rows" in report
     assert "of the training rows" not in (run.folder / "report.html").read_text("utf-8")

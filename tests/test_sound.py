@@ -175,7 +175,7 @@ def test_waves_that_cannot_be_used_are_one_sentence(waves, options, message):
 def test_a_note_says_that_most_of_the_sound_is_not_used(tones, tmp_path):
     for i in range(10):
         soundfile.write(tmp_path / f"{i}.wav", tone(500 + i, 9.0), RATE)
-    assert "55 % of the sound is cut; split long" in " ".join(read(tmp_path).notes)
+    assert "55% of the sound is cut; split long" in " ".join(read(tmp_path).notes)
     assert "of the sound" not in " ".join(read(tones).notes)
 
 

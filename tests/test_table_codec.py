@@ -89,7 +89,7 @@ def test_a_note_recommends_labels_for_a_rare_class_without_labels(n_rare, labels
     codec = fit_codec(read(frame, labels=labels))
     notes = [note for note in codec.notes if "--labels" in note]
     assert len(notes) == n_notes
-    assert all(note.startswith("member: fewer than 25 % of the rows") for note in notes)
+    assert all(note.startswith("member: fewer than 25% of the rows") for note in notes)
 
 
 def test_decoding_inverts_encoding():

@@ -77,7 +77,5 @@ def _metrics(evaluation: dict[str, Any] | None) -> dict[str, str]:
     }
     active = f"{evaluation['active_units']:.0f} of {latent}"
     if evaluation.get("codebook_size"):
-        active = (
-            f"{100 * evaluation['codebook_usage']:.0f} % of {evaluation['codebook_size']} codes"
-        )
+        active = f"{100 * evaluation['codebook_usage']:.0f}% of {evaluation['codebook_size']} codes"
     return values | {"active": active}

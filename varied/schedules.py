@@ -2,7 +2,7 @@
 
 A schedule is a pure function of the step, so resuming a run does not require any saved state. TOML
 files and the command line use its text form, such as ``"linear(0, 1, 2000)"``. A length below 1 is
-a fraction of the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10 % of training,
+a fraction of the training steps: ``"linear(0, 1, 0.1)"`` rises during the first 10% of training,
 and ``"linear(0, 1, 0.1, max_steps=2000)"`` during at most 2,000 steps.
 """
 

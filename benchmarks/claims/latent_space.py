@@ -76,7 +76,7 @@ def sampling(budget: Budget) -> Outcome:
     and decoded. For a fair comparison, codes of the autoencoder are also sampled from a normal
     distribution with the mean and covariance of its training codes. The Fréchet distance compares
     the same number of samples and test digits in the features of a classifier; the second metric is
-    the fraction of samples that this classifier assigns to a class with a probability above 95 %.
+    the fraction of samples that this classifier assigns to a class with a probability above 95%.
     """
     n, seeds = budget.rows(10_000), budget.seeds()
     real = gray_digits("test", n)
@@ -99,11 +99,11 @@ def sampling(budget: Budget) -> Outcome:
         samples = [sample(name, seed, fitted) for seed in seeds]
         distances.append(MeanStd.of(frechet_distance(x, real) for x in samples))
         confident = MeanStd.of(100 * confident_fraction(x) for x in samples)
-        rows.append((method, f"{distances[-1]:.1f}", f"{confident:.1f} %"))
+        rows.append((method, f"{distances[-1]:.1f}", f"{confident:.1f}%"))
         strips.append((title, to_uint8(samples[0])))
     train = gray_digits("train", n)
     reference = f"{frechet_distance(train, real):.1f}"
-    rows.append(("training digits", reference, f"{100 * confident_fraction(train):.1f} %"))
+    rows.append(("training digits", reference, f"{100 * confident_fraction(train):.1f}%"))
     side_by_side(strips, budget.folder / "sampling.png")
     vae, plain, normal = distances
     return Outcome(
@@ -119,7 +119,7 @@ def interpolation(budget: Budget) -> Outcome:
     """For pairs of test digits of different classes, the midpoint of their codes is decoded, for
     the VAE and the autoencoder of claim 1; the baseline is the mean of their pixels. The Fréchet
     distance compares midpoints with test digits; the second metric is the fraction of midpoints
-    that a classifier assigns to a class with a probability above 95 %. If an interpolation leaves
+    that a classifier assigns to a class with a probability above 95%. If an interpolation leaves
     the data distribution, its midpoint does not look like a digit.
     """
     n, seeds = budget.rows(5_000), budget.seeds()
@@ -147,7 +147,7 @@ def interpolation(budget: Budget) -> Outcome:
         verdict(vae.is_below(auto), vae.mean < pixels.mean),
         f"At the midpoint, the Fréchet distance is {vae:.0f} for the VAE, {auto:.0f} for the "
         f"autoencoder and {pixels.mean:.0f} for the mean of the pixels; the classifier is "
-        f"confident for {confident[0]:.0f} %, {confident[1]:.0f} % and {confident[2].mean:.0f} % "
+        f"confident for {confident[0]:.0f}%, {confident[1]:.0f}% and {confident[2].mean:.0f}% "
         "of the midpoints, respectively.",
         [
             Table(
@@ -272,7 +272,7 @@ def clusters(budget: Budget) -> Outcome:
         verdict(nmi_pixels.is_below(nmi_codes), best["codes"].is_below(best["pixels"])),
         f"The normalized mutual information of K-means clusters and classes is {nmi_codes:.2f} on "
         f"codes and {nmi_pixels:.2f} on pixels (1 is perfect). With 100 labels, the error of the "
-        f"better classifier is {best['codes']:.1f} % on codes and {best['pixels']:.1f} % on "
+        f"better classifier is {best['codes']:.1f}% on codes and {best['pixels']:.1f}% on "
         "pixels.",
         [Table(header, rows, f"Error in percent. {over_seeds(seeds)}")],
     )

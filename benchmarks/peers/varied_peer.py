@@ -9,7 +9,7 @@ Rules of the comparison:
   halve the image with 4x4 convolutions of stride 2, padding 1 and ReLU (channels 32, 64 and 32,
   64, 128, 256, 512), followed by a linear layer to the posterior; the decoder mirrors this with a
   linear layer and transposed convolutions. There is no normalization. `train` returns the number
-  of trained parameters, and the benchmark warns if the systems differ by more than 1 %.
+  of trained parameters, and the benchmark warns if the systems differ by more than 1%.
 - **Loss.** Mean over the batch of the sum over the image, in nats, plus the KL to N(0, I) in
   closed form, with one sample: `bce` is a Bernoulli on gray levels, `mse` a Gaussian with scale 1
   (whose constant the other systems omit).

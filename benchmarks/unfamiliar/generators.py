@@ -37,7 +37,7 @@ def rings(random: Random) -> pd.DataFrame:
 
 @generate
 def near_constant(random: Random) -> pd.DataFrame:
-    """Three correlated columns, and five columns of which 98 % of the cells are equal."""
+    """Three correlated columns, and five columns of which 98% of the cells are equal."""
     x = random.normal(size=(ROWS, 1)) + random.normal(0, 0.5, (ROWS, 3))
     rare = random.random((ROWS, 5)) < 0.02
     return numbers(np.hstack([x, np.where(rare, random.exponential(5, (ROWS, 5)), 1.0)]))
@@ -45,7 +45,7 @@ def near_constant(random: Random) -> pd.DataFrame:
 
 @generate
 def near_duplicates(random: Random) -> pd.DataFrame:
-    """Three independent columns, each with three copies that differ by 1 %."""
+    """Three independent columns, each with three copies that differ by 1%."""
     x = random.gamma(2, 1, (ROWS, 3)).repeat(4, 1)
     return numbers(x + random.normal(0, 0.01, x.shape))
 
@@ -116,7 +116,7 @@ def time_windows(random: Random) -> pd.DataFrame:
 
 @generate
 def mostly_missing(random: Random) -> pd.DataFrame:
-    """Six correlated columns: 95 % of the cells of the first are missing, 10 % of the others."""
+    """Six correlated columns: 95% of the cells of the first are missing, 10% of the others."""
     x = random.normal(size=(ROWS, 2)) @ random.normal(size=(2, 6)) + random.normal(
         0, 0.3, (ROWS, 6)
     )

@@ -96,7 +96,7 @@ def errors(frame: pd.DataFrame, imputed: pd.DataFrame, hidden: np.ndarray) -> di
 
 
 def coverage(frame: pd.DataFrame, draws: list[pd.DataFrame], hidden: np.ndarray) -> float | None:
-    """Return the fraction of hidden numbers within the central 90 % of the draws."""
+    """Return the fraction of hidden numbers within the central 90% of the draws."""
     covered = []
     for index, name in enumerate(frame):
         rows = hidden[:, index]

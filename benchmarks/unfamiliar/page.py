@@ -42,7 +42,7 @@ A fifth of the cells is hidden, at random (MCAR) or more often in rows with a la
 column (MAR). The error is the root mean squared error of numbers in standard deviations, and the
 error rate of categories. Nearest neighbors use one-hot columns, and the iterative methods
 (`IterativeImputer` with `BayesianRidge`, or with 50 trees and one to five iterations) use ordinal
-codes. Coverage is the fraction of hidden numbers in the central 90 % of 50 draws; it is above 90 %
+codes. Coverage is the fraction of hidden numbers in the central 90% of 50 draws; it is above 90%
 in columns with few values.
 """
 
@@ -155,9 +155,9 @@ def detection_tables(trials: dict[str, list[Results]]) -> list[str]:
     return [
         *markdown_table(["anomalies", "half", "tables", *methods, "behind"], summary),
         "",
-        "False-positive rate of `VAEDetector` at the default threshold, nominally at most 5 %:",
+        "False-positive rate of `VAEDetector` at the default threshold, nominally at most 5%:",
         "",
-        *markdown_table(["half", "false-positive rate", "above 5 %", "seconds"], rates),
+        *markdown_table(["half", "false-positive rate", "above 5%", "seconds"], rates),
         "",
         *markdown_table(["anomalies", "table", "half", *methods, ""], rows),
         "",

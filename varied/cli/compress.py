@@ -41,7 +41,7 @@ def summary(compressed: CompressedData) -> list[str]:
     others = ", ".join(f"{name} {rate:.4f}" for name, rate in compressed.others.items())
     sentences = [
         f"{compressed.rate:.4f} bits per dimension; the {reference} is {compressed.bound:.4f} "
-        f"({100 * overhead:+.2f} %).",
+        f"({100 * overhead:+.2f}%).",
         f"Other formats for the same data, in bits per dimension: {others}.",
     ]
     if compressed.binarized:

@@ -47,8 +47,8 @@ def detect(
     else:
         console.say(
             f"{report.is_anomaly.sum():,} of {len(report.score):,} examples are anomalous: score > "
-            f"{threshold.value:.3g} (false-positive rate <= {100 * threshold.bound:.1f} % at "
-            f"{100 * threshold.confidence:.0f} % confidence, from {threshold.n:,} held-out rows)."
+            f"{threshold.value:.3g} (false-positive rate <= {100 * threshold.bound:.1f}% at "
+            f"{100 * threshold.confidence:.0f}% confidence, from {threshold.n:,} held-out rows)."
         )
     is_image = path.suffix.lower() == ".png"
     content = (

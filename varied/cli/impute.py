@@ -16,7 +16,7 @@ def impute(
     source: Source = None,
     n_draws: Annotated[int, option("M", "Number of draws for each value or image.", least=2)] = 50,
     intervals: Annotated[
-        Path | None, option("FILE", "Also write the imputed values with their 90 % intervals.")
+        Path | None, option("FILE", "Also write the imputed values with their 90% intervals.")
     ] = None,
     mask: Annotated[
         str | None,
@@ -47,4 +47,4 @@ def impute(
     save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed values")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))
-        console.say(f"Wrote {path}: each imputed value with its 90 % interval.")
+        console.say(f"Wrote {path}: each imputed value with its 90% interval.")

@@ -314,7 +314,7 @@ def _notes(sounds: Sequence[Sound], rate: int, n_samples: int) -> list[str]:
     )
     if used < _MIN_USED:
         notes.append(
-            f"{100 * (1 - used):.0f} % of the sound is cut; split long recordings into files of "
+            f"{100 * (1 - used):.0f}% of the sound is cut; split long recordings into files of "
             f"at most {seconds}."
         )
     return notes

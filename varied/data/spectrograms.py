@@ -16,7 +16,7 @@ LOUDNESS = 0.1
 SILENCE_DECIBELS, _SILENT = 35.0, 1e-6
 #: The magnitude added before the logarithm, 24 dB below the loudness. With a smaller value, quiet
 #: bands would dominate the variance, and errors would become audible noise: with errors of half a
-#: standard deviation, a classifier recognized 99 % of spoken digits, and 33 % with 1e-5.
+#: standard deviation, a classifier recognized 99% of spoken digits, and 33% with 1e-5.
 FLOOR = LOUDNESS / 16
 #: The durations of a frame and of the step between frames, in seconds.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01

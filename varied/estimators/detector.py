@@ -44,7 +44,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Nothing is assumed about the fraction of anomalies. The threshold is set on a tenth of the rows,
     which are held out from training, so that the false-positive rate is at most ``max_fpr`` with
-    95 % confidence. For ``max_fpr=0.05``, this requires 59 held-out rows. With fewer rows, the
+    95% confidence. For ``max_fpr=0.05``, this requires 59 held-out rows. With fewer rows, the
     threshold is set by cross-fitting instead: each of five models scores the fifth of the rows that
     it was not trained on, and the final model is trained on all rows. The false-positive rate is
     then at most ``max_fpr`` on average, and training takes six times as long.
@@ -61,7 +61,7 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         If some of them form a small separate cluster, `fit` issues a `varied.errors.DataWarning`;
         see `varied.evaluate.separate_cluster`.
         With fewer than 19 rows (for ``max_fpr=0.05``), the threshold is the largest score, and more
-        than 5 % of normal rows may be above it.
+        than 5% of normal rows may be above it.
 
     Arguments:
         method: The anomaly score: "both", "density" (in nats) or "distance".

@@ -86,7 +86,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             available for likelihoods of counts and of values between 0 and 1.
         calibration_fraction: Fraction of the observed cells (at most 2,000 cells) that is held
             out from training to combine the models and to calibrate draws. The standard deviation
-            of the draws of a column is scaled such that their central 90 % intervals cover 90 % of
+            of the draws of a column is scaled such that their central 90% intervals cover 90% of
             the held-out cells, since the model is overconfident if there are few rows. If 0, all
             cells are used for training, and the models are not combined.
         keep_empty_features: Whether columns without any observed cell in training are imputed with

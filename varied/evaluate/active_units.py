@@ -45,7 +45,7 @@ def active_units(means: Tensor, resamples: int = 50) -> Estimate:
 
 
 def collapse_warning(active: float, latent_dim: int) -> str | None:
-    """Return a warning with remedies if fewer than 10 % of the units are active."""
+    """Return a warning with remedies if fewer than 10% of the units are active."""
     if active >= 0.1 * latent_dim:
         return None
     units = f"only {active:.0f} of {latent_dim} latent units are active"
@@ -80,7 +80,7 @@ def unused_codes_warning(usage: float, codebook_size: int) -> str | None:
     if usage >= 0.5:
         return None
     return (
-        f"Only {100 * usage:.0f} % of the {codebook_size} codes are used; use a smaller codebook "
+        f"Only {100 * usage:.0f}% of the {codebook_size} codes are used; use a smaller codebook "
         f"(--codebook-size {codebook_size // 4}), replace unused codes sooner "
         "(--dead-code-threshold 0.1), or use --posterior fsq, which has no codebook."
     )

@@ -74,7 +74,7 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
 
     Example:
         >>> import torch
-        >>> threshold(torch.arange(1.0, 60.0)).value  # 5 % with confidence 95 % needs 59 scores
+        >>> threshold(torch.arange(1.0, 60.0)).value  # 5% with confidence 95% needs 59 scores
         59.0
     """
     from scipy.stats import beta, binom

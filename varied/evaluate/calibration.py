@@ -158,14 +158,14 @@ class Coverage:
     width: float
 
     def __str__(self) -> str:
-        interval = f"{100 * self.confidence:g} % CI {self.ci_low:.3f} to {self.ci_high:.3f}"
+        interval = f"{100 * self.confidence:g}% CI {self.ci_low:.3f} to {self.ci_high:.3f}"
         return f"coverage {self.coverage} ({interval}), mean width {self.width:.4g}"
 
 
 def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) -> Coverage:
     """Return the fraction of intervals that contain the true value, with a confidence interval.
 
-    If intervals have a coverage of 90 %, the Clopper-Pearson interval contains 0.9 with at least
+    If intervals have a coverage of 90%, the Clopper-Pearson interval contains 0.9 with at least
     the given confidence, for any number of rows.
 
     References:

@@ -70,14 +70,14 @@ class DCRResult:
 
     def __str__(self) -> str:
         tests = ", ".join(
-            f"{100 * test.share.value:.1f} % below percentile {test.percentile} "
+            f"{100 * test.share.value:.1f}% below percentile {test.percentile} "
             f"(p = {test.p_value:.2g})"
             for test in self.percentiles
         )
         return (
             f"median distance to the closest training row {self.median.value:.3g} (held-out rows: "
-            f"{self.median_held_out.value:.3g}); exact copies {100 * self.copies.value:.1f} % "
-            f"(held-out rows: {100 * self.copies_held_out.value:.1f} %); {tests}"
+            f"{self.median_held_out.value:.3g}); exact copies {100 * self.copies.value:.1f}% "
+            f"(held-out rows: {100 * self.copies_held_out.value:.1f}%); {tests}"
         )
 
 
@@ -111,7 +111,7 @@ def distance_to_closest_record(
     Warning:
         A negative result does not prove privacy: a single leaked row among thousands does not
         change the result. Held-out rows must come from the same source and must not be used for
-        training. If more than 1 % of the held-out rows equal a training row, the 1st percentile
+        training. If more than 1% of the held-out rows equal a training row, the 1st percentile
         is 0, and no generated row can be below it; in this case, compare the fractions of exact
         copies.
 

@@ -50,7 +50,7 @@ class Detection:
         lines = (
             f"AUROC {self.auroc} (chance level 0.5)",
             f"average precision {self.average_precision} (base rate {self.base_rate:.3g})",
-            f"false-positive rate at {100 * self.recall:.0f} % recall {self.fpr}",
+            f"false-positive rate at {100 * self.recall:.0f}% recall {self.fpr}",
             f"{self.n_anomalies:,} anomalies in {self.n:,} rows",
             *self.warnings,
         )

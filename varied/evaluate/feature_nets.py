@@ -137,7 +137,7 @@ def train_classifier(
         net = FeatureNet(tuple(x.shape[1:]), int(max(y.max(), test_y.max())) + 1)
     _train(net, len(y), lambda rows, epoch: (images[rows], y[rows]), seed, epochs)
     net.accuracy = Estimate.of((net.predict(test_x) == test_y).double())
-    accuracy = f"{100 * net.accuracy.value:.1f} % test accuracy"
+    accuracy = f"{100 * net.accuracy.value:.1f}% test accuracy"
     net.name = f"classifier trained on {data_name}, {accuracy}"
     return net
 
@@ -162,7 +162,7 @@ def train_encoder(
         https://arxiv.org/abs/1803.07728, where each step contains all four rotations of an image.
 
     Warning:
-        Check the accuracy in the name. If it is near 25 %, the rotations cannot be predicted, as is
+        Check the accuracy in the name. If it is near 25%, the rotations cannot be predicted, as is
         the case for textures and discs, and the network has learned almost nothing. Metrics based
         on networks trained with and without labels, or with different seeds, are not comparable.
 
@@ -198,7 +198,7 @@ def train_encoder(
     images = x[held_out]
     correct = [net.predict(torch.rot90(images, k, (2, 3))) == k for k in range(ROTATIONS)]
     net.accuracy = Estimate.of(torch.stack(correct).double().mean(0))
-    accuracy = f"{100 * net.accuracy.value:.1f} % test accuracy (chance level 25 %)"
+    accuracy = f"{100 * net.accuracy.value:.1f}% test accuracy (chance level 25%)"
     net.name = f"network trained to predict rotations of {data_name}, {accuracy}"
     return net
 

@@ -32,7 +32,7 @@ def format_estimate(
     Arguments:
         value: The value.
         error: The standard error; None or NaN if it is unknown.
-        unit: The unit.
+        unit: The unit, which a space precedes unless it is "%".
         signed: Whether to write a plus sign before positive values.
 
     Example:
@@ -41,12 +41,12 @@ def format_estimate(
         >>> format_estimate(12345.6, 120.0), format_estimate(0.5, signed=True)
         ('12,346 ± 120', '+0.5')
     """
-    sign = "+" if signed else ""
+    sign, suffix = "+" if signed else "", unit if unit in ("", "%") else f" {unit}"
     if error is None or not (5e-7 <= error < math.inf and math.isfinite(value)):
         digits = ",.0f" if float(value).is_integer() else ".4g"
-        return f"{value:{sign}{digits}} {unit}".strip()
+        return f"{value:{sign}{digits}}{suffix}"
     decimals = min(max(1 - math.floor(math.log10(error)), 0), 6)
-    return f"{value:{sign},.{decimals}f} ± {error:,.{decimals}f} {unit}".strip()
+    return f"{value:{sign},.{decimals}f} ± {error:,.{decimals}f}{suffix}"
 
 
 def format_metric(evaluation: Mapping[str, Any], name: str) -> str:

@@ -51,7 +51,7 @@ def percentile_test(
     The p-value takes into account that the percentile is estimated: under the null hypothesis, all
     orderings of generated and held-out distances are equally likely, so the p-value follows from a
     hypergeometric distribution. A binomial test, which assumes that the percentile is known,
-    rejects too often: in 6 % of cases at a level of 1 %, with 1,000 generated and 1,000 held-out
+    rejects too often: in 6% of cases at a level of 1%, with 1,000 generated and 1,000 held-out
     rows.
 
     Arguments:
@@ -99,7 +99,7 @@ class MemorizationTest:
     The null hypothesis of each p-value is that no rows are copied.
 
     Arguments:
-        near_duplicates: The fraction of generated rows that are closer to a training row than 99 %
+        near_duplicates: The fraction of generated rows that are closer to a training row than 99%
             of the held-out rows are, with its test.
         z: The Mann-Whitney statistic of Meehan et al.; it is negative if generated rows are closer
             to training rows than held-out rows are, and positive if they are farther away.
@@ -138,9 +138,9 @@ class MemorizationTest:
         if self.is_copied:
             test = self.near_duplicates
             return (
-                f"Some samples are copies of training rows: {100 * test.share.value:.1f} % of the "
+                f"Some samples are copies of training rows: {100 * test.share.value:.1f}% of the "
                 "samples are closer to a training row than all but "
-                f"{100 * test.expected:.1f} % of the held-out rows are. Inspect the closest pairs, "
+                f"{100 * test.expected:.1f}% of the held-out rows are. Inspect the closest pairs, "
                 "and train for fewer epochs or on more data."
             )
         if self.is_close:
@@ -182,7 +182,7 @@ def memorization(
         pixels, z can be strongly negative without copies. ``is_copied`` therefore also requires
         that generated rows are closer to training rows than to held-out rows. Held-out rows must
         come from the same source and must not be used for training or model selection. If held-out
-        rows contain near-duplicates of training rows, copies are harder to detect; if more than 1 %
+        rows contain near-duplicates of training rows, copies are harder to detect; if more than 1%
         of the held-out rows equal a training row, the threshold of ``near_duplicates`` is 0, and no
         distance can be below it. With few held-out rows, only gross copying is detected. A negative
         result is not a proof: a shifted or mirrored copy is far away in pixels. The features

@@ -19,20 +19,20 @@ MIN_COLUMNS = 2
 #: The minimum and the maximum fraction of the rows in the cluster, and its minimum size.
 MIN_FRACTION, MAX_FRACTION, MIN_SIZE = 0.02, 0.15, 5
 #: The minimum ratio of the distance of the cluster from other rows to its largest link, and to the
-#: 90 % quantile of all links.
+#: 90% quantile of all links.
 MIN_GAP, MIN_LINK_RATIO = 3.0, 1.5
 
 
 def separate_cluster(rows: Data) -> Bools:
     r"""Return which rows form a small dense cluster that is far from all other rows.
 
-    Rows are standardized and clustered by single linkage. A cluster C with 2 to 15 % of the rows
+    Rows are standardized and clustered by single linkage. A cluster C with 2 to 15% of the rows
     is separate if
 
     .. math:: \min_{i \in C, j \notin C} |x_i - x_j| > \max(3 \max_{l \in C} l, \, 1.5 \, q_{0.9})
 
     where l are the links of the cluster, which are the edges of its minimum spanning tree, and
-    :math:`q_{0.9}` is the 90 % quantile of the links of all rows. In normal rows, such clusters are
+    :math:`q_{0.9}` is the 90% quantile of the links of all rows. In normal rows, such clusters are
     rare: there is none in 120 halves of the normal rows of twelve tables.
 
     Equal rows count once. Only complete rows are used, and only columns with more than 20 distinct

@@ -63,7 +63,7 @@ class AnomalyScorer:
         \psi(u) = \mathrm{sign}(u) \log(1 + |u|), \qquad
         d(x) = \min_n \big| (x, x - \hat x) - (x_n, x_n - \hat x_n) \big|
 
-    where m is the median and q the 90 % quantile over normal data, and :math:`\hat x` is the
+    where m is the median and q the 90% quantile over normal data, and :math:`\hat x` is the
     reconstruction. No labels are used, and no parameter is tuned on anomalies.
 
     If values are missing, log p(x) is that of the observed values, and both scores depend on which
@@ -253,7 +253,7 @@ def _distance_to_other(rows: Tensor, reference: Tensor) -> Tensor:
 
 
 def _median_and_scale(values: Tensor) -> tuple[float, float]:
-    """Return the median and the distance between the median and the 90 % quantile."""
+    """Return the median and the distance between the median and the 90% quantile."""
     median, high = values.quantile(torch.tensor([0.5, 0.9], dtype=torch.float64)).tolist()
     return median, max(high - median, 1e-9)
 

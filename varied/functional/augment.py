@@ -109,7 +109,7 @@ def sample_classes(
 def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
     """Return randomly shifted and rotated images, as a classical augmentation.
 
-    Shifts are at most 8 % of the image size, and rotations are at most 10 degrees. Pixels outside
+    Shifts are at most 8% of the image size, and rotations are at most 10 degrees. Pixels outside
     the image are filled with the nearest border pixels.
 
     Arguments:

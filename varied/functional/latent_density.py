@@ -27,7 +27,7 @@ class LatentDensity:
 
     Arguments:
         mixture: A mixture of Gaussians.
-        threshold: The log density, in nats, that 99.9 % of the held-out codes exceed.
+        threshold: The log density, in nats, that 99.9% of the held-out codes exceed.
         active_units: The number D of active units.
     """
 

@@ -11,7 +11,7 @@ from varied.functional.generate import decode
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-#: Range of a traversal on both sides of the mean, in prior standard deviations: 99 % of the mass.
+#: Range of a traversal on both sides of the mean, in prior standard deviations: 99% of the mass.
 RANGE = 2.576
 
 
@@ -23,7 +23,7 @@ def traverse(
     *,
     steps: int = 9,
 ) -> tuple[Tensor, Tensor]:
-    """Vary one latent dimension at a time over the central 99 % of the prior.
+    """Vary one latent dimension at a time over the central 99% of the prior.
 
     Arguments:
         model: The model.

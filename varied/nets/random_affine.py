@@ -29,7 +29,7 @@ class RandomAffine:
     Arguments:
         translation: The bound on the translation t, as a fraction of the image size.
         degrees: The bound on the rotation angle, in degrees.
-        log_scale: The bound on a and b; with 0.2, a side becomes at most 22 % longer or 18 %
+        log_scale: The bound on a and b; with 0.2, a side becomes at most 22% longer or 18%
             shorter.
         shear: The bound on the shear k.
     """

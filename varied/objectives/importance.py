@@ -30,7 +30,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
             has less variance, especially with many draws.
         n_kept: The number of draws to backpropagate through, sampled according to their weights; 0
             keeps all draws. The gradient remains unbiased, with a slightly higher variance; keeping
-            5 of 50 draws makes a step 25 % faster.
+            5 of 50 draws makes a step 25% faster.
     """
     _check_at_least_one(samples=samples)
     estimator = lookup(GRADIENT_ESTIMATORS, gradient_estimator, "gradient estimator")

@@ -66,7 +66,7 @@ class AnomalyReference:
         if not self.cluster:
             return ()
         return (
-            f"{100 * self.cluster:.1f} % of the training rows form a small separate cluster, which "
+            f"{100 * self.cluster:.1f}% of the training rows form a small separate cluster, which "
             "is learned as normal; remove them if they are anomalies "
             "(varied.evaluate.separate_cluster returns a mask), and train again.",
         )

@@ -50,9 +50,9 @@ class EditResult(Result):
         rows: The numbers of rows with and without the attribute from which the direction was
             estimated.
         sparse: Whether the density of training codes at the code of each edit is lower than at
-            the codes of 99.9 % of held-out rows, as bool with shape (n, S).
+            the codes of 99.9% of held-out rows, as bool with shape (n, S).
         inconsistent: Whether the code of each edit, when decoded and encoded again, changes more
-            than those of 99.9 % of held-out rows, as bool with shape (n, S).
+            than those of 99.9% of held-out rows, as bool with shape (n, S).
         effects: The effects of strength 1 on all known attributes, largest first.
     """
 

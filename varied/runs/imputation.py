@@ -30,7 +30,7 @@ class ImputationResult(Result):
             the results accounts for the uncertainty of the missing values.
         cells: A `pandas.DataFrame` with one row per imputed value, which contains the row (from 1),
             the column and the value; for an array, the columns row, axis_1, ... contain its index
-            (from 0). For numbers and dates, 90 % of the draws are between ``ci_low`` and
+            (from 0). For numbers and dates, 90% of the draws are between ``ci_low`` and
             ``ci_high``; for categories, ``frequency`` is the fraction of the draws with this level.
     """
 

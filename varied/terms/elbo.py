@@ -47,7 +47,7 @@ class MixedReconstruction(nn.Module, Term):
 
     Arguments:
         gaussian_weight: The weight w of the Gaussian, a number or a schedule. Values above 1 count
-            as 1, so that the weight of linear(3, 0, 0.3) is 1 until 20 % of training.
+            as 1, so that the weight of linear(3, 0, 0.3) is 1 until 20% of training.
     """
 
     def __init__(self, gaussian_weight: Number) -> None:

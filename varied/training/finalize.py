@@ -88,7 +88,7 @@ def _short_training(run: Run, state: TrainingState) -> list[str]:
     if epochs >= 0.5:
         return []
     return [
-        f"The model was trained on only {100 * epochs:.0f} % of the training rows, which is too "
+        f"The model was trained on only {100 * epochs:.0f}% of the training rows, which is too "
         "few to judge the model; increase --minutes, or reduce --width."
     ]
 
@@ -129,10 +129,10 @@ def _facts(run: Run, evaluation: Evaluation, state: TrainingState) -> list[Fact]
         facts.append(Fact("KL", f"{evaluation.kl} nats", rows))
     error = classification_error(run)
     if error is not None:
-        percent = f"{100 * error.value:.2f} ± {100 * error.error:.2f} %"
+        percent = f"{100 * error.value:.2f} ± {100 * error.error:.2f}%"
         facts.append(Fact("classification error", percent, f"{rows}; their labels are not used"))
     if evaluation.codebook_size:
-        usage = f"{100 * evaluation.codebook_usage:.0f} % of {evaluation.codebook_size}"
+        usage = f"{100 * evaluation.codebook_usage:.0f}% of {evaluation.codebook_size}"
         note = f"perplexity {evaluation.codebook_perplexity:.0f}, on {rows}"
         facts.append(Fact("codebook usage", usage, note))
     active = f"{evaluation.active_units.value:.0f} of {evaluation.latent_dim}"

@@ -46,7 +46,7 @@ def describe_rare_classes(columns: Sequence[Column], frame: pd.DataFrame) -> lis
     if not names:
         return []
     return [
-        f"{_list_names(names)}: fewer than {100 * _RARE:g} % of the rows have the rarer of the two "
+        f"{_list_names(names)}: fewer than {100 * _RARE:g}% of the rows have the rarer of the two "
         "levels; use --labels COLUMN --model conditional-vae to generate rows for each level of "
         "such a column, so that they keep its relation to the other columns."
     ]

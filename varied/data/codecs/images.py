@@ -220,7 +220,7 @@ class ImageCodec(Codec):
 
 
 def is_nearly_binary(x: Array) -> bool:
-    """Return whether at least 80 % of the pixels of gray images are within 10 levels of 0 or 255.
+    """Return whether at least 80% of the pixels of gray images are within 10 levels of 0 or 255.
 
     Example:
         >>> is_nearly_binary(np.zeros((10, 8, 8), np.uint8))

@@ -18,7 +18,7 @@ from varied.data.raw_data import RawData
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The quantiles that bound 90 % of the draws.
+#: The quantiles that bound 90% of the draws.
 QUANTILES = (0.05, 0.95)
 #: The number of rows on which intervals are calibrated.
 CALIBRATION_ROWS = 200
@@ -94,6 +94,6 @@ class Imputer(ABC):
         Returns:
             The data with the mean or the most frequent value of the draws in place of each missing
             value; the completed data of each draw; and a table with one row per filled value, which
-            contains the bounds of the interval with 90 % of the draws, or the frequency of the
+            contains the bounds of the interval with 90% of the draws, or the frequency of the
             level.
         """

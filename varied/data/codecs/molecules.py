@@ -29,7 +29,7 @@ _SIZE, _MAX_DRAWN = 120, 1000
 #: The width of the hidden layer. In the same time, one wide layer reconstructs more molecules
 #: exactly than two narrower ones.
 _WIDTH = 1024
-#: The KL weight rises during 90 % of training. With a short warm-up, the code contains much less
+#: The KL weight rises during 90% of training. With a short warm-up, the code contains much less
 #: information.
 _OBJECTIVE = {"name": "elbo", "beta": "linear(0, 1, 0.9)"}
 _OBJECTIVE_REASON = (
@@ -67,7 +67,7 @@ class MoleculeCodec(Codec):
     at each position.
 
     References:
-        Self-Referencing Embedded Strings (SELFIES): A 100 % robust molecular string representation
+        Self-Referencing Embedded Strings (SELFIES): A 100% robust molecular string representation
         (Krenn et al., 2020), https://arxiv.org/abs/1905.13741
 
     Arguments:

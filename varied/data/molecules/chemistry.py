@@ -54,7 +54,7 @@ def to_tokens(smiles: Iterable[str]) -> list[list[str]]:
     A molecule without SELFIES has the single token "?".
 
     References:
-        Self-Referencing Embedded Strings (SELFIES): A 100 % robust molecular string representation
+        Self-Referencing Embedded Strings (SELFIES): A 100% robust molecular string representation
         (Krenn et al., 2020), https://arxiv.org/abs/1905.13741
 
     Arguments:

@@ -57,7 +57,7 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     all units as candidates for each split. The authors select the depth of the trees by accuracy.
     Here, each leaf instead contains at least a twentieth of the mean number of rows per class: the
     selected depth depends on noise, and scores for similar data then differ by twice their standard
-    error. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
+    error. At most 10,000 random rows are used: 80% for training and 20% for testing.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and

@@ -93,7 +93,7 @@ def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int =
     where :math:`\mathrm{AUROC}_{fk}` measures how well the predicted probability ranks test rows
     whose factor f has value k above other rows. As in Locatello et al., the probabilities are those
     of a multinomial logistic regression on all standardized units, with the default L2 penalty of
-    scikit-learn. At most 10,000 random rows are used: 80 % for training and 20 % for testing.
+    scikit-learn. At most 10,000 random rows are used: 80% for training and 20% for testing.
 
     References:
         Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018),

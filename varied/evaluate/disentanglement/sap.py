@@ -46,8 +46,8 @@ def sap(
     - "correlation": the squared correlation with the factor, which equals R^2. This is the variant
       of Kumar et al. for numbers. It uses all rows, and a factor may have any number of values.
 
-    The two classifiers are trained on 80 % of at most 10,000 random rows and tested on the
-    other 20 %.
+    The two classifiers are trained on 80% of at most 10,000 random rows and tested on the
+    other 20%.
 
     References:
         Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar et
