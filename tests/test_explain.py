@@ -1,10 +1,6 @@
 """Tests of the help pages: they are complete, fit on a screen, and name only what exists."""
 
-import ast
-import builtins
 import dataclasses
-import importlib
-import inspect
 import json
 import re
 import shlex
@@ -14,8 +10,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import typer
+from python_errors import python_errors
 
-import varied
 from varied.cli import app, main
 from varied.cli.explain import page_lines
 from varied.composition import compose
@@ -182,31 +178,6 @@ def test_wrong_option_is_detected(rows, monkeypatch):
     monkeypatch.setitem(PAGES, "beta-vae", page)
     with pytest.raises(ValueError, match="betta"):
         test_train_commands_compose("beta-vae", rows)
-
-
-def python_errors(source):
-    """Yield imports, attributes and calls in Python lines that do not match the package."""
-    tree, known = ast.parse(source), {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(node.module)
-            names = {alias.name: getattr(module, alias.name, None) for alias in node.names}
-            yield from (name for name, value in names.items() if not callable(value))
-            known |= {name: value for name, value in names.items() if callable(value)}
-    yield from (
-        name for name in re.findall(r"varied\.(\w+)\(", source) if not hasattr(varied, name)
-    )
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-            continue
-        function = known.get(node.func.id) or getattr(builtins, node.func.id, None)
-        if function is None:
-            yield f"{node.func.id} is not imported"
-        elif function is not range:  # it has no signature
-            try:
-                inspect.signature(function).bind(*node.args, **{k.arg: k for k in node.keywords})
-            except TypeError as error:
-                yield f"{node.func.id}: {error}"
 
 
 @each_page
