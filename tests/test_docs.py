@@ -2,17 +2,21 @@
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from python_errors import python_errors
 
 import varied
+from varied.cli import app
 from varied.errors import VariedError
 from varied.spec import AXES
 from varied.zoo import ZOO
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = typer.main.get_command(app).commands
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
@@ -44,6 +48,17 @@ def test_table_of_metrics_names_existing_functions():
     functions = re.findall(r"`(\w+)`", table)
     assert len(functions) > 40
     assert not {name for name in functions if name not in varied.evaluate.__all__}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^\$? ?(varied [a-z].*)$|`(varied [a-z][^`\n]+)`", text, re.M):
+        name, *words = shlex.split("".join(line), comments=True)[1:]
+        if name in ("fit-prior", "train", "darken"):  # settings of parts; an example of a new use
+            continue
+        known = {option for param in COMMANDS[name].params for option in param.opts} | {"--help"}
+        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 def test_model_table_matches_the_zoo():
