@@ -50,10 +50,11 @@ def anomaly_detection(budget: Budget) -> Outcome:
     mean_loss, _, mean_corrected = means.values()
     return Outcome(
         verdict(min(loss) > 0.7, min(corrected) > 0.7),
-        f"The reconstruction loss detects the held-out class with an AUROC of {mean_loss:.2f}; it "
-        f"ranges from {max(loss):.2f} down to {min(loss):.2f} for the digit "
-        f"{int(np.argmin(loss))}, which is simpler than the training data. With -ELBO minus "
-        f"complexity, the AUROC is {mean_corrected:.2f}, and {corrected[1]:.2f} for the digit 1.",
+        f"The reconstruction loss detects the held-out class with a mean AUROC of {mean_loss:.2f} "
+        f"over the ten classes. The lowest AUROC, {min(loss):.2f}, is that of the digit "
+        f"{int(np.argmin(loss))}, which is simpler than the training data; the highest is "
+        f"{max(loss):.2f}. With -ELBO minus complexity, the mean AUROC is {mean_corrected:.2f}, "
+        f"and the AUROC of the digit 1 is {corrected[1]:.2f}.",
         [
             Table(
                 ("held-out class", *SCORES),

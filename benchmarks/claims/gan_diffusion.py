@@ -48,7 +48,7 @@ class VAE:
 
 #: The class, the default learning rate and the latent space of each model.
 MODELS: dict[str, tuple[Any, float, str]] = {
-    "VAE": (VAE, 1e-3, "encoder, density, and a bound"),
+    "VAE": (VAE, 1e-3, "encoder and ELBO"),
     "GAN": (baselines.GAN, 2e-4, "no encoder and no density"),
     "diffusion": (baselines.Diffusion, 1e-3, "as large as an image"),
 }
@@ -112,9 +112,9 @@ def gan_and_diffusion(budget: Budget) -> Outcome:
     )
     return Outcome(
         verdict(failures["VAE"] < failures["GAN"], speed["VAE"] > 10 * speed["diffusion"]),
-        f"{failures['VAE']} of the {2 * len(seeds)} training runs of the VAE and "
-        f"{failures['GAN']} of the {2 * len(seeds)} training runs of the GAN failed; the VAE "
-        f"samples {speed['VAE'] / speed['diffusion']:,.0f} times as fast as the diffusion model. "
+        f"Of the {2 * len(seeds)} training runs of each model, {failures['VAE'] or 'none'} failed "
+        f"for the VAE and {failures['GAN'] or 'none'} for the GAN; the VAE samples "
+        f"{speed['VAE'] / speed['diffusion']:,.0f} times as fast as the diffusion model. "
         f"The Fréchet distance is {quality['VAE']:.0f} for "
         f"the VAE, {quality['GAN']:.0f} for the GAN and {quality['diffusion']:.0f} for the "
         "diffusion model.",
