@@ -411,9 +411,9 @@ GUMBEL = {"posterior": "gumbel-softmax", "prior": "categorical", "latent": 8}
     ("axes", "settings", "message"),
     [
         (SPHERE, {}, "classes or points on a sphere"),
-        (GUMBEL, {}, "importance samples"),
-        (CODES, {}, "importance samples"),
-        ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "Ladder has several"),
+        (GUMBEL, {}, "importance sampling"),
+        (CODES, {}, "importance sampling"),
+        ({"architecture": {"name": "ladder"}, "latent": 2}, {}, "no classes, not Ladder"),
         (POINT, {}, "start='prior'"),
         ({}, {"start": "priro"}, "did you mean 'prior'"),
         ({}, {"chains": 0}, "chains=0"),
@@ -429,7 +429,7 @@ def test_ais_and_bdmc_refuse(axes, settings, message):
 
 @pytest.mark.parametrize("betas", [(), (0.0,), (-1.0, 1.0), (math.nan,), (math.inf,)])
 def test_rate_distortion_refuses_invalid_temperatures(betas):
-    with pytest.raises(VariedError, match="must be non-negative and not all 0"):
+    with pytest.raises(VariedError, match="must be finite, non-negative and not all 0"):
         rate_distortion(build_model(), LOAD, [], betas=betas)
 
 

@@ -113,9 +113,9 @@ NESTED = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch
         ([[1], [1, 2]] * 6, "The rows have different shapes"),
         (np.array(["a"] * 12), "has the dtype <U1, but must be numeric"),
         (np.zeros((12, 2), complex), "has the dtype complex128, but must be numeric"),
-        (MASKED, "has masked cells"),
+        (MASKED, "contains masked values"),
         (torch.zeros(12, 2, dtype=torch.complex64), "The tensor is complex"),
-        (torch.empty(12, 2, device="meta"), "without values"),
+        (torch.empty(12, 2, device="meta"), "on the meta device"),
         (NESTED, "The tensor is nested"),
         (np.full((12, 2), 1e300), r"1e\+300 \(infinite in float32\) in row 0, column 0"),
         (np.zeros((9, 2)), "There are 9 rows, but at least 10"),
@@ -130,7 +130,7 @@ def test_unsuitable_arrays_are_refused(x, message):
 def test_an_infinite_value_is_located():
     x = REAL.copy()
     x[0, 1], x[7, 3], x[8, 1] = np.nan, np.inf, -np.inf
-    message = r"The array has infinity in row 7, column 3 \(and 1 more\); replace"
+    message = r"The array contains infinity in row 7, column 3 \(and 1 more\); replace"
     with pytest.raises(VariedError, match=message):
         read(x)
     series = np.zeros((12, 2, 5))

@@ -156,7 +156,7 @@ X = mixture(0, n=30)
     [
         (X, X[:, :3], {}, "real rows have 4 columns, but the generated rows have 3"),
         (X, X, {}, "30 rows per sample are too few for 5 folds"),
-        (X, X, {"folds": 1}, "too few for 1 folds"),
+        (X, X, {"folds": 1}, "folds=1 must be at least 2"),
         (X, X * np.inf, {}, "Row 0 of the generated rows"),
         (X, X, {"folds": 2, "learner": NoProbabilities}, "no `predict_proba`"),
     ],

@@ -181,7 +181,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
     assert code == 0, err
     assert "20 rows of 3 numbers." in json.loads(out)["sentences"]
     code, _, err = varied("train", "rows.npy", "--lines", "3", "--dry-run")
-    assert (code, err) == (2, "varied: --lines is not an option of array data: omit it.\n")
+    assert (code, err) == (2, "varied: --lines is not an option of array data; omit it.\n")
     assert "did you mean --lines?" in varied("train", tmp_path, "--linse", "3")[2]
 
 
@@ -200,7 +200,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --lattent 8", "There is no option --lattent: did you mean --latent?"),
         ("train photos --net.dept 8", "did you mean --net.depth?"),
         ("train photos --conditinal", "did you mean --conditional?"),
-        ("train photos --n-components", "--n-components needs a value"),
+        ("train photos --n-components", "--n-components requires a value"),
         ("train photos --n-components 3 --steps 3", "--likelihood discretized-logistic-mixture"),
         ("train photos --model vea", "There is no model 'vea': did you mean 'vae'?"),
         ("train photos --likelihood gausian --steps 3", "did you mean 'gaussian'?"),
@@ -221,10 +221,10 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("train photos --labels y", "the names of the subfolders are the labels"),
         ("train photos --spec no.toml", "There is no file no.toml"),
         ("train photos --spec no.toml --model vae", "--model cannot be combined with --spec"),
-        ("train photos --out photos --steps 3", "contains other files"),
+        ("train photos --out photos --steps 3", "is not empty and does not contain a run"),
         ("train rows.npy --conditional --steps 3", "requires labels"),
         ("train rows.npy --out runs/a --steps 3", "choose another folder with --out"),
-        ("--import", "--import needs a value"),
+        ("--import", "--import requires a value"),
         ("--import nothere.py runs", "There is no file nothere.py"),
         ("models beta-va", "did you mean 'beta-vae'?"),
         ("explain kll", "There is no page 'kll'"),
@@ -233,22 +233,22 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("sample runs/e", "There is no run 'runs/e'"),
         ("sample photos", "is not the folder of a run"),
         ("sample rwos", "did you mean 'rows'?"),
-        ("sample a --label red", "needs a conditional run"),
+        ("sample a --label red", "requires a conditional run"),
         ("sample a --temperature hot", "--temperature hot is not a number; write 0.8"),
-        ("sample a --temperature 0.7,1", "Only a ladder accepts one temperature per level"),
-        ("sample a --scale 2", "--scale needs --around"),
+        ("sample a --temperature 0.7,1", "Only a ladder VAE accepts one temperature per level"),
+        ("sample a --scale 2", "--scale requires --around"),
         ("sample c --label rde", "did you mean 'red'?"),
         ("sample c --label color=red", "no covariate 'color': choose from class"),
         ("sample covariates --label batch=1,donr=ann", "no covariate 'donr': did you mean 'donor'"),
         ("sample covariates --label donor=anne", "no class 'anne': did you mean 'ann'"),
-        ("sample covariates --label age=old", "'age' is a number, not 'old'; pass a number"),
+        ("sample covariates --label age=old", "'age' must be a number, got 'old'; pass a number"),
         (
             "sample covariates --label 1,ann",
             "must name the covariates of this run (batch, donor, age); write",
         ),
         ("train cells.csv --labels batch,donr", "no column 'donr': did you mean 'donor'"),
         ("train cells.csv --labels batch,donor --model m2 --steps 3", "provide one class label"),
-        ("train labeled.npz --labels x", "'x' contains the rows, not labels; it contains x, y"),
+        ("train labeled.npz --labels x", "'x' contains the rows, not labels; choose another array"),
         ("sample a --out a.gif", "save images as"),
         ("interpolate a --path round", "There is no path 'round'"),
         ("encode a --out codes.pkl", "write --out codes.csv, codes.parquet or codes.npz"),

@@ -466,7 +466,7 @@ def test_unsupported_runs_are_refused(tmp_path):
     with pytest.raises(VariedError, match="cannot be read"):
         array_run.decompress(tmp_path / "missing.varied")
     table = pd.DataFrame({"a": rng.normal(size=80), "b": list("xy") * 40})
-    with pytest.raises(VariedError, match="Runs on rows do not support compression"):
+    with pytest.raises(VariedError, match="Compression is not supported for rows"):
         train_run(table, tmp_path / "table", steps=2).compress()
     labeled = read(half_bright(80), labels=np.arange(80) % 2)
     options = {"model": "conditional-vae", "steps": 2, "width": 8}

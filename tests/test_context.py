@@ -224,7 +224,7 @@ def test_an_unknown_class_of_a_column_is_refused_or_missing():
         (MANY, "knid 097", "did you mean 'kind 097'"),
         (NAMES, np.array([0, 3]), "between 0 and 2"),
         (NAMES, np.array([[0, 1]]), "one class index for each row"),
-        (NUMBERS, "old", r"'label' is a number, not 'old'; pass a number, such as 20"),
+        (NUMBERS, "old", r"'label' must be a number, got 'old'; pass a number such as 20"),
         (NUMBERS, [[1, 2]], r"of shape \(N, 1\), not \(1, 2\)"),
         (PAIRS, [[1, 2, 3]], r"each of label 1, label 2: .* be \(N, 2\), not \(1, 3\)"),
         (MIXED, {"bacth": "1"}, "no covariate 'bacth': did you mean 'batch'"),

@@ -110,7 +110,7 @@ def test_class_of_one_row_has_no_standard_error():
     result = detection(*simulate(0, anomalies=1))
     errors = [result.auroc.error, result.average_precision.error, result.fpr.error]
     assert np.isnan(errors).all()
-    assert any("A class has only 1 rows" in warning for warning in result.warnings)
+    assert any("A class has only 1 row," in warning for warning in result.warnings)
     assert np.isfinite(detection(*simulate(0, anomalies=2)).auroc.error)
 
 
@@ -152,7 +152,7 @@ NAN = np.array([0.0, 1, np.nan, 3, np.inf])
     ("scores", "truth", "message"),
     [
         (NAN, [0, 1, 0, 1, 0], r"Row 2 of the scores is nan \(2 such rows\)"),
-        (np.arange(4.0), [0, 1, 0], "4 scores and 3 labels"),
+        (np.arange(4.0), [0, 1, 0], "4 scores but 3 labels"),
         (np.zeros((4, 1)), [0, 1, 0, 1], r"scores have shape \(4, 1\)"),
         (np.zeros(0), [], r"scores have shape \(0,\)"),
         (np.arange(4.0), [0, 1, 2, 1], "1 for anomalies and 0"),
@@ -229,7 +229,7 @@ def test_scores_above_the_threshold_are_anomalous():
         (
             np.arange(58.0),
             {},
-            r"58 normal scores .*; at least 59 are required, or use max_fpr=0\.0504\.",
+            r"58 normal scores .*; pass at least 59 scores, or use max_fpr=0\.0504\.",
         ),
         (np.arange(20.0), {}, "20 normal scores cannot guarantee"),
         (np.arange(1.0), {}, r"max_fpr=0\.95\."),

@@ -258,9 +258,7 @@ def test_inverse_transform_reconstructs(fitted, normal):
     assert codes.shape == (400, 2)
     error = (fitted.inverse_transform(codes) - rows) / rows.std(0)
     assert np.sqrt((error**2).mean()) < 0.6  # the column means would give 1
-    with pytest.raises(
-        VariedError, match="2 dimensions, like those that `transform` returns, got 1"
-    ):
+    with pytest.raises(VariedError, match="2 dimensions, as returned by `transform`, got 1"):
         fitted.inverse_transform(codes[:, :1])
 
 
@@ -328,7 +326,7 @@ def test_detector_limits_the_false_positive_rate():
     without_guarantee = VAEDetector(**FAST | {"samples": 5}).fit(rows[:200])
     assert without_guarantee.threshold_ is None
     assert (without_guarantee.predict(rows[200:]) < 0).mean() < 0.15
-    with pytest.raises(VariedError, match="between 0 and 1, got 5"):
+    with pytest.raises(VariedError, match="above 0 and below 1, got 5"):
         VAEDetector(max_fpr=5, **FAST).fit(rows)
 
 

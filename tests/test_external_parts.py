@@ -155,7 +155,7 @@ def test_a_file_can_be_imported_instead(run):
     ("args", "message"),
     [
         (["--import", "nowhere.py", "runs"], "There is no file nowhere.py"),
-        (["--import"], "--import needs a value"),
+        (["--import"], "--import requires a value"),
         (["--import", "no_such_module", "runs"], "There is no module 'no_such_module'"),
     ],
 )

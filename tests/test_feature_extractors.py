@@ -69,9 +69,9 @@ def test_random_networks_are_seeded_without_side_effects():
 @pytest.mark.parametrize(
     ("net", "name", "options", "message"),
     [
-        (nn.Flatten(), "", {}, "need a name"),
-        (nn.Flatten(), "  ", {}, "need a name"),
-        (nn.Flatten(), None, {}, "need a name"),
+        (nn.Flatten(), "", {}, "require a name"),
+        (nn.Flatten(), "  ", {}, "require a name"),
+        (nn.Flatten(), None, {}, "require a name"),
         ("inception", "inception", {}, "not str"),
         (nn.Flatten(), "pixels", {"batch_size": 0}, "batch_size=0"),
     ],

@@ -107,7 +107,7 @@ def test_grid_has_reconstructions_at_its_corners(case):
     z = model.encode(x[:4], c).mean.mean(0, keepdim=True)
     center = functional.decode(model, z, None if c is None else c.mean(0, keepdim=True))
     torch.testing.assert_close(points[1, 1], center[0])
-    with pytest.raises(VariedError, match="between 4 examples, got 3"):
+    with pytest.raises(VariedError, match="exactly 4 examples, got 3"):
         functional.grid(model, x[:3], None if c is None else c[:3])
 
 

@@ -85,14 +85,14 @@ def test_gray_images_have_no_channel_axis(folder, mode):
 @pytest.mark.parametrize(
     ("values", "ending", "note"),
     [
-        (np.arange(256, dtype=np.uint16) * 257, "png", "10 16-bit: converted to 8 bits."),
-        (np.arange(256, dtype=np.float32) / 7, "tif", "10 real-valued: converted to 8 bits."),
+        (np.arange(256, dtype=np.uint16) * 257, "png", "10 16-bit images"),
+        (np.arange(256, dtype=np.float32) / 7, "tif", "10 real-valued images"),
     ],
 )
 def test_16_bit_and_real_values_are_scaled_to_8_bits(folder, values, ending, note):
     data = read(folder([Image.fromarray(values.reshape(16, 16))] * 10, ending))
     np.testing.assert_array_equal(data.x[0].ravel(), np.arange(256))
-    assert note in data.notes
+    assert f"{note}: converted to 8 bits." in data.notes
 
 
 def test_color_files_with_gray_pixels_only_are_gray(folder):
@@ -105,8 +105,8 @@ def test_color_files_with_gray_pixels_only_are_gray(folder):
     ("mode", "ending", "note"),
     [
         ("P", "png", None),
-        ("CMYK", "jpg", "10 CMYK: converted to 8 bits."),
-        ("RGBA", "png", "10 transparent: composited over white."),
+        ("CMYK", "jpg", "10 CMYK images: converted to RGB."),
+        ("RGBA", "png", "10 transparent images: composited over white."),
     ],
 )
 def test_color_modes_have_three_channels(folder, mode, ending, note):
@@ -123,7 +123,7 @@ def test_transparent_images_are_composed_over_white(folder):
     assert (data.x[0] == 255).all()
     assert (data.x[5] == 127).all()
     assert (data.x[9] == RED).all()
-    assert "9 transparent: composited over white." in data.notes
+    assert "9 transparent images: composited over white." in data.notes
 
 
 def test_a_palette_may_be_transparent(folder):
@@ -136,7 +136,7 @@ def test_the_first_frame_of_an_animation_is_read(folder):
     frames = [Image.new("RGB", (8, 8), color) for color in (RED, (0, 0, 255))]
     data = read(folder(frames[:1] * 10, "gif", save_all=True, append_images=frames[1:]))
     assert (data.x == RED).all()
-    assert "10 with several frames: only the first frame is read." in data.notes
+    assert "10 multi-frame images: only the first frame is read." in data.notes
 
 
 # Orientation
@@ -196,7 +196,7 @@ def test_a_requested_size_is_used(folder, size, expected):
 
 @pytest.mark.parametrize("size", [0, -3, 10**6, (4,), (3.5, 4), 8.0, "64", True])
 def test_an_invalid_size_is_refused(folder, size):
-    with pytest.raises(VariedError, match="is not valid; use one number such as 64"):
+    with pytest.raises(VariedError, match="is not valid; use an integer such as 64"):
         read(folder([image()]), image_size=size)
 
 

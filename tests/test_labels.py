@@ -132,5 +132,5 @@ def test_an_array_with_several_columns_becomes_several_covariates():
 
 
 def test_names_of_classes_are_refused_for_several_labels():
-    with pytest.raises(VariedError, match="`classes` names the classes of one label"):
+    with pytest.raises(VariedError, match="`classes` can be passed only with a single label"):
         parse_covariates({"a": [0, 1], "b": [1, 0]}, 2, ["no", "yes"])

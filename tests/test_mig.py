@@ -125,7 +125,7 @@ V = grid(4, 10)
 @pytest.mark.parametrize(
     ("codes", "factors", "options", "message"),
     [
-        (normal(50, 2), V, {}, "50 codes and 40 rows of factors"),
+        (normal(50, 2), V, {}, "50 codes but 40 rows of factors"),
         (normal(40), V, {}, r"codes have shape \(40,\)"),
         (normal(0, 3), np.zeros((0, 2)), {}, r"codes have shape \(0, 3\)"),
         (np.full((40, 2), np.nan), V, {}, "of the codes contains NaN"),

@@ -177,7 +177,7 @@ def test_comparisons_require_complete_rows(tmp_path):
     run = train_quickly(x, out=tmp_path / "run", steps=10)
     with pytest.raises(VariedError, match="All training rows have missing values"):
         run.nearest_training(run.sample(3))
-    message = "Only 0 of 40 rows have no missing values, but at least 20 are required"
+    message = "Only 0 of 40 rows have no missing values; at least 20 are required"
     with pytest.raises(VariedError, match=message):
         _ = EvalContext(run).test_features
     groups = {group.title: group for group in evaluate_all(run)}
@@ -279,7 +279,7 @@ def test_the_commands(tmp_path, monkeypatch):
     assert invoke("impute", "run", "series.npy", *options).exit_code == 0
     assert len(pd.read_csv("cells.csv")) == n
     assert (tmp_path / "imputed.npy").is_file()
-    assert "No values are missing" in str(invoke("impute", "run", "complete.npy").exception)
+    assert "no missing values to impute" in str(invoke("impute", "run", "complete.npy").exception)
     for command in ("evaluate", "detect", "reconstruct", "encode", "neighbors"):
         result = invoke(command, "run", "series.npy")
         assert result.exit_code == 0, result.output

@@ -5,6 +5,7 @@ import pytest
 import torch
 from quick_training import train_quickly, train_to_end
 
+from varied.estimators import VAETransformer
 from varied.evaluate import forward_pass
 from varied.priors import GaussianMixture, StandardNormal
 from varied.training import prepare
@@ -79,6 +80,14 @@ def test_a_prior_that_fits_the_codes_is_not_replaced(tmp_path):
     rows = np.random.default_rng(0).normal(size=(600, 3)).astype("f4")
     run = train_quickly(rows, "linear-vae", out=tmp_path / "run", latent=1, steps=300)
     assert isinstance(run.model.prior, StandardNormal)
+
+
+@pytest.mark.parametrize("max_codes", [1000, 150])
+def test_an_estimator_holds_out_a_fraction_of_the_codes(max_codes, monkeypatch):
+    monkeypatch.setattr("varied.estimators.base.MAX_CODES", max_codes)
+    estimator = VAETransformer(2, steps=150, random_state=0).fit(clustered_rows(800))
+    assert estimator.is_prior_replaced_
+    assert isinstance(estimator.model_.prior, GaussianMixture)
 
 
 def test_the_original_prior_can_be_restored(run, tmp_path):

@@ -322,7 +322,7 @@ def test_a_nul_character_is_not_written_as_csv(folders):
             np.arange(60.0).reshape(30, 2) * 1e300,
             r"e.300 \(infinite in float32\) in row 0, column 1",
         ),
-        (torch.empty(30, 2, device="meta"), "without values"),
+        (torch.empty(30, 2, device="meta"), "on the meta device"),
         (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged), "nested"),
         (torch.ones(30, 2, dtype=torch.complex64), "complex"),
     ],

@@ -51,7 +51,7 @@ def test_a_quadratic_property_is_predicted_by_a_network():
 @pytest.mark.parametrize(
     ("values", "kind", "message"),
     [
-        (torch.full((100,), 3.0), None, "The property is 3 for all examples"),
+        (torch.full((100,), 3.0), None, "The property is 3 for all training examples"),
         (torch.full((100,), math.nan), None, "known for 0 examples, but at least 20"),
         (torch.arange(100.0), "forest", "There is no predictor 'forest'"),
     ],

@@ -62,7 +62,7 @@ def test_image_size_resizes_images_and_is_refused_for_other_data():
     assert len(read(GRAY, image_size=(9, 11)).notes) == 1
     assert read(read(GRAY), image_size=8).x.shape == (12, 8, 8)
     for source in (REAL, FRAME):
-        with pytest.raises(VariedError, match=r"image_size= is not an option of .* data: omit it"):
+        with pytest.raises(VariedError, match=r"image_size= is not an option of .* data; omit it"):
             read(source, image_size=16)
     with pytest.raises(
         VariedError, match="image_siz= is not an option of image data: did you mean 'image_size'"
@@ -174,7 +174,7 @@ def test_messages_keep_the_case_of_file_names(tmp_path):
     x = np.ones((20, 3), np.float32)
     x[3, 2] = np.inf
     np.save(tmp_path / "small.npy", x)
-    with pytest.raises(VariedError, match=r"^small\.npy has infinity in row 3, column 2"):
+    with pytest.raises(VariedError, match=r"^small\.npy contains infinity in row 3, column 2"):
         read(tmp_path / "small.npy")
 
 

@@ -160,7 +160,7 @@ def test_examples_of_different_shapes_are_refused(grids):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 8}, "image_size= is not an option of text-grid data: omit it"),
+        ({"image_size": 8}, "image_size= is not an option of text-grid data; omit it"),
         ({"rate": 8}, "rate= is not an option of text-grid data"),
     ],
 )

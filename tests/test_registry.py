@@ -141,8 +141,8 @@ def test_a_file_or_module_registers_its_parts(write_module, as_file):
 @pytest.mark.parametrize(
     ("text", "source", "message"),
     [
-        (None, "missing.py", r"There is no file missing\.py: provide the path"),
-        (None, "no_such_module", r"no module 'no_such_module': .* such as no_such_module\.py"),
+        (None, "missing.py", r"There is no file missing\.py; provide the path"),
+        (None, "no_such_module", r"no module 'no_such_module'; .* such as no_such_module\.py"),
         ("1 / 0", "my_parts", "my_parts failed with ZeroDivisionError: division by zero"),
         ("import no_such_module", "my_parts", "my_parts requires the module 'no_such_module'"),
         ("raise VariedError('mine')", "my_parts", "^mine$"),
@@ -168,7 +168,7 @@ def test_a_file_named_like_a_loaded_module_is_refused(tmp_path):
     assert sys.modules["json"] is json
     (tmp_path / "json.py").write_text(REGISTER)
     with pytest.raises(
-        VariedError, match=r"module named 'json' is already loaded: rename .*json.py"
+        VariedError, match=r"module named 'json' is already loaded; rename .*json.py"
     ):
         import_parts(tmp_path / "json.py")
 

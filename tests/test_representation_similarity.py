@@ -277,7 +277,7 @@ A = normal(50, 3)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: cka(A, A[:40]), "50 rows of one code and 40 rows of the other code"),
+        (lambda: cka(A, A[:40]), "50 rows of the first codes but 40 rows of the second"),
         (lambda: cka(A[:10], A[:10]), "N >= 20"),
         (lambda: cka(A[:, 0], A), r"shape \(50,\)"),
         (lambda: cka(A * np.nan, A), "contains NaN"),

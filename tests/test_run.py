@@ -109,7 +109,7 @@ def test_a_changed_source_is_detected(tmp_path):
 def test_data_in_memory_are_passed_again_in_any_form(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     run = varied.train(x, out=tmp_path / "run", latent=2, **(SMALL | {"steps": 2}))
-    with pytest.raises(VariedError, match="pass the data again"):
+    with pytest.raises(VariedError, match="pass them again"):
         Run(run.folder).evaluate()
     assert Run(run.folder, x).evaluate() == run.evaluate()
     with pytest.raises(VariedError, match="The table or array has changed"):

@@ -416,7 +416,7 @@ def test_the_commands(conditional, tmp_path, monkeypatch):
     [
         ("conditional", ["augment"], "use --per-class 500 or --balance"),
         ("unconditional", ["augment", "--per-class", "3"], "has no single class label"),
-        ("conditional", ["sample", "--scale", "2"], "--scale needs --around"),
+        ("conditional", ["sample", "--scale", "2"], "--scale requires --around"),
         (
             "conditional",
             ["sample", "--around", "x", "--check-copies"],

@@ -104,11 +104,11 @@ def test_plots_mark_edits_outside_the_data(run, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"target": "rihgt"}, "There is no class 'rihgt': did you mean 'right'"),
-        ({}, "Choose an attribute"),
+        ({}, "An attribute is required"),
         ({"target": "right", "column": "size"}, "There is no attribute 'size'"),
         ({"target": "right", "control_for": ["class"]}, "cannot control for the same attribute"),
         ({"examples": ([1], [2, 3])}, "at least two examples"),
-        ({"examples": ([1, 900], [2, 3])}, "Row 900 does not exist"),
+        ({"examples": ([1, 900], [2, 3])}, "no row with index 900"),
         ({"examples": (["a.png", "b.png"], [2, 3])}, "the rows of this run have no names"),
         ({"target": "right", "attributes": {"a": [1, 2]}}, "'a' has 2 labels"),
         ({"target": "right", "direction": "svm"}, "There is no direction 'svm'"),

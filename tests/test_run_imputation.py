@@ -189,4 +189,4 @@ def test_the_commands(tmp_path, monkeypatch):
     result = invoke("detect", "run", "incomplete.csv", "--samples", "5")
     assert result.exit_code == 0, result.output
     assert len((tmp_path / "detected.csv").read_text().splitlines()) == 401
-    assert "No values are missing" in str(invoke("impute", "run", "complete.csv").exception)
+    assert "no missing values to impute" in str(invoke("impute", "run", "complete.csv").exception)

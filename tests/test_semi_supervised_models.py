@@ -416,7 +416,7 @@ def test_every_operation_works_with_and_without_labels(spec, labels):
     assert model.sample_prior(5, c).shape == z.shape
     assert functional.reconstruct(model, x, c).shape == x.shape
     assert functional.sample(model, 5, c, temperature=0.7).shape == x.shape
-    with pytest.raises(VariedError, match="Only a ladder accepts one temperature per level"):
+    with pytest.raises(VariedError, match="Only a ladder VAE accepts one temperature per level"):
         functional.sample(model, 5, c, temperature=[0.7, 1.0])
     assert functional.interpolate(model, x, x.flip(0), c, steps=3).shape == (5, 3, *SHAPE)
     first = None if c is None else c[:1]

@@ -42,7 +42,7 @@ def test_estimators_take_lists_of_smiles_in_a_pipeline():
     ("smiles", "message"),
     [
         (["CCO", "C(("], r"Row 1, 'C\(\(', cannot be used: it is not a valid SMILES"),
-        ([3.5], "Row 0 is not a SMILES but 3.5"),
+        ([3.5], "Row 0 is 3.5, which is not a SMILES"),
     ],
 )
 def test_text_that_is_not_smiles_is_refused(smiles, message):

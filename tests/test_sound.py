@@ -133,9 +133,9 @@ def test_recordings_are_converted_to_a_common_format(tmp_path):
     assert data.x.shape == (14, 2480)
     np.testing.assert_allclose(pitch(data.x), 500, rtol=0.02)
     notes = " ".join(data.notes)
-    assert "1 of 14 was mixed down to mono." in notes
-    assert "1 of 14 was resampled to 8,000 Hz." in notes
-    assert "1 of 14 was trimmed" in notes
+    assert "1 of 14 recordings was mixed down to mono." in notes
+    assert "1 of 14 recordings was resampled to 8,000 Hz." in notes
+    assert "1 of 14 recordings was trimmed" in notes
     assert "1 was cut, and 13 were padded" in notes
 
 
@@ -237,7 +237,7 @@ def test_files_with_too_many_samples_are_listed(tones, monkeypatch):
         ({"seconds": 0}, "seconds=0 is not valid; use a number above 0"),
         ({"second": 1}, "second= is not an option of sound data: did you mean 'seconds'"),
         ({"labels": "{a}-{b}"}, r"does not match 24 of 24 file names, such as high_long_0\.wav"),
-        ({"labels": "{index}_{}"}, "must contain each label once"),
+        ({"labels": "{index}_{}"}, "one or more different labels"),
     ],
 )
 def test_invalid_options_are_one_sentence(tones, options, message):

@@ -201,7 +201,7 @@ def test_accuracy_is_compared_with_a_classifier_of_labeled_rows(runs, groups):
     certain, poor = (Estimate(value, 0.01, len(known)) for value in (1.0, 0.1))
     assert classification._supervised_reference(context, known, certain)[1] == []
     _, (warning,) = classification._supervised_reference(context, known, poor)
-    assert "made the predictions worse" in warning
+    assert "does not benefit from the unlabeled rows" in warning
 
 
 # Comparison

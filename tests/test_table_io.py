@@ -128,7 +128,7 @@ def test_any_cells_read_the_same_again_or_are_refused(tmp_path, data, alphabet) 
     try:
         frame, _, _ = read_table(path)
     except VariedError as error:
-        assert "infinite" in str(error)
+        assert "a finite number" in str(error)
         return
     pd.testing.assert_frame_equal(read_table(rewrite(path))[0], frame, check_exact=True)
 
@@ -421,8 +421,8 @@ def test_a_plain_table_has_no_notes(tmp_path) -> None:
         ("a,b,a\n1,2,3\n", r"duplicate column names \('a'\)"),
         ("a,b\n1,2\n3\n", "the header has 2 cells, but row 3 has 1;"),
         ('a,b\n1,"2\n3,4,5\n', "in row 2, a quote is not closed"),
-        ("a,b\n1.5,x\ninf,y\n", "Row 3 of column 'a' has the infinite value inf"),
-        ("a,b\n1.5,x\n1e400,y\n", "Row 3 of column 'a' has the infinite value 1e400"),
+        ("a,b\n1.5,x\ninf,y\n", "Row 3 of column 'a' contains inf"),
+        ("a,b\n1.5,x\n1e400,y\n", "Row 3 of column 'a' contains 1e400"),
     ],
 )
 def test_refused_files(tmp_path, content, message) -> None:
@@ -575,7 +575,7 @@ def test_an_index_is_dropped_with_a_note() -> None:
         (pd.DataFrame({"a": [b"x"]}), "'a' contains values of the unsupported type bytes"),
         (pd.DataFrame({"a": pd.to_timedelta(["1s"])}), "unsupported type timedelta64"),
         (pd.DataFrame({"a": pd.period_range("2024", periods=1)}), "unsupported type period"),
-        (pd.DataFrame({"a": [1.0, -np.inf]}), "Row 1 .* of column 'a' has .* -inf"),
+        (pd.DataFrame({"a": [1.0, -np.inf]}), "Row 1 .* of column 'a' contains -inf"),
         (pd.DataFrame({"a": np.array(["9999-12-31"], "datetime64[s]")}), "before 1678"),
         ({"a": [1]}, "dict is not a DataFrame"),
         (np.zeros((2, 2)), "ndarray is not a DataFrame"),
@@ -641,7 +641,7 @@ def test_polars_frames_keep_their_types() -> None:
         ([[1], [2]], "'a' has several values in a cell"),
         ([{"x": 1}], "'a' has several values in a cell"),
         ([timedelta(1)], "'a' contains values of the unsupported type Duration"),
-        ([float("inf")], "column 'a' has the infinite value inf"),
+        ([float("inf")], "column 'a' contains inf"),
     ],
 )
 def test_refused_polars_frames(cells, message) -> None:

@@ -363,7 +363,7 @@ def test_invalid_settings_raise(create, message):
 
 
 def test_draws_that_do_not_form_equal_groups_raise(model):
-    with pytest.raises(VariedError, match="5 draws cannot be divided into 2 equal groups"):
+    with pytest.raises(VariedError, match="5 draws cannot be divided into 2 groups of equal size"):
         MultiplyIWAE(2)(model.trace(5))
 
 

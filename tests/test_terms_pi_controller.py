@@ -129,7 +129,7 @@ def test_controller_is_not_updated_in_evaluation():
     [
         ({"min_weight": 1.0, "max_weight": 1.0}, "0 <= min_weight < max_weight"),
         ({"min_weight": -1.0}, "0 <= min_weight < max_weight"),
-        ({"kp": -0.1}, "kp=-0.1 must not be negative"),
+        ({"kp": -0.1}, "kp must not be negative .* got kp=-0.1"),
         ({"ki": 0.0}, "ki=0.0"),
         ({"kl_target": -3.0}, "kl_target=-3.0 must not be negative"),
     ],

@@ -294,7 +294,7 @@ X, Y = classes(0, n=30)
     ("position", "value", "message"),
     [
         (0, X[:, :3], "generated rows have 4 columns, but the real rows have 3"),
-        (1, Y[:-1], "30 real rows and 29 targets"),
+        (1, Y[:-1], "30 real rows but 29 targets"),
         (3, Y[:, None], r"generated targets have shape \(30, 1\)"),
         (2, X.ravel(), r"generated rows have shape \(120,\)"),
         (2, np.where(np.arange(30)[:, None] == 4, np.nan, X), "Row 4 of the generated rows"),

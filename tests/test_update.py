@@ -112,7 +112,7 @@ def test_wrong_folders_and_settings_are_refused(base, folder, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file.txt").touch()
     for out, options, message in (
-        (tmp_path / "full", {}, "contains other files"),
+        (tmp_path / "full", {}, "is not empty and does not contain a run"),
         (folder / "base", {}, "contains a finished run or a different run"),
         (tmp_path / "none", {"beta": 2}, "An update has no setting 'beta'"),
     ):

@@ -72,13 +72,18 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        VariedError: If the file is missing, is not valid JSON, or does not contain an object.
+        VariedError: If the file is missing, cannot be read, is not valid JSON, or does not contain
+            an object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this a run folder?") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from None
+    except ValueError as error:
         raise VariedError(f"{path} is not valid JSON ({error}); restore the file.") from None
     if not isinstance(value, dict):
         raise VariedError(f"{path} does not contain a JSON object; restore the file.")
@@ -86,13 +91,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def append_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
-    """Append rows to a JSON Lines file."""
+    """Append rows to a JSON Lines file.
+
+    Raises:
+        VariedError: If the file cannot be written.
+    """
     try:
         with path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(nan_to_none(row)) + "\n" for row in rows)
     except OSError as error:
         raise VariedError(
-            f"{path} could not be written ({error.strerror}); free some disk space."
+            f"{path} could not be written ({error.strerror}); free some disk space, or check the "
+            "permissions of the file."
         ) from error
 
 

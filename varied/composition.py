@@ -41,7 +41,8 @@ def compose(spec: Spec, shape: Shape, domain: str | None = None) -> tuple[Latent
     """
     if min(spec.latent_shape, default=0) < 1:
         raise VariedError(
-            f"latent={spec.latent} must be at least 1; 16 to 64 is a good starting point."
+            f"Every dimension of latent={spec.latent} must be at least 1; for a vector, 16 to 64 "
+            "is a good starting point."
         )
     accepts = spec.likelihood.builder("likelihood").accepts
     if domain is not None and domain not in accepts:
@@ -100,7 +101,7 @@ def _build(spec: Spec, axis: str, *arguments: Any) -> Any:
         shape = getattr(part.instance, "event_shape", None)
         if axis in ("likelihood", "posterior", "prior") and shape not in (None, arguments[0]):
             raise VariedError(
-                f"The {axis} has event shape {shape}, but the model requires {arguments[0]}: pass "
+                f"The {axis} has event shape {shape}, but the model requires {arguments[0]}; pass "
                 "the class, or an instance with that shape."
             )
         return copy.deepcopy(part.instance)
@@ -139,7 +140,7 @@ def _build_module(axis: str, part: Part) -> nn.Module:
     except TypeError as error:
         raise VariedError(
             f"The {axis} {part.name} cannot be built from the arguments that the run stores "
-            f"({error}): pass the object as {axis}=, or store each argument of its constructor in "
+            f"({error}); pass the object as {axis}=, or store each argument of its constructor in "
             "an attribute of the same name."
         ) from None
     return module
@@ -180,13 +181,13 @@ def _check_parts(spec: Spec, objective: Objective) -> None:
         if part != getattr(Spec, axis):
             name = part.name if isinstance(part, Part) else part
             raise VariedError(
-                f"architecture='{spec.architecture.name}' has its own {axis}: omit "
+                f"architecture='{spec.architecture.name}' has its own {axis}; omit "
                 f"{axis}='{name}', or use architecture='vae'."
             )
     sides = [side for side in SIDES if getattr(spec, side) is not None]
     if sides and spec.architecture.name != "vae":
         raise VariedError(
-            f"architecture='{spec.architecture.name}' builds several networks from net: omit "
+            f"architecture='{spec.architecture.name}' builds several networks from net; omit "
             f"{' and '.join(sides)}, or use architecture='vae'."
         )
     if posterior.space != prior.space:
@@ -253,7 +254,7 @@ def _wrong_domain(name: str, domain: str) -> str:
     if domain not in _DOMAINS or not names:
         return (
             f"likelihood='{name}' does not support data of the domain '{domain}', and no other "
-            "likelihood does."
+            "likelihood does; register one that accepts this domain."
         )
     others = f" (or {', '.join(names[1:])})" if names[1:] else ""
     remedy = f"use likelihood='{names[0]}'{others}"

@@ -56,7 +56,7 @@ class Head(nn.Module, ABC):
         """Return a network that transforms the data for ``net``; by default, ``net`` itself.
 
         Arguments:
-            net: A network that reads the data, such as that of the encoder.
+            net: A network that reads the data, such as the network of the encoder.
         """
         return net
 

@@ -1,7 +1,7 @@
 """Fitting a prior to the codes of a trained model.
 
-The aggregate posterior differs from the prior that the model was trained with, so a density that is
-fitted to the codes generates better samples. Discrete codes have no prior during training, so a
+The aggregate posterior differs from the prior with which the model was trained, so a density that
+is fitted to the codes generates better samples. Discrete codes have no prior during training, so a
 prior must be fitted before sampling.
 """
 

@@ -178,9 +178,9 @@ def import_parts(source: str | Path) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == str(source):
             raise VariedError(
-                f"There is no module '{source}': install it, or use a file such as {source}.py."
+                f"There is no module '{source}'; install it, or use a file such as {source}.py."
             ) from None
-        raise VariedError(f"{source} requires the module '{error.name}': install it.") from error
+        raise VariedError(f"{source} requires the module '{error.name}'; install it.") from error
     except Exception as error:
         raise VariedError(f"{source} failed with {type(error).__name__}: {error}.") from error
     _trusted.add(module.__name__)
@@ -189,11 +189,11 @@ def import_parts(source: str | Path) -> ModuleType:
 
 def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise VariedError(f"There is no file {path}: provide the path of a Python file.")
+        raise VariedError(f"There is no file {path}; provide the path of a Python file.")
     if (loaded := sys.modules.get(path.stem)) is not None:
         if Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
             return loaded
-        raise VariedError(f"A module named '{path.stem}' is already loaded: rename {path}.")
+        raise VariedError(f"A module named '{path.stem}' is already loaded; rename {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
@@ -221,7 +221,7 @@ def qualified_name(part: Any) -> str:
     builder = part if inspect.isclass(part) or inspect.isfunction(part) else type(part)
     if "<" in builder.__qualname__:
         raise VariedError(
-            f"{builder.__qualname__} has no importable name that a run can store: define it at the "
+            f"{builder.__qualname__} has no importable name that a run can store; define it at the "
             "top level of a module."
         )
     module = origin_of(builder).module

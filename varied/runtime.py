@@ -122,7 +122,8 @@ def autotune(
         step: The training step; its gradients are cleared afterwards.
         call: A function that computes the loss of one step.
         plan: The plan, which may fix the precision, the number of threads and the compilation.
-        steps: The maximum number of training steps, besides the ``minutes`` of the plan.
+        steps: The maximum number of training steps, in addition to the ``minutes`` of the plan; 0
+            for no maximum.
         patience: The number of seconds after which no further setup is measured.
     """
     if torch.cuda.is_available():

@@ -75,10 +75,12 @@ class Linear(Schedule):
     max_steps: float = 0
 
     def __post_init__(self) -> None:
-        if self.max_steps < 0 or (self.max_steps and not self.is_relative):
+        if self.max_steps < 0:
+            raise VariedError(f"max_steps={_shortest(self.max_steps)} must not be negative.")
+        if self.max_steps and not self.is_relative:
             raise VariedError(
-                f"max_steps={_shortest(self.max_steps)} must be positive, and steps a fraction of "
-                "the training steps, as in linear(0, 1, steps=0.2, max_steps=2000)."
+                f"max_steps={_shortest(self.max_steps)} requires a length between 0 and 1, as in "
+                "linear(0, 1, steps=0.2, max_steps=2000); use such a length, or omit max_steps."
             )
 
     def __call__(self, step: float) -> float:
@@ -107,8 +109,8 @@ class Cosine(Schedule):
 class Cyclical(Schedule):
     """Linear interpolation from ``start`` to ``end``, repeated ``cycles`` times in ``steps`` steps.
 
-    In each cycle, the value changes linearly during the first part, a fraction ``rise`` of the
-    cycle, and then stays at ``end``.
+    In each cycle, the value changes linearly during the first fraction ``rise`` of the cycle, and
+    then stays at ``end``.
 
     References:
         Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing
@@ -264,7 +266,8 @@ def _join(arguments: list[Number]) -> Schedule:
     parts = tuple(part for part in arguments if isinstance(part, Schedule))
     if not parts or len(parts) < len(arguments):
         raise VariedError(
-            "join(...) accepts only schedules; use constant(0, 100) instead of a number."
+            "join(...) accepts only schedules; replace a number such as 0 with a schedule such as "
+            "constant(0, 100)."
         )
     if len({part.is_relative for part in parts if part.steps}) > 1:
         raise VariedError(

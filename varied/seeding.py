@@ -1,4 +1,4 @@
-"""Derive all random numbers from (seed, purpose, index), so that no generator state must be saved.
+"""Derive all random numbers from (seed, purpose, index), so that no generator state is saved.
 
 The random numbers of a training step depend only on ``(seed, "step", step)``, not on earlier draws,
 the number of workers or interruptions. Evaluation and plots use separate purposes and restore

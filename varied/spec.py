@@ -138,7 +138,7 @@ def registered_kind(axis: str) -> str:
 def missing_part(axis: str, name: str, module: str) -> str:
     """Return the error message for a part whose module is not loaded."""
     return (
-        f"The {axis} '{name}' is defined in the module '{module}', which is not loaded: use "
+        f"The {axis} '{name}' is defined in the module '{module}', which is not loaded; use "
         f"--import {module.partition('.')[0]}.py, import the module before opening the run, "
         f"install the package that provides it, or pass the object as {axis}=."
     )
@@ -163,7 +163,7 @@ def _constructor_arguments(module: nn.Module) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Plan:
-    """The training plan, whose duration is set by ``epochs`` or ``steps``, ``minutes``, or both.
+    """The training plan, with a duration in ``epochs`` or ``steps``, in ``minutes``, or both.
 
     Arguments:
         batch_size: The number of rows per step.
@@ -180,9 +180,10 @@ class Plan:
         steps: The number of training steps.
         patience: The number of evaluations on validation rows (one for each epoch of at least 20
             steps) without a lower loss after which training is stopped early; 0 turns this off.
-            The weights with the lowest loss are restored, and the learning rate decays to zero
-            during a tenth of the steps so far. Evaluations are not counted before all schedules
-            have reached their final values. Models with a discriminator are not stopped early.
+            The weights with the lowest loss are restored, and training continues for a tenth of the
+            completed steps while the learning rate decays to zero. Evaluations are not counted
+            before all schedules have reached their final values. Models with a discriminator are
+            not stopped early.
         max_shift: The maximum number of pixels by which each training image is shifted at random in
             each step, in both directions, which reduces overfitting to few images. Edge pixels are
             repeated.
@@ -221,7 +222,7 @@ class Plan:
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise VariedError(
-                    f"{name}='{getattr(self, name)}' is not supported: choose from "
+                    f"{name}='{getattr(self, name)}' is not supported; choose from "
                     f"{', '.join(values)}."
                 )
         for name in ("batch_size", "lr", "grad_clip"):
@@ -249,9 +250,9 @@ class Spec:
     Arguments:
         architecture: How the latent variables depend on each other.
         net: The network of the encoder and the decoder.
-        likelihood: p(x | z).
-        posterior: q(z | x).
-        prior: p(z).
+        likelihood: The likelihood p(x | z).
+        posterior: The approximate posterior q(z | x).
+        prior: The prior p(z).
         objective: The training objective.
         encoder: The network of the encoder, if it differs from ``net``.
         decoder: The network of the decoder, if it differs from ``net``.
@@ -359,7 +360,7 @@ class Spec:
         try:
             values = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise VariedError(f"The spec is not valid TOML: {error}.") from None
+            raise VariedError(f"The spec is not valid TOML ({error}); correct it.") from None
         return cls.parse(**{k: v for k, v in values.items() if k not in ("format", "origins")})
 
     @property

@@ -31,7 +31,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the metadata of a file written by `write_tensors`.
 
     Raises:
-        VariedError: If the file is missing, truncated or corrupted.
+        VariedError: If the file is missing, cannot be read, or is truncated or corrupted.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -42,7 +42,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(header["notes"])
     except FileNotFoundError:
         raise VariedError(f"{path} is missing; is this a run folder?") from None
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except OSError as error:
+        raise VariedError(f"{path} cannot be read ({error}); check its permissions.") from None
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise VariedError(f"{path} is corrupted ({error}); restore it or train again.") from None
 
 

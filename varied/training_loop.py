@@ -32,7 +32,7 @@ from varied.spec import Plan
 
 #: The number of consecutive steps without a finite gradient after which training fails.
 PATIENCE = 50
-#: The number of rows that codebooks and pseudo-inputs are initialized from.
+#: The number of rows from which codebooks and pseudo-inputs are initialized.
 INIT_ROWS = 2048
 #: A step at which every schedule has its final value.
 FINAL_STEP = 10**12
@@ -60,7 +60,7 @@ class TrainingStep(nn.Module, ABC):
     def forward(
         self, x: Tensor, c: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the scalar loss, and its detached parts by name."""
+        """Return the scalar loss, and its detached terms by name."""
 
     @abstractmethod
     def init_from_data(self, x: Tensor, c: Tensor | None = None) -> None:
@@ -83,7 +83,7 @@ class Step(TrainingStep):
 
     Arguments:
         model: Maps model inputs to a trace.
-        objective: Maps a trace to a loss and its parts.
+        objective: Maps a trace to a loss and its terms by name.
         load: Maps stored rows to model inputs on the device, for example by scaling uint8
             values to [0, 1] or by binarizing them.
         max_shift: The ``max_shift`` of the plan, used in training mode.
@@ -210,7 +210,7 @@ class StepEvent:
     Arguments:
         state: The state after the step; `snapshot` fills its ``moments``.
         epoch: The (fractional) number of completed passes over the rows.
-        parts: The loss and its parts by name, in nats, as scalar tensors.
+        parts: The loss and its terms by name, in nats, as scalar tensors.
         norm: The gradient norm of the model before clipping; NaN for a skipped step.
         lr: The learning rate of the step.
         rows: The number of rows in the batch.

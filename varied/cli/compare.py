@@ -12,7 +12,7 @@ from varied.cli.options import AsJson, option
 from varied.cli.paths import resolve_run, unused_path
 from varied.errors import VariedError
 
-#: The table of metrics is transposed if it has at most this many rows.
+#: The table of metrics is transposed if it has at most this many rows, including the header.
 MAX_ROWS = 4
 
 
@@ -30,7 +30,7 @@ def compare(
     """Compare runs, and rank those whose likelihoods are comparable."""
     folders = list(dict.fromkeys(resolve_run(name) for name in runs))
     if len(folders) < 2:
-        raise VariedError("At least two runs are required: `varied compare RUN RUN`.")
+        raise VariedError("At least two runs are required; use `varied compare RUN RUN`.")
     with console.status("Evaluating and plotting", quiet=as_json):
         from varied.evaluate.suites import Comparison
         from varied.evaluate.suites.compare import HEADER

@@ -16,7 +16,7 @@ from varied.cli import console
 from varied.cli.options import AsJson
 
 GIGABYTE = 2**30
-#: How long matrix products are timed in each precision, in seconds.
+#: The number of seconds for which matrix products are timed in each precision.
 TIMED_SECONDS = 0.02
 
 

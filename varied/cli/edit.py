@@ -23,7 +23,7 @@ from varied.errors import VariedError
 if TYPE_CHECKING:
     from varied.runs.editing import EditResult
 
-#: Number of effects and of latent units that are printed.
+#: The maximum numbers of effects and of latent units that are printed.
 MAX_EFFECTS, MAX_UNITS = 8, 5
 
 
@@ -39,7 +39,8 @@ def edit(
     ] = None,
     negative: Annotated[str | None, option("SOURCE", "Examples without the attribute.")] = None,
     strengths: Annotated[
-        str, option("LIST", "Strengths; 1 is the distance between the means of the groups.")
+        str,
+        option("LIST", "Strengths; 1 adds the difference between the mean codes of both groups."),
     ] = "-1,-0.5,0,0.5,1,1.5,2",
     control_for: Annotated[
         str | None, option("NAMES", "Attributes to hold constant, such as age,sex.")
@@ -76,8 +77,8 @@ def edit(
 def _report(result: EditResult) -> None:
     with_it, without = result.rows
     console.say(
-        f"Strength 1 moves from the mean code of {without:,} rows without '{result.name}' to that "
-        f"of {with_it:,} rows with it."
+        f"Strength 1 moves from the mean code of {without:,} rows without '{result.name}' to the "
+        f"mean code of {with_it:,} rows with it."
     )
     if result.effects:
         console.say(

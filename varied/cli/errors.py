@@ -35,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _import_parts(args: list[str]) -> list[str]:
-    """Import the file of each option ``--import``, and return the other arguments."""
+    """Import the file or module of each option ``--import``; return the other arguments."""
     rest: list[str] = []
     remaining = iter(args)
     for word in remaining:
@@ -45,7 +45,7 @@ def _import_parts(args: list[str]) -> list[str]:
             continue
         source = value if equals else next(remaining, "")
         if not source:
-            raise VariedError("--import needs a value: --import my_parts.py.")
+            raise VariedError("--import requires a value; use --import my_parts.py.")
         from varied.registry import import_parts
 
         import_parts(source)
@@ -76,7 +76,7 @@ def _report(error: Exception) -> int:
         path = f" ({error.filename})" if error.filename else ""
         return _fail(f"The operating system reports: {error.strerror or error}{path}.", MISUSE)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-        return _fail("Out of memory: use a smaller --batch-size, --width or --image-size.", MISUSE)
+        return _fail("Out of memory; use a smaller --batch-size, --width or --image-size.", MISUSE)
     first_line = str(error).strip().partition("\n")[0]
     return _fail(
         f"Internal error ({type(error).__name__}: {first_line}). Please report it with the output "
@@ -86,7 +86,7 @@ def _report(error: Exception) -> int:
 
 
 def _with_options(text: str) -> str:
-    """Return a message of the library with its arguments written as options."""
+    """Rewrite the arguments in a message of the library as command-line options."""
     if "varied.spec" not in sys.modules:  # raised by the command line itself
         return text
     from varied.cli.flags import in_flags

@@ -15,7 +15,7 @@ SETTINGS = "varied.settings"
 
 
 class PlainHelpCommand(TyperCommand):
-    """A command whose help is plain text in groups and needs no slow imports."""
+    """A command with plain-text help in groups, which requires no slow imports."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the words of the usage line, with optional arguments in brackets."""
@@ -107,7 +107,7 @@ def split_settings(args: list[str], options: Iterable[str]) -> tuple[list[str], 
             continue
         name = _setting(flag, options)
         if not equals and (not remaining or remaining[0].startswith("--")):
-            raise VariedError(f"{flag} needs a value: {flag} VALUE.")
+            raise VariedError(f"{flag} requires a value; use {flag} VALUE.")
         values[name] = value if equals else remaining.pop(0)
     return rest, values
 
@@ -151,7 +151,7 @@ def _settings_with_owners() -> dict[str, list[str]]:
 
 
 def in_flags(text: str, options: Iterable[str]) -> str:
-    """Return a message of the library with its arguments written as options.
+    """Rewrite the arguments in a message of the library as command-line options.
 
     For example, `latent=8` becomes `--latent 8`.
 
@@ -166,7 +166,7 @@ def in_flags(text: str, options: Iterable[str]) -> str:
     if unknown and owners.get(unknown[1]):
         parts = ", ".join(dict.fromkeys(owners[unknown[1]]))
         return (
-            f"{_flag(unknown[1])} is a setting of {parts}: choose one of them, or omit the option."
+            f"{_flag(unknown[1])} is a setting of {parts}; choose one of them, or omit the option."
         )
     if "one of epochs and steps" in text:
         return re.sub(r"\b(epochs|steps)\b", r"--\1", text)

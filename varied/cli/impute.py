@@ -43,7 +43,9 @@ def impute(
     with console.status("Imputing"):
         result = opened.impute(source, n_draws=n_draws, seed=seed)
     if not len(result.cells):
-        raise VariedError("No values are missing in the data that the model is trained on.")
+        raise VariedError(
+            "There are no missing values to impute; columns that the model ignores are not imputed."
+        )
     save(result, out, "imputed", f"{len(result):,} rows with {len(result.cells):,} imputed values")
     if intervals is not None:
         path = result.save_cells(unused_path(intervals))

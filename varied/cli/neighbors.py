@@ -27,4 +27,5 @@ def neighbors(
     with console.status("Searching"):
         result = opened.neighbors(source, among, n=n)
     searched = f"{len(result.among):,} {'training examples' if among is None else 'examples'}"
-    save(result, out, "neighbors", f"the {n} nearest of {searched} to each of {len(result):,}")
+    count = f"the {n} nearest neighbors of {len(result):,} examples among {searched}"
+    save(result, out, "neighbors", count)

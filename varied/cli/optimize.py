@@ -48,14 +48,16 @@ def optimize(
     ] = None,
     radius: Annotated[
         float,
-        option("R", "Maximum distance in latent space; 1 is that between two training examples."),
+        option(
+            "R", "Maximum distance in latent space; 1 is the typical distance of training examples."
+        ),
     ] = 0.8,
     min_similarity: Annotated[
-        float, option("S", "For molecules, minimum Tanimoto similarity to the start.")
+        float, option("S", "For molecules, minimum Tanimoto similarity to the original.")
     ] = 0.4,
     evaluations: Annotated[
         int,
-        option("N", "Number of examples whose property is computed, for each start.", least=1),
+        option("N", "Maximum number of evaluations of the property for each example.", least=1),
     ] = 200,
     attributes: Attributes = None,
     n: Annotated[int, option("N", "Number of examples.", "-n", least=1)] = 6,
@@ -64,7 +66,9 @@ def optimize(
 ) -> None:
     """Raise or lower a numeric property of examples by a search near their codes."""
     if property is None:
-        raise VariedError("Choose what to raise or lower, such as --property qed.")
+        raise VariedError(
+            "A property to raise or lower is required; use, for example, --property qed."
+        )
     if source is not None and start is not None:
         raise VariedError("--from cannot be combined with SOURCE; use one of them.")
     opened = open_run(run)
@@ -81,7 +85,7 @@ def optimize(
             seed=seed,
         )
     _report(result)
-    save(result, out, "optimized", f"{len(result.before)} examples, each with the best one")
+    save(result, out, "optimized", f"{len(result.before)} examples and their optimized versions")
 
 
 def _report(result: OptimizationResult) -> None:
@@ -94,7 +98,7 @@ def _report(result: OptimizationResult) -> None:
     console.table(tuple(frame.columns), rows)
     console.say(
         f"The mean {result.name} changes from {result.before.mean():.3g} to "
-        f"{result.after.mean():.3g}, and that of other properties:"
+        f"{result.after.mean():.3g}; the means of other properties:"
     )
     console.table(
         ("", "before", "after"),

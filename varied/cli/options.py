@@ -73,7 +73,10 @@ def parse_numbers(text: str | None, option: str, example: str, number: type = fl
 
 
 def parse_examples(text: str | None) -> Any:
-    """Return a path unchanged, or a list of row indices and names, parsed from row numbers.
+    """Parse a list of row numbers (from 1) and names; return an existing path unchanged.
+
+    Returns:
+        The row indices (from 0) and names, or the path.
 
     Raises:
         VariedError: If a row number is 0.
@@ -82,7 +85,7 @@ def parse_examples(text: str | None) -> Any:
     if len(words) < 2 and Path(text or "").exists():
         return text
     if "0" in words:
-        raise VariedError("There is no row 0: rows are counted from 1.")
+        raise VariedError("There is no row 0; rows are counted from 1.")
     return [int(word) - 1 if word.isdecimal() else word for word in words]
 
 

@@ -1,4 +1,4 @@
-"""Functions that find runs by name and unused names for new files."""
+"""Functions that find runs by name, and functions that choose unused names for new files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_run(name: str) -> Run:
 
 
 def unused_path(path: Path, *, quiet: bool = False) -> Path:
-    """Return the path if it is unused, or the first unused path such as samples-2.png."""
+    """Return the path if it is unused, otherwise the first unused variant, as in samples-2.png."""
     free, number = path, 1
     while free.exists():
         number += 1

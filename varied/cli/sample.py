@@ -42,7 +42,7 @@ def sample(
         str | None,
         option(
             "SOURCE",
-            "Generate variations of the examples in this file or folder, or of a SMILES.",
+            "Generate variations of the examples in this file or folder, or of a SMILES string.",
         ),
     ] = None,
     scale: Annotated[
@@ -56,14 +56,15 @@ def sample(
         option(
             "T",
             "Values below 1 give more typical samples, and values above 1 give more varied ones; a "
-            "list such as 0.7,1 has one value for each level of a ladder.",
+            "list such as 0.7,1 has one value for each level of a ladder VAE.",
         ),
     ] = "1",
     sample_x: Annotated[
         bool | None,
         typer.Option(
             "--sample-x/--mean-x",
-            help="Sample from p(x | z), or use its mean; by default, sample only for tables.",
+            help="Sample from p(x | z), or use its mean; by default, only tables and counts are "
+            "sampled.",
         ),
     ] = None,
     seed: Seed = 0,
@@ -84,12 +85,14 @@ def sample(
     }
     if around is not None:
         if check_copies or temperature != "1":
-            raise VariedError("--around cannot be combined with --temperature or --check-copies.")
+            raise VariedError(
+                "--around cannot be combined with --temperature or --check-copies; omit them."
+            )
         samples = opened.sample(n, around=around, scale=1.0 if scale is None else scale, **options)
         save(samples, out, "samples", f"variations of {around}")
         return
     if scale is not None:
-        raise VariedError("--scale needs --around; use --temperature for more varied samples.")
+        raise VariedError("--scale requires --around; use --temperature for more varied samples.")
     n = 64 if n is None else n
     samples = opened.sample(n, temperature=parse_temperature(temperature), **options)
     path = save(samples, out, "samples", f"{n:,} samples of {opened.folder}")
@@ -134,14 +137,14 @@ def parse_label(run: Run, text: str | None) -> Any:
     """Parse a label: classes or numbers, or values of covariates, such as ``batch=2,age=40``.
 
     Raises:
-        VariedError: If the run is not conditional, or a covariate is unknown.
+        VariedError: If the run is not conditional, or a covariate is unknown or not named.
     """
     if text is None:
         return None
     if run.context is None:
         raise VariedError(
-            "--label needs a conditional run; train one with --model conditional-vae on data with "
-            "labels."
+            "--label requires a conditional run; train one with --model conditional-vae on data "
+            "with labels."
         )
     if text in run.context.classes:
         return text

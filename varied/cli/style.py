@@ -17,8 +17,8 @@ def style(
         str | None,
         option(
             "LABEL",
-            "Classes to decode examples with, such as three,seven, or batch=1,2 to set a covariate "
-            "by name; all classes by default.",
+            "Classes with which examples are decoded, such as three,seven, or batch=1,2 to set a "
+            "covariate by name; by default, all classes.",
         ),
     ] = None,
     content: Annotated[
@@ -26,7 +26,8 @@ def style(
         option("SOURCE", "With --levels or --units: examples that provide the content."),
     ] = None,
     levels: Annotated[
-        str | None, option("LIST", "Levels of a ladder that encode the style; 1 is the lowest.")
+        str | None,
+        option("LIST", "Levels of a ladder VAE that encode the style; 1 is the bottom level."),
     ] = None,
     units: Annotated[str | None, option("LIST", "Latent units that encode the style.")] = None,
     n: Annotated[int, option("N", "Number of examples that provide a style.", "-n", least=1)] = 8,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from varied.training import Job
 
 MODEL, DATA, PLAN, REST = "Model", "Data", "Training", "Output"
-#: Parameters of the command that are not arguments of `varied.train`.
+#: Parameters of the command that are not passed to `varied.training.prepare` unchanged.
 _OWN = ("source", "model", "spec", "image_size", "out", "dry_run", "as_json", "quiet")
 
 
@@ -35,8 +35,9 @@ def train(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder or zip file of images, a table (.csv, .parquet), an .npy, .npz or idx "
-            "file, or the name of a dataset (`varied data`).",
+            help="A folder or zip file of images or recordings, a table (.csv, .parquet), a file "
+            "of molecules (.smi, .sdf), an .npy, .npz or idx file, or the name of a dataset "
+            "(`varied data`).",
         ),
     ],
     model: Annotated[

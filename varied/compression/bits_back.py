@@ -49,7 +49,7 @@ class BitsBackResult:
 
     Arguments:
         words: The final stack.
-        settings: The settings that `decode` needs in addition to the model.
+        settings: The settings that `decode` requires in addition to the model.
         index: The levels of the data, int32 with shape (N, *event).
         initial_bits: The number of random bits on the initial stack.
     """
@@ -68,7 +68,7 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
     .. math:: \text{pop } z \sim q(z \mid x), \qquad \text{push } x \sim p(x \mid z), \qquad
         \text{push } z \sim p(z),
 
-    which lengthens the stack by the negative ELBO in bits, since the decoder recovers the bits that
+    which lengthens the stack by the negative ELBO in bits, since decoding recovers the bits that
     were popped to choose z. Examples pass through the networks in groups. A group can pop only bits
     that have been pushed before, so the first group contains a single example, and later groups are
     larger. The stack initially contains random bits, which the first example pops.
@@ -79,7 +79,7 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
 
     Arguments:
         model: A model returned by `deterministic`.
-        x: Data, with shape (N, *event).
+        x: The data, with shape (N, *event).
     """
     levels = num_levels(model.decode(torch.zeros(1, *model.latent_shape, dtype=torch.float64)))
     if not len(x):
@@ -120,9 +120,10 @@ def decode(model: VAE, words: Words, n: int, settings: dict[str, Any]) -> Tensor
 
 @dataclass
 class BitsBackCoder:
-    """The stack operations of the encoder and the decoder.
+    """The stack operations of encoding and decoding.
 
-    Both apply the networks to tensors of the same shapes, so that the results are identical.
+    Encoding and decoding apply the networks to tensors of the same shapes, so that the results are
+    identical.
 
     Arguments:
         model: The model.
@@ -216,7 +217,7 @@ def _in_widths(q: Distribution) -> tuple[Array, Array]:
 
 
 def _groups(n: int, ratio: int) -> Iterator[slice]:
-    """Yield the rows of each group, whose size is max(1, number of earlier rows / ratio)."""
+    """Yield the rows of each group; its size is max(1, earlier rows // ratio), at most 100."""
     start = 0
     while start < n:
         size = min(max(1, start // ratio), MAX_GROUP, n - start)

@@ -74,7 +74,7 @@ def compress(model: LatentModel, x: Tensor, notes: Mapping[str, Any] | None = No
 
     Arguments:
         model: The model; neither it nor torch's random state is changed.
-        x: Model input, with shape (N, *event).
+        x: The model input, with shape (N, *event).
         notes: JSON-serializable metadata to store with the data.
 
     Raises:

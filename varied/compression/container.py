@@ -47,7 +47,7 @@ def unpack(data: bytes) -> tuple[dict[str, Any], Words]:
     """
     start = len(MAGIC) + 1
     if data[: len(MAGIC)] != MAGIC:
-        raise VariedError("This file was not written by `varied compress`; use one that was.")
+        raise VariedError("This file was not written by `varied compress`; check the path.")
     version, digest = data[start - 1 : start], data[start : start + DIGEST_SIZE]
     body = data[start + DIGEST_SIZE :]
     if version > bytes([VERSION]):

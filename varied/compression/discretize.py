@@ -41,7 +41,7 @@ def to_levels(x: Tensor, levels: int) -> Tensor:
     """Return the level of each element, int32 with the shape of ``x``.
 
     Raises:
-        VariedError: If an element is between two levels.
+        VariedError: If an element is not one of the levels.
     """
     index = (x.double() * (levels - 1)).round()
     if not torch.equal(from_levels(index, levels).to(x.dtype), x) or index.min() < 0 or x.max() > 1:

@@ -47,7 +47,7 @@ class Listing:
     Attributes:
         members: The files to read.
         problems: The files that are rejected, with the reasons.
-        others: The number of other files for each extension.
+        others: The number of files with each unsupported extension.
     """
 
     members: list[Member] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Listing:
     others: Counter[str] = field(default_factory=Counter)
 
     def add(self, member: Member, endings: frozenset[str], refusal: str = "") -> None:
-        """Add a file to the list to which it belongs, or skip it if it is hidden."""
+        """Add a file to the members, problems or others; skip hidden files that are not refused."""
         path = PurePosixPath(member.name)
         if any(part.startswith(".") or part == "__MACOSX" for part in path.parts) and not refusal:
             return
@@ -91,10 +91,15 @@ def list_zip(path: Path, endings: frozenset[str]) -> Listing:
     """List the files of a zip file that have one of the given extensions.
 
     Raises:
-        VariedError: If the zip file is corrupted, or unpacks to more than 64 GiB or too many files.
+        VariedError: If the zip file cannot be read, or unpacks to more than 64 GiB or too many
+            files.
     """
     try:
         archive = zipfile.ZipFile(path)
+    except PermissionError as error:
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from error
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a zip file; create or download it again."

@@ -31,10 +31,11 @@ def from_array(
 ) -> RawData:
     """Convert an array to `RawData`.
 
-    An array is read as images if it has shape ``(N, H, W)``, or has four axes and 1, 3 or 4
-    channels in the last (or the second) axis, and if its dtype is uint8, or its values are all
-    integers from 0 to 255, or all multiples of 1 / 255 from 0 to 1. All other arrays are converted
-    to float32, and may contain NaN, which marks missing values.
+    An array is read as images if its shape is ``(N, H, W)``, or has 1, 3 or 4 channels in the last
+    (or the second) of four axes, and if its dtype is uint8, or its values are all integers from 0
+    to 255, or all multiples of 1 / 255 from 0 to 1. Exceptions are arrays that contain only 0 and
+    1, and gray images with a side of less than 8 pixels unless they are uint8. All other arrays are
+    converted to float32, and may contain NaN, which marks missing values.
 
     Arguments:
         x: The rows.
@@ -50,7 +51,7 @@ def from_array(
     _check_numeric(np.asarray(x), what)
     if np.ma.is_masked(x):
         raise VariedError(
-            f"{_capitalize(what)} has masked cells; fill them with NaN, or drop their rows."
+            f"{_capitalize(what)} contains masked values; fill them with NaN, or drop their rows."
         )
     x = np.asarray(x)
     notes: list[str] = []
@@ -79,7 +80,9 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
     if x.is_complex():
         raise VariedError("The tensor is complex; pass its real and imaginary parts instead.")
     if x.is_nested or x.is_meta or x.is_quantized:
-        raise VariedError("The tensor is nested, quantized or without values; pass a dense tensor.")
+        raise VariedError(
+            "The tensor is nested, quantized or on the meta device; pass a dense tensor."
+        )
     check_memory(8 * x.numel(), "The tensor", "use fewer or smaller rows")
     rows = x.detach().to_dense().cpu() if x.layout != torch.strided else x.detach().cpu()
     rows = rows.float() if rows.is_floating_point() else rows
@@ -89,7 +92,7 @@ def from_tensor(x: Tensor, labels: Any = None, classes: Sequence[str] | None = N
 def from_sparse(
     x: Any, labels: Any = None, classes: Sequence[str] | None = None, what: str = "the matrix"
 ) -> RawData:
-    """Convert a sparse matrix of SciPy to `RawData`, as a dense array.
+    """Convert a SciPy sparse matrix to `RawData`, as a dense array.
 
     Raises:
         VariedError: If the dense array does not fit in memory.
@@ -110,10 +113,10 @@ def _check_numeric(x: Array, what: str) -> None:
     if x.dtype == object:
         raise VariedError(
             f"{name} contains rows of different shapes, or Python objects; convert all rows "
-            "to the same shape and save them as a numeric array."
+            "to the same shape and a numeric dtype."
         )
     if x.dtype.kind not in "biuf":
-        raise VariedError(f"{name} has the dtype {x.dtype}, but must be numeric.")
+        raise VariedError(f"{name} has the dtype {x.dtype}, but must be numeric; convert it.")
     if x.ndim == 0:
         raise VariedError(f"{name} is a single number; pass an array with several rows.")
     if x.size == 0:
@@ -126,7 +129,12 @@ def _capitalize(what: str) -> str:
 
 
 def _channel_axis(shape: tuple[int, ...], first: bool) -> int | None:
-    """Return the channel axis of 4-D images, 0 for 3-D arrays, and None for all other arrays."""
+    """Return the channel axis of a 4-D array of images, 0 for gray images (3-D), or None.
+
+    Arguments:
+        shape: The shape of the array.
+        first: Whether channels are first if the shape allows both orders.
+    """
     if len(shape) == 3:
         return 0
     if len(shape) != 4:
@@ -188,7 +196,7 @@ def _as_float(x: Array, what: str) -> Array:
 
 
 def _missing_values(x: Array) -> list[str]:
-    """Return a sentence with the number of missing values, if there are any."""
+    """Return a note with the number of missing values; empty if there are none."""
     if x.dtype.kind != "f" or not (is_missing := np.isnan(x)).any():
         return []
     n_rows = int(is_missing.reshape(len(x), -1).any(1).sum())
@@ -207,7 +215,7 @@ def _infinite(x: Array, values: Array, what: str) -> str:
     name = "infinity" if np.isinf(value) else f"{value:g} (infinite in float32)"
     more = f" (and {len(positions) - 1:,} more)" if len(positions) > 1 else ""
     return (
-        f"{_capitalize(what)} has {name} in row {row}{place}{more}; replace such values "
+        f"{_capitalize(what)} contains {name} in row {row}{place}{more}; replace such values "
         "with NaN if they are missing, or drop the rows."
     )
 
@@ -217,8 +225,8 @@ def to_gray_levels(x: Array, *, is_scaled: bool) -> Array:
 
     Arguments:
         x: The numbers, with shape (N, 1, H, W) or (N, 3, H, W).
-        is_scaled: Whether black and white are the smallest and the largest number, instead of 0
-            and 1.
+        is_scaled: Whether black and white represent the smallest and the largest number, instead of
+            0 and 1.
     """
     low, high = (np.fmin.reduce(x, None), np.fmax.reduce(x, None)) if is_scaled else (0.0, 1.0)
     gray = np.clip((x - low) / max(high - low, 1e-12), 0, 1) * 255

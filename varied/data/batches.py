@@ -38,7 +38,8 @@ class Batch:
 def mask_missing(x: Tensor, c: Tensor | None = None, mask: Tensor | None = None) -> Batch:
     """Return rows as a batch; NaN in ``x`` marks missing values.
 
-    Missing values are set to 0 and get a mask. A given mask is kept, and rows without NaN get none.
+    Missing values are set to 0, and the mask is 0 at their positions. If no values are missing, the
+    mask is None. If a mask is given, neither ``x`` nor the mask is changed.
 
     Example:
         >>> mask_missing(torch.tensor([[1.0, torch.nan]]))

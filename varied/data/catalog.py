@@ -91,7 +91,7 @@ class NamedSet:
         """Read the dataset, after downloading its files if they are not found.
 
         Arguments:
-            labels: Labels to use instead of those of the dataset.
+            labels: The labels to use instead of the dataset's own labels.
 
         Raises:
             VariedError: If the dataset is not found and cannot be downloaded; the message says

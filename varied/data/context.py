@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of distinct training rows that are stored, unless the context is one class.
+#: The maximum number of distinct rows of training labels that are stored, unless the only covariate
+#: is a class.
 _MAX_ROWS = 1000
-#: The maximum difference between two standardized training values. A pixel that is rarely bright
-#: would otherwise be a feature of several hundred.
+#: The maximum difference between two standardized training values. Without this limit, a pixel that
+#: is rarely bright could have a standardized value of several hundred.
 _MAX_RANGE = 5.0
 
 
 @dataclass(frozen=True)
 class Covariate:
-    """One label of each row: a class, encoded as one-hot vector, or a standardized number.
+    """A label of each row: a class, encoded as a one-hot vector, or a standardized number.
 
     A missing value (None; -1 for classes, NaN for numbers) is encoded as zeros.
 
@@ -143,12 +144,13 @@ class Covariate:
             numbers = numbers.reshape(-1, 1) if numbers.ndim < 2 else numbers
         except (TypeError, ValueError):
             raise VariedError(
-                f"'{self.name}' is a number, not {values!r}; pass a number, such as "
+                f"'{self.name}' must be a number, got {values!r}; pass a number such as "
                 f"{self.mean:.3g}."
             ) from None
         if numbers.shape[1:] != (1,):
             raise VariedError(
-                f"'{self.name}' is a number; pass an array of shape (N, 1), not {numbers.shape}."
+                f"'{self.name}' is one number per row; pass an array of shape (N, 1), not "
+                f"{numbers.shape}."
             )
         if np.isinf(numbers).any():
             raise VariedError("The context contains an infinite number; use finite numbers.")
@@ -162,9 +164,10 @@ class ContextCodec:
 
     Arguments:
         covariates: The labels of each row. The context is the concatenation of their encodings.
-        rows: Distinct labels of training rows: for each covariate, the index of a class or a
-            number, or None if it is missing. Contexts are drawn from these rows.
-        counts: The number of training rows with these labels.
+        rows: The distinct combinations of labels in the training rows, or in random ones if there
+            are too many: for each covariate, the index of a class, a number, or None if it is
+            missing. Contexts are drawn from these rows.
+        counts: The number of training rows with each combination.
 
     Example:
         >>> codec = ContextCodec.fit({"animal": (np.array([0, 1, 1]), ("cat", "dog"))})
@@ -222,9 +225,9 @@ class ContextCodec:
         Arguments:
             values: One or more values. Classes are given by name or index: a Python integer is
                 interpreted as a name if a class has this name, and as an index otherwise; arrays
-                and tensors of numbers contain indices. With several covariates, either one row or
-                an array of rows with a value for each covariate, or a mapping from names to one or
-                more values; a covariate that it does not contain is missing.
+                and tensors of numbers contain indices. With several covariates, pass one row or an
+                array of rows with a value for each covariate, or a mapping from names to one or
+                more values; covariates that are not in the mapping are missing.
 
         Raises:
             VariedError: If a covariate or a class is unknown; the message suggests the nearest
@@ -249,7 +252,7 @@ class ContextCodec:
         return self._encode_rows(rows)
 
     def encode_labels(self, covariates: Mapping[str, Labels], *, strict: bool = True) -> Tensor:
-        """Return the contexts of data with other classes, with shape (N, F).
+        """Return the contexts of data whose classes may have other indices, with shape (N, F).
 
         Arguments:
             covariates: The labels, as in `RawData.covariates`. If there is only one, its name is
@@ -274,7 +277,7 @@ class ContextCodec:
         return torch.cat(parts, 1)
 
     def decode(self, c: Tensor) -> list[Any]:
-        """Return the label of each context, or a mapping from covariates to labels.
+        """Return the label of each context; with several covariates, a mapping by name.
 
         A class is returned as its name (None if missing), and a number in its original units.
         """
@@ -289,13 +292,14 @@ class ContextCodec:
         """Return n contexts, with shape (n, F).
 
         Covariates that are not given are drawn from the training rows with the given classes or,
-        if there are none, from all training rows. The contexts have the frequencies of these rows,
-        in a random order. For a run of an earlier version, which stores no rows, they are zero.
+        if there are none, from all training rows. Each combination of labels is as frequent as in
+        these rows, and the order is random. Runs of an earlier version store no rows; covariates
+        that are not given are then missing.
 
         Arguments:
             n: The number of contexts.
-            label: One or more values, as in `encode`, which are repeated; None draws all
-                covariates.
+            label: One or more values, as in `encode`, which are repeated until there are ``n``;
+                if None, all covariates are drawn.
 
         Raises:
             VariedError: If a covariate or a class is unknown.
@@ -307,7 +311,7 @@ class ContextCodec:
         return self.complete(given, self._draw_rows(given), label)
 
     def complete(self, c: Tensor, others: Tensor, label: object) -> Tensor:
-        """Return contexts in which the covariates that are not in a label are replaced.
+        """Replace the covariates that a label does not contain.
 
         Arguments:
             c: The encoded label, with shape (..., F).
@@ -384,7 +388,7 @@ def open_context(values: Mapping[str, Any] | None) -> ContextCodec | None:
 
 
 def _upgrade(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the description of a context in the format for one class or for numbers."""
+    """Convert a description in the format of earlier versions, with one class or with numbers."""
     _check_keys(values, ["classes", "mean", "scale", "counts"])
     classes, counts = values.get("classes", ()), values.get("counts", ())
     numbers = list(zip(values.get("mean", ()), values.get("scale", ()), strict=True))
@@ -406,7 +410,7 @@ def _check_keys(values: Mapping[str, Any], names: list[str]) -> None:
 def _count(
     labels: Array, limit: int
 ) -> tuple[tuple[tuple[float | None, ...], ...], tuple[int, ...]]:
-    """Return the distinct rows of labels and their counts, from random rows if there are many."""
+    """Return the distinct rows of labels and their counts, in random rows if there are many."""
     # np.unique does not recognize rows with NaN as equal.
     filled = np.where(np.isnan(labels), -np.inf, labels).astype(np.float32)
     rows, counts = np.unique(filled, axis=0, return_counts=True)

@@ -51,7 +51,7 @@ def default_parts(shape: tuple[int, ...], domain: str, n: int) -> dict[str, Defa
 def table_likelihood(n_columns: int) -> Default:
     """Return the default likelihood of a table with the given number of columns."""
     if n_columns > _MAX_AUTOREGRESSIVE:
-        return Default("table", "an autoregressive model of so many columns is slow to sample")
+        return Default("table", "sampling from an autoregressive model of so many columns is slow")
     return _LIKELIHOODS["table"]
 
 

@@ -31,8 +31,8 @@ class Remote:
         name: The name of the file.
         url: The https address; empty if the file cannot be downloaded.
         sha256: The SHA-256 digest of the file.
-        unpacked: Whether the digest is that of the decompressed contents, since copies of a gzip
-            file may store different names and times.
+        unpacked: Whether ``sha256`` is the digest of the decompressed contents, since copies of a
+            gzip file may store different names and times.
     """
 
     name: str

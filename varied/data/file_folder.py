@@ -32,7 +32,8 @@ def read_folder(path: Path, labels: Any, classes: Sequence[str] | None, **option
         path: The folder.
         labels: A label for each file, in the order of the file names; a mapping from file names
             to labels; or a pattern of the file names, such as "{digit}_{speaker}_{index}". By
-            default, the name of the folder that contains the file.
+            default, the label is the name of the folder that contains the file or, for recordings
+            in a single folder, the fields of the file name.
         classes: The names of the classes.
         options: Options for the kind of data, such as ``image_size``.
 

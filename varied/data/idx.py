@@ -37,11 +37,15 @@ def load_idx(path: Path) -> Array:
     """Read the array of an idx file.
 
     Raises:
-        VariedError: If the file is corrupted, or does not fit in memory.
+        VariedError: If the file cannot be read, is corrupted, or does not fit in memory.
     """
     try:
         with _open(path) as file:
             return _load(file, path.name)
+    except PermissionError as error:
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise VariedError(f"{path.name} is corrupted; download it again.") from error
 
@@ -65,7 +69,7 @@ def is_idx_folder(path: Path) -> bool:
 def read_idx_folder(
     path: Path, labels: Any = None, classes: Sequence[str] | None = None
 ) -> RawData:
-    """Read the training and test images of a folder; the latter are the official test rows.
+    """Read the training and test images of a folder; the test images are the official test rows.
 
     Raises:
         VariedError: If a file is corrupted, or the images differ in size.
@@ -74,7 +78,10 @@ def read_idx_folder(
     label_files = [file for file in map(_label_file, files) if file is not None]
     images = [load_idx(file) for file in files]
     if len({part.shape[1:] for part in images}) > 1:
-        raise VariedError(f"The training and test images in {path.name} differ in size.")
+        raise VariedError(
+            f"The training and test images in {path.name} differ in size; resize them to the same "
+            "size."
+        )
     if labels is None and len(label_files) == len(files):
         labels = np.concatenate([load_idx(file) for file in label_files])
     data = from_array(np.concatenate(images), labels, classes, what=path.name)
@@ -90,7 +97,7 @@ def _open(path: Path) -> IO[bytes]:
 def _load(file: IO[bytes], name: str) -> Array:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES:
-        raise VariedError(f"{name} is not an idx file.")
+        raise VariedError(f"{name} is not an idx file; download it again.")
     axes = file.read(4 * start[3])
     shape = tuple(int(n) for n in np.frombuffer(axes[: len(axes) // 4 * 4], ">u4"))
     dtype = np.dtype(_TYPES[start[2]])

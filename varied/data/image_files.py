@@ -171,8 +171,8 @@ def as_size(size: int | Size | None) -> Size | None:
     pair = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(pair) != 2 or not all(type(s) is int and 1 <= s <= 4096 for s in pair):
         raise VariedError(
-            f"image_size={size!r} is not valid; use one number such as 64, or (height, width), "
-            "with values between 1 and 4096."
+            f"image_size={size!r} is not valid; use an integer such as 64, or integers (height, "
+            "width), between 1 and 4096."
         )
     return pair
 
@@ -181,8 +181,8 @@ def as_mask(mask: Any, size: Size) -> npt.NDArray[np.bool_]:
     """Convert a mask to bool with shape (H, W): True where pixels are missing.
 
     Arguments:
-        mask: Left, top, width and height, as "7,7,14,14" or a tuple; or an image (a path or array)
-            that is white where pixels are missing.
+        mask: The left, top, width and height, as "7,7,14,14" or a tuple; or an image (a path or
+            array) that is white where pixels are missing.
         size: The height and width.
 
     Raises:
@@ -232,7 +232,7 @@ def _mask_image(mask: Any) -> Image.Image:
 def _read_pixels(
     members: list[Member], size: Size, is_gray: bool
 ) -> tuple[Array, dict[int, Problem]]:
-    """Decode images block by block into one array, which has no rows for corrupted images."""
+    """Decode images block by block into one array, without rows for corrupted images."""
     shape = (len(members), *size) if is_gray else (len(members), *size, 3)
     n_bytes = int(np.prod(shape, dtype=np.int64))
     what = f"{len(members):,} images of {size[0]}x{size[1]}"
@@ -271,10 +271,11 @@ def _unusual_notes(headers: Sequence[ImageHeader]) -> list[str]:
     counts = Counter(name for header in headers for name in header.unusual)
     treatment = {
         "transparent": "composited over white",
-        "with several frames": "only the first frame is read",
+        "CMYK": "converted to RGB",
+        "multi-frame": "only the first frame is read",
     }
     return [
-        f"{n:,} {name}: {treatment.get(name, 'converted to 8 bits')}."
+        f"{n:,} {name} image{'s' * (n > 1)}: {treatment.get(name, 'converted to 8 bits')}."
         for name, n in sorted(counts.items())
     ]
 
@@ -322,7 +323,7 @@ def _unusual(image: Image.Image) -> list[str]:
         "CMYK": image.mode == "CMYK",
         "16-bit": image.mode.startswith("I"),
         "real-valued": image.mode == "F",
-        "with several frames": getattr(image, "is_animated", False),
+        "multi-frame": getattr(image, "is_animated", False),
     }
     return [name for name, holds in properties.items() if holds]
 

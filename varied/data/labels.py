@@ -69,7 +69,7 @@ def parse_labels(labels: Any, n: int, classes: Sequence[str] | None = None) -> L
 def parse_covariates(
     columns: Mapping[str, Any], n: int, classes: Sequence[str] | None = None
 ) -> dict[str, Labels]:
-    """Convert the labels of each name; an array with several columns becomes several covariates.
+    """Convert labels given by name; an array with several columns becomes several covariates.
 
     Arguments:
         columns: The labels of each row by name.
@@ -84,7 +84,9 @@ def parse_covariates(
         {'pet': (array([ 0, -1]), ('dog',)), 'age': (array([2. , 0.5], dtype=float32), ())}
     """
     if classes and len(columns) > 1:
-        raise VariedError("`classes` names the classes of one label; omit it, or pass one label.")
+        raise VariedError(
+            "`classes` can be passed only with a single label; omit it, or pass one label."
+        )
     covariates: dict[str, Labels] = {}
     for name, column in columns.items():
         labels, names = parse_labels(column, n, classes)
@@ -142,7 +144,9 @@ def subsample_labels(labels: Array, n: int, seed: int) -> Array:
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu":
-        raise VariedError("Only class labels can be hidden, but these labels are numeric.")
+        raise VariedError(
+            "Only class labels can be hidden, but these labels are numeric; omit n_labels."
+        )
     order = permutation(len(labels), seed, "labels").numpy()
     order = order[labels[order] >= 0]
     classes, counts = np.unique(labels[order], return_counts=True)
@@ -213,7 +217,7 @@ def _from_integers(values: npt.NDArray[np.int64], classes: Sequence[str] | None)
 
 
 def class_folders(path: Path, classes: Sequence[str], noun: str) -> list[Path]:
-    """Return a folder in ``path`` for each class, whose name contains only safe characters.
+    """Return a folder in ``path`` for each class; folder names contain only safe characters.
 
     Arguments:
         path: A folder that does not exist yet.

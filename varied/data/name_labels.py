@@ -29,7 +29,7 @@ def is_pattern(labels: Any) -> bool:
 
 
 def match_labels(pattern: str, names: Sequence[str]) -> dict[str, Labels]:
-    """Return the labels that a pattern selects from file names.
+    """Return the labels that a pattern extracts from file names.
 
     Arguments:
         pattern: A file name whose labels are replaced by names in braces. ``{}`` and ``{index}``
@@ -47,7 +47,7 @@ def match_labels(pattern: str, names: Sequence[str]) -> dict[str, Labels]:
     labels = [field for field in fields if field not in _IGNORED]
     if not labels or len(set(labels)) < len(labels):
         raise VariedError(
-            f"The pattern '{pattern}' must contain each label once, in braces, such as "
+            f"The pattern '{pattern}' must contain one or more different labels in braces, as in "
             "'{digit}_{speaker}_{index}.wav'."
         )
     text = [re.escape(part) for part in re.split(r"\{.*?\}", pattern)]
@@ -66,9 +66,9 @@ def match_labels(pattern: str, names: Sequence[str]) -> dict[str, Labels]:
 def infer_pattern(names: Sequence[str]) -> str:
     """Return a pattern that matches all file names, or "" if they contain no labels.
 
-    The fields of a name are separated by underscores. A field is a label if each of its values
-    occurs in five files on average, unless it numbers the files: the integer with the most values,
-    if there is no field that has more values.
+    The fields of a name are separated by underscores. A field is a label if it has several values,
+    each of which occurs in at least five files on average. If no field has too many values for a
+    label, the integer field with the most values is assumed to number the files, and is not one.
 
     Example:
         >>> infer_pattern([f"{d}_{s}_{i}.wav" for d in "12" for s in "ab" for i in range(9)])
@@ -91,7 +91,7 @@ def infer_pattern(names: Sequence[str]) -> str:
 
 
 def _part_of(name: str, pattern: str) -> str:
-    """Return the last folders and the name of a file that correspond to a pattern."""
+    """Return the part of a path that is matched: its last folders and the file name."""
     path = PurePosixPath(name)
     if not PurePosixPath(pattern).suffix:
         path = path.with_suffix("")

@@ -93,13 +93,17 @@ class Npz:
         path: The file.
 
     Raises:
-        VariedError: If the file is corrupted.
+        VariedError: If the file is corrupted or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
+        except PermissionError as error:
+            raise VariedError(
+                f"{path} cannot be read ({error.strerror}); check its permissions."
+            ) from error
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise VariedError(f"{path.name} is corrupted; create or download it again.") from error
         files = [i for i in self._zip.infolist() if i.filename.endswith(".npy")]
@@ -151,7 +155,7 @@ class Npz:
 
     def summary(self) -> str:
         """Return a phrase that lists the names of the arrays."""
-        return f"it contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
+        return f"the file contains {', '.join(list(self.members)[:12]) or 'no arrays'}"
 
     def row_names(self) -> tuple[str, ...]:
         """Return the name of the array of rows, or the names of the training and test arrays.
@@ -186,19 +190,21 @@ class Npz:
         return None
 
     def find_labels(self, row_names: tuple[str, ...], name: str) -> tuple[str, ...]:
-        """Return the names of the arrays with the labels of a given name.
+        """Return the names of the arrays that contain the labels with a given name.
 
         Raises:
             VariedError: If there are none, or they contain the rows.
         """
         if any(n in row_names for patterns in _PATTERNS for n in _apply(patterns, name)):
             raise VariedError(
-                f"In {self.path.name}, '{name}' contains the rows, not labels; {self.summary()}."
+                f"In {self.path.name}, '{name}' contains the rows, not labels; choose another "
+                f"array ({self.summary()})."
             )
         label_names = self.label_names(row_names, (name,))
         if not label_names:
             raise VariedError(
-                f"{self.path.name} has no array of labels named '{name}'; {self.summary()}."
+                f"{self.path.name} has no array of labels named '{name}'; choose another array "
+                f"({self.summary()})."
             )
         return label_names
 
@@ -221,7 +227,10 @@ class Npz:
         arrays = [self[name] for name in names]
         if len({(a.shape[1:], a.ndim > 0) for a in arrays}) > 1:
             shapes = " and ".join(f"{n} {a.shape}" for n, a in zip(names, arrays, strict=True))
-            raise VariedError(f"In {self.path.name}, the rows of {shapes} have different shapes.")
+            raise VariedError(
+                f"In {self.path.name}, the rows of {shapes} have different shapes; save rows of "
+                "the same shape."
+            )
         return np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
 
 

@@ -28,11 +28,11 @@ def describe_problems(problems: Sequence[Problem], limit: int = 3) -> str:
 
     Example:
         >>> describe_problems([Problem("a.png", "it is empty")])
-        '1 of the examples cannot be read: a.png, it is empty.'
+        '1 of the examples cannot be read (a.png: it is empty).'
     """
-    listed = "; ".join(f"{problem.name}, {problem.reason}" for problem in problems[:limit])
+    listed = "; ".join(f"{problem.name}: {problem.reason}" for problem in problems[:limit])
     more = "; ..." if len(problems) > limit else ""
-    return f"{len(problems):,} of the examples cannot be read: {listed}{more}."
+    return f"{len(problems):,} of the examples cannot be read ({listed}{more})."
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class RawData:
 
     Arguments:
         x: Images, uint8 with shape ``(N, H, W)`` or ``(N, H, W, 3)``; arrays, float32 with shape
-            ``(N, *shape)``, channels first; recordings, float32 with shape ``(N, samples)``; or the
-            rows of a table, as a `pandas.DataFrame`.
-        kind: The kind of data, which selects the codec: "image", "array", "sound", "table" or a
-            registered kind.
+            ``(N, *shape)``, channels first; recordings, float32 with shape ``(N, samples)``;
+            molecules, as an array of SMILES; or the rows of a table, as a `pandas.DataFrame`.
+        kind: The kind of data, which selects the codec: "image", "array", "sound", "table",
+            "molecules" or a registered kind.
         labels: Indices into ``classes``, int64 with shape ``(N)``, -1 if missing; or, without
             ``classes``, numbers, float32 with shape ``(N)`` or ``(N, F)``, NaN if missing; or
             None. With ``label_classes``, a column may also contain indices.
@@ -59,7 +59,7 @@ class RawData:
         dialect: The format of the table, as in `varied.data.tables.TableDialect`; for recordings,
             ``rate``, the number of samples per second.
         label_names: The name of each column of the labels, if they were selected by name.
-        label_classes: The names of the classes of each column of several labels, empty for numbers.
+        label_classes: For several labels, the class names of each column; empty for numbers.
 
     Example:
         >>> data = RawData(np.zeros((12, 8, 8), np.uint8), "image")

@@ -50,8 +50,8 @@ def read(
             recordings (whose inner folders become labels), of one of these files, of a table
             (``.csv``, ``.tsv``, ``.parquet``, ``.feather``), of a file of molecules (``.smi``,
             ``.sdf``), of an ``.npy``, ``.npz`` or idx file, or of a folder of idx files; a list of
-            SMILES; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a
-            sparse matrix of SciPy; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of
+            SMILES; a pandas, polars or pyarrow DataFrame; an array with shape ``(N, ...)``; a SciPy
+            sparse matrix; a tensor with shape ``(N, C, H, W)`` or ``(N, ...)``; a tuple of
             one of these and its labels; a `torch.utils.data.Dataset`; or `RawData`, which is
             returned unchanged.
         labels: A label for each row; for files, a mapping from file names to labels, or a pattern
@@ -131,7 +131,7 @@ def _interpret(data: RawData, kind: str | None) -> RawData:
         data = next((content for content in contents if content is not None), data)
     if kind is not None and data.kind != kind:
         noun = find("data", kind, CODECS).noun
-        raise OptionError(f"kind='{kind}': the source does not contain {noun}; omit kind.")
+        raise OptionError(f"The source cannot be read as {noun} (kind='{kind}'); omit kind.")
     return data
 
 
@@ -139,10 +139,11 @@ def _from_memory(
     source: Any, labels: Any, classes: Classes, kind: str | None, options: dict[str, Any]
 ) -> RawData:
     if isinstance(source, tuple):
-        if len(source) != 2 or labels is not None:
+        if len(source) != 2:
+            raise VariedError(f"A tuple must be (x, labels), got a tuple of length {len(source)}.")
+        if labels is not None:
             raise VariedError(
-                f"A tuple must be (x, labels) and cannot be combined with `labels`; got a tuple of "
-                f"length {len(source)}."
+                "A tuple (x, labels) cannot be combined with `labels`; pass x instead of the tuple."
             )
         source, labels = source
     if kind is not None and isinstance(source, list | np.ndarray | Tensor):
@@ -248,7 +249,7 @@ def _read_path(path: Path, labels: Any, classes: Classes, options: dict[str, Any
             return read_idx_folder(path, labels, classes)
         return read_folder(path, labels, classes, **options)
     if not path.is_file():
-        raise VariedError(f"{path.name} is neither a file nor a folder.")
+        raise VariedError(f"{path.name} is neither a file nor a folder; pass one of them.")
     suffix = path.suffix.lower()
     if suffix == ".zip":
         return read_zip(path, labels, classes, **options)

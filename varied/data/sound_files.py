@@ -22,7 +22,7 @@ from varied.errors import VariedError
 Array = npt.NDArray[np.float32]
 
 ENDINGS = (".wav", ".flac", ".ogg")
-#: The range of the common sample rate, and its maximum unless the user chooses it.
+#: The range of the common sample rate, and its maximum by default.
 _MIN_RATE, _MAX_RATE, _MAX_DEFAULT_RATE = 4000, 48_000, 16_000
 #: The maximum duration of a file, and of the common duration by default, in seconds.
 _MAX_FILE_SECONDS, _MAX_DEFAULT_SECONDS = 600.0, 4.0
@@ -36,7 +36,7 @@ _FRAME_MULTIPLE = 8
 _SILENT = 1e-4
 #: The difference in loudness above which a recording counts as changed, in decibels.
 _AUDIBLE_DECIBELS = 1.0
-#: The fraction of the sound below which a note says that most of it is not used.
+#: If less than this fraction of the sound is used, a note says how much is cut.
 _MIN_USED = 0.5
 
 
@@ -99,7 +99,8 @@ def convert_waves(
 
     Arguments:
         waves: The samples of each recording, with shape (T) or, for several channels, (T, C).
-            Integers, such as 16-bit samples, are divided by the largest number of their type.
+            Signed integers, such as 16-bit samples, are divided by the largest value of their
+            dtype.
         rate: The number of samples per second.
         seconds: The duration; by default, the 95th percentile, but at most 4 seconds.
 
@@ -108,7 +109,8 @@ def convert_waves(
 
     Raises:
         VariedError: If there are no recordings, the sample rate is unknown, an option is not valid,
-            or a recording is not an array of real numbers, is silent, or contains NaN or infinity.
+            or a recording is not an array of floats or signed integers, is silent, or contains NaN
+            or infinity.
     """
     _check_options(rate, seconds)
     if rate is None:
@@ -124,8 +126,9 @@ def convert_waves(
             samples = samples / np.iinfo(samples.dtype).max
         if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
             raise VariedError(
-                f"Recording {i} must be an array of numbers of shape (T) or (T, C), got "
-                f"{samples.dtype} of shape {samples.shape}; convert it to float32 in -1 to 1."
+                f"Recording {i} must be an array of floats or signed integers with shape (T) or "
+                f"(T, C), got {samples.dtype} of shape {samples.shape}; convert it to float32 with "
+                "values from -1 to 1."
             )
         try:
             sounds.append(_convert(samples[:, None] if samples.ndim == 1 else samples, rate, rate))
@@ -155,8 +158,8 @@ def read_sound(file: IO[bytes], rate: int, soundfile: Any) -> Sound:
 def trim(wave: Array, rate: int, margin: int = 0) -> Array:
     """Return a recording without silence at the start and end.
 
-    Frames of 10 ms that are 35 dB quieter than the loudest one are silent. No samples are returned
-    if the whole recording is silent.
+    Frames of 10 ms that are at least 35 dB quieter than the loudest one are silent. No samples are
+    returned if the whole recording is silent.
 
     Arguments:
         wave: The samples, at least one.
@@ -179,7 +182,9 @@ def trim(wave: Array, rate: int, margin: int = 0) -> Array:
 
 
 def write_sound(wave: Array, path: Path, rate: int) -> None:
-    """Write a recording with 16 bits; if it exceeds the range of the format, it is scaled down.
+    """Write a recording, which is scaled down if it exceeds the range of the format.
+
+    The samples have 16 bits, except in ``.ogg`` files.
 
     Arguments:
         wave: The samples.
@@ -261,7 +266,7 @@ def _convert(samples: Array, own_rate: int, rate: int) -> Sound:
     if not len(trimmed):
         raise UnreadableFile("it is silent")
     if len(trimmed) < len(wave):
-        changes.append("trimmed, since they start or end with silence")
+        changes.append("trimmed to remove silence at the start or end")
     loudness = np.sqrt(np.mean(trimmed**2, dtype=np.float64))
     if abs(20 * np.log10(loudness / LOUDNESS)) > _AUDIBLE_DECIBELS:
         changes.append("equalized in loudness")
@@ -274,11 +279,11 @@ def _common_rate(rates: Iterable[int]) -> int:
 
 
 def _common_length(lengths: Sequence[int], rate: int, seconds: float | None) -> int:
-    """Return the common number of samples: a multiple of the hop length with a suitable shape."""
+    """Return the common number of samples, which results in a suitable number of frames."""
     if seconds is None:
         seconds = min(float(np.quantile(lengths, _QUANTILE)) / rate, _MAX_DEFAULT_SECONDS)
     hop = hop_length(rate)
-    # A tolerance, so that the duration of the training recordings is a valid option.
+    # Rounded, so that the duration of the training recordings results in the same number of frames.
     n_frames = ceil(round(seconds * rate / hop, 3)) + 1
     return (ceil(n_frames / _FRAME_MULTIPLE) * _FRAME_MULTIPLE - 1) * hop
 
@@ -307,7 +312,8 @@ def _notes(sounds: Sequence[Sound], rate: int, n_samples: int) -> list[str]:
     cut, padded = sum(n > n_samples for n in lengths), sum(n < n_samples for n in lengths)
     used = sum(min(length, n_samples) for length in lengths) / sum(lengths)
     seconds = f"{n_samples / rate:.2f} s"
-    notes = [f"{n:,} of {len(sounds):,} {_were(n)} {change}." for change, n in counts.items()]
+    total = f"{len(sounds):,} recordings"
+    notes = [f"{n:,} of {total} {_were(n)} {change}." for change, n in counts.items()]
     notes.append(
         f"The recordings last {seconds}: {cut:,} {_were(cut)} cut, and {padded:,} {_were(padded)} "
         "padded with silence (`seconds` overrides this)."

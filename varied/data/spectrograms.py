@@ -12,13 +12,14 @@ from varied.seeding import generator
 
 #: The root mean square to which the loudness of recordings is equalized.
 LOUDNESS = 0.1
-#: The level of silence relative to the loudest frame, in decibels, and the amplitude of silence.
+#: A frame is silent if it is this number of decibels quieter than the loudest one, and a recording
+#: is silent if its root mean square is at most the second value.
 SILENCE_DECIBELS, _SILENT = 35.0, 1e-6
-#: The magnitude added before the logarithm, 24 dB below the loudness. With a smaller value, quiet
+#: The magnitude added before the logarithm, 24 dB below `LOUDNESS`. With a smaller value, quiet
 #: bands would dominate the variance, and errors would become audible noise: with errors of half a
-#: standard deviation, a classifier recognized 99% of spoken digits, and 33% with 1e-5.
+#: standard deviation, a classifier recognized 99% of spoken digits, compared with 33% for 1e-5.
 FLOOR = LOUDNESS / 16
-#: The durations of a frame and of the step between frames, in seconds.
+#: The minimum duration of a frame, and the step between frames, in seconds.
 _WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 _N_MELS = 64
 #: Slaney's mel scale is linear below 1,000 Hz and logarithmic above.
@@ -79,17 +80,17 @@ class LogMel:
         """Return spectrograms, with shape (N, bands, frames).
 
         Arguments:
-            waves: Recordings, with shape (N, n_samples).
+            waves: The recordings, with shape (N, n_samples).
         """
         filters = self._filters
         blocks = [filters @ self._stft(block).abs() for block in waves.split(_BLOCK)]
         return torch.cat(blocks).div(FLOOR).log1p()
 
     def invert(self, spectrograms: Tensor) -> Tensor:
-        """Return recordings, with shape (N, n_samples); values below 0 are silence.
+        """Return recordings, with shape (N, n_samples); negative elements are treated as silence.
 
         Arguments:
-            spectrograms: Spectrograms, with shape (N, bands, frames).
+            spectrograms: The spectrograms, with shape (N, bands, frames).
         """
         return torch.cat([self._invert(block) for block in spectrograms.split(_BLOCK)])
 
@@ -141,7 +142,7 @@ def equalize(waves: Tensor, rate: int) -> Tensor:
     should not depend on the duration of pauses.
 
     Arguments:
-        waves: Recordings, with shape (N, samples).
+        waves: The recordings, with shape (N, samples).
         rate: The number of samples per second.
     """
     power = waves.square().unfold(1, hop_length(rate), hop_length(rate)).mean(2)

@@ -13,7 +13,8 @@ from varied.seeding import permutation
 
 Rows = npt.NDArray[np.int64]
 
-#: Rows without a number of at least this many distinct values are often equal by chance.
+#: Rows are often equal by chance if each numeric column of a table, or the whole array, has fewer
+#: distinct values.
 _MIN_DISTINCT = 20
 _MAX_VALIDATION = 5_000
 _MAX_TEST = 10_000
@@ -36,7 +37,7 @@ class Split:
 def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float = 0.1) -> Split:
     """Return a random split of the rows.
 
-    Equal rows are in the same part, since a copy of a training row is not a new row. Rows that
+    Equal rows are in the same split, since a copy of a training row is not a new row. Rows that
     consist only of categories are often equal by chance, and are not kept together. If the data
     have official test rows, these are the test split, and ``test`` is ignored.
 
@@ -71,14 +72,14 @@ def split(data: RawData, *, seed: int = 0, validation: float = 0.1, test: float 
 
 
 def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
-    """Return the group of each row, numbered in the order of their first rows.
+    """Return the group of each row; groups are numbered in the order of their first rows.
 
     Equal rows are in one group. Rows that consist only of categories are often equal by chance, and
-    each of them is a group.
+    each of them is a group of its own.
 
     Arguments:
         data: The data.
-        reference: The data that determine whether there are only categories; None uses ``data``.
+        reference: The data that determine whether there are only categories; by default, ``data``.
     """
     if _are_categories(data if reference is None else reference):
         return np.arange(len(data))
@@ -92,7 +93,7 @@ def group_equal_rows(data: RawData, reference: RawData | None = None) -> Rows:
 
 
 def _are_categories(data: RawData) -> bool:
-    """Return whether no column of a table, or no array, has many distinct numbers."""
+    """Return whether each column of a table, or the whole array, has few distinct numbers."""
     if data.is_frame:
         numbers = data.x.select_dtypes(["number", "datetime"])
         return not len(numbers.columns) or numbers.nunique().max() < _MIN_DISTINCT
@@ -107,7 +108,10 @@ def _first_positions(groups: Rows) -> Rows:
 
 
 def _cut(groups: Rows, count: int) -> int:
-    """Return the number of first rows, at most ``count``, such that no group is divided."""
+    """Return the number of first rows, at most ``count``, that divides no group.
+
+    The first group is divided if it has more rows.
+    """
     is_boundary = groups[1 : count + 1] != groups[:count]
     boundaries = np.flatnonzero(is_boundary) + 1
     return int(boundaries[-1]) if len(boundaries) else count

@@ -25,7 +25,7 @@ def read_dataset(
     """Read the rows of a dataset.
 
     Each element must be a tensor, an array or a PIL image, or a tuple that starts with one of these
-    and its label. A tensor with three axes has the shape ``(C, H, W)``.
+    and a label. A tensor with three axes has the shape ``(C, H, W)``.
 
     Arguments:
         dataset: A dataset that has a length.

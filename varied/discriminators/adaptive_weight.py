@@ -160,7 +160,7 @@ def squared_gradient(
     Arguments:
         score: Maps data to one number per example, with any shape.
         x: Data, with shape (N, *event).
-        offset: A gradient to add to that of the score, with the shape of ``x``.
+        offset: A gradient to add to the gradient of the score, with the shape of ``x``.
 
     Returns:
         A scalar.

@@ -25,7 +25,7 @@ def apply_frozen(module: nn.Module, *inputs: Any) -> Any:
 
 
 class AdversarialTerm(nn.Module, Term):
-    """A term with a discriminator, whose value is the generator loss.
+    """A term with a discriminator; its value is the generator loss.
 
     Subclasses create the discriminator in `attach`, since its shapes depend on the model.
 

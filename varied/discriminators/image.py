@@ -202,8 +202,8 @@ class PatchGAN(ImageDiscriminator):
     where :math:`\lambda = \|\nabla \text{reconstruction}\| / \|\nabla D\|`, so that with a weight
     of 1, the gradients of this term and of the reconstruction have equal norms.
 
-    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the throttle scale only
-    its gradient, so that the losses at different steps are comparable.
+    The value of the term is the unscaled :math:`-D`; :math:`\lambda` and the `AdaptiveThrottle`
+    scale only its gradient, so that the losses at different steps are comparable.
 
     References:
         Taming Transformers for High-Resolution Image Synthesis (Esser et al., 2021),
@@ -216,15 +216,13 @@ class PatchGAN(ImageDiscriminator):
         The papers take both gradients with respect to the weights of the last layer of the decoder.
         Here, they are taken with respect to the output of the decoder, so that any network can be
         used. For a linear last layer, the gradient with respect to the weights is the gradient with
-        respect to the output times the same activations, so the ratios are similar. However, the
-        gradient with respect to the weights is also summed over positions and rows, where the
-        gradients of the discriminator are more consistent than those of the residuals. The weight
-        is therefore smaller here.
+        respect to the output times the activations, summed over positions and rows. The two ratios
+        are therefore similar, but not equal.
 
     Arguments:
         settings: The settings of the discriminator.
-        feature_weight: The weight of the distance between the feature maps, relative to that of the
-            logits.
+        feature_weight: The weight of the distance between the feature maps of images and
+            reconstructions, relative to the weight of the logits.
     """
 
     weight: Tensor
@@ -299,7 +297,7 @@ class FeatureMatching(ImageDiscriminator):
         - w \lambda (\log D(\mu(\bar z)) + \log D(\mu(z_p)))
 
     where :math:`D_l` is a feature map of the discriminator, :math:`\bar z` are the detached codes,
-    and :math:`z_p` are samples from the prior. As in the paper, only the first part trains the
+    and :math:`z_p` are samples from the prior. As in the paper, only the first term trains the
     encoder. The discriminator is trained on data, reconstructions and decoded prior samples.
 
     References:
@@ -311,9 +309,9 @@ class FeatureMatching(ImageDiscriminator):
         result depends on the scale of the features; here, s is the optimal scale for each batch, as
         in a calibrated decoder. The decoder in the paper minimizes log (1 - D), which saturates if
         the discriminator is confident; here, it minimizes -log D, as in nearly all implementations.
-        The paper weights the first part for the decoder with a fixed gamma; here, :math:`\lambda`
-        is the ratio between the gradient norms of the two parts with respect to the images, so that
-        they are equal at w = 1. The discriminator in the paper is trained from the first step and
+        For the decoder, the paper weights the first term with a fixed gamma; here, :math:`\lambda`
+        is the ratio between the gradient norms of the two terms with respect to the images, so that
+        these are equal at w = 1. The discriminator in the paper is trained from the first step and
         ends in a dense layer; here, its training starts later, and it is a PatchGAN.
 
     Arguments:
@@ -403,7 +401,7 @@ class FeatureMatching(ImageDiscriminator):
         return ((squares / variance).sum(2) + log_scale) / 2
 
     def _generator_loss(self, fakes: Tensor) -> Tensor:
-        """Return the loss of reconstructions and decoded samples, with shape (B), in nats."""
+        """Return -log D, summed over reconstructions and decoded prior samples, with shape (B)."""
         logits = self.feature_maps(fakes, frozen=True)[-1].mean((1, 2, 3))
         return F.softplus(-logits).reshape(2, -1).sum(0)
 

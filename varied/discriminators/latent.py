@@ -40,8 +40,8 @@ class LatentCodeDiscriminator(AdversarialTerm):
         super().__init__(lr)
         if width < 1 or depth < 1:
             raise VariedError(
-                f"disc_width={width} and disc_depth={depth} must be at least 1; typical values "
-                "are 256 and 3."
+                f"disc_width and disc_depth must be at least 1, got disc_width={width} and "
+                f"disc_depth={depth}; typical values are 256 and 3."
             )
         self.width, self.depth = width, depth
 
@@ -109,7 +109,7 @@ class LatentDiscriminator(LatentCodeDiscriminator):
     requires samples from the prior but no posterior density, so the encoder may be deterministic.
 
     With ``prior_in_logit``, the logit is :math:`T(z) + \log p(z)` up to a constant, since the first
-    part of the optimal logit, :math:`\log p(z) - \log q(z)`, is known.
+    term of the optimal logit, :math:`\log p(z) - \log q(z)`, is known.
 
     References:
         Adversarial Autoencoders (Makhzani et al., 2015), https://arxiv.org/abs/1511.05644

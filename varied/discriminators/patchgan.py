@@ -26,7 +26,7 @@ class PatchDiscriminator(nn.Module):
         https://arxiv.org/abs/1802.05957
 
     Arguments:
-        event: The shape (C, H, W) of an image, whose values must be in [0, 1].
+        event: The shape (C, H, W) of an image; its values must be in [0, 1].
         width: The number of channels of the first layer, doubled at each downsampling layer.
         depth: The maximum number of downsampling layers; small images have fewer.
         spectral_norm: Whether to apply spectral normalization to each layer.
@@ -46,8 +46,8 @@ class PatchDiscriminator(nn.Module):
             )
         if width < 1 or depth < 1:
             raise VariedError(
-                f"disc_width={width} and disc_depth={depth} must be at least 1; typical values "
-                "are 32 and 3."
+                f"disc_width and disc_depth must be at least 1, got disc_width={width} and "
+                f"disc_depth={depth}; typical values are 32 and 3."
             )
         self.event_shape = tuple(event)
         sizes = downsample_sizes((event[1], event[2]), None)[: depth + 1]

@@ -1,4 +1,4 @@
-"""The distribution of a sequence of tokens in which each depends on the preceding ones."""
+"""The distribution of a sequence of tokens in which each token depends on the preceding ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TokenModel(ABC):
 
 
 class AutoregressiveOneHot(UnvalidatedDistribution):
-    r"""A sequence of one-hot vectors in which each depends on the preceding ones.
+    r"""A sequence of one-hot vectors in which each vector depends on the preceding ones.
 
     .. math:: \log p(x) = \sum_l \log p(x_l \mid x_{<l}, h)
 
@@ -51,8 +51,8 @@ class AutoregressiveOneHot(UnvalidatedDistribution):
 
     Arguments:
         model: The model of the tokens.
-        h: Features, with shape (*, *features), of which there are two dimensions.
-        event: The shape (K, L) of a sequence: the numbers of tokens and of positions.
+        h: Features, with shape (*, *features), where ``features`` has two dimensions.
+        event: The shape (K, L) of a sequence, where K is the vocabulary size and L the length.
     """
 
     def __init__(self, model: TokenModel, h: Tensor, event: tuple[int, int]) -> None:
@@ -75,7 +75,7 @@ class AutoregressiveOneHot(UnvalidatedDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The probabilities of the tokens at each position, given `modes` at preceding ones."""
+        """The token probabilities at each position, given `modes` at the preceding positions."""
         return self._log_probabilities(self.modes).exp()
 
     @property

@@ -32,10 +32,10 @@ class AutoregressiveTableRow(RowDistribution):
         condition: A function that maps ``h`` and rows with shape (*, W) to a `TableRow`, in which
             the distribution of an element depends only on ``h`` and on elements of preceding steps;
             see `ColumnLayout.autoregressive_steps`. If the rows are None, the cells are independent
-            given ``h``. Flags with shape (*, C) replace those of the rows, except that they do not
-            hide any cell.
-        detach: Whether the gradient of the log-probability with respect to ``h`` is that for
-            independent cells.
+            given ``h``. Flags with shape (*, C) replace the flags of the rows as inputs, but do not
+            change which cells are visible.
+        detach: Whether the gradient of the log-probability with respect to ``h`` is computed as if
+            the cells were independent.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class AutoregressiveTableRow(RowDistribution):
 
         Arguments:
             x: The rows, with shape (*, W).
-            flags: Flags with shape (*, C) that replace those of the rows, except that they do not
-                hide any cell.
+            flags: Flags with shape (*, C) that replace the flags of the rows as inputs, but do not
+                change which cells are visible.
         """
         return self._condition(self.h, x, flags)
 
@@ -114,7 +114,7 @@ class AutoregressiveTableRow(RowDistribution):
         return x
 
     def _initial_rows(self, sample_shape: Any) -> Tensor:
-        """Return rows of observed cells without values."""
+        """Return rows in which all flags are 1 and all other elements are 0."""
         x = self.h.new_zeros((*sample_shape, *self.batch_shape))
         x[..., : self.layout.n_columns] = 1
         return x
@@ -126,7 +126,7 @@ class AutoregressiveTableRow(RowDistribution):
 
 
 def independent_cells(px: Distribution) -> Distribution | None:
-    """Return p(x | z) with independent cells; None unless the cells depend on each other."""
+    """Return p(x | z) with independent cells, or None if its cells are already independent."""
     base = base_distribution(px)
     if not isinstance(base, AutoregressiveTableRow):
         return None

@@ -17,9 +17,9 @@ from varied.distributions.base import (
     base_distribution,
 )
 
-#: From this value on, a series gives the error of Stirling's formula.
+#: The minimum value for which the error of Stirling's formula is computed from a series.
 _MIN_STIRLING = 8.0
-#: Below this absolute value, a series gives u - log(1 + u).
+#: The absolute value of u below which u - log(1 + u) is computed from a series.
 _MAX_SERIES = 0.25
 #: The minimum fraction of the expected sum of a row that observed elements are assumed to have.
 _MIN_SHARE = 1e-6
@@ -60,8 +60,8 @@ class Poisson(Counts):
 
     .. math:: \log p(x) = x \log m - m - \log x!
 
-    For large counts, these terms cancel; the formula is evaluated as a deviance and the error of
-    Stirling's formula, which do not.
+    For large counts, these terms nearly cancel. The formula is therefore evaluated as the sum of a
+    deviance and the error of Stirling's formula, which do not cancel.
 
     References:
         Fast and Accurate Computation of Binomial Probabilities (Loader, 2000)
@@ -102,7 +102,8 @@ class NegativeBinomial(Counts):
 
     The variance is :math:`m + m^2 / r`; as r increases, the distribution approaches a Poisson
     distribution. Differences of log-gamma functions would lose all digits in this limit; the
-    formula is evaluated as a deviance and the errors of Stirling's formula, which do not cancel.
+    formula is evaluated as the sum of a deviance and the errors of Stirling's formula, which do not
+    cancel.
 
     References:
         Fast and Accurate Computation of Binomial Probabilities (Loader, 2000)
@@ -190,8 +191,8 @@ class LibraryScaledCounts(UnvalidatedDistribution):
 
     .. math:: m_j = l \, \rho_j, \qquad l = \sum_j x_j
 
-    The log-probability is that of the counts given the library size, which is not modeled. Samples
-    have library sizes from a log-normal distribution.
+    The log-probability of the counts is conditional on the library size, which is not modeled. For
+    samples, the library size is drawn from a log-normal distribution.
 
     References:
         Deep generative modeling for single-cell transcriptomics (Lopez et al., 2018),
@@ -201,7 +202,7 @@ class LibraryScaledCounts(UnvalidatedDistribution):
         rates: The distribution for a library size of 1, with shape (*, *event).
         n_dims: The number of dimensions of a row.
         log_location: The mean of the logarithm of the library size, a scalar.
-        log_scale: Its standard deviation, a scalar.
+        log_scale: The standard deviation of the logarithm of the library size, a scalar.
     """
 
     support = constraints.nonnegative_integer
@@ -225,7 +226,7 @@ class LibraryScaledCounts(UnvalidatedDistribution):
 
         Arguments:
             value: The counts, with shape (*, *event).
-            mask: 1 where observed, with the same shape, or None.
+            mask: A tensor with the same shape that is 1 where observed, or None.
         """
         dims = tuple(range(-self.n_dims, 0))
         observed = value if mask is None else value.masked_fill(mask == 0, 0)
@@ -267,7 +268,7 @@ def given_library_size(px: Distribution, x: Tensor, mask: Tensor | None = None) 
     Arguments:
         px: The distribution p(x | z).
         x: The rows, with shape (*, *event).
-        mask: 1 where observed, with the same shape, or None.
+        mask: A tensor with the same shape that is 1 where observed, or None.
     """
     base = base_distribution(px)
     if not isinstance(base, LibraryScaledCounts):
@@ -288,7 +289,7 @@ def negative_binomial_log_prob(value: Tensor, log_mean: Tensor, log_r: Tensor) -
 
 
 def sample_negative_binomial(log_mean: Tensor, log_r: Tensor) -> Tensor:
-    """Return a sample from each `NegativeBinomial`: a Poisson sample whose mean is a gamma one."""
+    """Return a sample from each `NegativeBinomial`, as a Poisson sample with a gamma mean."""
     r = log_r.exp()
     return torch.poisson(torch._standard_gamma(r) * (log_mean - log_r).exp())
 
@@ -304,7 +305,7 @@ def _excess(u: Tensor, log1p_u: Tensor) -> Tensor:
 
 
 def _stirling_error(x: Tensor) -> Tensor:
-    """Return the logarithm of x! divided by Stirling's formula, for x > 0."""
+    """Return log(x! / s(x)), where s is Stirling's formula, for x > 0."""
     small, large = x.clamp(max=_MIN_STIRLING), x.clamp(min=_MIN_STIRLING)
     exact = torch.lgamma(small + 1) - (small + 0.5) * small.log() + small - 0.5 * LOG_2PI
     t = 1 / large.square()

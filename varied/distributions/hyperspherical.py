@@ -38,10 +38,10 @@ def _series(order: float, y: Any) -> Any:
 
 
 def _bessel(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Return the ratio of Bessel functions and the log-normalizer, in the precision of ``kappa``.
+    """Return the values of `bessel_ratio` and `log_mean_exp`, with the dtype of ``kappa``.
 
     Exponentially scaled Bessel functions underflow if their order is large and their argument is
-    small. In this case, a power series is used, which also preserves the digits of values near 0.
+    small. A power series is used in this case; it also keeps full relative precision near 0.
     """
     from scipy.special import ive  # imported here because it takes 0.2 s
 
@@ -95,13 +95,14 @@ def bessel_ratio(kappa: Tensor, dim: int) -> Tensor:
 
 
 def log_mean_exp(kappa: Tensor, dim: int) -> Tensor:
-    r"""Return the log-normalizer of a von Mises-Fisher distribution, with the shape of ``kappa``.
+    r"""Return the shifted log-normalizer of a von Mises-Fisher distribution.
 
     .. math:: \log \mathbb E_{w} e^{\kappa (w - 1)} = \log
         \frac{\Gamma(d/2) I_{d/2-1}(\kappa)}{(\kappa / 2)^{d/2-1}} - \kappa
 
-    where :math:`w` is the cosine of the angle to a uniformly distributed direction. The derivative
-    is :math:`A_d(\kappa) - 1`.
+    where :math:`w` is the cosine of the angle to a uniformly distributed direction. This is the
+    log-normalizer relative to the uniform distribution, minus :math:`\kappa`. The result has the
+    shape of ``kappa``, and its derivative is :math:`A_d(\kappa) - 1`.
 
     Arguments:
         kappa: The concentration, which must be positive; float64 is recommended.

@@ -101,7 +101,7 @@ def _kl_one_hot(q: OneHot, p: OneHot) -> Tensor:
 
 
 class OneHotElements(UnvalidatedDistribution):
-    r"""The elements of one-hot vectors, whose log-probabilities sum to those of `OneHot`.
+    r"""The elements of one-hot vectors; their log-probabilities sum to that of `OneHot`.
 
     .. math:: \log p(x) = \sum_{kl} x_{kl} \log \pi_{kl}
 

@@ -148,7 +148,7 @@ def _int64(values: Any) -> Tensor:
 
 
 class RowDistribution(UnvalidatedDistribution):
-    """The base class of distributions of table rows, whose batch shape is that of the elements.
+    """The base class of distributions of table rows; the batch shape includes the row elements.
 
     Arguments:
         layout: The layout of the columns.
@@ -191,7 +191,7 @@ class TableRow(RowDistribution):
             (*, n_columns).
         log_weights: Unnormalized log-weights of the mixture components of each numeric value, with
             shape (*, numbers, components).
-        means: The means of the components, or the logarithms of those of counts, with the same
+        means: The means of the components (for counts, the logarithms of the means), with the same
             shape.
         log_scales: The logarithms of the scales of the components, with the same shape.
         level_logits: The logits of the levels, with shape (*, levels).
@@ -227,7 +227,7 @@ class TableRow(RowDistribution):
         return TableRow(self.layout, flags, weights, means, scales, levels, self.model_missing)
 
     def given_flags(self, flags: Tensor) -> TableRow:
-        """Return the distribution conditioned on which cells are observed, with shape (*, C)."""
+        """Return the distribution given flags with shape (*, C), which are 1 for observed cells."""
         logits = (200 * flags - 100).expand_as(self.flag_logits)
         return TableRow(self.layout, logits, *self._mixture, self.level_logits, self.model_missing)
 

@@ -1,4 +1,4 @@
-"""Scikit-learn estimators for numeric tables that fit in memory.
+"""Scikit-learn estimators for tables that fit in memory, and transformers for other data.
 
 They are imported on first access, since importing scikit-learn takes a while.
 """

@@ -36,13 +36,13 @@ from varied.training_loop import Step, TrainingState, train
 
 Array = npt.NDArray[Any]
 
-#: Number of epochs if the user sets neither epochs nor steps.
+#: The number of epochs if the user sets neither epochs nor steps.
 EPOCHS = 10
-#: Number of rows that are passed to the model at a time.
+#: The number of rows that are passed to the model at a time.
 CHUNK = 500
-#: Maximum fraction of the observed cells in a row that are masked during training.
+#: The maximum probability with which a cell is masked during training.
 MAX_MASKED = 0.5
-#: Number of rows to whose codes a mixture is fitted, and the fraction of them that is held out.
+#: The maximum number of rows for fitting a mixture prior, and the fraction that is held out.
 MAX_CODES, HELD_OUT_CODES = 20_000, 0.2
 
 #: In PyTorch, the random state and the number of threads are global to the process.
@@ -51,34 +51,38 @@ _LOCK = threading.RLock()
 
 @dataclass(eq=False, repr=False)
 class Estimator(BaseEstimator):  # type: ignore[misc]
-    """A variational autoencoder for the rows of a numeric table.
+    """A variational autoencoder for the rows of a table.
 
     Subclasses are dataclasses that add keyword-only fields. Their docstrings inherit the arguments
     below.
 
     Arguments:
-        latent: Number of latent dimensions; None selects half the number of columns, up to 16.
-        net: Network of the encoder and the decoder. This and the next four arguments accept a name,
-            a dict with a name and settings, a class, an instance, or None, which selects the
+        latent: The number of latent dimensions; None selects half the number of columns, but at
+            most 16, and one dimension for every 20 rows if there are more than 32 columns and fewer
+            than 320 rows.
+        net: The network of the encoder and the decoder. This and the next four arguments accept a
+            name, a dict with a name and settings, a class, an instance, or None, which selects the
             corresponding entry of ``default_parts``.
         likelihood: The likelihood p(x | z).
         prior: The prior p(z). By default, it is a standard normal distribution, which is replaced
-            after training by a Gaussian mixture fitted to the codes if that raises the ELBO.
+            after training by a Gaussian mixture fitted to the codes if that increases the ELBO.
         posterior: The posterior q(z | x).
-        objective: Training objective.
-        encoder: Network of the encoder if it differs from ``net``, such as a `torch.nn.Module`.
-        decoder: Network of the decoder if it differs from ``net``.
-        epochs: Number of passes over the rows; set either this or ``steps``.
-        steps: Number of optimization steps. If both are None, the model is trained for 10 epochs,
-            or for ``min_steps`` steps if that is longer, but for at most ``max_epochs`` epochs.
-        batch_size: Number of rows in each step.
-        lr: Peak learning rate.
+        objective: The training objective.
+        encoder: The network of the encoder, if it differs from ``net``; for example, a
+            `torch.nn.Module`.
+        decoder: The network of the decoder, if it differs from ``net``.
+        epochs: The number of passes over the rows; set either this or ``steps``.
+        steps: The number of optimization steps. If both are None, the model is trained for 10
+            epochs, or for ``min_steps`` steps if that is longer, but for at most ``max_epochs``
+            epochs.
+        batch_size: The number of rows per step.
+        lr: The peak learning rate.
         random_state: An int for reproducible results, a ``RandomState``, or None for different
             results in each call. The global random state of NumPy is not changed.
         categorical_features: The categorical columns: a list of names or indices, or a boolean
             mask. With "auto", the types of the columns are inferred as in `varied.train`: text and
             booleans are categories, and so are numbers with few distinct values.
-        threads: Number of CPU threads.
+        threads: The number of CPU threads.
     """
 
     default_parts: ClassVar[dict[str, Any]] = {
@@ -90,9 +94,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     }
     min_steps: ClassVar[int] = 500
     max_epochs: ClassVar[float] = math.inf
-    #: Fraction of each batch that is drawn from labeled rows if only some rows have labels.
+    #: The fraction of each batch that is drawn from labeled rows if only some rows have labels.
     labeled_fraction: ClassVar[float] = 0.0
-    #: Whether each cell also depends on the preceding cells by default, unless there are too many.
+    #: Whether each cell also depends on the preceding cells by default, unless there are too many
+    #: columns.
     has_dependent_cells: ClassVar[bool] = False
     #: Whether cells are masked in training even if none are missing.
     mask_cells: ClassVar[bool] = False
@@ -210,12 +215,12 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self._replace_prior(X, None)
 
     def _replace_prior(self, X: Array, c: Tensor | None) -> None:
-        """Replace a standard normal prior by a mixture if it is better and no prior was passed."""
+        """Replace a default standard normal prior with a mixture if this increases the ELBO."""
         self.is_prior_replaced_ = False
         model = self.model_
         if self.prior is not None or not has_replaceable_prior(model):
             return
-        n_held_out = round(HELD_OUT_CODES * len(X))
+        n_held_out = round(HELD_OUT_CODES * min(len(X), MAX_CODES))
         order = permutation(len(X), self.seed_, "codes")[:MAX_CODES]
         x = self.scaler_.transform(X[order.numpy()]).x
         batches = iter_batches(x, None if c is None else c[order].double(), size=CHUNK)
@@ -296,11 +301,12 @@ class RandomlyMasked:
     """Batches with cells masked at random, so that the encoder learns to handle missing cells.
 
     Masked cells are not reconstructed: the loss is the negative ELBO of the remaining cells. In
-    half of the rows, up to half of the cells are masked.
+    half of the rows, cells are masked, with a probability between 0 and 0.5 that is drawn for each
+    row.
 
     Arguments:
-        batches: The batches.
-        scaler: The scaling of the columns.
+        batches: The batches to mask.
+        scaler: The scaler, which assigns elements to columns.
         seed: The random seed.
     """
 

@@ -17,17 +17,19 @@ from varied.estimators.multivariate_normal import MultivariateNormal
 
 Array = npt.NDArray[Any]
 
-#: Maximum number of rows to which the linear and tree models are fitted, and the minimum number of
-#: observed cells in a column.
+#: The maximum number of rows to which the linear and tree models are fitted, and the minimum number
+#: of observed cells in a column to which they are fitted.
 MAX_ROWS, MIN_CELLS = 5000, 10
-#: Maximum number of elements from which a column is predicted, those with the largest correlation.
+#: The maximum number of elements from which a column is predicted; those with the largest
+#: correlation are used.
 MAX_PREDICTORS = 50
-#: Minimum number of rows and maximum number of columns for tree models, and the number of trees.
+#: The minimum number of rows and the maximum number of columns for tree models, and the number of
+#: trees.
 MIN_TREE_ROWS, MAX_TREE_COLUMNS, TREES = 50, 100, 30
-#: Maximum number of elements for the normal distribution, whose cost is cubic.
+#: The maximum number of elements for the normal distribution, since its cost is cubic.
 MAX_NORMAL_ELEMENTS = 60
-#: Number of held-out cells to which the prior of the weights is equivalent: equal weights for those
-#: of all columns, and the weights of all columns for those of a column.
+#: The strength of two priors, in held-out cells: the weights fitted to all columns together are
+#: shrunk toward equal weights, and the weights of each column toward those fitted to all columns.
 EQUAL_CELLS, POOLED_CELLS = 5, 100
 
 
@@ -36,11 +38,11 @@ class ColumnModel:
     """A regression of a column on other columns.
 
     Arguments:
-        targets: The indices of the elements of the column: one, or one for each level.
+        targets: The indices of the elements of the column: one for a number, or one per level.
         predictors: The indices of the elements from which they are predicted.
         low: The minimum of each target in the training rows.
         high: The maximum of each target in the training rows.
-        regressor: A fitted regressor of scikit-learn.
+        regressor: A fitted scikit-learn regressor.
     """
 
     targets: Array
@@ -60,10 +62,10 @@ class ColumnModel:
 
 @dataclass(frozen=True)
 class ChainedRegression:
-    """A regression of each column on the others, in which missing cells are first completed.
+    """A regression of each column on the others, with missing predictors filled in beforehand.
 
     Columns are predicted one after the other, starting with the one with the fewest missing cells;
-    predictions replace the values of missing cells for later columns.
+    the predictions replace the values in missing cells before later columns are predicted.
 
     References:
         Multivariate Imputation by Chained Equations in R (van Buuren & Groothuis-Oudshoorn, 2011),
@@ -77,9 +79,9 @@ class ChainedRegression:
         """Fit a copy of a regressor to each column.
 
         Arguments:
-            regressor: A regressor of scikit-learn for several targets.
+            regressor: A scikit-learn regressor that supports multiple outputs.
             x: The rows, with shape (N, M); NaN marks missing cells.
-            completed: The rows with values in missing cells.
+            completed: The rows with the missing cells filled in.
             columns: The column of each element, with shape (M).
         """
         completed, models = completed.copy(), []
@@ -101,7 +103,7 @@ class ChainedRegression:
         return cls(tuple(models))
 
     def impute(self, x: Array, completed: Array) -> Array:
-        """Return rows in which the values of missing cells are replaced with predictions."""
+        """Return the completed rows, with predictions in the missing cells."""
         completed = completed.copy()
         for model in self.models:
             model.impute(x, completed)
@@ -115,16 +117,22 @@ class Blend:
     .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
         \sum_k w_{jk} \le 1
 
-    The models are the VAE, a multivariate normal distribution, a ridge regression of each column on
-    the others, in which missing cells are completed by the mean of the first two, and extremely
-    randomized trees, in which they are completed by the ridge regression. With :math:`\mu_j`, the
-    mean of a column, as the remainder, an independent column is imputed with its mean. The weights
-    minimize the squared error for held-out cells:
+    The models are
+
+    - the VAE;
+    - a multivariate normal distribution;
+    - a ridge regression of each column on the others, with missing predictors filled in by the mean
+      of the first two models;
+    - extremely randomized trees, with missing predictors filled in by the ridge regression.
+
+    The column mean :math:`\mu_j` receives the remaining weight, so that a column that does not
+    depend on the others is imputed with its mean. The weights minimize the squared error for
+    held-out cells:
 
     .. math:: w_j = \arg\min_w \sum_i (x_{ij} - \hat x_{ij}(w))^2 + n_0 v_j \|w - \bar w\|^2
 
-    where :math:`v_j` is the mean square of the predictions, :math:`\bar w` are the weights for all
-    columns, and :math:`n_0 = 100`.
+    where :math:`v_j` is the mean squared deviation of the predictions from :math:`\mu_j`,
+    :math:`\bar w` are the weights fitted to all columns together, and :math:`n_0 = 100`.
 
     References:
         Stacked generalization (Wolpert, 1992), https://doi.org/10.1016/S0893-6080(05)80023-1; for
@@ -136,7 +144,7 @@ class Blend:
         center: The mean of each element, with shape (M).
         weights: The weight of each model for each element, with shape (K, M).
         normal: The normal distribution, or None for more than 60 elements.
-        chain: The linear model and, with enough rows, the trees.
+        chain: The linear model and, unless there are few rows or many columns, the trees.
     """
 
     columns: Array
@@ -147,7 +155,7 @@ class Blend:
 
     @classmethod
     def fit(cls, x: Array, mean: Array, columns: Array, held_out: Array) -> Self:
-        """Fit the models to the cells that are not held out, and the weights to those that are.
+        """Fit the weights to the held-out cells, and the models to all other observed cells.
 
         Arguments:
             x: The standardized rows, with shape (N, M); NaN marks missing cells. The elements of a
@@ -174,7 +182,7 @@ class Blend:
         return cls(columns, center, weights, normal, chain)
 
     def refit(self, x: Array, mean: Array) -> Blend:
-        """Return a combination with the same weights, whose models are fitted to all cells.
+        """Return a blend with the same weights and with models that are fitted to all cells.
 
         Arguments:
             x: The standardized rows, with shape (N, M).
@@ -197,9 +205,10 @@ class Blend:
 def _fit_models(
     x: Array, mean: Array, columns: Array
 ) -> tuple[MultivariateNormal | None, tuple[ChainedRegression, ...]]:
-    """Fit a normal distribution and a linear model, and trees unless there are few rows.
+    """Fit a normal distribution, a linear model and trees.
 
-    The normal distribution is omitted for many elements, and trees are omitted for many columns.
+    The normal distribution is omitted if there are many elements, and trees are omitted if there
+    are few rows or many columns.
     """
     regressors: list[Any] = [RidgeCV(np.logspace(-5, 4, 19))]
     if len(x) >= MIN_TREE_ROWS and len(np.unique(columns)) <= MAX_TREE_COLUMNS:
@@ -220,7 +229,7 @@ def _predict(
     x: Array,
     mean: Array,
 ) -> Iterator[Array]:
-    """Yield the completed rows of the VAE and of each other model."""
+    """Yield the rows as completed by the VAE and by each other model."""
     *predictions, completed = _complete(normal, x, mean)
     yield from predictions
     for model in chain:
@@ -229,7 +238,7 @@ def _predict(
 
 
 def _complete(normal: MultivariateNormal | None, x: Array, mean: Array) -> list[Array]:
-    """Return the completed rows of the VAE and of the normal distribution, and their mean."""
+    """Return the rows as completed by the VAE and by the normal distribution, and the mean."""
     completed = [np.where(np.isnan(x), mean, x)]
     if normal is not None:
         completed.append(normal.impute(x))
@@ -237,7 +246,7 @@ def _complete(normal: MultivariateNormal | None, x: Array, mean: Array) -> list[
 
 
 def _select_predictors(x: Array, targets: Array, others: Array) -> Array:
-    """Return the elements that have the largest correlation with any of the targets."""
+    """Return up to 50 elements, those with the largest correlation with any of the targets."""
     if len(others) <= MAX_PREDICTORS:
         return others
     deviations = x - x.mean(0)
@@ -252,7 +261,7 @@ def _weights(predictions: Array, y: Array, prior: Array, n: int) -> Array:
     Arguments:
         predictions: The predictions of each model, with shape (cells, K).
         y: The values of the cells, with shape (cells).
-        prior: The weights to which they are shrunk, with shape (K).
+        prior: The weights toward which the result is shrunk, with shape (K).
         n: The number of cells to which the prior is equivalent.
     """
     if not predictions.any():

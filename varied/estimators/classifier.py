@@ -38,11 +38,11 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         labeled rows alone.
 
     Arguments:
-        calibration_fraction: Fraction of the labels of each class that is held out to calibrate the
-            probabilities (`temperature_`). With few labels, the model is overconfident; a fraction
-            of 0.2 corrects this, but the held-out labels are then not used for training.
-        dropout: Dropout probability of the hidden units of the classifier; values between 0.2 and
-            0.5 can help if there are few labels.
+        calibration_fraction: The fraction of the labels of each class that is held out to calibrate
+            the probabilities (`temperature_`). With few labels, the model is overconfident; a
+            fraction of 0.2 corrects this, but the held-out labels are then not used for training.
+        dropout: The dropout probability of the hidden units of the classifier; values between 0.2
+            and 0.5 can help if there are few labels.
 
     Attributes:
         classes_: The sorted class labels.
@@ -69,7 +69,8 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         """Fit the model to rows, some or all of which have a label.
 
         Raises:
-            ValueError: If the rows are not numeric, or there are fewer than two classes.
+            ValueError: If a column contains infinite values, free text or identifiers, or there are
+                fewer than two classes.
         """
         y, has_label = _without_missing(y)
         X, y = self._validate(X, y, fit=True)
@@ -112,7 +113,7 @@ class VAEClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
 
 
 def _without_missing(y: Any) -> tuple[Any, npt.NDArray[np.bool_]]:
-    """Replace missing labels with the first label, and return a mask of the other labels."""
+    """Replace missing labels with the first label; also return a mask of the known labels."""
     if y is None:
         return y, np.ones(0, bool)
     labels = pd.Series(np.asarray(y, dtype=object).ravel())

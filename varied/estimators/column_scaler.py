@@ -43,7 +43,7 @@ class Support:
     is_ordered: bool = True
 
     def nearest(self, values: Array) -> Array:
-        """Return the possible values with the smallest squared error for the given means."""
+        """Return the possible values that are closest to the given means."""
         if not self.levels:
             return self.round(values)
         levels = np.asarray(self.levels)
@@ -56,7 +56,7 @@ class Support:
         return clipped if self.column is None else self.column.round(clipped)
 
     def select(self, probabilities: Array) -> Array:
-        """Return the median of ordered levels and the mode of others.
+        """Return the median if the levels are ordered, and the mode otherwise.
 
         Arguments:
             probabilities: The probabilities of the levels, with shape (N, levels).
@@ -79,8 +79,8 @@ class ColumnScaler:
     normalization would replace the density with the density of a histogram of the training rows.
 
     The scale of a constant column is 1. Cells are clipped at 1,000 standard deviations, so that
-    squares do not overflow. The likelihood of tables models categories; all other likelihoods model
-    the value of ordered levels, and the one-hot vector of other levels, as numbers.
+    squares do not overflow. Likelihoods for tables model categories; all other likelihoods model
+    ordered levels by their values, and other levels by one-hot vectors, as numbers.
 
     Arguments:
         supports: The support of each column, with length D.
@@ -89,8 +89,9 @@ class ColumnScaler:
         scale: The standard deviation of each element, or 1 if it is constant or not scaled.
         has_values: Whether each column has any observed cells in training; if not, all its cells
             are treated as missing.
-        domain: "table" (whether each cell is observed, followed by the elements), "real" (the
-            elements, standardized), or "unit-interval", "binary" and "count" (unscaled).
+        domain: The type of model input: "table" (for each column, 1 if the cell is observed and 0
+            otherwise, followed by the elements), "real" (the standardized elements), or
+            "unit-interval", "binary" or "count" (the elements without scaling).
         n_rows: The number of training rows.
     """
 
@@ -186,7 +187,7 @@ class ColumnScaler:
         return ~np.isnan(X) & self.has_values
 
     def is_unseen(self, X: Array) -> Array:
-        """Return a mask of the observed cells of categorical columns with unknown levels."""
+        """Return a mask of the categorical cells with a level that did not occur in training."""
         unseen = np.zeros(X.shape, bool)
         for j in self._one_hot:
             unseen[:, j] = ~np.isnan(X[:, j]) & ~np.isin(X[:, j], self.supports[j].levels)
@@ -232,10 +233,10 @@ class ColumnScaler:
         return values
 
     def means_of_columns(self, x: Tensor, other: ColumnScaler) -> Array:
-        """Convert means of the model to the scaling of another scaler, with shape (N, M).
+        """Convert model means to the standardized elements of another scaler, with shape (N, M).
 
-        The mean of an ordered column follows from the probabilities of its levels if they are
-        elements only of this scaler.
+        If an ordered column is one-hot in this scaler and numeric in ``other``, its mean is
+        computed from the probabilities of its levels.
         """
         elements = x.detach().double().cpu().numpy()[:, -len(self.mean) :] * self.scale + self.mean
         mapping = np.zeros((len(self.mean), len(other.mean)))

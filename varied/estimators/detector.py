@@ -20,16 +20,16 @@ from varied.seeding import permutation
 
 Array = npt.NDArray[Any]
 
-#: Fraction of the rows that is held out to set the threshold, if this leaves enough rows.
+#: The fraction of the rows that is held out to set the threshold, if this leaves enough rows.
 HELD_OUT = 0.1
-#: Number of folds if there are too few rows to hold out a single part.
+#: The number of folds for cross-fitting, if too few rows can be held out.
 FOLDS = 5
-#: Confidence level of the bound on the false-positive rate.
+#: The confidence level of the bound on the false-positive rate.
 CONFIDENCE = 0.95
-#: Maximum number of normal rows in the nearest-neighbor search.
+#: The maximum number of normal rows in the nearest-neighbor search.
 MAX_NORMAL_ROWS = 10_000
-#: Relative tolerance of the threshold. The row that defines the threshold is normal, but its score
-#: can differ in the last bits between batches.
+#: The relative tolerance of the threshold. The row that defines the threshold is normal, but its
+#: score can differ in the last bits between batches.
 TOLERANCE = 1e-9
 
 
@@ -37,8 +37,8 @@ TOLERANCE = 1e-9
 class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
     """Anomaly detection with a variational autoencoder, by density and by distance to normal rows.
 
-    The density is the importance-weighted log p(x). The distance is measured to the nearest
-    training row, where each row is extended by its reconstruction residual; see
+    The density is an importance-weighted estimate of log p(x). The distance is measured to the
+    nearest training row, where each row is extended by its reconstruction residual; see
     `varied.functional.AnomalyScorer`. By default, the likelihood is a Gaussian with a scale for
     each column, and the prior is a mixture.
 
@@ -65,8 +65,8 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
 
     Arguments:
         method: The anomaly score: "both", "density" (in nats) or "distance".
-        max_fpr: Maximum allowed false-positive rate.
-        samples: Number of importance samples for each score.
+        max_fpr: The maximum allowed false-positive rate.
+        samples: The number of importance samples for each score.
 
     Attributes:
         scorer_: The anomaly scorer, a `varied.functional.AnomalyScorer`.
@@ -98,11 +98,14 @@ class VAEDetector(OutlierMixin, Estimator):  # type: ignore[misc]
         """Fit the model to normal rows; ``y`` is ignored.
 
         Raises:
-            ValueError: If the rows are not numeric, or there are fewer than two.
+            ValueError: If a column contains infinite values, free text or identifiers, or there are
+                fewer than two rows.
         """
         X = self._validate(X, fit=True)
         if not 0 < self.max_fpr < 1:
-            raise VariedError(f"max_fpr must be between 0 and 1, got {self.max_fpr}.")
+            raise VariedError(
+                f"max_fpr must be above 0 and below 1, got {self.max_fpr}; the default is 0.05."
+            )
         self._warn_about_cluster(X)
         groups = self._groups(X)
         n_groups = groups.max() + 1

@@ -31,14 +31,14 @@ from varied.spec import Part
 
 Array = npt.NDArray[Any]
 
-#: Maximum number of cells that are held out, and number of cells of a mostly missing column of
-#: which more than `calibration_fraction` is held out, but at most a quarter.
+#: The maximum number of held-out cells, and the number of cells to hold out in a column with many
+#: missing cells, for which `calibration_fraction` may be too small; at most a quarter is held out.
 MAX_HELD_OUT, MIN_HELD_OUT = 2000, 20
-#: Minimum number of cells for estimating weights and scales.
+#: The minimum number of held-out cells for estimating weights and scales.
 MIN_CELLS = 30
-#: Number of rows that are drawn at a time for calibration, since each is drawn many times.
+#: The number of rows per batch in calibration, for which each row is drawn many times.
 CALIBRATION_ROWS = 200
-#: Maximum fraction of equal values in a continuous column.
+#: The maximum fraction of equal values in a continuous column.
 MAX_EQUAL = 0.1
 
 
@@ -53,17 +53,18 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     missing cells even if the training rows are complete. The imputed values of a row depend only on
     that row. The default network has two layers of 256 units.
 
-    By default, the conditional mean :math:`\hat x_{j1}` of the VAE is combined with that of a
-    multivariate normal distribution, :math:`\hat x_{j2}`, with the predictions of a ridge
-    regression of each column on the others, :math:`\hat x_{j3}`, and of extremely randomized trees,
-    :math:`\hat x_{j4}`, and with the mean :math:`\mu_j` of the column:
+    By default, the mean :math:`\mu_j` of the column is combined with four predictions: the
+    conditional mean of the VAE, :math:`\hat x_{j1}`; the conditional mean of a multivariate normal
+    distribution, :math:`\hat x_{j2}`; and the predictions of a ridge regression of each column on
+    the others, :math:`\hat x_{j3}`, and of extremely randomized trees, :math:`\hat x_{j4}`:
 
     .. math:: \hat x_j = \mu_j + \sum_k w_{jk} (\hat x_{jk} - \mu_j), \qquad w_{jk} \ge 0, \quad
         \sum_k w_{jk} \le 1
 
-    The weights minimize the squared error for cells that are held out from training, and are shrunk
-    to the weights for all columns. A draw is the combined mean plus the deviation of a draw of the
-    VAE from its mean, multiplied by a factor for each column.
+    The weights of each column minimize the squared error for cells that are held out from training,
+    and are shrunk toward weights that are fitted to all columns together. A draw is the combined
+    mean plus the deviation of a VAE draw from the mean of the VAE; this deviation is multiplied by
+    a factor for each column (`draw_scale_`).
 
     References:
         MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (Mattei & Frellsen,
@@ -76,15 +77,16 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
     Arguments:
         missing_values: The placeholder for missing cells.
         n_draws: If 0, impute the conditional mean; if 1, impute a single draw from
-            p(missing | observed), like ``sample_posterior`` of scikit-learn's ``IterativeImputer``;
-            if greater than 1, impute the mean of ``n_draws`` draws, or the most frequent category.
-        samples: Number of importance samples for each row.
+            p(missing | observed), like scikit-learn's ``IterativeImputer`` with
+            ``sample_posterior=True``; if greater than 1, impute the mean of ``n_draws`` draws, or
+            the most frequent category.
+        samples: The number of importance samples for each row.
         blend: Whether to combine the VAE with linear models and trees. If False, or if fewer than
             30 cells are held out, the conditional mean of the VAE is imputed. Trees are not used
             for fewer than 50 rows or more than 100 columns, the normal distribution is not used for
             more than 60 columns (counting each level of a category), and the combination is not
-            available for likelihoods of counts and of values between 0 and 1.
-        calibration_fraction: Fraction of the observed cells (at most 2,000 cells) that is held
+            available for likelihoods for counts or for values between 0 and 1.
+        calibration_fraction: The fraction of the observed cells (at most 2,000 cells) that is held
             out from training to combine the models and to calibrate draws. The standard deviation
             of the draws of a column is scaled such that their central 90% intervals cover 90% of
             the held-out cells, since the model is overconfident if there are few rows. If 0, all
@@ -94,8 +96,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     Attributes:
         draw_scale_: The factor by which the deviations of the draws of each column are multiplied;
-            1 for columns in which a single value occurs in more than a tenth of the rows, and for
-            categories.
+            1 for columns in which a single value occurs in more than a tenth of the observed cells,
+            and for categories.
         blend_: The combination of the models, or None.
         model_: The model, a `varied.models.LatentModel` in float64.
         spec_: The specification of the model and its training, a `varied.Spec`.
@@ -131,7 +133,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Fit the model to rows, with or without missing cells; ``y`` is ignored.
 
         Raises:
-            ValueError: If the rows are not numeric, or there are fewer than two.
+            ValueError: If a column contains infinite values, free text or identifiers, or there are
+                fewer than two rows.
         """
         rows = self._validate(X, fit=True)
         if not isinstance(self.n_draws, int | np.integer) or self.n_draws < 0:
@@ -168,13 +171,16 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
             self.blend_ = self.blend_.refit(elements, self._model_means(X[index]))
 
     def _blend_rows(self, held_out: Array) -> Array:
-        """Return the indices of rows for the combination, first those with held-out cells."""
+        """Return the indices of the rows to which the blend is fitted.
+
+        Rows with held-out cells come first; the number of rows is limited.
+        """
         rng = np.random.default_rng(derive_seed(self.seed_, "blend"))
         order = rng.permutation(len(held_out))
         return order[np.argsort(~held_out[order].any(1), kind="stable")][:MAX_ROWS]
 
     def _calibrate(self, X: Array, held_out: Array) -> Array:
-        """Return the factor for the deviations of the draws of each column."""
+        """Return the factor by which the deviations of the draws of each column are multiplied."""
         columns, outputs = self._continuous_elements
         rows = np.flatnonzero(held_out[:, self._is_continuous].any(1))
         deviations, residuals, scale = [], [], np.ones(X.shape[1])
@@ -200,8 +206,8 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         """Return the rows with imputed values in missing cells.
 
         Observed cells are unchanged. A DataFrame is returned as a DataFrame with the same types.
-        The most probable category is imputed. Means of whole numbers and dates are rounded to
-        values that the column can have.
+        The most probable category is imputed. Means of whole numbers, of dates and of categories
+        that are numbers are rounded to values that the column can have.
         """
         rows = self._validate(X)
         missing = np.isnan(rows) & self.scaler_.has_values
@@ -218,11 +224,11 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         quantiles of the draws of a cell define an interval.
 
         Arguments:
-            X: Rows with missing cells.
-            n: Number of draws.
+            X: The rows with missing cells.
+            n: The number of draws.
 
         Returns:
-            Complete rows with shape (n, N, columns), or a list of n DataFrames for a DataFrame.
+            The completed rows, with shape (n, N, columns); for a DataFrame, a list of n DataFrames.
         """
         rows = self._validate(X)
         missing = np.isnan(rows) & self.scaler_.has_values
@@ -231,7 +237,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return completed if is_frame(X) else np.stack(completed)
 
     def _complete(self, X: Any, values: Array, missing: Array) -> Any:
-        """Return rows with values in their missing cells, without columns that have no values."""
+        """Return the rows with missing cells filled in, without the columns to be dropped."""
         is_output = self.scaler_.has_values | self.keep_empty_features
         if is_frame(X) or has_text(X):
             return self.converter_.fill(X, values, missing, is_output)
@@ -252,7 +258,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     @property
     def _marker(self) -> Any:
-        """The value of missing cells in addition to NaN and similar values, or None."""
+        """A value that marks missing cells, in addition to NaN and similar values, or None."""
         value = self.missing_values
         is_missing = (
             value is None or value is pd.NA or (isinstance(value, float) and value != value)
@@ -261,18 +267,18 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
     @property
     def _continuous_elements(self) -> tuple[Array, Array]:
-        """The elements of the continuous columns in the input and in `_mean_scaler`."""
+        """The elements of the continuous columns in the model input and in `_mean_scaler`."""
         columns = np.flatnonzero(self._is_continuous)
 
         def index(scaler: ColumnScaler) -> Array:
-            """Return the last element of each column, since flags precede values."""
+            """Return the index of the last element of each column, since flags precede values."""
             last = [np.flatnonzero(scaler.element_columns == j)[-1] for j in columns]
             return np.array(last, np.intp)
 
         return index(self.scaler_), index(self._mean_scaler)
 
     def _model_means(self, X: Array) -> Array:
-        """Return the conditional means of the VAE in rows with missing cells, and 0 in others."""
+        """Return the conditional means of the VAE for rows with missing cells, and 0 for others."""
         means = np.zeros((len(X), len(self._mean_scaler.mean)))
         incomplete = np.flatnonzero(np.isnan(X).any(1))
         if len(incomplete):
@@ -285,7 +291,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
         return means
 
     def _estimate(self, X: Array) -> tuple[Array, Array]:
-        """Return the means of the VAE and those that are imputed, with shape (N, M)."""
+        """Return the means of the VAE and the means to impute, each with shape (N, M)."""
         means = self._model_means(X)
         if self.blend_ is None:
             return means, means
@@ -348,7 +354,7 @@ class VAEImputer(TransformerMixin, Estimator):  # type: ignore[misc]
 
 
 def _is_continuous(X: Array, supports: Sequence[Support]) -> Array:
-    """Return a mask of the columns of numbers in which no value occurs in many observed cells."""
+    """Return a mask of the numeric columns in which no single value is frequent."""
     counts = [np.unique(column[np.isfinite(column)], return_counts=True)[1] for column in X.T]
     is_diverse = [len(n) > 0 and n.max() <= MAX_EQUAL * n.sum() for n in counts]
     return np.array([d and not s.levels for d, s in zip(is_diverse, supports, strict=True)], bool)

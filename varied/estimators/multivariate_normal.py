@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-#: Maximum number of rows to which the distribution is fitted, and of rows per batch.
+#: The maximum number of rows to which the distribution is fitted, and the number per batch.
 MAX_ROWS, BATCH_ROWS = 1000, 100
 ITERATIONS = 30
-#: Number of observations without correlation that are added to the covariance.
+#: The number of uncorrelated pseudo-observations that are added to the covariance estimate.
 PRIOR_ROWS = 1
-#: Maximum distance of values from the mean of a column, in standard deviations; others are clipped,
-#: because a few outliers would determine the covariance.
+#: The maximum distance of values from the mean of a column, in standard deviations. More distant
+#: values are clipped; otherwise, a few outliers would determine the covariance.
 MAX_DEVIATION = 5
 
 

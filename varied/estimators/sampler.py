@@ -70,7 +70,8 @@ class VAESampler(Estimator):
         """Fit the model to rows and their classes.
 
         Raises:
-            ValueError: If the rows are not numeric, or there are fewer than two classes.
+            ValueError: If a column contains infinite values, free text or identifiers, or there are
+                fewer than two classes.
         """
         self._fit(X, y)
         return self
@@ -90,9 +91,9 @@ class VAESampler(Estimator):
         The numbers are in the range of the training rows.
 
         Arguments:
-            n_samples: Number of samples.
+            n_samples: The number of samples.
             label: The class.
-            random_state: A random state; None uses that of the estimator.
+            random_state: A random state; None uses the random state of the estimator.
         """
         check_is_fitted(self)
         index = np.flatnonzero(self.classes_ == label)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class SmilesTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Conversion of SMILES to SELFIES tokens.
 
-    A molecule is a row of a table with a token in each column, which the other estimators treat as
-    a category. In a pipeline, they take lists of SMILES.
+    Each molecule becomes a row of a table with one token per column; the other estimators treat the
+    columns as categorical. A pipeline that starts with this transformer accepts lists of SMILES.
 
     Attributes:
         codec_: The conversion, a `varied.data.codecs.molecules.MoleculeCodec`.
@@ -79,7 +79,7 @@ def _canonical(X: Any) -> npt.NDArray[np.str_]:
     texts = np.ravel(np.asarray(X, dtype=object)).tolist()
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise VariedError(f"Row {i} is not a SMILES but {text!r}; pass a list of SMILES.")
+            raise VariedError(f"Row {i} is {text!r}, which is not a SMILES; pass a list of SMILES.")
     results = parse(texts)
     for i, (text, result) in enumerate(zip(texts, results, strict=True)):
         if result.reason:

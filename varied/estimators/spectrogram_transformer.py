@@ -16,14 +16,14 @@ from varied.data.codecs.sounds import SoundCodec
 class SpectrogramTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Conversion of recordings to standardized log-mel spectrograms.
 
-    Recordings are converted to a common loudness and duration as in `varied.train`. A spectrogram
-    is a row with 64 bands for each frame of 10 ms. In a pipeline, the other estimators take lists
-    of recordings.
+    Recordings are converted to a common loudness and duration as in `varied.train`. Each recording
+    becomes a row with 64 values, one per frequency band, for each frame of 10 ms. A pipeline that
+    starts with this transformer accepts lists of recordings.
 
     Arguments:
-        sample_rate: Number of samples per second.
-        seconds: Duration to which recordings are cut or padded with silence; by default, the 95th
-            percentile, but at most 4 seconds.
+        sample_rate: The number of samples per second.
+        seconds: The duration to which recordings are cut or padded with silence; by default, the
+            95th percentile of the durations, but at most 4 seconds.
 
     Attributes:
         codec_: The conversion, a `varied.data.codecs.sounds.SoundCodec`.
@@ -50,7 +50,7 @@ class SpectrogramTransformer(TransformerMixin, BaseEstimator):  # type: ignore[m
 
         Raises:
             VariedError: If a recording is not an array of real numbers, is silent, or contains NaN
-                or infinity, or an argument is not valid.
+                or infinity, or an argument is invalid.
         """
         options = {"sample_rate": self.sample_rate, "seconds": self.seconds}
         self.codec_ = SoundCodec.fit(SoundCodec.from_memory(X, **options))

@@ -99,7 +99,7 @@ class TableConverter:
         return values
 
     def fill(self, X: Any, values: Array, missing: Array, is_output: Array) -> Any:
-        """Return rows with values in their missing cells; other cells are not converted.
+        """Return the rows with the missing cells filled in; other cells are not converted.
 
         Arguments:
             X: The rows, with the columns passed to `fit`.
@@ -154,7 +154,7 @@ def has_text(X: Any) -> bool:
 
 
 def append(first: Any, second: Any) -> Any:
-    """Return the rows of two tables, matrices or lists, with the types of the first one."""
+    """Append the rows of the second table, matrix or list to the first, keeping its types."""
     if issparse(first):
         return vstack([first, second], first.format, first.dtype)
     if is_frame(first):
@@ -178,7 +178,7 @@ def repeat(values: Any, indices: Array) -> Any:
 
 
 def _read(X: Any, marker: Any) -> tuple[pd.DataFrame, Any]:
-    """Return typed columns and the dialect of a DataFrame, or None for an array of numbers."""
+    """Return typed columns and their dialect, which is None for an array of numbers."""
     import pandas as pd
 
     dialect = None
@@ -266,7 +266,7 @@ def _support(column: LearnedColumn) -> Support:
 
 
 def _numbers(column: LearnedColumn, cells: pd.Series[Any]) -> Array:
-    """Convert cells to numbers, NaN where missing."""
+    """Convert cells to numbers; NaN marks missing cells."""
     is_date, is_text = cells.dtype.kind == "M", cells.dtype == object
     if cells.isna().all():
         return np.full(len(cells), np.nan)

@@ -31,7 +31,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         Latent dimensions that the model does not need become inactive: their codes are close to 0.
 
     Arguments:
-        samples: Number of importance samples for ``score_samples``.
+        samples: The number of importance samples for ``score_samples``.
 
     Attributes:
         model_: The model, a `varied.models.LatentModel` in float64.
@@ -53,7 +53,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         """Fit the model to rows; ``y`` is ignored.
 
         Raises:
-            ValueError: If the rows are not numeric, or there are fewer than two.
+            ValueError: If a column contains infinite values, free text or identifiers, or there are
+                fewer than two rows.
         """
         self._fit_model(self._validate(X, fit=True))
         return self
@@ -61,7 +62,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Continue training on new rows; the first call is equivalent to `fit`.
 
-        Each call trains for ``epochs`` or ``steps``, or for ten epochs if neither is set. The
+        Each later call trains for ``epochs`` or ``steps``, or for ten epochs if neither is set. The
         columns are scaled as in the first call.
 
         Warning:
@@ -69,8 +70,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
             Include representative old rows, or fit again on all rows.
 
         Raises:
-            ValueError: If the rows are not numeric, or their columns differ from those of the first
-                call.
+            ValueError: If a column contains infinite values, free text or identifiers, or the
+                columns differ from those of the first call.
         """
         if "model_" not in vars(self):
             return self.fit(X)
@@ -96,8 +97,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         codes = check_array(X, dtype=np.float64)
         if codes.shape[1] != self._n_features_out:
             raise VariedError(
-                f"Codes must have {self._n_features_out} dimensions, like those that `transform` "
-                f"returns, got {codes.shape[1]}."
+                f"Codes must have {self._n_features_out} dimensions, as returned by `transform`, "
+                f"got {codes.shape[1]}."
             )
         z = torch.from_numpy(codes.copy()).reshape(-1, *self.model_.latent_shape)
         with isolated_rng(self.threads):
@@ -110,8 +111,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         The numbers are in the range of the training rows.
 
         Arguments:
-            n_samples: Number of samples.
-            random_state: A random state; None uses that of the estimator.
+            n_samples: The number of samples.
+            random_state: A random state; None uses the random state of the estimator.
         """
         check_is_fitted(self)
         return self._sample(n_samples, random_state)
@@ -122,7 +123,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimato
         .. math:: \log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
 
         This is a lower bound on log p(x) that becomes tight as the number of samples increases. For
-        a row with missing cells, it is the log density of the observed cells, which is comparable
+        a row with missing cells, it is the log-density of the observed cells, which is comparable
         only between rows with the same missing cells.
         """
         X = self._validate(X)

@@ -29,8 +29,8 @@ def as_table(values: Data, name: str, *, min_rows: int = 1, flatten: bool = Fals
     """Return the rows as a float64 tensor with shape (N, D), after checking that they are finite.
 
     Arguments:
-        values: Rows with shape (N, D), or (N, ...) if ``flatten`` is set.
-        name: A name for the rows, used in error messages.
+        values: The rows, with shape (N, D), or (N, ...) if ``flatten`` is set.
+        name: The name of the rows in error messages.
         min_rows: The minimum number of rows.
         flatten: Whether to flatten rows that have more than one dimension.
 
@@ -80,7 +80,7 @@ def as_images(values: Data, *, min_side: int = 1) -> Tensor:
     """Return images with shape (N, C, H, W), uint8 or floating point in [0, 1].
 
     Arguments:
-        values: Images with shape (N, C, H, W), or grayscale images with shape (N, H, W).
+        values: The images, with shape (N, C, H, W), or (N, H, W) if they are grayscale.
         min_side: The minimum height and width.
 
     Raises:
@@ -133,6 +133,6 @@ def check_same_length(a: Sized, b: Sized, names: tuple[str, str]) -> None:
     """Raise VariedError unless two sequences have the same length."""
     if len(a) != len(b):
         raise VariedError(
-            f"There are {len(a):,} {names[0]} and {len(b):,} {names[1]}; their numbers must be "
-            "equal."
+            f"There are {len(a):,} {names[0]} but {len(b):,} {names[1]}; both must have the same "
+            "length."
         )

@@ -16,7 +16,7 @@ from varied.seeding import generator
 def resample(sizes: Sequence[int], resamples: int, seed: int, purpose: str) -> Iterator[list[Ints]]:
     """Yield bootstrap resamples of several samples, as row indices drawn with replacement.
 
-    Each resample of a sample has as many rows as the sample.
+    Each resample has as many rows as its sample.
 
     Arguments:
         sizes: The number of rows in each sample.

@@ -23,8 +23,8 @@ def is_active(means: Tensor) -> Tensor:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519
 
     Arguments:
-        means: The mean of each posterior, with shape (N, D); if the prior depends on a context,
-            standardized with this prior.
+        means: The mean of each posterior, with shape (N, D). If the prior depends on a context, the
+            means must be standardized with `Prior.standardize`.
     """
     return means.var(0, correction=min(1, len(means) - 1)) > THRESHOLD
 
@@ -33,7 +33,7 @@ def active_units(means: Tensor, resamples: int = 50) -> Estimate:
     """Return the number of active units, with its bootstrap standard error.
 
     Arguments:
-        means: The mean of each posterior, with shape (N, D).
+        means: The mean of each posterior, with shape (N, D); see `is_active`.
         resamples: The number of bootstrap resamples for the standard error.
     """
 

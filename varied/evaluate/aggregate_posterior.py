@@ -86,8 +86,9 @@ def aggregate_posterior(
         + \underbrace{\mathbb E \log \frac{q(z)}{\prod_j q(z_j)}}_{\text{total correlation}}
         + \underbrace{\mathbb E \log \frac{\prod_j q(z_j)}{p(z)}}_{\text{dimension-wise KL}}
 
-    The mixture contains all N rows, not only those of a minibatch, and is evaluated in float64. The
-    expectation is over one posterior sample for each row; the row itself is part of the mixture.
+    The mixture contains the posteriors of all N rows, not only of one batch, and is evaluated in
+    float64. The expectation is over one posterior sample for each row; the mixture includes the
+    posterior of this row.
 
     References:
         ELBO surgery: yet another way to carve up the variational evidence lower bound (Hoffman &
@@ -100,10 +101,10 @@ def aggregate_posterior(
     Warning:
         The mutual information is between the code and the index of the row, so it is at most log N:
         9.2 nats for 10,000 rows. As an estimate for the data distribution, ``mutual_information``
-        is biased downwards and ``mutual_information_upper`` is biased upwards; if they differ
+        is biased downward and ``mutual_information_upper`` is biased upward; if they differ
         greatly, N is too small. Standard errors are computed over rows and their samples, for a
-        fixed mixture. Posteriors are treated as factorized Gaussians: only the mean and the scale
-        of any other posterior are used.
+        fixed mixture. All posteriors are treated as factorized Gaussians with the given means and
+        standard deviations.
 
     Arguments:
         mean: The mean of each posterior, with shape (N, D).

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from varied.data.batches import Batch
-from varied.errors import VariedError, lookup
+from varied.errors import VariedError, check_at_least, lookup
 from varied.evaluate._batches import Load, map_batches
 from varied.evaluate.estimate import Estimate
 from varied.models import VAE, LatentModel
@@ -172,8 +172,8 @@ def bdmc(
 
     Then :math:`z^*` is an exact sample from p(z | x). Annealing from :math:`z^*` back to the
     initial distribution gives an unbiased estimate of 1/p(x), so the negative logarithm of the
-    estimate is an upper bound in expectation. The step sizes are those of the forward chains, which
-    do not depend on :math:`z^*`.
+    estimate is an upper bound in expectation. The backward chains use the step sizes of the forward
+    chains, which do not depend on :math:`z^*`.
 
     References:
         Sandwiching the Marginal Likelihood Using Bidirectional Monte Carlo (Grosse et al., 2015),
@@ -185,7 +185,7 @@ def bdmc(
     Arguments:
         model: As for `ais`.
         n: The number of simulated examples.
-        context: Contexts with shape (M, F), which are used in turn, or None.
+        context: The contexts, with shape (M, F), which are used in turn, or None.
         chains: The number of chains in each direction, for each example.
         steps: The number of temperatures.
         leapfrog_steps: The number of leapfrog steps in each transition.
@@ -197,8 +197,9 @@ def bdmc(
     """
     vae = _annealable(model, chains, steps, leapfrog_steps, start)
     betas = _sigmoid_schedule(steps)
-    if n < 1 or (context is not None and not len(context)):
-        raise VariedError(f"n={n} must be at least 1, and `context`, if passed, must not be empty.")
+    check_at_least(1, default=100, n=n)
+    if context is not None and not len(context):
+        raise VariedError("`context` has no rows; pass at least one row, or None.")
 
     def sandwich(batch: Batch) -> tuple[Tensor, ...]:
         z = model.sample_prior(len(batch), batch.c)
@@ -255,20 +256,21 @@ def rate_distortion(
         model: As for `ais`.
         load: Maps stored rows to model inputs.
         batches: The examples, iterated over once.
-        betas: Non-negative inverse temperatures, in any order; 0 corresponds to the prior.
+        betas: The non-negative inverse temperatures, in any order; 0 corresponds to the prior.
         chains: The number of chains for each example.
         steps: The number of temperatures, in addition to those in ``betas``.
         leapfrog_steps: The number of leapfrog steps in each transition.
         seed: The seed for the chains.
 
     Raises:
-        VariedError: As for `ais`, or if an inverse temperature is negative, or none is positive.
+        VariedError: As for `ais`, or if an inverse temperature is negative or infinite, or none is
+            positive.
     """
     vae = _annealable(model, chains, steps, leapfrog_steps, "prior")
     points = tuple(map(float, betas))
     if not all(0 <= beta < math.inf for beta in points) or not any(points):
         raise VariedError(
-            f"betas={points} must be non-negative and not all 0, such as (0.5, 1, 2)."
+            f"betas={points} must be finite, non-negative and not all 0, such as (0.5, 1, 2)."
         )
     # With the fourth power, each doubling of beta takes about the same number of steps.
     curve = torch.linspace(0, 1, steps + 1, dtype=torch.float64) ** 4 * max(points)
@@ -292,14 +294,13 @@ def _annealable(
     model: LatentModel, chains: int, steps: int, leapfrog_steps: int, start: str
 ) -> VAE:
     """Return the model, or raise VariedError if AIS does not support it."""
-    if min(chains, steps, leapfrog_steps) < 1:
-        raise VariedError(f"{chains=}, {steps=} and {leapfrog_steps=} must be at least 1.")
+    check_at_least(1, chains=chains, steps=steps, leapfrog_steps=leapfrog_steps)
     from_posterior = lookup({"posterior": True, "prior": False}, start, "start")
-    remedy = "use the importance samples of `log_likelihood`"
+    remedy = "use importance sampling (`log_likelihood`) instead"
     if not isinstance(model, VAE):
         raise VariedError(
-            f"AIS requires a model with a single level of latent variables, but "
-            f"{type(model).__name__} has several; {remedy}."
+            "AIS requires a model with a single level of latent variables and no classes, not "
+            f"{type(model).__name__}; {remedy}."
         )
     if model.num_codes or model.prior.space != "real" or "density" not in model.prior.provides:
         raise VariedError(
@@ -363,7 +364,7 @@ class _Path:
 
 
 class _Chains:
-    """K weighted chains on a path, preceded by pilot chains unless all start at a given z."""
+    """K weighted chains on a path, preceded by pilot chains if no initial z is given."""
 
     def __init__(
         self, path: _Path, chains: int, leapfrog_steps: int, z: Tensor | None = None

@@ -80,7 +80,10 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
     from scipy.stats import beta, binom
 
     if not (0 < max_fpr < 1 and 0 < confidence < 1):
-        raise VariedError("max_fpr and confidence must be between 0 and 1.")
+        raise VariedError(
+            f"max_fpr and confidence must be between 0 and 1, got max_fpr={max_fpr} and "
+            f"confidence={confidence}."
+        )
     ordered = np.sort(as_column(normal_scores, "scores"))
     n = len(ordered)
     above = int((binom.sf(np.arange(n), n, max_fpr) >= confidence).sum()) - 1
@@ -89,7 +92,7 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
         best = -math.expm1(math.log1p(-confidence) / n)
         raise VariedError(
             f"{n:,} normal scores cannot guarantee a false-positive rate of {max_fpr:.3g} with "
-            f"confidence {confidence:g}; at least {needed:,} are required, or use "
+            f"confidence {confidence:g}; pass at least {needed:,} scores, or use "
             # The rate is rounded up, so that it can be guaranteed.
             f"max_fpr={math.ceil(best * 1e4) / 1e4:.4g}."
         )

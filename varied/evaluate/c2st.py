@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from varied.errors import VariedError
+from varied.errors import VariedError, check_at_least
 from varied.evaluate._checks import as_table_pair
 from varied.evaluate._resampling import resample_strata, sample_std
 from varied.evaluate._types import Data
@@ -116,9 +116,9 @@ def c2st_auroc(
 ) -> Estimate:
     """Return the AUROC of a classifier that distinguishes generated from real rows.
 
-    This is the mean over folds of the AUROC on rows on which the classifier was not trained, with
-    the same number of real and generated rows. The standard error is computed from bootstrap
-    resamples of those rows, for fixed classifiers.
+    The AUROC is computed on the held-out rows of each fold and averaged over folds. The same number
+    of real and generated rows is used. The standard error is computed from bootstrap resamples of
+    the held-out rows, for fixed classifiers.
 
     References:
         Revisiting Classifier Two-Sample Tests (Lopez-Paz & Oquab, 2017),
@@ -131,8 +131,8 @@ def c2st_auroc(
         the samples, so round generated rows in the same way as the real ones.
 
     Arguments:
-        real: Real rows on which the generator was not trained, with shape (N, D) or (N, ...).
-        generated: Generated rows, with shape (M, D) or (M, ...).
+        real: The real rows, on which the generator was not trained, with shape (N, D) or (N, ...).
+        generated: The generated rows, with shape (M, D) or (M, ...).
         learner: A function that maps a seed to a classifier with `predict_proba`; the default is a
             random forest.
         folds: The number of folds.
@@ -149,10 +149,11 @@ def c2st_auroc(
 
     samples = as_table_pair(real, generated, ("real rows", "generated rows"))
     n = min(map(len, samples))
-    if n < MIN_FOLD * folds or folds < 2:
+    check_at_least(2, default=5, folds=folds)
+    if n < MIN_FOLD * folds:
         raise VariedError(
-            f"{n:,} rows per sample are too few for {folds} folds; at least {MIN_FOLD} rows per "
-            "fold and at least 2 folds are required."
+            f"{n:,} rows per sample are too few for {folds} folds; at least {MIN_FOLD * folds:,} "
+            "are required."
         )
     names = zip(samples, ("real", "made"), strict=True)
     x = torch.cat([rows[permutation(len(rows), seed, name)[:n]] for rows, name in names]).numpy()

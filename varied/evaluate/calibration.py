@@ -140,9 +140,9 @@ class Coverage:
     """The coverage of intervals.
 
     Arguments:
-        coverage: The fraction of intervals that contain the true value; the ends are included.
-        ci_low: The lower end of the Clopper-Pearson interval for ``coverage``.
-        ci_high: The upper end of the Clopper-Pearson interval.
+        coverage: The fraction of intervals that contain the true value, bounds included.
+        ci_low: The lower bound of the Clopper-Pearson interval for ``coverage``.
+        ci_high: The upper bound of the Clopper-Pearson interval.
         confidence: The confidence level of the Clopper-Pearson interval.
         below: The fraction of rows whose true value is below the interval.
         above: The fraction of rows whose true value is above the interval.
@@ -174,18 +174,18 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
 
     Warning:
         High coverage alone is easy to achieve with wide intervals. Among methods with the right
-        coverage, compare the widths of the intervals, and check whether the true values lie outside
-        mostly on one side. Rows must be independent, so make a separate call for each column of a
-        table.
+        coverage, compare the widths of the intervals, and check whether most values outside their
+        interval lie on the same side. Rows must be independent, so make a separate call for each
+        column of a table.
 
     Arguments:
-        low: The lower end of each interval, with shape (N); may be minus infinity.
-        high: The upper end of each interval, with shape (N); may be infinity.
+        low: The lower bound of each interval, with shape (N); may be negative infinity.
+        high: The upper bound of each interval, with shape (N); may be infinity.
         truth: The true values, with shape (N).
         confidence: The confidence level of the Clopper-Pearson interval.
 
     Raises:
-        VariedError: If the ends of an interval are reversed, a value is NaN, or the shapes differ.
+        VariedError: If the bounds of an interval are swapped, a value is NaN, or the shapes differ.
 
     Example:
         >>> result = coverage(torch.zeros(4), torch.ones(4), torch.tensor([0.0, 0.5, 1.0, 2.0]))
@@ -197,18 +197,18 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
     if not 0 < confidence < 1:
         raise VariedError(f"confidence={confidence} must be between 0 and 1.")
     a, b = (
-        as_column(ends, f"{name} ends", allow_infinite=True)
+        as_column(ends, f"{name} bounds", allow_infinite=True)
         for ends, name in ((low, "lower"), (high, "upper"))
     )
     values = as_column(truth, "true values")
-    check_same_length(a, b, ("lower ends", "upper ends"))
+    check_same_length(a, b, ("lower bounds", "upper bounds"))
     check_same_length(a, values, ("intervals", "true values"))
     reversed_rows = np.flatnonzero(a > b)
     if len(reversed_rows):
         row = reversed_rows[0]
         raise VariedError(
-            f"The interval of row {row} ends at {b[row]:g}, below its start at {a[row]:g}; pass "
-            "the lower ends first."
+            f"The lower bound of row {row}, {a[row]:g}, is above its upper bound, {b[row]:g}; pass "
+            "the lower bounds first."
         )
     inside = (a <= values) & (values <= b)
     ends = binomtest(int(inside.sum()), len(inside)).proportion_ci(confidence, method="exact")
@@ -250,6 +250,6 @@ def _probabilities_and_labels(probabilities: Data, truth: Data) -> tuple[Floats,
     if len(unknown):
         raise VariedError(
             f"Row {unknown[0]} has class {labels[unknown[0]]}, but the columns are for classes 0 "
-            f"to {p.shape[1] - 1}."
+            f"to {p.shape[1] - 1}; number the classes from 0, in the order of the columns."
         )
     return p, labels.astype(np.int64)

@@ -28,7 +28,8 @@ def column_nll(
 
     The sum over the columns is the reconstruction term. A numeric cell contributes the negative
     log-density of its normal score, which can be below 0; a categorical cell contributes the
-    negative log-probability of its level, and a missing cell that of being missing.
+    negative log-probability of its level; and a missing cell contributes the negative
+    log-probability that it is missing.
 
     Arguments:
         model: A model trained on a table. Neither the model nor the random state of PyTorch is
@@ -46,7 +47,7 @@ def column_nll(
         trace = model(batch.x, batch.c, batch.mask)
         px = base_distribution(trace.px)
         if not isinstance(px, RowDistribution):
-            raise VariedError("Only a model trained on a table has columns; train one on a table.")
+            raise VariedError("The NLL of columns requires a model that was trained on a table.")
         by_column = px.layout.sum_by_column(-px.log_prob(trace.x))
         return tuple(trace.expect(column) for column in by_column.unbind(-1))
 

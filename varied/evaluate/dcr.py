@@ -38,7 +38,7 @@ class DCRResult:
         copies_p: The p-value of Fisher's exact test for more copies among generated rows than among
             held-out rows.
         percentiles: The fractions of generated rows whose distance is below the 1st and 5th
-            percentiles of the held-out rows, with their tests.
+            percentiles of the held-out distances, and the tests of these fractions.
         rows: The indices of the generated rows that were measured, int64 with shape (M).
         index: The index of the training row closest to each of these rows, int64 with shape (M).
         distance: The distance to that row, float64 with shape (M), exactly 0 for copies.
@@ -116,13 +116,14 @@ def distance_to_closest_record(
         copies.
 
     Arguments:
-        generated: Generated rows.
+        generated: The generated rows.
         train: The rows on which the model was trained.
-        held_out: Real rows on which the model was not trained, ideally as many as generated rows.
+        held_out: The real rows on which the model was not trained, ideally as many as there are
+            generated rows.
         max_rows: The maximum number of generated rows, and of held-out rows, whose distance is
             computed.
-        max_train_rows: The maximum number of training rows for computing distances. Exact copies
-            are searched for among all rows.
+        max_train_rows: The maximum number of training rows used to compute distances. Exact copies
+            are searched for among all training rows.
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed for sampling rows and resampling.
 
@@ -226,8 +227,9 @@ class _MixedRows:
         """Return the tensors that `nearest` needs.
 
         Returns:
-            The numbers, with 0 if missing; the codes, with a flag for each missing number; these
-            flags; and the absolute values of the numbers in the columns with flags.
+            The numbers, with 0 where missing; the codes, followed by a 0/1 flag for each incomplete
+            column that says whether the number is missing; these flags; and the absolute values of
+            the incomplete columns, with 0 where missing.
         """
         numbers = torch.from_numpy(np.nan_to_num(self.numbers)).float()
         missing = torch.from_numpy(np.isnan(self.numbers[:, self.incomplete])).float()
@@ -251,7 +253,7 @@ def _mixed_rows(columns: Sequence[Column], rows: Sequence[Ints]) -> list[_MixedR
         known = column.values[0][np.isfinite(column.values[0])] if column.values else np.empty(0)
         if len(known) and np.ptp(known) > 0:
             numbers.append([(part - known.min()) / np.ptp(known) for part in column.values])
-        else:  # a constant column is compared like a category
+        else:  # a constant column is treated as a category
             codes.append(column.codes)
 
     def stack(parts: Sequence[Sequence[Array]], table: int, dtype: type) -> Array:

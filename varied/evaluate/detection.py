@@ -80,7 +80,7 @@ def detection(
         seed: The seed for resampling.
 
     Raises:
-        VariedError: If a score is not finite, the shapes differ, or a class has no row.
+        VariedError: If a score is not finite, the shapes differ, or a class has no rows.
     """
     s, y = _scores_and_labels(scores, truth)
     _check_recall(recall)
@@ -207,7 +207,8 @@ def _warnings(scores: Floats, truth: Bools, area: Estimate) -> tuple[str, ...]:
     if np.ptp(scores) == 0:
         warnings.append("All scores are equal; check how they were computed.")
     if fewest < 10:
-        warnings.append(f"A class has only {fewest} rows, so the standard errors are unreliable.")
+        noun = "row" if fewest == 1 else "rows"
+        warnings.append(f"A class has only {fewest} {noun}, so the standard errors are unreliable.")
     if area.value + 3 * area.error < 0.5:
         warnings.append("Anomalies score lower than normal rows; check the sign of the scores.")
     return tuple(warnings)

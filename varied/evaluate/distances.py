@@ -21,7 +21,7 @@ def nearest(queries: Data, rows: Data) -> tuple[Tensor, Tensor]:
     """Return the index of the row nearest to each query, and the distance.
 
     Arguments:
-        queries: Rows with shape (M, D), or (M, ...), which are flattened.
+        queries: The query rows, with shape (M, D), or (M, ...), flattened to (M, D).
         rows: The rows to search, with shape (N, D) or (N, ...).
 
     Returns:
@@ -58,7 +58,7 @@ def nearest_others(rows: Tensor, k: int, queries: Tensor | None = None) -> tuple
     """Return the squared distances and indices of the k nearest other rows, with shape (M, k).
 
     Arguments:
-        rows: Rows with shape (N, D), in float64.
+        rows: The rows, with shape (N, D), in float64.
         k: The number of neighbors.
         queries: The indices of the rows whose neighbors are returned, with shape (M); all rows by
             default.
@@ -77,8 +77,8 @@ def squared_distances(a: Tensor, b: Tensor, slack: float = 0.0) -> Iterator[tupl
     """Yield chunks of the squared distances between all rows of two tables.
 
     Arguments:
-        a: Rows with shape (M, D), in float64.
-        b: Rows with shape (N, D), in float64.
+        a: The first table, with shape (M, D), in float64.
+        b: The second table, with shape (N, D), in float64.
         slack: A tolerance that is subtracted from each squared distance, relative to the squared
             norms of the two rows.
 

@@ -44,7 +44,8 @@ class PassResult:
         kl: The KL divergence KL(q(z | x) || p(z)), with shape (N), in nats; None if the posterior
             has no density.
         mean: The mean of the posterior, with shape (N, D).
-        deviation: The same mean without the effect of the context on the prior, with shape (N, D).
+        deviation: The mean of the posterior without the effect of the context on the prior (see
+            `Prior.standardize`), with shape (N, D).
         std: The standard deviation of the posterior, with shape (N, D).
         kl_by_unit: The KL of each latent unit, with shape (N, D); None if it has no closed form.
         kl_by_level: The KL of each level, from the bottom level up, with shape (N, L); None for a
@@ -77,7 +78,7 @@ def forward_pass(
 
     def one_pass(batch: Batch) -> tuple[Tensor | None, ...]:
         trace = model(batch.x, batch.c, batch.mask)
-        # The posteriors of a ladder's trace depend on the samples of the upper levels.
+        # In the trace of a ladder VAE, a posterior depends on the samples of the levels above.
         q = trace.levels[0].q if len(trace.levels) == 1 else model.encode(batch.x, batch.c)
         first = base_distribution(trace.levels[0].q)
         by_level = [_level_kl(trace, level, model.provides) for level in trace.levels]

@@ -16,7 +16,7 @@ class Estimate:
 
     Arguments:
         value: The value, usually a mean over examples.
-        error: Its standard error; NaN if unknown.
+        error: The standard error of the value; NaN if unknown.
         n: The number of examples from which the value was computed.
 
     Example:

@@ -59,7 +59,7 @@ class NetExtractor:
         Neither the network nor the random state of PyTorch is changed.
 
         Arguments:
-            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
+            x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
             The features, in floating point with shape (N, D), in main memory.
@@ -102,7 +102,7 @@ def extractor_from(net: Net, name: str, *, batch_size: int = 100) -> NetExtracto
     """
     if not isinstance(name, str) or not name.strip():
         raise VariedError(
-            "Features need a name, which is reported with each metric; for example, use "
+            "Features require a name, which is reported with each metric; for example, use "
             "extractor_from(net, 'Inception v3, ImageNet weights')."
         )
     if not callable(net):
@@ -137,11 +137,11 @@ class StandardizedExtractor:
         """Return the standardized rows as a float64 tensor with shape (N, D).
 
         Arguments:
-            x: Rows with shape (N, D), or (N, ...), which are flattened.
+            x: The rows, with shape (N, D), or (N, ...), flattened to (N, D).
 
         Raises:
-            VariedError: If the number of columns differs from that of the training rows, or a value
-                is not finite.
+            VariedError: If the rows do not have as many columns as the training rows, or a value is
+                not finite.
         """
         rows = as_table(x, "rows", flatten=True)
         if rows.shape[1] != len(self.mean):
@@ -156,7 +156,7 @@ def fit_standardizer(x: Data) -> StandardizedExtractor:
     """Return a feature extractor that standardizes columns, for data other than images.
 
     Arguments:
-        x: The training rows, with shape (N, D), or (N, ...), which are flattened.
+        x: The training rows, with shape (N, D), or (N, ...), flattened to (N, D).
 
     Raises:
         VariedError: If there are fewer than 2 rows, or a value is not finite.
@@ -193,7 +193,7 @@ def _digest(name: str, tensors: dict[str, Tensor]) -> str:
 
 @contextmanager
 def _evaluation_mode(net: Net) -> Iterator[None]:
-    """Put all layers into evaluation mode, and restore the mode of each afterwards."""
+    """Put all layers into evaluation mode, and restore the mode of each afterward."""
     layers = list(net.modules()) if isinstance(net, nn.Module) else []
     modes = [layer.training for layer in layers]
     for layer in layers:

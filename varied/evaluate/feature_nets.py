@@ -65,13 +65,13 @@ class FeatureNet(nn.Module):
         """Return the activations of the last hidden layer.
 
         Arguments:
-            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
+            x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Returns:
             The non-negative features, float32 with shape (N, 128).
 
         Raises:
-            VariedError: If the shape of the images differs from that of the training images.
+            VariedError: If the images do not have the shape of the training images.
         """
         return torch.cat([self.body(part) for part in self._chunks(x)])
 
@@ -80,10 +80,10 @@ class FeatureNet(nn.Module):
         """Return the predicted class of each image, int64 with shape (N).
 
         Arguments:
-            x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
+            x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
 
         Raises:
-            VariedError: If the shape of the images differs from that of the training images.
+            VariedError: If the images do not have the shape of the training images.
         """
         return torch.cat([self(part).argmax(1) for part in self._chunks(x)])
 
@@ -113,11 +113,11 @@ def train_classifier(
         https://arxiv.org/abs/1511.01844, on why no single metric is sufficient.
 
     Arguments:
-        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
+        x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W).
         labels: The class of each image; images with class -1 are not used.
         data_name: A description of the images, used in the name of the features.
-        test: Test images with their classes, on which the accuracy is measured; if None, a random
-            tenth of the images is held out.
+        test: The test images with their classes, on which the accuracy is measured; if None, a
+            random tenth of the images is held out.
         seed: The seed for the initial weights, the batches, and the held-out images.
         epochs: The number of epochs.
 
@@ -163,15 +163,16 @@ def train_encoder(
 
     Warning:
         Check the accuracy in the name. If it is near 25%, the rotations cannot be predicted, as is
-        the case for textures and discs, and the network has learned almost nothing. Metrics based
+        the case for textures and disks, and the network has learned almost nothing. Metrics based
         on networks trained with and without labels, or with different seeds, are not comparable.
 
     Arguments:
-        x: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W). They must be square
-            if there are no labels.
+        x: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W). They must be
+            square if there are no labels.
         labels: The class of each image, -1 if unknown, or None.
         data_name: A description of the images, used in the name of the features.
-        test: Test images with their classes, on which the accuracy of a classifier is measured.
+        test: The test images with their classes, on which the accuracy is measured; used only with
+            ``labels``.
         seed: The seed for the initial weights, the batches, the rotations, and the held-out images.
         epochs: The number of epochs.
 

@@ -15,7 +15,7 @@ LABELS = {
     "kl": "KL",
     "log_likelihood": "-log p(x)",
 }
-#: The likelihoods whose ELBO is that of discrete levels, such as 8-bit values.
+#: The likelihoods that assign probabilities to discrete levels, such as 8-bit values.
 LEVEL_LIKELIHOODS = ("discretized-logistic", "discretized-logistic-mixture", "categorical")
 NO_DENSITY = "none: a deterministic posterior has no density"
 
@@ -25,14 +25,14 @@ def format_estimate(
 ) -> str:
     """Return a value with its standard error and unit, as a string.
 
-    The error has two significant digits, and the value ends at the same decimal place, at most the
-    sixth. If the error is unknown, infinite or rounds to 0, the value has four significant digits;
-    integers are written in full.
+    The error is rounded to two significant digits, and the value to the same decimal place, but
+    neither to more than six decimals. If the error is unknown, infinite or rounds to 0, the value
+    is rounded to four significant digits, unless it is an integer.
 
     Arguments:
         value: The value.
         error: The standard error; None or NaN if it is unknown.
-        unit: The unit, which a space precedes unless it is "%".
+        unit: The unit, separated from the number by a space unless it is "%".
         signed: Whether to write a plus sign before positive values.
 
     Example:
@@ -64,13 +64,13 @@ def format_metric(evaluation: Mapping[str, Any], name: str) -> str:
 
 
 def format_active_units(evaluation: Mapping[str, Any]) -> str:
-    """Return the numbers of active units and of all units, from the values of an `Evaluation`."""
+    """Return the number of active units, such as "3 of 10", from the values of an `Evaluation`."""
     active = format_estimate(evaluation["active_units"], evaluation.get("active_units_error"))
     return f"{active} of {evaluation['latent_dim']}"
 
 
 def format_bits(evaluation: Mapping[str, Any]) -> str | None:
-    """Return the bits per dimension; None unless the likelihood has a probability for levels."""
+    """Return the bits per dimension; None without an ELBO or a likelihood of discrete levels."""
     if evaluation["likelihood"] not in LEVEL_LIKELIHOODS or evaluation.get("elbo") is None:
         return None
     scale = 1 / (evaluation["dimensions"] * math.log(2))

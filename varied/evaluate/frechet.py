@@ -72,15 +72,15 @@ def sharpness(images: Data) -> Estimate:
     .. math:: \mathrm{Var}_{ij}(y_{i-1,j} + y_{i+1,j} + y_{i,j-1} + y_{i,j+1} - 4 y_{ij})
 
     The variance is computed over the inner pixels of the luma y in [0, 1]. Blurred images have a
-    lower value, but so do empty images, and noise has the highest value: compare the value with
-    that of real images.
+    lower value, but so do empty images, and noise has the highest value: compare the value with the
+    sharpness of real images.
 
     References:
         Diatom Autofocusing in Brightfield Microscopy: a Comparative Study (Pech-Pacheco et al.,
         2000), https://doi.org/10.1109/ICPR.2000.903548
 
     Arguments:
-        images: Images, uint8 or floating point in [0, 1], with shape (N, H, W), (N, 1, H, W) or
+        images: The images, uint8 or floating point in [0, 1], with shape (N, H, W), (N, 1, H, W) or
             (N, 3, H, W).
 
     Raises:

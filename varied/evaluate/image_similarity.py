@@ -40,7 +40,7 @@ def ssim(a: Data, b: Data) -> Estimate:
         quality of samples.
 
     Arguments:
-        a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
+        a: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
         b: The images to which ``a`` is compared, with the same shape.
 
     Returns:
@@ -78,7 +78,7 @@ def psnr(a: Data, b: Data) -> Estimate:
         its standard error NaN: exclude such pairs, and report their number.
 
     Arguments:
-        a: Images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
+        a: The images, uint8 or floating point in [0, 1], with shape (N, C, H, W) or (N, H, W).
         b: The images to which ``a`` is compared, with the same shape.
 
     Returns:

@@ -33,7 +33,7 @@ class PercentileTest:
         threshold: The distance at that percentile.
         share: The fraction of generated rows with a smaller distance.
         expected: The expected fraction if generated rows are as close as held-out rows.
-        p_value: The exact probability of a fraction at least as large in that case.
+        p_value: The exact p-value: the probability of a fraction at least as large in that case.
     """
 
     percentile: int
@@ -56,7 +56,7 @@ def percentile_test(
 
     Arguments:
         generated: The distance of each generated row to its nearest training row, with shape (M).
-        held_out: The same distance for held-out rows, with shape (N).
+        held_out: The distance of each held-out row to its nearest training row, with shape (N).
         percentile: The percentile, between 0 and 100.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for resampling.
@@ -94,21 +94,22 @@ def check_enough_rows(sizes: dict[str, int]) -> None:
 
 @dataclass(frozen=True)
 class MemorizationTest:
-    """A comparison of generated with held-out rows by their distances to training rows.
+    """A comparison of generated and held-out rows by their distances to training rows.
 
     The null hypothesis of each p-value is that no rows are copied.
 
     Arguments:
         near_duplicates: The fraction of generated rows that are closer to a training row than 99%
-            of the held-out rows are, with its test.
+            of the held-out rows are, and the test of this fraction.
         z: The Mann-Whitney statistic of Meehan et al.; it is negative if generated rows are closer
             to training rows than held-out rows are, and positive if they are farther away.
-        z_p: The probability of a z at least as low.
+        z_p: The one-sided p-value of z, which is small if z is strongly negative.
         train_share: The fraction of generated rows whose nearest neighbor among training and
             held-out rows is a training row.
         train_share_expected: The expected fraction without memorization.
-        train_share_p: The probability of a fraction at least as large: twice the smaller of two
-            p-values, for all generated rows and for those that are close to either set.
+        train_share_p: The one-sided p-value of the fraction, with a Bonferroni correction: twice
+            the smaller of the p-values for all generated rows and for the generated rows that are
+            close to either set.
         index: The index of the training row nearest to each generated row, int64 with shape (M).
         distance: The distance to that row, float64 with shape (M).
     """
@@ -129,7 +130,9 @@ class MemorizationTest:
 
     @property
     def is_copied(self) -> bool:
-        """Whether rows are close, and significantly closer to training than to held-out rows."""
+        """Whether `is_close`, and generated rows are significantly closer to training rows than to
+        held-out rows.
+        """
         return self.is_close and self.train_share_p < LEVEL
 
     @property
@@ -145,9 +148,9 @@ class MemorizationTest:
             )
         if self.is_close:
             return (
-                "Samples are closer to the training rows than held-out rows are, but equally close "
-                "to held-out rows. They are smooth or lack diversity, but there is no evidence of "
-                "copies; compare features instead of pixels."
+                "Samples are closer to training rows than held-out rows are, but not closer to "
+                "training rows than to held-out rows. They are smooth or lack diversity, but there "
+                "is no evidence of copies; compare features instead of pixels."
             )
         return None
 
@@ -171,7 +174,7 @@ def memorization(
 
     The third test uses the fraction of generated rows that are closer to a training row than to any
     held-out row. Without memorization, training and held-out rows are exchangeable, even if samples
-    are smooth, so the p-value is that of a permutation test.
+    are smooth, so a permutation test (in its normal approximation) gives the p-value.
 
     References:
         A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan et al., 2020),
@@ -189,9 +192,10 @@ def memorization(
         determine what counts as close, so report them with the result.
 
     Arguments:
-        generated: Generated rows with shape (M, D), or (M, ...), which are flattened.
+        generated: The generated rows, with shape (M, D), or (M, ...), flattened to (M, D).
         train: All rows on which the model was trained, with shape (N, D).
-        held_out: Rows on which the model was not trained, ideally as many as generated rows.
+        held_out: The rows on which the model was not trained, ideally as many as there are
+            generated rows.
         resamples: The number of bootstrap resamples for the standard error.
         seed: The seed for resampling.
 

@@ -1,4 +1,4 @@
-"""The similarity of two sets of molecules in structure."""
+"""The structural similarity of two sets of molecules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 500
 
 
 class MoleculeSet:
-    """A set of valid molecules, whose descriptions are computed when they are needed.
+    """A set of valid molecules; fingerprints, fragments and scaffolds are computed on demand.
 
     Arguments:
         smiles: The canonical SMILES of the molecules; empty ones are omitted.
@@ -46,17 +46,17 @@ class MoleculeSet:
 
     @cached_property
     def scaffolds(self) -> Counter[str]:
-        """The number of molecules with each Bemis-Murcko scaffold, if they have rings."""
+        """The number of molecules with each Bemis-Murcko scaffold, for molecules with rings."""
         return Counter(filter(None, map(molecules.scaffold, self.smiles)))
 
     @cached_property
     def chemnet_features(self) -> Tensor:
-        """The features of ChemNet, with shape (N, 512)."""
+        """The ChemNet features, with shape (N, 512)."""
         return chemnet_features(self.smiles)
 
 
 def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, float]:
-    r"""Return the metrics of the benchmark MOSES for the structure of generated molecules by name.
+    r"""Return the metrics of the structure of generated molecules in the MOSES benchmark, by name.
 
     With the Tanimoto similarity T of Morgan fingerprints, and the numbers of occurrences
     :math:`n` of fragments (or of scaffolds),
@@ -66,21 +66,21 @@ def compare_molecules(generated: MoleculeSet, real: MoleculeSet) -> dict[str, fl
         \text{fragments} &= \frac{\sum_f n_g(f) n_r(f)}{|n_g| |n_r|} \\
         \text{internal diversity} &= 1 - \frac1{N^2} \sum_{ij} T(g_i, g_j)
 
-    "FCD" is the Fréchet distance of the features of ChemNet; it requires the package fcd_torch and
-    is omitted without it. "without alerts" is the fraction without PAINS substructures, which is
-    one of the filters of MOSES; its medicinal chemistry filters are not included.
+    "FCD" is the Fréchet distance between ChemNet features; it requires the package fcd_torch and is
+    omitted without it. "without alerts" is the fraction of molecules without PAINS substructures,
+    which is one of the filters of MOSES; its medicinal chemistry filters are not included.
 
     References:
         Molecular Sets (MOSES): A Benchmarking Platform for Molecular Generation Models
         (Polykovskiy et al., 2020), https://arxiv.org/abs/1811.12823
 
     Warning:
-        All metrics depend on the numbers of molecules: compare them only with those of equally many
-        real molecules.
+        All metrics depend on the numbers of molecules: compare them only with the metrics of the
+        same number of real molecules.
 
     Arguments:
-        generated: Generated molecules.
-        real: Molecules that were not used for training.
+        generated: The generated molecules.
+        real: The real molecules, which were not used for training.
 
     Example:
         >>> alcohols = MoleculeSet(["CCO", "CCCO"])
@@ -108,7 +108,7 @@ def internal_diversity(molecule_set: MoleculeSet) -> float:
 
 
 def unique_fraction(smiles: Sequence[str], k: int) -> Estimate:
-    """Return the fraction of different molecules among the first k valid ones.
+    """Return the fraction of distinct molecules among the first k valid ones.
 
     Arguments:
         smiles: The canonical SMILES of generated molecules; an empty one is not valid.
@@ -136,12 +136,12 @@ def _cosine(a: Counter[str], b: Counter[str]) -> float:
 
 
 def is_chemnet_available() -> bool:
-    """Return whether the package with the network ChemNet is installed."""
+    """Return whether the package fcd_torch, which contains ChemNet, is installed."""
     return find_spec("fcd_torch") is not None
 
 
 def chemnet_features(smiles: Sequence[str]) -> Tensor:
-    """Return the features of molecules in ChemNet, which predicts their effects in assays.
+    """Return ChemNet features of molecules; ChemNet predicts the results of bioassays.
 
     References:
         Fréchet ChemNet Distance: A Metric for Generative Models for Molecules in Drug Discovery
@@ -154,10 +154,10 @@ def chemnet_features(smiles: Sequence[str]) -> Tensor:
         The features, with shape (N, 512).
 
     Raises:
-        VariedError: If the package with the network is not installed.
+        VariedError: If the package fcd_torch is not installed.
     """
     if not is_chemnet_available():
-        raise VariedError("The features of ChemNet require `pip install fcd_torch`.")
+        raise VariedError("ChemNet features require fcd_torch; run `pip install fcd_torch`.")
     network: Any = import_module("fcd_torch").FCD(canonize=False).model
     rows = import_module("fcd_torch.utils").SmilesDataset(smiles, canonize=False)
     with torch.no_grad():

@@ -15,12 +15,12 @@ from varied.evaluate.estimate import Estimate
 
 @dataclass(frozen=True)
 class GeneratedMolecules:
-    """Fractions of generated molecules.
+    """The fractions of generated molecules that are valid, unique and novel.
 
     Arguments:
         valid: The fraction of valid molecules.
-        unique: The number of different valid molecules, divided by that of valid molecules.
-        novel: The fraction of the different valid molecules that are not training molecules.
+        unique: The number of distinct valid molecules, divided by the number of valid molecules.
+        novel: The fraction of the distinct valid molecules that are not training molecules.
     """
 
     valid: Estimate
@@ -31,8 +31,8 @@ class GeneratedMolecules:
 def generated_molecules(smiles: Sequence[str], training: Sequence[str]) -> GeneratedMolecules:
     """Return the fractions of generated molecules that are valid, unique and novel.
 
-    Uniqueness decreases with the number of molecules, so it is comparable only between equally
-    many.
+    Uniqueness decreases with the number of molecules, so compare it only for equal numbers of
+    molecules.
 
     References:
         Molecular Sets (MOSES): A Benchmarking Platform for Molecular Generation Models
@@ -62,7 +62,7 @@ def exact_reconstruction(smiles: Sequence[str], reconstructed: Sequence[str]) ->
 
     Arguments:
         smiles: The canonical SMILES of molecules.
-        reconstructed: Those of their reconstructions.
+        reconstructed: The canonical SMILES of the reconstructions.
     """
     return _fraction([a == b for a, b in zip(smiles, reconstructed, strict=True)])
 
@@ -77,9 +77,9 @@ def property_distances(
     .. math:: \frac{1}{s} \int |F_{generated}(x) - F_{real}(x)| \, dx
 
     Arguments:
-        generated: The properties of generated examples by name, each with shape (N); NaN is
+        generated: The properties of generated examples by name, each with shape (N); NaN values are
             omitted.
-        real: Those of real examples.
+        real: The properties of real examples by name.
 
     Example:
         >>> property_distances({"a": np.array([1.0, 3.0])}, {"a": np.array([0.0, 2.0])})

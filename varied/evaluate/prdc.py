@@ -26,9 +26,12 @@ MAX_SUBSAMPLE = 1000
 class PRDC:
     """Precision, recall, density and coverage.
 
+    The radius of the ball around a row is the distance to its k-th nearest neighbor in the same
+    sample.
+
     Arguments:
-        precision: The fraction of generated rows that lie in the ball around a real row.
-        recall: The fraction of real rows that lie in the ball around a generated row.
+        precision: The fraction of generated rows that lie in the ball around any real row.
+        recall: The fraction of real rows that lie in the ball around any generated row.
         density: The mean number of balls around real rows that contain a generated row, divided by
             k; it is about 1 for real samples, and above 1 if samples concentrate near modes.
         coverage: The fraction of real rows whose ball contains a generated row.
@@ -57,9 +60,10 @@ def prdc(
     is the same with the two samples swapped. All pairs are compared in float64. Distances that
     differ only due to rounding are considered equal, so that duplicated rows cover each other.
 
-    The standard errors are computed from random halves of both samples, or from subsamples of 1,000
-    rows if that is fewer, and are rescaled to the full sample sizes. A bootstrap would be wrong,
-    because it duplicates rows, and a duplicate is its own nearest neighbor.
+    The standard errors are computed from random subsamples, which are half of each sample, or a
+    smaller fraction such that neither has more than 1,000 rows. They are rescaled to the full
+    sample sizes. A bootstrap would be wrong, because it duplicates rows, and the nearest neighbor
+    of a duplicated row is its copy.
 
     References:
         Improved Precision and Recall Metric for Assessing Generative Models (Kynkäänniemi et al.,
@@ -75,7 +79,7 @@ def prdc(
         real outlier is large, which increases the precision; density and coverage are more robust.
 
     Arguments:
-        real: Features of real rows, with shape (N, D).
+        real: The features of real rows, with shape (N, D).
         generated: The same features of generated rows, with shape (M, D).
         k: The number of neighbors that defines the radius of a ball.
         resamples: The number of subsamples for the standard errors.

@@ -41,7 +41,7 @@ class Probe:
         metric: "accuracy" for classes, "R2" for numbers.
         chance: The score of always predicting the most frequent class, or the mean, of the training
             rows.
-        raw: The score of the same probe on the raw data, or None if they were not passed.
+        raw: The score of the same probe on the raw data, or None if no raw data were passed.
         kind: "linear" or "neighbors".
         n_train: The number of training rows.
         n_unlabeled: The number of rows without a label, which are not used.
@@ -98,13 +98,13 @@ def probe(
         several seeds and `mean_over_seeds`.
 
     Arguments:
-        codes: Codes with shape (N, D), for instance posterior means.
+        codes: The codes, with shape (N, D), for instance posterior means.
         labels: The label of each row, with shape (N). Strings, booleans and integers are classes,
             and "" or -1 marks a missing label. Floats are numbers, and NaN marks a missing label;
             integers of which more than half are distinct are also treated as numbers. Convert
             floats that represent classes to integers.
-        test: The test rows, as a boolean mask with shape (N) or as indices; by default a random
-            fifth of the rows. Use the test rows of the model if it has any.
+        test: The test rows, as a boolean mask with shape (N) or as indices; by default, a random
+            fifth of the labeled rows. Use the test rows of the model if it has any.
         kind: The type of probe: "linear" or "neighbors".
         raw: The data that were encoded, N rows of any shape, on which the same probe is evaluated.
         labels_per_class: The number of labeled training rows for each class; all by default. With
@@ -132,10 +132,16 @@ def probe(
     is_test = _test_rows(test, known, order)
     train, test_rows = order[(known & ~is_test)[order]], np.flatnonzero(is_test & known)
     if has_classes and len(np.unique(y[train])) > max(len(train) / 2, 2):
-        raise VariedError("There are nearly as many classes as rows; use more rows for each class.")
+        raise VariedError(
+            "There are fewer than two training rows per class on average; use more rows for each "
+            "class, or convert labels that are numbers to floats."
+        )
     if labels_per_class is not None:
         if not has_classes:
-            raise VariedError("labels_per_class requires classes, but the labels are numbers.")
+            raise VariedError(
+                "labels_per_class requires classes, but the labels are numbers; omit it, or "
+                "convert the labels to classes."
+            )
         _check_minimum("labels_per_class", labels_per_class, 1)
         train = train[_rank_in_class(y[train]) < labels_per_class]
     _check_minimum("max_rows", max_rows, 2)
@@ -221,8 +227,12 @@ def _check_enough(train: Array, test: Array, has_classes: bool) -> None:
             f"Only {len(train)} training and {len(test)} test rows have a label; at least 2 of "
             "each are required, and preferably hundreds."
         )
-    if len(np.unique(train)) < 2 or (not has_classes and np.ptp(test) == 0):
-        raise VariedError("All labels are equal, so there is nothing to predict.")
+    for name, values in (("training", train), ("test", test)):
+        if len(np.unique(values)) < 2 and not (has_classes and name == "test"):
+            raise VariedError(
+                f"All labels of the {name} rows are equal, so there is nothing to predict; use "
+                "more rows, or other labels."
+            )
 
 
 # Models

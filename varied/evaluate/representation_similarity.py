@@ -27,25 +27,25 @@ MIN_ROWS = 20
 BLOCKS = 20
 #: The number of resamples for bootstrap standard errors, and the maximum number of rows in each.
 RESAMPLES, MAX_RESAMPLED = 50, 2000
-#: The number of rows whose neighbors are compared.
+#: The maximum number of rows whose neighbors are compared.
 MAX_QUERIES = 2000
 CHUNK = 500
 
 
 @dataclass(frozen=True)
 class Stability:
-    """The similarity of several codes of the same rows, averaged over pairs of codes.
+    """The similarity of several sets of codes of the same rows, averaged over pairs of sets.
 
-    Standard errors are computed over codes with the jackknife, so they account for the variation
-    between trained models. If there are only two codes, there is a single pair, and the standard
-    errors are computed over rows.
+    Standard errors are computed over the sets of codes with the jackknife, so they account for the
+    variation between trained models. If there are only two sets, there is a single pair, and the
+    standard errors are computed over rows.
 
     Arguments:
-        n_codes: The number of codes.
+        n_codes: The number of sets of codes.
         cka: The debiased linear CKA; 1 if the codes are equal up to rotation and scale.
         mcc: The mean correlation of matched units; 1 if the units are the same.
-        weak_mcc: The mean correlation after the best linear maps; 1 if each code is a linear map of
-            the other.
+        weak_mcc: The mean correlation after the best linear maps; 1 if each set of codes is a
+            linear map of the other.
         shared_neighbors: The fraction of shared nearest neighbors.
         chance: The fraction of neighbors that unrelated codes share; the chance level of the
             other metrics is 0.
@@ -97,7 +97,7 @@ def stability(codes: Sequence[Data], *, k: int = 10, seed: int = 0) -> Stability
 
 
 def _mean_over_pairs(pairs: dict[tuple[int, int], Estimate]) -> Estimate:
-    """Return the mean over pairs of codes, with a standard error that is computed over codes."""
+    """Return the mean over pairs, with a standard error that is computed over sets of codes."""
     first, values = next(iter(pairs.values())), [estimate.value for estimate in pairs.values()]
     if len(pairs) == 1:
         return first
@@ -108,14 +108,14 @@ def _mean_over_pairs(pairs: dict[tuple[int, int], Estimate]) -> Estimate:
 
 
 def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
-    r"""Return the debiased linear CKA, the similarity of two codes up to rotation and scale.
+    r"""Return the debiased linear CKA, the similarity of codes up to rotation and scale.
 
     .. math:: \frac{H(A A^\top, B B^\top)}
         {\sqrt{H(A A^\top, A A^\top) \, H(B B^\top, B B^\top)}}
 
     where H is the unbiased estimator of the Hilbert-Schmidt independence criterion. CKA is 1 if one
-    code is obtained from the other by rotation, reflection, translation and uniform scaling. Its
-    expectation is 0 for independent codes, so it can be slightly negative.
+    set of codes is obtained from the other by rotation, reflection, translation and uniform
+    scaling. Its expectation is 0 for independent codes, so it can be slightly negative.
 
     References:
         Similarity of Neural Network Representations Revisited (Kornblith et al., 2019),
@@ -127,7 +127,7 @@ def cka(a: Data, b: Data, *, seed: int = 0) -> Estimate:
         two estimators are not comparable. Units with a large variance dominate.
 
     Arguments:
-        a: Codes with shape (N, D).
+        a: The codes of one model, with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         seed: The seed for assigning rows to blocks.
 
@@ -171,15 +171,15 @@ def _hsic(a: Tensor, b: Tensor) -> float:
 
 
 def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
-    r"""Return the mean correlation coefficient of the matched units of two codes.
+    r"""Return the mean correlation coefficient (MCC) of the matched units of two models.
 
     .. math:: \frac1{\min(D, E)} \sum_j s_j \, \mathrm{corr}(a_j, b_{\pi(j)})
 
     "strong" matches individual units by the best assignment :math:`\pi`, up to sign s and scale;
     the coefficient is 1 if both models have learned the same units. "weak" first applies the linear
-    maps of a canonical correlation analysis; the coefficient is 1 if each code is a linear map of
-    the other. The matching or the maps are fitted on one half of the rows and evaluated on the
-    other half, and vice versa.
+    maps of a canonical correlation analysis; the coefficient is 1 if each set of codes is a linear
+    map of the other. The matching or the maps are fitted on one half of the rows and evaluated on
+    the other half, and vice versa.
 
     References:
         ICE-BeeM: Identifiable Conditional Energy-Based Deep Models Based on Nonlinear ICA
@@ -193,7 +193,7 @@ def mcc(a: Data, b: Data, *, kind: str = "strong", seed: int = 0) -> Estimate:
         units; exclude them with ``codes[:, is_active(codes)]``.
 
     Arguments:
-        a: Codes with shape (N, D).
+        a: The codes of one model, with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         kind: The variant: "strong" or "weak".
         seed: The seed for splitting rows into halves and resampling.
@@ -274,17 +274,18 @@ def _center(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shared_neighbors(a: Data, b: Data, *, k: int = 10, seed: int = 0) -> Estimate:
-    """Return the fraction of the k nearest neighbors of a row that are the same in both codes.
+    """Return the fraction of the k nearest neighbors of a row that are the same for both models.
 
     The fraction is 1 if all rows have the same neighbors, and k / (N - 1) on average for unrelated
-    codes. The mean is taken over 2,000 random rows, whose neighbors are found among all rows.
+    codes. It is averaged over at most 2,000 random rows, whose neighbors are searched for among all
+    rows.
 
     References:
         The Effects of Randomness on the Stability of Node Embeddings (Schumacher et al., 2020),
         https://arxiv.org/abs/2005.10039
 
     Arguments:
-        a: Codes with shape (N, D).
+        a: The codes of one model, with shape (N, D).
         b: The codes of another model for the same rows, with shape (N, E).
         k: The number of neighbors, by the Euclidean distance between the unscaled codes.
         seed: The seed for sampling rows.
@@ -368,12 +369,15 @@ def _bootstrap_halves(statistic: Statistic, a: Tensor, b: Tensor, seed: int) -> 
 
 def _pair(a: Data, b: Data) -> tuple[Tensor, Tensor]:
     first, second = _code_table(a), _code_table(b)
-    check_same_length(first, second, ("rows of one code", "rows of the other code"))
+    check_same_length(first, second, ("rows of the first codes", "rows of the second codes"))
     return first, second
 
 
 def _code_table(codes: Data) -> Tensor:
     rows = as_table(codes, "codes", min_rows=MIN_ROWS)
     if not (rows - rows[0]).any():
-        raise VariedError("The codes of all rows are equal, so there is nothing to compare.")
+        raise VariedError(
+            "The codes of all rows are equal, so there is nothing to compare; check whether the "
+            "posterior has collapsed."
+        )
     return rows

@@ -18,8 +18,8 @@ MIN_ROWS, MIN_VALUES = 50, 21
 MIN_COLUMNS = 2
 #: The minimum and the maximum fraction of the rows in the cluster, and its minimum size.
 MIN_FRACTION, MAX_FRACTION, MIN_SIZE = 0.02, 0.15, 5
-#: The minimum ratio of the distance of the cluster from other rows to its largest link, and to the
-#: 90% quantile of all links.
+#: The minimum ratios of the distance between the cluster and other rows to the largest link of the
+#: cluster, and to the 90% quantile of all links.
 MIN_GAP, MIN_LINK_RATIO = 3.0, 1.5
 
 
@@ -33,14 +33,14 @@ def separate_cluster(rows: Data) -> Bools:
 
     where l are the links of the cluster, which are the edges of its minimum spanning tree, and
     :math:`q_{0.9}` is the 90% quantile of the links of all rows. In normal rows, such clusters are
-    rare: there is none in 120 halves of the normal rows of twelve tables.
+    rare: none was found in 120 halves of the normal rows of twelve tables.
 
     Equal rows count once. Only complete rows are used, and only columns with more than 20 distinct
-    values, since levels form clusters; there must be at least two such columns. If several clusters
-    are separate, the farthest is returned.
+    values, since repeated values form clusters; there must be at least two such columns. If several
+    clusters are separate, the farthest is returned.
 
     Arguments:
-        rows: Rows with shape (N, D), or (N, ...), which are flattened; NaN if missing.
+        rows: The rows, with shape (N, D), or (N, ...), flattened to (N, D); NaN if missing.
 
     Returns:
         A boolean mask with shape (N), which is True for the rows of the cluster, if there is one.

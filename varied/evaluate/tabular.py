@@ -33,7 +33,7 @@ MAX_CELLS = 2**18
 
 @dataclass(frozen=True)
 class ColumnShape:
-    """The similarity of one column, and the fractions of its cells that are missing."""
+    """The similarity of one column in both tables, and its fractions of missing cells."""
 
     name: str
     kind: Kind
@@ -103,17 +103,17 @@ def column_shapes(
     References:
         SDMetrics, KSComplement and TVComplement, the "Column Shapes" of its quality report,
         https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/kscomplement. The scores are the
-        same, except that a column with values in only one table is omitted there and has a score of
-        0 here.
+        same, except that a column with values in only one table has a score of 0 here, whereas
+        SDMetrics omits it.
 
     Warning:
         A table with independently shuffled columns has a score of 1; see `pair_trends`. Small
         samples of real rows have scores below 1, especially for categories with many levels:
-        compare the score with that of the same number of held-out real rows.
+        compare the score with the score of the same number of held-out real rows.
 
     Arguments:
-        real: Real rows.
-        generated: Generated rows with the same columns, in any order.
+        real: The real rows.
+        generated: The generated rows, with the same columns in any order.
         resamples: The number of bootstrap resamples for the standard errors.
         seed: The seed for resampling.
 
@@ -170,18 +170,18 @@ def pair_trends(
     References:
         SDMetrics, CorrelationSimilarity and ContingencySimilarity,
         https://docs.sdv.dev/sdmetrics/metrics/quality-metrics/contingencysimilarity. The scores are
-        the same with `bins="range"`, except that a constant column has r = 0 here, while its pairs
-        are omitted from the mean there. The quality report of SDMetrics bins each table by its own
-        range.
+        the same with `bins="range"`, except that a constant column has r = 0 here, whereas
+        SDMetrics omits its pairs from the mean. The quality report of SDMetrics bins each table by
+        its own range.
 
     Warning:
         Most pairs of columns are weakly associated, so even independently shuffled columns have a
-        high score: compare the mean with that of shuffled columns, and look at single pairs.
+        high score: compare the mean with the mean for shuffled columns, and look at single pairs.
         Pearson's r detects only linear trends and is sensitive to outliers.
 
     Arguments:
-        real: Real rows.
-        generated: Generated rows with the same columns, in any order.
+        real: The real rows.
+        generated: The generated rows, with the same columns in any order.
         bins: How to bin numbers: by the deciles of the real column, or into bins of equal width
             over its range.
         resamples: The number of bootstrap resamples for the standard error of the mean.

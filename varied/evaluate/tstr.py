@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: The minimum number of real, generated and test rows.
 MIN_ROWS = 10
 NAMES = ("real", "generated", "test")
-#: The weight of the score for each kind of training rows (real, generated, both), by result.
+#: The weights of the scores after training on real rows, generated rows and both, by result.
 CONTRASTS = {
     "real": (1, 0, 0),
     "generated": (0, 1, 0),
@@ -43,7 +43,7 @@ class TSTRScore:
     Arguments:
         learner: The name of the learner.
         metric: "balanced accuracy", "macro F1", "AUROC" or "R^2"; higher is better.
-        chance: The metric of a learner that uses only the class frequencies, or the mean target.
+        chance: The chance level: 1 / K for K classes in the test rows, and 0 for numbers.
         real: The metric after training on the real rows.
         generated: The metric after training on the same number of generated rows.
         both: The metric after training on the real rows and the same number of generated rows.
@@ -128,15 +128,15 @@ def tstr(
         augmentation, such as small shifts of images.
 
     Arguments:
-        real_x: Real rows on which the generator was trained, with shape (N, D) or (N, ...).
+        real_x: The real rows on which the generator was trained, with shape (N, D) or (N, ...).
         real_y: The targets of the real rows, with shape (N); floats are numbers, and other types
             are classes.
-        generated_x: N or more generated rows.
+        generated_x: The generated rows, N or more.
         generated_y: The targets of the generated rows.
-        test_x: Real rows on which neither the generator nor a learner was trained.
+        test_x: The real rows for testing, on which the generator was not trained.
         test_y: The targets of the test rows.
-        learners: Maps names to functions that map a seed to a scikit-learn learner; the defaults
-            are a linear model, a random forest, and nearest neighbors.
+        learners: The learners by name, as functions that map a seed to a scikit-learn estimator;
+            the defaults are a linear model, a random forest, and nearest neighbors.
         repeats: The number of times that each learner is trained.
         resamples: The number of bootstrap resamples of the test rows.
         seed: The seed for training learners, sampling rows and resampling.

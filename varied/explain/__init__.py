@@ -22,7 +22,7 @@ class Page:
         formula: The formula, whose lines are not wrapped.
         use: When to use the model, metric or term.
         pitfalls: Problems, each with the symptom by which it can be recognized.
-        commands: Command lines with their descriptions, which may be empty. An entry that starts
+        commands: Command lines with their descriptions (some are empty). An entry that starts
             with ``--`` is an option of the command above it.
         see_also: The names of related pages.
         reference: The name of the zoo model whose paper is cited; by default, the name of the page.

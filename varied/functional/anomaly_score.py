@@ -18,14 +18,15 @@ from varied.models import LatentModel
 from varied.runtime import eval_float32
 
 ANOMALY_METHODS = ("both", "density", "distance")
-#: Relative distance below which two rows count as equal, since rounding differs between batches.
+#: The relative distance below which two rows count as equal, since rounding differs between
+#: batches.
 EQUAL = 1e-6
-#: Minimum number of normal rows from which the scales of the two scores are estimated.
+#: The minimum number of normal rows from which the scales of the two scores are estimated.
 SCALE_ROWS = 1000
-#: Number of normal rows with which a row with missing values is compared, and the maximum number of
-#: importance samples for this comparison.
+#: The number of normal rows with which a row with missing values is compared, and the maximum
+#: number of importance samples for this comparison.
 REFERENCE_ROWS, REFERENCE_SAMPLES = 100, 10
-#: Number of times that missing values in the input of the encoder are reconstructed.
+#: The number of times that missing values in the input of the encoder are reconstructed.
 SWEEPS = 3
 
 
@@ -66,10 +67,11 @@ class AnomalyScorer:
     where m is the median and q the 90% quantile over normal data, and :math:`\hat x` is the
     reconstruction. No labels are used, and no parameter is tuned on anomalies.
 
-    If values are missing, log p(x) is that of the observed values, and both scores depend on which
-    values are missing. They are mapped linearly to the scale of complete examples, such that m and
-    q of 100 normal examples in which the same values are hidden are mapped to m and q of complete
-    examples. Each distinct set of missing values therefore costs as much as a hundred examples.
+    If values are missing, p(x) is the density of the observed values, and both scores depend on
+    which values are missing. They are mapped linearly to the scale of complete examples, such that
+    m and q of 100 normal examples in which the same values are hidden are mapped to m and q of
+    complete examples. Each distinct set of missing values therefore costs as much as a hundred
+    examples.
 
     References:
         Do Deep Generative Models Know What They Don't Know? (Nalisnick et al., 2019),
@@ -127,7 +129,7 @@ class AnomalyScorer:
         self.samples, self.seed = samples, seed
 
     def state(self) -> dict[str, Tensor]:
-        """Return what was computed from the normal data, for `restore`; it suits every method."""
+        """Return the values that `restore` requires; they do not depend on the method."""
         scales = torch.tensor([self.nll_scale, self.distance_scale], dtype=torch.float64)
         reference = {f"reference_{name}": value for name, value in vars(self.reference).items()}
         return {
@@ -148,12 +150,12 @@ class AnomalyScorer:
         samples: int = 100,
         seed: int = 0,
     ) -> Self:
-        """Return the scorer with the given `state`, without the normal data.
+        """Return a scorer restored from its `state`, so that the normal data are not needed.
 
         Arguments:
             model: The model with which the state was computed.
             load: Converts stored rows to model input.
-            state: The result of `state`.
+            state: The dictionary returned by the method `state`.
             method: The score to use: "both", "density" or "distance".
             samples: The number of importance samples with which the state was computed.
             seed: The random seed with which the state was computed.

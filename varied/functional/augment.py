@@ -24,11 +24,11 @@ from varied.seeding import derive_seed, generator, seeded
 
 #: The number of rows that are sampled or classified together.
 CHUNK = 500
-#: Maximum random shift, as a fraction of the image size, and maximum rotation in degrees.
+#: The maximum random shift, as a fraction of the image size, and the maximum rotation in degrees.
 MAX_SHIFT, MAX_DEGREES = 0.08, 10.0
 #: The number of nearest neighbors of the same class among which SMOTE chooses.
 NEIGHBORS = 5
-#: Settings of the convolutional image classifier and of its training.
+#: The settings of the convolutional image classifier and of its training.
 NET = {"width": 16, "depth": 2, "dense_width": 64, "activation": "relu"}
 DROPOUT = 0.3
 STEPS, BATCH_SIZE, LEARNING_RATE = 400, 64, 2e-3
@@ -66,7 +66,9 @@ def class_counts(
     target = max(counts) if per_class is None else per_class
     missing = [max(target - count * balance, 0) if count else 0 for count in counts]
     if sum(missing) < 1:
-        raise VariedError(f"All classes have at least {target} examples; use a larger per_class.")
+        raise VariedError(
+            f"No examples are missing to reach {target} per class; use a larger per_class."
+        )
     return missing
 
 
@@ -113,7 +115,7 @@ def random_shift(x: Tensor, *, seed: int = 0) -> Tensor:
     the image are filled with the nearest border pixels.
 
     Arguments:
-        x: Images as uint8, with shape (N, C, H, W).
+        x: The images, uint8 with shape (N, C, H, W).
         seed: The random seed.
     """
     shifted = RandomAffine(MAX_SHIFT, MAX_DEGREES)(x.float(), generator(seed, "moved"))
@@ -132,10 +134,9 @@ def smote(x: Tensor, labels: Tensor, index: Tensor, *, seed: int = 0) -> Tensor:
         https://arxiv.org/abs/1106.1813
 
     Arguments:
-        x: Numeric rows, with shape (N, D).
+        x: The numeric rows, with shape (N, D).
         labels: The class of each row, int64 with shape (N).
-        index: The indices of the rows to start from, int64 with shape (M); a row without neighbors
-            is repeated.
+        index: The indices i, int64 with shape (M); a row without neighbors is returned unchanged.
         seed: The random seed.
     """
     from sklearn.neighbors import NearestNeighbors
@@ -165,7 +166,7 @@ class Gain:
         training_data: The name of the training data.
         rows: The number of training rows.
         accuracy: The balanced test accuracy; its error is the standard deviation over seeds.
-        gain: The increase over the accuracy with real data alone and the same seed, with its
+        gain: The increase in accuracy compared with real data alone and the same seeds, with its
             standard error.
     """
 
@@ -192,14 +193,14 @@ def gains(
 
     Warning:
         The errors include the randomness of the classifiers and of the classical augmentation, but
-        not that of the real data or of the model; to include these, repeat the entire experiment
-        with different data.
+        not the randomness of the real data or of the model; to include these, repeat the entire
+        experiment with different data.
 
     Arguments:
         real: The training data of the model: uint8 images (N, C, H, W) or numeric rows (N, D), and
             their classes, int64 with shape (N).
         generated: Maps the name of each generator to its data and their classes.
-        test: Held-out data and their classes.
+        test: The held-out data and their classes.
         seeds: The number of times that each classifier is trained.
     """
     x, y = real

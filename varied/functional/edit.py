@@ -69,7 +69,7 @@ def direction(
         Attributes that are correlated with this one also change; `balance_weights` prevents that.
 
     Arguments:
-        codes: Codes, with shape (N, D).
+        codes: The codes, with shape (N, D).
         has: Whether each example has the attribute, bool with shape (N).
         weights: The weight of each example, with shape (N); None weights all examples equally.
         method: The method: "means" or "logistic".
@@ -152,7 +152,7 @@ def edit(
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
-        x: Data, with shape (N, *event).
+        x: The data, with shape (N, *event).
         step: The direction v, with shape (D); see `direction`.
         c: The context, with shape (N, F), or None; it is not changed by the edit.
         strengths: The factors s; 0 corresponds to the reconstruction.
@@ -176,7 +176,7 @@ def reencode(model: LatentModel, z: Tensor, c: Tensor | None = None) -> Tensor:
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
-        z: Codes, with shape (N, D).
+        z: The codes, with shape (N, D).
         c: The context, with shape (N, F), or None.
     """
     codes = []
@@ -216,12 +216,13 @@ def effects(
 
     Arguments:
         step: The direction, with shape (D).
-        codes: Codes of labeled examples, with shape (N, D).
+        codes: The codes of labeled examples, with shape (N, D).
         attributes: Maps the name of each attribute to two bool tensors with shape (N): whether each
-            of these examples has the attribute, and whether that is known.
-        before: Codes of other examples, with shape (M, D).
-        after: Codes of the same examples after the edit, computed with `reencode`, since a linear
-            probe would have to extrapolate to shifted codes that do not correspond to any data.
+            of the labeled examples has the attribute, and whether this is known.
+        before: The codes of other examples, with shape (M, D).
+        after: The codes of the same examples after the edit, computed with `reencode`, since a
+            linear probe would have to extrapolate to shifted codes that do not correspond to any
+            data.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

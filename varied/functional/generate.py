@@ -19,7 +19,7 @@ def decode(
 
     Arguments:
         model: The model.
-        z: Latent variables, with shape (N, *latent).
+        z: The latent variables, with shape (N, *latent).
         c: The context, with shape (N, F), or None.
         sample_x: Whether to sample from p(x | z) instead of returning its mean. A mean is smoother
             than real data, while a sample contains the noise of the likelihood.
@@ -35,7 +35,7 @@ def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tenso
 
     Arguments:
         model: The model.
-        x: Data, with shape (N, *event).
+        x: The data, with shape (N, *event).
         c: The context, with shape (N, F), or None.
     """
     with eval_float32(model):
@@ -47,10 +47,11 @@ def reconstruct(model: LatentModel, x: Tensor, c: Tensor | None = None) -> Tenso
 def reconstruct_missing(
     model: LatentModel, x: Tensor, c: Tensor | None, mask: Tensor | None, *, sweeps: int
 ) -> Tensor:
-    """Return data whose missing values are replaced by their reconstruction.
+    """Return data in which missing values are replaced by their reconstructions.
 
-    The values are 0 at first, and each sweep reconstructs them from the completed data. An encoder
-    that was trained without missing values extrapolates to inputs with zeros.
+    The missing values are 0 at first, and each sweep reconstructs them from the completed data.
+    This is for encoders that were trained without missing values, which would otherwise have to
+    extrapolate to inputs with zeros.
 
     References:
         Stochastic Backpropagation and Approximate Inference in Deep Generative Models (Rezende et
@@ -58,9 +59,9 @@ def reconstruct_missing(
 
     Arguments:
         model: The model.
-        x: Data, with shape (N, *event).
+        x: The data, with shape (N, *event).
         c: The context, with shape (N, F), or None.
-        mask: 1 for observed elements, with the shape of ``x``; without it, ``x`` is returned.
+        mask: 1 for observed elements, with the shape of ``x``; if None, ``x`` is returned.
         sweeps: The number of sweeps.
     """
     if mask is None:

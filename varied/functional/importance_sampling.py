@@ -19,7 +19,7 @@ from varied.runtime import eval_float32
 from varied.seeding import seeded
 from varied.trace import Level, Trace
 
-#: Maximum number of decoder outputs per chunk of rows.
+#: The maximum number of decoder outputs per chunk of rows.
 CHUNK = 2**21
 
 
@@ -47,7 +47,7 @@ def posterior_draws(
 
     Arguments:
         model: The model, in evaluation mode and with gradients disabled.
-        x: Data, with shape (B, *event).
+        x: The data, with shape (B, *event).
         c: The context, with shape (B, F), or None.
         mask: 1 for observed elements, with the shape of ``x``, or None.
         samples: The number K of draws. A model that enumerates classes divides the draws among the
@@ -138,8 +138,8 @@ def negative_log_likelihood(
 
     Warning:
         Out-of-distribution data can have a high likelihood, especially if they are simpler than the
-        training data; see `varied explain anomaly`. Compare the values with those of normal data,
-        since absolute values are not informative.
+        training data; see `varied explain anomaly-detection`. Compare the values with those of
+        normal data, since absolute values are not informative.
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
@@ -147,8 +147,8 @@ def negative_log_likelihood(
         batches: The data.
         samples: The number K of importance samples.
         sweeps: The number of times that missing values in the input of the encoder, which are 0 at
-            first, are replaced by their reconstruction; use it for a model that was trained without
-            missing values. It has no effect on posteriors that are not Gaussian.
+            first, are replaced by their reconstructions; use it for a model that was trained
+            without missing values. It has no effect if the posterior is not Gaussian.
         seed: The random seed.
     """
     nll, element_nll = [], []

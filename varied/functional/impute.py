@@ -50,7 +50,7 @@ def impute(
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
-        x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
+        x: The data, with shape (N, *event); the rows of a table encode which cells are missing.
         c: The context, with shape (N, F), or None.
         mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
         n_draws: The number M of imputations.
@@ -62,7 +62,7 @@ def impute(
         seed: The random seed.
 
     Returns:
-        Data with shape (M, N, *event), in which observed elements equal those of ``x``.
+        Data with shape (M, N, *event), in which observed elements are the same as in ``x``.
     """
     drawn_per_row = n_draws if scale is None else max(n_draws, MIN_DRAWS)
     size = chunk_size(model, x, max(samples, drawn_per_row))
@@ -92,7 +92,7 @@ def conditional_mean(
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
-        x: Data, with shape (N, *event); the rows of a table encode which cells are missing.
+        x: The data, with shape (N, *event); the rows of a table encode which cells are missing.
         mask: 1 for observed elements, with the shape of ``x``; None for the rows of a table.
         samples: The number K of posterior draws.
         seed: The random seed.

@@ -16,8 +16,8 @@ from varied.runtime import eval_float32
 
 #: The number of points on a curved path, and the number of sine waves in its deformation.
 POINTS, WAVES = 33, 6
-#: The number of optimization steps for a curved path, and the initial learning rate in units of the
-#: scale.
+#: The number of optimization steps for a curved path, and the initial learning rate for the
+#: relative amplitudes of the sine waves.
 STEPS, RATE = 150, 0.05
 TINY = 1e-12
 
@@ -70,7 +70,7 @@ def along_density(a: Tensor, b: Tensor, t: Tensor, *, density: LatentDensity) ->
     Arguments:
         a: The codes at the start of each path, with shape (N, D).
         b: The codes at the end of each path, with shape (N, D).
-        t: Positions along the path, between 0 and 1, with shape (T).
+        t: The positions along the path, between 0 and 1, with shape (T).
         density: The density of the codes of training data.
     """
     grid_t = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=a.device)
@@ -191,7 +191,7 @@ def grid(model: LatentModel, x: Tensor, c: Tensor | None = None, *, steps: int =
         VariedError: If there are not four examples.
     """
     if len(x) != 4:
-        raise VariedError(f"A grid interpolates between 4 examples, got {len(x)}.")
+        raise VariedError(f"A grid requires exactly 4 examples, got {len(x)}.")
     with eval_float32(model):
         codes = model.standardize(model.encode(x, c).mean, c)
         t = torch.linspace(0, 1, steps, device=codes.device)

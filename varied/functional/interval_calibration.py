@@ -5,32 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-#: Number of draws for each held-out cell.
+#: The number of draws for each held-out cell.
 CALIBRATION_DRAWS = 200
-#: Number of cells of a group to which the cells of all groups are equivalent.
+#: The number of cells of a group to which the cells of all other groups together are equivalent.
 POOLED_CELLS = 4
-#: The maximum factor.
+#: The maximum factor for a group.
 MAX_SCALE = 4.0
-#: The number of cells of which quantiles are computed at a time, which PyTorch limits.
+#: The number of cells for which quantiles are computed at a time; PyTorch limits their number.
 _MAX_CELLS = 10_000
 
 
 def draw_scale(
     deviations: Tensor, residuals: Tensor, groups: Tensor, n_groups: int, *, level: float = 0.9
 ) -> Tensor:
-    r"""Return the factor for each group of cells at which intervals have their nominal coverage.
+    r"""Return the factor for each group of cells that gives intervals their nominal coverage.
 
     The interval of a cell is :math:`[\hat x + f q_-, \hat x + f q_+]`, where :math:`q_\pm` are the
-    quantiles of the deviations of its draws. The factor f is a quantile of the factors at which the
-    held-out cells lie at the end of their intervals:
+    quantiles of the deviations of its draws. The factor f is a quantile of the factors
+    :math:`f_i`, for which the true value of a held-out cell is equal to a bound of its interval:
 
     .. math:: f_i = r_i / q_{i\pm}, \qquad
         f = \min \Bigl\{ f_k : \sum_{i: f_i \le f_k} \omega_i \ge
         \mathrm{level} \, (1 + 1 / n_{\mathrm{eff}}) \Bigr\}
 
-    The weight :math:`\omega_i` of a cell in another group is such that all of them are equivalent
-    to four cells of the group. If there are too few cells for this level, the factor is the largest
-    :math:`f_i`, and at least 1.
+    The weights :math:`\omega_i` are equal for all cells of the group. Cells in other groups have a
+    smaller weight, such that all of them together are equivalent to at most four cells of the
+    group. If there are too few cells for this level, the factor is the largest :math:`f_i`, but at
+    least 1.
 
     References:
         Distribution-Free Predictive Inference for Regression (Lei et al., 2018),

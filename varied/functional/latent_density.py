@@ -14,20 +14,20 @@ from varied.priors.gmm import MAX_DIMS as MAX_DIMS
 from varied.priors.gmm import GaussianMixture
 from varied.seeding import seeded
 
-#: Fraction of held-out codes that lie below the threshold.
+#: The fraction of held-out codes that lie below the threshold.
 TAIL = 0.001
-#: Number of codes per component and unit; with fewer, the covariance estimates are mostly noise.
+#: The number of codes per component and unit; with fewer, covariance estimates are mostly noise.
 CODES_PER_UNIT = 20
 MAX_COMPONENTS = 16
 
 
 @dataclass(frozen=True)
 class LatentDensity:
-    """The density of codes, with a threshold below which codes are out of support.
+    """The density of codes, with a threshold below which a code is out of distribution.
 
     Arguments:
-        mixture: A mixture of Gaussians.
-        threshold: The log density, in nats, that 99.9% of the held-out codes exceed.
+        mixture: The mixture of Gaussians.
+        threshold: The log-density, in nats, that 99.9% of the held-out codes exceed.
         active_units: The number D of active units.
     """
 
@@ -36,7 +36,7 @@ class LatentDensity:
     active_units: int
 
     def log_density(self, z: Tensor) -> Tensor:
-        """Return log densities in nats, with shape (...), for codes with shape (..., D)."""
+        """Return the log-densities of codes with shape (..., D), in nats, with shape (...)."""
         log_density: Tensor = self.mixture().log_prob(z.to(torch.float64))
         return log_density
 
@@ -55,8 +55,8 @@ def fit_latent_density(codes: Tensor, held_out: Tensor) -> LatentDensity:
         With fewer than a thousand held-out codes, the threshold depends on a few extreme codes.
 
     Arguments:
-        codes: Codes of training data, with shape (N, D).
-        held_out: Codes of data on which the model was not trained, with shape (M, D).
+        codes: The codes of training data, with shape (N, D).
+        held_out: The codes of data on which the model was not trained, with shape (M, D).
 
     Raises:
         VariedError: If there are too few codes, or the codes have too many dimensions.

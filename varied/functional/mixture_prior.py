@@ -21,7 +21,7 @@ from varied.spec import Part, Spec
 
 #: The numbers of components that are tried.
 N_COMPONENTS = (1, 3, 10)
-#: The maximum number of latent dimensions, for which the covariances are fitted in seconds.
+#: The maximum number of latent dimensions; up to this number, fitting takes only seconds.
 MAX_DIMS = 256
 #: With fewer held-out rows, the standard error is not reliable, and this number of training rows is
 #: held out as well.
@@ -62,11 +62,11 @@ def has_replaceable_prior(model: LatentModel) -> TypeGuard[VAE]:
 def fit_mixture_prior(
     model: VAE, spec: Spec, codes: Batch, held_out: Batch, *, seed: int = 0
 ) -> MixturePrior | None:
-    r"""Fit a Gaussian mixture to codes, and return it if it raises the ELBO of held-out rows.
+    r"""Fit a Gaussian mixture to codes, and return it if it increases the ELBO of held-out rows.
 
     The aggregate posterior of a model that was trained for a limited time differs from its prior,
-    so codes that are drawn from the prior are unlike those of data. Only the prior differs in the
-    ELBO, which therefore rises by
+    so codes that are drawn from the prior are unlike the codes of data. Replacing the prior changes
+    only one term of the ELBO, which increases by
 
     .. math:: \mathbb E_{q(z \mid x)} [\log p_{\text{mixture}}(z) - \log p(z)]
 
@@ -74,12 +74,12 @@ def fit_mixture_prior(
         model: The model, with a standard normal prior; it is not changed.
         spec: The spec of the model.
         codes: The output of `varied.prior_fitting.encode_for_prior` for the training rows.
-        held_out: The same for rows that the model was not trained on. If there are fewer than 30,
-            30 training rows are added to them, which the mixture is then not fitted to.
+        held_out: The same for rows on which the model was not trained. If there are fewer than 30,
+            30 training rows are held out as well, so that the mixture is not fitted to them.
         seed: The random seed.
 
     Returns:
-        The best mixture, or None if none is better than the prior.
+        The best mixture, or None if none is significantly better than the prior.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),
@@ -114,7 +114,7 @@ def _concat(a: Batch, b: Batch) -> Batch:
 
 
 def _gain(new: Prior, old: Prior, codes: Batch, seed: int) -> Estimate:
-    """Return the mean difference of the log-probabilities of codes, in nats."""
+    """Return the mean difference between the log-densities of codes under two priors, in nats."""
     gains = []
     with seeded(seed, "gain"), torch.no_grad():
         for _ in range(N_DRAWS):
@@ -124,6 +124,6 @@ def _gain(new: Prior, old: Prior, codes: Batch, seed: int) -> Estimate:
 
 
 def _log_prob(prior: Prior, z: Tensor, c: Tensor | None) -> Tensor:
-    """Return the log-probability of each code, with shape (N)."""
+    """Return the log-density of each code, with shape (N)."""
     log_prob: Tensor = prior(c).log_prob(z)
     return log_prob.reshape(len(z), -1).sum(1)

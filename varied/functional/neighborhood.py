@@ -41,7 +41,7 @@ def variations(
 
     Arguments:
         model: The model.
-        x: Data, with shape (N, *event).
+        x: The data, with shape (N, *event).
         c: The context for encoding and decoding, with shape (N, F), or None.
         n: The number of variations of each example.
         scale: The factor s by which the deviation from the mean is multiplied; 0 results in
@@ -94,7 +94,7 @@ def nearest_codes(
 
     Arguments:
         model: The model that encoded the data.
-        query: Posterior means, with shape (N, D), as returned by `varied.functional.embed`.
+        query: The posterior means, with shape (N, D), as returned by `varied.functional.embed`.
         candidates: The codes to search, with shape (M, D).
         n: The number of neighbors.
         c: The context of the candidates, with shape (M, F), if the prior depends on it.

@@ -1,4 +1,4 @@
-"""Search for codes whose decoded examples have a higher property, near the code of an example."""
+"""Search near the code of an example for codes that decode to a higher value of a property."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from varied.functional.latent_density import LatentDensity
 from varied.functional.property_prediction import PropertyPredictor
 from varied.seeding import generator
 
-#: The number of codes that are decoded for each evaluation, of which the predictor chooses. If
-#: few examples satisfy the constraints, more codes are decoded, at most this many times.
+#: The number of codes that are decoded for each evaluation, from which the predictor selects, and
+#: the factor by which the number of rounds may increase if few examples satisfy the constraints.
 _OVERSAMPLING, _MAX_ATTEMPTS = 8, 4
-#: The number of rounds if many candidates satisfy the constraints, and the number of the best
-#: examples near which the next round searches.
+#: The number of rounds if many candidates satisfy the constraints, and the maximum number of best
+#: examples around which the next round searches.
 _ROUNDS, _PARENTS = 8, 10
-#: The maximum distance of the noise and of the gradient ascent, as fractions of the radius.
+#: The maximum lengths of the noise and of the gradient ascent path, as fractions of the radius.
 _MAX_NOISE, _MAX_ASCENT = 0.6, 0.4
 #: The number of gradient steps.
 _STEPS = 8
-#: The weight of the density per active unit; 1 standard deviation of the property has weight 1.
+#: The weight w of the log-density, relative to the property in standard deviations.
 _DENSITY_WEIGHT = 1.0
 
 
@@ -36,7 +36,7 @@ class Candidates(NamedTuple):
 
     Arguments:
         data: The examples.
-        codes: The codes to which they are encoded, with shape (N, D).
+        codes: The codes of the examples, obtained by encoding them, with shape (N, D).
     """
 
     data: RawData
@@ -49,7 +49,7 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class TrustRegion:
-    r"""A ball around a code, in which distances are measured relative to the training codes.
+    r"""A ball around a code, with distances scaled to the typical distance of training codes.
 
     .. math:: d(z, z_0) = \sqrt{\frac{1}{2 A} \sum_{j \text{ active}}
               \frac{(z_j - z_{0j})^2}{\sigma_j^2}}
@@ -68,12 +68,12 @@ class TrustRegion:
 
     @classmethod
     def fit(cls, codes: Tensor, radius: float) -> TrustRegion:
-        """Return a region with distances relative to codes with shape (N, D)."""
+        """Return a region whose distances are scaled by the standard deviations of codes (N, D)."""
         active = is_active(codes)
         return cls(codes.std(0) * active * math.sqrt(2 * max(1, int(active.sum()))), radius)
 
     def distance(self, z: Tensor, center: Tensor) -> Tensor:
-        """Return the distance of codes with shape (N, D) to codes that broadcast with them."""
+        """Return the distance from each code (N, D) to a center (D) or (N, D), with shape (N)."""
         distance: Tensor = self.offset(z, center).norm(dim=1)
         return distance
 
@@ -82,7 +82,7 @@ class TrustRegion:
         return torch.where(self.scale > 0, (z - center) / self.scale.clamp_min(1e-9), 0.0)
 
     def project(self, offset: Tensor) -> Tensor:
-        """Return offsets, in units of the scale, that are shortened to the radius."""
+        """Shorten offsets, in units of the scale, to at most the radius."""
         return offset.renorm(2, 0, self.radius)
 
 
@@ -90,8 +90,8 @@ class Optimum(NamedTuple):
     """The best example of a search.
 
     Arguments:
-        best: The example, as the only candidate; None if no example is better than the start.
-        value: Its value.
+        best: The example, as the only candidate; None if none is better than the starting example.
+        value: The value of the best example, or of the starting example if none is better.
         n_evaluations: The number of evaluated examples.
     """
 
@@ -108,15 +108,14 @@ def ascend(
     length: Tensor,
     steps: int = _STEPS,
 ) -> Tensor:
-    """Return codes after steps of normalized gradient ascent, projected on the trust region.
+    """Return codes after steps of normalized gradient ascent, projected onto the trust region.
 
     Arguments:
         score: Maps codes to the values to increase, with shape (N).
         z: The initial codes, with shape (N, D).
         center: The center of the region, with shape (D).
         region: The trust region.
-        length: The length of the path of each code, in units of the distance of the region, with
-            shape (N).
+        length: The length of the path of each code, as a distance in the region, with shape (N).
         steps: The number of steps.
     """
     scale = region.scale
@@ -142,38 +141,38 @@ def search(
     n_evaluations: int = 100,
     seed: int = 0,
 ) -> Optimum:
-    r"""Search for an example with a higher value in a trust region around the code of an example.
+    r"""Search a trust region around the code of an example for an example with a higher value.
 
-    In each round, noise is added to the codes of the best examples so far, and the results follow
-    the gradient of
+    In each round, noise is added to the codes of the best examples so far, and half of the
+    resulting codes follow the gradient of
 
     .. math:: \frac{\hat y(z)}{\sigma_y} + \frac{w}{A} \min(\log p(z) - t, 0)
 
-    where :math:`\hat y` is the predicted property, p the density of the training codes, t its
-    threshold and A the number of active units. The codes are decoded, and of the examples that
-    satisfy the constraints and have not been evaluated, those with the highest prediction at the
-    code *to which they are encoded* are evaluated.
+    where :math:`\hat y` is the predicted property, p is the density of the training codes, t is the
+    threshold for its logarithm, A is the number of active units, and w = 1. The codes are decoded.
+    Of the examples that satisfy the constraints and have not been evaluated, those with the highest
+    prediction at the code *to which they are encoded* are evaluated.
 
     References:
         Automatic Chemical Design Using a Data-Driven Continuous Representation of Molecules
-        (Gómez-Bombarelli et al., 2018), https://doi.org/10.1021/acscentsci.7b00572; on leaving the
-        data: Constrained Bayesian Optimization for Automatic Chemical Design (Griffiths &
-        Hernández-Lobato, 2020), https://arxiv.org/abs/1709.05501
+        (Gómez-Bombarelli et al., 2018), https://doi.org/10.1021/acscentsci.7b00572; on searches
+        that leave the data distribution: Constrained Bayesian Optimization for Automatic Chemical
+        Design (Griffiths & Hernández-Lobato, 2020), https://arxiv.org/abs/1709.05501
 
     Arguments:
-        start: The code of the example, with shape (D).
-        value: Its value.
+        start: The code of the starting example, with shape (D).
+        value: The value of the starting example.
         decode: Maps codes with shape (N, D) to candidates.
         evaluate: Maps candidates to their values, with shape (N).
-        predictor: The predictor; None searches at random around the start.
+        predictor: The predictor; None searches at random around the starting example.
         region: The trust region.
         density: The density of the training codes; None ignores it.
-        sign: -1 minimizes the value.
+        sign: 1 to maximize the value, or -1 to minimize it.
         n_evaluations: The maximum number of evaluated examples.
         seed: The random seed.
 
     Returns:
-        The best example.
+        The best example, its value and the number of evaluated examples.
     """
     random = generator(seed, "optimize")
     score = None if predictor is None else _score(predictor, density, sign)

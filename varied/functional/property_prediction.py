@@ -15,9 +15,9 @@ from varied.seeding import permutation, seeded
 
 #: The minimum number of codes with a known value, for fitting and for measuring the R2.
 _MIN_ROWS, _MIN_HELD_OUT = 20, 2
-#: The fraction of the codes by which the kind of predictor and the length of training are chosen.
+#: The fraction of the codes that is used to select the kind of predictor and for early stopping.
 _SELECTION = 0.1
-#: The network and its training.
+#: The settings of the network and of its training.
 _WIDTH, _DEPTH, _BATCH, _MAX_EPOCHS, _PATIENCE, _LR = 256, 2, 128, 60, 8, 1e-3
 
 
@@ -29,7 +29,7 @@ class PropertyPredictor:
         kind: "ridge" for a linear function, or "mlp" for a network.
         r2: The coefficient of determination on held-out codes.
         mean: The mean of the property over the codes to which the predictor was fitted.
-        std: Its standard deviation.
+        std: The standard deviation of the property over these codes.
         net: Maps codes with shape (N, D) to the standardized property, with shape (N, 1).
     """
 
@@ -63,8 +63,8 @@ def fit_property(
 
     .. math:: R^2 = 1 - \frac{\sum_i (y_i - \hat y(z_i))^2}{\sum_i (y_i - \bar y)^2}
 
-    The predictor is a ridge regression or a network with two hidden layers. A tenth of the codes
-    determine which of them is used, and when the training of the network is stopped.
+    The predictor is a ridge regression or a network with two hidden layers. A tenth of the codes is
+    used to select one of them, and for early stopping of the network.
 
     References:
         Automatic Chemical Design Using a Data-Driven Continuous Representation of Molecules
@@ -72,15 +72,16 @@ def fit_property(
         predictor is trained together with the model.
 
     Arguments:
-        codes: Codes of training data, with shape (N, D).
+        codes: The codes of training data, with shape (N, D).
         values: The property of each example, NaN if unknown, with shape (N).
-        held_out: Other codes, with shape (M, D).
-        held_out_values: Their property, with shape (M).
+        held_out: The held-out codes, with shape (M, D).
+        held_out_values: The property of each held-out example, NaN if unknown, with shape (M).
         kind: "ridge", "mlp", or None to choose the one with the smaller error.
         seed: The random seed.
 
     Raises:
-        VariedError: If the property is constant, or known for fewer than twenty codes.
+        VariedError: If the property is constant, or known for fewer than twenty codes or two
+            held-out codes, or if there is no predictor of the given kind.
 
     Example:
         >>> codes = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
@@ -93,11 +94,12 @@ def fit_property(
     """
     codes, values = _known(codes, values, _MIN_ROWS)
     held_out, held_out_values = _known(held_out, held_out_values, _MIN_HELD_OUT)
-    if values.std() == 0 or held_out_values.std() == 0:
-        raise VariedError(
-            f"The property is {float(values[0]):g} for all examples, so it cannot be predicted; "
-            "choose one that varies."
-        )
+    for name, known in (("training", values), ("held-out", held_out_values)):
+        if known.std() == 0:
+            raise VariedError(
+                f"The property is {float(known[0]):g} for all {name} examples, so it cannot be "
+                "predicted; choose a property that varies."
+            )
     order = permutation(len(codes), seed, "property")
     n_selection = max(2, round(_SELECTION * len(codes)))
     selection, training = order[:n_selection], order[n_selection:]
@@ -119,7 +121,7 @@ def fit_property(
 
 
 def _known(codes: Tensor, values: Tensor, minimum: int) -> tuple[Tensor, Tensor]:
-    """Return the codes, as float32, and the values of the rows whose value is known."""
+    """Return the codes, as float32, and the values of the rows with a known value."""
     known = values.isfinite()
     if int(known.sum()) < minimum:
         raise VariedError(
@@ -150,7 +152,7 @@ class _Standardize(nn.Module):
 def _fit_ridge(
     codes: Tensor, targets: Tensor, selection: Tensor, selection_targets: Tensor, seed: int
 ) -> nn.Module:
-    """Return a ridge regression, whose strength is chosen by leave-one-out errors."""
+    """Return a ridge regression; its regularization is chosen by leave-one-out errors."""
     from sklearn.linear_model import RidgeCV
 
     standardize, linear = _Standardize(codes), nn.Linear(codes.shape[1], 1)
@@ -164,7 +166,7 @@ def _fit_ridge(
 def _fit_mlp(
     codes: Tensor, targets: Tensor, selection: Tensor, selection_targets: Tensor, seed: int
 ) -> nn.Module:
-    """Return a network, trained until its loss on the selection rows no longer decreases."""
+    """Return a network that is trained with early stopping on the selection rows."""
     with seeded(seed, "property network"):
         net = mlp((codes.shape[1],), (1,), width=_WIDTH, depth=_DEPTH)
     net = nn.Sequential(_Standardize(codes), net)

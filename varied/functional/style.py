@@ -26,7 +26,7 @@ def recondition(model: LatentModel, x: Tensor, c: Tensor | None, new_c: Tensor) 
 
     Arguments:
         model: A conditional model, which is left unchanged, as is torch's random state.
-        x: Data whose style is preserved, with shape (N, *event).
+        x: The data whose style is preserved, with shape (N, *event).
         c: The contexts of the data, with shape (N, F); None if the model infers them.
         new_c: The new contexts for decoding, with shape (M, F), or (N, M, F) if they differ
             between examples.
@@ -50,12 +50,12 @@ def mix_codes(
     content_c: Tensor | None = None,
     style_c: Tensor | None = None,
 ) -> Tensor:
-    """Decode the code of each content example, with some units taken from each style.
+    """Decode the code of each content example, with some units taken from each style example.
 
     Arguments:
         model: The model, which is left unchanged, as is torch's random state.
-        content: Data, with shape (M, *event).
-        style: Data from which ``units`` are taken, with shape (N, *event).
+        content: The content examples, with shape (M, *event).
+        style: The style examples, from which ``units`` are taken, with shape (N, *event).
         units: The units of the code that represent the style; for a ladder VAE, see `level_units`.
         content_c: The contexts of the content, with shape (M, F), or None; they are also used for
             decoding.

@@ -11,7 +11,8 @@ from varied.functional.generate import decode
 from varied.models import LatentModel
 from varied.runtime import eval_float32
 
-#: Range of a traversal on both sides of the mean, in prior standard deviations: 99% of the mass.
+#: The maximum distance of a traversal from the mean, in prior standard deviations; the range
+#: contains 99% of the mass.
 RANGE = 2.576
 
 

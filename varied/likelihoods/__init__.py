@@ -98,9 +98,9 @@ class Gaussian(LocationScale):
 
     Arguments:
         event: The shape of one example.
-        scale: A number, "learned" (one scale for all elements), "per-element" (one scale for each
-            element, shared by all examples) or "heteroscedastic" (an output of the network for each
-            element).
+        scale: The scale of the noise: a number, "learned" (one for all elements), "per-element"
+            (one for each element, shared by all examples) or "heteroscedastic" (an output of the
+            network for each element).
         min_scale: The minimum scale, in units of the data.
     """
 
@@ -116,9 +116,9 @@ class Laplace(LocationScale):
 
     Arguments:
         event: The shape of one example.
-        scale: A number, "learned" (one scale for all elements), "per-element" (one scale for each
-            element, shared by all examples) or "heteroscedastic" (an output of the network for each
-            element).
+        scale: The scale of the noise: a number, "learned" (one for all elements), "per-element"
+            (one for each element, shared by all examples) or "heteroscedastic" (an output of the
+            network for each element).
         min_scale: The minimum scale :math:`b`, in units of the data.
     """
 

@@ -39,7 +39,7 @@ class Scale(nn.Module):
 
     Arguments:
         event: The shape of one example.
-        scale: A positive number, "learned", "per-element" or "heteroscedastic".
+        scale: The setting: a positive number, "learned", "per-element" or "heteroscedastic".
         min_scale: The minimum scale, in units of the data.
         name: The name of the setting in error messages.
     """

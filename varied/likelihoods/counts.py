@@ -14,7 +14,7 @@ from varied.errors import VariedError
 from varied.likelihoods.base import Likelihood, Scale
 from varied.nets.library_size import InitializedFromRows, LibrarySize, LogCounts
 
-#: The bound on the logarithm of the ratio of a mean to that of the training rows.
+#: The bound on the logarithm of the ratio between a mean and the mean in the training rows.
 _MAX_LOG_RATIO = 20.0
 #: The minimum inverse dispersion, below which almost all counts are 0.
 _MIN_INVERSE_DISPERSION = 1e-4
@@ -24,13 +24,14 @@ _EXPOSURES = ("auto", "observed", "none")
 class CountLikelihood(Likelihood, InitializedFromRows):
     """The base class of the likelihoods of counts.
 
-    With an output of 0, the mean of each element is that of the training rows.
+    If the network outputs 0, the mean of each element (or its fraction of the library size) equals
+    the mean (or the fraction) in the training rows.
 
     Arguments:
         event: The shape of one example.
-        exposure: "observed" if the mean is the product of a softmax over the elements of the row
-            and the library size, which is the sum of the row; "none" if it is the exponential of
-            the output; "auto" selects "observed" for rows with several elements.
+        exposure: The definition of the mean: with "observed", it is the product of the library size
+            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
+            exponential of the output; "auto" selects "observed" for rows with several elements.
     """
 
     accepts = frozenset({"count"})
@@ -47,7 +48,7 @@ class CountLikelihood(Likelihood, InitializedFromRows):
 
     @torch.no_grad()
     def init_from_rows(self, x: Tensor) -> None:
-        """Set the offsets to the logarithms of the means of the rows, or of their fractions."""
+        """Set the offsets to the logarithm of the mean, or of the fraction, of each element."""
         total = x.sum(0) + 0.5  # the mean of an element without counts would have no logarithm
         self.log_offset.copy_((total / (len(x) if self.library is None else total.sum())).log())
 
@@ -85,9 +86,9 @@ class Poisson(CountLikelihood):
 
     Arguments:
         event: The shape of one example.
-        exposure: "observed" if the mean is the product of a softmax over the elements of the row
-            and the library size, which is the sum of the row; "none" if it is the exponential of
-            the output; "auto" selects "observed" for rows with several elements.
+        exposure: The definition of the mean: with "observed", it is the product of the library size
+            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
+            exponential of the output; "auto" selects "observed" for rows with several elements.
     """
 
     def __init__(self, event: tuple[int, ...], exposure: str = "auto") -> None:
@@ -105,9 +106,9 @@ class NegativeBinomial(CountLikelihood):
 
     Arguments:
         event: The shape of one example.
-        exposure: "observed" if the mean is the product of a softmax over the elements of the row
-            and the library size, which is the sum of the row; "none" if it is the exponential of
-            the output; "auto" selects "observed" for rows with several elements.
+        exposure: The definition of the mean: with "observed", it is the product of the library size
+            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
+            exponential of the output; "auto" selects "observed" for rows with several elements.
         dispersion: The inverse dispersion r: a number, "learned" (one for all elements),
             "per-element" (one for each element, shared by all examples) or "heteroscedastic" (an
             output of the network for each element).
@@ -135,15 +136,15 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
 
     Arguments:
         event: The shape of one example.
-        exposure: "observed" if the mean is the product of a softmax over the elements of the row
-            and the library size, which is the sum of the row; "none" if it is the exponential of
-            the output; "auto" selects "observed" for rows with several elements.
+        exposure: The definition of the mean: with "observed", it is the product of the library size
+            (the sum of the row) and a softmax over the elements of the row; with "none", it is the
+            exponential of the output; "auto" selects "observed" for rows with several elements.
         dispersion: The inverse dispersion r: a number, "learned" (one for all elements),
             "per-element" (one for each element, shared by all examples) or "heteroscedastic" (an
             output of the network for each element).
     """
 
-    #: The initial logit of the probability of an additional zero, which is then rare.
+    #: The initial logit of the probability of an additional zero; such zeros are rare at first.
     INITIAL_LOGIT = -2.0
 
     def __init__(

@@ -36,8 +36,8 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
     .. math:: \log p(x \mid z) = \sum_l \log p(x_l \mid x_{<l}, h_l(z))
 
     The output of the decoder has features for each position, which are added to the embeddings of
-    the tokens. During training, preceding tokens are hidden from the transformer, so that it must
-    rely on the code: in each row, a fraction of them that is uniformly distributed (word dropout).
+    the tokens. During training, a random fraction of the preceding tokens is hidden from the
+    transformer in some rows (word dropout), so that it must rely on the code.
 
     References:
         Generating Sentences from a Continuous Space (Bowman et al., 2016),
@@ -45,7 +45,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         Attention Is All You Need (Vaswani et al., 2017), https://arxiv.org/abs/1706.03762
 
     Arguments:
-        event: The shape (K, L) of a sequence: the numbers of tokens and of positions.
+        event: The shape (K, L) of a sequence, where K is the vocabulary size and L the length.
         n_features: The number of features for each position in the output of the decoder.
         token_width: The number of features of a token in the transformer; a multiple of
             ``n_heads``.
@@ -70,7 +70,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         if len(event) != 2:
             raise VariedError(
                 f"likelihood='autoregressive-one-hot' requires sequences of tokens, but the data "
-                f"have shape {event}; use another likelihood."
+                f"have shape {event}; use another one, such as likelihood='gaussian'."
             )
         check_at_least(
             1, n_features=n_features, token_width=token_width, blocks=blocks, n_heads=n_heads
@@ -84,7 +84,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         # A forward pass stores about ten vectors for each position.
         self.params_per_element = math.ceil(10 * token_width / self.tokens)
         self.projection = nn.Linear(n_features, token_width)
-        # The last embedding is that of a hidden token.
+        # The last embedding represents a hidden token.
         self.net = CausalTransformer(
             self.tokens + 1,
             self.length,
@@ -118,7 +118,7 @@ class AutoregressiveOneHot(Likelihood, d.TokenModel):
         return features
 
     def _hide(self, index: Tensor) -> Tensor:
-        """Replace tokens by hidden tokens during training."""
+        """Hide tokens at random during training."""
         if not self.training or not self.word_dropout:
             return index
         # The fraction of visible tokens, which is uniform for some rows and 1 for the others.

@@ -28,8 +28,8 @@ class TableRow(Likelihood, InitializedFromRows):
             "n2" for a number with 2 frequent values, "k" for a count, "c5" for a category with 5
             levels. A trailing "?", as in "n?", means that cells may be missing.
         n_components: The number of components of each mixture.
-        min_scale: The minimum standard deviation of a component; that of an entire column is about
-            1.
+        min_scale: The minimum standard deviation of a component; an entire column has a standard
+            deviation of about 1.
         model_missing: Whether to model which cells are missing; otherwise, cells are assumed to be
             missing at random.
     """
@@ -37,7 +37,7 @@ class TableRow(Likelihood, InitializedFromRows):
     accepts = frozenset({"table"})
     #: The logit of a cell being observed, for columns without missing cells in the training data.
     ALWAYS_OBSERVED = 20.0
-    #: The bound on the logarithm of the ratio of the mean of a count to that of the training rows.
+    #: The bound on the logarithm of the ratio between the mean of a count and its initial mean.
     MAX_LOG_RATIO = 20.0
 
     offsets: Tensor
@@ -55,8 +55,8 @@ class TableRow(Likelihood, InitializedFromRows):
         self.layout, self.model_missing = d.ColumnLayout.parse(layout), model_missing
         if n_components < 1 or min_scale <= 0:
             raise VariedError(
-                f"n_components={n_components} must be at least 1, and min_scale={min_scale} must "
-                "be above 0."
+                "n_components must be at least 1 and min_scale above 0, got "
+                f"n_components={n_components} and min_scale={min_scale}."
             )
         if event != (self.layout.width,):
             raise VariedError(
@@ -73,7 +73,7 @@ class TableRow(Likelihood, InitializedFromRows):
 
     @torch.no_grad()
     def init_from_rows(self, x: Tensor) -> None:
-        """Set the initial means of counts to those of the rows."""
+        """Set the initial means of counts to their means in the rows."""
         if not self.layout.count_columns:
             return
         index = self.layout.counts.to(x.device)
@@ -102,7 +102,7 @@ class TableRow(Likelihood, InitializedFromRows):
         )
         flag_logits[..., list(self.layout.missing_columns)] = flags
         weights, means, h = (p.unflatten(-1, (-1, self.n_components)) for p in mixture)
-        # A raw output of 0 corresponds to a standard deviation of 1, that of an entire column.
+        # A raw output of 0 corresponds to a standard deviation of 1, as for an entire column.
         log_scales = self.log_min_scale + F.softplus(d.soft_clamp(h, 30.0) - self.log_min_scale)
         means = means + self.offsets
         if self.layout.count_columns:
@@ -121,17 +121,17 @@ class TableRow(Likelihood, InitializedFromRows):
 class AutoregressiveTableRow(TableRow):
     """Table rows in which each cell also depends on the preceding cells.
 
-    A masked network adds to the parameters of `TableRow` what the preceding cells imply, so the
-    code does not have to represent exact relations between columns. See
+    A masked network computes offsets from the preceding cells and adds them to the parameters of
+    `TableRow`, so the code does not have to represent exact relations between columns. See
     `varied.distributions.AutoregressiveTableRow` for the formula and the reference.
 
-    The masked network is trained on the output of the decoder, while the encoder and the decoder
-    are trained as with `TableRow`, for independent cells given the code. If all were trained for
-    dependent cells, the code would lack the information that is also in preceding cells, and could
-    not be used to embed or edit rows.
+    The masked network is trained on the detached output of the decoder, whereas the encoder and the
+    decoder are trained as with `TableRow`, with cells that are independent given the code. If they
+    were trained with dependent cells, the code would lack the information that preceding cells also
+    contain, and could not be used to embed or edit rows.
 
     During training, a random part of the cells is hidden from the masked network in some rows, so
-    that it can be used for rows with missing cells.
+    that the network can also be applied to rows with missing cells.
 
     References:
         Variational Lossy Autoencoder (Chen et al., 2017), https://arxiv.org/abs/1611.02731, on why
@@ -151,14 +151,14 @@ class AutoregressiveTableRow(TableRow):
     thresholds: Tensor
 
     #: The factor of the weights between levels and flags. In each step, Adam changes a weight by
-    #: approximately the learning rate, so that it would take thousands of steps until a level rules
-    #: out all but one level of another column.
+    #: approximately the learning rate. Without this factor, it would take thousands of steps until
+    #: a level rules out all but one level of another column.
     GAIN = 10.0
-    #: Each number is also an input as tanh(8 (s - t)) for this number of thresholds t, so that a
-    #: level can depend on whether the number exceeds a value.
+    #: The inputs of the masked network contain each number s, and tanh(8 (s - t)) for 16 thresholds
+    #: t, so that a level can depend on whether the number exceeds a threshold.
     N_THRESHOLDS, SHARPNESS = 16, 8.0
-    #: The weights of the distribution of the column, and of one that is ten times wider, in the
-    #: mixture of each number.
+    #: The weights of two components of the mixture of each number: the marginal distribution of the
+    #: column, and a distribution that is ten times as wide.
     MARGINAL_SHARES = (0.01, 1e-5)
 
     def __init__(
@@ -186,9 +186,10 @@ class AutoregressiveTableRow(TableRow):
             nn.init.zeros_(layer.bias)
 
     def build(self, flags: Tensor, *params: Tensor) -> d.TableRow:
-        """Return distributions of rows, to whose mixtures the distribution of each column is added.
+        """Return distributions of rows; each mixture also contains the marginal of its column.
 
-        Otherwise, a relation that holds in the training rows could have an unlimited cost.
+        Otherwise, a row that violates a relation of all training rows could have an arbitrarily
+        large loss.
         """
         row = super().build(flags, *params)
         means = row.means.new_zeros((*row.means.shape[:-1], len(self.MARGINAL_SHARES)))

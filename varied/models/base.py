@@ -1,4 +1,4 @@
-"""The interface of all models, and the factory from which an architecture builds them."""
+"""The interface of all models, and the architectures that build models from parts."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class LatentModel(nn.Module, ABC):
             n: The number of draws.
             c: The context, with shape (n, F), or None.
             temperature: A factor that scales the deviation from the mean of the prior; values below
-                1 result in more typical samples. A ladder also accepts a list with one factor per
-                level, from the bottom level up.
+                1 result in more typical samples. A ladder VAE also accepts a list with one factor
+                per level, from the bottom level up.
 
         Returns:
             Latent variables with shape (n, *latent).
@@ -191,7 +191,7 @@ class PartFactory:
 class Architecture:
     """The architecture of a model: how its latent variables depend on each other.
 
-    Its settings are those of the function that builds the model.
+    It has the same settings as the function that builds the model.
 
     Arguments:
         build: A function that builds a model from a `PartFactory` and settings.

@@ -1,4 +1,4 @@
-"""Classes as latent variables: one-hot labels, and the distributions, prior and level for them."""
+"""Classes as latent variables: one-hot labels, distributions over classes, a prior and a level."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ ChooseLatent = Callable[[int, Tensor, Distribution], Tensor]
 
 
 class LadderLevel(nn.Module):
-    """One level of a ladder: its prior, its posterior, and its bottom-up and top-down blocks.
+    """One level of a ladder VAE: its prior, its posterior, and its bottom-up and top-down blocks.
 
     Arguments:
         blocks: Builds the networks.
@@ -167,7 +167,7 @@ class Ladder(LatentModel, AutocastModule):
             return Trace(x, self._likelihood(state, (samples, len(x))), levels, mask, c=c)
 
     def encode(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """Return all levels' posteriors as one Gaussian, each given the means of higher levels."""
+        """Return the posteriors of all levels, given the means of higher levels, as a Gaussian."""
         means, log_variances = list[Tensor](), list[Tensor]()
 
         def posterior_mean(index: int, state: Tensor, p: Distribution) -> Tensor:
@@ -214,8 +214,8 @@ class Ladder(LatentModel, AutocastModule):
             temperature = [temperature] * count
         if len(temperature) != count:
             raise VariedError(
-                f"This ladder has {count} levels, but {len(temperature)} temperatures were passed; "
-                "pass one number, or one per level, from the bottom level up."
+                f"This ladder VAE has {count} levels, but {len(temperature)} temperatures were "
+                "passed; pass one number, or one per level, from the bottom level up."
             )
         samples: list[Tensor] = []
 
@@ -270,8 +270,8 @@ def build_ladder(
     Arguments:
         factory: Builds the parts.
         levels: The number of levels.
-        hidden_size: The number of units of the state (256 by default), or of channels if the state
-            is a feature map (48 by default).
+        hidden_size: The number of hidden units of the networks (256 by default), or of channels if
+            the levels are feature maps (48 by default).
         context_dropout: The probability of dropping the context of a row during training.
     """
     is_dense = factory.net_name == "mlp"

@@ -32,7 +32,7 @@ from varied.trace import ConditionalDistribution, Level, Trace
 
 Shape = tuple[int, ...]
 
-#: The minimum standard deviation of the codes in M2, relative to that of the prior of M1.
+#: The minimum standard deviation of the codes in M2; in the prior of M1, it is 1.
 MIN_SCALE = 0.05
 
 
@@ -201,9 +201,9 @@ class M1(_CodeLatent):
 class M1M2(_CodeLatent, _WithM2):
     r"""M1+M2 with a stop-gradient: a VAE (M1), and M2 as a model of its codes.
 
-    The levels of a trace are those of M1. Its ``upper`` trace is the trace of M2 with the codes as
-    data, and its gradient does not reach M1. Kingma et al. train M1 first and M2 afterwards. Here,
-    both are trained at the same time, and M2 converges as the learning rate decays.
+    A trace has the levels of M1. Its ``upper`` trace is the trace of M2, whose data are the codes.
+    The gradient of M2 does not reach M1. Kingma et al. train M1 first and M2 afterwards. Here, both
+    are trained at the same time, and M2 converges as the learning rate decays.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -287,7 +287,7 @@ class SkipM1M2(_WithM2):
 
     .. math:: p(x, z_1, z_2, y) = p(y) \, p(z_2) \, p(z_1 \mid y, z_2) \, p(x \mid z_1, y)
 
-    The likelihood then depends on the class directly. Without this connection, the class affects
+    The likelihood depends on the class directly. Without this connection, the class affects
     only the codes, which are nearly Gaussian and contain little information about the class.
 
     The latent variable is the concatenation of the one-hot class and :math:`z_1`.

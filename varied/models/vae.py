@@ -33,7 +33,7 @@ def drop_context(c: Tensor | None, p: float, training: bool) -> Tensor | None:
 
 
 def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -> Tensor:
-    """Return n draws, with shape (n, *event), whose deviation from the mean is scaled.
+    """Return n draws, with shape (n, *event), and scale their deviation from the mean.
 
     A distribution with a method ``draw`` applies the temperature itself.
 
@@ -41,7 +41,9 @@ def sample_with_temperature(p: Distribution, n: int, temperature: Temperature) -
         VariedError: If there are several temperatures.
     """
     if not isinstance(temperature, float | int):
-        raise VariedError("Only a ladder accepts one temperature per level; pass a single number.")
+        raise VariedError(
+            "Only a ladder VAE accepts one temperature per level; pass a single number."
+        )
     shape = () if p.batch_shape else (n,)
     if isinstance(p, Tempered):
         return p.draw(shape, temperature)

@@ -19,7 +19,7 @@ from varied.trace import ConditionalDistribution
 
 Shape = tuple[int, ...]
 
-#: Downsampling factor from the image to the bottom map, if ``latent`` specifies only channels.
+#: The downsampling factor from the image to the bottom map, if ``latent`` specifies only channels.
 BOTTOM_FACTOR = 4
 
 
@@ -36,7 +36,7 @@ class TwoLevelQuantizer(Quantizer):
         e_\mathrm{bottom} &= \mathrm{quantize}(b(h, e_\mathrm{top}))
 
     where h is the output of the encoder network, and t and b are networks of this head. The latent
-    variable is a vector, the concatenation of the bottom and the top map. The indices of the top
+    variable is a vector, the concatenation of the bottom and the top map. The codes of the top
     map come first, so an autoregressive prior models the bottom map given the top map.
 
     References:
@@ -45,8 +45,8 @@ class TwoLevelQuantizer(Quantizer):
 
     Arguments:
         feature_shape: The shape of h.
-        top: Maps h to codes at half its height and width.
-        bottom: Maps the concatenation of h and the upsampled top codes to codes.
+        top: Maps h to the quantized top map, with half the height and width.
+        bottom: Maps the concatenation of h and the upsampled top map to the quantized bottom map.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class TwoLevelQuantizer(Quantizer):
         return (math.prod(self.feature_shape),)
 
     def quantize(self, rows: Tensor) -> Quantized:
-        """Return the codes of M feature maps, given as rows."""
+        """Quantize M feature maps, given as rows."""
         h = rows.reshape(-1, *self.feature_shape)
         top = _codes(self.top, h)
         bottom = _codes(self.bottom, self._bottom_input(h, top.value))
@@ -83,7 +83,7 @@ class TwoLevelQuantizer(Quantizer):
         return Quantized(_concatenate(bottom.value, top.value), index, bottom.cost + top.cost)
 
     def decode_indices(self, index: Tensor) -> Tensor:
-        """Return the codes of both maps, with shape (M, D), from their indices."""
+        """Return quantized latent variables, with shape (M, D), for the codes of both maps."""
         sizes = [self.top_quantizer.num_tokens, self.bottom_quantizer.num_tokens]
         top, bottom = index.split(sizes, 1)
         return _concatenate(self.bottom_quantizer.lookup(bottom), self.top_quantizer.lookup(top))
@@ -132,7 +132,7 @@ def build_vqvae2(factory: PartFactory, *, channels: int = 64, context_dropout: f
     """Return a VQ-VAE-2: a map of codes for details, conditioned on a map of half its size.
 
     ``latent`` is the shape of the larger map, such as (32, 7, 7), or only its number of channels,
-    in which case its height and width are a quarter of those of the image.
+    in which case it has a quarter of the height and width of the image.
 
     Arguments:
         factory: Builds the parts.

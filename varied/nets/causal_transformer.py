@@ -13,7 +13,7 @@ from varied.nets.autocast import AutocastModule
 
 
 class KVCache:
-    """The keys and values of the preceding tokens.
+    """A KV cache: the keys and values of the preceding tokens.
 
     Arguments:
         tokens: The length of the complete sequence.
@@ -103,7 +103,7 @@ class CausalTransformer(AutocastModule):
     ) -> None:
         super().__init__()
         self.tokens = tokens
-        #: The number of floats that the cache of one sequence stores.
+        #: The number of floats that the KV cache of one sequence stores.
         self.cache_size = 2 * depth * tokens * width
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.context = nn.Linear(context, width) if context else None
@@ -151,7 +151,7 @@ class CausalTransformer(AutocastModule):
 
 
 class CodeDecoder:
-    """Decodes sequences of codes incrementally, with a cache of keys and values.
+    """Decodes sequences of codes incrementally, with a KV cache.
 
     Arguments:
         net: The transformer.

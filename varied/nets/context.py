@@ -89,7 +89,7 @@ def with_context(
         build: A function that builds a network from the shape of one input.
         inputs: The shape of one input, without the context.
         context: The number of context features; if 0, the network does not take a context.
-        method: "concatenate" or "film".
+        method: The conditioning method: "concatenate" or "film".
 
     Raises:
         VariedError: If the method is unknown, or the network has no hidden layer for FiLM.

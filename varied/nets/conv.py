@@ -47,8 +47,8 @@ def conv(
         dense_width: The number of hidden units between the feature maps and the vector; 0 for no
             hidden layer.
         activation: The activation: gelu, relu, silu, softplus or tanh.
-        upsample: "transposed" for transposed convolutions, or "nearest" for nearest-neighbor
-            upsampling before a convolution, which avoids checkerboard artifacts.
+        upsample: The upsampling method: "transposed" for transposed convolutions, or "nearest" for
+            nearest-neighbor upsampling before a convolution, which avoids checkerboard artifacts.
         mean_color: Whether a linear function of the mean color is added to the vector that an
             encoder returns, so that the color of small objects is learned earlier.
 
@@ -109,7 +109,8 @@ def _init_hidden_layers(net: nn.Module) -> None:
     layers = [m for m in net.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
     for layer in layers[:-1]:
         if isinstance(layer, nn.ConvTranspose2d):
-            # The shape is (inputs, outputs, *), and with stride 2, a pixel reads a quarter of it.
+            # The weight has the shape (inputs, outputs, *). With stride 2, each output pixel
+            # depends on a quarter of the kernel.
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             layer.weight.data.mul_(2)
         else:

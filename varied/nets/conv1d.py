@@ -20,9 +20,9 @@ def conv1d(
 ) -> nn.Module:
     """Return a convolutional network that encodes or decodes sequences.
 
-    An encoder maps a sequence to one of at most half the length, and a decoder does the reverse. If
-    the codes are sequences, an element of a code depends only on a part of the sequence, and a part
-    of the sequence is decoded from a few elements. Sequences are also encoded as vectors.
+    An encoder maps a sequence to a vector or to a sequence that is not longer, and a decoder does
+    the reverse. If a code is a sequence, each of its elements depends only on a part of the input,
+    and each part of the output is decoded from a few elements.
 
     Arguments:
         inputs: The shape of one input: (C, L), or (D) for a decoder.
@@ -72,8 +72,8 @@ class Interleave(nn.Module):
 
     Arguments:
         channels: The number of channels of the input.
-        outputs: The shape (C, L) of the output, whose last elements are cropped.
-        factor: The number of elements for each element of the input.
+        outputs: The shape (C, L) of the output; any elements after the first L are cropped.
+        factor: The number of output elements for each input element.
     """
 
     def __init__(self, channels: int, outputs: Shape, factor: int) -> None:

@@ -56,7 +56,7 @@ class Film(ContextLayer):
         nn.init.zeros_(self.affine.bias)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        """Return the activation, with the shape of ``h``.
+        """Return the output of the activation.
 
         Arguments:
             h: The input, with shape (N, C, *rest).

@@ -32,7 +32,7 @@ class ScaledResidual(nn.Module):
 
 
 class LadderBlocks(ABC):
-    """Builds the blocks of a ladder, in which level 1 is closest to the data.
+    """Builds the blocks of a ladder VAE, in which level 1 is closest to the data.
 
     A deterministic state is passed up the ladder from the data, and down from the top.
 
@@ -45,7 +45,8 @@ class LadderBlocks(ABC):
     def __init__(self, shape: Shape, hidden_size: int, levels: int) -> None:
         if hidden_size < 1 or levels < 1:
             raise VariedError(
-                f"levels={levels} and hidden_size={hidden_size} must both be at least 1."
+                "levels and hidden_size must be at least 1, got "
+                f"levels={levels} and hidden_size={hidden_size}."
             )
         self.shape, self.hidden_size, self.levels = shape, hidden_size, levels
 
@@ -130,8 +131,8 @@ class ConvBlocks(LadderBlocks):
         super().__init__(shape, hidden_size, levels)
         if len(shape) != 3:
             raise VariedError(
-                "A convolutional ladder requires images (channels, height, width), not data of "
-                f"shape {shape}; use net='mlp'."
+                "A convolutional ladder VAE requires images (channels, height, width), not data "
+                f"of shape {shape}; use net='mlp'."
             )
         self.image_size = (shape[1], shape[2])
         sizes = downsample_sizes(self.image_size, None)
@@ -139,7 +140,7 @@ class ConvBlocks(LadderBlocks):
         per_size, remaining = divmod(levels, len(sizes))
         counts = [per_size + (i >= len(sizes) - remaining) for i in range(len(sizes))]
         of_level = [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)]
-        #: The size of the state below level 1, then of each level.
+        #: The size of the state below level 1, followed by its size at each level.
         self.sizes = [of_level[0], *of_level]
 
     def spatial_shape(self, level: int) -> Shape:

@@ -21,7 +21,7 @@ class InitializedFromRows(nn.Module, ABC):
 
 
 class LibrarySize(InitializedFromRows):
-    """The distribution of the library size, the sum of the counts of a row, in the training rows.
+    """The distribution of the library size (the sum of the counts of a row) in the training rows.
 
     The buffers are the mean and the standard deviation of its logarithm, and its median.
     """
@@ -37,7 +37,7 @@ class LibrarySize(InitializedFromRows):
 
     @torch.no_grad()
     def init_from_rows(self, x: Tensor) -> None:
-        """Set the buffers to the statistics of the rows; the size of an empty row is 1."""
+        """Set the buffers to the statistics of the rows; the library size of an empty row is 1."""
         size = x.flatten(1).sum(1).clamp(min=1)
         self.median.copy_(size.median())
         self.log_location.copy_(size.log().mean())
@@ -50,7 +50,7 @@ class LogCounts(nn.Module):
     .. math:: \log(1 + x_j \, l_0 / l), \qquad l = \sum_j x_j
 
     where :math:`l_0` is the median library size of the training rows. The input therefore does not
-    depend on the library size, except for its noise.
+    depend on the library size, except that smaller counts are noisier.
 
     Arguments:
         net: The network, called with the input and, for a conditional model, a context.

@@ -50,7 +50,7 @@ def mlp(
     """
     if width < 1 or depth < 0:
         raise VariedError(
-            f"width={width} must be at least 1, and depth={depth} must be at least 0."
+            f"width must be at least 1 and depth at least 0, got width={width} and depth={depth}."
         )
     act = lookup(ACTIVATIONS, activation, "activation")
     sizes = [math.prod(inputs), *[width] * depth]

@@ -47,7 +47,7 @@ class RandomAffine:
         """Return transformed images, with edge pixels repeated beyond the borders.
 
         Arguments:
-            x: Images, as floating-point numbers with shape (N, C, H, W).
+            x: The images, as floating-point numbers with shape (N, C, H, W).
             generator: The random number generator; None for PyTorch's default generator.
         """
         device = x.device if generator is None else generator.device
@@ -70,8 +70,8 @@ class RandomAffine:
 def random_shift(x: Tensor, mask: Tensor | None, max_shift: int) -> tuple[Tensor, Tensor | None]:
     """Shift each image of a batch by a random whole number of pixels in both directions.
 
-    Edge pixels are repeated beyond the borders. All values remain those of the images, unlike those
-    that an affine map interpolates.
+    Edge pixels are repeated beyond the borders. Unlike an affine map, the shift does not
+    interpolate between pixel values.
 
     Arguments:
         x: The images, with shape (N, C, H, W).

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 Map = Callable[[Tensor], Tensor]
 
-#: The number of channels of the larger map above which matrix products were measured to be faster.
+#: The minimum number of channels of the larger map for which matrix products are used; they were
+#: measured to be faster.
 MIN_CHANNELS = 128
 
 

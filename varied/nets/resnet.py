@@ -46,7 +46,9 @@ def resnet(
             smaller shape, or ``blocks`` is below 1.
     """
     if blocks < 1:
-        raise VariedError(f"blocks={blocks} must be at least 1; net='conv' has no residual blocks.")
+        raise VariedError(
+            f"blocks={blocks} must be at least 1; use net='conv' for no residual blocks."
+        )
     sizes = resolve_sizes(inputs, outputs, depth, "resnet")
     # No blocks at full size, where they are most expensive.
     counts = [0, *[blocks] * (len(sizes) - 1)]

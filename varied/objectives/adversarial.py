@@ -1,4 +1,4 @@
-"""Objectives with a discriminator, whose inputs are codes or images."""
+"""Objectives with a discriminator of codes or images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from varied.terms import kl, reconstruction
 def factor_vae(
     gamma: Number = 10.0, disc_width: int = 256, disc_depth: int = 3, disc_lr: float = 1.0
 ) -> Objective:
-    r"""FactorVAE: the ELBO plus the total correlation of the codes, estimated by a discriminator.
+    r"""FactorVAE: the negative ELBO plus the total correlation, estimated by a discriminator.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + KL(q(z \mid x) \,\|\, p(z))
         + \gamma \, KL(q(z) \,\|\, \textstyle\prod_j q(z_j))
@@ -126,7 +126,7 @@ def vae_gan(
     spectral_norm: bool = True,
     r1_weight: float = 0.0,
 ) -> Objective:
-    r"""VAE-GAN: the ELBO plus a reconstruction loss in the feature space of a discriminator.
+    r"""VAE-GAN: the negative ELBO plus a reconstruction loss in a discriminator's feature space.
 
     See `varied.discriminators.FeatureMatching` for the formula and the differences from the paper.
 
@@ -143,7 +143,7 @@ def vae_gan(
         adv_weight: The weight of the generator loss; at 1, its gradient has the same norm as the
             gradient of the feature reconstruction.
         disc_start: The fraction of training (below 1), or the step, at which adversarial training
-            starts; before that, the objective is the ELBO.
+            starts; before that, the objective is the negative ELBO.
         recon_tolerance: The relative increase in the squared error over its lowest value beyond
             which the generator loss is reduced.
         feature_layer: The index of the feature map, counted from the image; -1 is the last.
@@ -177,7 +177,7 @@ def patchgan(
     spectral_norm: bool = True,
     r1_weight: float = 0.0,
 ) -> Objective:
-    r"""The ELBO plus a PatchGAN loss with a delayed start and an adaptive weight.
+    r"""The negative ELBO plus a PatchGAN loss with a delayed start and an adaptive weight.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
         - w \lambda \, \mathbb E_q D(\mu(z))
@@ -198,8 +198,8 @@ def patchgan(
             the same norm as the gradient of the reconstruction.
         disc_start: The fraction of training (below 1), or the step, at which adversarial training
             starts.
-        feature_weight: The weight of the distance between the feature maps, relative to that of the
-            logits.
+        feature_weight: The weight of the distance between the feature maps of images and
+            reconstructions in the generator loss, relative to the weight of the logits.
         recon_tolerance: The relative increase in the squared error over its lowest value beyond
             which the generator loss is reduced.
         disc_width: The number of channels of the first layer of the discriminator.

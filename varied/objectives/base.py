@@ -27,7 +27,7 @@ class WeightedTerm:
     Arguments:
         name: The name of the term in the log.
         term: A term, or a function that maps a trace to the value for each example.
-        weight: A number, a schedule or an adaptive weight, which is a `StepDependent` module.
+        weight: The weight: a number, a schedule or an `AdaptiveWeight`.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Objective(nn.Module):
                 weight.update(value.detach())
 
     def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the reconstruction and the KL if they are not among the parts, and beta.
+        """Return the reconstruction and the KL if they are not among the terms, and beta.
 
         If the cells of a row depend on each other, the reconstruction for independent cells, with
         which the code is trained, is also returned.
@@ -149,8 +149,8 @@ def check_not_negative(remedy: str = "", **values: Any) -> None:
     """Raise an error if a number is negative; schedules are not checked.
 
     Arguments:
-        remedy: A hint to append to the message.
-        values: Numbers or schedules by name.
+        remedy: The remedy to append to the message.
+        values: The numbers or schedules by name.
     """
     for name, value in values.items():
         if isinstance(value, float | int) and value < 0:

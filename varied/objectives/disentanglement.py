@@ -59,9 +59,11 @@ def joint_vae(
 
     Arguments:
         gamma: The penalty per nat of distance from the capacities: a number or a schedule.
-        continuous_capacity: The target KL of the continuous part, in nats: a number or a schedule.
-        discrete_capacity: The target KL of the discrete part, in nats: a number or a schedule. The
-            KL cannot exceed the logarithm of the number of classes, which is 2.30 for ten classes.
+        continuous_capacity: The target KL of the continuous latent variables, in nats: a number or
+            a schedule.
+        discrete_capacity: The target KL of the discrete latent variable, in nats: a number or a
+            schedule. The KL cannot exceed the logarithm of the number of classes, which is 2.30 for
+            ten classes.
     """
     return Objective(
         WeightedTerm("reconstruction", reconstruction),
@@ -76,14 +78,14 @@ def beta_tc_vae(
     dimension_kl_weight: Number = 1.0,
     dataset_size: int = 0,
 ) -> Objective:
-    r"""The ELBO with a decomposed KL, in which the total correlation has a larger weight.
+    r"""The negative ELBO with a decomposed KL, in which the total correlation has a larger weight.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \alpha \, I(z; n)
         + \beta \, KL(q(z) \,\|\, \textstyle\prod_j q(z_j))
         + \gamma \textstyle\sum_j KL(q(z_j) \,\|\, p(z_j))
 
-    If all weights are 1, this is the ELBO. The aggregate posterior is estimated from the batch, so
-    larger batches result in better estimates.
+    If all weights are 1, this is the negative ELBO. The aggregate posterior is estimated from the
+    batch, so larger batches result in better estimates.
 
     References:
         Isolating Sources of Disentanglement in VAEs (Chen et al., 2018),
@@ -105,7 +107,7 @@ def beta_tc_vae(
 
 
 def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.0) -> Objective:
-    r"""DIP-VAE: the ELBO plus penalties on the deviation of the covariance from the identity.
+    r"""DIP-VAE: the negative ELBO plus penalties that pull the covariance toward the identity.
 
     .. math:: -\mathrm{ELBO} + \lambda_{od} \textstyle\sum_{i \ne j} C_{ij}^2
         + \lambda_d \textstyle\sum_i (C_{ii} - 1)^2
@@ -115,8 +117,8 @@ def dip_vae(variant: str = "i", lambda_od: Number = 10.0, lambda_d: Number = 10.
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" (DIP-VAE-I) for the covariance C of the posterior means, or "ii" (DIP-VAE-II)
-            for the covariance of posterior draws.
+        variant: The DIP-VAE variant: "i" for the covariance C of the posterior means, or "ii" for
+            the covariance of posterior draws.
         lambda_od: The weight of the off-diagonal elements: a number or a schedule.
         lambda_d: The weight of the diagonal elements: a number or a schedule. The paper uses 10
             times ``lambda_od`` for variant "i", which makes every dimension active, and the same

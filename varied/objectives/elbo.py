@@ -35,9 +35,9 @@ def elbo(
         free_bits: The minimum KL of each latent dimension, in nats: a number or a schedule.
         free_bits_per_level: The minimum KL of each level of latent variables, in nats: a number or
             a schedule.
-        gaussian_weight: The weight of a Gaussian with the same mean, which replaces a part of the
-            likelihood: a number, or a schedule that decreases to 0, with which the means are
-            learned before the scales.
+        gaussian_weight: The weight of a Gaussian likelihood with the same mean, which is mixed with
+            the likelihood: a number or a schedule. With a schedule that decreases to 0, the means
+            are learned before the scales.
     """
     check_not_negative("0 is equivalent to objective='reconstruction'", beta=beta)
     check_not_negative("use a schedule such as linear(1, 0, 0.4)", gaussian_weight=gaussian_weight)
@@ -69,7 +69,7 @@ def control_vae(
     min_weight: float = 0.0,
     max_weight: float = 10.0,
 ) -> Objective:
-    r"""The ELBO with a KL weight that a controller adapts to reach a target KL.
+    r"""The negative ELBO with a KL weight that a controller adapts to reach a target KL.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta_t \, KL(q(z \mid x) \,\|\, p(z))
 
@@ -94,7 +94,7 @@ def control_vae(
 
 
 def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO plus a structural similarity (MS-SSIM) loss between images and reconstructions.
+    r"""The negative ELBO plus a structural similarity (MS-SSIM) loss of the reconstructions.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q(z \mid x) \,\|\, p(z))
         + w \, (1 - \mathrm{MSSSIM}(x, \mathbb E[x \mid z]))
@@ -108,7 +108,7 @@ def ms_ssim(ssim_weight: Number = 100.0, beta: Number = 1.0) -> Objective:
         https://arxiv.org/abs/1511.06409
 
     Arguments:
-        ssim_weight: The loss in nats if the similarity is 0: a number or a schedule.
+        ssim_weight: The weight of 1 - MS-SSIM, in nats: a number or a schedule.
         beta: The weight of the KL: a number or a schedule.
     """
     check_not_negative("0 is equivalent to objective='elbo'", ssim_weight=ssim_weight)

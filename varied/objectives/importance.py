@@ -16,7 +16,7 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
     .. math:: -\log \frac1K \sum_k \frac{p(x, z_k)}{q(z_k \mid x)}
 
-    With a single draw, the bound is the ELBO with a sampled KL.
+    With a single draw, this is the negative ELBO with a sampled KL.
 
     References:
         Importance Weighted Autoencoders (Burda et al., 2015), https://arxiv.org/abs/1509.00519;
@@ -42,9 +42,11 @@ def iwae(samples: int = 5, gradient_estimator: str = "standard", n_kept: int = 0
 
 
 def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The mean of several IWAE bounds, which is less tight but improves the encoder's gradient.
+    r"""The negative mean of several IWAE bounds, which improves the gradient of the encoder.
 
     .. math:: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
+
+    This mean is a less tight bound than the IWAE bound over all draws.
 
     References:
         Tighter Variational Bounds are Not Necessarily Better (Rainforth et al., 2018),
@@ -60,7 +62,7 @@ def multiply_iwae(n_groups: int = 8, samples: int = 8) -> Objective:
 
 
 def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
-    r"""The IWAE bound over all draws for the decoder, and a mean of several bounds for the encoder.
+    r"""The negative IWAE bound, over all draws for the decoder and over groups for the encoder.
 
     .. math:: \theta: -\log \frac1{MK} \sum_{mk} w_{mk}, \qquad
         \phi: -\frac1M \sum_m \log \frac1K \sum_k w_{mk}
@@ -79,7 +81,7 @@ def piwae(n_groups: int = 8, samples: int = 8) -> Objective:
 
 
 def ciwae(elbo_share: Number = 0.05, samples: int = 5) -> Objective:
-    r"""A convex combination of the ELBO and the IWAE bound.
+    r"""A convex combination of the negative ELBO and the negative IWAE bound.
 
     .. math:: -\beta \, \mathrm{ELBO} - (1 - \beta) \log \frac1K \sum_k w_k
 

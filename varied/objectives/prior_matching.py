@@ -9,21 +9,21 @@ from varied.terms import MMD, WeightNorm, code_norm, gradient_penalty, kl, recon
 
 
 def info_vae(alpha: float = 0.0, mmd_weight: float = 100.0, kernel: str = "imq") -> Objective:
-    r"""InfoVAE: the ELBO with a lower KL weight, plus the squared MMD between codes and prior.
+    r"""InfoVAE: the negative ELBO with a lower KL weight, plus the squared MMD to the prior.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + (1 - \alpha) \, KL(q(z \mid x) \,\|\, p(z))
         + (\alpha + \lambda - 1) \, \mathrm{MMD}^2(q(z), p(z))
 
-    With an alpha of 0, the squared MMD is added to the ELBO, so that the codes match the prior more
-    closely. With an alpha of 1, the KL has no weight, and the model is a Wasserstein autoencoder
-    with a stochastic encoder.
+    With an alpha of 0, the squared MMD is added to the negative ELBO, so that the codes match the
+    prior more closely. With an alpha of 1, the KL has no weight, and the model is a Wasserstein
+    autoencoder with a stochastic encoder.
 
     References:
         InfoVAE: Balancing Learning and Inference in Variational Autoencoders (Zhao et al., 2019),
         https://arxiv.org/abs/1706.02262
 
     Arguments:
-        alpha: 1 minus the weight of the KL; at most 1.
+        alpha: The difference between 1 and the weight of the KL, which is 1 - alpha; at most 1.
         mmd_weight: The parameter lambda of the paper, in nats per unit of the squared MMD.
         kernel: The kernel of the MMD: "imq" or "rbf".
     """
@@ -78,9 +78,9 @@ def rae(
         https://arxiv.org/abs/1903.12436
 
     Arguments:
-        regularizer: "l2" for the norm of the weights, or "gp" for the norm of the Jacobian, which
-            takes twice as long.
-        code_weight: The weight of the norm of the codes: a number or a schedule.
+        regularizer: The penalty on the decoder: "l2" for the squared norm of the weights, or "gp"
+            for the squared norm of the Jacobian, with which a step takes twice as long.
+        code_weight: The weight of half the squared norm of the codes: a number or a schedule.
         decoder_weight: The weight of the regularizer: a number or a schedule. On MNIST, 0.001 is
             sufficient for "l2", and 0.1 for "gp".
     """

@@ -8,7 +8,7 @@ from varied.terms import Classification, UpperTerm, kl, reconstruction
 
 
 def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO plus the classification loss of labeled examples.
+    r"""The negative ELBO plus the classification loss of labeled examples.
 
     .. math:: \mathbb E_q[-\log p(x \mid z)] + \beta \, KL(q \,\|\, p) - \alpha \log q(y \mid x)
 
@@ -16,9 +16,9 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
     objective of M2. With architecture='m1m2', it is the objective of a joint M1+M2, or of M1 with a
     classifier of its codes.
 
-    A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: at first, only the class
-    reduces the reconstruction error by more than it adds to the KL, and the classifier commits to a
-    class later.
+    A KL weight that decays to 1, such as linear(5, 1, 0.5), often helps: as long as the weight is
+    large, only the class reduces the reconstruction error by more than it adds to the weighted KL,
+    and the classifier does not become confident too early.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -37,11 +37,12 @@ def m2(alpha: Number = 5.0, beta: Number = 1.0) -> Objective:
 
 
 def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.0) -> Objective:
-    r"""The ELBO of M1, plus the ELBO of M2 on its codes and the classification loss.
+    r"""The negative ELBOs of M1 and of M2 on the codes of M1, plus the classification loss.
 
     .. math:: L_1(x) + g \, L_2(z_1) - \alpha \log q(y \mid z_1)
 
-    This objective requires architecture='m1m2' with joint=False.
+    where :math:`L_1` and :math:`L_2` are the negative ELBOs. This objective requires
+    architecture='m1m2' with joint=False.
 
     References:
         Semi-Supervised Learning with Deep Generative Models (Kingma et al., 2014),
@@ -49,7 +50,7 @@ def m1m2(alpha: Number = 5.0, generative_weight: Number = 1.0, beta: Number = 1.
 
     Arguments:
         alpha: The weight of the classification loss: a number or a schedule.
-        generative_weight: The weight of the ELBO of M2: a number or a schedule.
+        generative_weight: The weight of the negative ELBO of M2: a number or a schedule.
         beta: The weight of the KL of M1: a number or a schedule. Below 1, the codes contain more
             information about the data, from which M2 can infer the class.
     """

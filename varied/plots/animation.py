@@ -39,7 +39,7 @@ def latent_gif(
     Arguments:
         frames: The positions of the examples at each stage: T arrays with shape (N, 2).
         path: The GIF file to write.
-        labels: Class indices or numbers, with shape (N).
+        labels: The class index or number of each point, with shape (N).
         classes: The names of the classes.
         captions: A caption for each stage, such as "epoch 3.0".
         method_name: The name of the embedding method, drawn in the upper right corner.
@@ -97,10 +97,10 @@ def _render(figure: Figure) -> Image.Image:
 
 
 def samples_gif(frames: Array, path: StrPath, *, captions: Sequence[str] | None = None) -> Path:
-    """Write an animation of images that are decoded from the same codes throughout training.
+    """Write an animation of images that change during training, such as samples.
 
     Arguments:
-        frames: uint8 images with shape (T, N, H, W) or (T, N, H, W, 3).
+        frames: The N images at each of T stages, uint8 with shape (T, N, H, W) or (T, N, H, W, 3).
         path: The GIF file to write.
         captions: A caption for each stage, such as "epoch 3.0".
 
@@ -121,8 +121,8 @@ def interpolation_gif(images: Array, path: StrPath) -> Path:
     """Write an animation that loops through interpolations, back and forth.
 
     Arguments:
-        images: uint8 images with shape (R, S, H, W) or (R, S, H, W, 3): R interpolations with S
-            steps each.
+        images: The images, uint8 with shape (R, S, H, W) or (R, S, H, W, 3): R interpolations with
+            S steps each.
         path: The GIF file to write.
 
     Returns:
@@ -153,7 +153,7 @@ def _add_header(image: Image.Image, caption: str, progress: float) -> Image.Imag
 
 
 def _quantize(images: list[Image.Image], frames: Array) -> list[Image.Image]:
-    """Reduce the colors to a palette or, for smaller files that look the same, to 64 grays."""
+    """Reduce colors to a palette, and gray levels to 64, which look the same in smaller files."""
     if frames.ndim == 4 or frames.shape[-1] == 1:
         grays = [round(level / 255 * 63) * 255 // 63 for level in range(256)]
         return [image.convert("L").point(grays) for image in images]
@@ -169,7 +169,7 @@ def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
     weighted = np.concatenate([distinct, distinct, sample])[None]
     palette = Image.fromarray(weighted).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1)
     entries = np.array(palette.getpalette(), np.uint8).reshape(-1, 3)
-    entries[(entries > 244).all(axis=1)] = 255  # averages of white and light grays look dirty
+    entries[(entries > 244).all(axis=1)] = 255  # averages of white and light grays would look dirty
     palette.putpalette(entries.tobytes())
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
 

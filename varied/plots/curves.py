@@ -74,8 +74,8 @@ def curves(
     Arguments:
         series: The series, with shape (N, L).
         path: The file to write.
-        overlay: Second series, such as reconstructions, with shape (N, L). They are drawn as dashed
-            lines over the first ones.
+        overlay: The second series, such as reconstructions, with shape (N, L), which are drawn as
+            dashed lines over the first ones.
         names: The names of the series and of the overlay in the legend.
         columns: The number of columns.
         titles: A title for each series.
@@ -126,7 +126,9 @@ def rate_distortion(points: Sequence[tuple[str, float, float]], path: StrPath) -
     """
     points = [point for point in points if np.isfinite(point[1:]).all()]
     if not points:
-        raise VariedError("No run has both a finite KL and a finite reconstruction.")
+        raise VariedError(
+            "No run has both a finite KL and a finite reconstruction; pass at least one such run."
+        )
     kl, reconstruction = np.array([point[1:] for point in points], float).T
     figure = style.new_figure(6.6, 5.0)
     ax = figure.subplots()

@@ -19,14 +19,15 @@ MAX_SECONDS = 20.0
 def aligned_embeddings(codes: Sequence[Array], *, seed: int = 0) -> tuple[list[Array], str]:
     """Embed the latent codes of each training stage in two dimensions.
 
-    Codes with one or two dimensions are used as they are. Otherwise, codes are embedded with t-SNE,
-    which starts each stage from the previous one. If t-SNE would take more than about 20 seconds,
-    or there are fewer than 10 examples, codes are projected onto the principal components of the
-    last stage. An example keeps its position from stage to stage unless its code changes.
+    Codes with two dimensions are used as they are; codes with one dimension get random jitter as
+    the second coordinate. Otherwise, codes are embedded with t-SNE, which starts each stage from
+    the previous one. If t-SNE would take more than about 20 seconds, or there are fewer than 10
+    examples, codes are projected onto the principal components of the last stage. In each case,
+    examples whose codes hardly change stay in about the same place.
 
     Arguments:
         codes: The codes of the same examples at each stage of training: T arrays with shape (N, D).
-        seed: The random seed for t-SNE.
+        seed: The seed for t-SNE, or for the jitter of codes with one dimension.
 
     Returns:
         T arrays with shape (N, 2), and the name of the method: "latent plane", "PCA" or "t-SNE".

@@ -136,14 +136,14 @@ def grid(
     """Draw images in a grid, enlarged by an integer factor without interpolation.
 
     Arguments:
-        images: uint8 images with shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or a sequence of
-            images with different sizes, in which None leaves a cell empty.
+        images: The images, uint8 with shape (N, H, W), (N, H, W, 1) or (N, H, W, 3); or a sequence
+            of images with different sizes, in which None leaves a cell empty.
         path: The PNG file to write.
         columns: The number of columns; by default about the square root of N.
         captions: A short text below each image.
         row_titles: A title to the left of each row.
         column_titles: A title above each column.
-        rows_per_group: The number of rows that belong together; the captions and a gap are below
+        rows_per_group: The number of rows that belong together; captions and a gap are drawn below
             each group.
 
     Returns:
@@ -174,8 +174,8 @@ def pairs(
     """Draw originals with their reconstructions below them.
 
     Arguments:
-        originals: uint8 images with shape (N, H, W) or (N, H, W, 3).
-        reconstructions: uint8 images with the same shape.
+        originals: The originals, uint8 with shape (N, H, W) or (N, H, W, 3).
+        reconstructions: The reconstructions, uint8 with the same shape.
         path: The PNG file to write.
         captions: A short text below each pair.
         titles: The titles of the two rows.
@@ -188,7 +188,10 @@ def pairs(
     """
     count = len(originals)
     if count != len(reconstructions):
-        raise ValueError(f"There are {count} originals but {len(reconstructions)} reconstructions.")
+        raise ValueError(
+            f"The number of originals ({count}) must equal the number of reconstructions "
+            f"({len(reconstructions)})."
+        )
     columns = -(-count // -(-count // 10))
     parts = [slice(start, start + columns) for start in range(0, count, columns)]
     rows = [images[part] for part in parts for images in (originals, reconstructions)]
@@ -213,7 +216,7 @@ def traversals(
     """Draw latent traversals, with a row for each latent unit and a column for each value.
 
     Arguments:
-        images: uint8 images with shape (D, S, H, W) or (D, S, H, W, 3).
+        images: The images, uint8 with shape (D, S, H, W) or (D, S, H, W, 3).
         kl: The KL of each unit in nats, with shape (D); NaN if unknown.
         values: The values that each unit takes, with shape (S).
         path: The PNG file to write.
@@ -240,7 +243,7 @@ def interpolations(images: Array, path: StrPath) -> Path:
     """Draw interpolations between pairs of images, one per row.
 
     Arguments:
-        images: uint8 images with shape (R, S, H, W) or (R, S, H, W, 3), from one end of each
+        images: The images, uint8 with shape (R, S, H, W) or (R, S, H, W, 3), from one end of each
             interpolation to the other.
         path: The PNG file to write.
 
@@ -282,13 +285,13 @@ def variants(
     """Draw each original in the first column, and its variants in the same row.
 
     Arguments:
-        originals: uint8 images with shape (R, H, W) or (R, H, W, 3).
+        originals: The originals, uint8 with shape (R, H, W) or (R, H, W, 3).
         images: The variants, uint8 with shape (R, S, H, W) or (R, S, H, W, 3).
         path: The PNG file to write.
         first: The title of the first column, which is drawn only if ``titles`` is set.
         titles: A title for each column of variants.
         captions: A short text below each variant: R sequences of S strings.
-        contents: Images above the columns of variants, with shape (S, H, W) or (S, H, W, 3).
+        contents: The images above the columns of variants, with shape (S, H, W) or (S, H, W, 3).
 
     Returns:
         The path.
@@ -305,8 +308,8 @@ def manifold(images: Array, values: Sequence[float], path: StrPath) -> Path:
     """Draw images that are decoded from a square grid in a latent plane, as a map with axes.
 
     Arguments:
-        images: uint8 images with shape (G², H, W) or (G², H, W, 3); image ``i * G + j`` is decoded
-            from z0 = ``values[j]`` and z1 = ``values[i]``.
+        images: The images, uint8 with shape (G², H, W) or (G², H, W, 3); image ``i * G + j`` is
+            decoded from z0 = ``values[j]`` and z1 = ``values[i]``.
         values: The G values on both axes, in increasing order.
         path: The file to write.
 

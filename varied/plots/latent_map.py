@@ -27,7 +27,7 @@ class Labels:
     """The labels of points in a map.
 
     Arguments:
-        values: Class indices or numbers, with shape (N); NaN for points without a label.
+        values: The class index or number of each point, with shape (N); NaN without a label.
         names: The names of the classes; empty for numeric labels.
     """
 
@@ -94,7 +94,7 @@ def latent_map(
     Arguments:
         points: The position of each example, with shape (N, 2).
         path: The file to write.
-        labels: Class indices or numbers, with shape (N).
+        labels: The class index or number of each example, with shape (N).
         classes: The names of the classes.
         axes: The names of the axes. Without names, no ticks are drawn, as for t-SNE, whose axes
             have no meaning.

@@ -45,8 +45,8 @@ def column_shapes(
     drawn.
 
     Arguments:
-        real: Real rows.
-        synthetic: Synthetic rows with the same columns.
+        real: The real rows.
+        synthetic: The synthetic rows, with the same columns.
         path: The file to write.
         scores: The similarity of each column, in [0, 1], by column name.
 
@@ -261,7 +261,7 @@ def table_rows(frame: pd.DataFrame, path: StrPath) -> Path:
         The path.
 
     Raises:
-        VariedError: If the table has no row or no column.
+        VariedError: If the table has no rows or no columns.
     """
     shown = frame.iloc[:MAX_TABLE_ROWS, :MAX_TABLE_COLUMNS]
     if not shown.size:

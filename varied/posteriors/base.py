@@ -11,7 +11,7 @@ Shape = tuple[int, ...]
 
 
 class NonFactorized(Head):
-    """A head with dependent elements, whose ``build`` returns a distribution over events.
+    """A head with dependent elements; its ``build`` returns a distribution over events.
 
     The channels of the network output are split by ``sizes``, which subclasses override if the
     parameters do not all have the shape of the event.

@@ -9,8 +9,8 @@ from varied import distributions as d
 from varied.errors import VariedError, check_above
 from varied.posteriors.base import NonFactorized, Shape
 
-#: The maximum number of dimensions; with more, the Bessel functions underflow before their power
-#: series applies.
+#: The maximum number of dimensions; with more, the Bessel functions underflow at concentrations for
+#: which the power series is not used.
 MAX_DIMS = 512
 
 

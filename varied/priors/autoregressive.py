@@ -18,7 +18,7 @@ from varied.quantizers import Quantizer
 
 
 class AutoregressiveCodes(Tempered, HasTrainingCost, NoDensity, UnvalidatedDistribution):
-    r"""A distribution over quantized latents that factorizes over their codes.
+    r"""An autoregressive distribution over the codes of quantized latents.
 
     .. math:: \log p(z) = \sum_s \log p(i_s \mid i_{<s}, c), \qquad z = \mathrm{lookup}(i)
 

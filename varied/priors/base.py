@@ -24,7 +24,7 @@ class Prior(nn.Module, ABC):
         event: The shape of a latent variable.
     """
 
-    #: The properties that its distributions provide to terms: "density", "marginals" or "parts".
+    #: The properties that the distributions provide to terms: "density", "marginals" or "parts".
     provides: frozenset[str] = frozenset({"density", "marginals"})
     #: Whether the constructor takes the number of context features as its second argument.
     reads_context: bool = False

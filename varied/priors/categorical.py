@@ -33,9 +33,9 @@ class Categorical(Prior):
         super().__init__(event)
         if n_classes < 2 or self.event_shape[0] % n_classes:
             raise VariedError(
-                f"latent={self.event_shape[0]} must be a multiple of n_classes={n_classes}, which "
-                "must be at least 2; use the `n_classes` of the posterior, and a multiple of it as "
-                "`latent`."
+                "n_classes must be at least 2, and latent must be a multiple of it, got "
+                f"n_classes={n_classes} and latent={self.event_shape[0]}; use the `n_classes` of "
+                "the posterior."
             )
         self.n_classes, self.space = n_classes, f"simplex-{n_classes}"
 
@@ -65,8 +65,9 @@ class GaussianCategorical(Prior):
         super().__init__(event)
         if not 2 <= n_classes < self.event_shape[0]:
             raise VariedError(
-                f"latent={self.event_shape[0]} must be larger than n_classes={n_classes}, which "
-                f"must be at least 2; use latent={max(n_classes, 2) + 10}."
+                "n_classes must be at least 2 and latent larger than n_classes, got "
+                f"n_classes={n_classes} and latent={self.event_shape[0]}; use "
+                f"n_classes={max(n_classes, 2)} and latent={max(n_classes, 2) + 10}."
             )
         self.n_classes, self.space = n_classes, f"real+simplex-{n_classes}"
 

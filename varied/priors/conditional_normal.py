@@ -56,7 +56,7 @@ class ConditionalNormal(Prior):
         nn.init.zeros_(last.bias)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
-        """Return p(z | c), with batch shape () or (B); a missing context is zero."""
+        """Return p(z | c), with batch shape () or (B); a missing context is replaced by zeros."""
         p = self._elements(c)
         return Independent(p, len(self.event_shape), validate_args=False)
 

@@ -12,7 +12,7 @@ from varied.priors.base import Shape
 from varied.priors.ex_post import ExPostPrior, mean_and_std
 from varied.priors.mixtures import FullMixture
 
-#: The maximum number of dimensions; a covariance matrix then has a million elements.
+#: The maximum number of dimensions, at which a covariance matrix has a million elements.
 MAX_DIMS = 1024
 
 
@@ -64,8 +64,8 @@ class GaussianMixture(ExPostPrior):
         rows = z.detach().flatten(1).double().cpu()
         if len(rows) < max(2, self.n_components):
             raise VariedError(
-                f"n_components={self.n_components} exceeds the number of latent vectors "
-                f"({len(rows)}); use fewer components or more data."
+                f"n_components={self.n_components} requires at least {max(2, self.n_components)} "
+                f"latent vectors, got {len(rows)}; use fewer components or more data."
             )
         if not rows.isfinite().all():
             raise VariedError("A latent is not finite; train again with a lower learning rate.")

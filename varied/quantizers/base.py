@@ -105,11 +105,11 @@ class Quantizer(Head):
         )
 
     def lookup(self, index: Tensor) -> Tensor:
-        """Return the latents for given codes, bitwise equal to those of the forward pass.
+        """Return the latents for given codes, bitwise equal to the output of the forward pass.
 
         Arguments:
-            index: The codes, as int64 with shape (*, num_tokens): all positions in order, repeated
-                for each depth of a residual quantizer.
+            index: The codes, as int64 with shape (*, num_tokens): the codes of all positions in
+                order, for each codebook of a residual quantizer in turn.
 
         Returns:
             Latents with shape (*, C, *rest).

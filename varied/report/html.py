@@ -35,9 +35,9 @@ def write_report(
     Arguments:
         folder: The folder of the run, which contains the figures.
         title: The heading of the page.
-        notes: Sentences about the data and the settings, including warnings.
-        facts: Key results, shown at the top of the page.
-        tables: Additional results.
+        notes: The sentences about the data and the settings, including warnings.
+        facts: The key results, shown at the top of the page.
+        tables: The additional results.
         figures: The figures, in order. In print, and for readers who prefer reduced motion, an
             animation is replaced by its last frame.
         path: The file to write, relative to the folder.

@@ -38,12 +38,12 @@ def write_card(
         summary: What the model is, in one or two sentences.
         data: The training data, and how they were split.
         training: How the model was trained, such as the objective, steps, time, device and seed.
-        python: Python code that uses the run, in about three lines.
-        shell: Shell commands that use the run.
-        facts: Key results with their standard errors and the number of examples.
-        tables: Additional results.
-        figures: Figures, linked by their file names in the folder.
-        limitations: Sentences about what the model cannot do, or should not be used for.
+        python: The Python code that uses the run, in about three lines.
+        shell: The shell commands that use the run.
+        facts: The key results, with their standard errors and the number of examples.
+        tables: The additional results.
+        figures: The figures, linked by their file names in the folder.
+        limitations: The sentences about what the model cannot do, or should not be used for.
         versions: The versions of the software that was used for training.
 
     Returns:

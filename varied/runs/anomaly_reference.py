@@ -1,4 +1,4 @@
-"""What anomaly scores are compared with, computed once and stored in the folder of the run."""
+"""The reference for anomaly scores, computed once and stored in the folder of the run."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from varied.tensor_io import digest_tensors, read_tensors, write_tensors
 
 #: The maximum number of training rows to which distances are measured.
 _MAX_TRAINING = 10_000
-#: The maximum number of training rows in which a separate cluster is searched.
+#: The maximum number of training rows that are searched for a separate cluster.
 _MAX_CLUSTERED = 1000
-#: The maximum size of the stored file; the reference of large images is computed again.
+#: The maximum size of the file in bytes; a larger reference, as for large images, is not stored.
 _MAX_BYTES = 64 * 2**20
 _FILE = "detector.safetensors"
-#: The format of the stored file, which is written again if the format differs.
+#: The version of the file format; files with a different version are replaced.
 _FORMAT = 3
 
 
 @dataclass(frozen=True)
 class AnomalyReference:
-    """What anomaly scores are compared with, for every method and false-positive rate.
+    """The values with which anomaly scores are compared, for any method and false-positive rate.
 
     Arguments:
         scorer: Scores rows by their density and their distance from training rows.
-        nll: -log p(x) of the distinct validation rows, on the scale of complete rows, with shape
-            (M).
-        distance: The distance of the validation rows to training rows, on the same scale, with
-            shape (M).
+        nll: -log p(x) of the distinct validation rows, including the cost of invalid cells, on the
+            scale of complete rows, with shape (M).
+        distance: The distance from these rows to the nearest training row, on the scale of complete
+            rows, with shape (M).
         median: The median negative log-likelihood of each column or element over the validation
             rows, with shape (columns) or (*event).
         cost: The cost of an invalid cell in nats: a level that does not occur in n training rows
             costs as much as one with frequency 1 / n.
-        common: The kinds of invalid cells that validation rows have: pairs of `column` and
+        common: The kinds of invalid cells that occur in validation rows: pairs of `column` and
             `expected` of `InvalidCells`.
-        cluster: The fraction of the training rows in a small separate cluster; see
+        cluster: The fraction of training rows in a small separate cluster, or 0; see
             `varied.evaluate.separate_cluster`.
     """
 
@@ -74,12 +74,17 @@ class AnomalyReference:
     def add_cost(
         self, codec: Codec, scores: AnomalyScores, invalid: Sequence[InvalidCells]
     ) -> tuple[Tensor, Tensor]:
-        """Return -log p of each column or element, and the cost of each row, with shape (N)."""
+        """Add the cost of invalid cells to -log p of their columns.
+
+        Returns:
+            The resulting -log p of each column or element; and the cost of each row, with shape
+            (N).
+        """
         return _add_cost(codec, scores, invalid, self.cost)
 
 
 def anomaly_reference(run: RunBase, method: str, samples: int, seed: int) -> AnomalyReference:
-    """Return the reference of a run, from its folder if the model has not changed since.
+    """Return the reference of a run, computed again only if the model or an option has changed.
 
     Arguments:
         run: The run.
@@ -123,7 +128,7 @@ def _compute(run: RunBase, options: dict[str, Any]) -> AnomalyReference:
 
 
 def _cluster_fraction(data: RawData, codec: Codec) -> float:
-    """Return the fraction of the rows in a small separate cluster of arrays or numeric columns."""
+    """Return the fraction of rows in a small separate cluster; tables use numeric columns only."""
     x = data.x.select_dtypes("number").to_numpy(np.float64) if data.is_frame else data.x
     if x.dtype.kind == "U":
         x = codec.to_distances(data).numpy()

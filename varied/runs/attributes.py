@@ -19,7 +19,8 @@ Array = npt.NDArray[Any]
 
 #: The levels of a numeric attribute: up to the median, and above the median.
 _HALVES = ("low", "high")
-#: The maximum number of levels per attribute, and the minimum number of rows per level.
+#: The maximum number of levels per attribute, and the minimum number of rows with and without a
+#: level.
 _MAX_LEVELS, _MIN_ROWS = 10, 10
 
 
@@ -50,13 +51,15 @@ class Attribute:
 
 
 def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attribute]:
-    """Return the attributes of examples by name: the columns of a table, or "class".
+    """Return the attributes of examples by name.
+
+    They are the columns of a table, the properties of molecules, or the labels of other data.
 
     Arguments:
         data: The examples.
         codec: The codec of the run.
-        more: Additional attributes: a table, or a mapping from attribute names to
-            a label for each example.
+        more: Additional attributes: a table, or a mapping from attribute names to a label for each
+            example.
     """
     values = codec.attributes(data)
     by_name = {name: _from_values(name, column) for name, column in values.items()}
@@ -74,7 +77,7 @@ def attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Attri
 def numeric_attributes(data: RawData, codec: Codec, more: Any = None) -> dict[str, Array]:
     """Return the values of the numeric attributes of examples by name, NaN where unknown.
 
-    The arguments are those of `attributes`.
+    The arguments are the same as for `attributes`.
 
     Returns:
         Arrays, float64 with shape (N).
@@ -95,7 +98,7 @@ def numeric_attributes(data: RawData, codec: Codec, more: Any = None) -> dict[st
 def select_numeric(
     data: RawData, codec: Codec, more: Any, name: str
 ) -> tuple[str, dict[str, Array]]:
-    """Return the name of a numeric attribute in any case, and all numeric attributes.
+    """Find a numeric attribute, ignoring case; return its name and all numeric attributes.
 
     Arguments:
         data: The examples.
@@ -118,8 +121,8 @@ def select_numeric(
         )
     if not numeric:
         raise VariedError(
-            "The data have no numeric property; provide a table with a row for each row of the "
-            "data (attributes=..., or --attributes FILE)."
+            "The data have no numeric property; provide one in a table with one row per example "
+            "(attributes=..., or --attributes FILE)."
         )
     lookup(numeric, name, "property")
     raise AssertionError("lookup raises an error for an unknown property")
@@ -178,7 +181,8 @@ def select(
     """
     if not candidates:
         raise VariedError(
-            "The data have no labels; provide examples with and without the attribute."
+            "The data have no labels; provide examples with and without the attribute "
+            "(examples=(..., ...), or --positive and --negative)."
         )
     if name is not None:
         attribute = lookup(candidates, name, "attribute")
@@ -187,7 +191,8 @@ def select(
         return attribute, level or "high"
     if level is None:
         raise VariedError(
-            "Choose an attribute: a class or a column, or provide examples with and without it."
+            "An attribute is required; choose a class or a column, or provide examples with and "
+            "without the attribute."
         )
     having = [attribute for attribute in candidates.values() if level in attribute.levels]
     if len(having) > 1:
@@ -212,7 +217,7 @@ def _list(words: Sequence[str]) -> str:
 def frequent_levels(
     candidates: Mapping[str, Attribute],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return each level that enough rows have, with the result of `Attribute.having`.
+    """Return each level that enough rows have and enough lack, with the `Attribute.having` result.
 
     For an attribute with two levels, only the rarer level is returned ("high" for a numeric
     attribute), since the other one is its complement.

@@ -24,7 +24,7 @@ from varied.seeding import derive_seed, permutation
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of test rows that classifiers are evaluated on.
+#: The maximum number of test rows on which classifiers are evaluated.
 _MAX_TEST = 5000
 #: The maximum number of attempts to generate rows whose label column matches their class.
 _ROUNDS = 20
@@ -62,7 +62,7 @@ class AugmentedData:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about the written table, such as a label column with another name."""
+        """Sentences about the written table, such as a renamed label column."""
         columns = self.codec.source_columns
         is_added = len(self.data.columns) > len(columns)
         return tuple(describe_renaming(free_names(["label"], columns))) if is_added else ()
@@ -76,7 +76,7 @@ class AugmentedData:
         """Return how much generated examples and plain augmentation improve classifiers.
 
         Arguments:
-            seeds: How many times each classifier is trained.
+            seeds: The number of times that each classifier is trained.
 
         Raises:
             VariedError: If no test row has a label that occurs in the training rows.
@@ -137,10 +137,10 @@ def augment(
             total number of training and generated examples of each class.
         balance: Whether to generate only as many examples as each class needs to reach
             ``per_class`` or, by default, the size of the largest class.
-        temperature: The factor by which the standard deviation of the prior is multiplied;
-            values below 1 give more typical examples.
+        temperature: The factor by which the standard deviation of the prior is multiplied; values
+            below 1 give more typical examples.
         sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only
-            for tables.
+            tables and counts.
         seed: The random seed.
 
     Raises:

@@ -141,7 +141,10 @@ class RunBase:
             return self._data
         source = self.metadata["source"] if self._data is None else self._data
         if source is None:
-            raise VariedError("This run was trained on arrays in memory; pass the data again.")
+            raise VariedError(
+                "This run was trained on arrays in memory; pass them again, as in "
+                "Run(folder, data=...)."
+            )
         data = read(source, **{"kind": self.codec.kind} | self.metadata["options"])
         kind = old_kind(data.kind) if self.store.is_format_1 else None
         if data.digest(kind) != self.metadata["digest"]:
@@ -248,7 +251,7 @@ class RunBase:
             return self.codec.load(batch.x), batch.c
 
     def with_missing(self, data: RawData, x: Tensor) -> Tensor:
-        """Return values, with shape (N, *event), with NaN where those of the data are missing."""
+        """Return ``x``, with shape (N, *event), with NaN where values of ``data`` are missing."""
         mask = mask_missing(self.codec.encode(data)).mask
         return x if mask is None else x.masked_fill(mask == 0, torch.nan)
 
@@ -258,11 +261,12 @@ class RunBase:
         Arguments:
             n: The number of samples.
             label: A class, a number, or a sequence of either, which is repeated; with several
-                covariates, a mapping such as ``{"batch": "2"}``, where covariates that it does not
-                contain are drawn from the training rows. None draws labels from the training rows
-                or, unless the data are a table, cycles through the classes.
-            data: The examples, if the contexts belong to n examples, which keep the labels that are
-                not in a mapping.
+                covariates, a mapping such as ``{"batch": "2"}``. Covariates that are not in the
+                mapping are drawn from the training rows. None draws labels from the training rows
+                if the data are a table or counts, or the labels are not a single class; otherwise,
+                it cycles through the classes.
+            data: The n examples to which the contexts belong, or None; the examples keep their own
+                labels of the covariates that are not in the mapping.
 
         Raises:
             VariedError: If a label is passed to a run that is not conditional, or a covariate or a
@@ -271,7 +275,8 @@ class RunBase:
         if self.context is None:
             if label is not None:
                 raise VariedError(
-                    "This run is not conditional; train a model with model='conditional-vae'."
+                    "This run is not conditional; omit the label, or train a model with "
+                    "model='conditional-vae'."
                 )
             return None
         draws_classes = self.codec.decodes_by_sampling and self.context.counts
@@ -351,7 +356,7 @@ class RunBase:
         The arguments are described in `paired_result`.
 
         Returns:
-            Contexts with shape (N, 1 + n, F), or None if the data do not contain their labels.
+            Contexts with shape (N, 1 + n, F), or None if the data are decoded without labels.
         """
         if not self.codec.decodes_labels:
             return None

@@ -24,8 +24,8 @@ def write_columns(path: Path, columns: Mapping[str, Array], names: Names) -> Pat
 
     Arguments:
         path: The file, with an extension from `ENDINGS`; ``.npz`` stores the arrays unchanged.
-        columns: Arrays by name, with shape (N) or (N, D); the latter are
-            written as D columns each.
+        columns: Arrays by name, with shape (N) or (N, D); the latter are written as D columns
+            each.
         names: The name of each row; None numbers the rows from 1.
 
     Raises:

@@ -107,8 +107,8 @@ def compress(run: RunBase, source: Any = None) -> CompressedData:
     array = run.codec.decode(x)
     if lossless and not np.array_equal(array, run.codec.decode(restored)):
         raise VariedError(
-            "The compressed data do not decompress to the original data on this machine, so the "
-            "file was not written."
+            "The compressed data do not decompress to the original data on this machine, so they "
+            "were discarded; use another machine or another file format."
         )
     is_image = array.dtype == np.uint8
     quality = psnr(x, restored).value if is_image and not lossless else None
@@ -153,8 +153,8 @@ def _is_lossless(run: RunBase, model: LatentModel) -> bool:
     """
     if not run.codec.is_compressible:
         raise VariedError(
-            f"Runs on {run.codec.noun} do not support compression; save tables as .csv.xz or "
-            ".parquet, and recordings as .flac."
+            f"Compression is not supported for {run.codec.noun}; use a standard format, such as "
+            ".parquet for tables, .flac for recordings and .xz for other files."
         )
     if run.context is not None:
         raise VariedError(

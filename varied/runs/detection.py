@@ -23,11 +23,11 @@ from varied.seeding import seeded
 
 Array = npt.NDArray[Any]
 
-#: The default number of importance samples, for tables and for other data.
+#: The default numbers of importance samples for tables and for other data.
 _TABLE_SAMPLES, _SAMPLES = 5, 100
 #: The maximum number of columns that are listed as reasons, and their minimum excess in nats.
 _MAX_REASONS, _MIN_NATS = 3, 1.0
-#: The columns that are added to those of a table.
+#: The columns that are added to the columns of a table.
 _COLUMNS = ("row", "is_anomaly", "score", "nll", "distance", "p_value", "reason", "threshold")
 #: The number of images that are plotted.
 _PLOTTED = 20
@@ -41,16 +41,16 @@ class AnomalyReport:
         score: The anomaly score, float64 with shape (N); higher is more anomalous.
         nll: -log p(x) in nats, by importance sampling, with shape (N).
         distance: The distance to the nearest training row, with shape (N).
-        p_value: The fraction of validation rows whose score is at least as high, with shape (N).
-        threshold: The score above which an example is anomalous, with a guaranteed bound
-            on the false-positive rate; None if there are too few validation rows for a guarantee.
+        p_value: The conformal p-value of the score, with shape (N); see `varied.evaluate.p_values`.
+        threshold: The score above which an example is anomalous, with a guaranteed bound on the
+            false-positive rate; None if there are too few validation rows for a guarantee.
         excess: The negative log-likelihood of each column or element minus its median over the
             validation rows, in nats, with shape (N, columns) or (N, *event). It is 0 for the
             missing values of an array.
         data: The examples.
         images: The examples in the form in which they are plotted.
         codec: The codec of the run.
-        invalid: The cells that make a row anomalous whatever its score is; see `detect`.
+        invalid: The cells that make a row anomalous regardless of its score; see `detect`.
         notes: Messages about the data, such as unseen levels or a separate cluster.
     """
 
@@ -68,7 +68,10 @@ class AnomalyReport:
 
     @property
     def is_anomaly(self) -> Array:
-        """Whether the score of each example is above the threshold, as bool with shape (N)."""
+        """Whether each example is anomalous, as bool with shape (N).
+
+        An example is anomalous if its score is above the threshold, or one of its cells is invalid.
+        """
         masks = [cells.mask for cells in self.invalid]
         if self.threshold is not None:
             masks.append(np.asarray(self.threshold.is_anomaly(self.score)))
@@ -126,7 +129,8 @@ class AnomalyReport:
         Arguments:
             path: The file to write. ``.csv``, ``.tsv``, ``.parquet`` and ``.feather`` files contain
                 one row per example, with the most anomalous first. A ``.png`` file shows the most
-                anomalous images, each above a map of the excess of its pixels, or drawings.
+                anomalous images, each above a map of the excess of its pixels; for molecules, it
+                shows drawings without maps.
 
         Raises:
             VariedError: If the file extension is not supported, or ``.png`` is used for data other
@@ -176,21 +180,22 @@ def detect(
 ) -> AnomalyReport:
     """Score how anomalous examples are, compared with the validation rows of the run.
 
-    A row of a table is always anomalous if one of its cells cannot be read, has a level that is not
-    in the training rows, or differs from a value that all training rows have, unless the column of
-    the cell also has such cells in validation rows.
+    A row of a table is always anomalous if one of its cells is invalid: the cell cannot be read,
+    has a level that does not occur in the training rows, differs from a value that is the same in
+    all training rows, or violates a relation that holds in all training rows. If such cells occur
+    in the same column of validation rows, the cell only increases the score.
 
-    For arrays with missing values, -log p(x) and the distance are those of the observed values. The
-    score compares them with those of training rows in which the same values are hidden, so that it
-    does not depend on how many are missing.
+    If values of an array are missing, -log p(x) and the distance are computed from the observed
+    values. They are compared with the values for training rows in which the same elements are
+    hidden, so that the score does not depend on how many are missing.
 
     Arguments:
         run: The run.
         source: The data; None uses the test rows.
         method: "density" (-log p(x)), "distance" (to the nearest training row) or "both"; see
             `varied.functional.AnomalyScorer`.
-        samples: The number of importance samples per example; None stands for 5 for tables, where
-            more samples hardly change the order of the scores, and for 100 otherwise.
+        samples: The number of importance samples per example; None uses 5 for tables, where more
+            samples hardly change the order of the scores, and 100 for other data.
         max_fpr: The maximum allowed false-positive rate of the threshold.
         seed: The random seed; the score of an example depends only on the seed and the example.
 

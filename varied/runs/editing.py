@@ -44,7 +44,7 @@ class EditResult(Result):
 
     Arguments:
         name: The name of the attribute.
-        strengths: The strength of each column; 1 is the distance between the group means.
+        strengths: The strength of each column; 1 adds ``step`` to the code.
         step: The vector that strength 1 adds to a code, with shape (D).
         std: The standard deviation of each latent dimension over training codes, with shape (D).
         rows: The numbers of rows with and without the attribute from which the direction was
@@ -52,7 +52,7 @@ class EditResult(Result):
         sparse: Whether the density of training codes at the code of each edit is lower than at
             the codes of 99.9% of held-out rows, as bool with shape (n, S).
         inconsistent: Whether the code of each edit, when decoded and encoded again, changes more
-            than those of 99.9% of held-out rows, as bool with shape (n, S).
+            than the codes of 99.9% of held-out rows, as bool with shape (n, S).
         effects: The effects of strength 1 on all known attributes, largest first.
     """
 
@@ -113,13 +113,14 @@ def edit(
         target: A class, or a level of the column.
         column: The attribute: a column of the table or of ``attributes``. For a numeric column, the
             default target is "high", the values above the median.
-        examples: Examples with the attribute and examples without it, to be used instead of labels.
-            Each is a source, or a list of rows of the run's data by number (from 0) or name.
-        strengths: The strengths; 1 is the distance between the means of the two groups.
+        examples: A pair of groups that are used instead of labels: examples with the attribute, and
+            examples without it. Each group is a source, or a list of rows of the run's data, by
+            index (from 0) or name.
+        strengths: The strengths; 1 adds the difference between the mean codes of the two groups.
         control_for: Attributes to hold constant.
         attributes: A table or a dict with additional labels for each row of the run's data.
-        direction: "means" for the difference of means, or "logistic" for the normal vector of a
-            logistic regression.
+        direction: "means" for the difference between the means, or "logistic" for its projection
+            onto the weights of a logistic regression.
         n: The number of examples.
 
     Returns:
@@ -224,7 +225,7 @@ def _balance(
 
 
 def read_examples(run: RunBase, rows: Any) -> RawData:
-    """Return rows of the run's data by number or name, or read other data."""
+    """Return rows of the run's data by index or name, or read other data."""
     is_list = isinstance(rows, list | tuple | range) and len(rows) > 0
     if not (is_list and all(isinstance(row, int | np.integer | str) for row in rows)):
         return run.read(rows)
@@ -239,7 +240,7 @@ def read_examples(run: RunBase, rows: Any) -> RawData:
         index = lookup(names, row, "row") if isinstance(row, str) else int(row)
         if not 0 <= index < len(run.data):
             raise VariedError(
-                f"Row {index} does not exist; row numbers must be between 0 and "
+                f"There is no row with index {index}; indices must be between 0 and "
                 f"{len(run.data) - 1:,}."
             )
         indices.append(index)
@@ -288,7 +289,7 @@ class _HeldOutCodes:
         """Decode held-out codes and encode them again, without and with a step.
 
         Returns:
-            The new codes without the step, and those with the step.
+            The new codes without the step, and the new codes with the step.
         """
         return self.reencoded, functional.reencode(self.model, self.z + step.to(self.z), self.c)
 

@@ -14,7 +14,8 @@ from varied.functional.interval_calibration import CALIBRATION_DRAWS
 from varied.runs.base import RunBase
 from varied.runs.result import Result, draw_grid
 
-#: How many times a row is encoded again by a model that was trained on complete rows.
+#: The default number of times that a completed row is encoded again, for a model that was trained
+#: on complete rows.
 _SWEEPS = 20
 
 
@@ -23,9 +24,9 @@ class ImputationResult(Result):
     """A table or array whose missing values are imputed.
 
     Arguments:
-        array: The table or array in which each missing value is replaced by the mean, the
-            median (for ordered levels) or the most frequent level of its draws; observed values do
-            not change.
+        array: The table or array in which each missing value is replaced by the mean, the median
+            (for ordered levels) or the most frequent level of its draws; observed values do not
+            change.
         draws: The completed tables or arrays, one for each draw. Analyzing each of them and pooling
             the results accounts for the uncertainty of the missing values.
         cells: A `pandas.DataFrame` with one row per imputed value, which contains the row (from 1),
@@ -66,8 +67,8 @@ def impute(
         source: The table or array; None uses the test rows.
         n_draws: The number of draws for each value.
         samples: The number of proposed codes from which each draw is resampled.
-        sweeps: How many times a completed row is encoded again. None stands for 20 if no values
-            were missing in training, since the encoder then requires complete rows, and for 0
+        sweeps: The number of times that a completed row is encoded again. None uses 20 if no values
+            were missing in training, since the encoder then requires complete rows, and 0
             otherwise.
         seed: The random seed.
 
@@ -105,7 +106,7 @@ def calibrate_scale(run: RunBase) -> list[float]:
     """Return the factors that calibrate intervals of imputed numbers on the validation rows.
 
     Each observed number is hidden once and imputed. The columns of a table have one factor each;
-    see `varied.functional.draw_scale`. It is 1 if the model has no density.
+    see `varied.functional.draw_scale`. All factors are 1 if the model has no density.
     """
     imputer = run.codec.imputer()
     if not run.has_density:

@@ -44,8 +44,8 @@ def inpaint(
         n: The number of images.
         n_draws: The number of draws for each image.
         samples: The number of proposed codes from which each draw is resampled.
-        sweeps: How many times a completed image is encoded again. This is necessary if the encoder
-            was trained without masks.
+        sweeps: The number of times that a completed image is encoded again, which is necessary if
+            the encoder was trained without masks.
         seed: The random seed.
 
     Returns:

@@ -54,7 +54,7 @@ class NearestTraining:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about the written table, such as columns with another name."""
+        """Sentences about the written table, such as renamed columns."""
         return self.pairs.notes
 
     def save(self, path: str | Path) -> Path:
@@ -65,7 +65,7 @@ class NearestTraining:
 def nearest_training(run: RunBase, samples: Result, *, seed: int = 0) -> NearestTraining:
     """Find the nearest training row of each sample, and test for near-duplicates.
 
-    Rows of an array with missing values are not searched.
+    Rows of arrays that have missing values are not searched.
 
     Arguments:
         run: The run.

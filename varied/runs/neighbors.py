@@ -17,7 +17,7 @@ from varied.runs.base import RunBase
 
 Array = npt.NDArray[Any]
 
-#: The columns that are added to those of the examples.
+#: The columns that are added to the columns of a table.
 _COLUMNS = ("query", "rank", "neighbor", "distance")
 #: The number of queries that are plotted with their neighbors.
 _PLOTTED = 12
@@ -83,7 +83,7 @@ class Neighbors:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about the written table, such as columns with another name."""
+        """Sentences about the written table, such as renamed columns."""
         return tuple(describe_renaming(self._names))
 
     @property
@@ -142,7 +142,7 @@ def neighbors(run: RunBase, query: Any = None, among: Any = None, *, n: int = 5)
 
     Arguments:
         run: The run.
-        query: The examples to find the neighbors of; None uses the test rows.
+        query: The examples whose neighbors are returned; None uses the test rows.
         among: The examples to search; None searches the training rows.
         n: The number of neighbors for each query.
     """

@@ -30,7 +30,8 @@ from varied.seeding import permutation, seeded
 
 Array = npt.NDArray[Any]
 
-#: The maximum number of decoded and encoded examples that determine the largest normal distance.
+#: The maximum number of held-out codes that are decoded and encoded again, to measure how far
+#: codes usually move.
 _MAX_REENCODED = 1_000
 
 
@@ -42,7 +43,7 @@ class Change:
         name: The name of the attribute.
         before: The mean over the original examples.
         after: The mean over the optimized examples.
-        is_predicted: Whether the values are predicted from codes, and not computed from examples.
+        is_predicted: Whether values are predicted from codes rather than computed from examples.
     """
 
     name: str
@@ -53,9 +54,9 @@ class Change:
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class OptimizationResult(Result):
-    """Examples, each with the best example that a search near its code has reached.
+    """Examples, each with the best example that was found by a search near its code.
 
-    If no example was better, the best one is the original.
+    If no better example was found, the best one is the original.
 
     Arguments:
         name: The name of the property.
@@ -67,9 +68,9 @@ class OptimizationResult(Result):
         predicted: The property of each optimized example according to the predictor.
         similarity: The similarity of each optimized example to the original one; NaN if the kind of
             data has no measure of similarity.
-        distance: The distance between their codes; 1 is the root mean square distance between two
-            training codes.
-        n_evaluations: The number of examples whose property was evaluated.
+        distance: The distance between the codes of each original example and the optimized one; 1
+            is the root mean square distance between two training codes.
+        n_evaluations: The number of evaluations of the property for each original example.
         changes: The changes of all other numeric attributes, largest first, relative to their
             standard deviation.
     """
@@ -94,7 +95,7 @@ class OptimizationResult(Result):
 
     @property
     def summary(self) -> Any:
-        """A `pandas.DataFrame` with a row for each example."""
+        """A `pandas.DataFrame` with one row per original example."""
         import pandas as pd
 
         examples = {}
@@ -112,7 +113,7 @@ class OptimizationResult(Result):
         return pd.DataFrame(examples | rounded).dropna(axis="columns", how="all")
 
     def save(self, path: str | Path) -> Path:
-        """Write the examples, or `summary` to a table unless the data are a table themselves."""
+        """Write the examples, or `summary` if the file is a table but the data are not."""
         path = Path(path)
         if path.name.lower().endswith(SUFFIXES) and not self.codec.column_names:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,30 +134,31 @@ def optimize(
     n: int = 6,
     seed: int = 0,
 ) -> OptimizationResult:
-    """Search near the code of each example for an example with a higher property.
+    """Search near the code of each example for an example with a higher value of a property.
 
-    A predictor of the property is fitted to the codes of training rows. From the code of each
-    example, the search follows the gradient of the prediction and of the density of the training
-    codes within a ball, decodes codes, encodes the results again, and omits those that are not
-    encoded near the code that was decoded, or at a low density; see `varied.functional.search`.
+    A predictor of the property is fitted to the codes of training rows. Within a ball around the
+    code of each example, the search follows the gradient of the prediction and of the density of
+    the training codes. The resulting codes are decoded, and the decoded examples are encoded again.
+    An example is discarded if its new code is far from the code that was decoded, or has a low
+    density. See `varied.functional.search`.
 
     Warning:
-        A property that is predicted may be wrong, in particular for examples that differ from the
-        training rows, and a search prefers examples for which it is too high.
+        A predicted property may be wrong, especially for examples that differ from the training
+        rows, and a search favors examples whose property is overestimated.
 
     Arguments:
         run: The run.
-        source: The data, or a list of rows of the run's data by number (from 0); None uses the test
+        source: The data, or a list of rows of the run's data by index (from 0); None uses the test
             rows.
         property: The name of a numeric column, label or property, such as "QED".
-        minimize: Whether to lower the property instead.
+        minimize: Whether to lower the property instead of raising it.
         radius: The radius of the ball; 1 is the root mean square distance between two training
             codes.
         min_similarity: The minimum similarity to the original example, for kinds of data with a
             measure of similarity: for molecules, the Tanimoto similarity of Morgan fingerprints.
-        n_evaluations: The maximum number of examples whose property is computed for each start.
+        n_evaluations: The maximum number of evaluations of the property for each example.
         attributes: A table or a dict with additional labels for each row of the run's data.
-        n: The number of examples, unless the source is a list, of which all are used.
+        n: The number of examples; if the source is a list, all of its examples are used.
         seed: The random seed.
 
     Returns:
@@ -228,7 +230,7 @@ class Search:
             )
 
     def decode(self, z: Tensor, c: Tensor | None, seed: int | None = None) -> RawData:
-        """Return decoded examples; with a seed, tokens are sampled, which gives more molecules."""
+        """Decode codes; with a seed, tokens are sampled, which gives more distinct molecules."""
         model = self.run.model
         sample_x = seed is not None and self.run.codec.domain == "one-hot"
         c = None if c is None else c.expand(len(z), -1)
@@ -244,7 +246,7 @@ class Search:
         return functional.embed(self.run.model, self.run.codec.load, batches)
 
     def values(self, data: RawData, codes: Tensor, name: str, predictor: Any) -> Tensor:
-        """Return an attribute of examples: computed if the codec can, otherwise predicted."""
+        """Return an attribute of examples, computed by the codec if possible, else predicted."""
         computed = self.run.codec.attributes(data).get(name)
         return predictor(codes).double() if computed is None else torch.from_numpy(computed)
 
@@ -333,13 +335,13 @@ class Search:
 
 
 class Decoder:
-    """Decodes codes near the code of an example, as in `varied.functional.search`.
+    """Decodes codes near the code of an example; the ``decode`` of `varied.functional.search`.
 
     Arguments:
         search: The parts of the search that do not depend on the example.
         example: The example.
-        start: Its code, with shape (D).
-        c: Its context, with shape (F), or None.
+        start: The code of the example, with shape (D).
+        c: The context of the example, with shape (F), or None.
     """
 
     def __init__(self, search: Search, example: RawData, start: Tensor, c: Tensor | None) -> None:
@@ -347,7 +349,7 @@ class Decoder:
         self.decoded = set(self._keys(example))
 
     def __call__(self, z: Tensor) -> Candidates:
-        """Return the decoded examples that are new, consistent and similar to the start."""
+        """Return the decoded examples that are new, consistent and similar to the original."""
         search = self.search
         data = search.decode(z, self.c, seed=len(self.decoded))
         rows = self._new_rows(data)
@@ -371,12 +373,12 @@ class Decoder:
 
     @staticmethod
     def _keys(data: RawData) -> list[Any]:
-        """Return a key for each example, or nothing for data whose examples are all distinct."""
+        """Return a key for each example, or no keys for data whose examples are all distinct."""
         return data.x.tolist() if not data.is_frame and data.x.dtype.kind == "U" else []
 
 
 def _subset(rows: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
-    """Return random rows, or all of them if there are not more than ``size``."""
+    """Return ``size`` random rows, or all rows if there are fewer."""
     order: npt.NDArray[np.int64] = permutation(len(rows), 0, "optimize")[:size].numpy()
     return np.take(rows, order)
 
@@ -386,7 +388,7 @@ def _first(data: RawData) -> Any:
 
 
 def _concatenate(rows: list[Any]) -> Any:
-    """Return the rows of several arrays or tables in a single one, with the columns of the last."""
+    """Concatenate arrays or tables; a table gets the columns of the last one."""
     if isinstance(rows[0], np.ndarray):
         return np.concatenate(rows)
     import pandas as pd

@@ -49,6 +49,6 @@ def _fit(run: RunBase, part: Part, prior: Prior, plan: Plan) -> Iterator[StepEve
 
 
 def reset_prior(run: RunBase) -> None:
-    """Restore the prior that the model was trained with."""
+    """Restore the prior with which the model was trained."""
     run.store.remove_prior()
     run.load_model()

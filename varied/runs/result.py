@@ -60,7 +60,7 @@ class Result:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences about the written table, such as columns with another name."""
+        """Sentences about the written table, such as renamed columns."""
         return tuple(self.codec.describe_axes(self.array))
 
     @property

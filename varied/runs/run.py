@@ -100,7 +100,7 @@ class Run(RunBase):
             pass
 
     def reset_prior(self) -> None:
-        """Restore the prior that the model was trained with."""
+        """Restore the prior with which the model was trained."""
         prior.reset_prior(self)
 
     def _repr_html_(self) -> str:

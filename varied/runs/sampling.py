@@ -42,16 +42,17 @@ def sample(
         n: The number of samples (64 by default), or of variations per example (9 by default).
         label: The context for a conditional run: a class, a number, or a sequence of either, which
             is repeated; with several covariates, a mapping such as ``{"batch": "2", "age": 40}``.
-            Other covariates are drawn from the training rows, or are those of the examples.
-        around: Examples to generate variations of. The result then has shape (examples, 1 + n), and
-            each example precedes its variations.
+            Covariates that are not in the mapping are drawn from the training rows or, with
+            ``around``, keep the values of the examples.
+        around: The examples of which variations are generated. The result then has shape
+            (examples, 1 + n), and each example precedes its variations.
         scale: The factor by which the standard deviation of the posterior is multiplied; used only
             with ``around``.
-        temperature: The factor by which the standard deviation of the prior is multiplied;
-            values below 1 give more typical samples. A ladder VAE also accepts one factor per
-            level, starting from the bottom level.
-        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only for
-            tables.
+        temperature: The factor by which the standard deviation of the prior is multiplied; values
+            below 1 give more typical samples. A ladder VAE also accepts one factor per level,
+            starting from the bottom level.
+        sample_x: Whether to sample from p(x | z) rather than return its mean; None samples only
+            tables and counts.
         seed: The random seed.
 
     Raises:

@@ -114,7 +114,7 @@ class Store:
         if version > FORMAT:
             raise VariedError(
                 f"{self.folder} was written by a newer version of Varied (format {version}, but "
-                f"this version supports formats up to {FORMAT}): run `pip install --upgrade "
+                f"this version supports formats up to {FORMAT}); run `pip install --upgrade "
                 "varied`."
             )
         for axis, origin in values.pop("origins", {}).items():
@@ -132,7 +132,9 @@ class Store:
         try:
             return tomllib.loads((self / "spec.toml").read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
-            raise VariedError(f"{self / 'spec.toml'} is not valid TOML: {error}.") from None
+            raise VariedError(
+                f"{self / 'spec.toml'} is not valid TOML ({error}); restore the file."
+            ) from None
 
     @cached_property
     def is_format_1(self) -> bool:
@@ -268,7 +270,7 @@ class Store:
         return atomic_io.read_jsonl(self / "metrics.jsonl")
 
     def remove_after(self, step: int) -> None:
-        """Remove the metrics and frames of steps that a resumed run will repeat."""
+        """Remove the metrics, frames and best weights of steps that a resumed run will repeat."""
         rows = (json.dumps(row) + "\n" for row in self.history() if row["step"] <= step)
         atomic_io.atomic_write(self / "metrics.jsonl", "".join(rows))
         for path in (self / "frames").glob("*.safetensors"):

@@ -39,13 +39,14 @@ def style(
     Arguments:
         run: The run.
         source: The examples that provide the style; None uses the test rows.
-        label: The classes or numbers to decode with; None uses every class. With several
-            covariates, a mapping such as ``{"batch": ["1", "2"]}``; other covariates are unchanged.
+        label: The classes or numbers with which examples are decoded; None uses every class. With
+            several covariates, a mapping such as ``{"batch": ["1", "2"]}``; other covariates are
+            unchanged.
         content: The examples that provide the other latent variables; None uses the examples of the
             source that follow the first n.
         levels: The levels of a ladder VAE that represent the style; 1 is the bottom level.
         units: The latent dimensions that represent the style.
-        n: The number of styles, and of contents.
+        n: The number of examples that provide a style, and of examples that provide content.
 
     Returns:
         A result with shape (styles, contents), or (styles, classes) if examples are decoded with
@@ -71,7 +72,7 @@ def _decode_as(run: RunBase, data: RawData, label: object) -> Result:
     if label is None and not run.context.classes:
         names = ", ".join(covariate.name for covariate in run.context.covariates)
         raise VariedError(
-            f"The decoder of this run is conditioned on {names}; pass the values to decode with."
+            f"The decoder of this run is conditioned on {names}; pass their values as `label`."
         )
     label = torch.arange(run.context.size) if label is None else label
     contexts = run.context.encode(label)
@@ -100,7 +101,7 @@ def _mix_codes(
     levels: Sequence[int] | None,
     units: Sequence[int] | None,
 ) -> Result:
-    """Decode each content with the style units of each style."""
+    """Decode the code of each content example with the style units of each style example."""
     run.require_euclidean_latent("Mixing codes")
     if levels and units:
         raise VariedError("`levels` and `units` cannot be combined; pass one of them.")

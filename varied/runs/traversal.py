@@ -25,7 +25,7 @@ def traverse(run: RunBase, source: Any = None, *, dimensions: int = 10, steps: i
 
     Arguments:
         run: The run.
-        source: Data whose first example is varied; None uses the first test row.
+        source: The data, of which the first example is varied; None uses the first test row.
         dimensions: The number of latent dimensions to vary.
         steps: The number of values per dimension, which cover the central 99% of the prior.
 

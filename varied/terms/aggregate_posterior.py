@@ -38,8 +38,8 @@ class Capacity(nn.Module, Term):
 
     Arguments:
         nats: The capacity C, a number or a schedule.
-        factor: The index of the factor of a product posterior whose KL is used. With
-            posterior='gaussian-gumbel', 0 is the continuous part and 1 is the discrete part. If
+        factor: The index of the factor whose KL is used, if the posterior is a product. With
+            posterior='gaussian-gumbel', 0 is the continuous factor and 1 is the discrete factor. If
             None, the KL of the entire latent variable is used.
     """
 
@@ -137,7 +137,7 @@ class TotalCorrelation(AggregateTerm):
 
 
 class DimensionWiseKL(AggregateTerm):
-    r"""The sum of the KL divergences of the marginals of the aggregate posterior from the prior.
+    r"""The summed KL divergences between the aggregate posterior's marginals and the prior.
 
     .. math:: \textstyle\sum_j \mathbb E [\log q(z_j) - \log p(z_j)]
 
@@ -180,8 +180,8 @@ class VariancePenalty(Term):
         (Kumar et al., 2017), https://arxiv.org/abs/1711.00848
 
     Arguments:
-        variant: "i" for the variance of the posterior means, or "ii" for the variance of posterior
-            draws.
+        variant: The DIP-VAE variant: "i" for the variance of the posterior means, or "ii" for the
+            variance of posterior draws.
     """
 
     requires = frozenset({"marginals"})
@@ -215,6 +215,6 @@ def _mean_covariance(level: Level) -> Tensor:
 def _check_single_posterior(level: Level) -> None:
     if len(level.q.batch_shape) != 1:
         raise VariedError(
-            "This objective requires one posterior per example, but the posteriors of a ladder "
+            "This objective requires one posterior per example, but the posteriors of a ladder VAE "
             "also depend on the levels above; use architecture='vae', or objective='elbo'."
         )

@@ -12,7 +12,7 @@ from varied.schedules import Number
 from varied.terms.base import Term, requires
 from varied.trace import Trace
 
-#: The distance of two gray levels.
+#: The distance between adjacent gray levels.
 GRAY_LEVEL = 1 / 255
 
 
@@ -29,14 +29,15 @@ def reconstruction(trace: Trace) -> Tensor:
 
 
 class MixedReconstruction(nn.Module, Term):
-    r"""The reconstruction term, mixed with that of a Gaussian with the same mean.
+    r"""The reconstruction term, interpolated with its value for a Gaussian with the same mean.
 
     .. math:: \mathbb E_{q(z \mid x)}[-(1 - w) \log p(x \mid z)
         - w \log (\mathcal N(x; \mathbb E[x \mid z], \sigma^2) / 255)]
 
-    where :math:`\sigma^2` is the mean squared error of the batch, which maximizes the likelihood,
-    and the density is multiplied by the distance of two gray levels, so that it is comparable with
-    their probabilities.
+    where :math:`\sigma^2` is the mean squared error of the batch, which maximizes the likelihood.
+    The density is multiplied by the distance between adjacent gray levels, so that it is comparable
+    with the probability of a gray level.
+
     With a scale for each element, elements with large errors have large scales and hence small
     gradients, so that the color of small objects is learned late or never. If w decreases from 1 to
     0, the means are learned first, with the same scale for all elements.
@@ -65,7 +66,7 @@ def _gaussian_reconstruction(trace: Trace) -> Tensor:
     observed = torch.ones_like(trace.x) if trace.mask is None else trace.mask.to(trace.x)
     error = trace.expect(((trace.x - trace.px.mean).square() * observed).flatten(2).sum(-1))
     n = observed.flatten(1).sum(-1)
-    # The minimum is the variance of a rounding error.
+    # The lower bound is the variance of the rounding error of gray levels.
     variance = (error.sum() / n.sum()).detach().clamp_min(GRAY_LEVEL**2 / 12)
     return n / 2 * (2 * math.pi * variance / GRAY_LEVEL**2).log() + error / (2 * variance)
 

@@ -27,8 +27,8 @@ class FreeBits(nn.Module, Term):
         https://arxiv.org/abs/1606.04934
 
     Arguments:
-        nats: The minimum, a number or a schedule.
-        per: "dimension" or "level".
+        nats: The minimum, in nats: a number or a schedule.
+        per: Whether the minimum applies per "dimension" or per "level".
     """
 
     def __init__(self, nats: Number, per: str = "dimension") -> None:

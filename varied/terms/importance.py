@@ -75,7 +75,7 @@ class MultiplyIWAE(Term):
 
 
 class CIWAE(nn.Module, Term):
-    r"""A convex combination of the evidence lower bound and the importance-weighted bound.
+    r"""A convex combination of the negative ELBO and the negative importance-weighted bound.
 
     .. math:: -\beta \, \mathrm{ELBO} - (1 - \beta) \log \frac1K \sum_k w_k
 
@@ -84,7 +84,7 @@ class CIWAE(nn.Module, Term):
         https://arxiv.org/abs/1802.04537
 
     Arguments:
-        elbo_share: The weight :math:`\beta` of the evidence lower bound, a number or a schedule.
+        elbo_share: The weight :math:`\beta` of the ELBO, a number or a schedule.
     """
 
     requires = frozenset({"density"})
@@ -102,7 +102,7 @@ class CIWAE(nn.Module, Term):
 class DrawWeightedBound(Term):
     """Base class for importance-weighted bounds whose gradient is a weighted sum over draws.
 
-    The value is the same as that of `iwae`.
+    The term has the same value as `iwae`.
     """
 
     requires = frozenset({"density"})
@@ -172,8 +172,8 @@ class SubsampledIWAE(DrawWeightedBound):
 class DReG(DrawWeightedBound):
     r"""The negative importance-weighted bound, with doubly reparameterized gradients.
 
-    With the normalized weights :math:`\tilde w`, the decoder and the prior receive the gradient of
-    the bound. The encoder receives an unbiased estimate of this gradient, with less variance:
+    The decoder and the prior receive the gradient of the bound. The encoder receives an unbiased
+    estimate of this gradient with less variance, where :math:`\tilde w` are the normalized weights:
 
     .. math::
         \nabla_\phi = \sum_k \tilde w_k^2 \, \frac{\partial \log w_k}{\partial z_k}
@@ -202,7 +202,7 @@ class DReG(DrawWeightedBound):
     def _latents(self, level: Level, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         weights = log_weight.softmax(0)
         z: Tensor = _ScaleGradient.apply(level.z, weights)  # type: ignore[no-untyped-call]
-        # The difference is 0; its gradient is that of log q with respect to its parameters.
+        # The difference is 0; its gradient is that of log q with respect to the parameters of q.
         log_q = level.q.log_prob(level.z) - level.q.log_prob(level.z.detach())
         return z, level.p.log_prob(z) - weights * log_q
 
@@ -289,8 +289,8 @@ def _in_groups(log_weight: Tensor, groups: int) -> Tensor:
     """Reshape (K, B) to (groups, K / groups, B)."""
     if len(log_weight) % groups:
         raise VariedError(
-            f"{len(log_weight)} draws cannot be divided into {groups} equal groups; use a multiple "
-            f"of {groups} samples."
+            f"{len(log_weight)} draws cannot be divided into {groups} groups of equal size; set "
+            f"the number of samples to a multiple of {groups}."
         )
     return log_weight.reshape(groups, -1, *log_weight.shape[1:])
 

@@ -36,8 +36,8 @@ class MMD(Term):
         Wasserstein Auto-Encoders (Tolstikhin et al., 2018), https://arxiv.org/abs/1711.01558
 
     Arguments:
-        kernel: "imq" for C / (C + d), which has heavy tails, or "rbf" for exp(-d / C), where d is
-            the squared distance and C is the bandwidth.
+        kernel: The kernel function: "imq" for C / (C + d), which has heavy tails, or "rbf" for
+            exp(-d / C), where d is the squared distance and C is the bandwidth.
     """
 
     def __init__(self, kernel: str = "imq") -> None:

@@ -67,7 +67,9 @@ class PIController(AdaptiveWeight):
                 "< max_weight; the defaults are 0 and 10."
             )
         if kp < 0 or ki <= 0:
-            raise VariedError(f"kp={kp} must not be negative, and ki={ki} must be positive.")
+            raise VariedError(
+                f"kp must not be negative and ki must be positive, got kp={kp} and ki={ki}."
+            )
         self.target, self.kp, self.ki = ScheduledValue(target), kp, ki
         self.min_weight, self.max_weight = min_weight, max_weight
         self.register_buffer("value", torch.tensor(float(min_weight)))

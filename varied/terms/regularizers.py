@@ -34,7 +34,7 @@ class WeightNorm(Term):
 
     .. math:: \lVert \theta \rVert^2
 
-    Biases and scales are excluded, since they do not make the decoder steeper.
+    Biases and the parameters of normalization layers are excluded.
 
     References:
         From Variational to Deterministic Autoencoders (Ghosh et al., 2020),

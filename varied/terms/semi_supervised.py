@@ -1,4 +1,4 @@
-"""Terms for models with classes: the classification loss, and terms of an upper model."""
+"""Terms for models with classes: the classification loss, and the terms of M2 in M1+M2."""
 
 from __future__ import annotations
 

@@ -24,8 +24,9 @@ _DEFAULT_MINUTES = 10.0
 #: The number of rows over all epochs that determines the default number of epochs, and the minimum
 #: and maximum number of epochs. The values were chosen by experiments on tables.
 _TOTAL_ROWS, _MIN_EPOCHS, _MAX_EPOCHS = 2_000_000, 20, 200
-#: The minimum number of steps of a training limited by minutes, and the maximum number of epochs
-#: that they may take. On 500 digits, -ELBO was 162 nats after 600 steps and 144 nats after 1,800.
+#: The minimum number of steps of a training run that is limited by minutes, and the maximum number
+#: of epochs for these steps. On 500 digits, -ELBO was 162 nats after 600 steps and 144 nats after
+#: 1,800.
 _MIN_STEPS, _LIMIT_OF_EPOCHS = 5_000, 1_000
 #: The plan for fully connected networks with at least 5,000 rows, from experiments on digits.
 _MLP_PLAN, _MLP_ROWS = Plan(batch_size=256, lr=4e-3), 5000
@@ -39,11 +40,11 @@ _SMALL_BATCH_SIZE = 32
 _SHIFT, _SHIFTED_ROWS = 1 / 14, 20_000
 #: The patience of early stopping, unless the user sets the number of epochs or steps.
 _PATIENCE = 20
-#: The weight of the KL if the user chooses neither beta nor the objective rises over a fraction of
-#: training, but at most this number of epochs, or of steps if an epoch has few.
+#: Unless the user sets beta or the objective, the KL weight rises over this fraction of training,
+#: but at most over this number of epochs or of steps, whichever takes longer.
 _WARM_UP, _WARM_UP_EPOCHS, _WARM_UP_STEPS = 0.2, 20, 500
-#: The weight of the Gaussian for color images lasts longer than the warm-up of the KL by this
-#: factor, and is 1 at first (`benchmarks/image_samples.py`).
+#: For color images, the length of the Gaussian phase as a multiple of the KL warm-up, and the
+#: initial weight of the Gaussian; weights above 1 count as 1 (`benchmarks/image_samples.py`).
 _MEANS_FIRST, _INITIAL_WEIGHT = 1.5, 3
 _CLASSIFIER_REASON = (
     "The classifier is a convolutional network, trained on randomly transformed images "
@@ -175,7 +176,7 @@ def _fit_codec(data: RawData, likelihood: Any, options: dict[str, Any]) -> Codec
 def _fit_context(data: RawData) -> ContextCodec:
     if data.labels is None:
         raise VariedError(
-            "A conditional model requires labels, but the data have none: put the files of each "
+            "A conditional model requires labels, but the data have none; put the files of each "
             "class into a separate folder, or pass labels=."
         )
     return ContextCodec.fit(data.covariates)
@@ -185,7 +186,7 @@ def _fit_context(data: RawData) -> ContextCodec:
 
 
 def _prefers_conv(codec: Codec, n: int) -> bool:
-    """Return whether the examples are images that are neither tiny nor binary and many."""
+    """Return whether the data are images that are not tiny and, if binary, not too many."""
     is_large = len(codec.shape) == 3 and min(codec.shape[1:]) >= _MIN_SIZE
     return is_large and (n < _CONV_ROWS or codec.domain != "binary")
 
@@ -239,7 +240,7 @@ def _has_colors(codec: Codec) -> bool:
 def _add_mean_color(
     values: dict[str, Any], codec: Codec, chosen: Mapping[str, Any], reasons: list[str]
 ) -> None:
-    """Let the encoder of color images see the mean color, unless the user chose otherwise."""
+    """Give the encoder of color images the mean color, unless the user chose otherwise."""
     net = Part.parse(values["net"])
     is_set = "mean_color" in net.settings or "mean_color" in chosen
     if net.name == "conv" and _is_plain(values) and _has_colors(codec) and not is_set:
@@ -270,7 +271,7 @@ def _default_objective(
     is_limited = steps > max_steps / _WARM_UP or not steps
 
     def limit(factor: float) -> tuple[str, str]:
-        """Return the length of a schedule, and its maximum as text."""
+        """Return the last arguments of a schedule, and a phrase on its maximum for the reason."""
         length = f"{_WARM_UP * factor:g}"
         if not is_limited:
             return length, ""
@@ -381,7 +382,7 @@ def _default_batches(values: Mapping[str, Any], data: RawData, codec: Codec) -> 
 
 
 def _is_plain(values: Mapping[str, Any]) -> bool:
-    """Return whether a model is a VAE without codebook and discriminator."""
+    """Return whether a model is a VAE without a codebook or a discriminator."""
     architecture, posterior, objective = (
         Part.parse(values.get(axis, getattr(Spec, axis)))
         for axis in ("architecture", "posterior", "objective")

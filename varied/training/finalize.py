@@ -26,7 +26,7 @@ from varied.zoo import ZOO
 
 Array = npt.NDArray[Any]
 
-#: The number of recordings that are played below a figure.
+#: The number of recordings that can be played below a figure.
 _N_PLAYED = 16
 
 
@@ -323,7 +323,10 @@ def _latent_figures(run: Run) -> Iterator[Figure]:
 
 
 def _frame_labels(run: Run, limit: int) -> tuple[Array | None, tuple[str, ...]]:
-    """Return the labels of the test rows in the frames; None unless there is one per row."""
+    """Return the labels of the test rows in the frames, and the names of their classes.
+
+    The labels are None if the data have no labels, or several labels per row.
+    """
     rows = run.store.read_split().test
     if len(rows) > limit:
         rows = rows[permutation(len(rows), run.spec.plan.seed, "look")[:limit].numpy()]

@@ -29,7 +29,7 @@ from varied.training_loop import Step, StepEvent, TrainingState, train
 
 #: The fraction of labeled rows in each batch, for models that learn classes.
 _LABELED_FRACTION = 0.125
-#: The maximum number of rows to whose codes a mixture is fitted, and the size of their batches.
+#: The maximum number of rows whose codes are used to fit a mixture, and the batch size of encoding.
 _MAX_CODES, _BATCH_SIZE = 20_000, 500
 
 
@@ -230,7 +230,7 @@ class Job:
 
 
 def _replace_prior(run: Run) -> list[str]:
-    """Replace a standard normal prior by a mixture if it is better, and return a sentence."""
+    """Replace a standard normal prior by a better mixture, if any, and return a sentence."""
     model = run.model
     if run.spec.plan.ex_post_prior == "no" or not has_replaceable_prior(model):
         return []

@@ -36,7 +36,8 @@ _LOG_ENTRIES = 200
 _CHECKPOINT_SECONDS = 30.0
 #: The minimum number of steps between two evaluations for early stopping.
 _MIN_CHECK_STEPS = 20
-#: The number of steps of decaying learning rate after early stopping, relative to the steps so far.
+#: The number of steps with a decaying learning rate after early stopping, as a fraction of the
+#: completed steps.
 COOLDOWN_FRACTION = 0.1
 _MAX_TEST, _N_SAMPLES, _MAX_VALIDATION = 1000, 36, 2000
 #: A step at which all schedules have their final values.
@@ -134,7 +135,7 @@ class RunMonitor:
         state.shorten(math.ceil(COOLDOWN_FRACTION * state.step), self.best["step"])
 
     def _has_time(self, state: TrainingState) -> bool:
-        """Return whether there is time for a frame; True unless the plan sets ``minutes``."""
+        """Return whether there is time for a frame; always true without a time limit."""
         if not self.job.spec.plan.minutes:
             return True
         return self.frame_seconds < _MAX_TIME_FRACTION * state.seconds
@@ -183,7 +184,7 @@ class RunMonitor:
         return self._evaluate(epoch, state, active_units=int(is_active(deviation).sum()))
 
     def _codes(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Return the codes and the same without the effect of the context, shape (N, 2, D)."""
+        """Return the codes with and without the effect of the context, with shape (N, 2, D)."""
         mean = self.job.model.encode(x, c).mean
         return torch.stack([mean, self.job.model.standardize(mean, c)], 1).flatten(2)
 
@@ -208,9 +209,9 @@ class RunMonitor:
     def _is_best(self, metrics: dict[str, float], is_annealed: bool) -> bool:
         """Return whether the weights are the best so far.
 
-        With dependent cells, weights of the KL warm-up are replaced by the first later ones: before
-        the code contains any information, the loss can be lowest, but the dependence between cells
-        has not been learned.
+        If cells are dependent, the first weights after the KL warm-up always replace the
+        weights from the warm-up: the loss can be lowest before the code contains any information,
+        when the dependence between cells has not been learned.
 
         Adversarial losses at different steps are not comparable, since the discriminator changes.
         The latest weights of such a model therefore count as the best, as long as their

@@ -31,8 +31,8 @@ def train(
     """Train a model on data, evaluate it and write its report.
 
     Arguments:
-        source: A folder or zip file of images, an array, a tensor, a DataFrame, a file, the name
-            of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
+        source: A folder or zip file of images or recordings, another file, an array, a tensor, a
+            DataFrame, the name of a dataset, or a `torch.utils.data.Dataset`; see `varied.read`.
         model: The name of a model (see ``varied models``), or a spec.
         out: The folder of the run; None creates one in ``runs/``. If the folder contains an
             unfinished run of the same model on the same data, training resumes.
@@ -107,7 +107,7 @@ def _check_labels(training: RawData, config: ResolvedConfig, n_labels: int) -> N
     if has_several:
         raise VariedError(
             f"n_labels={n_labels} hides class labels, but these labels are several covariates; "
-            "provide one class label, or omit it."
+            "provide one class label, or omit n_labels."
         )
     if context is None or training.labels is None:
         raise VariedError(
@@ -137,11 +137,13 @@ def _default_store(
 
 
 def _check_folder(store: Store, config: ResolvedConfig, metadata: Mapping[str, Any]) -> None:
-    """Raise an error if the folder contains other files, a different run, or a finished run."""
+    """Raise an error if the folder contains files but no run, a different or a finished run."""
     folder = store.folder
     if not store.exists:
         if folder.is_dir() and any(folder.iterdir()):
-            raise VariedError(f"{folder} contains other files; choose a new folder with --out.")
+            raise VariedError(
+                f"{folder} is not empty and does not contain a run; choose a new folder with --out."
+            )
         return
     if not _is_same(store, config, metadata):
         raise VariedError(

@@ -1,4 +1,4 @@
-"""Tables of a report that compare samples with data: their moments, and those of their codes."""
+"""Tables of the report that compare samples with data, and the prior with the codes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from varied.seeding import seeded
 _COMPARED = 500
 #: The number of rows and of columns of the grid over which pixels are averaged.
 _GRID = 4
-#: Images and codes are compared if there are at least this number of test rows.
+#: The minimum number of test rows for the tables.
 _MIN_ROWS = 20
 
 
 def sample_tables(run: Run) -> Iterator[Table]:
     """Compare samples with test rows, and the prior with the codes of test rows.
 
-    The first table is that of images: their mean colors in gray levels, and the Fréchet distances
-    to test images, in squared units of pixels in [0, 1]. The second table is that of models with
-    real-valued codes and a density. Neither is made for fewer than 20 test rows.
+    The first table, for images, contains mean colors in gray levels, and Fréchet distances to test
+    images in squared units of pixel values in [0, 1]. The second table, for models with real-valued
+    codes and a density, contains moments of the codes. With fewer than 20 test rows, there are no
+    tables.
     """
     test = run.split("test").head(_COMPARED)
     if len(test) < _MIN_ROWS:
@@ -71,8 +72,8 @@ def _image_table(run: Run, test: npt.NDArray[Any], reconstructions: Tensor) -> T
         "Samples and data",
         ("", f"{color} (0-255)", "Fréchet distance to test images"),
         rows,
-        f"{n:,} images each; the distance is that of pixels in [0, 1] averaged over a "
-        f"{_GRID} x {_GRID} grid.",
+        f"{n:,} images each; the distance is computed from pixel values in [0, 1], averaged over "
+        f"the cells of a {_GRID} x {_GRID} grid.",
     )
 
 
@@ -98,7 +99,10 @@ def _code_table(codes: npt.NDArray[Any], prior: npt.NDArray[Any]) -> Table:
         for name, z in (("codes of test rows", codes), ("prior", prior))
     ]
     header = ("", "largest mean", "standard deviations", "largest correlation")
-    note = f"{len(codes):,} codes each, sampled from q(z | x) and p(z); absolute values."
+    note = (
+        f"{len(codes):,} codes each, sampled from q(z | x) and p(z); means and correlations are "
+        "absolute values."
+    )
     return Table("Codes and prior", header, rows, note)
 
 

@@ -66,8 +66,8 @@ def prepare_update(
 
     Warning:
         Neural networks forget patterns that are absent from the new data, so include some of the
-        old data as well. The new data are split again, so rows from the old test split may become
-        training rows.
+        old data as well. The new data are split independently, so rows from the old test split may
+        become training rows.
 
     Arguments:
         run: The run, or its folder.
@@ -80,8 +80,8 @@ def prepare_update(
             epochs), ``lr``, ``batch_size`` or ``seed``.
 
     Raises:
-        VariedError: If the data do not match those of the run, or the folder contains other files
-            or a different run.
+        VariedError: If the data do not match the run, or the folder contains files but no run, a
+            different run, or a finished run.
     """
     base = run if isinstance(run, Run) else Run(run)
     if not base.store.is_trained:
@@ -115,7 +115,7 @@ def prepare_update(
                 f"{out} contains a finished run or a different run; choose another folder."
             )
     elif store.folder.is_dir() and any(store.folder.iterdir()):
-        raise VariedError(f"{out} contains other files; choose a new folder.")
+        raise VariedError(f"{out} is not empty and does not contain a run; choose a new folder.")
     else:
         store.write_split(split_rows)
         store.create(spec, base.codec, base.context, metadata)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: The number of rounds, each of which hides a tenth of the observed numbers.
 _FOLDS = 10
-#: The approximate maximum number of values in the rows.
+#: The approximate maximum number of values in the rows that are used.
 _MAX_VALUES = 20_000
 
 
@@ -48,14 +48,14 @@ class ArrayImputer(Imputer):
         return 1
 
     def scale(self, factors: Sequence[float]) -> Tensor:
-        """Return a row of the shape of the data, filled with the factor."""
+        """Return a row that is filled with the factor for real values, and with 1 for others."""
         return torch.full(self.codec.shape, factors[0] if self.codec.domain == "real" else 1.0)
 
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:
         """Yield the first rows ten times, each time with a different tenth of the values hidden.
 
-        If more were hidden, the rows would differ from those that the encoder was trained on. Only
-        real values are hidden, each of them once.
+        If more were hidden, the rows would differ too much from the training rows. Only real values
+        are hidden, each of them once.
         """
         if self.codec.domain != "real":
             return
@@ -76,7 +76,8 @@ class ArrayImputer(Imputer):
         """Fill the missing values of an array; see `Imputer.fill`.
 
         The table has the zero-based index of each filled value in the columns row, axis_1, axis_2,
-        and so on. Binary values are filled with the most frequent value.
+        and so on. Binary values are filled with the most frequent value, and counts with the
+        rounded mean.
         """
         import pandas as pd
 

@@ -88,10 +88,10 @@ class ArrayCodec(Codec):
         Arguments:
             data: The rows.
             domain: "real", "unit-interval", "binary" or "count"; "auto" infers it from the values.
-                A matrix of whole numbers is recognized as counts if 0 and 1 are the most frequent
-                values, every column contains 0, and the variance exceeds the mean. With a set of
-                domains, values are counts if no other domain is accepted, and real numbers instead
-                of counts if counts are not accepted.
+                A matrix of whole numbers is recognized as counts if it has at least 5 columns and
+                10 distinct values, 0 and 1 are the most frequent values, every column contains 0,
+                and the variance exceeds the mean. If a set of accepted domains is passed, values
+                are always counts if it contains only "count", and never if it does not contain it.
 
         Raises:
             VariedError: If the values are outside the domain or infinite, or all values of a
@@ -151,16 +151,16 @@ class ArrayCodec(Codec):
 
     @property
     def decodes_by_sampling(self) -> bool:  # type: ignore[override]
-        """Whether x is a sample by default, which for counts is a whole number."""
+        """Whether x is sampled by default: true for counts, since a mean is not a whole number."""
         return self.domain == "count"
 
     def to_features(self, x: Tensor, without: Sequence[str] = ()) -> Tensor:
-        """Return flattened rows in which missing values are 0; counts become log counts."""
+        """Return flattened rows, with 0 for missing values, and log(1 + x) for counts."""
         features = super().to_features(x, without).nan_to_num(0.0)
         return features.log1p() if self.domain == "count" else features
 
     def to_distances(self, data: RawData | Array) -> Tensor:
-        """Return standardized real values, log counts, and unchanged values otherwise."""
+        """Return real values standardized, counts as log(1 + x), and all other values unchanged."""
         if self.domain == "real":
             return self.encode(data)
         x = torch.from_numpy(self._check(data).astype(np.float32))

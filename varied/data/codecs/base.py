@@ -70,7 +70,7 @@ class Codec(ABC):
         max_rows_by_epochs: The maximum number of rows for which the default training length is a
             number of epochs; for larger datasets, it is ten minutes, with a maximum number of
             epochs.
-        small_batches_below: Below this number of rows, networks other than ``mlp`` are trained
+        small_batches_below: The number of rows below which networks other than ``mlp`` are trained
             with batches of 32 by default.
         classifier_defaults: Default settings of the classifier in the architecture ``m2``.
         is_compressible: Whether `varied.compression` can compress the data.
@@ -150,7 +150,7 @@ class Codec(ABC):
 
     @classmethod
     def from_memory(cls, examples: Any, **options: Any) -> RawData | None:
-        """Return a list of arrays as data of this kind, or None if it is read as an array."""
+        """Return a list of arrays as data of this kind, or None to read the list as an array."""
         return None
 
     @classmethod
@@ -179,7 +179,7 @@ class Codec(ABC):
 
     @classmethod
     def parse_source(cls, text: str) -> Any:
-        """Return the data for a path or name; some kinds of data can also be written as text."""
+        """Return the source that a text stands for: a path, a name, or data written as text."""
         return text
 
     @property
@@ -272,7 +272,7 @@ class Codec(ABC):
         return to_gray_levels(rows, is_scaled=self.domain in ("real", "count"))
 
     def describe_axes(self, examples: Any) -> list[str]:
-        """Return a sentence if axes have another name in the written table of a result."""
+        """Return a note if axes are renamed in the written table of a result; empty otherwise."""
         return []
 
     def plot(
@@ -338,8 +338,8 @@ class Codec(ABC):
         Arguments:
             frame: The table.
             path: The file.
-            has_columns: Whether columns named like those of the training table are written in the
-                same types and formats.
+            has_columns: Whether the table has columns of the training table, which are written in
+                the same types and formats.
         """
         from varied.data.tables import TableDialect, write_table
 
@@ -381,7 +381,7 @@ class Codec(ABC):
         return ()
 
     def by_column(self, elementwise: Tensor) -> Tensor:
-        """Sum elementwise values over each column; values without columns are unchanged."""
+        """Sum elementwise values over each column; without columns, return them unchanged."""
         return elementwise
 
     def convert(self, data: RawData) -> RawData:
@@ -393,7 +393,7 @@ class Codec(ABC):
         return data
 
     def invalid_cells(self, data: RawData) -> list[InvalidCells]:
-        """Return the cells of new rows that are unlike all training cells, by column."""
+        """Return the invalid cells of new rows by column; see `InvalidCells`."""
         return []
 
     def attributes(self, data: RawData) -> dict[str, Any]:
@@ -427,7 +427,7 @@ class Codec(ABC):
     # Defaults
 
     def defaults(self, n: int) -> dict[str, Default]:
-        """Return defaults for axes such as ``net``, given ``n`` training rows."""
+        """Return the default parts, such as ``net``, for ``n`` training rows."""
         return default_parts(self.shape, self.domain, n)
 
     # Storage

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-#: The name of each type in a message; every cell can be converted to text.
+#: The name of each type in a message. Text is omitted, since every cell can be converted to it.
 TYPE_NAMES = {
     "Int64": "a whole number",
     "float64": "a number",

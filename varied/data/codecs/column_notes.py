@@ -21,7 +21,7 @@ _RARE = 0.25
 
 
 def describe_columns(columns: Sequence[Column]) -> list[str]:
-    """Return sentences about the kinds of columns, frequent values and rare levels."""
+    """Return notes about the kinds of columns, frequent values and rare levels."""
     kinds: dict[str, list[str]] = {}
     for column in columns:
         kinds.setdefault(column.kind, []).append(column.name)
@@ -30,7 +30,7 @@ def describe_columns(columns: Sequence[Column]) -> list[str]:
 
 
 def describe_rare_classes(columns: Sequence[Column], frame: pd.DataFrame) -> list[str]:
-    """Return a sentence about the columns with two levels of which one is rare, if there are any.
+    """Return a note about the columns with two levels, one of them rare; empty if there are none.
 
     Arguments:
         columns: The columns of the table.
@@ -47,8 +47,8 @@ def describe_rare_classes(columns: Sequence[Column], frame: pd.DataFrame) -> lis
         return []
     return [
         f"{_list_names(names)}: fewer than {100 * _RARE:g}% of the rows have the rarer of the two "
-        "levels; use --labels COLUMN --model conditional-vae to generate rows for each level of "
-        "such a column, so that they keep its relation to the other columns."
+        "levels; to preserve the relation of such a column to the others, generate rows for each "
+        "level (--labels COLUMN --model conditional-vae)."
     ]
 
 

@@ -114,7 +114,7 @@ def _category_kind(observed: pd.Series[Any], kind: str) -> str:
 
 
 def _is_identifier(observed: pd.Series[Any], n_values: int, name: str) -> bool:
-    """Return whether integers are distinct, and are sorted or in a column named like "id"."""
+    """Return whether integers are distinct, and either increasing or in a column such as "id"."""
     if str(observed.dtype) != "Int64" or n_values < len(observed) or len(observed) < _ENOUGH_ROWS:
         return False
     is_named = re.search(r"(^|[\s_.-])(id|uuid|key)$", name, re.IGNORECASE)

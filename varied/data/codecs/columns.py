@@ -111,7 +111,7 @@ class NumericColumn(LearnedColumn):
     where F is the distribution function of the training cells, interpolated between knots. Outside
     the range of the knots, the score is extrapolated with the slope 1 / ``scale``; decoded values
     are clipped to this range. Frequent values, such as 0, are modeled as categories. The score of a
-    count v is log(1 + v), and it has no frequent values.
+    count v is log(1 + v), and counts have no frequent values.
 
     Arguments:
         values: The knots, in increasing order.
@@ -120,7 +120,7 @@ class NumericColumn(LearnedColumn):
         frequent: The frequent values.
         digits: The number of decimals to which decoded values are rounded; None for no rounding.
         step: The step between possible values, such as 500 for salaries in steps of 500, or 60 for
-            times in whole minutes; 0 if it is the last decimal.
+            times in whole minutes; 0 if it is one unit of the last decimal.
         offset: The remainder of all values when they are divided by ``step``.
         unit: The unit of the values: the number of seconds in a day for dates without a time, a
             power of two for huge numbers, and 1 for all other values.
@@ -141,7 +141,10 @@ class NumericColumn(LearnedColumn):
 
     @property
     def layout_code(self) -> str:
-        """The code ``n``, ``n2`` with two frequent values, or ``k``; ``n?`` with missing cells."""
+        """The code: ``n``, ``n2`` with two frequent values, or ``k`` for counts.
+
+        It ends in ``?`` if cells may be missing.
+        """
         code = "k" if self.is_count else f"n{len(self.frequent) or ''}"
         return f"{code}{'?' * self.has_missing}"
 
@@ -257,7 +260,7 @@ class CategoricalColumn(LearnedColumn):
 
     @property
     def layout_code(self) -> str:
-        """The code ``c5`` for five levels; ``c5?`` if cells may be missing."""
+        """The code: ``c5`` for five levels; ``c5?`` if cells may be missing."""
         return f"c{len(self.levels) + bool(self.rare)}{'?' * self.has_missing}"
 
     @classmethod
@@ -306,7 +309,7 @@ class CategoricalColumn(LearnedColumn):
 
 @dataclass(frozen=True)
 class IgnoredColumn(Column):
-    """A column that is not modeled, since it is constant, empty, an identifier or free text.
+    """A column that is not modeled: constant, empty, an identifier, text, or ignored by the user.
 
     Arguments:
         value: The value of all cells of a constant column; None for missing cells.
@@ -335,7 +338,7 @@ class IgnoredColumn(Column):
         return different
 
     def fill(self, cells: pd.Series[Any]) -> pd.Series[Any]:
-        """Return cells, with the dtype of the column, in which the value replaces missing ones."""
+        """Fill missing cells with the value, and return the cells with the dtype of the column."""
         return cells.astype(self.dtype).where(cells.notna(), self.decode(1)[0])
 
     def decode(self, n_rows: int) -> pd.Series[Any]:
@@ -393,7 +396,7 @@ def _unit(cells: pd.Series[Any]) -> float:
 
 
 def _grid(values: Array, digits: int | None) -> tuple[float, float]:
-    """Return the common step and offset of distinct numbers, or zeros for the last decimal."""
+    """Return the common step and offset of distinct numbers, or zeros if they have none."""
     size = 10.0 ** (digits or 0)
     scaled = np.round(values * size)
     if digits is None or len(values) < _MIN_GRID_VALUES or np.abs(scaled).max() >= 2**53:

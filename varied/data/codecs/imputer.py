@@ -88,7 +88,7 @@ class Imputer(ABC):
 
         Arguments:
             data: The data.
-            rows: The indices of the rows in the draws.
+            rows: The indices of the rows to which the draws belong.
             draws: The draws, each with shape (len(rows), *shape).
 
         Returns:

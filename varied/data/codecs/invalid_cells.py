@@ -1,4 +1,4 @@
-"""Cells of new rows that are unlike all training cells, and their description."""
+"""Invalid cells of new rows, and their description."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ _LISTED, _DESCRIBED = 3, 8
 
 @dataclass(frozen=True)
 class InvalidCells:
-    """Cells of one column of new rows that are unlike all training cells.
+    """The invalid cells in a column of new rows.
+
+    A cell is invalid if it cannot be read, has a level that does not occur in the training rows,
+    differs from a value that is the same in all training rows, or violates a relation between
+    columns.
 
     Arguments:
         column: The name of the column.
@@ -79,7 +83,7 @@ class InvalidCells:
 def find_invalid_cells(
     column: Column, cells: pd.Series[Any], **formats: Any
 ) -> Iterator[InvalidCells]:
-    """Yield the cells of a column that cannot be read or are unlike all training cells.
+    """Yield the invalid cells of a column, except those that violate a relation.
 
     Arguments:
         column: The column, which is fitted to the training rows.

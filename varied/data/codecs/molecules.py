@@ -23,11 +23,11 @@ from varied.errors import VariedError
 
 #: The tokens with which each vocabulary begins: the end of a molecule, and unknown tokens.
 _END, _UNKNOWN = "", "?"
-#: The size of a drawing in pixels, and the number of molecules up to which all are drawn. Drawing a
-#: molecule takes more than a millisecond.
+#: The size of a drawing in pixels, and the maximum number of molecules that are drawn, since each
+#: takes more than a millisecond.
 _SIZE, _MAX_DRAWN = 120, 1000
-#: The width of the hidden layer. In the same time, one wide layer reconstructs more molecules
-#: exactly than two narrower ones.
+#: The width of the hidden layer. After the same training time, one wide layer reconstructs more
+#: molecules exactly than two narrower ones.
 _WIDTH = 1024
 #: The KL weight rises during 90% of training. With a short warm-up, the code contains much less
 #: information.
@@ -39,7 +39,7 @@ _OBJECTIVE_REASON = (
 #: tokens, hardly any drug-sized molecule is reconstructed exactly.
 _LONG = 32
 #: The number of latent variables for every two positions of long molecules, and the objective. The
-#: results are in `benchmarks/results/moses.md`; without a minimum, the KL falls below 10 nats.
+#: results are in `benchmarks/results/moses.md`; without free bits, the KL falls below 10 nats.
 _CHANNELS = 4
 _LONG_OBJECTIVE = {
     "name": "elbo",
@@ -49,7 +49,7 @@ _LONG_OBJECTIVE = {
 _LONG_REASON = "a decoder that predicts each token from the preceding ones may ignore the code"
 #: The minimum number of rows for the default number of latent dimensions.
 _ENOUGH_ROWS = 1000
-#: The number of molecules that are plotted if there are more than can be drawn.
+#: The number of molecules that are plotted if there are more than `_MAX_DRAWN`.
 _PLOTTED = 100
 #: A note for a table that may contain molecules, if the packages are not installed.
 _NOT_INSTALLED = (
@@ -138,7 +138,7 @@ class MoleculeCodec(Codec):
 
     @classmethod
     def parse_source(cls, text: str) -> Any:
-        """Return a list with the molecule for a SMILES that is not the name of a file."""
+        """Return a list with the molecule if the text is a SMILES and not the name of a file."""
         return [text] if not Path(text).exists() and molecules.is_smiles(text) else text
 
     @property
@@ -159,7 +159,7 @@ class MoleculeCodec(Codec):
         rows = molecules.to_tokens(_texts(data))
         known = sorted({token for row in rows for token in row} - {_UNKNOWN})
         length = max(map(len, rows), default=0)
-        note = f"Molecules are written as at most {length} SELFIES tokens, of {len(known)} kinds."
+        note = f"Molecules have up to {length} SELFIES tokens, from a vocabulary of {len(known)}."
         return cls((_END, _UNKNOWN, *known), length, (note,))
 
     def encode(self, data: RawData | Array) -> Tensor:
@@ -193,7 +193,7 @@ class MoleculeCodec(Codec):
     # Results
 
     def to_images(self, x: Tensor) -> Array:
-        """Return drawings of molecules; if there are more than 1,000, the elements of the rows."""
+        """Return drawings of molecules, or the rows as numbers if there are more than 1,000."""
         if len(x) > _MAX_DRAWN:
             rows: Array = x.detach().float().cpu().numpy()
             return rows
@@ -202,7 +202,7 @@ class MoleculeCodec(Codec):
     def plot(
         self, examples: Any, images: Array, draw: Callable[[Array, Path], Path], path: Path
     ) -> Path:
-        """Plot the molecules, or the first of them if there are too many."""
+        """Plot the molecules, or the first 100 of them if there are more than 1,000."""
         if images.dtype != np.uint8:
             shown = examples.reshape(-1)[:_PLOTTED]
             return plots.grid(molecules.draw(shown, _SIZE), path)

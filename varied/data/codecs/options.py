@@ -17,8 +17,8 @@ def check_options(options: Mapping[str, Any], names: Sequence[str], owner: str) 
     """
     for name in options:
         if name not in names:
-            hint = suggest(name, list(names)) if names else "omit it."
-            raise OptionError(f"{name}= is not an option of {owner}: {hint}")
+            hint = f": {suggest(name, list(names))}" if names else "; omit it."
+            raise OptionError(f"{name}= is not an option of {owner}{hint}")
 
 
 def option_names(function: Callable[..., Any], skip: int = 1) -> list[str]:

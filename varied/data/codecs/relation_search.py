@@ -24,11 +24,12 @@ from varied.data.codecs.relations import (
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The number of rows on which sums, and on which products and inequalities are searched first.
+#: The maximum number of rows in the search for sums, and in the search for products and
+#: inequalities. Each relation is then checked in all rows.
 _SUM_ROWS, _FEW_ROWS = 2000, 200
-#: A relation of k columns requires this number of rows, and this number for each coefficient.
+#: An equation requires the first number of rows, plus the second number for each coefficient.
 _MIN_ROWS, _ROWS_PER_COEFFICIENT = 20, 5
-#: The number of columns for which a sum is solved.
+#: The maximum number of columns that are tried as the y of a sum.
 _MAX_TARGETS = 3
 #: Products are searched in tables with at most this number of numeric columns.
 _MAX_PRODUCT_COLUMNS = 30
@@ -37,7 +38,7 @@ _MAX_PRODUCT_COLUMNS = 30
 _MIN_ORDER_ROWS, _MAX_COINCIDENCE = 100, 1e-6
 #: The coefficients are rounded to fractions with the first of these denominators that fits.
 _DENOMINATORS = (1, 10, 100, 1000, 10_000, 86_400)
-#: Directions of rounding: to even, up and down, as fractions of the last decimal.
+#: Shifts for rounding to even, up and down, as fractions of the last decimal.
 _NUDGES = (0.0, 1e-6, -1e-6)
 #: The ridge of the correlation matrix, which limits the accuracy of residual variances.
 _RIDGE = 1e-10
@@ -54,7 +55,7 @@ def detect_relations(
 ) -> tuple[Relation, ...]:
     """Return the relations that hold in all training rows.
 
-    They are in an order in which no y precedes its x, and each column is the y of at most one.
+    They are sorted so that no y precedes its x, and each column is the y of at most one relation.
 
     Arguments:
         frame: The training rows.
@@ -106,8 +107,9 @@ class _Search:
     def add_sums(self) -> None:
         """Add linear relations.
 
-        A column is independent if its residual variance, given all other columns, exceeds that of
-        its rounding errors. Each other column is regressed on a growing independent set.
+        A column is independent if its residual variance, given all other columns, exceeds the
+        variance of its rounding errors. Each of the others is regressed on a growing set of
+        independent columns.
         """
         names, x = self._complete_rows()
         if len(names) < 2:
@@ -130,7 +132,7 @@ class _Search:
                 independent.append(j)
 
     def _complete_rows(self) -> tuple[list[str], Array]:
-        """Return columns with enough rows in which none of their cells is missing."""
+        """Return the names of columns that are observed together in enough rows, and these rows."""
         x = np.stack(list(self.numbers.values()), 1)
         missing = np.isnan(x)
         order = np.argsort(missing.sum(0), kind="stable")
@@ -143,11 +145,11 @@ class _Search:
         return [names[j] for j in used[varying]], complete[:, varying]
 
     def _add_sum(self, name: str, weights: Mapping[str, float], tolerance: float) -> str | None:
-        """Add a relation between a column and others, and return its y.
+        """Add a relation between a column and others, and return its y, or None if there is none.
 
         Arguments:
             name: The name of the column.
-            weights: The absolute coefficients of the other columns if all are standardized.
+            weights: The absolute coefficients of the other columns, for standardized columns.
             tolerance: The rounding error of the column, in standard deviations.
         """
         for threshold in (tolerance, tolerance / 10, tolerance / 100):
@@ -286,7 +288,7 @@ def _sample(x: Array, n: int) -> Array:
 def _coefficients(
     y: Array, x: Array, size: float, is_rounded: bool, has_intercept: bool
 ) -> Iterator[tuple[Array, float]]:
-    """Yield coefficients and intercepts whose errors are rounding errors, the simplest first.
+    """Yield coefficients and intercepts that reproduce y up to rounding errors, simplest first.
 
     Arguments:
         y: The numbers y, with shape (N).

@@ -32,11 +32,11 @@ _MAX_ERROR = 0.01
 #: Columns with larger numbers are not searched, since float64 does not represent them exactly.
 _LARGEST = 1e15
 #: The model is trained on the differences of an inequality if their standard deviation is at most
-#: this fraction of that of y. Otherwise, it can resolve y, which is then a better input where x is
-#: missing.
+#: this fraction of the standard deviation of y. Otherwise, the model resolves y well enough, and y
+#: is a better input where x is missing.
 _MAX_ORDER_SCALE = 0.3
-#: Larger differences of an equation, in units of the last decimal, are reduced to this value, since
-#: the model was not trained on them.
+#: The differences of an equation are clipped to this multiple of the resolution, since the model
+#: was not trained on larger ones.
 _MAX_VIOLATION = 10
 #: The minimum number of training rows with missing x and observed y from which y can be learned.
 MIN_UNKNOWN = 20
@@ -54,7 +54,8 @@ class Relation:
     In place of y, the model is trained on the difference between y and the right-hand side, rounded
     like y. The difference is 0 for an equation and not negative for an inequality, so that decoded
     rows satisfy the relation exactly. If the differences of an inequality vary almost as much as y,
-    the model is trained on y itself, and decoded y are raised to x. Dates are counted in days.
+    the model is trained on y itself, and a decoded y is raised to x if it is less than x. Dates are
+    counted in days.
 
     Arguments:
         target: The name of y.
@@ -63,8 +64,8 @@ class Relation:
         intercept: The intercept b.
         exponents: The exponents of a product; empty for a sum or an inequality.
         is_order: Whether the relation is an inequality.
-        center: The value that replaces the right-hand side if a cell of x is missing. With None,
-            the difference is missing in such rows, of which the training rows had too few.
+        center: The value that replaces the right-hand side if a cell of x is missing. If None, the
+            difference is missing in such rows, since the training data contain too few of them.
         difference: The column of differences, fitted to the training rows; None if the model is
             trained on y itself.
     """
@@ -82,7 +83,7 @@ class Relation:
         """Return the right-hand side of the relation, NaN where a cell of x is missing.
 
         Arguments:
-            numbers: The numbers in each column, as from `to_numbers`.
+            numbers: The numbers in each column, as returned by `to_numbers`.
         """
         x = np.stack([numbers[name] for name in self.members], 1)
         with np.errstate(all="ignore"):  # a division by zero is treated as a missing cell
@@ -96,7 +97,7 @@ class Relation:
         """Fit the differences to the training rows.
 
         Arguments:
-            column: Column y.
+            column: The column y.
             numbers: The numbers in each column.
         """
         y = numbers[self.target] / days(column)
@@ -269,7 +270,7 @@ def from_differences(
         cells: The cells of each column, with differences in place of each y.
         relations: The relations, in an order in which no y precedes its x.
         columns: The numeric columns.
-        observed: Cells that replace the given cells unless they are missing.
+        observed: Observed cells, which replace the decoded ones; missing cells replace nothing.
     """
     targets = {r.target for r in relations}
     decoded = {name: c if name in targets else _update(c, observed) for name, c in cells.items()}
@@ -387,7 +388,7 @@ def _update(cells: pd.Series[Any], observed: pd.DataFrame | None) -> pd.Series[A
 
 
 def _fill(observed: pd.Series[Any], cells: pd.Series[Any]) -> pd.Series[Any]:
-    """Replace missing cells, by position."""
+    """Fill missing cells with other cells, matched by position."""
     return observed.where(observed.notna(), cells.set_axis(observed.index))
 
 

@@ -26,7 +26,7 @@ _PAUSE_SECONDS = 0.25
 #: The number of silent frames that are written before and after the sound. Without them, quiet
 #: consonants are lost.
 _MARGIN = 5
-#: The number of recordings whose spectrograms are plotted in a folder of recordings.
+#: The maximum number of spectrograms that are plotted in a folder of recordings.
 _MAX_PLOTTED = 64
 
 
@@ -106,7 +106,7 @@ class SoundCodec(Codec):
         """Check that recordings in memory have the given sample rate.
 
         Raises:
-            VariedError: If it differs.
+            VariedError: If the sample rate differs.
         """
         check_options(options, cls.reading_option_names, "sound data")
         rate = _rate(data)
@@ -272,7 +272,7 @@ def _as_waves(data: RawData | Array) -> Array:
     waves = np.asarray(data.x if isinstance(data, RawData) else data)
     if waves.ndim != 2 or waves.dtype.kind != "f":
         raise VariedError(
-            f"Recordings must be real numbers of shape (N, samples), got {waves.dtype} of shape "
-            f"{waves.shape}; pass one row for each recording."
+            f"Recordings must be floats of shape (N, samples), got {waves.dtype} of shape "
+            f"{waves.shape}; pass a row of float32 values for each recording."
         )
     return np.require(waves, np.float32, ("C", "W"))

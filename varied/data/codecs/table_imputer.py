@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: The number of rounds, each of which hides a third of the observed numbers.
 _FOLDS = 3
-#: The number of cells of each column by which its intervals are calibrated, if there are as many.
+#: The minimum number of cells on which the intervals of a column are calibrated, if it has as many.
 _MIN_CELLS = 30
 _CELL_COLUMNS = ("row", "column", "value", "ci_low", "ci_high", "frequency")
 
@@ -49,7 +49,7 @@ class TableImputer(Imputer):
         return torch.nonzero((batch.x[:, :n_flags] == 0).any(1))[:, 0]
 
     def calibration_rows(self, batch: Batch) -> Tensor:
-        """Return the first rows, and others that contain columns that are mostly missing."""
+        """Return the first rows, and further rows with cells of columns that are mostly missing."""
         observed = batch.x[:, : self.codec.layout.block_sizes[0]] > 0
         n_before = observed.cumsum(0)
         is_needed = (observed & (n_before <= _MIN_CELLS)).any(1)
@@ -73,7 +73,7 @@ class TableImputer(Imputer):
     def hide_numbers(self, batch: Batch, seed: int) -> Iterator[HiddenCells]:
         """Yield the rows three times, each time with a different third of the numbers hidden.
 
-        Each observed number is hidden once, except in columns with frequent values.
+        Each observed number is hidden once; columns with frequent values are not hidden.
         """
         x, layout = batch.x, self.codec.layout
         positions = [

@@ -32,7 +32,7 @@ def index_by_axes(examples: Any, shape: Sequence[int], axes: Axes) -> Any:
 
 
 def index_as_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Insert the index levels as the first columns, under names that are not used."""
+    """Insert the index levels as the first columns, with unused names."""
     names = axis_names(frame)
     return frame.rename_axis(index=names).reset_index() if names else frame
 

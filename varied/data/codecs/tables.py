@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 #: With at least this many rows, the number of latent dimensions is the number of columns, up to a
 #: maximum.
 _ENOUGH_ROWS, _MAX_LATENT = 320, 16
-#: The number of unreadable cells of a column that are always treated as missing.
+#: Up to this number of unreadable cells in a column are always treated as missing.
 _MAX_UNREADABLE = 5
 #: The number of columns that a message lists.
 _LISTED = 8
@@ -124,7 +124,7 @@ class TableCodec(Codec):
         Arguments:
             data: The rows.
             column_types: A mapping from column names to types that override the inferred ones:
-                "number", "count", "category" or "ignore". No relation replaces such a column.
+                "number", "count", "category" or "ignore". Such a column is not the y of a relation.
 
         Raises:
             VariedError: If a name is unknown, or the model cannot be trained on any column.
@@ -162,7 +162,7 @@ class TableCodec(Codec):
 
     @cached_property
     def modeled(self) -> tuple[LearnedColumn, ...]:
-        """The columns of an encoded row: those that the model is trained on, or differences."""
+        """The columns of an encoded row: the learned columns, or differences in their place."""
         differences = {r.target: r.difference for r in self.relations}
         return tuple(differences.get(column.name) or column for column in self.learned)
 
@@ -188,7 +188,7 @@ class TableCodec(Codec):
             The encoded rows, float32 with shape (N, W): flags, scores and one-hot levels.
 
         Raises:
-            VariedError: If a column is missing, or its type differs from that during training.
+            VariedError: If a column is missing, or has a different type than during training.
         """
         frame = self._convert(data, lambda unreadable, _: not unreadable.any())
         differences = to_differences(frame, self.relations, self.numeric)
@@ -214,7 +214,7 @@ class TableCodec(Codec):
         Arguments:
             x: Encoded rows, with shape (N, W).
             labels: The class name of each row, for the target column.
-            observed_cells: Cells that replace the decoded ones unless they are missing.
+            observed_cells: Observed cells, which replace the decoded ones; missing cells do not.
         """
         import pandas as pd
 
@@ -255,7 +255,7 @@ class TableCodec(Codec):
         return rows
 
     def describe_axes(self, examples: Any) -> list[str]:
-        """Return a sentence if axes have another name in the written table of a result."""
+        """Return a note if axes are renamed in the written table of a result; empty otherwise."""
         return describe_renaming(axis_names(examples))
 
     def plot(
@@ -332,10 +332,7 @@ class TableCodec(Codec):
         return data.replace(x=self._convert(data, _is_tolerable))
 
     def invalid_cells(self, data: RawData) -> list[InvalidCells]:
-        """Return the cells of new rows that are unlike all training cells, by column.
-
-        A cell that violates a relation between columns is also invalid.
-        """
+        """Return the invalid cells of new rows by column; see `InvalidCells`."""
         frame = _frame(data)
         invalid = [
             cells
@@ -404,8 +401,8 @@ class TableCodec(Codec):
 
         Arguments:
             data: The rows.
-            accepts: Whether a column is accepted, as a function of masks of the unreadable and of
-                the observed cells.
+            accepts: A function that returns whether a column is accepted, given masks of its
+                unreadable and of its observed cells.
         """
         problems, frame = [], _frame(data).copy(deep=False)
         for column in self.learned:
@@ -423,7 +420,7 @@ class TableCodec(Codec):
             more = ", ..." * (len(problems) > _LISTED)
             raise VariedError(
                 f"The table differs from the training table ({'; '.join(problems[:_LISTED])}"
-                f"{more}); use a table with the same columns."
+                f"{more}); use a table with the same columns and types."
             )
         return frame
 

@@ -1,4 +1,4 @@
-"""Functions of molecules that use RDKit and SELFIES, which are imported when they are needed."""
+"""Functions for molecules that use RDKit and SELFIES, which are imported when they are needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def import_chemistry() -> tuple[Any, Any]:
     """Return the modules ``rdkit.Chem`` and ``selfies``.
 
     Raises:
-        VariedError: If one of the packages, or a library for drawings, is not installed.
+        VariedError: If one of the packages, or a library for drawing, is not installed.
     """
     try:
         chem, selfies = import_module("rdkit.Chem"), import_module("selfies")
@@ -51,7 +51,8 @@ def is_available() -> bool:
 def to_tokens(smiles: Iterable[str]) -> list[list[str]]:
     """Return the SELFIES tokens of molecules.
 
-    A molecule without SELFIES has the single token "?".
+    A molecule that cannot be written in SELFIES has the single token "?", and an empty one has no
+    tokens.
 
     References:
         Self-Referencing Embedded Strings (SELFIES): A 100% robust molecular string representation
@@ -152,7 +153,7 @@ def draw(smiles: Iterable[str], size: int) -> npt.NDArray[np.uint8]:
     """Return drawings of molecules, uint8 with shape (N, size, size, 3).
 
     Arguments:
-        smiles: The molecules; an empty one is left white.
+        smiles: The molecules; the drawing of an empty one is white.
         size: The height and width of a drawing in pixels.
     """
     chem, _ = import_chemistry()

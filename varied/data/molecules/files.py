@@ -18,11 +18,11 @@ from varied.errors import VariedError
 ENDINGS = (".smi", ".smiles", ".sdf", ".smi.gz", ".smiles.gz", ".sdf.gz")
 #: The kind of data, as in `RawData.kind`.
 KIND = "molecules"
-#: Characters of SMILES, and the minimum mean length, fraction of distinct cells, and fraction of
-#: cells that RDKit can parse, of a column that contains molecules but is not named so.
+#: The characters of SMILES. A column with another name contains molecules if the mean length, the
+#: fraction of distinct cells, and the fraction of cells that RDKit can parse are at least these.
 _SMILES = re.compile(r"[A-Za-z0-9@+\-\[\]()=#$:.%/\\*~]+")
 _MIN_LENGTH, _MIN_DISTINCT, _MIN_PARSED = 5.0, 0.8, 0.95
-#: Names of columns that contain molecules, in lower case.
+#: The names of columns that contain molecules, in lower case.
 _NAMES = ("smiles", "canonical_smiles", "canonical smiles", "isomeric_smiles")
 #: The number of cells by which a column is recognized, and the number of examples in a note.
 _CHECKED, _LISTED = 200, 5
@@ -59,13 +59,13 @@ def read_molecules(path: Path) -> RawData:
 def smiles_column(frame: Any, *, is_chosen: bool = False) -> str | None:
     """Return the name of the column of a table that contains molecules, or None.
 
-    It is the column named "smiles" (in any case), or else a column of text almost all of whose
-    cells are different SMILES.
+    It is a column with a name such as "smiles" (ignoring case) in which at least half of the cells
+    are valid SMILES, or else a text column of mostly distinct cells of which almost all are valid.
 
     Arguments:
         frame: A table, whose text columns have the dtype object.
-        is_chosen: Whether the user chose to read molecules, so that a column with this name need
-            not consist mostly of valid SMILES.
+        is_chosen: Whether the user chose to read molecules, so that a column with such a name need
+            not contain valid SMILES.
     """
     for name in possible_columns(frame):
         if is_chosen and _is_named(name):
@@ -81,7 +81,7 @@ def is_smiles(text: str) -> bool:
 
 
 def possible_columns(frame: Any) -> list[str]:
-    """Return the columns of a table that may contain molecules, without the use of RDKit.
+    """Return the columns of a table that may contain molecules, without using RDKit.
 
     Arguments:
         frame: A table, whose text columns have the dtype object.
@@ -113,7 +113,7 @@ def from_table(data: RawData, column: str) -> RawData:
     ]
     molecules = from_texts(texts, "smiles", labeled=data)
     others = [name for name in data.columns if name not in (column, *data.label_names)]
-    notes = [f"The molecules are those of the column {column}."] if len(data.columns) > 1 else []
+    notes = [f"The molecules are read from column '{column}'."] if len(data.columns) > 1 else []
     if others:
         notes.append(f"{len(others):,} other columns are not used ({_list(others)}).")
     return molecules.replace(notes=(*notes, *molecules.notes))
@@ -127,7 +127,7 @@ def from_texts(
     Arguments:
         texts: The molecules.
         form: "smiles" or "sdf".
-        labeled: Data whose labels are those of the molecules.
+        labeled: The data that contain the labels of the molecules.
 
     Raises:
         VariedError: If no molecule can be parsed, or a package is not installed.
@@ -208,8 +208,8 @@ def _no_molecules(problems: Sequence[Problem]) -> str:
     if not problems:
         return "The file contains no molecules; use a file with a SMILES on each line."
     return (
-        f"None of the {len(problems):,} molecules can be read; {problems[0].name}: "
-        f"{problems[0].reason}."
+        f"None of the {len(problems):,} molecules can be read; correct them, starting with "
+        f"{problems[0].name}: {problems[0].reason}."
     )
 
 
@@ -217,7 +217,7 @@ def _no_molecules(problems: Sequence[Problem]) -> str:
 
 
 def _lines(text: str) -> Iterator[MoleculeText]:
-    """Yield the SMILES at the start of each line, except those of a header."""
+    """Yield the SMILES at the start of each line; a header is skipped."""
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if words and not (number == 1 and words[0].lower() in _NAMES):

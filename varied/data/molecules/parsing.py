@@ -1,4 +1,4 @@
-"""Parsing of molecules in a child process with limits of time and memory.
+"""Parsing of molecules in a child process with limits on time and memory.
 
 RDKit is a C++ library, so a molecule in a file from an unknown source may hang or crash the process
 that parses it.
@@ -19,9 +19,11 @@ from typing import NamedTuple
 from varied.errors import VariedError
 
 _WORKER = Path(__file__).with_name("parsing_worker.py")
-#: The time in seconds for a molecule and for the start of the process, and its memory in bytes.
+#: The time limits in seconds for a molecule and for starting the process, and the memory limit of
+#: the process in bytes.
 _MAX_SECONDS, _MAX_START, _MAX_BYTES = 10.0, 120.0, 4 * 2**30
-#: The number of molecules that may end the process, so that a file with many takes limited time.
+#: The maximum number of molecules that hang or crash the process, so that a file with many of them
+#: takes limited time.
 _MAX_FAILURES = 20
 
 
@@ -64,8 +66,8 @@ def parse(
                 n_failures += 1
             if n_failures > _MAX_FAILURES:
                 raise VariedError(
-                    f"More than {_MAX_FAILURES} molecules hang or crash RDKit; remove them, such "
-                    f"as number {len(results):,}."
+                    f"More than {_MAX_FAILURES} molecules hang or crash RDKit; remove them (the "
+                    f"last one is number {len(results):,})."
                 )
     return results
 
@@ -74,7 +76,7 @@ def _parse_rest(
     file: Path, form: str, results: list[ParseResult], n: int, max_seconds: float
 ) -> str:
     """Append the results of the remaining molecules until one fails; return the reason, or ""."""
-    # With -P, the files in the folder of the script do not hide modules of the same name.
+    # With -P, the files in the folder of the script do not shadow modules of the same name.
     command = [sys.executable, "-P", str(_WORKER), str(file), form, str(len(results))]
     process = subprocess.Popen(
         [*command, str(_MAX_BYTES)],

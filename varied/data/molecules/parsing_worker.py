@@ -19,7 +19,7 @@ from rdkit import Chem, rdBase
 
 #: The function that parses each format.
 PARSERS: dict[str, Callable[..., Any]] = {"smiles": Chem.MolFromSmiles, "sdf": Chem.MolFromMolBlock}
-#: A longer SMILES is not that of a small molecule, and all molecules would be stored at its length.
+#: A longer SMILES is not a small molecule, and all molecules would be stored with its length.
 MAX_LENGTH = 500
 
 
@@ -27,8 +27,8 @@ def parse(text: str, form: str) -> tuple[str, str, bool]:
     """Parse a molecule.
 
     Returns:
-        The canonical SMILES of its largest fragment, the reason if it cannot be used ("" if it
-        can), and whether there were several fragments.
+        The canonical SMILES of its largest fragment, the reason why it cannot be used ("" if
+        it can), and whether there were several fragments.
     """
     mol = PARSERS[form](text)
     if mol is None:

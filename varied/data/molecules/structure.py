@@ -16,10 +16,10 @@ _RADIUS, _BITS = 2, 1024
 
 
 def fingerprints(smiles: Iterable[str]) -> npt.NDArray[np.uint8]:
-    """Return the Morgan fingerprints of molecules, each 0 or 1, with shape (N, 1024).
+    """Return the bits (0 or 1) of the Morgan fingerprints of molecules, with shape (N, 1024).
 
-    A bit is 1 if the molecule contains one of the environments of atoms, with a radius of two
-    bonds, that are mapped to it.
+    A bit is 1 if the molecule contains an environment of an atom, with a radius of at most two
+    bonds, that is mapped to this bit.
 
     References:
         Extended-Connectivity Fingerprints (Rogers & Hahn, 2010), https://doi.org/10.1021/ci100050t
@@ -43,7 +43,7 @@ def similarities(smiles: str, others: Sequence[str]) -> npt.NDArray[np.float64]:
 
     .. math:: T(A, B) = \frac{|A \cap B|}{|A \cup B|}
 
-    A and B are the bits of Morgan fingerprints; an empty molecule has a similarity of 0.
+    A and B are the sets of bits that are 1; an empty molecule has a similarity of 0.
 
     Arguments:
         smiles: The molecule.

@@ -40,8 +40,8 @@ class TableDialect:
         levels: For each column with a categorical dtype, the levels in order.
         ordered: The pandas columns whose categories are ordered.
         names: A mapping from column names to the original integer names in a pandas DataFrame.
-        styles: For each column of numbers with a currency or thousands separators, and of times of
-            day, the fields of its `NumberStyle`.
+        styles: For each column of numbers with a currency or thousands separators, and for each
+            column of times of day, the fields of its `NumberStyle`.
 
     Example:
         >>> TableDialect(delimiter=";", decimal=",").to_json()["decimal"]
@@ -75,7 +75,7 @@ class TableDialect:
                 )
 
     def without_columns(self) -> TableDialect:
-        """Return the dialect for a table with other columns, without settings of columns."""
+        """Return the dialect for a table with other columns, without the settings of columns."""
         types = ("missing", "dates", "decimals", "dtypes", "levels", "names", "styles")
         settings: dict[str, Any] = {name: {} for name in types}
         return dataclasses.replace(self, schema="", ordered=(), **settings)

@@ -134,6 +134,10 @@ def _read_arrow(path: Path, suffix: str) -> Any:
             size = max(4 * sum(group.total_byte_size for group in groups), 16 * n_cells)
         check_memory(size, path.name, _REMEDY)
         return module.read_table(path)
+    except PermissionError as error:
+        raise VariedError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise VariedError(
             f"{path.name} is corrupted or not a {suffix[1:].title()} file; save it again."

@@ -123,7 +123,7 @@ def to_arrow(frame: pd.DataFrame, dialect: TableDialect) -> Any:
 
 
 def _stored_dtype(dtype: str) -> str:
-    """Return the type of a column in a file, which has neither intervals nor big-endian numbers."""
+    """Return the dtype of a column in a file; files have no intervals or big-endian numbers."""
     return "" if "[interval" in dtype else dtype.removeprefix(">")
 
 
@@ -139,7 +139,7 @@ def _with_times(frame: pd.DataFrame, dialect: TableDialect) -> pd.DataFrame:
 
 
 def _without_null_type(pa: Any, table: Any) -> Any:
-    """Return a table in which columns without any value have the type of text."""
+    """Return a table in which columns without any value are columns of text."""
     fields = [f.with_type(pa.string()) if pa.types.is_null(f.type) else f for f in table.schema]
     return table.cast(pa.schema(fields, table.schema.metadata))
 
@@ -188,7 +188,7 @@ def _with_text_names(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _schema(frame: Any, library: str) -> str:
-    """Return the column types of a DataFrame in base64; for pandas, only those of Arrow columns.
+    """Return the column types of a DataFrame in base64; for pandas, only of Arrow columns.
 
     Polars and pyarrow dtypes cannot be restored from their names.
     """
@@ -299,8 +299,8 @@ def _floats(series: Any, cells: pd.Series, name: str) -> TypedColumn:
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
         raise VariedError(
-            f"Row {row} (counted from 0) of column '{truncate(name)}' has the infinite value "
-            f"{values[row]}; replace it with a finite value or a missing cell."
+            f"Row {row} (counted from 0) of column '{truncate(name)}' contains {values[row]}; "
+            "replace it with a finite number or a missing value."
         )
     precision = str(series.dtype).lower() if series.dtype.is_float() else "float64"
     is_fractional = np.abs(values) < LARGEST_INTEGER  # larger floats are integers

@@ -1,4 +1,4 @@
-"""Names of columns that are added to the columns of the user."""
+"""Names for columns that are added to the user's columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def free_names(names: Iterable[str], used: Collection[str]) -> dict[str, str]:
 
     Arguments:
         names: The names of the added columns.
-        used: The names of the columns of the user.
+        used: The names of the user's columns.
 
     Example:
         >>> free_names(["row", "score"], ["age", "score"])
@@ -27,7 +27,7 @@ def free_names(names: Iterable[str], used: Collection[str]) -> dict[str, str]:
 
 
 def describe_renaming(free: Mapping[str, str]) -> list[str]:
-    """Return a sentence about the added columns with another name; none if all names were free.
+    """Return a note about the added columns that were renamed; empty if there are none.
 
     Example:
         >>> describe_renaming({"row": "row", "score": "score_1"})

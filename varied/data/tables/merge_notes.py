@@ -9,15 +9,15 @@ from varied.data.tables.dialect import truncate
 
 #: The number of columns that a note lists.
 _LISTED = 5
-#: The parts of a note that may differ between notes of one sort: quotes, examples and numbers.
+#: The parts of a note that may differ between notes of one sort: quotes, parentheses and numbers.
 _DETAILS = re.compile(r"'[^']*'|\([^)]*\)|[0-9][0-9,]*")
 
 
 def merge_notes(notes: Iterable[tuple[str, str]]) -> list[str]:
-    """Merge the notes of each sort, which differ only in names, quotes and numbers, into one.
+    """Merge notes that differ only in names, quotes, parentheses and numbers.
 
     Arguments:
-        notes: Pairs of the name of a column and a sentence about it.
+        notes: Pairs of a column name and a sentence about the column.
 
     Example:
         >>> merge_notes([("a", "a: a date."), ("b", "b: text."), ("c", "c: a date.")])

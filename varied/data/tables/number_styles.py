@@ -16,14 +16,15 @@ _SEPARATORS = ((",", "."), (".", ","), ("'", "."), ("\u00a0", ","), ("\u202f", "
 
 @dataclass(frozen=True)
 class NumberStyle:
-    """The style of a column of numbers in text, apart from the number of decimals.
+    """The style in which the numbers of a column are written, except the number of decimals.
 
     Arguments:
         prefix: The text before a number, such as ``"$"``.
         suffix: The text after a number, such as ``" EUR"``.
         thousands: The thousands separator; "" if there is none.
         decimal: The decimal separator.
-        time: "%H:%M" or "%H:%M:%S" for times of day, whose numbers are seconds since midnight.
+        time: "%H:%M" or "%H:%M:%S" for times of day, which are read as seconds since midnight; ""
+            for other numbers.
     """
 
     prefix: str = ""

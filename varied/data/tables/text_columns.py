@@ -171,8 +171,8 @@ def _floats(cells: pd.Series, numbers: dict[str, float]) -> pd.Series:
     for text, number in numbers.items():
         if not math.isfinite(number):
             raise VariedError(
-                f"Row {cells.index[cells == text][0]} of column '{truncate(cells.name)}' has the "
-                f"infinite value {text}; leave the cell empty, or replace it with a finite number."
+                f"Row {cells.index[cells == text][0]} of column '{truncate(cells.name)}' contains "
+                f"{text}; leave the cell empty, or replace it with a finite number."
             )
     return cells.map(numbers).astype("float64")
 

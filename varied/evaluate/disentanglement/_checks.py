@@ -17,7 +17,7 @@ class LabeledCodes(NamedTuple):
     """Codes and factors, with the values of each factor encoded as class indices.
 
     Arguments:
-        codes: Codes with shape (N, D).
+        codes: The codes, with shape (N, D).
         factors: The class of each factor, numbered from 0, with shape (N, F).
         n_classes: The number of classes of each factor.
     """
@@ -35,8 +35,8 @@ def labeled_codes(codes: Data, factors: Data) -> LabeledCodes:
     """Return validated codes, and factors whose values are numbered from 0.
 
     Raises:
-        VariedError: If the shapes do not match, a value is not finite, or a factor is constant or
-            has nearly as many values as there are rows.
+        VariedError: If the shapes do not match, a value is not finite, or a factor is constant, or
+            has more than two values but fewer than five rows per value on average.
     """
     z, v = numeric_tables(codes, factors)
     columns = [np.unique(column, return_inverse=True) for column in v.T]
@@ -66,7 +66,10 @@ def _check_number_of_values(index: int, n_values: int, n: int) -> None:
 def check_two_factors(factors: Ints, metric: str) -> None:
     """Raise VariedError if there is only one factor."""
     if factors.shape[1] < 2:
-        raise VariedError(f"{metric} requires at least two factors.")
+        raise VariedError(
+            f"{metric} requires at least two factors; for one factor, use `mig`, `sap` or "
+            "`explicitness`."
+        )
 
 
 def check_factors_vary(table: LabeledCodes, *parts: Ints) -> None:

@@ -32,8 +32,8 @@ class DCI:
     """Disentanglement, completeness and informativeness.
 
     Arguments:
-        disentanglement: 1 if each unit is important for only one factor.
-        completeness: 1 if only one unit is important for each factor.
+        disentanglement: The disentanglement; 1 if each unit is important for only one factor.
+        completeness: The completeness; 1 if only one unit is important for each factor.
         informativeness: The test accuracy of the forests, averaged over factors.
         importance: The importance of each unit for each factor, with shape (D, F).
     """
@@ -55,9 +55,10 @@ def dci(codes: Data, factors: Data, *, seed: int = 0) -> DCI:
     trained for each factor, and the importance of a unit is the fraction of the entropy reduction
     that is due to splits on this unit. There are 10 trees, each trained on a bootstrap sample with
     all units as candidates for each split. The authors select the depth of the trees by accuracy.
-    Here, each leaf instead contains at least a twentieth of the mean number of rows per class: the
-    selected depth depends on noise, and scores for similar data then differ by twice their standard
-    error. At most 10,000 random rows are used: 80% for training and 20% for testing.
+    Here, each leaf instead contains at least a twentieth of the mean number of rows per class: a
+    depth that is selected by accuracy depends on noise, and the scores for similar data then differ
+    by twice their standard error. At most 10,000 random rows are used: 80% for training and 20% for
+    testing.
 
     References:
         A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood and
@@ -126,11 +127,10 @@ def disentanglement(importance: Array) -> float:
         1.0
     """
     r = np.asarray(importance, dtype=np.float64)
-    if r.ndim != 2 or not r.size or not (np.isfinite(r).all() and (r >= 0).all()):
-        raise VariedError(
-            "The importances must be finite, non-negative numbers with shape (D, F), but their "
-            f"shape is {r.shape}."
-        )
+    if r.ndim != 2 or not r.size:
+        raise VariedError(f"The importances must have shape (D, F), not {r.shape}.")
+    if not (np.isfinite(r).all() and (r >= 0).all()):
+        raise VariedError("The importances must be finite and non-negative.")
     weights, total = r.sum(1, keepdims=True), float(r.sum())
     p = np.divide(r, weights, out=np.zeros_like(r), where=weights > 0)
     entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)

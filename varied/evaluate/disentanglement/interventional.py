@@ -87,7 +87,7 @@ def factor_vae(
         >>> factor_vae(factors, factors, n_votes=200).value
         1.0
     """
-    table = _voting_table(codes, factors, batch_size, n_votes)
+    table = _voting_table(codes, factors, "The FactorVAE score", batch_size, n_votes)
     variance = table.codes.var(0, ddof=1)
     votes = (variance >= min_variance) & (variance > 0)
     if not votes.any():
@@ -157,7 +157,7 @@ def beta_vae(
     """
     from sklearn.linear_model import LogisticRegression
 
-    table = _voting_table(codes, factors, batch_size, n_votes)
+    table = _voting_table(codes, factors, "The beta-VAE score", batch_size, n_votes)
     std = table.codes.std(0)
     table = table._replace(codes=table.codes / np.where(std > 0, std, 1.0))
 
@@ -225,14 +225,16 @@ def _draw_groups(
     return by_class[start + position], by_class[start + (position + step) % n]
 
 
-def _voting_table(codes: Data, factors: Data, batch_size: int, n_votes: int) -> LabeledCodes:
+def _voting_table(
+    codes: Data, factors: Data, metric: str, batch_size: int, n_votes: int
+) -> LabeledCodes:
     table = labeled_codes(codes, factors)
-    check_two_factors(table.factors, "Voting")
+    check_two_factors(table.factors, metric)
     least = 2 * len(table.n_classes)
     if batch_size < 2 or n_votes < least:
         raise VariedError(
-            f"batch_size={batch_size} must be at least 2, and n_votes={n_votes} must be at least "
-            f"{least}."
+            f"batch_size must be at least 2 and n_votes at least {least}, got "
+            f"batch_size={batch_size} and n_votes={n_votes}."
         )
     return table
 

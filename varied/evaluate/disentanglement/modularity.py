@@ -86,14 +86,15 @@ def modularity_of(information: Floats) -> float:
 
 
 def explicitness(codes: Data, factors: Data, *, resamples: int = 20, seed: int = 0) -> Estimate:
-    r"""Return the explicitness, a measure of how well a linear classifier predicts the factors.
+    r"""Return the explicitness, which measures how well a linear classifier predicts the factors.
 
     .. math:: \frac1F \sum_f \frac1{K_f} \sum_k \mathrm{AUROC}_{fk}
 
     where :math:`\mathrm{AUROC}_{fk}` measures how well the predicted probability ranks test rows
-    whose factor f has value k above other rows. As in Locatello et al., the probabilities are those
-    of a multinomial logistic regression on all standardized units, with the default L2 penalty of
-    scikit-learn. At most 10,000 random rows are used: 80% for training and 20% for testing.
+    whose factor f has value k above other rows. As in Locatello et al., the probabilities are
+    predicted by a multinomial logistic regression on all standardized units, with the default L2
+    penalty of scikit-learn. At most 10,000 random rows are used: 80% for training and 20% for
+    testing.
 
     References:
         Learning Deep Disentangled Embeddings with the F-Statistic Loss (Ridgeway and Mozer, 2018),

@@ -59,9 +59,10 @@ def sap(
         With "correlation", perfect codes have a score of 1 if the units are linear in the factors.
         With the other two methods, the score of perfect codes is 1 minus the accuracy of an
         uninformative unit: 1 - 1/K for K equally frequent values. A linear classifier cannot
-        separate a middle value from those on both sides, so with "svm", the score of a perfect unit
-        for a factor with 10 values is about 0.1. The score of random codes is about 0. Units are
-        standardized here but not by Locatello et al., whose score depends on the scale of a unit.
+        separate a middle value from the values on both sides, so with "svm", the score of a perfect
+        unit for a factor with 10 values is about 0.1. The score of random codes is about 0. Units
+        are standardized here but not by Locatello et al., whose score depends on the scale of a
+        unit.
 
     Arguments:
         codes: The mean of each posterior, with shape (N, D).

@@ -51,7 +51,8 @@ def _supervised_reference(
 ) -> tuple[str, list[str]]:
     """Return the accuracy of a classifier trained on the labeled rows alone.
 
-    The second value is a warning if that classifier is significantly more accurate than the model.
+    The second value contains a warning if this classifier is significantly more accurate than the
+    model, and is empty otherwise.
     """
     train = labeled_training_rows(context.run)
     train = train.take(permutation(len(train), context.seed, "alone").numpy())
@@ -67,8 +68,8 @@ def _supervised_reference(
     if score.value - accuracy.value <= 2 * math.hypot(score.error, accuracy.error):
         return reference, []
     warning = (
-        "A logistic regression on the labeled rows alone is more accurate, so the unlabeled rows "
-        "made the predictions worse; use model='m1', or the logistic regression."
+        "A logistic regression on the labeled rows alone is more accurate, so this model does not "
+        "benefit from the unlabeled rows; use model='m1', or the logistic regression."
     )
     return reference, [warning]
 

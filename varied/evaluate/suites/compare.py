@@ -250,7 +250,7 @@ class Comparison:
             yield Figure(file, f"Columns of {name}", text, text)
 
     def _reconstructions(self) -> list[tuple[str, Any]]:
-        """Return the reconstructions of each run, preceded by the originals if these change."""
+        """Return the reconstructions of each run, preceded by the originals if they are new."""
         rows: list[tuple[str, Any]] = []
         previous: Any = None
         for name, run, data in zip(self.names, self.runs, self.data, strict=True):

@@ -66,12 +66,12 @@ class EvalContext:
 
     @cached_property
     def test(self) -> RawData:
-        """The test rows."""
+        """The test rows, or 5,000 random test rows if there are more."""
         return self.rows("test", MAX_TEST)
 
     @cached_property
     def train(self) -> RawData:
-        """The training rows."""
+        """The training rows, or 20,000 random training rows if there are more."""
         return self.rows("train", MAX_TRAIN)
 
     def complete(self, data: RawData) -> RawData:
@@ -86,14 +86,14 @@ class EvalContext:
         rows = np.flatnonzero(mask.flatten(1).all(1))
         if len(rows) < MIN_COMPLETE:
             raise VariedError(
-                f"Only {len(rows)} of {len(data):,} rows have no missing values, but at least "
-                f"{MIN_COMPLETE} are required for a comparison of samples with data."
+                f"Only {len(rows)} of {len(data):,} rows have no missing values; at least "
+                f"{MIN_COMPLETE} are required to compare samples with data."
             )
         return data.take(rows)
 
     @cached_property
     def complete_test(self) -> RawData:
-        """The test rows without missing values."""
+        """The rows of `test` without missing values."""
         return self.complete(self.test)
 
     def batches(self, data: RawData) -> list[Batch]:
@@ -119,14 +119,14 @@ class EvalContext:
 
     @cached_property
     def codes(self) -> PassResult:
-        """The codes of the test rows."""
+        """The result of one pass over `test`, with the codes."""
         return forward_pass(self.run.model, self.run.codec.load, self.batches(self.test))
 
     @cached_property
     def samples(self) -> Tensor:
         """As many samples as test rows, conditioned on the classes from `Run.contexts`.
 
-        For tables, samples are drawn from p(x | z); for other data, they are the means of p(x | z).
+        For tables and counts, x is drawn from p(x | z); for other data, x is the mean of p(x | z).
         """
         n, sample_x = len(self.test), self.run.codec.decodes_by_sampling
         c = self.run.contexts(n)
@@ -149,7 +149,7 @@ class EvalContext:
     def extractor(self) -> Extractor:
         """The feature extractor for comparing samples with data.
 
-        By default, it is a network trained on training rows, with labels if there are any.
+        By default, this is a network trained on the training images, with labels if there are any.
         Data other than images are standardized instead.
         """
         if self.features is not None:

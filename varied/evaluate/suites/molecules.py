@@ -24,15 +24,15 @@ from varied.evaluate.molecules import (
 from varied.evaluate.suites.context import EvalContext
 
 TOPIC = "molecules"
-#: The number of molecules for which the fraction of unique ones is also shown.
+#: The number of valid samples among which the unique ones are also counted.
 _K = 1000
 
 
 def molecule_suite(context: EvalContext) -> Iterator[MetricGroup]:
-    """Yield the fractions of exact reconstructions and of unique and novel samples.
+    """Yield the fractions of exact reconstructions, and of valid, unique and novel samples.
 
-    The distributions of properties and the structure are compared with those of test molecules. The
-    reference values are those of equally many training molecules.
+    The properties and structures of the samples are compared with test molecules. The reference
+    values are computed from the same number of training molecules.
     """
     codec, test = context.run.codec, context.test
     real = codec.properties(test.x)
@@ -72,7 +72,7 @@ def molecule_suite(context: EvalContext) -> Iterator[MetricGroup]:
 
 
 def _structure(samples: list[str], training: list[str], test: list[str]) -> MetricGroup:
-    """Return the metrics of the structure of samples and of equally many training molecules."""
+    """Return the structure metrics of samples, with training molecules as the reference."""
     generated, reference = MoleculeSet(samples), MoleculeSet(training[: len(samples)])
     real = MoleculeSet(test)
     of_training = compare_molecules(reference, real)

@@ -21,8 +21,7 @@ from varied.evaluate import (
 from varied.evaluate.metric import Metric, MetricGroup
 from varied.evaluate.suites.context import EvalContext
 
-#: The number of rows to reconstruct, and the maximum number of training rows that are searched
-#: for copies.
+#: The maximum numbers of rows to reconstruct and of training rows that are searched for copies.
 RECONSTRUCTED, MAX_SEARCHED = 1000, 60_000
 #: The topics of `varied explain` that define the metrics of nearest neighbors.
 TOPICS = {
