@@ -107,8 +107,9 @@ class Trial:
     def compare(self, waves: Tensor) -> dict[str, float]:
         """Return distances between random recordings and the test recordings.
 
-        The Fréchet distance compares equal numbers of recordings in the features of the classifier
-        of digits. The Wasserstein distance compares the durations without silence, in seconds.
+        The Fréchet distance compares equal numbers of recordings in the feature space of the
+        classifier of digits. The Wasserstein distance compares the durations without silence, in
+        seconds.
         """
         rows = torch.randperm(len(waves), generator=torch.manual_seed(0))[: len(self.originals)]
         with torch.no_grad():
@@ -277,7 +278,7 @@ def _page() -> list[str]:
         "",
         "LSD is the log-spectral distance to the originals; the second row has the lowest values "
         "that a model can reach. The Fréchet distance compares 150 recordings with the test "
-        "recordings in the features of the classifier of digits, and the Wasserstein distance "
+        "recordings in the feature space of the classifier of digits, and the Wasserstein distance "
         "compares their durations without silence; in the first row, these are training "
         "recordings.",
         "",

@@ -243,7 +243,7 @@ def test_interval_of_the_coverage_has_its_confidence():
         ([0, 1, 2], [1, 2, 3], [np.inf, 0, 0], {}, "Row 0 of the true values is inf"),
         ([[0, 1]], [[1, 2]], [[0, 1]], {}, r"shape \(1, 2\)"),
         ([], [], [], {}, r"shape \(0,\)"),
-        ([0, 1], [1, 2], [0, 1], {"confidence": 95}, "confidence=95 must be between 0 and 1"),
+        ([0, 1], [1, 2], [0, 1], {"confidence": 95}, "confidence=95 must be above 0 and below 1"),
     ],
 )
 def test_coverage_refuses(low, high, truth, options, message):

@@ -259,7 +259,7 @@ def test_options_of_a_registered_kind_of_data(varied, tmp_path, monkeypatch):
         ("evaluate a --split tets", "did you mean 'test'?"),
         ("evaluate rows wide.npy", "(4,)"),
         ("evaluate a wide.npy", "Images must be uint8"),
-        ("detect a --max-fpr 2", "--max-fpr 2.0 must be between 0 and 1"),
+        ("detect a --max-fpr 2", "--max-fpr 2.0 must be above 0 and below 1"),
         ("decompress a rows.npy", "not written by `varied compress`"),
         ("decompress a nothere", "cannot be read (No such file or directory); check its name"),
         ("evaluate a --sampels 3", "--samples"),

@@ -234,10 +234,10 @@ def test_scores_above_the_threshold_are_anomalous():
         (np.arange(20.0), {}, "20 normal scores cannot guarantee"),
         (np.arange(1.0), {}, r"max_fpr=0\.95\."),
         (NAN, {}, "Row 2 of the scores is nan"),
-        (np.arange(99.0), {"max_fpr": 0.0}, "must be between 0 and 1"),
-        (np.arange(99.0), {"max_fpr": 1.0}, "must be between 0 and 1"),
-        (np.arange(99.0), {"confidence": 1.0}, "must be between 0 and 1"),
-        (np.arange(99.0), {"confidence": 95}, "must be between 0 and 1"),
+        (np.arange(99.0), {"max_fpr": 0.0}, "must be above 0 and below 1"),
+        (np.arange(99.0), {"max_fpr": 1.0}, "must be above 0 and below 1"),
+        (np.arange(99.0), {"confidence": 1.0}, "must be above 0 and below 1"),
+        (np.arange(99.0), {"confidence": 95}, "must be above 0 and below 1"),
     ],
 )
 def test_threshold_refuses(scores, settings, message):

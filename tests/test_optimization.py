@@ -273,7 +273,7 @@ def test_molecules_are_similar_and_have_their_computed_property(open_run, tmp_pa
         ("table", {"property": "income", "n_evaluations": 0}, "n_evaluations=0 must be at least 1"),
         ("molecules", {"property": "gap"}, "choose from QED, logP, TPSA, weight, heavy atoms"),
         ("images", {"property": "x", "attributes": {"x": [1.0]}}, "'x' has 1 labels, but"),
-        ("images", {"property": "x", "attributes": {"x": [2.5] * 400}}, "is 2.5 for all examples"),
+        ("images", {"property": "x", "attributes": {"x": [2.5] * 400}}, "is 2.5 for all training"),
     ],
 )
 def test_wrong_arguments_are_errors(open_run, name, options, message):

@@ -317,7 +317,7 @@ def test_temperature_of_zero_is_rejected(temperature):
     ids=["posterior", "prior"],
 )
 def test_numbers_of_channels_that_do_not_fit_are_rejected(single, product):
-    with pytest.raises(VariedError, match="latent=16 must be a multiple of n_classes=10"):
+    with pytest.raises(VariedError, match=r"latent.* must be a multiple of .*=10"):
         single((16,), n_classes=10)
     with pytest.raises(VariedError, match="latent=20"):
         product((10,), n_classes=10)

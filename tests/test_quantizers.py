@@ -665,7 +665,7 @@ def test_codebook_point_expands_with_its_codes_and_cost():
         (partial(VQ, codebook_size=2**19), "residual-vq"),
         (partial(VQ, codebook_update="mean"), "must be 'ema' or 'gradient'"),
         (partial(VQ, commitment_weight=-1.0), "commitment_weight=-1.0 must be at least 0"),
-        (partial(VQ, codebook_decay=1.0), "between 0 and 1"),
+        (partial(VQ, codebook_decay=1.0), "above 0 and below 1"),
         (partial(VQ, dead_code_threshold=1.0), "below 1"),
         (partial(SimVQ, commitment_weight=-1.0), "must be at least 0"),
         (partial(FSQ, levels=(2, 8)), "lfq"),

@@ -344,7 +344,7 @@ def test_style_replaces_the_given_covariates_only(covariate_run):
     assert marker.mean(0) == pytest.approx([1, 9], abs=1.5)
     assert np.corrcoef(gene[:, 0], gene[:, 1])[0, 1] > 0.8
     assert result.array.index.levels[1].tolist() == ["dose=1", "dose=9"]
-    with pytest.raises(VariedError, match="on batch, donor, dose; pass the values"):
+    with pytest.raises(VariedError, match="on batch, donor, dose; pass their values"):
         covariate_run.style()
 
 

@@ -257,7 +257,7 @@ def test_folders_with_other_content_are_refused(data, run, tmp_path):
     letters = tmp_path / "letters"
     letters.mkdir()
     (letters / "letter.txt").write_text("unchanged")
-    with pytest.raises(VariedError, match="other files"):
+    with pytest.raises(VariedError, match="does not contain a run"):
         prepare_bars(data, letters)
     assert (letters / "letter.txt").read_text() == "unchanged"
 

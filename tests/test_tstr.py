@@ -315,8 +315,8 @@ def test_mismatched_data_are_refused(position, value, message):
 @pytest.mark.parametrize(
     ("data", "options", "message"),
     [
-        ((X, Y, X[1:], Y[1:], X, Y), {}, "30 real, 29 generated, 30 test rows are too few"),
-        ((X, Y, X, Y, X[:9], Y[:9]), {}, "9 test rows are too few"),
+        ((X, Y, X[1:], Y[1:], X, Y), {}, "required, got 30 real, 29 generated, 30 test rows"),
+        ((X, Y, X, Y, X[:9], Y[:9]), {}, "9 test rows"),
         ((X, Y, X, Y, X, Y), {"repeats": 0}, "repeats=0"),
         ((X, Y * np.nan, X, Y * 1.0, X, Y * 1.0), {}, "targets contain NaN"),
     ],

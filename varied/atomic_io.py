@@ -48,7 +48,7 @@ def atomic_write(path: Path, content: bytes | str | Callable[[BinaryIO], object]
     except OSError as error:
         raise VariedError(
             f"{path} could not be written ({error.strerror}); free some disk space, or choose "
-            "another folder with --out. Earlier files are unchanged."
+            "another folder with --out. Existing files are unchanged."
         ) from error
     return path
 

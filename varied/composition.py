@@ -215,8 +215,8 @@ def _check_model(spec: Spec, objective: Objective, model: LatentModel) -> None:
     if missing:
         raise VariedError(
             f"objective='{name}' requires a posterior with {_REQUIREMENTS[missing[0]]}, which "
-            f"architecture='{architecture}' does not have; use objective='m2', or "
-            "architecture='vae'."
+            f"architecture='{architecture}' does not have; use objective='m2' if the model has "
+            "classes, or architecture='vae'."
         )
     if model.required_term and model.required_term not in objective.names:
         raise VariedError(

@@ -197,7 +197,7 @@ def compile_step(step: nn.Module, enabled: bool) -> ComputeLoss:
 
 @contextmanager
 def eval_float32(model: nn.Module) -> Iterator[None]:
-    """Use float32 and evaluation mode without gradients; restore the previous state on exit."""
+    """Use evaluation mode without gradients or autocast; restore the previous state on exit."""
     modules = _autocast_modules(model)
     precisions = [module.precision for module in modules]
     training = model.training

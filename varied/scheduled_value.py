@@ -24,7 +24,7 @@ class StepDependent(nn.Module, ABC):
 
 
 class ScheduledValue(StepDependent):
-    """A scheduled number, stored in a buffer that a compiled graph reads at each step.
+    """A scheduled value, stored in a buffer that a compiled graph reads at each step.
 
     Arguments:
         value: A number or a schedule.
@@ -44,7 +44,7 @@ class ScheduledValue(StepDependent):
 
 
 def are_schedules_complete(module: nn.Module, step: int, progress: float) -> bool:
-    """Return whether all scheduled numbers within a module have reached their final values."""
+    """Return whether all scheduled values within a module have reached their final values."""
     values = (part for part in module.modules() if isinstance(part, ScheduledValue))
     return all(is_complete(value.schedule, step, progress) for value in values)
 

@@ -56,11 +56,11 @@ MODELS: dict[str, tuple[Any, float, str]] = {
 
 def gan_and_diffusion(budget: Budget) -> Outcome:
     """A convolutional VAE, a GAN (the networks of DCGAN) and a diffusion model (a small U-Net, 100
-    steps) are trained on MNIST for 90 seconds on one thread, with three seeds each, at the
-    default learning rate and at ten times this rate. The table shows the Fréchet distance of 500
-    samples from test digits in the features of a classifier, the sharpness of samples relative to
-    that of digits, and the number of samples per second. A training run counts as failed if its
-    Fréchet distance is more than three times the lowest distance among all runs of the same model.
+    steps) are trained on MNIST for 90 seconds on one thread, with three seeds each, at the default
+    learning rate and at ten times this rate. The table shows the Fréchet distance of 500 samples
+    from test digits in the feature space of a classifier, the sharpness of samples relative to that
+    of digits, and the number of samples per second. A training run counts as failed if its Fréchet
+    distance is more than three times the lowest distance among all runs of the same model.
     """
     seconds, seeds, rows = budget.epochs(90), budget.seeds(), []
     n = N_SAMPLES // 4 if budget.quick else N_SAMPLES

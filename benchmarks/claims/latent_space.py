@@ -75,8 +75,8 @@ def sampling(budget: Budget) -> Outcome:
     16) are trained on MNIST for 16 epochs. Codes are sampled from a standard normal distribution
     and decoded. For a fair comparison, codes of the autoencoder are also sampled from a normal
     distribution with the mean and covariance of its training codes. The Fréchet distance compares
-    the same number of samples and test digits in the features of a classifier; the second metric is
-    the fraction of samples that this classifier assigns to a class with a probability above 95%.
+    equal numbers of samples and test digits in the feature space of a classifier; the second metric
+    is the fraction of samples that this classifier assigns to a class with a probability above 95%.
     """
     n, seeds = budget.rows(10_000), budget.seeds()
     real = gray_digits("test", n)

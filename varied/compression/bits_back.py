@@ -68,10 +68,11 @@ def encode(model: VAE, x: Tensor) -> BitsBackResult:
     .. math:: \text{pop } z \sim q(z \mid x), \qquad \text{push } x \sim p(x \mid z), \qquad
         \text{push } z \sim p(z),
 
-    which lengthens the stack by the negative ELBO in bits, since decoding recovers the bits that
-    were popped to choose z. Examples pass through the networks in groups. A group can pop only bits
-    that have been pushed before, so the first group contains a single example, and later groups are
-    larger. The stack initially contains random bits, which the first example pops.
+    which, on average, lengthens the stack by the negative ELBO in bits. The bits that are popped to
+    choose z are not lost, since decoding recovers them. Examples pass through the networks in
+    groups. A group can pop only bits that have been pushed before, so the first group contains a
+    single example, and later groups are larger. The stack initially contains random bits, which the
+    first example pops.
 
     References:
         Practical lossless compression with latent variables using bits back coding

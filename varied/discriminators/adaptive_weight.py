@@ -47,7 +47,8 @@ class AdaptiveThrottle(nn.Module):
         super().__init__()
         if tolerance <= 0:
             raise VariedError(
-                f"recon_tolerance={tolerance} must be above 0; 0.3 allows an increase of 30%."
+                f"recon_tolerance={tolerance} must be above 0; 0.3 allows the squared error to "
+                "increase by 30%."
             )
         self.tolerance, self.window = tolerance, window
         self.decrease, self.increase = 2.0 ** (-1 / halving_steps), 2.0 ** (1 / doubling_steps)

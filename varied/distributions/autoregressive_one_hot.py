@@ -16,7 +16,7 @@ _CHUNK = 2000
 
 
 class TokenModel(ABC):
-    """A model of the tokens of a sequence, given the preceding ones and features h."""
+    """A model of each token in a sequence, given the preceding tokens and features h."""
 
     @abstractmethod
     def logits(self, h: Tensor, index: Tensor) -> Tensor:

@@ -57,9 +57,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     below.
 
     Arguments:
-        latent: The number of latent dimensions; None selects half the number of columns, but at
-            most 16, and one dimension for every 20 rows if there are more than 32 columns and fewer
-            than 320 rows.
+        latent: The number of latent dimensions. None selects half the number of columns, up to 16.
+            With more than 32 columns and fewer than 320 rows, it instead selects one dimension per
+            20 rows, but at least 2.
         net: The network of the encoder and the decoder. This and the next four arguments accept a
             name, a dict with a name and settings, a class, an instance, or None, which selects the
             corresponding entry of ``default_parts``.

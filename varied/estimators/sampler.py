@@ -125,8 +125,9 @@ def _numbers_to_generate(sizes: dict[Any, int], strategy: Any) -> dict[Any, int]
         for label, size in strategy.items():
             if size < sizes.get(label, np.inf):
                 raise VariedError(
-                    f"sampling_strategy requests {size} rows of class {label!r}, but y has "
-                    f"{sizes.get(label, 0)}; use a class in y, and at least as many rows as y has."
+                    f"sampling_strategy requests {size} rows of class {label!r}, but y contains "
+                    f"{sizes.get(label, 0)} such rows; request only classes in y, and no fewer "
+                    "rows than y contains."
                 )
         targets = dict(strategy)
     elif isinstance(strategy, float | int) and not isinstance(strategy, bool):

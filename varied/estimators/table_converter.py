@@ -104,8 +104,8 @@ class TableConverter:
         Arguments:
             X: The rows, with the columns passed to `fit`.
             values: The values of the missing cells, with shape (N, D).
-            missing: A mask of the missing cells, with shape (N, D).
-            is_output: A mask of the columns to return, with shape (D).
+            missing: Whether each cell is missing, with shape (N, D).
+            is_output: Whether each column is returned, with shape (D).
         """
         decoded = self._decode(values)
         if not is_frame(X):

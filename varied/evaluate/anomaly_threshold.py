@@ -81,7 +81,7 @@ def threshold(normal_scores: Data, *, max_fpr: float = 0.05, confidence: float =
 
     if not (0 < max_fpr < 1 and 0 < confidence < 1):
         raise VariedError(
-            f"max_fpr and confidence must be between 0 and 1, got max_fpr={max_fpr} and "
+            f"max_fpr and confidence must be above 0 and below 1, got max_fpr={max_fpr} and "
             f"confidence={confidence}."
         )
     ordered = np.sort(as_column(normal_scores, "scores"))

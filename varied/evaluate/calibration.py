@@ -195,7 +195,7 @@ def coverage(low: Data, high: Data, truth: Data, *, confidence: float = 0.95) ->
     from scipy.stats import binomtest
 
     if not 0 < confidence < 1:
-        raise VariedError(f"confidence={confidence} must be between 0 and 1.")
+        raise VariedError(f"confidence={confidence} must be above 0 and below 1, such as 0.95.")
     a, b = (
         as_column(ends, f"{name} bounds", allow_infinite=True)
         for ends, name in ((low, "lower"), (high, "upper"))

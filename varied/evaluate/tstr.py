@@ -256,9 +256,9 @@ def _scores(
 
 
 def _estimate(values: Floats, n: int) -> Estimate:
-    """Return an estimate from values with shape (1 + resamples, R).
+    """Return an estimate from values with shape (1 + resamples, repeats).
 
-    The first row of values is computed on all test rows.
+    The first row is computed on all test rows, and the others on bootstrap resamples.
     """
     repeats, resampled = values[0], values[1:].mean(1)
     of_repeats = sample_std(repeats) / math.sqrt(len(repeats)) if len(repeats) > 1 else 0.0
@@ -284,8 +284,8 @@ def _number_classes(x: list[Floats], y: list[Array]) -> tuple[list[Array], int]:
     if min(len(x[0]), len(x[2])) < MIN_ROWS or len(x[1]) < len(x[0]):
         sizes = ", ".join(f"{len(rows):,} {name}" for rows, name in zip(x, NAMES, strict=True))
         raise VariedError(
-            f"{sizes} rows are too few; at least {MIN_ROWS} of each are required, and at least as "
-            "many generated as real rows."
+            f"At least {MIN_ROWS} real rows, {MIN_ROWS} test rows, and as many generated rows as "
+            f"real rows are required, got {sizes} rows."
         )
     if min(len(np.unique(targets)) for targets in (y[0], y[2])) < 2:
         raise VariedError(

@@ -87,7 +87,7 @@ class ClassifiedVAE(LatentModel):
     def _detached_codes(
         self, trace: Trace, c: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return detached codes, class logits and labels, each with shape (K * B, *)."""
+        """Return the detached codes, the class logits and the labels, with shapes (K * B, *)."""
         codes = trace.levels[0].z.detach()
         logits = self.code_logits(trace.x, codes)
         c = None if c is None else c.repeat(len(codes), 1)

@@ -78,8 +78,8 @@ class AddMeanColor(ContextLayer):
 
     .. math:: f(x) + W \, \mathrm{LayerNorm}(\bar x) + b
 
-    where :math:`\bar x` contains the mean of each channel. After convolutions, the color of an
-    object is known only separately for each position, so the color of small objects is learned much
+    where :math:`\bar x` contains the mean of each channel. Convolutional features represent the
+    color of an object separately at each position, so the color of small objects is learned much
     later than their position and shape.
 
     Arguments:

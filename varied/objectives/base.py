@@ -126,8 +126,8 @@ class Objective(nn.Module):
     def _report(self, trace: Trace, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the reconstruction and the KL if they are not among the terms, and beta.
 
-        If the cells of a row depend on each other, the reconstruction for independent cells, with
-        which the code is trained, is also returned.
+        If the cells of a row depend on each other, the reconstruction for independent cells is also
+        returned.
         """
         report = {}
         independent = independent_cells(trace.px)

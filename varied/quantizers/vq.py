@@ -63,7 +63,7 @@ class VQ(NearestQuantizer):
             raise VariedError(f"codebook_update={codebook_update!r} must be 'ema' or 'gradient'.")
         if not 0 < codebook_decay < 1:
             raise VariedError(
-                f"codebook_decay={codebook_decay} must be between 0 and 1; the default is 0.99."
+                f"codebook_decay={codebook_decay} must be above 0 and below 1; the default is 0.99."
             )
         if not 0 <= dead_code_threshold < 1:
             raise VariedError(

@@ -203,7 +203,7 @@ def detect(
         VariedError: If the model has no density, or ``max_fpr`` is not between 0 and 1.
     """
     if not 0 < max_fpr < 1:
-        raise VariedError(f"max_fpr={max_fpr} must be between 0 and 1.")
+        raise VariedError(f"max_fpr={max_fpr} must be above 0 and below 1, such as 0.05.")
     if not run.has_density:
         raise VariedError("Anomaly scores require a model with a density; train a VAE.")
     original = run.split("test") if source is None else run.read_source(source)

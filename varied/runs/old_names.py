@@ -304,8 +304,8 @@ def upgrade_dialect(values: Mapping[str, Any], names: Iterable[str]) -> dict[str
     """Return the values of a format-1 table dialect with the names of this version.
 
     Format 1 also recorded the quotes, the line endings and the style of each number, which are no
-    longer used. It stored the types of polars and pyarrow by names from which they cannot be
-    restored.
+    longer used. It stored the column types of polars and pyarrow as names, from which the types
+    cannot be restored.
 
     Arguments:
         values: The values in format 1.

@@ -349,7 +349,11 @@ class Decoder:
         self.decoded = set(self._keys(example))
 
     def __call__(self, z: Tensor) -> Candidates:
-        """Return the decoded examples that are new, consistent and similar to the original."""
+        """Return the new decoded examples that satisfy all constraints, and their codes.
+
+        The examples are similar to the original. Encoding them again results in codes near ``z``,
+        within the trust region, and in the support of the training codes.
+        """
         search = self.search
         data = search.decode(z, self.c, seed=len(self.decoded))
         rows = self._new_rows(data)

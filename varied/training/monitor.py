@@ -256,7 +256,7 @@ class RunMonitor:
 
 
 def total_loss(metrics: Mapping[str, Any]) -> float:
-    """Return the loss, plus the loss with which the code is trained if it differs."""
+    """Return the loss, plus the loss for independent cells if cells depend on each other."""
     loss = float(metrics["loss"])
     if "independent_reconstruction" not in metrics:
         return loss

@@ -62,8 +62,8 @@ class Column:
     Arguments:
         name: The name of the column.
         dtype: The dtype of its cells: "float64", "Int64", "datetime64[ns]", "boolean" or "object".
-        kind: A description for the user: "number", "whole number", "date", "category", "yes/no",
-            or the reason why the column is ignored.
+        kind: A description for the user, such as "number", "date", "count" or "yes/no"; for an
+            ignored column, the reason why it is ignored.
     """
 
     #: The name of the class in a saved run.

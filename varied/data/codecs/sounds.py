@@ -170,9 +170,9 @@ class SoundCodec(Codec):
         n_samples, rate = waves.shape[1], dialect.get("rate", self.rate)
         if (n_samples, rate) != (self.mel.n_samples, self.rate):
             raise VariedError(
-                f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the run was "
-                f"trained on {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them with "
-                f"sample_rate={self.rate} and seconds={self.seconds:g}."
+                f"These recordings have {n_samples:,} samples at {rate:,} Hz, but the training "
+                f"recordings have {self.mel.n_samples:,} samples at {self.rate:,} Hz; read them "
+                f"with sample_rate={self.rate} and seconds={self.seconds:g}."
             )
         spectrograms = self.mel(equalize(torch.from_numpy(waves), rate))
         return ((spectrograms - self._mean) / self._scale)[:, None]

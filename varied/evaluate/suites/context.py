@@ -124,7 +124,7 @@ class EvalContext:
 
     @cached_property
     def samples(self) -> Tensor:
-        """As many samples as test rows, conditioned on the classes from `Run.contexts`.
+        """As many samples as test rows, conditioned on the contexts from `Run.contexts`.
 
         For tables and counts, x is drawn from p(x | z); for other data, x is the mean of p(x | z).
         """
