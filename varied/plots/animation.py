@@ -164,7 +164,9 @@ def _share_palette(images: list[Image.Image], colors: int) -> list[Image.Image]:
     """Convert all frames to a common palette; with separate palettes, colors would flicker."""
     pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images])
     sample = pixels[:: max(1, len(pixels) // 250_000)]
-    distinct = np.unique(sample, axis=0)
+    # Colors as integers are sorted much faster than rows, in the same order.
+    codes = np.unique(sample.astype(np.int32) @ (1 << 16, 1 << 8, 1))
+    distinct = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1).astype(np.uint8)
     # Each distinct color is added twice, so that the white background does not outweigh the rest.
     weighted = np.concatenate([distinct, distinct, sample])[None]
     palette = Image.fromarray(weighted).quantize(colors, Image.Quantize.MEDIANCUT, kmeans=1)
